@@ -1,0 +1,57 @@
+# Needs Python 3.11 or newer with venv and pip; everything else is set up by the first command that needs it.
+# Options: PYTHON=python3.12  VENV=.venv-312  ARGS="-k batching"
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+SOURCES = $(wildcard benchmarks examples integration_tests langchain_gemini_mm scripts tests)
+
+export FOLDER Q
+
+.PHONY: help demo test test-genai2 test-stores check fix bench live wheel lock
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
+
+demo: $(VENV)/stamp ## index sample media and ask across them; or: make demo FOLDER=~/Pictures Q="a dog on a beach"
+	@$(BIN)/python examples/demo.py $${FOLDER:+--folder "$$FOLDER"} $${Q:+--question "$$Q"}
+
+test: $(VENV)/stamp ## run all tests, offline (google-genai 3.x)
+	@$(BIN)/python -m pytest -m "not stores and not rivals" $(ARGS)
+
+test-genai2: $(VENV)-genai2/stamp ## the same tests on google-genai 2.x, beside langchain-google-genai
+	@$(VENV)-genai2/bin/python -m pytest -m "not stores" $(ARGS)
+
+test-stores: $(VENV)-stores/stamp ## tests with vector stores of others: Chroma, FAISS, Qdrant
+	@$(VENV)-stores/bin/python -m pytest -m stores $(ARGS)
+
+check: $(VENV)/stamp ## formatting, lint and types; changes nothing
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy $(SOURCES)
+
+fix: $(VENV)/stamp ## format the code and mend what ruff can mend
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)-genai2/stamp ## measure against the bare SDK, langchain-google-genai and plain NumPy
+	@$(VENV)-genai2/bin/python benchmarks/run.py $(ARGS)
+
+live: $(VENV)/stamp ## check our assumptions on the real service; needs GOOGLE_API_KEY, costs under a cent
+	@test -n "$$GOOGLE_API_KEY$$GEMINI_API_KEY" || { echo "make live talks to the real service: set GOOGLE_API_KEY first" >&2; exit 2; }
+	@$(BIN)/python -m pytest --force-enable-socket -m live integration_tests/test_gemini_live.py $(ARGS)
+
+wheel: $(VENV)/stamp ## build the wheel and try it outside the checkout, bare and with extras
+	@$(BIN)/python scripts/check_wheel.py
+
+lock: ## resolve all versions anew and write the constraints files
+	@$(PYTHON) scripts/environment.py --relock
+
+$(VENV)/stamp: pyproject.toml constraints.txt scripts/environment.py
+	@$(PYTHON) scripts/environment.py main --venv $(VENV)
+
+$(VENV)-genai2/stamp: pyproject.toml constraints-genai2.txt scripts/environment.py
+	@$(PYTHON) scripts/environment.py genai2 --venv $(VENV)
+
+$(VENV)-stores/stamp: pyproject.toml constraints-stores.txt scripts/environment.py
+	@$(PYTHON) scripts/environment.py stores --venv $(VENV)

@@ -1,0 +1,85 @@
+"""One index over text, images, audio, video and PDFs in LangChain, on Gemini embeddings.
+
+Names are imported on first use, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from langchain_gemini_mm.embeddings import GeminiEmbeddings
+    from langchain_gemini_mm.errors import (
+        ContentError,
+        FilterError,
+        GeminiMMError,
+        MediaLimitError,
+        MissingExtraError,
+        MissingMediaError,
+        PartialWriteError,
+        QuotaError,
+        ServiceError,
+        SpaceMismatchError,
+        StoreError,
+    )
+    from langchain_gemini_mm.loaders import MediaLoader
+    from langchain_gemini_mm.references import MediaRef
+    from langchain_gemini_mm.storage import MediaStore
+    from langchain_gemini_mm.usage import Usage
+    from langchain_gemini_mm.vectorstores import Hit, LocalVectorStore, MultimodalVectorStore, Query
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ContentError",
+    "FilterError",
+    "GeminiEmbeddings",
+    "GeminiMMError",
+    "Hit",
+    "LocalVectorStore",
+    "MediaLimitError",
+    "MediaLoader",
+    "MediaRef",
+    "MediaStore",
+    "MissingExtraError",
+    "MissingMediaError",
+    "MultimodalVectorStore",
+    "PartialWriteError",
+    "Query",
+    "QuotaError",
+    "ServiceError",
+    "SpaceMismatchError",
+    "StoreError",
+    "Usage",
+    "__version__",
+]
+
+_HOMES = {
+    "GeminiEmbeddings": "embeddings",
+    "Hit": "vectorstores",
+    "LocalVectorStore": "vectorstores",
+    "MediaLoader": "loaders",
+    "MediaRef": "references",
+    "MediaStore": "storage",
+    "MultimodalVectorStore": "vectorstores",
+    "Query": "vectorstores",
+    "Usage": "usage",
+}
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from the module it lives in."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

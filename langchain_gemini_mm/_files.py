@@ -1,0 +1,112 @@
+"""Media too large for a request: uploaded once through the Files API, used again, deleted at the end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from langchain_gemini_mm._failures import translate
+from langchain_gemini_mm.batching import Stop
+from langchain_gemini_mm.content import Part
+from langchain_gemini_mm.errors import ServiceError
+from langchain_gemini_mm.types import MediaSource
+
+if TYPE_CHECKING:
+    import io
+
+    from google.genai import Client
+
+logger = logging.getLogger("langchain_gemini_mm")
+
+KEPT_S = 47 * 3600
+"""The service keeps a file for 48 hours (https://ai.google.dev/gemini-api/docs/files, read 2026-11-21)."""
+_POLL_S = 0.5
+_READY_WITHIN_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file the service holds."""
+
+    name: str
+    uri: str
+    mime_type: str
+    since: float
+
+
+class Uploads:
+    """Remembers which media were uploaded, by content; safe in many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_digest: dict[str, Upload] = {}
+        self._locks: dict[str, threading.Lock] = {}
+
+    def __reduce__(self) -> tuple[type[Uploads], tuple[()]]:
+        """A copy uploads for itself, so that nobody deletes what another uses."""
+        return Uploads, ()
+
+    def ensure(self, part: Part, media: MediaSource | None, client: Client, stop: Stop) -> Upload:
+        """Upload the media of `part`, or name the upload made before.
+
+        Raises:
+            ServiceError: the upload failed, or the service could not process the file.
+        """
+        digest = part.digest(media)
+        with self._lock:
+            gate = self._locks.setdefault(digest, threading.Lock())
+        with gate:
+            known = self._by_digest.get(digest)
+            if known is not None and time.monotonic() - known.since < KEPT_S:
+                return known
+            upload = _translated(lambda: _upload(part, media, client, stop), part)
+            self._by_digest[digest] = upload
+            return upload
+
+    def delete(self, client: Callable[[], Client]) -> None:
+        """Delete every upload; one that cannot be deleted expires by itself and is logged."""
+        with self._lock:
+            uploads, self._by_digest = list(self._by_digest.values()), {}
+        for upload in uploads:
+            try:
+                client().files.delete(name=upload.name)
+            except Exception as error:
+                if translate(error) is None:
+                    raise
+                logger.warning("could not delete the uploaded file %s; it expires within 48 hours", upload.name)
+
+
+def _upload(part: Part, media: MediaSource | None, client: Client, stop: Stop) -> Upload:
+    since = time.monotonic()
+    with part.open(media) as source:
+        file: Any = client.files.upload(file=cast("io.BufferedIOBase", source), config={"mime_type": part.mime_type})
+    logger.info("uploaded %s (%d bytes)", part.name, part.size)
+    while _state(file) == "PROCESSING":
+        if stop.requested or time.monotonic() - since > _READY_WITHIN_S:
+            raise ServiceError(f"the uploaded file {part.name} was not ready after {time.monotonic() - since:.0f} s")
+        stop.sleep(_POLL_S)
+        file = client.files.get(name=file.name)
+    if _state(file) == "FAILED":
+        raise ServiceError(f"the service could not process the uploaded file {part.name}; check that it plays or opens")
+    return Upload(file.name, file.uri, part.mime_type or file.mime_type, since)
+
+
+def _state(file: Any) -> str:
+    return str(getattr(file.state, "name", file.state))
+
+
+def _translated(work: Callable[[], Upload], part: Part) -> Upload:
+    try:
+        return work()
+    except ServiceError:
+        raise
+    except Exception as error:
+        ours = translate(error)
+        if ours is None:
+            raise
+        ours.args = (f"{ours.args[0]} (uploading {part.name})",)
+        raise ours from error

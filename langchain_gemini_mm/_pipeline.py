@@ -1,0 +1,146 @@
+"""From a job to its vectors: two short drivers, one for threads and one for an event loop, over the same steps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.stores import BaseStore
+
+from langchain_gemini_mm._files import Uploads
+from langchain_gemini_mm._gemini import Answer, EmbedCall, GeminiService
+from langchain_gemini_mm._items import EmbedItem, wire_bytes
+from langchain_gemini_mm._job import EmbedJob, with_echo, without_echo
+from langchain_gemini_mm.batching import CallLimits, Stop, gathered_map, threaded_map
+from langchain_gemini_mm.content import Part
+from langchain_gemini_mm.errors import MediaLimitError
+from langchain_gemini_mm.models import ITEMS_PER_CALL, ModelSpec
+from langchain_gemini_mm.types import MediaSource, Modality, Vectors
+from langchain_gemini_mm.usage import Meter
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedPipeline:
+    """The parts one embedding call works with."""
+
+    service: GeminiService
+    uploads: Uploads
+    meter: Meter
+    spec: ModelSpec
+    media: MediaSource | None
+    cache: BaseStore[str, bytes] | None
+    concurrency: int
+    limits: CallLimits
+    inline_limit: int
+    check_order: bool
+
+    def run(self, job: EmbedJob) -> Vectors:
+        """Embed in threads."""
+        known = job.known(self.cache.mget(job.keys)) if self.cache is not None else {}
+        calls = job.calls(known, self.limits)
+
+        def work(items: list[EmbedItem], stop: Stop) -> Vectors:
+            call = self._call(items, job.dimensions, stop)
+            vectors = self._read(items, self.service.embed(call, stop))
+            if self.cache is not None:
+                self.cache.mset(job.to_cache(items, vectors))
+            return vectors
+
+        self.meter.add(cached=len(known))
+        return job.assembled(known, calls, threaded_map(work, calls, self.concurrency))
+
+    async def arun(self, job: EmbedJob) -> Vectors:
+        """Embed on the running event loop."""
+        known = job.known(await self.cache.amget(job.keys)) if self.cache is not None else {}
+        calls = job.calls(known, self.limits)
+
+        async def work(items: list[EmbedItem]) -> Vectors:
+            call = await self._acall(items, job.dimensions)
+            vectors = self._read(items, await self.service.aembed(call))
+            if self.cache is not None:
+                await self.cache.amset(job.to_cache(items, vectors))
+            return vectors
+
+        self.meter.add(cached=len(known))
+        return job.assembled(known, calls, await gathered_map(work, calls, self.concurrency))
+
+    async def _acall(self, items: list[EmbedItem], dimensions: int) -> EmbedCall:
+        """Read files aside from the event loop; a call of texts is not worth a thread."""
+        if all(part.text is not None for item in items for part in item.parts):
+            return self._call(items, dimensions, Stop())
+        stop = Stop()
+        try:
+            return await asyncio.to_thread(self._call, items, dimensions, stop)
+        finally:
+            stop()
+
+    def _call(self, items: Sequence[EmbedItem], dimensions: int, stop: Stop) -> EmbedCall:
+        sent = with_echo(items) if self.check_order and len(items) > 1 else items
+        return EmbedCall(
+            model=self.spec.name,
+            contents=[self._content(item, stop) for item in sent],
+            names=[item.name for item in sent],
+            dimensions=dimensions,
+            task_type=items[0].task_type,
+            title=items[0].title,
+            tokens=sum(item.token_count for item in sent),
+        )
+
+    def _read(self, items: Sequence[EmbedItem], answer: Answer) -> Vectors:
+        tokens: Counter[Modality] = Counter()
+        for item in items:
+            tokens.update(item.tokens)
+        self.meter.add_call(self.spec, len(items), tokens, answer.reported_tokens)
+        self.meter.add(retries=answer.attempts - 1)
+        if self.check_order and len(items) > 1:
+            return without_echo(answer.vectors, items)
+        return answer.vectors
+
+    def _content(self, item: EmbedItem, stop: Stop) -> Mapping[str, Any]:
+        """One `Content`, always, whatever it is made of."""
+        uploaded = self._too_large(item)
+        return {"role": "user", "parts": [self._part(part, part in uploaded, stop) for part in item.parts]}
+
+    def _too_large(self, item: EmbedItem) -> set[Part]:
+        """Which parts go through the Files API: the largest, until the rest fits inline."""
+        excess = item.wire_bytes - self.inline_limit
+        uploaded: set[Part] = set()
+        for part in sorted(item.parts, key=wire_bytes, reverse=True):
+            if excess <= 0 or part.text is not None or part.uri is not None:
+                break
+            uploaded.add(part)
+            excess -= wire_bytes(part)
+        if uploaded and self.service.settings.backend == "vertex":
+            raise MediaLimitError(
+                f"{item.name} is {item.wire_bytes:,} bytes in a request, and Vertex AI takes {self.inline_limit:,} "
+                "inline and has no Files API. Put the file into Cloud Storage and give "
+                "google.genai.types.Part.from_uri('gs://…'), or make it smaller"
+            )
+        return uploaded
+
+    def _part(self, part: Part, upload: bool, stop: Stop) -> dict[str, Any]:
+        if part.text is not None:
+            return {"text": part.text}
+        if part.uri is not None:
+            return {"file_data": {"file_uri": part.uri, "mime_type": part.mime_type}}
+        if upload:
+            file = self.service.persist(lambda: self.uploads.ensure(part, self.media, self.service.client, stop), stop)
+            return {"file_data": {"file_uri": file.uri, "mime_type": file.mime_type}}
+        return {"inline_data": {"data": part.read(self.media), "mime_type": part.mime_type}}
+
+
+def call_limits(service: GeminiService, *, batch_size: int, batch_bytes: int, check_order: bool) -> CallLimits:
+    """How much one call may carry, so that it stays within the service's limits and one minute's quota.
+
+    Raises:
+        ValueError: `batch_size` is not a whole number of at least 1.
+    """
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size must be a whole number from 1 to {ITEMS_PER_CALL}, got {batch_size!r}")
+    quota = service.settings
+    most = min(batch_size, service.items_per_call, quota.requests_per_minute or ITEMS_PER_CALL)
+    echo = 1 if check_order and most > 2 else 0
+    return CallLimits(items=most - echo, wire_bytes=batch_bytes, tokens=quota.tokens_per_minute)

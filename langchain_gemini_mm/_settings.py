@@ -1,0 +1,143 @@
+"""The arguments of `GeminiEmbeddings`: what they are called, what they mean, and what they must satisfy."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from langchain_core.stores import BaseStore
+from langchain_core.utils import from_env, secret_from_env
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from langchain_gemini_mm._arguments import check_dimensions, check_known, request_timeout, use_vertex
+from langchain_gemini_mm._gemini import ServiceSettings
+from langchain_gemini_mm.content import Unresolved
+from langchain_gemini_mm.models import DEFAULT_MODEL, INLINE_BYTES, ModelSpec, model_spec, warn_if_retired
+from langchain_gemini_mm.tasks import find_task
+from langchain_gemini_mm.types import Backend, MediaSource
+
+
+class EmbeddingSettings(BaseModel):
+    """Fields of `GeminiEmbeddings`; those of `GoogleGenerativeAIEmbeddings` keep their names and meanings."""
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+        arbitrary_types_allowed=True,
+        # A validation error would print what it was given, keys included.
+        hide_input_in_errors=True,
+    )
+
+    client: Any = Field(default=None, exclude=True, repr=False)
+    """A ready `google.genai.Client` to use instead of one built from the fields below; it stays yours to close."""
+    model: str = DEFAULT_MODEL
+    """The embedding model, such as `gemini-embedding-2`; `models.MODELS` lists those known."""
+    task_type: str | None = None
+    """What the embeddings are for, when not for searching (`tasks.TASKS`); told to the model in its own way."""
+    google_api_key: SecretStr | None = Field(
+        alias="api_key", default_factory=secret_from_env(["GOOGLE_API_KEY", "GEMINI_API_KEY"], default=None)
+    )
+    """API key of the Gemini API; on Vertex AI the key of express mode."""
+    credentials: Any = Field(default=None, exclude=True, repr=False)
+    """`google.auth` credentials; they select Vertex AI."""
+    vertexai: bool | None = None
+    """Which backend; when None: `GOOGLE_GENAI_USE_VERTEXAI`, else Vertex AI if `credentials` or `project` is given."""
+    project: str | None = None
+    """Google Cloud project, Vertex AI only."""
+    location: str | None = Field(default_factory=from_env("GOOGLE_CLOUD_LOCATION", default=None))
+    """Google Cloud location, Vertex AI only."""
+    base_url: str | None = None
+    """Another address of the service, such as a gateway or an emulator."""
+    additional_headers: dict[str, str] | None = Field(default=None, repr=False)
+    """HTTP headers to add."""
+    client_args: dict[str, Any] | None = Field(default=None, repr=False)
+    """Arguments for the SDK's HTTP clients, such as `{"proxy": ...}`."""
+    api_version: str | None = None
+    """Version in the service's URLs; when None, `v1beta` (Gemini API) or `v1beta1` (Vertex AI)."""
+    request_options: dict[str, Any] | None = None
+    """Only `{"timeout": seconds}`, for compatibility; prefer `timeout`."""
+    output_dimensionality: int | None = None
+    """Size of the vectors; the model's default (3072) when None."""
+
+    media: MediaSource | None = None
+    """Resolves `mm://` references in texts."""
+    unresolved: Unresolved = "error"
+    """`"text"` keeps references that `media` does not know as plain text."""
+    cache: BaseStore[str, bytes] | None = Field(default=None, repr=False)
+    """Keeps vectors, as float32 bytes under a key of model, size, task and content."""
+    max_concurrency: int = Field(default=8, ge=1, le=256)
+    """Requests of one call under way at once, in threads or tasks."""
+    timeout: float = Field(default=120.0, gt=0)
+    """Seconds for one request."""
+    max_retries: int = Field(default=6, ge=0)
+    """How often a request is repeated after a 408, 429, 5xx or a lost connection."""
+    deadline: float = Field(default=300.0, gt=0)
+    """Seconds for one request with all its retries, whatever the service asks to wait."""
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    """Your quota; each content of a batch counts as one request."""
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    """Your quota of tokens, kept by estimate."""
+    batch_bytes: int = Field(default=4_000_000, ge=1)
+    """Bytes of contents in one request; bounds memory together with `max_concurrency`."""
+    inline_limit: int = Field(default=INLINE_BYTES, ge=1)
+    """Bytes above which a content's media go through the Files API."""
+    check_order: bool = False
+    """Send the first content of a batch twice and raise if the answer is out of order; costs a content per call."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown(cls, values: Any) -> Any:
+        return check_known(values, cls.model_fields)
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, value: str) -> str:
+        model_spec(value)
+        return value
+
+    @field_validator("task_type")
+    @classmethod
+    def _known_task(cls, value: str | None) -> str | None:
+        return None if value is None else find_task(value).name
+
+    @model_validator(mode="after")
+    def _ready(self) -> Self:
+        self._sized(None)
+        request_timeout(self.request_options)
+        if self.backend == "gemini" and self.google_api_key is None and self.client is None:
+            raise ValueError(
+                "no API key: set GOOGLE_API_KEY (or GEMINI_API_KEY), or give api_key=. For Vertex AI give project="
+            )
+        warn_if_retired(self._spec)
+        return self
+
+    @property
+    def backend(self) -> Backend:
+        """Which service answers."""
+        given = getattr(self.client, "vertexai", None)
+        if given is not None:
+            return "vertex" if given else "gemini"
+        return "vertex" if use_vertex(self.vertexai, self.credentials, self.project) else "gemini"
+
+    @property
+    def _spec(self) -> ModelSpec:
+        return model_spec(self.model)
+
+    def _sized(self, dimensions: int | None) -> int:
+        return check_dimensions(dimensions if dimensions is not None else self.output_dimensionality, self._spec)
+
+    def _service_settings(self) -> ServiceSettings:
+        return ServiceSettings(
+            backend=self.backend,
+            api_key=self.google_api_key.get_secret_value() if self.google_api_key is not None else None,
+            project=self.project,
+            location=self.location,
+            credentials=self.credentials,
+            base_url=self.base_url,
+            api_version=self.api_version,
+            headers=self.additional_headers or {},
+            client_args=self.client_args or {},
+            timeout=request_timeout(self.request_options) or self.timeout,
+            max_retries=self.max_retries,
+            deadline=self.deadline,
+            requests_per_minute=self.requests_per_minute,
+            tokens_per_minute=self.tokens_per_minute,
+        )

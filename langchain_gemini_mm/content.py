@@ -1,0 +1,366 @@
+"""The one door for what users give: any content in, a tuple of frozen `Part`s out.
+
+Nothing below this module asks what kind of thing it was handed. Only files that the caller names as a `Path`
+or a `Blob` are opened; a path, URL or id that merely stands in a text is text.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+import stat
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, cast
+
+from langchain_core.documents import Document
+from langchain_core.documents.base import Blob
+
+from langchain_gemini_mm.blocks import block_payload
+from langchain_gemini_mm.errors import ContentError, MediaLimitError, MissingMediaError
+from langchain_gemini_mm.references import MediaRef, split_references
+from langchain_gemini_mm.sniffing import HEAD_BYTES, canonical_mime_type, modality_of, sniff
+from langchain_gemini_mm.types import Content, MediaSource, Modality
+
+Unresolved = Literal["error", "text"]
+"""What to do with a reference that the store does not know: raise, or keep it as plain text."""
+
+ACCEPTED = (
+    "str, pathlib.Path, bytes, MediaRef, LangChain Blob, Document, HumanMessage or content block, PIL image, "
+    "google-genai Part or Content, or a list or tuple of these"
+)
+
+_TEXT_FILE_BYTES = 1_000_000
+_TEXT_ENCODINGS = ("utf-8-sig",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One piece of content: a text, or media with exactly one place to read them from."""
+
+    modality: Modality
+    text: str | None = None
+    """The text of a text part, never empty."""
+    mime_type: str | None = None
+    """Of media, by their bytes."""
+    size: int = 0
+    """Bytes of media; 0 for a text and for a service-side file."""
+    data: bytes | None = field(default=None, repr=False)
+    path: Path | None = None
+    ref: MediaRef | None = None
+    uri: str | None = None
+    """A file the service already holds: a Files API or `gs://` address."""
+
+    @property
+    def name(self) -> str:
+        """A short name for messages, without content."""
+        if self.path is not None:
+            return repr(self.path.name)
+        if self.ref is not None:
+            return str(self.ref)
+        if self.uri is not None:
+            return repr(self.uri)
+        return "a text" if self.text is not None else f"{self.mime_type} of {self.size:,} bytes"
+
+    def open(self, media: MediaSource | None) -> BinaryIO:
+        """Open the media for reading; the caller closes it.
+
+        Raises:
+            MissingMediaError: the media are gone.
+        """
+        if self.data is not None:
+            return io.BytesIO(self.data)
+        if self.path is not None:
+            return _open_file(self.path)
+        if self.ref is not None and media is not None:
+            return media.open(self.ref)
+        raise MissingMediaError(f"{self.name} has no bytes here")
+
+    def read(self, media: MediaSource | None) -> bytes:
+        """Read the media whole.
+
+        Raises:
+            MissingMediaError: the media are gone.
+        """
+        if self.data is not None:
+            return self.data
+        if self.ref is not None and media is not None:
+            return media.get(self.ref)
+        with self.open(media) as file:
+            return file.read()
+
+    def digest(self, media: MediaSource | None) -> str:
+        """Identify the part by content: equal parts give equal digests, however they were handed in."""
+        if self.text is not None:
+            return hashlib.sha256(self.text.encode()).hexdigest()
+        if self.uri is not None:
+            return hashlib.sha256(self.uri.encode()).hexdigest()
+        if self.ref is not None:
+            return self.ref.uri.removeprefix("mm://sha256-")
+        with self.open(media) as file:
+            return hashlib.file_digest(cast("io.BufferedIOBase", file), "sha256").hexdigest()
+
+
+def to_parts(
+    content: Content, media: MediaSource | None = None, *, unresolved: Unresolved = "error"
+) -> tuple[Part, ...]:
+    """Turn any content into parts, in the written order.
+
+    ```python
+    from langchain_gemini_mm.content import to_parts
+
+    (part,) = to_parts("a plain text")
+    assert part.modality == "text"
+    ```
+
+    Args:
+        content: one thing, or a list or tuple of things that are embedded together.
+        media: resolves `mm://` references.
+        unresolved: `"text"` keeps a reference that `media` does not know as plain text.
+
+    Raises:
+        ContentError: nothing to embed, a kind that is not understood, or unusable bytes.
+        MissingMediaError: a reference or a file that is not there.
+    """
+    reader = _Reader(media, unresolved)
+    if isinstance(content, list | tuple):
+        pieces = [part for item in content for part in reader.item(item)]
+    else:
+        pieces = reader.item(content)
+    parts = tuple(_merged(pieces))
+    if not parts:
+        raise ContentError(f"there is nothing to embed in {_kind(content)}: it is empty or only white space")
+    return parts
+
+
+@dataclass(frozen=True)
+class _Reader:
+    media: MediaSource | None
+    unresolved: Unresolved
+
+    def item(self, item: object) -> list[Part]:
+        for kind, read in _KINDS:
+            if isinstance(item, kind):
+                return read(self, item)
+        foreign = _FOREIGN.get(type(item).__module__.partition(".")[0])
+        if foreign is not None:
+            return foreign(self, item)
+        if isinstance(item, Sequence):
+            raise ContentError(
+                f"got {_kind(item)} inside a list: contents nest one level deep; each inner list is one vector"
+            )
+        raise ContentError(f"cannot embed {_kind(item)}. Give {ACCEPTED}")
+
+    def text(self, text: str) -> list[Part]:
+        pieces = split_references(text)
+        mixed = any(isinstance(piece, MediaRef) for piece in pieces)
+        parts: list[Part] = []
+        for piece in pieces:
+            if isinstance(piece, str):
+                parts += literal_text(piece.strip() if mixed else piece)
+            else:
+                parts += self.reference(piece)
+        return parts
+
+    def reference(self, ref: MediaRef) -> list[Part]:
+        try:
+            if self.media is None:
+                raise MissingMediaError(
+                    f"{ref} cannot be resolved without a media store: give GeminiEmbeddings(media=MediaStore(...))"
+                )
+            info = self.media.info(ref)
+        except MissingMediaError:
+            if self.unresolved == "text":
+                return literal_text(ref.markdown)
+            raise
+        return [
+            Part(modality=_media_modality(info.mime_type, str(ref)), mime_type=info.mime_type, size=info.size, ref=ref)
+        ]
+
+    def path(self, path: Path) -> list[Part]:
+        size = _file_size(path)
+        with _open_file(path) as file:
+            mime_type = sniff(file.read(HEAD_BYTES))
+        if mime_type is None:
+            return literal_text(_text_file(path, size))
+        modality = _media_modality(mime_type, repr(path.name))
+        return [Part(modality=modality, mime_type=mime_type, size=size, path=path)]
+
+    def bytes(self, data: bytes | bytearray | memoryview, declared: str | None = None) -> list[Part]:
+        data = bytes(data)
+        if not data:
+            raise ContentError("got 0 bytes; an empty file has nothing to embed")
+        mime_type = sniff(data[:HEAD_BYTES])
+        if mime_type is None:
+            if declared and declared.startswith("text/"):
+                return literal_text(_decode(data, declared))
+            said = f" although it is declared as {declared!r}" if declared else ""
+            raise ContentError(
+                f"cannot tell what {len(data):,} bytes are{said}: they do not start like a picture, sound, video or "
+                "PDF. Decode text to str first"
+            )
+        modality = _media_modality(mime_type, f"{len(data):,} bytes")
+        return [Part(modality=modality, mime_type=mime_type, size=len(data), data=data)]
+
+    def blob(self, blob: Blob) -> list[Part]:
+        if isinstance(blob.data, bytes):
+            return self.bytes(blob.data, blob.mimetype)
+        if isinstance(blob.data, str):
+            return self.text(blob.data)
+        if blob.path is None:
+            raise ContentError("a Blob without data or path has nothing to embed")
+        return self.path(Path(blob.path))
+
+    def block(self, block: Mapping[str, Any]) -> list[Part]:
+        payload = block_payload(block)
+        if isinstance(payload, str):
+            return self.text(payload)
+        if isinstance(payload, MediaRef):
+            return self.reference(payload)
+        return self.bytes(_base64(payload.base64, payload.kind), payload.mime_type)
+
+    def blocks(self, content: str | Iterable[Any]) -> list[Part]:
+        items = [content] if isinstance(content, str) else content
+        return [part for item in items for part in self.item(item)]
+
+    def langchain(self, item: Any) -> list[Part]:
+        if getattr(item, "type", None) == "human" and hasattr(item, "content"):
+            return self.blocks(item.content)
+        raise ContentError(f"cannot embed {_kind(item)}; of messages only a HumanMessage is content. Give {ACCEPTED}")
+
+    def pillow(self, image: Any) -> list[Part]:
+        if not hasattr(image, "save"):
+            raise ContentError(f"cannot embed {_kind(image)}; give a PIL.Image.Image")
+        buffer = io.BytesIO()
+        kept = image if image.mode in {"RGB", "RGBA", "L", "LA", "1", "P"} else image.convert("RGB")
+        kept.save(buffer, format="PNG")
+        return self.bytes(buffer.getvalue())
+
+    def genai(self, item: Any) -> list[Part]:
+        if hasattr(item, "parts"):
+            return [part for piece in item.parts or () for part in self.genai(piece)]
+        if getattr(item, "text", None):
+            return literal_text(item.text)
+        inline = getattr(item, "inline_data", None)
+        if inline is not None and inline.data:
+            return self.bytes(inline.data, inline.mime_type)
+        file = getattr(item, "file_data", None)
+        uri = getattr(file, "file_uri", None) or getattr(item, "uri", None)
+        mime_type = getattr(file, "mime_type", None) or getattr(item, "mime_type", None)
+        if not uri or not mime_type:
+            raise ContentError(f"cannot embed {_kind(item)}: it has no text, no bytes, and no address with a MIME type")
+        mime_type = canonical_mime_type(mime_type)
+        return [Part(modality=_media_modality(mime_type, repr(uri)), mime_type=mime_type, uri=uri)]
+
+
+_KINDS: tuple[tuple[type | tuple[type, ...], Callable[[_Reader, Any], list[Part]]], ...] = (
+    (str, _Reader.text),
+    (Path, _Reader.path),
+    (Document, lambda reader, document: reader.text(document.page_content)),
+    (Blob, _Reader.blob),
+    (MediaRef, _Reader.reference),
+    ((bytes, bytearray, memoryview), _Reader.bytes),
+    (Mapping, _Reader.block),
+)
+_FOREIGN: dict[str, Callable[[_Reader, Any], list[Part]]] = {
+    "langchain_core": _Reader.langchain,
+    "PIL": _Reader.pillow,
+    "google": _Reader.genai,
+}
+
+
+def literal_text(text: str) -> list[Part]:
+    """One text part, or none for white space."""
+    if not text.strip():
+        return []
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ContentError(
+            f"the text holds a lone surrogate at position {error.start}, which is not valid Unicode; decode its source "
+            "with the right encoding"
+        ) from None
+    return [Part(modality="text", text=text)]
+
+
+def _merged(pieces: Iterable[Part]) -> list[Part]:
+    """Join neighbouring texts, so that equal content has one form."""
+    parts: list[Part] = []
+    for piece in pieces:
+        if parts and piece.text is not None and parts[-1].text is not None:
+            parts[-1] = Part(modality="text", text=f"{parts[-1].text}\n{piece.text}")
+        else:
+            parts.append(piece)
+    return parts
+
+
+def _media_modality(mime_type: str, name: str) -> Modality:
+    modality = modality_of(mime_type)
+    if modality is None or modality == "text":
+        raise ContentError(f"{name} is {mime_type}, which is not a picture, sound, video or PDF")
+    return modality
+
+
+def _file_size(path: Path) -> int:
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        raise MissingMediaError(f"cannot read the file {str(path)!r}: {_reason(error)}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise ContentError(f"{str(path)!r} is not a file; load a folder with MediaLoader")
+    if status.st_size == 0:
+        raise ContentError(f"{path.name!r} is empty (0 bytes)")
+    return status.st_size
+
+
+def _open_file(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise MissingMediaError(f"cannot read the file {str(path)!r}: {_reason(error)}") from error
+
+
+def _text_file(path: Path, size: int) -> str:
+    if size > _TEXT_FILE_BYTES:
+        raise MediaLimitError(
+            f"{path.name!r} is {size:,} bytes of no known media type; as a text at most {_TEXT_FILE_BYTES:,} bytes are "
+            "taken. Split it with MediaLoader"
+        )
+    with _open_file(path) as file:
+        data = file.read()
+    if b"\x00" not in data:
+        for encoding in _TEXT_ENCODINGS:
+            try:
+                return data.decode(encoding)
+            except UnicodeDecodeError:
+                continue
+    raise ContentError(f"{path.name!r} is neither UTF-8 text nor a picture, sound, video or PDF by its first bytes")
+
+
+def _decode(data: bytes, declared: str) -> str:
+    charset = declared.partition("charset=")[2].strip(" \"'") or "utf-8-sig"
+    try:
+        return data.decode(charset)
+    except (UnicodeDecodeError, LookupError) as error:
+        raise ContentError(f"bytes declared as {declared!r} are not text in that encoding") from error
+
+
+def _base64(text: str, kind: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()).translate(_STANDARD_ALPHABET), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ContentError(f"the base64 of a content block of type {kind!r} is not valid") from error
+
+
+_STANDARD_ALPHABET = str.maketrans("-_", "+/")
+
+
+def _kind(item: object) -> str:
+    return f"{type(item).__module__}.{type(item).__qualname__}".removeprefix("builtins.")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or type(error).__name__

@@ -1,0 +1,138 @@
+"""Everything this package raises on purpose, as one tree.
+
+```
+GeminiMMError
+├── ContentError (ValueError)        what was given cannot be embedded or stored
+│   ├── MediaLimitError              a file is over a limit of the model or the backend
+│   └── MissingMediaError            a reference names media that the store cannot give
+├── FilterError (ValueError)         a metadata filter is malformed
+├── SpaceMismatchError               vectors of two embedding spaces would be mixed
+├── PartialWriteError                a batch was stored in part; both halves are listed
+├── ServiceError                     the embedding service refused, failed or answered wrongly
+│   └── QuotaError                   a quota is used up
+├── StoreError                       the index or the media store cannot be used
+└── MissingExtraError (ImportError)  an optional library is not installed
+```
+
+Catch `GeminiMMError` for all of them. Mistakes in a call (a wrong type, an unknown keyword) stay `TypeError` or
+`ValueError`, as everywhere in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+
+class GeminiMMError(Exception):
+    """The root of every error of this package."""
+
+
+class ContentError(GeminiMMError, ValueError):
+    """What was given cannot be embedded or stored: a wrong kind, an empty text, a file of an unusable type."""
+
+
+class MediaLimitError(ContentError):
+    """A file is longer, larger or has more pages than the model takes; the message says limit, value and remedy."""
+
+
+class MissingMediaError(ContentError):
+    """A media reference cannot be resolved: unknown to the store, removed, or changed behind its back."""
+
+
+class FilterError(GeminiMMError, ValueError):
+    """A metadata filter is malformed or uses an operator that does not exist."""
+
+
+class SpaceMismatchError(GeminiMMError):
+    """Vectors of another model, size or preparation would be mixed into a collection.
+
+    Attributes:
+        stored: fingerprint of the collection.
+        given: fingerprint of the embeddings that were to be used with it.
+    """
+
+    def __init__(
+        self, message: str, *, stored: Mapping[str, object] | None = None, given: Mapping[str, object] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.stored = dict(stored or {})
+        self.given = dict(given or {})
+
+
+class PartialWriteError(GeminiMMError):
+    """Some documents of a call are stored, others are not. Calling again with the same ids is safe.
+
+    Attributes:
+        stored: ids that are durably stored, in the order given.
+        failed: id to reason for the rest. An id of None was never assigned.
+    """
+
+    def __init__(self, message: str, *, stored: Sequence[str] = (), failed: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.stored = list(stored)
+        self.failed = dict(failed or {})
+
+
+class ServiceError(GeminiMMError):
+    """The embedding service refused a request, failed, or answered with something unusable.
+
+    Attributes:
+        code: HTTP status, or None when no answer came.
+        status: the service's own word, such as `"INVALID_ARGUMENT"`.
+        transient: whether the same request may succeed later.
+        retry_after: seconds the service asked to wait, when it said so.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int | None = None,
+        status: str | None = None,
+        transient: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+        self.transient = transient
+        self.retry_after = retry_after
+
+
+class QuotaError(ServiceError):
+    """A quota is used up and waiting within the deadline did not help.
+
+    Attributes:
+        per_day: the daily quota is meant, so trying again before tomorrow is useless.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int | None = 429,
+        status: str | None = "RESOURCE_EXHAUSTED",
+        transient: bool = True,
+        retry_after: float | None = None,
+        per_day: bool = False,
+    ) -> None:
+        super().__init__(message, code=code, status=status, transient=transient, retry_after=retry_after)
+        self.per_day = per_day
+
+
+class StoreError(GeminiMMError):
+    """The index or the media store cannot be opened, read or written."""
+
+
+class MissingExtraError(GeminiMMError, ImportError):
+    """An optional library is needed and not installed.
+
+    Attributes:
+        extra: the extra that brings it, as in `pip install "langchain-gemini-mm[media]"`.
+    """
+
+    def __init__(self, purpose: str, *, package: str, extra: str) -> None:
+        super().__init__(
+            f'{purpose} needs {package}, which is not installed. Run: pip install "langchain-gemini-mm[{extra}]"'
+        )
+        self.extra = extra

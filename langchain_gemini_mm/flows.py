@@ -1,0 +1,77 @@
+"""Procedures that wait, written once for sync and async callers.
+
+A flow is a generator: it yields a `Call` for everything that waits, and is sent the answer (or has the exception thrown
+in). `run` and `arun` carry the calls out, so a rule never exists in two copies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One thing to wait for, as a plain function and as its async twin."""
+
+    sync: Callable[..., Any]
+    asynchronous: Callable[..., Awaitable[Any]]
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+Flow: TypeAlias = Generator[Call, Any, T]
+"""A generator that yields calls and returns a `T`."""
+
+
+def blocking(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Call:
+    """Call a function that has no async twin; an async caller runs it in a worker thread."""
+    return Call(function, partial(asyncio.to_thread, function), args, kwargs)
+
+
+def run(flow: Flow[T]) -> T:
+    """Carry out a flow and return its result.
+
+    ```python
+    from langchain_gemini_mm.flows import blocking, run
+
+    def total(numbers):
+        first = yield blocking(max, numbers)
+        return first + (yield blocking(min, numbers))
+
+    assert run(total([3, 1, 2])) == 4
+    ```
+    """
+    try:
+        call = next(flow)
+        while True:
+            try:
+                answer = call.sync(*call.args, **call.kwargs)
+            except BaseException as error:  # noqa: BLE001 - the flow decides; what it does not catch comes back
+                call = flow.throw(error)
+            else:
+                call = flow.send(answer)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+async def arun(flow: Flow[T]) -> T:
+    """Async twin of `run`."""
+    try:
+        call = next(flow)
+        while True:
+            try:
+                answer = await call.asynchronous(*call.args, **call.kwargs)
+            except BaseException as error:  # noqa: BLE001 - the flow decides; what it does not catch comes back
+                call = flow.throw(error)
+            else:
+                call = flow.send(answer)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result

@@ -1,0 +1,1 @@
+"""Opening media files: what they are, how long, how large."""

@@ -1,0 +1,165 @@
+"""PNG, JPEG and WAV by their own headers and ends: measures without any library and without decoding.
+
+A cut-off file is told by what is missing at its end. Damage in the middle that leaves the frame whole is not seen.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from typing import BinaryIO
+
+from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.media.facts import Measures
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+_MAX_CHUNKS = 200_000
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
+_JPEG_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+_END_OF_IMAGE = b"\xff\xd9"
+_TAIL = 4096
+_BLOCK = 1 << 20
+_STREAMED_BYTES = 0x7FFF_0000
+"""Writers that do not know the length put this or more, or 0."""
+
+
+def read_png(file: BinaryIO, size: int, name: str) -> Measures:
+    """Measure a PNG and see that it is whole.
+
+    Raises:
+        ContentError: damaged or cut off.
+    """
+    head = file.read(33)
+    if len(head) < 33 or head[:16] != _PNG_SIGNATURE + b"\x00\x00\x00\rIHDR":
+        raise _damaged(name, "PNG", "it has no header")
+    width, height, checksum = struct.unpack(">II5xI", head[16:])
+    if zlib.crc32(head[12:29]) != checksum or not width or not height:
+        raise _damaged(name, "PNG", "its header is wrong")
+    file.seek(max(size - len(_PNG_END), 0))
+    if file.read() != _PNG_END:
+        _find_png_end(file, size, name)
+    return Measures(width=width, height=height)
+
+
+def read_jpeg(file: BinaryIO, size: int, name: str) -> Measures:
+    """Measure a JPEG and see that it is whole.
+
+    Raises:
+        ContentError: damaged or cut off.
+    """
+    frame: tuple[int, int] | None = None
+    position = 2
+    for _ in range(_MAX_CHUNKS):
+        marker, position = _jpeg_marker(file, position, size, name)
+        if marker == 0xD9:
+            break
+        if marker in _JPEG_ALONE:
+            continue
+        segment = file.read(7)
+        length = int.from_bytes(segment[:2], "big")
+        if len(segment) < 7 or length < 2:
+            raise _damaged(name, "JPEG", "it is cut off or its segments are wrong")
+        if marker in _JPEG_FRAMES and frame is None:
+            frame = (int.from_bytes(segment[5:7], "big"), int.from_bytes(segment[3:5], "big"))
+        position += length
+        if marker == 0xDA:
+            if _ends_with_jpeg_end(file, size):
+                break
+            position = _after_scan(file, position, name)
+    if frame is None or 0 in frame:
+        raise _damaged(name, "JPEG", "it says no size")
+    return Measures(width=frame[0], height=frame[1])
+
+
+def read_wav(file: BinaryIO, size: int, name: str) -> Measures:
+    """Measure a WAV and see that it is whole.
+
+    Raises:
+        ContentError: damaged, cut off, or without sound.
+    """
+    position, bytes_per_second, block = 12, 0, 1
+    for _ in range(_MAX_CHUNKS):
+        file.seek(position)
+        head = file.read(8)
+        if len(head) < 8:
+            break
+        length = int.from_bytes(head[4:], "little")
+        position += 8
+        if head[:4] == b"fmt ":
+            form = file.read(16)
+            if len(form) < 16:
+                break
+            _, _, rate, bytes_per_second, block, _ = struct.unpack("<HHIIHH", form)
+            if not rate or not bytes_per_second or not block:
+                raise _damaged(name, "WAV", "its format says no rate")
+        if head[:4] == b"data":
+            seconds = _wav_bytes(length, size - position, block, name) / (bytes_per_second or 1)
+            if not bytes_per_second:
+                raise _damaged(name, "WAV", "it has no format before its sound")
+            return Measures(seconds=seconds, has_audio=True)
+        position += length + length % 2
+    raise _damaged(name, "WAV", "it is cut off before its sound")
+
+
+def _find_png_end(file: BinaryIO, size: int, name: str) -> None:
+    position = len(_PNG_SIGNATURE)
+    for _ in range(_MAX_CHUNKS):
+        file.seek(position)
+        head = file.read(12)
+        if head == _PNG_END:
+            return
+        position += 12 + int.from_bytes(head[:4], "big")
+        if len(head) < 12 or position > size:
+            break
+    raise _damaged(name, "PNG", "it is cut off")
+
+
+def _jpeg_marker(file: BinaryIO, position: int, size: int, name: str) -> tuple[int, int]:
+    """The marker at `position` and the position behind it, where the file then stands."""
+    while position < size:
+        file.seek(position)
+        code = file.read(2)
+        if code[:1] != b"\xff":
+            raise _damaged(name, "JPEG", "its segments are wrong")
+        if code[1:] != b"\xff":
+            if len(code) < 2:
+                break
+            return code[1], position + 2
+        position += 1
+    raise _damaged(name, "JPEG", "it is cut off")
+
+
+def _ends_with_jpeg_end(file: BinaryIO, size: int) -> bool:
+    file.seek(max(size - _TAIL, 0))
+    return file.read().rstrip(b"\x00\n\r ").endswith(_END_OF_IMAGE)
+
+
+def _after_scan(file: BinaryIO, position: int, name: str) -> int:
+    """Skip compressed picture data: the position of the next marker."""
+    file.seek(position)
+    held = b""
+    while block := file.read(_BLOCK):
+        data = held + block
+        match = _JPEG_MARKER.search(data)
+        if match:
+            return position - len(held) + match.end() - 2
+        position += len(block)
+        held = b"\xff" if data.endswith(b"\xff") else b""
+    raise _damaged(name, "JPEG", "it is cut off")
+
+
+def _wav_bytes(length: int, left: int, block: int, name: str) -> int:
+    if length == 0 or length >= _STREAMED_BYTES:
+        length = left
+    if length - left > max(block, 64):
+        raise _damaged(name, "WAV", f"it is cut off: {left:,} of {length:,} bytes of sound are there")
+    if min(length, left) <= 0:
+        raise ContentError(f"{name} holds no sound")
+    return min(length, left)
+
+
+def _damaged(name: str, kind: str, what: str) -> ContentError:
+    return ContentError(f"{name} is a damaged {kind} file: {what}. Export or copy it again")

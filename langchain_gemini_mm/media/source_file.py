@@ -1,0 +1,145 @@
+"""Reading a file that somebody else owns: only regular files, in pieces, and not while it is being written."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.sniffing import HEAD_BYTES, modality_of, sniff
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CHUNK_BYTES = 1 << 20
+"""How much is read at once."""
+
+_RACY_NS = 2_000_000_000
+"""FAT keeps times to two seconds: a file changed that shortly before it was hashed may have changed again unseen."""
+_SHOWN = 120
+_KINDS = (
+    (stat.S_ISDIR, "a folder; load a folder with MediaLoader"),
+    (stat.S_ISFIFO, "a named pipe, not a file"),
+    (stat.S_ISSOCK, "a socket, not a file"),
+    (stat.S_ISCHR, "a device, not a file"),
+    (stat.S_ISBLK, "a device, not a file"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """By what a file is recognised as unchanged without reading it."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        """The stamp of a file's status."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+    def settled(self, hashed_ns: int) -> bool:
+        """Whether the file was last changed long enough before it was hashed for its times to show a later change."""
+        return hashed_ns - max(self.mtime_ns, self.ctime_ns) > _RACY_NS
+
+    def same_content(self, other: Stamp) -> bool:
+        """Whether nothing wrote to the file between the two stamps; a renamed or linked file is the same."""
+        return (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
+
+
+def open_source(path: Path) -> tuple[BinaryIO, Stamp]:
+    """Open a regular file; give the handle, which is the caller's to close, and its stamp.
+
+    Raises:
+        ContentError: there is no such file, it cannot be read, or it is a folder, pipe, socket or device.
+    """
+    try:
+        _refuse_special(path, path.stat())
+        # Without O_NONBLOCK a pipe that took the file's place since would be waited for without end.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        file = os.fdopen(os.open(path, flags), "rb")
+    except ContentError:
+        raise
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    try:
+        status = os.fstat(file.fileno())
+        _refuse_special(path, status)
+    except BaseException:
+        file.close()
+        raise
+    return file, Stamp.of(status)
+
+
+def chunks_of(stream: BinaryIO, name: str) -> Iterator[bytes]:
+    """Read `stream` to its end; the first piece holds enough to sniff its type.
+
+    Raises:
+        ContentError: it cannot be read.
+    """
+    while chunk := _read(stream, CHUNK_BYTES, name):
+        while len(chunk) < HEAD_BYTES and (more := _read(stream, CHUNK_BYTES, name)):
+            chunk += more
+        yield chunk
+
+
+def hash_of(stream: BinaryIO, name: str) -> str:
+    """The sha256 of `stream` from where it stands, as 64 hex digits."""
+    digest = hashlib.sha256()
+    for chunk in chunks_of(stream, name):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def media_type(head: bytes, name: str) -> str:
+    """The MIME type by a file's first bytes.
+
+    Raises:
+        ContentError: the file is empty or no image, audio, video or PDF.
+    """
+    if not head:
+        raise ContentError(f"{name} is empty")
+    mime_type = sniff(head[:HEAD_BYTES])
+    if mime_type is None or modality_of(mime_type) is None:
+        found = f" ({mime_type})" if mime_type else ""
+        raise ContentError(
+            f"{name} is no image, audio, video or PDF file by its content{found}; "
+            "text goes into a Document as text, other files must be converted first"
+        )
+    return mime_type
+
+
+def shown(path: Path | str) -> str:
+    """A path for a message: quoted, shortened, never unprintable."""
+    text = ascii(str(path)) if any("\ud800" <= sign <= "\udfff" for sign in str(path)) else repr(str(path))
+    return text if len(text) <= _SHOWN else f"…{text[-_SHOWN:]}"
+
+
+def unreadable(path: Path, error: Exception) -> ContentError:
+    """The error for a file that the system does not let us read."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return ContentError(f"cannot read {shown(path)}: {reason}")
+
+
+def _refuse_special(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISREG(status.st_mode):
+        return
+    kind = next((words for test, words in _KINDS if test(status.st_mode)), "not a regular file")
+    raise ContentError(f"{shown(path)} is {kind}")
+
+
+def _read(stream: BinaryIO, length: int, name: str) -> bytes:
+    try:
+        chunk = stream.read(length)
+    except (OSError, io.UnsupportedOperation) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ContentError(f"cannot read {name}: {reason}") from error
+    if not isinstance(chunk, bytes):
+        raise TypeError(f"{name} must be opened in binary mode; its read() gave {type(chunk).__name__}")
+    return chunk

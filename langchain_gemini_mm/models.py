@@ -1,0 +1,185 @@
+"""What each model takes, per backend: a table, every figure with its source and the day it was read."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from langchain_gemini_mm.types import Backend, Modality
+
+GEMINI_DOCS = "https://ai.google.dev/gemini-api/docs/embeddings (read 2026-11-21)"
+VERTEX_DOCS = (
+    "https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/embeddings/get-multimodal-embeddings "
+    "(read 2026-11-21)"
+)
+DEPRECATIONS = "https://ai.google.dev/gemini-api/docs/deprecations (read 2026-11-21)"
+PRICES = "https://ai.google.dev/gemini-api/docs/pricing (read 2026-11-21)"
+VERTEX_TEXT_DOCS = (
+    "https://docs.cloud.google.com/vertex-ai/generative-ai/docs/embeddings/get-text-embeddings (read 2026-11-21)"
+)
+
+DEFAULT_MODEL = "gemini-embedding-2"
+
+TaskStyle = Literal["prefix", "field"]
+"""How a model is told its task: as words before the text, or in the request's `taskType` field."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaLimit:
+    """What a backend takes of one modality."""
+
+    mime_types: tuple[str, ...]
+    """Accepted types; the first is what others are converted to."""
+    per_item: int | None = None
+    """How many files in one embedding; None where nothing is published."""
+    seconds: float | None = None
+    """Longest duration of one file."""
+    pages: int | None = None
+    """Most pages of one file."""
+    pixels_per_side: int | None = None
+    """Longest side of a picture, in pixels."""
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """The published facts of one embedding model."""
+
+    name: str
+    tokens: int
+    """Most input tokens of one embedding."""
+    dimensions: tuple[int, int] = (128, 3072)
+    """Smallest and largest output size."""
+    default_dimensions: int = 3072
+    task_style: TaskStyle = "prefix"
+    media: Mapping[Backend, Mapping[Modality, MediaLimit]] = field(default_factory=dict)
+    """Empty for a model that takes text only."""
+    usd_per_million_tokens: Mapping[Modality, float] = field(default_factory=dict)
+    successor: str | None = None
+    """The model to move to, when this one is retired."""
+    source: str
+
+    def limit(self, modality: Modality, backend: Backend) -> MediaLimit | None:
+        """What `backend` takes of `modality`; None when it takes none."""
+        return self.media.get(backend, {}).get(modality)
+
+
+_GEMINI_MEDIA: Mapping[Modality, MediaLimit] = MappingProxyType(
+    {
+        "image": MediaLimit(mime_types=("image/png", "image/jpeg"), per_item=6, source=GEMINI_DOCS),
+        "audio": MediaLimit(mime_types=("audio/mp3", "audio/wav"), seconds=180, source=GEMINI_DOCS),
+        "video": MediaLimit(mime_types=("video/mp4", "video/quicktime"), seconds=120, source=GEMINI_DOCS),
+        "pdf": MediaLimit(mime_types=("application/pdf",), pages=6, source=GEMINI_DOCS),
+    }
+)
+
+_VERTEX_MEDIA: Mapping[Modality, MediaLimit] = MappingProxyType(
+    {
+        "image": MediaLimit(
+            mime_types=(
+                "image/png", "image/jpeg", "image/webp", "image/bmp", "image/heic", "image/heif", "image/avif",
+            ),
+            per_item=6,
+            pixels_per_side=16_384,
+            source=VERTEX_DOCS,
+        ),
+        "audio": MediaLimit(mime_types=("audio/mp3", "audio/wav"), seconds=180, source=VERTEX_DOCS),
+        "video": MediaLimit(
+            mime_types=("video/mp4", "video/quicktime", "video/mpeg"), per_item=1, seconds=120, source=VERTEX_DOCS
+        ),
+        "pdf": MediaLimit(mime_types=("application/pdf",), per_item=1, pages=6, source=VERTEX_DOCS),
+    }
+)  # fmt: skip
+
+_MULTIMODAL: Mapping[Backend, Mapping[Modality, MediaLimit]] = MappingProxyType(
+    {"gemini": _GEMINI_MEDIA, "vertex": _VERTEX_MEDIA}
+)
+_MULTIMODAL_PRICES: Mapping[Modality, float] = MappingProxyType(
+    {"text": 0.20, "image": 0.45, "audio": 6.50, "video": 12.00, "pdf": 0.45}  # PRICES; PDF pages bill as images
+)
+
+MODELS: Mapping[str, ModelSpec] = MappingProxyType(
+    {
+        spec.name: spec
+        for spec in (
+            ModelSpec(
+                name="gemini-embedding-2",
+                tokens=8192,
+                media=_MULTIMODAL,
+                usd_per_million_tokens=_MULTIMODAL_PRICES,
+                source=GEMINI_DOCS,
+            ),
+            ModelSpec(
+                name="gemini-embedding-2-preview",
+                tokens=8192,
+                media=_MULTIMODAL,
+                usd_per_million_tokens=_MULTIMODAL_PRICES,
+                successor="gemini-embedding-2",
+                source=DEPRECATIONS,
+            ),
+            ModelSpec(
+                name="gemini-embedding-001",
+                tokens=2048,
+                task_style="field",
+                usd_per_million_tokens=MappingProxyType({"text": 0.15}),
+                source=GEMINI_DOCS,
+            ),
+        )
+    }
+)
+"""Every model this package knows, by name."""
+
+IMAGE_TOKENS = 258
+"""Tokens of a picture or a PDF page (VERTEX_DOCS)."""
+VIDEO_FRAME_TOKENS = 66
+"""Tokens of a video frame (VERTEX_DOCS)."""
+AUDIO_TOKENS_PER_SECOND = 25
+"""Tokens of a second of sound (VERTEX_DOCS)."""
+GEMINI_VIDEO_FRAMES = 32
+"""Most frames the Gemini API looks at in one video (GEMINI_DOCS)."""
+CHARACTERS_PER_TOKEN = 4
+"""A guess for Latin text; no figure is published."""
+
+ITEMS_PER_CALL = 100
+"""Most contents in one `batchEmbedContents` (undocumented; https://github.com/vercel/ai/issues/16101, 2026-11-21)."""
+INLINE_BYTES = 20_000_000
+"""Largest request with inline media, base64 counted
+(https://ai.google.dev/gemini-api/docs/files, read 2026-11-21; 100 MB is announced for content generation only)."""
+
+
+def model_spec(name: str) -> ModelSpec:
+    """Look up a model by id; `models/` in front and publisher paths are understood.
+
+    ```python
+    from langchain_gemini_mm.models import model_spec
+
+    assert model_spec("models/gemini-embedding-2").tokens == 8192
+    ```
+
+    Raises:
+        ValueError: the model is not known; the message lists those that are.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"model must be a name such as {DEFAULT_MODEL!r}, got {type(name).__name__}")
+    short = name.rsplit("/", 1)[-1]
+    spec = MODELS.get(short)
+    if spec is None:
+        near = difflib.get_close_matches(short, MODELS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown embedding model {name!r}.{hint} Known models: {', '.join(MODELS)}")
+    return spec
+
+
+def warn_if_retired(spec: ModelSpec) -> None:
+    """Warn that a retired model should be replaced, naming its successor."""
+    if spec.successor:
+        warnings.warn(
+            f"{spec.name} is retired ({spec.source}); use {spec.successor!r}. Their vectors may differ: embed a "
+            "collection again rather than mixing the two",
+            DeprecationWarning,
+            stacklevel=3,
+        )

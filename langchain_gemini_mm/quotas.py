@@ -1,0 +1,69 @@
+"""Keeping under requests and tokens per minute: who may send now, and who must wait how long."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+WINDOW_S = 60.0
+
+
+class MinuteQuota:
+    """Admits work so that no minute holds more than so many requests and tokens; each item of a batch is a request.
+
+    A sliding window, stricter than a token bucket: after an idle minute it does not admit two minutes' worth at once.
+    Safe to use from many threads and event loops; it never sleeps itself.
+
+    Args:
+        requests: items per minute, or None for no limit.
+        tokens: tokens per minute, or None for no limit.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        requests: int | None = None,
+        tokens: int | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.requests = requests
+        self.tokens = tokens
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._admitted: deque[tuple[float, int, int]] = deque()
+        self._held_until = 0.0
+
+    def reserve(self, requests: int, tokens: int) -> float:
+        """Book a call and tell how many seconds to wait before sending it."""
+        with self._lock:
+            now = self._clock()
+            start = max(now, self._held_until)
+            if self.requests is None and self.tokens is None:
+                return start - now
+            while self._admitted and self._admitted[0][0] <= now - WINDOW_S:
+                self._admitted.popleft()
+            start = max(start, self._earliest(requests, tokens))
+            self._admitted.append((start, requests, tokens))
+            return start - now
+
+    def hold(self, seconds: float) -> None:
+        """Let nobody start for `seconds`: the service asked one caller to wait, and means all."""
+        with self._lock:
+            self._held_until = max(self._held_until, self._clock() + seconds)
+
+    def _earliest(self, requests: int, tokens: int) -> float:
+        """The first moment at which the trailing minute has room; starts are booked in rising order."""
+        free_requests = self.requests - requests if self.requests is not None else None
+        free_tokens = self.tokens - tokens if self.tokens is not None else None
+        earliest = self._admitted[-1][0] if self._admitted else 0.0
+        for start, booked_requests, booked_tokens in reversed(self._admitted):
+            if free_requests is not None:
+                free_requests -= booked_requests
+            if free_tokens is not None:
+                free_tokens -= booked_tokens
+            if (free_requests is not None and free_requests < 0) or (free_tokens is not None and free_tokens < 0):
+                return max(earliest, start + WINDOW_S)
+        return earliest

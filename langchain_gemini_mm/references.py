@@ -1,0 +1,221 @@
+"""Media references: the short text by which a `Document` names media.
+
+A reference is `![](mm://sha256-<64 hex>)`, with an optional W3C media fragment for a part: `#t=30,60` (seconds),
+`#t=30,60&track=audio` (the sound of a video), `#page=3,8` (1-based, inclusive). One part has one spelling, so equal
+media make equal text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from langchain_gemini_mm.errors import ContentError
+
+SCHEME = "mm://sha256-"
+
+_HEX = re.compile(r"[0-9a-f]{64}")
+_NUMBER = r"(?:0|[1-9]\d*)(?:\.\d{0,2}[1-9])?"
+_FRAGMENT = re.compile(
+    rf"t=(?P<start>{_NUMBER}),(?P<end>{_NUMBER})(?P<track>&track=audio)?|(?P<sound>track=audio)"
+    r"|page=(?P<first>[1-9]\d*),(?P<last>[1-9]\d*)"
+)
+_WHOLE = re.compile(r"(?P<escape>\\?)!\[\]\((?P<uri>mm://sha256-[0-9a-f]{64}(?:#[^\s()#]*)?)\)")
+_ESCAPABLE = re.compile(r"!\[\]\((?=mm:)")
+_TORN = re.compile(r"(?:!\[\]\(mm:|mm://sha256-)\S{0,90}|!\[\]\(m{0,2}$")
+_SHOWN = 40
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRef:
+    """Names stored bytes by their hash, and optionally a part of them.
+
+    ```python
+    from langchain_gemini_mm import MediaRef
+
+    talk = MediaRef("ab" * 32)
+    assert talk.segment(30, 60.5).uri.endswith("#t=30,60.5")
+    assert MediaRef.parse(talk.markdown) == talk
+    ```
+
+    Raises:
+        ContentError: the hash or the part is malformed.
+    """
+
+    sha256: str
+    """64 lower-case hex digits."""
+    start_s: float | None = None
+    """Start of a segment in seconds, at most milliseconds."""
+    end_s: float | None = None
+    """End of a segment in seconds."""
+    track: Literal["audio"] | None = None
+    """Only the sound of a video."""
+    first_page: int | None = None
+    """First page of a PDF, 1-based."""
+    last_page: int | None = None
+    """Last page, inclusive."""
+
+    def __post_init__(self) -> None:
+        """Refuse what has no canonical spelling."""
+        if not isinstance(self.sha256, str) or not _HEX.fullmatch(self.sha256):
+            raise ContentError(f"a media reference needs 64 lower-case hex digits, got {_shorten(self.sha256)}")
+        _check_segment(self)
+        _check_pages(self)
+
+    @property
+    def uri(self) -> str:
+        """The canonical spelling, `mm://sha256-…#t=30,60`."""
+        return f"{SCHEME}{self.sha256}{self._fragment}"
+
+    @property
+    def markdown(self) -> str:
+        """The form that stands in `page_content`: `![](mm://…)`, without any space, 81 characters for a whole file."""
+        return f"![]({self.uri})"
+
+    @property
+    def whole(self) -> MediaRef:
+        """The same media without a fragment."""
+        return MediaRef(self.sha256)
+
+    @property
+    def is_part(self) -> bool:
+        """Whether a fragment selects a part."""
+        return self != self.whole
+
+    def segment(self, start_s: float, end_s: float, *, track: Literal["audio"] | None = None) -> MediaRef:
+        """The part from `start_s` to `end_s` seconds."""
+        return replace(self.whole, start_s=_milli(start_s), end_s=_milli(end_s), track=track)
+
+    def pages(self, first: int, last: int) -> MediaRef:
+        """The pages from `first` to `last`, 1-based and inclusive."""
+        return replace(self.whole, first_page=first, last_page=last)
+
+    @property
+    def _fragment(self) -> str:
+        if self.first_page is not None:
+            return f"#page={self.first_page},{self.last_page}"
+        parts = [f"t={_number(self.start_s)},{_number(self.end_s)}"] if self.start_s is not None else []
+        parts += [f"track={self.track}"] if self.track else []
+        return f"#{'&'.join(parts)}" if parts else ""
+
+    @classmethod
+    def parse(cls, text: str) -> MediaRef:
+        """Read `mm://sha256-…` or `![](mm://sha256-…)`.
+
+        Raises:
+            ContentError: `text` is not exactly one canonical reference.
+        """
+        uri = text.removeprefix("![](").removesuffix(")") if text.startswith("![](") else text
+        digest, _, fragment = uri.removeprefix(SCHEME).partition("#")
+        if not uri.startswith(SCHEME) or not _HEX.fullmatch(digest):
+            raise ContentError(
+                f"{_shorten(text)} is not a media reference; one is written mm://sha256- and 64 lower-case hex digits"
+            )
+        if "#" not in uri:
+            return cls(digest)
+        match = _FRAGMENT.fullmatch(fragment)
+        if match is None:
+            raise ContentError(
+                f"{_shorten('#' + fragment)} does not select a part in the canonical spelling; "
+                "write #t=start,end or #t=start,end&track=audio (seconds) or #page=first,last"
+            )
+        return _from_match(digest, match)
+
+    def __str__(self) -> str:
+        """The canonical spelling."""
+        return self.uri
+
+
+def split_references(text: str) -> list[str | MediaRef]:
+    r"""Cut `text` into literal text and the references in it, in their written order.
+
+    `\![](mm://…)` is literal text; its backslash is taken off.
+
+    Raises:
+        ContentError: a reference is torn (as by a text splitter) or malformed.
+    """
+    pieces: list[str | MediaRef] = []
+    literal = ""
+    position = 0
+    for match in _WHOLE.finditer(text):
+        literal += _intact(text[position : match.start()])
+        position = match.end()
+        if match["escape"]:
+            literal += match[0][1:]
+            continue
+        pieces += [literal, MediaRef.parse(match["uri"])]
+        literal = ""
+    pieces.append(literal + _intact(text[position:]))
+    return [piece for piece in pieces if piece != ""]
+
+
+def escape_references(text: str) -> str:
+    r"""Make every reference in untrusted `text` literal, so that it is embedded as text and never resolved.
+
+    ```python
+    from langchain_gemini_mm.references import escape_references, split_references
+
+    shown = "![](mm://sha256-" + "0" * 64 + ")"
+    assert split_references(escape_references(shown)) == [shown]
+    ```
+    """
+    return _ESCAPABLE.sub(r"\\![](", text)
+
+
+def _intact(text: str) -> str:
+    """Refuse literal text that holds a piece of a reference."""
+    match = _TORN.search(text)
+    while match and match.start() and text[match.start() - 1] == "\\":
+        match = _TORN.search(text, match.end())
+    if match:
+        raise ContentError(
+            f"{_shorten(match[0])} looks like a torn or malformed media reference. Split text with "
+            "reference-aware sizes (a reference has no space and 81 characters or more), or write \\![](mm:…) for "
+            "literal text"
+        )
+    return text.replace("\\![](mm:", "![](mm:")
+
+
+def _from_match(digest: str, match: re.Match[str]) -> MediaRef:
+    if match["first"]:
+        return MediaRef(digest, first_page=int(match["first"]), last_page=int(match["last"]))
+    if match["sound"]:
+        return MediaRef(digest, track="audio")
+    return MediaRef(digest, float(match["start"]), float(match["end"]), track="audio" if match["track"] else None)
+
+
+def _check_segment(ref: MediaRef) -> None:
+    if ref.track not in (None, "audio"):
+        raise ContentError(f"track must be 'audio' or None, got {ref.track!r}")
+    if ref.start_s is None and ref.end_s is None:
+        return
+    if ref.start_s is None or ref.end_s is None:
+        raise ContentError(f"a segment needs both ends, got start {ref.start_s!r} and end {ref.end_s!r} seconds")
+    if not (0 <= ref.start_s < ref.end_s and math.isfinite(ref.end_s)):
+        raise ContentError(f"a segment needs 0 <= start < end seconds, got {ref.start_s!r} to {ref.end_s!r}")
+    if _milli(ref.start_s) != ref.start_s or _milli(ref.end_s) != ref.end_s:
+        raise ContentError(f"segment times go to milliseconds, got {ref.start_s!r} to {ref.end_s!r}; use .segment()")
+
+
+def _check_pages(ref: MediaRef) -> None:
+    if ref.first_page is None and ref.last_page is None:
+        return
+    if ref.start_s is not None or ref.track is not None:
+        raise ContentError("a media reference selects seconds or pages, not both")
+    if ref.first_page is None or ref.last_page is None or not 1 <= ref.first_page <= ref.last_page:
+        raise ContentError(f"pages are 1-based with first <= last, got {ref.first_page!r} to {ref.last_page!r}")
+
+
+def _milli(seconds: float) -> float:
+    return round(float(seconds), 3)
+
+
+def _number(seconds: float | None) -> str:
+    return f"{seconds:.3f}".rstrip("0").rstrip(".")
+
+
+def _shorten(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"

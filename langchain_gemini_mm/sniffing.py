@@ -1,0 +1,109 @@
+"""The type of a file by its first bytes. Names lie; opening the file later is the proof."""
+
+from __future__ import annotations
+
+import re
+
+from langchain_gemini_mm.types import Modality
+
+HEAD_BYTES = 4096
+"""How many of a file's first bytes `sniff` wants to see."""
+
+_PREFIXES: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"II*\x00", "image/tiff"),
+    (b"MM\x00*", "image/tiff"),
+    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "image/jp2"),
+    (b"fLaC", "audio/flac"),
+    (b"ID3", "audio/mp3"),
+    (b"#!AMR", "audio/amr"),
+    (b"\x00\x00\x01\xba", "video/mpeg"),
+    (b"\x00\x00\x01\xb3", "video/mpeg"),
+    (b"FLV\x01", "video/x-flv"),
+    (b"0&\xb2u\x8ef\xcf\x11", "video/x-ms-asf"),
+    (b"PK\x03\x04", "application/zip"),
+    (b"\x1f\x8b", "application/gzip"),
+)
+_RIFF = {b"WAVE": "audio/wav", b"WEBP": "image/webp", b"AVI ": "video/x-msvideo"}
+_FORM = {b"AIFF": "audio/aiff", b"AIFC": "audio/aiff"}
+_BRANDS = {
+    b"heic": "image/heic", b"heix": "image/heic", b"heim": "image/heic", b"heis": "image/heic",
+    b"hevc": "image/heic", b"mif1": "image/heif", b"msf1": "image/heif", b"avif": "image/avif", b"avis": "image/avif",
+    b"qt  ": "video/quicktime", b"M4A ": "audio/mp4", b"M4B ": "audio/mp4", b"F4A ": "audio/mp4",
+}  # fmt: skip
+_MPEG_SYNC = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x10-\xeb]")
+_ADTS_SYNC = re.compile(rb"\xff[\xf0\xf1\xf8\xf9]")
+_MODALITIES: dict[str, Modality] = {"image": "image", "audio": "audio", "video": "video", "text": "text"}
+_ALIASES = {
+    "audio/mpeg": "audio/mp3", "audio/x-wav": "audio/wav", "audio/wave": "audio/wav", "audio/vnd.wave": "audio/wav",
+    "audio/x-mp3": "audio/mp3", "audio/mpeg3": "audio/mp3", "image/jpg": "image/jpeg", "video/mov": "video/quicktime",
+}  # fmt: skip
+
+
+def sniff(head: bytes) -> str | None:
+    """Tell the MIME type by a file's first bytes; None when they are of no known media type.
+
+    ```python
+    from langchain_gemini_mm.sniffing import sniff
+
+    assert sniff(b"%PDF-1.7 ...") == "application/pdf"
+    assert sniff("just text".encode()) is None
+    ```
+    """
+    for prefix, mime_type in _PREFIXES:
+        if head.startswith(prefix):
+            return mime_type
+    if head[:4] == b"RIFF":
+        return _RIFF.get(head[8:12])
+    if head[:4] == b"FORM":
+        return _FORM.get(head[8:12])
+    if head[4:8] == b"ftyp":
+        return _by_brand(head)
+    if head[4:8] in (b"moov", b"mdat", b"wide", b"free") and not head[:1].strip(b"\x00"):
+        return "video/quicktime"
+    return _by_container(head)
+
+
+def modality_of(mime_type: str) -> Modality | None:
+    """The modality a MIME type belongs to; None when the model has none for it."""
+    if mime_type == "application/pdf":
+        return "pdf"
+    return _MODALITIES.get(mime_type.partition("/")[0])
+
+
+def canonical_mime_type(mime_type: str) -> str:
+    """One spelling for a type that goes by several, such as `audio/mpeg` for `audio/mp3`; parameters are dropped."""
+    plain = mime_type.partition(";")[0].strip().lower()
+    return _ALIASES.get(plain, plain)
+
+
+def _by_brand(head: bytes) -> str:
+    """Read the brands of an ISO media file; the major brand decides, then the first compatible one that is known."""
+    size = min(int.from_bytes(head[:4], "big"), len(head))
+    brands = [head[8:12]] + [head[i : i + 4] for i in range(16, size, 4)]
+    major = _BRANDS.get(brands[0])
+    if major in ("image/heif", None):
+        listed = [_BRANDS[brand] for brand in brands[1:] if brand in _BRANDS]
+        images = [mime_type for mime_type in listed if mime_type in ("image/heic", "image/avif")]
+        if images and (major or brands[0] not in (b"isom", b"mp42", b"mp41", b"iso2")):
+            return images[0]
+    return major or "video/mp4"
+
+
+def _by_container(head: bytes) -> str | None:
+    if head[:4] == b"\x1aE\xdf\xa3":
+        return "video/webm" if b"webm" in head[:64] else "video/x-matroska"
+    if head[:4] == b"OggS":
+        return "video/ogg" if b"\x80theora" in head[:128] else "audio/ogg"
+    if b"%PDF-" in head[:1024]:
+        return "application/pdf"
+    if head[:2] == b"BM" and len(head) > 18 and head[6:10] == b"\x00\x00\x00\x00":
+        return "image/bmp"
+    if head[:1] == b"G" and head[188:189] == b"G" and head[376:377] == b"G":
+        return "video/mp2t"
+    if _ADTS_SYNC.match(head):
+        return "audio/aac"
+    return "audio/mp3" if _MPEG_SYNC.match(head) else None

@@ -1,0 +1,138 @@
+"""Remembers which file had which hash, so that an unchanged folder is not read again.
+
+One small SQLite file. A connection is opened for each step: nothing stays open, so stores can be forked, pickled and
+used from any thread, and their folder can be removed on Windows.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.media.source_file import Stamp
+
+logger = logging.getLogger("langchain_gemini_mm")
+
+_VERSION = 1
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS file (
+    path BLOB PRIMARY KEY, stamp TEXT NOT NULL, sha256 TEXT NOT NULL, hashed_ns INTEGER NOT NULL, seen REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS file_sha256 ON file (sha256);
+PRAGMA user_version = {_VERSION};
+COMMIT;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """One remembered file."""
+
+    path: Path
+    stamp: str
+    sha256: str
+    hashed_ns: int
+    """When hashing began, in nanoseconds since 1970."""
+    seen: float
+    """When it was last put, in seconds since 1970."""
+
+    def is_still(self, stamp: Stamp) -> bool:
+        """Whether a file with this stamp surely has the remembered hash."""
+        return self.stamp == _spell(stamp) and stamp.settled(self.hashed_ns)
+
+    @property
+    def size(self) -> int:
+        """Bytes, when it was hashed."""
+        return int(self.stamp.partition(" ")[0])
+
+
+class FileTable:
+    """Path to hash. As a cache (the default) it never fails and may be thrown away; as `truth` it syncs and raises."""
+
+    def __init__(self, path: Path, *, truth: bool = False) -> None:
+        self._path = path
+        self._truth = truth
+
+    def find(self, path: Path) -> KnownFile | None:
+        """What is remembered of `path`."""
+        return next(iter(self._select("WHERE path = ?", os.fsencode(path))), None)
+
+    def with_hash(self, sha256: str) -> list[KnownFile]:
+        """All files that had this hash, the one put last first."""
+        return self._select("WHERE sha256 = ? ORDER BY seen DESC, path", sha256)
+
+    def hashes(self) -> Iterator[tuple[str, int, float]]:
+        """Every hash with its size in bytes and when it was last put."""
+        last = ""
+        clause = "WHERE sha256 > ? GROUP BY sha256 HAVING seen = max(seen) ORDER BY sha256 LIMIT 1000"
+        while batch := self._select(clause, last):
+            yield from ((known.sha256, known.size, known.seen) for known in batch)
+            last = batch[-1].sha256
+
+    def remember(self, path: Path, stamp: Stamp, sha256: str, hashed_ns: int) -> None:
+        """Note that `path`, with this stamp, has this hash."""
+        row = (os.fsencode(path), _spell(stamp), sha256, hashed_ns, time.time())
+        self._write("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?)", *row)
+
+    def touch(self, sha256: str) -> bool:
+        """Note that this hash is wanted now."""
+        return self._write("UPDATE file SET seen = ? WHERE sha256 = ?", time.time(), sha256) > 0
+
+    def forget(self, sha256: str, *, before: float | None = None) -> bool:
+        """Forget all files with this hash, unless one of them was put since `before`."""
+        limit = float("inf") if before is None else before
+        statement = "DELETE FROM file WHERE sha256 = ? AND (SELECT max(seen) FROM file WHERE sha256 = ?) < ?"
+        return self._write(statement, sha256, sha256, limit) > 0
+
+    def _select(self, clause: str, value: object) -> list[KnownFile]:
+        if not self._path.exists():
+            return []
+        statement = f"SELECT path, stamp, sha256, hashed_ns, seen FROM file {clause}"  # noqa: S608
+        try:
+            with self._connect() as connection:
+                rows = connection.execute(statement, (value,)).fetchall()
+        except (sqlite3.Error, OSError) as error:
+            self._failed(error)
+            return []
+        return [KnownFile(Path(os.fsdecode(path)), *rest) for path, *rest in rows]
+
+    def _write(self, statement: str, *values: object) -> int:
+        try:
+            with self._connect() as connection:
+                return connection.execute(statement, values).rowcount
+        except (sqlite3.Error, OSError) as error:
+            self._failed(error)
+            return 0
+
+    @contextmanager
+    def _connect(self) -> Iterator[sqlite3.Connection]:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self._path, timeout=30, isolation_level=None)) as connection:
+            connection.execute(f"PRAGMA synchronous = {'FULL' if self._truth else 'OFF'}")
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                connection.executescript(_SCHEMA)
+            elif version != _VERSION:
+                raise sqlite3.DatabaseError(f"written by a newer version (schema {version}, known is {_VERSION})")
+            yield connection
+
+    def _failed(self, error: Exception) -> None:
+        """Raise for the truth; drop a cache that is no database, and go on without."""
+        if self._truth:
+            raise StoreError(f"cannot use the media index {str(self._path)!r}: {error}") from error
+        logger.warning("files will be hashed again, %r cannot be used: %s", self._path.name, error)
+        if not isinstance(error, sqlite3.OperationalError | OSError):
+            with suppress(OSError):
+                self._path.unlink()
+
+
+def _spell(stamp: Stamp) -> str:
+    return f"{stamp.size} {stamp.mtime_ns} {stamp.ctime_ns}"

@@ -1,0 +1,101 @@
+"""Media that stay where they are: only their hashes and places are kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, BinaryIO
+
+from langchain_gemini_mm.errors import ContentError, MissingMediaError, StoreError
+from langchain_gemini_mm.media.source_file import Stamp, hash_of, open_source, shown
+from langchain_gemini_mm.storage.backends import MediaWriter, Stored, missing
+from langchain_gemini_mm.storage.file_table import FileTable, KnownFile
+from langchain_gemini_mm.storage.folder import FolderBackend
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class LinksBackend:
+    """A folder with an index of files elsewhere. Bytes without a file are kept in the folder itself."""
+
+    kind = "links"
+    in_place = True
+
+    def __init__(self, root: Path) -> None:
+        if root.exists() and not root.is_dir():
+            raise StoreError(f"the media index {str(root)!r} is a file; give a folder (it is made when needed)")
+        self.path: Path | None = root
+        self._links = FileTable(root / "links.db", truth=True)
+        self.files: FileTable | None = self._links
+        self._own = FolderBackend(root)
+
+    def writer(self) -> MediaWriter:
+        """Begin an upload into the folder, of something that has no file to link to."""
+        return self._own.writer()
+
+    def size(self, sha256: str) -> int:
+        """Tell the size in bytes, after making sure that a linked file is unchanged."""
+        with self.open(sha256) as file:
+            return file.seek(0, 2)
+
+    def open(self, sha256: str) -> BinaryIO:
+        """Open the first linked file that is unchanged."""
+        links = self._links.with_hash(sha256)
+        reasons = []
+        for link in links:
+            opened = self._opened(link)
+            if not isinstance(opened, str):
+                return opened
+            reasons.append(opened)
+        try:
+            return self._own.open(sha256)
+        except MissingMediaError as error:
+            if not reasons:
+                raise
+            remedy = "Put it back, or load the files again so that the index learns their new places"
+            raise missing(sha256, f"was linked to {'; and to '.join(reasons)}. {remedy}") from error
+
+    def touch(self, sha256: str) -> bool:
+        """Note that these bytes are wanted now."""
+        linked = self._links.touch(sha256)
+        return self._own.touch(sha256) or linked
+
+    def delete(self, sha256: str, *, before: float | None = None) -> bool:
+        """Remove the link, or the copy where there is one; a linked file itself is never touched."""
+        linked = self._links.forget(sha256, before=before)
+        return self._own.delete(sha256, before=before) or linked
+
+    def stored(self) -> Iterator[Stored]:
+        """List everything that is linked or kept; a file that is both is listed twice."""
+        yield from (Stored(*row) for row in self._links.hashes())
+        yield from self._own.stored()
+
+    def tidy(self, before: float, *, dry_run: bool) -> int:
+        """Remove what uploads into the folder have left."""
+        return self._own.tidy(before, dry_run=dry_run)
+
+    def _opened(self, link: KnownFile) -> BinaryIO | str:
+        """The open file, or why it is not what was linked."""
+        try:
+            file, stamp = open_source(link.path)
+        except ContentError as error:
+            return f"{shown(link.path)} ({error})"
+        try:
+            same = link.is_still(stamp) or self._has_hash(file, stamp, link)
+        except BaseException:
+            file.close()
+            raise
+        if same:
+            file.seek(0)
+            return file
+        file.close()
+        return f"{shown(link.path)}, which has changed since"
+
+    def _has_hash(self, file: BinaryIO, stamp: Stamp, link: KnownFile) -> bool:
+        """Hash a file whose size or times differ; remember it when it is the same after all."""
+        started = time.time_ns()
+        if stamp.size != link.size or hash_of(file, shown(link.path)) != link.sha256:
+            return False
+        self._links.remember(link.path, stamp, link.sha256, started)
+        return True

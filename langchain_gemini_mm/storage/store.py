@@ -1,0 +1,352 @@
+"""The media store: bytes by their hash."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from langchain_gemini_mm.errors import ContentError, MissingMediaError
+from langchain_gemini_mm.media.source_file import Stamp, chunks_of, hash_of, media_type, open_source, shown
+from langchain_gemini_mm.references import MediaRef
+from langchain_gemini_mm.sniffing import HEAD_BYTES
+from langchain_gemini_mm.storage.backends import DAMAGED, MediaBackend, MemoryBackend, missing
+from langchain_gemini_mm.storage.byte_store import ByteStore, ByteStoreBackend
+from langchain_gemini_mm.storage.file_table import FileTable
+from langchain_gemini_mm.storage.folder import FolderBackend
+from langchain_gemini_mm.storage.links import LinksBackend
+from langchain_gemini_mm.storage.sweeping import Sweep, digests_in
+from langchain_gemini_mm.types import Content, MediaInfo
+
+if TYPE_CHECKING:
+    from langchain_core.documents import Document
+
+GRACE_SECONDS = 24 * 3600.0
+"""How long a sweep leaves alone what was put: the time between storing media and indexing their Document."""
+
+_KNOWN_TYPES = 10_000
+
+
+class MediaStore:
+    """Keeps images, audio, video and PDFs under the hash of their bytes; equal files are stored once.
+
+    ```python
+    from langchain_gemini_mm import MediaStore
+    from langchain_gemini_mm.testing.samples import png
+
+    media = MediaStore.memory()  # or MediaStore("./library/media")
+    ref = media.put(png())
+    assert media.info(ref).mime_type == "image/png"
+    assert media.document("the logo", ref).page_content == f"the logo {ref.markdown}"
+    ```
+
+    A reference to a part of a file (`ref.segment(30, 60)`) finds the whole file. Safe to use from many threads and
+    processes at once.
+
+    Args:
+        where: a folder (made when needed), a LangChain `BaseStore[str, bytes]`, or a `MediaBackend`.
+
+    Raises:
+        ValueError: `where` is a URL.
+        StoreError: `where` is a file.
+    """
+
+    def __init__(self, where: str | os.PathLike[str] | ByteStore | MediaBackend) -> None:
+        self._backend = _backend(where)
+        self._types: dict[str, str] = {}
+
+    @classmethod
+    def memory(cls) -> MediaStore:
+        """A store in this process, for tests and trials."""
+        return cls(MemoryBackend())
+
+    @classmethod
+    def links(cls, path: str | os.PathLike[str]) -> MediaStore:
+        """A store that leaves files where they are; the folder `path` holds an index of them.
+
+        Only hashes and places are kept. A file that was changed, moved or removed is a `MissingMediaError` when it
+        is asked for. What is put as bytes has no place of its own and is kept in the folder.
+        """
+        return cls(LinksBackend(_folder(path)))
+
+    @property
+    def path(self) -> Path | None:
+        """The folder of this store, where it has one."""
+        return self._backend.path
+
+    def put(self, data: Any) -> MediaRef:
+        """Store bytes, an open binary file (from where it stands), or a LangChain `Blob`.
+
+        Raises:
+            ContentError: empty, unreadable, or no image, audio, video or PDF by content.
+            StoreError: the store cannot be written.
+        """
+        if isinstance(data, bytes | bytearray | memoryview):
+            return self._put_bytes(bytes(data))
+        if callable(getattr(data, "read", None)):
+            return MediaRef(self._copy(data, "the given file"))
+        if hasattr(data, "as_bytes") and hasattr(data, "mimetype"):
+            return self.put_file(data.path) if data.data is None else self._put_bytes(data.as_bytes())
+        if isinstance(data, str | os.PathLike):
+            raise TypeError(f"put takes bytes, an open binary file or a Blob; for {shown(str(data))} use put_file")
+        raise TypeError(f"put takes bytes, an open binary file or a Blob, got {type(data).__name__}")
+
+    def put_file(self, path: str | os.PathLike[str]) -> MediaRef:
+        """Store a file, in pieces; a file that was put before and has not changed since is not read again.
+
+        Raises:
+            ContentError: not a readable regular file, empty, being written, or no media by content.
+            StoreError: the store cannot be written.
+        """
+        given = Path(path)
+        place = given.absolute()
+        known = self._backend.files.find(place) if self._backend.files else None
+        file, stamp = open_source(given)
+        with closing(file):
+            if known and known.is_still(stamp) and self._backend.touch(known.sha256):
+                return MediaRef(known.sha256)
+            started = time.time_ns()
+            digest = self._read_file(file, shown(given), new=known is None)
+            if not stamp.same_content(Stamp.of(os.fstat(file.fileno()))):
+                raise ContentError(f"{shown(given)} was written to while it was read; put it again when it is complete")
+        if self._backend.files:
+            self._backend.files.remember(place, stamp, digest, started)
+        return MediaRef(digest)
+
+    def document(self, *content: Content, metadata: Mapping[str, Any] | None = None, id: str | None = None) -> Document:  # noqa: A002
+        """Make one Document of texts and media in their written order, joined with one space; media are stored.
+
+        Text stands as it is, so references in it stay references: pass text of others through
+        `references.escape_references` first.
+
+        Args:
+            content: `str`, `Path`, `bytes`, `MediaRef`, `Blob`, PIL image, content block, Document, ...
+            metadata: for the Document; copied.
+            id: for the Document.
+
+        Raises:
+            ContentError: nothing given, or of a kind that cannot be stored.
+            MissingMediaError: a reference that this store does not know.
+        """
+        from langchain_gemini_mm.storage.composing import compose
+
+        return compose(self, content, metadata or {}, id)
+
+    def info(self, ref: MediaRef | str) -> MediaInfo:
+        """Tell size and type.
+
+        Raises:
+            MissingMediaError: not in this store.
+        """
+        digest = _digest(ref)
+        size = self._backend.size(digest)
+        mime_type = self._types.get(digest)
+        if mime_type is None:
+            with closing(self._backend.open(digest)) as file:
+                head = file.read(HEAD_BYTES)
+            try:
+                mime_type = media_type(head, "it")
+            except ContentError as error:
+                raise missing(digest, DAMAGED) from error
+            if len(self._types) >= _KNOWN_TYPES:
+                self._types.clear()
+            self._types[digest] = mime_type
+        return MediaInfo(sha256=digest, size=size, mime_type=mime_type)
+
+    def get(self, ref: MediaRef | str) -> bytes:
+        """Read all bytes and check them against the hash.
+
+        Raises:
+            MissingMediaError: not in this store, or damaged there.
+        """
+        digest = _digest(ref)
+        with closing(self._backend.open(digest)) as file:
+            data = file.read()
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise missing(digest, DAMAGED)
+        return data
+
+    def open(self, ref: MediaRef | str) -> BinaryIO:
+        """Open for reading, seekable and without loading it whole; close it. The hash is not checked.
+
+        Raises:
+            MissingMediaError: not in this store.
+        """
+        return self._backend.open(_digest(ref))
+
+    def read_range(self, ref: MediaRef | str, start: int, length: int) -> bytes:
+        """Read at most `length` bytes from byte `start`; fewer at the end, none after it.
+
+        Raises:
+            MissingMediaError: not in this store.
+        """
+        if start < 0 or length < 0:
+            raise ValueError(f"a range needs start >= 0 and length >= 0, got {start!r} and {length!r}")
+        with closing(self.open(ref)) as file:
+            file.seek(start)
+            return file.read(length)
+
+    def exists(self, ref: MediaRef | str) -> bool:
+        """Whether `get` would find it."""
+        try:
+            self._backend.size(_digest(ref))
+        except MissingMediaError:
+            return False
+        return True
+
+    def __contains__(self, ref: object) -> bool:
+        """Whether a `MediaRef` is in this store."""
+        return isinstance(ref, MediaRef) and self.exists(ref)
+
+    def refs(self) -> Iterator[MediaRef]:
+        """List all that is stored, in no particular order."""
+        return (MediaRef(entry.sha256) for entry in self._backend.stored())
+
+    def delete(self, ref: MediaRef | str) -> bool:
+        """Remove the whole file that `ref` names; False when it was not there. Linked files stay where they are."""
+        return self._backend.delete(_digest(ref))
+
+    def sweep(self, keep: Any, *, grace_s: float = GRACE_SECONDS, dry_run: bool = False) -> Sweep:
+        """Remove media that nothing in `keep` references, and what cut-off uploads left.
+
+        Args:
+            keep: references, Documents or texts (any nesting of iterables): *everything* that is still in use.
+            grace_s: leave alone what was put within so many seconds; it may be about to be indexed.
+            dry_run: only tell what would be removed.
+        """
+        wanted = digests_in(keep)
+        before = time.time() - grace_s
+        removed: list[MediaRef] = []
+        size = 0
+        for entry in self._backend.stored():
+            if bytes.fromhex(entry.sha256) in wanted or entry.stored_at >= before:
+                continue
+            if dry_run or self._backend.delete(entry.sha256, before=before):
+                removed.append(MediaRef(entry.sha256))
+                size += entry.size
+        leftovers = self._backend.tidy(before, dry_run=dry_run)
+        return Sweep(tuple(dict.fromkeys(removed)), size, leftovers)
+
+    async def aput(self, data: Any) -> MediaRef:
+        """Async twin of `put`, in a worker thread."""
+        return await asyncio.to_thread(self.put, data)
+
+    async def aput_file(self, path: str | os.PathLike[str]) -> MediaRef:
+        """Async twin of `put_file`, in a worker thread."""
+        return await asyncio.to_thread(self.put_file, path)
+
+    async def adocument(
+        self,
+        *content: Content,
+        metadata: Mapping[str, Any] | None = None,
+        id: str | None = None,  # noqa: A002
+    ) -> Document:
+        """Async twin of `document`, in a worker thread."""
+        return await asyncio.to_thread(self.document, *content, metadata=metadata, id=id)
+
+    async def ainfo(self, ref: MediaRef | str) -> MediaInfo:
+        """Async twin of `info`, in a worker thread."""
+        return await asyncio.to_thread(self.info, ref)
+
+    async def aget(self, ref: MediaRef | str) -> bytes:
+        """Async twin of `get`, in a worker thread."""
+        return await asyncio.to_thread(self.get, ref)
+
+    async def aread_range(self, ref: MediaRef | str, start: int, length: int) -> bytes:
+        """Async twin of `read_range`, in a worker thread."""
+        return await asyncio.to_thread(self.read_range, ref, start, length)
+
+    async def adelete(self, ref: MediaRef | str) -> bool:
+        """Async twin of `delete`, in a worker thread."""
+        return await asyncio.to_thread(self.delete, ref)
+
+    async def asweep(self, keep: Any, *, grace_s: float = GRACE_SECONDS, dry_run: bool = False) -> Sweep:
+        """Async twin of `sweep`, in a worker thread."""
+        return await asyncio.to_thread(self.sweep, keep, grace_s=grace_s, dry_run=dry_run)
+
+    def __repr__(self) -> str:
+        place = f" {str(self.path)!r}" if self.path else ""
+        return f"<MediaStore {self._backend.kind}{place}>"
+
+    def _put_bytes(self, data: bytes) -> MediaRef:
+        name = f"{len(data):,} bytes"
+        media_type(data[:HEAD_BYTES], name)
+        digest = hashlib.sha256(data).hexdigest()
+        if not self._backend.touch(digest):
+            self._copy(io.BytesIO(data), name)
+        return MediaRef(digest)
+
+    def _read_file(self, file: BinaryIO, name: str, *, new: bool) -> str:
+        """Hash a file and see to it that its bytes are stored; a file met before is hashed first, to write nothing."""
+        if self._backend.in_place:
+            media_type(file.read(HEAD_BYTES), name)
+            file.seek(0)
+            return hash_of(file, name)
+        if new and self._backend.files:
+            return self._copy(file, name)
+        media_type(file.read(HEAD_BYTES), name)
+        file.seek(0)
+        digest = hash_of(file, name)
+        if self._backend.touch(digest):
+            return digest
+        file.seek(0)
+        return self._copy(file, name)
+
+    def _copy(self, source: BinaryIO, name: str) -> str:
+        """Store what is left to read in `source`, hashing it on the way."""
+        chunks = chunks_of(source, name)
+        chunk = next(chunks, b"")
+        media_type(chunk[:HEAD_BYTES], name)
+        digest = hashlib.sha256()
+        writer = self._backend.writer()
+        try:
+            while chunk:
+                digest.update(chunk)
+                writer.write(chunk)
+                chunk = next(chunks, b"")
+            writer.commit(digest.hexdigest())
+        finally:
+            writer.discard()
+        return digest.hexdigest()
+
+
+def _backend(where: object) -> MediaBackend:
+    if isinstance(where, str | os.PathLike):
+        root = _folder(where)
+        return FolderBackend(root, files=FileTable(root / "files.db"))
+    if all(callable(getattr(where, name, None)) for name in ("mget", "mset", "mdelete", "yield_keys")):
+        return ByteStoreBackend(cast("ByteStore", where))
+    if all(hasattr(where, name) for name in ("kind", "writer", "open", "size", "touch", "delete", "stored", "tidy")):
+        return cast("MediaBackend", where)
+    raise TypeError(
+        "MediaStore takes a folder (str or Path), a LangChain BaseStore[str, bytes] or a MediaBackend, "
+        f"got {type(where).__name__}"
+    )
+
+
+def _folder(where: str | os.PathLike[str]) -> Path:
+    text = os.fspath(where)
+    if not isinstance(text, str):
+        raise TypeError(f"a folder is given as str or Path, got {type(text).__name__}")
+    if "://" in text:
+        raise ValueError(
+            f"{text.partition('://')[0]}:// addresses are not offered yet as media stores; give a folder, or a "
+            "LangChain BaseStore[str, bytes] over your object store"
+        )
+    if not text.strip():
+        raise ValueError("the folder of a media store must not be empty")
+    return Path(text).expanduser()
+
+
+def _digest(ref: MediaRef | str) -> str:
+    if isinstance(ref, str):
+        ref = MediaRef.parse(ref)
+    if not isinstance(ref, MediaRef):
+        raise TypeError(f"media are asked for with a MediaRef or its text, got {type(ref).__name__}")
+    return ref.sha256

@@ -1,0 +1,23 @@
+"""For tests, demos and benchmarks without a key: an emulator of the embedding service, and sample media files.
+
+`python -m langchain_gemini_mm.testing` serves the emulator for other processes.
+"""
+
+from __future__ import annotations
+
+from langchain_gemini_mm.testing.emulator import GeminiEmulator
+from langchain_gemini_mm.testing.failures import Failure
+from langchain_gemini_mm.testing.service import Received
+from langchain_gemini_mm.testing.settings import Settings
+from langchain_gemini_mm.testing.uploads import UploadedFile
+from langchain_gemini_mm.testing.wire import SentItem, SentPart
+
+__all__ = [
+    "Failure",
+    "GeminiEmulator",
+    "Received",
+    "SentItem",
+    "SentPart",
+    "Settings",
+    "UploadedFile",
+]

@@ -1,0 +1,73 @@
+"""Serve the emulator for other processes: `python -m langchain_gemini_mm.testing --latency 0.1`.
+
+The first line printed is the URL to give as `base_url`. Ctrl-C or SIGTERM ends it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from types import FrameType
+
+from langchain_gemini_mm.testing.emulator import GeminiEmulator
+from langchain_gemini_mm.testing.settings import Settings
+
+_DEFAULTS = Settings()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse `arguments`, serve until a signal comes, return the exit status."""
+    options = vars(_parser().parse_args(arguments))
+    done = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        done.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    with GeminiEmulator(**options) as emulator:
+        print(emulator.url, flush=True)
+        print(f"api key: {emulator.api_key}", file=sys.stderr, flush=True)
+        # Windows delivers signals only between bytecodes: an endless wait would never end there.
+        while not done.wait(0.2):
+            pass
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m langchain_gemini_mm.testing",
+        description="Serve an emulator of the Gemini embedding service; its URL is the first line printed.",
+    )
+    add = parser.add_argument
+    add("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
+    add("--api-key", default=_DEFAULTS.api_key, help="the only key accepted (default: %(default)s)")
+    add("--latency", type=_latency, default=0.0, metavar="SECONDS", help="per answer: 0.1, or a range 0.05,0.2")
+    add("--rpm", type=int, help="requests per minute; each item of a batch counts")
+    add("--tpm", type=int, help="input tokens per minute")
+    add("--rpd", type=int, help="requests per day; each item of a batch counts")
+    add("--minute", type=float, default=_DEFAULTS.minute, metavar="SECONDS", help="how long a minute is")
+    add("--gap", dest="modality_gap", type=float, default=_DEFAULTS.modality_gap, help="distance of modalities, 0 to 1")
+    add("--failure-rate", type=float, default=0.0, metavar="SHARE", help="share of calls that fail, 0 to 1")
+    add("--failures", type=_failures, default=_DEFAULTS.failures, metavar="LIST", help="what with, such as 429,503,cut")
+    add("--long-text", choices=("truncate", "error"), default="truncate", help="over the token limit")
+    add("--seed", type=int, default=0, help="of random latencies and failures")
+    add("--keep-requests", type=int, default=0, help="how many requests to remember")
+    return parser
+
+
+def _latency(text: str) -> float | tuple[float, float]:
+    low, comma, high = text.partition(",")
+    return (float(low), float(high)) if comma else float(low)
+
+
+def _failures(text: str) -> list[object]:
+    return [int(word) if word.isdigit() else word for word in text.split(",")]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

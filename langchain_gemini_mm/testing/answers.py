@@ -1,0 +1,87 @@
+"""The bodies of good answers, per endpoint, and the refusal of an unknown model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from langchain_gemini_mm.testing.exchange import HttpReply, Json, Refusal, json_reply
+from langchain_gemini_mm.testing.failures import Damage, Values, spoil
+from langchain_gemini_mm.types import Backend
+
+if TYPE_CHECKING:
+    from langchain_gemini_mm.testing.embedder import Embedded
+    from langchain_gemini_mm.testing.service import Route
+
+
+def embeddings(embedded: Sequence[Embedded], route: Route, damage: Damage | None) -> HttpReply:
+    """The vectors in the shape of the endpoint that was asked."""
+    present = [one.values for one in embedded if one.values is not None]
+    values: list[Values] = (
+        spoil(present, damage) if len(present) == len(embedded) else [one.values for one in embedded]
+    )
+    if route.verb == "predict":
+        return _reply(_predictions(values, embedded))
+    if route.verb == "embedContent":
+        payload: Json = {"embedding": _embedding(values[0])} if values else {}
+        if route.backend == "vertex":
+            payload |= {"usageMetadata": _usage(embedded, "vertex"), "truncated": embedded[0].truncated}
+        return _reply(payload)
+    payload = {"embeddings": [_embedding(one) for one in values]}
+    if route.backend == "gemini":
+        payload["usageMetadata"] = _usage(embedded, "gemini")
+    return _reply(payload)
+
+
+def token_count(tokens: Mapping[str, int]) -> HttpReply:
+    """The answer of `:countTokens`."""
+    return json_reply({"totalTokens": sum(tokens.values()), "promptTokensDetails": _details(tokens)})
+
+
+def unknown_model(route: Route) -> Refusal:
+    """The 404 for a model that does not exist, worded per backend."""
+    if route.backend == "vertex":
+        return Refusal(
+            404,
+            f"Publisher Model `publishers/google/models/{route.model}` was not found or your project does not have "
+            "access to it. Please ensure you are using a valid model version.",
+        )
+    return Refusal(
+        404,
+        f"models/{route.model} is not found for API version {route.version}, or is not supported for {route.verb}. "
+        "Call ListModels to see the list of available models and their supported methods.",
+    )
+
+
+def _embedding(values: Values) -> Json:
+    return {} if values is None else {"values": values}
+
+
+def _predictions(values: Sequence[Values], embedded: Sequence[Embedded]) -> Json:
+    predictions: list[Any] = []
+    for n, one in enumerate(values):
+        cost = embedded[min(n, len(embedded) - 1)]
+        statistics = {"token_count": sum(cost.tokens.values()), "truncated": cost.truncated}
+        predictions.append({"embeddings": {**_embedding(one), "statistics": statistics}})
+    characters = 4 * sum(sum(one.tokens.values()) for one in embedded)
+    return {"predictions": predictions, "metadata": {"billableCharacterCount": characters}}
+
+
+def _usage(embedded: Sequence[Embedded], backend: Backend) -> Json:
+    total: dict[str, int] = {}
+    for one in embedded:
+        for name, count in one.tokens.items():
+            total[name] = total.get(name, 0) + count
+    # The two services spell the field differently.
+    details = "promptTokenDetails" if backend == "gemini" else "promptTokensDetails"
+    return {"promptTokenCount": sum(total.values()), details: _details(total)}
+
+
+def _details(tokens: Mapping[str, int]) -> list[Json]:
+    return [{"modality": name, "tokenCount": count} for name, count in tokens.items()]
+
+
+def _reply(payload: Json) -> HttpReply:
+    return HttpReply(body=orjson.dumps(payload, option=orjson.OPT_SERIALIZE_NUMPY))

@@ -1,0 +1,181 @@
+"""A stand-in for the Gemini embedding service on this machine, over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import importlib.util
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from langchain_gemini_mm.errors import MissingExtraError
+from langchain_gemini_mm.testing.failures import Failure
+from langchain_gemini_mm.testing.service import Received, Service
+from langchain_gemini_mm.testing.settings import Settings
+
+if TYPE_CHECKING:
+    from langchain_gemini_mm.testing.server import Application, Server
+    from langchain_gemini_mm.testing.uploads import UploadedFile
+
+
+class GeminiEmulator:
+    """Serves the embedding endpoints of the Gemini API and of Vertex AI while it is entered.
+
+    The vectors are a stand-in, not a model: related words, descriptions and colours are near each other, nothing more is
+    claimed. Limits, errors, quotas and the shape of answers follow `docs/api-assumptions.md`.
+
+    ```python
+    from google.genai import Client
+    from google.genai.types import Content, HttpOptions, Part
+
+    from langchain_gemini_mm.testing import GeminiEmulator
+
+    with GeminiEmulator() as emulator:
+        client = Client(api_key=emulator.api_key, http_options=HttpOptions(base_url=emulator.url))
+        content = Content(parts=[Part(text="a sleepy puppy")])
+        answer = client.models.embed_content(model="gemini-embedding-2", contents=[content])
+        assert len(answer.embeddings[0].values) == 3072
+        assert emulator.requests[-1].texts == ("a sleepy puppy",)
+        client.close()
+    ```
+
+    Args:
+        port: 0 picks a free one.
+        settings: fields of `Settings`: latency, quotas, failure rate and more. They can be changed while it runs through
+            the attribute of the same name.
+
+    Raises:
+        MissingExtraError: uvicorn is not installed.
+    """
+
+    def __init__(self, *, port: int = 0, **settings: Any) -> None:
+        if importlib.util.find_spec("uvicorn") is None:
+            raise MissingExtraError("the Gemini emulator", package="uvicorn", extra="testing")
+        known = [field.name for field in dataclasses.fields(Settings)]
+        for name in settings:
+            if name not in known:
+                raise TypeError(f"GeminiEmulator has no setting {name!r}; there are: port, {', '.join(known)}")
+        self.settings = Settings(**settings)
+        """Every knob; may be changed while the emulator runs."""
+        self._service = Service(self.settings)
+        self._port = port
+        self._application: Application | None = None
+        self._server: Server | None = None
+
+    def __repr__(self) -> str:
+        where = self.url if self._server else "not started"
+        return f"<GeminiEmulator {where}>"
+
+    @property
+    def url(self) -> str:
+        """What to give the SDK as `base_url`, without a slash at the end."""
+        if self._server is None:
+            raise RuntimeError("the emulator is not running; use it in a `with` statement or call start()")
+        return f"http://127.0.0.1:{self._server.port}"
+
+    @property
+    def api_key(self) -> str:
+        """The only key that is accepted."""
+        return self.settings.api_key
+
+    @property
+    def requests(self) -> list[Received]:
+        """What arrived, oldest first; at most `Settings.keep_requests`."""
+        return list(self._service.received)
+
+    @property
+    def embed_requests(self) -> list[Received]:
+        """Those of `requests` that asked for embeddings."""
+        verbs = (":embedContent", ":batchEmbedContents", ":predict")
+        return [request for request in self.requests if request.path.endswith(verbs)]
+
+    @property
+    def embedded(self) -> int:
+        """How many items were embedded since the start or the last `reset`."""
+        return self._service.embedded
+
+    @property
+    def uploads(self) -> list[UploadedFile]:
+        """Files stored now, oldest first."""
+        return self._service.uploads.files
+
+    @property
+    def most_in_flight(self) -> int:
+        """The highest number of requests that were waiting for an answer at the same time."""
+        return self._application.most_in_flight if self._application else 0
+
+    def start(self) -> Self:
+        """Serve until `stop`; what `with` does."""
+        from langchain_gemini_mm.testing.server import Application, Server
+
+        if self._server is not None:
+            raise RuntimeError("the emulator is already running")
+        self._application = Application(self._service.handle)
+        self._server = Server(self._application, port=self._port)
+        self._server.start()
+        return self
+
+    def stop(self) -> None:
+        """Close every connection and stop serving; does nothing when it is not running."""
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
+    def reset(self) -> None:
+        """Forget requests, files, scripts and used quotas; settings stay."""
+        self._service.reset()
+        if self._application is not None:
+            self._application.most_in_flight = self._application.in_flight
+
+    def fail_next(self, kind: object, times: int = 1, **details: Any) -> None:
+        """Let the next calls for embeddings fail.
+
+        ```python
+        from langchain_gemini_mm.testing import GeminiEmulator
+
+        with GeminiEmulator() as emulator:
+            emulator.fail_next(503)
+            emulator.fail_next(429, times=2, retry_delay=0.05)
+            emulator.fail_next("reordered")
+        ```
+
+        Args:
+            kind: an HTTP status, `"cut"` (no answer), `"cut-middle"` (half a body), `"per-day"` (429 of the daily quota),
+                `"slow"`, a word of `failures.Damage`, or a `Failure`.
+            times: how many calls.
+            details: fields of `Failure`, such as `retry_delay`, `per_day`, `message`, `delay`.
+        """
+        self.script([Failure.of(kind, **details)] * times)
+
+    def script(self, steps: Sequence[object]) -> None:
+        """Say what happens to each of the next calls for embeddings; None lets a call through.
+
+        ```python
+        from langchain_gemini_mm.testing import GeminiEmulator
+
+        with GeminiEmulator() as emulator:
+            emulator.script([503, None, "cut", None, "short"])
+        ```
+        """
+        self._service.script.extend(None if step is None else Failure.of(step) for step in steps)
+
+    def add_object(self, uri: str, data: bytes, mime_type: str) -> None:
+        """Let `uri` (such as `gs://bucket/name`) name `data` in the parts of later requests."""
+        self._service.objects[uri] = (data, mime_type)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self.start)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.stop)

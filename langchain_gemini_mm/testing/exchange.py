@@ -1,0 +1,72 @@
+"""What goes in and out of the emulator: plain values, no I/O. Errors have the shape the service gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import orjson
+
+Cut: TypeAlias = Literal["before", "middle"]
+"""Where a connection is dropped: before any answer, or halfway through its body."""
+
+Json: TypeAlias = dict[str, Any]
+
+_JSON_TYPE = "application/json; charset=UTF-8"
+_STATUS = {
+    400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 405: "UNIMPLEMENTED",
+    408: "DEADLINE_EXCEEDED", 409: "ABORTED", 413: "INVALID_ARGUMENT", 429: "RESOURCE_EXHAUSTED", 499: "CANCELLED",
+    500: "INTERNAL", 501: "UNIMPLEMENTED", 502: "UNAVAILABLE", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpRequest:
+    """One request as it arrived."""
+
+    method: str
+    path: str
+    """Decoded, without the query."""
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Names in lower case."""
+    body: bytes = field(default=b"", repr=False)
+    base_url: str = "http://127.0.0.1"
+    """What the client called the server, without a slash at the end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpReply:
+    """One answer as it will be sent."""
+
+    status: int = 200
+    body: bytes = field(default=b"", repr=False)
+    headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": _JSON_TYPE})
+    delay: float = 0.0
+    """Seconds between the arrival of the request and the answer."""
+    cut: Cut | None = None
+
+
+class Refusal(Exception):
+    """An error answer, raised from anywhere below the handler."""
+
+    def __init__(
+        self, code: int, message: str, *, status: str | None = None, details: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status or _STATUS.get(code, "UNKNOWN")
+        self.details = list(details)
+
+    def reply(self) -> HttpReply:
+        """The error as the service words it: `{"error": {"code", "message", "status", "details"}}`."""
+        error: Json = {"code": self.code, "message": str(self), "status": self.status}
+        if self.details:
+            error["details"] = self.details
+        return json_reply({"error": error}, status=self.code)
+
+
+def json_reply(payload: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpReply:
+    """An answer whose body is `payload` as JSON."""
+    return HttpReply(status=status, body=orjson.dumps(payload), headers={"content-type": _JSON_TYPE, **(headers or {})})

@@ -1,0 +1,160 @@
+"""What the service refuses, and how it counts tokens. `SOURCES` names where each rule comes from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from langchain_gemini_mm.models import (
+    AUDIO_TOKENS_PER_SECOND,
+    CHARACTERS_PER_TOKEN,
+    GEMINI_DOCS,
+    GEMINI_VIDEO_FRAMES,
+    IMAGE_TOKENS,
+    ITEMS_PER_CALL,
+    VERTEX_DOCS,
+    VERTEX_TEXT_DOCS,
+    VIDEO_FRAME_TOKENS,
+    ModelSpec,
+)
+from langchain_gemini_mm.testing.exchange import Refusal
+from langchain_gemini_mm.testing.probing import Probe
+from langchain_gemini_mm.testing.wire import SentItem, SentPart, Verb
+from langchain_gemini_mm.types import Backend, Modality
+
+SOURCES = {
+    "items per call": "https://github.com/vercel/ai/issues/16101, https://github.com/weaviate/weaviate/pull/11277",
+    "instances per predict": VERTEX_TEXT_DOCS,
+    "empty part": "https://github.com/lingfengQAQ/webnovel-writer/issues/49",
+    "media types, images, seconds, pages": f"{GEMINI_DOCS}; {VERTEX_DOCS}",
+    "one content per Vertex embedContent": VERTEX_DOCS,
+    "token rates": VERTEX_DOCS,
+    "output size 1 to 3072": f"{GEMINI_DOCS}; below 128 is documented, not enforced: "
+    "https://github.com/google-gemini/cookbook/blob/main/quickstarts/Embeddings.ipynb",
+}
+"""Rule to where it was read."""
+
+_PREDICT_INSTANCES = 250
+_VERTEX_VIDEO_FRAMES = 120
+# A clip cut to exactly the limit may be a codec frame longer; the documents give whole seconds.
+_TOLERANCE_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A part with what was found out about its bytes."""
+
+    part: SentPart
+    modality: Modality
+    declared: str | None = None
+    """The MIME type the request names."""
+    probe: Probe | None = None
+    """None for text."""
+
+
+def check_count(items: Sequence[SentItem], verb: Verb) -> None:
+    """Refuse a call with too many or no items."""
+    if verb == "batchEmbedContents" and len(items) > ITEMS_PER_CALL:
+        raise Refusal(
+            400, f"* BatchEmbedContentsRequest.requests: at most {ITEMS_PER_CALL} requests can be in one batch\n"
+        )
+    if verb == "predict" and len(items) > _PREDICT_INSTANCES:
+        raise Refusal(
+            400,
+            f"{len(items)} instance(s) is given, but the maximum number of instances is {_PREDICT_INSTANCES}.",
+        )
+    if not items and verb == "predict":
+        raise Refusal(400, "Empty instances.")
+    if not items and verb == "batchEmbedContents":
+        raise Refusal(400, "* BatchEmbedContentsRequest.requests: at least one request is required\n")
+
+
+def check_item(item: SentItem, spec: ModelSpec) -> None:
+    """Refuse an empty content, an empty part, a size the model does not have, media for a text model."""
+    if not item.parts:
+        raise Refusal(400, "* EmbedContentRequest.content: content is required\n")
+    if any(part.empty for part in item.parts):
+        raise Refusal(400, "* EmbedContentRequest.content contains an empty Part.\n")
+    if item.dimensions is not None and not 1 <= item.dimensions <= spec.dimensions[1]:
+        raise Refusal(
+            400, f"* EmbedContentRequest.output_dimensionality: {item.dimensions} is not within 1 and 3072\n"
+        )
+    if not spec.media and any(part.text is None for part in item.parts):
+        raise Refusal(400, f"Model {spec.name} takes text only; the request holds other media.")
+
+
+def supported(loaded: Loaded, spec: ModelSpec, backend: Backend) -> bool:
+    """Whether the model takes the declared type of a media part."""
+    limit = spec.limit(loaded.modality, backend)
+    return limit is not None and loaded.declared in limit.mime_types
+
+
+def check_media(contents: Sequence[Sequence[Loaded]], spec: ModelSpec, backend: Backend, images_per: str) -> None:
+    """Refuse too many pictures, too long sound and video, too many pages."""
+    pooled = [part for content in contents for part in content]
+    for content in [pooled] if images_per == "call" else contents:
+        _check_number(content, "image", spec, backend)
+    for content in contents:
+        for modality in ("video", "pdf", "audio"):
+            _check_number(content, modality, spec, backend)  # type: ignore[arg-type]
+        for loaded in content:
+            _check_extent(loaded, spec, backend)
+
+
+def tokens_of(content: Sequence[Loaded], backend: Backend) -> dict[str, int]:
+    """Tokens of a content by modality, named as the service names them."""
+    counted: dict[str, int] = {}
+    for loaded in content:
+        name = _TOKEN_NAMES[loaded.modality]
+        counted[name] = counted.get(name, 0) + _tokens(loaded, backend)
+    return counted
+
+
+def _tokens(loaded: Loaded, backend: Backend) -> int:
+    probe = loaded.probe
+    if probe is None:
+        return max(1, math.ceil(len(loaded.part.text or "") / CHARACTERS_PER_TOKEN))
+    if probe.modality == "image":
+        return IMAGE_TOKENS
+    if probe.modality == "pdf":
+        return IMAGE_TOKENS * probe.pages
+    if probe.modality == "audio":
+        return math.ceil(AUDIO_TOKENS_PER_SECOND * probe.seconds)
+    video = loaded.part.video or {}
+    frames = max(1, math.ceil(probe.seconds * float(video.get("fps") or 1.0)))
+    most = GEMINI_VIDEO_FRAMES if backend == "gemini" else _VERTEX_VIDEO_FRAMES
+    return VIDEO_FRAME_TOKENS * min(frames, most)
+
+
+def _check_number(content: Sequence[Loaded], modality: Modality, spec: ModelSpec, backend: Backend) -> None:
+    limit = spec.limit(modality, backend)
+    found = sum(loaded.modality == modality for loaded in content)
+    if limit is not None and limit.per_item is not None and found > limit.per_item:
+        raise Refusal(
+            400, f"Unable to embed {found} {modality} parts; the model takes at most {limit.per_item} in one request."
+        )
+
+
+def _check_extent(loaded: Loaded, spec: ModelSpec, backend: Backend) -> None:
+    probe = loaded.probe
+    limit = spec.limit(loaded.modality, backend)
+    if probe is None or limit is None:
+        return
+    if limit.seconds is not None and probe.seconds > limit.seconds + _TOLERANCE_SECONDS:
+        raise Refusal(
+            400, f"The {probe.modality} is {probe.seconds:.1f} seconds long; the limit is {limit.seconds:g} seconds."
+        )
+    if limit.pages is not None and probe.pages > limit.pages:
+        raise Refusal(400, f"The document has {probe.pages} pages; the limit is {limit.pages} pages.")
+    if limit.pixels_per_side is not None and probe.side > limit.pixels_per_side:
+        raise Refusal(400, f"The image is {probe.side} pixels on a side; the limit is {limit.pixels_per_side}.")
+
+
+_TOKEN_NAMES: dict[Modality, str] = {
+    "text": "TEXT",
+    "image": "IMAGE",
+    "audio": "AUDIO",
+    "video": "VIDEO",
+    "pdf": "DOCUMENT",
+}

@@ -1,0 +1,238 @@
+"""What the emulator finds out about media bytes: type, length, pages, size, and the words they are described by.
+
+The only understanding there is: words in a file's own descriptive metadata (PNG text, EXIF, XMP, ID3, RIFF INFO, MP4
+tags, PDF title and page text) and, for pictures, colours.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from langchain_gemini_mm.errors import MissingExtraError
+from langchain_gemini_mm.sniffing import HEAD_BYTES, modality_of, sniff
+from langchain_gemini_mm.testing.concepts import COLOURS, Meaning, Word, words_of
+from langchain_gemini_mm.types import Modality
+
+_CACHED = 4096
+_MODALITY_WORD = {"image": "picture", "audio": "sound", "video": "video", "pdf": "document", "text": "text"}
+_MODALITY_WEIGHT = 0.15
+_COLOUR_BESIDE_WORDS = 0.25
+_THUMBNAIL = 24
+_IMAGE_DESCRIPTION, _XP_TITLE, _XP_COMMENT, _XP_KEYWORDS, _USER_COMMENT = 0x010E, 0x9C9B, 0x9C9C, 0x9C9E, 0x9286
+_PAGES_READ = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What is known of one file."""
+
+    mime_type: str
+    """By content."""
+    modality: Modality
+    meaning: Meaning
+    seconds: float = 0.0
+    pages: int = 0
+    side: int = 0
+    """Longest side of a picture, in pixels."""
+
+
+class UnreadableMedia(Exception):
+    """The bytes are not a whole file of a known type."""
+
+
+class Prober:
+    """Probes files and remembers the answers by SHA-256, so that a file met again costs nothing."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, Probe] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, data: bytes, sha256: str) -> Probe:
+        """Probe `data`, whose SHA-256 is `sha256`.
+
+        Raises:
+            UnreadableMedia: the bytes cannot be opened.
+            MissingExtraError: the libraries that open media are not installed.
+        """
+        with self._lock:
+            if sha256 in self._known:
+                self._known.move_to_end(sha256)
+                return self._known[sha256]
+        probe = _probe(data)
+        with self._lock:
+            self._known[sha256] = probe
+            if len(self._known) > _CACHED:
+                self._known.popitem(last=False)
+        return probe
+
+
+def _probe(data: bytes) -> Probe:
+    mime_type = sniff(data[:HEAD_BYTES])
+    modality = modality_of(mime_type) if mime_type else None
+    read = _READERS.get(modality or "text")
+    if mime_type is None or modality is None or read is None:
+        raise UnreadableMedia("the bytes are of no known media type")
+    try:
+        return read(data, mime_type)
+    except ImportError as error:
+        raise MissingExtraError("opening media in the emulator", package=str(error.name), extra="testing") from error
+    except UnreadableMedia:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a decoder raises on broken bytes means the same here
+        raise UnreadableMedia(f"{type(error).__name__} while reading {mime_type}") from error
+
+
+def _probe_image(data: bytes, mime_type: str) -> Probe:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as image:
+        side = max(image.size)
+        image.draft("RGB", (2 * _THUMBNAIL, 2 * _THUMBNAIL))
+        image.load()
+        words = words_of(" ".join(_image_texts(image)))
+        pixels = np.asarray(image.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.NEAREST).convert("RGB"))
+    return Probe(mime_type=mime_type, modality="image", side=side, meaning=_meaning(words, "image", pixels))
+
+
+def _image_texts(image: Any) -> Iterable[str]:
+    for key, value in image.info.items():
+        if isinstance(value, str) and str(key).lower() not in ("software", "date:create", "date:modify", "xmp"):
+            yield value
+    xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+    if xmp:
+        yield re.sub(r"<[^>]*>", " ", xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else str(xmp))
+    exif = image.getexif()
+    for tag in (_IMAGE_DESCRIPTION, _XP_TITLE, _XP_COMMENT, _XP_KEYWORDS, _USER_COMMENT):
+        value = exif.get(tag)
+        if isinstance(value, bytes):
+            value = value.decode("utf-16-le" if tag in (_XP_TITLE, _XP_COMMENT, _XP_KEYWORDS) else "utf-8", "replace")
+        if value:
+            yield str(value)
+
+
+def _probe_audio(data: bytes, mime_type: str) -> Probe:
+    import av
+
+    with av.open(io.BytesIO(data)) as container:
+        if not container.streams.audio:
+            raise UnreadableMedia("no sound in it")
+        seconds = _duration(container)
+        words = words_of(" ".join(_tags(container)))
+        next(container.decode(audio=0))
+    return Probe(mime_type=mime_type, modality="audio", seconds=seconds, meaning=_meaning(words, "audio"))
+
+
+def _probe_video(data: bytes, mime_type: str) -> Probe:
+    import av
+
+    with av.open(io.BytesIO(data)) as container:
+        if not container.streams.video:
+            raise UnreadableMedia("no pictures in it")
+        seconds = _duration(container)
+        words = words_of(" ".join(_tags(container)))
+        frame = next(container.decode(video=0))
+        pixels = frame.reformat(width=_THUMBNAIL, height=_THUMBNAIL, format="rgb24").to_ndarray()
+    return Probe(mime_type=mime_type, modality="video", seconds=seconds, meaning=_meaning(words, "video", pixels))
+
+
+def _duration(container: Any) -> float:
+    if container.duration is not None:
+        return float(container.duration) / 1_000_000
+    streams = [stream for stream in container.streams if stream.duration is not None and stream.time_base]
+    return max((float(stream.duration * stream.time_base) for stream in streams), default=0.0)
+
+
+def _tags(container: Any) -> Iterable[str]:
+    for key in ("title", "comment", "description", "synopsis", "keywords", "genre", "album", "TIT2", "COMM"):
+        value = container.metadata.get(key) or container.metadata.get(key.upper())
+        if value:
+            yield value
+
+
+def _probe_pdf(data: bytes, mime_type: str) -> Probe:
+    import pypdfium2 as pdfium
+
+    with _PDF_LOCK:
+        document = pdfium.PdfDocument(data)
+        try:
+            pages = len(document)
+            info = document.get_metadata_dict(skip_empty=True)
+            texts = [_page_text(document, n) for n in range(min(pages, _PAGES_READ))]
+        finally:
+            document.close()
+    if not pages:
+        raise UnreadableMedia("the document has no pages")
+    described = " ".join(info[key] for key in ("Title", "Subject", "Keywords") if key in info)
+    words = words_of(described) + words_of(" ".join(texts), 0.6)
+    return Probe(mime_type=mime_type, modality="pdf", pages=pages, meaning=_meaning(words, "pdf"))
+
+
+def _page_text(document: Any, number: int) -> str:
+    page = document[number]
+    text_page = page.get_textpage()
+    try:
+        return str(text_page.get_text_bounded())
+    finally:
+        text_page.close()
+        page.close()
+
+
+def _meaning(words: tuple[Word, ...], modality: Modality, pixels: NDArray[np.uint8] | None = None) -> Meaning:
+    found = words
+    if pixels is not None:
+        scale = _COLOUR_BESIDE_WORDS if words else 1.0
+        found += tuple(Word(name, scale * share) for name, share in colours_of(pixels))
+    return Meaning((*found, Word(_MODALITY_WORD[modality], _MODALITY_WEIGHT)))
+
+
+def colours_of(pixels: NDArray[np.uint8]) -> list[tuple[str, float]]:
+    """Name the colours of a picture and their share of it, strongest first, at most four.
+
+    Args:
+        pixels: `(height, width, 3)` RGB.
+    """
+    coarse = (pixels >> 4).astype(np.intp)
+    names = _colour_table()[coarse[..., 0], coarse[..., 1], coarse[..., 2]].ravel()
+    shares = np.bincount(names, minlength=len(COLOURS)) / len(names)
+    strongest = np.argsort(-shares, kind="stable")[:4]
+    return [(COLOURS[name], float(shares[name])) for name in strongest if shares[name] >= 0.05]
+
+
+@lru_cache(maxsize=1)
+def _colour_table() -> NDArray[np.intp]:
+    """`(16, 16, 16)`: number of the name in `COLOURS` for every coarse RGB value."""
+    steps = np.arange(16) * 17
+    red, green, blue = np.meshgrid(steps, steps, steps, indexing="ij")
+    high, low = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
+    chroma = high - low
+    spread = np.maximum(chroma, 1)
+    by_green = np.where(high == green, (blue - red) / spread + 2, (red - green) / spread + 4)
+    hue = 60 * np.where(high == red, ((green - blue) / spread) % 6, by_green)
+    grey = chroma < 32
+    cases = [
+        ("black", high < 48), ("white", grey & (high > 208)), ("grey", grey),
+        ("brown", (hue >= 10) & (hue < 50) & (high < 160)), ("red", hue < 15), ("orange", hue < 43),
+        ("yellow", hue < 68), ("green", hue < 165), ("cyan", hue < 195), ("blue", hue < 262), ("purple", hue < 295),
+        ("pink", hue < 340),
+    ]  # fmt: skip
+    numbers = [np.intp(COLOURS.index(name)) for name, _ in cases]
+    return np.asarray(np.select([case for _, case in cases], numbers, default=COLOURS.index("red")), dtype=np.intp)
+
+
+_PDF_LOCK = threading.Lock()
+_READERS: dict[str, Callable[[bytes, str], Probe]] = {
+    "image": _probe_image,
+    "audio": _probe_audio,
+    "video": _probe_video,
+    "pdf": _probe_pdf,
+}

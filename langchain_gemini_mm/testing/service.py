@@ -1,0 +1,274 @@
+"""The emulated service: one function from a request to a reply, without I/O.
+
+Which endpoints there are, who may use them, and in which order things are checked. The rules themselves are in `limits`,
+the vectors in `space`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hmac
+import random
+import re
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_gemini_mm.models import MODELS
+from langchain_gemini_mm.testing import answers
+from langchain_gemini_mm.testing.embedder import Embedder
+from langchain_gemini_mm.testing.exchange import HttpReply, HttpRequest, Json, Refusal, json_reply
+from langchain_gemini_mm.testing.failures import Failure, spoil_body
+from langchain_gemini_mm.testing.limits import check_count
+from langchain_gemini_mm.testing.quotas import (
+    REQUESTS_PER_DAY,
+    REQUESTS_PER_MINUTE,
+    TOKENS_PER_MINUTE,
+    Quotas,
+    Window,
+)
+from langchain_gemini_mm.testing.settings import Settings
+from langchain_gemini_mm.testing.uploads import Uploads
+from langchain_gemini_mm.testing.wire import SentItem, SentPart, Verb, parse_json, read_items, shorten_media
+from langchain_gemini_mm.types import Backend
+
+_VERBS = "embedContent|batchEmbedContents|predict|countTokens"
+_GEMINI = re.compile(rf"^/(v1|v1beta|v1alpha)/models/([^/:]+):({_VERBS})$")
+_VERTEX = re.compile(
+    rf"^/(?:v1|v1beta1)/(?:projects/[^/]+/locations/[^/]+/)?publishers/google/models/([^/:]+):({_VERBS})$"
+)
+_SECRET_HEADERS = frozenset({"x-goog-api-key", "authorization", "cookie"})
+_INLINE_MARK = re.compile(rb'"inline_?[dD]ata"')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Received:
+    """One request that arrived, and how it was answered."""
+
+    method: str
+    path: str
+    status: int
+    """HTTP status of the answer; 0 when the connection was cut."""
+    items: tuple[SentItem, ...] = field(default=(), repr=False)
+    """What was to be embedded, in order; see `SentItem.parts`."""
+    body: Json = field(default_factory=dict, repr=False)
+    """Parsed JSON; inline media replaced by a note of their size."""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Names in lower case; keys and tokens as sent, hence not in the repr."""
+    size: int = 0
+    """Bytes of the body."""
+
+    @property
+    def count(self) -> int:
+        """Number of items: vectors asked for."""
+        return len(self.items)
+
+    @property
+    def parts(self) -> tuple[SentPart, ...]:
+        """All parts of all items, in order."""
+        return tuple(part for item in self.items for part in item.parts)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All texts of all items, in order."""
+        return tuple(part.text for part in self.parts if part.text is not None)
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where a request for embeddings goes."""
+
+    backend: Backend
+    model: str
+    verb: Verb
+    version: str = "v1beta"
+
+
+class Service:
+    """Answers requests. Thread-safe."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.received: deque[Received] = deque(maxlen=settings.keep_requests)
+        self.uploads = Uploads(clock=settings.clock, processing=lambda: settings.file_processing)
+        self.objects: dict[str, tuple[bytes, str]] = {}
+        self.script: deque[Failure | None] = deque()
+        self.embedded = 0
+        self._embedder = Embedder(settings, self.uploads, self.objects)
+        self._lock = threading.RLock()
+        self._bytes_kept = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget requests, files, scripts and used quotas; settings stay."""
+        with self._lock:
+            self.received.clear()
+            self.uploads.clear()
+            self.script.clear()
+            self.embedded = 0
+            self._bytes_kept = 0
+            self._dice = random.Random(self.settings.seed)
+            self._windows: dict[str, Window] = {}
+
+    def handle(self, request: HttpRequest) -> HttpReply:
+        """Answer one request; never raises for what a client sent."""
+        seen = _Seen()
+        try:
+            self._authorise(request)
+            reply = self._answer(request, seen)
+        except Refusal as refusal:
+            reply = dataclasses.replace(refusal.reply(), delay=seen.delay)
+        self._remember(request, seen, reply)
+        return reply
+
+    def _answer(self, request: HttpRequest, seen: _Seen) -> HttpReply:
+        if self.uploads.matches(request.path):
+            with self._lock:
+                return self.uploads.handle(request)
+        route = _route(request)
+        if route is None:
+            return _models(request)
+        seen.body = parse_json(request.body)
+        seen.items = read_items(seen.body, route.verb, route.backend)
+        if route.verb == "countTokens":
+            return answers.token_count(self._embedder.load(seen.items, route))
+        failure, seen.delay = self._next_failure()
+        if failure and (refusal := failure.refusal(route.model)):
+            raise refusal
+        reply = dataclasses.replace(self._embed(request, route, seen.items, failure), delay=seen.delay)
+        if failure is None:
+            return reply
+        return dataclasses.replace(spoil_body(reply, failure.damage), cut=failure.cut)
+
+    def _embed(
+        self, request: HttpRequest, route: Route, items: Sequence[SentItem], failure: Failure | None
+    ) -> HttpReply:
+        check_count(items, route.verb)
+        if len(request.body) > self.settings.inline_bytes and _INLINE_MARK.search(request.body):
+            raise Refusal(400, f"Request payload size exceeds the limit: {self.settings.inline_bytes} bytes.")
+        embedded = self._embedder(items, route)
+        tokens = sum(sum(one.tokens.values()) for one in embedded)
+        with self._lock:
+            self._quotas().take(len(items), tokens, route.model)
+            self.embedded += len(items)
+        return answers.embeddings(embedded, route, failure.damage if failure else None)
+
+    def _authorise(self, request: HttpRequest) -> None:
+        key = request.headers.get("x-goog-api-key") or request.query.get("key")
+        if key is None and request.headers.get("authorization", "").startswith("Bearer "):
+            return
+        if key is None:
+            raise Refusal(
+                403,
+                "Method doesn't allow unregistered callers (callers without established identity). Please use API Key "
+                "or other form of API consumer identity to call this API.",
+            )
+        if not hmac.compare_digest(key.encode(), self.settings.api_key.encode()):
+            reason = {
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": "API_KEY_INVALID",
+                "domain": "googleapis.com",
+                "metadata": {"service": "generativelanguage.googleapis.com"},
+            }
+            raise Refusal(400, "API key not valid. Please pass a valid API key.", details=[reason])
+
+    def _next_failure(self) -> tuple[Failure | None, float]:
+        """What goes wrong with this call, if anything, and the seconds its answer takes."""
+        with self._lock:
+            delay = self.settings.draw_latency(self._dice)
+            failure = self.script.popleft() if self.script else None
+            if failure is None and self._dice.random() < self.settings.failure_rate:
+                failure = Failure.of(self._dice.choice(list(self.settings.failures)))
+        return failure, delay + (failure.delay if failure else 0.0)
+
+    def _quotas(self) -> Quotas:
+        """The quotas as they are set now; what was used stays used."""
+        now = self.settings
+
+        def window(limit: int | None, seconds: float, name: Any) -> list[Window]:
+            if limit is None:
+                return []
+            kept = self._windows.setdefault(name.id, Window(limit, seconds, name))
+            kept.limit, kept.seconds = limit, seconds
+            return [kept]
+
+        return Quotas(
+            clock=now.clock,
+            requests=window(now.rpd, now.day, REQUESTS_PER_DAY) + window(now.rpm, now.minute, REQUESTS_PER_MINUTE),
+            tokens=window(now.tpm, now.minute, TOKENS_PER_MINUTE),
+        )
+
+    def _remember(self, request: HttpRequest, seen: _Seen, reply: HttpReply) -> None:
+        if not self.settings.keep_requests:
+            return
+        shorten_media(seen.body)
+        with self._lock:
+            items = tuple(
+                dataclasses.replace(item, parts=tuple(self._keep(part) for part in item.parts)) for item in seen.items
+            )
+            self.received.append(
+                Received(
+                    method=request.method,
+                    path=request.path,
+                    status=0 if reply.cut == "before" else reply.status,
+                    items=items,
+                    body=seen.body,
+                    headers=request.headers,
+                    size=len(request.body),
+                )
+            )
+
+    def _keep(self, part: SentPart) -> SentPart:
+        if part.data is None:
+            return part
+        if self._bytes_kept + part.size > self.settings.keep_bytes:
+            return part.without_data()
+        self._bytes_kept += part.size
+        return part
+
+
+@dataclass
+class _Seen:
+    """What is known of a request so far, for the record."""
+
+    body: Json = field(default_factory=dict)
+    items: tuple[SentItem, ...] = ()
+    delay: float = 0.0
+
+
+def _route(request: HttpRequest) -> Route | None:
+    if request.method != "POST":
+        return None
+    if match := _GEMINI.match(request.path):
+        return Route("gemini", match[2], match[3], match[1])  # type: ignore[arg-type]
+    if match := _VERTEX.match(request.path):
+        return Route("vertex", match[1], match[2])  # type: ignore[arg-type]
+    return None
+
+
+def _models(request: HttpRequest) -> HttpReply:
+    """`GET …/models` and `GET …/models/{m}`; everything else does not exist."""
+    match = re.match(r"^/(?:v1|v1beta|v1alpha)/models(?:/([^/:]+))?$", request.path)
+    if match is None or request.method != "GET":
+        raise Refusal(404, f"The requested URL {request.path} was not found on this server.")
+    described = {
+        name: {
+            "name": f"models/{name}",
+            "displayName": name,
+            "inputTokenLimit": spec.tokens,
+            "outputTokenLimit": 1,
+            "supportedGenerationMethods": ["embedContent", "countTextTokens", "countTokens"],
+        }
+        for name, spec in MODELS.items()
+    }
+    if match[1] is None:
+        return json_reply({"models": list(described.values())})
+    if match[1] not in described:
+        raise answers.unknown_model(Route("gemini", match[1], "embedContent"))
+    return json_reply(described[match[1]])
+
+
+Handler = Callable[[HttpRequest], HttpReply]
+"""What the server needs of a service."""

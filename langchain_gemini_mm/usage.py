@@ -1,0 +1,105 @@
+"""What embedding costs: token estimates by modality, and a running total."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from langchain_gemini_mm.models import (
+    AUDIO_TOKENS_PER_SECOND,
+    CHARACTERS_PER_TOKEN,
+    GEMINI_VIDEO_FRAMES,
+    IMAGE_TOKENS,
+    VIDEO_FRAME_TOKENS,
+    ModelSpec,
+)
+from langchain_gemini_mm.types import Backend, Modality
+
+
+def estimate_tokens(
+    modality: Modality, backend: Backend, *, characters: int = 0, seconds: float | None = None, pages: int | None = None
+) -> int:
+    """Guess the tokens of one part by the published rates; an estimate, since the service does not tell per part.
+
+    ```python
+    from langchain_gemini_mm.usage import estimate_tokens
+
+    assert estimate_tokens("video", "gemini", seconds=60) == 32 * 66
+    ```
+    """
+    if modality == "text":
+        return max(1, math.ceil(characters / CHARACTERS_PER_TOKEN))
+    if modality == "image":
+        return IMAGE_TOKENS
+    if modality == "pdf":
+        return IMAGE_TOKENS * (pages or 1)
+    whole = math.ceil(seconds or 1)
+    if modality == "audio":
+        return AUDIO_TOKENS_PER_SECOND * whole
+    return VIDEO_FRAME_TOKENS * (min(GEMINI_VIDEO_FRAMES, whole) if backend == "gemini" else whole)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What was embedded so far; tokens by modality and money are estimates."""
+
+    items: int = 0
+    """Contents embedded by the service."""
+    cached: int = 0
+    """Contents answered from the cache."""
+    requests: int = 0
+    """Calls answered with vectors."""
+    retries: int = 0
+    """Calls that had to be repeated."""
+    reported_tokens: int = 0
+    """Where the SDK passes the service's figure on (google-genai 3.3 and newer, and Vertex); else 0."""
+    estimated_tokens: Mapping[Modality, int] = field(default_factory=dict)
+    estimated_usd: float = 0.0
+    """At the standard price, not the Batch price."""
+
+
+class Meter:
+    """Adds up usage from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._usage = Usage()
+
+    def __reduce__(self) -> tuple[type[Meter], tuple[()]]:
+        """A copy, or a worker process, counts from zero."""
+        return Meter, ()
+
+    @property
+    def usage(self) -> Usage:
+        """A snapshot."""
+        with self._lock:
+            return self._usage
+
+    def reset(self) -> None:
+        """Start again from zero."""
+        with self._lock:
+            self._usage = Usage()
+
+    def add(self, *, cached: int = 0, retries: int = 0) -> None:
+        """Count what did not reach the service."""
+        with self._lock:
+            self._usage = replace(
+                self._usage, cached=self._usage.cached + cached, retries=self._usage.retries + retries
+            )
+
+    def add_call(self, spec: ModelSpec, items: int, tokens: Mapping[Modality, int], reported: int) -> None:
+        """Count one answered call."""
+        with self._lock:
+            usage = self._usage
+            money = sum(count * spec.usd_per_million_tokens.get(kind, 0.0) for kind, count in tokens.items()) / 1e6
+            self._usage = replace(
+                usage,
+                items=usage.items + items,
+                requests=usage.requests + 1,
+                reported_tokens=usage.reported_tokens + reported,
+                estimated_tokens=dict(Counter(usage.estimated_tokens) + Counter(tokens)),
+                estimated_usd=usage.estimated_usd + money,
+            )

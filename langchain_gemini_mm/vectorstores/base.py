@@ -1,0 +1,299 @@
+"""`MultimodalVectorStore`: everything our stores have in common, on a handful of operations each supplies."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from typing import Any, overload
+
+import numpy as np
+from langchain_core.documents import Document
+
+from langchain_gemini_mm.flows import Call, Flow, arun, run
+from langchain_gemini_mm.types import Content, Filter, Vector, Vectors
+from langchain_gemini_mm.vectorstores.filters import And, Node, parse_filter
+from langchain_gemini_mm.vectorstores.primitives import Predicate
+from langchain_gemini_mm.vectorstores.queries import Hit, Query
+from langchain_gemini_mm.vectorstores.records import Record, plain_json
+from langchain_gemini_mm.vectorstores.surface import LangChainSurface
+from langchain_gemini_mm.vectorstores.writing import BATCH_SIZE, Progress, positive
+
+PAGE_SIZE = 1000
+"""Documents read together by `iterate` and `vectors`."""
+
+_READ_ONLY_INFO = ("fingerprint", "dimensions")
+
+
+class MultimodalVectorStore(LangChainSurface):
+    """A vector store that is searched with any content.
+
+    ```python
+    from langchain_core.embeddings import DeterministicFakeEmbedding
+
+    from langchain_gemini_mm import LocalVectorStore
+
+    store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=8))
+    store.add_texts(["a cat", "a dog"], [{"page": 1}, {"page": 2}], ids=["cat", "dog"])
+    (hit,) = store.search("a dog", k=1, filter={"page": {"$gte": 2}})
+    assert hit.document.id == "dog"
+    ```
+    """
+
+    @overload
+    def search(self, query: str, search_type: str, **kwargs: Any) -> list[Document]: ...
+    @overload
+    def search(
+        self,
+        query: Content | Query,
+        k: int = 4,
+        *,
+        mode: str = "similarity",
+        filter: Filter | Predicate | None = None,
+        task: str | None = None,
+        score_threshold: float | None = None,
+        fetch_k: int | None = None,
+        lambda_mult: float | None = None,
+    ) -> list[Hit]: ...
+    def search(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+        """Find the nearest documents.
+
+        There are two forms. Ours takes `k` and `mode` and returns hits. LangChain's takes `search_type` (second or by
+        name: `similarity`, `mmr`, `similarity_score_threshold`) and returns documents.
+
+        Args:
+            query: any content, or a `Query` for several wishes at once.
+            args: `k`, or LangChain's `search_type`.
+            kwargs: `k`: how many, at least 1. `mode`: `similarity`, or `mmr` for hits unlike each other. `filter`: on
+                metadata, see `vectorstores.filters`. `task`: what the query is for, where the embedding knows tasks.
+                `score_threshold`: lowest cosine similarity, -1 to 1. With `mmr` also `fetch_k` (candidates, at least
+                k; 20 by default) and `lambda_mult` (1 relevance alone, 0 diversity alone).
+
+        Raises:
+            ContentError: the query cannot be embedded, or names ids that are not stored.
+            FilterError: the filter is malformed.
+            SpaceMismatchError: the collection is of another embedding space.
+        """
+        if _is_langchains(args, kwargs):
+            return super().search(query, *args, **kwargs)
+        return run(self._hits(query, *_k_and_options(*args, **kwargs)))
+
+    @overload
+    async def asearch(self, query: str, search_type: str, **kwargs: Any) -> list[Document]: ...
+    @overload
+    async def asearch(
+        self,
+        query: Content | Query,
+        k: int = 4,
+        *,
+        mode: str = "similarity",
+        filter: Filter | Predicate | None = None,
+        task: str | None = None,
+        score_threshold: float | None = None,
+        fetch_k: int | None = None,
+        lambda_mult: float | None = None,
+    ) -> list[Hit]: ...
+    async def asearch(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+        """Async twin of `search`."""
+        if _is_langchains(args, kwargs):
+            return await super().asearch(query, *args, **kwargs)
+        return await arun(self._hits(query, *_k_and_options(*args, **kwargs)))
+
+    def search_by_vector(self, vector: Sequence[float] | Vector, k: int = 4, **options: Any) -> list[Hit]:
+        """Find the documents nearest to a vector; options as in `search`, without `task`."""
+        return run(self._neighbours(vector, k, options))
+
+    async def asearch_by_vector(self, vector: Sequence[float] | Vector, k: int = 4, **options: Any) -> list[Hit]:
+        """Async twin of `search_by_vector`."""
+        return await arun(self._neighbours(vector, k, options))
+
+    def add_vectors(
+        self,
+        documents: Iterable[Document],
+        vectors: Iterable[Sequence[float] | Vector],
+        *,
+        ids: Iterable[str | None] | None = None,
+        batch_size: int = BATCH_SIZE,
+        progress: Progress | None = None,
+    ) -> list[str]:
+        """Add documents with vectors that this store's embedding made before; nothing is embedded.
+
+        Args:
+            documents: as for `add_documents`.
+            vectors: one per document, such as the rows of an `(n, d)` array; brought to unit length.
+            ids: as for `add_documents`.
+            batch_size: how many are stored together.
+            progress: as for `add_documents`.
+
+        Raises:
+            ContentError: a vector is not finite, or all zeros.
+            SpaceMismatchError: the vectors have another length than those stored.
+        """
+        return run(self._add(documents, ids, vectors, batch_size, progress, {}))
+
+    async def aadd_vectors(
+        self,
+        documents: Iterable[Document],
+        vectors: Iterable[Sequence[float] | Vector],
+        *,
+        ids: Iterable[str | None] | None = None,
+        batch_size: int = BATCH_SIZE,
+        progress: Progress | None = None,
+    ) -> list[str]:
+        """Async twin of `add_vectors`."""
+        return await arun(self._add(documents, ids, vectors, batch_size, progress, {}))
+
+    def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
+        """Read documents by id, each once, in the order asked; unknown ids are left out."""
+        return run(self._documents_by_ids(ids))
+
+    async def aget_by_ids(self, ids: Sequence[str], /) -> list[Document]:
+        """Async twin of `get_by_ids`."""
+        return await arun(self._documents_by_ids(ids))
+
+    def delete(self, ids: Iterable[str] | None = None, *, filter: Filter | None = None, **kwargs: Any) -> bool:  # noqa: A002
+        """Delete documents by their ids or by a filter; unknown ids are no error, an empty list deletes nothing.
+
+        Raises:
+            ValueError: neither ids nor a filter is given, or both, or the filter is empty; see `delete_all`.
+        """
+        return run(self._delete(ids, filter, kwargs))
+
+    async def adelete(self, ids: Iterable[str] | None = None, *, filter: Filter | None = None, **kwargs: Any) -> bool:  # noqa: A002
+        """Async twin of `delete`."""
+        return await arun(self._delete(ids, filter, kwargs))
+
+    def delete_all(self) -> None:
+        """Delete every document of the collection, and forget its embedding space; `get_info` values stay."""
+        self._clear()
+
+    async def adelete_all(self) -> None:
+        """Async twin of `delete_all`."""
+        await self._aclear()
+
+    def count(self, *, filter: Filter | None = None) -> int:  # noqa: A002
+        """Count the documents, or those a filter matches."""
+        return self._tally(_node(filter))
+
+    async def acount(self, *, filter: Filter | None = None) -> int:  # noqa: A002
+        """Async twin of `count`."""
+        return await self._atally(_node(filter))
+
+    def iterate(self, *, filter: Filter | None = None, batch_size: int = PAGE_SIZE) -> Iterator[Document]:  # noqa: A002
+        """Read all documents in a fixed order of ids, `batch_size` at a time.
+
+        Adding and deleting meanwhile is allowed: a document that is there all the time comes exactly once.
+        """
+        node, limit, after = _node(filter), positive("batch_size", batch_size), None
+        while records := self._page(after, limit, node):
+            yield from (record.document for record in records)
+            after = records[-1].id
+
+    async def aiterate(
+        self,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+        batch_size: int = PAGE_SIZE,
+    ) -> AsyncIterator[Document]:
+        """Async twin of `iterate`."""
+        node, limit, after = _node(filter), positive("batch_size", batch_size), None
+        while records := await self._apage(after, limit, node):
+            for record in records:
+                yield record.document
+            after = records[-1].id
+
+    def vectors(
+        self,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+        batch_size: int = PAGE_SIZE,
+    ) -> Iterator[tuple[list[str], Vectors]]:
+        """Read all vectors in batches: up to `batch_size` ids, and their `(n, d)` float32 unit rows; order as `iterate`."""
+        node, limit, after = _node(filter), positive("batch_size", batch_size), None
+        while records := self._page(after, limit, node, with_vectors=True, with_documents=False):
+            yield _ids_and_rows(records)
+            after = records[-1].id
+
+    async def avectors(
+        self,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+        batch_size: int = PAGE_SIZE,
+    ) -> AsyncIterator[tuple[list[str], Vectors]]:
+        """Async twin of `vectors`."""
+        node, limit, after = _node(filter), positive("batch_size", batch_size), None
+        while records := await self._apage(after, limit, node, with_vectors=True, with_documents=False):
+            yield _ids_and_rows(records)
+            after = records[-1].id
+
+    def get_info(self, key: str) -> Any:
+        """Read what `set_info` stored, or None; `fingerprint` and `dimensions` tell the embedding space."""
+        return self._read_info(_info_key(key))
+
+    async def aget_info(self, key: str) -> Any:
+        """Async twin of `get_info`."""
+        return await self._aread_info(_info_key(key))
+
+    def set_info(self, key: str, value: Any) -> None:
+        """Store a JSON value with the collection, such as a calibration; None removes it.
+
+        Raises:
+            ValueError: `fingerprint` and `dimensions` are kept by the store itself.
+            ContentError: JSON cannot hold the value.
+        """
+        self._write_info(_info_key(key, to_write=True), plain_json(value, f"info {key!r}"))
+
+    async def aset_info(self, key: str, value: Any) -> None:
+        """Async twin of `set_info`."""
+        await self._awrite_info(_info_key(key, to_write=True), plain_json(value, f"info {key!r}"))
+
+    def _documents_by_ids(self, ids: Sequence[str]) -> Flow[list[Document]]:
+        records = yield Call(self._fetch, self._afetch, (_checked_ids(ids),))
+        return [record.document for record in records]
+
+    def _delete(self, ids: Iterable[str] | None, given: Filter | None, unknown: dict[str, Any]) -> Flow[bool]:
+        for name in unknown:
+            raise TypeError(f"there is no option {name!r} for deleting. Options: ids, filter")
+        if ids is not None and given is not None:
+            raise ValueError("delete takes ids or a filter, not both")
+        if ids is None and given is None:
+            raise ValueError("delete needs ids or a filter. To delete everything, call delete_all()")
+        node = _node(given)
+        if node == And(()):
+            raise ValueError("delete with an empty filter would delete everything; if that is meant, call delete_all()")
+        checked = None if ids is None else _checked_ids(ids)
+        if checked != []:
+            yield Call(self._remove, self._aremove, (checked, node))
+        return True
+
+
+def _is_langchains(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    return "search_type" in kwargs or (bool(args) and isinstance(args[0], str))
+
+
+def _k_and_options(k: int = 4, **options: Any) -> tuple[int, dict[str, Any]]:
+    return k, options
+
+
+def _node(given: Filter | None) -> Node | None:
+    return None if given is None else parse_filter(given)
+
+
+def _checked_ids(ids: Iterable[str]) -> list[str]:
+    if isinstance(ids, str | bytes):
+        raise TypeError(f"ids is a list of str, got one {type(ids).__name__}; write [{ids!r}]")
+    found = list(ids)
+    for position, id_ in enumerate(found):
+        if not isinstance(id_, str):
+            raise TypeError(f"ids[{position}] is {id_!r}; ids are str")
+    return found
+
+
+def _info_key(key: str, *, to_write: bool = False) -> str:
+    if not isinstance(key, str) or not key:
+        raise TypeError(f"the key of an info is a str, got {key!r}")
+    if to_write and key in _READ_ONLY_INFO:
+        raise ValueError(f"{key!r} is kept by the store itself; choose another key")
+    return key
+
+
+def _ids_and_rows(records: list[Record]) -> tuple[list[str], Vectors]:
+    return [record.id for record in records], np.stack([record.vector for record in records if record.vector is not None])

@@ -1,0 +1,311 @@
+"""The metadata filter: a dict, checked once into frozen nodes, with one meaning in every store.
+
+```
+{"modality": "image"}                                      equals
+{"start_s": {"$gte": 60, "$lt": 120}}                      both
+{"modality": {"$in": ["image", "video"]}, "title": {"$exists": True}}
+{"$or": [{"source": "a.pdf"}, {"$not": {"first_page": 1}}]}
+```
+
+Meaning:
+
+- A key is a top-level key of the metadata, letter for letter: a dot in it is a dot. It cannot begin with `$`.
+- Nothing is converted. Numbers compare with numbers (`1` equals `1.0`; integers beyond 64 bits compare as doubles),
+  strings with strings (in code point order), `True` only with `True`. A value of another type does not match.
+- A list stands for its elements: it matches when one of them does. Dicts, and lists in lists, match `$exists` only.
+- `None` is no value: a key that holds `None` or an empty list is missing. `{"key": None}` finds the rows without one.
+- `$ne`, `$nin` and `$not` are the exact opposite of `$eq`, `$in` and what they hold, so they match missing keys too.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from langchain_gemini_mm.errors import FilterError
+
+OPERATORS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$not")
+"""What may stand in the dict of a key."""
+CONNECTIVES = ("$and", "$or", "$not")
+"""What may stand where a key stands."""
+
+MAX_DEPTH = 20
+"""How deep `$and`, `$or` and `$not` may nest."""
+MAX_CONDITIONS = 500
+"""How many conditions one filter may hold."""
+MAX_VALUES = 10_000
+"""How many values all `$in` and `$nin` of one filter may hold."""
+
+Scalar: TypeAlias = str | int | float | bool
+Order: TypeAlias = Literal["$gt", "$gte", "$lt", "$lte"]
+_ORDERS: dict[Order, Callable[[Any, Any], bool]] = {
+    "$gt": operator.gt,
+    "$gte": operator.ge,
+    "$lt": operator.lt,
+    "$lte": operator.le,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class In:
+    """The key has one of the values; one value is plain equality."""
+
+    key: str
+    values: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """The key has a value of the operand's type on the given side of it."""
+
+    key: str
+    order: Order
+    value: str | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """The key has a value."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """All parts match; with no part, everything does."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """One of the parts matches."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The part does not match."""
+
+    part: Node
+
+
+Node: TypeAlias = In | Compare | Exists | And | Or | Not
+"""A checked filter."""
+
+
+def parse_filter(given: Mapping[str, Any]) -> Node:
+    """Check a filter and bring it into its smallest vocabulary.
+
+    ```python
+    from langchain_gemini_mm.vectorstores.filters import matches, parse_filter
+
+    assert matches(parse_filter({"start_s": {"$gte": 60}}), {"start_s": 61.5})
+    ```
+
+    Raises:
+        FilterError: an unknown operator, an operand of the wrong type, or a filter that is too large.
+    """
+    node = _filter(given, 1)
+    leaves = list(_leaves(node))
+    values = sum(len(leaf.values) for leaf in leaves if isinstance(leaf, In))
+    if len(leaves) > MAX_CONDITIONS or values > MAX_VALUES:
+        raise FilterError(
+            f"the filter holds {len(leaves)} conditions and {values} values; the limits are {MAX_CONDITIONS} and "
+            f"{MAX_VALUES}. Search in several steps, or store a field that says what the filter means"
+        )
+    return node
+
+
+def matches(node: Node, metadata: Mapping[str, Any]) -> bool:
+    """Whether metadata satisfies a checked filter; what every store's own query language must agree with."""
+    match node:
+        case In(key, values):
+            wanted = {(kind_of(value), comparable(value)) for value in values}
+            return any((kind_of(value), comparable(value)) in wanted for value in elements(metadata.get(key)))
+        case Compare(key, order, value):
+            kind = kind_of(value)
+            return any(
+                _ORDERS[order](comparable(found), comparable(value))
+                for found in elements(metadata.get(key))
+                if kind_of(found) == kind
+            )
+        case Exists(key):
+            return any(True for _ in elements(metadata.get(key)))
+        case And(parts):
+            return all(matches(part, metadata) for part in parts)
+        case Or(parts):
+            return any(matches(part, metadata) for part in parts)
+        case Not(part):
+            return not matches(part, metadata)
+
+
+def elements(value: Any) -> Iterator[Any]:
+    """The values a filter sees under a key: those of a list, none for `None`."""
+    for element in value if isinstance(value, list | tuple) else (value,):
+        if element is not None:
+            yield element
+
+
+def kind_of(value: Any) -> str:
+    """`number`, `string`, `bool`, or `other` for what cannot be compared; only equal kinds compare."""
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, str):
+        return "string"
+    return "number" if isinstance(value, int | float) else "other"
+
+
+def comparable(value: Any) -> Any:
+    """The form in which a value is compared: integers beyond 64 bits as doubles, dicts and lists as nothing."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        try:
+            return float(value)
+        except OverflowError:
+            return math.copysign(math.inf, value)
+    return value if isinstance(value, str | int | float) else None
+
+
+def _filter(given: Any, depth: int) -> Node:
+    if not isinstance(given, Mapping):
+        raise FilterError(f"a filter is a dict such as {{'modality': 'image'}}, got {_shown(given)}")
+    if depth > MAX_DEPTH:
+        raise FilterError(f"the filter nests deeper than {MAX_DEPTH} levels")
+    return _all([_entry(key, operand, depth) for key, operand in given.items()])
+
+
+def _entry(key: Any, operand: Any, depth: int) -> Node:
+    if not isinstance(key, str):
+        raise FilterError(f"a filter key is a str, got {_shown(key)}")
+    if key == "$not":
+        return Not(_filter(operand, depth + 1))
+    if key in CONNECTIVES:
+        return _connective(key, operand, depth)
+    if key.startswith("$"):
+        place = "belongs inside the dict of a key" if key in OPERATORS else "does not exist"
+        raise FilterError(
+            f"{key!r} {place}.{_did_you_mean(key, CONNECTIVES + OPERATORS)} Where a key stands, "
+            f"{', '.join(CONNECTIVES)} are allowed"
+        )
+    _valid_text(key)
+    if isinstance(operand, Mapping):
+        return _operators(key, operand, depth)
+    return _in(key, (operand,), "$eq")
+
+
+def _connective(name: str, operand: Any, depth: int) -> Node:
+    if not isinstance(operand, list | tuple) or not operand:
+        raise FilterError(f"{name} takes a list of at least one filter, got {_shown(operand)}")
+    parts = tuple(_filter(part, depth + 1) for part in operand)
+    return And(parts) if name == "$and" else Or(parts)
+
+
+def _operators(key: str, operand: Mapping[Any, Any], depth: int) -> Node:
+    if not operand:
+        raise FilterError(f"the condition on {key!r} is empty; dicts cannot be compared. Use one of {_list(OPERATORS)}")
+    return _all([_operator(key, name, value, depth) for name, value in operand.items()])
+
+
+def _operator(key: str, name: Any, value: Any, depth: int) -> Node:
+    if name in ("$eq", "$ne"):
+        return _negated(name == "$ne", _in(key, (value,), name))
+    if name in ("$in", "$nin"):
+        if not isinstance(value, list | tuple | set | frozenset):
+            raise FilterError(f"{name} on {key!r} takes a list of values, got {_shown(value)}")
+        return _negated(name == "$nin", _in(key, tuple(value), name))
+    if name in _ORDERS:
+        if value is None or isinstance(value, bool):
+            raise FilterError(f"{name} on {key!r} takes a number or a string, got {value!r}")
+        return Compare(key, name, _scalar(key, value, name))
+    if name == "$exists":
+        if not isinstance(value, bool):
+            raise FilterError(f"$exists on {key!r} takes True or False, got {_shown(value)}")
+        return _negated(not value, Exists(key))
+    if name == "$not":
+        return Not(_inner(key, value, depth + 1))
+    raise FilterError(
+        f"unknown operator {_shown(name)} on {key!r}.{_did_you_mean(name, OPERATORS)} Allowed: {_list(OPERATORS)}"
+    )
+
+
+def _inner(key: str, value: Any, depth: int) -> Node:
+    if not isinstance(value, Mapping):
+        raise FilterError(f"$not on {key!r} takes a dict such as {{'$gt': 5}}, got {_shown(value)}")
+    if depth > MAX_DEPTH:
+        raise FilterError(f"the filter nests deeper than {MAX_DEPTH} levels")
+    return _operators(key, value, depth)
+
+
+def _negated(negative: bool, node: Node) -> Node:
+    return Not(node) if negative else node
+
+
+def _in(key: str, values: tuple[Any, ...], name: str) -> Node:
+    given = In(key, tuple(_scalar(key, value, name) for value in values if value is not None))
+    if None not in values:
+        return given
+    missing = Not(Exists(key))
+    return Or((missing, given)) if given.values else missing
+
+
+def _scalar(key: str, value: Any, name: str) -> Any:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _valid_text(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return float(value)
+        raise FilterError(f"{name} on {key!r} takes finite numbers, got {value!r}")
+    raise FilterError(
+        f"{name} on {key!r} compares with a str, int, float, bool or None, got {_shown(value)}. "
+        "Convert it first; for one of several values use $in"
+    )
+
+
+def _valid_text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise FilterError(f"{_shown(text)} in the filter is not valid Unicode: {error.reason}") from None
+    return str(text)
+
+
+def _all(parts: list[Node]) -> Node:
+    return parts[0] if len(parts) == 1 else And(tuple(parts))
+
+
+def _leaves(node: Node) -> Iterator[In | Compare | Exists]:
+    match node:
+        case And(parts) | Or(parts):
+            for part in parts:
+                yield from _leaves(part)
+        case Not(part):
+            yield from _leaves(part)
+        case _:
+            yield node
+
+
+def _did_you_mean(name: Any, allowed: tuple[str, ...]) -> str:
+    if not isinstance(name, str):
+        return ""
+    near = difflib.get_close_matches("$" + name.strip().lstrip("$").lower(), allowed, n=1)
+    return f" Did you mean {near[0]!r}?" if near and near[0] != name else ""
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return ", ".join(names)
+
+
+def _shown(value: Any) -> str:
+    if value is None or isinstance(value, str | int | float):
+        text = ascii(value) if isinstance(value, str) else repr(value)
+        return text if len(text) <= 60 else f"{text[:60]}…"
+    return f"a {type(value).__name__}"

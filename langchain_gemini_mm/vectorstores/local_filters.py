@@ -1,0 +1,72 @@
+"""A checked filter as an SQL condition on the local store's table of attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from langchain_gemini_mm.vectorstores.filters import (
+    And,
+    Compare,
+    Exists,
+    In,
+    Node,
+    Not,
+    Or,
+    comparable,
+    elements,
+    kind_of,
+)
+
+_KINDS = {"number": 1, "string": 2, "bool": 3, "other": 4}
+_SIGNS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+
+
+def attributes(metadata: Mapping[str, Any]) -> Iterator[tuple[str, int, Any]]:
+    """The rows `(key, kind, value)` by which metadata is found.
+
+    Values are native SQLite numbers and texts rather than JSON: SQLite's own parsing of decimals is not always exact.
+    """
+    for key, value in metadata.items():
+        for element in elements(value):
+            kind = kind_of(element)
+            found = comparable(element)
+            yield key, _KINDS[kind], int(found) if kind == "bool" else 0 if found is None else found
+
+
+def to_sql(node: Node, collection: int) -> tuple[str, list[Any]]:
+    """A condition on `doc.n` and the values to bind to it, in order."""
+    match node:
+        case In(key, values):
+            groups: dict[int, list[Any]] = {}
+            for _, kind, value in attributes({key: values}):
+                groups.setdefault(kind, []).append(value)
+            pieces = [
+                _having(collection, key, f"kind = {kind} AND value IN ({', '.join('?' * len(group))})", group)
+                for kind, group in groups.items()
+            ]
+            return _joined(" OR ", pieces) if pieces else ("0", [])
+        case Compare(key, order, value):
+            ((_, kind, bound),) = attributes({key: value})
+            return _having(collection, key, f"kind = {kind} AND value {_SIGNS[order]} ?", [bound])
+        case Exists(key):
+            return _having(collection, key, "", [])
+        case And(parts):
+            return _joined(" AND ", [to_sql(part, collection) for part in parts]) if parts else ("1", [])
+        case Or(parts):
+            return _joined(" OR ", [to_sql(part, collection) for part in parts])
+        case Not(part):
+            condition, bound_values = to_sql(part, collection)
+            return f"NOT {condition}", bound_values
+
+
+def _having(collection: int, key: str, condition: str, values: list[Any]) -> tuple[str, list[Any]]:
+    where = "c = ? AND key = ?" + (f" AND {condition}" if condition else "")
+    sql = f"n IN (SELECT n FROM attribute WHERE {where})"  # noqa: S608 - values are bound, the rest is ours
+    return sql, [collection, key, *values]
+
+
+def _joined(word: str, pieces: list[tuple[str, list[Any]]]) -> tuple[str, list[Any]]:
+    if len(pieces) == 1:
+        return pieces[0]
+    return f"({word.join(sql for sql, _ in pieces)})", [value for _, values in pieces for value in values]

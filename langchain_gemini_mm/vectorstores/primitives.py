@@ -1,0 +1,131 @@
+"""What a store must be able to do; everything public is built on these few operations."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
+
+from langchain_core.documents import Document
+
+from langchain_gemini_mm.types import Vector
+from langchain_gemini_mm.vectorstores.filters import Node
+from langchain_gemini_mm.vectorstores.records import Record
+from langchain_gemini_mm.vectorstores.spaces import Fingerprint, Space
+
+Predicate: TypeAlias = Callable[[Document], bool]
+"""A filter as a function, for stores that can call one."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Nearest:
+    """A search for the rows nearest to a vector."""
+
+    vector: Vector
+    k: int
+    filter: Node | Predicate | None = None
+    score_threshold: float | None = None
+    """Lowest cosine similarity."""
+    with_vectors: bool = False
+    """Whether the records carry their vectors."""
+    fingerprint: Fingerprint | None = None
+    """The space of the vector; None where a caller gave the vector itself."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """A record and its cosine similarity."""
+
+    record: Record
+    score: float
+
+
+class Primitives(ABC):
+    """The operations a store supplies, once sync and once async.
+
+    By default the async ones run the sync ones in a worker thread; a store with an async client overrides them.
+    """
+
+    space: Space
+    """The embedding, and what it says of its space."""
+    modes: ClassVar[tuple[str, ...]] = ("similarity", "mmr")
+    """What `search(mode=...)` can do."""
+    calls_predicates: ClassVar[bool] = False
+    """Whether a filter may be a function of a document."""
+
+    @abstractmethod
+    def _upsert(self, records: Sequence[Record], fingerprint: Fingerprint) -> None:
+        """Store records with their vectors durably, all or none of them; ids are unique within `records`.
+
+        Raises:
+            SpaceMismatchError: the collection is of another space.
+        """
+
+    @abstractmethod
+    def _nearest(self, request: Nearest) -> list[Scored]:
+        """Find the `k` nearest rows, best first; fewer only when fewer match.
+
+        Raises:
+            SpaceMismatchError: the vector is of another space.
+        """
+
+    @abstractmethod
+    def _fetch(self, ids: Sequence[str], with_vectors: bool = False) -> list[Record]:
+        """Read records by id, each once, in the order asked; unknown ids are left out."""
+
+    @abstractmethod
+    def _page(
+        self, after: str | None, limit: int, node: Node | None, with_vectors: bool = False, with_documents: bool = True
+    ) -> list[Record]:
+        """Read the next records after an id, in one fixed order of ids, at most `limit`; an empty list is the end."""
+
+    @abstractmethod
+    def _remove(self, ids: Sequence[str] | None, node: Node | None) -> None:
+        """Delete durably by ids or by filter; unknown ids are no error."""
+
+    @abstractmethod
+    def _clear(self) -> None:
+        """Delete every record and forget the space; information set by `set_info` stays."""
+
+    @abstractmethod
+    def _tally(self, node: Node | None) -> int:
+        """Count the records."""
+
+    @abstractmethod
+    def _read_info(self, key: str) -> Any:
+        """Read a JSON value; None when there is none. `fingerprint` and `dimensions` tell the space."""
+
+    @abstractmethod
+    def _write_info(self, key: str, value: Any) -> None:
+        """Store a JSON value durably; None removes it."""
+
+    async def _aupsert(self, records: Sequence[Record], fingerprint: Fingerprint) -> None:
+        await asyncio.to_thread(self._upsert, records, fingerprint)
+
+    async def _anearest(self, request: Nearest) -> list[Scored]:
+        return await asyncio.to_thread(self._nearest, request)
+
+    async def _afetch(self, ids: Sequence[str], with_vectors: bool = False) -> list[Record]:
+        return await asyncio.to_thread(self._fetch, ids, with_vectors)
+
+    async def _apage(
+        self, after: str | None, limit: int, node: Node | None, with_vectors: bool = False, with_documents: bool = True
+    ) -> list[Record]:
+        return await asyncio.to_thread(self._page, after, limit, node, with_vectors, with_documents)
+
+    async def _aremove(self, ids: Sequence[str] | None, node: Node | None) -> None:
+        await asyncio.to_thread(self._remove, ids, node)
+
+    async def _aclear(self) -> None:
+        await asyncio.to_thread(self._clear)
+
+    async def _atally(self, node: Node | None) -> int:
+        return await asyncio.to_thread(self._tally, node)
+
+    async def _aread_info(self, key: str) -> Any:
+        return await asyncio.to_thread(self._read_info, key)
+
+    async def _awrite_info(self, key: str, value: Any) -> None:
+        await asyncio.to_thread(self._write_info, key, value)

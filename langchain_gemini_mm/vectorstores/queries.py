@@ -1,0 +1,130 @@
+"""What a store is asked and what it answers: `Query` and `Hit`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from langchain_core.documents import Document
+
+from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.types import Content
+
+ScoreKind = Literal["cosine"]
+"""What a score means: `cosine` is a similarity in [-1, 1], higher is nearer."""
+
+_SHOWN = 40
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Query:
+    """Content to look for, stored documents to be near to, and stored documents to be far from.
+
+    ```python
+    from langchain_gemini_mm.vectorstores import Query
+
+    Query("a red bicycle", like=["photo-7"], unlike=["photo-9"], weights=[1, 1, 0.5])
+    ```
+
+    Args:
+        content: parts that are embedded together, as one vector.
+        like: ids of stored documents whose vectors are added.
+        unlike: ids of stored documents whose vectors are subtracted.
+        weights: one number >= 0 for the content (when there is any), then for each liked, then for each unliked id;
+            all 1 by default.
+
+    Raises:
+        ContentError: there is nothing to look for, an id is named twice, or the weights do not fit.
+    """
+
+    content: tuple[Content, ...]
+    like: tuple[str, ...]
+    unlike: tuple[str, ...]
+    weights: tuple[float, ...]
+    """As many as there are terms."""
+
+    def __init__(
+        self,
+        *content: Content,
+        like: Sequence[str] = (),
+        unlike: Sequence[str] = (),
+        weights: Sequence[float] | None = None,
+    ) -> None:
+        """Check the parts and fill in the weights."""
+        set_field = object.__setattr__
+        set_field(self, "content", content)
+        set_field(self, "like", _ids("like", like))
+        set_field(self, "unlike", _ids("unlike", unlike))
+        if not content and not self.ids:
+            raise ContentError("the query is empty: give content, like=[ids] or unlike=[ids]")
+        twice = sorted({id_ for id_ in self.ids if self.ids.count(id_) > 1})
+        if twice:
+            raise ContentError(f"the query names {', '.join(map(repr, twice))} more than once in like and unlike")
+        set_field(self, "weights", self._checked(weights))
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """All stored documents the query names; they are left out of its hits."""
+        return self.like + self.unlike
+
+    def _checked(self, weights: Sequence[float] | None) -> tuple[float, ...]:
+        terms = bool(self.content) + len(self.ids)
+        if weights is None:
+            return (1.0,) * terms
+        given = tuple(weights)
+        if len(given) != terms:
+            raise ContentError(
+                f"weights has {len(given)} numbers for {terms} terms: "
+                f"{int(bool(self.content))} content, {len(self.like)} like, {len(self.unlike)} unlike"
+            )
+        for weight in given:
+            if not _is_weight(weight):
+                raise ContentError(f"a weight is a finite number >= 0, got {weight!r}; to subtract, name it in unlike")
+        return tuple(map(float, given))
+
+    def __repr__(self) -> str:
+        """Name the parts without their bytes."""
+        parts = [_shown(part) for part in self.content]
+        parts += [f"{name}={list(ids)!r}" for name, ids in (("like", self.like), ("unlike", self.unlike)) if ids]
+        if set(self.weights) != {1.0}:
+            parts.append(f"weights={list(self.weights)}")
+        return f"Query({', '.join(parts)})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Hit:
+    """One answer of a search."""
+
+    document: Document
+    score: float
+    score_kind: ScoreKind
+    """How to read `score`."""
+    rank: int
+    """Place in the answer, from 1. In `mode="mmr"` it is the order picked, which is not the order of the scores."""
+
+    def __repr__(self) -> str:
+        """Show place, score and the beginning of the text."""
+        document = f"{self.document.id!r} {_shown(self.document.page_content)}"
+        return f"Hit(#{self.rank} {self.score_kind} {self.score:.4f} {document})"
+
+
+def _is_weight(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+def _ids(name: str, ids: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(ids, str | bytes):
+        raise TypeError(f"{name} is a list of ids, got one {type(ids).__name__}; write {name}=[...]")
+    found = tuple(ids)
+    for id_ in found:
+        if not isinstance(id_, str):
+            raise TypeError(f"{name} holds ids as str, got {type(id_).__name__}")
+    return found
+
+
+def _shown(part: Any) -> str:
+    if isinstance(part, str):
+        return repr(part) if len(part) <= _SHOWN else f"{part[:_SHOWN]!r}…"
+    return f"<{type(part).__name__}>"

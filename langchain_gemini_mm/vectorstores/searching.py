@@ -1,0 +1,179 @@
+"""Searching: checked options, the vector of a query, and the hits."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.flows import Call, Flow
+from langchain_gemini_mm.types import Content, Filter, Vector
+from langchain_gemini_mm.vectors import maximal_marginal_relevance
+from langchain_gemini_mm.vectorstores.filters import Node, parse_filter
+from langchain_gemini_mm.vectorstores.primitives import Nearest, Predicate, Primitives, Scored
+from langchain_gemini_mm.vectorstores.queries import Hit, Query
+from langchain_gemini_mm.vectorstores.spaces import Fingerprint, require_dimensions
+from langchain_gemini_mm.vectorstores.writing import positive
+
+FETCH_K = 20
+"""Candidates that `mode="mmr"` chooses from, when nothing is said and k is not larger."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchPlan:
+    """The options of one search, checked."""
+
+    k: int
+    mode: str
+    filter: Node | Predicate | None
+    task: str | None
+    score_threshold: float | None
+    fetch_k: int
+    """How many candidates to fetch; k, except for mmr."""
+    lambda_mult: float
+
+
+def plan_search(store: Primitives, k: int, options: Mapping[str, Any]) -> SearchPlan:
+    """Check the options of a search.
+
+    Raises:
+        TypeError: an option does not exist, or is of the wrong type.
+        ValueError: a value is out of range, or the store lacks the mode.
+        FilterError: the filter is malformed.
+    """
+    known = {name for name, kind in inspect.signature(_plan).parameters.items() if kind.kind is kind.KEYWORD_ONLY}
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"search has no option {name!r}.{hint} Options: {', '.join(sorted(known))}")
+    return _plan(store, positive("k", k), **options)
+
+
+def _plan(
+    store: Primitives,
+    k: int,
+    *,
+    mode: str = "similarity",
+    filter: Filter | Predicate | None = None,  # noqa: A002 - LangChain's word
+    task: str | None = None,
+    score_threshold: float | None = None,
+    fetch_k: int | None = None,
+    lambda_mult: float | None = None,
+) -> SearchPlan:
+    if mode not in store.modes:
+        has = ", ".join(map(repr, store.modes))
+        raise ValueError(f"mode {mode!r} is not among those of {type(store).__name__}: {has}")
+    if mode != "mmr" and (fetch_k, lambda_mult) != (None, None):
+        raise ValueError(f"fetch_k and lambda_mult are options of mode='mmr', got mode={mode!r}")
+    if task is not None and not isinstance(task, str):
+        raise TypeError(f"task must be a str, got {task!r}")
+    candidates = (max(k, FETCH_K) if fetch_k is None else positive("fetch_k", fetch_k)) if mode == "mmr" else k
+    if candidates < k:
+        raise ValueError(f"fetch_k={candidates} is smaller than k={k}; mmr chooses k of fetch_k candidates")
+    return SearchPlan(
+        k=k,
+        mode=mode,
+        filter=checked_filter(store, filter),
+        task=task,
+        score_threshold=None if score_threshold is None else _within("score_threshold", score_threshold, -1.0, 1.0),
+        fetch_k=candidates,
+        lambda_mult=0.5 if lambda_mult is None else _within("lambda_mult", lambda_mult, 0.0, 1.0),
+    )
+
+
+def checked_filter(store: Primitives, given: Filter | Predicate | None) -> Node | Predicate | None:
+    """Parse a filter; a function passes where the store can call it.
+
+    Raises:
+        FilterError: it is malformed.
+        TypeError: a function for a store that cannot call one.
+    """
+    if given is None:
+        return None
+    if callable(given):
+        if store.calls_predicates:
+            return given
+        raise TypeError(f"{type(store).__name__} takes a filter as a dict, not as a function")
+    return parse_filter(given)
+
+
+def search_flow(store: Primitives, query: Content | Query, plan: SearchPlan) -> Flow[list[Hit]]:
+    """Turn the query into a vector and find its neighbours."""
+    asked = query if isinstance(query, Query) else Query(query)
+    if plan.task is not None and not asked.content:
+        raise ValueError(f"task={plan.task!r} says how to embed content, but the query names only stored ids")
+    fingerprint = store.space.fingerprint
+    vector = yield from _vector(store, asked, plan.task)
+    return (yield from nearest_flow(store, vector, plan, fingerprint=fingerprint, exclude=asked.ids))
+
+
+def nearest_flow(
+    store: Primitives,
+    vector: Vector,
+    plan: SearchPlan,
+    *,
+    fingerprint: Fingerprint | None = None,
+    exclude: Sequence[str] = (),
+) -> Flow[list[Hit]]:
+    """Find the neighbours of a vector, without those of the ids in `exclude`."""
+    request = Nearest(
+        vector=vector,
+        k=plan.fetch_k + len(exclude),
+        filter=plan.filter,
+        score_threshold=plan.score_threshold,
+        with_vectors=plan.mode == "mmr",
+        fingerprint=fingerprint,
+    )
+    found: list[Scored] = yield Call(store._nearest, store._anearest, (request,))  # noqa: SLF001
+    found = [scored for scored in found if scored.record.id not in exclude][: plan.fetch_k]
+    if plan.mode == "mmr" and found:
+        vectors = np.stack([_vector_of(scored) for scored in found])
+        order = maximal_marginal_relevance(vector, vectors, plan.k, plan.lambda_mult)
+        found = [found[i] for i in order]
+    return [Hit(scored.record.document, scored.score, "cosine", rank) for rank, scored in enumerate(found, start=1)]
+
+
+def _vector(store: Primitives, query: Query, task: str | None) -> Flow[Vector]:
+    """The weighted sum of the query's terms, at unit length."""
+    terms: list[Vector] = []
+    if query.content:
+        answer = yield store.space.query(query.content, task)
+        terms.append(store.space.query_row(answer))
+    if not query.ids:
+        return terms[0]
+    records = yield Call(store._fetch, store._afetch, (query.ids, True))  # noqa: SLF001
+    by_id = {record.id: record.vector for record in records}
+    unknown = [id_ for id_ in query.ids if id_ not in by_id]
+    if unknown:
+        raise ContentError(f"the query names ids that are not stored: {', '.join(map(repr, unknown[:10]))}")
+    terms += [by_id[id_] for id_ in query.ids]
+    require_dimensions("the store", len(terms[-1]), len(terms[0]))
+    signs = np.ones(len(terms))
+    signs[len(terms) - len(query.unlike) :] = -1
+    total = (signs * np.array(query.weights)) @ np.stack(terms).astype(np.float64)
+    length = float(np.linalg.norm(total))
+    if length < 1e-6:
+        raise ContentError("the parts of the query cancel each other out; change like, unlike or weights")
+    unit: Vector = (total / length).astype(np.float32)
+    return unit
+
+
+def _vector_of(scored: Scored) -> Vector:
+    if scored.record.vector is None:
+        raise AssertionError("a store must return vectors when asked to")
+    return scored.record.vector
+
+
+def _within(name: str, value: Any, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.floating):
+        raise TypeError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}")
+    if math.isnan(value) or not low <= value <= high:
+        raise ValueError(f"{name} must be from {low:g} to {high:g}, got {value!r}")
+    return float(value)

@@ -1,0 +1,301 @@
+"""LangChain's own vector store methods, each a line over the flows of writing and searching."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self, cast
+
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_core.vectorstores import VectorStore
+
+from langchain_gemini_mm.flows import Flow, arun, blocking, run
+from langchain_gemini_mm.types import Content, Vector
+from langchain_gemini_mm.vectorstores.primitives import Primitives
+from langchain_gemini_mm.vectorstores.queries import Hit, Query
+from langchain_gemini_mm.vectorstores.searching import nearest_flow, plan_search, search_flow
+from langchain_gemini_mm.vectorstores.spaces import given_vector
+from langchain_gemini_mm.vectorstores.writing import (
+    BATCH_SIZE,
+    Intake,
+    Progress,
+    add_flow,
+    positive,
+    texts_as_documents,
+)
+
+
+class LangChainSurface(Primitives, VectorStore):
+    """The methods that chains, retrievers and `index()` call.
+
+    A query may be any content or a `Query`, not only text. Search options are those of
+    `MultimodalVectorStore.search`; unknown ones fail by name.
+    """
+
+    @classmethod
+    def _open(cls, embedding: Any, **kwargs: Any) -> Self:
+        """Make a store for `from_texts` and `from_documents`."""
+        return cls(embedding=embedding, **kwargs)
+
+    def close(self) -> None:
+        """Release what the store holds; it cannot be used afterwards."""
+
+    @property
+    def embeddings(self) -> Embeddings | None:
+        """What turns content into vectors."""
+        return cast("Embeddings", self.space.embedding)
+
+    def add_documents(
+        self,
+        documents: Iterable[Document],
+        *,
+        ids: Iterable[str | None] | None = None,
+        batch_size: int = BATCH_SIZE,
+        progress: Progress | None = None,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Add documents, or replace those with the same id; they are durably stored when this returns.
+
+        Args:
+            documents: any iterable; a generator is drawn batch by batch, so memory stays flat.
+            ids: one per document; they beat `Document.id`. What has no id gets a random one.
+            batch_size: how many documents are embedded and stored together.
+            progress: called after each batch with the number of documents stored so far.
+            kwargs: nothing else; LangChain's signature has it.
+
+        Returns:
+            One id per document, in order. For an id that comes twice the last document is kept.
+
+        Raises:
+            PartialWriteError: something failed after a first batch was stored. A failure before that is raised as it is.
+            ContentError: metadata is not JSON.
+            SpaceMismatchError: the collection is of another embedding space.
+        """
+        return run(self._add(documents, ids, None, batch_size, progress, kwargs))
+
+    async def aadd_documents(
+        self,
+        documents: Iterable[Document],
+        *,
+        ids: Iterable[str | None] | None = None,
+        batch_size: int = BATCH_SIZE,
+        progress: Progress | None = None,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Async twin of `add_documents`; a generator is drawn in a worker thread."""
+        return await arun(self._add(documents, ids, None, batch_size, progress, kwargs))
+
+    def add_texts(
+        self,
+        texts: Iterable[str],
+        metadatas: Iterable[dict[str, Any]] | None = None,
+        *,
+        ids: Iterable[str | None] | None = None,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Add texts with their metadata; options as in `add_documents`."""
+        return self.add_documents(self._documents(texts, metadatas, ids), ids=ids, **kwargs)
+
+    async def aadd_texts(
+        self,
+        texts: Iterable[str],
+        metadatas: Iterable[dict[str, Any]] | None = None,
+        *,
+        ids: Iterable[str | None] | None = None,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Async twin of `add_texts`."""
+        return await self.aadd_documents(self._documents(texts, metadatas, ids), ids=ids, **kwargs)
+
+    @classmethod
+    def from_texts(
+        cls,
+        texts: Iterable[str],
+        embedding: Embeddings,
+        metadatas: Iterable[dict[str, Any]] | None = None,
+        *,
+        ids: Iterable[str | None] | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Make a store that holds `texts`; other arguments are those of the class and of `add_documents`."""
+        return run(cls._filled(cls._documents(texts, metadatas, ids), embedding, ids, kwargs))
+
+    @classmethod
+    async def afrom_texts(
+        cls,
+        texts: Iterable[str],
+        embedding: Embeddings,
+        metadatas: Iterable[dict[str, Any]] | None = None,
+        *,
+        ids: Iterable[str | None] | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Async twin of `from_texts`."""
+        return await arun(cls._filled(cls._documents(texts, metadatas, ids), embedding, ids, kwargs))
+
+    @classmethod
+    def from_documents(cls, documents: Iterable[Document], embedding: Embeddings, **kwargs: Any) -> Self:
+        """Make a store that holds `documents`; other arguments are those of the class and of `add_documents`."""
+        return run(cls._filled(documents, embedding, kwargs.pop("ids", None), kwargs))
+
+    @classmethod
+    async def afrom_documents(cls, documents: Iterable[Document], embedding: Embeddings, **kwargs: Any) -> Self:
+        """Async twin of `from_documents`."""
+        return await arun(cls._filled(documents, embedding, kwargs.pop("ids", None), kwargs))
+
+    def similarity_search(self, query: Content | Query, k: int = 4, **kwargs: Any) -> list[Document]:
+        """The `k` nearest documents, nearest first."""
+        return _documents_of(run(self._hits(query, k, kwargs)))
+
+    async def asimilarity_search(self, query: Content | Query, k: int = 4, **kwargs: Any) -> list[Document]:
+        """Async twin of `similarity_search`."""
+        return _documents_of(await arun(self._hits(query, k, kwargs)))
+
+    def similarity_search_with_score(
+        self, query: Content | Query, k: int = 4, **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        """The `k` nearest documents with their cosine similarity in [-1, 1]."""
+        return _scored_documents(run(self._hits(query, k, kwargs)))
+
+    async def asimilarity_search_with_score(
+        self, query: Content | Query, k: int = 4, **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        """Async twin of `similarity_search_with_score`."""
+        return _scored_documents(await arun(self._hits(query, k, kwargs)))
+
+    def similarity_search_by_vector(
+        self, embedding: Sequence[float] | Vector, k: int = 4, **kwargs: Any
+    ) -> list[Document]:
+        """The `k` documents nearest to a vector."""
+        return _documents_of(run(self._neighbours(embedding, k, kwargs)))
+
+    async def asimilarity_search_by_vector(
+        self, embedding: Sequence[float] | Vector, k: int = 4, **kwargs: Any
+    ) -> list[Document]:
+        """Async twin of `similarity_search_by_vector`."""
+        return _documents_of(await arun(self._neighbours(embedding, k, kwargs)))
+
+    def similarity_search_with_score_by_vector(
+        self, embedding: Sequence[float] | Vector, k: int = 4, **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        """The `k` documents nearest to a vector with their cosine similarity."""
+        return _scored_documents(run(self._neighbours(embedding, k, kwargs)))
+
+    async def asimilarity_search_with_score_by_vector(
+        self, embedding: Sequence[float] | Vector, k: int = 4, **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        """Async twin of `similarity_search_with_score_by_vector`."""
+        return _scored_documents(await arun(self._neighbours(embedding, k, kwargs)))
+
+    def max_marginal_relevance_search(
+        self,
+        query: Content | Query,
+        k: int = 4,
+        fetch_k: int | None = None,
+        lambda_mult: float = 0.5,
+        **kwargs: Any,
+    ) -> list[Document]:
+        """Pick `k` documents of the `fetch_k` nearest that are near the query and unlike each other."""
+        return _documents_of(run(self._hits(query, k, _mmr(fetch_k, lambda_mult, kwargs))))
+
+    async def amax_marginal_relevance_search(
+        self,
+        query: Content | Query,
+        k: int = 4,
+        fetch_k: int | None = None,
+        lambda_mult: float = 0.5,
+        **kwargs: Any,
+    ) -> list[Document]:
+        """Async twin of `max_marginal_relevance_search`."""
+        return _documents_of(await arun(self._hits(query, k, _mmr(fetch_k, lambda_mult, kwargs))))
+
+    def max_marginal_relevance_search_by_vector(
+        self,
+        embedding: Sequence[float] | Vector,
+        k: int = 4,
+        fetch_k: int | None = None,
+        lambda_mult: float = 0.5,
+        **kwargs: Any,
+    ) -> list[Document]:
+        """The same for a vector."""
+        return _documents_of(run(self._neighbours(embedding, k, _mmr(fetch_k, lambda_mult, kwargs))))
+
+    async def amax_marginal_relevance_search_by_vector(
+        self,
+        embedding: Sequence[float] | Vector,
+        k: int = 4,
+        fetch_k: int | None = None,
+        lambda_mult: float = 0.5,
+        **kwargs: Any,
+    ) -> list[Document]:
+        """Async twin of `max_marginal_relevance_search_by_vector`."""
+        return _documents_of(await arun(self._neighbours(embedding, k, _mmr(fetch_k, lambda_mult, kwargs))))
+
+    def _select_relevance_score_fn(self) -> Callable[[float], float]:
+        return relevance
+
+    def _add(
+        self,
+        documents: Iterable[Document],
+        ids: Iterable[str | None] | None,
+        vectors: Iterable[Any] | None,
+        batch_size: int,
+        progress: Progress | None,
+        unknown: dict[str, Any],
+    ) -> Flow[list[str]]:
+        for name in unknown:
+            raise TypeError(f"there is no option {name!r} for adding. Options: ids, batch_size, progress")
+        return add_flow(self, Intake(documents, ids, vectors), positive("batch_size", batch_size), progress)
+
+    def _hits(self, query: Content | Query, k: int, options: dict[str, Any]) -> Flow[list[Hit]]:
+        return search_flow(self, query, plan_search(self, k, options))
+
+    def _neighbours(
+        self, vector: Sequence[float] | Vector, k: int, options: dict[str, Any]
+    ) -> Flow[list[Hit]]:
+        if options.get("task") is not None:
+            raise TypeError("task says how to embed content; a vector is embedded already")
+        return nearest_flow(self, given_vector(vector), plan_search(self, k, options))
+
+    @staticmethod
+    def _documents(
+        texts: Iterable[str], metadatas: Iterable[dict[str, Any]] | None, ids: Iterable[str | None] | None
+    ) -> Iterable[Document]:
+        """A list where lengths can be compared before anything is embedded."""
+        documents = texts_as_documents(texts, metadatas)
+        return list(documents) if isinstance(texts, list | tuple) and isinstance(ids, list | tuple) else documents
+
+    @classmethod
+    def _filled(
+        cls,
+        documents: Iterable[Document],
+        embedding: Embeddings,
+        ids: Iterable[str | None] | None,
+        kwargs: dict[str, Any],
+    ) -> Flow[Self]:
+        adding = {name: kwargs.pop(name) for name in ("batch_size", "progress") if name in kwargs}
+        store: Self = yield blocking(cls._open, embedding, **kwargs)
+        try:
+            batch_size = adding.get("batch_size", BATCH_SIZE)
+            yield from store._add(documents, ids, None, batch_size, adding.get("progress"), {})
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+
+def relevance(score: float) -> float:
+    """Cosine similarity as relevance in [0, 1]."""
+    return min(1.0, max(0.0, (1.0 + score) / 2.0))
+
+
+def _mmr(fetch_k: int | None, lambda_mult: float, options: dict[str, Any]) -> dict[str, Any]:
+    return {**options, "mode": "mmr", "fetch_k": fetch_k, "lambda_mult": lambda_mult}
+
+
+def _documents_of(hits: list[Hit]) -> list[Document]:
+    return [hit.document for hit in hits]
+
+
+def _scored_documents(hits: list[Hit]) -> list[tuple[Document, float]]:
+    return [(hit.document, hit.score) for hit in hits]

@@ -1,0 +1,204 @@
+"""Writing in batches of bounded size, with an honest account of what is stored when something fails."""
+
+from __future__ import annotations
+
+import operator
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from langchain_core.documents import Document
+
+from langchain_gemini_mm.errors import PartialWriteError
+from langchain_gemini_mm.flows import Call, Flow, blocking
+from langchain_gemini_mm.vectorstores.primitives import Primitives
+from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
+from langchain_gemini_mm.vectorstores.spaces import given_rows
+
+BATCH_SIZE = 256
+"""Documents embedded and stored together."""
+
+Progress: TypeAlias = Callable[[int], object]
+"""Called after each batch with how many documents of the call are stored so far."""
+
+_END: Any = object()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Item:
+    position: int
+    id: str
+    document: Document
+    vector: Any
+
+
+class Intake:
+    """Documents with their ids and, where given, vectors: drawn in step from iterables of any kind."""
+
+    def __init__(
+        self, documents: Iterable[Document], ids: Iterable[str | None] | None, vectors: Iterable[Any] | None = None
+    ) -> None:
+        if isinstance(documents, Document | str) or not isinstance(documents, Iterable):
+            raise TypeError(f"documents is a list or another iterable of Document, got {type(documents).__name__}")
+        if isinstance(ids, str):
+            raise TypeError("ids is a list of str, got one str")
+        given = {"documents": documents, "ids": ids, "vectors": vectors}
+        self._given: dict[str, Iterable[Any]] = {name: items for name, items in given.items() if items is not None}
+        require_equal_lengths({name: items for name, items in self._given.items() if isinstance(items, Sized)})
+        self._iterators: dict[str, Iterator[Any]] = {name: iter(items) for name, items in self._given.items()}
+        self._drawn = 0
+        self.pending: list[_Item] = []
+        """What `draw` took last, also when it failed half-way."""
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether drawing is sure not to wait, as it may when a loader reads files."""
+        return all(isinstance(items, list | tuple) for items in self._given.values())
+
+    def draw(self, size: int) -> list[_Item]:
+        """Take the next documents, at most `size`; an empty list is the end.
+
+        Raises:
+            TypeError: something is not a document or not an id.
+            ValueError: an id is empty, or the inputs are of different lengths.
+        """
+        self.pending = []
+        while len(self.pending) < size:
+            document = next(self._iterators["documents"], _END)
+            if document is _END:
+                self._require_end()
+                break
+            others = {name: next(items, _END) for name, items in self._iterators.items() if name != "documents"}
+            for name, item in others.items():
+                if item is _END:
+                    raise ValueError(f"got {self._drawn} {name} for at least {self._drawn + 1} documents")
+            self.pending.append(_item(self._drawn, document, others.get("ids"), others.get("vectors")))
+            self._drawn += 1
+        return self.pending
+
+    def undrawn_ids(self) -> list[str]:
+        """Ids of what was never reached, as far as they can be known."""
+        known = self._given.get("ids", self._given["documents"])
+        if not isinstance(known, Sequence):
+            return []
+        ids = (item.id if isinstance(item, Document) else item for item in known[self._drawn :])
+        return [id_ for id_ in ids if isinstance(id_, str)]
+
+    def _require_end(self) -> None:
+        for name, items in self._iterators.items():
+            if next(items, _END) is not _END:
+                raise ValueError(f"got at least {self._drawn + 1} {name} for {self._drawn} documents")
+
+
+def add_flow(store: Primitives, intake: Intake, batch_size: int, progress: Progress | None) -> Flow[list[str]]:
+    """Embed and store everything; one id per document, in order, once it is durably stored.
+
+    Raises:
+        PartialWriteError: something failed after a first batch was stored; the cause is chained.
+    """
+    stored: list[str] = []
+    try:
+        while True:
+            items = intake.draw(batch_size) if intake.in_memory else (yield blocking(intake.draw, batch_size))
+            if not items:
+                return stored
+            last_of_each = list({item.id: item for item in items}.values())
+            yield from _store(store, last_of_each)
+            stored += [item.id for item in items]
+            intake.pending = []
+            if progress is not None:
+                progress(len(stored))
+    except Exception as error:
+        if not stored:
+            raise
+        reason = f"{type(error).__name__}: {error}"
+        failed = {item.id: reason for item in intake.pending}
+        failed |= {id_: "not tried" for id_ in intake.undrawn_ids() if id_ not in failed}
+        raise PartialWriteError(
+            f"{len(stored)} documents are stored, {len(failed) or 'the rest'} not: {reason}. "
+            "Calling again with the same ids is safe",
+            stored=stored,
+            failed=failed,
+        ) from error
+
+
+def _store(store: Primitives, items: list[_Item]) -> Flow[None]:
+    fingerprint = store.space.fingerprint
+    texts = [plain_text(item.document.page_content, f"documents[{item.position}].page_content") for item in items]
+    metadata = [plain_json(item.document.metadata, f"documents[{item.position}].metadata") for item in items]
+    if items[0].vector is None:
+        rows = store.space.rows((yield store.space.documents(texts)), len(texts))
+    else:
+        rows = given_rows([item.vector for item in items], items[0].position)
+    records = [
+        Record(item.id, text, plain, row) for item, text, plain, row in zip(items, texts, metadata, rows, strict=True)
+    ]
+    yield Call(store._upsert, store._aupsert, (records, fingerprint))  # noqa: SLF001
+
+
+def texts_as_documents(texts: Iterable[str], metadatas: Iterable[Any] | None) -> Iterator[Document]:
+    """Pair texts with their metadata, lazily.
+
+    Raises:
+        TypeError: a text is not a `str`.
+        ValueError: there are more or fewer metadatas than texts.
+    """
+    if isinstance(texts, str):
+        raise TypeError("texts is a list of str, got one str")
+    sized = {"texts": texts, "metadatas": metadatas}
+    require_equal_lengths({name: items for name, items in sized.items() if isinstance(items, Sized)})
+    return _documents(iter(texts), None if metadatas is None else iter(metadatas))
+
+
+def _documents(texts: Iterator[str], metadatas: Iterator[Any] | None) -> Iterator[Document]:
+    count = 0
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f"texts[{count}] is a {type(text).__name__}, not a str")
+        metadata = next(metadatas, _END) if metadatas is not None else {}
+        if metadata is _END:
+            raise ValueError(f"got {count} metadatas for at least {count + 1} texts")
+        yield Document(page_content=text, metadata=metadata or {})
+        count += 1
+    if metadatas is not None and next(metadatas, _END) is not _END:
+        raise ValueError(f"got at least {count + 1} metadatas for {count} texts")
+
+
+def positive(name: str, value: Any) -> int:
+    """Check a count.
+
+    Raises:
+        TypeError: not an integer.
+        ValueError: below 1.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an int >= 1, got {value!r}")
+    number = operator.index(value)
+    if number < 1:
+        raise ValueError(f"{name} must be an int >= 1, got {value!r}")
+    return number
+
+
+def require_equal_lengths(sized: dict[str, Any]) -> None:
+    """Compare what can be counted before anything is embedded.
+
+    Raises:
+        ValueError: the lengths differ.
+    """
+    lengths = {name: len(items) for name, items in sized.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError("got " + " and ".join(f"{length} {name}" for name, length in lengths.items()))
+
+
+def _item(position: int, document: Any, given_id: Any, vector: Any) -> _Item:
+    if not isinstance(document, Document):
+        raise TypeError(f"documents[{position}] is a {type(document).__name__}, not a Document")
+    id_ = document.id if given_id is None else given_id
+    if id_ is None:
+        id_ = str(uuid.uuid4())
+    if not isinstance(id_, str):
+        raise TypeError(f"the id of documents[{position}] is {id_!r}; ids are str, so write {str(id_)!r}")
+    if not id_:
+        raise ValueError(f"the id of documents[{position}] is empty; leave it None to have one made")
+    return _Item(position, plain_text(id_, f"the id of documents[{position}]"), document, vector)

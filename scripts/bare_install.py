@@ -1,0 +1,55 @@
+"""Shows what an installation without extras can do: embed and search text, and say what is missing for the rest.
+
+Run by `scripts/check_wheel.py` in an environment that holds the wheel and nothing else, outside the checkout.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from langchain_core.vectorstores import InMemoryVectorStore
+
+import langchain_gemini_mm
+from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaLoader, MediaStore, MissingExtraError
+
+TEXTS = ["a puppy asleep on a sofa", "quarterly revenue by region", "how to bake rye bread"]
+
+
+def main() -> None:
+    """Embed and search text, then meet the errors for what needs the extras."""
+    for library in ("PIL", "av", "pypdfium2", "starlette", "uvicorn"):
+        assert importlib.util.find_spec(library) is None, f"{library} is installed: this is no bare installation"
+    print(f"langchain-gemini-mm {langchain_gemini_mm.__version__} in {Path(langchain_gemini_mm.__file__).parent}")
+
+    media = MediaStore("media")
+    embeddings = GeminiEmbeddings(media=media, output_dimensionality=768)
+    for store in (LocalVectorStore("index.db", embeddings), InMemoryVectorStore(embeddings)):
+        store.add_texts(TEXTS)
+        (found,) = store.similarity_search("a sleepy puppy", k=1)
+        assert found.page_content == TEXTS[0], found
+    print("text: embedded, stored and found")
+
+    picture = Path("picture.png")
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    needing = {
+        "an image": lambda: embeddings.embed_query(picture),
+        "the emulator": lambda: importlib.import_module("langchain_gemini_mm.testing").GeminiEmulator(),
+    }
+    for what, action in needing.items():
+        try:
+            action()
+        except MissingExtraError as error:
+            assert 'pip install "langchain-gemini-mm[' in str(error), error
+            print(f"{what}: {error}")
+        else:
+            raise AssertionError(f"{what} worked without its extra")
+
+    Path("notes.txt").write_text("Puppies sleep a lot.", encoding="utf-8")
+    loader = MediaLoader(".", media)
+    assert [document.metadata["source"] for document in loader.lazy_load()] == ["notes.txt"]
+    print(f"loader: 1 text, left out {len(list(loader.skipped))}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""What every test gets: a clean environment, and on request the emulator, a media store and sample files."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from langchain_gemini_mm import GeminiEmbeddings, MediaStore
+    from langchain_gemini_mm.testing import GeminiEmulator
+
+_FOREIGN = ("GOOGLE_", "GEMINI_", "GCLOUD_", "CLOUDSDK_", "LANGCHAIN_", "LANGSMITH_", "WEAVIATE_")
+_PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the developer's own keys, projects, tracing and proxies from every test."""
+    for name in list(os.environ):
+        if name.startswith(_FOREIGN) or name.lower() in _PROXIES:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def emulator_server() -> Iterator[GeminiEmulator]:
+    """One emulator for the whole run; tests use `emulator`, which is this one, reset."""
+    from langchain_gemini_mm.testing import GeminiEmulator
+
+    with GeminiEmulator() as server:
+        yield server
+
+
+@pytest.fixture
+def emulator(emulator_server: GeminiEmulator, monkeypatch: pytest.MonkeyPatch) -> GeminiEmulator:
+    """The emulator without memories of other tests; environment variables point to it."""
+    emulator_server.reset()
+    settings = emulator_server.settings
+    for field in dataclasses.fields(settings):
+        setattr(settings, field.name, getattr(type(settings)(), field.name))
+    monkeypatch.setenv("GOOGLE_API_KEY", emulator_server.api_key)
+    monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", emulator_server.url)
+    return emulator_server
+
+
+@pytest.fixture
+def media() -> MediaStore:
+    """An empty media store in memory."""
+    from langchain_gemini_mm import MediaStore
+
+    return MediaStore.memory()
+
+
+@pytest.fixture
+def embeddings(emulator: GeminiEmulator, media: MediaStore) -> Iterator[GeminiEmbeddings]:
+    """Embeddings over `media` that talk to `emulator`."""
+    from langchain_gemini_mm import GeminiEmbeddings
+
+    with GeminiEmbeddings(media=media) as ours:
+        yield ours
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with small real files: images, sound, video, a PDF and texts. Shared: do not change it."""
+    from langchain_gemini_mm.testing import write_samples
+
+    folder = tmp_path_factory.mktemp("samples")
+    write_samples(folder)
+    return folder

@@ -1,0 +1,88 @@
+"""The public surface: which names there are, that they are documented, and what importing them costs."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import langchain_gemini_mm
+
+NAMES = [name for name in langchain_gemini_mm.__all__ if name != "__version__"]
+
+# Imported only when something is embedded, opened or served.
+LATE = ("google.genai", "PIL", "av", "pypdfium2", "starlette", "uvicorn", "sqlite3", "weaviate", "obstore")
+
+LOOK = """
+import json, logging, os, sys, threading
+before, threads = dict(os.environ), threading.active_count()
+{statement}
+print(json.dumps({{
+    "late": [name for name in {late!r} if name in sys.modules],
+    "environment": dict(os.environ) == before,
+    "threads": threading.active_count() - threads,
+    "handlers": [type(handler).__name__ for handler in logging.getLogger("langchain_gemini_mm").handlers],
+    "root_handlers": len(logging.getLogger().handlers),
+    "level": logging.getLogger("langchain_gemini_mm").level,
+}}))
+"""
+
+
+def test_exported_names_are_sorted() -> None:
+    """`__all__` is sorted and names nothing twice, and `dir()` shows just that."""
+    assert sorted(set(langchain_gemini_mm.__all__)) == langchain_gemini_mm.__all__ == dir(langchain_gemini_mm)
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    """Names that are imported late are also imported, for type checkers, at the top of the package."""
+    tree = ast.parse(Path(langchain_gemini_mm.__file__).read_text(encoding="utf-8"))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    imported = [alias.name for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert sorted(imported) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_exported_names_are_documented(name: str) -> None:
+    """Each name can be imported, and it and its public methods say what they are for."""
+    thing = getattr(langchain_gemini_mm, name)
+    assert vars(thing).get("__doc__"), f"{name} has no docstring of its own"
+    silent = [
+        attribute
+        for attribute, value in vars(thing).items()
+        if not attribute.startswith(("_", "model_"))
+        and (inspect.isroutine(value) or isinstance(value, property))
+        and not inspect.getdoc(getattr(thing, attribute))
+    ]
+    assert not silent
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    """Late importing does not hide a misspelt name."""
+    with pytest.raises(AttributeError, match="GeminiEmbedding'"):
+        _ = langchain_gemini_mm.GeminiEmbedding
+
+
+@pytest.mark.parametrize("statement", ["import langchain_gemini_mm", "from langchain_gemini_mm import *"])
+def test_importing_is_quiet(statement: str) -> None:
+    """Importing prints nothing, starts nothing, sets nothing, and leaves heavy and optional libraries alone."""
+    code = LOOK.format(statement=statement, late=LATE)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert run.stderr == ""
+    assert json.loads(run.stdout) == {
+        "late": [],
+        "environment": True,
+        "threads": 0,
+        "handlers": ["NullHandler"],
+        "root_handlers": 0,
+        "level": 0,
+    }
+
+
+def test_the_package_is_typed() -> None:
+    """The marker file that lets type checkers use our annotations is there."""
+    assert Path(langchain_gemini_mm.__file__).with_name("py.typed").is_file()

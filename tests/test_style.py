@@ -1,0 +1,64 @@
+"""The measures this code is held to: short modules and functions, names that say something, pins without addresses."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CODE = [
+    path
+    for folder in ("langchain_gemini_mm", "benchmarks", "examples", "scripts", "integration_tests", "tests")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+]
+SHIPPED = [path for path in CODE if path.relative_to(ROOT).parts[0] not in {"tests", "integration_tests"}]
+MODULE_LINES = 400
+FUNCTION_LINES = 40
+EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "v2"}
+
+
+def name_of(path: Path) -> str:
+    """A file's path in the project."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function from its `def` on, without its docstring."""
+    first = function.body[0]
+    has_docstring = isinstance(first, ast.Expr) and ast.get_docstring(function, clean=False) is not None
+    docstring = (first.end_lineno or 0) - first.lineno + 1 if has_docstring else 0
+    return (function.end_lineno or 0) - function.lineno + 1 - docstring
+
+
+@pytest.mark.parametrize("path", CODE, ids=name_of)
+def test_modules_are_short(path: Path) -> None:
+    """A module fits into one sitting."""
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MODULE_LINES
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=name_of)
+def test_functions_are_short(path: Path) -> None:
+    """A function fits on one screen, its docstring not counted."""
+    functions = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    long = {function.name: body_lines(function) for function in functions if body_lines(function) > FUNCTION_LINES}
+    assert not long
+
+
+def test_modules_are_named_after_something() -> None:
+    """No module is a drawer for the rest."""
+    assert not [name_of(path) for path in CODE if path.stem.strip("_") in EMPTY_NAMES]
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("constraints*.txt")), ids=name_of)
+def test_pins_name_versions_only(path: Path) -> None:
+    """A constraints file says which version of what, never where from."""
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    assert lines
+    assert not [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+_-]+", line)]
