@@ -42,7 +42,7 @@ live: $(VENV)/stamp ## check our assumptions on the real service; needs GOOGLE_A
 	@$(BIN)/python -m pytest --force-enable-socket -m live integration_tests/test_gemini_live.py $(ARGS)
 
 wheel: $(VENV)/stamp ## build the wheel and try it outside the checkout, bare and with extras
-	@$(BIN)/python scripts/check_wheel.py
+	@$(BIN)/python -m scripts.check_wheel
 
 lock: ## resolve all versions anew and write the constraints files
 	@$(PYTHON) scripts/environment.py --relock

@@ -7,7 +7,6 @@ media make equal text.
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -17,14 +16,19 @@ from langchain_gemini_mm.errors import ContentError
 SCHEME = "mm://sha256-"
 
 _HEX = re.compile(r"[0-9a-f]{64}")
-_NUMBER = r"(?:0|[1-9]\d*)(?:\.\d{0,2}[1-9])?"
+_NUMBER = r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{0,2}[1-9])?"
+_PAGE = r"[1-9][0-9]{0,8}"
 _FRAGMENT = re.compile(
     rf"t=(?P<start>{_NUMBER}),(?P<end>{_NUMBER})(?P<track>&track=audio)?|(?P<sound>track=audio)"
-    r"|page=(?P<first>[1-9]\d*),(?P<last>[1-9]\d*)"
+    rf"|page=(?P<first>{_PAGE}),(?P<last>{_PAGE})"
 )
-_WHOLE = re.compile(r"(?P<escape>\\?)!\[\]\((?P<uri>mm://sha256-[0-9a-f]{64}(?:#[^\s()#]*)?)\)")
-_ESCAPABLE = re.compile(r"!\[\]\((?=mm:)")
-_TORN = re.compile(r"(?:!\[\]\(mm:|mm://sha256-)\S{0,90}|!\[\]\(m{0,2}$")
+_MARK = r"(?:!\[\]\(mm:|mm://sha256-|(?<![A-Za-z0-9+.-])m?://sha256-)"
+"""How a reference begins, or what every way of tearing one leaves in one of the halves."""
+_ESCAPABLE = re.compile(_MARK)
+_TOKEN = re.compile(
+    rf"\\(?P<literal>{_MARK})|!\[\]\((?P<uri>mm://sha256-[0-9a-f]{{64}}(?:#[^\s()#]*)?)\)|(?P<torn>{_MARK}\S{{0,90}})"
+)
+_TOO_FAR = 10**9
 _SHOWN = 40
 
 
@@ -59,7 +63,8 @@ class MediaRef:
 
     def __post_init__(self) -> None:
         """Refuse what has no canonical spelling."""
-        if not isinstance(self.sha256, str) or not _HEX.fullmatch(self.sha256):
+        digest: object = self.sha256
+        if not isinstance(digest, str) or not _HEX.fullmatch(digest):
             raise ContentError(f"a media reference needs 64 lower-case hex digits, got {_shorten(self.sha256)}")
         _check_segment(self)
         _check_pages(self)
@@ -107,7 +112,9 @@ class MediaRef:
         Raises:
             ContentError: `text` is not exactly one canonical reference.
         """
-        uri = text.removeprefix("![](").removesuffix(")") if text.startswith("![](") else text
+        if not isinstance(text, str):
+            raise TypeError(f"a media reference is parsed from a str, got {type(text).__name__}")
+        uri = text[4:-1] if text.startswith("![](") and text.endswith(")") else text
         digest, _, fragment = uri.removeprefix(SCHEME).partition("#")
         if not uri.startswith(SCHEME) or not _HEX.fullmatch(digest):
             raise ContentError(
@@ -139,15 +146,19 @@ def split_references(text: str) -> list[str | MediaRef]:
     pieces: list[str | MediaRef] = []
     literal = ""
     position = 0
-    for match in _WHOLE.finditer(text):
-        literal += _intact(text[position : match.start()])
+    for match in _TOKEN.finditer(text):
+        literal += text[position : match.start()] + (match["literal"] or "")
         position = match.end()
-        if match["escape"]:
-            literal += match[0][1:]
-            continue
-        pieces += [literal, MediaRef.parse(match["uri"])]
-        literal = ""
-    pieces.append(literal + _intact(text[position:]))
+        if match["torn"]:
+            raise ContentError(
+                f"{_shorten(match['torn'])} looks like a torn or malformed media reference. Split text with "
+                "reference-aware sizes (a reference has no space and 81 characters or more), or pass text that is not "
+                "yours through escape_references"
+            )
+        if match["uri"]:
+            pieces += [literal, MediaRef.parse(match["uri"])]
+            literal = ""
+    pieces.append(literal + text[position:])
     return [piece for piece in pieces if piece != ""]
 
 
@@ -161,21 +172,7 @@ def escape_references(text: str) -> str:
     assert split_references(escape_references(shown)) == [shown]
     ```
     """
-    return _ESCAPABLE.sub(r"\\![](", text)
-
-
-def _intact(text: str) -> str:
-    """Refuse literal text that holds a piece of a reference."""
-    match = _TORN.search(text)
-    while match and match.start() and text[match.start() - 1] == "\\":
-        match = _TORN.search(text, match.end())
-    if match:
-        raise ContentError(
-            f"{_shorten(match[0])} looks like a torn or malformed media reference. Split text with "
-            "reference-aware sizes (a reference has no space and 81 characters or more), or write \\![](mm:…) for "
-            "literal text"
-        )
-    return text.replace("\\![](mm:", "![](mm:")
+    return _ESCAPABLE.sub(r"\\\g<0>", text)
 
 
 def _from_match(digest: str, match: re.Match[str]) -> MediaRef:
@@ -193,8 +190,8 @@ def _check_segment(ref: MediaRef) -> None:
         return
     if ref.start_s is None or ref.end_s is None:
         raise ContentError(f"a segment needs both ends, got start {ref.start_s!r} and end {ref.end_s!r} seconds")
-    if not (0 <= ref.start_s < ref.end_s and math.isfinite(ref.end_s)):
-        raise ContentError(f"a segment needs 0 <= start < end seconds, got {ref.start_s!r} to {ref.end_s!r}")
+    if not (0 <= ref.start_s < ref.end_s and ref.end_s < _TOO_FAR):
+        raise ContentError(f"a segment needs 0 <= start < end < 10^9 seconds, got {ref.start_s!r} to {ref.end_s!r}")
     if _milli(ref.start_s) != ref.start_s or _milli(ref.end_s) != ref.end_s:
         raise ContentError(f"segment times go to milliseconds, got {ref.start_s!r} to {ref.end_s!r}; use .segment()")
 
@@ -204,7 +201,8 @@ def _check_pages(ref: MediaRef) -> None:
         return
     if ref.start_s is not None or ref.track is not None:
         raise ContentError("a media reference selects seconds or pages, not both")
-    if ref.first_page is None or ref.last_page is None or not 1 <= ref.first_page <= ref.last_page:
+    counted = all(isinstance(page, int) and not isinstance(page, bool) for page in (ref.first_page, ref.last_page))
+    if not counted or not 1 <= (ref.first_page or 0) <= (ref.last_page or 0) < _TOO_FAR:
         raise ContentError(f"pages are 1-based with first <= last, got {ref.first_page!r} to {ref.last_page!r}")
 
 
@@ -213,7 +211,7 @@ def _milli(seconds: float) -> float:
 
 
 def _number(seconds: float | None) -> str:
-    return f"{seconds:.3f}".rstrip("0").rstrip(".")
+    return f"{(seconds or 0) + 0.0:.3f}".rstrip("0").rstrip(".")
 
 
 def _shorten(value: object) -> str:

@@ -18,7 +18,9 @@ _PREFIXES: tuple[tuple[bytes, str], ...] = (
     (b"MM\x00*", "image/tiff"),
     (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "image/jp2"),
     (b"fLaC", "audio/flac"),
-    (b"ID3", "audio/mp3"),
+    (b"ID3\x02", "audio/mp3"),
+    (b"ID3\x03", "audio/mp3"),
+    (b"ID3\x04", "audio/mp3"),
     (b"#!AMR", "audio/amr"),
     (b"\x00\x00\x01\xba", "video/mpeg"),
     (b"\x00\x00\x01\xb3", "video/mpeg"),
@@ -34,7 +36,10 @@ _BRANDS = {
     b"hevc": "image/heic", b"mif1": "image/heif", b"msf1": "image/heif", b"avif": "image/avif", b"avis": "image/avif",
     b"qt  ": "video/quicktime", b"M4A ": "audio/mp4", b"M4B ": "audio/mp4", b"F4A ": "audio/mp4",
 }  # fmt: skip
-_MPEG_SYNC = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x10-\xeb]")
+# Layers II and III; layer I would take the byte order mark of UTF-16 text for sound.
+_MPEG_SYNC = re.compile(rb"\xff[\xe2-\xe5\xf2-\xf5\xfa-\xfd][\x10-\xeb]")
+# Behind junk only at a line's start: text that speaks of PDFs is no PDF.
+_PDF = re.compile(rb"(?:\A|[^\t -~])%PDF-[0-9]")
 _ADTS_SYNC = re.compile(rb"\xff[\xf0\xf1\xf8\xf9]")
 _MODALITIES: dict[str, Modality] = {"image": "image", "audio": "audio", "video": "video", "text": "text"}
 _ALIASES = {
@@ -60,7 +65,7 @@ def sniff(head: bytes) -> str | None:
         return _RIFF.get(head[8:12])
     if head[:4] == b"FORM":
         return _FORM.get(head[8:12])
-    if head[4:8] == b"ftyp":
+    if head[4:8] == b"ftyp" and head[:1] == b"\x00":
         return _by_brand(head)
     if head[4:8] in (b"moov", b"mdat", b"wide", b"free") and not head[:1].strip(b"\x00"):
         return "video/quicktime"
@@ -96,9 +101,9 @@ def _by_brand(head: bytes) -> str:
 def _by_container(head: bytes) -> str | None:
     if head[:4] == b"\x1aE\xdf\xa3":
         return "video/webm" if b"webm" in head[:64] else "video/x-matroska"
-    if head[:4] == b"OggS":
+    if head[:5] == b"OggS\x00":
         return "video/ogg" if b"\x80theora" in head[:128] else "audio/ogg"
-    if b"%PDF-" in head[:1024]:
+    if _PDF.search(head[:1024]):
         return "application/pdf"
     if head[:2] == b"BM" and len(head) > 18 and head[6:10] == b"\x00\x00\x00\x00":
         return "image/bmp"

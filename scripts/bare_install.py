@@ -6,6 +6,7 @@ Run by `scripts/check_wheel.py` in an environment that holds the wheel and nothi
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 from langchain_core.vectorstores import InMemoryVectorStore
@@ -14,6 +15,15 @@ import langchain_gemini_mm
 from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaLoader, MediaStore, MissingExtraError
 
 TEXTS = ["a puppy asleep on a sofa", "quarterly revenue by region", "how to bake rye bread"]
+
+
+def refusal_of(action: Callable[[], object]) -> str:
+    """What the error says that a missing extra leads to."""
+    try:
+        action()
+    except MissingExtraError as error:
+        return str(error)
+    raise AssertionError("this worked without its extra")
 
 
 def main() -> None:
@@ -37,13 +47,9 @@ def main() -> None:
         "the emulator": lambda: importlib.import_module("langchain_gemini_mm.testing").GeminiEmulator(),
     }
     for what, action in needing.items():
-        try:
-            action()
-        except MissingExtraError as error:
-            assert 'pip install "langchain-gemini-mm[' in str(error), error
-            print(f"{what}: {error}")
-        else:
-            raise AssertionError(f"{what} worked without its extra")
+        refusal = refusal_of(action)
+        assert 'pip install "langchain-gemini-mm[' in refusal, refusal
+        print(f"{what}: {refusal}")
 
     Path("notes.txt").write_text("Puppies sleep a lot.", encoding="utf-8")
     loader = MediaLoader(".", media)

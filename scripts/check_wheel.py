@@ -1,7 +1,7 @@
 """Builds the wheel and uses it as strangers would: installed bare and with extras, outside the checkout.
 
 ```
-.venv/bin/python scripts/check_wheel.py
+.venv/bin/python -m scripts.check_wheel
 ```
 
 Both installations talk to an emulator that runs in this process.
@@ -18,10 +18,9 @@ import venv
 import zipfile
 from pathlib import Path
 
-from environment import ROOT, pip, python_of
-
 from langchain_gemini_mm import __version__
 from langchain_gemini_mm.testing import GeminiEmulator
+from scripts.environment import ROOT, pip, python_of
 
 QUICKSTART = ROOT / "examples" / "01_quickstart.py"
 BARE = ROOT / "scripts" / "bare_install.py"

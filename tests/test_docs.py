@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,66 +37,70 @@ class Block:
     """One piece of shown Python, with the place to report when it fails."""
 
     path: Path
+    holder: str
+    """What in the file it belongs to: a docstring's owner, or nothing for a page."""
+    number: int
     line: int
     code: str
-    name: str
-    skip: str = ""
+    skip: str
 
     @property
     def id(self) -> str:
         """Where it stands, for people."""
-        return f"{self.path.relative_to(ROOT).as_posix()}:{self.name}"
+        return f"{self.path.relative_to(ROOT).as_posix()}:{self.holder}:{self.number}".replace("::", ":")
 
     def run(self, namespace: dict[str, Any]) -> None:
         """Execute it so that a traceback shows the line in the file it is from."""
         exec(compile("\n" * (self.line - 1) + self.code, str(self.path), "exec"), namespace)
 
 
-def blocks_in(text: str, path: Path, first_line: int, name: str) -> Iterator[Block]:
+def blocks_in(text: str, path: Path, first_line: int, holder: str) -> Iterator[Block]:
     """The ```python blocks of a text that begins on `first_line` of `path`."""
-    number = 0
-    for fence in FENCE.finditer(text):
-        if fence["label"].strip() != "python":
-            continue
-        number += 1
+    fences = [fence for fence in FENCE.finditer(text) if fence["label"].strip() == "python"]
+    for number, fence in enumerate(fences, start=1):
         indent = len(fence["indent"])
         code = "".join(line[indent:] if line.strip() else line for line in fence["code"].splitlines(keepends=True))
         skip = NOT_RUN.search(text, 0, fence.start())
         line = first_line + text.count("\n", 0, fence.start()) + 1
-        yield Block(path, line, code, f"{name}{number}", skip["reason"] if skip else "")
+        yield Block(path, holder, number, line, code, skip["reason"] if skip else "")
 
 
-def docstring_blocks(path: Path) -> Iterator[Block]:
-    """The blocks in the docstrings of one module."""
+def docstring_blocks(path: Path) -> Iterator[list[Block]]:
+    """The blocks of each docstring of a module."""
     holders = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, holders) and (text := ast.get_docstring(node, clean=False)):
-            yield from blocks_in(text, path, node.body[0].lineno, f"{getattr(node, 'name', 'module')}:")
-
-
-PAGE_BLOCKS = {path: list(blocks_in(path.read_text(encoding="utf-8"), path, 1, "block ")) for path in PAGES}
-DOCSTRING_BLOCKS = [block for path in MODULES for block in docstring_blocks(path)]
-
-
-def cases(blocks: list[Block]) -> list[Any]:
-    """Test parameters; what opted out is skipped by name and shows in the summary."""
-    skips = [[pytest.mark.skip(reason=f"{block.id}: {block.skip}")] if block.skip else [] for block in blocks]
-    return [pytest.param(block, id=block.id, marks=marks) for block, marks in zip(blocks, skips, strict=True)]
+            yield list(blocks_in(text, path, node.body[0].lineno, getattr(node, "name", "module")))
 
 
 @dataclass
-class Reader:
-    """Somebody who types in one page from top to bottom: one folder, one namespace."""
+class Reading:
+    """Somebody types in a page, or a docstring, from top to bottom: one folder, one namespace."""
 
-    folder: Path
+    blocks: list[Block]
+    folder: Path | None = None
     namespace: dict[str, Any] = field(default_factory=lambda: {"__name__": "__main__"})
     done: int = 0
 
+    def run_through(self, block: Block) -> None:
+        """Run a block, after those above it that have not run yet."""
+        upto = self.blocks.index(block) + 1
+        for next_block in self.blocks[self.done : upto]:
+            if not next_block.skip:
+                next_block.run(self.namespace)
+        self.done = max(self.done, upto)
 
-@pytest.fixture(scope="module")
-def readers(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> dict[Path, Reader]:
-    """One reader for each page."""
-    return {page: Reader(furnish(tmp_path_factory.mktemp(page.stem), samples)) for page in PAGES}
+
+SHOWN = [list(blocks_in(page.read_text(encoding="utf-8"), page, 1, "")) for page in PAGES]
+SHOWN += [blocks for module in MODULES for blocks in docstring_blocks(module)]
+
+
+def cases() -> Iterator[Any]:
+    """Every block with its reading; what opted out is skipped by name and shows in the summary."""
+    for reading in map(Reading, SHOWN):
+        for block in reading.blocks:
+            marks = [pytest.mark.skip(reason=f"{block.id}: {block.skip}")] if block.skip else []
+            yield pytest.param(reading, block, id=block.id, marks=marks)
 
 
 def furnish(folder: Path, samples: Path) -> Path:
@@ -105,28 +110,19 @@ def furnish(folder: Path, samples: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("block", cases([block for blocks in PAGE_BLOCKS.values() for block in blocks]))
-def test_pages(
-    block: Block, readers: dict[Path, Reader], emulator: GeminiEmulator, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("reading", "block"), list(cases()))
+def test_shown_code(
+    reading: Reading,
+    block: Block,
+    samples: Path,
+    emulator: GeminiEmulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A block of a page runs after those above it."""
-    reader = readers[block.path]
-    monkeypatch.chdir(reader.folder)
-    blocks = PAGE_BLOCKS[block.path]
-    upto = blocks.index(block) + 1
-    for above in blocks[reader.done : upto]:
-        if not above.skip:
-            above.run(reader.namespace)
-    reader.done = max(reader.done, upto)
-
-
-@pytest.mark.parametrize("block", cases(DOCSTRING_BLOCKS))
-def test_docstrings(
-    block: Block, samples: Path, emulator: GeminiEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An example in a docstring runs by itself."""
-    monkeypatch.chdir(furnish(tmp_path, samples))
-    block.run({"__name__": "__main__"})
+    """A block of a page or a docstring runs, after those above it."""
+    reading.folder = reading.folder or furnish(tmp_path, samples)
+    monkeypatch.chdir(reading.folder)
+    reading.run_through(block)
 
 
 @pytest.mark.parametrize("live", [False, True], ids=["without a key", "as if live"])
@@ -149,6 +145,15 @@ def test_examples(path: Path, live: bool, samples: Path, emulator: GeminiEmulato
     assert "Warning" not in run.stderr
     assert run.stdout
     assert bool(emulator.requests) == live
+
+
+def test_every_dependency_has_its_licence_listed() -> None:
+    """The licence table names each package that an installation, with or without extras, asks for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [*project["dependencies"], *(name for extra in project["optional-dependencies"].values() for name in extra)]
+    names = {re.split(r"[^A-Za-z0-9_.-]", requirement)[0] for requirement in asked} - {project["name"]}
+    table = (ROOT / "docs" / "licences.md").read_text(encoding="utf-8")
+    assert {name for name in names if not re.search(rf"^\| {name}\b", table, re.MULTILINE)} == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -100,7 +100,7 @@ INNER = [i for i in IMPORTS if i.imported.split(".")[0] == PACKAGE and not i.for
 
 def level(part: str) -> int:
     """How far down a part stands."""
-    return next(number for number, layer in enumerate(LAYERS) if part in layer)
+    return next((number for number, layer in enumerate(LAYERS) if part in layer), len(LAYERS))
 
 
 def test_every_module_has_its_place() -> None:

@@ -75,7 +75,7 @@ class ByteStoreBackend:
     def delete(self, sha256: str, *, before: float | None = None) -> bool:
         """Remove the list of pieces, then the pieces."""
         found = self._find(sha256)
-        if found is None or (before is not None and found["at"] >= before - _TOUCH_SECONDS):
+        if found is None or (before is not None and found["at"] >= before):
             return False
         self.call("mdelete", [f"{_MANIFESTS}{sha256}"])
         self.call("mdelete", _piece_keys(found))

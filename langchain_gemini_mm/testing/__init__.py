@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+from langchain_gemini_mm.testing.clips import mp3, mp4, wav
 from langchain_gemini_mm.testing.emulator import GeminiEmulator
 from langchain_gemini_mm.testing.failures import Failure
+from langchain_gemini_mm.testing.papers import pdf
+from langchain_gemini_mm.testing.pictures import jpeg, png
+from langchain_gemini_mm.testing.samples import write_samples
 from langchain_gemini_mm.testing.service import Received
 from langchain_gemini_mm.testing.settings import Settings
 from langchain_gemini_mm.testing.uploads import UploadedFile
@@ -20,4 +24,11 @@ __all__ = [
     "SentPart",
     "Settings",
     "UploadedFile",
+    "jpeg",
+    "mp3",
+    "mp4",
+    "pdf",
+    "png",
+    "wav",
+    "write_samples",
 ]

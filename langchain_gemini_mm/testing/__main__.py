@@ -10,10 +10,13 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from types import FrameType
+from typing import TYPE_CHECKING
 
 from langchain_gemini_mm.testing.emulator import GeminiEmulator
 from langchain_gemini_mm.testing.settings import Settings
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 _DEFAULTS = Settings()
 

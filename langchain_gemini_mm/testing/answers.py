@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from langchain_gemini_mm.testing.exchange import HttpReply, Json, Refusal, json_reply
+from langchain_gemini_mm.testing.exchange import HttpReply, Json, RefusedError, json_reply
 from langchain_gemini_mm.testing.failures import Damage, Values, spoil
 from langchain_gemini_mm.types import Backend
 
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 def embeddings(embedded: Sequence[Embedded], route: Route, damage: Damage | None) -> HttpReply:
     """The vectors in the shape of the endpoint that was asked."""
     present = [one.values for one in embedded if one.values is not None]
-    values: list[Values] = (
-        spoil(present, damage) if len(present) == len(embedded) else [one.values for one in embedded]
-    )
+    values: list[Values] = spoil(present, damage) if len(present) == len(embedded) else [one.values for one in embedded]
     if route.verb == "predict":
         return _reply(_predictions(values, embedded))
     if route.verb == "embedContent":
@@ -40,15 +38,15 @@ def token_count(tokens: Mapping[str, int]) -> HttpReply:
     return json_reply({"totalTokens": sum(tokens.values()), "promptTokensDetails": _details(tokens)})
 
 
-def unknown_model(route: Route) -> Refusal:
+def unknown_model(route: Route) -> RefusedError:
     """The 404 for a model that does not exist, worded per backend."""
     if route.backend == "vertex":
-        return Refusal(
+        return RefusedError(
             404,
             f"Publisher Model `publishers/google/models/{route.model}` was not found or your project does not have "
             "access to it. Please ensure you are using a valid model version.",
         )
-    return Refusal(
+    return RefusedError(
         404,
         f"models/{route.model} is not found for API version {route.version}, or is not supported for {route.verb}. "
         "Call ListModels to see the list of available models and their supported methods.",

@@ -12,7 +12,7 @@ RELATED = {
     "dog": "puppy retriever hound terrier bark canine",
     "cat": "kitten purr meow tabby feline",
     "bird": "parrot owl sparrow robin feather nest chirp songbird",
-    "pet": "puppy kitten dog cat hamster parrot",
+    "pet": "hamster goldfish",
     "food": "pizza banana apple bread cheese fruit vegetable meal lunch dinner breakfast soup cake eat snack recipe",
     "fruit": "banana apple orange pear cherry lemon berry",
     "sleep": "sleepy asleep nap napping tired rest dozing bed drowsy slumber",
@@ -40,13 +40,16 @@ RELATED = {
 COLOURS = ("black", "grey", "white", "red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "brown")
 """Names a picture's colours are reported by; the same words in a text meet them."""
 
-_STOP_WORDS = frozenset(
-    "a an the of and or but in on at to is are was were be been it its this that these those with for from by as i you "
-    "he she we they them his her our your my me us do does did has have had not no so if then than there here what which "
-    "who how when where why can could will would should may might about into over under out up down some any each all "
-    "one two just very also only none title text".split()
+_STOP_TEXT = (
+    "a an the of and or but in on at to is are was were be been it its this that these those with for from by as "
+    "i you he she we they them his her our your my me us do does did has have had not no so if then than there "
+    "here what which who how when where why can could will would should may might about into over under out up "
+    "down some any each all one two three just very also only none"
 )
-_STOP_WEIGHT = 0.05
+_MEDIUM_TEXT = "image picture photo photograph sound audio video clip document file text"
+_STOP_WEIGHT, _MEDIUM_WEIGHT = 0.05, 0.3
+_STOP_WORDS = frozenset(_STOP_TEXT.split())
+_WEIGHTS = dict.fromkeys(_MEDIUM_TEXT.split(), _MEDIUM_WEIGHT) | dict.fromkeys(_STOP_WORDS, _STOP_WEIGHT)
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
 _QUERY = re.compile(r"task: ([^|\n]{1,60}) \| query: ", re.IGNORECASE)
 _DOCUMENT = re.compile(r"title: ([^\n]{0,500}?) \| text: ", re.IGNORECASE)
@@ -93,7 +96,7 @@ def words_of(text: str, weight: float = 1.0) -> tuple[Word, ...]:
         stem = stem_of(word.lower())
         counts[stem] = counts.get(stem, 0) + 1
     return tuple(
-        Word(stem, weight * (_STOP_WEIGHT if stem in _STOP_WORDS else 1.0) * count**0.5)
+        Word(stem, weight * _WEIGHTS.get(stem, 1.0) * (count**0.5 if count > 1 else 1.0))
         for stem, count in counts.items()
     )
 
@@ -105,14 +108,14 @@ def stem_of(word: str) -> str:
         return word
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
-    if word.endswith(("ches", "shes", "sses", "xes")):
+    if word.endswith(("ches", "shes", "sses", "xes", "oes")):
         return word[:-2]
     if word.endswith("s") and not word.endswith(("ss", "us", "is")):
         return stem_of(word[:-1])
     for ending in ("ing", "ed"):
         stem = word.removesuffix(ending)
         if stem != word and len(stem) >= 3 and any(vowel in stem for vowel in "aeiouy"):
-            doubled = len(stem) > 3 and stem[-1] == stem[-2] and stem[-1] not in "lsez"
+            doubled = len(stem) > 3 and stem[-1] == stem[-2] and stem[-1] not in "lrsez"
             return stem[:-1] if doubled else stem
     return word
 

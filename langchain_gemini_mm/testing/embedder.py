@@ -17,9 +17,9 @@ from langchain_gemini_mm.models import CHARACTERS_PER_TOKEN, MODELS, ModelSpec
 from langchain_gemini_mm.sniffing import canonical_mime_type, modality_of
 from langchain_gemini_mm.testing import answers
 from langchain_gemini_mm.testing.concepts import meaning_of
-from langchain_gemini_mm.testing.exchange import Refusal
+from langchain_gemini_mm.testing.exchange import RefusedError
 from langchain_gemini_mm.testing.limits import Loaded, check_item, check_media, supported, tokens_of
-from langchain_gemini_mm.testing.probing import Prober, UnreadableMedia
+from langchain_gemini_mm.testing.probing import Prober, UnreadableMediaError
 from langchain_gemini_mm.testing.space import Piece, content_vector
 from langchain_gemini_mm.types import Vector
 
@@ -56,9 +56,7 @@ class Embedded:
 class Embedder:
     """Embeds the items of a call, all or none."""
 
-    def __init__(
-        self, settings: Settings, uploads: Uploads, objects: Mapping[str, tuple[bytes, str]]
-    ) -> None:
+    def __init__(self, settings: Settings, uploads: Uploads, objects: Mapping[str, tuple[bytes, str]]) -> None:
         self._settings = settings
         self._uploads = uploads
         self._objects = objects
@@ -67,11 +65,11 @@ class Embedder:
         self._lock = threading.Lock()
 
     def __call__(self, items: Sequence[SentItem], route: Route) -> list[Embedded]:
-        """Embed `items` in order. Raises `Refusal` when one of them is not acceptable."""
+        """Embed `items` in order. Raises `RefusedError` when one of them is not acceptable."""
         spec = _spec(route)
         for item in items:
             if item.model and item.model.rsplit("/", 1)[-1] != route.model:
-                raise Refusal(400, f"* EmbedContentRequest.model: {item.model} is not the model of the request\n")
+                raise RefusedError(400, f"* EmbedContentRequest.model: {item.model} is not the model of the request\n")
             check_item(item, spec)
         contents = [self._load_item(item, spec, route) for item in items]
         refused = [any(_refused(part, spec, route) for part in content) for content in contents]
@@ -110,12 +108,14 @@ class Embedder:
             return loaded
         try:
             probe = self._probe(data, part.sha256 or "")
-        except UnreadableMedia as error:
-            raise Refusal(400, f"Unable to process input {modality}. ({error})") from None
+        except UnreadableMediaError as error:
+            raise RefusedError(400, f"Unable to process input {modality}. ({error})") from None
         except MissingExtraError as error:
-            raise Refusal(501, str(error)) from None
+            raise RefusedError(501, str(error)) from None
         if probe.modality != modality:
-            raise Refusal(400, f"Unable to process input {modality}. (declared {declared}, found {probe.mime_type})")
+            raise RefusedError(
+                400, f"Unable to process input {modality}. (declared {declared}, found {probe.mime_type})"
+            )
         return dataclasses.replace(loaded, probe=probe)
 
     def _fetch(self, part: SentPart, route: Route) -> tuple[SentPart, bytes]:
@@ -129,12 +129,12 @@ class Embedder:
             file = self._uploads.resolve(part.uri)
             data, mime_type, digest = file.data, file.mime_type, file.sha256
         else:
-            raise Refusal(400, f"Cannot fetch content from the provided URL: {part.uri[:200]}")
+            raise RefusedError(400, f"Cannot fetch content from the provided URL: {part.uri[:200]}")
         return dataclasses.replace(part, mime_type=part.mime_type or mime_type, sha256=digest), data
 
     def _complain(self, loaded: Loaded) -> None:
         if self._settings.unsupported_mime == "error":
-            raise Refusal(400, f"Unsupported MIME type: {loaded.declared or 'none given'}")
+            raise RefusedError(400, f"Unsupported MIME type: {loaded.declared or 'none given'}")
 
     def _embed(self, item: SentItem, content: Sequence[Loaded], spec: ModelSpec, route: Route) -> Embedded:
         tokens = tokens_of(content, route.backend)
@@ -142,7 +142,7 @@ class Embedder:
         if excess > 0:
             if not item.auto_truncate or (route.backend == "gemini" and self._settings.long_text == "error"):
                 message = f"The input holds {spec.tokens + excess} tokens; the model takes at most {spec.tokens}."
-                raise Refusal(400, message)
+                raise RefusedError(400, message)
             content = _shorten(content, excess)
             tokens = tokens_of(content, route.backend)
         task = None if spec.task_style == "prefix" else _task(item.task_type)
@@ -229,7 +229,7 @@ def _spec(route: Route) -> ModelSpec:
 
 
 def _space(spec: ModelSpec) -> str:
-    """Models that take a task field live in another space than those that take prefixes; the preview shares its successor's."""
+    """The space a model lives in: its own, but the preview shares its successor's."""
     return spec.successor or spec.name
 
 
@@ -237,5 +237,5 @@ def _task(task_type: str | None) -> str | None:
     if task_type is None:
         return None
     if task_type not in _TASKS:
-        raise Refusal(400, f"Invalid value at 'task_type' (TYPE_ENUM), \"{task_type[:60]}\"")
+        raise RefusedError(400, f"Invalid value at 'task_type' (TYPE_ENUM), \"{task_type[:60]}\"")
     return _TASKS[task_type] or None

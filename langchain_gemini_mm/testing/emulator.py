@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import importlib.util
 from collections.abc import Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_gemini_mm.errors import MissingExtraError
@@ -15,6 +14,8 @@ from langchain_gemini_mm.testing.service import Received, Service
 from langchain_gemini_mm.testing.settings import Settings
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from langchain_gemini_mm.testing.server import Application, Server
     from langchain_gemini_mm.testing.uploads import UploadedFile
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 class GeminiEmulator:
     """Serves the embedding endpoints of the Gemini API and of Vertex AI while it is entered.
 
-    The vectors are a stand-in, not a model: related words, descriptions and colours are near each other, nothing more is
-    claimed. Limits, errors, quotas and the shape of answers follow `docs/api-assumptions.md`.
+    The vectors are a stand-in, not a model: related words, descriptions and colours are near each other, nothing more
+    is claimed. Limits, errors, quotas and the shape of answers follow `docs/api-assumptions.md`.
 
     ```python
     from google.genai import Client
@@ -42,8 +43,8 @@ class GeminiEmulator:
 
     Args:
         port: 0 picks a free one.
-        settings: fields of `Settings`: latency, quotas, failure rate and more. They can be changed while it runs through
-            the attribute of the same name.
+        settings: fields of `Settings`: latency, quotas, failure rate and more. They can be changed while it runs
+            through the attribute of the same name.
 
     Raises:
         MissingExtraError: uvicorn is not installed.
@@ -141,8 +142,8 @@ class GeminiEmulator:
         ```
 
         Args:
-            kind: an HTTP status, `"cut"` (no answer), `"cut-middle"` (half a body), `"per-day"` (429 of the daily quota),
-                `"slow"`, a word of `failures.Damage`, or a `Failure`.
+            kind: an HTTP status, `"cut"` (no answer), `"cut-middle"` (half a body), `"per-day"` (429 of the daily
+                quota), `"slow"`, a word of `failures.Damage`, or a `Failure`.
             times: how many calls.
             details: fields of `Failure`, such as `retry_delay`, `per_day`, `message`, `delay`.
         """

@@ -48,7 +48,7 @@ class HttpReply:
     cut: Cut | None = None
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """An error answer, raised from anywhere below the handler."""
 
     def __init__(

@@ -9,17 +9,28 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from langchain_gemini_mm.testing.exchange import Cut, HttpReply, Refusal
+from langchain_gemini_mm.testing.exchange import Cut, HttpReply, RefusedError
 from langchain_gemini_mm.testing.quotas import REQUESTS_PER_DAY, REQUESTS_PER_MINUTE, exhausted
 
 Damage: TypeAlias = Literal[
-    "short", "extra", "reordered", "missing", "empty", "nan", "null", "dimension", "zero", "nothing", "malformed", "html"
+    "short",
+    "extra",
+    "reordered",
+    "missing",
+    "empty",
+    "nan",
+    "null",
+    "dimension",
+    "zero",
+    "nothing",
+    "malformed",
+    "html",
 ]
-"""How a 200 answer is spoilt:
+"""How a 200 answer is spoilt.
 
 `short` one vector too few; `extra` one too many; `reordered` the vectors reversed; `missing` the last embedding has no
-`values`; `empty` its values are `[]`; `nan`, `null` its first value is NaN or null; `dimension` one value too few; `zero`
-all its values are 0; `nothing` the body is `{}`; `malformed` JSON that stops halfway; `html` a web page.
+`values`; `empty` its values are `[]`; `nan`, `null` its first value is NaN or null; `dimension` one value too few;
+`zero` all its values are 0; `nothing` the body is `{}`; `malformed` JSON that stops halfway; `html` a web page.
 """
 
 Values: TypeAlias = "NDArray[np.float32] | None"
@@ -83,16 +94,14 @@ class Failure:
             raise ValueError(f"unknown failure {kind!r}; give a status from 400 to 599 or one of {', '.join(words)}")
         return cls(**{**known[kind], **details})  # type: ignore[arg-type]
 
-    def refusal(self, model: str) -> Refusal | None:
+    def refusal(self, model: str) -> RefusedError | None:
         """The error answer of this failure, if it is one."""
         if self.status == 200:
             return None
         if self.status == 429:
             name = REQUESTS_PER_DAY if self.per_day else REQUESTS_PER_MINUTE
-            return exhausted(
-                name, limit=1000 if self.per_day else 100, model=model, retry_delay=self.retry_delay
-            )
-        return Refusal(self.status, self.message or _MESSAGES.get(self.status, f"Emulated failure {self.status}."))
+            return exhausted(name, limit=1000 if self.per_day else 100, model=model, retry_delay=self.retry_delay)
+        return RefusedError(self.status, self.message or _MESSAGES.get(self.status, f"Emulated failure {self.status}."))
 
 
 def spoil(values: Sequence[NDArray[np.float32]], damage: Damage | None) -> list[Values]:

@@ -18,7 +18,7 @@ from langchain_gemini_mm.models import (
     VIDEO_FRAME_TOKENS,
     ModelSpec,
 )
-from langchain_gemini_mm.testing.exchange import Refusal
+from langchain_gemini_mm.testing.exchange import RefusedError
 from langchain_gemini_mm.testing.probing import Probe
 from langchain_gemini_mm.testing.wire import SentItem, SentPart, Verb
 from langchain_gemini_mm.types import Backend, Modality
@@ -56,32 +56,32 @@ class Loaded:
 def check_count(items: Sequence[SentItem], verb: Verb) -> None:
     """Refuse a call with too many or no items."""
     if verb == "batchEmbedContents" and len(items) > ITEMS_PER_CALL:
-        raise Refusal(
+        raise RefusedError(
             400, f"* BatchEmbedContentsRequest.requests: at most {ITEMS_PER_CALL} requests can be in one batch\n"
         )
     if verb == "predict" and len(items) > _PREDICT_INSTANCES:
-        raise Refusal(
+        raise RefusedError(
             400,
             f"{len(items)} instance(s) is given, but the maximum number of instances is {_PREDICT_INSTANCES}.",
         )
     if not items and verb == "predict":
-        raise Refusal(400, "Empty instances.")
+        raise RefusedError(400, "Empty instances.")
     if not items and verb == "batchEmbedContents":
-        raise Refusal(400, "* BatchEmbedContentsRequest.requests: at least one request is required\n")
+        raise RefusedError(400, "* BatchEmbedContentsRequest.requests: at least one request is required\n")
 
 
 def check_item(item: SentItem, spec: ModelSpec) -> None:
     """Refuse an empty content, an empty part, a size the model does not have, media for a text model."""
     if not item.parts:
-        raise Refusal(400, "* EmbedContentRequest.content: content is required\n")
+        raise RefusedError(400, "* EmbedContentRequest.content: content is required\n")
     if any(part.empty for part in item.parts):
-        raise Refusal(400, "* EmbedContentRequest.content contains an empty Part.\n")
+        raise RefusedError(400, "* EmbedContentRequest.content contains an empty Part.\n")
     if item.dimensions is not None and not 1 <= item.dimensions <= spec.dimensions[1]:
-        raise Refusal(
+        raise RefusedError(
             400, f"* EmbedContentRequest.output_dimensionality: {item.dimensions} is not within 1 and 3072\n"
         )
     if not spec.media and any(part.text is None for part in item.parts):
-        raise Refusal(400, f"Model {spec.name} takes text only; the request holds other media.")
+        raise RefusedError(400, f"Model {spec.name} takes text only; the request holds other media.")
 
 
 def supported(loaded: Loaded, spec: ModelSpec, backend: Backend) -> bool:
@@ -97,7 +97,7 @@ def check_media(contents: Sequence[Sequence[Loaded]], spec: ModelSpec, backend: 
         _check_number(content, "image", spec, backend)
     for content in contents:
         for modality in ("video", "pdf", "audio"):
-            _check_number(content, modality, spec, backend)  # type: ignore[arg-type]
+            _check_number(content, modality, spec, backend)
         for loaded in content:
             _check_extent(loaded, spec, backend)
 
@@ -131,7 +131,7 @@ def _check_number(content: Sequence[Loaded], modality: Modality, spec: ModelSpec
     limit = spec.limit(modality, backend)
     found = sum(loaded.modality == modality for loaded in content)
     if limit is not None and limit.per_item is not None and found > limit.per_item:
-        raise Refusal(
+        raise RefusedError(
             400, f"Unable to embed {found} {modality} parts; the model takes at most {limit.per_item} in one request."
         )
 
@@ -142,13 +142,13 @@ def _check_extent(loaded: Loaded, spec: ModelSpec, backend: Backend) -> None:
     if probe is None or limit is None:
         return
     if limit.seconds is not None and probe.seconds > limit.seconds + _TOLERANCE_SECONDS:
-        raise Refusal(
+        raise RefusedError(
             400, f"The {probe.modality} is {probe.seconds:.1f} seconds long; the limit is {limit.seconds:g} seconds."
         )
     if limit.pages is not None and probe.pages > limit.pages:
-        raise Refusal(400, f"The document has {probe.pages} pages; the limit is {limit.pages} pages.")
+        raise RefusedError(400, f"The document has {probe.pages} pages; the limit is {limit.pages} pages.")
     if limit.pixels_per_side is not None and probe.side > limit.pixels_per_side:
-        raise Refusal(400, f"The image is {probe.side} pixels on a side; the limit is {limit.pixels_per_side}.")
+        raise RefusedError(400, f"The image is {probe.side} pixels on a side; the limit is {limit.pixels_per_side}.")
 
 
 _TOKEN_NAMES: dict[Modality, str] = {

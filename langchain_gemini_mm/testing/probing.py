@@ -46,7 +46,7 @@ class Probe:
     """Longest side of a picture, in pixels."""
 
 
-class UnreadableMedia(Exception):
+class UnreadableMediaError(Exception):
     """The bytes are not a whole file of a known type."""
 
 
@@ -61,7 +61,7 @@ class Prober:
         """Probe `data`, whose SHA-256 is `sha256`.
 
         Raises:
-            UnreadableMedia: the bytes cannot be opened.
+            UnreadableMediaError: the bytes cannot be opened.
             MissingExtraError: the libraries that open media are not installed.
         """
         with self._lock:
@@ -81,15 +81,15 @@ def _probe(data: bytes) -> Probe:
     modality = modality_of(mime_type) if mime_type else None
     read = _READERS.get(modality or "text")
     if mime_type is None or modality is None or read is None:
-        raise UnreadableMedia("the bytes are of no known media type")
+        raise UnreadableMediaError("the bytes are of no known media type")
     try:
         return read(data, mime_type)
     except ImportError as error:
         raise MissingExtraError("opening media in the emulator", package=str(error.name), extra="testing") from error
-    except UnreadableMedia:
+    except UnreadableMediaError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a decoder raises on broken bytes means the same here
-        raise UnreadableMedia(f"{type(error).__name__} while reading {mime_type}") from error
+    except Exception as error:
+        raise UnreadableMediaError(f"{type(error).__name__} while reading {mime_type}") from error
 
 
 def _probe_image(data: bytes, mime_type: str) -> Probe:
@@ -123,9 +123,9 @@ def _image_texts(image: Any) -> Iterable[str]:
 def _probe_audio(data: bytes, mime_type: str) -> Probe:
     import av
 
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         if not container.streams.audio:
-            raise UnreadableMedia("no sound in it")
+            raise UnreadableMediaError("no sound in it")
         seconds = _duration(container)
         words = words_of(" ".join(_tags(container)))
         next(container.decode(audio=0))
@@ -135,13 +135,13 @@ def _probe_audio(data: bytes, mime_type: str) -> Probe:
 def _probe_video(data: bytes, mime_type: str) -> Probe:
     import av
 
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         if not container.streams.video:
-            raise UnreadableMedia("no pictures in it")
+            raise UnreadableMediaError("no pictures in it")
         seconds = _duration(container)
         words = words_of(" ".join(_tags(container)))
         frame = next(container.decode(video=0))
-        pixels = frame.reformat(width=_THUMBNAIL, height=_THUMBNAIL, format="rgb24").to_ndarray()
+        pixels = frame.reformat(width=_THUMBNAIL, height=_THUMBNAIL, format="rgb24").to_ndarray().astype(np.uint8)
     return Probe(mime_type=mime_type, modality="video", seconds=seconds, meaning=_meaning(words, "video", pixels))
 
 
@@ -171,7 +171,7 @@ def _probe_pdf(data: bytes, mime_type: str) -> Probe:
         finally:
             document.close()
     if not pages:
-        raise UnreadableMedia("the document has no pages")
+        raise UnreadableMediaError("the document has no pages")
     described = " ".join(info[key] for key in ("Title", "Subject", "Keywords") if key in info)
     words = words_of(described) + words_of(" ".join(texts), 0.6)
     return Probe(mime_type=mime_type, modality="pdf", pages=pages, meaning=_meaning(words, "pdf"))

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from langchain_gemini_mm.testing.exchange import Json, Refusal
+from langchain_gemini_mm.testing.exchange import Json, RefusedError
 
 _SERVICE = "generativelanguage.googleapis.com"
 _DOCS = "https://ai.google.dev/gemini-api/docs/rate-limits"
@@ -77,7 +77,7 @@ class Quotas:
     tokens: list[Window]
 
     def take(self, items: int, tokens: int, model: str) -> None:
-        """Count a call. Raises `Refusal` (429) when it does not fit; then nothing is counted."""
+        """Count a call. Raises `RefusedError` (429) when it does not fit; then nothing is counted."""
         now = self.clock()
         counted = [(window, items) for window in self.requests] + [(window, tokens) for window in self.tokens]
         for window, amount in counted:
@@ -90,7 +90,7 @@ class Quotas:
             window.use(amount, now)
 
 
-def exhausted(name: QuotaName, *, limit: int, model: str, retry_delay: float | None) -> Refusal:
+def exhausted(name: QuotaName, *, limit: int, model: str, retry_delay: float | None) -> RefusedError:
     """The 429 answer: Help, QuotaFailure with one violation, and RetryInfo unless `retry_delay` is None."""
     violation = {
         "quotaMetric": name.metric,
@@ -109,7 +109,7 @@ def exhausted(name: QuotaName, *, limit: int, model: str, retry_delay: float | N
     if retry_delay is not None:
         details.append({"@type": f"{_TYPES}RetryInfo", "retryDelay": _duration(retry_delay)})
         message += f"\nPlease retry in {retry_delay:g}s."
-    return Refusal(429, message, details=details)
+    return RefusedError(429, message, details=details)
 
 
 def _duration(seconds: float) -> str:

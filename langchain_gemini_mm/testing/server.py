@@ -55,7 +55,7 @@ class Server:
 
     def __init__(self, application: Application, *, port: int = 0) -> None:
         config = uvicorn.Config(
-            application,  # type: ignore[arg-type]
+            application,
             log_config=None,
             log_level="critical",
             access_log=False,
@@ -137,5 +137,8 @@ async def _answer(reply: HttpReply, send: _Send) -> None:
 
 
 def _abort(send: _Send) -> None:
-    """Drop the TCP connection. ASGI has no word for it: the transport belongs to uvicorn's cycle, whose method `send` is."""
+    """Drop the TCP connection.
+
+    ASGI has no word for it: the transport belongs to uvicorn's cycle, whose method `send` is.
+    """
     send.__self__.transport.abort()  # type: ignore[attr-defined]

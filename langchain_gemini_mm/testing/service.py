@@ -1,7 +1,7 @@
 """The emulated service: one function from a request to a reply, without I/O.
 
-Which endpoints there are, who may use them, and in which order things are checked. The rules themselves are in `limits`,
-the vectors in `space`.
+Which endpoints there are, who may use them, and in which order things are checked. The rules themselves are in
+`limits`, the vectors in `space`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from langchain_gemini_mm.models import MODELS
 from langchain_gemini_mm.testing import answers
 from langchain_gemini_mm.testing.embedder import Embedder
-from langchain_gemini_mm.testing.exchange import HttpReply, HttpRequest, Json, Refusal, json_reply
+from langchain_gemini_mm.testing.exchange import HttpReply, HttpRequest, Json, RefusedError, json_reply
 from langchain_gemini_mm.testing.failures import Failure, spoil_body
 from langchain_gemini_mm.testing.limits import check_count
 from langchain_gemini_mm.testing.quotas import (
@@ -118,7 +118,7 @@ class Service:
         try:
             self._authorise(request)
             reply = self._answer(request, seen)
-        except Refusal as refusal:
+        except RefusedError as refusal:
             reply = dataclasses.replace(refusal.reply(), delay=seen.delay)
         self._remember(request, seen, reply)
         return reply
@@ -147,7 +147,7 @@ class Service:
     ) -> HttpReply:
         check_count(items, route.verb)
         if len(request.body) > self.settings.inline_bytes and _INLINE_MARK.search(request.body):
-            raise Refusal(400, f"Request payload size exceeds the limit: {self.settings.inline_bytes} bytes.")
+            raise RefusedError(400, f"Request payload size exceeds the limit: {self.settings.inline_bytes} bytes.")
         embedded = self._embedder(items, route)
         tokens = sum(sum(one.tokens.values()) for one in embedded)
         with self._lock:
@@ -156,11 +156,13 @@ class Service:
         return answers.embeddings(embedded, route, failure.damage if failure else None)
 
     def _authorise(self, request: HttpRequest) -> None:
+        if self.uploads.vouches_for(request):
+            return
         key = request.headers.get("x-goog-api-key") or request.query.get("key")
         if key is None and request.headers.get("authorization", "").startswith("Bearer "):
             return
         if key is None:
-            raise Refusal(
+            raise RefusedError(
                 403,
                 "Method doesn't allow unregistered callers (callers without established identity). Please use API Key "
                 "or other form of API consumer identity to call this API.",
@@ -172,7 +174,7 @@ class Service:
                 "domain": "googleapis.com",
                 "metadata": {"service": "generativelanguage.googleapis.com"},
             }
-            raise Refusal(400, "API key not valid. Please pass a valid API key.", details=[reason])
+            raise RefusedError(400, "API key not valid. Please pass a valid API key.", details=[reason])
 
     def _next_failure(self) -> tuple[Failure | None, float]:
         """What goes wrong with this call, if anything, and the seconds its answer takes."""
@@ -252,7 +254,7 @@ def _models(request: HttpRequest) -> HttpReply:
     """`GET …/models` and `GET …/models/{m}`; everything else does not exist."""
     match = re.match(r"^/(?:v1|v1beta|v1alpha)/models(?:/([^/:]+))?$", request.path)
     if match is None or request.method != "GET":
-        raise Refusal(404, f"The requested URL {request.path} was not found on this server.")
+        raise RefusedError(404, f"The requested URL {request.path} was not found on this server.")
     described = {
         name: {
             "name": f"models/{name}",

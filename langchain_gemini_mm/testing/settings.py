@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from langchain_gemini_mm.models import INLINE_BYTES
+
+if TYPE_CHECKING:
+    import random
 
 Latency: TypeAlias = "float | tuple[float, float] | Callable[[], float]"
 """Seconds per answer: fixed, drawn from a range, or asked for each time."""
@@ -40,7 +42,7 @@ class Settings:
     """Share of embedding requests that fail at random, 0 to 1."""
     failures: Sequence[object] = (429, 503)
     """What they fail with: anything `fail_next` takes."""
-    modality_gap: float = 0.5
+    modality_gap: float = 0.3
     """How far apart modalities lie whatever they show, 0 to 1."""
     long_text: Literal["truncate", "error"] = "truncate"
     """What the Gemini API does with text over the token limit. Vertex truncates."""

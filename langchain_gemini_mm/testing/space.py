@@ -7,9 +7,11 @@ of a direction falls along its dimensions, so that a prefix keeps its neighbours
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +23,7 @@ DIMENSIONS = 3072
 """Full size of every vector before it is cut."""
 
 # How strongly each ingredient pulls, relative to the words of a content (1.0).
-_TOPIC = 0.7
+_TOPIC = 0.8
 _FINGERPRINT = 0.25
 _TASK = {"document": 0.15}
 _OTHER_TASK = 0.3
@@ -34,7 +36,7 @@ _FUSED_MEDIA = 0.645
 _INTERACTION = 0.535
 
 _profile = (1.0 / np.sqrt(1.0 + np.arange(DIMENSIONS, dtype=np.float32) / np.float32(256.0))).astype(np.float32)
-_fingerprint_scale = np.float32(_FINGERPRINT) * _profile / np.sqrt(np.square(_profile).sum(dtype=np.float64)).astype(np.float32)
+_fingerprint_scale = (_FINGERPRINT * _profile / np.sqrt(np.square(_profile).sum(dtype=np.float64))).astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +116,16 @@ def _bag(space: str, words: Sequence[Word]) -> NDArray[np.float32]:
 
 
 def _fingerprint(space: str, digest: bytes) -> NDArray[np.float32]:
-    """A direction for one exact content. Drawing afresh for each would cost more than the rest: two stretches of two
-    fixed tapes, chosen by the digest, are multiplied instead."""
+    """A direction for one exact content.
+
+    Drawing afresh for each would cost more than the rest: two stretches of two fixed tapes, chosen by the digest, are
+    multiplied instead.
+    """
     first, second = _tapes(space)
     here, there = (int.from_bytes(digest[n : n + 2], "big") for n in (0, 2))
-    return first[here : here + DIMENSIONS] * second[there : there + DIMENSIONS] * _fingerprint_scale
+    scaled: NDArray[np.float32] = first[here : here + DIMENSIONS] * second[there : there + DIMENSIONS]
+    scaled *= _fingerprint_scale
+    return scaled
 
 
 @lru_cache(maxsize=4)
@@ -131,8 +138,8 @@ def _tapes(space: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 @lru_cache(maxsize=64)
 def _surroundings(space: str, modality: Modality, modality_gap: float) -> NDArray[np.float32]:
     """What every content of a modality has in common."""
-    apart = np.sqrt(np.float32(modality_gap)) * direction(f"{space}|modality|{modality}")
-    return np.float32(_COMMON) * direction(f"{space}|common") + apart
+    apart = direction(f"{space}|modality|{modality}")
+    return np.asarray(_COMMON * direction(f"{space}|common") + modality_gap**0.5 * apart, dtype=np.float32)
 
 
 def _noise(name: str, size: int) -> NDArray[np.float32]:
@@ -145,16 +152,16 @@ def _fuse(vectors: Sequence[Vector], weights: Sequence[float]) -> Vector:
     meeting = np.zeros(DIMENSIONS, dtype=np.float32)
     for weight, vector in zip(weights, vectors, strict=True):
         blend += np.float32(weight) * vector
-    for first, second in zip(vectors, vectors[1:], strict=False):
+    for first, second in pairwise(vectors):
         meeting += np.roll(first / _profile, 1) * (second / _profile) * _profile
     length = np.float32(np.sqrt(1.0 - _INTERACTION**2))
     return _unit(length * _unit(blend) + np.float32(_INTERACTION) * _unit(meeting))
 
 
-def _length(values: NDArray[np.float32]) -> np.float64:
+def _length(values: NDArray[np.float32]) -> float:
     """Summed in double precision, so that it hardly depends on the order a platform adds in."""
-    return np.sqrt(np.square(values).sum(dtype=np.float64))
+    return math.sqrt(np.square(values).sum(dtype=np.float64))
 
 
 def _unit(values: NDArray[np.float32]) -> Vector:
-    return (values / _length(values)).astype(np.float32)
+    return (values / np.float64(_length(values))).astype(np.float32)

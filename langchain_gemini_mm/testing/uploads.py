@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from langchain_gemini_mm.testing.exchange import HttpReply, HttpRequest, Json, Refusal, json_reply
+from langchain_gemini_mm.testing.exchange import HttpReply, HttpRequest, Json, RefusedError, json_reply
 from langchain_gemini_mm.testing.wire import parse_json, pick
 
 _START = re.compile(r"^/upload/(?:v1|v1beta|v1alpha)/files$")
@@ -73,8 +73,12 @@ class Uploads:
         """Whether a path belongs to the Files API."""
         return bool(_START.match(path) or _ONE.match(path) or _LIST.match(path))
 
+    def vouches_for(self, request: HttpRequest) -> bool:
+        """Whether the URL of an upload under way authorises the request: such requests carry no key."""
+        return bool(_START.match(request.path)) and request.query.get("upload_id") in self._sessions
+
     def handle(self, request: HttpRequest) -> HttpReply:
-        """Answer a request for one of these paths. Raises `Refusal`."""
+        """Answer a request for one of these paths. Raises `RefusedError`."""
         if _START.match(request.path) and request.method == "POST":
             return self._upload(request)
         if (match := _ONE.match(request.path)) and request.method == "GET":
@@ -85,17 +89,17 @@ class Uploads:
             return json_reply({})
         if _LIST.match(request.path) and request.method == "GET":
             return self._list(request)
-        raise Refusal(405, f"Method {request.method} is not supported for {request.path}.")
+        raise RefusedError(405, f"Method {request.method} is not supported for {request.path}.")
 
     def resolve(self, uri: str) -> UploadedFile:
-        """The file that a content part names. Raises `Refusal`: unknown, or not ACTIVE yet."""
+        """The file that a content part names. Raises `RefusedError`: unknown, or not ACTIVE yet."""
         match = _NAME_IN_URI.search(uri)
         if not match:
-            raise Refusal(400, f"Unsupported file uri: {uri[:200]}")
+            raise RefusedError(400, f"Unsupported file uri: {uri[:200]}")
         file = self._find(match[1])
         if self._state(file) != "ACTIVE":
             message = f"The File {match[1]} is not in an ACTIVE state and usage is not allowed."
-            raise Refusal(400, message, status="FAILED_PRECONDITION")
+            raise RefusedError(400, message, status="FAILED_PRECONDITION")
         return file
 
     def _upload(self, request: HttpRequest) -> HttpReply:
@@ -104,7 +108,7 @@ class Uploads:
             return self._start(request)
         session = self._sessions.get(request.query.get("upload_id", ""))
         if session is None:
-            raise Refusal(404, "Upload session not found. Start one with X-Goog-Upload-Command: start.")
+            raise RefusedError(404, "Upload session not found. Start one with X-Goog-Upload-Command: start.")
         if "query" in commands:
             return _progress(session)
         if "cancel" in commands:
@@ -112,7 +116,7 @@ class Uploads:
             return json_reply({}, headers={"x-goog-upload-status": "cancelled"})
         offset = int(request.headers.get("x-goog-upload-offset") or 0)
         if offset != len(session.data) or session.final:
-            raise Refusal(400, f"Upload offset {offset} does not match the {len(session.data)} bytes received.")
+            raise RefusedError(400, f"Upload offset {offset} does not match the {len(session.data)} bytes received.")
         session.data += request.body
         if "finalize" not in commands:
             return _progress(session)
@@ -125,7 +129,7 @@ class Uploads:
         self._count += 1
         name = str(wanted.get("name") or "").removeprefix("files/") or f"emulated-{self._count:06d}"
         if name in self._files:
-            raise Refusal(409, f"Resource already exists: files/{name}", status="ALREADY_EXISTS")
+            raise RefusedError(409, f"Resource already exists: files/{name}", status="ALREADY_EXISTS")
         mime_type = request.headers.get("x-goog-upload-header-content-type") or pick(wanted, "mimeType")
         session = _Session(
             name=name,
@@ -157,7 +161,7 @@ class Uploads:
     def _find(self, name: str) -> UploadedFile:
         file = self._files.get(name)
         if file is None:
-            raise Refusal(403, f"You do not have permission to access the File {name} or it may not exist.")
+            raise RefusedError(403, f"You do not have permission to access the File {name} or it may not exist.")
         return file
 
     def _state(self, file: UploadedFile) -> Literal["PROCESSING", "ACTIVE"]:

@@ -1,5 +1,7 @@
-"""The request bodies of the embedding endpoints, read the way the service reads them: camelCase or snake_case keys,
-either base64 alphabet, unknown fields refused."""
+"""The request bodies of the embedding endpoints, read as leniently and as strictly as the service does.
+
+Keys in camelCase or snake_case, either base64 alphabet; unknown fields are refused.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 import orjson
 
-from langchain_gemini_mm.testing.exchange import Json, Refusal
+from langchain_gemini_mm.testing.exchange import Json, RefusedError
 from langchain_gemini_mm.types import Backend
 
 Verb: TypeAlias = Literal["embedContent", "batchEmbedContents", "predict", "countTokens"]
@@ -59,18 +61,18 @@ class SentItem:
 
 
 def parse_json(body: bytes) -> Json:
-    """The JSON object of a body. Raises `Refusal` (400) for anything else."""
+    """The JSON object of a body. Raises `RefusedError` (400) for anything else."""
     try:
         payload = orjson.loads(body or b"{}")
     except orjson.JSONDecodeError as error:
-        raise Refusal(400, f"Invalid JSON payload received. {error}") from None
+        raise RefusedError(400, f"Invalid JSON payload received. {error}") from None
     if not isinstance(payload, dict):
-        raise Refusal(400, "Invalid JSON payload received. The root must be an object.")
+        raise RefusedError(400, "Invalid JSON payload received. The root must be an object.")
     return payload
 
 
 def read_items(payload: Json, verb: Verb, backend: Backend) -> tuple[SentItem, ...]:
-    """What a call asks to embed, in order. Raises `Refusal` (400) for a malformed body."""
+    """What a call asks to embed, in order. Raises `RefusedError` (400) for a malformed body."""
     if verb == "predict":
         return _read_instances(payload)
     if verb == "countTokens":
@@ -111,7 +113,7 @@ def _read_item(request: Any, where: str, backend: Backend) -> SentItem:
         config.update(inner)
     content = pick(source, "content")
     if content is None:
-        raise Refusal(400, f"* {_message(where, backend)}content: content is required\n")
+        raise RefusedError(400, f"* {_message(where, backend)}content: content is required\n")
     dimensions = pick(config, "outputDimensionality")
     if dimensions is not None and (isinstance(dimensions, bool) or not isinstance(dimensions, int)):
         raise _bad_value(_under(where, "output_dimensionality"), "TYPE_INT32", dimensions)
@@ -186,14 +188,14 @@ def _decode(data: Any, where: str) -> bytes:
         return binascii.a2b_base64(raw + b"=" * (-len(raw) % 4), strict_mode=True)
     except (binascii.Error, UnicodeEncodeError):
         message = f"Invalid value at '{where}' (TYPE_BYTES), Base64 decoding failed for \"{data[:40]}\""
-        raise Refusal(400, message) from None
+        raise RefusedError(400, message) from None
 
 
 def _known(source: Mapping[str, Any], names: tuple[str, ...], where: str) -> None:
     for key in source:
         if key not in names and not any(key == _snake(name) for name in names):
             place = f" at '{where}'" if where else ""
-            raise Refusal(400, f'Invalid JSON payload received. Unknown name "{key}"{place}: Cannot find field.')
+            raise RefusedError(400, f'Invalid JSON payload received. Unknown name "{key}"{place}: Cannot find field.')
 
 
 def _object(value: Any, where: str) -> Mapping[str, Any]:
@@ -211,8 +213,8 @@ def _list(payload: Json, name: str, where: str) -> list[Any]:
     return value
 
 
-def _bad_value(where: str, kind: str, value: object) -> Refusal:
-    return Refusal(400, f"Invalid value at '{where}' ({kind}), {str(value)[:60]!r}")
+def _bad_value(where: str, kind: str, value: object) -> RefusedError:
+    return RefusedError(400, f"Invalid value at '{where}' ({kind}), {str(value)[:60]!r}")
 
 
 def _message(where: str, backend: Backend) -> str:

@@ -13,7 +13,7 @@ from langchain_gemini_mm.types import Content, Filter, Vector, Vectors
 from langchain_gemini_mm.vectorstores.filters import And, Node, parse_filter
 from langchain_gemini_mm.vectorstores.primitives import Predicate
 from langchain_gemini_mm.vectorstores.queries import Hit, Query
-from langchain_gemini_mm.vectorstores.records import Record, plain_json
+from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
 from langchain_gemini_mm.vectorstores.surface import LangChainSurface
 from langchain_gemini_mm.vectorstores.writing import BATCH_SIZE, Progress, positive
 
@@ -206,7 +206,10 @@ class MultimodalVectorStore(LangChainSurface):
         filter: Filter | None = None,  # noqa: A002
         batch_size: int = PAGE_SIZE,
     ) -> Iterator[tuple[list[str], Vectors]]:
-        """Read all vectors in batches: up to `batch_size` ids, and their `(n, d)` float32 unit rows; order as `iterate`."""
+        """Read all vectors, as batches of up to `batch_size` ids and `(n, d)` float32 unit rows.
+
+        Order and behaviour under change are those of `iterate`.
+        """
         node, limit, after = _node(filter), positive("batch_size", batch_size), None
         while records := self._page(after, limit, node, with_vectors=True, with_documents=False):
             yield _ids_and_rows(records)
@@ -284,16 +287,19 @@ def _checked_ids(ids: Iterable[str]) -> list[str]:
     for position, id_ in enumerate(found):
         if not isinstance(id_, str):
             raise TypeError(f"ids[{position}] is {id_!r}; ids are str")
+        plain_text(id_, f"ids[{position}]")
     return found
 
 
-def _info_key(key: str, *, to_write: bool = False) -> str:
+def _info_key(key: Any, *, to_write: bool = False) -> str:
     if not isinstance(key, str) or not key:
         raise TypeError(f"the key of an info is a str, got {key!r}")
     if to_write and key in _READ_ONLY_INFO:
         raise ValueError(f"{key!r} is kept by the store itself; choose another key")
-    return key
+    return plain_text(key, "the key of an info")
 
 
 def _ids_and_rows(records: list[Record]) -> tuple[list[str], Vectors]:
-    return [record.id for record in records], np.stack([record.vector for record in records if record.vector is not None])
+    return [record.id for record in records], np.stack(
+        [record.vector for record in records if record.vector is not None]
+    )

@@ -167,7 +167,7 @@ def comparable(value: Any) -> Any:
         try:
             return float(value)
         except OverflowError:
-            return math.copysign(math.inf, value)
+            return math.inf if value > 0 else -math.inf
     return value if isinstance(value, str | int | float) else None
 
 

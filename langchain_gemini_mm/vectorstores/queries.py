@@ -11,6 +11,7 @@ from langchain_core.documents import Document
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.types import Content
+from langchain_gemini_mm.vectorstores.records import plain_text
 
 ScoreKind = Literal["cosine"]
 """What a score means: `cosine` is a similarity in [-1, 1], higher is nearer."""
@@ -121,6 +122,7 @@ def _ids(name: str, ids: Sequence[str]) -> tuple[str, ...]:
     for id_ in found:
         if not isinstance(id_, str):
             raise TypeError(f"{name} holds ids as str, got {type(id_).__name__}")
+        plain_text(id_, f"an id in {name}")
     return found
 
 

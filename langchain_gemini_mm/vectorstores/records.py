@@ -41,6 +41,7 @@ def plain_json(value: Any, where: str, depth: int = 0) -> Any:
     Args:
         value: what is to be stored.
         where: how the value is reached, for the message, such as `documents[3].metadata`.
+        depth: how deep in it we are.
 
     Raises:
         ContentError: JSON cannot hold the value, or would give back another one.
@@ -79,7 +80,7 @@ def plain_text(text: str, where: str) -> str:
     return text if type(text) is str else str.__str__(text)
 
 
-def _number(value: int | float, where: str) -> int | float:
+def _number(value: float, where: str) -> int | float:
     if isinstance(value, int):
         if value.bit_length() > MAX_BITS:
             raise ContentError(f"{where} is an integer of {value.bit_length()} bits; the limit is {MAX_BITS}")

@@ -131,7 +131,7 @@ def nearest_flow(
         with_vectors=plan.mode == "mmr",
         fingerprint=fingerprint,
     )
-    found: list[Scored] = yield Call(store._nearest, store._anearest, (request,))  # noqa: SLF001
+    found: list[Scored] = yield Call(store._nearest, store._anearest, (request,))
     found = [scored for scored in found if scored.record.id not in exclude][: plan.fetch_k]
     if plan.mode == "mmr" and found:
         vectors = np.stack([_vector_of(scored) for scored in found])
@@ -148,7 +148,7 @@ def _vector(store: Primitives, query: Query, task: str | None) -> Flow[Vector]:
         terms.append(store.space.query_row(answer))
     if not query.ids:
         return terms[0]
-    records = yield Call(store._fetch, store._afetch, (query.ids, True))  # noqa: SLF001
+    records = yield Call(store._fetch, store._afetch, (query.ids, True))
     by_id = {record.id: record.vector for record in records}
     unknown = [id_ for id_ in query.ids if id_ not in by_id]
     if unknown:

@@ -59,7 +59,9 @@ class Space:
                 f"{name} embeds one text, got {_kinds(content)}. Use GeminiEmbeddings to search with other content"
             )
         if task is not None:
-            raise ValueError(f"task={task!r} is given, but {name} knows no tasks. Use GeminiEmbeddings, or leave it out")
+            raise ValueError(
+                f"task={task!r} is given, but {name} knows no tasks. Use GeminiEmbeddings, or leave it out"
+            )
         embedding: Any = self.embedding
         return Call(embedding.embed_query, embedding.aembed_query, (whole,))
 
@@ -76,7 +78,6 @@ class Space:
             return unit_rows(np.asarray(answer, dtype=np.float64))
         except (TypeError, ValueError) as error:
             raise ServiceError(f"{name} answered something that is not {count} usable vectors: {error}") from error
-
 
     def query_row(self, answer: Any) -> Vector:
         """Check what the embedding answered to `query` and bring it to unit length.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self, cast
 
@@ -33,9 +34,9 @@ class LangChainSurface(Primitives, VectorStore):
     """
 
     @classmethod
+    @abstractmethod
     def _open(cls, embedding: Any, **kwargs: Any) -> Self:
         """Make a store for `from_texts` and `from_documents`."""
-        return cls(embedding=embedding, **kwargs)
 
     def close(self) -> None:
         """Release what the store holds; it cannot be used afterwards."""
@@ -67,7 +68,7 @@ class LangChainSurface(Primitives, VectorStore):
             One id per document, in order. For an id that comes twice the last document is kept.
 
         Raises:
-            PartialWriteError: something failed after a first batch was stored. A failure before that is raised as it is.
+            PartialWriteError: something failed after a first batch was stored. What fails before is raised as it is.
             ContentError: metadata is not JSON.
             SpaceMismatchError: the collection is of another embedding space.
         """
@@ -250,9 +251,7 @@ class LangChainSurface(Primitives, VectorStore):
     def _hits(self, query: Content | Query, k: int, options: dict[str, Any]) -> Flow[list[Hit]]:
         return search_flow(self, query, plan_search(self, k, options))
 
-    def _neighbours(
-        self, vector: Sequence[float] | Vector, k: int, options: dict[str, Any]
-    ) -> Flow[list[Hit]]:
+    def _neighbours(self, vector: Sequence[float] | Vector, k: int, options: dict[str, Any]) -> Flow[list[Hit]]:
         if options.get("task") is not None:
             raise TypeError("task says how to embed content; a vector is embedded already")
         return nearest_flow(self, given_vector(vector), plan_search(self, k, options))

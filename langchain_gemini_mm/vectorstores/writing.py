@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -39,12 +39,10 @@ class Intake:
     def __init__(
         self, documents: Iterable[Document], ids: Iterable[str | None] | None, vectors: Iterable[Any] | None = None
     ) -> None:
-        if isinstance(documents, Document | str) or not isinstance(documents, Iterable):
-            raise TypeError(f"documents is a list or another iterable of Document, got {type(documents).__name__}")
-        if isinstance(ids, str):
-            raise TypeError("ids is a list of str, got one str")
         given = {"documents": documents, "ids": ids, "vectors": vectors}
-        self._given: dict[str, Iterable[Any]] = {name: items for name, items in given.items() if items is not None}
+        self._given = {
+            name: _iterable(name, items) for name, items in given.items() if name == "documents" or items is not None
+        }
         require_equal_lengths({name: items for name, items in self._given.items() if isinstance(items, Sized)})
         self._iterators: dict[str, Iterator[Any]] = {name: iter(items) for name, items in self._given.items()}
         self._drawn = 0
@@ -134,7 +132,7 @@ def _store(store: Primitives, items: list[_Item]) -> Flow[None]:
     records = [
         Record(item.id, text, plain, row) for item, text, plain, row in zip(items, texts, metadata, rows, strict=True)
     ]
-    yield Call(store._upsert, store._aupsert, (records, fingerprint))  # noqa: SLF001
+    yield Call(store._upsert, store._aupsert, (records, fingerprint))
 
 
 def texts_as_documents(texts: Iterable[str], metadatas: Iterable[Any] | None) -> Iterator[Document]:
@@ -144,10 +142,9 @@ def texts_as_documents(texts: Iterable[str], metadatas: Iterable[Any] | None) ->
         TypeError: a text is not a `str`.
         ValueError: there are more or fewer metadatas than texts.
     """
-    if isinstance(texts, str):
-        raise TypeError("texts is a list of str, got one str")
-    sized = {"texts": texts, "metadatas": metadatas}
-    require_equal_lengths({name: items for name, items in sized.items() if isinstance(items, Sized)})
+    given = {"texts": texts} if metadatas is None else {"texts": texts, "metadatas": metadatas}
+    given = {name: _iterable(name, items) for name, items in given.items()}
+    require_equal_lengths({name: items for name, items in given.items() if isinstance(items, Sized)})
     return _documents(iter(texts), None if metadatas is None else iter(metadatas))
 
 
@@ -189,6 +186,12 @@ def require_equal_lengths(sized: dict[str, Any]) -> None:
     lengths = {name: len(items) for name, items in sized.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError("got " + " and ".join(f"{length} {name}" for name, length in lengths.items()))
+
+
+def _iterable(name: str, items: Any) -> Iterable[Any]:
+    if isinstance(items, Document | str | bytes | Mapping) or not isinstance(items, Iterable):
+        raise TypeError(f"{name} is a list or another iterable, got one {type(items).__name__}")
+    return items
 
 
 def _item(position: int, document: Any, given_id: Any, vector: Any) -> _Item:

@@ -1,0 +1,9 @@
+"""Vector stores that are searched with any content."""
+
+from __future__ import annotations
+
+from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
+from langchain_gemini_mm.vectorstores.local import LocalVectorStore
+from langchain_gemini_mm.vectorstores.queries import Hit, Query
+
+__all__ = ["Hit", "LocalVectorStore", "MultimodalVectorStore", "Query"]

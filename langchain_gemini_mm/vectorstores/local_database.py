@@ -1,0 +1,158 @@
+"""The SQLite file of a local store: opening it, transactions for reading and writing, and its errors in our words."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.vectorstores import local_schema
+
+MEMORY = ":memory:"
+
+_LOGGER = logging.getLogger("langchain_gemini_mm")
+_REMEDIES = {
+    sqlite3.SQLITE_BUSY: "another process held its lock for too long. Try again, or open it with a larger timeout=",
+    sqlite3.SQLITE_LOCKED: "another process held its lock for too long. Try again, or open it with a larger timeout=",
+    sqlite3.SQLITE_FULL: "the disk is full. Nothing of this call is stored that was not reported. Make room",
+    sqlite3.SQLITE_READONLY: "the file or its folder is read-only. Give this user write access, or copy the file",
+    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened. Check that its folder exists and that this user may use it",
+    sqlite3.SQLITE_NOTADB: "it is not an SQLite file. Choose another path",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged. Restore a copy, or index into a new file",
+    sqlite3.SQLITE_IOERR: "the disk reported an error. Check it and its connection",
+    sqlite3.SQLITE_PERM: "this user may not use the file. Change its permissions",
+    sqlite3.SQLITE_TOOBIG: "a text, a metadata value or a vector is too large for SQLite (about 1 GB)",
+}
+
+
+class Database:
+    """One file, or a database in memory, shared by the threads of one process.
+
+    A file has one connection for reading and one for writing, so that readers do not wait while a writer does.
+
+    Raises:
+        StoreError: the file cannot be used; the message says why.
+    """
+
+    def __init__(self, path: str | Path, timeout: float) -> None:
+        self.in_memory = path == MEMORY
+        self.path = MEMORY if self.in_memory else _file_path(path)
+        self._process = os.getpid()
+        self._write_lock = threading.Lock()
+        self._read_lock = self._write_lock if self.in_memory else threading.Lock()
+        self._connections: list[sqlite3.Connection] = []
+        with _in_our_words(self.path):
+            try:
+                self._writer = self._connect(timeout)
+                new = local_schema.is_new(self._writer, self.path)
+                self._set_durable(timeout)
+                if new:
+                    local_schema.create(self._writer, self.path)
+                self._reader = self._writer if self.in_memory else self._connect(timeout)
+            except BaseException:
+                self.close()
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that sees one state of the file throughout."""
+        with self._read_lock, _in_our_words(self.path), self._transaction(self._reader, "BEGIN") as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that alone may write; it is durable when the block ends, and undone when it raises."""
+        begin = "BEGIN IMMEDIATE"
+        with self._write_lock, _in_our_words(self.path), self._transaction(self._writer, begin) as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close the file; waits for what other threads are doing with it."""
+        if os.getpid() != self._process:
+            return  # closing a parent's connections here would break its locks
+        with self._write_lock:
+            if self._read_lock is self._write_lock:
+                self._close_all()
+            else:
+                with self._read_lock:
+                    self._close_all()
+
+    def _close_all(self) -> None:
+        while self._connections:
+            self._connections.pop().close()
+
+    def _connect(self, timeout: float) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=timeout, isolation_level=None, check_same_thread=False)
+        self._connections.append(connection)
+        return connection
+
+    def _set_durable(self, timeout: float) -> None:
+        """Write-ahead log where the file system can (network folders often cannot), and a sync with every commit."""
+        mode = self._write_ahead(time.monotonic() + timeout)
+        if mode != "wal" and not self.in_memory:
+            _LOGGER.warning(
+                "%s: no write-ahead log here (%s); readers wait while something is written", self.path, mode
+            )
+        self._writer.execute("PRAGMA synchronous = FULL")
+        self._writer.execute("PRAGMA fullfsync = ON")  # macOS syncs to the drive only when told so
+
+    def _write_ahead(self, deadline: float) -> str:
+        """Ask for the write-ahead log; SQLite does not wait here by itself while another process opens the file."""
+        while True:
+            try:
+                return str(self._writer.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+            except sqlite3.OperationalError as error:
+                if _primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection, begin: str) -> Iterator[sqlite3.Connection]:
+        if os.getpid() != self._process:
+            raise StoreError(
+                f"{self.path} was opened in process {self._process} and cannot be used in its child {os.getpid()}. "
+                "Open the store in each process"
+            )
+        if not self._connections:
+            raise StoreError(f"the store on {self.path} is closed. Open it again")
+        connection.execute(begin)
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def _in_our_words(path: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        remedy = _REMEDIES.get(_primary_code(error))
+        raise StoreError(f"{path}: {remedy} ({error})" if remedy else f"{path}: {error}") from error
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _file_path(path: Any) -> str:
+    if not isinstance(path, str | os.PathLike) or not str(path):
+        raise TypeError(f"path is a file name or {MEMORY!r}, got {path!r}")
+    full = Path(path).expanduser().absolute()
+    if full.is_dir():
+        raise StoreError(f"{full} is a folder. Give the name of a file in it, such as {full / 'index.db'}")
+    try:
+        full.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"the folder of {full} cannot be made: {error.strerror or error}") from error
+    return str(full)

@@ -1,0 +1,240 @@
+"""The SQL of the local store: every statement on its rows, given a connection in a transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.types import Vector
+from langchain_gemini_mm.vectorstores.filters import Node
+from langchain_gemini_mm.vectorstores.local_filters import attributes, to_sql
+from langchain_gemini_mm.vectorstores.records import Record
+from langchain_gemini_mm.vectorstores.spaces import Fingerprint
+
+if TYPE_CHECKING:
+    import sqlite3
+
+CHUNK = 500
+"""Most ids in one statement; old SQLite builds take 999 values."""
+GONE_KEPT = 100_000
+"""Deleted rows remembered for readers to catch up; beyond that they load everything again."""
+FLOAT = np.dtype("<f4")
+"""Vectors in the file are little-endian float32 on every machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """The row of a collection."""
+
+    c: int
+    dimensions: int | None
+    fingerprint: Fingerprint | None
+    revision: int
+    epoch: int
+
+
+def find_collection(connection: sqlite3.Connection, name: str) -> Collection | None:
+    """Read the row of a collection; None before the first write."""
+    row = connection.execute(
+        "SELECT c, dimensions, fingerprint, revision, epoch FROM collection WHERE name = ?", (name,)
+    ).fetchone()
+    if row is None:
+        return None
+    c, dimensions, fingerprint, revision, epoch = row
+    return Collection(c, dimensions, None if fingerprint is None else json.loads(fingerprint), revision, epoch)
+
+
+def make_collection(connection: sqlite3.Connection, name: str) -> Collection:
+    """Read the row of a collection, making it when it is new."""
+    connection.execute("INSERT OR IGNORE INTO collection (name) VALUES (?)", (name,))
+    found = find_collection(connection, name)
+    if found is None:
+        raise AssertionError("the row was just inserted")
+    return found
+
+
+def set_space(connection: sqlite3.Connection, c: int, dimensions: int | None, fingerprint: Fingerprint | None) -> None:
+    """Remember the embedding space of a collection; None forgets it."""
+    text = None if fingerprint is None else to_json(fingerprint)
+    connection.execute("UPDATE collection SET dimensions = ?, fingerprint = ? WHERE c = ?", (dimensions, text, c))
+
+
+def insert(connection: sqlite3.Connection, c: int, records: Sequence[Record]) -> None:
+    """Insert records whose ids are free, with the attributes filters look at."""
+    (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'doc'").fetchone()
+    numbered = list(enumerate(records, start=last + 1))
+    connection.executemany(
+        "INSERT INTO doc (n, c, id, text, metadata, vector) VALUES (?, ?, ?, ?, ?, ?)",
+        ((n, c, record.id, record.text, to_json(record.metadata), _blob(record)) for n, record in numbered),
+    )
+    connection.executemany(  # equal elements of a list give equal rows
+        "INSERT OR IGNORE INTO attribute (c, key, kind, value, n) VALUES (?, ?, ?, ?, ?)",
+        ((c, *attribute, n) for n, record in numbered for attribute in attributes(record.metadata)),
+    )
+    changed(connection, c)
+
+
+def delete_ids(connection: sqlite3.Connection, c: int, ids: Iterable[str]) -> None:
+    """Delete rows by id, in chunks."""
+    for chunk in _chunks(list(ids)):
+        _delete(connection, c, f"id IN ({_marks(chunk)})", chunk)
+
+
+def delete_where(connection: sqlite3.Connection, c: int, node: Node) -> None:
+    """Delete the rows a filter matches."""
+    for chunk in _chunks(numbers_where(connection, c, node).tolist()):
+        _delete(connection, c, f"n IN ({_marks(chunk)})", chunk)
+
+
+def delete_everything(connection: sqlite3.Connection, c: int) -> None:
+    """Delete all rows of a collection; readers load anew."""
+    for table in ("doc", "attribute", "gone"):
+        connection.execute(f"DELETE FROM {table} WHERE c = ?", (c,))  # noqa: S608
+    connection.execute("UPDATE collection SET revision = revision + 1, epoch = epoch + 1 WHERE c = ?", (c,))
+
+
+def changed(connection: sqlite3.Connection, c: int) -> None:
+    """Tell readers that there is something to catch up with."""
+    (gone,) = connection.execute("SELECT coalesce(max(g) - min(g), 0) FROM gone").fetchone()
+    if gone > GONE_KEPT:
+        connection.execute("DELETE FROM gone")
+        connection.execute("UPDATE collection SET revision = revision + 1, epoch = epoch + 1")
+    connection.execute("UPDATE collection SET revision = revision + 1 WHERE c = ?", (c,))
+
+
+def numbers_where(connection: sqlite3.Connection, c: int, node: Node) -> NDArray[np.int64]:
+    """Row numbers of what a filter matches, ascending."""
+    condition, values = to_sql(node, c)
+    found = connection.execute(f"SELECT n FROM doc WHERE c = ? AND {condition}", (c, *values))  # noqa: S608
+    numbers = np.fromiter((n for (n,) in found), dtype=np.int64)
+    numbers.sort()
+    return numbers
+
+
+def count(connection: sqlite3.Connection, c: int, node: Node | None) -> int:
+    """Count rows."""
+    condition, values = ("1", []) if node is None else to_sql(node, c)
+    (number,) = connection.execute(f"SELECT count(*) FROM doc WHERE c = ? AND {condition}", (c, *values)).fetchone()  # noqa: S608
+    return int(number)
+
+
+def by_numbers(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, Record]:
+    """Read records by row number; what is gone is left out."""
+    found: dict[int, Record] = {}
+    for chunk in _chunks(numbers):
+        rows = connection.execute(f"SELECT n, id, text, metadata FROM doc WHERE n IN ({_marks(chunk)})", chunk)  # noqa: S608
+        found |= {n: Record(id_, text, json.loads(metadata)) for n, id_, text, metadata in rows}
+    return found
+
+
+def after_number(connection: sqlite3.Connection, c: int, n: int, limit: int) -> dict[int, Record]:
+    """Read the next records in the order in which they were written."""
+    sql = "SELECT n, id, text, metadata FROM doc WHERE c = ? AND n > ? ORDER BY n LIMIT ?"
+    rows = connection.execute(sql, (c, n, limit))
+    return {number: Record(id_, text, json.loads(metadata)) for number, id_, text, metadata in rows}
+
+
+def by_ids(connection: sqlite3.Connection, c: int, ids: Sequence[str], dimensions: int | None) -> dict[str, Record]:
+    """Read records by id, with their vectors where `dimensions` is given."""
+    columns = _columns(vectors=dimensions is not None)
+    found: dict[str, Record] = {}
+    for chunk in _chunks(ids):
+        sql = f"SELECT {columns} FROM doc WHERE c = ? AND id IN ({_marks(chunk)})"  # noqa: S608
+        found |= {row[0]: _record(row, dimensions) for row in connection.execute(sql, (c, *chunk))}
+    return found
+
+
+def page(
+    connection: sqlite3.Connection,
+    c: int,
+    after: str | None,
+    limit: int,
+    node: Node | None,
+    *,
+    dimensions: int | None = None,
+    documents: bool = True,
+) -> list[Record]:
+    """Read the next records in the order of their ids, with their vectors where `dimensions` is given."""
+    condition, values = ("1", []) if node is None else to_sql(node, c)
+    columns = _columns(vectors=dimensions is not None, documents=documents)
+    sql = f"SELECT {columns} FROM doc WHERE c = ? AND id > ? AND {condition} ORDER BY id LIMIT ?"  # noqa: S608
+    rows = connection.execute(sql, (c, after or "", *values, limit))
+    return [_record(row, dimensions) for row in rows]
+
+
+def read_info(connection: sqlite3.Connection, c: int, key: str) -> Any:
+    """Read a JSON value; None when there is none."""
+    row = connection.execute("SELECT value FROM info WHERE c = ? AND key = ?", (c, key)).fetchone()
+    return None if row is None else json.loads(row[0])
+
+
+def write_info(connection: sqlite3.Connection, c: int, key: str, value: Any) -> None:
+    """Write a JSON value; None removes it."""
+    if value is None:
+        connection.execute("DELETE FROM info WHERE c = ? AND key = ?", (c, key))
+    else:
+        connection.execute("INSERT OR REPLACE INTO info (c, key, value) VALUES (?, ?, ?)", (c, key, to_json(value)))
+
+
+def to_json(value: Any) -> str:
+    """Write JSON compactly."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def require_length(id_: str, blob: bytes, dimensions: int) -> bytes:
+    """Refuse a stored vector of the wrong length.
+
+    Raises:
+        StoreError: the file is damaged.
+    """
+    if len(blob) != dimensions * FLOAT.itemsize:
+        raise StoreError(
+            f"the stored vector of {id_!r} has {len(blob)} bytes instead of {dimensions * FLOAT.itemsize}: the file is "
+            "damaged. Add the document again, or delete it"
+        )
+    return blob
+
+
+def _delete(connection: sqlite3.Connection, c: int, condition: str, values: Sequence[Any]) -> None:
+    sql = f"SELECT n, metadata FROM doc WHERE c = ? AND {condition}"  # noqa: S608
+    rows = connection.execute(sql, (c, *values)).fetchall()
+    if not rows:
+        return
+    connection.executemany(
+        "DELETE FROM attribute WHERE c = ? AND key = ? AND kind = ? AND value = ? AND n = ?",
+        ((c, *attribute, n) for n, metadata in rows for attribute in attributes(json.loads(metadata))),
+    )
+    connection.executemany("DELETE FROM doc WHERE n = ?", ((n,) for n, _ in rows))
+    connection.executemany("INSERT INTO gone (c, n) VALUES (?, ?)", ((c, n) for n, _ in rows))
+    changed(connection, c)
+
+
+def _columns(*, vectors: bool, documents: bool = True) -> str:
+    return f"id, {'text, metadata' if documents else '''NULL, NULL'''}, {'vector' if vectors else 'NULL'}"
+
+
+def _record(row: tuple[Any, ...], dimensions: int | None) -> Record:
+    id_, text, metadata, blob = row
+    vector: Vector | None = None
+    if dimensions is not None:
+        vector = np.frombuffer(require_length(id_, blob, dimensions), dtype=FLOAT).astype(np.float32, copy=False)
+    return Record(id_, text or "", {} if metadata is None else json.loads(metadata), vector)
+
+
+def _blob(record: Record) -> bytes:
+    return np.asarray(record.vector, dtype=FLOAT).tobytes()
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(values), CHUNK):
+        yield values[start : start + CHUNK]

@@ -1,0 +1,238 @@
+"""What happens when the service fails, is slow, or answers wrongly."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from langchain_gemini_mm import GeminiEmbeddings, MediaStore, QuotaError, ServiceError
+from langchain_gemini_mm.testing import Failure, GeminiEmulator, jpeg, pdf, png, wav
+
+MIXED = 250
+
+
+@pytest.fixture(scope="module")
+def flaky() -> Iterator[GeminiEmulator]:
+    """A service with random delays, of which one call in four fails at first."""
+    failures = [Failure(status=429, retry_delay=0.05), Failure(status=503), Failure(cut="before")]
+    with GeminiEmulator(latency=(0.0, 0.1), failure_rate=0.25, failures=failures) as emulator:
+        yield emulator
+
+
+def mixed_contents(media: MediaStore) -> list[Any]:
+    """250 contents of every kind, no two alike, in a fixed random order."""
+    makers = [
+        lambda n: f"text number {n}",
+        lambda n: png(f"picture {n}", size=(8, 8)),
+        lambda n: [f"caption {n}", jpeg(f"photo {n}", size=(8, 8))],
+        lambda n: media.put(wav(0.05, f"sound {n}")).markdown,
+        lambda n: f"before ![]({media.put(pdf([f'page {n}']))}) after {n}",
+    ]
+    contents = [makers[n % len(makers)](n) for n in range(MIXED)]
+    random.Random(3).shuffle(contents)
+    return contents
+
+
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_250_mixed_inputs_in_order_through_trouble(
+    how: str, flaky: GeminiEmulator, emulator: GeminiEmulator, media: MediaStore
+) -> None:
+    """Under random delays, 429s, 503s and lost connections, every input gets its own vector, in its own place."""
+    contents = mixed_contents(media)
+    calm = GeminiEmbeddings(media=media, output_dimensionality=256)
+    expected = np.concatenate([calm.embed([content]) for content in contents])
+    ours = calm.model_copy(
+        update={"base_url": flaky.url, "batch_bytes": 20_000, "max_retries": 20, "check_order": True}
+    )
+    ours = ours.model_copy(update={"google_api_key": calm.google_api_key})
+
+    if how == "sync":
+        vectors = ours.embed_documents(contents, batch_size=7)
+    else:
+        vectors = asyncio.run(ours.aembed_documents(contents, batch_size=7))
+
+    np.testing.assert_allclose(np.array(vectors), expected, atol=1e-6)
+    assert ours.usage.retries > 0
+
+
+WRONG_ANSWERS = [
+    ("short", r"2 vectors for 3 contents \(input 0 to input 2\)"),
+    ("extra", r"4 vectors for 3 contents"),
+    ("nothing", r"0 vectors for 3 contents"),
+    ("missing", r"no vector for input 2"),
+    ("empty", r"no vector for input 2"),
+    ("nan", r"NaN or infinity"),
+    ("zero", r"all zeros"),
+    ("dimension", r"3071 values instead of 3072 for input 2"),
+]
+
+
+@pytest.mark.parametrize(("damage", "words"), WRONG_ANSWERS)
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_wrong_answers_raise(
+    damage: str, words: str, how: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator
+) -> None:
+    """An answer that does not fit its question is an error, never a shifted, dropped or padded vector."""
+    emulator.fail_next(damage)
+
+    with pytest.raises(ServiceError, match=words):
+        if how == "sync":
+            embeddings.embed_documents(["a", "b", "c"])
+        else:
+            asyncio.run(embeddings.aembed_documents(["a", "b", "c"]))
+
+
+@pytest.mark.parametrize("count", [2, 3, 10])
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_a_reordered_answer_raises_when_asked_for(count: int, how: str, emulator: GeminiEmulator) -> None:
+    """With `check_order`, vectors in another order are noticed; in order, the same vectors come as without."""
+    texts = [f"word{n} thing{n * n}" for n in range(count)]
+    ours = GeminiEmbeddings(check_order=True, output_dimensionality=256)
+    assert ours.embed_documents(texts) == GeminiEmbeddings(output_dimensionality=256).embed_documents(texts)
+
+    emulator.fail_next("reordered")
+
+    with pytest.raises(ServiceError, match="out of order"):
+        if how == "sync":
+            ours.embed_documents(texts)
+        else:
+            asyncio.run(ours.aembed_documents(texts))
+
+
+@pytest.mark.parametrize("trouble", [408, 429, 500, 502, 503, 504, "cut", "cut-middle", "malformed", "html"])
+def test_passing_trouble_is_retried(trouble: object, embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
+    """What may pass is tried again, and counted."""
+    emulator.fail_next(trouble)
+
+    assert len(embeddings.embed_query("a")) == 3072
+    assert embeddings.usage.retries == 1
+
+
+@pytest.mark.parametrize(("status", "words"), [(400, "Check the input"), (401, "GOOGLE_API_KEY"), (403, "may not"), (404, "name")])
+def test_lasting_trouble_is_not(
+    status: int, words: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator
+) -> None:
+    """What will not pass fails at once, with code, remedy and which inputs."""
+    emulator.fail_next(status)
+
+    with pytest.raises(ServiceError, match=rf"{status}.*{words}.*\(input 0 to input 1\)") as caught:
+        embeddings.embed_documents(["a", "b"])
+
+    assert (caught.value.code, caught.value.transient) == (status, False)
+    assert len(emulator.embed_requests) == 1
+
+
+def test_the_services_delay_is_obeyed(embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
+    """RetryInfo decides how long to wait."""
+    emulator.fail_next(429, retry_delay=1.5)
+
+    begun = time.monotonic()
+    embeddings.embed_query("a")
+
+    assert 1.5 <= time.monotonic() - begun < 10
+
+
+def test_a_daily_quota_fails_at_once(embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
+    """However short the delay it names: tomorrow is not soon."""
+    emulator.fail_next("per-day")
+
+    with pytest.raises(QuotaError, match="try again tomorrow") as caught:
+        embeddings.embed_documents(["a"])
+
+    assert caught.value.per_day
+    assert len(emulator.embed_requests) == 1
+
+
+def test_a_delay_beyond_the_deadline_fails_at_once(emulator: GeminiEmulator) -> None:
+    """Waiting longer than allowed is not begun."""
+    emulator.fail_next(429, retry_delay=100)
+
+    begun = time.monotonic()
+    with pytest.raises(QuotaError, match="requests_per_minute") as caught:
+        GeminiEmbeddings(deadline=2).embed_query("a")
+
+    assert (caught.value.retry_after, caught.value.per_day) == (100, False)
+    assert time.monotonic() - begun < 2
+
+
+def test_retries_end(emulator: GeminiEmulator) -> None:
+    """After the last try the error comes through."""
+    emulator.fail_next(503, times=5)
+
+    with pytest.raises(ServiceError, match="503"):
+        GeminiEmbeddings(max_retries=1).embed_query("a")
+
+    assert len(emulator.embed_requests) == 2
+
+
+def test_a_timeout_is_a_service_error(emulator: GeminiEmulator) -> None:
+    """A late answer counts as none."""
+    emulator.fail_next("slow", times=2)
+
+    with pytest.raises(ServiceError, match="no answer"):
+        GeminiEmbeddings(timeout=0.3, max_retries=0).embed_query("a")
+    with pytest.raises(ServiceError, match="no answer"):
+        asyncio.run(GeminiEmbeddings(timeout=0.3, max_retries=0).aembed_query("a"))
+
+
+def test_no_network_is_a_service_error() -> None:
+    """Nobody listens: a typed error that says so."""
+    ours = GeminiEmbeddings(api_key="k", base_url="http://127.0.0.1:9", max_retries=1)
+
+    with pytest.raises(ServiceError, match="no answer from the embedding service"):
+        ours.embed_query("a")
+
+
+def test_one_failed_call_fails_the_list_without_delay(emulator: GeminiEmulator) -> None:
+    """The other calls are not waited for in their back-off."""
+    emulator.script([Failure(status=429, retry_delay=60), Failure(status=400)])
+
+    begun = time.monotonic()
+    with pytest.raises(ServiceError):
+        GeminiEmbeddings(max_concurrency=2).embed_documents(["a", "b", "c"], batch_size=1)
+
+    assert time.monotonic() - begun < 10
+
+
+def test_events_are_logged_without_secrets(emulator: GeminiEmulator, caplog: pytest.LogCaptureFixture) -> None:
+    """Retries are events on the package's logger; keys and contents are not."""
+    caplog.set_level(logging.DEBUG, logger="langchain_gemini_mm")
+    emulator.fail_next(503)
+
+    GeminiEmbeddings().embed_query("a very private question")
+
+    text = "\n".join(record.getMessage() for record in caplog.records if record.name == "langchain_gemini_mm")
+    assert "attempt 1 failed, trying again in" in text
+    assert emulator.api_key not in text
+    assert "private" not in text
+
+
+def test_quotas_per_minute_hold_back(emulator: GeminiEmulator) -> None:
+    """Calls are cut so that one fits into a minute's quota, and what does not fit waits."""
+    ours = GeminiEmbeddings(requests_per_minute=3)
+
+    ours.embed_documents(["a", "b", "c"])
+    assert [request.count for request in emulator.embed_requests] == [3]
+
+    async def impatient() -> None:
+        async with asyncio.timeout(0.5):
+            await ours.aembed_query("d")
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(impatient())
+    assert len(emulator.embed_requests) == 1
+
+
+def test_a_wrong_key_says_so(emulator: GeminiEmulator) -> None:
+    """The key itself is in no message."""
+    with pytest.raises(ServiceError, match="API key") as caught:
+        GeminiEmbeddings(api_key="a-wrong-key").embed_query("a")
+
+    assert "a-wrong-key" not in str(caught.value)

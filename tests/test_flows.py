@@ -1,0 +1,135 @@
+"""Flows: one generator, two drivers, the same calls in the same order."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
+
+DRIVERS = {"sync": run, "async": lambda flow: asyncio.run(arun(flow))}
+
+
+@pytest.fixture(params=DRIVERS)
+def drive(request: pytest.FixtureRequest) -> Any:
+    """Carries a flow out, sync or async."""
+    return DRIVERS[request.param]
+
+
+def double(number: int, *, plus: int = 0) -> Call:
+    """A call with an async twin of its own."""
+
+    async def asynchronous(value: int, *, plus: int = 0) -> int:
+        await asyncio.sleep(0)
+        return 2 * value + plus
+
+    return Call(lambda value, *, plus=0: 2 * value + plus, asynchronous, (number,), {"plus": plus})
+
+
+def test_answers_are_sent_back_and_the_result_returned(drive: Any) -> None:
+    """A flow gets the answer of each call and its return value is the driver's."""
+
+    def flow() -> Flow[list[int]]:
+        first = yield double(1)
+        second = yield double(first, plus=1)
+        return [first, second]
+
+    assert drive(flow()) == [2, 5]
+
+
+def test_a_flow_without_calls_returns_at_once(drive: Any) -> None:
+    """Nothing to wait for is no special case."""
+
+    def flow() -> Flow[str]:
+        return "done"
+        yield
+
+    assert drive(flow()) == "done"
+
+
+def test_exceptions_of_a_call_are_thrown_into_the_flow(drive: Any) -> None:
+    """A flow may catch what a call raises and go on."""
+
+    def flow() -> Flow[int]:
+        try:
+            yield blocking(int, "no number")
+        except ValueError:
+            return (yield double(21))
+        raise AssertionError
+
+    assert drive(flow()) == 42
+
+
+def test_exceptions_that_the_flow_does_not_catch_come_out_unchanged(drive: Any) -> None:
+    """The caller sees the original exception, after the flow has cleaned up."""
+    cleaned = []
+
+    def flow() -> Flow[None]:
+        try:
+            yield blocking(int, "no number")
+        finally:
+            cleaned.append(True)
+
+    with pytest.raises(ValueError, match="no number"):
+        drive(flow())
+    assert cleaned == [True]
+
+
+def test_flows_nest(drive: Any) -> None:
+    """`yield from` makes one flow part of another."""
+
+    def inner(number: int) -> Flow[int]:
+        return (yield double(number))
+
+    def outer() -> Flow[int]:
+        return (yield from inner(1)) + (yield from inner(2))
+
+    assert drive(outer()) == 6
+
+
+async def test_blocking_calls_run_in_a_worker_thread() -> None:
+    """The event loop stays free while a plain function runs."""
+
+    def flow() -> Flow[int]:
+        return (yield blocking(threading.get_ident))
+
+    assert await arun(flow()) != threading.get_ident()
+
+
+async def test_cancellation_reaches_the_flow() -> None:
+    """A cancelled driver cancels the flow, which cleans up."""
+    cleaned = []
+
+    async def forever() -> None:
+        await asyncio.Event().wait()
+
+    def flow() -> Flow[None]:
+        try:
+            yield Call(lambda: None, forever)
+        finally:
+            cleaned.append(True)
+
+    task = asyncio.ensure_future(arun(flow()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert cleaned == [True]
+
+
+def test_a_generator_can_be_fed_by_hand() -> None:
+    """Flows are tested without waiting: their calls are values."""
+
+    def flow() -> Flow[int]:
+        return (yield blocking(max, 1, 2)) + 1
+
+    fed = flow()
+    call = next(fed)
+    assert (call.sync, call.args) == (max, (1, 2))
+    with pytest.raises(StopIteration) as stop:
+        fed.send(10)
+    assert stop.value.value == 11

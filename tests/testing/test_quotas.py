@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import pytest
+from google.genai import Client, errors
+from google.genai.types import Content, HttpOptions, Part
+
+from langchain_gemini_mm.testing import GeminiEmulator
+
+MODEL = "gemini-embedding-2"
+
+
+class Clock:
+    """Time that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def emulator(clock):
+    with GeminiEmulator(clock=clock) as running:
+        yield running
+
+
+@pytest.fixture
+def embed(emulator):
+    client = Client(api_key=emulator.api_key, http_options=HttpOptions(base_url=emulator.url))
+
+    def call(count: int, words: str = "a") -> int:
+        """How many vectors `count` contents got; 0 when the quota was used up."""
+        contents = [Content(parts=[Part(text=words)]) for _ in range(count)]
+        return len(client.models.embed_content(model=MODEL, contents=contents).embeddings)
+
+    yield call
+    client.close()
+
+
+def test_every_item_of_a_batch_counts(emulator, embed):
+    """With 100 requests per minute a batch of 60 goes through, the next does not, one of 40 does."""
+    emulator.settings.rpm = 100
+    assert embed(60) == 60
+    with pytest.raises(errors.ClientError):
+        embed(60)
+    assert embed(40) == 40
+    assert emulator.embedded == 100
+
+
+def test_body_of_a_429(emulator, embed, clock):
+    """The answer holds Help, QuotaFailure with metric, id and value, and RetryInfo in whole seconds."""
+    emulator.settings.rpm = 100
+    embed(100)
+    clock.now += 26.62
+    with pytest.raises(errors.ClientError, match=r"Please retry in 33\.38s") as caught:
+        embed(1)
+    assert (caught.value.code, caught.value.status) == (429, "RESOURCE_EXHAUSTED")
+    help_, failure, retry = caught.value.details["error"]["details"]
+    assert help_["@type"] == "type.googleapis.com/google.rpc.Help"
+    assert failure["@type"] == "type.googleapis.com/google.rpc.QuotaFailure"
+    (violation,) = failure["violations"]
+    assert violation["quotaId"] == "EmbedContentRequestsPerMinutePerUserPerProjectPerModel-FreeTier"
+    assert violation["quotaMetric"] == "generativelanguage.googleapis.com/embed_content_free_tier_requests"
+    assert violation["quotaValue"] == "100"
+    assert retry == {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "33s"}
+
+
+def test_quota_comes_back(emulator, embed, clock):
+    """A minute later there is room again, and not a moment before."""
+    emulator.settings.rpm = 10
+    embed(10)
+    clock.now += 59.9
+    with pytest.raises(errors.ClientError):
+        embed(1)
+    clock.now += 0.2
+    assert embed(10) == 10
+
+
+def test_minute_can_be_short(emulator, embed, clock):
+    """`minute` says how long a minute is; short waits are told in milliseconds."""
+    emulator.settings.rpm, emulator.settings.minute = 1, 0.5
+    embed(1)
+    with pytest.raises(errors.ClientError) as caught:
+        embed(1)
+    assert caught.value.details["error"]["details"][2]["retryDelay"] == "0.500s"
+
+
+def test_daily_quota_names_itself(emulator, embed, clock):
+    """A used-up day says PerDay, and still asks for a short wait."""
+    emulator.settings.rpd = 5
+    embed(5)
+    with pytest.raises(errors.ClientError) as caught:
+        embed(1)
+    _, failure, retry = caught.value.details["error"]["details"]
+    assert "PerDay" in failure["violations"][0]["quotaId"]
+    assert retry["retryDelay"] == "33s"
+
+
+def test_tokens_per_minute(emulator, embed):
+    """Tokens of the inputs count too."""
+    emulator.settings.tpm = 100
+    assert embed(1, "x" * 400) == 1
+    with pytest.raises(errors.ClientError, match="input_token_count, limit: 100"):
+        embed(1)
+
+
+def test_refused_calls_use_no_quota(emulator, embed):
+    """A call that was refused for another reason is not counted."""
+    emulator.settings.rpm = 1
+    with pytest.raises(errors.ClientError, match="empty Part"):
+        embed(1, "")
+    assert embed(1) == 1

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections import Counter
+
+import numpy as np
+import pytest
+from google.genai.types import Part
+
+from langchain_gemini_mm.sniffing import HEAD_BYTES, modality_of, sniff
+from langchain_gemini_mm.testing import mp3, mp4, pdf, wav, write_samples
+from langchain_gemini_mm.testing.probing import Prober
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("samples")
+    write_samples(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def media(folder):
+    """Name to bytes of every sample that is not text."""
+    files = {path.name: path.read_bytes() for path in sorted(folder.rglob("*.*"))}
+    return {name: data for name, data in files.items() if sniff(data[:HEAD_BYTES])}
+
+
+def test_samples_are_of_every_kind(folder, media):
+    """There are pictures, sounds, videos, PDFs and texts, small enough to look at."""
+    kinds = Counter(modality_of(sniff(data) or "") for data in media.values())
+    assert kinds == {"image": 13, "audio": 3, "video": 2, "pdf": 3}
+    assert len(list(folder.rglob("*.*"))) == 25
+    assert sum(path.stat().st_size for path in folder.rglob("*.*")) < 500_000
+
+
+def test_names_tell_the_type(folder):
+    """The ending of each file is that of its content."""
+    endings = {
+        ".png": "image/png", ".jpg": "image/jpeg", ".wav": "audio/wav", ".mp3": "audio/mp3", ".mp4": "video/mp4",
+        ".mov": "video/quicktime", ".pdf": "application/pdf",
+    }  # fmt: skip
+    for path in folder.rglob("*.*"):
+        assert sniff(path.read_bytes()[:HEAD_BYTES]) == endings.get(path.suffix), path.name
+    ast.parse((folder / "notes/sorting.py").read_text(encoding="utf-8"))
+
+
+def test_writing_again_gives_the_same_bytes(folder, tmp_path):
+    """The samples are the same on every run."""
+    again = {path.relative_to(tmp_path): path.read_bytes() for path in write_samples(tmp_path)}
+    assert again == {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
+
+
+@pytest.mark.parametrize(
+    ("question", "kind", "first"),
+    [
+        ("an image of an animal", "image", {"puppy.png", "puppy2.jpg", "kitten.png", "bird.jpg", "sleeping-puppy.png"}),
+        ("an image of food", "image", {"pizza.png", "bananas.jpg", "apple.png"}),
+        ("cat", "image", {"kitten.png"}),
+        ("cat", "audio", {"purring.wav"}),
+        ("a dog barking", "audio", {"barking.mp3"}),
+        ("the sound of the ocean", "audio", {"waves.wav"}),
+        ("a dog playing with a ball", "video", {"puppy-playing.mp4"}),
+        ("how much money did we earn", "pdf", {"annual-report.pdf"}),
+        ("how much money did we earn", "image", {"revenue-chart.png"}),
+        ("something red", "image", {"red.png"}),
+        ("sleepy dog", "image", {"sleeping-puppy.png"}),
+    ],
+)
+def test_questions_find_their_answers(embed, media, question, kind, first):
+    """Among the samples of a kind, those that answer a question come first."""
+    names = [name for name, data in media.items() if modality_of(sniff(data) or "") == kind]
+    files = embed(*[Part.from_bytes(data=media[name], mime_type=sniff(media[name])) for name in names])
+    (query,) = embed(f"task: search result | query: {question}")
+    best = np.argsort(-(files @ query))[: len(first)]
+    assert {names[n] for n in best} == first
+
+
+@pytest.mark.parametrize(
+    ("made", "seconds"), [(wav(2.5), 2.5), (mp3(2.5), 2.5), (mp4(2.5), 2.5), (mp4(3, samples=np.zeros(24_000, "f4")), 3)]
+)
+def test_clips_last_as_long_as_asked(made, seconds):
+    """Sounds and videos have the length they were made with, to a tenth of a second."""
+    assert Prober()(made, hashlib.sha256(made).hexdigest()).seconds == pytest.approx(seconds, abs=0.1)
+
+
+def test_pdf_pages():
+    """A PDF has as many pages as it was made with, brackets and backslashes in its text unharmed."""
+    made = pdf([r"a (b) \c", "second"], title="Title (1)")
+    probe = Prober()(made, "pdf")
+    assert probe.pages == 2
+    assert {"b", "c", "second", "title"} <= {word.stem for word in probe.meaning.words}

@@ -1,0 +1,74 @@
+"""Embeddings for tests: deterministic, of any content, and able to fail on demand."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+
+from langchain_gemini_mm.errors import ServiceError
+from langchain_gemini_mm.types import Content, Role, Vectors
+from langchain_gemini_mm.vectors import unit_rows
+
+
+def word_vector(word: str, size: int) -> np.ndarray:
+    """A fixed direction for a word."""
+    seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
+    return np.random.default_rng(seed).standard_normal(size)
+
+
+class WordEmbeddings:
+    """Any content in, one row out: the sum of its words. Bytes count as the words they spell.
+
+    The word `poison` makes the call fail; `calls` holds what was asked.
+    """
+
+    def __init__(self, size: int = 16, model: str = "words-1") -> None:
+        self.size = size
+        self.model = model
+        self.calls: list[tuple[list[Content], Role, str | None]] = []
+
+    @property
+    def fingerprint(self) -> Mapping[str, object]:
+        """Model and size."""
+        return {"model": self.model, "dimensions": self.size}
+
+    def embed(self, contents: Sequence[Content], *, role: Role = "document", task: str | None = None) -> Vectors:
+        """Sum up the words."""
+        self.calls.append((list(contents), role, task))
+        return unit_rows([sum(word_vector(word, self.size) for word in _words(content)) for content in contents])
+
+    async def aembed(self, contents: Sequence[Content], *, role: Role = "document", task: str | None = None) -> Vectors:
+        """Async twin of `embed`."""
+        return self.embed(contents, role=role, task=task)
+
+
+class AnswerEmbeddings(Embeddings):
+    """Plain LangChain embeddings that answer whatever they are told to."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Give the prepared answer."""
+        found: list[list[float]] = self.answer
+        return found
+
+    def embed_query(self, text: str) -> list[float]:
+        """Give the prepared answer."""
+        found: list[float] = self.answer
+        return found
+
+
+def _words(content: Content) -> list[str]:
+    if isinstance(content, list | tuple):
+        return [word for part in content for word in _words(part)]
+    text = content.decode() if isinstance(content, bytes) else content
+    words = re.findall(r"\w+", text.lower()) or ["nothing"]
+    if "poison" in words:
+        raise ServiceError("the service does not like poison")
+    return words
