@@ -5,6 +5,7 @@ Run by `scripts/check_wheel.py` in an environment that holds the wheel and nothi
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -40,10 +41,12 @@ def main() -> None:
         assert found.page_content == TEXTS[0], found
     print("text: embedded, stored and found")
 
-    picture = Path("picture.png")
-    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
-    needing = {
-        "an image": lambda: embeddings.embed_query(picture),
+    folder = Path("library")
+    folder.mkdir()
+    paper = folder / "paper.pdf"
+    paper.write_bytes(b"%PDF-1.7\n" + bytes(200))
+    needing: dict[str, Callable[[], object]] = {
+        "a PDF": lambda: embeddings.embed_query(paper),
         "the emulator": lambda: importlib.import_module("langchain_gemini_mm.testing").GeminiEmulator(),
     }
     for what, action in needing.items():
@@ -51,10 +54,13 @@ def main() -> None:
         assert 'pip install "langchain-gemini-mm[' in refusal, refusal
         print(f"{what}: {refusal}")
 
-    Path("notes.txt").write_text("Puppies sleep a lot.", encoding="utf-8")
-    loader = MediaLoader(".", media)
+    (folder / "notes.txt").write_text("Puppies sleep a lot.", encoding="utf-8")
+    loader = MediaLoader(folder, media)
     assert [document.metadata["source"] for document in loader.lazy_load()] == ["notes.txt"]
-    print(f"loader: 1 text, left out {len(list(loader.skipped))}")
+    (left_out,) = loader.skipped
+    assert left_out.source == "paper.pdf", left_out
+    assert "pip install" in left_out.reason, left_out
+    print(f"loader: 1 text; {left_out.source} left out: {left_out.reason}")
 
 
 if __name__ == "__main__":

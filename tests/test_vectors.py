@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from langchain_core.vectorstores.utils import maximal_marginal_relevance as langchains
 
-from langchain_gemini_mm.vectors import as_vector, cosine_similarity, maximal_marginal_relevance, top_k, truncate, unit_rows
+from langchain_gemini_mm.vectors import (
+    as_vector,
+    cosine_similarity,
+    maximal_marginal_relevance,
+    top_k,
+    truncate,
+    unit_rows,
+)
 
 SCORES = npst.arrays(np.float32, st.integers(0, 40), elements=st.sampled_from([-1.0, -0.5, 0.0, 0.25, 0.5, 1.0]))
 
@@ -21,9 +28,9 @@ def random_rows(n: int, d: int, seed: int = 0) -> np.ndarray:
 
 def test_unit_rows_are_float32_of_length_one() -> None:
     """Every row keeps its direction and gets length 1, even from very large or small numbers."""
-    rows = unit_rows([[3, 4], [1e30, 0], [0, 1e-30]])
+    rows = unit_rows(np.array([[3, 4], [1e30, 0], [0, 1e-30]]))
     assert rows.dtype == np.float32
-    np.testing.assert_allclose(rows, [[0.6, 0.8], [1, 0], [0, 1]], rtol=1e-6)
+    np.testing.assert_allclose(rows, [[0.6, 0.8], [1.0, 0.0], [0.0, 1.0]], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -45,12 +45,16 @@ def measure_video(file: BinaryIO, size: int, name: str) -> Measures:
     """
     with _opened(file, name) as container:
         pictures = [stream for stream in container.streams.video if not _is_cover(stream)]
-        if not pictures or not pictures[0].width or not pictures[0].height:
+        if not pictures:
             raise ContentError(f"{name} holds no moving pictures; store its sound as MP3 or WAV")
+        # A stream of a codec that libav does not know has no such attributes at all.
+        width, height = getattr(pictures[0], "width", 0), getattr(pictures[0], "height", 0)
+        if not width or not height:
+            raise ContentError(f"{name} is damaged, or a video of an unknown kind; convert it to MP4 with H.264")
         sounds = list(container.streams.audio)
         return Measures(
-            width=pictures[0].width,
-            height=pictures[0].height,
+            width=width,
+            height=height,
             seconds=_seconds(container, [pictures[0], *sounds[:1]], size, name),
             has_audio=bool(sounds),
         )
@@ -64,6 +68,8 @@ def _opened(file: BinaryIO, name: str) -> Iterator[InputContainer]:
         raise MissingExtraError(f"opening {name}", package="PyAV", extra="media") from error
     try:
         with av.open(file, "r", metadata_errors="ignore") as container:
+            if not container.streams.audio and not container.streams.video:
+                raise ContentError(f"{name} is damaged or cut off: no sound or pictures can be found in it")
             yield container
     except GeminiMMError:
         raise

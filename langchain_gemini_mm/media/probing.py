@@ -31,7 +31,7 @@ def probe(file: Path | BinaryIO, mime_type: str, *, name: str | None = None) -> 
     import io
 
     from langchain_gemini_mm.media.probing import probe
-    from langchain_gemini_mm.testing.samples import png
+    from langchain_gemini_mm.testing import png
 
     assert probe(io.BytesIO(png()), "image/png").width
     ```

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 20
 """How much is read at once."""
 
-_RACY_NS = 2_000_000_000
+_MTIME_GRAIN_NS = 2_000_000_000
 """FAT keeps times to two seconds: a file changed that shortly before it was hashed may have changed again unseen."""
+_CTIME_GRAIN_NS = 100_000_000
+"""Where there is a time of the last change at all, its clock ticks at least ten times a second."""
 _SHOWN = 120
 _KINDS = (
     (stat.S_ISDIR, "a folder; load a folder with MediaLoader"),
@@ -46,7 +48,7 @@ class Stamp:
 
     def settled(self, hashed_ns: int) -> bool:
         """Whether the file was last changed long enough before it was hashed for its times to show a later change."""
-        return hashed_ns - max(self.mtime_ns, self.ctime_ns) > _RACY_NS
+        return hashed_ns - self.mtime_ns > _MTIME_GRAIN_NS and hashed_ns - self.ctime_ns > _CTIME_GRAIN_NS
 
     def same_content(self, other: Stamp) -> bool:
         """Whether nothing wrote to the file between the two stamps; a renamed or linked file is the same."""

@@ -38,7 +38,7 @@ class MediaStore:
 
     ```python
     from langchain_gemini_mm import MediaStore
-    from langchain_gemini_mm.testing.samples import png
+    from langchain_gemini_mm.testing import png
 
     media = MediaStore.memory()  # or MediaStore("./library/media")
     ref = media.put(png())

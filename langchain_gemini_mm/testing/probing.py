@@ -222,8 +222,8 @@ def _colour_table() -> NDArray[np.intp]:
     cases = [
         ("black", high < 48), ("white", grey & (high > 208)), ("grey", grey),
         ("brown", (hue >= 10) & (hue < 50) & (high < 160)), ("red", hue < 15), ("orange", hue < 43),
-        ("yellow", hue < 68), ("green", hue < 165), ("cyan", hue < 195), ("blue", hue < 262), ("purple", hue < 295),
-        ("pink", hue < 340),
+        ("yellow", hue < 68), ("green", hue < 165), ("cyan", hue < 195), ("blue", hue < 262),
+        ("purple", (hue < 295) | ((hue < 315) & (high < 176))), ("pink", hue < 340),
     ]  # fmt: skip
     numbers = [np.intp(COLOURS.index(name)) for name, _ in cases]
     return np.asarray(np.select([case for _, case in cases], numbers, default=COLOURS.index("red")), dtype=np.intp)

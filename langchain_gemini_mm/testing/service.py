@@ -91,8 +91,8 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.received: deque[Received] = deque(maxlen=settings.keep_requests)
-        self.uploads = Uploads(clock=settings.clock, processing=lambda: settings.file_processing)
+        self.received: deque[Received] = deque()
+        self.uploads = Uploads(settings)
         self.objects: dict[str, tuple[bytes, str]] = {}
         self.script: deque[Failure | None] = deque()
         self.embedded = 0
@@ -221,6 +221,8 @@ class Service:
                     size=len(request.body),
                 )
             )
+            while len(self.received) > self.settings.keep_requests:
+                self._bytes_kept -= sum(part.size for part in self.received.popleft().parts if part.data is not None)
 
     def _keep(self, part: SentPart) -> SentPart:
         if part.data is None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from langchain_gemini_mm.testing.exchange import HttpReply, HttpRequest, Json, RefusedError, json_reply
+from langchain_gemini_mm.testing.settings import Settings
 from langchain_gemini_mm.testing.wire import parse_json, pick
 
 _START = re.compile(r"^/upload/(?:v1|v1beta|v1alpha)/files$")
@@ -52,9 +52,8 @@ class _Session:
 class Uploads:
     """All files of one emulator and the uploads under way."""
 
-    def __init__(self, *, clock: Callable[[], float], processing: Callable[[], float]) -> None:
-        self._clock = clock
-        self._processing = processing
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._files: dict[str, UploadedFile] = {}
         self._sessions: dict[str, _Session] = {}
         self._count = 0
@@ -68,6 +67,7 @@ class Uploads:
         """Forget every file and upload."""
         self._files.clear()
         self._sessions.clear()
+        self._count = 0
 
     def matches(self, path: str) -> bool:
         """Whether a path belongs to the Files API."""
@@ -151,7 +151,7 @@ class Uploads:
             size=len(data),
             sha256=hashlib.sha256(data).hexdigest(),
             display_name=session.display_name,
-            uploaded_at=self._clock(),
+            uploaded_at=self._settings.clock(),
             data=data,
         )
         self._files[session.name] = file
@@ -165,7 +165,7 @@ class Uploads:
         return file
 
     def _state(self, file: UploadedFile) -> Literal["PROCESSING", "ACTIVE"]:
-        return "ACTIVE" if self._clock() >= file.uploaded_at + self._processing() else "PROCESSING"
+        return "ACTIVE" if self._settings.clock() >= file.uploaded_at + self._settings.file_processing else "PROCESSING"
 
     def _describe(self, file: UploadedFile) -> Json:
         created = _EPOCH + timedelta(seconds=file.uploaded_at)

@@ -55,6 +55,30 @@ def is_new(connection: sqlite3.Connection, path: str) -> bool:
     Raises:
         StoreError: the file belongs to another program, or to a newer version of this one.
     """
+    connection.execute("BEGIN")  # one look: another process may be making the tables
+    try:
+        return _is_new(connection, path)
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def create(connection: sqlite3.Connection, path: str) -> None:
+    """Make the tables; several processes may do so at once."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if _is_new(connection, path):
+            for statement in _TABLES:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _is_new(connection: sqlite3.Connection, path: str) -> bool:
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -68,19 +92,3 @@ def is_new(connection: sqlite3.Connection, path: str) -> bool:
     if tables or application_id or version:
         raise StoreError(f"{path} is an SQLite file of another program and is left alone. Choose another path")
     return True
-
-
-def create(connection: sqlite3.Connection, path: str) -> None:
-    """Make the tables; several processes may do so at once."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        if is_new(connection, path):
-            for statement in _TABLES:
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise

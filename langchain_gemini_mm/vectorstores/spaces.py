@@ -26,7 +26,7 @@ class Space:
     def __init__(self, embedding: Embeddings | MediaEmbeddings) -> None:
         self.embedding = embedding
         self._media = embedding if isinstance(embedding, MediaEmbeddings) else None
-        if self._media is None and not isinstance(embedding, Embeddings):
+        if isinstance(embedding, type) or not isinstance(embedding, Embeddings | MediaEmbeddings):
             raise TypeError(
                 f"embedding must be GeminiEmbeddings or another LangChain Embeddings, got {type(embedding).__name__}"
             )

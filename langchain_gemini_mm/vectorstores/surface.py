@@ -11,7 +11,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 
 from langchain_gemini_mm.flows import Flow, arun, blocking, run
-from langchain_gemini_mm.types import Content, Vector
+from langchain_gemini_mm.types import Content, MediaEmbeddings, Vector
 from langchain_gemini_mm.vectorstores.primitives import Primitives
 from langchain_gemini_mm.vectorstores.queries import Hit, Query
 from langchain_gemini_mm.vectorstores.searching import nearest_flow, plan_search, search_flow
@@ -95,7 +95,7 @@ class LangChainSurface(Primitives, VectorStore):
         **kwargs: Any,
     ) -> list[str]:
         """Add texts with their metadata; options as in `add_documents`."""
-        return self.add_documents(self._documents(texts, metadatas, ids), ids=ids, **kwargs)
+        return self.add_documents(texts_as_documents(texts, metadatas, ids), ids=ids, **kwargs)
 
     async def aadd_texts(
         self,
@@ -106,41 +106,45 @@ class LangChainSurface(Primitives, VectorStore):
         **kwargs: Any,
     ) -> list[str]:
         """Async twin of `add_texts`."""
-        return await self.aadd_documents(self._documents(texts, metadatas, ids), ids=ids, **kwargs)
+        return await self.aadd_documents(texts_as_documents(texts, metadatas, ids), ids=ids, **kwargs)
 
     @classmethod
     def from_texts(
         cls,
         texts: Iterable[str],
-        embedding: Embeddings,
+        embedding: Embeddings | MediaEmbeddings,
         metadatas: Iterable[dict[str, Any]] | None = None,
         *,
         ids: Iterable[str | None] | None = None,
         **kwargs: Any,
     ) -> Self:
         """Make a store that holds `texts`; other arguments are those of the class and of `add_documents`."""
-        return run(cls._filled(cls._documents(texts, metadatas, ids), embedding, ids, kwargs))
+        return run(cls._filled(texts_as_documents(texts, metadatas, ids), embedding, ids, kwargs))
 
     @classmethod
     async def afrom_texts(
         cls,
         texts: Iterable[str],
-        embedding: Embeddings,
+        embedding: Embeddings | MediaEmbeddings,
         metadatas: Iterable[dict[str, Any]] | None = None,
         *,
         ids: Iterable[str | None] | None = None,
         **kwargs: Any,
     ) -> Self:
         """Async twin of `from_texts`."""
-        return await arun(cls._filled(cls._documents(texts, metadatas, ids), embedding, ids, kwargs))
+        return await arun(cls._filled(texts_as_documents(texts, metadatas, ids), embedding, ids, kwargs))
 
     @classmethod
-    def from_documents(cls, documents: Iterable[Document], embedding: Embeddings, **kwargs: Any) -> Self:
+    def from_documents(
+        cls, documents: Iterable[Document], embedding: Embeddings | MediaEmbeddings, **kwargs: Any
+    ) -> Self:
         """Make a store that holds `documents`; other arguments are those of the class and of `add_documents`."""
         return run(cls._filled(documents, embedding, kwargs.pop("ids", None), kwargs))
 
     @classmethod
-    async def afrom_documents(cls, documents: Iterable[Document], embedding: Embeddings, **kwargs: Any) -> Self:
+    async def afrom_documents(
+        cls, documents: Iterable[Document], embedding: Embeddings | MediaEmbeddings, **kwargs: Any
+    ) -> Self:
         """Async twin of `from_documents`."""
         return await arun(cls._filled(documents, embedding, kwargs.pop("ids", None), kwargs))
 
@@ -256,19 +260,11 @@ class LangChainSurface(Primitives, VectorStore):
             raise TypeError("task says how to embed content; a vector is embedded already")
         return nearest_flow(self, given_vector(vector), plan_search(self, k, options))
 
-    @staticmethod
-    def _documents(
-        texts: Iterable[str], metadatas: Iterable[dict[str, Any]] | None, ids: Iterable[str | None] | None
-    ) -> Iterable[Document]:
-        """A list where lengths can be compared before anything is embedded."""
-        documents = texts_as_documents(texts, metadatas)
-        return list(documents) if isinstance(texts, list | tuple) and isinstance(ids, list | tuple) else documents
-
     @classmethod
     def _filled(
         cls,
         documents: Iterable[Document],
-        embedding: Embeddings,
+        embedding: Embeddings | MediaEmbeddings,
         ids: Iterable[str | None] | None,
         kwargs: dict[str, Any],
     ) -> Flow[Self]:

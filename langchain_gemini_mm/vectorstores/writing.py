@@ -135,16 +135,18 @@ def _store(store: Primitives, items: list[_Item]) -> Flow[None]:
     yield Call(store._upsert, store._aupsert, (records, fingerprint))
 
 
-def texts_as_documents(texts: Iterable[str], metadatas: Iterable[Any] | None) -> Iterator[Document]:
-    """Pair texts with their metadata, lazily.
+def texts_as_documents(
+    texts: Iterable[str], metadatas: Iterable[Any] | None, ids: Iterable[Any] | None
+) -> Iterator[Document]:
+    """Pair texts with their metadata, lazily; what can be counted is compared at once.
 
     Raises:
         TypeError: a text is not a `str`.
-        ValueError: there are more or fewer metadatas than texts.
+        ValueError: there are more or fewer metadatas or ids than texts.
     """
-    given = {"texts": texts} if metadatas is None else {"texts": texts, "metadatas": metadatas}
-    given = {name: _iterable(name, items) for name, items in given.items()}
-    require_equal_lengths({name: items for name, items in given.items() if isinstance(items, Sized)})
+    given = {"texts": texts, "metadatas": metadatas, "ids": ids}
+    checked = {name: _iterable(name, items) for name, items in given.items() if name == "texts" or items is not None}
+    require_equal_lengths({name: items for name, items in checked.items() if isinstance(items, Sized)})
     return _documents(iter(texts), None if metadatas is None else iter(metadatas))
 
 

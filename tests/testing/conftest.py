@@ -1,3 +1,5 @@
+"""For the tests of the emulator: the SDK, plain HTTP, and vectors by the shortest way."""
+
 from __future__ import annotations
 
 import http.client
@@ -41,22 +43,24 @@ class Http:
         return self("POST", f"/v1beta/models/{model}:batchEmbedContents", {"requests": requests})
 
 
-@pytest.fixture
-def emulator() -> Iterator[GeminiEmulator]:
-    with GeminiEmulator() as running:
-        yield running
-
-
-@pytest.fixture
-def client(emulator: GeminiEmulator) -> Iterator[Client]:
-    options = HttpOptions(base_url=emulator.url, api_version="v1beta")
-    made = Client(api_key=emulator.api_key, http_options=options)
+@pytest.fixture(scope="session")
+def shared_client(emulator_server: GeminiEmulator) -> Iterator[Client]:
+    """One SDK client for all tests: making one costs more than a test."""
+    options = HttpOptions(base_url=emulator_server.url, api_version="v1beta")
+    made = Client(api_key=emulator_server.api_key, http_options=options)
     yield made
     made.close()
 
 
 @pytest.fixture
+def client(emulator: GeminiEmulator, shared_client: Client) -> Client:
+    """The SDK, talking to the emulator."""
+    return shared_client
+
+
+@pytest.fixture
 def http_call(emulator: GeminiEmulator) -> Http:
+    """Requests that the SDK would not send."""
     return Http(emulator)
 
 
@@ -74,5 +78,6 @@ def embed(client: Client) -> Callable[..., np.ndarray]:
 
 
 def as_content(content: Any) -> Content:
+    """One content of a text, a Part, or a list of these."""
     listed = content if isinstance(content, list) else [content]
     return Content(parts=[Part(text=part) if isinstance(part, str) else part for part in listed])

@@ -1,3 +1,5 @@
+"""The emulator as a program of its own."""
+
 from __future__ import annotations
 
 import http.client
@@ -11,6 +13,7 @@ import pytest
 
 
 def ask(url: str, key: str = "emulator-key") -> int:
+    """Status of one request."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc)
     body = json.dumps({"content": {"parts": [{"text": "a"}]}})
     try:
@@ -28,6 +31,7 @@ def test_serves_until_a_signal(ending):
     """The first line is the URL; options reach the emulator; a signal ends it with status 0 and no traceback."""
     command = [sys.executable, "-m", "langchain_gemini_mm.testing", "--rpm", "2", "--api-key", "another"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
         url = process.stdout.readline().strip()
         assert [ask(url, "another") for _ in range(3)] == [200, 200, 429]
         assert ask(url) == 400

@@ -1,9 +1,13 @@
+"""The emulator through the SDK: answers, records, files, both backends."""
+
 from __future__ import annotations
 
 import asyncio
+import base64
 import importlib.util
 import io
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,10 +22,12 @@ MODEL = "gemini-embedding-2"
 
 
 def content(*parts) -> Content:
+    """A content of texts and parts."""
     return Content(parts=[Part(text=part) if isinstance(part, str) else part for part in parts])
 
 
 def picture(data: bytes | None = None) -> Part:
+    """A part with a described picture."""
     return Part.from_bytes(data=data or png("a puppy"), mime_type="image/png")
 
 
@@ -93,15 +99,13 @@ def test_media_bytes_are_kept_up_to_a_limit(emulator, client):
     assert part.size == len(png("a puppy"))
 
 
-def test_only_the_newest_requests_are_kept():
+def test_only_the_newest_requests_are_kept(emulator, client):
     """`keep_requests` bounds the record."""
-    with GeminiEmulator(keep_requests=2) as emulator:
-        client = Client(api_key=emulator.api_key, http_options=HttpOptions(base_url=emulator.url))
-        for n in range(4):
-            client.models.embed_content(model=MODEL, contents=[content(f"{n}")])
-        client.close()
-        assert [record.texts for record in emulator.requests] == [("2",), ("3",)]
-        assert emulator.embedded == 4
+    emulator.settings.keep_requests = 2
+    for n in range(4):
+        client.models.embed_content(model=MODEL, contents=[content(f"{n}")])
+    assert [record.texts for record in emulator.requests] == [("2",), ("3",)]
+    assert emulator.embedded == 4
 
 
 def test_reset_forgets_everything_but_settings(client, emulator):
@@ -135,8 +139,7 @@ def test_unknown_model(client):
 
 def test_embedding_2_ignores_the_task(embed):
     """Task type and title make no difference to gemini-embedding-2."""
-    plain, query = embed("a", dimension := "b"), embed("a", "b", task_type="RETRIEVAL_QUERY")
-    assert dimension == "b"
+    plain, query = embed("a", "b"), embed("a", "b", task_type="RETRIEVAL_QUERY")
     assert np.array_equal(plain, query)
 
 
@@ -159,6 +162,11 @@ def test_the_two_models_share_no_space(embed):
     """The same text has unrelated vectors in gemini-embedding-001 and gemini-embedding-2."""
     (first,), (second,) = embed("a puppy", model="gemini-embedding-001"), embed("a puppy")
     assert abs(first @ second) < 0.1
+
+
+def test_preview_shares_the_space(embed):
+    """The preview id gives the vectors of its successor."""
+    assert np.array_equal(embed("a puppy", model="gemini-embedding-2-preview"), embed("a puppy"))
 
 
 def test_usage_is_told(emulator, http_call):
@@ -193,7 +201,7 @@ def test_both_versions_of_the_api(emulator, version):
     client = Client(api_key=emulator.api_key, http_options=options)
     assert client.models.embed_content(model=MODEL, contents=[content("a")]).embeddings
     uploaded = client.files.upload(file=io.BytesIO(png()), config={"mime_type": "image/png"})
-    client.files.delete(name=uploaded.name)
+    client.files.delete(name=str(uploaded.name))
     client.close()
 
 
@@ -203,14 +211,13 @@ def test_vertex(emulator, project):
     options = HttpOptions(base_url=emulator.url)
     if project:
         account = Credentials(token="token")
-        client = Client(
-            vertexai=True, project=project, location="us", credentials=account, http_options=options
-        )
+        client = Client(vertexai=True, project=project, location="us", credentials=account, http_options=options)
     else:
         client = Client(vertexai=True, api_key=emulator.api_key, http_options=options)
     answer = client.models.embed_content(model=MODEL, contents=[content("a puppy", picture())])
     client.close()
-    (embedding,) = answer.embeddings
+    assert answer.embeddings
+    embedding: Any = answer.embeddings[0]
     assert len(embedding.values) == 3072
     assert not embedding.statistics.truncated
     assert embedding.statistics.token_count == 2 + 258
@@ -221,9 +228,9 @@ def test_vertex_truncates_long_text(emulator):
     """Text over 8192 tokens is cut by Vertex, which says so; what was cut off does not count."""
     client = Client(vertexai=True, api_key=emulator.api_key, http_options=HttpOptions(base_url=emulator.url))
     head = "puppy " * 8000
+    ask: Any = client.models.embed_content
     first, second = (
-        client.models.embed_content(model=MODEL, contents=[content(head + tail)]).embeddings[0]
-        for tail in ("pizza " * 100, "beach " * 100)
+        ask(model=MODEL, contents=[content(head + tail)]).embeddings[0] for tail in ("pizza " * 100, "beach " * 100)
     )
     client.close()
     assert first.statistics.truncated
@@ -320,8 +327,9 @@ def test_missing_uvicorn_is_told_when_an_emulator_is_made(monkeypatch):
         GeminiEmulator()
 
 
-def test_starting_twice_is_refused(emulator):
+def test_starting_twice_is_refused():
     """An emulator that runs cannot be started again; stopping twice is harmless."""
+    emulator = GeminiEmulator().start()
     with pytest.raises(RuntimeError, match="already running"):
         emulator.start()
     emulator.stop()
@@ -329,6 +337,4 @@ def test_starting_twice_is_refused(emulator):
 
 
 def _base64(data: bytes) -> str:
-    import base64
-
     return base64.b64encode(data).decode()

@@ -1,8 +1,12 @@
+"""Failures on demand and at random."""
+
 from __future__ import annotations
 
 import http.client
 import json
 import math
+import time
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -28,7 +32,8 @@ def ask(emulator: GeminiEmulator) -> tuple[int, bytes]:
         connection.close()
 
 
-def vectors(emulator: GeminiEmulator) -> list[list[float] | None]:
+def vectors(emulator: GeminiEmulator) -> list[Any]:
+    """The values of a batch of three texts."""
     return [one.get("values") for one in json.loads(ask(emulator)[1]).get("embeddings", [])]
 
 
@@ -130,12 +135,14 @@ def test_unknown_failure_is_refused(emulator):
         emulator.script([200])
 
 
-def test_random_failures_follow_the_seed():
+def test_random_failures_follow_the_seed(emulator):
     """A failure rate hits about that share of the calls, the same ones for the same seed."""
+    emulator.settings.failure_rate = 0.3
 
     def run(seed: int) -> list[int]:
-        with GeminiEmulator(failure_rate=0.3, failures=(429, 503), seed=seed) as emulator:
-            return [ask(emulator)[0] for _ in range(60)]
+        emulator.settings.seed = seed
+        emulator.reset()
+        return [ask(emulator)[0] for _ in range(60)]
 
     first = run(1)
     assert run(1) == first
@@ -147,8 +154,6 @@ def test_random_failures_follow_the_seed():
 @pytest.mark.parametrize("latency", [0.05, (0.05, 0.06), lambda: 0.05], ids=["fixed", "range", "function"])
 def test_latency(emulator, latency):
     """An answer takes as long as was set, in any of the three ways."""
-    import time
-
     emulator.settings.latency = latency
     start = time.monotonic()
     ask(emulator)
@@ -157,8 +162,6 @@ def test_latency(emulator, latency):
 
 def test_slow_answer(emulator):
     """A failure may be nothing but a delay."""
-    import time
-
     emulator.fail_next("slow", delay=0.1)
     start = time.monotonic()
     assert ask(emulator)[0] == 200

@@ -1,3 +1,5 @@
+"""What the service refuses and what it takes, over plain HTTP."""
+
 from __future__ import annotations
 
 import base64
@@ -6,36 +8,41 @@ import io
 import pytest
 from PIL import Image
 
-from langchain_gemini_mm.testing import GeminiEmulator, jpeg, mp3, mp4, pdf, png, wav
-from langchain_gemini_mm.testing.limits import SOURCES
+from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
+from langchain_gemini_mm.testing.probing import Prober
 
 MODEL = "gemini-embedding-2"
 VERTEX = f"/v1beta1/publishers/google/models/{MODEL}:embedContent"
 
 
 def inline(data: bytes, mime_type: str) -> dict:
+    """A part with bytes."""
     return {"inline_data": {"mime_type": mime_type, "data": base64.urlsafe_b64encode(data).decode()}}
 
 
 def text(words: str = "a") -> dict:
+    """A part with words."""
     return {"text": words}
 
 
 def parts(*listed: dict) -> dict:
+    """A content."""
     return {"parts": list(listed)}
 
 
 def webp() -> bytes:
+    """A WebP picture."""
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8), "red").save(buffer, "WEBP")
     return buffer.getvalue()
 
 
+PDF = "application/pdf"
 PICTURE = inline(png(size=(8, 8)), "image/png")
 LONG_SOUND = wav(181)
 
 REFUSED = {
-    "101 items": ([parts(text())] * 101, "BatchEmbedContentsRequest.requests: at most 100 requests can be in one batch"),
+    "101 items": ([parts(text())] * 101, "Request.requests: at most 100 requests can be in one batch"),
     "no items": ([], "at least one request is required"),
     "empty text": ([parts(text(""))], "EmbedContentRequest.content contains an empty Part"),
     "empty part beside a full one": ([parts(text(), {})], "contains an empty Part"),
@@ -55,10 +62,10 @@ REFUSED = {
     "noise called sound": ([parts(inline(b"\x00" * 500, "audio/mp3"))], "Unable to process input audio"),
     "picture called sound": ([parts(inline(png(), "audio/wav"))], "Unable to process input audio"),
     "empty bytes": ([parts(inline(b"", "image/png"))], "Unable to process input image"),
-    "too many values": ([parts(text())], "output_dimensionality: 3073 is not within 1 and 3072", {"outputDimensionality": 3073}),
+    "too many values": ([parts(text())], "3073 is not within 1 and 3072", {"outputDimensionality": 3073}),
     "no values": ([parts(text())], "output_dimensionality: 0 is not", {"outputDimensionality": 0}),
     "size is a word": ([parts(text())], "(TYPE_INT32)", {"outputDimensionality": "many"}),
-    "unknown field": ([parts(text())], 'Unknown name "tasktype" at \'requests[0]\': Cannot find field', {"tasktype": "A"}),
+    "unknown field": ([parts(text())], '"tasktype" at \'requests[0]\': Cannot find field', {"tasktype": "A"}),
     "unknown part": ([parts({"image": "x"})], "Unknown name \"image\" at 'requests[0].content.parts[0]'"),
     "text is a number": ([parts({"text": 3})], "(TYPE_STRING)"),
     "content is a text": (["hello"], "'requests[0].content' (an object)"),
@@ -82,7 +89,7 @@ ACCEPTED = {
     "six pictures": [parts(*[PICTURE] * 6)],
     "seven pictures in two contents": [parts(*[PICTURE] * 4), parts(*[PICTURE] * 3)],
     "everything in one content": [
-        parts(text(), PICTURE, inline(wav(1), "audio/wav"), inline(mp4(1), "video/mp4"), inline(pdf(1), "application/pdf"))
+        parts(text(), PICTURE, inline(wav(1), "audio/wav"), inline(mp4(1), "video/mp4"), inline(pdf(), PDF))
     ],
     "JPEG": [parts(inline(jpeg(size=(9, 9)), "image/jpeg"))],
     "MP3": [parts(inline(mp3(1), "audio/mp3"))],
@@ -258,17 +265,14 @@ def test_video_frames_are_counted_per_backend(http_call):
     assert counts == [40 * 66, 80 * 66]
 
 
-def test_every_rule_names_its_source():
-    """The table of rules gives an address for each."""
-    assert all("https://" in source for source in SOURCES.values())
+def test_page_tokens(http_call):
+    """A PDF costs 258 tokens a page."""
+    _, answer = http_call.embed(parts(inline(pdf(3), PDF)))
+    assert answer["usageMetadata"]["promptTokenDetails"] == [{"modality": "DOCUMENT", "tokenCount": 3 * 258}]
 
 
 def test_same_file_is_opened_once():
-    """A file met again is known by its hash: even a slow one answers at once."""
-    with GeminiEmulator() as emulator:
-        from langchain_gemini_mm.testing.probing import Prober
-
-        prober = Prober()
-        first = prober(png(), "digest")
-        assert prober(b"anything else", "digest") is first
-        assert emulator.requests == []
+    """A file met again is known by its hash and not opened."""
+    prober = Prober()
+    first = prober(png(), "digest")
+    assert prober(b"anything else", "digest") is first

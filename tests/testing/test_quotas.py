@@ -1,10 +1,10 @@
+"""Quotas, on a clock that the test moves."""
+
 from __future__ import annotations
 
 import pytest
-from google.genai import Client, errors
-from google.genai.types import Content, HttpOptions, Part
-
-from langchain_gemini_mm.testing import GeminiEmulator
+from google.genai import errors
+from google.genai.types import Content, Part
 
 MODEL = "gemini-embedding-2"
 
@@ -16,31 +16,26 @@ class Clock:
         self.now = 1000.0
 
     def __call__(self) -> float:
+        """Seconds."""
         return self.now
 
 
 @pytest.fixture
-def clock():
-    return Clock()
+def clock(emulator):
+    """The emulator's time."""
+    emulator.settings.clock = Clock()
+    return emulator.settings.clock
 
 
 @pytest.fixture
-def emulator(clock):
-    with GeminiEmulator(clock=clock) as running:
-        yield running
-
-
-@pytest.fixture
-def embed(emulator):
-    client = Client(api_key=emulator.api_key, http_options=HttpOptions(base_url=emulator.url))
+def embed(client, clock):
+    """Embeds a number of contents; raises when the quota is used up."""
 
     def call(count: int, words: str = "a") -> int:
-        """How many vectors `count` contents got; 0 when the quota was used up."""
         contents = [Content(parts=[Part(text=words)]) for _ in range(count)]
         return len(client.models.embed_content(model=MODEL, contents=contents).embeddings)
 
-    yield call
-    client.close()
+    return call
 
 
 def test_every_item_of_a_batch_counts(emulator, embed):

@@ -1,3 +1,5 @@
+"""The sample files, and what is found among them."""
+
 from __future__ import annotations
 
 import ast
@@ -15,6 +17,7 @@ from langchain_gemini_mm.testing.probing import Prober
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
+    """The samples, written once."""
     path = tmp_path_factory.mktemp("samples")
     write_samples(path)
     return path
@@ -71,14 +74,15 @@ def test_writing_again_gives_the_same_bytes(folder, tmp_path):
 def test_questions_find_their_answers(embed, media, question, kind, first):
     """Among the samples of a kind, those that answer a question come first."""
     names = [name for name, data in media.items() if modality_of(sniff(data) or "") == kind]
-    files = embed(*[Part.from_bytes(data=media[name], mime_type=sniff(media[name])) for name in names])
+    files = embed(*[Part.from_bytes(data=media[name], mime_type=sniff(media[name]) or "") for name in names])
     (query,) = embed(f"task: search result | query: {question}")
     best = np.argsort(-(files @ query))[: len(first)]
     assert {names[n] for n in best} == first
 
 
 @pytest.mark.parametrize(
-    ("made", "seconds"), [(wav(2.5), 2.5), (mp3(2.5), 2.5), (mp4(2.5), 2.5), (mp4(3, samples=np.zeros(24_000, "f4")), 3)]
+    ("made", "seconds"),
+    [(wav(2.5), 2.5), (mp3(2.5), 2.5), (mp4(2.5), 2.5), (mp4(3, samples=np.zeros(24_000, "f4")), 3)],
 )
 def test_clips_last_as_long_as_asked(made, seconds):
     """Sounds and videos have the length they were made with, to a tenth of a second."""

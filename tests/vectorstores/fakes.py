@@ -40,7 +40,9 @@ class WordEmbeddings:
     def embed(self, contents: Sequence[Content], *, role: Role = "document", task: str | None = None) -> Vectors:
         """Sum up the words."""
         self.calls.append((list(contents), role, task))
-        return unit_rows([sum(word_vector(word, self.size) for word in _words(content)) for content in contents])
+        return unit_rows(
+            [np.sum([word_vector(word, self.size) for word in _words(content)], axis=0) for content in contents]
+        )
 
     async def aembed(self, contents: Sequence[Content], *, role: Role = "document", task: str | None = None) -> Vectors:
         """Async twin of `embed`."""

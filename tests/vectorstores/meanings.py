@@ -31,12 +31,16 @@ MEANINGS = [
     Meaning("less", {"a": {"$lt": 0}}, [{"a": -1}, {"a": -0.5}], [{"a": 0}, {"a": False}, {}]),
     Meaning("less or equal text", {"a": {"$lte": "m"}}, [{"a": "m"}, {"a": "a"}, {"a": ""}], [{"a": "n"}, {"a": 1}]),
     Meaning("code point order", {"a": {"$gt": "z"}}, [{"a": "é"}, {"a": "画"}], [{"a": "Z"}, {"a": "a"}]),
-    Meaning("one of", {"a": {"$in": [1, "x", True]}}, [{"a": 1.0}, {"a": "x"}, {"a": True}], [{"a": "1"}, {"a": 2}, {}]),
+    Meaning(
+        "one of", {"a": {"$in": [1, "x", True]}}, [{"a": 1.0}, {"a": "x"}, {"a": True}], [{"a": "1"}, {"a": 2}, {}]
+    ),
     Meaning("one of, with None", {"a": {"$in": ["x", None]}}, [{"a": "x"}, {}, {"a": None}], [{"a": "y"}]),
     Meaning("one of nothing", {"a": {"$in": []}}, [], [{}, {"a": 1}]),
     Meaning("none of", {"a": {"$nin": [1, 2]}}, [{"a": 3}, {}, {"a": "1"}], [{"a": 1}, {"a": 2.0}]),
     Meaning("none of nothing", {"a": {"$nin": []}}, [{}, {"a": 1}], []),
-    Meaning("exists", {"a": {"$exists": True}}, [{"a": 0}, {"a": [1]}, {"a": {"b": 1}}, {"a": [[]]}], [{}, {"a": None}]),
+    Meaning(
+        "exists", {"a": {"$exists": True}}, [{"a": 0}, {"a": [1]}, {"a": {"b": 1}}, {"a": [[]]}], [{}, {"a": None}]
+    ),
     Meaning("missing", {"a": {"$exists": False}}, [{}, {"a": None}, {"a": []}], [{"a": False}]),
     Meaning("a list, equal", {"a": "x"}, [{"a": ["y", "x"]}], [{"a": ["y"]}, {"a": [["x"]]}]),
     Meaning("a list, unequal", {"a": {"$ne": "x"}}, [{"a": ["y"]}], [{"a": ["y", "x"]}]),
@@ -48,7 +52,9 @@ MEANINGS = [
     Meaning("and", {"$and": [{"a": {"$gt": 1}}, {"a": {"$ne": 3}}]}, [{"a": 2}], [{"a": 3}, {"a": 1}]),
     Meaning("or", {"$or": [{"a": 1}, {"b": 1}]}, [{"a": 1}, {"b": 1, "a": 2}], [{"a": 2}, {}]),
     Meaning("or beside a key", {"$or": [{"a": 1}, {"a": 2}], "b": 1}, [{"a": 2, "b": 1}], [{"a": 2}, {"b": 1}]),
-    Meaning("deep", {"$not": {"$or": [{"a": 1}, {"$not": {"b": 2}}]}}, [{"a": 2, "b": 2}], [{"a": 1, "b": 2}, {"a": 2}]),
+    Meaning(
+        "deep", {"$not": {"$or": [{"a": 1}, {"$not": {"b": 2}}]}}, [{"a": 2, "b": 2}], [{"a": 1, "b": 2}, {"a": 2}]
+    ),
     Meaning("a dot is a dot", {"a.b": 1}, [{"a.b": 1}], [{"a": {"b": 1}}, {}]),
     Meaning("dicts never equal", {"a": {"$ne": "b"}}, [{"a": {"b": "b"}}], [{"a": "b"}]),
     Meaning("quotes", {"a'b\"c": "d'; DROP TABLE doc; --"}, [{"a'b\"c": "d'; DROP TABLE doc; --"}], [{"a": "d"}]),
@@ -57,8 +63,15 @@ MEANINGS = [
     Meaning("an empty key", {"": 1}, [{"": 1}], [{}]),
     Meaning("a NUL", {"a": "x\0y"}, [{"a": "x\0y"}], [{"a": "x"}, {"a": "x\0z"}]),
     Meaning("64 bits are exact", {"a": 2**53 + 1}, [{"a": 2**53 + 1}], [{"a": 2**53}, {"a": float(2**53)}]),
-    Meaning("the largest", {"a": {"$gte": 2**63 - 1}}, [{"a": 2**63 - 1}, {"a": 2**63}, {"a": 10**400}], [{"a": 2**63 - 2}]),
+    Meaning(
+        "the largest", {"a": {"$gte": 2**63 - 1}}, [{"a": 2**63 - 1}, {"a": 2**63}, {"a": 10**400}], [{"a": 2**63 - 2}]
+    ),
     Meaning("beyond 64 bits: doubles", {"a": 2**70}, [{"a": 2**70 + 1}, {"a": float(2**70)}], [{"a": 2**69}]),
-    Meaning("long decimals", {"a": 0.1234567890123456}, [{"a": 0.1234567890123456}], [{"a": math.nextafter(0.1234567890123456, 1)}]),
+    Meaning(
+        "long decimals",
+        {"a": 0.1234567890123456},
+        [{"a": 0.1234567890123456}],
+        [{"a": math.nextafter(0.1234567890123456, 1)}],
+    ),
     Meaning("zeros", {"a": 0}, [{"a": -0.0}, {"a": 0}], [{"a": 5e-324}]),
 ]

@@ -51,7 +51,11 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("an operator that is no string", {"a": {5: 5}}, "unknown operator 5 on 'a'"),
     ("half a surrogate pair in a value", {"a": "\ud800"}, "not valid Unicode"),
     ("half a surrogate pair in a key", {"\ud800": 1}, "not valid Unicode"),
-    ("too many values", {"a": {"$in": list(range(MAX_VALUES + 1))}}, f"the limits are {MAX_CONDITIONS} and {MAX_VALUES}"),
+    (
+        "too many values",
+        {"a": {"$in": list(range(MAX_VALUES + 1))}},
+        f"the limits are {MAX_CONDITIONS} and {MAX_VALUES}",
+    ),
     ("too many conditions", {"$or": [{"a": 1}] * (MAX_CONDITIONS + 1)}, f"holds {MAX_CONDITIONS + 1} conditions"),
 ]
 

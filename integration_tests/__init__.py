@@ -1,0 +1,1 @@
+"""Tests that need something outside: a key, a server."""

@@ -1,0 +1,151 @@
+"""Arguments: what is refused, and that the class is a drop-in."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import pytest
+
+from langchain_gemini_mm import GeminiEmbeddings
+from langchain_gemini_mm.testing import GeminiEmulator
+
+REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "typo": ({"output_dimension": 768}, TypeError, "'output_dimension'; did you mean 'output_dimensionality'"),
+    "unknown": ({"zebra": 1}, TypeError, "no argument 'zebra'"),
+    "unknown model": ({"model": "gemini-embeding-2"}, ValueError, "Did you mean 'gemini-embedding-2'"),
+    "retired model": ({"model": "text-embedding-004"}, ValueError, "Known models: gemini-embedding-2"),
+    "too few dimensions": ({"output_dimensionality": 64}, ValueError, "128 to 3072.*got 64"),
+    "too many dimensions": ({"output_dimensionality": 4096}, ValueError, "got 4096"),
+    "dimensions as text": ({"output_dimensionality": "x"}, ValueError, "output_dimensionality"),
+    "unknown task": ({"task_type": "SEARCH_STUFF"}, ValueError, "unknown task 'SEARCH_STUFF'"),
+    "no concurrency": ({"max_concurrency": 0}, ValueError, "max_concurrency"),
+    "negative timeout": ({"timeout": -1}, ValueError, "timeout"),
+    "request option": ({"request_options": {"retry": 3}}, ValueError, "only 'timeout'.*'retry'"),
+    "bad request timeout": ({"request_options": {"timeout": 0}}, ValueError, "positive number of seconds, got 0"),
+    "media of a wrong kind": ({"media": "/some/folder"}, ValueError, "media"),
+    "cache of a wrong kind": ({"cache": {}}, ValueError, "cache"),
+    "unresolved": ({"unresolved": "ignore"}, ValueError, "unresolved"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_constructor_refusals(name: str) -> None:
+    """A wrong argument is refused at construction, by name."""
+    arguments, kind, words = REFUSED[name]
+
+    with pytest.raises(kind, match=words):
+        GeminiEmbeddings(api_key="k", **arguments)
+
+
+def test_a_key_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a key the message names the variables; the first one set wins."""
+    with pytest.raises(ValueError, match=r"GOOGLE_API_KEY \(or GEMINI_API_KEY\)"):
+        GeminiEmbeddings()
+
+    monkeypatch.setenv("GEMINI_API_KEY", "second")
+    assert GeminiEmbeddings().google_api_key.get_secret_value() == "second"  # type: ignore[union-attr]
+    monkeypatch.setenv("GOOGLE_API_KEY", "first")
+    assert GeminiEmbeddings().google_api_key.get_secret_value() == "first"  # type: ignore[union-attr]
+
+
+CALLS: dict[str, tuple[str, tuple[Any, ...], dict[str, Any], type[Exception], str]] = {
+    "one text for many": ("embed_documents", ("hello",), {}, TypeError, "list of contents.*got one str"),
+    "one number": ("embed_documents", (3,), {}, TypeError, "got one int"),
+    "batch size 0": ("embed_documents", (["a"],), {"batch_size": 0}, ValueError, "batch_size.*got 0"),
+    "batch size True": ("embed_documents", (["a"],), {"batch_size": True}, ValueError, "got True"),
+    "titles too few": ("embed_documents", (["a", "b"],), {"titles": ["A"]}, ValueError, "1 titles for 2 contents"),
+    "unknown task": ("embed_query", ("a",), {"task_type": "nope"}, ValueError, "unknown task 'nope'"),
+    "dimensions True": ("embed_query", ("a",), {"output_dimensionality": True}, TypeError, "got True"),
+    "dimensions 0": ("embed_query", ("a",), {"output_dimensionality": 0}, ValueError, "got 0"),
+    "unknown keyword": ("embed_query", ("a",), {"dims": 3}, TypeError, "dims"),
+    "wrong role": ("embed", (["a"],), {"role": "doc"}, ValueError, "'query' or 'document', got 'doc'"),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_call_refusals(name: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
+    """A wrong call is refused before anything is sent."""
+    method, positional, named, kind, words = CALLS[name]
+
+    with pytest.raises(kind, match=words):
+        getattr(embeddings, method)(*positional, **named)
+    assert not emulator.embed_requests
+
+
+def test_nothing_in_nothing_out(embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
+    """An empty list gives an empty list, without a request."""
+    assert embeddings.embed_documents([]) == []
+    assert embeddings.embed([]).shape == (0, 3072)
+    assert not emulator.embed_requests
+
+
+def rival() -> Any:
+    """The text-only class; its package holds google-genai below 3, so it is not in every environment."""
+    module = pytest.importorskip("langchain_google_genai", reason="installed in the environment of the group `rivals`")
+    return module.GoogleGenerativeAIEmbeddings
+
+
+# Arguments of the other class that are not accepted, each with the reason. None so far.
+REFUSED_BY_NAME: dict[str, str] = {}
+
+
+def test_every_argument_of_the_text_only_class_is_known() -> None:
+    """Each constructor and method argument of GoogleGenerativeAIEmbeddings is accepted here, or refused by name."""
+    theirs = rival()
+    names = set(theirs.model_fields) | {field.alias for field in theirs.model_fields.values() if field.alias}
+    ours = set(GeminiEmbeddings.model_fields) | {
+        field.alias for field in GeminiEmbeddings.model_fields.values() if field.alias
+    }
+    assert names - ours - set(REFUSED_BY_NAME) == set()
+
+    for method in ("embed_query", "embed_documents", "aembed_query", "aembed_documents"):
+        wanted = inspect.signature(getattr(theirs, method)).parameters
+        given = inspect.signature(getattr(GeminiEmbeddings, method)).parameters
+        assert set(wanted) - set(given) == set(), method
+        assert {name: parameter.default for name, parameter in wanted.items()} == {
+            name: given[name].default for name in wanted
+        }, method
+
+
+PROGRAM_ARGUMENTS: list[dict[str, Any]] = [
+    {},
+    {"task_type": "QUESTION_ANSWERING"},
+    {"task_type": "clustering"},
+    {"output_dimensionality": 768},
+    {"model": "models/gemini-embedding-001"},
+    {"model": "gemini-embedding-001", "output_dimensionality": 3072},
+    {"additional_headers": {"x-team": "search"}},
+    {"client_args": {"headers": {"x-proxy": "yes"}}},
+    {"api_version": "v1"},
+    {"request_options": {"timeout": 10}},
+    {"google_api_key": "KEY"},
+    {"api_key": "KEY"},
+    {"vertexai": False},
+]
+
+
+@pytest.mark.parametrize("arguments", PROGRAM_ARGUMENTS, ids=str)
+def test_the_same_program_runs_with_both(arguments: dict[str, Any], emulator: GeminiEmulator) -> None:
+    """Swapping the class is one import line: same arguments, same calls, as many vectors of the same size."""
+    theirs = rival()
+    arguments = {name: emulator.api_key if value == "KEY" else value for name, value in arguments.items()}
+
+    def program(kind: Any) -> tuple[Any, ...]:
+        emulator.reset()
+        embeddings = kind(**{"model": "gemini-embedding-2", "base_url": emulator.url, **arguments})
+        query = embeddings.embed_query("a question", task_type="RETRIEVAL_QUERY", output_dimensionality=256)
+        documents = embeddings.embed_documents(["a", "b", "c"], batch_size=2, titles=["A", "B", "C"])
+        paths = {re.sub(r":.*", "", request.path) for request in emulator.embed_requests}
+        headers = [request.headers.get(name) for request in emulator.embed_requests for name in ("x-team", "x-proxy")]
+        return len(query), [len(vector) for vector in documents], paths, set(headers)
+
+    with pytest.warns(UserWarning) if arguments.get("task_type") == "clustering" else _nothing():
+        assert program(GeminiEmbeddings) == program(theirs)
+
+
+class _nothing:  # noqa: N801
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...

@@ -1,0 +1,233 @@
+"""Threads, event loops, processes, copies, caches: one object, used as programs use it."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import pickle
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from langchain_core.stores import InMemoryByteStore
+from pydantic import ValidationError
+
+from langchain_gemini_mm import GeminiEmbeddings, MediaStore
+from langchain_gemini_mm.testing import GeminiEmulator, png
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+async def test_sync_equals_async(embeddings: GeminiEmbeddings, media: MediaStore) -> None:
+    """Both drivers give the same vectors for the same contents."""
+    contents = ["a", png("p"), ["b", png("q")], media.put(png("r")).markdown]
+
+    assert await embeddings.aembed_documents(contents) == embeddings.embed_documents(contents)
+    assert await embeddings.aembed_query("a") == embeddings.embed_query("a")
+    np.testing.assert_array_equal(await embeddings.aembed(contents), embeddings.embed(contents))
+
+
+def test_many_threads_share_one_object(emulator: GeminiEmulator) -> None:
+    """64 threads, 2,000 calls on one client: each gets its own answer, and no call is lost or repeated."""
+    ours = GeminiEmbeddings(output_dimensionality=128)
+    words = [f"word{n}" for n in range(40)]
+    expected = dict(zip(words, ours.embed(words, role="query").tolist(), strict=True))
+
+    def ask(number: int) -> bool:
+        word = words[number % len(words)]
+        return bool(np.allclose(ours.embed_query(word), expected[word], atol=1e-6))
+
+    with ThreadPoolExecutor(64) as pool:
+        assert all(pool.map(ask, range(2000)))
+    assert ours.usage.retries == 0
+    assert ours.usage.requests == 2001
+
+
+def test_event_loops_one_after_another_and_at_once(emulator: GeminiEmulator) -> None:
+    """One object serves loop after loop, and several loops in threads at the same time."""
+    ours = GeminiEmbeddings(output_dimensionality=128)
+    expected = ours.embed_query("a")
+
+    async def ask() -> bool:
+        answers = await asyncio.gather(*(ours.aembed_query("a") for _ in range(5)))
+        return all(answer == expected for answer in answers)
+
+    assert all(asyncio.run(ask()) for _ in range(4))
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(lambda _: asyncio.run(ask()), range(8)))
+
+
+def test_nothing_warns_at_exit(emulator: GeminiEmulator) -> None:
+    """A program that closes nothing ends without a word, in development mode too."""
+    program = f"""
+import asyncio, warnings
+warnings.simplefilter("always")
+from langchain_gemini_mm import GeminiEmbeddings
+ours = GeminiEmbeddings(api_key={emulator.api_key!r}, base_url={emulator.url!r}, output_dimensionality=128)
+ours.embed_query("a")
+for _ in range(2):
+    asyncio.run(ours.aembed_documents(["a"] * 150))
+assert len(ours.embed_documents(["b"] * 250)) == 250
+"""
+    run = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", program], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert (run.returncode, run.stderr, run.stdout) == (0, "", "")
+
+
+def test_copies_and_pickles_work_without_open_clients(emulator: GeminiEmulator) -> None:
+    """A used object can be pickled and copied; the copy connects for itself."""
+    ours = GeminiEmbeddings(output_dimensionality=128)
+    expected = ours.embed_query("a")
+
+    for twin in (pickle.loads(pickle.dumps(ours)), copy.deepcopy(ours), copy.copy(ours), ours.model_copy()):
+        assert twin.embed_query("a") == expected
+    changed = ours.model_copy(update={"output_dimensionality": 256})
+    assert len(changed.embed_query("a")) == 256
+    assert ours.embed_query("a") == expected
+
+
+def test_worker_processes(emulator: GeminiEmulator) -> None:
+    """A pickled object works in a process of its own."""
+    ours = GeminiEmbeddings(output_dimensionality=128)
+    expected = ours.embed_query("a")
+    program = "import pickle, sys; print(pickle.load(sys.stdin.buffer).embed_query('a') == eval(sys.argv[1]))"
+
+    run = subprocess.run(
+        [sys.executable, "-c", program, repr(expected)],
+        input=pickle.dumps(ours),
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert run.stdout.strip() == b"True", run.stderr
+
+
+def test_it_can_be_used_after_close(emulator: GeminiEmulator) -> None:
+    """Closing frees connections; the next call opens new ones."""
+    ours = GeminiEmbeddings(output_dimensionality=128)
+    with ours:
+        first = ours.embed_query("a")
+    ours.close()
+
+    assert ours.embed_query("a") == first
+
+    async def twice() -> list[float]:
+        async with ours:
+            await ours.aembed_query("a")
+        return await ours.aembed_query("a")
+
+    assert asyncio.run(twice()) == first
+
+
+def test_a_given_client_is_used_and_left_open(emulator: GeminiEmulator) -> None:
+    """A ready client serves; it belongs to whoever made it."""
+    from google.genai import Client
+
+    client = Client(api_key=emulator.api_key, http_options={"base_url": emulator.url, "api_version": "v1"})
+    ours = GeminiEmbeddings(client=client, output_dimensionality=128)
+    ours.embed_query("a")
+    ours.close()
+
+    assert ours.embed_query("b")
+    assert emulator.embed_requests[-1].path.startswith("/v1/")
+    client.close()
+
+
+class TestCache:
+    """Vectors kept in any byte store."""
+
+    def test_equal_content_is_embedded_once(self, emulator: GeminiEmulator, media: MediaStore, tmp_path: Path) -> None:
+        """The same picture as bytes, file or reference is one entry; another size or side is another."""
+        ours = GeminiEmbeddings(media=media, cache=InMemoryByteStore(), output_dimensionality=128)
+        picture = png("p")
+        path = tmp_path / "p.png"
+        path.write_bytes(picture)
+        first = ours.embed_documents([picture, "a"])
+
+        again = ours.embed_documents([path, "a", media.put(picture).markdown])
+
+        assert again == [first[0], first[1], first[0]]
+        assert emulator.embedded == 2
+        ours.embed_query("a")
+        ours.embed_documents(["a"], output_dimensionality=256)
+        assert emulator.embedded == 4
+        assert ours.usage.cached == 3
+
+    async def test_async_uses_the_same_entries(self, emulator: GeminiEmulator) -> None:
+        """What one driver kept, the other finds; order holds among hits and misses."""
+        ours = GeminiEmbeddings(cache=InMemoryByteStore(), output_dimensionality=128)
+        ours.embed_documents(["a", "c"])
+
+        mixed = await ours.aembed_documents(["b", "a", "d", "c"])
+
+        assert emulator.embedded == 4
+        assert mixed == GeminiEmbeddings(output_dimensionality=128).embed_documents(["b", "a", "d", "c"])
+
+    def test_values_are_float32_bytes_and_damage_is_a_miss(
+        self, emulator: GeminiEmulator, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """An entry is 4 bytes a value; one that is torn or of another size is embedded again."""
+        cache = InMemoryByteStore()
+        ours = GeminiEmbeddings(cache=cache, output_dimensionality=128)
+        expected = ours.embed_documents(["a"])
+        (key,) = cache.yield_keys()
+        (value,) = cache.mget([key])
+        assert value is not None
+        assert np.allclose(np.frombuffer(value, "<f4"), expected[0])
+
+        for damaged in (b"", value[:-1], b"\x00" * len(value), b"\xff" * len(value)):
+            cache.mset([(key, damaged)])
+            assert ours.embed_documents(["a"]) == expected
+        assert "cached embedding" in caplog.text
+
+    def test_a_failure_keeps_what_was_answered(self, emulator: GeminiEmulator) -> None:
+        """After an error, calling again sends only what is missing."""
+        ours = GeminiEmbeddings(cache=InMemoryByteStore(), max_concurrency=1)
+        emulator.script([None, 400])
+        with pytest.raises(Exception, match="400"):
+            ours.embed_documents(["a", "b", "c"], batch_size=1)
+
+        ours.embed_documents(["a", "b", "c"], batch_size=1)
+
+        assert emulator.embedded == 3
+
+
+def test_usage_adds_up_from_many_threads(emulator: GeminiEmulator) -> None:
+    """Figures are whole under concurrency, estimated by modality, and start again on request."""
+    ours = GeminiEmbeddings(output_dimensionality=128)
+    barrier = threading.Barrier(8)
+
+    def work(_: int) -> None:
+        barrier.wait()
+        ours.embed_documents(["12345678", png("p")])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+
+    usage = ours.usage
+    assert (usage.items, usage.requests, usage.estimated_tokens) == (16, 8, {"text": 16, "image": 8 * 258})
+    assert usage.estimated_usd == pytest.approx(16 * 0.20e-6 + 8 * 258 * 0.45e-6)
+    ours.reset_usage()
+    assert ours.usage.items == 0
+
+
+def test_secrets_never_show(emulator: GeminiEmulator) -> None:
+    """Keys, headers, proxies and credentials are in no repr, str or validation error."""
+    secret = "s3cr3t-value"
+    ours = GeminiEmbeddings(
+        api_key=secret, additional_headers={"authorization": secret}, client_args={"headers": {"x": secret}}
+    )
+    ours.embed_query  # noqa: B018
+
+    assert secret not in repr(ours) + str(ours) + repr(ours._service_settings())
+    with pytest.raises(ValidationError) as caught:
+        GeminiEmbeddings(api_key=secret, timeout=-1, additional_headers={"a": secret})
+    assert secret not in str(caught.value)

@@ -1,0 +1,79 @@
+"""Limits: what a backend does not take is refused with the limit, the value and the remedy."""
+
+from __future__ import annotations
+
+import pytest
+
+from langchain_gemini_mm.errors import ContentError, MediaLimitError
+from langchain_gemini_mm.media.limits import check_limits
+from langchain_gemini_mm.media.probing import MediaFacts
+from langchain_gemini_mm.models import model_spec
+from langchain_gemini_mm.types import Backend
+
+MODEL = model_spec("gemini-embedding-2")
+PICTURE = {"modality": "image", "size": 10, "width": 10, "height": 10}
+VIDEO = {"modality": "video", "size": 10, "width": 10, "height": 10}
+
+TAKEN: dict[str, tuple[Backend, dict[str, object]]] = {
+    "png": ("gemini", {**PICTURE, "mime_type": "image/png"}),
+    "webp on Vertex": ("vertex", {**PICTURE, "mime_type": "image/webp"}),
+    "a huge png on Gemini": ("gemini", {**PICTURE, "mime_type": "image/png", "width": 20_000}),
+    "sound of exactly the limit": (
+        "gemini",
+        {"modality": "audio", "size": 9, "mime_type": "audio/mp3", "seconds": 180.0},
+    ),
+    "a large video": ("gemini", {**VIDEO, "mime_type": "video/mp4", "seconds": 120.0, "width": 20_000}),
+    "six pages": ("gemini", {"modality": "pdf", "size": 9, "mime_type": "application/pdf", "pages": 6}),
+}
+
+
+@pytest.mark.parametrize(("backend", "facts"), TAKEN.values(), ids=TAKEN)
+def test_what_is_within_the_limits_passes(backend: Backend, facts: dict[str, object]) -> None:
+    """A limit itself is still allowed."""
+    check_limits(MediaFacts(**facts), MODEL, backend, name="'it'")  # type: ignore[arg-type]
+
+
+OVER: dict[str, tuple[Backend, dict[str, object], tuple[str, ...]]] = {
+    "long sound": (
+        "gemini",
+        {"modality": "audio", "size": 9, "mime_type": "audio/wav", "seconds": 180.5},
+        ("180.50 s", "180 s", "the Gemini API", "Cut it"),
+    ),
+    "long video": (
+        "vertex",
+        {**VIDEO, "mime_type": "video/mp4", "seconds": 4000.0},
+        ("4,000.00 s", "120 s", "Vertex AI", "Cut it"),
+    ),
+    "long paper": (
+        "gemini",
+        {"modality": "pdf", "size": 9, "mime_type": "application/pdf", "pages": 7},
+        ("7 pages", "6 pages", "Split it"),
+    ),
+    "a wide picture on Vertex": (
+        "vertex",
+        {**PICTURE, "mime_type": "image/png", "width": 16_385},
+        ("16,385 x 10", "16,384", "Scale it down"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("backend", "facts", "words"), OVER.values(), ids=OVER)
+def test_what_is_over_a_limit_is_refused(backend: Backend, facts: dict[str, object], words: tuple[str, ...]) -> None:
+    """The message has the name, the value, the limit, the service and the remedy."""
+    with pytest.raises(MediaLimitError) as caught:
+        check_limits(MediaFacts(**facts), MODEL, backend, name="'it'")  # type: ignore[arg-type]
+    assert [word for word in ("'it'", MODEL.name, *words) if word not in str(caught.value)] == []
+
+
+def test_types_that_are_not_taken_are_refused_with_those_that_are() -> None:
+    """WebP is for Vertex; on the Gemini API the message says what to convert it to."""
+    facts = MediaFacts(mime_type="image/webp", modality="image", size=10, width=1, height=1)
+    with pytest.raises(ContentError, match=r"image/png, image/jpeg on the Gemini API\. Convert it to PNG"):
+        check_limits(facts, MODEL, "gemini", name="'it'")
+
+
+def test_a_text_model_takes_no_media() -> None:
+    """gemini-embedding-001 is for text, and the message says so."""
+    facts = MediaFacts(mime_type="image/png", modality="image", size=10, width=1, height=1)
+    with pytest.raises(ContentError, match="text only"):
+        check_limits(facts, model_spec("gemini-embedding-001"), "gemini", name="'it'")

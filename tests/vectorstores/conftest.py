@@ -1,0 +1,9 @@
+"""Make failing asserts of the shared contract say what they compared."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.register_assert_rewrite(
+    *(f"tests.vectorstores.contract_{part}" for part in ("base", "searching", "adding", "keeping"))
+)

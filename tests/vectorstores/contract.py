@@ -1,0 +1,14 @@
+"""What every store of ours must do, as one suite: subclass `StoreContract` and provide the fixture `open_store`.
+
+Each test runs sync and async. A store with declared fields declares those of `contract_base.FIELDS`.
+"""
+
+from __future__ import annotations
+
+from tests.vectorstores.contract_adding import AddingContract
+from tests.vectorstores.contract_keeping import KeepingContract
+from tests.vectorstores.contract_searching import SearchingContract
+
+
+class StoreContract(SearchingContract, AddingContract, KeepingContract):
+    """The whole contract."""

@@ -1,0 +1,259 @@
+"""Files that cannot be used, or not any more: each a clear error, nothing lost or overwritten."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from langchain_core.documents import Document
+
+from langchain_gemini_mm.errors import PartialWriteError, StoreError
+from langchain_gemini_mm.vectorstores import LocalVectorStore
+from langchain_gemini_mm.vectorstores.local_schema import APPLICATION_ID, SCHEMA_VERSION
+from tests.vectorstores.fakes import WordEmbeddings
+
+
+@contextmanager
+def sqlite(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection of somebody else; what it did is committed."""
+    with closing(sqlite3.connect(path)) as connection:
+        yield connection
+        connection.commit()
+
+
+def filled(path: Path, count: int = 3) -> None:
+    """A store with a few documents."""
+    with LocalVectorStore(path, WordEmbeddings()) as store:
+        store.add_texts([f"text {i}" for i in range(count)], ids=[str(i) for i in range(count)])
+
+
+def foreign(path: Path) -> None:
+    """A file with a table of somebody else."""
+    with sqlite(path) as connection:
+        connection.execute("CREATE TABLE doc (x)")
+
+
+def marked_by_others(path: Path) -> None:
+    """A file without tables that another program marked."""
+    with sqlite(path) as connection:
+        connection.execute("PRAGMA application_id = 12345")
+
+
+def newer(path: Path) -> None:
+    """A file of a later version."""
+    filled(path)
+    with sqlite(path) as connection:
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+
+
+def torn(path: Path) -> None:
+    """The first half of a file."""
+    filled(path, 200)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def scribbled(path: Path) -> None:
+    """A file with two pages overwritten."""
+    filled(path, 200)
+    whole = bytearray(path.read_bytes())
+    whole[4096:12288] = b"\xff" * 8192
+    path.write_bytes(whole)
+
+
+UNUSABLE: list[tuple[str, Callable[[Path], object], str]] = [
+    ("a folder", lambda path: path.mkdir(), "is a folder. Give the name of a file in it"),
+    ("a text file", lambda path: path.write_text("hello " * 1000), "it is not an SQLite file. Choose another path"),
+    ("a short text file", lambda path: path.write_text("hello"), "it is not an SQLite file"),
+    ("an SQLite file of others", foreign, "of another program and is left alone"),
+    ("an empty SQLite file of others", marked_by_others, "of another program and is left alone"),
+    ("a newer format", newer, f"has format {SCHEMA_VERSION + 1}, .* reads up to {SCHEMA_VERSION}. Upgrade"),
+    ("half a file", torn, "damaged"),
+    ("a scribbled file", scribbled, "damaged"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), [pytest.param(*case[1:], id=case[0]) for case in UNUSABLE])
+def test_an_unusable_file_is_a_clear_error(tmp_path: Path, make: Callable[[Path], object], message: str) -> None:
+    """The error names the path and what to do; the file is left as it was."""
+    path = tmp_path / "index.db"
+    make(path)
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(StoreError, match=message) as caught, LocalVectorStore(path, WordEmbeddings()) as store:
+        store.search("text")
+    assert str(path) in str(caught.value)
+    assert (path.read_bytes() if path.is_file() else None) == before
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    """A file in the way of a folder."""
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError, match=r"the folder of .* cannot be made|cannot be opened"):
+        LocalVectorStore(tmp_path / "file" / "index.db", WordEmbeddings())
+
+
+def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
+    """An empty file is an empty database: what a process leaves that is killed while it creates one."""
+    path = tmp_path / "index.db"
+    path.touch()
+    filled(path)
+    with sqlite(path) as connection:
+        assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_locked_file_is_a_clear_error_after_the_timeout(tmp_path: Path) -> None:
+    """Reading goes on while another process writes; writing waits, then says so."""
+    path = tmp_path / "index.db"
+    filled(path)
+    with LocalVectorStore(path, WordEmbeddings(), timeout=0.05) as store, sqlite(path) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert len(store.search("text 1")) == 3
+        with pytest.raises(StoreError, match=r"another process held its lock for too long.*timeout="):
+            store.add_texts(["more"])
+        other.rollback()
+        store.add_texts(["more"])
+        assert store.count() == 4
+
+
+def test_a_file_locked_at_opening_is_a_clear_error(tmp_path: Path) -> None:
+    """Somebody holds the whole file."""
+    path = tmp_path / "index.db"
+    filled(path)
+    with sqlite(path) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreError, match="another process held its lock"):
+            LocalVectorStore(path, WordEmbeddings(), timeout=0.05)
+        other.rollback()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a file system of POSIX")
+def test_without_a_write_ahead_log_the_store_works_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the file system lacks shared memory, as network folders do, the classic journal is used, and logged."""
+    connect = sqlite3.connect
+    path = tmp_path / "index.db"
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda name, **how: connect(f"file:{name}?vfs=unix-dotfile", uri=True, **how)
+    )
+    filled(path)
+    assert "no write-ahead log here (delete)" in caplog.text
+    with LocalVectorStore(path, WordEmbeddings()) as one, LocalVectorStore(path, WordEmbeddings()) as two:
+        one.add_texts(["more"], ids=["0"])
+        assert two.search("more", k=1)[0].document.page_content == "more"
+        assert two.count() == 3
+    monkeypatch.undo()
+    with sqlite(path) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="POSIX permissions")
+def test_a_read_only_file_is_a_clear_error(tmp_path: Path) -> None:
+    """What cannot be written says so, and names the remedy; nothing is lost."""
+    path = tmp_path / "index.db"
+    filled(path)
+    script = """
+        import os, sys
+        from langchain_gemini_mm.errors import StoreError
+        from langchain_gemini_mm.vectorstores import LocalVectorStore
+        from tests.vectorstores.fakes import WordEmbeddings
+
+        folder = os.open(os.path.dirname(sys.argv[1]), os.O_RDONLY)
+        os.fchdir(folder)
+        if os.geteuid() == 0:
+            os.seteuid(65534)
+        try:
+            LocalVectorStore("index.db", WordEmbeddings()).add_texts(["more"])
+        except StoreError as error:
+            print(error)
+    """
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == os.geteuid() and folder.name.startswith(("pytest-", "test_")):
+            folder.chmod(0o755)
+    path.chmod(0o444)
+    tmp_path.chmod(0o555)
+    try:
+        found = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(script), str(path)],
+            capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+        )  # fmt: skip
+    finally:
+        tmp_path.chmod(0o755)
+    assert "read-only. Give this user write access" in found.stdout or "cannot be opened" in found.stdout
+    path.chmod(0o644)
+    with LocalVectorStore(path, WordEmbeddings()) as store:
+        assert store.count() == 3
+
+
+def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path: Path) -> None:
+    """The batch that does not fit is undone, the earlier ones stay, and the store goes on when there is room."""
+    with LocalVectorStore(tmp_path / "index.db", WordEmbeddings(size=256)) as store:
+        store.add_texts(["first"], ids=["first"])
+        limit = store._database._writer.execute  # SQLite's own way to play a full disk
+        (pages,) = limit("PRAGMA page_count").fetchone()
+        limit(f"PRAGMA max_page_count = {pages + 20}")
+        texts = [f"text {i}" for i in range(100)]
+        with pytest.raises(PartialWriteError, match="the disk is full") as caught:
+            store.add_texts(texts, ids=texts, batch_size=5)
+        assert isinstance(caught.value.__cause__, StoreError)
+        assert {doc.id for doc in store.iterate()} == {"first", *caught.value.stored}
+        assert set(caught.value.stored) | set(caught.value.failed) == set(texts)
+        with pytest.raises(StoreError, match="the disk is full"):
+            store.add_texts(texts)
+        limit("PRAGMA max_page_count = 1000000")
+        assert store.add_texts(texts, ids=texts) == texts
+        assert store.count() == 101
+        assert store.search("text 99", k=1)[0].document.id == "text 99"
+
+
+@pytest.mark.parametrize(
+    ("blob", "message"),
+    [
+        pytest.param(b"\0" * 8, "the stored vector of '1' has 8 bytes instead of 64", id="short"),
+        pytest.param(np.zeros(16, "<f4").tobytes(), "the stored vector of '1' is not of unit length", id="zeros"),
+        pytest.param(np.full(16, np.nan, "<f4").tobytes(), "the stored vector of '1' is not of unit length", id="NaN"),
+    ],
+)
+def test_a_damaged_vector_is_named_and_can_be_replaced(tmp_path: Path, blob: bytes, message: str) -> None:
+    """The error names the document; adding or deleting it mends the store."""
+    path = tmp_path / "index.db"
+    filled(path)
+    with sqlite(path) as connection:
+        connection.execute("UPDATE doc SET vector = ? WHERE id = '1'", (blob,))
+    with LocalVectorStore(path, WordEmbeddings()) as store:
+        for _ in range(2):
+            with pytest.raises(StoreError, match=message):
+                store.search("text")
+        store.add_texts(["text 1"], ids=["1"])
+        assert store.search("text 1", k=1)[0].document.id == "1"
+        assert len(store.search("text", k=9)) == 3
+
+
+def test_the_file_is_checked_by_sqlite_itself(tmp_path: Path) -> None:
+    """After adding, replacing and deleting, nothing is left over for filters to trip on."""
+    path = tmp_path / "index.db"
+    with LocalVectorStore(path, WordEmbeddings()) as store:
+        documents = [
+            Document(id=str(i), page_content=f"text {i}", metadata={"n": [i, i, None], "b": True}) for i in range(50)
+        ]
+        store.add_documents(documents)
+        store.add_documents(documents[:20])
+        store.delete([str(i) for i in range(10, 30)])
+        store.delete(filter={"n": {"$gte": 40}})
+        assert store.count() == 20
+    with sqlite(path) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert connection.execute("SELECT count(*) FROM attribute").fetchone() == (40,)
+        assert connection.execute("SELECT count(*) FROM attribute WHERE n NOT IN (SELECT n FROM doc)").fetchone() == (
+            0,
+        )
