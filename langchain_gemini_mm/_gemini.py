@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception, stop_after_attempt
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from google.genai.types import Content, EmbedContentResponse
 
 R = TypeVar("R")
+_ByLoop: TypeAlias = "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, R]"
 
 logger = logging.getLogger("langchain_gemini_mm")
 
@@ -101,10 +102,9 @@ class GeminiService:
         self._given = client
         self._lock = threading.Lock()
         self._shared: Client | None = None
-        self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[Client]] = (
-            weakref.WeakKeyDictionary()
-        )
-        self._loop_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Client] = weakref.WeakKeyDictionary()
+        self._loop_clients: _ByLoop[Client] = weakref.WeakKeyDictionary()
+        self._lifetimes: _ByLoop[AsyncGenerator[Client]] = weakref.WeakKeyDictionary()
+        self._opening: _ByLoop[asyncio.Future[Client]] = weakref.WeakKeyDictionary()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel without connections."""
@@ -136,15 +136,24 @@ class GeminiService:
         if self._given is not None:
             return self._given
         loop = asyncio.get_running_loop()
-        if loop not in self._loop_clients:
-            client = new_client(self.settings)
+        if loop in self._loop_clients:
+            return self._loop_clients[loop]
+        if loop not in self._opening:
+            self._opening[loop] = asyncio.ensure_future(self._open(loop))
+        return await asyncio.shield(self._opening[loop])
+
+    async def _open(self, loop: asyncio.AbstractEventLoop) -> Client:
+        """Connect aside: importing the SDK and reading certificates takes up to a second."""
+        try:
+            client = await asyncio.to_thread(new_client, self.settings)
             lifetime = _closing(client)
             # A running asynchronous generator is closed by the loop's shutdown_asyncgens(), as asyncio.run() calls it;
             # no other hook tells a library that its loop ends.
-            self._loop_clients[loop] = client
-            self._by_loop[loop] = lifetime
             await anext(lifetime)
-        return self._loop_clients[loop]
+            self._loop_clients[loop], self._lifetimes[loop] = client, lifetime
+            return client
+        finally:
+            self._opening.pop(loop, None)
 
     def embed(self, call: EmbedCall, stop: Stop) -> Answer:
         """Send `call` and read the answer.
@@ -222,7 +231,7 @@ class GeminiService:
         """Close the connections of the running event loop, and those of threads."""
         loop = asyncio.get_running_loop()
         self._loop_clients.pop(loop, None)
-        lifetime = self._by_loop.pop(loop, None)
+        lifetime = self._lifetimes.pop(loop, None)
         if lifetime is not None:
             await lifetime.aclose()
         self.close()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from langchain_gemini_mm.testing.pictures import plain
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,9 +20,9 @@ class Canvas:
     """Draws in pixels of the finished picture, at twice the size, so that edges come out smooth."""
 
     def __init__(self, background: str) -> None:
-        from PIL import Image, ImageDraw
+        self._image = plain((WIDTH * _SCALE, HEIGHT * _SCALE), background)
+        from PIL import ImageDraw
 
-        self._image = Image.new("RGB", (WIDTH * _SCALE, HEIGHT * _SCALE), background)
         self._draw = ImageDraw.Draw(self._image)
 
     def oval(self, x: float, y: float, rx: float, ry: float, colour: str) -> None:
@@ -192,9 +193,6 @@ def diagram() -> Image:
     canvas.line(40, 205, 305, 205, "black", 2)
     canvas.line(40, 40, 40, 205, "black", 2)
     return canvas.finish()
-
-
-Drawing: TypeAlias = Callable[[], "Image"]
 
 
 def _scaled(*numbers: float) -> Any:

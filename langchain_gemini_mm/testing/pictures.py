@@ -35,13 +35,14 @@ def png(
         colour: a CSS colour name, of a plain picture.
         image: what to save instead of a plain picture.
     """
+    picture = image or plain(size, colour)
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
     if description:
         info.add_itxt(_DESCRIPTION, description)
     buffer = io.BytesIO()
-    (image or plain(size, colour)).save(buffer, "PNG", pnginfo=info, optimize=image is not None)
+    picture.save(buffer, "PNG", pnginfo=info, optimize=image is not None)
     return buffer.getvalue()
 
 
@@ -62,6 +63,7 @@ def jpeg(
         image: what to save instead of a plain picture.
         orientation: EXIF orientation, 1 to 8.
     """
+    picture = image or plain(size, colour)
     from PIL.Image import Exif
 
     exif = Exif()
@@ -70,7 +72,7 @@ def jpeg(
     if orientation:
         exif[_EXIF_ORIENTATION] = orientation
     buffer = io.BytesIO()
-    (image or plain(size, colour)).convert("RGB").save(buffer, "JPEG", quality=85, exif=exif)
+    picture.convert("RGB").save(buffer, "JPEG", quality=85, exif=exif)
     return buffer.getvalue()
 
 

@@ -13,7 +13,9 @@ from urllib.parse import parse_qsl
 import uvicorn
 
 from langchain_gemini_mm.testing.exchange import HttpReply, HttpRequest
-from langchain_gemini_mm.testing.service import Handler
+
+Handler: TypeAlias = Callable[[HttpRequest], HttpReply]
+"""What answers the requests: it must not wait for anything."""
 
 _Message: TypeAlias = MutableMapping[str, Any]
 _Receive: TypeAlias = Callable[[], Awaitable[_Message]]
@@ -45,6 +47,10 @@ class Application:
             wait = arrived + reply.delay - time.monotonic()
             if wait > 0:
                 await asyncio.sleep(wait)
+        except asyncio.CancelledError:
+            # uvicorn would answer 500 in our name.
+            _abort(send)
+            raise
         finally:
             self.in_flight -= 1
         await _answer(reply, send)

@@ -12,7 +12,7 @@ import random
 import re
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -272,7 +272,3 @@ def _models(request: HttpRequest) -> HttpReply:
     if match[1] not in described:
         raise answers.unknown_model(Route("gemini", match[1], "embedContent"))
     return json_reply(described[match[1]])
-
-
-Handler = Callable[[HttpRequest], HttpReply]
-"""What the server needs of a service."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,9 @@ from langchain_gemini_mm.vectorstores.writing import positive
 
 FETCH_K = 20
 """Candidates that `mode="mmr"` chooses from, when nothing is said and k is not larger."""
+
+OPTIONS = ("filter", "fetch_k", "lambda_mult", "mode", "score_threshold", "task")
+"""What a search takes beside k."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +49,11 @@ def plan_search(store: Primitives, k: int, options: Mapping[str, Any]) -> Search
         ValueError: a value is out of range, or the store lacks the mode.
         FilterError: the filter is malformed.
     """
-    known = {name for name, kind in inspect.signature(_plan).parameters.items() if kind.kind is kind.KEYWORD_ONLY}
     for name in options:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+        if name not in OPTIONS:
+            near = difflib.get_close_matches(name, OPTIONS, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise TypeError(f"search has no option {name!r}.{hint} Options: {', '.join(sorted(known))}")
+            raise TypeError(f"search has no option {name!r}.{hint} Options: {', '.join(OPTIONS)}")
     return _plan(store, positive("k", k), **options)
 
 

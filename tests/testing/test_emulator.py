@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import http.client
 import importlib.util
 import io
 import sys
+import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -325,6 +328,22 @@ def test_missing_uvicorn_is_told_when_an_emulator_is_made(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"langchain-gemini-mm\[testing\]"):
         GeminiEmulator()
+
+
+def test_stopping_cuts_off_who_waits():
+    """An emulator that is stopped does not wait for its slow answers; their callers see a lost connection."""
+    emulator = GeminiEmulator(latency=30).start()
+    waiting = http.client.HTTPConnection(urlsplit(emulator.url).netloc)
+    body = b'{"content": {"parts": [{"text": "a"}]}}'
+    waiting.request("POST", f"/v1beta/models/{MODEL}:embedContent", body, {"x-goog-api-key": emulator.api_key})
+    while not emulator.requests:
+        pass
+    start = time.monotonic()
+    emulator.stop()
+    assert time.monotonic() - start < 3
+    with pytest.raises((http.client.HTTPException, ConnectionError)):
+        waiting.getresponse()
+    waiting.close()
 
 
 def test_starting_twice_is_refused():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import sys
 
 import pytest
 from PIL import Image
@@ -39,6 +40,7 @@ def webp() -> bytes:
 
 PDF = "application/pdf"
 PICTURE = inline(png(size=(8, 8)), "image/png")
+UNSEEN_PICTURE = png("not seen by another test")
 LONG_SOUND = wav(181)
 
 REFUSED = {
@@ -269,6 +271,14 @@ def test_page_tokens(http_call):
     """A PDF costs 258 tokens a page."""
     _, answer = http_call.embed(parts(inline(pdf(3), PDF)))
     assert answer["usageMetadata"]["promptTokenDetails"] == [{"modality": "DOCUMENT", "tokenCount": 3 * 258}]
+
+
+def test_media_libraries_may_be_missing(http_call, monkeypatch):
+    """Without Pillow text is still embedded, and a picture is answered with what to install."""
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    assert http_call.embed(parts(text()))[0] == 200
+    status, answer = http_call.embed(parts(inline(UNSEEN_PICTURE, "image/png")))
+    assert (status, "langchain-gemini-mm[testing]" in answer["error"]["message"]) == (501, True)
 
 
 def test_same_file_is_opened_once():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -80,9 +79,7 @@ def test_a_killed_writer_loses_nothing_it_was_told_is_stored(tmp_path: Path, sta
     for round_ in range(ROUNDS):
         writer = start(WRITER, path, f"r{round_}", 0)
         wait_until_ready(writer)
-        threading.Timer(
-            chance.uniform(0.005, 0.15), lambda process=writer: os.kill(process.pid, signal.SIGKILL)
-        ).start()
+        threading.Timer(chance.uniform(0.005, 0.15), writer.kill).start()
         lines = writer.stdout.read().split("\n")
         acknowledged[f"r{round_}"] = len([line for line in lines[:-1] if line])
     assert sum(acknowledged.values()) > ROUNDS
