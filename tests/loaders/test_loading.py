@@ -1,0 +1,368 @@
+"""MediaLoader: every kind of file as Documents, and what cannot be used reported, never fatal, never silent."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import logging
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from langchain_core.document_loaders.blob_loaders import BlobLoader
+from langchain_core.documents.base import Blob
+
+from langchain_gemini_mm.errors import ContentError, StoreError
+from langchain_gemini_mm.loaders import MediaLoader, Skipped
+from langchain_gemini_mm.references import MediaRef
+from langchain_gemini_mm.storage import MediaStore, MemoryBackend
+from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
+from tests.media.generate import locked_pdf, picture
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from langchain_core.documents import Document
+
+PAPER = pdf(("one", "two"))
+FILES: dict[str, bytes] = {
+    "a.txt": b"Hello, world",
+    "notes/readme.md": b"# Title\n\nText",
+    "pictures/cat.png": png("cat"),
+    "pictures/dog.JPG": jpeg("dog"),
+    "sounds/bell.mp3": mp3(0.5),
+    "sounds/rain.wav": wav(0.5),
+    "talks/paper.pdf": PAPER,
+    "videos/clip.mov": mp4(0.5, container="mov"),
+    "videos/clip.mp4": mp4(0.5),
+    "without-ending": png("lost its name"),
+}
+
+
+def write(folder: Path, files: dict[str, bytes]) -> Path:
+    """Files below a folder."""
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with one file of each kind."""
+    return write(tmp_path / "library", FILES)
+
+
+def sources(documents: list[Document]) -> list[str]:
+    """Where Documents come from."""
+    return [document.metadata["source"] for document in documents]
+
+
+def test_each_kind_becomes_a_document(folder: Path, media: MediaStore) -> None:
+    """Texts as text, media as one reference each, in the order of the names; nothing is left out."""
+    loader = MediaLoader(folder, media)
+    documents = loader.load()
+    assert sources(documents) == sorted(FILES)
+    assert loader.skipped == []
+    for document in documents:
+        if document.metadata["modality"] == "text":
+            assert document.page_content == FILES[document.metadata["source"]].decode()
+        else:
+            ref = MediaRef.parse(document.page_content)
+            assert media.get(ref) == FILES[document.metadata["source"]]
+
+
+def test_metadata_use_the_words_of_the_design(folder: Path, media: MediaStore) -> None:
+    """The same keys for every file of a kind, the type by content, and no times."""
+    found = {document.metadata["source"]: document.metadata for document in MediaLoader(folder, media).load()}
+    assert found["pictures/dog.JPG"] == {
+        "source": "pictures/dog.JPG",
+        "modality": "image",
+        "mime_type": "image/jpeg",
+        "title": "dog",
+        "position": 0,
+        "media_sha256": hashlib.sha256(FILES["pictures/dog.JPG"]).hexdigest(),
+        "size_bytes": len(FILES["pictures/dog.JPG"]),
+    }
+    assert found["notes/readme.md"] == {
+        "source": "notes/readme.md",
+        "modality": "text",
+        "mime_type": "text/markdown",
+        "title": "readme",
+        "position": 0,
+    }
+    kinds = {source: (entry["modality"], entry["mime_type"]) for source, entry in found.items()}
+    assert kinds["without-ending"] == ("image", "image/png")
+    assert kinds["videos/clip.mov"] == ("video", "video/quicktime")
+    assert kinds["talks/paper.pdf"] == ("pdf", "application/pdf")
+    assert kinds["sounds/bell.mp3"] == ("audio", "audio/mp3")
+
+
+def test_ids_are_equal_on_every_machine(folder: Path, tmp_path: Path) -> None:
+    """The same folder elsewhere, with other times and another media store, gives equal Documents."""
+    other = write(tmp_path / "elsewhere" / "deeper", FILES)
+    for path in other.rglob("*"):
+        os.utime(path, (1, 1))
+    here = MediaLoader(folder, MediaStore.memory()).load()
+    assert here == MediaLoader(str(other), MediaStore(tmp_path / "media")).load()
+    assert len({document.id for document in here}) == len(here)
+
+
+def test_a_prefix_keeps_folders_apart(folder: Path, media: MediaStore) -> None:
+    """Equal names in two folders of one collection get ids of their own."""
+    plain = MediaLoader(folder, media).load()
+    prefixed = MediaLoader(folder, media, source_prefix="archive/").load()
+    assert sources(prefixed) == [f"archive/{source}" for source in sources(plain)]
+    assert not {document.id for document in plain} & {document.id for document in prefixed}
+
+
+def office() -> bytes:
+    """The beginning of a Word file."""
+    return b"PK\x03\x04\x14\x00\x06\x00" + bytes(500)
+
+
+UNUSABLE: dict[str, tuple[bytes, str]] = {
+    "bad.png": (b"\x89PNG\r\n\x1a\n1234", "it is a damaged PNG"),
+    "cut.jpg": (jpeg()[:-40], "it is a damaged JPEG file: it is cut off"),
+    "book.pdf": (pdf(["page"] * 9), "9 pages.*at most 6 pages.*does not cut media into segments yet"),
+    "empty.txt": (b"", "it is empty"),
+    "letter.docx": (office(), "Office files.*save it as PDF"),
+    "locked.pdf": (locked_pdf(), "password"),
+    "modern.webp": (picture("WEBP"), r"image/webp.*image/png, image/jpeg on the Gemini API\. Convert it to PNG"),
+    "program.exe": (b"MZ\x90\x00\x03\x00\x00\x00", "neither text nor"),
+    "sketch.svg": (b"<svg/>", "export it as PNG"),
+    "spaces.txt": (b" \n\n \t\n", "nothing but white space"),
+    "talk.wav": (wav(200.0), r"200\.00 s.*at most 180 s.*does not cut media into segments yet"),
+    "wrong-end.png": (b"junk\x01\x02\x03" * 50, "neither text nor"),
+}
+
+
+def test_what_cannot_be_used_is_reported(folder: Path, media: MediaStore, caplog: pytest.LogCaptureFixture) -> None:
+    """Each unusable file is named with its reason and remedy; the good ones around it are loaded."""
+    caplog.set_level(logging.INFO, "langchain_gemini_mm")
+    write(folder / "rotten", {name: data for name, (data, _) in UNUSABLE.items()})
+    loader = MediaLoader(folder, media)
+    assert sources(loader.load()) == sorted(FILES)
+    assert [skipped.source for skipped in loader.skipped] == [f"rotten/{name}" for name in sorted(UNUSABLE)]
+    for skipped in loader.skipped:
+        pattern = UNUSABLE[skipped.source.removeprefix("rotten/")][1]
+        assert re.search(pattern, skipped.reason), skipped
+    assert f"left out {len(UNUSABLE)} of {len(UNUSABLE) + len(FILES)}" in caplog.text
+    assert f"{len(FILES)} files gave {len(FILES)} documents" in caplog.text
+
+
+def test_unused_files_are_not_stored(folder: Path, media: MediaStore) -> None:
+    """What is left out takes no room in the media store."""
+    write(folder, {"book.pdf": pdf(["page"] * 9), "modern.webp": picture("WEBP")})
+    documents = MediaLoader(folder, media).load()
+    assert {ref.sha256 for ref in media.refs()} == {
+        document.metadata["media_sha256"] for document in documents if document.metadata["modality"] != "text"
+    }
+
+
+def test_the_backend_and_model_decide(tmp_path: Path, media: MediaStore) -> None:
+    """Vertex takes WebP; a text model takes no media and says so."""
+    folder = write(tmp_path / "x", {"modern.webp": picture("WEBP"), "a.txt": b"text"})
+    assert sources(MediaLoader(folder, media, backend="vertex").load()) == ["a.txt", "modern.webp"]
+    loader = MediaLoader(folder, media, model="gemini-embedding-001")
+    assert sources(loader.load()) == ["a.txt"]
+    assert "text only" in loader.skipped[0].reason
+
+
+def test_skipped_starts_anew_with_each_run(folder: Path, media: MediaStore) -> None:
+    """A second run reports its own findings."""
+    loader = MediaLoader(write(folder, {"empty.txt": b""}), media)
+    loader.load()
+    assert [skipped.source for skipped in loader.skipped] == ["empty.txt"]
+    (folder / "empty.txt").unlink()
+    assert len(loader.load()) == len(FILES)
+    assert loader.skipped == []
+
+
+def test_progress_is_told(folder: Path, media: MediaStore) -> None:
+    """After each file a callback gets its source, and why it was left out when it was."""
+    seen: list[tuple[str, str | None]] = []
+    write(folder, {"empty.txt": b""})
+    MediaLoader(folder, media, on_file=lambda source, reason: seen.append((source, reason))).load()
+    assert dict(seen) == {**dict.fromkeys(FILES), "empty.txt": "it is empty"}
+
+
+def test_loading_is_lazy(folder: Path, media: MediaStore) -> None:
+    """The first Document comes before the second file is opened."""
+    documents = MediaLoader(folder, media).lazy_load()
+    assert next(documents).metadata["source"] == "a.txt"
+    (folder / "notes" / "readme.md").write_text("changed meanwhile")
+    assert next(documents).page_content == "changed meanwhile"
+
+
+def test_files_that_vanish_meanwhile_are_reported(folder: Path, media: MediaStore) -> None:
+    """A file or folder that was listed and then removed is one more that could not be used."""
+    loader = MediaLoader(folder, media)
+    documents = loader.lazy_load()
+    next(documents)
+    for path in (folder / "pictures").iterdir():
+        path.unlink()
+    (folder / "pictures").rmdir()
+    (folder / "without-ending").unlink()
+    assert "sounds/bell.mp3" in sources(list(documents))
+    reasons = {skipped.source: skipped.reason for skipped in loader.skipped}
+    assert reasons["pictures"] == "it cannot be listed: No such file or directory"
+    assert "No such file" in reasons["without-ending"]
+
+
+async def test_the_event_loop_stays_free(folder: Path, media: MediaStore) -> None:
+    """alazy_load gives the same Documents, and other tasks run while files are read."""
+    threads = set()
+    loader = MediaLoader(folder, media, on_file=lambda *_: threads.add(threading.current_thread()))
+    documents = [document async for document in loader.alazy_load()]
+    assert documents == MediaLoader(folder, media).load()
+    assert threading.current_thread() not in threads
+    assert await asyncio.gather(loader.aload(), loader.aload()) == [documents, documents]
+
+
+class Full(MemoryBackend):
+    """A media store without room."""
+
+    def writer(self) -> Any:
+        """Refuse."""
+        raise StoreError("cannot write to the media store: No space left on device")
+
+
+def test_a_full_media_store_ends_the_run(folder: Path) -> None:
+    """It would fail for every file that follows, so it is raised rather than reported as the files' fault."""
+    loader = MediaLoader(folder, MediaStore(Full()))
+    with pytest.raises(StoreError, match="No space"):
+        loader.load()
+    assert loader.skipped == []
+
+
+def test_a_single_file(folder: Path, media: MediaStore) -> None:
+    """A file given by itself has its name as source."""
+    assert sources(MediaLoader(folder / "pictures" / "cat.png", media).load()) == ["cat.png"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    {
+        "pictures/*": ["pictures/cat.png", "pictures/dog.JPG"],
+        "*/*.jpg": ["pictures/dog.JPG"],
+        "**/*.m[op][v34]": ["sounds/bell.mp3", "videos/clip.mov", "videos/clip.mp4"],
+        "*.txt": ["a.txt"],
+        "nothing/*.here": [],
+    }.items(),
+)
+def test_a_glob_as_source(folder: Path, media: MediaStore, pattern: str, expected: list[str]) -> None:
+    """Sources are relative to the folder in front of the first wildcard."""
+    root = Path(pattern.split("*")[0])
+    for given in (folder / pattern, str(folder / pattern)):
+        found = [(root / source).as_posix() for source in sources(MediaLoader(given, media).load())]
+        assert found == expected
+
+
+def test_a_list_of_paths(folder: Path, media: MediaStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative paths keep their spelling; files, folders and what is missing may mix; the order is the list's."""
+    monkeypatch.chdir(folder)
+    loader = MediaLoader(["videos/clip.mp4", Path("./a.txt"), "gone.png", "pictures", "a.txt"], media)
+    assert sources(loader.load()) == ["videos/clip.mp4", "a.txt", "pictures/cat.png", "pictures/dog.JPG"]
+    assert [(skipped.source, "twice" in skipped.reason) for skipped in loader.skipped] == [
+        ("gone.png", False),
+        ("a.txt", True),
+    ]
+
+
+def test_a_list_of_absolute_paths(folder: Path, media: MediaStore) -> None:
+    """Sources are relative to the folder that holds them all."""
+    loader = MediaLoader([folder / "videos" / "clip.mp4", folder / "pictures" / "cat.png"], media)
+    assert sources(loader.load()) == ["videos/clip.mp4", "pictures/cat.png"]
+
+
+class Loader(BlobLoader):
+    """A blob loader of somebody else."""
+
+    def yield_blobs(self) -> Iterator[Blob]:
+        """Two blobs."""
+        yield Blob.from_data("# Some text", path="mail/1.md", metadata={"author": "Ada"})
+        yield Blob.from_data(FILES["pictures/cat.png"], metadata={"source": "mail/2", "author": "Bob"})
+
+
+def test_blobs(folder: Path, media: MediaStore) -> None:
+    """Blobs in memory or on disk are loaded like files; their metadata are kept, ours win."""
+    first, second = MediaLoader(Loader(), media).load()
+    assert (first.page_content, first.metadata["mime_type"]) == ("# Some text", "text/markdown")
+    assert first.metadata["author"] == "Ada"
+    assert second.metadata | {"author": "Bob", "source": "mail/2", "modality": "image"} == second.metadata
+    blobs = [Blob.from_data(PAPER), Blob.from_data(b"junk\x00"), Blob.from_path(folder / "a.txt"), Blob.from_data("x")]
+    loader = MediaLoader(blobs, media)
+    found = loader.load()
+    assert sources(found)[0] == f"sha256-{hashlib.sha256(PAPER).hexdigest()}"
+    assert sources(found)[1] == (folder / "a.txt").as_posix()
+    assert len({document.id for document in found}) == 3
+    assert len(loader.skipped) == 1
+    assert sources(MediaLoader(Blob.from_path(folder / "a.txt"), media).load()) == [(folder / "a.txt").as_posix()]
+
+
+CALLS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "a folder that is not there": ({"source": "nope"}, ContentError, "no file or folder 'nope'"),
+    "a URL": ({"source": "https://example.com/x.png"}, ValueError, "https:// addresses are not loaded"),
+    "a bucket in a list": ({"source": ["s3://b/x"]}, ValueError, "s3://"),
+    "nothing": ({"source": ""}, ValueError, "empty"),
+    "a number": ({"source": 5}, TypeError, "int"),
+    "open files": ({"source": [io.BytesIO()]}, TypeError, "BytesIO"),
+    "bytes": ({"source": b"path"}, TypeError, "bytes"),
+    "no store": ({"media": None}, TypeError, "MediaStore"),
+    "too much overlap": ({"chunk_size": 10, "chunk_overlap": 10}, ValueError, "chunk_overlap < chunk_size"),
+    "no size": ({"chunk_size": 0, "chunk_overlap": 0}, ValueError, "chunk_overlap < chunk_size"),
+    "another backend": ({"backend": "azure"}, ValueError, "'azure'"),
+    "another model": ({"model": "gemini-embedding-3"}, ValueError, "gemini-embedding-3"),
+    "an empty pattern": ({"exclude": [""]}, TypeError, "patterns"),
+}
+
+
+@pytest.mark.parametrize(("change", "error", "words"), CALLS.values(), ids=CALLS)
+def test_mistakes_in_the_call(
+    folder: Path, media: MediaStore, change: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    """What can never work is refused when the loader is made."""
+    arguments = {"source": folder, "media": media, **change}
+    with pytest.raises(error, match=words):
+        MediaLoader(arguments.pop("source"), arguments.pop("media"), **arguments)
+
+
+BARE = """
+import sys
+for name in ("PIL", "av", "pypdfium2"):
+    sys.modules[name] = None
+from langchain_gemini_mm.loaders import MediaLoader
+from langchain_gemini_mm.storage import MediaStore
+loader = MediaLoader(sys.argv[1], MediaStore.memory())
+print(*[document.metadata["source"] for document in loader.lazy_load()])
+print(*sorted({skipped.reason for skipped in loader.skipped}), sep="\\n")
+"""
+
+
+def test_without_the_extra_the_kinds_left_out_name_it(folder: Path) -> None:
+    """A bare install loads texts, PNG, JPEG and WAV, and says by which command the rest becomes readable."""
+    done = subprocess.run([sys.executable, "-c", BARE, str(folder)], capture_output=True, check=True, text=True)
+    loaded, *reasons = done.stdout.splitlines()
+    assert loaded.split() == [
+        "a.txt",
+        "notes/readme.md",
+        "pictures/cat.png",
+        "pictures/dog.JPG",
+        "sounds/rain.wav",
+        "without-ending",
+    ]
+    assert [reason.split()[3] for reason in reasons] == ["PyAV,", "pypdfium2,"]
+    assert all('pip install "langchain-gemini-mm[media]"' in reason for reason in reasons)
+
+
+def test_skipped_is_a_value() -> None:
+    """Entries of `skipped` can be compared and put into sets."""
+    assert {Skipped("a", "b")} == {Skipped("a", "b")}
