@@ -224,7 +224,7 @@ async def test_the_event_loop_stays_free(folder: Path, media: MediaStore) -> Non
     documents = [document async for document in loader.alazy_load()]
     assert documents == MediaLoader(folder, media).load()
     assert threading.current_thread() not in threads
-    assert await asyncio.gather(loader.aload(), loader.aload()) == [documents, documents]
+    assert list(await asyncio.gather(loader.aload(), loader.aload())) == [documents, documents]
 
 
 class Full(MemoryBackend):
@@ -260,7 +260,7 @@ def test_a_single_file(folder: Path, media: MediaStore) -> None:
 )
 def test_a_glob_as_source(folder: Path, media: MediaStore, pattern: str, expected: list[str]) -> None:
     """Sources are relative to the folder in front of the first wildcard."""
-    root = Path(pattern.split("*")[0])
+    root = Path(pattern.partition("*")[0])
     for given in (folder / pattern, str(folder / pattern)):
         found = [(root / source).as_posix() for source in sources(MediaLoader(given, media).load())]
         assert found == expected

@@ -1,0 +1,121 @@
+"""Keeping an index up to date: unchanged and touched files cost nothing, a change costs the change."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from langchain_core.embeddings import Embeddings
+from langchain_core.indexing import InMemoryRecordManager, index
+from langchain_core.vectorstores import InMemoryVectorStore
+
+from langchain_gemini_mm.loaders import MediaLoader
+from langchain_gemini_mm.storage import MediaStore
+from langchain_gemini_mm.testing import png, wav
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Counting(Embeddings):
+    """Embeddings that count what they are given."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Remember the texts."""
+        self.texts += texts
+        return [[1.0, 0.0] for _ in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        """Any vector."""
+        return [1.0, 0.0]
+
+
+class Synced:
+    """A folder, and an index that follows it."""
+
+    def __init__(self, folder: Path, media: MediaStore) -> None:
+        self.folder = folder
+        self.media = media
+        self.embeddings = Counting()
+        self.store = InMemoryVectorStore(self.embeddings)
+        self.records = InMemoryRecordManager("test")
+        self.records.create_schema()
+
+    def sync(self) -> tuple[dict[str, Any], list[str]]:
+        """Index the folder anew; what `index` counted, and what was embedded."""
+        self.embeddings.texts.clear()
+        loader = MediaLoader(self.folder, self.media)
+        counts = index(loader, self.records, self.store, cleanup="full", source_id_key="source", key_encoder="sha256")
+        return dict(counts), list(self.embeddings.texts)
+
+
+@pytest.fixture
+def synced(tmp_path: Path) -> Synced:
+    """A folder with two texts and two media files, indexed once."""
+    folder = tmp_path / "library"
+    (folder / "notes").mkdir(parents=True)
+    (folder / "notes" / "a.txt").write_text("about a cat")
+    (folder / "notes" / "b.txt").write_text("about a dog")
+    (folder / "cat.png").write_bytes(png("cat"))
+    (folder / "rain.wav").write_bytes(wav(0.2))
+    synced = Synced(folder, MediaStore(tmp_path / "media"))
+    assert synced.sync()[0]["num_added"] == 4
+    return synced
+
+
+NOTHING = {"num_added": 0, "num_updated": 0, "num_skipped": 4, "num_deleted": 0}
+
+
+def test_an_unchanged_folder_embeds_nothing(synced: Synced) -> None:
+    """Every Document is known."""
+    assert synced.sync() == (NOTHING, [])
+
+
+def test_touched_files_embed_nothing(synced: Synced) -> None:
+    """Times are no part of a Document."""
+    for path in synced.folder.rglob("*.*"):
+        os.utime(path, (1, 1))
+    assert synced.sync() == (NOTHING, [])
+
+
+def test_a_changed_file_embeds_itself(synced: Synced) -> None:
+    """Only the change is embedded, and what was there before goes."""
+    (synced.folder / "notes" / "b.txt").write_text("about a bird")
+    counts, embedded = synced.sync()
+    assert embedded == ["about a bird"]
+    assert counts == {"num_added": 1, "num_updated": 0, "num_skipped": 3, "num_deleted": 1}
+
+
+def test_a_changed_picture_embeds_itself(synced: Synced) -> None:
+    """Other content is another reference, and so another Document."""
+    (synced.folder / "cat.png").write_bytes(png("kitten"))
+    counts, embedded = synced.sync()
+    assert (len(embedded), counts["num_added"], counts["num_deleted"]) == (1, 1, 1)
+    swept = synced.media.sweep(kept(synced), grace_s=-60)
+    assert len(swept.removed) == 1
+
+
+def kept(synced: Synced) -> list[str]:
+    """The texts that are in the index."""
+    return [entry["text"] for entry in synced.store.store.values()]
+
+
+def test_removed_files_leave_the_index(synced: Synced) -> None:
+    """A file that is gone is gone from the index."""
+    (synced.folder / "cat.png").unlink()
+    assert synced.sync()[0]["num_deleted"] == 1
+
+
+def test_plain_adding_replaces_a_changed_file(synced: Synced) -> None:
+    """Without `index`, ids from source and position let a changed file take its own place."""
+    store = InMemoryVectorStore(Counting())
+    store.add_documents(MediaLoader(synced.folder, synced.media).load())
+    (synced.folder / "notes" / "a.txt").write_text("about a whale")
+    store.add_documents(MediaLoader(synced.folder, synced.media).load())
+    texts = sorted(entry["text"] for entry in store.store.values())
+    assert len(texts) == 4
+    assert texts[-2:] == ["about a dog", "about a whale"]

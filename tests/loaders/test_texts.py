@@ -1,0 +1,141 @@
+"""Text files: encodings, chunks, and references in the text of others."""
+
+from __future__ import annotations
+
+import io
+import tracemalloc
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.loaders import MediaLoader
+from langchain_gemini_mm.loaders.texts import chunks_of_text
+from langchain_gemini_mm.references import MediaRef, split_references
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from langchain_gemini_mm.storage import MediaStore
+
+REFERENCE = f"![](mm://sha256-{'ab' * 32})"
+
+
+def split(data: bytes, suffix: str = ".txt", size: int = 2000, overlap: int = 200) -> list[str]:
+    """All chunks of a text."""
+    return list(chunks_of_text(io.BytesIO(data), suffix, chunk_size=size, chunk_overlap=overlap))
+
+
+TEXT = "Straße, naïve, “quotes” and 5 €"
+ENCODINGS = {
+    "UTF-8": (TEXT.encode(), TEXT),
+    "UTF-8 with a mark": (TEXT.encode("utf-8-sig"), TEXT),
+    "UTF-16": (TEXT.encode("utf-16"), TEXT),
+    "UTF-16 big-endian": (b"\xfe\xff" + TEXT.encode("utf-16-be"), TEXT),
+    "UTF-32": (TEXT.encode("utf-32"), TEXT),
+    "Windows-1252": (TEXT.encode("cp1252"), TEXT),
+    "Chinese": ("你好，世界".encode(), "你好，世界"),
+    "Windows line ends": (b"one\r\ntwo\r\n", "one\ntwo"),
+    "old Mac line ends": (b"one\rtwo", "one\ntwo"),
+    "a log with colours": (b"\x1b[31mred\x1b[0m", "\x1b[31mred\x1b[0m"),
+    "UTF-8 that is cut off": ("你好，世界".encode()[:-1], "你好，世\ufffd"),
+}
+
+
+@pytest.mark.parametrize(("data", "text"), ENCODINGS.values(), ids=ENCODINGS)
+def test_encodings(data: bytes, text: str) -> None:
+    """Marks are obeyed, UTF-8 is the rule, Western European the exception; line ends are one."""
+    assert split(data) == [text]
+
+
+NO_TEXT = {
+    "NUL": b"text\x00text",
+    "a program": b"\x7fELF\x02\x01\x01" + bytes(100),
+    "control signs": bytes(range(1, 32)) * 10,
+    "another code page": "Привет, мир! Как дела?".encode("cp1251"),
+    "Shift-JIS": "こんにちは、世界。".encode("shift-jis"),
+    "noise": bytes(range(1, 256)) * 20,
+    "odd UTF-16": b"\xff\xfe\x41\x00\x42",
+    "a lone surrogate": b"\xff\xfe\x00\xd8\x41\x00",
+    "UTF-16 with NULs": "a\x00b".encode("utf-16"),
+    "NUL far behind": b"text " * 200_000 + b"\x00",
+}
+
+
+@pytest.mark.parametrize("data", NO_TEXT.values(), ids=NO_TEXT)
+def test_what_is_no_text_is_refused(data: bytes) -> None:
+    """Binary data and encodings that can only be guessed are errors, not gibberish in an index."""
+    with pytest.raises(ContentError, match="neither text nor|encoding cannot be told|damaged utf-16"):
+        split(data)
+
+
+def test_chunks_keep_their_size() -> None:
+    """No chunk is longer than asked; neighbours overlap; nothing is lost."""
+    text = " ".join(f"word{number}" for number in range(3000))
+    chunks = split(text.encode(), size=500, overlap=100)
+    assert max(map(len, chunks)) <= 500
+    assert {word for chunk in chunks for word in chunk.split()} == set(text.split())
+    assert all(set(one.split()) & set(two.split()) for one, two in pairwise(chunks))
+
+
+def test_markdown_is_split_at_headings() -> None:
+    """A heading begins a chunk."""
+    text = "".join(f"# Part {number}\n\n{'Some text. ' * 12}\n\n" for number in range(5))
+    chunks = split(text.encode(), ".md", size=160, overlap=0)
+    assert [chunk for chunk in chunks if chunk.startswith("# Part")] == chunks
+
+
+def test_code_is_split_at_definitions() -> None:
+    """A function begins a chunk."""
+    code = "".join(f"\ndef function_{number}():\n    return {'1 + ' * 20}1\n" for number in range(5))
+    assert all(chunk.startswith("def ") for chunk in split(code.encode(), ".py", size=130, overlap=0))
+
+
+@pytest.mark.parametrize("suffix", [".md", ".py", ".rs", ".html", ".ps1", ".tex", ".unknown", ""])
+def test_every_suffix_has_separators(suffix: str) -> None:
+    """Each language we name is one that the splitter knows."""
+    assert split(b"x " * 3000, suffix)
+
+
+def test_references_in_files_never_resolve() -> None:
+    """A file of others that names media is text about media: no chunk of it holds a reference."""
+    text = f"see {REFERENCE} and \\{REFERENCE} and mm://sha256-{'cd' * 32} {'word ' * 50}{REFERENCE}"
+    pieces = [split_references(chunk) for chunk in split(text.encode(), size=200, overlap=50)]
+    assert not any(isinstance(piece, MediaRef) for chunk in pieces for piece in chunk)
+    assert "".join(str(piece) for piece in split_references(split(text.encode())[0])) == text
+
+
+@settings(max_examples=60)
+@given(
+    st.integers(5, 130), st.integers(0, 4), st.lists(st.sampled_from(["\\", " ", "\n\n", "x", REFERENCE]), max_size=12)
+)
+def test_no_split_frees_a_reference(size: int, overlap: int, pieces: list[str]) -> None:
+    """Whatever the chunk size, backslash and reference are never parted so that the reference comes alive."""
+    for chunk in split(("".join(pieces) or "x").encode(), size=size, overlap=overlap):
+        assert not any(isinstance(piece, MediaRef) for piece in split_references(chunk))
+
+
+def test_long_texts_take_little_memory(tmp_path: Path, media: MediaStore) -> None:
+    """A text of 20 MB is split in blocks, also one without any space."""
+    path = tmp_path / "long.txt"
+    path.write_bytes(b"A line of text that is not very long.\n" * 260_000 + b"x" * 10_000_000)
+    loader = MediaLoader(path, media, chunk_size=5000)
+    tracemalloc.start()
+    try:
+        characters = sum(len(document.page_content) for document in loader.lazy_load())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert characters > 19_000_000
+    assert peak < 40_000_000
+
+
+def test_positions_count_through_a_file(tmp_path: Path, media: MediaStore) -> None:
+    """Chunks of one file are numbered from 0 and have ids of their own."""
+    (tmp_path / "a.txt").write_text("word " * 2000)
+    documents = MediaLoader(tmp_path, media, chunk_size=1000, chunk_overlap=0).load()
+    assert [document.metadata["position"] for document in documents] == list(range(len(documents)))
+    assert len({document.id for document in documents}) == len(documents) >= 10
