@@ -132,7 +132,7 @@ class EmbedPipeline:
         return {"inline_data": {"data": part.read(self.media), "mime_type": part.mime_type}}
 
 
-def call_limits(service: GeminiService, *, batch_size: int, batch_bytes: int, check_order: bool) -> CallLimits:
+def call_limits(service: GeminiService, *, batch_size: object, batch_bytes: int, check_order: bool) -> CallLimits:
     """How much one call may carry, so that it stays within the service's limits and one minute's quota.
 
     Raises:

@@ -42,7 +42,7 @@ class Environment:
 
 ENVIRONMENTS = {
     "main": Environment("", "constraints.txt", ("dev",), "the newest google-genai, tests and checks"),
-    "genai2": Environment("-genai2", "constraints-genai2.txt", ("test", "bench"), "google-genai 2.x and its rivals"),
+    "genai2": Environment("-genai2", "constraints-genai2.txt", ("test", "classic", "bench"), "google-genai 2.x, rivals"),
     "stores": Environment("-stores", "constraints-stores.txt", ("test", "stores"), "vector stores of others"),
 }
 
@@ -108,15 +108,16 @@ def relock(name: str) -> None:
 def main() -> None:
     """Read the command line and do what it says."""
     parser = argparse.ArgumentParser(description="Set up the environments of this project's commands.")
-    parser.add_argument("name", nargs="?", choices=ENVIRONMENTS, default="main")
+    parser.add_argument("name", nargs="?", choices=ENVIRONMENTS, help="which one (default: main)")
     parser.add_argument("--venv", default=".venv", help="folder of `main`; the others get an ending (default: .venv)")
-    parser.add_argument("--relock", action="store_true", help="renew all constraints files instead")
+    parser.add_argument("--relock", action="store_true", help="renew the constraints files instead, or one of them")
     arguments = parser.parse_args()
     if arguments.relock:
-        for name in ENVIRONMENTS:
+        for name in [arguments.name] if arguments.name else ENVIRONMENTS:
             relock(name)
     else:
-        set_up(arguments.name, ROOT / (arguments.venv + ENVIRONMENTS[arguments.name].suffix))
+        name = arguments.name or "main"
+        set_up(name, ROOT / (arguments.venv + ENVIRONMENTS[name].suffix))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ def test_calls_are_as_full_as_they_can_be(items: list[Item], most: int, size: in
     """No call could have taken the first item of the next one."""
     calls = list(plan(items, CallLimits(items=most, wire_bytes=size)))
 
-    for call, following in zip(calls, calls[1:], strict=False):
+    for call, following in itertools.pairwise(calls):
         joined = [*call, following[0]]
         fits = len(joined) <= most and sum(item.wire_bytes for item in joined) <= size
         assert not fits or joined[0].group != joined[-1].group

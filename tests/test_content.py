@@ -56,27 +56,36 @@ ONE_PART: dict[str, tuple[Callable[[], Any], tuple[str, str | None]]] = {
     "human message": (lambda: HumanMessage("a text"), ("text", "a text")),
     "human message of blocks": (lambda: HumanMessage([{"type": "text", "text": "a text"}]), ("text", "a text")),
     "text block": (lambda: {"type": "text", "text": "a text"}, ("text", "a text")),
-    "text-plain block": (lambda: {"type": "text-plain", "text": "a text", "mime_type": "text/plain"}, ("text", "a text")),
+    "text-plain block": (
+        lambda: {"type": "text-plain", "text": "a text", "mime_type": "text/plain"},
+        ("text", "a text"),
+    ),
     "image block": (lambda: {"type": "image", "base64": B64, "mime_type": "image/png"}, ("image", None)),
     "image block, URL-safe alphabet": (lambda: {"type": "image", "base64": URL_SAFE}, ("image", None)),
     "file block": (lambda: {"type": "file", "base64": base64.b64encode(PDF).decode()}, ("pdf", None)),
     "older base64 block": (lambda: {"type": "image", "source_type": "base64", "data": B64}, ("image", None)),
     "older text block": (lambda: {"type": "file", "source_type": "text", "text": "a text"}, ("text", "a text")),
     "data URI": (lambda: {"type": "image", "url": f"data:image/png;base64,{B64}"}, ("image", None)),
-    "image_url block": (lambda: {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{B64}"}}, ("image", None)),
+    "image_url block": (
+        lambda: {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{B64}"}},
+        ("image", None),
+    ),
     "image_url string": (lambda: {"type": "image_url", "image_url": f"data:image/png;base64,{B64}"}, ("image", None)),
     "input_audio block": (
         lambda: {"type": "input_audio", "input_audio": {"data": base64.b64encode(WAV).decode(), "format": "wav"}},
         ("audio", None),
     ),
     "media block": (lambda: {"type": "media", "mime_type": "image/png", "data": B64}, ("image", None)),
-    "OpenAI file block": (lambda: {"type": "file", "file": {"file_data": f"data:image/png;base64,{B64}"}}, ("image", None)),
+    "OpenAI file block": (
+        lambda: {"type": "file", "file": {"file_data": f"data:image/png;base64,{B64}"}},
+        ("image", None),
+    ),
     "Pillow image": (_pillow, ("image", None)),
     "genai text part": (lambda: _genai(text="a text"), ("text", "a text")),
     "genai inline part": (lambda: _genai(inline_data=_genai_blob()), ("image", None)),
     "list of one": (lambda: ["a text"], ("text", "a text")),
     "tuple of texts": (lambda: ("a", "text"), ("text", "a\ntext")),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ONE_PART)
@@ -157,10 +166,20 @@ def test_a_repr_never_shows_bytes() -> None:
 
 
 STRINGS_THAT_ARE_ONLY_TEXT = [
-    "/etc/passwd", "C:\\Windows\\win.ini", "file:///etc/passwd", "https://example.org/a.png", "gs://bucket/x.mp4",
-    "![](https://example.org/a.png)", "![](../../etc/passwd)", "data:image/png;base64,AAAA", "s3://bucket/key",
-    "<img src='mm://x'>", "mm://", "sha256-" + "0" * 64, "![alt](x.png)",
-]  # fmt: skip
+    "/etc/passwd",
+    "C:\\Windows\\win.ini",
+    "file:///etc/passwd",
+    "https://example.org/a.png",
+    "gs://bucket/x.mp4",
+    "![](https://example.org/a.png)",
+    "![](../../etc/passwd)",
+    "data:image/png;base64,AAAA",
+    "s3://bucket/key",
+    "<img src='mm://x'>",
+    "mm://",
+    "sha256-" + "0" * 64,
+    "![alt](x.png)",
+]
 
 
 @pytest.mark.parametrize("text", STRINGS_THAT_ARE_ONLY_TEXT)
@@ -193,7 +212,11 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "empty image block": ({"type": "image"}, ContentError, "neither base64 nor a reference"),
     "remote URL": ({"type": "image", "url": "https://example.org/a.png"}, ContentError, "never fetched"),
     "file URL": ({"type": "image", "url": "file:///etc/passwd"}, ContentError, "never fetched"),
-    "remote image_url": ({"type": "image_url", "image_url": {"url": "http://localhost/"}}, ContentError, "never fetched"),
+    "remote image_url": (
+        {"type": "image_url", "image_url": {"url": "http://localhost/"}},
+        ContentError,
+        "never fetched",
+    ),
     "url of a wrong type": ({"type": "image", "url": 3}, ContentError, "must be a str"),
     "provider file id": ({"type": "image", "file_id": "file-123"}, ContentError, "provider's file id"),
     "bad base64": ({"type": "image", "base64": "!!!"}, ContentError, "not valid"),
@@ -207,7 +230,7 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "reference with a path": ("![](mm://sha256-../../etc/passwd)", ContentError, "torn or malformed"),
     "bad fragment": (f"![](mm://sha256-{'ab' * 32}#t=9,3)", ContentError, "start < end"),
     "unknown fragment": (f"![](mm://sha256-{'ab' * 32}#x=1)", ContentError, "canonical"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -27,7 +27,9 @@ def chroma(embeddings: GeminiEmbeddings, folder: Path) -> VectorStore:
         f"c{uuid.uuid4().hex}",
         embedding_function=embeddings,
         persist_directory=str(folder / "chroma"),
-        client_settings=Settings(anonymized_telemetry=False, is_persistent=True, persist_directory=str(folder / "chroma")),
+        client_settings=Settings(
+            anonymized_telemetry=False, is_persistent=True, persist_directory=str(folder / "chroma")
+        ),
         collection_metadata={"hnsw:space": "cosine"},
     )
 
@@ -85,7 +87,7 @@ def store(request: pytest.FixtureRequest, emulator: GeminiEmulator, media: Media
 
 @pytest.mark.parametrize("store", STORES, indirect=True)
 def test_any_store_becomes_multimodal(store: VectorStore, media: MediaStore, samples: Path) -> None:
-    """Pictures, sound, video, PDFs and texts go in as Documents; a text and a picture find them; references come back."""
+    """Pictures, sound, video, PDFs and texts go in as Documents; texts and pictures find them."""
     documents = MediaLoader(samples, media).load()
     store.add_documents(documents, ids=[str(uuid.uuid5(uuid.NAMESPACE_OID, str(n))) for n in range(len(documents))])
 

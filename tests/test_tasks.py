@@ -27,19 +27,37 @@ PREFIXES = [
     Case("a document with title", "document", None, "A talk", "title: A talk | text: X"),
     Case("an explicit search query", "query", "RETRIEVAL_QUERY", None, "task: search result | query: X"),
     Case("a query in document form, when asked for", "query", "RETRIEVAL_DOCUMENT", None, "title: none | text: X"),
-    Case("a document in query form, when asked for", "document", "RETRIEVAL_QUERY", None, "task: search result | query: X"),
+    Case(
+        "a document in query form, when asked for",
+        "document",
+        "RETRIEVAL_QUERY",
+        None,
+        "task: search result | query: X",
+    ),
     Case("question answering", "query", "QUESTION_ANSWERING", None, "task: question answering | query: X"),
     Case("its documents are plain documents", "document", "QUESTION_ANSWERING", None, "title: none | text: X"),
-    Case("FACT_VERIFICATION is worded fact checking", "query", "FACT_VERIFICATION", None, "task: fact checking | query: X"),
+    Case(
+        "FACT_VERIFICATION is worded fact checking",
+        "query",
+        "FACT_VERIFICATION",
+        None,
+        "task: fact checking | query: X",
+    ),
     Case("fact checking documents", "document", "fact checking", None, "title: none | text: X"),
     Case("code retrieval", "query", "CODE_RETRIEVAL_QUERY", None, "task: code retrieval | query: X"),
     Case("code documents", "document", "CODE_RETRIEVAL_QUERY", None, "title: none | text: X"),
     Case("classification, query", "query", "CLASSIFICATION", None, "task: classification | query: X"),
     Case("classification, document alike", "document", "CLASSIFICATION", None, "task: classification | query: X"),
     Case("clustering, document alike", "document", "clustering", None, "task: clustering | query: X"),
-    Case("similarity is worded sentence similarity", "document", "SEMANTIC_SIMILARITY", None, "task: sentence similarity | query: X"),
+    Case(
+        "similarity is worded sentence similarity",
+        "document",
+        "SEMANTIC_SIMILARITY",
+        None,
+        "task: sentence similarity | query: X",
+    ),
     Case("unspecified leaves the text alone", "query", "TASK_TYPE_UNSPECIFIED", None, "X"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("case", PREFIXES, ids=lambda case: case.id)

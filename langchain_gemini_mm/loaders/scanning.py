@@ -82,15 +82,15 @@ class Scan:
         except OSError as error:
             yield self._skipped(folder.source or ".", f"it cannot be listed: {error.strerror or error}")
             return
-        taken: set[str] = set()
+        names = {entry.name for entry in entries}
         for entry in entries:
             if not self.include_hidden and is_hidden(entry.name):
                 self.hidden += 1
                 continue
             name = printable(entry.name)
-            # Two spellings of one name side by side keep their own, so that neither replaces the other.
-            name = entry.name.encode("utf-8", "backslashreplace").decode() if name in taken else name
-            taken.add(name)
+            if name != entry.name and name in names and entry.name.isprintable():
+                # Two spellings of one name side by side: each keeps its own, so that neither replaces the other.
+                name = entry.name
             source = f"{folder.source}/{name}" if folder.source else name
             if not self.exclude.match(source):
                 yield from self._entry(entry, source)

@@ -148,11 +148,13 @@ def _primary_code(error: sqlite3.Error) -> int:
 def _file_path(path: Any) -> str:
     if not isinstance(path, str | os.PathLike) or not str(path):
         raise TypeError(f"path is a file name or {MEMORY!r}, got {path!r}")
-    full = Path(path).expanduser().absolute()
-    if full.is_dir():
-        raise StoreError(f"{full} is a folder. Give the name of a file in it, such as {full / 'index.db'}")
     try:
+        full = Path(path).expanduser().absolute()
+        if "\0" in str(full):
+            raise ValueError("a NUL in the name")
+        if full.is_dir():
+            raise StoreError(f"{full} is a folder. Give the name of a file in it, such as {full / 'index.db'}")
         full.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"the folder of {full} cannot be made: {error.strerror or error}") from error
+    except (OSError, RuntimeError, ValueError) as error:  # no access, no home for `~`
+        raise StoreError(f"{str(path)[:200]!r} cannot be a store: {error}. Choose another path") from error
     return str(full)

@@ -141,7 +141,7 @@ def test_the_same_program_runs_with_both(arguments: dict[str, Any], emulator: Ge
         headers = [request.headers.get(name) for request in emulator.embed_requests for name in ("x-team", "x-proxy")]
         return len(query), [len(vector) for vector in documents], paths, set(headers)
 
-    with pytest.warns(UserWarning) if arguments.get("task_type") == "clustering" else _nothing():
+    with pytest.warns(UserWarning, match="titles") if arguments.get("task_type") == "clustering" else _nothing():
         assert program(GeminiEmbeddings) == program(theirs)
 
 

@@ -62,10 +62,9 @@ def test_event_loops_one_after_another_and_at_once(emulator: GeminiEmulator) -> 
 
 
 def test_nothing_warns_at_exit(emulator: GeminiEmulator) -> None:
-    """A program that closes nothing ends without a word, in development mode too."""
+    """A program that closes nothing ends without a word, unclosed connections included."""
     program = f"""
-import asyncio, warnings
-warnings.simplefilter("always")
+import asyncio
 from langchain_gemini_mm import GeminiEmbeddings
 ours = GeminiEmbeddings(api_key={emulator.api_key!r}, base_url={emulator.url!r}, output_dimensionality=128)
 ours.embed_query("a")
@@ -74,7 +73,7 @@ for _ in range(2):
 assert len(ours.embed_documents(["b"] * 250)) == 250
 """
     run = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", program], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-W", "always", "-c", program], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
     )
 
     assert (run.returncode, run.stderr, run.stdout) == (0, "", "")

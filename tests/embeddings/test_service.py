@@ -26,6 +26,13 @@ def flaky() -> Iterator[GeminiEmulator]:
         yield emulator
 
 
+def embed(ours: GeminiEmbeddings, how: str, contents: list[Any], **options: Any) -> list[list[float]]:
+    """Embed by either driver."""
+    if how == "sync":
+        return ours.embed_documents(contents, **options)
+    return asyncio.run(ours.aembed_documents(contents, **options))
+
+
 def mixed_contents(media: MediaStore) -> list[Any]:
     """250 contents of every kind, no two alike, in a fixed random order."""
     makers = [
@@ -53,10 +60,7 @@ def test_250_mixed_inputs_in_order_through_trouble(
     )
     ours = ours.model_copy(update={"google_api_key": calm.google_api_key})
 
-    if how == "sync":
-        vectors = ours.embed_documents(contents, batch_size=7)
-    else:
-        vectors = asyncio.run(ours.aembed_documents(contents, batch_size=7))
+    vectors = embed(ours, how, contents, batch_size=7)
 
     np.testing.assert_allclose(np.array(vectors), expected, atol=1e-6)
     assert ours.usage.retries > 0
@@ -83,10 +87,7 @@ def test_wrong_answers_raise(
     emulator.fail_next(damage)
 
     with pytest.raises(ServiceError, match=words):
-        if how == "sync":
-            embeddings.embed_documents(["a", "b", "c"])
-        else:
-            asyncio.run(embeddings.aembed_documents(["a", "b", "c"]))
+        embed(embeddings, how, ["a", "b", "c"])
 
 
 @pytest.mark.parametrize("count", [2, 3, 10])
@@ -100,10 +101,7 @@ def test_a_reordered_answer_raises_when_asked_for(count: int, how: str, emulator
     emulator.fail_next("reordered")
 
     with pytest.raises(ServiceError, match="out of order"):
-        if how == "sync":
-            ours.embed_documents(texts)
-        else:
-            asyncio.run(ours.aembed_documents(texts))
+        embed(ours, how, texts)
 
 
 @pytest.mark.parametrize("trouble", [408, 429, 500, 502, 503, 504, "cut", "cut-middle", "malformed", "html"])
@@ -115,7 +113,9 @@ def test_passing_trouble_is_retried(trouble: object, embeddings: GeminiEmbedding
     assert embeddings.usage.retries == 1
 
 
-@pytest.mark.parametrize(("status", "words"), [(400, "Check the input"), (401, "GOOGLE_API_KEY"), (403, "may not"), (404, "name")])
+@pytest.mark.parametrize(
+    ("status", "words"), [(400, "Check the input"), (401, "GOOGLE_API_KEY"), (403, "may not"), (404, "name")]
+)
 def test_lasting_trouble_is_not(
     status: int, words: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator
 ) -> None:

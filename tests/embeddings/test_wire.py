@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from langchain_gemini_mm import ContentError, GeminiEmbeddings, MediaLimitError, MediaStore
 from langchain_gemini_mm.testing import GeminiEmulator, mp4, pdf, png, wav
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PNG = png("a brown puppy")
 

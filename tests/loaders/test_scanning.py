@@ -191,7 +191,7 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS holds the two for one name")
 def test_composed_and_decomposed_names(tmp_path: Path) -> None:
-    """macOS spells é as two signs: the source is the same everywhere; both side by side stay two files."""
+    """On macOS é is two signs: the source is the same everywhere; both side by side stay two files."""
     write(tmp_path / "mac", ["cafe\u0301.txt"])
     write(tmp_path / "linux", ["caf\u00e9.txt"])
     assert load(tmp_path / "mac") == load(tmp_path / "linux") == (["caf\u00e9.txt"], {})

@@ -37,11 +37,11 @@ ENCODINGS = {
     "UTF-16 big-endian": (b"\xfe\xff" + TEXT.encode("utf-16-be"), TEXT),
     "UTF-32": (TEXT.encode("utf-32"), TEXT),
     "Windows-1252": (TEXT.encode("cp1252"), TEXT),
-    "Chinese": ("你好，世界".encode(), "你好，世界"),
+    "Chinese": ("你好世界".encode(), "你好世界"),
     "Windows line ends": (b"one\r\ntwo\r\n", "one\ntwo"),
     "old Mac line ends": (b"one\rtwo", "one\ntwo"),
     "a log with colours": (b"\x1b[31mred\x1b[0m", "\x1b[31mred\x1b[0m"),
-    "UTF-8 that is cut off": ("你好，世界".encode()[:-1], "你好，世\ufffd"),
+    "UTF-8 that is cut off": ("你好世界".encode()[:-1], "你好世\ufffd"),
 }
 
 
@@ -68,7 +68,7 @@ NO_TEXT = {
 @pytest.mark.parametrize("data", NO_TEXT.values(), ids=NO_TEXT)
 def test_what_is_no_text_is_refused(data: bytes) -> None:
     """Binary data and encodings that can only be guessed are errors, not gibberish in an index."""
-    with pytest.raises(ContentError, match="neither text nor|encoding cannot be told|damaged utf-16"):
+    with pytest.raises(ContentError, match=r"neither text nor|encoding cannot be told|damaged utf-16"):
         split(data)
 
 
@@ -119,9 +119,9 @@ def test_no_split_frees_a_reference(size: int, overlap: int, pieces: list[str]) 
 
 
 def test_long_texts_take_little_memory(tmp_path: Path, media: MediaStore) -> None:
-    """A text of 20 MB is split in blocks, also one without any space."""
+    """A text of 10 MB is split in blocks, also where it has no space."""
     path = tmp_path / "long.txt"
-    path.write_bytes(b"A line of text that is not very long.\n" * 260_000 + b"x" * 10_000_000)
+    path.write_bytes(b"A line of text that is not very long.\n" * 250_000 + b"x" * 260_000)
     loader = MediaLoader(path, media, chunk_size=5000)
     tracemalloc.start()
     try:
@@ -129,8 +129,8 @@ def test_long_texts_take_little_memory(tmp_path: Path, media: MediaStore) -> Non
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert characters > 19_000_000
-    assert peak < 40_000_000
+    assert characters > 9_500_000
+    assert peak < 8_000_000
 
 
 def test_positions_count_through_a_file(tmp_path: Path, media: MediaStore) -> None:

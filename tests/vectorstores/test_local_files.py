@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -95,7 +97,7 @@ def test_an_unusable_file_is_a_clear_error(tmp_path: Path, make: Callable[[Path]
 def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     """A file in the way of a folder."""
     (tmp_path / "file").write_text("x")
-    with pytest.raises(StoreError, match=r"the folder of .* cannot be made|cannot be opened"):
+    with pytest.raises(StoreError, match=r"cannot be a store: .* Choose another path"):
         LocalVectorStore(tmp_path / "file" / "index.db", WordEmbeddings())
 
 
@@ -157,42 +159,75 @@ def test_without_a_write_ahead_log_the_store_works_all_the_same(
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="POSIX permissions")
-def test_a_read_only_file_is_a_clear_error(tmp_path: Path) -> None:
-    """What cannot be written says so, and names the remedy; nothing is lost."""
-    path = tmp_path / "index.db"
-    filled(path)
-    script = """
-        import os, sys
-        from langchain_gemini_mm.errors import StoreError
-        from langchain_gemini_mm.vectorstores import LocalVectorStore
-        from tests.vectorstores.fakes import WordEmbeddings
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder of its own that other users may enter, unlike pytest's."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+        folder.chmod(0o755)
 
-        folder = os.open(os.path.dirname(sys.argv[1]), os.O_RDONLY)
-        os.fchdir(folder)
-        if os.geteuid() == 0:
-            os.seteuid(65534)
-        try:
-            LocalVectorStore("index.db", WordEmbeddings()).add_texts(["more"])
-        except StoreError as error:
-            print(error)
-    """
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.geteuid() and folder.name.startswith(("pytest-", "test_")):
-            folder.chmod(0o755)
-    path.chmod(0o444)
-    tmp_path.chmod(0o555)
+
+AS_NOBODY = """
+    import os, sys
+    from langchain_gemini_mm.errors import StoreError
+    from langchain_gemini_mm.vectorstores import LocalVectorStore
+    from tests.vectorstores.fakes import WordEmbeddings
+
+    if os.geteuid() == 0:
+        os.seteuid(65534)
     try:
-        found = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(script), str(path)],
-            capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(Path.cwd())},
-        )  # fmt: skip
-    finally:
-        tmp_path.chmod(0o755)
-    assert "read-only. Give this user write access" in found.stdout or "cannot be opened" in found.stdout
+        LocalVectorStore(sys.argv[1], WordEmbeddings()).add_texts(["more"])
+    except StoreError as error:
+        print(error)
+"""
+
+
+def add_as_nobody(path: Path) -> str:
+    """Add to a store in a process without rights; what the error says."""
+    found = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(AS_NOBODY), str(path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+    )
+    return found.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="POSIX permissions")
+def test_a_read_only_file_is_a_clear_error(open_folder: Path) -> None:
+    """What cannot be written says so, and names the remedy; nothing is lost."""
+    path = open_folder / "index.db"
+    filled(path)
+    path.chmod(0o444)
+    open_folder.chmod(0o555)
+    assert re.search("read-only. Give this user write access|cannot be opened. Check", add_as_nobody(path))
+    open_folder.chmod(0o755)
     path.chmod(0o644)
     with LocalVectorStore(path, WordEmbeddings()) as store:
         assert store.count() == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="POSIX permissions")
+def test_a_folder_without_access_is_a_clear_error(open_folder: Path) -> None:
+    """A folder that may not be entered, and one that may not be made."""
+    (open_folder / "closed").mkdir()
+    filled(open_folder / "closed" / "index.db")
+    (open_folder / "closed").chmod(0o000)
+    open_folder.chmod(0o555)
+    assert "cannot be a store: [Errno 13]" in add_as_nobody(open_folder / "closed" / "index.db")
+    assert "cannot be a store: [Errno 13]" in add_as_nobody(open_folder / "new" / "index.db")
+    open_folder.chmod(0o755)
+    (open_folder / "closed").chmod(0o755)
+
+
+@pytest.mark.parametrize("name", ["a\0b.db", "~nobody-of-that-name/index.db"], ids=["a NUL", "no such home"])
+def test_a_name_that_is_no_path_is_a_clear_error(name: str) -> None:
+    """Whatever the operating system says of a name is told in our words."""
+    with pytest.raises(StoreError, match="cannot be a store"):
+        LocalVectorStore(name, WordEmbeddings())
 
 
 def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,65 @@
+"""What importing the package adds to what every LangChain program has imported anyway."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from benchmarks.report import Row
+from benchmarks.service import ROOT
+
+AIM_MS = 50
+HEAVY = ("google.genai", "PIL", "av", "pypdfium2")
+"""What must not have been imported."""
+
+_PROGRAM = """
+import json, sys, time
+{before}
+started = time.perf_counter()
+{ours}
+taken = time.perf_counter() - started
+print(json.dumps([taken, [name for name in {heavy!r} if name in sys.modules]]))
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How many interpreters are started for each line."""
+
+    interpreters: int
+
+
+FULL = Size(interpreters=21)
+QUICK = Size(interpreters=7)
+
+
+def measure(size: Size = FULL) -> Iterator[Row]:
+    """The bare package, then the four names that every example begins with."""
+    yield _row("import langchain_gemini_mm", ["langchain_core"], size)
+    names = "GeminiEmbeddings, LocalVectorStore, MediaLoader, MediaStore"
+    base = [f"langchain_core.{name}" for name in ("documents", "embeddings", "vectorstores")] + ["numpy"]
+    yield _row(f"from langchain_gemini_mm import {names}", base, size)
+
+
+def _row(ours: str, before: Sequence[str], size: Size) -> Row:
+    program = _PROGRAM.format(before="\n".join(f"import {name}" for name in before), ours=ours, heavy=HEAVY)
+    times = [_milliseconds(program) for _ in range(size.interpreters)]
+    return Row(
+        measured=f"`{ours}`",
+        against=f"after {', '.join(before)}",
+        ratio=f"+{min(times):.0f} ms",
+        rounds=f"least of {len(times)}",
+        aim=f"< {AIM_MS} ms",
+        met=min(times) < AIM_MS,
+        note=f"imports none of {', '.join(HEAVY)}",
+    )
+
+
+def _milliseconds(program: str) -> float:
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    taken, heavy = json.loads(done.stdout)
+    assert not heavy, f"importing the package imports {heavy}"
+    return float(taken) * 1000

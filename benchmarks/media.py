@@ -1,0 +1,58 @@
+"""Real picture files of noise, so that nothing about them compresses, made cheaply."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+_SMALL_SIDE = 256
+_LARGE_SIDES = (850, 1000, 1150)
+
+
+def small_pictures(folder: Path, count: int) -> list[Path]:
+    """Write `count` JPEG files of 20 to 50 kB."""
+    rng = np.random.default_rng(1)
+    paths = []
+    for number in range(count):
+        path = folder / f"small-{number:05}.jpg"
+        path.write_bytes(noise(rng, _SMALL_SIDE, "JPEG", quality=int(rng.integers(45, 80))))
+        paths.append(path)
+    return paths
+
+
+def large_pictures(folder: Path, total: int) -> int:
+    """Write JPEG and PNG files of about 2 to 5 MB, no two alike, until they are `total` bytes; gives their number.
+
+    A few pictures are drawn; each file is one of them with a comment of its own.
+    """
+    rng = np.random.default_rng(2)
+    drawn = [noise(rng, side, "PNG") for side in _LARGE_SIDES]
+    drawn += [noise(rng, 2 * side, "JPEG", quality=92) for side in _LARGE_SIDES]
+    written = number = 0
+    while written < total:
+        data = commented(drawn[number % len(drawn)], f"file {number} of {total}")
+        suffix = "png" if data.startswith(b"\x89PNG") else "jpg"
+        written += (folder / f"large-{number:05}.{suffix}").write_bytes(data)
+        number += 1
+    return number
+
+
+def noise(rng: np.random.Generator, side: int, kind: str, **options: int) -> bytes:
+    """One square picture of random pixels."""
+    file = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(file, kind, **options)
+    return file.getvalue()
+
+
+def commented(data: bytes, comment: str) -> bytes:
+    """The same picture with a comment: a COM segment after a JPEG's start, a tEXt chunk before a PNG's end."""
+    if data.startswith(b"\xff\xd8"):
+        return data[:2] + b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment.encode("ascii") + data[2:]
+    chunk = b"tEXtComment\0" + comment.encode("ascii")
+    whole = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return data[:-12] + whole + data[-12:]

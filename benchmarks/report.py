@@ -1,0 +1,137 @@
+"""Contenders take turns; what comes out are ratios of one run, never lone times."""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+
+HEAD = ("measured", "against", "ratio", "rounds", "aim", "met")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table."""
+
+    measured: str
+    against: str
+    ratio: str
+    rounds: str = ""
+    """The smallest and the largest of the rounds."""
+    aim: str = ""
+    met: bool | None = None
+    """None where there is no aim, or nothing was measured."""
+    note: str = ""
+    """Stands below the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of one contender, in seconds."""
+
+    wall: float
+    cpu: float
+    """Of this process, all threads together."""
+
+
+def interleaved(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[Turn]]:
+    """Let all contenders run in every round, each round in the opposite order, so that noise meets all alike.
+
+    Args:
+        contenders: by name; each has been run once before, so that nothing is set up within a turn.
+        rounds: how often each runs.
+    """
+    turns: dict[str, list[Turn]] = {name: [] for name in contenders}
+    order = list(contenders)
+    for _ in range(rounds):
+        for name in order:
+            gc.collect()
+            wall, cpu = time.perf_counter(), time.process_time()
+            contenders[name]()
+            turns[name].append(Turn(time.perf_counter() - wall, time.process_time() - cpu))
+        order.reverse()
+    return turns
+
+
+def speed(
+    measured: str, against: str, ours: Sequence[float], theirs: Sequence[float], *, aim: float | None, note: str = ""
+) -> Row:
+    """How much more we get done in the same time; seconds of each round are given."""
+    return _row(measured, against, [b / a for a, b in zip(ours, theirs, strict=True)], aim, at_least=True, note=note)
+
+
+def cost(
+    measured: str, against: str, ours: Sequence[float], theirs: Sequence[float], *, aim: float | None, note: str = ""
+) -> Row:
+    """How much more we take, of time or memory, for the same work."""
+    return _row(measured, against, [a / b for a, b in zip(ours, theirs, strict=True)], aim, at_least=False, note=note)
+
+
+def skipped(measured: str, against: str, reason: str) -> Row:
+    """A line for what cannot be measured here."""
+    return Row(measured=measured, against=against, ratio="skipped", note=reason)
+
+
+def _row(
+    measured: str, against: str, ratios: Sequence[float], aim: float | None, *, at_least: bool, note: str = ""
+) -> Row:
+    middle = round(statistics.median(ratios), 2)
+    return Row(
+        measured=measured,
+        against=against,
+        ratio=f"{middle:.2f}",
+        rounds=f"{min(ratios):.2f} to {max(ratios):.2f}" if len(ratios) > 1 else "one",
+        aim="" if aim is None else f"{'≥' if at_least else '≤'} {aim:.2f}",
+        met=None if aim is None else (middle >= aim if at_least else middle <= aim),
+        note=note,
+    )
+
+
+def table(rows: Iterable[Row]) -> str:
+    """The rows as Markdown, with their notes below."""
+    rows = list(rows)
+    cells = [HEAD, *(_cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(HEAD))]
+    lines = [_line(line, widths) for line in cells]
+    lines.insert(1, _line(["-" * width for width in widths], widths))
+    notes = [f"- {row.measured}: {row.note}." for row in rows if row.note]
+    return "\n".join([*lines, *([""] if notes else []), *notes])
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    met = {None: "", True: "yes", False: "**no**"}[row.met]
+    return row.measured, row.against, row.ratio, row.rounds, row.aim, met
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
+
+
+def machine() -> str:
+    """Where and when, in one line."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    packages = ["google-genai", "langchain-google-genai", "langchain-core", "numpy"]
+    versions = [f"{name} {found}" for name in packages if (found := installed(name))]
+    today = datetime.now(tz=UTC).date().isoformat()
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return ", ".join([today, f"{platform.system()} {platform.machine()}, {cores} cores", python, *versions])
+
+
+def installed(package: str) -> str | None:
+    """The version of a package, None where it is missing."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def tell(message: str) -> None:
+    """Say what is being done, beside the table."""
+    print(message, file=sys.stderr, flush=True)

@@ -1,0 +1,66 @@
+"""The emulator in a process of its own, and a client so plain that only the emulator can hold it up."""
+
+from __future__ import annotations
+
+import http.client
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).resolve().parent.parent
+KEY = "emulator-key"
+MODEL = "gemini-embedding-2"
+
+
+@contextmanager
+def emulator_process(latency: float) -> Iterator[str]:
+    """Serve the emulator beside us; gives its URL.
+
+    Args:
+        latency: seconds before each answer.
+    """
+    command = [sys.executable, "-m", "langchain_gemini_mm.testing", "--api-key", KEY, "--latency", str(latency)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert process.stdout
+        url = process.stdout.readline().strip()
+        assert url, "the emulator did not start"
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+        if process.stdout:
+            process.stdout.close()
+
+
+class PlainClient:
+    """Sends bodies made beforehand and throws the answers away.
+
+    Args:
+        url: of the emulator.
+        bodies: JSON, one a request.
+        concurrency: requests under way at once.
+    """
+
+    def __init__(self, url: str, bodies: Sequence[bytes], concurrency: int) -> None:
+        self._address = urlsplit(url).netloc
+        self._shares = [bodies[start::concurrency] for start in range(concurrency)]
+
+    def __call__(self) -> None:
+        """Send everything once."""
+        with ThreadPoolExecutor(len(self._shares)) as pool:
+            list(pool.map(self._send, self._shares))
+
+    def _send(self, bodies: Sequence[bytes]) -> None:
+        connection = http.client.HTTPConnection(self._address)
+        headers = {"x-goog-api-key": KEY, "content-type": "application/json"}
+        for body in bodies:
+            connection.request("POST", f"/v1beta/models/{MODEL}:batchEmbedContents", body, headers)
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == 200, answer.status
+        connection.close()
