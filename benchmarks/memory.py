@@ -29,7 +29,7 @@ class Size:
 
 
 FULL = Size(little=100_000_000, much=2_000_000_000, rounds=3)
-QUICK = Size(little=20_000_000, much=100_000_000, rounds=1)
+QUICK = Size(little=60_000_000, much=240_000_000, rounds=1)
 
 
 def measure(size: Size = FULL) -> Iterator[Row]:

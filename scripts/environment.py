@@ -32,18 +32,22 @@ PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+_-]+")
 
 @dataclasses.dataclass(frozen=True)
 class Environment:
-    """One virtual environment: its folder's ending, its pins, its dependency groups."""
+    """One virtual environment: the ending of its folder and of its pins' file, and its dependency groups."""
 
     suffix: str
-    constraints: str
     groups: tuple[str, ...]
     about: str
 
+    @property
+    def constraints(self) -> str:
+        """The file with its pins."""
+        return f"constraints{self.suffix}.txt"
+
 
 ENVIRONMENTS = {
-    "main": Environment("", "constraints.txt", ("dev",), "the newest google-genai, tests and checks"),
-    "genai2": Environment("-genai2", "constraints-genai2.txt", ("test", "classic", "bench"), "google-genai 2.x, rivals"),
-    "stores": Environment("-stores", "constraints-stores.txt", ("test", "stores"), "vector stores of others"),
+    "main": Environment("", ("dev",), "the newest google-genai, tests and checks"),
+    "genai2": Environment("-genai2", ("test", "classic", "bench"), "google-genai 2.x, rivals"),
+    "stores": Environment("-stores", ("test", "stores"), "vector stores of others"),
 }
 
 

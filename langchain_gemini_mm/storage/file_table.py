@@ -21,6 +21,7 @@ from langchain_gemini_mm.media.source_file import Stamp
 logger = logging.getLogger("langchain_gemini_mm")
 
 _VERSION = 1
+_TOUCH_SECONDS = 600
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS file (
@@ -83,8 +84,11 @@ class FileTable:
         self._write("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?)", *row)
 
     def touch(self, sha256: str) -> bool:
-        """Note that this hash is wanted now."""
-        return self._write("UPDATE file SET seen = ? WHERE sha256 = ?", time.time(), sha256) > 0
+        """Note that this hash is wanted now; a note of the last minutes will do, it spares a synced write."""
+        known = self.with_hash(sha256)
+        if known and known[0].seen < time.time() - _TOUCH_SECONDS:
+            self._write("UPDATE file SET seen = ? WHERE sha256 = ?", time.time(), sha256)
+        return bool(known)
 
     def forget(self, sha256: str, *, before: float | None = None) -> bool:
         """Forget all files with this hash, unless one of them was put since `before`."""
