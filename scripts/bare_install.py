@@ -29,7 +29,7 @@ def refusal_of(action: Callable[[], object]) -> str:
 
 def main() -> None:
     """Embed and search text, then meet the errors for what needs the extras."""
-    for library in ("PIL", "av", "pypdfium2", "starlette", "uvicorn"):
+    for library in ("PIL", "av", "pypdfium2", "uvicorn"):
         assert importlib.util.find_spec(library) is None, f"{library} is installed: this is no bare installation"
     print(f"langchain-gemini-mm {langchain_gemini_mm.__version__} in {Path(langchain_gemini_mm.__file__).parent}")
 

@@ -23,7 +23,7 @@ LAYERS = (
 )
 # Shipped for tests and demos: stands aside, uses the lower lines, and nothing in the package imports it.
 TESTING = "testing"
-TESTING_USES = LAYERS[3] | LAYERS[4] | LAYERS[5]
+TESTING_USES = {"media"} | LAYERS[3] | LAYERS[4] | LAYERS[5]
 # On one line, and still strangers: stores know LangChain's interface, not our class.
 STRANGERS = ({"vectorstores"}, LAYERS[1] - {"vectorstores"})
 
@@ -32,7 +32,6 @@ DOORS = {
     "PIL": {"media", TESTING},
     "av": {"media", TESTING},
     "pypdfium2": {"media", TESTING},
-    "starlette": {TESTING},
     "uvicorn": {TESTING},
     "httptools": {TESTING},
     "weaviate": set(),

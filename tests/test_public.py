@@ -16,7 +16,7 @@ import langchain_gemini_mm
 NAMES = [name for name in langchain_gemini_mm.__all__ if name != "__version__"]
 
 # Imported only when something is embedded, opened or served.
-LATE = ("google.genai", "PIL", "av", "pypdfium2", "starlette", "uvicorn", "weaviate", "obstore")
+LATE = ("google.genai", "PIL", "av", "pypdfium2", "uvicorn", "weaviate")
 
 LOOK = """
 import json, logging, os, sys, threading

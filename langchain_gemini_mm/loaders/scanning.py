@@ -120,7 +120,7 @@ class Scan:
             target = os.path.realpath(entry.path)
             if not os.path.lexists(target):
                 return "it is a symbolic link to nothing"
-            if os.path.commonpath([target, os.path.realpath(self.root)]) != os.path.realpath(self.root):
+            if not Path(target).is_relative_to(os.path.realpath(self.root)):
                 return "it is a symbolic link that leads out of the folder"
         if is_folder and self.follow_symlinks:
             place = os.path.realpath(entry.path)

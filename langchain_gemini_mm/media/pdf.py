@@ -9,8 +9,8 @@ from typing import BinaryIO
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MissingExtraError
 from langchain_gemini_mm.media.facts import Measures
 
-_PDFIUM = threading.Lock()
-"""PDFium is not thread-safe: one call at a time in the whole process."""
+PDFIUM = threading.Lock()
+"""PDFium is not thread-safe: one call at a time in the whole process, the emulator's included."""
 
 _PASSWORD_ERROR = 4
 
@@ -26,7 +26,7 @@ def count_pages(file: BinaryIO, size: int, name: str) -> Measures:
         import pypdfium2
     except ImportError as error:
         raise MissingExtraError(f"opening {name}", package="pypdfium2", extra="media") from error
-    with _PDFIUM:
+    with PDFIUM:
         try:
             with closing(pypdfium2.PdfDocument(file, autoclose=False)) as document:
                 pages = len(document)

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
 from langchain_gemini_mm.media import headers
 from langchain_gemini_mm.media.facts import Measures, MediaFacts
-from langchain_gemini_mm.media.source_file import open_source
+from langchain_gemini_mm.media.source_file import open_source, shown
 from langchain_gemini_mm.sniffing import canonical_mime_type, modality_of
 from langchain_gemini_mm.types import Modality
 
@@ -52,7 +52,7 @@ def probe(file: Path | BinaryIO, mime_type: str, *, name: str | None = None) -> 
         raise ContentError(f"{name or 'the file'} is {mime_type}, which is not a picture, sound, video or PDF")
     if isinstance(file, Path):
         with closing(open_source(file)[0]) as opened:
-            return _probe(opened, mime_type, modality, name or ascii(file.name))
+            return _probe(opened, mime_type, modality, name or shown(file.name))
     return _probe(file, mime_type, modality, name or f"the {modality} file")
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.errors import MissingExtraError
+from langchain_gemini_mm.media.pdf import PDFIUM
 from langchain_gemini_mm.sniffing import HEAD_BYTES, modality_of, sniff
 from langchain_gemini_mm.testing.concepts import COLOURS, Meaning, Word, words_of
 from langchain_gemini_mm.types import Modality
@@ -162,7 +163,7 @@ def _tags(container: Any) -> Iterable[str]:
 def _probe_pdf(data: bytes, mime_type: str) -> Probe:
     import pypdfium2 as pdfium
 
-    with _PDF_LOCK:
+    with PDFIUM:
         document = pdfium.PdfDocument(data)
         try:
             pages = len(document)
@@ -229,7 +230,6 @@ def _colour_table() -> NDArray[np.intp]:
     return np.asarray(np.select([case for _, case in cases], numbers, default=COLOURS.index("red")), dtype=np.intp)
 
 
-_PDF_LOCK = threading.Lock()
 _READERS: dict[str, Callable[[bytes, str], Probe]] = {
     "image": _probe_image,
     "audio": _probe_audio,

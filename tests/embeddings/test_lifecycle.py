@@ -73,7 +73,12 @@ for _ in range(2):
 assert len(ours.embed_documents(["b"] * 250)) == 250
 """
     run = subprocess.run(
-        [sys.executable, "-W", "always", "-c", program], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-W", "always", "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
     assert (run.returncode, run.stderr, run.stdout) == (0, "", "")
