@@ -137,7 +137,7 @@ class Preparation:
         if part.uri is not None:
             return None
         with part.open(self.media) as file:
-            facts = probe(file, part.mime_type or "")
+            facts = probe(file, part.mime_type or "", name=part.name)
         check_limits(facts, self.spec, self.backend, name=part.name)
         return facts
 
