@@ -91,6 +91,7 @@ def rival() -> Any:
 REFUSED_BY_NAME: dict[str, str] = {}
 
 
+@pytest.mark.rivals
 def test_every_argument_of_the_text_only_class_is_known() -> None:
     """Each constructor and method argument of GoogleGenerativeAIEmbeddings is accepted here, or refused by name."""
     theirs = rival()
@@ -126,6 +127,7 @@ PROGRAM_ARGUMENTS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.rivals
 @pytest.mark.parametrize("arguments", PROGRAM_ARGUMENTS, ids=str)
 def test_the_same_program_runs_with_both(arguments: dict[str, Any], emulator: GeminiEmulator) -> None:
     """Swapping the class is one import line: same arguments, same calls, as many vectors of the same size."""

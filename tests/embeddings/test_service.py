@@ -7,6 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 
 from langchain_gemini_mm import GeminiEmbeddings, MediaStore, QuotaError, ServiceError
 from langchain_gemini_mm.testing import Failure, GeminiEmulator, jpeg, pdf, png, wav
+from langchain_gemini_mm.types import Vectors
 
 MIXED = 250
 
@@ -47,22 +49,43 @@ def mixed_contents(media: MediaStore) -> list[Any]:
     return contents
 
 
-@pytest.mark.parametrize("how", ["sync", "async"])
-def test_250_mixed_inputs_in_order_through_trouble(
-    how: str, flaky: GeminiEmulator, emulator: GeminiEmulator, media: MediaStore
-) -> None:
-    """Under random delays, 429s, 503s and lost connections, every input gets its own vector, in its own place."""
+@dataclass(frozen=True)
+class Mixture:
+    """Contents, and the vector each gets when it is embedded alone and undisturbed."""
+
+    media: MediaStore
+    contents: list[Any]
+    expected: Vectors
+
+
+@pytest.fixture(scope="module")
+def mixture() -> Iterator[Mixture]:
+    """250 contents with their right vectors."""
+    media = MediaStore.memory()
     contents = mixed_contents(media)
-    calm = GeminiEmbeddings(media=media, output_dimensionality=256)
-    expected = np.concatenate([calm.embed([content]) for content in contents])
-    ours = calm.model_copy(
-        update={"base_url": flaky.url, "batch_bytes": 20_000, "max_retries": 20, "check_order": True}
+    with GeminiEmulator() as calm:
+        one_by_one = GeminiEmbeddings(
+            media=media, output_dimensionality=256, api_key=calm.api_key, base_url=calm.url, max_concurrency=4
+        )
+        yield Mixture(media, contents, np.array(one_by_one.embed_documents(contents, batch_size=1)))
+
+
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_250_mixed_inputs_in_order_through_trouble(how: str, flaky: GeminiEmulator, mixture: Mixture) -> None:
+    """Under random delays, 429s, 503s and lost connections, every input gets its own vector, in its own place."""
+    ours = GeminiEmbeddings(
+        media=mixture.media,
+        output_dimensionality=256,
+        api_key=flaky.api_key,
+        base_url=flaky.url,
+        batch_bytes=20_000,
+        max_retries=20,
+        check_order=True,
     )
-    ours = ours.model_copy(update={"google_api_key": calm.google_api_key})
 
-    vectors = embed(ours, how, contents, batch_size=7)
+    vectors = embed(ours, how, mixture.contents, batch_size=7)
 
-    np.testing.assert_allclose(np.array(vectors), expected, atol=1e-6)
+    np.testing.assert_allclose(np.array(vectors), mixture.expected, atol=1e-6)
     assert ours.usage.retries > 0
 
 
