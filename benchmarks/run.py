@@ -34,7 +34,9 @@ def main() -> None:
 def isolate() -> None:
     """Keep what this machine is set up for out of it: proxies, another backend, tracing."""
     for name in list(os.environ):
-        if name.upper().startswith(("GOOGLE_", "GEMINI_", "LANGCHAIN_", "LANGSMITH_")) or name.lower().endswith("_proxy"):
+        if name.upper().startswith(("GOOGLE_", "GEMINI_", "LANGCHAIN_", "LANGSMITH_")) or name.lower().endswith(
+            "_proxy"
+        ):
             del os.environ[name]
 
 

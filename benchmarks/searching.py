@@ -77,9 +77,7 @@ def _searching(path: Path, rows: int, size: Size) -> Iterator[Row]:
     yield cost(f"{name}, 1 % filter, p50", "plain NumPy, all rows", medians["filtered"], medians["plain"], aim=None)
 
 
-def _medians(
-    searches: dict[str, Callable[[Any], object]], queries: Vectors, rounds: int
-) -> dict[str, list[float]]:
+def _medians(searches: dict[str, Callable[[Any], object]], queries: Vectors, rounds: int) -> dict[str, list[float]]:
     """The median time of a query, of each round; the searches take turns with every query."""
     medians: dict[str, list[float]] = {name: [] for name in searches}
     for _ in range(rounds):
