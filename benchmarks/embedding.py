@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -29,7 +29,25 @@ LATENCY = 0.1
 CONCURRENCY = 8
 DIMENSIONS = 768
 AIM = 0.95
-_WORDS = "dog cat revenue table quick brown fox jumps over lazy river mountain graph bread sound music invoice".split()
+_WORDS = [
+    "dog",
+    "cat",
+    "revenue",
+    "table",
+    "quick",
+    "brown",
+    "fox",
+    "jumps",
+    "over",
+    "lazy",
+    "river",
+    "mountain",
+    "graph",
+    "bread",
+    "sound",
+    "music",
+    "invoice",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +143,7 @@ class Arena:
         self._pool = ThreadPoolExecutor(CONCURRENCY)
         self._runner = asyncio.Runner()
 
-    def __enter__(self) -> Arena:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 _SMALL_SIDE = 256
-_LARGE_SIDES = (850, 1000, 1150)
+_PNG_SIDE = 1000
+_JPEG_SIDE = 1755
 
 
 def small_pictures(folder: Path, count: int) -> list[Path]:
@@ -26,17 +30,17 @@ def small_pictures(folder: Path, count: int) -> list[Path]:
 
 
 def large_pictures(folder: Path, total: int) -> int:
-    """Write JPEG and PNG files of about 2 to 5 MB, no two alike, until they are `total` bytes; gives their number.
+    """Write PNG and JPEG files of 3 MB, no two alike, until they are `total` bytes; gives their number.
 
-    A few pictures are drawn; each file is one of them with a comment of its own.
+    Two pictures are drawn; each file is one of them with a comment of its own. All are of one size, so that the largest
+    are not met later among many than among few.
     """
     rng = np.random.default_rng(2)
-    drawn = [noise(rng, side, "PNG") for side in _LARGE_SIDES]
-    drawn += [noise(rng, 2 * side, "JPEG", quality=92) for side in _LARGE_SIDES]
+    drawn = {"png": noise(rng, _PNG_SIDE, "PNG"), "jpg": noise(rng, _JPEG_SIDE, "JPEG", quality=92)}
     written = number = 0
     while written < total:
-        data = commented(drawn[number % len(drawn)], f"file {number} of {total}")
-        suffix = "png" if data.startswith(b"\x89PNG") else "jpg"
+        suffix = ("png", "jpg")[number % 2]
+        data = commented(drawn[suffix], f"file {number} of {total} bytes")
         written += (folder / f"large-{number:05}.{suffix}").write_bytes(data)
         number += 1
     return number
