@@ -26,14 +26,14 @@ def emulator_process(latency: float) -> Iterator[str]:
     command = [sys.executable, "-m", "langchain_gemini_mm.testing", "--api-key", KEY, "--latency", str(latency)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
-        assert process.stdout
+        assert process.stdout is not None
         url = process.stdout.readline().strip()
         assert url, "the emulator did not start"
         yield url
     finally:
         process.terminate()
         process.wait()
-        if process.stdout:
+        if process.stdout is not None:
             process.stdout.close()
 
 
