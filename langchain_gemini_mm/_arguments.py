@@ -15,6 +15,7 @@ from langchain_gemini_mm.models import ModelSpec
 from langchain_gemini_mm.references import SCHEME, MediaRef
 from langchain_gemini_mm.types import Content
 
+_FEW = 100
 _TRUE = ("true", "1", "yes")
 _FALSE = ("false", "0", "no")
 _FOREIGN_SCHEMES = ("http://", "https://", "gs://", "s3://", "data:", "ftp://", "file:")
@@ -69,8 +70,9 @@ def check_sequence(contents: Sequence[Content]) -> list[Content]:
 
 
 def all_plain(contents: Sequence[Content]) -> bool:
-    """Whether contents are short work: texts without any reference, which need no file."""
-    return isinstance(contents, list) and all(isinstance(item, str) and "mm:" not in item for item in contents)
+    """Whether contents are short work: few texts, and no reference that needs a file."""
+    few = isinstance(contents, list) and len(contents) <= _FEW
+    return few and all(isinstance(item, str) and "mm:" not in item for item in contents)
 
 
 def request_timeout(options: Mapping[str, Any] | None) -> float | None:

@@ -115,7 +115,8 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
             ServiceError: the service refused or failed.
         """
         job = self._job([text], "query", task_type, [title], output_dimensionality)
-        return list(map(float, self._pipeline().run(job)[0]))
+        vector: list[float] = self._pipeline().run(job)[0].tolist()
+        return vector
 
     async def aembed_query(
         self,
@@ -127,7 +128,8 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
     ) -> list[float]:
         """Async twin of `embed_query`."""
         job = await self._ajob([text], "query", task_type, [title], output_dimensionality)
-        return list(map(float, (await self._pipeline().arun(job))[0]))
+        vector: list[float] = (await self._pipeline().arun(job))[0].tolist()
+        return vector
 
     def embed_documents(
         self,
@@ -191,6 +193,14 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
     def embed_image(self, uris: Sequence[str | Path]) -> list[list[float]]:
         """The same as `embed_images`, by the name that some stores call."""
         return self.embed_images(uris)
+
+    async def aembed_images(self, uris: Sequence[str | Path]) -> list[list[float]]:
+        """Async twin of `embed_images`."""
+        return await self.aembed_documents(uris_to_contents(uris))
+
+    async def aembed_image(self, uris: Sequence[str | Path]) -> list[list[float]]:
+        """Async twin of `embed_image`."""
+        return await self.aembed_images(uris)
 
     def close(self) -> None:
         """Delete uploads and close connections; the object can be used again, and connects anew."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from typing import TYPE_CHECKING
 
@@ -197,6 +198,7 @@ def test_embed_images_take_paths_only(
     vectors = embeddings.embed_images([str(path), path, media.put(PNG).uri])
 
     assert vectors[0] == vectors[1] == vectors[2] == embeddings.embed_image(uris=[str(path)])[0]
+    assert asyncio.run(embeddings.aembed_image(uris=[str(path)])) == vectors[:1]
     with pytest.raises(TypeError, match="list of paths"):
         embeddings.embed_image(str(path))
     with pytest.raises(ContentError, match="'https://' is not fetched"):
