@@ -60,7 +60,7 @@ def test_prefixes_and_dimensions(embeddings: GeminiEmbeddings, emulator: GeminiE
 
 def test_001_gets_fields(emulator: GeminiEmulator) -> None:
     """The older model gets task and title as fields, texts as they are, and unit vectors come back at any size."""
-    older = GeminiEmbeddings(model="models/gemini-embedding-001", output_dimensionality=768)
+    older = GeminiEmbeddings(model="models/gemini-embedding-001", output_dimensionality=768, max_concurrency=1)
 
     vectors = np.array(older.embed_documents(["d", "e", "f"], titles=["T", "T", "U"]))
     older.embed_query("q")

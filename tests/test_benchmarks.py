@@ -1,0 +1,61 @@
+"""The benchmarks run; what they measure is not judged here."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import pytest
+
+from benchmarks import embedding, importing, memory, report, searching
+from benchmarks.run import SUBJECTS
+
+TINY = {
+    "embedding": embedding.Size(texts=4, pictures=4, rounds=1, texts_per_call=2, pictures_per_call=2),
+    "importing": importing.Size(interpreters=1),
+    "memory": memory.Size(little=1, much=4_000_000, rounds=1),
+    "searching": searching.Size(rows=(200,), queries=3, inserted=300, rounds=2),
+}
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_subject(name: str):
+    """Every subject gives lines with a ratio, a difference, or the reason why there is none."""
+    rows = list(import_module(f"benchmarks.{name}").measure(TINY[name]))
+    assert rows
+    for row in rows:
+        if row.ratio == "skipped":
+            assert row.note
+            assert "langchain-google-genai" in row.against or sys.platform == "win32"
+        else:
+            assert float(row.ratio.removesuffix(" ms")) > 0
+        assert (row.met is None) == (not row.aim)
+
+
+def test_ratios():
+    """More speed is better, more cost is worse, and a ratio is the median of the ratios of the rounds."""
+    seconds = {"ours": [1.0, 2.0, 4.0], "theirs": [2.0, 2.0, 2.0]}
+    faster = report.speed("speed", "them", seconds["ours"], seconds["theirs"], aim=0.95)
+    dearer = report.cost("cost", "them", seconds["ours"], seconds["theirs"], aim=0.95)
+    assert (faster.ratio, faster.rounds, faster.aim, faster.met) == ("1.00", "0.50 to 2.00", "≥ 0.95", True)
+    assert (dearer.ratio, dearer.rounds, dearer.aim, dearer.met) == ("1.00", "0.50 to 2.00", "≤ 0.95", False)
+
+
+def test_turns():
+    """Contenders take turns, each round in the opposite order."""
+    order: list[str] = []
+    turns = report.interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=3)
+    assert "".join(order) == "abbaab"
+    assert [len(taken) for taken in turns.values()] == [3, 3]
+
+
+def test_table():
+    """The table is Markdown, with notes below and no line for what was not asked."""
+    rows = [
+        report.Row(measured="a", against="b", ratio="0.99", rounds="one", aim="≥ 0.95", met=True),
+        report.skipped("c", "d", "it is not here"),
+    ]
+    lines = report.table(rows).splitlines()
+    assert lines[0].split("|")[1].strip() == "measured"
+    assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == ["a", "b", "0.99", "one", "≥ 0.95", "yes"]
+    assert lines[-1] == "- c: it is not here."
