@@ -29,6 +29,8 @@ LATENCY = 0.1
 CONCURRENCY = 8
 DIMENSIONS = 768
 AIM = 0.95
+_ENOUGH = 1.3
+"""How much faster than the SDK the emulator must be."""
 _WORDS = [
     "dog",
     "cat",
@@ -61,7 +63,7 @@ class Size:
     pictures_per_call: int = 50
 
 
-FULL = Size(texts=6400, pictures=1600, rounds=9)
+FULL = Size(texts=6400, pictures=1600, rounds=7)
 QUICK = Size(texts=1600, pictures=400, rounds=3)
 
 
@@ -91,13 +93,15 @@ def _rows(arena: Arena, kind: str, items: Sequence[str | Path], per_call: int, r
         threads["rival"] = lambda: rival.embed_documents(items, batch_size=per_call)
     _require_equal(threads["ours"](), threads["raw"]())
     turns = _warm(threads, rounds)
-    headroom = statistics.median(raw.wall / plain.wall for raw, plain in zip(turns["raw"], turns["plain"], strict=True))
-    note = f"requests made beforehand go {headroom:.1f} times as fast as the SDK, so the emulator holds up nobody"
-    yield _throughput(f"{name}, threads", turns, note)
+    yield _throughput(f"{name}, threads", turns, _headroom(turns))
     if rival is not None:
         yield speed(f"{name}, threads", "langchain-google-genai", _wall(turns["ours"]), _wall(turns["rival"]), aim=None)
     elif kind == "texts":
-        yield skipped(f"{name}, threads", "langchain-google-genai", "it is not installed: it needs google-genai 2.x")
+        yield skipped(
+            f"{name}, threads",
+            "langchain-google-genai",
+            "langchain-google-genai is not installed; it needs google-genai 2.x",
+        )
     yield _processor(f"processor time of that, {kind}, threads", turns)
     turns = _warm(tasks, rounds)
     yield _throughput(f"{name}, async", turns)
@@ -120,6 +124,13 @@ def _throughput(name: str, turns: dict[str, list[Turn]], note: str = "") -> Row:
 
 def _processor(name: str, turns: dict[str, list[Turn]]) -> Row:
     return cost(name, "bare SDK", [turn.cpu for turn in turns["ours"]], [turn.cpu for turn in turns["raw"]], aim=None)
+
+
+def _headroom(turns: dict[str, list[Turn]]) -> str:
+    """What the emulator could do beside what it was asked for."""
+    times = statistics.median(raw.wall / plain.wall for raw, plain in zip(turns["raw"], turns["plain"], strict=True))
+    verdict = "holds up nobody" if times >= _ENOUGH else "**may hold up both, which hides differences**"
+    return f"the emulator {verdict}: ready-made requests go through it {times:.1f} times as fast as the SDK's"
 
 
 def _require_equal(ours: Any, raw: Any) -> None:

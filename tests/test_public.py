@@ -41,7 +41,7 @@ def test_exported_names_are_sorted() -> None:
 def test_type_checkers_see_the_same_names() -> None:
     """Names that are imported late are also imported, for type checkers, at the top of the package."""
     tree = ast.parse(Path(langchain_gemini_mm.__file__).read_text(encoding="utf-8"))
-    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    block, _ = [node for node in tree.body if isinstance(node, ast.If)]
     imported = [alias.name for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names]
     assert sorted(imported) == NAMES
 
@@ -64,7 +64,7 @@ def test_exported_names_are_documented(name: str) -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     """Late importing does not hide a misspelt name."""
     with pytest.raises(AttributeError, match="GeminiEmbedding'"):
-        _ = langchain_gemini_mm.GeminiEmbedding
+        _ = langchain_gemini_mm.GeminiEmbedding  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("statement", ["import langchain_gemini_mm", "from langchain_gemini_mm import *"])
