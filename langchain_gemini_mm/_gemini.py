@@ -102,6 +102,7 @@ class GeminiService:
         self._given = client
         self._lock = threading.Lock()
         self._shared: Client | None = None
+        self._closer: Callable[[], object]
         self._loop_clients: _ByLoop[Client] = weakref.WeakKeyDictionary()
         self._lifetimes: _ByLoop[AsyncGenerator[Client]] = weakref.WeakKeyDictionary()
         self._opening: _ByLoop[asyncio.Future[Client]] = weakref.WeakKeyDictionary()
@@ -129,6 +130,8 @@ class GeminiService:
         with self._lock:
             if self._shared is None:
                 self._shared = new_client(self.settings)
+                # The SDK closes in __del__, which in a cycle can come after its sockets were found unclosed.
+                self._closer = weakref.finalize(self, self._shared.close)
             return self._shared
 
     async def aclient(self) -> Client:
@@ -225,7 +228,7 @@ class GeminiService:
         with self._lock:
             client, self._shared = self._shared, None
         if client is not None:
-            client.close()
+            self._closer()
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop, and those of threads."""

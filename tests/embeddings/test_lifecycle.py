@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import pickle
 import subprocess
 import sys
@@ -82,6 +83,23 @@ assert len(ours.embed_documents(["b"] * 250)) == 250
     )
 
     assert (run.returncode, run.stderr, run.stdout) == (0, "", "")
+
+
+def test_nothing_warns_when_forgotten_in_a_cycle(emulator: GeminiEmulator) -> None:
+    """An object that is collected rather than closed leaves no open socket behind."""
+    unraisable = []
+    hook, sys.unraisablehook = sys.unraisablehook, lambda found: unraisable.append(found.exc_value)
+    try:
+        for _ in range(20):
+            holder: list[object] = [GeminiEmbeddings(output_dimensionality=128)]
+            holder[0].embed_query("a")  # type: ignore[attr-defined]
+            holder.append(holder)
+            del holder
+            gc.collect()
+    finally:
+        sys.unraisablehook = hook
+
+    assert not unraisable
 
 
 def test_copies_and_pickles_work_without_open_clients(emulator: GeminiEmulator) -> None:
