@@ -102,6 +102,45 @@ def test_nothing_warns_when_forgotten_in_a_cycle(emulator: GeminiEmulator) -> No
     assert not unraisable
 
 
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_answered_requests_are_let_go(how: str, emulator: GeminiEmulator) -> None:
+    """No request outlives its answer until a full collection; a body may hold a hundred pictures."""
+    ours = GeminiEmbeddings(output_dimensionality=128)
+
+    async def ask() -> None:
+        for _ in range(5):
+            await ours.aembed_query("a")
+
+    ours.embed_query("a")
+    gc.collect()
+    gc.disable()
+    try:
+        if how == "sync":
+            for _ in range(5):
+                ours.embed_query("a")
+        else:
+            asyncio.run(ask())
+        left = [
+            found
+            for found in gc.get_objects()
+            if type(found).__name__ == "Request" and "httpx" in type(found).__module__
+        ]
+    finally:
+        gc.enable()
+
+    assert not left
+
+
+def test_hooks_of_the_caller_still_run(emulator: GeminiEmulator) -> None:
+    """Event hooks given in `client_args` are kept beside ours."""
+    seen: list[int] = []
+    ours = GeminiEmbeddings(client_args={"event_hooks": {"response": [lambda answer: seen.append(answer.status_code)]}})
+
+    ours.embed_query("a")
+
+    assert seen == [200]
+
+
 def test_copies_and_pickles_work_without_open_clients(emulator: GeminiEmulator) -> None:
     """A used object can be pickled and copied; the copy connects for itself."""
     ours = GeminiEmbeddings(output_dimensionality=128)

@@ -1,0 +1,183 @@
+"""`GeminiService`: sends calls from any thread or event loop, with retries, within the minute's quota.
+
+It holds the SDK's clients: one for all threads, one for each event loop, made on first use. A pickled or copied service
+is an unconnected one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from langchain_gemini_mm._failures import translate
+from langchain_gemini_mm._gemini.calls import Answer, EmbedCall, arguments, described, read_answer
+from langchain_gemini_mm._gemini.client import ServiceSettings, new_client, sdk_version
+from langchain_gemini_mm._gemini.retrying import policy
+from langchain_gemini_mm.batching import Stop
+from langchain_gemini_mm.errors import QuotaError
+from langchain_gemini_mm.models import ITEMS_PER_CALL
+from langchain_gemini_mm.quotas import MinuteQuota
+
+if TYPE_CHECKING:
+    from google.genai import Client
+    from google.genai.types import EmbedContentResponse
+
+R = TypeVar("R")
+_ByLoop: TypeAlias = "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, R]"
+
+logger = logging.getLogger("langchain_gemini_mm")
+
+
+class GeminiService:
+    """Sends calls, from any thread or event loop, with retries and within the minute's quota."""
+
+    def __init__(self, settings: ServiceSettings, client: Client | None = None) -> None:
+        self.settings = settings
+        self._quota = MinuteQuota(settings.requests_per_minute, settings.tokens_per_minute)
+        self._given = client
+        self._lock = threading.Lock()
+        self._shared: Client | None = None
+        self._closer: Callable[[], object]
+        self._loop_clients: _ByLoop[Client] = weakref.WeakKeyDictionary()
+        self._lifetimes: _ByLoop[AsyncGenerator[Client]] = weakref.WeakKeyDictionary()
+        self._opening: _ByLoop[asyncio.Future[Client]] = weakref.WeakKeyDictionary()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel without connections."""
+        return GeminiService, (self.settings, self._given)
+
+    def __deepcopy__(self, memo: object) -> GeminiService:
+        """Copies share no connections."""
+        return GeminiService(self.settings, self._given)
+
+    @cached_property
+    def items_per_call(self) -> int:
+        """How many contents the SDK lets through at once: on Vertex only from 3.4 on more than one."""
+        if self.settings.backend == "vertex" and sdk_version() < (3, 4):
+            return 1
+        return ITEMS_PER_CALL
+
+    @property
+    def client(self) -> Client:
+        """The SDK client shared by all threads."""
+        if self._given is not None:
+            return self._given
+        with self._lock:
+            if self._shared is None:
+                self._shared = new_client(self.settings)
+                # The SDK closes in __del__, which in a cycle can come after its sockets were found unclosed.
+                self._closer = weakref.finalize(self, self._shared.close)
+            return self._shared
+
+    async def aclient(self) -> Client:
+        """The SDK client of the running event loop, closed by the loop when it shuts down."""
+        if self._given is not None:
+            return self._given
+        loop = asyncio.get_running_loop()
+        if loop in self._loop_clients:
+            return self._loop_clients[loop]
+        if loop not in self._opening:
+            self._opening[loop] = asyncio.ensure_future(self._open(loop))
+        return await asyncio.shield(self._opening[loop])
+
+    async def _open(self, loop: asyncio.AbstractEventLoop) -> Client:
+        """Connect aside: importing the SDK and reading certificates takes up to a second."""
+        try:
+            client = await asyncio.to_thread(new_client, self.settings)
+            lifetime = _closing(client)
+            # A running asynchronous generator is closed by the loop's shutdown_asyncgens(), as asyncio.run() calls it;
+            # no other hook tells a library that its loop ends.
+            await anext(lifetime)
+            self._loop_clients[loop], self._lifetimes[loop] = client, lifetime
+            return client
+        finally:
+            self._opening.pop(loop, None)
+
+    def embed(self, call: EmbedCall, stop: Stop) -> Answer:
+        """Send `call` and read the answer.
+
+        Raises:
+            QuotaError: a quota is used up.
+            ServiceError: refused, failed for good, or answered wrongly.
+        """
+        from tenacity import Retrying
+
+        retrying = Retrying(sleep=stop.sleep, **self._policy(stop))
+        response = retrying(self._attempt, call, stop)
+        return read_answer(call, response, attempts=retrying.statistics["attempt_number"])
+
+    async def aembed(self, call: EmbedCall) -> Answer:
+        """Async twin of `embed`."""
+        from tenacity import AsyncRetrying
+
+        retrying = AsyncRetrying(**self._policy(Stop()))
+        response: EmbedContentResponse = await retrying(self._aattempt, call)
+        return read_answer(call, response, attempts=retrying.statistics["attempt_number"])
+
+    def persist(self, work: Callable[[], R], stop: Stop) -> R:
+        """Run other work on the service, such as an upload, with the same patience."""
+        from tenacity import Retrying
+
+        return Retrying(sleep=stop.sleep, **self._policy(stop))(work)
+
+    def _attempt(self, call: EmbedCall, stop: Stop) -> EmbedContentResponse:
+        stop.sleep(self._reserve(call))
+        try:
+            return self.client.models.embed_content(**arguments(call))
+        except Exception as error:
+            raise self._translated(error, call) from error
+
+    async def _aattempt(self, call: EmbedCall) -> EmbedContentResponse:
+        client = await self.aclient()
+        await asyncio.sleep(self._reserve(call))
+        try:
+            return await client.aio.models.embed_content(**arguments(call))
+        except Exception as error:
+            raise self._translated(error, call) from error
+
+    def _reserve(self, call: EmbedCall) -> float:
+        seconds = self._quota.reserve(len(call.contents), call.tokens)
+        if seconds > 0:
+            logger.info("waiting %.1f s to stay within the quota per minute", seconds)
+        return seconds
+
+    def _translated(self, error: Exception, call: EmbedCall) -> Exception:
+        ours = translate(error, (self.settings.api_key or "",))
+        if ours is None:
+            return error
+        ours.args = (f"{ours.args[0]} ({described(call.names)})",)
+        if isinstance(ours, QuotaError) and ours.retry_after and not ours.per_day:
+            self._quota.hold(min(ours.retry_after, self.settings.deadline))
+        return ours
+
+    def _policy(self, stop: Stop) -> dict[str, Any]:
+        return policy(self.settings.max_retries, self.settings.deadline, stop)
+
+    def close(self) -> None:
+        """Close the connections of threads; those of event loops are closed by their loops, or by `aclose`."""
+        with self._lock:
+            client, self._shared = self._shared, None
+        if client is not None:
+            self._closer()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop, and those of threads."""
+        loop = asyncio.get_running_loop()
+        self._loop_clients.pop(loop, None)
+        lifetime = self._lifetimes.pop(loop, None)
+        if lifetime is not None:
+            await lifetime.aclose()
+        self.close()
+
+
+async def _closing(client: Client) -> AsyncGenerator[Client]:
+    try:
+        yield client
+    finally:
+        await client.aio.aclose()
+        client.close()
