@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from benchmarks.report import Row
 
-SUBJECTS = ("importing", "searching", "memory", "embedding")
+SUBJECTS = ("importing", "searching", "local_store", "memory", "embedding")
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.flows import Call, Flow, arun, run
 from langchain_gemini_mm.types import Content, Filter, Vector, Vectors
 from langchain_gemini_mm.vectorstores.filters import And, Node, parse_filter
+from langchain_gemini_mm.vectorstores.portable import Portable
 from langchain_gemini_mm.vectorstores.primitives import Predicate
 from langchain_gemini_mm.vectorstores.queries import Hit, Query
 from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
@@ -23,7 +24,7 @@ PAGE_SIZE = 1000
 _READ_ONLY_INFO = ("fingerprint", "dimensions")
 
 
-class MultimodalVectorStore(LangChainSurface):
+class MultimodalVectorStore(Portable, LangChainSurface):
     """A vector store that is searched with any content.
 
     ```python
@@ -62,10 +63,12 @@ class MultimodalVectorStore(LangChainSurface):
         Args:
             query: any content, or a `Query` for several wishes at once.
             args: `k`, or LangChain's `search_type`.
-            kwargs: `k`: how many, at least 1. `mode`: `similarity`, or `mmr` for hits unlike each other. `filter`: on
-                metadata, see `vectorstores.filters`. `task`: what the query is for, where the embedding knows tasks.
-                `score_threshold`: lowest cosine similarity, -1 to 1. With `mmr` also `fetch_k` (candidates, at least
-                k; 20 by default) and `lambda_mult` (1 relevance alone, 0 diversity alone).
+            kwargs: `k`: how many, at least 1. `mode`: `similarity`, `mmr` for hits unlike each other, `keyword` for
+                the words of the query (`score_kind` "bm25"), `hybrid` for both lists fused by rank ("rank"); `modes`
+                lists those of a store. `filter`: on metadata, see `vectorstores.filters`. `task`: what the query is
+                for, where the embedding knows tasks. `score_threshold`: lowest score, of cosine -1 to 1. With `mmr`
+                also `fetch_k` (candidates, at least k; 20 by default) and `lambda_mult` (1 relevance alone, 0 diversity
+                alone).
 
         Raises:
             ContentError: the query cannot be embedded, or names ids that are not stored.
@@ -96,6 +99,25 @@ class MultimodalVectorStore(LangChainSurface):
         if _is_langchains(args, kwargs):
             return await super().asearch(query, *args, **kwargs)
         return await arun(self._hits(query, *_k_and_options(*args, **kwargs)))
+
+    def search_many(self, queries: Iterable[Content | Query], k: int = 4, **options: Any) -> list[list[Hit]]:
+        """Search with several queries at once, for less than as many searches cost.
+
+        Contents are embedded together, and a local store scores all queries in one matrix product.
+
+        Args:
+            queries: each as for `search`.
+            k: how many hits for each.
+            options: those of `search`, the same for all.
+
+        Returns:
+            The hits of each query, in order.
+        """
+        return run(self._many(queries, k, options))
+
+    async def asearch_many(self, queries: Iterable[Content | Query], k: int = 4, **options: Any) -> list[list[Hit]]:
+        """Async twin of `search_many`."""
+        return await arun(self._many(queries, k, options))
 
     def search_by_vector(self, vector: Sequence[float] | Vector, k: int = 4, **options: Any) -> list[Hit]:
         """Find the documents nearest to a vector; options as in `search`, without `task`."""

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import weakref
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import numpy as np
 from langchain_core.embeddings import Embeddings
-from numpy.typing import NDArray
 
 from langchain_gemini_mm.types import MediaEmbeddings
 from langchain_gemini_mm.vectorstores import local_rows
-from langchain_gemini_mm.vectorstores.base import PAGE_SIZE, MultimodalVectorStore
+from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.filters import Node
 from langchain_gemini_mm.vectorstores.local_database import MEMORY, Database
-from langchain_gemini_mm.vectorstores.local_matrix import Matrix, View
+from langchain_gemini_mm.vectorstores.local_matching import matching
+from langchain_gemini_mm.vectorstores.local_prefix import CANDIDATES, prefix_plan
+from langchain_gemini_mm.vectorstores.local_recall import RecallCheck
 from langchain_gemini_mm.vectorstores.local_rows import Collection
-from langchain_gemini_mm.vectorstores.primitives import Nearest, Predicate, Scored
+from langchain_gemini_mm.vectorstores.local_search import LocalSearch
+from langchain_gemini_mm.vectorstores.local_upkeep import LocalUpkeep
+from langchain_gemini_mm.vectorstores.primitives import Matching, Nearest, Scored
 from langchain_gemini_mm.vectorstores.records import Record, plain_text
 from langchain_gemini_mm.vectorstores.spaces import (
     Fingerprint,
@@ -30,10 +33,8 @@ from langchain_gemini_mm.vectorstores.spaces import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-_ATTEMPTS = 3
 
-
-class LocalVectorStore(MultimodalVectorStore):
+class LocalVectorStore(LocalUpkeep, MultimodalVectorStore, RecallCheck):
     """A vector store in one file.
 
     What is added is on disk when `add_documents` returns, and survives a killed process and a power cut. Several
@@ -54,6 +55,9 @@ class LocalVectorStore(MultimodalVectorStore):
         embedding: `GeminiEmbeddings`, or any LangChain embeddings for text alone.
         collection: name of one of several independent indexes in the file.
         timeout: seconds to wait for another process that is writing.
+        prefix: how many numbers of each vector to hold in memory and search first; False holds all. None holds 256 of
+            collections above 256 MB of vectors, after a trial that they find what there is.
+        candidates: how many rows such a search scores again with whole vectors (at least 10 for each of `k`).
 
     Raises:
         StoreError: the file is locked, damaged, of another program or of a newer version.
@@ -61,6 +65,7 @@ class LocalVectorStore(MultimodalVectorStore):
     """
 
     calls_predicates = True
+    modes = ("similarity", "mmr", "keyword", "hybrid")
 
     def __init__(
         self,
@@ -69,12 +74,15 @@ class LocalVectorStore(MultimodalVectorStore):
         *,
         collection: str = "default",
         timeout: float = 30.0,
+        prefix: int | Literal[False] | None = None,
+        candidates: int = CANDIDATES,
     ) -> None:
         self.space = Space(embedding)
         self.collection = _checked_name(collection)
         self._timeout = _checked_seconds(timeout)
-        self._matrix = Matrix()
+        plan = prefix_plan(prefix, candidates)
         self._database = Database(path, self._timeout)
+        self._search = LocalSearch(self._database, self.collection, plan)
         self._finalizer = weakref.finalize(self, self._database.close)
         try:
             with self._database.reading() as connection:
@@ -110,7 +118,16 @@ class LocalVectorStore(MultimodalVectorStore):
         """Pickle as the path and the embedding; the copy opens the file for itself."""
         if self._database.in_memory:
             raise TypeError("a store in memory cannot be pickled; give it a path")
-        return _reopen, (type(self), self.path, self.space.embedding, self.collection, self._timeout)
+        return _reopen, (type(self), self.path, self.space.embedding, self._options())
+
+    def _options(self) -> dict[str, Any]:
+        plan = self._search.plan
+        return {
+            "collection": self.collection,
+            "timeout": self._timeout,
+            "prefix": plan.prefix,
+            "candidates": plan.candidates,
+        }
 
     @property
     def _name(self) -> str:
@@ -133,78 +150,16 @@ class LocalVectorStore(MultimodalVectorStore):
             local_rows.insert(connection, collection.c, records)
 
     def _nearest(self, request: Nearest) -> list[Scored]:
-        """Score a state of the file, then fetch; when a row went in between, score the new state."""
-        node = self._as_node_or_numbers(request.filter)
-        for _ in range(_ATTEMPTS):
-            with self._database.reading() as connection:
-                view, allowed = self._look(connection, request, node)
-            found = self._score(view, request, allowed)
-            with self._database.reading() as connection:
-                answer = self._read(connection, view, request, found)
-            if answer is not None:
-                return answer
-        with self._database.reading() as connection:  # so busy that only one transaction around both will do
-            view, allowed = self._look(connection, request, node)
-            return self._read(connection, view, request, self._score(view, request, allowed)) or []
+        return self._search.nearest([request])[0]
 
-    def _look(
-        self, connection: Any, request: Nearest, node: Node | NDArray[np.int64] | None
-    ) -> tuple[View | None, NDArray[np.int64] | None]:
-        collection = self._found(connection)
-        if collection is None or collection.dimensions is None:
-            return None, None
-        require_space(self._name, collection.fingerprint, request.fingerprint)
-        require_dimensions(self._name, collection.dimensions, len(request.vector))
-        view = self._matrix.view(connection, collection)
-        if node is None or isinstance(node, np.ndarray):
-            return view, node
-        return view, local_rows.numbers_where(connection, collection.c, node)
+    def _nearest_many(self, requests: Sequence[Nearest]) -> list[list[Scored]]:
+        return self._search.nearest(requests)
 
-    @staticmethod
-    def _score(
-        view: View | None, request: Nearest, allowed: NDArray[np.int64] | None
-    ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-        if view is None:
-            return np.empty(0, dtype=np.intp), np.empty(0, dtype=np.float32)
-        return view.nearest(request.vector, request.k, request.score_threshold, allowed)
+    async def _anearest_many(self, requests: Sequence[Nearest]) -> list[list[Scored]]:
+        return await asyncio.to_thread(self._nearest_many, requests)
 
-    @staticmethod
-    def _read(
-        connection: Any,
-        view: View | None,
-        request: Nearest,
-        found: tuple[NDArray[np.intp], NDArray[np.float32]],
-    ) -> list[Scored] | None:
-        """Fetch the records of what was found; None when one of them is gone."""
-        if view is None:
-            return []
-        positions, scores = found
-        numbers = view.numbers[positions].tolist()
-        records = local_rows.by_numbers(connection, numbers)
-        if len(records) < len(numbers):
-            return None
-        answer = []
-        for position, number, score in zip(positions.tolist(), numbers, scores.tolist(), strict=True):
-            record = records[number]
-            if request.with_vectors:
-                record = Record(record.id, record.text, record.metadata, view.rows[position])
-            answer.append(Scored(record, score))
-        return answer
-
-    def _as_node_or_numbers(self, given: Node | Predicate | None) -> Node | NDArray[np.int64] | None:
-        """Call a function once for every document, outside of any lock; a checked filter is left to SQL."""
-        if not callable(given):
-            return given
-        allowed: list[int] = []
-        last = 0
-        while True:
-            with self._database.reading() as connection:
-                collection = self._found(connection)
-                page = local_rows.after_number(connection, collection.c, last, PAGE_SIZE) if collection else {}
-            if not page:
-                return np.array(allowed, dtype=np.int64)
-            allowed += [n for n, record in page.items() if given(record.document)]
-            last = max(page)
+    def _matching(self, request: Matching) -> list[Scored]:
+        return matching(self._database, self.collection, request)
 
     def _fetch(self, ids: Sequence[str], with_vectors: bool = False) -> list[Record]:
         with self._database.reading() as connection:
@@ -236,6 +191,11 @@ class LocalVectorStore(MultimodalVectorStore):
                 local_rows.delete_ids(connection, collection.c, ids)
             elif node is not None:
                 local_rows.delete_where(connection, collection.c, node)
+
+    def _revise(self, changes: Mapping[str, Mapping[str, Any]], replace: bool) -> list[str]:
+        with self._database.writing() as connection:
+            collection = self._found(connection)
+            return local_rows.revise(connection, collection, changes, replace=replace) if collection else list(changes)
 
     def _clear(self) -> None:
         with self._database.writing() as connection:
@@ -275,7 +235,5 @@ def _checked_seconds(value: Any) -> float:
     return float(value)
 
 
-def _reopen(
-    cls: type[LocalVectorStore], path: str, embedding: Any, collection: str, timeout: float
-) -> LocalVectorStore:
-    return cls(path, embedding, collection=collection, timeout=timeout)
+def _reopen(cls: type[LocalVectorStore], path: str, embedding: Any, options: dict[str, Any]) -> LocalVectorStore:
+    return cls(path, embedding, **options)

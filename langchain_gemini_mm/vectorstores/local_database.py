@@ -8,12 +8,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.vectorstores import local_schema
+from langchain_gemini_mm.vectorstores import local_keywords, local_schema
 
 MEMORY = ":memory:"
 
@@ -43,18 +43,18 @@ class Database:
 
     def __init__(self, path: str | Path, timeout: float) -> None:
         self.in_memory = path == MEMORY
-        self.path = MEMORY if self.in_memory else _file_path(path)
+        self.path = MEMORY if self.in_memory else file_path(path)
         self._process = os.getpid()
+        self._timeout = timeout
         self._write_lock = threading.Lock()
         self._read_lock = self._write_lock if self.in_memory else threading.Lock()
         self._connections: list[sqlite3.Connection] = []
-        with _in_our_words(self.path):
+        with in_our_words(self.path):
             try:
                 self._writer = self._connect(timeout)
-                new = local_schema.is_new(self._writer, self.path)
+                local_schema.is_new(self._writer, self.path)  # refuses the files of others before anything is changed
                 self._set_durable(timeout)
-                if new:
-                    local_schema.create(self._writer, self.path)
+                local_schema.bring_up_to_date(self._writer, self.path)
                 self._reader = self._writer if self.in_memory else self._connect(timeout)
             except BaseException:
                 self.close()
@@ -63,15 +63,55 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A transaction that sees one state of the file throughout."""
-        with self._read_lock, _in_our_words(self.path), self._transaction(self._reader, "BEGIN") as connection:
+        with self._read_lock, in_our_words(self.path), self._transaction(self._reader, "BEGIN") as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction that alone may write; it is durable when the block ends, and undone when it raises."""
         begin = "BEGIN IMMEDIATE"
-        with self._write_lock, _in_our_words(self.path), self._transaction(self._writer, begin) as connection:
+        with self._write_lock, in_our_words(self.path), self._transaction(self._writer, begin) as connection:
             yield connection
+
+    @contextmanager
+    def undone(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that alone may write, and whose changes are always undone."""
+        with self._write_lock, in_our_words(self.path):
+            self._require_open()
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+            finally:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+
+    @contextmanager
+    def whole(self) -> Iterator[sqlite3.Connection]:
+        """A connection for copying everything; readers and writers go on, except in memory. Errors are SQLite's own."""
+        if self.in_memory:
+            with self._write_lock:
+                self._require_open()
+                yield self._writer
+            return
+        self._require_open()
+        with closing(sqlite3.connect(self.path, timeout=self._timeout)) as connection:
+            yield connection
+
+    def compact(self) -> int:
+        """Rewrite the file without the space of what was deleted; how many bytes it became smaller."""
+        with self._write_lock, in_our_words(self.path):
+            self._require_open()
+            before = self._size()
+            with self._transaction(self._writer, "BEGIN IMMEDIATE") as connection:
+                local_keywords.optimize(connection)
+            self._writer.execute("VACUUM")
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # readers may hold it back: no error
+            return max(0, before - self._size())
+
+    def _size(self) -> int:
+        (pages,) = self._writer.execute("PRAGMA page_count").fetchone()
+        (size,) = self._writer.execute("PRAGMA page_size").fetchone()
+        return int(pages) * int(size)
 
     def close(self) -> None:
         """Close the file; waits for what other threads are doing with it."""
@@ -113,8 +153,7 @@ class Database:
                     raise
                 time.sleep(0.01)
 
-    @contextmanager
-    def _transaction(self, connection: sqlite3.Connection, begin: str) -> Iterator[sqlite3.Connection]:
+    def _require_open(self) -> None:
         if os.getpid() != self._process:
             raise StoreError(
                 f"{self.path} was opened in process {self._process} and cannot be used in its child {os.getpid()}. "
@@ -122,6 +161,10 @@ class Database:
             )
         if not self._connections:
             raise StoreError(f"the store on {self.path} is closed. Open it again")
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection, begin: str) -> Iterator[sqlite3.Connection]:
+        self._require_open()
         connection.execute(begin)
         try:
             yield connection
@@ -133,7 +176,8 @@ class Database:
 
 
 @contextmanager
-def _in_our_words(path: str) -> Iterator[None]:
+def in_our_words(path: str) -> Iterator[None]:
+    """Raise SQLite's errors as `StoreError`, with a remedy where there is one."""
     try:
         yield
     except sqlite3.Error as error:
@@ -145,7 +189,13 @@ def _primary_code(error: sqlite3.Error) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
-def _file_path(path: Any) -> str:
+def file_path(path: Any) -> str:
+    """The absolute path of a file, whose folder is made when needed.
+
+    Raises:
+        TypeError: not a path.
+        StoreError: it cannot be a file.
+    """
     if not isinstance(path, str | os.PathLike) or not str(path):
         raise TypeError(f"path is a file name or {MEMORY!r}, got {path!r}")
     try:

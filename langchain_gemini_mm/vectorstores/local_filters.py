@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from langchain_gemini_mm.vectorstores.filters import (
@@ -32,6 +33,32 @@ def attributes(metadata: Mapping[str, Any]) -> Iterator[tuple[str, int, Any]]:
             kind = kind_of(element)
             found = comparable(element)
             yield key, _KINDS[kind], int(found) if kind == "bool" else 0 if found is None else found
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A look through the attributes of one key and kind."""
+
+    condition: str
+    """SQL on `attribute`, where `...` stands for the marks of the values."""
+    key: str
+    values: tuple[Any, ...]
+
+
+def scans(node: In | Compare | Exists) -> Iterator[Scan]:
+    """What to look for so as to find all rows of one condition; equal conditions give equal looks."""
+    match node:
+        case In(key, values):
+            groups: dict[int, list[Any]] = {}
+            for _, kind, value in attributes({key: values}):
+                groups.setdefault(kind, []).append(value)
+            for kind, group in groups.items():
+                yield Scan(f"key = ? AND kind = {kind} AND value IN (...)", key, tuple(group))
+        case Compare(key, order, value):
+            ((_, kind, bound),) = attributes({key: value})
+            yield Scan(f"key = ? AND kind = {kind} AND value {_SIGNS[order]} ...", key, (bound,))
+        case Exists(key):
+            yield Scan("key = ?", key, ())
 
 
 def to_sql(node: Node, collection: int) -> tuple[str, list[Any]]:

@@ -2,73 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.types import Vector, Vectors
-from langchain_gemini_mm.vectors import cosine_similarity, top_k
-from langchain_gemini_mm.vectorstores.local_rows import FLOAT, Collection, require_length
+from langchain_gemini_mm.types import Vectors
+from langchain_gemini_mm.vectorstores.local_masks import Mask, Masks, positions_of
+from langchain_gemini_mm.vectorstores.local_prefix import (
+    LEAST_RECALL,
+    PrefixPlan,
+    exact_scores,
+    prefix_rows,
+    shares,
+)
+from langchain_gemini_mm.vectorstores.local_rows import FLOAT, Collection
+from langchain_gemini_mm.vectorstores.local_vectors import batches_after, vectors_of
+from langchain_gemini_mm.vectorstores.local_view import View
 
 if TYPE_CHECKING:
     import sqlite3
 
-_ROWS_AT_ONCE = 1000
-_GATHER_BELOW = 0.1
-"""Share of rows up to which scoring only the allowed rows beats scoring all."""
+_LOGGER = logging.getLogger("langchain_gemini_mm")
 _GROWTH = 1.25
 _DEAD_SHARE = 0.25
-_LENGTH_TOLERANCE = 1e-3
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class View:
-    """One state of the collection; it never changes, so threads score it without a lock."""
-
-    numbers: NDArray[np.int64]
-    """`(n,)` row numbers, ascending."""
-    rows: Vectors
-    alive: NDArray[np.bool_] | None
-    """`(n,)`, or None while nothing is deleted."""
-
-    def nearest(
-        self, vector: Vector, k: int, threshold: float | None, allowed: NDArray[np.int64] | None
-    ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-        """Positions and cosine similarities of the `k` best rows among those allowed, best first."""
-        positions = None if allowed is None else self._positions(allowed)
-        if positions is not None and len(positions) <= _GATHER_BELOW * len(self.numbers):
-            scores = cosine_similarity(vector, self.rows[positions])
-            best = top_k(scores, k)
-            found, values = positions[best], scores[best]
-        else:
-            scores = self._scores(vector, positions)
-            found = top_k(scores, k)
-            values = scores[found]
-        keep = values >= (-1.0 if threshold is None else threshold)
-        return found[keep], values[keep]
-
-    def _scores(self, vector: Vector, positions: NDArray[np.intp] | None) -> NDArray[np.float32]:
-        scores = cosine_similarity(vector, self.rows)
-        if positions is not None:
-            masked = np.full(len(scores), -np.inf, dtype=np.float32)
-            masked[positions] = scores[positions]
-            return masked
-        if self.alive is not None:
-            scores[~self.alive] = -np.inf
-        return scores
-
-    def _positions(self, numbers: NDArray[np.int64]) -> NDArray[np.intp]:
-        """Positions of those row numbers that are in this view and alive."""
-        positions = np.searchsorted(self.numbers, numbers)
-        inside = positions < len(self.numbers)
-        positions = positions[inside]
-        positions = positions[self.numbers[positions] == numbers[inside]]
-        if self.alive is not None:
-            positions = positions[self.alive[positions]]
-        return np.asarray(positions, dtype=np.intp)
+_TRIED = 32
+"""Stored vectors that try out the prefixes of a collection that is large by itself."""
+_TRIED_FOR = 10
 
 
 class Matrix:
@@ -76,13 +37,18 @@ class Matrix:
 
     _numbers: NDArray[np.int64]
     _rows: Vectors
-    _alive: NDArray[np.bool_] | None
+    _alive: Mask | None
     _size: int
+    _dimensions: int
     _last_gone: int
     _revision: int
     _epoch: int
+    _refused_at: int
+    """Rows at which prefixes were tried and found too little; 0 where they were not tried."""
 
-    def __init__(self) -> None:
+    def __init__(self, plan: PrefixPlan) -> None:
+        self._plan = plan
+        self.masks = Masks()
         self._clear(0)
 
     def view(self, connection: sqlite3.Connection, collection: Collection) -> View:
@@ -91,54 +57,114 @@ class Matrix:
         Raises:
             StoreError: a stored vector is damaged.
         """
-        if collection.epoch != self._epoch or collection.dimensions != self._rows.shape[1]:
+        if collection.epoch != self._epoch or collection.dimensions != self._dimensions:
             self._clear(collection.dimensions or 0)
         if collection.revision != self._revision:
-            size = self._append(connection, collection)
-            last_gone = self._bury(connection, collection, size)
-            self._size, self._last_gone = size, last_gone
+            self._catch_up(connection, collection)
             self._revision, self._epoch = collection.revision, collection.epoch
-            self._tidy()
-        return View(self._numbers[: self._size], self._rows[: self._size], self._alive)
+        return View(self._numbers[: self._size], self._rows[: self._size], self._alive, self._dimensions)
+
+    @property
+    def size(self) -> int:
+        """How many rows are loaded."""
+        return self._size
+
+    @property
+    def prefix(self) -> int | None:
+        """How many numbers of each vector are held; None for all of them."""
+        width = self._rows.shape[1]
+        return width if width < self._dimensions else None
 
     def _clear(self, dimensions: int) -> None:
-        self._numbers = np.empty(0, dtype=np.int64)
-        self._rows = np.empty((0, dimensions), dtype=np.float32)
-        self._alive = None
-        self._size = self._last_gone = 0
+        self._dimensions = dimensions
+        self._last_gone = self._refused_at = 0
         self._revision = self._epoch = -1
+        self._alive = None
+        self._empty(dimensions)
 
-    def _append(self, connection: sqlite3.Connection, collection: Collection) -> int:
-        """Read rows that came since, into space that no view shows yet; return the new size."""
+    def _empty(self, width: int) -> None:
+        self._numbers = np.empty(0, dtype=np.int64)
+        self._rows = np.empty((0, width), dtype=FLOAT)
+        self._size = 0
+        self.masks.clear()
+
+    def _catch_up(self, connection: sqlite3.Connection, collection: Collection) -> None:
         last = int(self._numbers[self._size - 1]) if self._size else 0
-        where = "FROM doc WHERE c = ? AND n > ?"
-        (new,) = connection.execute(f"SELECT count(*) {where}", (collection.c, last)).fetchone()
-        self._reserve(self._size + new)
-        size = self._size
-        found = connection.execute(f"SELECT n, id, vector {where} ORDER BY n", (collection.c, last))
-        while batch := found.fetchmany(_ROWS_AT_ONCE):
-            numbers, ids, blobs = zip(*batch, strict=True)
-            rows = _decode(ids, blobs, self._rows.shape[1])
-            self._numbers[size : size + len(batch)] = numbers
-            self._rows[size : size + len(batch)] = rows
-            size += len(batch)
-        return size
+        sql = "SELECT count(*) FROM doc WHERE c = ? AND n > ?"
+        (new,) = connection.execute(sql, (collection.c, last)).fetchone()
+        if self._turns_to_prefixes(self._size + new):
+            self._turn_to_prefixes(connection, collection)
+            size = self._size
+        else:
+            size = self._append(connection, collection.c, last, self._size + new)
+        self._last_gone = self._bury(connection, collection, size)
+        self._size = size
+        self._tidy()
+
+    def _turns_to_prefixes(self, rows: int) -> bool:
+        """Whether it is time to hold less of each row than now."""
+        width = self._plan.width(rows, self._dimensions)
+        return width < self._rows.shape[1] and rows > 2 * self._refused_at
+
+    def _turn_to_prefixes(self, connection: sqlite3.Connection, collection: Collection) -> None:
+        """Load the prefixes; where nobody asked for them, only keep them when they find what there is."""
+        (rows,) = connection.execute("SELECT count(*) FROM doc WHERE c = ?", (collection.c,)).fetchone()
+        self._alive = None
+        self._empty(self._plan.width(rows, self._dimensions))
+        self._size = self._append(connection, collection.c, 0, rows)
+        if self._plan.prefix is not None:
+            return
+        recall = self._tried(connection, collection.c)
+        if recall < LEAST_RECALL:
+            _LOGGER.info(
+                "collection %d: prefixes of %d find %.3f of the nearest; whole vectors are held instead",
+                collection.c,
+                self._rows.shape[1],
+                recall,
+            )
+            self._empty(self._dimensions)
+            self._size = self._append(connection, collection.c, 0, rows)
+            self._refused_at = rows
+
+    def _tried(self, connection: sqlite3.Connection, c: int) -> float:
+        """The recall of the prefixes now loaded, on some stored vectors."""
+        spread = np.linspace(0, self._size - 1, min(_TRIED, self._size)).astype(np.intp)
+        queries = self._whole(connection, spread)
+        k = min(_TRIED_FOR + 1, self._size)
+        exact = exact_scores((rows for _, rows in batches_after(connection, c, 0, self._dimensions)), queries, k)
+        view = View(self._numbers[: self._size], self._rows[: self._size], None, self._dimensions)
+        found = []
+        for query, best in zip(queries, view.nearest(queries, [self._plan.count(k)] * len(queries), None), strict=True):
+            found.append(sorted((self._whole(connection, best.positions) @ query).tolist())[-k:-1])
+        return float(np.mean(shares(exact[:, :-1], found)))
+
+    def _whole(self, connection: sqlite3.Connection, positions: NDArray[np.intp]) -> Vectors:
+        rows = vectors_of(connection, self._numbers[positions].tolist(), self._dimensions)
+        if rows is None:
+            raise AssertionError("rows go only in another transaction")
+        return rows
+
+    def _append(self, connection: sqlite3.Connection, c: int, last: int, size: int) -> int:
+        """Read rows that came since, into space that no view shows yet; return the new size."""
+        self._reserve(size)
+        width, end = self._rows.shape[1], self._size
+        for numbers, rows in batches_after(connection, c, last, self._dimensions):
+            self._numbers[end : end + len(numbers)] = numbers
+            self._rows[end : end + len(numbers)] = rows if width == self._dimensions else prefix_rows(rows, width)
+            end += len(numbers)
+        return end
 
     def _bury(self, connection: sqlite3.Connection, collection: Collection, size: int) -> int:
         """Mark rows that went since; return the last entry read."""
-        found = connection.execute(
-            "SELECT g, n FROM gone WHERE c = ? AND g > ?", (collection.c, self._last_gone)
-        ).fetchall()
-        alive = np.ones(size, dtype=np.bool_)
-        if self._alive is not None:
-            alive[: len(self._alive)] = self._alive
-        if found:
-            numbers = np.array([n for _, n in found], dtype=np.int64)
-            positions = np.searchsorted(self._numbers[:size], numbers)
-            inside = positions < size
-            positions = positions[inside]
-            alive[positions[self._numbers[positions] == numbers[inside]]] = False
-        self._alive = None if alive.all() else alive
+        sql = "SELECT g, n FROM gone WHERE c = ? AND g > ?"
+        found = connection.execute(sql, (collection.c, self._last_gone)).fetchall()
+        if self._alive is not None or found:
+            alive = np.ones(size, dtype=np.bool_)
+            if self._alive is not None:
+                alive[: len(self._alive)] = self._alive
+            gone = np.array([n for _, n in found], dtype=np.int64)
+            alive[positions_of(gone, self._numbers[:size])] = False
+            self._alive = None if alive.all() else alive
         return max((g for g, _ in found), default=self._last_gone)
 
     def _reserve(self, size: int) -> None:
@@ -146,7 +172,7 @@ class Matrix:
             return
         capacity = max(size, int(self._size * _GROWTH)) if self._size else size
         numbers = np.empty(capacity, dtype=np.int64)
-        rows = np.empty((capacity, self._rows.shape[1]), dtype=np.float32)
+        rows = np.empty((capacity, self._rows.shape[1]), dtype=FLOAT)
         numbers[: self._size] = self._numbers[: self._size]
         rows[: self._size] = self._rows[: self._size]
         self._numbers, self._rows = numbers, rows
@@ -157,17 +183,5 @@ class Matrix:
             return
         self._numbers = self._numbers[: self._size][self._alive]
         self._rows = self._rows[: self._size][self._alive]
+        self.masks.keep_rows(self._alive)
         self._size, self._alive = len(self._numbers), None
-
-
-def _decode(ids: tuple[str, ...], blobs: tuple[bytes, ...], dimensions: int) -> Vectors:
-    joined = b"".join(require_length(id_, blob, dimensions) for id_, blob in zip(ids, blobs, strict=True))
-    rows = np.frombuffer(joined, dtype=FLOAT).reshape(len(ids), dimensions)
-    lengths = np.einsum("ij,ij->i", rows, rows)
-    wrong = np.flatnonzero(~(np.abs(lengths - 1) < _LENGTH_TOLERANCE))
-    if len(wrong):
-        raise StoreError(
-            f"the stored vector of {ids[wrong[0]]!r} is not of unit length: the file is damaged. "
-            "Add the document again, or delete it"
-        )
-    return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.types import Vector
+from langchain_gemini_mm.vectorstores import local_keywords
 from langchain_gemini_mm.vectorstores.filters import Node
 from langchain_gemini_mm.vectorstores.local_filters import attributes, to_sql
 from langchain_gemini_mm.vectorstores.records import Record
@@ -52,10 +53,13 @@ def find_collection(connection: sqlite3.Connection, name: str) -> Collection | N
 
 def make_collection(connection: sqlite3.Connection, name: str) -> Collection:
     """Read the row of a collection, making it when it is new."""
-    connection.execute("INSERT OR IGNORE INTO collection (name) VALUES (?)", (name,))
     found = find_collection(connection, name)
     if found is None:
-        raise AssertionError("the row was just inserted")
+        connection.execute("INSERT INTO collection (name) VALUES (?)", (name,))
+        found = find_collection(connection, name)
+        if found is None:
+            raise AssertionError("the row was just inserted")
+        local_keywords.build(connection, found.c)
     return found
 
 
@@ -77,6 +81,7 @@ def insert(connection: sqlite3.Connection, c: int, records: Sequence[Record]) ->
         "INSERT OR IGNORE INTO attribute (c, key, kind, value, n) VALUES (?, ?, ?, ?, ?)",
         ((c, *attribute, n) for n, record in numbered for attribute in attributes(record.metadata)),
     )
+    local_keywords.insert(connection, c, ((n, record.text) for n, record in numbered))
     changed(connection, c)
 
 
@@ -84,6 +89,36 @@ def delete_ids(connection: sqlite3.Connection, c: int, ids: Iterable[str]) -> No
     """Delete rows by id, in chunks."""
     for chunk in _chunks(list(ids)):
         _delete(connection, c, f"id IN ({_marks(chunk)})", chunk)
+
+
+def revise(
+    connection: sqlite3.Connection,
+    collection: Collection,
+    changes: Mapping[str, Mapping[str, Any]],
+    *,
+    replace: bool,
+) -> list[str]:
+    """Change metadata of rows, which keep their vectors; with ids that are not stored, return these and do nothing."""
+    ids = list(changes)
+    known = {
+        id_
+        for chunk in _chunks(ids)
+        for (id_,) in connection.execute(
+            f"SELECT id FROM doc WHERE c = ? AND id IN ({_marks(chunk)})",  # noqa: S608
+            (collection.c, *chunk),
+        )
+    }
+    if len(known) < len(ids):
+        return [id_ for id_ in ids if id_ not in known]
+    for chunk in _chunks(ids):
+        found = by_ids(connection, collection.c, chunk, collection.dimensions)
+        records = [
+            Record(id_, old.text, {**({} if replace else old.metadata), **changes[id_]}, old.vector)
+            for id_, old in found.items()
+        ]
+        delete_ids(connection, collection.c, chunk)
+        insert(connection, collection.c, records)
+    return []
 
 
 def delete_where(connection: sqlite3.Connection, c: int, node: Node) -> None:
@@ -96,6 +131,7 @@ def delete_everything(connection: sqlite3.Connection, c: int) -> None:
     """Delete all rows of a collection; readers load anew."""
     for table in ("doc", "attribute", "gone"):
         connection.execute(f"DELETE FROM {table} WHERE c = ?", (c,))  # noqa: S608
+    local_keywords.build(connection, c)
     connection.execute("UPDATE collection SET revision = revision + 1, epoch = epoch + 1 WHERE c = ?", (c,))
 
 
@@ -210,6 +246,7 @@ def _delete(connection: sqlite3.Connection, c: int, condition: str, values: Sequ
         "DELETE FROM attribute WHERE c = ? AND key = ? AND kind = ? AND value = ? AND n = ?",
         ((c, *attribute, n) for n, metadata in rows for attribute in attributes(json.loads(metadata))),
     )
+    local_keywords.delete(connection, c, [n for n, _ in rows])
     connection.executemany("DELETE FROM doc WHERE n = ?", ((n,) for n, _ in rows))
     connection.executemany("INSERT INTO gone (c, n) VALUES (?, ?)", ((c, n) for n, _ in rows))
     changed(connection, c)

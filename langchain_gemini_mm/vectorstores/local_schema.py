@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sqlite3
+from collections.abc import Callable
 
 from langchain_gemini_mm.errors import StoreError
-
-if TYPE_CHECKING:
-    import sqlite3
+from langchain_gemini_mm.vectorstores import local_keywords
 
 APPLICATION_ID = 0x6C676D6D
 """Marks the file as ours; the letters `lgmm`."""
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2 added keyword search: the column `keywords` and a table for the words of each collection."""
 
 _TABLES = (
-    # `revision` rises with every change, `epoch` when readers must load everything again.
+    # `revision` rises with every change, `epoch` when readers must load everything again. `keywords` tells whether the
+    # table of words (local_keywords) is in step.
     """CREATE TABLE collection (
         c INTEGER PRIMARY KEY,
         name TEXT NOT NULL UNIQUE,
         dimensions INTEGER,
         fingerprint TEXT,
         revision INTEGER NOT NULL DEFAULT 0,
-        epoch INTEGER NOT NULL DEFAULT 0
+        epoch INTEGER NOT NULL DEFAULT 0,
+        keywords INTEGER NOT NULL DEFAULT 0
     )""",
     # A replaced row is deleted and inserted anew, so `n` only rises and is never used twice.
     """CREATE TABLE doc (
@@ -62,25 +64,61 @@ def is_new(connection: sqlite3.Connection, path: str) -> bool:
         connection.execute("ROLLBACK")
 
 
-def create(connection: sqlite3.Connection, path: str) -> None:
-    """Make the tables; several processes may do so at once."""
-    connection.execute("BEGIN IMMEDIATE")
+def bring_up_to_date(connection: sqlite3.Connection, path: str) -> None:
+    """Make the tables of a new file, or bring those of an older version to the present one, all or nothing.
+
+    Several processes may do so at once; one that is killed leaves the file as it was.
+
+    Raises:
+        StoreError: the file is of an older version and read-only.
+    """
+    if not _is_new(connection, path) and _version(connection) == SCHEMA_VERSION:
+        return
     try:
-        if _is_new(connection, path):
-            for statement in _TABLES:
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("BEGIN IMMEDIATE")
+        _change(connection, path)
         connection.execute("COMMIT")
-    except BaseException:
+    except BaseException as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+        read_only = isinstance(error, sqlite3.Error) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_READONLY
+        version = _version(connection) if read_only else 0
+        if version:
+            raise StoreError(
+                f"{path} has format {version} and must be brought to {SCHEMA_VERSION} once, but the file or its folder "
+                "is read-only. Open it with write access, or open a copy"
+            ) from error
         raise
+
+
+def _change(connection: sqlite3.Connection, path: str) -> None:
+    if _is_new(connection, path):
+        for statement in _TABLES:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    else:
+        for version in range(_version(connection), SCHEMA_VERSION):
+            _STEPS[version](connection)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _add_keywords(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE collection ADD COLUMN keywords INTEGER NOT NULL DEFAULT 0")
+    for (c,) in connection.execute("SELECT c FROM collection").fetchall():
+        local_keywords.build(connection, c)
+
+
+_STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _add_keywords}
+"""What leads from a version to the next."""
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _is_new(connection: sqlite3.Connection, path: str) -> bool:
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    version = _version(connection)
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application_id == APPLICATION_ID and tables:
         if version > SCHEMA_VERSION:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
@@ -35,8 +35,19 @@ class Nearest:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Matching:
+    """A search for the documents that have the words of a text."""
+
+    text: str
+    k: int
+    filter: Node | Predicate | None = None
+    score_threshold: float | None = None
+    """Lowest BM25 score."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """A record and its cosine similarity."""
+    """A record and its score: cosine similarity, or BM25 where words were asked for."""
 
     record: Record
     score: float
@@ -51,7 +62,7 @@ class Primitives(ABC):
     space: Space
     """The embedding, and what it says of its space."""
     modes: ClassVar[tuple[str, ...]] = ("similarity", "mmr")
-    """What `search(mode=...)` can do."""
+    """What `search(mode=...)` can do: `keyword` and `hybrid` need `_matching`."""
     calls_predicates: ClassVar[bool] = False
     """Whether a filter may be a function of a document."""
 
@@ -71,6 +82,17 @@ class Primitives(ABC):
             SpaceMismatchError: the vector is of another space.
         """
 
+    def _matching(self, request: Matching) -> list[Scored]:
+        """Find the `k` documents that match the words best, best first, by BM25 (higher is better).
+
+        Text of any kind is no error; what holds no words finds nothing.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no keyword search")
+
+    def _nearest_many(self, requests: Sequence[Nearest]) -> list[list[Scored]]:
+        """Answer several requests that differ in `vector` and `k` alone."""
+        return [self._nearest(request) for request in requests]
+
     @abstractmethod
     def _fetch(self, ids: Sequence[str], with_vectors: bool = False) -> list[Record]:
         """Read records by id, each once, in the order asked; unknown ids are left out."""
@@ -84,6 +106,13 @@ class Primitives(ABC):
     @abstractmethod
     def _remove(self, ids: Sequence[str] | None, node: Node | None) -> None:
         """Delete durably by ids or by filter; unknown ids are no error."""
+
+    def _revise(self, changes: Mapping[str, Mapping[str, Any]], replace: bool) -> list[str]:
+        """Change the metadata of stored documents durably, all or none; return the ids that are not stored.
+
+        With one id that is not stored nothing is changed.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot change metadata alone")
 
     @abstractmethod
     def _clear(self) -> None:
@@ -107,6 +136,12 @@ class Primitives(ABC):
     async def _anearest(self, request: Nearest) -> list[Scored]:
         return await asyncio.to_thread(self._nearest, request)
 
+    async def _amatching(self, request: Matching) -> list[Scored]:
+        return await asyncio.to_thread(self._matching, request)
+
+    async def _anearest_many(self, requests: Sequence[Nearest]) -> list[list[Scored]]:
+        return [await self._anearest(request) for request in requests]
+
     async def _afetch(self, ids: Sequence[str], with_vectors: bool = False) -> list[Record]:
         return await asyncio.to_thread(self._fetch, ids, with_vectors)
 
@@ -117,6 +152,9 @@ class Primitives(ABC):
 
     async def _aremove(self, ids: Sequence[str] | None, node: Node | None) -> None:
         await asyncio.to_thread(self._remove, ids, node)
+
+    async def _arevise(self, changes: Mapping[str, Mapping[str, Any]], replace: bool) -> list[str]:
+        return await asyncio.to_thread(self._revise, changes, replace)
 
     async def _aclear(self) -> None:
         await asyncio.to_thread(self._clear)

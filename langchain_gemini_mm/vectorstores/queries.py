@@ -13,8 +13,12 @@ from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.types import Content
 from langchain_gemini_mm.vectorstores.records import plain_text
 
-ScoreKind = Literal["cosine"]
-"""What a score means: `cosine` is a similarity in [-1, 1], higher is nearer."""
+ScoreKind = Literal["cosine", "bm25", "rank"]
+"""What a score means; higher is always better.
+
+`cosine` is a similarity in [-1, 1]; `bm25` says how well words match, comparable within one answer only; `rank` is the
+sum of 1 / (60 + rank) over fused rankings and says nothing but the order.
+"""
 
 _SHOWN = 40
 

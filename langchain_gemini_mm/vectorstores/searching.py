@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,10 @@ def _plan(
         raise ValueError(f"mode {mode!r} is not among those of {type(store).__name__}: {has}")
     if mode != "mmr" and (fetch_k, lambda_mult) != (None, None):
         raise ValueError(f"fetch_k and lambda_mult are options of mode='mmr', got mode={mode!r}")
+    if score_threshold is not None and mode == "hybrid":
+        raise ValueError(
+            "score_threshold does not go with mode='hybrid', whose scores are ranks; use mode='similarity' or 'keyword'"
+        )
     if task is not None and not isinstance(task, str):
         raise TypeError(f"task must be a str, got {task!r}")
     candidates = (max(k, FETCH_K) if fetch_k is None else positive("fetch_k", fetch_k)) if mode == "mmr" else k
@@ -83,7 +87,7 @@ def _plan(
         mode=mode,
         filter=checked_filter(store, filter),
         task=task,
-        score_threshold=None if score_threshold is None else _within("score_threshold", score_threshold, -1.0, 1.0),
+        score_threshold=None if score_threshold is None else _threshold(score_threshold, mode),
         fetch_k=candidates,
         lambda_mult=0.5 if lambda_mult is None else _within("lambda_mult", lambda_mult, 0.0, 1.0),
     )
@@ -107,54 +111,91 @@ def checked_filter(store: Primitives, given: Filter | Predicate | None) -> Node 
 
 def search_flow(store: Primitives, query: Content | Query, plan: SearchPlan) -> Flow[list[Hit]]:
     """Turn the query into a vector and find its neighbours."""
-    asked = query if isinstance(query, Query) else Query(query)
-    if plan.task is not None and not asked.content:
+    (hits,) = yield from search_many_flow(store, [query], plan)
+    return hits
+
+
+def search_many_flow(store: Primitives, queries: Sequence[Content | Query], plan: SearchPlan) -> Flow[list[list[Hit]]]:
+    """Turn queries into vectors, with one call of the embedding, and find the neighbours of each."""
+    asked = [query if isinstance(query, Query) else Query(query) for query in queries]
+    if plan.task is not None and not all(query.content for query in asked):
         raise ValueError(f"task={plan.task!r} says how to embed content, but the query names only stored ids")
     fingerprint = store.space.fingerprint
-    vector = yield from _vector(store, asked, plan.task)
-    return (yield from nearest_flow(store, vector, plan, fingerprint=fingerprint, exclude=asked.ids))
+    vectors = yield from _vectors(store, asked, plan.task)
+    excluded = [query.ids for query in asked]
+    return (yield from nearest_many_flow(store, vectors, plan, fingerprint=fingerprint, excluded=excluded))
 
 
-def nearest_flow(
+def nearest_flow(store: Primitives, vector: Vector, plan: SearchPlan) -> Flow[list[Hit]]:
+    """Find the neighbours of a vector."""
+    (hits,) = yield from nearest_many_flow(store, [vector], plan, fingerprint=None, excluded=[()])
+    return hits
+
+
+def nearest_many_flow(
     store: Primitives,
-    vector: Vector,
+    vectors: Sequence[Vector],
     plan: SearchPlan,
     *,
-    fingerprint: Fingerprint | None = None,
-    exclude: Sequence[str] = (),
-) -> Flow[list[Hit]]:
-    """Find the neighbours of a vector, without those of the ids in `exclude`."""
-    request = Nearest(
-        vector=vector,
-        k=plan.fetch_k + len(exclude),
-        filter=plan.filter,
-        score_threshold=plan.score_threshold,
-        with_vectors=plan.mode == "mmr",
-        fingerprint=fingerprint,
-    )
-    found: list[Scored] = yield Call(store._nearest, store._anearest, (request,))
-    found = [scored for scored in found if scored.record.id not in exclude][: plan.fetch_k]
+    fingerprint: Fingerprint | None,
+    excluded: Sequence[Sequence[str]],
+) -> Flow[list[list[Hit]]]:
+    """Find the neighbours of vectors, each without its own excluded ids."""
+    requests = [
+        Nearest(
+            vector=vector,
+            k=plan.fetch_k + len(ids),
+            filter=plan.filter,
+            score_threshold=plan.score_threshold,
+            with_vectors=plan.mode == "mmr",
+            fingerprint=fingerprint,
+        )
+        for vector, ids in zip(vectors, excluded, strict=True)
+    ]
+    answers: list[list[Scored]]
+    if len(requests) == 1:
+        answers = [(yield Call(store._nearest, store._anearest, (requests[0],)))]
+    else:
+        answers = yield Call(store._nearest_many, store._anearest_many, (requests,))
+    return [
+        _hits(vector, [scored for scored in found if scored.record.id not in ids], plan)
+        for vector, ids, found in zip(vectors, excluded, answers, strict=True)
+    ]
+
+
+def _hits(vector: Vector, found: list[Scored], plan: SearchPlan) -> list[Hit]:
+    found = found[: plan.fetch_k]
     if plan.mode == "mmr" and found:
-        vectors = np.stack([_vector_of(scored) for scored in found])
-        order = maximal_marginal_relevance(vector, vectors, plan.k, plan.lambda_mult)
+        rows = np.stack([_vector_of(scored) for scored in found])
+        order = maximal_marginal_relevance(vector, rows, plan.k, plan.lambda_mult)
         found = [found[i] for i in order]
     return [Hit(scored.record.document, scored.score, "cosine", rank) for rank, scored in enumerate(found, start=1)]
 
 
-def _vector(store: Primitives, query: Query, task: str | None) -> Flow[Vector]:
-    """The weighted sum of the query's terms, at unit length."""
-    terms: list[Vector] = []
-    if query.content:
-        answer = yield store.space.query(query.content, task)
-        terms.append(store.space.query_row(answer))
-    if not query.ids:
-        return terms[0]
-    records = yield Call(store._fetch, store._afetch, (query.ids, True))
-    by_id = {record.id: record.vector for record in records}
-    unknown = [id_ for id_ in query.ids if id_ not in by_id]
+def _vectors(store: Primitives, queries: Sequence[Query], task: str | None) -> Flow[list[Vector]]:
+    """The weighted sum of the terms of each query, at unit length."""
+    contents = [query.content for query in queries if query.content]
+    embedded: Iterator[Vector] = iter(())
+    if contents:
+        answer = yield store.space.queries(contents, task)
+        embedded = iter(store.space.rows(answer, len(contents)))
+    ids = list(dict.fromkeys(id_ for query in queries for id_ in query.ids))
+    stored: dict[str, Vector] = {}
+    if ids:
+        records = yield Call(store._fetch, store._afetch, (ids, True))
+        stored = {record.id: record.vector for record in records}
+    unknown = [id_ for id_ in ids if id_ not in stored]
     if unknown:
         raise ContentError(f"the query names ids that are not stored: {', '.join(map(repr, unknown[:10]))}")
-    terms += [by_id[id_] for id_ in query.ids]
+    return [
+        _weighted(query, [*([next(embedded)] if query.content else []), *(stored[id_] for id_ in query.ids)])
+        for query in queries
+    ]
+
+
+def _weighted(query: Query, terms: Sequence[Vector]) -> Vector:
+    if not query.ids:
+        return terms[0]
     require_dimensions("the store", len(terms[-1]), len(terms[0]))
     signs = np.ones(len(terms))
     signs[len(terms) - len(query.unlike) :] = -1
@@ -170,6 +211,11 @@ def _vector_of(scored: Scored) -> Vector:
     if scored.record.vector is None:
         raise AssertionError("a store must return vectors when asked to")
     return scored.record.vector
+
+
+def _threshold(value: Any, mode: str) -> float:
+    low, high = (0.0, 1e9) if mode == "keyword" else (-1.0, 1.0)
+    return _within("score_threshold", value, low, high)
 
 
 def _within(name: str, value: Any, low: float, high: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -43,27 +44,27 @@ class Space:
         embedding: Any = self.embedding
         return Call(embedding.embed_documents, embedding.aembed_documents, (texts,))
 
-    def query(self, content: Sequence[Content], task: str | None) -> Call:
-        """Embed the parts of one query together; `query_row` reads the answer.
+    def queries(self, contents: Sequence[Sequence[Content]], task: str | None) -> Call:
+        """Embed queries, the parts of each together, one row each.
 
         Raises:
-            ContentError: the embedding knows only text, and this is more than one text.
+            ContentError: the embedding knows only text, and one of them is more than one text.
             ValueError: a task for an embedding that knows none.
         """
-        whole = content[0] if len(content) == 1 else list(content)
+        wholes = [content[0] if len(content) == 1 else list(content) for content in contents]
         if self._media is not None:
-            return Call(self._media.embed, self._media.aembed, ([whole],), {"role": "query", "task": task})
+            return Call(self._media.embed, self._media.aembed, (wholes,), {"role": "query", "task": task})
         name = type(self.embedding).__name__
-        if not isinstance(whole, str):
-            raise ContentError(
-                f"{name} embeds one text, got {_kinds(content)}. Use GeminiEmbeddings to search with other content"
-            )
+        for whole, content in zip(wholes, contents, strict=True):
+            if not isinstance(whole, str):
+                raise ContentError(
+                    f"{name} embeds one text, got {_kinds(content)}. Use GeminiEmbeddings to search with other content"
+                )
         if task is not None:
             raise ValueError(
                 f"task={task!r} is given, but {name} knows no tasks. Use GeminiEmbeddings, or leave it out"
             )
-        embedding: Any = self.embedding
-        return Call(embedding.embed_query, embedding.aembed_query, (whole,))
+        return Call(_each, _aeach, (self.embedding, wholes))
 
     def rows(self, answer: Any, count: int) -> Vectors:
         """Check what the embedding answered: `count` rows of one length, finite; brought to unit length.
@@ -78,15 +79,6 @@ class Space:
             return unit_rows(np.asarray(answer, dtype=np.float64))
         except (TypeError, ValueError) as error:
             raise ServiceError(f"{name} answered something that is not {count} usable vectors: {error}") from error
-
-    def query_row(self, answer: Any) -> Vector:
-        """Check what the embedding answered to `query` and bring it to unit length.
-
-        Raises:
-            ServiceError: it is not one vector.
-        """
-        row: Vector = self.rows(answer if self._media is not None else [answer], 1)[0]
-        return row
 
 
 def given_rows(vectors: Sequence[Any], first: int = 0) -> Vectors:
@@ -148,6 +140,14 @@ def require_dimensions(name: str, stored: int | None, given: int) -> None:
             stored={"dimensions": stored},
             given={"dimensions": given},
         )
+
+
+def _each(embedding: Any, texts: Sequence[str]) -> list[Any]:
+    return [embedding.embed_query(text) for text in texts]
+
+
+async def _aeach(embedding: Any, texts: Sequence[str]) -> list[Any]:
+    return list(await asyncio.gather(*(embedding.aembed_query(text) for text in texts)))
 
 
 def _fingerprint(embedding: Any) -> Fingerprint:

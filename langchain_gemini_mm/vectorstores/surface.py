@@ -12,9 +12,11 @@ from langchain_core.vectorstores import VectorStore
 
 from langchain_gemini_mm.flows import Flow, arun, blocking, run
 from langchain_gemini_mm.types import Content, MediaEmbeddings, Vector
+from langchain_gemini_mm.vectorstores.hybrid import hybrid_flow, keyword_flow
 from langchain_gemini_mm.vectorstores.primitives import Primitives
 from langchain_gemini_mm.vectorstores.queries import Hit, Query
-from langchain_gemini_mm.vectorstores.searching import nearest_flow, plan_search, search_flow
+from langchain_gemini_mm.vectorstores.retrieving import StoreRetriever
+from langchain_gemini_mm.vectorstores.searching import nearest_flow, plan_search, search_flow, search_many_flow
 from langchain_gemini_mm.vectorstores.spaces import given_vector
 from langchain_gemini_mm.vectorstores.writing import (
     BATCH_SIZE,
@@ -24,6 +26,9 @@ from langchain_gemini_mm.vectorstores.writing import (
     positive,
     texts_as_documents,
 )
+
+_FLOWS: dict[str, Callable[..., Flow[list[Hit]]]] = {"keyword": keyword_flow, "hybrid": hybrid_flow}
+"""Modes that do not go by vectors alone."""
 
 
 class LangChainSurface(Primitives, VectorStore):
@@ -160,13 +165,13 @@ class LangChainSurface(Primitives, VectorStore):
         self, query: Content | Query, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
         """The `k` nearest documents with their cosine similarity in [-1, 1]."""
-        return _scored_documents(run(self._hits(query, k, kwargs)))
+        return _scored_documents(run(self._cosine_hits(query, k, kwargs)))
 
     async def asimilarity_search_with_score(
         self, query: Content | Query, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
         """Async twin of `similarity_search_with_score`."""
-        return _scored_documents(await arun(self._hits(query, k, kwargs)))
+        return _scored_documents(await arun(self._cosine_hits(query, k, kwargs)))
 
     def similarity_search_by_vector(
         self, embedding: Sequence[float] | Vector, k: int = 4, **kwargs: Any
@@ -236,6 +241,11 @@ class LangChainSurface(Primitives, VectorStore):
         """Async twin of `max_marginal_relevance_search_by_vector`."""
         return _documents_of(await arun(self._neighbours(embedding, k, _mmr(fetch_k, lambda_mult, kwargs))))
 
+    def as_retriever(self, **kwargs: Any) -> StoreRetriever:
+        """A retriever on this store, as LangChain has it; its `batch` searches for all queries together."""
+        tags = kwargs.pop("tags", None) or [*self._get_retriever_tags()]
+        return StoreRetriever(vectorstore=self, tags=tags, **kwargs)
+
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return relevance
 
@@ -253,9 +263,30 @@ class LangChainSurface(Primitives, VectorStore):
         return add_flow(self, Intake(documents, ids, vectors), positive("batch_size", batch_size), progress)
 
     def _hits(self, query: Content | Query, k: int, options: dict[str, Any]) -> Flow[list[Hit]]:
-        return search_flow(self, query, plan_search(self, k, options))
+        plan = plan_search(self, k, options)
+        return _FLOWS.get(plan.mode, search_flow)(self, query, plan)
+
+    def _many(self, queries: Iterable[Content | Query], k: int, options: dict[str, Any]) -> Flow[list[list[Hit]]]:
+        plan = plan_search(self, k, options)
+        asked = _listed(queries)
+        if plan.mode not in _FLOWS:
+            return (yield from search_many_flow(self, asked, plan)) if asked else []
+        answers: list[list[Hit]] = []
+        for query in asked:
+            answers += [(yield from _FLOWS[plan.mode](self, query, plan))]
+        return answers
+
+    def _cosine_hits(self, query: Content | Query, k: int, options: dict[str, Any]) -> Flow[list[Hit]]:
+        if options.get("mode") in _FLOWS:
+            raise ValueError(
+                f"these scores are cosine similarities, and those of mode={options['mode']!r} are not; use search(), "
+                "whose hits say what their score means"
+            )
+        return self._hits(query, k, options)
 
     def _neighbours(self, vector: Sequence[float] | Vector, k: int, options: dict[str, Any]) -> Flow[list[Hit]]:
+        if options.get("mode") in _FLOWS:
+            raise ValueError(f"mode={options['mode']!r} needs a query with text, not a vector")
         if options.get("task") is not None:
             raise TypeError("task says how to embed content; a vector is embedded already")
         return nearest_flow(self, given_vector(vector), plan_search(self, k, options))
@@ -277,6 +308,12 @@ class LangChainSurface(Primitives, VectorStore):
             store.close()
             raise
         return store
+
+
+def _listed(queries: Iterable[Content | Query]) -> list[Content | Query]:
+    if isinstance(queries, str | bytes | Query):
+        raise TypeError(f"queries is a list of queries, got one {type(queries).__name__}; write [query]")
+    return list(queries)
 
 
 def relevance(score: float) -> float:

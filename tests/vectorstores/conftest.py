@@ -5,5 +5,8 @@ from __future__ import annotations
 import pytest
 
 pytest.register_assert_rewrite(
-    *(f"tests.vectorstores.contract_{part}" for part in ("base", "searching", "adding", "keeping"))
+    *(
+        f"tests.vectorstores.contract_{part}"
+        for part in ("base", "searching", "many", "adding", "keeping", "words", "portable")
+    )
 )

@@ -7,8 +7,13 @@ from __future__ import annotations
 
 from tests.vectorstores.contract_adding import AddingContract
 from tests.vectorstores.contract_keeping import KeepingContract
+from tests.vectorstores.contract_many import SearchingManyContract
+from tests.vectorstores.contract_portable import PortableContract
 from tests.vectorstores.contract_searching import SearchingContract
+from tests.vectorstores.contract_words import WordsContract
 
 
-class StoreContract(SearchingContract, AddingContract, KeepingContract):
+class StoreContract(
+    SearchingContract, SearchingManyContract, WordsContract, AddingContract, KeepingContract, PortableContract
+):
     """The whole contract."""

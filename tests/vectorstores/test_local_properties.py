@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from hypothesis import settings
@@ -36,6 +36,8 @@ FILTERS = st.sampled_from(
 class Histories(RuleBasedStateMachine):
     """Two stores on one collection in turns, and a dict that says what must be in it."""
 
+    options: ClassVar[dict[str, Any]] = {"prefix": False}
+
     def __init__(self) -> None:
         super().__init__()
         self.model: dict[str, tuple[np.ndarray, dict[str, Any]]] = {}
@@ -43,7 +45,7 @@ class Histories(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         """Start with an empty store in memory."""
-        self.store = LocalVectorStore(":memory:", WordEmbeddings(size=DIMENSIONS))
+        self.store = LocalVectorStore(":memory:", WordEmbeddings(size=DIMENSIONS), **self.options)
 
     @rule(rows=ROWS, batch_size=st.integers(1, 7))
     def add(self, rows: list[tuple[str, list[int], dict[str, Any]]], batch_size: int) -> None:
@@ -77,7 +79,7 @@ class Histories(RuleBasedStateMachine):
         vector=VECTORS,
         k=st.integers(1, 15),
         given=FILTERS,
-        threshold=st.sampled_from([None, -0.5, 0.1, 0.75]),
+        threshold=st.sampled_from([None, -0.4567, 0.1234, 0.7654]),
         as_call=st.booleans(),
     )
     def search(
@@ -111,5 +113,13 @@ class Histories(RuleBasedStateMachine):
         self.store.close()
 
 
+class PrefixHistories(Histories):
+    """The same with prefixes of which all are scored again, so that nothing may be missed."""
+
+    options: ClassVar[dict[str, Any]] = {"prefix": 2, "candidates": 50}
+
+
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestPrefixHistories = PrefixHistories.TestCase
+TestPrefixHistories.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

@@ -1,0 +1,263 @@
+"""Search of the local store against plain NumPy on the same vectors, in one run; all vectors are made up.
+
+Run: python benchmarks/local_store.py [--quick], with OPENBLAS_NUM_THREADS=1 as in a server. Needs 2.5 GB below TMPDIR.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.report import Row, cost, machine, skipped, table
+from langchain_gemini_mm import LocalVectorStore
+from langchain_gemini_mm.types import Vectors
+
+K = 10
+TOGETHER = 16
+OPENED_IN = 0.3
+"""Seconds in which a fresh process should answer its first query."""
+INSERTED = 15_000
+"""Rows a second that should be stored durably."""
+RARE, HALF = {"source": "file-7.pdf"}, {"half": 1}
+MADE_UP = "vectors of 300 clusters in 64 hidden dimensions with a decaying spectrum, which flatters recall"
+
+_FIRST_QUERY = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_gemini_mm import LocalVectorStore
+path, dimensions = sys.argv[1], int(sys.argv[2])
+statm = Path("/proc/self/statm")
+def held(): return int(statm.read_text().split()[1]) * 4096 if statm.exists() else 0
+query = np.ones(dimensions)
+np.ones((100, dimensions)) @ query
+before, started = held(), time.perf_counter()
+store = LocalVectorStore(path, DeterministicFakeEmbedding(size=dimensions))
+assert len(store.search_by_vector(query, k=10)) == 10
+print(time.perf_counter() - started, held() - before)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How many rows, and how often."""
+
+    small: int
+    middle: int
+    large: int
+    wide: int
+    queries: int
+    rounds: int
+
+
+FULL = Size(small=10_000, middle=50_000, large=200_000, wide=50_000, queries=40, rounds=5)
+QUICK = Size(small=10_000, middle=50_000, large=20_000, wide=20_000, queries=20, rounds=3)
+
+
+def measure(size: Size = FULL) -> Iterator[Row]:
+    """One collection after the other, each in a folder of its own."""
+    plans: list[tuple[int, int, Callable[[_Bench], Iterator[Row]]]] = [
+        (size.small, 768, _small),
+        (size.middle, 768, _middle),
+        (size.wide, 3072, _wide),
+        (size.large, 768, _large),
+    ]
+    for rows, dimensions, measured in plans:
+        with tempfile.TemporaryDirectory() as folder:
+            yield from measured(_Bench(Path(folder) / "index.db", rows, dimensions, size))
+
+
+class _Bench:
+    """A filled collection, and the same vectors as one array."""
+
+    def __init__(self, path: Path, rows: int, dimensions: int, size: Size) -> None:
+        self.path, self.size = path, size
+        self.name = f"{rows:,} x {dimensions}"
+        both = made_up_vectors(rows + size.queries, dimensions)
+        self.vectors, self.queries = both[:rows], both[rows:]
+        self.documents = made_up_documents(rows)
+        with self.open() as store:
+            started = time.perf_counter()
+            store.add_vectors(self.documents, self.vectors)
+            self.inserted = rows / (time.perf_counter() - started)
+
+    def open(self, **options: Any) -> LocalVectorStore:
+        """Open the collection."""
+        return LocalVectorStore(self.path, DeterministicFakeEmbedding(size=self.queries.shape[1]), **options)
+
+    def plain(self, query: Any) -> list[Document]:
+        """The search of plain NumPy, and the documents from a list."""
+        scores = self.vectors @ query
+        best = np.argpartition(scores, -K)[-K:]
+        return [self.documents[number] for number in best[np.argsort(-scores[best])]]
+
+    def against_plain(self, searches: dict[str, tuple[Callable[[Any], object], float]]) -> Iterator[Row]:
+        """The median time of a query, of each round, over that of plain NumPy; all take turns with every query."""
+        callables = {"plain": self.plain} | {name: search for name, (search, _) in searches.items()}
+        for search in callables.values():
+            search(self.queries[0])
+        medians: dict[str, list[float]] = {name: [] for name in callables}
+        for _ in range(self.size.rounds):
+            times: dict[str, list[float]] = {name: [] for name in callables}
+            for query in self.queries:
+                for name, search in callables.items():
+                    started = time.perf_counter()
+                    search(query)
+                    times[name].append(time.perf_counter() - started)
+            for name, taken in times.items():
+                medians[name].append(statistics.median(taken))
+        for name, (_, aim) in searches.items():
+            note = f"{1000 * statistics.median(medians[name]):.2f} ms"
+            yield cost(
+                f"{self.name}, {name}", "plain NumPy, all rows", medians[name], medians["plain"], aim=aim, note=note
+            )
+
+
+def _small(bench: _Bench) -> Iterator[Row]:
+    with bench.open(prefix=False) as store:
+        for query in bench.queries:
+            found = store.similarity_search_by_vector(query, k=K)
+            assert [document.id for document in found] == [document.id for document in bench.plain(query)]
+        yield from bench.against_plain({"whole": (lambda query: store.search_by_vector(query, k=K), 1.3)})
+
+
+def _middle(bench: _Bench) -> Iterator[Row]:
+    note = f"{bench.inserted:,.0f} rows a second"
+    yield cost(f"{bench.name}, insert", f"{INSERTED:,} rows a second", [INSERTED], [bench.inserted], aim=1.0, note=note)
+    yield from _first_query(bench)
+    with bench.open(prefix=False) as store, bench.open(prefix=256) as short:
+        yield from bench.against_plain(
+            {
+                "whole": (lambda query: store.search_by_vector(query, k=K), 1.1),
+                "whole, 1 % filter": (lambda query: store.search_by_vector(query, k=K, filter=RARE), 0.15),
+                "whole, 50 % filter": (lambda query: store.search_by_vector(query, k=K, filter=HALF), 1.3),
+                "prefix 256": (lambda query: short.search_by_vector(query, k=K), 1.0),
+            }
+        )
+        yield _together(bench, store)
+
+
+def _together(bench: _Bench, store: LocalVectorStore) -> Row:
+    # Searching by ids of stored documents needs no embedding, so only the search is measured.
+    from langchain_gemini_mm import Query
+
+    asked = [Query(like=[document.id or ""]) for document in bench.documents[:TOGETHER]]
+    together, alone = [], []
+    for _ in range(bench.size.rounds):
+        started = time.perf_counter()
+        store.search_many(asked, k=K)
+        middle = time.perf_counter()
+        for query in asked:
+            store.search(query, k=K)
+        together.append(middle - started)
+        alone.append(time.perf_counter() - middle)
+    return cost(f"{bench.name}, {TOGETHER} queries at once", f"{TOGETHER} searches", together, alone, aim=0.5)
+
+
+def _first_query(bench: _Bench) -> Iterator[Row]:
+    seconds, held = [], []
+    for _ in range(bench.size.rounds):
+        command = [sys.executable, "-c", _FIRST_QUERY, str(bench.path), str(bench.queries.shape[1])]
+        answer = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+        taken, more = answer.stdout.split()
+        seconds.append(float(taken))
+        held.append(float(more))
+    name, note = f"{bench.name}, open and first query", f"{statistics.median(seconds):.3f} s, without imports"
+    yield cost(name, f"{OPENED_IN} s", seconds, [OPENED_IN] * len(seconds), aim=1.0, note=note)
+    if all(held):
+        yield cost(f"{bench.name}, memory", "the vectors", held, [float(bench.vectors.nbytes)] * len(held), aim=1.3)
+    else:
+        yield skipped(f"{bench.name}, memory", "the vectors", "only Linux tells the memory of a process simply")
+
+
+def _wide(bench: _Bench) -> Iterator[Row]:
+    with bench.open(prefix=256) as store:
+        yield from bench.against_plain(
+            {
+                "prefix 256": (lambda query: store.search_by_vector(query, k=K), 0.2),
+                "prefix 256, 1 % filter": (lambda query: store.search_by_vector(query, k=K, filter=RARE), 0.2),
+                "prefix 256, 50 % filter": (lambda query: store.search_by_vector(query, k=K, filter=HALF), 0.3),
+            }
+        )
+        yield _recall(bench, store)
+
+
+def _large(bench: _Bench) -> Iterator[Row]:
+    with bench.open(prefix=False) as store, bench.open() as short:
+        yield from bench.against_plain(
+            {
+                "whole": (lambda query: store.search_by_vector(query, k=K), 1.1),
+                "as opened by default": (lambda query: short.search_by_vector(query, k=K), 0.5),
+            }
+        )
+        yield _recall(bench, short)
+
+
+def _recall(bench: _Bench, store: LocalVectorStore) -> Row:
+    found = store.check_recall(sample=50, k=K)
+    return Row(
+        measured=f"{bench.name}, recall, prefix {found.prefix}",
+        against="exact search",
+        ratio=f"{found.recall:.4f}",
+        rounds=f"worst {found.worst:.2f}",
+        aim="≥ 0.999",
+        met=found.recall >= 0.999,
+        note=MADE_UP,
+    )
+
+
+def made_up_vectors(rows: int, dimensions: int) -> Vectors:
+    """Clustered directions whose first numbers weigh most, as `(rows, dimensions)` float32 unit rows."""
+    random = np.random.default_rng(1)
+    centres = random.standard_normal((300, 64), dtype=np.float32)
+    weights = np.arange(1, dimensions + 1, dtype=np.float32) ** -0.32
+    spread = random.standard_normal((64, dimensions), dtype=np.float32) * weights
+    vectors = np.empty((rows, dimensions), dtype=np.float32)
+    for start in range(0, rows, 10_000):
+        part = vectors[start : start + 10_000]
+        hidden = centres[random.integers(0, 300, len(part))]
+        hidden += 0.6 * random.standard_normal(hidden.shape, dtype=np.float32)
+        np.matmul(hidden, spread, out=part)
+        part += random.standard_normal(part.shape, dtype=np.float32) * weights * 2
+        part /= np.linalg.norm(part, axis=1, keepdims=True)
+    return vectors
+
+
+def made_up_documents(rows: int) -> Sequence[Document]:
+    """Documents with a value that one in a hundred shares, and one that every other does."""
+    return [
+        Document(
+            id=f"document-{number}",
+            page_content=f"What stands in document {number}. " * 5,
+            metadata={"source": f"file-{number % 100}.pdf", "half": number % 2},
+        )
+        for number in range(rows)
+    ]
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small and rough, to see that it works")
+    quick = parser.parse_args().quick
+    print(f"{machine()}{', --quick' if quick else ''}\n\n{table(measure(QUICK if quick else FULL))}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""A collection as a plain folder, written and read in constant memory.
+
+```
+documents.jsonl   one JSON object a line: id, text, metadata
+vectors.npy       (n, d) little-endian float32, row i belongs to line i
+manifest.json     format, count, dimensions, fingerprint, SHA-256 of the two others; written last
+```
+
+Media are not copied: texts hold references, and the media store they name is kept on its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Generator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.types import Vector
+from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
+
+DOCUMENTS, VECTORS, MANIFEST = "documents.jsonl", "vectors.npy", "manifest.json"
+FORMAT = 1
+"""Of the folder; a newer one is refused."""
+
+_PARTIAL = f"{MANIFEST}.partial"
+_FLOAT = np.dtype("<f4")
+_HEADER_BYTES = 128
+_HASHED_AT_ONCE = 1 << 20
+_LENGTH_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a folder holds."""
+
+    count: int
+    dimensions: int
+    fingerprint: dict[str, Any] | None
+    documents_sha256: str
+    vectors_sha256: str
+    format: int = FORMAT
+
+
+class Writer:
+    """Writes a folder; it is an export only after `finish`.
+
+    Raises:
+        StoreError: the folder holds something else, or cannot be written.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder).expanduser()
+        self._count = 0
+        self._dimensions: int | None = None
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            others = {path.name for path in self.folder.iterdir()} - {DOCUMENTS, VECTORS, _PARTIAL}
+            if others:
+                raise StoreError(f"{self.folder} is not empty ({min(others)!r}). An export needs a folder of its own")
+            self._documents = (self.folder / DOCUMENTS).open("wb")
+            self._vectors = (self.folder / VECTORS).open("wb")
+        except OSError as error:
+            raise _failed(self.folder, error) from error
+        self._vectors.write(bytes(_HEADER_BYTES))
+
+    def add(self, records: list[Record]) -> None:
+        """Append records with their vectors.
+
+        Raises:
+            StoreError: the folder cannot be written, or the vectors changed their length meanwhile.
+        """
+        rows = np.stack([record.vector for record in records if record.vector is not None])
+        if self._dimensions not in (None, rows.shape[1]):
+            raise StoreError("the collection was emptied and filled with other vectors during the export. Start again")
+        self._dimensions = rows.shape[1]
+        try:
+            for record in records:
+                line = {"id": record.id, "text": record.text, "metadata": record.metadata}
+                self._documents.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+            self._vectors.write(rows.astype(_FLOAT, copy=False).tobytes())
+        except OSError as error:
+            raise _failed(self.folder, error) from error
+        self._count += len(records)
+
+    def finish(self, fingerprint: Any) -> int:
+        """Complete the folder; how many documents it holds.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        try:
+            self._vectors.seek(0)
+            self._vectors.write(_header(self._count, self._dimensions or 0))
+            for file in (self._documents, self._vectors):
+                file.flush()
+                os.fsync(file.fileno())
+                file.close()
+            manifest = Manifest(
+                self._count,
+                self._dimensions or 0,
+                fingerprint,
+                _sha256(self.folder / DOCUMENTS),
+                _sha256(self.folder / VECTORS),
+            )
+            with (self.folder / _PARTIAL).open("wb") as last:
+                last.write(json.dumps(asdict(manifest), indent=2, ensure_ascii=False).encode())
+                last.flush()
+                os.fsync(last.fileno())
+            (self.folder / _PARTIAL).replace(self.folder / MANIFEST)
+        except OSError as error:
+            raise _failed(self.folder, error) from error
+        return self._count
+
+    def close(self) -> None:
+        """Close the files, whatever happened."""
+        for file in (self._documents, self._vectors):
+            try:
+                file.close()
+            except OSError:  # a full disk again; `add` or `finish` has said so
+                continue
+
+
+def checked_manifest(folder: str | os.PathLike[str]) -> Manifest:
+    """Read the manifest of a folder and hold both files to it, byte by byte.
+
+    Raises:
+        StoreError: the folder is no whole export, was changed, or is of a newer version.
+    """
+    place = Path(folder).expanduser()
+    try:
+        said = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+        if said.get("format", 0) > FORMAT:
+            raise StoreError(
+                f"{place} has format {said['format']}, this version of langchain-gemini-mm reads up to {FORMAT}. "
+                "Upgrade langchain-gemini-mm"
+            )
+        manifest = Manifest(**said)
+        wanted = {DOCUMENTS: manifest.documents_sha256, VECTORS: manifest.vectors_sha256}
+        for name, digest in wanted.items():
+            if _sha256(place / name) != digest:
+                raise StoreError(f"{place / name} was changed or cut after the export. Export again")
+        with (place / VECTORS).open("rb") as file:
+            if _shape(file) != (manifest.count, manifest.dimensions):
+                raise StoreError(f"{place / VECTORS} does not hold what {MANIFEST} says. Export again")
+    except FileNotFoundError as error:
+        name = Path(error.filename).name
+        raise StoreError(f"{place} is not a whole export: {name} is missing. Export again") from error
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise StoreError(f"{place} is not an export that can be read: {error}. Export again") from error
+    return manifest
+
+
+def records_in(folder: str | os.PathLike[str], size: int) -> Generator[list[Record], None, None]:
+    """Read the documents with their vectors, `size` at a time.
+
+    Raises:
+        StoreError: a line or a vector is not what an export holds.
+    """
+    place = Path(folder).expanduser()
+    with (place / DOCUMENTS).open(encoding="utf-8", newline="\n") as lines, (place / VECTORS).open("rb") as vectors:
+        _, dimensions = _shape(vectors)
+        while said := list(islice(lines, size)):
+            try:
+                block = vectors.read(len(said) * dimensions * _FLOAT.itemsize)
+                rows = np.frombuffer(block, dtype=_FLOAT).reshape(len(said), dimensions)
+                if (np.abs(np.einsum("ij,ij->i", rows, rows) - 1) > _LENGTH_TOLERANCE).any():
+                    raise ValueError("a vector is not of unit length")
+                records = [_record(line, row) for line, row in zip(said, rows, strict=True)]
+            except (ValueError, TypeError, KeyError) as error:
+                raise StoreError(f"{place} is not an export that can be read: {error}. Export again") from error
+            yield records
+
+
+def _record(line: str, row: Vector) -> Record:
+    said = json.loads(line)
+    id_, text = plain_text(said["id"], "an id"), plain_text(said["text"], f"the text of {said['id']!r}")
+    return Record(id_, text, plain_json(said["metadata"], f"the metadata of {id_!r}"), row)
+
+
+def _header(count: int, dimensions: int) -> bytes:
+    """The head of an `npy` file of version 1.0, always of one length, so that it can be written last."""
+    said = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, {dimensions}), }}"
+    magic = b"\x93NUMPY\x01\x00" + (_HEADER_BYTES - 10).to_bytes(2, "little")
+    return magic + said.ljust(_HEADER_BYTES - 11).encode() + b"\n"
+
+
+def _shape(file: BinaryIO) -> tuple[int, ...]:
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("vectors.npy is of another version")
+    shape, fortran, kind = np.lib.format.read_array_header_1_0(file)
+    if fortran or kind != _FLOAT or len(shape) != 2:
+        raise ValueError(f"vectors.npy holds {kind} of shape {shape}, not (n, d) float32")
+    return tuple(shape)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_HASHED_AT_ONCE):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _failed(folder: Path, error: OSError) -> StoreError:
+    return StoreError(f"{folder} cannot be written: {error}. Make room or choose another folder, and export again")

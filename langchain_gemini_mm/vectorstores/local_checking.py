@@ -1,0 +1,184 @@
+"""Whether the file of a local store is what it should be."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from langchain_gemini_mm.errors import ContentError, MissingMediaError, SpaceMismatchError
+from langchain_gemini_mm.references import MediaRef, split_references
+from langchain_gemini_mm.types import MediaSource
+from langchain_gemini_mm.vectorstores import local_keywords
+from langchain_gemini_mm.vectorstores.local_database import Database
+from langchain_gemini_mm.vectorstores.local_filters import attributes
+from langchain_gemini_mm.vectorstores.local_rows import FLOAT, Collection, find_collection
+from langchain_gemini_mm.vectorstores.spaces import Fingerprint, require_space
+
+MOST_PROBLEMS = 1000
+"""Problems listed; how many there are beyond is the last entry."""
+
+_ROWS_AT_ONCE = 500
+_TOLERANCE = 1e-3
+_REMEMBERED_MEDIA = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What `check` found."""
+
+    documents: int
+    """Documents looked at, in all collections of the file."""
+    problems: tuple[str, ...]
+    """One sentence each; empty when all is well."""
+    missing_media: tuple[str, ...] = ()
+    """References in texts that the media store given cannot find, each once and named in `problems`, too."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+class Check:
+    """One walk through a file.
+
+    Args:
+        database: the open file.
+        collection: whose fingerprint is compared.
+        fingerprint: of the embeddings in use.
+        media: where references are looked up.
+    """
+
+    def __init__(
+        self, database: Database, collection: str, fingerprint: Fingerprint, media: MediaSource | None
+    ) -> None:
+        self._database = database
+        self._collection = collection
+        self._fingerprint = fingerprint
+        self._media = media
+        self._problems: list[str] = []
+        self._further = 0
+        self._missing: dict[str, None] = {}
+        self._seen_media: set[str] = set()
+        self._documents = 0
+
+    def report(self) -> CheckReport:
+        """Look at everything."""
+        with self._database.undone() as connection:
+            try:
+                self._look(connection)
+            except sqlite3.DatabaseError as error:
+                self._tell(f"SQLite cannot read the file to its end: {error}")
+        if self._further:
+            self._problems.append(f"and {self._further} more problems")
+        return CheckReport(self._documents, tuple(self._problems), tuple(self._missing))
+
+    def _look(self, connection: sqlite3.Connection) -> None:
+        found = [text for (text,) in connection.execute("PRAGMA integrity_check(100)")]
+        self._tell(*(f"SQLite: {text}" for text in found if text != "ok"))
+        names = connection.execute("SELECT name FROM collection ORDER BY c").fetchall()
+        for (name,) in names:
+            collection = find_collection(connection, name)
+            if collection is not None:
+                self._space(name, collection)
+                self._rows(connection, name, collection)
+                self._words(connection, name, collection.c)
+        for table in ("doc", "attribute", "info"):
+            sql = f"SELECT count(*) FROM {table} WHERE c NOT IN (SELECT c FROM collection)"  # noqa: S608
+            (lost,) = connection.execute(sql).fetchone()
+            if lost:
+                self._tell(f"{lost} rows of the table {table!r} belong to no collection")
+
+    def _space(self, name: str, collection: Collection) -> None:
+        if name == self._collection:
+            try:
+                require_space(f"collection {name!r}", collection.fingerprint, self._fingerprint)
+            except SpaceMismatchError as error:
+                self._tell(str(error))
+        if (collection.fingerprint is None) != (collection.dimensions is None):
+            self._tell(
+                f"collection {name!r} knows only half of its embedding space: fingerprint or dimensions is missing"
+            )
+
+    def _rows(self, connection: sqlite3.Connection, name: str, collection: Collection) -> None:
+        """Vectors, metadata with their attributes, and references, row by row."""
+        expected = 0
+        found = connection.execute("SELECT n, id, text, metadata, vector FROM doc WHERE c = ?", (collection.c,))
+        while rows := found.fetchmany(_ROWS_AT_ONCE):
+            self._documents += len(rows)
+            self._vectors(name, collection.dimensions, [(id_, vector) for _, id_, _, _, vector in rows])
+            for n, id_, text, metadata, _ in rows:
+                expected += self._attributes(connection, name, collection.c, n, id_, metadata)
+                if self._media is not None:
+                    self._references(name, id_, text, self._media)
+        (stored,) = connection.execute("SELECT count(*) FROM attribute WHERE c = ?", (collection.c,)).fetchone()
+        if stored > expected:
+            self._tell(f"collection {name!r}: filters see {stored - expected} values that no document has")
+
+    def _vectors(self, name: str, dimensions: int | None, rows: list[tuple[str, object]]) -> None:
+        size = (dimensions or 0) * FLOAT.itemsize
+        whole = []
+        for id_, blob in rows:
+            if isinstance(blob, bytes) and len(blob) == size:
+                whole.append((id_, blob))
+            else:
+                self._tell(f"collection {name!r}: the vector of {id_!r} is not one of {dimensions} dimensions")
+        if whole and dimensions:
+            vectors = np.frombuffer(b"".join(blob for _, blob in whole), dtype=FLOAT).reshape(len(whole), dimensions)
+            lengths = np.einsum("ij,ij->i", vectors, vectors)
+            for place in np.flatnonzero(~(np.abs(lengths - 1) < _TOLERANCE)):
+                self._tell(f"collection {name!r}: the vector of {whole[place][0]!r} is not of unit length")
+
+    def _attributes(self, connection: sqlite3.Connection, name: str, c: int, n: int, id_: str, metadata: str) -> int:
+        try:
+            wanted = set(attributes(json.loads(metadata)))
+        except (ValueError, AttributeError):
+            self._tell(f"collection {name!r}: the metadata of {id_!r} is not JSON")
+            return 0
+        sql = "SELECT 1 FROM attribute WHERE c = ? AND key = ? AND kind = ? AND value = ? AND n = ?"
+        for key, kind, value in wanted:
+            if connection.execute(sql, (c, key, kind, value, n)).fetchone() is None:
+                self._tell(f"collection {name!r}: filters do not see the value under {key!r} of {id_!r}")
+        return len(wanted)
+
+    def _references(self, name: str, id_: str, text: str, media: MediaSource) -> None:
+        try:
+            references = [piece for piece in split_references(text) if isinstance(piece, MediaRef)]
+        except ContentError as error:
+            self._tell(f"collection {name!r}: in the text of {id_!r}, {error}")
+            return
+        for ref in references:
+            if ref.sha256 in self._seen_media:
+                continue
+            try:
+                media.info(ref.whole)
+            except MissingMediaError as error:
+                if ref.whole.uri not in self._missing:
+                    self._tell(f"collection {name!r}: the media that {id_!r} names are missing: {error}")
+                    self._missing[ref.whole.uri] = None
+                continue
+            if len(self._seen_media) >= _REMEMBERED_MEDIA:
+                self._seen_media.clear()
+            self._seen_media.add(ref.sha256)
+
+    def _words(self, connection: sqlite3.Connection, name: str, c: int) -> None:
+        if local_keywords.in_step(connection, c) and local_keywords.has_fts5(connection):
+            self._tell(*(f"collection {name!r}: {text}" for text in _word_problems(connection, c)))
+
+    def _tell(self, *problems: str) -> None:
+        for problem in problems:
+            if len(self._problems) < MOST_PROBLEMS:
+                self._problems.append(problem)
+            else:
+                self._further += 1
+
+
+def _word_problems(connection: sqlite3.Connection, c: int) -> Iterator[str]:
+    try:
+        yield from local_keywords.problems(connection, c)
+    except sqlite3.DatabaseError as error:
+        yield f"keyword search is damaged: {error}"

@@ -1,0 +1,153 @@
+"""The keyword index of the local store: one FTS5 table per collection, kept in step within each write.
+
+A collection's `keywords` tells whether its table holds every text. A Python whose SQLite lacks FTS5 may still write: it
+marks the index as out of step, and the next one that has FTS5 and is asked for keywords builds it anew.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.vectorstores.words import indexed_text
+
+NEEDS_FTS5 = (
+    "keyword search needs SQLite with FTS5, which this Python's sqlite3 lacks. Use mode='similarity', or a Python that "
+    "has it"
+)
+
+_TOKENIZER = "unicode61 remove_diacritics 2 categories 'L* N* Co Mn Mc'"
+_ROWS_AT_ONCE = 1000
+
+
+def has_fts5(connection: sqlite3.Connection) -> bool:
+    """Whether this SQLite can search texts."""
+    try:
+        return connection.execute("SELECT 1 FROM pragma_module_list WHERE name = 'fts5'").fetchone() is not None
+    except sqlite3.OperationalError:  # a build without this pragma
+        return False
+
+
+def table(c: int) -> str:
+    """Name of the table of a collection."""
+    return f"keywords_{c}"
+
+
+def in_step(connection: sqlite3.Connection, c: int) -> bool:
+    """Whether the index of a collection holds every text."""
+    row = connection.execute("SELECT keywords FROM collection WHERE c = ?", (c,)).fetchone()
+    return row is not None and bool(row[0])
+
+
+def build(connection: sqlite3.Connection, c: int) -> None:
+    """Make the index of a collection from its texts; without FTS5 mark it as out of step."""
+    able = has_fts5(connection)
+    if able:
+        connection.execute(f"DROP TABLE IF EXISTS {table(c)}")
+        connection.execute(f'CREATE VIRTUAL TABLE {table(c)} USING fts5(words, tokenize="{_TOKENIZER}")')
+        found = connection.execute("SELECT n, text FROM doc WHERE c = ?", (c,))
+        while rows := found.fetchmany(_ROWS_AT_ONCE):
+            _insert(connection, c, rows)
+    connection.execute("UPDATE collection SET keywords = ? WHERE c = ?", (int(able), c))
+
+
+def insert(connection: sqlite3.Connection, c: int, rows: Iterable[tuple[int, str]]) -> None:
+    """Index texts under their row numbers."""
+    if _may_change(connection, c):
+        _insert(connection, c, rows)
+
+
+def delete(connection: sqlite3.Connection, c: int, numbers: Sequence[int]) -> None:
+    """Forget rows."""
+    if _may_change(connection, c):
+        connection.executemany(f"DELETE FROM {table(c)} WHERE rowid = ?", ((n,) for n in numbers))  # noqa: S608
+
+
+def search(
+    connection: sqlite3.Connection,
+    c: int,
+    words: Sequence[str],
+    k: int,
+    *,
+    threshold: float | None = None,
+    allowed: NDArray[np.int64] | None = None,
+) -> list[tuple[int, float]] | None:
+    """Row numbers with one of the words and their BM25 scores (higher is better), best first; None when out of step.
+
+    Args:
+        connection: in a transaction.
+        c: the collection.
+        words: from `words.terms`.
+        k: how many.
+        threshold: lowest score.
+        allowed: row numbers to choose from, ascending; None for all.
+
+    Raises:
+        StoreError: this SQLite lacks FTS5.
+    """
+    if not has_fts5(connection):
+        raise StoreError(NEEDS_FTS5)
+    if not in_step(connection, c):
+        return None
+    question = " OR ".join(f'"{word}"' for word in words)
+    sql = f"SELECT rowid, -rank FROM {table(c)} WHERE {table(c)} MATCH ? ORDER BY rank"  # noqa: S608
+    if allowed is None:
+        found = connection.execute(f"{sql} LIMIT ?", (question, k)).fetchall()
+    else:
+        found = _first_of(connection.execute(sql, (question,)), k, allowed)
+    return [(n, score) for n, score in found if threshold is None or score >= threshold]
+
+
+def problems(connection: sqlite3.Connection, c: int) -> Iterator[str]:
+    """What keyword search would miss or find wrongly; nothing is changed by a transaction that is undone.
+
+    Raises:
+        sqlite3.DatabaseError: the index contradicts itself.
+    """
+    connection.execute(f"INSERT INTO {table(c)} ({table(c)}) VALUES ('integrity-check')")  # noqa: S608
+    sql = f"SELECT d.id, d.text, w.words FROM doc d LEFT JOIN {table(c)} w ON w.rowid = d.n WHERE d.c = ?"  # noqa: S608
+    for id_, text, words in connection.execute(sql, (c,)):
+        wanted = indexed_text(text)
+        if wanted.split() != (words or "").split():
+            yield f"keyword search does not know the words of {id_!r}"
+    sql = f"SELECT count(*) FROM {table(c)} WHERE rowid NOT IN (SELECT n FROM doc WHERE c = ?)"  # noqa: S608
+    (lost,) = connection.execute(sql, (c,)).fetchone()
+    if lost:
+        yield f"keyword search knows {lost} documents that are not there"
+
+
+def optimize(connection: sqlite3.Connection) -> None:
+    """Merge what many writes left in pieces."""
+    if has_fts5(connection):
+        for (c,) in connection.execute("SELECT c FROM collection WHERE keywords").fetchall():
+            connection.execute(f"INSERT INTO {table(c)} ({table(c)}) VALUES ('optimize')")  # noqa: S608
+
+
+def _may_change(connection: sqlite3.Connection, c: int) -> bool:
+    if not in_step(connection, c):
+        return False
+    if has_fts5(connection):
+        return True
+    connection.execute("UPDATE collection SET keywords = 0 WHERE c = ?", (c,))
+    return False
+
+
+def _first_of(found: sqlite3.Cursor, k: int, allowed: NDArray[np.int64]) -> list[tuple[int, float]]:
+    kept: list[tuple[int, float]] = []
+    while len(kept) < k and len(allowed) and (rows := found.fetchmany(_ROWS_AT_ONCE)):
+        numbers = np.array([n for n, _ in rows], dtype=np.int64)
+        places = np.minimum(np.searchsorted(allowed, numbers), len(allowed) - 1)
+        kept += [rows[i] for i in np.flatnonzero(allowed[places] == numbers)]
+    found.close()
+    return kept[:k]
+
+
+def _insert(connection: sqlite3.Connection, c: int, rows: Iterable[tuple[int, str]]) -> None:
+    connection.executemany(
+        f"INSERT INTO {table(c)} (rowid, words) VALUES (?, ?)",  # noqa: S608
+        ((n, words) for n, text in rows if (words := indexed_text(text)).strip()),
+    )

@@ -1,0 +1,196 @@
+"""Searching a local store: look at one state of the file, score it in memory, fetch what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from langchain_gemini_mm.types import Vectors
+from langchain_gemini_mm.vectors import top_k
+from langchain_gemini_mm.vectorstores import local_rows
+from langchain_gemini_mm.vectorstores.filters import Node
+from langchain_gemini_mm.vectorstores.local_database import Database
+from langchain_gemini_mm.vectorstores.local_masks import Mask, positions_of
+from langchain_gemini_mm.vectorstores.local_matrix import Matrix
+from langchain_gemini_mm.vectorstores.local_prefix import PrefixPlan
+from langchain_gemini_mm.vectorstores.local_products import products
+from langchain_gemini_mm.vectorstores.local_vectors import vectors_of
+from langchain_gemini_mm.vectorstores.local_view import Found, View
+from langchain_gemini_mm.vectorstores.primitives import Nearest, Predicate, Scored
+from langchain_gemini_mm.vectorstores.records import Record
+from langchain_gemini_mm.vectorstores.spaces import require_dimensions, require_space
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from numpy.typing import NDArray
+
+_ATTEMPTS = 3
+_SCORES_AT_ONCE = 16_000_000
+"""Most scores of one product of several queries; 4 bytes each."""
+_PAGE_SIZE = 1000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Look:
+    """What one transaction saw: the vectors, and which of them the filter keeps."""
+
+    view: View
+    allowed: Mask | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Choice:
+    """What one request gets, best first."""
+
+    numbers: list[int]
+    scores: list[float]
+    vectors: Vectors | None
+
+    def scored(self, records: dict[int, Record]) -> list[Scored]:
+        """With their records.
+
+        Raises:
+            KeyError: one is gone.
+        """
+        answer = []
+        for place, (number, score) in enumerate(zip(self.numbers, self.scores, strict=True)):
+            record = records[number]
+            if self.vectors is not None:
+                record = replace(record, vector=self.vectors[place])
+            answer.append(Scored(record, score))
+        return answer
+
+
+class LocalSearch:
+    """The search of one collection, and the vectors it holds in memory.
+
+    Args:
+        database: the open file.
+        collection: its name.
+        plan: whether whole vectors are held or prefixes.
+    """
+
+    def __init__(self, database: Database, collection: str, plan: PrefixPlan) -> None:
+        self.plan = plan
+        self._database = database
+        self._collection = collection
+        self._name = f"collection {collection!r} in {database.path}"
+        self._matrix = Matrix(plan)
+
+    @property
+    def prefix(self) -> int | None:
+        """How many numbers of each vector are held now; None for all, or when nothing is loaded."""
+        return self._matrix.prefix
+
+    def nearest(self, requests: Sequence[Nearest]) -> list[list[Scored]]:
+        """Answer requests that differ in `vector` and `k` alone."""
+        wanted = self._as_node_or_numbers(requests[0].filter) if requests else None
+        at_once = max(1, _SCORES_AT_ONCE // max(1, self._matrix.size))
+        answers: list[list[Scored]] = []
+        for start in range(0, len(requests), at_once):
+            answers += self._answered(requests[start : start + at_once], wanted)
+        return answers
+
+    def _answered(self, requests: Sequence[Nearest], wanted: Node | NDArray[np.int64] | None) -> list[list[Scored]]:
+        """Score a state of the file, then fetch; when a row went in between, score the new state."""
+        for _ in range(_ATTEMPTS):
+            with self._database.reading() as connection:
+                look = self._look(connection, requests[0], wanted)
+            found = self._score(look, requests)
+            with self._database.reading() as connection:
+                answer = self._read(connection, look, requests, found)
+            if answer is not None:
+                return answer
+        with self._database.reading() as connection:  # so busy that only one transaction around both will do
+            look = self._look(connection, requests[0], wanted)
+            answer = self._read(connection, look, requests, self._score(look, requests))
+        if answer is None:
+            raise AssertionError("rows go only in another transaction")
+        return answer
+
+    def _look(
+        self, connection: sqlite3.Connection, request: Nearest, wanted: Node | NDArray[np.int64] | None
+    ) -> _Look | None:
+        collection = local_rows.find_collection(connection, self._collection)
+        if collection is None or collection.dimensions is None:
+            return None
+        require_space(self._name, collection.fingerprint, request.fingerprint)
+        require_dimensions(self._name, collection.dimensions, len(request.vector))
+        view = self._matrix.view(connection, collection)
+        if wanted is None:
+            return _Look(view, None)
+        if not isinstance(wanted, np.ndarray):
+            return _Look(view, self._matrix.masks.of(connection, collection.c, wanted, view.numbers))
+        allowed = np.zeros(len(view.numbers), dtype=np.bool_)
+        allowed[positions_of(wanted, view.numbers)] = True
+        return _Look(view, allowed)
+
+    def _score(self, look: _Look | None, requests: Sequence[Nearest]) -> list[Found]:
+        if look is None:
+            return []
+        whole = look.view.whole
+        counts = [request.k if whole else self.plan.count(request.k) for request in requests]
+        return look.view.nearest(np.stack([request.vector for request in requests]), counts, look.allowed)
+
+    def _read(
+        self, connection: sqlite3.Connection, look: _Look | None, requests: Sequence[Nearest], found: Sequence[Found]
+    ) -> list[list[Scored]] | None:
+        """Fetch the records of what was found; None when one of them is gone."""
+        if look is None:
+            return [[] for _ in requests]
+        choices: list[_Choice] = []
+        for request, best in zip(requests, found, strict=True):
+            if look.view.whole:
+                choice: _Choice | None = _chosen(look.view, request, best)
+            else:
+                choice = _rescored(connection, look.view, request, best)
+            if choice is None:
+                return None
+            choices.append(choice)
+        records = local_rows.by_numbers(connection, list({n: None for choice in choices for n in choice.numbers}))
+        try:
+            return [choice.scored(records) for choice in choices]
+        except KeyError:
+            return None
+
+    def _as_node_or_numbers(self, given: Node | Predicate | None) -> Node | NDArray[np.int64] | None:
+        """Call a function once for every document, outside of any lock; a checked filter is looked up in the file."""
+        if not callable(given):
+            return given
+        allowed: list[int] = []
+        last = 0
+        while True:
+            with self._database.reading() as connection:
+                collection = local_rows.find_collection(connection, self._collection)
+                page = local_rows.after_number(connection, collection.c, last, _PAGE_SIZE) if collection else {}
+            if not page:
+                return np.array(allowed, dtype=np.int64)
+            allowed += [n for n, record in page.items() if given(record.document)]
+            last = max(page)
+
+
+def _chosen(view: View, request: Nearest, found: Found) -> _Choice:
+    best = found.above(request.score_threshold)
+    vectors = view.rows[best.positions] if request.with_vectors else None
+    return _Choice(view.numbers[best.positions].tolist(), best.scores.tolist(), vectors)
+
+
+def _rescored(connection: sqlite3.Connection, view: View, request: Nearest, found: Found) -> _Choice | None:
+    """Score candidates again with their whole vectors; None when one of them is gone."""
+    candidates = np.sort(found.positions)  # so that equal scores keep the order of writing
+    numbers = view.numbers[candidates].tolist()
+    vectors = vectors_of(connection, numbers, view.dimensions)
+    if vectors is None:
+        return None
+    scores = products(request.vector[None, :], vectors)[0]
+    order = top_k(scores, request.k)
+    best = Found(order, scores[order]).above(request.score_threshold)
+    return _Choice(
+        [numbers[position] for position in best.positions.tolist()],
+        best.scores.tolist(),
+        vectors[best.positions] if request.with_vectors else None,
+    )

@@ -1,0 +1,99 @@
+"""One state of a collection in memory, and which of its rows are nearest to a vector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from langchain_gemini_mm.types import Vectors
+from langchain_gemini_mm.vectors import top_k
+from langchain_gemini_mm.vectorstores.local_masks import Mask
+from langchain_gemini_mm.vectorstores.local_prefix import prefix_rows
+from langchain_gemini_mm.vectorstores.local_products import products
+
+_GATHER_BELOW = 0.1
+"""Share of rows up to which scoring only the allowed rows beats scoring all."""
+_GROUPS_OF, _LEAST_GROUP, _GROUPS_PER_HIT = 64, 4, 4
+_NOTHING = np.float32(-np.inf)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """Rows of a view, best first."""
+
+    positions: NDArray[np.intp]
+    scores: NDArray[np.float32]
+    """Cosine similarities; of the prefixes, where the view has no more."""
+
+    def above(self, threshold: float | None) -> Found:
+        """Those that reach a threshold; rounding errors beyond 1 are taken off."""
+        scores = np.clip(self.scores, -1.0, 1.0)
+        if threshold is None:
+            return Found(self.positions, scores)
+        keep = scores >= threshold
+        return Found(self.positions[keep], scores[keep])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """One state of the collection; it never changes, so threads score it without a lock."""
+
+    numbers: NDArray[np.int64]
+    """`(n,)` row numbers, ascending."""
+    rows: Vectors
+    """`(n, w)` float32, unit rows: whole vectors, or their prefixes."""
+    alive: Mask | None
+    """`(n,)`, or None while nothing is deleted."""
+    dimensions: int
+    """Length of the whole vectors."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether `rows` are whole vectors."""
+        return int(self.rows.shape[1]) == self.dimensions
+
+    def nearest(self, vectors: Vectors, counts: Sequence[int], allowed: Mask | None) -> list[Found]:
+        """The best rows among those allowed and alive, for each of several vectors.
+
+        Args:
+            vectors: `(q, d)` float32, unit rows.
+            counts: how many rows to find for each.
+            allowed: `(n,)`; None allows all.
+        """
+        if not self.whole:
+            vectors = prefix_rows(vectors, self.rows.shape[1])
+        mask = self._both(allowed)
+        kept = len(self.numbers) if mask is None else int(np.count_nonzero(mask))
+        if mask is None or kept > _GATHER_BELOW * len(self.numbers):
+            scores = products(vectors, self.rows)
+            if mask is not None:
+                scores = np.where(mask, scores, _NOTHING)
+            return [_best(row, min(k, kept)) for row, k in zip(scores, counts, strict=True)]
+        positions = np.flatnonzero(mask)
+        found = [_best(row, k) for row, k in zip(products(vectors, self.rows[positions]), counts, strict=True)]
+        return [Found(positions[best.positions], best.scores) for best in found]
+
+    def _both(self, allowed: Mask | None) -> Mask | None:
+        if allowed is None or self.alive is None:
+            return self.alive if allowed is None else allowed
+        both: Mask = allowed & self.alive
+        return both
+
+
+def _best(scores: NDArray[np.float32], k: int) -> Found:
+    """The `k` highest scores, best first; equal scores keep their order.
+
+    Of many scores only those are sorted that reach the `k` best of the highest scores of groups: at least `k` do.
+    """
+    height = min(_GROUPS_OF, len(scores) // (_GROUPS_PER_HIT * k)) if k else 0
+    if height < _LEAST_GROUP:
+        best = top_k(scores, k)
+        return Found(best, scores[best])
+    columns = len(scores) // height
+    highest = scores[: height * columns].reshape(height, columns).max(axis=0)
+    candidates = np.flatnonzero(scores >= np.partition(highest, -k)[-k])
+    best = candidates[top_k(scores[candidates], k)]
+    return Found(best, scores[best])

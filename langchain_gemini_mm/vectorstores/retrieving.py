@@ -1,0 +1,102 @@
+"""The retriever of `as_retriever()`, whose `batch` searches once for all queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from langchain_core.documents import Document
+from langchain_core.vectorstores import VectorStoreRetriever
+
+if TYPE_CHECKING:
+    from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+    from langchain_core.runnables import RunnableConfig
+
+    from langchain_gemini_mm.vectorstores.queries import Hit
+
+_Found: TypeAlias = dict[str, list[list[Document]]]
+
+_FOUND: ContextVar[tuple[object, _Found] | None] = ContextVar("found", default=None)
+"""Who searched, and the answers that wait for their runs, of each text as often as it was asked."""
+
+_TOGETHER = ("similarity", "mmr")
+
+
+class StoreRetriever(VectorStoreRetriever):
+    """LangChain's retriever; `batch` and `abatch` search for all queries together.
+
+    Every query remains a run of its own, with its config and callbacks. Where each may fail for itself
+    (`return_exceptions=True`), and with a threshold on relevance, the queries are searched one by one.
+    """
+
+    def batch(
+        self,
+        inputs: list[str],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[list[Document]]:
+        """Search for all queries together, then run each."""
+        if return_exceptions or not self._together(inputs):
+            return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        store: Any = self.vectorstore
+        hits = store.search_many(inputs, **self._options(kwargs))
+        token = _FOUND.set((self, _by_text(inputs, hits)))
+        try:
+            return super().batch(inputs, config, **kwargs)
+        finally:
+            _FOUND.reset(token)
+
+    async def abatch(
+        self,
+        inputs: list[str],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[list[Document]]:
+        """Async twin of `batch`."""
+        if return_exceptions or not self._together(inputs):
+            return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        store: Any = self.vectorstore
+        hits = await store.asearch_many(inputs, **self._options(kwargs))
+        token = _FOUND.set((self, _by_text(inputs, hits)))
+        try:
+            return await super().abatch(inputs, config, **kwargs)
+        finally:
+            _FOUND.reset(token)
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
+    ) -> list[Document]:
+        found = self._taken(query)
+        return super()._get_relevant_documents(query, run_manager=run_manager, **kwargs) if found is None else found
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
+    ) -> list[Document]:
+        found = self._taken(query)
+        if found is None:
+            return await super()._aget_relevant_documents(query, run_manager=run_manager, **kwargs)
+        return found
+
+    def _together(self, inputs: list[str]) -> bool:
+        return len(inputs) > 1 and self.search_type in _TOGETHER and all(isinstance(query, str) for query in inputs)
+
+    def _options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        options = {**self.search_kwargs, **kwargs}
+        return {**options, "mode": "mmr"} if self.search_type == "mmr" else options
+
+    def _taken(self, query: str) -> list[Document] | None:
+        """Take an answer that waits for this run."""
+        owner, found = _FOUND.get() or (None, {})
+        return found[query].pop() if owner is self and found.get(query) else None
+
+
+def _by_text(queries: Sequence[str], answers: Sequence[Sequence[Hit]]) -> _Found:
+    found: _Found = {}
+    for query, hits in zip(queries, answers, strict=True):
+        found.setdefault(query, []).append([hit.document for hit in hits])
+    return found

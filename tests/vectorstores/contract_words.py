@@ -1,0 +1,239 @@
+"""The contract of searching by words, and by words and vectors together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langchain_core.documents import Document
+from langchain_core.messages import HumanMessage
+
+from langchain_gemini_mm.errors import ContentError, FilterError
+from langchain_gemini_mm.vectorstores import Query
+from tests.vectorstores.contract_base import ANIMALS, Call, ContractBase, cases, ids_of
+
+PICTURE = "![](mm://sha256-" + "ab" * 32 + ")"
+TEXTS = {
+    "german": "Die Straße nach Köln führt über die Brücke",
+    "japanese": "東京都の天気は晴れです",
+    "chinese": "我們在北京大學學習",
+    "korean": "서울에서 만나요",
+    "thai": "ที่นี่มีแมวดำ",
+    "hindi": "यह हिन्दी में है",
+    "arabic": "كِتَابٌ جديد",
+    "code": "call foo_bar(x) or e-mail me@example.org about version 3.14",
+    "captioned": f"a heron {PICTURE} at dawn",
+    "picture": PICTURE,
+    "escaped": f"the mark \\{PICTURE} as text",
+}
+
+FINDS: list[tuple[str, str, set[str]]] = [
+    ("a word", "heron", {"captioned"}),
+    ("case", "HERON", {"captioned"}),
+    ("without the umlaut", "koln", {"german"}),
+    ("a folded letter", "STRASSE", {"german"}),
+    ("decomposed", "Bru\u0308cke", {"german"}),
+    ("one Japanese word", "天気", {"japanese"}),
+    ("one character", "京", {"japanese", "chinese"}),
+    ("the last character", "習", {"chinese"}),
+    ("neighbours only", "北天", set()),
+    ("a sentence", "東京の天気", {"japanese"}),
+    ("full width", "\uff48\uff45\uff52\uff4f\uff4e", {"captioned"}),
+    ("Korean without its ending", "서울", {"korean"}),
+    ("inside a Thai sentence", "แมว", {"thai"}),
+    ("Hindi with vowel signs", "हिन्दी", {"hindi"}),
+    ("Arabic without points", "كتاب", {"arabic"}),
+    ("an underscore", "foo_bar", {"code"}),
+    ("a decimal", "3.14", {"code"}),
+    ("one of several words", "heron zzz", {"captioned"}),
+    ("nothing of a reference", "mm sha256 " + "ab" * 32, set()),
+]
+
+NO_WORDS = [
+    "",
+    " ",
+    "?!",
+    "...",
+    '"',
+    "'",
+    "*",
+    "(",
+    "^ - : +",
+    "the",
+    "to be or not to be",
+    "\0",
+    "😀",
+    PICTURE,
+    "\u0301",
+]
+
+HARMLESS = [
+    'heron"',
+    '"heron',
+    "heron*",
+    "heron AND",
+    "OR heron",
+    "NEAR(heron",
+    "words:heron",
+    "-heron",
+    "^heron",
+    "(heron",
+    "heron;--",
+    "heron NOT NOT",
+    "{heron}",
+    "heron\0",
+    "heron " * 3000,
+    "heron " + " ".join(f"w{i}" for i in range(3000)),
+]
+
+
+class WordsContract(ContractBase):
+    """What `mode="keyword"` and `mode="hybrid"` find and refuse."""
+
+    @pytest.fixture
+    def texts(self, store: Any) -> Any:
+        """A store with `TEXTS`."""
+        store.add_documents(
+            Document(id=id_, page_content=text, metadata={"modality": "text"}) for id_, text in TEXTS.items()
+        )
+        return store
+
+    def test_modes_are_listed(self, store: Any) -> None:
+        """A store says what it can do."""
+        assert store.modes == ("similarity", "mmr", "keyword", "hybrid")
+
+    @pytest.mark.parametrize(("query", "expected"), cases(FINDS))
+    async def test_words_of_many_scripts_are_found(
+        self, texts: Any, call: Call, query: str, expected: set[str]
+    ) -> None:
+        """Case, accents and width do not matter; scripts without spaces are searched by neighbouring characters."""
+        assert set(ids_of(await call(texts, "search", query, k=20, mode="keyword"))) == expected
+
+    @pytest.mark.parametrize("query", NO_WORDS)
+    async def test_a_query_without_words_finds_nothing(self, texts: Any, call: Call, query: str) -> None:
+        """Empty, punctuation, and words too common to mean something."""
+        assert await call(texts, "search", query, mode="keyword") == []
+
+    @pytest.mark.parametrize("query", HARMLESS, ids=lambda query: query[:15])
+    async def test_no_text_is_a_syntax_error(self, texts: Any, call: Call, query: str) -> None:
+        """What means something in a query language is text like any other."""
+        assert "captioned" in ids_of(await call(texts, "search", query, mode="keyword"))
+
+    async def test_scores_are_bm25_best_first(self, animals: Any, call: Call, embedding: Any) -> None:
+        """More and rarer words score higher; nothing is embedded."""
+        before = len(embedding.calls)
+        hits = await call(animals, "search", "small black cat", k=3, mode="keyword")
+        assert set(ids_of(hits)) == {"puppy", "cat", "dog"}
+        assert ids_of(hits)[-1] == "dog"
+        assert [(hit.rank, hit.score_kind) for hit in hits] == [(1, "bm25"), (2, "bm25"), (3, "bm25")]
+        assert hits[0].score >= hits[1].score > hits[2].score > 0
+        cut = await call(animals, "search", "small black cat", k=3, mode="keyword", score_threshold=hits[1].score)
+        assert ids_of(cut) == ids_of(hits[:2])
+        assert len(await call(animals, "search", "small black cat", k=1, mode="keyword")) == 1
+        assert len(embedding.calls) == before
+
+    @pytest.mark.parametrize("mode", ["keyword", "hybrid"])
+    async def test_filters_apply(self, animals: Any, call: Call, mode: str) -> None:
+        """To the words as to the vectors."""
+        for given, expected in (
+            ({"modality": "video"}, {"dog", "puppy"}),
+            ({"modality": {"$ne": "video"}, "tags": "pet"}, {"cat"}),
+            ({"modality": "nothing"}, set()),
+        ):
+            assert set(ids_of(await call(animals, "search", "black", k=9, mode=mode, filter=given))) == expected
+        with pytest.raises(FilterError):
+            await call(animals, "search", "black", mode=mode, filter={"a": {"eq": 1}})
+
+    async def test_words_follow_every_write(self, store: Any, call: Call) -> None:
+        """Replaced, revised and deleted documents are found by what they are now."""
+        found = {}
+
+        async def look() -> dict[str, set[str]]:
+            for word in ("cat", "dog", "fox"):
+                found[word] = set(ids_of(await call(store, "search", word, mode="keyword")))
+            return found
+
+        await call(store, "add_texts", ["cat", "dog"], ids=["1", "2"])
+        assert await look() == {"cat": {"1"}, "dog": {"2"}, "fox": set()}
+        await call(store, "add_texts", ["fox"], ids=["1"])
+        await call(store, "update_metadata", ["2"], {"x": 1})
+        assert await look() == {"cat": set(), "dog": {"2"}, "fox": {"1"}}
+        await call(store, "delete", ["1"])
+        assert await look() == {"cat": set(), "dog": {"2"}, "fox": set()}
+        await call(store, "delete_all")
+        assert await look() == {"cat": set(), "dog": set(), "fox": set()}
+        await call(store, "add_texts", ["dog"], ids=["3"])
+        assert await look() == {"cat": set(), "dog": {"3"}, "fox": set()}
+
+    async def test_hybrid_is_reciprocal_rank_fusion(self, animals: Any, call: Call) -> None:
+        """Each list adds 1 / (60 + rank); the hits are labelled as ranks."""
+        near = ids_of(await call(animals, "search", "report summary", k=6))
+        worded = ids_of(await call(animals, "search", "report summary", k=6, mode="keyword"))
+        expected = {
+            id_: sum(1 / (61 + ranks.index(id_)) for ranks in (near, worded) if id_ in ranks)
+            for id_ in {*near, *worded}
+        }
+        hits = await call(animals, "search", "report summary", k=6, mode="hybrid")
+        assert {hit.document.id: hit.score for hit in hits} == pytest.approx(expected)
+        assert [hit.score for hit in hits] == sorted(expected.values(), reverse=True)
+        assert [(hit.rank, hit.score_kind) for hit in hits] == [(i, "rank") for i in range(1, 7)]
+        assert ids_of(hits)[0] == "summary"
+        assert ids_of(await call(animals, "similarity_search", "report summary", k=6, mode="hybrid")) == ids_of(hits)
+
+    async def test_a_rare_word_beats_a_near_vector(self, store: Any, call: Call) -> None:
+        """What only words can tell apart comes first."""
+        await call(store, "add_texts", [f"invoice number {i}" for i in range(300)], ids=[str(i) for i in range(300)])
+        assert ids_of(await call(store, "search", "number 217", k=1, mode="hybrid")) == ["217"]
+
+    async def test_media_alone_is_not_drowned(self, store: Any, call: Call) -> None:
+        """A picture without words keeps its place among texts that have the words and the place."""
+        await call(store, "add_texts", [f"a black dog {i}" for i in range(100)])
+        vector = store.space.embedding.embed(["a black dog"])[0]
+        await call(store, "add_vectors", [Document(id="picture", page_content=PICTURE)], [vector])
+        assert "picture" in ids_of(await call(store, "search", "a black dog", mode="hybrid"))
+
+    async def test_a_query_with_media_uses_its_text_for_words(self, animals: Any, call: Call) -> None:
+        """Lists, messages, blocks and Documents are read; media alone go by vector alone."""
+        for query in (
+            [b"wind", "summary"],
+            Query("summary", b"wind"),
+            HumanMessage([{"type": "text", "text": "summary"}]).content,
+        ):
+            assert ids_of(await call(animals, "search", query, mode="keyword")) == ["summary"]
+        fused = await call(animals, "search", [b"a black", "dog"], k=6, mode="hybrid")
+        assert ids_of(fused)[0] == "dog"
+        alone = await call(animals, "search", b"a black dog", k=6, mode="hybrid")
+        assert ids_of(alone) == ids_of(await call(animals, "search", b"a black dog", k=6))
+        with pytest.raises(ContentError, match="looks for words, and the query has no text"):
+            await call(animals, "search", b"a black dog", mode="keyword")
+
+    async def test_liked_and_unliked_documents_are_left_out(self, animals: Any, call: Call) -> None:
+        """Of both lists."""
+        query = Query("black", like=["dog"], unlike=["report"])
+        assert set(ids_of(await call(animals, "search", query, k=9, mode="keyword"))) == {"cat", "puppy"}
+        hits = await call(animals, "search", query, k=9, mode="hybrid")
+        assert set(ids_of(hits)) == {doc.id for doc in ANIMALS} - {"dog", "report"}
+        assert len(await call(animals, "search", Query(like=["dog"]), k=9, mode="hybrid")) == len(ANIMALS) - 1
+
+    async def test_what_does_not_fit_is_refused_by_name(self, animals: Any, call: Call) -> None:
+        """Thresholds on ranks, tasks without embedding, cosine from words, words from a vector."""
+        with pytest.raises(ValueError, match="score_threshold does not go with mode='hybrid', whose scores are ranks"):
+            await call(animals, "search", "dog", mode="hybrid", score_threshold=0.5)
+        with pytest.raises(ValueError, match="score_threshold must be from 0 "):
+            await call(animals, "search", "dog", mode="keyword", score_threshold=-1)
+        with pytest.raises(ValueError, match=r"task='search' .* mode='keyword' embeds nothing"):
+            await call(animals, "search", "dog", mode="keyword", task="search")
+        for mode in ("keyword", "hybrid"):
+            with pytest.raises(ValueError, match=f"those of mode='{mode}' are not"):
+                await call(animals, "similarity_search_with_score", "dog", mode=mode)
+            with pytest.raises(ValueError, match=f"those of mode='{mode}' are not"):
+                await call(animals, "similarity_search_with_relevance_scores", "dog", mode=mode)
+            with pytest.raises(ValueError, match=f"mode='{mode}' needs a query with text, not a vector"):
+                await call(animals, "search_by_vector", [1.0] * 16, mode=mode)
+            with pytest.raises(ValueError, match="fetch_k and lambda_mult are options of mode='mmr'"):
+                await call(animals, "search", "dog", mode=mode, fetch_k=5)
+
+    async def test_an_empty_store_has_no_words(self, store: Any, call: Call) -> None:
+        """Searching before the first write is no error."""
+        for mode in ("keyword", "hybrid"):
+            assert await call(store, "search", "anything", mode=mode) == []

@@ -1,0 +1,124 @@
+"""Remembered conditions: a filter keeps exactly what the plain predicate keeps, whatever was asked before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from langchain_core.documents import Document
+
+from langchain_gemini_mm.vectors import top_k
+from langchain_gemini_mm.vectorstores import LocalVectorStore
+from langchain_gemini_mm.vectorstores.filters import matches, parse_filter
+from langchain_gemini_mm.vectorstores.local_masks import Masks, positions_of
+from langchain_gemini_mm.vectorstores.local_products import products
+from langchain_gemini_mm.vectorstores.local_view import _best
+from tests.vectorstores.fakes import WordEmbeddings
+from tests.vectorstores.meanings import MEANINGS, Meaning
+from tests.vectorstores.test_local_filters import cases
+
+
+def fill(store: LocalVectorStore, rows: list[dict[str, Any]], first: int = 0) -> None:
+    """Add rows with their positions as ids."""
+    documents = [Document(id=str(first + i), page_content="x", metadata=row) for i, row in enumerate(rows)]
+    store.add_vectors(documents, [[1.0, 0.0]] * len(rows))
+
+
+def kept(store: LocalVectorStore, wanted: dict[str, Any]) -> set[int]:
+    """Ids of what a search finds."""
+    return {int(hit.document.id or "") for hit in store.search_by_vector([1, 0], k=100, filter=wanted)}
+
+
+@settings(deadline=None, max_examples=100)
+@given(cases(), cases())
+def test_a_search_keeps_what_the_predicate_keeps(
+    one: tuple[list[dict[str, Any]], dict[str, Any]], two: tuple[list[dict[str, Any]], dict[str, Any]]
+) -> None:
+    """Before and after rows come and go, with both filters asked each time."""
+    with LocalVectorStore(":memory:", WordEmbeddings(size=2)) as store:
+        rows = dict(enumerate(one[0]))
+        fill(store, one[0])
+        for change in (0, 1, 2):
+            if change == 1:
+                rows |= {100 + i: row for i, row in enumerate(two[0])}
+                fill(store, two[0], first=100)
+            if change == 2:
+                store.delete(["0", "100"])
+                rows = {i: row for i, row in rows.items() if i not in (0, 100)}
+            for wanted in (one[1], two[1]):
+                node = parse_filter(wanted)
+                assert kept(store, wanted) == {i for i, row in rows.items() if matches(node, row)}
+
+
+@pytest.mark.parametrize("meaning", MEANINGS, ids=lambda meaning: meaning.name)
+def test_masks_mean_what_the_table_says(meaning: Meaning) -> None:
+    """The table of meanings holds for searching."""
+    with LocalVectorStore(":memory:", WordEmbeddings(size=2)) as store:
+        fill(store, [*meaning.matching, *meaning.others])
+        assert kept(store, meaning.filter) == set(range(len(meaning.matching)))
+
+
+def test_conditions_that_look_alike_are_apart() -> None:
+    """`1`, `True` and `"1"` are three conditions; `1` and `1.0` are one."""
+    with LocalVectorStore(":memory:", WordEmbeddings(size=2)) as store:
+        fill(store, [{"a": 1}, {"a": True}, {"a": "1"}, {"a": 1.0}])
+        assert [kept(store, {"a": value}) for value in (1, True, "1", 1.0)] == [{0, 3}, {1}, {2}, {0, 3}]
+
+
+def test_replaced_metadata_is_seen_by_remembered_conditions() -> None:
+    """An upsert changes what a filter keeps, in this store and in one that had the file open."""
+    with LocalVectorStore(":memory:", WordEmbeddings(size=2)) as store:
+        fill(store, [{"a": 1}, {"a": 1}, {"a": 2}])
+        assert kept(store, {"a": 1}) == {0, 1}
+        fill(store, [{"a": 2}])
+        assert (kept(store, {"a": 1}), kept(store, {"a": 2}), kept(store, {"a": {"$ne": 1}})) == ({1}, {0, 2}, {0, 2})
+        store.update_metadata(["1"], {"a": 3})
+        assert (kept(store, {"a": 1}), kept(store, {"a": 3})) == (set(), {1})
+        store.delete_all()
+        fill(store, [{"a": 1}])
+        assert (kept(store, {"a": 1}), kept(store, {"a": 2})) == ({0}, set())
+
+
+def test_memory_for_conditions_is_bounded() -> None:
+    """Many conditions do not add up: the oldest are forgotten, and long ones are never kept."""
+    rows = 300
+    with LocalVectorStore(":memory:", WordEmbeddings(size=2)) as store:
+        fill(store, [{"a": i} for i in range(rows)])
+        numbers = np.arange(1, rows + 1)
+        masks = Masks(limit=10 * rows)
+        with store._database.reading() as connection:
+            for value in [*range(50), *range(50)]:
+                mask = masks.of(connection, 1, parse_filter({"a": {"$gt": value}}), numbers)
+                assert int(np.count_nonzero(mask)) == rows - 1 - value
+                assert masks.nbytes <= masks.limit
+            masks.clear()
+            long = masks.of(connection, 1, parse_filter({"a": {"$in": list(range(250))}}), numbers)
+        assert (int(np.count_nonzero(long)), masks.nbytes) == (250, 0)
+
+
+@pytest.mark.parametrize("numbers", [[], [5], [3, 4, 5, 6], [1, 4, 9]])
+def test_positions_are_those_of_present_numbers(numbers: list[int]) -> None:
+    """With and without gaps."""
+    stored = np.array(numbers, dtype=np.int64)
+    wanted = np.arange(-1, 12)
+    np.testing.assert_array_equal(positions_of(wanted, stored), np.flatnonzero(np.isin(stored, wanted)))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 63, 64, 1000, 10_007])
+@pytest.mark.parametrize("k", [0, 1, 3, 10, 200])
+def test_the_best_are_those_of_a_full_sort(rows: int, k: int) -> None:
+    """Equal scores keep their order, in groups or not."""
+    for levels in (3, 1000):
+        scores = np.random.default_rng(rows).integers(0, levels, rows).astype(np.float32)
+        np.testing.assert_array_equal(_best(scores, k).positions, top_k(scores, k))
+
+
+@pytest.mark.parametrize(("threads", "count"), [("1", 1), ("2", 1), ("1", 3), ("", 1)])
+def test_products_are_the_same_in_every_way(monkeypatch: pytest.MonkeyPatch, threads: str, count: int) -> None:
+    """However many threads OpenBLAS has, and however many queries there are."""
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", threads)
+    random = np.random.default_rng(0)
+    vectors, rows = (random.standard_normal((n, 513)).astype(np.float32) for n in (count, 100))
+    np.testing.assert_allclose(products(vectors, rows), vectors.astype(np.float64) @ rows.T, atol=1e-5)

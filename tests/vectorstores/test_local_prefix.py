@@ -1,0 +1,228 @@
+"""Searching by prefixes: what it finds, when it is done, and what it holds in memory."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from langchain_core.documents import Document
+
+from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.types import Vectors
+from langchain_gemini_mm.vectors import unit_rows
+from langchain_gemini_mm.vectorstores import LocalVectorStore
+from langchain_gemini_mm.vectorstores.local_database import Database
+from langchain_gemini_mm.vectorstores.local_prefix import PrefixPlan, Recall, exact_scores, prefix_rows, shares
+from langchain_gemini_mm.vectorstores.local_search import LocalSearch
+from langchain_gemini_mm.vectorstores.primitives import Nearest
+from tests.vectorstores.fakes import WordEmbeddings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DIMENSIONS = 64
+ROWS = 1200
+
+
+def decaying(rows: int = ROWS, seed: int = 0) -> Vectors:
+    """Vectors whose first numbers weigh most, as those of Matryoshka embeddings do."""
+    weights = np.arange(1, DIMENSIONS + 1) ** -1.0
+    return unit_rows(np.random.default_rng(seed).standard_normal((rows, DIMENSIONS)) * weights)
+
+
+def flat(rows: int = ROWS) -> Vectors:
+    """Vectors whose prefixes say nothing about the rest: the first half of their numbers is nearly equal for all."""
+    vectors = np.random.default_rng(1).standard_normal((rows, DIMENSIONS))
+    vectors[:, : DIMENSIONS // 2] *= 0.01
+    return unit_rows(vectors)
+
+
+def documents(rows: int = ROWS) -> list[Document]:
+    """One for each vector."""
+    return [
+        Document(id=f"{i:04}", page_content=f"text {i}", metadata={"half": i % 2, "few": i % 60}) for i in range(rows)
+    ]
+
+
+def opened(path: Any, **options: Any) -> LocalVectorStore:
+    """A store of such vectors."""
+    return LocalVectorStore(path, WordEmbeddings(size=DIMENSIONS), **options)
+
+
+def answers(store: LocalVectorStore, queries: Vectors, **options: Any) -> list[list[tuple[str | None, float]]]:
+    """Ids and rounded scores of hits."""
+    return [
+        [(hit.document.id, round(hit.score, 4)) for hit in store.search_by_vector(query, **options)]
+        for query in queries
+    ]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"k": 10}, id="as it is"),
+        pytest.param({"k": 30}, id="more than a few"),
+        pytest.param({"k": 10, "filter": {"half": 1}}, id="half"),
+        pytest.param({"k": 10, "filter": {"few": 7}}, id="few"),
+        pytest.param({"k": 10, "filter": {"few": {"$ne": 7}}}, id="most"),
+        pytest.param({"k": 10, "score_threshold": 0.5}, id="threshold"),
+        pytest.param({"k": 5, "mode": "mmr", "fetch_k": 25, "lambda_mult": 0.3}, id="mmr"),
+        pytest.param({"k": 4, "filter": lambda document: document.metadata["few"] == 3}, id="function"),
+    ],
+)
+def test_prefixes_find_what_whole_vectors_find(tmp_path: Path, options: dict[str, Any]) -> None:
+    """On vectors whose first numbers weigh most; scores are cosine similarities of whole vectors."""
+    with opened(tmp_path / "index.db", prefix=False) as whole, opened(tmp_path / "index.db", prefix=16) as short:
+        whole.add_vectors(documents(), decaying())
+        whole.delete([f"{i:04}" for i in range(0, ROWS, 7)])
+        whole.add_vectors(documents(40), decaying(40, seed=5))
+        queries = decaying(10, seed=2)
+        assert answers(short, queries, **options) == answers(whole, queries, **options)
+
+
+def test_only_prefixes_are_held(tmp_path: Path) -> None:
+    """The answer says so, and growing keeps it so."""
+    with opened(tmp_path / "index.db", prefix=16) as store:
+        for start in range(0, ROWS, 400):
+            store.add_vectors(documents()[start : start + 400], decaying()[start : start + 400])
+            store.search("x")
+            assert store.check_recall(sample=5).prefix == 16
+        assert store._search._matrix._rows.shape[1] == 16
+
+
+@pytest.mark.parametrize("candidates", [1, 5, 200])
+def test_recall_is_measured_on_stored_vectors(tmp_path: Path, candidates: int) -> None:
+    """It is what comparing with an exact store gives; ten candidates for each hit are scored at least."""
+    path = tmp_path / "index.db"
+    with opened(path, prefix=False) as whole, opened(path, prefix=4, candidates=candidates) as short:
+        whole.add_vectors(documents(), decaying())
+        assert whole.check_recall(k=3) == Recall(recall=1.0, worst=1.0, sample=100, k=3, prefix=None)
+        measured = short.check_recall(sample=ROWS, k=3)
+        found = []
+        for vector, document in zip(decaying(), documents(), strict=True):
+            exact, tried = (
+                [hit.document.id for hit in store.search_by_vector(vector, k=4) if hit.document.id != document.id][:3]
+                for store in (whole, short)
+            )
+            found.append(len(set(exact) & set(tried)) / 3)
+        assert (measured.sample, measured.k, measured.prefix) == (ROWS, 3, 4)
+        assert measured.recall == pytest.approx(np.mean(found), abs=1e-3)
+        assert measured.worst == pytest.approx(min(found), abs=1e-3)
+        assert measured.recall < 1
+
+
+async def test_recall_of_little_or_nothing_is_whole(tmp_path: Path) -> None:
+    """Nothing to find is nothing missed; the async twin says the same."""
+    with opened(tmp_path / "index.db", prefix=4) as store:
+        assert store.check_recall() == Recall(recall=1.0, worst=1.0, sample=0, k=10, prefix=None)
+        store.add_vectors(documents(2), decaying(2))
+        assert await store.acheck_recall(k=5) == Recall(recall=1.0, worst=1.0, sample=2, k=5, prefix=4)
+        store.delete_all()
+        assert store.check_recall().recall == 1.0
+
+
+@pytest.mark.parametrize(
+    ("vectors", "held"),
+    [pytest.param(decaying(), 32, id="prefixes that suffice"), pytest.param(flat(), None, id="prefixes that do not")],
+)
+def test_a_large_collection_turns_to_prefixes_that_suffice(
+    tmp_path: Path, vectors: Vectors, held: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By itself, once it is large; what is held answers rightly before and after."""
+    plan = PrefixPlan(None, 30, above=1000 * 4 * DIMENSIONS, by_itself=32)
+    path = tmp_path / "index.db"
+    with opened(path, prefix=False) as store, caplog.at_level(logging.INFO):
+        store.add_vectors(documents()[:900], vectors[:900])
+        database = Database(path, 5.0)
+        search = LocalSearch(database, "default", plan)
+        for prefix in (None, held):
+            for query in vectors[::100]:
+                ((best, *_),) = search.nearest([Nearest(vector=query, k=3)])
+                assert best.score == pytest.approx(store.search_by_vector(query, k=1)[0].score, abs=1e-5)
+            assert search.prefix == prefix
+            store.add_vectors(documents()[900:], vectors[900:])
+        database.close()
+    assert ("whole vectors are held instead" in caplog.text) == (held is None)
+
+
+def test_a_prefix_without_direction_is_found_by_its_rest(tmp_path: Path) -> None:
+    """Zeros in front neither fail nor hide a row, as long as it is among the candidates."""
+    vectors = np.eye(8, dtype=np.float32)
+    with LocalVectorStore(tmp_path / "index.db", WordEmbeddings(size=8), prefix=4) as store:
+        store.add_vectors(documents(8), vectors)
+        assert [store.search_by_vector(vector, k=1)[0].document.id for vector in vectors] == [
+            f"{i:04}" for i in range(8)
+        ]
+
+
+def test_a_prefix_longer_than_the_vectors_is_the_whole(tmp_path: Path) -> None:
+    """Nothing is lost, nothing is read again."""
+    with opened(tmp_path / "index.db", prefix=256) as store:
+        store.add_vectors(documents(50), decaying(50))
+        assert store.check_recall(k=3) == Recall(recall=1.0, worst=1.0, sample=50, k=3, prefix=None)
+
+
+def test_a_damaged_candidate_is_an_error(tmp_path: Path) -> None:
+    """A vector that was cut short in the file is named."""
+    path = tmp_path / "index.db"
+    with opened(path, prefix=16) as store:
+        store.add_vectors(documents(10), decaying(10))
+        store.search("x")
+        with store._database.writing() as connection:
+            connection.execute("UPDATE doc SET vector = x'00' WHERE id = '0003'")
+        with pytest.raises(StoreError, match="'0003' has 1 bytes instead of 256"):
+            store.search("x")
+
+
+def test_the_plan_travels_with_a_pickle(tmp_path: Path) -> None:
+    """The copy holds prefixes, too."""
+    with opened(tmp_path / "index.db", prefix=16, candidates=33) as store:
+        store.add_vectors(documents(300), decaying(300))
+        with pickle.loads(pickle.dumps(store)) as copy:
+            copy.search("x")
+            assert (copy.check_recall().prefix, copy._search.plan) == (16, PrefixPlan(16, 33))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prefix": 0}, "prefix is a number of dimensions such as 256, False for none, or None, got 0"),
+        ({"prefix": True}, "got True"),
+        ({"prefix": "256"}, "got '256'"),
+        ({"candidates": 0}, "candidates must be at least 1, got 0"),
+        ({"candidates": 2.5}, "got 2.5"),
+    ],
+)
+def test_bad_plans_are_refused(options: dict[str, Any], message: str) -> None:
+    """Before anything is opened."""
+    with pytest.raises(ValueError, match=message):
+        opened(":memory:", **options)
+
+
+@pytest.mark.parametrize("options", [{"sample": 0}, {"k": 0}])
+def test_a_recall_of_nothing_is_refused(options: dict[str, Any]) -> None:
+    """Both counts begin at one."""
+    with opened(":memory:") as store, pytest.raises(ValueError, match="must be"):
+        store.check_recall(**options)
+
+
+def test_prefix_rows_have_unit_length() -> None:
+    """But for zeros, which stay zeros."""
+    rows = prefix_rows(np.array([[3, 4, 5], [0, 0, 1]], dtype=np.float32), 2)
+    np.testing.assert_allclose(rows, np.array([[0.6, 0.8], [0, 0]]), rtol=1e-6)
+    assert rows.dtype == np.float32
+
+
+def test_exact_scores_do_not_depend_on_batches() -> None:
+    """The highest of all, ascending; -inf where there are fewer."""
+    rows, queries = decaying(50), decaying(3, seed=9)
+    expected = np.sort(queries @ rows.T, axis=1)
+    for size in (1, 7, 50):
+        batches = (rows[start : start + size] for start in range(0, 50, size))
+        np.testing.assert_allclose(exact_scores(batches, queries, 4), expected[:, -4:], atol=1e-6)
+    few = exact_scores([rows[:2]], queries, 4)
+    assert np.isneginf(few[:, :2]).all()
+    assert shares(few, [[1.0], [1.0, 1.0], []]) == [0.5, 1.0, 0.0]

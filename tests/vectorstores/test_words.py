@@ -1,0 +1,102 @@
+"""The words of texts and questions: cut the same way, in every script."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from langchain_core.documents import Document
+
+from langchain_gemini_mm.vectorstores import LocalVectorStore
+from langchain_gemini_mm.vectorstores.hybrid import fused
+from langchain_gemini_mm.vectorstores.words import MAX_TERMS, has_words, readable_text, terms
+from tests.vectorstores.fakes import WordEmbeddings
+
+PICTURE = "![](mm://sha256-" + "ab" * 32 + "#t=30,60)"
+
+KNOWN = "aZ09äßΣςçİ' _-.,()\"*\0\n\u0301\u2019東京の한국แมวที่हिन्दीكِتَاב"
+"""Characters that every SQLite knows; it may be older than the newest letters."""
+
+CUT: list[tuple[str, str, list[str]]] = [
+    ("words", "Black cats, black dogs", ["black", "cats", "dogs"]),
+    ("an apostrophe", "don't", ["don't"]),
+    ("a decimal", "3.5 or 3,5.", ["3.5", "3,5"]),
+    ("a full stop without a space", "end.Next", ["end", "next"]),
+    ("Japanese", "東京都", ["東 京", "京 都"]),
+    ("Japanese and Latin", "東京tower", ["東 京", "tower"]),
+    ("one character", "水", ["水"]),
+    ("Thai", "แมว", ["แ ม", "ม ว"]),
+    ("common words among others", "the cat and the hat", ["cat", "hat"]),
+    ("a reference", f"cat {PICTURE} hat", ["cat", "hat"]),
+    ("half a reference", "cat ![](mm://sha256-ab", ["cat"]),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), [pytest.param(*case[1:], id=case[0]) for case in CUT])
+def test_a_question_is_cut_into_terms(text: str, expected: list[str]) -> None:
+    """Each once, in order."""
+    assert terms(text) == expected
+
+
+def test_a_question_has_a_bounded_number_of_terms() -> None:
+    """A page as a question is no burden."""
+    assert len(terms(" ".join(f"w{i}" for i in range(10_000)))) == MAX_TERMS
+
+
+@given(st.text(max_size=60) | st.text(KNOWN, max_size=60))
+@settings(max_examples=300, deadline=None)
+def test_any_text_is_a_question(text: str) -> None:
+    """No text is a syntax error, and a text with words finds itself."""
+    with LocalVectorStore(":memory:", WordEmbeddings()) as store:
+        store.add_texts(["something else", text], ids=["other", "text"])
+        found = [hit.document.id for hit in store.search(text, mode="keyword")]
+        assert ("text" in found) == bool(terms(text)) or not set(text) <= set(KNOWN)
+        assert terms(text) or "text" not in found
+        assert store.check().problems == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("text", "text"),
+        (["a", [b"b", "c"]], "a c"),
+        (Document(page_content="page"), "page"),
+        ({"type": "text", "text": "block"}, "block"),
+        ({"type": "image", "url": "x"}, None),
+        (b"bytes", None),
+        ([], None),
+        (5, None),
+    ],
+    ids=repr,
+)
+def test_text_is_read_from_any_content(content: object, expected: str | None) -> None:
+    """What has none gives None."""
+    assert readable_text(content) == expected
+
+
+def test_media_alone_have_no_words() -> None:
+    """Their reference is not readable text."""
+    assert not has_words(PICTURE)
+    assert not has_words("")
+    assert has_words(f"a {PICTURE}")
+
+
+def documents(*ids: str) -> list[Document]:
+    """Texts with words; an id in capitals is a picture."""
+    return [Document(id=id_, page_content=PICTURE if id_.isupper() else "words") for id_ in ids]
+
+
+def test_fusion_by_hand() -> None:
+    """The sums of 1 / (60 + rank); ties in the order of the first list."""
+    hits = fused(documents("a", "b", "c"), documents("b", "d"), 3)
+    assert [(hit.document.id, hit.rank) for hit in hits] == [("b", 1), ("a", 2), ("d", 3)]
+    assert [hit.score for hit in hits] == [1 / 62 + 1 / 61, 1 / 61, 1 / 62]
+    assert {hit.score_kind for hit in hits} == {"rank"}
+    assert fused([], [], 3) == []
+
+
+def test_a_picture_gets_what_words_would_have_brought_by_chance() -> None:
+    """Of the four texts near the query, two have its words: half of its own worth is added."""
+    hits = fused(documents("P", "a", "b", "c", "d"), documents("a", "b"), 9)
+    assert next(hit.score for hit in hits if hit.document.id == "P") == pytest.approx(1.5 / 61)
+    assert fused(documents("P", "Q"), documents("a"), 9)[0].score == 1 / 61
