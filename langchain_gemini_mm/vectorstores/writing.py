@@ -16,7 +16,7 @@ from langchain_gemini_mm.vectorstores.primitives import Primitives
 from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
 from langchain_gemini_mm.vectorstores.spaces import given_rows
 
-BATCH_SIZE = 256
+BATCH_SIZE = 1000
 """Documents embedded and stored together."""
 
 Progress: TypeAlias = Callable[[int], object]
