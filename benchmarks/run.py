@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from benchmarks.report import Row
 
-SUBJECTS = ("importing", "searching", "local_store", "memory", "embedding")
+SUBJECTS = ("importing", "local_store", "inserting", "memory", "embedding")
 
 
 def main() -> None:

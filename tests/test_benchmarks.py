@@ -7,12 +7,12 @@ from importlib import import_module
 
 import pytest
 
-from benchmarks import embedding, memory, report, searching
+from benchmarks import embedding, inserting, memory, report
 
 TINY = {
     "embedding": embedding.Size(texts=4, pictures=4, rounds=1, texts_per_call=2, pictures_per_call=2),
     "memory": memory.Size(little=1, much=4_000_000, rounds=1),
-    "searching": searching.Size(rows=(200,), queries=3, inserted=300, rounds=2),
+    "inserting": inserting.Size(inserted=300, rounds=2),
 }
 
 

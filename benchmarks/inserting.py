@@ -1,13 +1,11 @@
-"""Search and bulk insert of the local store against plain NumPy and plain SQLite, on made-up vectors."""
+"""Bulk insert of the local store against plain SQLite, on made-up vectors; `local_store` measures the rest."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
@@ -18,78 +16,30 @@ import numpy as np
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 
-from benchmarks.report import Row, cost, interleaved, speed
+from benchmarks.report import Row, interleaved, speed
 from langchain_gemini_mm import LocalVectorStore
 from langchain_gemini_mm.types import Vectors
 from langchain_gemini_mm.vectorstores.writing import BATCH_SIZE
 
 DIMENSIONS = 768
-K = 10
-FILTER = {"source": "file-7.pdf"}
-"""Keeps one document in a hundred."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How many rows are searched and inserted, and how often."""
+    """How many rows are inserted, and how often."""
 
-    rows: Sequence[int]
-    queries: int
     inserted: int
     rounds: int
 
 
-FULL = Size(rows=(10_000, 50_000), queries=100, inserted=10_000, rounds=9)
-QUICK = Size(rows=(10_000,), queries=50, inserted=2_000, rounds=3)
+FULL = Size(inserted=10_000, rounds=9)
+QUICK = Size(inserted=2_000, rounds=3)
 
 
 def measure(size: Size = FULL) -> Iterator[Row]:
-    """Search each number of rows, then insert."""
+    """Insert the same rows both ways."""
     with tempfile.TemporaryDirectory() as folder:
-        for rows in size.rows:
-            yield from _searching(Path(folder) / f"{rows}.db", rows, size)
         yield _inserting(Path(folder), size)
-
-
-def _searching(path: Path, rows: int, size: Size) -> Iterator[Row]:
-    vectors, documents = unit_vectors(rows, seed=1), made_up(rows)
-    queries = unit_vectors(size.queries, seed=2)
-    with LocalVectorStore(path, DeterministicFakeEmbedding(size=DIMENSIONS)) as store:
-        store.add_vectors(documents, vectors)
-
-        def ours(query: Any) -> list[Document]:
-            return [hit.document for hit in store.search_by_vector(query, k=K)]
-
-        def filtered(query: Any) -> list[Document]:
-            return [hit.document for hit in store.search_by_vector(query, k=K, filter=FILTER)]
-
-        def plain(query: Any) -> list[Document]:
-            scores = vectors @ query
-            best = np.argpartition(scores, -K)[-K:]
-            return [documents[number] for number in best[np.argsort(-scores[best])]]
-
-        for query in queries:
-            assert [document.id for document in ours(query)] == [document.id for document in plain(query)]
-            assert len(filtered(query)) == min(K, sum(document.metadata == FILTER for document in documents))
-        medians = _medians({"ours": ours, "filtered": filtered, "plain": plain}, queries, size.rounds)
-    name = f"search time, {rows:,} x {DIMENSIONS}, k={K}"
-    yield cost(f"{name}, p50", "plain NumPy", medians["ours"], medians["plain"], aim=None)
-    yield cost(f"{name}, 1 % filter, p50", "plain NumPy, all rows", medians["filtered"], medians["plain"], aim=None)
-
-
-def _medians(searches: dict[str, Callable[[Any], object]], queries: Vectors, rounds: int) -> dict[str, list[float]]:
-    """The median time of a query, of each round; the searches take turns with every query."""
-    medians: dict[str, list[float]] = {name: [] for name in searches}
-    for _ in range(rounds):
-        times: dict[str, list[float]] = {name: [] for name in searches}
-        for query in queries:
-            for name, search in searches.items():
-                started = time.perf_counter()
-                search(query)
-                times[name].append(time.perf_counter() - started)
-        for name, taken in times.items():
-            medians[name].append(statistics.median(taken))
-    return medians
 
 
 def _inserting(folder: Path, size: Size) -> Row:
