@@ -72,7 +72,7 @@ QUICK = Size(small=10_000, middle=50_000, large=20_000, wide=20_000, queries=20,
 
 def measure(size: Size = FULL) -> Iterator[Row]:
     """One collection after the other, each in a folder of its own."""
-    plans: list[tuple[int, int, Callable[[_Bench], Iterator[Row]]]] = [
+    plans: list[tuple[int, int, Callable[[Bench], Iterator[Row]]]] = [
         (size.small, 768, _small),
         (size.middle, 768, _middle),
         (size.wide, 3072, _wide),
@@ -80,10 +80,10 @@ def measure(size: Size = FULL) -> Iterator[Row]:
     ]
     for rows, dimensions, measured in plans:
         with tempfile.TemporaryDirectory() as folder:
-            yield from measured(_Bench(Path(folder) / "index.db", rows, dimensions, size))
+            yield from measured(Bench(Path(folder) / "index.db", rows, dimensions, size))
 
 
-class _Bench:
+class Bench:
     """A filled collection, and the same vectors as one array."""
 
     def __init__(self, path: Path, rows: int, dimensions: int, size: Size) -> None:
@@ -107,7 +107,7 @@ class _Bench:
         best = np.argpartition(scores, -K)[-K:]
         return [self.documents[number] for number in best[np.argsort(-scores[best])]]
 
-    def against_plain(self, searches: dict[str, tuple[Callable[[Any], object], float]]) -> Iterator[Row]:
+    def against_plain(self, searches: dict[str, tuple[Callable[[Any], object], float | None]]) -> Iterator[Row]:
         """The median time of a query, of each round, over that of plain NumPy; all take turns with every query."""
         callables = {"plain": self.plain} | {name: search for name, (search, _) in searches.items()}
         for search in callables.values():
@@ -129,7 +129,7 @@ class _Bench:
             )
 
 
-def _small(bench: _Bench) -> Iterator[Row]:
+def _small(bench: Bench) -> Iterator[Row]:
     with bench.open(prefix=False) as store:
         for query in bench.queries:
             found = store.similarity_search_by_vector(query, k=K)
@@ -137,10 +137,10 @@ def _small(bench: _Bench) -> Iterator[Row]:
         yield from bench.against_plain({"whole": (lambda query: store.search_by_vector(query, k=K), 1.3)})
 
 
-def _middle(bench: _Bench) -> Iterator[Row]:
+def _middle(bench: Bench) -> Iterator[Row]:
     note = f"{bench.inserted:,.0f} rows a second"
     yield cost(f"{bench.name}, insert", f"{INSERTED:,} rows a second", [INSERTED], [bench.inserted], aim=1.0, note=note)
-    yield from _first_query(bench)
+    yield from first_query(bench)
     with bench.open(prefix=False) as store, bench.open(prefix=256) as short:
         yield from bench.against_plain(
             {
@@ -153,7 +153,7 @@ def _middle(bench: _Bench) -> Iterator[Row]:
         yield _together(bench, store)
 
 
-def _together(bench: _Bench, store: LocalVectorStore) -> Row:
+def _together(bench: Bench, store: LocalVectorStore) -> Row:
     # Searching by ids of stored documents needs no embedding, so only the search is measured.
     from langchain_gemini_mm import Query
 
@@ -170,7 +170,8 @@ def _together(bench: _Bench, store: LocalVectorStore) -> Row:
     return cost(f"{bench.name}, {TOGETHER} queries at once", f"{TOGETHER} searches", together, alone, aim=0.5)
 
 
-def _first_query(bench: _Bench) -> Iterator[Row]:
+def first_query(bench: Bench) -> Iterator[Row]:
+    """Opening the collection and asking once, in a fresh process: time, and memory over the vectors."""
     seconds, held = [], []
     for _ in range(bench.size.rounds):
         command = [sys.executable, "-c", _FIRST_QUERY, str(bench.path), str(bench.queries.shape[1])]
@@ -186,7 +187,7 @@ def _first_query(bench: _Bench) -> Iterator[Row]:
         yield skipped(f"{bench.name}, memory", "the vectors", "only Linux tells the memory of a process simply")
 
 
-def _wide(bench: _Bench) -> Iterator[Row]:
+def _wide(bench: Bench) -> Iterator[Row]:
     with bench.open(prefix=256) as store:
         yield from bench.against_plain(
             {
@@ -195,10 +196,10 @@ def _wide(bench: _Bench) -> Iterator[Row]:
                 "prefix 256, 50 % filter": (lambda query: store.search_by_vector(query, k=K, filter=HALF), 0.3),
             }
         )
-        yield _recall(bench, store)
+        yield recall_row(bench, store)
 
 
-def _large(bench: _Bench) -> Iterator[Row]:
+def _large(bench: Bench) -> Iterator[Row]:
     with bench.open(prefix=False) as store, bench.open() as short:
         yield from bench.against_plain(
             {
@@ -206,10 +207,11 @@ def _large(bench: _Bench) -> Iterator[Row]:
                 "as opened by default": (lambda query: short.search_by_vector(query, k=K), 0.5),
             }
         )
-        yield _recall(bench, short)
+        yield recall_row(bench, short)
 
 
-def _recall(bench: _Bench, store: LocalVectorStore) -> Row:
+def recall_row(bench: Bench, store: LocalVectorStore) -> Row:
+    """What the prefix scan finds of what an exact search does."""
     found = store.check_recall(sample=50, k=K)
     return Row(
         measured=f"{bench.name}, recall, prefix {found.prefix}",

@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from benchmarks.report import Row
 
 SUBJECTS = ("importing", "local_store", "inserting", "memory", "embedding")
+ASKED_FOR = ("rivals", "million")
+"""Only with `--only`: they need other packages, or much time and disk."""
 
 
 def main() -> None:
     """Measure what was asked for, one subject after the other."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small and rough, to see that it works")
-    parser.add_argument("--only", choices=SUBJECTS, action="append", help="one subject; may be given several times")
+    parser.add_argument(
+        "--only", choices=(*SUBJECTS, *ASKED_FOR), action="append", help="one subject; may be given several times"
+    )
     given = parser.parse_args()
     isolate()
     print(report(given.only or SUBJECTS, quick=given.quick))
