@@ -219,6 +219,11 @@ def test_many_problems_are_counted(tmp_path: Path) -> None:
     assert problems[-1] == "and 500 more problems"
 
 
+def size_on_disk(folder: Path) -> int:
+    """Bytes of the file and of what SQLite keeps beside it."""
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
 async def test_compacting_gives_space_back(tmp_path: Path) -> None:
     """The file shrinks, nothing is lost, other stores on it go on."""
     path = tmp_path / "index.db"
@@ -226,9 +231,9 @@ async def test_compacting_gives_space_back(tmp_path: Path) -> None:
         ids = store.add_texts([f"text {i} " + "x" * 300 for i in range(2000)])
         assert len(other.search("text 5", k=10)) == 10
         store.delete(ids[:1900])
-        before = path.stat().st_size
+        before = size_on_disk(tmp_path)
         assert store.compact() > 500_000
-        assert path.stat().st_size < before / 2
+        assert size_on_disk(tmp_path) < before / 2
         assert len(other.search("text 5", k=200)) == store.count() == 100
         assert ids_of(other.search("1950", mode="keyword")) == [ids[1950]]
         other.add_texts(["more"])
