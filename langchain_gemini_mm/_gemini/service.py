@@ -19,7 +19,7 @@ from langchain_gemini_mm._gemini.calls import Answer, EmbedCall, arguments, desc
 from langchain_gemini_mm._gemini.client import ServiceSettings, new_client, sdk_version
 from langchain_gemini_mm._gemini.retrying import policy
 from langchain_gemini_mm.batching import Stop
-from langchain_gemini_mm.errors import QuotaError
+from langchain_gemini_mm.errors import QuotaError, ServiceError
 from langchain_gemini_mm.models import ITEMS_PER_CALL
 from langchain_gemini_mm.quotas import MinuteQuota
 
@@ -127,10 +127,15 @@ class GeminiService:
 
     def _attempt(self, call: EmbedCall, stop: Stop) -> EmbedContentResponse:
         stop.sleep(self._reserve(call))
+        if stop.requested:
+            raise ServiceError(f"not sent, since another call of the same list failed ({described(call.names)})")
         try:
             return self.client.models.embed_content(**arguments(call))
         except Exception as error:
-            raise self._translated(error, call) from error
+            ours = self._translated(error, call)
+            if ours is None:
+                raise
+            raise ours from error
 
     async def _aattempt(self, call: EmbedCall) -> EmbedContentResponse:
         client = await self.aclient()
@@ -138,7 +143,10 @@ class GeminiService:
         try:
             return await client.aio.models.embed_content(**arguments(call))
         except Exception as error:
-            raise self._translated(error, call) from error
+            ours = self._translated(error, call)
+            if ours is None:
+                raise
+            raise ours from error
 
     def _reserve(self, call: EmbedCall) -> float:
         seconds = self._quota.reserve(len(call.contents), call.tokens)
@@ -146,10 +154,10 @@ class GeminiService:
             logger.info("waiting %.1f s to stay within the quota per minute", seconds)
         return seconds
 
-    def _translated(self, error: Exception, call: EmbedCall) -> Exception:
+    def _translated(self, error: Exception, call: EmbedCall) -> ServiceError | None:
         ours = translate(error, (self.settings.api_key or "",))
         if ours is None:
-            return error
+            return None
         ours.args = (f"{ours.args[0]} ({described(call.names)})",)
         if isinstance(ours, QuotaError) and ours.retry_after and not ours.per_day:
             self._quota.hold(min(ours.retry_after, self.settings.deadline))

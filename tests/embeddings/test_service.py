@@ -224,6 +224,16 @@ def test_one_failed_call_fails_the_list_without_delay(emulator: GeminiEmulator) 
     assert time.monotonic() - begun < 10
 
 
+def test_what_waits_is_not_sent_after_a_failure(emulator: GeminiEmulator) -> None:
+    """A call that waits for its minute is given up, not let loose, when another call fails."""
+    emulator.fail_next(400)
+
+    with pytest.raises(ServiceError, match="400"):
+        GeminiEmbeddings(requests_per_minute=1, max_concurrency=3).embed_documents(["a", "b", "c"], batch_size=1)
+
+    assert len(emulator.embed_requests) == 1
+
+
 def test_events_are_logged_without_secrets(emulator: GeminiEmulator, caplog: pytest.LogCaptureFixture) -> None:
     """Retries are events on the package's logger; keys and contents are not."""
     caplog.set_level(logging.DEBUG, logger="langchain_gemini_mm")
