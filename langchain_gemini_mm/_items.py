@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from langchain_gemini_mm._cache import cache_key
@@ -170,8 +170,3 @@ class Preparation:
     def _takes_title(self, item: EmbedItem) -> bool:
         text_only = len(item.parts) == 1 and item.parts[0].text is not None
         return text_only and self.recipe.takes_title
-
-
-def images_in(items: Sequence[EmbedItem]) -> Iterator[int]:
-    """How many pictures each item holds."""
-    return (sum(part.modality == "image" for part in item.parts) for item in items)
