@@ -1,6 +1,7 @@
 """One index over text, images, audio, video and PDFs in LangChain, on Gemini embeddings.
 
-Names are imported on first use, so that importing the package costs next to nothing.
+Names are imported on first use, so that importing the package costs next to nothing. `WeaviateVectorStore` needs an
+extra, and is therefore not among the names of `import *`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from langchain_gemini_mm.references import MediaRef
     from langchain_gemini_mm.storage import MediaStore
     from langchain_gemini_mm.usage import Usage
-    from langchain_gemini_mm.vectorstores import Hit, LocalVectorStore, MultimodalVectorStore, Query
+    from langchain_gemini_mm.vectorstores import Group, Hit, LocalVectorStore, MultimodalVectorStore, Query
+    from langchain_gemini_mm.vectorstores.weaviate import WeaviateVectorStore as WeaviateVectorStore
 
 __version__ = "0.1.0"
 
@@ -37,6 +39,7 @@ __all__ = [
     "FilterError",
     "GeminiEmbeddings",
     "GeminiMMError",
+    "Group",
     "Hit",
     "LocalVectorStore",
     "MediaLimitError",
@@ -58,6 +61,7 @@ __all__ = [
 
 _HOMES = {
     "GeminiEmbeddings": "embeddings",
+    "Group": "vectorstores",
     "Hit": "vectorstores",
     "LocalVectorStore": "vectorstores",
     "MediaLoader": "loaders",
@@ -66,6 +70,7 @@ _HOMES = {
     "MultimodalVectorStore": "vectorstores",
     "Query": "vectorstores",
     "Usage": "usage",
+    "WeaviateVectorStore": "vectorstores.weaviate",
 }
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
@@ -75,7 +80,7 @@ if not TYPE_CHECKING:  # else a type checker would believe in any name
 
     def __getattr__(name: str) -> object:
         """Import a public name from the module it lives in."""
-        if name not in __all__:
+        if name not in __all__ and name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
         globals()[name] = value
@@ -84,4 +89,4 @@ if not TYPE_CHECKING:  # else a type checker would believe in any name
 
 def __dir__() -> list[str]:
     """The public names."""
-    return sorted(__all__)
+    return sorted({*__all__, *_HOMES})

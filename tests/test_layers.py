@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent / PACKAGE
 LAYERS = (
     {"loaders"},
     {"embeddings", "vectorstores", "_arguments", "_items", "_job", "_pipeline", "_settings"},
-    {"_gemini", "_failures", "_files", "media", "storage"},
+    {"_gemini", "_failures", "_files", "_weaviate", "media", "storage"},
     {"content", "batching", "blocks", "quotas", "tasks", "usage", "_cache"},
     {"flows", "models", "references", "sniffing", "vectors"},
     {"errors", "types"},
@@ -34,7 +34,7 @@ DOORS = {
     "pypdfium2": {"media", TESTING},
     "uvicorn": {TESTING},
     "httptools": {TESTING},
-    "weaviate": set(),
+    "weaviate": {"_weaviate", "storage", "vectorstores"},
     "langchain_community": set(),
     "langchain_google_genai": set(),
 }

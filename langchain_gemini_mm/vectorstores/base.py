@@ -13,7 +13,7 @@ from langchain_gemini_mm.types import Content, Filter, Vector, Vectors
 from langchain_gemini_mm.vectorstores.filters import And, Node, parse_filter
 from langchain_gemini_mm.vectorstores.portable import Portable
 from langchain_gemini_mm.vectorstores.primitives import Predicate
-from langchain_gemini_mm.vectorstores.queries import Hit, Query
+from langchain_gemini_mm.vectorstores.queries import Group, Hit, Query
 from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
 from langchain_gemini_mm.vectorstores.surface import LangChainSurface
 from langchain_gemini_mm.vectorstores.writing import BATCH_SIZE, Progress, positive
@@ -53,6 +53,9 @@ class MultimodalVectorStore(Portable, LangChainSurface):
         score_threshold: float | None = None,
         fetch_k: int | None = None,
         lambda_mult: float | None = None,
+        alpha: float | None = None,
+        fusion: str | None = None,
+        query_properties: Sequence[str] | None = None,
     ) -> list[Hit]: ...
     def search(self, query: Any, *args: Any, **kwargs: Any) -> Any:
         """Find the nearest documents.
@@ -68,7 +71,9 @@ class MultimodalVectorStore(Portable, LangChainSurface):
                 lists those of a store. `filter`: on metadata, see `vectorstores.filters`. `task`: what the query is
                 for, where the embedding knows tasks. `score_threshold`: lowest score, of cosine -1 to 1. With `mmr`
                 also `fetch_k` (candidates, at least k; 20 by default) and `lambda_mult` (1 relevance alone, 0 diversity
-                alone).
+                alone). With `hybrid` also `alpha` (share of the vectors, 0 to 1, 0.5 by default) and `fusion` (`ranks`,
+                or `scores`: stretched from 0 to 1 and added). With `keyword` and `hybrid`, where a store has more texts
+                than the document's, `query_properties` such as `["text", "title^2"]`.
 
         Raises:
             ContentError: the query cannot be embedded, or names ids that are not stored.
@@ -93,6 +98,9 @@ class MultimodalVectorStore(Portable, LangChainSurface):
         score_threshold: float | None = None,
         fetch_k: int | None = None,
         lambda_mult: float | None = None,
+        alpha: float | None = None,
+        fusion: str | None = None,
+        query_properties: Sequence[str] | None = None,
     ) -> list[Hit]: ...
     async def asearch(self, query: Any, *args: Any, **kwargs: Any) -> Any:
         """Async twin of `search`."""
@@ -126,6 +134,39 @@ class MultimodalVectorStore(Portable, LangChainSurface):
     async def asearch_by_vector(self, vector: Sequence[float] | Vector, k: int = 4, **options: Any) -> list[Hit]:
         """Async twin of `search_by_vector`."""
         return await arun(self._neighbours(vector, k, options))
+
+    def search_groups(
+        self, query: Content | Query, k: int = 4, *, by: str = "source", per_group: int = 3, **options: Any
+    ) -> list[Group]:
+        """Find the nearest files rather than the nearest pieces: `k` groups, each with its nearest hits.
+
+        ```python
+        from langchain_core.embeddings import DeterministicFakeEmbedding
+
+        from langchain_gemini_mm import LocalVectorStore
+
+        store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=8))
+        store.add_texts(["a cat", "a dog", "a fox"], [{"source": "a"}, {"source": "a"}, {"source": "b"}])
+        assert {group.value for group in store.search_groups("a dog", k=2)} == {"a", "b"}
+        ```
+
+        Args:
+            query: as for `search`.
+            k: how many groups.
+            by: the metadata key whose value makes a group; a document without it is a group of its own.
+            per_group: how many hits in each, at most.
+            options: `filter`, `task` and `score_threshold`, as in `search`.
+
+        Returns:
+            Groups, the one with the best hit first.
+        """
+        return run(self._groups(query, k, by, per_group, options))
+
+    async def asearch_groups(
+        self, query: Content | Query, k: int = 4, *, by: str = "source", per_group: int = 3, **options: Any
+    ) -> list[Group]:
+        """Async twin of `search_groups`."""
+        return await arun(self._groups(query, k, by, per_group, options))
 
     def add_vectors(
         self,

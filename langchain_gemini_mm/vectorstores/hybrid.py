@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from langchain_core.documents import Document
-
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.types import Content
 from langchain_gemini_mm.vectorstores.primitives import Matching, Primitives, Scored
 from langchain_gemini_mm.vectorstores.queries import Hit, Query
-from langchain_gemini_mm.vectorstores.searching import SearchPlan, search_flow
+from langchain_gemini_mm.vectorstores.searching import FUSIONS, SearchPlan, search_flow
 from langchain_gemini_mm.vectorstores.words import has_words, mentions, readable_text, terms
 
 RANK_CONSTANT = 60
@@ -44,13 +42,23 @@ def hybrid_flow(store: Primitives, query: Content | Query, plan: SearchPlan) -> 
     depth = max(plan.k, MIN_CANDIDATES)
     near = yield from search_flow(store, asked, replace(plan, mode="similarity", k=depth, fetch_k=depth))
     text = readable_text(asked.content)
-    worded = (yield from _matching(store, text, plan, depth, asked.ids)) if text else []
-    documents = [scored.record.document for scored in worded]
-    return fused([hit.document for hit in near], documents, plan.k, words=terms(text or ""))
+    found = (yield from _matching(store, text, plan, depth, asked.ids)) if text else []
+    worded = [Hit(scored.record.document, scored.score, "bm25", rank) for rank, scored in enumerate(found, start=1)]
+    return fused(near, worded, plan.k, words=terms(text or ""), alpha=plan.alpha, fusion=plan.fusion)
 
 
-def fused(near: Sequence[Document], worded: Sequence[Document], k: int, *, words: Sequence[str] = ()) -> list[Hit]:
-    """Reciprocal rank fusion: each document scores the sum of 1 / (60 + rank) over the two rankings.
+def fused(
+    near: Sequence[Hit],
+    worded: Sequence[Hit],
+    k: int,
+    *,
+    words: Sequence[str] = (),
+    alpha: float = 0.5,
+    fusion: str = FUSIONS[0],
+) -> list[Hit]:
+    """Put two rankings together: each document is worth the sum of what it is worth in either.
+
+    By ranks it is worth 1 / (60 + rank); by scores its score, stretched so that the list goes from 0 to 1.
 
     A document of media alone has no words to be found by. What it misses is made up for by the chance that a text
     near the query has of holding its words, so that it is neither drowned by those that do nor put before all others.
@@ -60,22 +68,39 @@ def fused(near: Sequence[Document], worded: Sequence[Document], k: int, *, words
         worded: ranked by words.
         k: how many hits to make.
         words: what was looked for, which more documents may have than were ranked.
+        alpha: the share of the vectors, from 0 to 1.
+        fusion: `ranks` or `scores`.
     """
-    documents = {str(document.id): document for document in (*near, *worded)}
+    documents = {str(hit.document.id): hit.document for hit in (*near, *worded)}
     scores = dict.fromkeys(documents, 0.0)
-    found = {str(document.id) for document in worded}
-    wordless = {str(document.id) for document in near if not has_words(document.page_content)} - found
-    texts = [id_ for document in near if (id_ := str(document.id)) not in wordless]
+    found = {str(hit.document.id) for hit in worded}
+    wordless = {str(hit.document.id) for hit in near if not has_words(hit.document.page_content)} - found
+    texts = [id_ for hit in near if (id_ := str(hit.document.id)) not in wordless]
     chance = sum(id_ in found or mentions(documents[id_].page_content, words) for id_ in texts) / max(1, len(texts))
-    for ranking in (near, worded):
-        for rank, document in enumerate(ranking, start=1):
-            worth = 1 / (RANK_CONSTANT + rank)
-            scores[str(document.id)] += worth * (1 + chance) if document.id in wordless else worth
+    shares = (2 * alpha, 2 * (1 - alpha))
+    for ranking, share in zip((near, worded), shares, strict=True):
+        for hit, worth in zip(ranking, _worths(ranking, fusion), strict=True):
+            lost = chance * shares[1] / share if hit.document.id in wordless and share else 0.0
+            scores[str(hit.document.id)] += worth * share * (1 + lost)
     best = sorted(scores, key=lambda id_: -scores[id_])[:k]
     return [Hit(documents[id_], scores[id_], "rank", rank) for rank, id_ in enumerate(best, start=1)]
 
 
+def _worths(ranking: Sequence[Hit], fusion: str) -> list[float]:
+    if fusion == "ranks":
+        return [1 / (RANK_CONSTANT + rank) for rank in range(1, len(ranking) + 1)]
+    scores = [hit.score for hit in ranking]
+    low, high = min(scores, default=0.0), max(scores, default=0.0)
+    return [(score - low) / (high - low) if high > low else 1.0 for score in scores]
+
+
 def _matching(store: Primitives, text: str, plan: SearchPlan, k: int, exclude: Sequence[str]) -> Flow[list[Scored]]:
-    request = Matching(text=text, k=k + len(exclude), filter=plan.filter, score_threshold=plan.score_threshold)
+    request = Matching(
+        text=text,
+        k=k + len(exclude),
+        filter=plan.filter,
+        score_threshold=plan.score_threshold,
+        properties=plan.query_properties,
+    )
     found: list[Scored] = yield Call(store._matching, store._amatching, (request,))
     return [scored for scored in found if scored.record.id not in exclude][:k]

@@ -30,7 +30,10 @@ def matching(database: Database, name: str, request: Matching) -> list[Scored]:
 
     Raises:
         StoreError: this SQLite lacks FTS5, or the index cannot be built.
+        ValueError: something else than the text is to be searched.
     """
+    if request.properties not in (None, ("text",)):
+        raise ValueError(f"LocalVectorStore searches the text alone; query_properties={list(request.properties)}")
     words = terms(request.text)
     if not words:
         return []

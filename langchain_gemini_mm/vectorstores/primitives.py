@@ -32,6 +32,8 @@ class Nearest:
     """Whether the records carry their vectors."""
     fingerprint: Fingerprint | None = None
     """The space of the vector; None where a caller gave the vector itself."""
+    pick: tuple[int, float] | None = None
+    """How many of the `k` to pick by maximal marginal relevance, and its lambda; for stores that do it themselves."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +45,8 @@ class Matching:
     filter: Node | Predicate | None = None
     score_threshold: float | None = None
     """Lowest BM25 score."""
+    properties: tuple[str, ...] | None = None
+    """Which texts are searched, such as `("text", "title^2")`; None is the document's text."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,12 +70,32 @@ class Primitives(ABC):
     calls_predicates: ClassVar[bool] = False
     """Whether a filter may be a function of a document."""
 
+    @property
+    def _picks(self) -> bool:
+        """Whether `_nearest` heeds `Nearest.pick`."""
+        return False
+
+    def _check_document(self, text: str, metadata: Mapping[str, Any], where: str) -> None:  # noqa: B027 - refuses nothing
+        """Refuse what this store could not keep, before it is embedded.
+
+        Raises:
+            ContentError: with `where`, what is wrong and what to do.
+        """
+
+    def _check_filter(self, node: Node) -> None:  # noqa: B027 - refuses nothing
+        """Refuse a filter that this store is sure not to answer, before the query is embedded.
+
+        Raises:
+            FilterError: with what is wrong and what to do.
+        """
+
     @abstractmethod
     def _upsert(self, records: Sequence[Record], fingerprint: Fingerprint) -> None:
         """Store records with their vectors durably, all or none of them; ids are unique within `records`.
 
         Raises:
             SpaceMismatchError: the collection is of another space.
+            PartialWriteError: a store that cannot do all or none says which are stored.
         """
 
     @abstractmethod

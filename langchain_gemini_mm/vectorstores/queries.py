@@ -115,6 +115,16 @@ class Hit:
         return f"Hit(#{self.rank} {self.score_kind} {self.score:.4f} {document})"
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The hits that share a value of their metadata, such as the moments of one video."""
+
+    value: str | int | float | bool | None
+    """None where a document has no such value; it is a group of its own then."""
+    hits: tuple[Hit, ...]
+    """Best first; `rank` is the place among the hits they were found with."""
+
+
 def _is_weight(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 

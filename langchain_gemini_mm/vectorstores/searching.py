@@ -23,7 +23,20 @@ from langchain_gemini_mm.vectorstores.writing import positive
 FETCH_K = 20
 """Candidates that `mode="mmr"` chooses from, when nothing is said and k is not larger."""
 
-OPTIONS = ("filter", "fetch_k", "lambda_mult", "mode", "score_threshold", "task")
+FUSIONS = ("ranks", "scores")
+"""How `mode="hybrid"` puts two lists together: by the places in them, or by scores stretched from 0 to 1."""
+
+OPTIONS = (
+    "alpha",
+    "fetch_k",
+    "filter",
+    "fusion",
+    "lambda_mult",
+    "mode",
+    "query_properties",
+    "score_threshold",
+    "task",
+)
 """What a search takes beside k."""
 
 
@@ -39,6 +52,10 @@ class SearchPlan:
     fetch_k: int
     """How many candidates to fetch; k, except for mmr."""
     lambda_mult: float
+    alpha: float
+    """Of hybrid: the share of the vectors; that of the words is the rest."""
+    fusion: str
+    query_properties: tuple[str, ...] | None
 
 
 def plan_search(store: Primitives, k: int, options: Mapping[str, Any]) -> SearchPlan:
@@ -67,6 +84,9 @@ def _plan(
     score_threshold: float | None = None,
     fetch_k: int | None = None,
     lambda_mult: float | None = None,
+    alpha: float | None = None,
+    fusion: str | None = None,
+    query_properties: Sequence[str] | None = None,
 ) -> SearchPlan:
     if mode not in store.modes:
         has = ", ".join(map(repr, store.modes))
@@ -90,6 +110,9 @@ def _plan(
         score_threshold=None if score_threshold is None else _threshold(score_threshold, mode),
         fetch_k=candidates,
         lambda_mult=0.5 if lambda_mult is None else _within("lambda_mult", lambda_mult, 0.0, 1.0),
+        alpha=0.5 if alpha is None else _within("alpha", alpha, 0.0, 1.0),
+        fusion=_fusion(fusion, alpha, mode),
+        query_properties=_properties(query_properties, mode),
     )
 
 
@@ -106,7 +129,9 @@ def checked_filter(store: Primitives, given: Filter | Predicate | None) -> Node 
         if store.calls_predicates:
             return given
         raise TypeError(f"{type(store).__name__} takes a filter as a dict, not as a function")
-    return parse_filter(given)
+    node = parse_filter(given)
+    store._check_filter(node)
+    return node
 
 
 def search_flow(store: Primitives, query: Content | Query, plan: SearchPlan) -> Flow[list[Hit]]:
@@ -121,7 +146,7 @@ def search_many_flow(store: Primitives, queries: Sequence[Content | Query], plan
     if plan.task is not None and not all(query.content for query in asked):
         raise ValueError(f"task={plan.task!r} says how to embed content, but the query names only stored ids")
     fingerprint = store.space.fingerprint
-    vectors = yield from _vectors(store, asked, plan.task)
+    vectors = yield from query_vectors_flow(store, asked, plan.task)
     excluded = [query.ids for query in asked]
     return (yield from nearest_many_flow(store, vectors, plan, fingerprint=fingerprint, excluded=excluded))
 
@@ -141,38 +166,44 @@ def nearest_many_flow(
     excluded: Sequence[Sequence[str]],
 ) -> Flow[list[list[Hit]]]:
     """Find the neighbours of vectors, each without its own excluded ids."""
-    requests = [
-        Nearest(
-            vector=vector,
-            k=plan.fetch_k + len(ids),
-            filter=plan.filter,
-            score_threshold=plan.score_threshold,
-            with_vectors=plan.mode == "mmr",
-            fingerprint=fingerprint,
-        )
-        for vector, ids in zip(vectors, excluded, strict=True)
-    ]
+    requests = [_request(store, vector, plan, ids, fingerprint) for vector, ids in zip(vectors, excluded, strict=True)]
     answers: list[list[Scored]]
     if len(requests) == 1:
         answers = [(yield Call(store._nearest, store._anearest, (requests[0],)))]
     else:
         answers = yield Call(store._nearest_many, store._anearest_many, (requests,))
     return [
-        _hits(vector, [scored for scored in found if scored.record.id not in ids], plan)
-        for vector, ids, found in zip(vectors, excluded, answers, strict=True)
+        _hits(request, [scored for scored in found if scored.record.id not in ids], plan)
+        for request, ids, found in zip(requests, excluded, answers, strict=True)
     ]
 
 
-def _hits(vector: Vector, found: list[Scored], plan: SearchPlan) -> list[Hit]:
+def _request(
+    store: Primitives, vector: Vector, plan: SearchPlan, excluded: Sequence[str], fingerprint: Fingerprint | None
+) -> Nearest:
+    """What is asked of the store; it may pick by itself where none of what it picks is left out."""
+    picks = plan.mode == "mmr" and not excluded and store._picks
+    return Nearest(
+        vector=vector,
+        k=plan.fetch_k + len(excluded),
+        filter=plan.filter,
+        score_threshold=plan.score_threshold,
+        with_vectors=plan.mode == "mmr" and not picks,
+        fingerprint=fingerprint,
+        pick=(plan.k, plan.lambda_mult) if picks else None,
+    )
+
+
+def _hits(request: Nearest, found: list[Scored], plan: SearchPlan) -> list[Hit]:
     found = found[: plan.fetch_k]
-    if plan.mode == "mmr" and found:
+    if plan.mode == "mmr" and found and request.pick is None:
         rows = np.stack([_vector_of(scored) for scored in found])
-        order = maximal_marginal_relevance(vector, rows, plan.k, plan.lambda_mult)
+        order = maximal_marginal_relevance(request.vector, rows, plan.k, plan.lambda_mult)
         found = [found[i] for i in order]
     return [Hit(scored.record.document, scored.score, "cosine", rank) for rank, scored in enumerate(found, start=1)]
 
 
-def _vectors(store: Primitives, queries: Sequence[Query], task: str | None) -> Flow[list[Vector]]:
+def query_vectors_flow(store: Primitives, queries: Sequence[Query], task: str | None) -> Flow[list[Vector]]:
     """The weighted sum of the terms of each query, at unit length."""
     contents = [query.content for query in queries if query.content]
     embedded: Iterator[Vector] = iter(())
@@ -216,6 +247,24 @@ def _vector_of(scored: Scored) -> Vector:
 def _threshold(value: Any, mode: str) -> float:
     low, high = (0.0, 1e9) if mode == "keyword" else (-1.0, 1.0)
     return _within("score_threshold", value, low, high)
+
+
+def _fusion(fusion: Any, alpha: Any, mode: str) -> str:
+    if mode != "hybrid" and (alpha, fusion) != (None, None):
+        raise ValueError(f"alpha and fusion are options of mode='hybrid', got mode={mode!r}")
+    if fusion not in (None, *FUSIONS):
+        raise ValueError(f"fusion must be one of {', '.join(map(repr, FUSIONS))}, got {fusion!r}")
+    return fusion or FUSIONS[0]
+
+
+def _properties(value: Any, mode: str) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if mode not in ("keyword", "hybrid"):
+        raise ValueError(f"query_properties is an option of mode='keyword' and 'hybrid', got mode={mode!r}")
+    if isinstance(value, str) or not all(isinstance(item, str) for item in value) or not value:
+        raise TypeError(f"query_properties is a list such as ['text', 'title^2'], got {value!r}")
+    return tuple(value)
 
 
 def _within(name: str, value: Any, low: float, high: float) -> float:

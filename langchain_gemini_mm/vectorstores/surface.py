@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self, cast
@@ -12,9 +13,11 @@ from langchain_core.vectorstores import VectorStore
 
 from langchain_gemini_mm.flows import Flow, arun, blocking, run
 from langchain_gemini_mm.types import Content, MediaEmbeddings, Vector
+from langchain_gemini_mm.vectorstores.filters import Exists
+from langchain_gemini_mm.vectorstores.grouping import groups_flow
 from langchain_gemini_mm.vectorstores.hybrid import hybrid_flow, keyword_flow
 from langchain_gemini_mm.vectorstores.primitives import Primitives
-from langchain_gemini_mm.vectorstores.queries import Hit, Query
+from langchain_gemini_mm.vectorstores.queries import Group, Hit, Query
 from langchain_gemini_mm.vectorstores.retrieving import StoreRetriever
 from langchain_gemini_mm.vectorstores.searching import nearest_flow, plan_search, search_flow, search_many_flow
 from langchain_gemini_mm.vectorstores.spaces import given_vector
@@ -42,6 +45,17 @@ class LangChainSurface(Primitives, VectorStore):
     @abstractmethod
     def _open(cls, embedding: Any, **kwargs: Any) -> Self:
         """Make a store for `from_texts` and `from_documents`."""
+
+    def wait_until_indexed(self, timeout: float = 600.0) -> None:
+        """Return once everything that was added can be found; only some servers need it.
+
+        Raises:
+            StoreError: that is not so after `timeout` seconds.
+        """
+
+    async def await_until_indexed(self, timeout: float = 600.0) -> None:  # noqa: ASYNC109 - as in its twin
+        """Async twin of `wait_until_indexed`."""
+        await asyncio.to_thread(self.wait_until_indexed, timeout)
 
     def close(self) -> None:
         """Release what the store holds; it cannot be used afterwards."""
@@ -275,6 +289,15 @@ class LangChainSurface(Primitives, VectorStore):
         for query in asked:
             answers += [(yield from _FLOWS[plan.mode](self, query, plan))]
         return answers
+
+    def _groups(
+        self, query: Content | Query, k: int, by: str, per_group: int, options: dict[str, Any]
+    ) -> Flow[list[Group]]:
+        plan = plan_search(self, k, options)
+        if not isinstance(by, str):
+            raise TypeError(f"by is the metadata key of the groups, got {by!r}")
+        self._check_filter(Exists(by))
+        return groups_flow(self, query, plan, by, positive("per_group", per_group))
 
     def _cosine_hits(self, query: Content | Query, k: int, options: dict[str, Any]) -> Flow[list[Hit]]:
         if options.get("mode") in _FLOWS:

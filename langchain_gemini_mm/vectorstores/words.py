@@ -33,10 +33,14 @@ _CHARACTER = re.compile(f"[{_SPACELESS}]")
 _RUN = re.compile(f"[{_SPACELESS}]+")
 # Points and accents that are often left out in writing: Latin, Hebrew, Arabic.
 _POINTS = re.compile("[\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u064b-\u065f\u0670]")
+_ACCENTS = re.compile("[\u0300-\u036f]")
 _MARKS = "\u0900-\u0dff\u0e31-\u0e4e\u0eb1-\u0ece\u1000-\u17d3"
 # Letters, digits and the vowel signs of Indic scripts; an apostrophe inside, or a point between digits, is part of it.
 _NO_WORD = re.compile(rf"[^\w{_MARKS}]+")
 _WORD = re.compile(rf"[\w{_MARKS}]+(?:['\u2019][\w{_MARKS}]+|(?<=\d)[.,]\d+)*")
+
+# What stands inside a word of `_WORD` without being of its letters.
+_JOINTS = re.compile("[_'\u2019.,]+")
 
 
 def indexed_text(text: str) -> str:
@@ -79,6 +83,30 @@ def terms(text: str) -> list[str]:
     return list(found)[:MAX_TERMS]
 
 
+def tokens(text: str) -> Iterator[str]:
+    """The words of a text for an index that knows neither phrases nor accents; `token_terms` are looked for in it.
+
+    ```python
+    from langchain_gemini_mm.vectorstores.words import tokens
+
+    assert list(tokens("The cat's food_bowl")) == ["the", "cat's", "cat", "s", "food_bowl", "food", "bowl"]
+    assert list(tokens("東京")) == ["東", "京", "東京"]
+    ```
+    """
+    if "mm:" in text:
+        text = _REFERENCE.sub(" ", text)
+    for word in _WORD.findall(_bare(_folded(text))):
+        if word.isalnum() and word.isascii():
+            yield word
+        else:
+            yield from _pieces(word)
+
+
+def token_terms(text: str) -> list[str]:
+    """The words to look for in an index of `tokens`."""
+    return [_bare(term).replace(" ", "") for term in terms(text)]
+
+
 def has_words(text: str) -> bool:
     """Whether a text can be found by a word at all; one of media references alone cannot."""
     return any(any(map(str.isalnum, word)) for word in _WORD.findall(_REFERENCE.sub(" ", text)))
@@ -105,6 +133,13 @@ def _folded(text: str) -> str:
     return _POINTS.sub("", unicodedata.normalize("NFKC", text).casefold())
 
 
+def _bare(text: str) -> str:
+    """Without accents, as they are left out in questions."""
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", text)))
+
+
 def _cut(word: str) -> Iterator[str]:
     """A word as it is, or the pairs of neighbours in its runs of characters without spaces."""
     position = 0
@@ -118,6 +153,18 @@ def _cut(word: str) -> Iterator[str]:
         position = run.end()
     if position < len(word):
         yield word[position:]
+
+
+def _pieces(word: str) -> Iterator[str]:
+    """Everything a question may call a word: the runs between its characters without spaces, these, and their pairs."""
+    for part in _CHARACTER.sub(lambda found: f" {found[0]} ", word).split():
+        inner = [piece for piece in _JOINTS.split(part) if piece]
+        if inner:
+            yield part
+        if inner != [part]:
+            yield from inner
+    for run in _RUN.finditer(word):
+        yield from (one + two for one, two in pairwise(run.group()))
 
 
 def _texts(content: Any) -> Iterator[str]:

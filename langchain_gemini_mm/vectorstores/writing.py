@@ -108,10 +108,13 @@ def add_flow(store: Primitives, intake: Intake, batch_size: int, progress: Progr
             if progress is not None:
                 progress(len(stored))
     except Exception as error:
-        if not stored:
+        if not stored and not isinstance(error, PartialWriteError):
             raise
         reason = f"{type(error).__name__}: {error}"
         failed = {item.id: reason for item in intake.pending}
+        if isinstance(error, PartialWriteError):
+            reason, failed = next(iter(error.failed.values())), error.failed
+            stored += [item.id for item in intake.pending if item.id not in failed]
         failed |= {id_: "not tried" for id_ in intake.undrawn_ids() if id_ not in failed}
         raise PartialWriteError(
             f"{len(stored)} documents are stored, {len(failed) or 'the rest'} not: {reason}. "
@@ -125,6 +128,8 @@ def _store(store: Primitives, items: list[_Item]) -> Flow[None]:
     fingerprint = store.space.fingerprint
     texts = [plain_text(item.document.page_content, f"documents[{item.position}].page_content") for item in items]
     metadata = [plain_json(item.document.metadata, f"documents[{item.position}].metadata") for item in items]
+    for item, text, plain in zip(items, texts, metadata, strict=True):
+        store._check_document(text, plain, f"documents[{item.position}]")
     if items[0].vector is None:
         rows = store.space.rows((yield store.space.documents(texts)), len(texts))
     else:

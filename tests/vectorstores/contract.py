@@ -6,6 +6,7 @@ Each test runs sync and async. A store with declared fields declares those of `c
 from __future__ import annotations
 
 from tests.vectorstores.contract_adding import AddingContract
+from tests.vectorstores.contract_groups import GroupsContract
 from tests.vectorstores.contract_keeping import KeepingContract
 from tests.vectorstores.contract_many import SearchingManyContract
 from tests.vectorstores.contract_portable import PortableContract
@@ -14,6 +15,12 @@ from tests.vectorstores.contract_words import WordsContract
 
 
 class StoreContract(
-    SearchingContract, SearchingManyContract, WordsContract, AddingContract, KeepingContract, PortableContract
+    SearchingContract,
+    SearchingManyContract,
+    GroupsContract,
+    WordsContract,
+    AddingContract,
+    KeepingContract,
+    PortableContract,
 ):
     """The whole contract."""

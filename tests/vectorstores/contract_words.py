@@ -180,6 +180,33 @@ class WordsContract(ContractBase):
         assert ids_of(hits)[0] == "summary"
         assert ids_of(await call(animals, "similarity_search", "report summary", k=6, mode="hybrid")) == ids_of(hits)
 
+    async def test_hybrid_shares_between_vectors_and_words(self, animals: Any, call: Call) -> None:
+        """Alpha 1 is the order of the vectors, 0 that of the words; scores may be fused in place of ranks."""
+        query = "report summary wind"
+        near = ids_of(await call(animals, "search", query, k=6))
+        worded = ids_of(await call(animals, "search", query, k=6, mode="keyword"))
+        assert ids_of(await call(animals, "search", query, k=6, mode="hybrid", alpha=1)) == near
+        hits = await call(animals, "search", query, k=6, mode="hybrid", alpha=0.0)
+        assert ids_of(hits)[: len(worded)] == worded
+        hits = await call(animals, "search", query, k=6, mode="hybrid", fusion="scores")
+        assert hits[0].document.id in {near[0], worded[0]}
+        assert hits[0].score >= hits[1].score >= hits[-1].score >= 0
+        bad: list[tuple[dict[str, Any], type[Exception], str]] = [
+            ({"alpha": 1.5}, ValueError, "alpha must be from 0 to 1, got 1.5"),
+            ({"fusion": "magic"}, ValueError, "fusion must be one of 'ranks', 'scores', got 'magic'"),
+            ({"query_properties": "text"}, TypeError, "query_properties is a list"),
+            ({"query_properties": ["nothing"]}, ValueError, "nothing"),
+            ({"mode": "similarity", "alpha": 0.5}, ValueError, "alpha and fusion are options of mode='hybrid'"),
+            (
+                {"mode": "similarity", "query_properties": ["text"]},
+                ValueError,
+                "query_properties is an option of mode=",
+            ),
+        ]
+        for options, error, message in bad:
+            with pytest.raises(error, match=message):
+                await call(animals, "search", query, **{"mode": "hybrid", **options})
+
     async def test_a_rare_word_beats_a_near_vector(self, store: Any, call: Call) -> None:
         """What only words can tell apart comes first."""
         await call(store, "add_texts", [f"invoice number {i}" for i in range(300)], ids=[str(i) for i in range(300)])

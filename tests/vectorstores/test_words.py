@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.vectorstores import LocalVectorStore
+from langchain_gemini_mm.vectorstores import Hit, LocalVectorStore
 from langchain_gemini_mm.vectorstores.hybrid import fused
-from langchain_gemini_mm.vectorstores.words import MAX_TERMS, has_words, readable_text, terms
+from langchain_gemini_mm.vectorstores.words import MAX_TERMS, has_words, readable_text, terms, token_terms, tokens
 from tests.vectorstores.fakes import WordEmbeddings
 
 PICTURE = "![](mm://sha256-" + "ab" * 32 + "#t=30,60)"
@@ -81,14 +83,24 @@ def test_media_alone_have_no_words() -> None:
     assert has_words(f"a {PICTURE}")
 
 
-def documents(*ids: str) -> list[Document]:
-    """Texts with words; an id in capitals is a picture."""
-    return [Document(id=id_, page_content=PICTURE if id_.isupper() else "words") for id_ in ids]
+@settings(max_examples=300)
+@given(st.text(alphabet=KNOWN, max_size=20), st.text(max_size=10))
+def test_what_is_looked_for_is_among_the_tokens(text: str, other: str) -> None:
+    """In any text, for indexes that know no phrases."""
+    assert set(token_terms(text + other)) <= set(tokens(text + other))
+
+
+def ranked(*ids: str, scores: Sequence[float] = ()) -> list[Hit]:
+    """Hits on texts with words; an id in capitals is a picture."""
+    return [
+        Hit(Document(id=id_, page_content=PICTURE if id_.isupper() else "words"), score, "cosine", rank)
+        for rank, (id_, score) in enumerate(zip(ids, scores or [0.0] * len(ids), strict=True), start=1)
+    ]
 
 
 def test_fusion_by_hand() -> None:
     """The sums of 1 / (60 + rank); ties in the order of the first list."""
-    hits = fused(documents("a", "b", "c"), documents("b", "d"), 3)
+    hits = fused(ranked("a", "b", "c"), ranked("b", "d"), 3)
     assert [(hit.document.id, hit.rank) for hit in hits] == [("b", 1), ("a", 2), ("d", 3)]
     assert [hit.score for hit in hits] == [1 / 62 + 1 / 61, 1 / 61, 1 / 62]
     assert {hit.score_kind for hit in hits} == {"rank"}
@@ -97,6 +109,23 @@ def test_fusion_by_hand() -> None:
 
 def test_a_picture_gets_what_words_would_have_brought_by_chance() -> None:
     """Of the four texts near the query, two have its words: half of its own worth is added."""
-    hits = fused(documents("P", "a", "b", "c", "d"), documents("a", "b"), 9)
+    hits = fused(ranked("P", "a", "b", "c", "d"), ranked("a", "b"), 9)
     assert next(hit.score for hit in hits if hit.document.id == "P") == pytest.approx(1.5 / 61)
-    assert fused(documents("P", "Q"), documents("a"), 9)[0].score == 1 / 61
+    assert fused(ranked("P", "Q"), ranked("a"), 9)[0].score == 1 / 61
+
+
+def test_alpha_shares_between_the_lists() -> None:
+    """All for the vectors is their order, all for the words is theirs; a picture never loses by having no words."""
+    near, worded = ranked("a", "b", "c"), ranked("c", "b")
+    assert [hit.document.id for hit in fused(near, worded, 9, alpha=1.0)] == ["a", "b", "c"]
+    assert [hit.document.id for hit in fused(near, worded, 2, alpha=0.0)] == ["c", "b"]
+    even, most = (fused(ranked("P", "a"), ranked("a"), 9, alpha=alpha) for alpha in (0.5, 0.9))
+    assert even[0].score == pytest.approx(most[0].score) == 2 / 61
+
+
+def test_fusion_of_scores_by_hand() -> None:
+    """Each list goes from 0 to 1; a list of one value is all 1."""
+    near, worded = ranked("a", "b", "c", scores=[0.9, 0.8, 0.5]), ranked("b", "d", scores=[7.0, 7.0])
+    hits = fused(near, worded, 9, fusion="scores")
+    assert [(hit.document.id, round(hit.score, 6)) for hit in hits] == [("b", 1.75), ("a", 1), ("d", 1), ("c", 0)]
+    assert {hit.score_kind for hit in hits} == {"rank"}

@@ -1,0 +1,132 @@
+"""The clients of one store and the one place where they are called: with a deadline, sync or async, in our errors."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import weaviate
+
+from langchain_gemini_mm._weaviate.deadlines import within
+from langchain_gemini_mm._weaviate.failures import translated
+from langchain_gemini_mm._weaviate.redaction import redacted
+from langchain_gemini_mm._weaviate.versions import Version, parse_version, require_floor
+from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.flows import Call, Flow
+
+TIMEOUT = 10.0
+"""Seconds for one answer; a lost connection is tried again within them."""
+WRITE_TIMEOUT = 60.0
+"""Seconds for storing one chunk, so that a restart of the server is waited out."""
+
+Operation: TypeAlias = Callable[[Any], Any]
+"""What to do with a client; with the async client its result is awaited. Both clients have the same methods."""
+
+
+class Connection:
+    """One or two clients, and how long to wait for them.
+
+    Args:
+        client: a connected `WeaviateClient`, or a `WeaviateAsyncClient`.
+        async_client: the `WeaviateAsyncClient` beside a sync one. It is connected on first use, and belongs to the
+            event loop it was connected on.
+        timeout: seconds for one answer.
+        write_timeout: seconds for storing one chunk, attempts included.
+
+    Raises:
+        TypeError: something else is given.
+        ValueError: a timeout is not a positive number.
+    """
+
+    def __init__(
+        self, client: Any, async_client: Any = None, *, timeout: float = TIMEOUT, write_timeout: float = WRITE_TIMEOUT
+    ) -> None:
+        if isinstance(client, weaviate.WeaviateAsyncClient) and async_client is None:
+            client, async_client = None, client
+        if client is not None and not isinstance(client, weaviate.WeaviateClient):
+            raise TypeError(f"client is a WeaviateClient or a WeaviateAsyncClient, got {_kind(client)}")
+        if async_client is not None and not isinstance(async_client, weaviate.WeaviateAsyncClient):
+            raise TypeError(f"async_client is a WeaviateAsyncClient, got {_kind(async_client)}")
+        if client is None and async_client is None:
+            raise TypeError("a WeaviateClient or a WeaviateAsyncClient is needed, got None")
+        self.client: weaviate.WeaviateClient | None = client
+        self.async_client: weaviate.WeaviateAsyncClient | None = async_client
+        self.timeout = _seconds("timeout", timeout)
+        self.write_timeout = _seconds("write_timeout", write_timeout)
+        self._version: Version | None = None
+        self._connecting = asyncio.Lock()
+
+    def call(self, what: str, operation: Operation, *, timeout: float | None = None) -> Call:
+        """One call of a client.
+
+        Args:
+            what: what it does, for messages, such as `searching`.
+            operation: called with the client; its result is the answer.
+            timeout: seconds, when not those of reading.
+        """
+        return Call(self.run, self.arun, (what, operation, timeout or self.timeout))
+
+    def run(self, what: str, operation: Operation, seconds: float) -> Any:
+        """Carry out an operation on the sync client."""
+        client = self.client
+        if client is None:
+            raise StoreError(
+                f"{what} was asked for without await, and there is only an async client. Use the async method, or "
+                "give a WeaviateClient too"
+            )
+        with translated(what, seconds):
+            return within(seconds, lambda: _quietly(operation, client))
+
+    async def arun(self, what: str, operation: Operation, seconds: float) -> Any:
+        """Carry out an operation on the async client, or in a worker thread on the sync one."""
+        client = self.async_client
+        if client is None:
+            return await asyncio.to_thread(self.run, what, operation, seconds)
+        with translated(what, seconds), redacted():
+            async with asyncio.timeout(seconds):
+                if not client.is_connected():
+                    async with self._connecting:
+                        if not client.is_connected():
+                            await client.connect()
+                return await operation(client)
+
+    @property
+    def version_if_known(self) -> Version | None:
+        """The server's version, where it was asked for before."""
+        return self._version
+
+    @property
+    def known_version(self) -> Version:
+        """The server's version, once `version` has asked for it."""
+        assert self._version is not None  # noqa: S101 - a collection is only found after it
+        return self._version
+
+    def version(self) -> Flow[Version]:
+        """The server's version, asked for once.
+
+        Raises:
+            StoreError: it is too old.
+        """
+        if self._version is None:
+            meta = yield self.call("connecting", lambda client: client.get_meta())
+            version = parse_version(meta.get("version", ""))
+            require_floor(version)
+            self._version = version
+        return self._version
+
+
+def _quietly(operation: Operation, client: Any) -> Any:
+    with redacted():
+        return operation(client)
+
+
+def _seconds(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ValueError(f"{name} must be seconds > 0, got {value!r}")
+    return float(value)
+
+
+def _kind(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__

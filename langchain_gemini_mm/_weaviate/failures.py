@@ -1,0 +1,127 @@
+"""What goes wrong between us and a server, as our errors: what happened, and what to do about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from weaviate import exceptions
+
+from langchain_gemini_mm._weaviate.deadlines import DeadlineError
+from langchain_gemini_mm.errors import GeminiMMError, StoreError
+
+_SHOWN = 300
+_GONE = re.compile(r"could not find class|not present in schema|class not found|not found in the schema", re.IGNORECASE)
+_NO_TENANT = re.compile(r"tenant[s]? not found|has multi-tenancy enabled, but request", re.IGNORECASE)
+_TOO_LARGE = re.compile(r"larger than max|RESOURCE_EXHAUSTED", re.IGNORECASE)
+_OUTAGE = re.compile(r"UNAVAILABLE|failed to connect|connection refused|deadline exceeded|Socket closed", re.IGNORECASE)
+_READ_ONLY = re.compile(r"read.?only", re.IGNORECASE)
+_PASSING = re.compile(
+    "timeout|timed out|consistency level|not enough replicas|broadcast|leader|no such host|shutting down", re.IGNORECASE
+)
+_CLOSED = "the Weaviate client is closed. Connect it before the store is used, and close it after"
+
+
+class CollectionGoneError(StoreError):
+    """The collection does not exist, any more or yet."""
+
+
+class TenantGoneError(StoreError):
+    """The tenant does not exist."""
+
+
+class AnswerTooLargeError(StoreError):
+    """The answer, or what was sent, does not fit into one message."""
+
+
+class OutageError(StoreError):
+    """The server did not answer in time or could not be reached; trying again later may help."""
+
+
+@contextmanager
+def translated(what: str, seconds: float) -> Iterator[None]:
+    """Raise our errors for those of the client.
+
+    Args:
+        what: what was being done, such as `searching`.
+        seconds: the deadline, for the message.
+
+    Raises:
+        StoreError: one of the kinds above, or with the server's own words.
+    """
+    try:
+        yield
+    except GeminiMMError:
+        raise
+    except (DeadlineError, TimeoutError) as error:
+        raise outage(what, f"gave no answer within {seconds:g} s") from error
+    except exceptions.WeaviateBaseError as error:
+        raise translate(what, error) from error
+
+
+def outage(what: str, how: str) -> OutageError:
+    """The error for a server that is not there."""
+    return OutageError(
+        f"{what} failed: Weaviate {how}. Is the server up and its address right? For slow servers raise the timeout"
+    )
+
+
+def translate(what: str, error: Exception) -> StoreError:
+    """The error for one of the client's."""
+    said = words_of(error)
+    if isinstance(error, exceptions.WeaviateClosedClientError):
+        return StoreError(_CLOSED)
+    if isinstance(error, exceptions.InsufficientPermissionsError) or _status(error) in (401, 403):
+        return StoreError(
+            f"{what} failed: Weaviate refused the key or the permission ({said}). Check auth_credentials of the "
+            "client and the roles of its key"
+        )
+    if isinstance(error, exceptions.AuthenticationFailedError):
+        return StoreError(f"{what} failed: Weaviate refused to log in ({said}). Check auth_credentials of the client")
+    if _GONE.search(said) or (_status(error) == 404 and "onfiguration" in said):
+        return CollectionGoneError(f"{what} failed: the collection does not exist ({said})")
+    if _NO_TENANT.search(said):
+        return TenantGoneError(f"{what} failed: {said}")
+    if _TOO_LARGE.search(said):
+        return AnswerTooLargeError(f"{what} failed: the message is too large ({said}). Ask for fewer at once")
+    if isinstance(
+        error,
+        exceptions.WeaviateConnectionError
+        | exceptions.WeaviateTimeoutError
+        | exceptions.WeaviateRetryError
+        | exceptions.WeaviateStartUpError
+        | exceptions.WeaviateGRPCUnavailableError,
+    ) or _OUTAGE.search(said):
+        return outage(what, f"could not be reached or did not answer ({said})")
+    return StoreError(f"{what} failed: {_with_remedy(said)}")
+
+
+def _with_remedy(said: str) -> str:
+    if _READ_ONLY.search(said):
+        return f"{said}. A shard is read-only, as when the server's disk is nearly full: make room, then set it READY"
+    return said
+
+
+def words_of(error: Exception) -> str:
+    """The server's own words, without the client's wrapping, cut to a line."""
+    text = str(getattr(error, "message", None) or error)
+    found = re.search(r'details = "(.*?)"\n', text) or re.search(r"'message': '(.*?)'}", text)
+    said = found[1] if found else text
+    said = re.sub(r"^Query call with protocol GRPC \w+ failed with message ", "", said).strip().rstrip(".")
+    return shortened(said)
+
+
+def shortened(text: str) -> str:
+    """A text on one line, cut to what a message bears."""
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
+
+
+def _status(error: Exception) -> int | None:
+    return getattr(error, "status_code", None)
+
+
+def is_retriable(said: str) -> bool:
+    """Whether the same object may be stored a moment later: nodes that are away or busy, not bad objects."""
+    return bool(_OUTAGE.search(said) or _PASSING.search(said))

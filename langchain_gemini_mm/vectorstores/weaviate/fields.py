@@ -1,0 +1,178 @@
+"""Fields: metadata keys that are typed properties in Weaviate, so that filters can ask for them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_gemini_mm.errors import ContentError
+
+FieldType = Any
+"""`str`, `int`, `float`, `bool`, or `list[...]` of one of these."""
+
+LOADER_FIELDS: dict[str, FieldType] = {
+    "source": str,
+    "modality": str,
+    "mime_type": str,
+    "title": str,
+    "start_s": float,
+    "end_s": float,
+    "track": str,
+    "first_page": int,
+    "last_page": int,
+    "position": int,
+    "media_sha256": str,
+    "size_bytes": int,
+}
+"""What `MediaLoader` writes; every collection has them."""
+
+OWN_PROPERTIES = frozenset({"text", "words", "metadata_json", "doc_id"})
+
+_NAMES = {str: "str", int: "int", float: "float", bool: "bool"}
+_TYPES: dict[str, FieldType] = {
+    **{name: kind for kind, name in _NAMES.items()},
+    **{f"list[{name}]": list[kind] for kind, name in _NAMES.items()},  # type: ignore[valid-type]
+}
+_EXACT = 2**53
+_PLAIN_KEY = re.compile(r"[a-z][a-z0-9_]{0,99}")
+_TAKEN = re.compile(
+    r"(id|_id|_additional|vector)|words_.*|.*(_searchable|_rangeable|_temp|__meta_count|_propertylength|_nullstate)"
+)
+# White space at the ends of a text and empty texts are lost in the index of filters; between these marks they are not.
+_MARK = "\u2060"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A metadata key and the property that holds its value."""
+
+    key: str
+    type: str
+    """`str`, `int`, `float`, `bool`, or `list[...]` of one of these."""
+
+    @property
+    def property_name(self) -> str:
+        """The name of the property: the key where it can be, else one made of it."""
+        if _PLAIN_KEY.fullmatch(self.key) and not _TAKEN.fullmatch(self.key) and self.key not in OWN_PROPERTIES:
+            return self.key
+        slug = re.sub(r"[^a-z0-9]+", "_", self.key.lower()).strip("_")[:40]
+        return f"field_{slug}_{hashlib.sha256(self.key.encode()).hexdigest()[:8]}"
+
+    @property
+    def many(self) -> bool:
+        """Whether it holds a list."""
+        return self.type.startswith("list")
+
+    @property
+    def item(self) -> str:
+        """The type of a value, or of each in a list."""
+        return self.type[5:-1] if self.many else self.type
+
+    @property
+    def description(self) -> str:
+        """What the property's description says, so that a store that did not make it can read it."""
+        return json.dumps({"key": self.key, "type": self.type}, ensure_ascii=False)
+
+    def stored(self, value: Any, where: str) -> Any:
+        """The form in which a metadata value goes into the property; None for no value.
+
+        Raises:
+            ContentError: the value is not of the field's type.
+        """
+        if value is None:
+            return None
+        if self.many:
+            items = value if isinstance(value, list) else [value]
+            found = [self._item(item, where) for item in items if item is not None]
+            return found or None
+        return self._item(value, where)
+
+    def _item(self, value: Any, where: str) -> Any:
+        fits = {
+            "str": isinstance(value, str),
+            "bool": isinstance(value, bool),
+            "int": isinstance(value, int | float) and not isinstance(value, bool) and value == int(value),
+            "float": isinstance(value, int | float) and not isinstance(value, bool),
+        }[self.item]
+        if not fits:
+            shown = repr(value) if isinstance(value, str | int | float) else f"a {type(value).__name__}"
+            raise ContentError(
+                f"{where}[{self.key!r}] is {shown[:60]}, and the field {self.key!r} is declared as {self.type}. "
+                "Change the value, use another key, or declare the field otherwise in a new collection"
+            )
+        if self.item == "str":
+            return encoded(value)
+        if self.item == "bool":
+            return value
+        if isinstance(value, int) and abs(value) > _EXACT:
+            raise ContentError(
+                f"{where}[{self.key!r}] is an integer beyond 2**53, which Weaviate would round in the field "
+                f"{self.key!r}. Store it as a str"
+            )
+        return int(value) if self.item == "int" else float(value)
+
+
+def encoded(text: str) -> str:
+    """A text as the filters' index keeps it apart from all others."""
+    if not text or text != text.strip() or text[0] == _MARK:
+        return f"{_MARK}{text}{_MARK}"
+    return text
+
+
+def described_field(description: str | None) -> Field | None:
+    """The field of a property whose description is one of ours, else None."""
+    try:
+        found = json.loads(description or "")
+        field = Field(found["key"], found["type"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    return field if field.type in _TYPES else None
+
+
+def declared_fields(given: Mapping[str, FieldType] | None) -> dict[str, Field]:
+    """Check the fields a caller declares, and add those of the loader.
+
+    Raises:
+        TypeError: a type is not among those that can be fields.
+    """
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(f"fields is a dict such as {{'price': float}}, got {type(given).__name__}")
+    return {key: declared_field(key, kind) for key, kind in {**LOADER_FIELDS, **(given or {})}.items()}
+
+
+def declared_field(key: Any, kind: FieldType) -> Field:
+    """Check one field.
+
+    Raises:
+        TypeError: the key is no text, or the type cannot be one of a field.
+    """
+    if not isinstance(key, str):
+        raise TypeError(f"the key of a field is a str, got {key!r}")
+    name = next((name for name, allowed in _TYPES.items() if kind in (name, allowed)), None)
+    if name is None:
+        raise TypeError(
+            f"the field {key!r} cannot be declared as {kind!r}. Types: {', '.join(_TYPES)}; for example "
+            f"fields={{{key!r}: str}}"
+        )
+    if key in LOADER_FIELDS and _TYPES[name] != LOADER_FIELDS[key]:
+        needed = LOADER_FIELDS[key].__name__
+        raise TypeError(f"the field {key!r} is one of the loader's and of type {needed}, not {name}")
+    return Field(key, name)
+
+
+def stored_fields(fields: Iterable[Field], metadata: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The properties of metadata: those of its declared keys that have a value.
+
+    Raises:
+        ContentError: a value is not of its field's type.
+    """
+    found = {
+        field.property_name: field.stored(metadata[field.key], where)
+        for field in fields
+        if metadata.get(field.key) is not None
+    }
+    return {name: value for name, value in found.items() if value is not None}

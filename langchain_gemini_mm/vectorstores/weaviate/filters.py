@@ -1,0 +1,156 @@
+"""A checked filter as Weaviate's own: the same rows as the plain predicate of `vectorstores.filters`."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+from weaviate.classes.query import Filter
+
+from langchain_gemini_mm._weaviate.versions import NOT_FILTERS, Version
+from langchain_gemini_mm.errors import FilterError
+from langchain_gemini_mm.vectorstores.filters import And, Compare, Exists, In, Node, Not, Or, comparable, kind_of
+from langchain_gemini_mm.vectorstores.weaviate.fields import Field, encoded
+
+_Compiled: TypeAlias = "Any | bool"
+"""Weaviate's filter, or True for all rows and False for none."""
+
+_OPERATORS: dict[str, Literal["greater_than", "greater_or_equal", "less_than", "less_or_equal"]] = {
+    "$gt": "greater_than",
+    "$gte": "greater_or_equal",
+    "$lt": "less_than",
+    "$lte": "less_or_equal",
+}
+_KINDS = {"str": "string", "bool": "bool", "int": "number", "float": "number"}
+_INT64 = 2**63
+
+
+def compiled(node: Node | None, fields: Mapping[str, Field], version: Version) -> Any:
+    """Compile a filter; None for no filter at all.
+
+    Raises:
+        FilterError: a key is not declared, or the server is too old for the filter.
+    """
+    if node is None:
+        return None
+    require_declared(node, fields)
+    found = _Compiler(fields, version).compile(node)
+    if found is True:
+        return None
+    return Filter.by_id().equal(uuid.UUID(int=0)) if found is False else found
+
+
+def require_declared(node: Node, fields: Mapping[str, Field]) -> None:
+    """Refuse keys that are no fields.
+
+    Raises:
+        FilterError: there is one; the message names it and the way out.
+    """
+    for key in _keys(node):
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise FilterError(
+                f"{key[:60]!r} is not a declared field, so Weaviate cannot filter on it.{hint} Declare it with "
+                f"fields={{{key[:60]!r}: ...}} when the collection is made, or call add_field()"
+            )
+
+
+class _Compiler:
+    def __init__(self, fields: Mapping[str, Field], version: Version) -> None:
+        self._fields = fields
+        self._version = version
+
+    def compile(self, node: Node) -> _Compiled:
+        match node:
+            case In(key, values):
+                return self._in(self._fields[key], values)
+            case Compare(key, order, value):
+                return self._compare(self._fields[key], order, value)
+            case Exists(key):
+                return Filter.by_property(self._fields[key].property_name).is_none(False)
+            case And(parts):
+                return _all([self.compile(part) for part in parts])
+            case Or(parts):
+                return _any([self.compile(part) for part in parts])
+            case Not(part):
+                return self._not(self.compile(part))
+
+    def _in(self, field: Field, values: Sequence[Any]) -> _Compiled:
+        found = [item for value in values if (item := _operand(field, value)) is not None]
+        if not found:
+            return False
+        if len(found) == 1:
+            return Filter.by_property(field.property_name).equal(found[0])
+        return Filter.by_property(field.property_name).contains_any(found)
+
+    def _compare(self, field: Field, order: str, value: Any) -> _Compiled:
+        if kind_of(value) != _KINDS[field.item]:
+            return False
+        operand: Any = value
+        if field.item == "float":
+            operand = float(comparable(value))
+            if math.isinf(operand):
+                return self._beyond(field, order, operand)
+        elif field.item == "int":
+            bound = comparable(value)
+            if not -_INT64 <= bound < _INT64:
+                return self._beyond(field, order, bound)
+            operand = math.floor(bound) if order in ("$gt", "$lte") else math.ceil(bound)
+        return getattr(Filter.by_property(field.property_name), _OPERATORS[order])(operand)
+
+    def _beyond(self, field: Field, order: str, operand: float) -> _Compiled:
+        """Every number is on one side of what is larger than all."""
+        everything = order.startswith("$l") == (operand > 0)
+        return Filter.by_property(field.property_name).is_none(False) if everything else False
+
+    def _not(self, part: _Compiled) -> _Compiled:
+        if isinstance(part, bool):
+            return not part
+        if self._version < NOT_FILTERS:
+            raise FilterError(
+                f"$ne, $nin, $not and {{key: None}} need Weaviate {NOT_FILTERS}, and the server is {self._version}. "
+                "Upgrade it, or ask the other way round"
+            )
+        return Filter.not_(part)
+
+
+def _operand(field: Field, value: Any) -> Any:
+    """A value in the field's form, or None when no row can have it."""
+    if kind_of(value) != _KINDS[field.item]:
+        return None
+    if field.item == "str":
+        return encoded(value)
+    if field.item == "bool":
+        return value
+    number = comparable(value)
+    if field.item == "float":
+        return float(number) if math.isfinite(number) and float(number) == number else None
+    return int(number) if -_INT64 <= number < _INT64 and number == int(number) else None
+
+
+def _all(parts: list[_Compiled]) -> _Compiled:
+    if any(part is False for part in parts):
+        return False
+    rest: list[Any] = [part for part in parts if part is not True]
+    return (Filter.all_of(rest) if len(rest) > 1 else rest[0]) if rest else True
+
+
+def _any(parts: list[_Compiled]) -> _Compiled:
+    if any(part is True for part in parts):
+        return True
+    rest: list[Any] = [part for part in parts if part is not False]
+    return (Filter.any_of(rest) if len(rest) > 1 else rest[0]) if rest else False
+
+
+def _keys(node: Node) -> list[str]:
+    match node:
+        case And(parts) | Or(parts):
+            return [key for part in parts for key in _keys(part)]
+        case Not(part):
+            return _keys(part)
+        case _:
+            return [node.key]

@@ -1,0 +1,137 @@
+"""Records as Weaviate's objects and back, and objects in chunks of bounded size."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from weaviate.classes.data import DataObject
+
+from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.vectorstores.records import Record
+from langchain_gemini_mm.vectorstores.weaviate.fields import stored_fields
+from langchain_gemini_mm.vectorstores.weaviate.schema import VECTOR, Layout
+from langchain_gemini_mm.vectorstores.words import tokens
+
+MAX_DOCUMENT_BYTES = 4 << 20
+"""Text and metadata of one document. Every hit of a search copies the whole object on the server."""
+CHUNK_BYTES = 8 << 20
+CHUNK_OBJECTS = 250
+"""Most objects in one message: of one batch of documents several are then on their way at once."""
+
+READ_PROPERTIES = ["text", "metadata_json", "doc_id"]
+
+_NAMESPACE = uuid.UUID("4c1d7a42-31f5-5f0e-9d0c-6a3b7f2e8d55")
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Sized:
+    """An object that is to be stored, under its document's id."""
+
+    id: str
+    object: Any
+    size: int
+    """Bytes in a message, about."""
+
+
+def uuid_of(id_: str) -> uuid.UUID:
+    """The object's UUID: the id where it is one in its usual spelling, else one that is made of the id."""
+    if len(id_) == 36:
+        try:
+            found = uuid.UUID(id_)
+        except ValueError:
+            pass
+        else:
+            if str(found) == id_ and found.int:
+                return found
+    return uuid.uuid5(_NAMESPACE, id_)
+
+
+def document_size(text: str, metadata_json: str) -> int:
+    """Bytes of a document, its vector aside."""
+    return len(text.encode()) + len(metadata_json.encode())
+
+
+def dumped(metadata: Mapping[str, Any]) -> str:
+    """Metadata as the JSON text that is stored; integers of any size and the order of keys survive."""
+    return json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def require_size(text: str, metadata_json: str, where: str) -> int:
+    """Refuse documents that are too large to be kept in a searched collection.
+
+    Raises:
+        ContentError: the document is larger than 4 MiB.
+    """
+    size = document_size(text, metadata_json)
+    if size > MAX_DOCUMENT_BYTES:
+        raise ContentError(
+            f"{where} is {size:,} bytes of text and metadata; the limit in Weaviate is {MAX_DOCUMENT_BYTES:,}, because "
+            "every hit copies all of it. Split the text, or keep large values in a MediaStore and their reference here"
+        )
+    return size
+
+
+def sized(record: Record, layout: Layout) -> Sized:
+    """Make the object of a record.
+
+    Raises:
+        ContentError: the document is too large, or a value is not of its field's type.
+    """
+    where = f"document {record.id[:60]!r}"
+    metadata_json = dumped(record.metadata)
+    size = require_size(record.text, metadata_json, where)
+    key = uuid_of(record.id)
+    properties = {
+        "text": record.text,
+        "metadata_json": metadata_json,
+        **{name: words for name, words in _words(record, layout) if words},
+        **stored_fields(layout.fields.values(), record.metadata, f"{where}: metadata"),
+    }
+    if str(key) != record.id:
+        properties["doc_id"] = record.id
+    assert record.vector is not None  # noqa: S101 - what is stored has a vector
+    vector = {VECTOR: np.asarray(record.vector, np.float32).tolist()}
+    item = DataObject(properties=properties, uuid=key, vector=vector)
+    return Sized(record.id, item, 2 * size + 4 * len(record.vector) + 500)
+
+
+def _words(record: Record, layout: Layout) -> Iterator[tuple[str, str]]:
+    for key, name in layout.words.items():
+        if key == "text":
+            yield name, " ".join(tokens(record.text))
+            continue
+        value = record.metadata.get(key)
+        texts = [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]
+        yield name, " ".join(word for text in texts for word in tokens(text))
+
+
+def chunks(items: Iterable[Sized]) -> Iterator[list[Sized]]:
+    """Group objects by count and bytes; an object larger than the bound stands alone."""
+    chunk: list[Sized] = []
+    size = 0
+    for item in items:
+        if chunk and (len(chunk) >= CHUNK_OBJECTS or size + item.size > CHUNK_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(item)
+        size += item.size
+    if chunk:
+        yield chunk
+
+
+def record_of(found: Any) -> Record:
+    """The record of an object that was read; without its vector where that was not asked for."""
+    said = found.properties
+    vectors = found.vector or {}
+    vector = vectors.get(VECTOR)
+    return Record(
+        id=said.get("doc_id") or str(found.uuid),
+        text=said.get("text") or "",
+        metadata=json.loads(said.get("metadata_json") or "{}"),
+        vector=None if vector is None else np.asarray(vector, dtype=np.float32),
+    )

@@ -1,0 +1,228 @@
+"""The schema of a collection: what is asked for when it is made, and what one that exists says of itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from weaviate.classes.config import Configure, DataType, Property, StopwordsPreset, Tokenization, VectorDistances
+
+from langchain_gemini_mm._weaviate.versions import INDEXES, QUANTIZERS, Version, require_index, require_replication
+from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.vectorstores.spaces import Fingerprint
+from langchain_gemini_mm.vectorstores.weaviate.fields import Field, described_field
+
+VECTOR = "media"
+"""The name of the vector."""
+FORMAT = 1
+"""Of the schema; a newer one is refused."""
+
+_WRITER = "langchain_gemini_mm"
+_NAME = re.compile(r"[A-Z][_0-9A-Za-z]{0,200}")
+_DATA_TYPES = {
+    "str": DataType.TEXT,
+    "int": DataType.INT,
+    "float": DataType.NUMBER,
+    "bool": DataType.BOOL,
+    "list[str]": DataType.TEXT_ARRAY,
+    "list[int]": DataType.INT_ARRAY,
+    "list[float]": DataType.NUMBER_ARRAY,
+    "list[bool]": DataType.BOOL_ARRAY,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a collection is made when there is none."""
+
+    fields: Mapping[str, Field]
+    searchable: tuple[str, ...] = ()
+    index: str = "hnsw"
+    quantizer: str | None = "rq8"
+    vector_config: Any = None
+    multi_tenant: bool = False
+    create_tenants: bool = True
+    replication: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """One collection as it is on the server."""
+
+    physical: str
+    """The collection behind the alias."""
+    fingerprint: Fingerprint | None
+    """None until the first document."""
+    dimensions: int | None
+    fields: Mapping[str, Field]
+    """By metadata key."""
+    words: Mapping[str, str]
+    """The property with the words of a metadata key; `text` for the document's own."""
+    multi_tenant: bool
+    replication: int
+
+    @property
+    def version(self) -> int:
+        """The number at the end of its name."""
+        return int(self.physical.rpartition("_v")[2])
+
+
+def checked_name(name: Any) -> str:
+    """Check the name of a collection.
+
+    Raises:
+        ValueError: Weaviate does not take it.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(
+            f"name is one of a Weaviate collection: a capital letter, then letters, digits or _, got {name!r}"
+        )
+    return name
+
+
+def checked_index(index: str, quantizer: str | None) -> None:
+    """Check the words for index and quantizer.
+
+    Raises:
+        ValueError: one is unknown, or they do not go together.
+    """
+    if index not in INDEXES:
+        raise ValueError(f"index must be one of {', '.join(map(repr, INDEXES))}, got {index!r}")
+    if quantizer is not None and quantizer not in QUANTIZERS:
+        raise ValueError(f"quantizer must be None or one of {', '.join(map(repr, QUANTIZERS))}, got {quantizer!r}")
+    if index == "hfresh" and quantizer is not None:
+        raise ValueError(f"index='hfresh' brings its own quantizer, got quantizer={quantizer!r}; use None")
+
+
+def creation(
+    physical: str, options: Options, version: Version, fingerprint: Fingerprint | None, dimensions: int | None
+) -> dict[str, Any]:
+    """The arguments of `collections.create`.
+
+    Raises:
+        StoreError: the server's version lacks something that is asked for.
+    """
+    if options.replication > 1:
+        require_replication(version)
+    if options.vector_config is None:
+        require_index(version, options.index, options.quantizer)
+    return {
+        "name": physical,
+        "description": described(fingerprint, dimensions),
+        "properties": _properties(options),
+        "vector_config": options.vector_config or _vector_config(options),
+        "inverted_index_config": Configure.inverted_index(index_null_state=True, stopwords_preset=StopwordsPreset.NONE),
+        "multi_tenancy_config": Configure.multi_tenancy(
+            enabled=options.multi_tenant,
+            auto_tenant_creation=options.multi_tenant and options.create_tenants,
+            auto_tenant_activation=options.multi_tenant,
+        ),
+        "replication_config": Configure.replication(factor=options.replication),
+    }
+
+
+def described(fingerprint: Fingerprint | None, dimensions: int | None) -> str:
+    """The description of a collection."""
+    said = {"writer": _WRITER, "format": FORMAT, "fingerprint": fingerprint, "dimensions": dimensions}
+    return json.dumps(said, ensure_ascii=False, sort_keys=True)
+
+
+def layout_of(config: Any, name: str) -> Layout:
+    """Read what a collection says of itself.
+
+    Raises:
+        StoreError: it was not made by this package, or by a newer version of it.
+    """
+    try:
+        said = json.loads(config.description or "")
+    except ValueError:
+        said = None
+    if not isinstance(said, dict) or said.get("writer") != _WRITER or not re.fullmatch(r".*_v\d+", config.name):
+        raise StoreError(
+            f"there is a collection {config.name!r} in Weaviate that this package did not make. Choose another name "
+            f"than {name!r}, or copy what is in it"
+        )
+    if said.get("format") != FORMAT:
+        raise StoreError(
+            f"the collection {config.name!r} has format {said.get('format')!r}, and this version reads {FORMAT}. "
+            "Upgrade langchain-gemini-mm"
+        )
+    fields = [field for item in config.properties if (field := described_field(item.description))]
+    return Layout(
+        physical=config.name,
+        fingerprint=said.get("fingerprint"),
+        dimensions=said.get("dimensions"),
+        fields={field.key: field for field in fields},
+        words={"text": "words", **_words_of(config.properties)},
+        multi_tenant=bool(config.multi_tenancy_config.enabled),
+        replication=int(config.replication_config.factor),
+    )
+
+
+def property_of(field: Field) -> Property:
+    """The property of a field."""
+    kind = _DATA_TYPES[field.type]
+    texts = field.item == "str"
+    return Property(
+        name=field.property_name,
+        data_type=kind,
+        description=field.description,
+        index_filterable=True,
+        index_searchable=False if texts else None,
+        index_range_filters=True if field.type in ("int", "float") else None,
+        tokenization=Tokenization.FIELD if texts else None,
+    )
+
+
+def _properties(options: Options) -> list[Property]:
+    plain: dict[str, Any] = {"index_filterable": False, "index_searchable": False}
+    words: dict[str, Any] = {
+        "index_filterable": False,
+        "index_searchable": True,
+        "tokenization": Tokenization.WHITESPACE,
+    }
+    return [
+        Property(name="text", data_type=DataType.TEXT, description="page_content of the Document", **plain),
+        Property(name="words", data_type=DataType.TEXT, description="the words of text, prepared for search", **words),
+        Property(name="metadata_json", data_type=DataType.TEXT, description="all metadata, as JSON", **plain),
+        Property(name="doc_id", data_type=DataType.TEXT, description="the id, where it is not the UUID", **plain),
+        *(property_of(field) for field in options.fields.values()),
+        *(
+            Property(
+                name=f"words_{Field(key, 'str').property_name}",
+                data_type=DataType.TEXT,
+                description=json.dumps({"words_of": key}, ensure_ascii=False),
+                **words,
+            )
+            for key in options.searchable
+        ),
+    ]
+
+
+def _words_of(properties: Sequence[Any]) -> dict[str, str]:
+    found = {}
+    for item in properties:
+        try:
+            found[str(json.loads(item.description or "")["words_of"])] = str(item.name)
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def _vector_config(options: Options) -> Any:
+    index, quantizers = Configure.VectorIndex, Configure.VectorIndex.Quantizer
+    bits = {"rq8": 8, "rq4": 4, "rq1": 1}
+    quantizer = quantizers.none() if options.quantizer is None else quantizers.rq(bits=bits[options.quantizer])
+    cosine = VectorDistances.COSINE
+    made: dict[str, Callable[[], Any]] = {
+        "hnsw": lambda: index.hnsw(distance_metric=cosine, quantizer=quantizer),
+        "flat": lambda: index.flat(distance_metric=cosine, quantizer=quantizer),
+        "dynamic": lambda: index.dynamic(
+            distance_metric=cosine, hnsw=index.hnsw(distance_metric=cosine, quantizer=quantizer)
+        ),
+        "hfresh": lambda: index.hfresh(distance_metric=cosine),
+    }
+    return Configure.Vectors.self_provided(name=VECTOR, vector_index_config=made[options.index]())

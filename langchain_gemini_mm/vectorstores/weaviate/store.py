@@ -1,0 +1,316 @@
+"""`WeaviateVectorStore`: the index of a team or a product, in a Weaviate server or cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from typing import Any, Self
+
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from weaviate.classes.config import ConsistencyLevel
+
+from langchain_gemini_mm._weaviate.connection import TIMEOUT, WRITE_TIMEOUT, Connection
+from langchain_gemini_mm._weaviate.versions import NATIVE_MMR
+from langchain_gemini_mm.flows import Flow, arun, run
+from langchain_gemini_mm.types import Content, Filter, MediaEmbeddings, Vector
+from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
+from langchain_gemini_mm.vectorstores.filters import Node
+from langchain_gemini_mm.vectorstores.primitives import Matching, Nearest, Scored
+from langchain_gemini_mm.vectorstores.queries import Group, Hit, Query
+from langchain_gemini_mm.vectorstores.records import Record
+from langchain_gemini_mm.vectorstores.spaces import Fingerprint, Space
+from langchain_gemini_mm.vectorstores.weaviate import changing, indexing, info, reading, writing
+from langchain_gemini_mm.vectorstores.weaviate.fields import FieldType, declared_field, declared_fields, stored_fields
+from langchain_gemini_mm.vectorstores.weaviate.filters import require_declared
+from langchain_gemini_mm.vectorstores.weaviate.objects import dumped, require_size
+from langchain_gemini_mm.vectorstores.weaviate.options import checked_options, checked_tenant
+from langchain_gemini_mm.vectorstores.weaviate.place import Place
+from langchain_gemini_mm.vectorstores.weaviate.schema import checked_name
+from langchain_gemini_mm.vectorstores.writing import Progress
+
+
+class WeaviateVectorStore(MultimodalVectorStore):
+    """A vector store in Weaviate, from 1.32 on.
+
+    <!-- The example needs a server: docs/weaviate.md runs it. -->
+
+    ```text
+    client = weaviate.connect_to_local()
+    store = WeaviateVectorStore(client, "Library", embeddings, fields={"price": float})
+    store.add_documents(MediaLoader("./photos-and-talks", media).lazy_load())
+    store.search("a dog on a beach", filter={"price": {"$lt": 20}})
+    ```
+
+    `Library` is an alias of `Library_v1`, which is made by the first write. The client stays yours: connect it before,
+    close it after.
+
+    Args:
+        client: a connected `WeaviateClient` or a `WeaviateAsyncClient`. Async methods use an async client, and without
+            one a worker thread with the sync client.
+        name: of the collection: a capital letter, then letters, digits or `_`.
+        embedding: `GeminiEmbeddings`, or any LangChain embeddings for text alone.
+        async_client: a `WeaviateAsyncClient` beside a sync one; connected on first use, for one event loop.
+        tenant: whose data, in a collection with tenants. Searching, adding and deleting also take `tenant=`.
+        multi_tenant: make the collection with tenants; by default when `tenant` is given.
+        create_tenants: a tenant is made by its first write.
+        fields: metadata keys that filters ask for, with their types: `{"price": float, "tags": list[str]}`. Those of
+            `MediaLoader` are always declared. See `add_field`.
+        searchable: metadata keys whose words are searched too, when `query_properties` names them.
+        index: `hnsw`, `flat` (exact), `dynamic` or `hfresh`.
+        quantizer: `rq8`, `rq4`, `rq1`, None for whole vectors; `auto` is `rq8` for `hnsw` and `dynamic`, else None.
+        vector_config: in place of `index` and `quantizer`, a `Configure.Vectors.self_provided(name="media", ...)`.
+        replication: copies in a cluster.
+        consistency: how many copies answer: `ONE`, `QUORUM` or `ALL`; the server's default is `QUORUM`.
+        timeout: seconds for one answer.
+        write_timeout: seconds for storing one chunk, attempts included.
+
+    What concerns the schema (from `multi_tenant` to `replication`, without `create_tenants`) matters when the
+    collection is made; one that is there stays as it is.
+
+    Raises:
+        SpaceMismatchError: the collection was made with other embeddings.
+        StoreError: the server is away or too old, refuses the key, or the name belongs to something else.
+    """
+
+    modes = ("similarity", "mmr", "keyword", "hybrid")
+
+    def __init__(
+        self,
+        client: Any,
+        name: str,
+        embedding: Embeddings | MediaEmbeddings,
+        *,
+        async_client: Any = None,
+        tenant: str | None = None,
+        multi_tenant: bool | None = None,
+        create_tenants: bool = True,
+        fields: Mapping[str, FieldType] | None = None,
+        searchable: Sequence[str] = ("title",),
+        index: str = "hnsw",
+        quantizer: str | None = "auto",
+        vector_config: Any = None,
+        replication: int = 1,
+        consistency: str | None = None,
+        timeout: float = TIMEOUT,
+        write_timeout: float = WRITE_TIMEOUT,
+    ) -> None:
+        self.space = Space(embedding)
+        options = checked_options(
+            fields=declared_fields(fields),
+            searchable=searchable,
+            index=index,
+            quantizer=quantizer,
+            vector_config=vector_config,
+            multi_tenant=tenant is not None if multi_tenant is None else multi_tenant,
+            create_tenants=create_tenants,
+            replication=replication,
+        )
+        self._place = Place(
+            Connection(client, async_client, timeout=timeout, write_timeout=write_timeout),
+            checked_name(name),
+            options,
+            tenant=None if tenant is None else checked_tenant(tenant),
+            consistency=None if consistency is None else ConsistencyLevel(consistency),
+        )
+        if self._place.connection.client is not None:
+            run(self._place.located(self.space.fingerprint))
+
+    @classmethod
+    def _open(cls, embedding: Any, *, client: Any = None, name: str = "", **kwargs: Any) -> Self:
+        return cls(client, name, embedding, **kwargs)
+
+    @property
+    def name(self) -> str:
+        """Of the collection: the alias."""
+        return self._place.name
+
+    @property
+    def tenant(self) -> str | None:
+        """Whose data; None in a collection without tenants, and where each call names one."""
+        return self._place.tenant
+
+    def with_tenant(self, tenant: str) -> Self:
+        """The same store for another tenant, on the same client; costs nothing.
+
+        Raises:
+            ValueError: Weaviate does not take the name.
+        """
+        other = copy(self)
+        other._place = self._place.of_tenant(checked_tenant(tenant))
+        return other
+
+    def add_field(self, key: str, kind: FieldType, *, progress: Progress | None = None) -> int:
+        """Declare a field in a collection that is there, and fill it from the metadata that is stored.
+
+        Nothing is embedded. Other stores on the collection know the field within five seconds. A filter on it misses
+        documents until this returns.
+
+        Args:
+            key: of the metadata.
+            kind: `str`, `int`, `float`, `bool`, or `list[...]` of one of these.
+            progress: called after each page with the number of documents filled so far.
+
+        Returns:
+            How many documents have a value for it.
+
+        Raises:
+            ContentError: a stored value is not of that type.
+        """
+        return run(changing.add_field_flow(self._place, declared_field(key, kind), progress))
+
+    async def aadd_field(self, key: str, kind: FieldType, *, progress: Progress | None = None) -> int:
+        """Async twin of `add_field`."""
+        return await arun(changing.add_field_flow(self._place, declared_field(key, kind), progress))
+
+    def wait_until_indexed(self, timeout: float = 600.0) -> None:
+        """Wait until everything that was added can be found, on a server that indexes later (`ASYNC_INDEXING`).
+
+        Raises:
+            StoreError: there is something left after `timeout` seconds.
+        """
+        run(indexing.indexed_flow(self._place, timeout))
+
+    async def await_until_indexed(self, timeout: float = 600.0) -> None:  # noqa: ASYNC109 - as in its twin
+        """Async twin of `wait_until_indexed`."""
+        await arun(indexing.indexed_flow(self._place, timeout))
+
+    def __repr__(self) -> str:
+        tenant = "" if self.tenant is None else f", tenant={self.tenant!r}"
+        return f"{type(self).__name__}({self.name!r}, {type(self.space.embedding).__name__}{tenant})"
+
+    def __reduce__(self) -> Any:
+        """Refuse: connections cannot travel."""
+        raise TypeError("a store in Weaviate cannot be pickled, because its client cannot; make it where it is used")
+
+    def _for_call(self, options: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
+        """The store and the other options of a call that may name a tenant."""
+        rest = dict(options)
+        tenant = rest.pop("tenant", None)
+        return (self if tenant is None else self.with_tenant(tenant)), rest
+
+    def _add(
+        self,
+        documents: Iterable[Document],
+        ids: Iterable[str | None] | None,
+        vectors: Iterable[Any] | None,
+        batch_size: int,
+        progress: Progress | None,
+        unknown: dict[str, Any],
+    ) -> Flow[list[str]]:
+        store, rest = self._for_call(unknown)
+        return super(WeaviateVectorStore, store)._add(documents, ids, vectors, batch_size, progress, rest)
+
+    def _delete(self, ids: Iterable[str] | None, given: Filter | None, unknown: dict[str, Any]) -> Flow[bool]:
+        store, rest = self._for_call(unknown)
+        return super(WeaviateVectorStore, store)._delete(ids, given, rest)
+
+    def _hits(self, query: Content | Query, k: int, options: dict[str, Any]) -> Flow[list[Hit]]:
+        store, rest = self._for_call(options)
+        return super(WeaviateVectorStore, store)._hits(query, k, rest)
+
+    def _many(self, queries: Iterable[Content | Query], k: int, options: dict[str, Any]) -> Flow[list[list[Hit]]]:
+        store, rest = self._for_call(options)
+        return super(WeaviateVectorStore, store)._many(queries, k, rest)
+
+    def _groups(
+        self, query: Content | Query, k: int, by: str, per_group: int, options: dict[str, Any]
+    ) -> Flow[list[Group]]:
+        store, rest = self._for_call(options)
+        return super(WeaviateVectorStore, store)._groups(query, k, by, per_group, rest)
+
+    def _neighbours(self, vector: Sequence[float] | Vector, k: int, options: dict[str, Any]) -> Flow[list[Hit]]:
+        store, rest = self._for_call(options)
+        return super(WeaviateVectorStore, store)._neighbours(vector, k, rest)
+
+    @property
+    def _picks(self) -> bool:
+        version = self._place.connection.version_if_known
+        return version is not None and version >= NATIVE_MMR
+
+    def _check_document(self, text: str, metadata: Mapping[str, Any], where: str) -> None:
+        known = self._place.known
+        fields = known.fields if known else self._place.options.fields
+        require_size(text, dumped(metadata), where)
+        stored_fields(fields.values(), metadata, f"{where}.metadata")
+
+    def _check_filter(self, node: Node) -> None:
+        known = self._place.known
+        if known is not None:
+            require_declared(node, known.fields)
+
+    def _upsert(self, records: Sequence[Record], fingerprint: Fingerprint) -> None:
+        run(writing.store_flow(self._place, records, fingerprint))
+
+    async def _aupsert(self, records: Sequence[Record], fingerprint: Fingerprint) -> None:
+        await arun(writing.store_flow(self._place, records, fingerprint))
+
+    def _nearest(self, request: Nearest) -> list[Scored]:
+        return run(reading.nearest_flow(self._place, request))
+
+    async def _anearest(self, request: Nearest) -> list[Scored]:
+        return await arun(reading.nearest_flow(self._place, request))
+
+    def _nearest_many(self, requests: Sequence[Nearest]) -> list[list[Scored]]:
+        return run(reading.nearest_many_flow(self._place, requests))
+
+    async def _anearest_many(self, requests: Sequence[Nearest]) -> list[list[Scored]]:
+        return await arun(reading.nearest_many_flow(self._place, requests))
+
+    def _matching(self, request: Matching) -> list[Scored]:
+        return run(reading.matching_flow(self._place, request))
+
+    async def _amatching(self, request: Matching) -> list[Scored]:
+        return await arun(reading.matching_flow(self._place, request))
+
+    def _fetch(self, ids: Sequence[str], with_vectors: bool = False) -> list[Record]:
+        return run(reading.fetch_flow(self._place, ids, with_vectors))
+
+    async def _afetch(self, ids: Sequence[str], with_vectors: bool = False) -> list[Record]:
+        return await arun(reading.fetch_flow(self._place, ids, with_vectors))
+
+    def _page(
+        self, after: str | None, limit: int, node: Node | None, with_vectors: bool = False, with_documents: bool = True
+    ) -> list[Record]:
+        return run(reading.page_flow(self._place, after, limit, node, with_vectors, with_documents))
+
+    async def _apage(
+        self, after: str | None, limit: int, node: Node | None, with_vectors: bool = False, with_documents: bool = True
+    ) -> list[Record]:
+        return await arun(reading.page_flow(self._place, after, limit, node, with_vectors, with_documents))
+
+    def _remove(self, ids: Sequence[str] | None, node: Node | None) -> None:
+        run(changing.remove_flow(self._place, ids, node))
+
+    async def _aremove(self, ids: Sequence[str] | None, node: Node | None) -> None:
+        await arun(changing.remove_flow(self._place, ids, node))
+
+    def _revise(self, changes: Mapping[str, Mapping[str, Any]], replace: bool) -> list[str]:
+        return run(changing.revise_flow(self._place, changes, replace))
+
+    async def _arevise(self, changes: Mapping[str, Mapping[str, Any]], replace: bool) -> list[str]:
+        return await arun(changing.revise_flow(self._place, changes, replace))
+
+    def _clear(self) -> None:
+        run(changing.clear_flow(self._place))
+
+    async def _aclear(self) -> None:
+        await arun(changing.clear_flow(self._place))
+
+    def _tally(self, node: Node | None) -> int:
+        return run(reading.tally_flow(self._place, node))
+
+    async def _atally(self, node: Node | None) -> int:
+        return await arun(reading.tally_flow(self._place, node))
+
+    def _read_info(self, key: str) -> Any:
+        return run(info.read_flow(self._place, key))
+
+    async def _aread_info(self, key: str) -> Any:
+        return await arun(info.read_flow(self._place, key))
+
+    def _write_info(self, key: str, value: Any) -> None:
+        run(info.write_flow(self._place, key, value))
+
+    async def _awrite_info(self, key: str, value: Any) -> None:
+        await arun(info.write_flow(self._place, key, value))

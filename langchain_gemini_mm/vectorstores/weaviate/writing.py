@@ -1,0 +1,141 @@
+"""Storing objects: in chunks, several at once, each object accounted for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from weaviate.exceptions import WeaviateInsertManyAllFailedError
+
+from langchain_gemini_mm._weaviate.failures import (
+    CollectionGoneError,
+    OutageError,
+    TenantGoneError,
+    is_retriable,
+    words_of,
+)
+from langchain_gemini_mm.batching import Stop, gathered_map, threaded_map
+from langchain_gemini_mm.errors import PartialWriteError, StoreError
+from langchain_gemini_mm.flows import Call, Flow, arun, run
+from langchain_gemini_mm.vectorstores.records import Record
+from langchain_gemini_mm.vectorstores.spaces import Fingerprint
+from langchain_gemini_mm.vectorstores.weaviate.objects import Sized, chunks, sized
+from langchain_gemini_mm.vectorstores.weaviate.place import Place
+from langchain_gemini_mm.vectorstores.weaviate.schema import Layout
+
+CONCURRENCY = 4
+"""Chunks on their way at once."""
+
+_PAUSE = 0.25
+_LONGEST_PAUSE = 2.0
+_ATTEMPTS = 3
+
+
+def store_flow(place: Place, records: Sequence[Record], fingerprint: Fingerprint) -> Flow[None]:
+    """Store records; what is stored when this returns is on the server's disk.
+
+    Raises:
+        PartialWriteError: some objects could not be stored; both lists are given.
+        StoreError: none could be stored.
+        SpaceMismatchError: the collection is of another space.
+    """
+    if not records:
+        return
+    dimensions = len(records[0].vector) if records[0].vector is not None else 0
+    for _ in range(_ATTEMPTS):
+        layout = yield from place.claimed(fingerprint, dimensions)
+        try:
+            failed = yield from _sent(place, layout, [sized(record, layout) for record in records])
+        except CollectionGoneError:
+            place.forget()
+            continue
+        return _require_stored(records, failed)
+    raise StoreError(f"{place.label} is made and dropped by others all the time; nothing was stored")
+
+
+def _sent(place: Place, layout: Layout, objects: Sequence[Sized]) -> Flow[Mapping[str, str]]:
+    """Send all chunks; reasons by id for what could not be stored."""
+    planned = list(chunks(objects))
+
+    def in_threads() -> list[dict[str, str]]:
+        return threaded_map(lambda chunk, stop: run(_chunk_flow(place, layout, chunk, stop)), planned, CONCURRENCY)
+
+    async def gathered() -> list[dict[str, str]]:
+        return await gathered_map(lambda chunk: arun(_chunk_flow(place, layout, chunk, Stop())), planned, CONCURRENCY)
+
+    answers = yield Call(in_threads, gathered)
+    return {id_: reason for failed in answers for id_, reason in failed.items()}
+
+
+def _chunk_flow(place: Place, layout: Layout, chunk: Sequence[Sized], stop: Stop) -> Flow[dict[str, str]]:
+    """Send one chunk until each object is stored, is refused for good, or the time is over."""
+    ends = time.monotonic() + place.connection.write_timeout
+    pending = {str(item.object.uuid): item for item in chunk}
+    refused: dict[str, str] = {}
+    for pause in _pauses():
+        reasons = yield from _attempt(place, layout, pending, ends - time.monotonic())
+        refused |= {pending[key].id: said for key, said in reasons.items() if not is_retriable(said)}
+        pending = {key: pending[key] for key, said in reasons.items() if is_retriable(said)}
+        left = ends - time.monotonic() - pause
+        if not pending or left <= 0 or stop.requested:
+            return refused | {item.id: reasons[key] for key, item in pending.items()}
+        yield Call(stop.sleep, asyncio.sleep, (pause,))
+    raise AssertionError("the pauses never end")
+
+
+def _attempt(place: Place, layout: Layout, pending: Mapping[str, Sized], seconds: float) -> Flow[dict[str, str]]:
+    """Send once; reasons by UUID."""
+    items = list(pending.values())
+
+    def insert(client: Any) -> Any:
+        return place.handle(client, layout).data.insert_many([item.object for item in items])
+
+    try:
+        answer = yield place.connection.call("storing documents", insert, timeout=max(0.5, seconds))
+    except OutageError as error:
+        return dict.fromkeys(pending, f"timeout: {error}")
+    except TenantGoneError as error:
+        raise StoreError(
+            f"tenant {place.tenant!r} of {place.label} does not exist, and create_tenants is off: {error}"
+        ) from error
+    except CollectionGoneError:
+        raise
+    except StoreError as error:
+        cause = error.__cause__
+        said = words_of(cause) if isinstance(cause, WeaviateInsertManyAllFailedError) else str(error)
+        return dict.fromkeys(pending, said)
+    return _accounted(items, answer)
+
+
+def _accounted(items: Sequence[Sized], answer: Any) -> dict[str, str]:
+    """What failed, by UUID: what the server says so of, and what it says nothing of."""
+    failed = {
+        str(items[i].object.uuid): " ".join(str(error.message).split())[:300] for i, error in answer.errors.items()
+    }
+    for i, item in enumerate(items):
+        if i not in answer.errors and i not in answer.uuids:
+            failed[str(item.object.uuid)] = "timeout: the server said nothing of this object"
+    return failed
+
+
+def _pauses() -> Iterator[float]:
+    pause = _PAUSE
+    while True:
+        yield pause
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _require_stored(records: Sequence[Record], failed: Mapping[str, str]) -> None:
+    if not failed:
+        return
+    stored = [record.id for record in records if record.id not in failed]
+    reason = next(iter(failed.values()))
+    if not stored:
+        raise StoreError(f"none of {len(records)} documents could be stored: {reason}")
+    raise PartialWriteError(
+        f"{len(stored)} documents are stored, {len(failed)} not: {reason}. Calling again with the same ids is safe",
+        stored=stored,
+        failed=failed,
+    )
