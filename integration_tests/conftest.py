@@ -1,12 +1,132 @@
-"""The summary of what the live checks saw."""
+"""Weaviate servers for the tests that need one, and the summary of what the live checks saw."""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from integration_tests.weaviate_cluster import WeaviateCluster
+from integration_tests.weaviate_server import Endpoint, WeaviateServer, find_program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from weaviate import WeaviateAsyncClient, WeaviateClient
+
 _SEEN = pytest.StashKey[list[Any]]()
+
+
+def _external() -> Endpoint | None:
+    """The server that the environment names."""
+    url = os.environ.get("WEAVIATE_URL")
+    if not url:
+        return None
+    return Endpoint(url, os.environ.get("WEAVIATE_GRPC_URL"), os.environ.get("WEAVIATE_API_KEY"))
+
+
+def pytest_configure() -> None:
+    """Keep the proxy of the environment out of calls to this machine; gRPC asks it for those too."""
+    passed = [os.environ.get("no_proxy"), "127.0.0.1", "localhost"]
+    os.environ["no_proxy"] = ",".join(filter(None, passed))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the tests that need a server reach the one that the environment names, and it alone."""
+    for item in items:
+        if item.get_closest_marker("chaos"):
+            item.add_marker("weaviate")
+    server = _external()
+    if server is not None:
+        hosts = ["127.0.0.1", "::1", server.host, server.grpc_host]
+        for item in items:
+            if item.get_closest_marker("weaviate"):
+                item.add_marker(pytest.mark.allow_hosts(hosts))
+
+
+def _need_program() -> None:
+    """Skip where a server cannot be started, or fail where that was ruled out."""
+    if find_program() is None:
+        reason = "no weaviate-server here and no WEAVIATE_URL: `make integration` installs one or says how to name one"
+        if os.environ.get("REQUIRE_WEAVIATE"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def weaviate_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """The server of `WEAVIATE_URL`, else one of our own for the whole run. It is shared: take `weaviate_name`."""
+    external = _external()
+    if external is not None:
+        yield external
+        return
+    _need_program()
+    with WeaviateServer(tmp_path_factory.mktemp("weaviate")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def weaviate_client(weaviate_server: Endpoint) -> Iterator[WeaviateClient]:
+    """A client of `weaviate_server` for the whole run."""
+    with weaviate_server.client() as client:
+        yield client
+
+
+@pytest.fixture
+async def weaviate_async_client(weaviate_server: Endpoint) -> AsyncIterator[WeaviateAsyncClient]:
+    """A connected asynchronous client of `weaviate_server`, of this test's event loop."""
+    async with weaviate_server.async_client() as client:
+        yield client
+
+
+@pytest.fixture
+def weaviate_name(weaviate_client: WeaviateClient) -> Iterator[str]:
+    """A name for a collection that nobody else has; what begins with it is deleted in the end, aliases too."""
+    name = f"Test{uuid.uuid4().hex[:12]}"
+    yield name
+    for alias in weaviate_client.alias.list_all():
+        if alias.startswith(name):
+            weaviate_client.alias.delete(alias_name=alias)
+    for collection in weaviate_client.collections.list_all():
+        if collection.startswith(name):
+            weaviate_client.collections.delete(collection)
+
+
+@pytest.fixture
+def start_weaviate(tmp_path: Path) -> Iterator[Callable[..., WeaviateServer]]:
+    """Starts servers of the test's own, to be stopped, killed, or set up otherwise; arguments of `WeaviateServer`."""
+    if _external() is not None and find_program() is None:
+        pytest.skip("WEAVIATE_URL names a server, and this test needs to start one of its own")
+    _need_program()
+    with ExitStack() as stack:
+        number = 0
+
+        def start(**arguments: Any) -> WeaviateServer:
+            nonlocal number
+            number += 1
+            return stack.enter_context(WeaviateServer(tmp_path / f"weaviate-{number}", **arguments))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def _session_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WeaviateCluster]:
+    _need_program()
+    # Without the queue on disk a killed node comes back with objects that its vector index has never heard of: it
+    # writes what a batch did to the index to its log only with the batch after it.
+    environment = {"ASYNC_INDEXING": "true"}
+    with WeaviateCluster(tmp_path_factory.mktemp("cluster"), environment=environment) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def weaviate_cluster(_session_cluster: WeaviateCluster) -> WeaviateCluster:
+    """Three servers that replicate to each other; whole when the test begins, whatever the one before it did."""
+    return _session_cluster.start()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,125 @@
+"""Programs that end when the process that started them does, even when that one is killed.
+
+A killed process runs no finalizers. So a small second process holds the other end of a pipe: when the pipe breaks, it
+kills the programs it was told of and was not told are over.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_WATCH = """
+import os, signal, sys
+pids = set()
+for line in sys.stdin:
+    word, pid = line.split()
+    (pids.add if word == "guard" else pids.discard)(int(pid))
+for pid in pids:
+    try:
+        os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+    except OSError:
+        pass
+"""
+
+# Ctrl-C in a terminal goes to its whole group; what was started here is to be ended in order instead.
+_APART: dict[str, Any] = (
+    {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
+    if sys.platform == "win32"
+    else {"start_new_session": True}
+)
+
+
+class _Watcher:
+    """The second process and the pipe to it; started with the first program."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._owner = 0
+
+    def tell(self, word: str, pid: int) -> None:
+        """Say `guard` or `release` of a process."""
+        with self._lock:
+            if self._process is None or self._owner != os.getpid():
+                command = [sys.executable, "-I", "-S", "-c", _WATCH]
+                self._process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, **_APART)
+                self._owner = os.getpid()
+                atexit.register(self._break_pipe, self._process, self._owner)
+            assert self._process.stdin is not None
+            self._process.stdin.write(f"{word} {pid}\n")
+            self._process.stdin.flush()
+
+    @staticmethod
+    def _break_pipe(process: subprocess.Popen[str], owner: int) -> None:
+        if owner == os.getpid():
+            process.communicate()
+
+
+_WATCHER = _Watcher()
+
+
+class GuardedProcess:
+    """A running program whose output goes to the end of a file."""
+
+    def __init__(self, command: Sequence[str], *, environment: Mapping[str, str], folder: Path, log: Path) -> None:
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+                cwd=folder,
+                **_APART,
+            )
+        _WATCHER.tell("guard", self.pid)
+        self._finalizer = weakref.finalize(self, _end, self._process, os.getpid())
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """What it ended with, or None while it runs."""
+        return self._process.poll()
+
+    def stop(self, seconds: float) -> None:
+        """Ask it to end, and kill it when it has not after some seconds."""
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        self.kill()
+
+    def kill(self) -> None:
+        """End it without asking (SIGKILL)."""
+        self._finalizer()
+
+    def freeze(self) -> None:
+        """Let it run no further until `thaw()`: alive for the system, dead for all who wait for it."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it run again."""
+        self._process.send_signal(signal.SIGCONT)
+
+
+def _end(process: subprocess.Popen[bytes], owner: int) -> None:
+    if owner != os.getpid():
+        return  # a fork's copy of the object
+    process.kill()
+    process.wait()
+    _WATCHER.tell("release", process.pid)

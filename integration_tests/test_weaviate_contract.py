@@ -1,0 +1,56 @@
+"""The store in Weaviate on a real server: the contract of all our stores, and LangChain's standard suites."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+
+from langchain_gemini_mm import WeaviateVectorStore
+from tests.vectorstores.contract import StoreContract
+from tests.vectorstores.contract_base import FIELDS
+
+if TYPE_CHECKING:
+    from weaviate import WeaviateAsyncClient, WeaviateClient
+
+pytestmark = pytest.mark.weaviate
+
+FLAT: dict[str, Any] = {"index": "flat"}
+QUANTIZED: dict[str, Any] = {"index": "hnsw", "quantizer": "rq8"}
+
+
+class Contract(StoreContract):
+    """Every store's contract, in a collection of its own for each test."""
+
+    options: ClassVar[dict[str, Any]]
+
+    @pytest.fixture
+    async def open_store(
+        self, weaviate_client: WeaviateClient, weaviate_async_client: WeaviateAsyncClient, weaviate_name: str
+    ) -> Callable[..., WeaviateVectorStore]:
+        """Stores on one collection, each with both clients."""
+
+        def open_one(embedding: Any, **options: Any) -> WeaviateVectorStore:
+            given = {"async_client": weaviate_async_client, "fields": FIELDS, **self.options, **options}
+            return WeaviateVectorStore(weaviate_client, weaviate_name, embedding, **given)
+
+        return open_one
+
+
+class TestFlat(Contract):
+    """Exact search."""
+
+    options = FLAT
+
+
+class TestQuantized(Contract):
+    """The default: HNSW with 8-bit codes."""
+
+    options = QUANTIZED
+
+
+class TestTenants(Contract):
+    """One tenant of a collection with tenants."""
+
+    options: ClassVar[dict[str, Any]] = {**QUANTIZED, "tenant": "red-team"}
