@@ -7,7 +7,7 @@ SOURCES = $(wildcard benchmarks examples integration_tests langchain_gemini_mm s
 
 export FOLDER Q
 
-.PHONY: help demo test test-genai2 test-stores check fix bench live wheel lock
+.PHONY: help demo test test-genai2 test-stores integration chaos check fix bench bench-weaviate live wheel lock
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -23,7 +23,15 @@ test-genai2: $(VENV)-genai2/stamp ## the same tests on google-genai 2.x, beside 
 	@$(VENV)-genai2/bin/python -m pytest -m "not stores" $(ARGS)
 
 test-stores: $(VENV)-stores/stamp ## tests with vector stores of others: Chroma, FAISS, Qdrant
-	@$(VENV)-stores/bin/python -m pytest -m stores $(ARGS)
+	@$(VENV)-stores/bin/python -m pytest -m stores tests/test_other_stores.py $(ARGS)
+
+integration: $(VENV)/stamp ## tests on a real Weaviate: that of WEAVIATE_URL, else one that Go builds, once, in minutes
+	@$(BIN)/python -m scripts.weaviate_server install
+	@REQUIRE_WEAVIATE=1 $(BIN)/python -m pytest -m "weaviate and not chaos" integration_tests $(ARGS)
+
+chaos: $(VENV)/stamp ## kill nodes of a Weaviate cluster of three on this machine
+	@$(BIN)/python -m scripts.weaviate_server install --own
+	@REQUIRE_WEAVIATE=1 $(BIN)/python -m pytest -m chaos integration_tests $(ARGS)
 
 check: $(VENV)/stamp ## formatting, lint and types; changes nothing
 	@$(BIN)/ruff format --check .
@@ -36,6 +44,10 @@ fix: $(VENV)/stamp ## format the code and mend what ruff can mend
 
 bench: $(VENV)-genai2/stamp ## measure against the bare SDK, langchain-google-genai and plain NumPy
 	@$(VENV)-genai2/bin/python benchmarks/run.py $(ARGS)
+
+bench-weaviate: $(VENV)/stamp ## measure the store in Weaviate against the bare client, on a server of this machine
+	@$(BIN)/python -m scripts.weaviate_server install
+	@$(BIN)/python benchmarks/run.py --only weaviate_store $(ARGS)
 
 live: $(VENV)/stamp ## check our assumptions on the real service; needs GOOGLE_API_KEY, costs under a cent
 	@test -n "$$GOOGLE_API_KEY$$GEMINI_API_KEY" || { echo "make live talks to the real service: set GOOGLE_API_KEY first" >&2; exit 2; }

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from benchmarks.report import Row
 
 SUBJECTS = ("importing", "local_store", "inserting", "memory", "embedding")
-ASKED_FOR = ("rivals", "million")
-"""Only with `--only`: they need other packages, or much time and disk."""
+ASKED_FOR = ("rivals", "million", "weaviate_store")
+"""Only with `--only`: they need other packages or a server, or much time and disk."""
 
 
 def main() -> None:

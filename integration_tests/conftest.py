@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from integration_tests.weaviate_cluster import WeaviateCluster
+from integration_tests.weaviate_cluster import CATCHING_UP, WeaviateCluster
 from integration_tests.weaviate_server import Endpoint, WeaviateServer, find_program
 
 if TYPE_CHECKING:
@@ -48,24 +48,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.allow_hosts(hosts))
 
 
-def _need_program() -> None:
-    """Skip where a server cannot be started, or fail where that was ruled out."""
-    if find_program() is None:
+@pytest.fixture(scope="session")
+def weaviate_program() -> Path:
+    """The server program; without it the test is skipped, or fails where servers were asked for and none is named."""
+    program = find_program()
+    if program is None:
         reason = "no weaviate-server here and no WEAVIATE_URL: `make integration` installs one or says how to name one"
+        if _external() is not None:
+            pytest.skip("WEAVIATE_URL names a server, and this test needs to start one of its own")
         if os.environ.get("REQUIRE_WEAVIATE"):
             pytest.fail(reason)
         pytest.skip(reason)
+    return program
 
 
 @pytest.fixture(scope="session")
-def weaviate_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+def weaviate_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     """The server of `WEAVIATE_URL`, else one of our own for the whole run. It is shared: take `weaviate_name`."""
     external = _external()
     if external is not None:
         yield external
         return
-    _need_program()
-    with WeaviateServer(tmp_path_factory.mktemp("weaviate")) as server:
+    program = request.getfixturevalue("weaviate_program")
+    with WeaviateServer(tmp_path_factory.mktemp("weaviate"), program=program) as server:
         yield server
 
 
@@ -97,28 +102,26 @@ def weaviate_name(weaviate_client: WeaviateClient) -> Iterator[str]:
 
 
 @pytest.fixture
-def start_weaviate(tmp_path: Path) -> Iterator[Callable[..., WeaviateServer]]:
+def start_weaviate(tmp_path: Path, weaviate_program: Path) -> Iterator[Callable[..., WeaviateServer]]:
     """Starts servers of the test's own, to be stopped, killed, or set up otherwise; arguments of `WeaviateServer`."""
-    if _external() is not None and find_program() is None:
-        pytest.skip("WEAVIATE_URL names a server, and this test needs to start one of its own")
-    _need_program()
     with ExitStack() as stack:
         number = 0
 
         def start(**arguments: Any) -> WeaviateServer:
             nonlocal number
             number += 1
-            return stack.enter_context(WeaviateServer(tmp_path / f"weaviate-{number}", **arguments))
+            return stack.enter_context(
+                WeaviateServer(tmp_path / f"weaviate-{number}", program=weaviate_program, **arguments)
+            )
 
         yield start
 
 
 @pytest.fixture(scope="session")
-def _session_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WeaviateCluster]:
-    _need_program()
+def _session_cluster(tmp_path_factory: pytest.TempPathFactory, weaviate_program: Path) -> Iterator[WeaviateCluster]:
     # Without the queue on disk a killed node comes back with objects that its vector index has never heard of: it
     # writes what a batch did to the index to its log only with the batch after it.
-    environment = {"ASYNC_INDEXING": "true"}
+    environment = {"ASYNC_INDEXING": "true", **CATCHING_UP}
     with WeaviateCluster(tmp_path_factory.mktemp("cluster"), environment=environment) as cluster:
         yield cluster
 

@@ -85,6 +85,7 @@ class GuardedProcess:
                 **_APART,
             )
         _WATCHER.tell("guard", self.pid)
+        self._frozen = False
         self._finalizer = weakref.finalize(self, _end, self._process, os.getpid())
 
     @property
@@ -99,6 +100,7 @@ class GuardedProcess:
 
     def stop(self, seconds: float) -> None:
         """Ask it to end, and kill it when it has not after some seconds."""
+        self.thaw()
         self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
@@ -111,10 +113,13 @@ class GuardedProcess:
     def freeze(self) -> None:
         """Let it run no further until `thaw()`: alive for the system, dead for all who wait for it."""
         self._process.send_signal(signal.SIGSTOP)
+        self._frozen = True
 
     def thaw(self) -> None:
-        """Let it run again."""
-        self._process.send_signal(signal.SIGCONT)
+        """Let it run again, if it was frozen."""
+        if self._frozen:
+            self._process.send_signal(signal.SIGCONT)
+            self._frozen = False
 
 
 def _end(process: subprocess.Popen[bytes], owner: int) -> None:

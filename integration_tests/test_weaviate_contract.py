@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
+from langchain_tests.integration_tests import VectorStoreIntegrationTests
 
 from langchain_gemini_mm import WeaviateVectorStore
 from tests.vectorstores.contract import StoreContract
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.weaviate
 
 FLAT: dict[str, Any] = {"index": "flat"}
 QUANTIZED: dict[str, Any] = {"index": "hnsw", "quantizer": "rq8"}
+TENANT: dict[str, Any] = {"tenant": "red-team"}
 
 
 class Contract(StoreContract):
@@ -53,4 +55,51 @@ class TestQuantized(Contract):
 class TestTenants(Contract):
     """One tenant of a collection with tenants."""
 
-    options: ClassVar[dict[str, Any]] = {**QUANTIZED, "tenant": "red-team"}
+    options: ClassVar[dict[str, Any]] = FLAT | TENANT
+
+
+class Standard(VectorStoreIntegrationTests):
+    """LangChain's suite, its async half with the async client."""
+
+    options: ClassVar[dict[str, Any]]
+
+    @pytest.fixture
+    async def vectorstore(
+        self, weaviate_client: WeaviateClient, weaviate_async_client: WeaviateAsyncClient, weaviate_name: str
+    ) -> WeaviateVectorStore:
+        """An empty store."""
+        given = {"async_client": weaviate_async_client, **self.options}
+        return WeaviateVectorStore(weaviate_client, weaviate_name, self.get_embeddings(), **given)
+
+
+class TestStandardFlat(Standard):
+    """Exact search."""
+
+    options = FLAT
+
+
+class TestStandardQuantized(Standard):
+    """HNSW with 8-bit codes."""
+
+    options = QUANTIZED
+
+
+class TestStandardFlatTenants(Standard):
+    """Exact search for a tenant."""
+
+    options: ClassVar[dict[str, Any]] = FLAT | TENANT
+
+
+class TestStandardQuantizedTenants(Standard):
+    """HNSW with 8-bit codes for a tenant."""
+
+    options: ClassVar[dict[str, Any]] = QUANTIZED | TENANT
+
+
+class TestStandardSyncClient(VectorStoreIntegrationTests):
+    """With the sync client alone, async methods work in threads."""
+
+    @pytest.fixture
+    def vectorstore(self, weaviate_client: WeaviateClient, weaviate_name: str) -> WeaviateVectorStore:
+        """An empty store."""
+        return WeaviateVectorStore(weaviate_client, weaviate_name, self.get_embeddings())

@@ -141,26 +141,31 @@ def test_a_frozen_server_keeps_its_callers_waiting(start_weaviate: Callable[...,
         assert numbers(client, "Numbers") == [0]
 
 
-def test_a_full_disk_makes_it_read_only(start_weaviate: Callable[..., WeaviateServer]) -> None:
-    """Settings given by a test come before those of every server."""
+def test_settings_may_change_between_two_starts(start_weaviate: Callable[..., WeaviateServer]) -> None:
+    """A server's own settings come before those that all servers get."""
+    server = start_weaviate(environment={"QUERY_DEFAULTS_LIMIT": "3"})
+    with server.client() as client:
+        write(client, "Numbers", 10)
+        assert len(client.collections.get("Numbers").query.fetch_objects().objects) == 3
+    server.environment["QUERY_DEFAULTS_LIMIT"] = "7"
+    server.restart()
+    with server.client() as client:
+        assert len(client.collections.get("Numbers").query.fetch_objects().objects) == 7
+
+
+def test_a_collection_can_be_made_read_only(weaviate_client: WeaviateClient, weaviate_name: str) -> None:
+    """As a server does by itself when its disk fills up; one that finds it full at its start does not."""
     from weaviate.exceptions import WeaviateBaseError
 
-    server = start_weaviate(environment={"DISK_USE_READONLY_PERCENTAGE": "1"})
-    with server.client() as client:
-        write(client, "Numbers", 1)
-
-        def refused() -> bool:
-            try:
-                client.collections.get("Numbers").data.insert({"number": 1}, vector=[1.0, 1.0])
-            except WeaviateBaseError as error:
-                assert "read-only" in str(error)
-                return True
-            return False
-
-        assert eventually(refused, 60), server.log()
+    write(weaviate_client, weaviate_name, 1)
+    collection = weaviate_client.collections.get(weaviate_name)
+    collection.config.update_shards("READONLY")
+    with pytest.raises(WeaviateBaseError, match="read-only"):
+        collection.data.insert({"number": 1}, vector=[1.0, 1.0])
+    assert numbers(weaviate_client, weaviate_name) == [0]
 
 
-def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+def test_a_server_that_cannot_start_says_why(tmp_path: Path, weaviate_program: Path) -> None:
     """The error holds the end of the server's own log."""
     server = WeaviateServer(tmp_path, environment={"GRPC_PORT": "no number"})
     try:
@@ -170,7 +175,7 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
         server.close()
 
 
-def test_a_forgotten_server_ends(tmp_path: Path) -> None:
+def test_a_forgotten_server_ends(tmp_path: Path, weaviate_program: Path) -> None:
     """No reference to it is left: its process goes too."""
     server = WeaviateServer(tmp_path).start(wait=False)
     pid = server.pid
@@ -194,7 +199,7 @@ ENDING
     "ending",
     ["os.kill(os.getpid(), signal.SIGKILL)", "os._exit(1)", "raise SystemExit", "raise RuntimeError"],
 )
-def test_no_server_outlives_the_process_that_started_it(tmp_path: Path, ending: str) -> None:
+def test_no_server_outlives_the_process_that_started_it(tmp_path: Path, weaviate_program: Path, ending: str) -> None:
     """However that one ends: killed, out of the middle, in order, by an error."""
     code = STARTER.replace("ENDING", ending)
     run = subprocess.run(

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from weaviate import WeaviateAsyncClient, WeaviateClient
 
 
+CATCHING_UP = {
+    "ASYNC_REPLICATION_FREQUENCY": "1s",
+    "ASYNC_REPLICATION_FREQUENCY_WHILE_PROPAGATING": "200ms",
+    "ASYNC_REPLICATION_PROPAGATION_DELAY": "1s",
+}
+"""What a node missed while it was down reaches it in seconds; as servers are set up by default, after a minute."""
+
+
 class WeaviateCluster:
     """Servers `node1`, `node2`, ... that replicate to each other.
 
@@ -34,9 +42,10 @@ class WeaviateCluster:
             node.peers = self.nodes
 
     def start(self, *, wait: bool = True) -> Self:
-        """Start the nodes that are down, all at once, and wait until all see each other."""
+        """Start the nodes that are down, all at once, thaw the frozen, and wait until all see each other."""
         for node in self.nodes:
             node.start(wait=False)
+            node.thaw()
         if wait:
             for node in self.nodes:
                 node.wait_until_ready()

@@ -83,12 +83,18 @@ def _go_folders() -> Iterable[Path]:
 
 @dataclass(frozen=True)
 class Ports:
-    """The six ports of a server. Weaviate derives two of them: they must follow the one before."""
+    """The ports of a server. Gossip and raft take the port after theirs as well."""
 
-    rest: int
-    grpc: int
-    gossip: int
-    raft: int
+    rest: int = 8080
+    grpc: int = 50051
+    gossip: int = 7946
+    raft: int = 8300
+
+    @classmethod
+    def within(cls, block: PortBlock) -> Ports:
+        """The first six of a block."""
+        rest, grpc, gossip, _, raft, *_ = block.ports
+        return cls(rest, grpc, gossip, raft)
 
     @property
     def all(self) -> tuple[int, ...]:
@@ -169,7 +175,8 @@ class WeaviateServer(Endpoint):
     Args:
         folder: Where it keeps its data and `weaviate.log`; made if missing.
         environment: Settings besides or instead of `SETTINGS`, for example `{"ASYNC_INDEXING": "true"}`. With
-            `AUTHENTICATION_APIKEY_ALLOWED_KEYS` the clients made here send the first key.
+            `AUTHENTICATION_APIKEY_ALLOWED_KEYS` the clients made here send the first key. Kept as `environment`, a dict
+            that may be changed between two starts.
         program: The `weaviate-server` to run; found by itself otherwise.
         ports: Where it listens; free ones otherwise.
     """
@@ -186,8 +193,8 @@ class WeaviateServer(Endpoint):
         self.folder = folder
         self.name = name
         self._program = program
-        self._block = None if ports else PortBlock()
-        self.ports = ports or Ports(*self._block.ports[:3], self._block.ports[4])  # type: ignore[union-attr]
+        self._block = PortBlock() if ports is None else None
+        self.ports = Ports.within(self._block) if self._block else ports or Ports()
         self.environment = dict(environment or {})
         self.peers: Sequence[WeaviateServer] = (self,)
         self._process: GuardedProcess | None = None

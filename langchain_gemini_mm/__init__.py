@@ -30,12 +30,14 @@ if TYPE_CHECKING:
     from langchain_gemini_mm.storage import MediaStore
     from langchain_gemini_mm.usage import Usage
     from langchain_gemini_mm.vectorstores import Group, Hit, LocalVectorStore, MultimodalVectorStore, Query
+    from langchain_gemini_mm.vectorstores.copying import CopyReport, acopy_store, copy_store
     from langchain_gemini_mm.vectorstores.weaviate import WeaviateVectorStore as WeaviateVectorStore
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ContentError",
+    "CopyReport",
     "FilterError",
     "GeminiEmbeddings",
     "GeminiMMError",
@@ -57,9 +59,12 @@ __all__ = [
     "StoreError",
     "Usage",
     "__version__",
+    "acopy_store",
+    "copy_store",
 ]
 
 _HOMES = {
+    "CopyReport": "vectorstores.copying",
     "GeminiEmbeddings": "embeddings",
     "Group": "vectorstores",
     "Hit": "vectorstores",
@@ -71,6 +76,8 @@ _HOMES = {
     "Query": "vectorstores",
     "Usage": "usage",
     "WeaviateVectorStore": "vectorstores.weaviate",
+    "acopy_store": "vectorstores.copying",
+    "copy_store": "vectorstores.copying",
 }
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -32,11 +32,12 @@ PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+_-]+")
 
 @dataclasses.dataclass(frozen=True)
 class Environment:
-    """One virtual environment: the ending of its folder and of its pins' file, and its dependency groups."""
+    """One virtual environment: the ending of its folder and of its pins' file, its dependency groups and extras."""
 
     suffix: str
     groups: tuple[str, ...]
     about: str
+    extras: str = "all"
 
     @property
     def constraints(self) -> str:
@@ -47,7 +48,8 @@ class Environment:
 ENVIRONMENTS = {
     "main": Environment("", ("dev",), "the newest google-genai, tests and checks"),
     "genai2": Environment("-genai2", ("test", "classic", "bench"), "google-genai 2.x, rivals"),
-    "stores": Environment("-stores", ("test", "stores"), "vector stores of others"),
+    # Chroma's newest protobuf and grpcio are newer than weaviate-client allows.
+    "stores": Environment("-stores", ("test", "stores"), "vector stores of others", "media,testing"),
 }
 
 
@@ -80,7 +82,16 @@ def install(environment: Environment, folder: Path, *constraints: str) -> None:
     # The build backend comes first and pinned, so that pip need not make an environment of its own to build in.
     pip(folder, "install", "--quiet", *constraints, "pip>=25.1", "hatchling", "editables")
     groups = [word for group in environment.groups for word in ("--group", group)]
-    pip(folder, "install", "--quiet", "--no-build-isolation", *constraints, *groups, "--editable", ".[all]")
+    pip(
+        folder,
+        "install",
+        "--quiet",
+        "--no-build-isolation",
+        *constraints,
+        *groups,
+        "--editable",
+        f".[{environment.extras}]",
+    )
 
 
 def set_up(name: str, folder: Path) -> None:

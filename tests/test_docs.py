@@ -27,6 +27,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 FENCE = re.compile(r"^(?P<indent> *)```(?P<label>[^\n`]*)\n(?P<code>.*?)^(?P=indent)``` *$", re.MULTILINE | re.DOTALL)
 NOT_RUN = re.compile(r"<!-- not run: (?P<reason>\S[^\n]*?) -->\s*\Z")
+ON_SERVER = re.compile(r"<!-- needs a Weaviate server -->\s*\Z")
 
 # Folders with sample files that shown code finds where it runs.
 SAMPLE_FOLDERS = ("samples", "photos-and-talks")
@@ -43,6 +44,8 @@ class Block:
     line: int
     code: str
     skip: str
+    on_server: bool
+    """Left to `make integration`."""
 
     @property
     def id(self) -> str:
@@ -61,8 +64,9 @@ def blocks_in(text: str, path: Path, first_line: int, holder: str) -> Iterator[B
         indent = len(fence["indent"])
         code = "".join(line[indent:] if line.strip() else line for line in fence["code"].splitlines(keepends=True))
         skip = NOT_RUN.search(text, 0, fence.start())
+        on_server = ON_SERVER.search(text, 0, fence.start())
         line = first_line + text.count("\n", 0, fence.start()) + 1
-        yield Block(path, holder, number, line, code, skip["reason"] if skip else "")
+        yield Block(path, holder, number, line, code, skip["reason"] if skip else "", bool(on_server))
 
 
 def docstring_blocks(path: Path) -> Iterator[list[Block]]:
@@ -97,7 +101,8 @@ SHOWN += [blocks for module in MODULES for blocks in docstring_blocks(module)]
 
 def cases() -> Iterator[Any]:
     """Every block with its reading; what opted out is skipped by name and shows in the summary."""
-    for reading in map(Reading, SHOWN):
+    for shown in SHOWN:
+        reading = Reading([block for block in shown if not block.on_server])
         for block in reading.blocks:
             marks = [pytest.mark.skip(reason=f"{block.id}: {block.skip}")] if block.skip else []
             yield pytest.param(reading, block, id=block.id, marks=marks)

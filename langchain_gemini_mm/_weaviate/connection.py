@@ -13,6 +13,7 @@ from langchain_gemini_mm._weaviate.deadlines import within
 from langchain_gemini_mm._weaviate.failures import translated
 from langchain_gemini_mm._weaviate.redaction import redacted
 from langchain_gemini_mm._weaviate.versions import Version, parse_version, require_floor
+from langchain_gemini_mm.batching import Stop
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow
 
@@ -58,17 +59,18 @@ class Connection:
         self._version: Version | None = None
         self._connecting = asyncio.Lock()
 
-    def call(self, what: str, operation: Operation, *, timeout: float | None = None) -> Call:
+    def call(self, what: str, operation: Operation, *, timeout: float | None = None, stop: Stop | None = None) -> Call:
         """One call of a client.
 
         Args:
             what: what it does, for messages, such as `searching`.
             operation: called with the client; its result is the answer.
             timeout: seconds, when not those of reading.
+            stop: ends the waiting of a sync call early.
         """
-        return Call(self.run, self.arun, (what, operation, timeout or self.timeout))
+        return Call(self.run, self.arun, (what, operation, timeout or self.timeout, stop))
 
-    def run(self, what: str, operation: Operation, seconds: float) -> Any:
+    def run(self, what: str, operation: Operation, seconds: float, stop: Stop | None = None) -> Any:
         """Carry out an operation on the sync client."""
         client = self.client
         if client is None:
@@ -77,13 +79,17 @@ class Connection:
                 "give a WeaviateClient too"
             )
         with translated(what, seconds):
-            return within(seconds, lambda: _quietly(operation, client))
+            return within(seconds, lambda: _quietly(operation, client), stop)
 
-    async def arun(self, what: str, operation: Operation, seconds: float) -> Any:
+    async def arun(self, what: str, operation: Operation, seconds: float, _: Stop | None = None) -> Any:
         """Carry out an operation on the async client, or in a worker thread on the sync one."""
         client = self.async_client
         if client is None:
-            return await asyncio.to_thread(self.run, what, operation, seconds)
+            cancelled = Stop()
+            try:
+                return await asyncio.to_thread(self.run, what, operation, seconds, cancelled)
+            finally:
+                cancelled()
         with translated(what, seconds), redacted():
             async with asyncio.timeout(seconds):
                 if not client.is_connected():

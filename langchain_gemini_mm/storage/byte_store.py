@@ -1,4 +1,12 @@
-"""Media in any LangChain `BaseStore[str, bytes]`: values in pieces, and a list of the pieces written last."""
+"""Media in any LangChain `BaseStore[str, bytes]`: values in pieces, and a list of the pieces written last.
+
+```
+media/<sha256>                    size and upload of what is stored
+media-pieces/<upload>/<number>    the bytes
+media-uploads/<upload>            there as long as pieces of an upload may be
+media-wanted/<sha256>             when it was last put again
+```
+"""
 
 from __future__ import annotations
 
@@ -7,10 +15,10 @@ import json
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
-from langchain_gemini_mm.errors import GeminiMMError, StoreError
+from langchain_gemini_mm.errors import GeminiMMError, MediaLimitError, StoreError
 from langchain_gemini_mm.storage.backends import DAMAGED, UNKNOWN, MediaWriter, Stored, missing
 from langchain_gemini_mm.storage.file_table import FileTable
 
@@ -20,9 +28,14 @@ if TYPE_CHECKING:
 PIECE_BYTES = 1 << 20
 """Size of one value in the byte store."""
 
+PIECES = "media-pieces/"
+"""What the keys of pieces begin with; all other values are small."""
+
 _MANIFESTS = "media/"
-_PIECES = "media-pieces/"
-_TOUCH_SECONDS = 600
+_UPLOADS = "media-uploads/"
+_WANTED = "media-wanted/"
+_TOUCH_SECONDS = 30
+_READ_AT_ONCE = 100
 
 
 class ByteStore(Protocol):
@@ -42,15 +55,22 @@ class ByteStore(Protocol):
 
 
 class ByteStoreBackend:
-    """`media/<sha256>` lists the pieces; pieces go by an upload's own name, so a torn upload is never seen."""
+    """Pieces go by an upload's own name, so a torn upload is never seen.
 
-    kind = "byte store"
+    Args:
+        values: where they are.
+        kind: for the repr.
+        max_bytes: most bytes of one file; None for no limit.
+    """
+
     path: Path | None = None
     files: FileTable | None = None
     in_place = False
 
-    def __init__(self, values: ByteStore) -> None:
+    def __init__(self, values: ByteStore, *, kind: str = "byte store", max_bytes: int | None = None) -> None:
         self._values = values
+        self.kind = kind
+        self.max_bytes = max_bytes
 
     def writer(self) -> MediaWriter:
         """Begin an upload."""
@@ -66,36 +86,47 @@ class ByteStoreBackend:
         return io.BufferedReader(raw, buffer_size=1 << 16)
 
     def touch(self, sha256: str) -> bool:
-        """Write a new time into the list of pieces, when the one there is not recent."""
-        found = self._find(sha256)
-        if found is not None and time.time() - found["at"] > _TOUCH_SECONDS:
-            self._keep(sha256, {**found, "at": time.time()})
-        return found is not None
+        """Write down that these bytes are wanted now, when that was not done just before."""
+        found = self._find([sha256])[0]
+        if found is None or time.time() - found["at"] <= _TOUCH_SECONDS:
+            return found is not None
+        self.call("mset", [(f"{_WANTED}{sha256}", json.dumps({"at": time.time()}).encode())])
+        return self._find([sha256])[0] is not None
 
     def delete(self, sha256: str, *, before: float | None = None) -> bool:
-        """Remove the list of pieces, then the pieces."""
-        found = self._find(sha256)
+        """Remove the list of pieces, then the pieces.
+
+        A sweep (`before`) first takes the list away and then looks whether somebody wants it; who wants it first says
+        so and then looks whether the list is there. However the two interleave, one of them sees the other.
+        """
+        found = self._find([sha256])[0]
         if found is None or (before is not None and found["at"] >= before):
             return False
         self.call("mdelete", [f"{_MANIFESTS}{sha256}"])
-        self.call("mdelete", _piece_keys(found))
+        if before is not None and self._wanted_at([sha256])[0] >= before:
+            self._keep(sha256, found)
+            return False
+        self.call("mdelete", [*_piece_keys(found), f"{_WANTED}{sha256}"])
+        self.call("mdelete", [_upload_key(found["pieces"])])
         return True
 
     def stored(self) -> Iterator[Stored]:
         """List everything that is stored."""
-        for key in self._keys(_MANIFESTS):
-            sha256 = key.removeprefix(_MANIFESTS)
-            found = self._find(sha256)
-            if found is not None:
-                yield Stored(sha256, int(found["size"]), float(found["at"]))
+        digests = [key.removeprefix(_MANIFESTS) for key in self._keys(_MANIFESTS)]
+        for sha256, found in self._found(digests):
+            yield Stored(sha256, int(found["size"]), float(found["at"]))
 
     def tidy(self, before: float, *, dry_run: bool) -> int:
         """Remove pieces of uploads begun `before` then that no list names."""
-        named = {found["pieces"] for key in self._keys(_MANIFESTS) if (found := self._find(key[len(_MANIFESTS) :]))}
-        left = [key for key in self._keys(_PIECES) if _began(key) < before and key.rpartition("/")[0] not in named]
-        if left and not dry_run:
-            self.call("mdelete", left)
-        return len({key.rpartition("/")[0] for key in left})
+        begun = [key.removeprefix(_UPLOADS) for key in self._keys(_UPLOADS) if _began(key) < before]
+        # Listed after the uploads, so that one which is completed meanwhile is named.
+        digests = [key.removeprefix(_MANIFESTS) for key in self._keys(_MANIFESTS)] if begun else []
+        named = {found["pieces"].removeprefix(PIECES) for _, found in self._found(digests)}
+        left = [upload for upload in begun if upload not in named]
+        for upload in [] if dry_run else left:
+            self.call("mdelete", self._keys(f"{PIECES}{upload}/"))
+            self.call("mdelete", [f"{_UPLOADS}{upload}"])
+        return len(left)
 
     def call(self, method: str, argument: Any) -> Any:
         """Call the byte store; its failures become `StoreError`."""
@@ -109,17 +140,27 @@ class ByteStoreBackend:
     def _keep(self, sha256: str, manifest: dict[str, Any]) -> None:
         self.call("mset", [(f"{_MANIFESTS}{sha256}", json.dumps(manifest).encode())])
 
-    def _find(self, sha256: str) -> dict[str, Any] | None:
-        value = self.call("mget", [f"{_MANIFESTS}{sha256}"])[0]
-        try:
-            found = json.loads(value or b"")
-        except ValueError:
-            return None
-        return cast("dict[str, Any]", found) if isinstance(found, dict) and "pieces" in found else None
+    def _find(self, digests: list[str]) -> list[dict[str, Any] | None]:
+        """The lists of pieces; `at` is when each was last wanted."""
+        found: list[dict[str, Any] | None] = []
+        values = self.call("mget", [f"{_MANIFESTS}{sha256}" for sha256 in digests])
+        for value, wanted_at in zip(values, self._wanted_at(digests), strict=True):
+            said = _parsed(value)
+            found.append({**said, "at": max(said["at"], wanted_at)} if said and "pieces" in said else None)
+        return found
+
+    def _wanted_at(self, digests: list[str]) -> list[float]:
+        values = self.call("mget", [f"{_WANTED}{sha256}" for sha256 in digests])
+        return [float(_parsed(value).get("at", 0)) for value in values]
+
+    def _found(self, digests: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        for start in range(0, len(digests), _READ_AT_ONCE):
+            some = digests[start : start + _READ_AT_ONCE]
+            yield from ((sha256, said) for sha256, said in zip(some, self._find(some), strict=True) if said)
 
     def _manifest(self, sha256: str) -> dict[str, Any]:
-        found = self._find(sha256)
-        if found is None:
+        found = _parsed(self.call("mget", [f"{_MANIFESTS}{sha256}"])[0])
+        if "pieces" not in found:
             raise missing(sha256, UNKNOWN)
         return found
 
@@ -131,15 +172,21 @@ class ByteStoreBackend:
 class _PiecesWriter:
     def __init__(self, backend: ByteStoreBackend) -> None:
         self._backend = backend
-        self._pieces = f"{_PIECES}{int(time.time())}-{uuid.uuid4().hex}"
+        self._pieces = f"{PIECES}{int(time.time())}-{uuid.uuid4().hex}"
         self._buffer = bytearray()
         self._count = 0
         self._size = 0
         self._done = False
 
     def write(self, chunk: bytes) -> None:
-        self._buffer += chunk
         self._size += len(chunk)
+        limit = self._backend.max_bytes
+        if limit is not None and self._size > limit:
+            raise MediaLimitError(
+                f"these media have more than {limit:,} bytes, which is the limit of this media store. Raise "
+                'max_bytes, or keep large files in a folder: MediaStore("library/media")'
+            )
+        self._buffer += chunk
         while len(self._buffer) >= PIECE_BYTES:
             self._send(PIECE_BYTES)
 
@@ -151,13 +198,18 @@ class _PiecesWriter:
 
     def discard(self) -> None:
         if not self._done and self._count:
-            self._backend.call("mdelete", [f"{self._pieces}/{n:08d}" for n in range(self._count)])
+            with suppress(StoreError):  # a sweep will do it
+                self._backend.call("mdelete", [f"{self._pieces}/{n:08d}" for n in range(self._count)])
+                self._backend.call("mdelete", [_upload_key(self._pieces)])
             self._count = 0
 
     def _send(self, length: int) -> None:
-        self._backend.call("mset", [(f"{self._pieces}/{self._count:08d}", bytes(self._buffer[:length]))])
-        del self._buffer[:length]
+        piece = (f"{self._pieces}/{self._count:08d}", bytes(self._buffer[:length]))
+        first = [(_upload_key(self._pieces), b"{}")] if self._count == 0 else []
+        # Counted before it is known to have arrived: what failed to answer may be there all the same.
         self._count += 1
+        self._backend.call("mset", [*first, piece])
+        del self._buffer[:length]
 
 
 class _PiecesReader(io.RawIOBase):
@@ -211,8 +263,21 @@ def _piece_keys(manifest: dict[str, Any]) -> list[str]:
     return [f"{manifest['pieces']}/{number:08d}" for number in range(count)]
 
 
+def _upload_key(pieces: str) -> str:
+    return _UPLOADS + pieces.removeprefix(PIECES)
+
+
+def _parsed(value: bytes | None) -> dict[str, Any]:
+    """A JSON object that was stored; an empty one where there is none, or half of one."""
+    try:
+        found = json.loads(value or b"")
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
 def _began(key: str) -> float:
-    seconds = key.removeprefix(_PIECES).partition("-")[0]
+    seconds = key.removeprefix(_UPLOADS).partition("-")[0]
     return float(seconds) if seconds.isdigit() else float("inf")
 
 

@@ -75,6 +75,41 @@ class MediaStore:
         """
         return cls(LinksBackend(_folder(path)))
 
+    @classmethod
+    def weaviate(
+        cls,
+        client: Any,
+        name: str = "Library_Media",
+        *,
+        tenant: str | None = None,
+        max_bytes: int = 256 << 20,
+        timeout: float = 10.0,
+        write_timeout: float = 60.0,
+        replication: int = 1,
+    ) -> MediaStore:
+        """A store in a Weaviate server, in a collection of its own without a vector index.
+
+        Args:
+            client: a connected `WeaviateClient`, which stays yours to close; async methods use it in worker threads.
+            name: of the collection, which the first write makes.
+            tenant: whose media, in a collection with tenants; one tenant cannot read those of another.
+            max_bytes: most bytes of one file.
+            timeout: seconds for one answer.
+            write_timeout: seconds for storing one piece of 1 MiB, attempts included.
+            replication: copies in a cluster, when the collection is made.
+
+        Raises:
+            StoreError: the server is away or too old, or the name belongs to something else.
+            MissingExtraError: weaviate-client is not installed.
+        """
+        from langchain_gemini_mm.storage.weaviate_values import WeaviateValues, positive
+
+        limit = positive("max_bytes", max_bytes)
+        values = WeaviateValues(
+            client, name, tenant=tenant, replication=replication, timeout=timeout, write_timeout=write_timeout
+        )
+        return cls(ByteStoreBackend(values, kind="weaviate", max_bytes=limit))
+
     @property
     def path(self) -> Path | None:
         """The folder of this store, where it has one."""

@@ -95,7 +95,12 @@ def tokens(text: str) -> Iterator[str]:
     """
     if "mm:" in text:
         text = _REFERENCE.sub(" ", text)
-    for word in _WORD.findall(_bare(_folded(text))):
+    words = _WORD.findall(_bare(_folded(text)))
+    whole = "".join(words)
+    if whole.isascii() and whole.isalnum():
+        yield from words
+        return
+    for word in words:
         if word.isalnum() and word.isascii():
             yield word
         else:

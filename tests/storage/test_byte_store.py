@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.stores import InMemoryByteStore
 
-from langchain_gemini_mm.errors import MissingMediaError, StoreError
+from langchain_gemini_mm import MediaRef
+from langchain_gemini_mm.errors import MediaLimitError, MissingMediaError, StoreError
 from langchain_gemini_mm.storage import MediaStore
+from langchain_gemini_mm.storage.byte_store import ByteStoreBackend
 from langchain_gemini_mm.testing import png, wav
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 LONG = wav(300.0)
@@ -65,7 +69,7 @@ def test_pieces_of_killed_uploads_are_swept() -> None:
         store.put(LONG)
     del values.mdelete
     left = len(values.store)
-    assert left == 3
+    assert left == 4  # and the note that the upload has begun
     assert store.sweep([]).leftovers == 0
     assert store.sweep([], grace_s=-60, dry_run=True).leftovers == 1
     assert len(values.store) == left
@@ -114,6 +118,92 @@ def test_delete_leaves_nothing() -> None:
     store.put(png())
     assert len(store.sweep([], grace_s=-60).removed) == 1
     assert values.store == {"cache/1": b"mine"}
+
+
+class Interleaved(InMemoryByteStore):
+    """A byte store in which others do something just before, or just after, a key is removed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: list[Callable[[], object]] = []
+        self.after: list[Callable[[], object]] = []
+
+    def mdelete(self, keys: Sequence[str]) -> None:
+        """Let the others in."""
+        while self.before:
+            self.before.pop()()
+        super().mdelete(keys)
+        while self.after:
+            self.after.pop()()
+
+
+def age(values: InMemoryByteStore, ref: MediaRef) -> None:
+    """Make media look as if they had been put long ago."""
+    manifest = json.loads(values.store[f"media/{ref.sha256}"])
+    values.mset([(f"media/{ref.sha256}", json.dumps(manifest | {"at": 1.0}).encode())])
+    values.mdelete([f"media-wanted/{ref.sha256}"])
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_sweep_sees_who_puts_again_meanwhile(moment: str) -> None:
+    """Old media that are put again while a sweep is about to remove them, or just has, are there afterwards."""
+    values = Interleaved()
+    store = MediaStore(values)
+    ref = store.put(LONG)
+    age(values, ref)
+    getattr(values, moment).append(lambda: store.put(LONG))
+    store.sweep([])
+    assert store.get(ref) == LONG
+    age(values, ref)
+    assert store.sweep([]).removed == (ref,)
+    store.sweep([], grace_s=-60)
+    assert values.store == {}
+
+
+def test_an_upload_that_is_completed_while_a_sweep_tidies_stays() -> None:
+    """Uploads are listed before the lists that name them."""
+    values = InMemoryByteStore()
+    store = MediaStore(values)
+    backend = ByteStoreBackend(values)
+    writer = backend.writer()
+    writer.write(LONG)
+    listed = values.yield_keys
+
+    def yield_keys(*, prefix: str | None = None) -> Iterator[str]:
+        keys = list(listed(prefix=prefix))
+        if prefix == "media-uploads/":
+            writer.commit(hashlib.sha256(LONG).hexdigest())
+        return iter(keys)
+
+    values.yield_keys = yield_keys  # type: ignore[method-assign]
+    assert store.sweep([MediaRef(hashlib.sha256(LONG).hexdigest())], grace_s=-60).leftovers == 0
+    assert store.get(store.put(LONG)) == LONG
+
+
+def test_uploads_that_were_overtaken_are_tidied() -> None:
+    """Two writers of one file leave the pieces of one once a sweep has passed."""
+    values = InMemoryByteStore()
+    writers = [ByteStoreBackend(values).writer() for _ in range(2)]
+    for writer in writers:
+        writer.write(LONG)
+    ref = MediaRef(hashlib.sha256(LONG).hexdigest())
+    for writer in writers:
+        writer.commit(ref.sha256)
+    store = MediaStore(values)
+    assert store.sweep([ref], grace_s=-60).leftovers == 1
+    assert store.get(ref) == LONG
+    assert len(values.store) == 1 + 1 + 5
+
+
+def test_a_limit_of_bytes() -> None:
+    """A file over the limit is refused with the number, and leaves nothing; one of just that size is taken."""
+    values = InMemoryByteStore()
+    store = MediaStore(ByteStoreBackend(values, max_bytes=len(LONG) - 1))
+    with pytest.raises(MediaLimitError, match=f"more than {len(LONG) - 1:,} bytes, .* Raise max_bytes"):
+        store.put(LONG)
+    assert values.store == {}
+    store = MediaStore(ByteStoreBackend(values, max_bytes=len(LONG)))
+    assert store.get(store.put(LONG)) == LONG
 
 
 def test_failures_of_reading_are_told() -> None:

@@ -46,9 +46,11 @@ def _delete(place: Place, where: Any) -> Flow[None]:
         if answer is None or answer.matches == answer.successful:
             return
         if not answer.successful:
+            # A server that is asked for the reasons (`verbose`) fails over them.
             raise StoreError(
                 f"deleting failed: {answer.matches} documents of {place.label} match, and {answer.failed} of them "
-                "could not be deleted. Calling again is safe"
+                "could not be deleted. Is a shard read-only, as when the server's disk is nearly full? Then make room, "
+                "then set it READY. Calling again is safe"
             )
 
 
@@ -57,6 +59,7 @@ def clear_flow(place: Place) -> Flow[None]:
     layout = yield from place.located(fresh=True)
     if layout is None:
         return
+    place.require_tenant(layout)
     if place.tenant is not None:
         tenant, physical = place.tenant, layout.physical
         yield place.connection.call(
@@ -88,6 +91,7 @@ def add_field_flow(place: Place, field: Field, progress: Progress | None) -> Flo
     layout = yield from place.located(fresh=True)
     if layout is None:
         return 0
+    place.require_tenant(layout)
     if field.key not in layout.fields:
         physical = layout.physical
         yield place.connection.call(

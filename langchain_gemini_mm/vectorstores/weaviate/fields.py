@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from langchain_gemini_mm.errors import ContentError
@@ -42,8 +43,9 @@ _PLAIN_KEY = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _TAKEN = re.compile(
     r"(id|_id|_additional|vector)|words_.*|.*(_searchable|_rangeable|_temp|__meta_count|_propertylength|_nullstate)"
 )
-# White space at the ends of a text and empty texts are lost in the index of filters; between these marks they are not.
-_MARK = "\u2060"
+# White space at the ends of a text and empty texts are lost in the index of filters; behind a mark they are not. It
+# sorts before all letters, so that ranges hold.
+_MARK = "\x01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +59,7 @@ class Field:
     @property
     def property_name(self) -> str:
         """The name of the property: the key where it can be, else one made of it."""
-        if _PLAIN_KEY.fullmatch(self.key) and not _TAKEN.fullmatch(self.key) and self.key not in OWN_PROPERTIES:
-            return self.key
-        slug = re.sub(r"[^a-z0-9]+", "_", self.key.lower()).strip("_")[:40]
-        return f"field_{slug}_{hashlib.sha256(self.key.encode()).hexdigest()[:8]}"
+        return _property_name(self.key)
 
     @property
     def many(self) -> bool:
@@ -92,13 +91,7 @@ class Field:
         return self._item(value, where)
 
     def _item(self, value: Any, where: str) -> Any:
-        fits = {
-            "str": isinstance(value, str),
-            "bool": isinstance(value, bool),
-            "int": isinstance(value, int | float) and not isinstance(value, bool) and value == int(value),
-            "float": isinstance(value, int | float) and not isinstance(value, bool),
-        }[self.item]
-        if not fits:
+        if not _fits(self.item, value):
             shown = repr(value) if isinstance(value, str | int | float) else f"a {type(value).__name__}"
             raise ContentError(
                 f"{where}[{self.key!r}] is {shown[:60]}, and the field {self.key!r} is declared as {self.type}. "
@@ -116,11 +109,27 @@ class Field:
         return int(value) if self.item == "int" else float(value)
 
 
+@lru_cache(maxsize=1000)
+def _property_name(key: str) -> str:
+    if _PLAIN_KEY.fullmatch(key) and not _TAKEN.fullmatch(key) and key not in OWN_PROPERTIES:
+        return key
+    slug = re.sub(r"[^a-z0-9]+", "_", key.lower()).strip("_")[:40]
+    return f"field_{slug}_{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+
+
+def _fits(kind: str, value: Any) -> bool:
+    if kind == "str":
+        return isinstance(value, str)
+    if kind == "bool" or isinstance(value, bool):
+        return kind == "bool" and isinstance(value, bool)
+    return isinstance(value, int | float) and (kind == "float" or value == int(value))
+
+
 def encoded(text: str) -> str:
     """A text as the filters' index keeps it apart from all others."""
-    if not text or text != text.strip() or text[0] == _MARK:
-        return f"{_MARK}{text}{_MARK}"
-    return text
+    begins = not text or text[0].isspace() or text[0] == _MARK
+    ends = bool(text) and (text[-1].isspace() or text[-1] == _MARK)
+    return f"{_MARK if begins else ''}{text}{_MARK if ends else ''}"
 
 
 def described_field(description: str | None) -> Field | None:
@@ -164,15 +173,15 @@ def declared_field(key: Any, kind: FieldType) -> Field:
     return Field(key, name)
 
 
-def stored_fields(fields: Iterable[Field], metadata: Mapping[str, Any], where: str) -> dict[str, Any]:
+def stored_fields(fields: Mapping[str, Field], metadata: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The properties of metadata: those of its declared keys that have a value.
 
     Raises:
         ContentError: a value is not of its field's type.
     """
-    found = {
-        field.property_name: field.stored(metadata[field.key], where)
-        for field in fields
-        if metadata.get(field.key) is not None
-    }
-    return {name: value for name, value in found.items() if value is not None}
+    found = {}
+    for key, value in metadata.items():
+        field = fields.get(key)
+        if field is not None and (stored := field.stored(value, where)) is not None:
+            found[field.property_name] = stored
+    return found

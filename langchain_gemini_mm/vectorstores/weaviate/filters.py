@@ -24,6 +24,7 @@ _OPERATORS: dict[str, Literal["greater_than", "greater_or_equal", "less_than", "
     "$lt": "less_than",
     "$lte": "less_or_equal",
 }
+_OPPOSITES = {"$gt": "$lte", "$gte": "$lt", "$lt": "$gte", "$lte": "$gt"}
 _KINDS = {"str": "string", "bool": "bool", "int": "number", "float": "number"}
 _INT64 = 2**63
 
@@ -64,58 +65,67 @@ class _Compiler:
         self._fields = fields
         self._version = version
 
-    def compile(self, node: Node) -> _Compiled:
+    def compile(self, node: Node, wanted: bool = True) -> _Compiled:
+        """Compile a filter, or its opposite where it is not wanted: negations go down to the conditions."""
         match node:
             case In(key, values):
-                return self._in(self._fields[key], values)
+                return self._in(self._fields[key], values, wanted)
             case Compare(key, order, value):
-                return self._compare(self._fields[key], order, value)
+                return self._compare(self._fields[key], order, value, wanted)
             case Exists(key):
-                return Filter.by_property(self._fields[key].property_name).is_none(False)
+                return Filter.by_property(self._fields[key].property_name).is_none(not wanted)
             case And(parts):
-                return _all([self.compile(part) for part in parts])
+                return (_all if wanted else _any)([self.compile(part, wanted) for part in parts])
             case Or(parts):
-                return _any([self.compile(part) for part in parts])
+                return (_any if wanted else _all)([self.compile(part, wanted) for part in parts])
             case Not(part):
-                return self._not(self.compile(part))
+                return self.compile(part, not wanted)
 
-    def _in(self, field: Field, values: Sequence[Any]) -> _Compiled:
+    def _in(self, field: Field, values: Sequence[Any], wanted: bool) -> _Compiled:
         found = [item for value in values if (item := _operand(field, value)) is not None]
+        by = Filter.by_property(field.property_name)
         if not found:
-            return False
+            return not wanted
         if len(found) == 1:
-            return Filter.by_property(field.property_name).equal(found[0])
-        return Filter.by_property(field.property_name).contains_any(found)
+            return by.equal(found[0]) if wanted else by.not_equal(found[0])
+        if wanted:
+            return by.contains_any(found)
+        if self._version >= NOT_FILTERS:
+            return by.contains_none(found)
+        return Filter.all_of([by.not_equal(item) for item in found])
 
-    def _compare(self, field: Field, order: str, value: Any) -> _Compiled:
+    def _compare(self, field: Field, order: str, value: Any, wanted: bool) -> _Compiled:
         if kind_of(value) != _KINDS[field.item]:
-            return False
-        operand: Any = value
-        if field.item == "float":
-            operand = float(comparable(value))
-            if math.isinf(operand):
-                return self._beyond(field, order, operand)
-        elif field.item == "int":
-            bound = comparable(value)
-            if not -_INT64 <= bound < _INT64:
-                return self._beyond(field, order, bound)
-            operand = math.floor(bound) if order in ("$gt", "$lte") else math.ceil(bound)
-        return getattr(Filter.by_property(field.property_name), _OPERATORS[order])(operand)
+            return not wanted
+        if wanted:
+            return _side(field, order, value)
+        if field.many:
+            return self._not(field, _side(field, order, value))
+        missing = Filter.by_property(field.property_name).is_none(True)
+        return _any([missing, _side(field, _OPPOSITES[order], value)])
 
-    def _beyond(self, field: Field, order: str, operand: float) -> _Compiled:
-        """Every number is on one side of what is larger than all."""
-        everything = order.startswith("$l") == (operand > 0)
-        return Filter.by_property(field.property_name).is_none(False) if everything else False
-
-    def _not(self, part: _Compiled) -> _Compiled:
+    def _not(self, field: Field, part: _Compiled) -> _Compiled:
         if isinstance(part, bool):
             return not part
         if self._version < NOT_FILTERS:
             raise FilterError(
-                f"$ne, $nin, $not and {{key: None}} need Weaviate {NOT_FILTERS}, and the server is {self._version}. "
-                "Upgrade it, or ask the other way round"
+                f"$not of a range of the list {field.key!r} needs Weaviate {NOT_FILTERS}, and the server is "
+                f"{self._version}. Upgrade it, or ask the other way round"
             )
         return Filter.not_(part)
+
+
+def _side(field: Field, order: str, value: Any) -> _Compiled:
+    """The rows with a value on one side of another."""
+    operand: Any = encoded(value) if isinstance(value, str) else comparable(value)
+    if field.item == "int" and -_INT64 <= operand < _INT64:
+        operand = math.floor(operand) if order in ("$gt", "$lte") else math.ceil(operand)
+    elif field.item == "float" and math.isfinite(operand):
+        operand = float(operand)
+    elif field.item != "str":  # larger than all: every number is on one side of it
+        everything = order.startswith("$l") == (operand > 0)
+        return Filter.by_property(field.property_name).is_none(False) if everything else False
+    return getattr(Filter.by_property(field.property_name), _OPERATORS[order])(operand)
 
 
 def _operand(field: Field, value: Any) -> Any:

@@ -25,6 +25,7 @@ CHUNK_OBJECTS = 250
 
 READ_PROPERTIES = ["text", "metadata_json", "doc_id"]
 
+_DECODE = json.JSONDecoder().decode
 _NAMESPACE = uuid.UUID("4c1d7a42-31f5-5f0e-9d0c-6a3b7f2e8d55")
 
 
@@ -33,6 +34,8 @@ class Sized:
     """An object that is to be stored, under its document's id."""
 
     id: str
+    key: str
+    """The object's UUID."""
     object: Any
     size: int
     """Bytes in a message, about."""
@@ -85,19 +88,19 @@ def sized(record: Record, layout: Layout) -> Sized:
     where = f"document {record.id[:60]!r}"
     metadata_json = dumped(record.metadata)
     size = require_size(record.text, metadata_json, where)
-    key = uuid_of(record.id)
+    key = str(uuid_of(record.id))
     properties = {
         "text": record.text,
         "metadata_json": metadata_json,
         **{name: words for name, words in _words(record, layout) if words},
-        **stored_fields(layout.fields.values(), record.metadata, f"{where}: metadata"),
+        **stored_fields(layout.fields, record.metadata, f"{where}: metadata"),
     }
-    if str(key) != record.id:
+    if key != record.id:
         properties["doc_id"] = record.id
     assert record.vector is not None  # noqa: S101 - what is stored has a vector
     vector = {VECTOR: np.asarray(record.vector, np.float32).tolist()}
     item = DataObject(properties=properties, uuid=key, vector=vector)
-    return Sized(record.id, item, 2 * size + 4 * len(record.vector) + 500)
+    return Sized(record.id, key, item, 2 * size + 4 * len(record.vector) + 500)
 
 
 def _words(record: Record, layout: Layout) -> Iterator[tuple[str, str]]:
@@ -106,6 +109,8 @@ def _words(record: Record, layout: Layout) -> Iterator[tuple[str, str]]:
             yield name, " ".join(tokens(record.text))
             continue
         value = record.metadata.get(key)
+        if value is None:
+            continue
         texts = [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]
         yield name, " ".join(word for text in texts for word in tokens(text))
 
@@ -127,11 +132,10 @@ def chunks(items: Iterable[Sized]) -> Iterator[list[Sized]]:
 def record_of(found: Any) -> Record:
     """The record of an object that was read; without its vector where that was not asked for."""
     said = found.properties
-    vectors = found.vector or {}
-    vector = vectors.get(VECTOR)
+    vector = found.vector.get(VECTOR) if found.vector else None
     return Record(
-        id=said.get("doc_id") or str(found.uuid),
-        text=said.get("text") or "",
-        metadata=json.loads(said.get("metadata_json") or "{}"),
-        vector=None if vector is None else np.asarray(vector, dtype=np.float32),
+        said.get("doc_id") or str(found.uuid),
+        said.get("text") or "",
+        _DECODE(said.get("metadata_json") or "{}"),
+        None if vector is None else np.asarray(vector, dtype=np.float32),
     )

@@ -8,27 +8,43 @@ meanwhile.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from copy import copy
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from weaviate.classes.config import ConsistencyLevel
+from weaviate.classes.tenants import Tenant
 from weaviate.exceptions import UnexpectedStatusCodeError
 
 from langchain_gemini_mm._weaviate.connection import Connection
-from langchain_gemini_mm._weaviate.failures import CollectionGoneError, TenantGoneError
+from langchain_gemini_mm._weaviate.failures import CollectionGoneError, OutageError, TenantGoneError
 from langchain_gemini_mm._weaviate.versions import require_replication
+from langchain_gemini_mm.batching import Stop
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.flows import Flow
+from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.vectorstores.spaces import Fingerprint, require_dimensions, require_space
 from langchain_gemini_mm.vectorstores.weaviate.schema import Layout, Options, creation, described, layout_of
 
 REFRESH_SECONDS = 5.0
 """How long a reader goes on with the collection it has resolved before it looks at the alias again."""
 
-_ATTEMPTS = 5
+_REFRESH_TIMEOUT = 1.0
+"""Seconds a reader waits for that look; a cluster without a leader answers about data and not about aliases."""
+_ATTEMPTS = 8
+_PAUSE = 0.02
+"""Seconds, twice as long with each attempt: a node may lag behind what the leader of the cluster has made."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was resolved last, for all tenants."""
+
+    layout: Layout | None = None
+    at: float = 0.0
 
 
 class Place:
@@ -56,13 +72,14 @@ class Place:
         self.options = options
         self.tenant = tenant
         self.consistency = consistency
-        self._layout: Layout | None = None
-        self._resolved_at = 0.0
+        self._seen = _Seen()
+        self._handles: dict[int, tuple[str, Any]] = {}
 
     def of_tenant(self, tenant: str) -> Place:
         """The same collection for another tenant."""
         other = copy(self)
         other.tenant = tenant
+        other._handles = {}
         return other
 
     @property
@@ -73,18 +90,23 @@ class Place:
     @property
     def known(self) -> Layout | None:
         """What was resolved last."""
-        return self._layout
+        return self._seen.layout
 
     def forget(self) -> None:
         """Resolve again before the next operation."""
-        self._layout = None
+        self._seen.layout = None
 
     def handle(self, client: Any, layout: Layout) -> Any:
         """The client's object for the collection, for tenant and consistency."""
-        found = client.collections.use(layout.physical)
-        if self.tenant is not None:
-            found = found.with_tenant(self.tenant)
-        return found if self.consistency is None else found.with_consistency_level(self.consistency)
+        name, found = self._handles.get(id(client), ("", None))
+        if name != layout.physical:
+            found = client.collections.use(layout.physical, skip_argument_validation=True)
+            if self.tenant is not None:
+                found = found.with_tenant(self.tenant)
+            if self.consistency is not None:
+                found = found.with_consistency_level(self.consistency)
+            self._handles[id(client)] = layout.physical, found
+        return found
 
     def located(self, fingerprint: Fingerprint | None = None, *, fresh: bool = False) -> Flow[Layout | None]:
         """Find the collection; None when there is none yet.
@@ -95,14 +117,23 @@ class Place:
 
         Raises:
             SpaceMismatchError: the collection is of another space.
-            StoreError: something else has the name, or tenants do not fit.
+            StoreError: something else has the name, or it has no tenants and one is named.
         """
-        if fresh or self._layout is None or time.monotonic() - self._resolved_at > REFRESH_SECONDS:
-            self._layout = yield from self._resolved()
-            self._resolved_at = time.monotonic()
-        layout = self._layout
+        layout = self._seen.layout  # once: another thread may forget it at any moment
+        if fresh or layout is None or time.monotonic() - self._seen.at > REFRESH_SECONDS:
+            try:
+                must = fresh or layout is None
+                layout = yield from self._resolved(None if must else _REFRESH_TIMEOUT)
+            except OutageError:
+                # What is known stays right for reading: data are asked for by the name they were resolved to.
+                if must:
+                    raise
+                self._seen.at = time.monotonic()
+            else:
+                self._seen.layout, self._seen.at = layout, time.monotonic()
         if layout is not None:
-            self._require_tenant(layout)
+            if self.tenant is not None and not layout.multi_tenant:
+                raise StoreError(f"{self.label} was made without tenants; open it without tenant={self.tenant!r}")
             require_space(self.label, layout.fingerprint, fingerprint)
         return layout
 
@@ -111,10 +142,12 @@ class Place:
 
         Raises:
             SpaceMismatchError: it is of another space, or was made for one meanwhile.
-            StoreError: it cannot be made.
+            StoreError: it cannot be made, or the tenant is not named or may not be made.
         """
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
+            yield from _paused(attempt)
             layout = yield from self.located(fingerprint, fresh=True)
+            self.require_tenant(layout)
             if layout is not None and layout.fingerprint is not None:
                 if layout.dimensions is None:
                     yield from self._say(layout, fingerprint, dimensions)
@@ -140,37 +173,55 @@ class Place:
         yield client.call("dropping the old collection", lambda c: c.collections.delete(old))
         self.forget()
 
-    def reading(self, what: str, fingerprint: Fingerprint | None, operation: Callable[[Any, Layout], Any]) -> Flow[Any]:
+    def reading(
+        self,
+        what: str,
+        fingerprint: Fingerprint | None,
+        operation: Callable[[Any, Layout], Any],
+        stop: Stop | None = None,
+        timeout: float | None = None,
+    ) -> Flow[Any]:
         """Read from the collection; None when there is none yet.
 
         Args:
             what: for messages.
             fingerprint: the space of the query, if it has one.
             operation: called with the client's object for the collection, and the layout.
+            stop: ends the waiting of a sync call early.
+            timeout: seconds, when not those of the connection.
         """
         for attempt in range(_ATTEMPTS):
+            yield from _paused(attempt)
             layout = yield from self.located(fingerprint, fresh=attempt > 0)
             if layout is None:
                 return None
+            self.require_tenant(layout)
             try:
-                return (yield self.connection.call(what, partial(self._on, operation, layout)))
+                asked = partial(self._on, operation, layout)
+                return (yield self.connection.call(what, asked, stop=stop, timeout=timeout))
             except CollectionGoneError:
                 self.forget()
-            except TenantGoneError:
+            except TenantGoneError as error:
                 if not self.options.create_tenants:
-                    raise
+                    raise self._no_tenant() from error
                 return None  # it is made by the first write
         raise StoreError(f"{self.label} is made and dropped by others all the time; {what} failed")
 
     def _on(self, operation: Callable[[Any, Layout], Any], layout: Layout, client: Any) -> Any:
         return operation(self.handle(client, layout), layout)
 
-    def _resolved(self) -> Flow[Layout | None]:
+    def _resolved(self, seconds: float | None = None) -> Flow[Layout | None]:
         version = yield from self.connection.version()
         try:
-            config = yield self.connection.call("opening", lambda c: c.collections.use(self.name).config.get())
+            config = yield self.connection.call(
+                "opening", lambda c: c.collections.use(self.name).config.get(), timeout=seconds
+            )
         except CollectionGoneError:
             return None
+        except (AssertionError, KeyError) as error:
+            raise StoreError(
+                f"weaviate-client does not understand the schema of {self.label}. Upgrade weaviate-client"
+            ) from error
         layout = layout_of(config, self.name)
         if layout.replication > 1:
             require_replication(version)
@@ -200,8 +251,55 @@ class Place:
             "describing the collection", lambda c: c.collections.use(layout.physical).config.update(description=said)
         )
 
-    def _require_tenant(self, layout: Layout) -> None:
-        if layout.multi_tenant and self.tenant is None:
-            raise StoreError(f"{self.label} has tenants. Open it with tenant=..., or use store.with_tenant(...)")
-        if self.tenant is not None and not layout.multi_tenant:
-            raise StoreError(f"{self.label} was made without tenants; open it without tenant={self.tenant!r}")
+    def require_tenant(self, layout: Layout | None) -> None:
+        """Refuse to read or write without a tenant where there are some.
+
+        Raises:
+            StoreError: no tenant is named.
+        """
+        tenants = self.options.multi_tenant if layout is None else layout.multi_tenant
+        if tenants and self.tenant is None:
+            raise StoreError(
+                f"{self.label} has tenants. Open it with tenant=..., use store.with_tenant(...), or name one in the "
+                "call"
+            )
+
+    def admit_tenant(self, layout: Layout) -> Flow[None]:
+        """Make the tenant that a write found missing.
+
+        Raises:
+            TenantGoneError: tenants are not to be made here.
+        """
+        if not self.options.create_tenants:
+            raise self._no_tenant()
+        physical, tenant = layout.physical, self.tenant
+        yield self.connection.call(
+            "making the tenant", lambda c: c.collections.use(physical).tenants.create([Tenant(name=tenant)])
+        )
+
+    def require_known_tenant(self, layout: Layout) -> Flow[None]:
+        """Refuse to write to a tenant that is not there, where writing would make it and that is not wanted.
+
+        Raises:
+            TenantGoneError: it is not there.
+        """
+        if not layout.multi_tenant or self.options.create_tenants:
+            return
+        physical, tenant = layout.physical, self.tenant
+        there = yield self.connection.call(
+            "looking for the tenant", lambda c: c.collections.use(physical).tenants.exists(tenant)
+        )
+        if not there:
+            raise self._no_tenant()
+
+    def _no_tenant(self) -> TenantGoneError:
+        return TenantGoneError(
+            f"tenant {self.tenant!r} of {self.label} does not exist, and create_tenants is off. Make it first, or turn "
+            "create_tenants on"
+        )
+
+
+def _paused(attempt: int) -> Flow[None]:
+    """Wait before an attempt that is not among the first two."""
+    if attempt > 1:
+        yield Call(time.sleep, asyncio.sleep, (_PAUSE * 2**attempt,))

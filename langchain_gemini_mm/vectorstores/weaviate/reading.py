@@ -7,8 +7,8 @@ from typing import Any
 
 from weaviate.classes.query import Diversity, MetadataQuery
 
-from langchain_gemini_mm._weaviate.failures import AnswerTooLargeError
-from langchain_gemini_mm.batching import gathered_map, threaded_map
+from langchain_gemini_mm._weaviate.failures import AnswerTooLargeError, OutageError
+from langchain_gemini_mm.batching import Stop, gathered_map, threaded_map
 from langchain_gemini_mm.flows import Call, Flow, arun, run
 from langchain_gemini_mm.vectorstores.filters import Node, matches
 from langchain_gemini_mm.vectorstores.primitives import Matching, Nearest, Scored
@@ -28,7 +28,7 @@ SEARCHES_AT_ONCE = 8
 _ROUNDING = 1e-5
 
 
-def nearest_flow(place: Place, request: Nearest) -> Flow[list[Scored]]:
+def nearest_flow(place: Place, request: Nearest, stop: Stop | None = None) -> Flow[list[Scored]]:
     """Find the nearest objects; with `request.pick` the server chooses among them those unlike each other."""
 
     def search(collection: Any, layout: Layout) -> Any:
@@ -47,10 +47,11 @@ def nearest_flow(place: Place, request: Nearest) -> Flow[list[Scored]]:
             return_properties=READ_PROPERTIES,
         )
 
-    answer = yield from place.reading("searching", request.fingerprint, search)
+    answer = yield from place.reading("searching", request.fingerprint, search, stop)
     if answer is None:
         return []
-    found = [Scored(record_of(item), _cosine(item.metadata.distance)) for item in answer.objects]
+    most = request.k if request.pick is None else request.pick[0]
+    found = [Scored(record_of(item), _cosine(item.metadata.distance)) for item in answer.objects[:most]]
     lowest = request.score_threshold
     return found if lowest is None else [scored for scored in found if scored.score >= lowest - _ROUNDING / 10]
 
@@ -62,7 +63,7 @@ def nearest_many_flow(place: Place, requests: Sequence[Nearest]) -> Flow[list[li
     rest = requests[1:]
 
     def in_threads() -> list[list[Scored]]:
-        return threaded_map(lambda request, _: run(nearest_flow(place, request)), rest, SEARCHES_AT_ONCE)
+        return threaded_map(lambda request, stop: run(nearest_flow(place, request, stop)), rest, SEARCHES_AT_ONCE)
 
     async def gathered() -> list[list[Scored]]:
         return await gathered_map(lambda request: arun(nearest_flow(place, request)), rest, SEARCHES_AT_ONCE)
@@ -133,7 +134,12 @@ def tally_flow(place: Place, node: Node | None) -> Flow[int]:
     def count(collection: Any, layout: Layout) -> Any:
         return collection.aggregate.over_all(total_count=True, filters=_compiled(place, layout, node))
 
-    answer = yield from place.reading("counting", None, count)
+    # A cluster asks one replica of each shard, and waits in vain for one that has just died; the next time it knows.
+    half = place.connection.timeout / 2
+    try:
+        answer = yield from place.reading("counting", None, count, timeout=half)
+    except OutageError:
+        answer = yield from place.reading("counting", None, count, timeout=half)
     return 0 if answer is None else int(answer.total_count or 0)
 
 

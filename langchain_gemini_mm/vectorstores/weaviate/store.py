@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from copy import copy
 from typing import Any, Self
 
 from langchain_core.documents import Document
@@ -33,13 +32,16 @@ from langchain_gemini_mm.vectorstores.writing import Progress
 class WeaviateVectorStore(MultimodalVectorStore):
     """A vector store in Weaviate, from 1.32 on.
 
-    <!-- The example needs a server: docs/weaviate.md runs it. -->
+    <!-- needs a Weaviate server -->
+    ```python
+    import weaviate
 
-    ```text
-    client = weaviate.connect_to_local()
-    store = WeaviateVectorStore(client, "Library", embeddings, fields={"price": float})
-    store.add_documents(MediaLoader("./photos-and-talks", media).lazy_load())
-    store.search("a dog on a beach", filter={"price": {"$lt": 20}})
+    from langchain_gemini_mm import GeminiEmbeddings, WeaviateVectorStore
+
+    with weaviate.connect_to_local() as client:
+        store = WeaviateVectorStore(client, "Mugs", GeminiEmbeddings(), fields={"price": float})
+        store.add_texts(["a blue mug", "a red cup"], [{"price": 8.5}, {"price": 25.0}])
+        assert store.search("a cup", filter={"price": {"$lt": 20}})[0].document.page_content == "a blue mug"
     ```
 
     `Library` is an alias of `Library_v1`, which is made by the first write. The client stays yours: connect it before,
@@ -136,7 +138,8 @@ class WeaviateVectorStore(MultimodalVectorStore):
         Raises:
             ValueError: Weaviate does not take the name.
         """
-        other = copy(self)
+        other = object.__new__(type(self))  # `copy` asks __reduce__, which refuses
+        other.__dict__.update(self.__dict__)
         other._place = self._place.of_tenant(checked_tenant(tenant))
         return other
 
@@ -232,7 +235,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
         known = self._place.known
         fields = known.fields if known else self._place.options.fields
         require_size(text, dumped(metadata), where)
-        stored_fields(fields.values(), metadata, f"{where}.metadata")
+        stored_fields(fields, metadata, f"{where}.metadata")
 
     def _check_filter(self, node: Node) -> None:
         known = self._place.known

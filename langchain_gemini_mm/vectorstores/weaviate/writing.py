@@ -10,10 +10,13 @@ from typing import Any
 from weaviate.exceptions import WeaviateInsertManyAllFailedError
 
 from langchain_gemini_mm._weaviate.failures import (
+    AnswerTooLargeError,
     CollectionGoneError,
     OutageError,
     TenantGoneError,
     is_retriable,
+    shortened,
+    with_remedy,
     words_of,
 )
 from langchain_gemini_mm.batching import Stop, gathered_map, threaded_map
@@ -28,9 +31,13 @@ from langchain_gemini_mm.vectorstores.weaviate.schema import Layout
 CONCURRENCY = 4
 """Chunks on their way at once."""
 
+_FIRST_SHARE = 1 / 6
+"""Of the time for a chunk, what the first attempt gets; each one after it twice as much. A node that dies with a chunk in
+its hands leaves it unanswered for good, and the next attempt goes past it."""
 _PAUSE = 0.25
 _LONGEST_PAUSE = 2.0
 _ATTEMPTS = 3
+_UNCLEAR = "the server's answer names objects that were not sent, so it is not known what is stored"
 
 
 def store_flow(place: Place, records: Sequence[Record], fingerprint: Fingerprint) -> Flow[None]:
@@ -45,7 +52,8 @@ def store_flow(place: Place, records: Sequence[Record], fingerprint: Fingerprint
         return
     dimensions = len(records[0].vector) if records[0].vector is not None else 0
     for _ in range(_ATTEMPTS):
-        layout = yield from place.claimed(fingerprint, dimensions)
+        layout = yield from _claimed(place, fingerprint, dimensions)
+        yield from place.require_known_tenant(layout)
         try:
             failed = yield from _sent(place, layout, [sized(record, layout) for record in records])
         except CollectionGoneError:
@@ -53,6 +61,19 @@ def store_flow(place: Place, records: Sequence[Record], fingerprint: Fingerprint
             continue
         return _require_stored(records, failed)
     raise StoreError(f"{place.label} is made and dropped by others all the time; nothing was stored")
+
+
+def _claimed(place: Place, fingerprint: Fingerprint, dimensions: int) -> Flow[Layout]:
+    """The collection to write to; a server that was there before and starts again is waited for."""
+    ends = time.monotonic() + place.connection.write_timeout
+    for pause in _pauses():
+        try:
+            return (yield from place.claimed(fingerprint, dimensions))
+        except OutageError:
+            if place.known is None or time.monotonic() + pause > ends:
+                raise
+        yield Call(time.sleep, asyncio.sleep, (pause,))
+    raise AssertionError("the pauses never end")
 
 
 def _sent(place: Place, layout: Layout, objects: Sequence[Sized]) -> Flow[Mapping[str, str]]:
@@ -72,10 +93,12 @@ def _sent(place: Place, layout: Layout, objects: Sequence[Sized]) -> Flow[Mappin
 def _chunk_flow(place: Place, layout: Layout, chunk: Sequence[Sized], stop: Stop) -> Flow[dict[str, str]]:
     """Send one chunk until each object is stored, is refused for good, or the time is over."""
     ends = time.monotonic() + place.connection.write_timeout
-    pending = {str(item.object.uuid): item for item in chunk}
+    pending = {item.key: item for item in chunk}
     refused: dict[str, str] = {}
+    patience = place.connection.write_timeout * _FIRST_SHARE
     for pause in _pauses():
-        reasons = yield from _attempt(place, layout, pending, ends - time.monotonic())
+        reasons = yield from _attempt(place, layout, pending, min(patience, ends - time.monotonic()), stop)
+        patience *= 2
         refused |= {pending[key].id: said for key, said in reasons.items() if not is_retriable(said)}
         pending = {key: pending[key] for key, said in reasons.items() if is_retriable(said)}
         left = ends - time.monotonic() - pause
@@ -85,7 +108,9 @@ def _chunk_flow(place: Place, layout: Layout, chunk: Sequence[Sized], stop: Stop
     raise AssertionError("the pauses never end")
 
 
-def _attempt(place: Place, layout: Layout, pending: Mapping[str, Sized], seconds: float) -> Flow[dict[str, str]]:
+def _attempt(
+    place: Place, layout: Layout, pending: Mapping[str, Sized], seconds: float, stop: Stop
+) -> Flow[dict[str, str]]:
     """Send once; reasons by UUID."""
     items = list(pending.values())
 
@@ -93,30 +118,40 @@ def _attempt(place: Place, layout: Layout, pending: Mapping[str, Sized], seconds
         return place.handle(client, layout).data.insert_many([item.object for item in items])
 
     try:
-        answer = yield place.connection.call("storing documents", insert, timeout=max(0.5, seconds))
+        answer = yield place.connection.call("storing documents", insert, timeout=max(0.5, seconds), stop=stop)
     except OutageError as error:
         return dict.fromkeys(pending, f"timeout: {error}")
-    except TenantGoneError as error:
-        raise StoreError(
-            f"tenant {place.tenant!r} of {place.label} does not exist, and create_tenants is off: {error}"
-        ) from error
+    except TenantGoneError:
+        yield from place.admit_tenant(layout)
+        return dict.fromkeys(pending, "timeout: the tenant was made just now")
     except CollectionGoneError:
         raise
+    except AnswerTooLargeError as error:
+        if len(items) == 1:
+            return dict.fromkeys(pending, str(error))
+        reasons: dict[str, str] = {}
+        for half in (items[: len(items) // 2], items[len(items) // 2 :]):
+            some = {item.key: item for item in half}
+            reasons |= yield from _attempt(place, layout, some, seconds, stop)
+        return reasons
     except StoreError as error:
         cause = error.__cause__
-        said = words_of(cause) if isinstance(cause, WeaviateInsertManyAllFailedError) else str(error)
+        refused = isinstance(cause, WeaviateInsertManyAllFailedError)
+        said = with_remedy(words_of(cause)) if cause and refused else str(error)
         return dict.fromkeys(pending, said)
     return _accounted(items, answer)
 
 
 def _accounted(items: Sequence[Sized], answer: Any) -> dict[str, str]:
     """What failed, by UUID: what the server says so of, and what it says nothing of."""
+    if answer.has_errors and not answer.errors:  # the client drops errors whose object it does not find
+        return {item.key: _UNCLEAR for item in items}
     failed = {
-        str(items[i].object.uuid): " ".join(str(error.message).split())[:300] for i, error in answer.errors.items()
+        items[i].key: with_remedy(shortened(str(error.message))) for i, error in answer.errors.items()
     }
     for i, item in enumerate(items):
         if i not in answer.errors and i not in answer.uuids:
-            failed[str(item.object.uuid)] = "timeout: the server said nothing of this object"
+            failed[item.key] = "timeout: the server said nothing of this object"
     return failed
 
 

@@ -1,0 +1,236 @@
+"""The store on a cluster of three whose nodes are killed (SIGKILL): what was acknowledged stays, errors come in time.
+
+Every collection has three replicas, so that a write needs two nodes and a read one. Sync and async methods alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+import urllib.request
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding
+
+from langchain_gemini_mm import WeaviateVectorStore
+from langchain_gemini_mm.errors import PartialWriteError, StoreError
+
+if TYPE_CHECKING:
+    from integration_tests.weaviate_cluster import WeaviateCluster
+
+pytestmark = pytest.mark.chaos
+
+EMBEDDING = DeterministicFakeEmbedding(size=64)
+TIMEOUTS = {"timeout": 4.0, "write_timeout": 6.0}
+SLACK = 3.0
+"""Seconds that a busy machine may add to a deadline."""
+PATIENCE = 60.0
+"""Seconds in which a node that was down has caught up."""
+PAUSE = 0.3
+BATCH = 200
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def name() -> str:
+    """A collection of the test's own; the cluster is thrown away in the end."""
+    return f"Chaos{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+async def open_store(weaviate_cluster: WeaviateCluster, name: str) -> AsyncIterator[Open]:
+    """Opens the collection through one node, for sync and async use."""
+    async with AsyncExitStack() as stack:
+
+        async def open_one(number: int, **options: Any) -> WeaviateVectorStore:
+            client = stack.enter_context(weaviate_cluster.client(number))
+            async_client = await stack.enter_async_context(weaviate_cluster.async_client(number))
+            given = {"replication": 3, "index": "flat", **options}
+            return WeaviateVectorStore(client, name, EMBEDDING, async_client=async_client, **given)
+
+        yield open_one
+
+
+def documents(first: int, end: int) -> list[Document]:
+    """Documents that say who they are, in text and metadata."""
+    return [
+        Document(id=f"document {i}", page_content=f"This is document {i}.", metadata={"number": i, "source": "made up"})
+        for i in range(first, end)
+    ]
+
+
+def interrupted(items: Sequence[Document], position: int, happens: Callable[[], object]) -> Iterator[Document]:
+    """The same documents; a moment after one of them was taken something happens, while others are on their way."""
+    timer = threading.Timer(0.03, happens)
+    for i, item in enumerate(items):
+        if i == position:
+            timer.start()
+        yield item
+    timer.join()
+
+
+async def call(way: str, store: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+    """Call the sync method in a thread, or await its async twin."""
+    if way == "async":
+        return await getattr(store, f"a{method}")(*args, **kwargs)
+    return await asyncio.to_thread(getattr(store, method), *args, **kwargs)
+
+
+async def attempt(way: str, store: Any, items: Any) -> tuple[list[str], Exception | None]:
+    """Add documents; which ids are said to be stored, and what was raised."""
+    try:
+        return await call(way, store, "add_documents", items, batch_size=BATCH), None
+    except PartialWriteError as error:
+        return error.stored, error
+    except StoreError as error:
+        return [], error
+
+
+def read(store: WeaviateVectorStore, ids: Sequence[str]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Text and metadata by id."""
+    return {str(item.id): (item.page_content, item.metadata) for item in store.get_by_ids(ids)}
+
+
+def contents(items: Sequence[Document]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """What `read` should give."""
+    return {str(item.id): (item.page_content, item.metadata) for item in items}
+
+
+async def caught_up(open_store: Open, items: Sequence[Document]) -> None:
+    """Wait until each node by itself has exactly these documents, then look at all of them in every way."""
+    expected, ids = contents(items), [str(item.id) for item in items]
+    for number in range(3):
+        store = await open_store(number, consistency="ONE")
+        for _ in range(int(PATIENCE / PAUSE)):
+            if (found := read(store, ids)) == expected:
+                break
+            await asyncio.sleep(PAUSE)
+        assert found == expected
+        assert contents(list(store.iterate())) == expected
+        assert store.count() == len(expected)
+        store.wait_until_indexed(PATIENCE)
+        for item in items[:: max(1, len(items) // 20)]:
+            (hit,) = store.search(item.page_content, k=1)
+            assert (hit.document, round(hit.score, 3)) == (item, 1.0)
+
+
+def leader(cluster: WeaviateCluster) -> int:
+    """The node that orders changes of the schema."""
+    with urllib.request.urlopen(f"{cluster.nodes[0].url}/v1/cluster/statistics", timeout=10) as answer:
+        said = json.load(answer)["statistics"]
+    return next(int(node["leaderId"].removeprefix("node")) - 1 for node in said if node.get("leaderId"))
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+@pytest.mark.parametrize("victim", ["leader", "follower"])
+async def test_adding_goes_on_without_a_node(
+    weaviate_cluster: WeaviateCluster, open_store: Open, way: str, victim: str
+) -> None:
+    """A replica dies under `add_documents`: all documents are stored, and reads by id see each at once."""
+    head = leader(weaviate_cluster)
+    killed, ours = (head, (head + 1) % 3) if victim == "leader" else ((head + 1) % 3, (head + 2) % 3)
+    store, items = await open_store(ours), documents(0, 1000)
+    stored, error = await attempt(way, store, interrupted(items, 300, lambda: weaviate_cluster.kill(killed)))
+    assert (str(error), len(stored)) == ("None", 1000)
+    for number in {0, 1, 2} - {killed}:
+        assert read(await open_store(number), stored) == contents(items)
+    assert await call(way, store, "count") == 1000
+    weaviate_cluster.start()
+    await caught_up(open_store, items)
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+async def test_what_was_acknowledged_outlives_the_node_that_said_so(
+    weaviate_cluster: WeaviateCluster, open_store: Open, way: str
+) -> None:
+    """The node we talk to dies: an error in time names what is stored, another node has it, adding again ends well."""
+    store, items = await open_store(0, **TIMEOUTS), documents(0, 1000)
+    started = time.monotonic()
+    stored, error = await attempt(way, store, interrupted(items, 500, lambda: weaviate_cluster.kill(0)))
+    assert isinstance(error, PartialWriteError)
+    assert time.monotonic() - started < TIMEOUTS["write_timeout"] + TIMEOUTS["timeout"] + SLACK
+    assert 200 <= len(stored) < 1000
+    other = await open_store(1)
+    assert read(other, stored) == contents([item for item in items if item.id in set(stored)])
+    assert await call(way, other, "add_documents", items) == [item.id for item in items]
+    assert await call(way, other, "count") == 1000
+    weaviate_cluster.start()
+    await caught_up(open_store, items)
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+async def test_searches_go_on_without_a_node(weaviate_cluster: WeaviateCluster, open_store: Open, way: str) -> None:
+    """The leader dies under searches through both other nodes: each is answered, rightly and before its deadline."""
+    items, head = documents(0, 300), leader(weaviate_cluster)
+    stores = [await open_store(number, **TIMEOUTS) for number in range(3) if number != head]
+    await call(way, stores[0], "add_documents", items)
+    for store in stores:
+        await call(way, store, "wait_until_indexed", PATIENCE)
+    ends, slowest, answers = time.monotonic() + 15.0, 0.0, 0
+
+    async def ask(store: Any) -> None:
+        nonlocal slowest, answers
+        while (started := time.monotonic()) < ends:
+            wanted = items[answers % len(items)]
+            (hit,) = await call(way, store, "search", wanted.page_content, k=1)
+            assert hit.document == wanted
+            assert await call(way, store, "get_by_ids", [wanted.id]) == [wanted]
+            slowest, answers = max(slowest, time.monotonic() - started), answers + 1
+
+    async def kill() -> int:
+        await asyncio.sleep(2)
+        weaviate_cluster.kill(head)
+        return int(await call(way, stores[0], "count"))
+
+    *_, counted = await asyncio.gather(*map(ask, stores), kill())
+    assert counted == len(items)
+    assert answers > 100
+    assert slowest < TIMEOUTS["timeout"]
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+async def test_without_two_nodes_errors_come_in_time(
+    weaviate_cluster: WeaviateCluster, open_store: Open, way: str
+) -> None:
+    """One node of three acknowledges nothing; what it answers is right; with the others back all goes on."""
+    store, items = await open_store(0, **TIMEOUTS), documents(0, 400)
+    before, later = items[:200], items[200:]
+    await call(way, store, "add_documents", before)
+    weaviate_cluster.kill(1, 2)
+    started = time.monotonic()
+    stored, error = await attempt(way, store, later)
+    assert (stored, type(error).__name__) == ([], "OutageError")
+    assert time.monotonic() - started < TIMEOUTS["write_timeout"] + TIMEOUTS["timeout"] + SLACK
+    for method, args in (("delete", (["document 0"],)), ("count", ()), ("get_by_ids", (["document 1"],))):
+        started = time.monotonic()
+        try:
+            found = await call(way, store, method, *args)
+        except StoreError:
+            found = None
+        assert time.monotonic() - started < TIMEOUTS["timeout"] + SLACK
+        assert found in (None, 200, [items[1]])
+    weaviate_cluster.start()
+    assert contents(before[1:]).items() <= read(store, [str(item.id) for item in items]).items()
+    assert await call(way, store, "add_documents", items) == [item.id for item in items]
+    await caught_up(open_store, items)
+
+
+async def test_all_nodes_killed_lose_nothing(weaviate_cluster: WeaviateCluster, open_store: Open) -> None:
+    """The power goes in the middle of a load: what was acknowledged is there when it is back."""
+    store, items = await open_store(0, **TIMEOUTS), documents(0, 1000)
+    stored, error = await attempt("sync", store, interrupted(items, 700, lambda: weaviate_cluster.kill(0, 1, 2)))
+    assert isinstance(error, PartialWriteError)
+    assert len(stored) >= 400
+    weaviate_cluster.start()
+    again = await open_store(1)
+    assert read(again, stored) == contents([item for item in items if item.id in set(stored)])
+    assert again.add_documents(items) == [item.id for item in items]
+    await caught_up(open_store, items)

@@ -1,0 +1,61 @@
+"""What is shown of Weaviate is run: each page, and each docstring, that needs a server, from top to bottom."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import clean_environment, emulator, emulator_server, samples
+from tests.test_docs import SHOWN, Block, Reading, furnish
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from weaviate import WeaviateClient
+
+    from integration_tests.weaviate_server import Endpoint
+    from langchain_gemini_mm.testing import GeminiEmulator
+
+__all__ = ["clean_environment", "emulator", "emulator_server", "samples"]
+
+pytestmark = pytest.mark.weaviate
+
+ON_SERVER = [blocks for blocks in SHOWN if any(block.on_server for block in blocks)]
+
+
+@pytest.fixture
+def empty_server(weaviate_client: WeaviateClient) -> WeaviateClient:
+    """The server without the collections of shown code."""
+    shown = ("Library", "Teams", "Mugs")
+    for alias in weaviate_client.alias.list_all():
+        if alias.startswith(shown):
+            weaviate_client.alias.delete(alias_name=alias)
+    for name in weaviate_client.collections.list_all():
+        if name.startswith(shown):
+            weaviate_client.collections.delete(name)
+    return weaviate_client
+
+
+@pytest.mark.parametrize("blocks", ON_SERVER, ids=lambda blocks: blocks[0].id)
+def test_shown_code_runs_on_a_server(
+    blocks: list[Block],
+    weaviate_server: Endpoint,
+    empty_server: WeaviateClient,
+    samples: Path,
+    emulator: GeminiEmulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Letter for letter, but for the address of the server."""
+    here = f"port={weaviate_server.rest_port}, grpc_port={weaviate_server.grpc_port}, skip_init_checks=True"
+    moved = [dataclasses.replace(block, code=block.code.replace("_local()", f"_local({here})")) for block in blocks]
+    monkeypatch.chdir(furnish(tmp_path, samples))
+    reading = Reading(moved)
+    try:
+        reading.run_through(moved[-1])
+    finally:
+        client = reading.namespace.get("client")
+        if client is not None:
+            client.close()

@@ -1,0 +1,42 @@
+"""Names that Weaviate takes, and names that somebody else has taken."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from weaviate.exceptions import UnexpectedStatusCodeError
+
+from langchain_gemini_mm.errors import StoreError
+
+_COLLECTION = re.compile(r"[A-Z][_0-9A-Za-z]{0,200}")
+_TENANT = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def checked_name(name: Any) -> str:
+    """Check the name of a collection.
+
+    Raises:
+        ValueError: Weaviate does not take it.
+    """
+    if not isinstance(name, str) or not _COLLECTION.fullmatch(name):
+        raise ValueError(
+            f"name is one of a Weaviate collection: a capital letter, then letters, digits or _, got {name!r}"
+        )
+    return name
+
+
+def checked_tenant(name: Any) -> str:
+    """Check the name of a tenant.
+
+    Raises:
+        ValueError: Weaviate does not take it.
+    """
+    if not isinstance(name, str) or not _TENANT.fullmatch(name):
+        raise ValueError(f"a tenant is 1 to 64 letters, digits, _ or -, got {name!r}")
+    return name
+
+
+def is_taken(error: StoreError) -> bool:
+    """Whether making something failed because another was faster."""
+    return isinstance(error.__cause__, UnexpectedStatusCodeError) and "already exists" in str(error.__cause__)

@@ -1,0 +1,351 @@
+"""Values by key in a collection of Weaviate, as a LangChain byte store: the place of media that lie in Weaviate.
+
+A value is base64 in a text property without any index. Weaviate's `blob` type holds the same text, and checks it with a
+regular expression: storing 1 MiB then took 125 ms instead of 16 (Weaviate 1.39.0, two shared cores).
+
+The server's cursor goes through a collection in the order of UUIDs, and reads whole objects even where only their keys
+are asked for. UUIDs therefore begin with the folder of the key, and those of pieces come before all others: listing the
+small values never touches a piece.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
+
+from langchain_gemini_mm.errors import MissingExtraError, StoreError
+
+try:
+    import weaviate
+except ImportError as error:
+    raise MissingExtraError("MediaStore.weaviate", package="weaviate-client", extra="weaviate") from error
+
+from weaviate.classes.config import Configure, DataType, Property, Tokenization
+from weaviate.classes.data import DataObject
+from weaviate.classes.query import Filter
+from weaviate.exceptions import WeaviateInsertManyAllFailedError
+
+from langchain_gemini_mm._weaviate.connection import Connection, Operation
+from langchain_gemini_mm._weaviate.failures import (
+    AnswerTooLargeError,
+    CollectionGoneError,
+    OutageError,
+    TenantGoneError,
+    is_retriable,
+    words_of,
+)
+from langchain_gemini_mm._weaviate.names import checked_name, checked_tenant, is_taken
+from langchain_gemini_mm._weaviate.versions import require_replication
+from langchain_gemini_mm.flows import run
+from langchain_gemini_mm.storage.byte_store import PIECES
+
+FORMAT = 1
+"""Of the collection; a newer one is refused."""
+
+_WRITER = "langchain_gemini_mm"
+_HOLDS = "media"
+_PROPERTIES = {"key", "value"}
+_CHUNK_BYTES = 8 << 20
+_VALUES_AT_ONCE = 50
+_IDS_AT_ONCE = 500
+_KEYS_AT_ONCE = 1000
+_PIECES_AT_ONCE = 8
+"""Objects on one page of the cursor; the server holds all of them in memory."""
+_PAUSE, _LONGEST_PAUSE = 0.25, 2.0
+_EXTRA_BYTES = 500
+
+T = TypeVar("T")
+
+
+class WeaviateValues:
+    """A `BaseStore[str, bytes]` over one collection, for one tenant where it has tenants.
+
+    Args:
+        client: a connected `WeaviateClient`.
+        name: of the collection, which the first write makes.
+        tenant: whose values; None for a collection without tenants.
+        replication: copies in a cluster, when the collection is made.
+        timeout: seconds for one answer.
+        write_timeout: seconds for storing one value, attempts included.
+
+    Raises:
+        StoreError: the server is away or too old, or the collection is of something else.
+    """
+
+    def __init__(
+        self, client: Any, name: str, *, tenant: str | None, replication: int, timeout: float, write_timeout: float
+    ) -> None:
+        if isinstance(client, weaviate.WeaviateAsyncClient):
+            raise TypeError(
+                "MediaStore.weaviate needs a WeaviateClient, got a WeaviateAsyncClient. Its async methods use the "
+                "sync client in worker threads"
+            )
+        self.name = checked_name(name)
+        self.tenant = None if tenant is None else checked_tenant(tenant)
+        self._replication = positive("replication", replication)
+        self._connection = Connection(client, timeout=timeout, write_timeout=write_timeout)
+        self._version = run(self._connection.version())
+        self._made = self._found()
+
+    def mget(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Read values; None for an absent key."""
+        found: dict[str, bytes] = {}
+        pending = list(_slices(list(dict.fromkeys(keys)), _VALUES_AT_ONCE))
+        while pending:
+            some = pending.pop()
+            try:
+                found |= self._values(some)
+            except AnswerTooLargeError:
+                if len(some) == 1:
+                    raise
+                pending += _slices(some, -(-len(some) // 2))
+        return [found.get(key) for key in keys]
+
+    def mset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
+        """Write values durably, in the order given.
+
+        Raises:
+            StoreError: one of them could not be stored.
+        """
+        if not self._made:
+            self._make()
+        chunk: dict[str, Any] = {}
+        size = 0
+        for key, value in key_value_pairs:
+            item = _object(key, value)
+            if chunk and size + len(value) > _CHUNK_BYTES:
+                self._insert(chunk)
+                chunk, size = {}, 0
+            chunk[str(item.uuid)] = item
+            size += len(value) + _EXTRA_BYTES
+        if chunk:
+            self._insert(chunk)
+
+    def mdelete(self, keys: Sequence[str]) -> None:
+        """Remove keys; absent ones are no error."""
+        for some in _slices(list(keys), _IDS_AT_ONCE):
+            answer = self._read("removing media", _deletion([uuid_of(key) for key in some]))
+            if answer is not None and answer.failed:
+                raise StoreError(f"{answer.failed} of {answer.matches} pieces of media could not be removed. Try again")
+
+    def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:
+        """List the keys that begin with `prefix`, in no particular order."""
+        low, high = _range(prefix or "")
+        limit = _PIECES_AT_ONCE if low < _SMALL else _KEYS_AT_ONCE
+        after = uuid.UUID(int=low) if low else None
+        while True:
+            page = self._read("listing media", _page(after, limit))
+            if page is None or not page.objects:
+                return
+            for item in page.objects:
+                key = item.properties["key"]
+                if item.uuid.int > high:
+                    return
+                if key.startswith(prefix or ""):
+                    yield key
+            after = page.objects[-1].uuid
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse: connections cannot travel."""
+        raise TypeError("media in Weaviate cannot be pickled, because the client cannot; open them where they are used")
+
+    def _values(self, keys: Sequence[str]) -> dict[str, bytes]:
+        ids = [uuid_of(key) for key in keys]
+        answer = self._read(
+            "reading media",
+            lambda values: values.query.fetch_objects_by_ids(ids, limit=len(ids), return_properties=list(_PROPERTIES)),
+        )
+        said = [item.properties for item in answer.objects] if answer else []
+        return {item["key"]: base64.b64decode(item["value"]) for item in said}
+
+    def _read(self, what: str, operation: Operation) -> Any:
+        """Ask the collection; None when it, or the tenant, is not there yet."""
+        self._made = self._made or self._found()
+        if not self._made:
+            return None
+        try:
+            return self._connection.run(what, lambda client: operation(self._use(client)), self._connection.timeout)
+        except (CollectionGoneError, TenantGoneError):
+            return None
+
+    def _use(self, client: Any) -> Any:
+        found = client.collections.use(self.name)
+        return found if self.tenant is None else found.with_tenant(self.tenant)
+
+    def _insert(self, objects: dict[str, Any]) -> None:
+        """Send until each is stored, one is refused for good, or the time is over."""
+        ends = time.monotonic() + self._connection.write_timeout
+        pause = _PAUSE
+        while True:
+            reasons = self._attempt(list(objects.values()), ends - time.monotonic())
+            if not reasons:
+                return
+            lasting = [said for said in reasons.values() if not is_retriable(said)]
+            if lasting or time.monotonic() + pause >= ends:
+                reason = (lasting or list(reasons.values()))[0]
+                raise StoreError(f"storing media in collection {self.name!r} of Weaviate failed: {reason}")
+            objects = {key: objects[key] for key in reasons}
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _attempt(self, objects: list[Any], seconds: float) -> dict[str, str]:
+        """Send once; reasons by UUID for what is not stored."""
+
+        def insert(client: Any) -> Any:
+            return self._use(client).data.insert_many(objects)
+
+        everything = [str(item.uuid) for item in objects]
+        try:
+            answer = self._connection.run("storing media", insert, max(0.5, seconds))
+        except OutageError as error:
+            return dict.fromkeys(everything, f"timeout: {error}")
+        except CollectionGoneError as error:
+            self._made = False
+            raise StoreError(
+                f"the collection {self.name!r} of Weaviate was dropped while media were stored in it. Put them again"
+            ) from error
+        except StoreError as error:
+            cause = error.__cause__
+            if not isinstance(cause, WeaviateInsertManyAllFailedError):
+                raise
+            return dict.fromkeys(everything, words_of(cause))
+        failed = {everything[i]: " ".join(str(error.message).split())[:300] for i, error in answer.errors.items()}
+        silent = (key for i, key in enumerate(everything) if i not in answer.errors and i not in answer.uuids)
+        return failed | dict.fromkeys(silent, "timeout: the server said nothing of this object")
+
+    def _make(self) -> None:
+        if self._replication > 1:
+            require_replication(self._version)
+        wanted = _creation(self.name, self._replication, tenants=self.tenant is not None)
+        try:
+            self._connection.run(
+                "making the collection",
+                lambda client: client.collections.create(**wanted),
+                self._connection.write_timeout,
+            )
+        except StoreError as error:
+            if not is_taken(error):
+                raise
+        self._made = self._found()
+
+    def _found(self) -> bool:
+        """Whether the collection is there; it must then be ours.
+
+        Raises:
+            StoreError: it is of something else, or its tenants do not fit.
+        """
+        try:
+            config = self._connection.run(
+                "opening", lambda client: client.collections.use(self.name).config.get(), self._connection.timeout
+            )
+        except CollectionGoneError:
+            return False
+        _require_ours(config, self.name)
+        has_tenants = bool(config.multi_tenancy_config.enabled)
+        if has_tenants and self.tenant is None:
+            raise StoreError(f"the collection {self.name!r} has tenants. Open it with tenant=...")
+        if self.tenant is not None and not has_tenants:
+            raise StoreError(
+                f"the collection {self.name!r} was made without tenants; open it without tenant={self.tenant!r}, or "
+                "choose another name"
+            )
+        if config.replication_config.factor > 1:
+            require_replication(self._version)
+        return True
+
+
+def positive(name: str, value: Any) -> int:
+    """Check a count.
+
+    Raises:
+        ValueError: not an integer of at least 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be an int >= 1, got {value!r}")
+    return value
+
+
+def uuid_of(key: str) -> uuid.UUID:
+    """The UUID of a key's object: pieces before all others, keys of one folder together."""
+    if key.startswith(PIECES):
+        return uuid.UUID(bytes=b"\x00" + _hash(key.rpartition("/")[0], 8) + _hash(key, 7))
+    return uuid.UUID(bytes=b"\x80" + _hash(key.partition("/")[0], 3) + _hash(key, 12))
+
+
+_SMALL = 0x80 << 120
+"""The least UUID of small values."""
+
+
+def _range(prefix: str) -> tuple[int, int]:
+    """Between which UUIDs all keys with a prefix are."""
+    if "/" not in prefix:
+        known = 0
+    elif not prefix.startswith(PIECES):
+        known = 4
+    else:
+        known = 9 if "/" in prefix.removeprefix(PIECES) else 1
+    mask = (1 << 8 * (16 - known)) - 1
+    low = uuid_of(prefix).int & ~mask
+    return low, low | mask
+
+
+def _hash(text: str, size: int) -> bytes:
+    return hashlib.sha256(text.encode()).digest()[:size]
+
+
+def _object(key: str, value: bytes) -> Any:
+    return DataObject(uuid=uuid_of(key), properties={"key": key, "value": base64.b64encode(value).decode("ascii")})
+
+
+def _deletion(ids: list[uuid.UUID]) -> Operation:
+    return lambda values: values.data.delete_many(Filter.by_id().contains_any(ids))
+
+
+def _page(after: uuid.UUID | None, limit: int) -> Operation:
+    return lambda values: values.query.fetch_objects(limit=limit, after=after, return_properties=["key"])
+
+
+def _slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _creation(name: str, replication: int, *, tenants: bool) -> dict[str, Any]:
+    """The arguments of `collections.create`."""
+    said = {"writer": _WRITER, "holds": _HOLDS, "format": FORMAT}
+    plain: dict[str, Any] = {"data_type": DataType.TEXT, "index_filterable": False, "index_searchable": False}
+    return {
+        "name": name,
+        "description": json.dumps(said, sort_keys=True),
+        "properties": [
+            Property(name="key", tokenization=Tokenization.FIELD, **plain),
+            Property(name="value", tokenization=Tokenization.FIELD, description="base64", **plain),
+        ],
+        "vector_config": Configure.Vectors.self_provided(name="none", vector_index_config=Configure.VectorIndex.none()),
+        "multi_tenancy_config": Configure.multi_tenancy(
+            enabled=tenants, auto_tenant_creation=tenants, auto_tenant_activation=tenants
+        ),
+        "replication_config": Configure.replication(factor=replication),
+    }
+
+
+def _require_ours(config: Any, name: str) -> None:
+    try:
+        said: Mapping[str, Any] = json.loads(config.description or "")
+    except ValueError:
+        said = {}
+    ours = isinstance(said, dict) and (said.get("writer"), said.get("holds")) == (_WRITER, _HOLDS)
+    if not ours or {item.name for item in config.properties} != _PROPERTIES:
+        raise StoreError(
+            f"there is a collection {name!r} in Weaviate that holds no media of this package. Choose another name"
+        )
+    if said.get("format") != FORMAT:
+        raise StoreError(
+            f"the collection {name!r} has format {said.get('format')!r}, and this version reads {FORMAT}. "
+            "Upgrade langchain-gemini-mm"
+        )

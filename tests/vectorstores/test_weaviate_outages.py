@@ -1,0 +1,359 @@
+"""The store in Weaviate with a server that is slow, gone, or goes in the middle: errors in time, and then it works."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from langchain_gemini_mm import WeaviateVectorStore
+from langchain_gemini_mm._weaviate.deadlines import DeadlineError, within
+from langchain_gemini_mm.batching import Stop
+from langchain_gemini_mm.errors import PartialWriteError, StoreError
+from tests.vectorstores.contract_base import Call, ids_of
+from tests.vectorstores.fakes import WordEmbeddings
+from tests.vectorstores.weaviate_fake import CUT, FakeWeaviate, closed
+
+PATIENCE = 5.0
+"""Seconds within which every error has come: far from the minute that the client alone takes."""
+LONG = 60.0
+RPCS = ("Search", "BatchObjects", "BatchDelete", "Aggregate", "REST")
+
+
+@pytest.fixture
+def server() -> Iterator[FakeWeaviate]:
+    """The fake, without misbehaviour yet."""
+    with FakeWeaviate() as server:
+        yield server
+
+
+@pytest.fixture(params=["sync", "async"])
+def call(request: pytest.FixtureRequest) -> Call:
+    """Sync or async."""
+    return Call(asynchronous=request.param == "async")
+
+
+@pytest.fixture
+async def store(server: FakeWeaviate, call: Call) -> AsyncIterator[WeaviateVectorStore]:
+    """A store with short deadlines that holds a document."""
+    with server.client() as client:
+        async with server.async_client() as async_client:
+            made = WeaviateVectorStore(client, "Docs", WordEmbeddings(), async_client=async_client)
+            await call(made, "add_texts", ["a cat"], ids=["cat"])
+            set_deadlines(made, 0.3)
+            yield made
+
+
+def set_deadlines(store: WeaviateVectorStore, seconds: float) -> None:
+    """Only now, so that a busy machine has time for what comes before."""
+    store._place.connection.timeout = store._place.connection.write_timeout = seconds
+
+
+async def read_all(call: Call, store: WeaviateVectorStore) -> None:
+    """Read from the beginning to the end."""
+    await call.list(store, "iterate")
+
+
+OPERATIONS: dict[str, Callable[[Call, WeaviateVectorStore], Any]] = {
+    "search": lambda call, store: call(store, "search", "a cat"),
+    "search_many": lambda call, store: call(store, "search_many", ["a cat", "a dog", "a bird"]),
+    "keyword": lambda call, store: call(store, "search", "a cat", mode="keyword"),
+    "add": lambda call, store: call(store, "add_texts", ["a dog"], ids=["dog"]),
+    "update": lambda call, store: call(store, "update_metadata", ["cat"], {"track": "x"}),
+    "count": lambda call, store: call(store, "count"),
+    "delete": lambda call, store: call(store, "delete", ["cat"]),
+    "delete_all": lambda call, store: call(store, "delete_all"),
+    "get_by_ids": lambda call, store: call(store, "get_by_ids", ["cat"]),
+    "iterate": read_all,
+    "get_info": lambda call, store: call(store, "get_info", "fingerprint"),
+    "set_info": lambda call, store: call(store, "set_info", "calibration", 1),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+async def test_a_slow_server_ends_in_an_error_in_time(
+    server: FakeWeaviate, store: WeaviateVectorStore, call: Call, name: str
+) -> None:
+    """Each operation gives up at its deadline, and says what to do; the event loop goes on meanwhile."""
+    for rpc in RPCS:
+        server.answers[rpc] = lambda *_: server.sleep(LONG)
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+
+    clock = asyncio.create_task(tick())
+    start = time.monotonic()
+    with pytest.raises(StoreError, match=r"no answer within .* raise the timeout|did not answer"):
+        await OPERATIONS[name](call, store)
+    assert 0.2 < time.monotonic() - start < PATIENCE
+    assert not call.asynchronous or ticks > 10
+    clock.cancel()
+
+
+@pytest.mark.parametrize("name", ["search", "add"])
+async def test_an_await_on_a_sync_client_is_cancelled_at_once(
+    server: FakeWeaviate, store: WeaviateVectorStore, name: str
+) -> None:
+    """The thread behind it is free again long before the deadline."""
+    store._place.connection.async_client = None
+    set_deadlines(store, LONG)
+    for rpc in RPCS:
+        server.answers[rpc] = lambda *_: server.sleep(LONG)
+    start = time.monotonic()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await OPERATIONS[name](Call(asynchronous=True), store)
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert time.monotonic() - start < PATIENCE
+
+
+async def test_a_server_that_is_gone_and_comes_back(
+    server: FakeWeaviate, store: WeaviateVectorStore, call: Call
+) -> None:
+    """With both ports closed every operation is an error in time; with the server back the same store works."""
+    with closed(server):
+        for name, operation in OPERATIONS.items():
+            start = time.monotonic()
+            with pytest.raises(StoreError, match="Is the server up and its address right"):
+                await operation(call, store)
+            assert time.monotonic() - start < PATIENCE, name
+    deadline = time.monotonic() + 30  # the connection waits longer each time before it tries again
+    found: list[Any] = []
+    while not found and time.monotonic() < deadline:
+        with suppress(StoreError):
+            found = await call(store, "search", "a cat")
+    assert ids_of(found) == ["cat"]
+    set_deadlines(store, 20)
+    for operation in OPERATIONS.values():
+        await operation(call, store)
+
+
+async def test_a_server_that_goes_in_the_middle_of_a_call(
+    server: FakeWeaviate, store: WeaviateVectorStore, call: Call
+) -> None:
+    """A connection cut during a search or a write, and a server back a moment later: nobody notices."""
+
+    def die(_: Any, __: Any, usual: Any) -> Any:
+        server.answers.clear()
+
+        def again() -> None:
+            server.stop()
+            time.sleep(0.3)
+            server.start()
+            back.set()
+
+        threading.Thread(target=again).start()
+        server.sleep(LONG)
+        return usual()
+
+    set_deadlines(store, 20)
+    for rpc, name in (("Search", "search"), ("BatchObjects", "add")):
+        back = threading.Event()
+        server.answers[rpc] = die
+        await OPERATIONS[name](call, store)
+        assert back.wait(10)
+    assert await call(store, "count") == 2
+
+
+@pytest.mark.parametrize("name", ["add", "get_info", "set_info", "delete_all"])
+async def test_a_connection_cut_over_rest(
+    server: FakeWeaviate, store: WeaviateVectorStore, call: Call, name: str
+) -> None:
+    """What the HTTP library raises becomes our error."""
+    server.answers["REST"] = lambda *_: CUT
+    with pytest.raises(StoreError, match="could not be reached"):
+        await OPERATIONS[name](call, store)
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+async def test_a_proxy_without_a_server(
+    server: FakeWeaviate, store: WeaviateVectorStore, call: Call, status: int
+) -> None:
+    """A gateway that says that the server is away is an outage, which a write waits out."""
+    left = [2]
+
+    def away(_: Any, __: Any, usual: Any) -> Any:
+        left[0] -= 1
+        return (status, {"message": "nobody there"}) if left[0] >= 0 else usual()
+
+    server.answers["REST"] = away
+    set_deadlines(store, 10)
+    await OPERATIONS["add"](call, store)
+    left[0] = 9
+    with pytest.raises(StoreError, match="could not be reached"):
+        await OPERATIONS["get_info"](call, store)
+
+
+async def test_reading_goes_on_without_rest(server: FakeWeaviate, store: WeaviateVectorStore, call: Call) -> None:
+    """Where only the schema cannot be looked at, what is known of it is used on."""
+    server.answers["REST"] = lambda *_: CUT
+    store._place._seen.at -= 60  # as if the last look was a minute ago
+    assert ids_of(await call(store, "search", "a cat")) == ["cat"]
+
+
+async def test_a_load_that_loses_its_server(server: FakeWeaviate, store: WeaviateVectorStore, call: Call) -> None:
+    """The server goes for good after the first of several batches: both lists are exact."""
+    stored: list[int] = []
+
+    def gone(_: int) -> None:
+        server.stop()
+        stored.append(1)
+
+    names = [f"n{i}" for i in range(30)]
+    try:
+        with pytest.raises(PartialWriteError) as caught:
+            await call(store, "add_texts", names, ids=names, batch_size=10, progress=gone)
+    finally:
+        server.start()
+    assert caught.value.stored == names[:10]
+    assert list(caught.value.failed) == names[10:]
+
+
+def test_workers_are_used_again_after_a_deadline() -> None:
+    """A call that overran its deadline blocks nobody, and its thread is taken again once it ended."""
+    gate = threading.Event()
+    for _ in range(5):
+        with pytest.raises(DeadlineError):
+            within(0.02, gate.wait)
+    assert within(5, lambda: "still works") == "still works"
+    gate.set()
+    time.sleep(0.2)
+    before = threading.active_count()
+    again = threading.Event()
+    for _ in range(5):
+        with pytest.raises(DeadlineError):
+            within(0.02, again.wait)
+    again.set()
+    assert threading.active_count() == before
+
+
+def test_waiting_can_be_called_off() -> None:
+    """Long before the deadline."""
+    stop = Stop()
+    threading.Timer(0.2, stop).start()
+    start = time.monotonic()
+    with pytest.raises(DeadlineError):
+        within(LONG, lambda: time.sleep(1), stop)
+    assert time.monotonic() - start < 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_process_has_workers_of_its_own() -> None:
+    """The threads of the parent are not in the child."""
+    script = """
+        import os, sys
+        from langchain_gemini_mm._weaviate.deadlines import within
+        assert within(5, lambda: 1) == 1
+        if os.fork() == 0:
+            os._exit(within(5, lambda: 42))
+        print(os.waitstatus_to_exitcode(os.wait()[1]))
+    """
+    done = subprocess.run(command(script), check=True, env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.stdout == "42\n"
+
+
+SCRIPT = """
+    import asyncio, sys, time, weaviate
+    from langchain_gemini_mm import WeaviateVectorStore
+    from tests.vectorstores.fakes import WordEmbeddings
+
+    rest, grpc, what, seconds = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
+    client = weaviate.connect_to_custom("127.0.0.1", rest, False, "127.0.0.1", grpc, False, skip_init_checks=True)
+    store = WeaviateVectorStore(client, "Docs", WordEmbeddings(), timeout=seconds, write_timeout=seconds)
+    texts = [f"text {i}" for i in range(1000)]
+    print("ready", flush=True)
+    if sys.argv[5:] == ["wait"]:
+        sys.stdin.readline()
+    try:
+        match what:
+            case "search":
+                store.search_many(texts[:20])
+            case "add":
+                store.add_texts(texts)
+            case "aadd":
+                asyncio.run(store.aadd_texts(texts))
+    finally:
+        print("over", flush=True)
+"""
+
+
+def command(script: str, *args: object) -> list[str]:
+    """A Python process that runs a script."""
+    return [sys.executable, "-c", textwrap.dedent(script), *map(str, args)]
+
+
+def environment() -> dict[str, str]:
+    """Of such a process."""
+    return {**os.environ, "PYTHONPATH": str(Path.cwd()), "no_proxy": "127.0.0.1"}
+
+
+@pytest.fixture
+def start(server: FakeWeaviate) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts the script; it is killed in the end."""
+    with server.client() as client:
+        WeaviateVectorStore(client, "Docs", WordEmbeddings()).add_texts(["a cat"], ids=["cat"])
+    processes: list[subprocess.Popen[str]] = []
+
+    def start_one(*args: object) -> subprocess.Popen[str]:
+        pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        process = subprocess.Popen(command(SCRIPT, *server.ports, *args), env=environment(), text=True, **pipes)
+        processes.append(process)
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n", process.communicate()
+        return process
+
+    yield start_one
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to another process there")
+@pytest.mark.parametrize("what", ["search", "add", "aadd"])
+def test_ctrl_c_is_heeded_promptly(server: FakeWeaviate, start: Callable[..., Any], what: str) -> None:
+    """While the server keeps it waiting, with a minute to the deadline, the program ends within seconds."""
+    waiting = threading.Event()
+
+    def wait(*_: Any) -> None:
+        waiting.set()
+        server.sleep(LONG)
+
+    server.answers["Search"] = server.answers["BatchObjects"] = wait
+    process = start(what, LONG)
+    assert waiting.wait(20)
+    time.sleep(0.3)
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=30)[1]
+    assert time.monotonic() - begun < PATIENCE
+    assert "KeyboardInterrupt" in said
+
+
+@pytest.mark.parametrize("what", ["search", "aadd"])
+def test_a_program_ends_after_its_error(server: FakeWeaviate, start: Callable[..., Any], what: str) -> None:
+    """The server is dead: nothing that still waits in the background keeps the interpreter from ending."""
+    process = start(what, 1, "wait")
+    with closed(server):
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "over\n"
+        begun = time.monotonic()
+        said = process.communicate(timeout=60)[1]
+        assert time.monotonic() - begun < PATIENCE
+    assert process.returncode == 1
+    assert "OutageError: " in said
