@@ -41,14 +41,14 @@ def test_a_killed_node_loses_nothing(weaviate_cluster: WeaviateCluster) -> None:
     """With three copies, putting and reading go on while a node is down; with two down putting is an error in time."""
     name = f"Media{uuid.uuid4().hex[:8]}"
     with weaviate_cluster.client(0) as client:
-        store = MediaStore.weaviate(client, name, replication=3, timeout=20)
+        store = MediaStore.weaviate(client, name, replication=3)
         refs = [store.put(talk) for talk in TALKS[:3]]
         weaviate_cluster.kill(2)
         refs += [store.put(talk) for talk in TALKS[3:]]
         assert [store.get(ref) for ref in refs] == TALKS
-        weaviate_cluster.kill(1)
         hasty = MediaStore.weaviate(client, name, timeout=3, write_timeout=3)
-        with pytest.raises(StoreError, match="storing media"):
+        weaviate_cluster.kill(1)
+        with pytest.raises(StoreError):
             hasty.put(png())
         with suppress(StoreError):  # one node may do for reading, and what it gives is checked against the hash
             assert hasty.get(refs[0]) == TALKS[0]

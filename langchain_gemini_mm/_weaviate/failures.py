@@ -13,7 +13,10 @@ from langchain_gemini_mm._weaviate.deadlines import DeadlineError
 from langchain_gemini_mm.errors import GeminiMMError, StoreError
 
 _SHOWN = 300
-_GONE = re.compile(r"could not find class|not present in schema|class not found|not found in the schema", re.IGNORECASE)
+_GONE = re.compile(
+    r"could not find class|not present in schema|class not found|not found in the schema|does not have named vector",
+    re.IGNORECASE,
+)
 _NO_TENANT = re.compile(r"tenant[s]? not found|has multi-tenancy enabled, but request", re.IGNORECASE)
 _TOO_LARGE = re.compile(r"larger than max", re.IGNORECASE)
 _OTHER_LOOP = re.compile(r"attached to a different loop|different event loop|event loop is closed", re.IGNORECASE)
@@ -133,7 +136,7 @@ def with_remedy(said: str) -> str:
     return said
 
 
-def words_of(error: Exception) -> str:
+def words_of(error: BaseException | None) -> str:
     """The server's own words, without the client's wrapping, cut to a line."""
     text = str(getattr(error, "message", None) or error)
     found = re.search(r'details = "(.*?)"\n', text) or re.search(r"'message': '(.*?)'}", text)

@@ -182,7 +182,9 @@ class WeaviateValues:
         ends = time.monotonic() + self._connection.write_timeout
         pause = _PAUSE
         while True:
-            reasons = self._attempt(list(objects.values()), ends - time.monotonic())
+            # No attempt may take all the time: one that met a node as it died never ends.
+            seconds = min(self._connection.timeout, ends - time.monotonic())
+            reasons = self._attempt(list(objects.values()), seconds)
             if not reasons:
                 return
             lasting = [said for said in reasons.values() if not is_retriable(said)]

@@ -121,8 +121,8 @@ class Place:
         """
         layout = self._seen.layout  # once: another thread may forget it at any moment
         if fresh or layout is None or time.monotonic() - self._seen.at > REFRESH_SECONDS:
+            must = fresh or layout is None
             try:
-                must = fresh or layout is None
                 layout = yield from self._resolved(None if must else _REFRESH_TIMEOUT)
             except OutageError:
                 # What is known stays right for reading: data are asked for by the name they were resolved to.

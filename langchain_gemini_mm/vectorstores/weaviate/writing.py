@@ -137,7 +137,7 @@ def _attempt(
     except StoreError as error:
         cause = error.__cause__
         refused = isinstance(cause, WeaviateInsertManyAllFailedError)
-        said = with_remedy(words_of(cause)) if cause and refused else str(error)
+        said = with_remedy(words_of(cause)) if refused else str(error)
         return dict.fromkeys(pending, said)
     return _accounted(items, answer)
 
