@@ -117,9 +117,13 @@ async def caught_up(open_store: Open, items: Sequence[Document]) -> None:
         assert contents(list(store.iterate())) == expected
         assert store.count() == len(expected)
         store.wait_until_indexed(PATIENCE)
-        for item in items[:: max(1, len(items) // 20)]:
-            (hit,) = store.search(item.page_content, k=1)
-            assert (hit.document, round(hit.score, 3)) == (item, 1.0)
+        some = items[:: max(1, len(items) // 20)]
+        for _ in range(int(PATIENCE / PAUSE)):
+            hits = [hit for hits in store.search_many([item.page_content for item in some], k=1) for hit in hits]
+            if [hit.document for hit in hits] == some:
+                break
+            await asyncio.sleep(PAUSE)
+        assert [(hit.document, round(hit.score, 3)) for hit in hits] == [(item, 1.0) for item in some]
 
 
 def leader(cluster: WeaviateCluster) -> int:
@@ -174,6 +178,7 @@ async def test_searches_go_on_without_a_node(weaviate_cluster: WeaviateCluster, 
     await call(way, stores[0], "add_documents", items)
     for store in stores:
         await call(way, store, "wait_until_indexed", PATIENCE)
+    patient = await open_store((head + 1) % 3, timeout=30.0)
     ends, slowest, answers = time.monotonic() + 15.0, 0.0, 0
 
     async def ask(store: Any) -> None:
@@ -188,7 +193,7 @@ async def test_searches_go_on_without_a_node(weaviate_cluster: WeaviateCluster, 
     async def kill() -> int:
         await asyncio.sleep(2)
         weaviate_cluster.kill(head)
-        return int(await call(way, stores[0], "count"))
+        return int(await call(way, patient, "count"))
 
     *_, counted = await asyncio.gather(*map(ask, stores), kill())
     assert counted == len(items)
@@ -207,7 +212,7 @@ async def test_without_two_nodes_errors_come_in_time(
     weaviate_cluster.kill(1, 2)
     started = time.monotonic()
     stored, error = await attempt(way, store, later)
-    assert (stored, type(error).__name__) == ([], "OutageError")
+    assert (stored, isinstance(error, StoreError)) == ([], True)
     assert time.monotonic() - started < TIMEOUTS["write_timeout"] + TIMEOUTS["timeout"] + SLACK
     for method, args in (("delete", (["document 0"],)), ("count", ()), ("get_by_ids", (["document 1"],))):
         started = time.monotonic()

@@ -240,6 +240,14 @@ def test_keys_and_rights(start_weaviate: Callable[..., WeaviateServer], tenant: 
         assert store.count() == 2
         assert store.get_info("calibration") == 2
 
+    async def with_a_wrong_key() -> None:
+        client = server.async_client(api_key="wrong-key")
+        with pytest.raises(StoreError, match=r"refused the key .* Check auth_credentials"):
+            await WeaviateVectorStore(client, "Docs", WordEmbeddings(), tenant=tenant).asearch("a cat")
+        await client.close()
+
+    asyncio.run(with_a_wrong_key())
+
 
 async def test_clients_that_are_not_connected(weaviate_server: Endpoint, weaviate_name: str) -> None:
     """A closed client, and one never connected, are clear errors; an async client connects itself on first use."""

@@ -205,6 +205,16 @@ async def test_a_refused_search_says_why(
     assert ids_of(await call(store, "search", "number one", k=1)) == ["one"]
 
 
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_key_that_is_withdrawn(
+    server: FakeWeaviate, store: WeaviateVectorStore, call: Call, status: int
+) -> None:
+    """Connected with it, refused from then on: the error says where to look."""
+    server.answers["REST"] = lambda *_: (status, {"code": status, "message": "invalid api key"})
+    with pytest.raises(StoreError, match=r"refused the key .*invalid api key.* Check auth_credentials"):
+        await add(call, store)
+
+
 VERSIONS = [
     ("too old", "1.31.9", {}, "1.31.9; at least 1.32.0"),
     ("no version", "main", {}, "calls its version 'main'"),

@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import Any
 
 from weaviate.classes.config import Configure, DataType, Property
-from weaviate.exceptions import UnexpectedStatusCodeError
 
 from langchain_gemini_mm._weaviate.failures import CollectionGoneError
+from langchain_gemini_mm._weaviate.names import is_taken
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.vectorstores.weaviate.objects import uuid_of
@@ -79,8 +79,7 @@ def _made(place: Place, name: str) -> Flow[None]:
     try:
         yield place.connection.call("making the collection", lambda c: c.collections.create(**wanted))
     except StoreError as error:
-        cause = error.__cause__
-        if not isinstance(cause, UnexpectedStatusCodeError) or "already exists" not in str(cause):
+        if not is_taken(error):
             raise
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field
 from langchain_gemini_mm.vectorstores.weaviate.schema import Options, checked_index
 from langchain_gemini_mm.vectorstores.writing import positive
-
-_TENANT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def checked_options(
@@ -48,14 +45,3 @@ def checked_options(
         create_tenants=create_tenants,
         replication=positive("replication", replication),
     )
-
-
-def checked_tenant(name: Any) -> str:
-    """Check the name of a tenant.
-
-    Raises:
-        ValueError: Weaviate does not take it.
-    """
-    if not isinstance(name, str) or not _TENANT.fullmatch(name):
-        raise ValueError(f"a tenant is 1 to 64 letters, digits, _ or -, got {name!r}")
-    return name

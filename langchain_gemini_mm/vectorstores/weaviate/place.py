@@ -18,10 +18,10 @@ from typing import Any
 
 from weaviate.classes.config import ConsistencyLevel
 from weaviate.classes.tenants import Tenant
-from weaviate.exceptions import UnexpectedStatusCodeError
 
 from langchain_gemini_mm._weaviate.connection import Connection
 from langchain_gemini_mm._weaviate.failures import CollectionGoneError, OutageError, TenantGoneError
+from langchain_gemini_mm._weaviate.names import is_taken
 from langchain_gemini_mm._weaviate.versions import require_replication
 from langchain_gemini_mm.batching import Stop
 from langchain_gemini_mm.errors import StoreError
@@ -241,8 +241,7 @@ class Place:
         try:
             yield self.connection.call(what, operation)
         except StoreError as error:
-            cause = error.__cause__
-            if not isinstance(cause, UnexpectedStatusCodeError) or "already exists" not in str(cause):
+            if not is_taken(error):
                 raise
 
     def _say(self, layout: Layout, fingerprint: Fingerprint, dimensions: int) -> Flow[None]:

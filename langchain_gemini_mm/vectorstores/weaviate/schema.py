@@ -21,7 +21,6 @@ FORMAT = 1
 """Of the schema; a newer one is refused."""
 
 _WRITER = "langchain_gemini_mm"
-_NAME = re.compile(r"[A-Z][_0-9A-Za-z]{0,200}")
 _DATA_TYPES = {
     "str": DataType.TEXT,
     "int": DataType.INT,
@@ -68,19 +67,6 @@ class Layout:
     def version(self) -> int:
         """The number at the end of its name."""
         return int(self.physical.rpartition("_v")[2])
-
-
-def checked_name(name: Any) -> str:
-    """Check the name of a collection.
-
-    Raises:
-        ValueError: Weaviate does not take it.
-    """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(
-            f"name is one of a Weaviate collection: a capital letter, then letters, digits or _, got {name!r}"
-        )
-    return name
 
 
 def checked_index(index: str, quantizer: str | None) -> None:

@@ -10,6 +10,7 @@ from langchain_core.embeddings import Embeddings
 from weaviate.classes.config import ConsistencyLevel
 
 from langchain_gemini_mm._weaviate.connection import TIMEOUT, WRITE_TIMEOUT, Connection
+from langchain_gemini_mm._weaviate.names import checked_name, checked_tenant
 from langchain_gemini_mm._weaviate.versions import NATIVE_MMR
 from langchain_gemini_mm.flows import Flow, arun, run
 from langchain_gemini_mm.types import Content, Filter, MediaEmbeddings, Vector
@@ -23,9 +24,8 @@ from langchain_gemini_mm.vectorstores.weaviate import changing, indexing, info, 
 from langchain_gemini_mm.vectorstores.weaviate.fields import FieldType, declared_field, declared_fields, stored_fields
 from langchain_gemini_mm.vectorstores.weaviate.filters import require_declared
 from langchain_gemini_mm.vectorstores.weaviate.objects import dumped, require_size
-from langchain_gemini_mm.vectorstores.weaviate.options import checked_options, checked_tenant
+from langchain_gemini_mm.vectorstores.weaviate.options import checked_options
 from langchain_gemini_mm.vectorstores.weaviate.place import Place
-from langchain_gemini_mm.vectorstores.weaviate.schema import checked_name
 from langchain_gemini_mm.vectorstores.writing import Progress
 
 
@@ -63,7 +63,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
         quantizer: `rq8`, `rq4`, `rq1`, None for whole vectors; `auto` is `rq8` for `hnsw` and `dynamic`, else None.
         vector_config: in place of `index` and `quantizer`, a `Configure.Vectors.self_provided(name="media", ...)`.
         replication: copies in a cluster.
-        consistency: how many copies answer: `ONE`, `QUORUM` or `ALL`; the server's default is `QUORUM`.
+        consistency: how many copies answer: `ONE`, `QUORUM` or `ALL`; by default a quorum for writes, one for reads.
         timeout: seconds for one answer.
         write_timeout: seconds for storing one chunk, attempts included.
 

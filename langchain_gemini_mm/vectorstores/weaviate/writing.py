@@ -146,9 +146,7 @@ def _accounted(items: Sequence[Sized], answer: Any) -> dict[str, str]:
     """What failed, by UUID: what the server says so of, and what it says nothing of."""
     if answer.has_errors and not answer.errors:  # the client drops errors whose object it does not find
         return {item.key: _UNCLEAR for item in items}
-    failed = {
-        items[i].key: with_remedy(shortened(str(error.message))) for i, error in answer.errors.items()
-    }
+    failed = {items[i].key: with_remedy(shortened(str(error.message))) for i, error in answer.errors.items()}
     for i, item in enumerate(items):
         if i not in answer.errors and i not in answer.uuids:
             failed[item.key] = "timeout: the server said nothing of this object"
