@@ -164,7 +164,10 @@ def prepared(bench: Bench, documents: Sequence[Document], vectors: Vectors) -> l
             Record(item.id or "", item.page_content, item.metadata, row)
             for item, row in zip(documents, vectors, strict=True)
         )
-        return [sized(record, layout).object for record in records]
+        objects = [sized(record, layout).object for record in records]
+    for item, row in zip(objects, vectors, strict=True):
+        item.vector = {"media": row.tolist()}  # what the bare client packs quickest
+    return objects
 
 
 def _insert_many(chunk: int, together: int, collection: Any, objects: Sequence[Any]) -> None:

@@ -111,8 +111,9 @@ class GuardedProcess:
         self._finalizer()
 
     def freeze(self) -> None:
-        """Let it run no further until `thaw()`: alive for the system, dead for all who wait for it."""
+        """Let it run no further until `thaw()`: alive for the system, dead for all who wait for it. Not on Windows."""
         self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self.pid, os.WUNTRACED)  # sent is not stopped: it may still answer a call
         self._frozen = True
 
     def thaw(self) -> None:

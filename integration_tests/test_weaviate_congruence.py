@@ -196,6 +196,7 @@ def test_local_and_weaviate_agree(
     weaviate_client: WeaviateClient, weaviate_name: str, options: dict[str, Any], examples: int
 ) -> None:
     """Whatever was written, whatever is asked."""
+
     class Machine(BothStores):
         def __init__(self) -> None:
             super().__init__(weaviate_client, weaviate_name, options)

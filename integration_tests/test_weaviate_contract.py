@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 from langchain_tests.integration_tests import VectorStoreIntegrationTests
 
-from langchain_gemini_mm import WeaviateVectorStore
+from langchain_gemini_mm import LocalVectorStore, SpaceMismatchError, WeaviateVectorStore
 from tests.vectorstores.contract import StoreContract
 from tests.vectorstores.contract_base import FIELDS
+from tests.vectorstores.fakes import WordEmbeddings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from weaviate import WeaviateAsyncClient, WeaviateClient
 
 pytestmark = pytest.mark.weaviate
@@ -56,6 +59,25 @@ class TestTenants(Contract):
     """One tenant of a collection with tenants."""
 
     options: ClassVar[dict[str, Any]] = FLAT | TENANT
+
+    async def test_an_emptied_collection_takes_another_space(self, open_store: Any, animals: Any, call: Any) -> None:
+        """Not where others share it: a tenant that was emptied keeps its information and the space of all."""
+        await call(animals, "set_info", "calibration", 1)
+        await call(animals, "delete_all")
+        with pytest.raises(SpaceMismatchError):
+            open_store(WordEmbeddings(size=8, model="words-2"))
+        same = open_store(WordEmbeddings())
+        await call(same, "add_texts", ["x"])
+        assert (await call(same, "count"), await call(same, "get_info", "calibration")) == (1, 1)
+
+    async def test_another_space_is_refused(self, animals: Any, open_store: Any, call: Any, tmp_path: Path) -> None:
+        """An export of another model, by fingerprint, before anything is added."""
+        with LocalVectorStore(":memory:", WordEmbeddings(model="words-2")) as other:
+            other.add_texts(["x"])
+            other.export_to(tmp_path / "export")
+        with pytest.raises(SpaceMismatchError, match="model: 'words-2' stored, 'words-1' given"):
+            await call(animals, "import_from", tmp_path / "export")
+        assert await call(animals, "count") == 6
 
 
 class Standard(VectorStoreIntegrationTests):

@@ -344,7 +344,7 @@ def test_a_collection_made_without_new_tenants(open_store: Open) -> None:
 
 
 def test_deleting_all_of_one_tenant(tenants: Open) -> None:
-    """Leaves the others; with the last one the space is free again."""
+    """Leaves the others, and the space that all share."""
     red, blue = tenants(tenant="red"), tenants(tenant="blue")
     red.delete_all()
     assert (red.count(), blue.count()) == (0, 1)
@@ -354,7 +354,9 @@ def test_deleting_all_of_one_tenant(tenants: Open) -> None:
     assert (red.count(), blue.count()) == (1, 1)
     red.delete_all()
     blue.delete_all()
-    tenants(tenant="red", model="words-2").add_texts(["a cat"])
+    assert (red.count(), blue.count()) == (0, 0)
+    with pytest.raises(SpaceMismatchError):
+        tenants(tenant="red", model="words-2").add_texts(["a cat"])
 
 
 def test_tenants_where_there_are_none(open_store: Open) -> None:

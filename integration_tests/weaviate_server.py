@@ -76,7 +76,7 @@ def _go_folders() -> Iterable[Path]:
     if os.environ.get("GOBIN"):
         yield Path(os.environ["GOBIN"])
     if shutil.which("go"):
-        said = subprocess.run(["go", "env", "GOPATH"], check=False, capture_output=True, text=True, cwd=Path.home())
+        said = subprocess.run(["go", "env", "GOPATH"], check=False, capture_output=True, text=True)
         yield from (Path(folder) / "bin" for folder in said.stdout.strip().split(os.pathsep) if folder)
     yield Path.home() / "go" / "bin"
 

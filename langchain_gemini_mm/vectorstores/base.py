@@ -225,7 +225,10 @@ class MultimodalVectorStore(Portable, LangChainSurface):
         return await arun(self._delete(ids, filter, kwargs))
 
     def delete_all(self) -> None:
-        """Delete every document of the collection, and forget its embedding space; `get_info` values stay."""
+        """Delete every document of the collection, and forget its embedding space; `get_info` values stay.
+
+        Of a tenant, its documents; the space is that of all tenants, and stays.
+        """
         self._clear()
 
     async def adelete_all(self) -> None:

@@ -55,20 +55,16 @@ def _delete(place: Place, where: Any) -> Flow[None]:
 
 
 def clear_flow(place: Place) -> Flow[None]:
-    """Delete everything; with tenants what this one has."""
+    """Delete everything; with tenants what this one has, and the collection stays: others may be writing to it."""
     layout = yield from place.located(fresh=True)
     if layout is None:
         return
     place.require_tenant(layout)
-    if place.tenant is not None:
-        tenant, physical = place.tenant, layout.physical
-        yield place.connection.call(
-            "removing the tenant", lambda c: c.collections.use(physical).tenants.remove([tenant])
-        )
-        others = yield place.connection.call("listing tenants", lambda c: c.collections.use(physical).tenants.get())
-        if others:
-            return
-    yield from place.renewed(layout, None, None)
+    if place.tenant is None:
+        yield from place.renewed(layout, None, None)
+        return
+    tenant, physical = place.tenant, layout.physical
+    yield place.connection.call("removing the tenant", lambda c: c.collections.use(physical).tenants.remove([tenant]))
 
 
 def revise_flow(place: Place, changes: Mapping[str, Mapping[str, Any]], replace_all: bool) -> Flow[list[str]]:

@@ -25,6 +25,7 @@ CHUNK_OBJECTS = 250
 
 READ_PROPERTIES = ["text", "metadata_json", "doc_id"]
 
+_ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _DECODE = json.JSONDecoder().decode
 _NAMESPACE = uuid.UUID("4c1d7a42-31f5-5f0e-9d0c-6a3b7f2e8d55")
 
@@ -61,7 +62,7 @@ def document_size(text: str, metadata_json: str) -> int:
 
 def dumped(metadata: Mapping[str, Any]) -> str:
     """Metadata as the JSON text that is stored; integers of any size and the order of keys survive."""
-    return json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _ENCODE(metadata)
 
 
 def require_size(text: str, metadata_json: str, where: str) -> int:
@@ -98,8 +99,9 @@ def sized(record: Record, layout: Layout) -> Sized:
     if key != record.id:
         properties["doc_id"] = record.id
     assert record.vector is not None  # noqa: S101 - what is stored has a vector
-    vector = {VECTOR: np.asarray(record.vector, np.float32).tolist()}
-    item = DataObject(properties=properties, uuid=key, vector=vector)
+    # The client makes the list of Python floats, seven times as large, just before it packs it; it squeezes arrays.
+    row = np.asarray(record.vector, np.float32)
+    item = DataObject(properties=properties, uuid=key, vector={VECTOR: row if len(row) > 1 else row.tolist()})
     return Sized(record.id, key, item, 2 * size + 4 * len(record.vector) + 500)
 
 

@@ -32,8 +32,10 @@ CONCURRENCY = 4
 """Chunks on their way at once."""
 
 _FIRST_SHARE = 1 / 6
-"""Of the time for a chunk, what the first attempt gets; each one after it twice as much. A node that dies with a chunk in
-its hands leaves it unanswered for good, and the next attempt goes past it."""
+"""Of the time for a chunk, what the first attempt gets; each one after it twice as much.
+
+A node that dies with a chunk in its hands leaves it unanswered for good, and the next attempt goes past it.
+"""
 _PAUSE = 0.25
 _LONGEST_PAUSE = 2.0
 _ATTEMPTS = 3
@@ -59,8 +61,10 @@ def store_flow(place: Place, records: Sequence[Record], fingerprint: Fingerprint
         except CollectionGoneError:
             place.forget()
             continue
-        return _require_stored(records, failed)
-    raise StoreError(f"{place.label} is made and dropped by others all the time; nothing was stored")
+        now = yield from place.located(fingerprint, fresh=True)
+        if now is None or now.physical == layout.physical:  # else the alias was switched: store there, too
+            return _require_stored(records, failed)
+    raise StoreError(f"{place.label} is made, switched and dropped by others all the time; this was not stored in time")
 
 
 def _claimed(place: Place, fingerprint: Fingerprint, dimensions: int) -> Flow[Layout]:
