@@ -329,3 +329,29 @@ def test_a_partial_write_is_repaired_by_the_same_call(weaviate_client: WeaviateC
     documents[1200].page_content = "text 1200"
     store.add_documents(documents, batch_size=500)
     assert by_id(store.iterate()) == by_id(numbered(1500))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="quantized"),
+        pytest.param({"quantizer": None}, id="whole"),
+        pytest.param({"index": "flat"}, id="flat"),
+    ],
+)
+def test_a_killed_server_finds_what_it_has_acknowledged(
+    start_weaviate: Callable[..., WeaviateServer], options: dict[str, Any]
+) -> None:
+    """By its vectors, not only by id: the last batch is in the index that is read when it starts again."""
+    server = start_weaviate()
+    embedding = WordEmbeddings(size=32)
+    with server.client() as client:
+        store = WeaviateVectorStore(client, "Killed", embedding, **options)
+        ids = store.add_texts([f"word{i}" for i in range(100)], ids=[f"id {i}" for i in range(100)])
+        server.kill()
+        server.start()
+    with server.client() as client:
+        store = WeaviateVectorStore(client, "Killed", embedding, **options)
+        assert store.count() == 100
+        assert sorted(str(hit.document.id) for hit in store.search("word5", k=200)) == sorted(ids)
+        assert store.search("word5", k=1)[0].document.id == "id 5"
