@@ -43,12 +43,6 @@ class Contract(StoreContract):
         return open_one
 
 
-class TestFlat(Contract):
-    """Exact search."""
-
-    options = FLAT
-
-
 class TestQuantized(Contract):
     """The default: HNSW with 8-bit codes."""
 
@@ -56,7 +50,7 @@ class TestQuantized(Contract):
 
 
 class TestTenants(Contract):
-    """One tenant of a collection with tenants."""
+    """One tenant of a collection with tenants, searched exactly."""
 
     options: ClassVar[dict[str, Any]] = FLAT | TENANT
 
