@@ -1,7 +1,7 @@
 """The store in Weaviate against the bare client on the same server, in one run; all vectors are made up.
 
 Run: python benchmarks/run.py --only weaviate_store [--quick], or make bench-weaviate. The server is that of
-WEAVIATE_URL, else one that is started here. Client and server share the machine, so what one of them saves the other can use.
+WEAVIATE_URL, else one that is started here. Client and server share the machine: what one of them saves the other uses.
 """
 
 from __future__ import annotations

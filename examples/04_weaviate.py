@@ -2,8 +2,8 @@
 
 Run: python examples/04_weaviate.py     (without GOOGLE_API_KEY it runs on the emulator)
 
-A server is looked for on the usual ports, or on WEAVIATE_PORT and WEAVIATE_GRPC_PORT. Where there is none, a second file
-stands in for it: the program is the same.
+A server is looked for on the usual ports, or on WEAVIATE_PORT and WEAVIATE_GRPC_PORT. Where there is none, a second
+file stands in for it: the program is the same.
 """
 
 from __future__ import annotations

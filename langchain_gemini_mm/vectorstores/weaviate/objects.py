@@ -100,7 +100,7 @@ def sized(record: Record, layout: Layout) -> Sized:
         properties["doc_id"] = record.id
     assert record.vector is not None  # noqa: S101 - what is stored has a vector
     # The client makes the list of Python floats, seven times as large, just before it packs it; it squeezes arrays.
-    row = np.asarray(record.vector, np.float32)
+    row: Any = np.asarray(record.vector, np.float32)
     item = DataObject(properties=properties, uuid=key, vector={VECTOR: row if len(row) > 1 else row.tolist()})
     return Sized(record.id, key, item, 2 * size + 4 * len(record.vector) + 500)
 

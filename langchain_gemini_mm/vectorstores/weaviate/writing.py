@@ -6,8 +6,8 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from weaviate.classes.query import Filter
 from weaviate.exceptions import WeaviateInsertManyAllFailedError
@@ -32,6 +32,8 @@ from langchain_gemini_mm.vectorstores.weaviate.place import Place
 from langchain_gemini_mm.vectorstores.weaviate.schema import Layout
 
 logger = logging.getLogger("langchain_gemini_mm")
+
+T = TypeVar("T")
 
 CONCURRENCY = 4
 """Chunks on their way at once."""
@@ -60,7 +62,7 @@ def store_flow(place: Place, records: Sequence[Record], fingerprint: Fingerprint
         return
     dimensions = len(records[0].vector) if records[0].vector is not None else 0
     for _ in range(_ATTEMPTS):
-        layout = yield from _claimed(place, fingerprint, dimensions)
+        layout = yield from _patiently(place, lambda: place.claimed(fingerprint, dimensions))
         yield from place.require_known_tenant(layout)
         try:
             failed = yield from _sent(place, layout, [sized(record, layout) for record in records])
@@ -68,7 +70,7 @@ def store_flow(place: Place, records: Sequence[Record], fingerprint: Fingerprint
             place.forget()
             continue
         yield from _settled(place, layout)
-        now = yield from place.located(fingerprint, fresh=True)
+        now = yield from _patiently(place, lambda: place.located(fingerprint, fresh=True))
         if now is None or now.physical == layout.physical:  # else the alias was switched: store there, too
             return _require_stored(records, failed)
     raise StoreError(f"{place.label} is made, switched and dropped by others all the time; this was not stored in time")
@@ -91,12 +93,12 @@ def _settled(place: Place, layout: Layout) -> Flow[None]:
         logger.warning("what was stored last may be missing from the index if the server dies now: %s", error)
 
 
-def _claimed(place: Place, fingerprint: Fingerprint, dimensions: int) -> Flow[Layout]:
-    """The collection to write to; a server that was there before and starts again is waited for."""
+def _patiently(place: Place, ask: Callable[[], Flow[T]]) -> Flow[T]:
+    """Ask about the schema; a server that was there before and starts again, or has no leader, is waited for."""
     ends = time.monotonic() + place.connection.write_timeout
     for pause in _pauses():
         try:
-            return (yield from place.claimed(fingerprint, dimensions))
+            return (yield from ask())
         except OutageError:
             if place.known is None or time.monotonic() + pause > ends:
                 raise
