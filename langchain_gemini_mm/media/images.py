@@ -1,38 +1,105 @@
-"""Pictures other than PNG and JPEG, opened with Pillow."""
+"""Pictures, opened with Pillow: by their real type, and never decoded before their size is known to be bearable."""
 
 from __future__ import annotations
 
-import struct
-from typing import BinaryIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError, MissingExtraError
 from langchain_gemini_mm.media.facts import Measures
+from langchain_gemini_mm.sniffing import HEAD_BYTES, sniff
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
+MAX_PIXELS = 250_000_000
+"""A picture of more pixels is refused before anything is decoded; the largest phone cameras give 200 million."""
+
+# Pillow's own `open` tries every plugin it has, Ghostscript's among them, and has a limit of its own on pixels.
+_OPENERS = {
+    "image/png": ("PIL.PngImagePlugin", "PngImageFile"),
+    "image/jpeg": ("PIL.JpegImagePlugin", "JpegImageFile"),
+    "image/webp": ("PIL.WebPImagePlugin", "WebPImageFile"),
+    "image/gif": ("PIL.GifImagePlugin", "GifImageFile"),
+    "image/bmp": ("PIL.BmpImagePlugin", "BmpImageFile"),
+    "image/tiff": ("PIL.TiffImagePlugin", "TiffImageFile"),
+    "image/jp2": ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
+    "image/avif": ("PIL.AvifImagePlugin", "AvifImageFile"),
+    "image/heic": ("pillow_heif", "HeifImageFile"),
+    "image/heif": ("pillow_heif", "HeifImageFile"),
+}
+_FOR_HEIF = "pillow_heif"
 
 
-def decode(file: BinaryIO, size: int, name: str, *, max_pixels: int) -> Measures:
+def decode(file: BinaryIO, name: str, *, max_pixels: int = MAX_PIXELS) -> Measures:
     """Measure a picture and decode it, which is the only sure way to tell that it is whole.
 
     Raises:
-        ContentError: damaged, cut off, or of a kind that Pillow does not open.
+        ContentError: damaged, cut off, or of a kind that is not opened.
         MediaLimitError: more than `max_pixels`; nothing was decoded.
-        MissingExtraError: Pillow is not installed.
+        MissingExtraError: Pillow is not installed, or pillow-heif for a HEIC picture.
     """
+    file.seek(0)
+    mime_type = sniff(file.read(HEAD_BYTES)) or "unknown"
+    with opened_picture(file, mime_type, name, max_pixels=max_pixels) as picture:
+        width, height = picture.size
+        picture.load()
+    return Measures(width=width, height=height)
+
+
+@contextmanager
+def opened_picture(file: BinaryIO, mime_type: str, name: str, *, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFile]:
+    """Open a picture whose header says a bearable size; whatever fails within is the picture's fault.
+
+    Raises:
+        ContentError: damaged, cut off, or of a kind that is not opened.
+        MediaLimitError: more than `max_pixels`; nothing was decoded.
+        MissingExtraError: Pillow is not installed, or pillow-heif for a HEIC picture.
+    """
+    if mime_type not in _OPENERS:
+        raise ContentError(f"{name} is {mime_type}, which is no kind of picture that is opened. Convert it to PNG")
+    factory = _factory(mime_type, name)
+    file.seek(0)
     try:
-        from PIL import Image
+        with cast("ImageFile", factory(file, "")) as picture:
+            check_pixels(*picture.size, name, max_pixels=max_pixels)
+            yield picture
+    except GeminiMMError:
+        raise
+    except MemoryError as error:
+        raise MediaLimitError(f"{name} does not fit into memory when it is opened. Scale it down") from error
+    except Exception as error:
+        # Decoders meet hostile files with errors of every kind, and with warnings where those are made errors.
+        raise ContentError(
+            f"{name} cannot be opened as a picture ({mime_type}): it is damaged or cut off. Export or copy it again, or convert it "
+            "to PNG or JPEG"
+        ) from error
+
+
+def check_pixels(width: int, height: int, name: str, *, max_pixels: int = MAX_PIXELS) -> None:
+    """Refuse a picture of too many pixels.
+
+    Raises:
+        MediaLimitError: more than `max_pixels`.
+    """
+    if width * height > max_pixels:
+        raise MediaLimitError(
+            f"{name} has {width:,} x {height:,} pixels; at most {max_pixels:,} are opened, because a small file may "
+            "hold a picture that fills the memory. Scale it down"
+        )
+
+
+def _factory(mime_type: str, name: str) -> type:
+    module, opener = _OPENERS[mime_type]
+    try:
+        import_module("PIL.Image")
     except ImportError as error:
         raise MissingExtraError(f"opening {name}", package="Pillow", extra="media") from error
     try:
-        with Image.open(file) as image:
-            width, height = image.size
-            if width * height <= max_pixels:
-                image.load()
-    except GeminiMMError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise MediaLimitError(f"{name} has too many pixels: {error}. Scale it down") from error
-    except (OSError, ValueError, SyntaxError, LookupError, RuntimeError, ArithmeticError, struct.error) as error:
-        raise ContentError(
-            f"{name} ({size:,} bytes) cannot be opened as a picture: it is damaged, cut off, or of a kind that Pillow "
-            "does not know. Convert it to PNG or JPEG"
-        ) from error
-    return Measures(width=width, height=height)
+        return cast("type", getattr(import_module(module), opener))
+    except ImportError as error:
+        if module != _FOR_HEIF:
+            raise ContentError(f"{name} is {mime_type}, which this Pillow was built without; reinstall it") from error
+        raise MissingExtraError(f"opening {name} ({mime_type})", package="pillow-heif", extra="heif") from error

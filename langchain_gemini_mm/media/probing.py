@@ -11,17 +11,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
-from langchain_gemini_mm.errors import ContentError, MediaLimitError
+from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.media import headers
 from langchain_gemini_mm.media.facts import Measures, MediaFacts
+from langchain_gemini_mm.media.images import MAX_PIXELS, check_pixels, decode
 from langchain_gemini_mm.media.source_file import open_source, shown
 from langchain_gemini_mm.sniffing import canonical_mime_type, modality_of
 from langchain_gemini_mm.types import Modality
 
 __all__ = ["MAX_PIXELS", "MediaFacts", "probe"]
-
-MAX_PIXELS = 250_000_000
-"""A picture of more pixels is refused before anything is decoded; the largest phone cameras give 200 million."""
 
 
 def probe(file: Path | BinaryIO, mime_type: str, *, name: str | None = None) -> MediaFacts:
@@ -62,18 +60,13 @@ def _probe(file: BinaryIO, mime_type: str, modality: Modality, name: str) -> Med
     if size == 0:
         raise ContentError(f"{name} is empty")
     measures = _PROBERS.get(mime_type, _BY_MODALITY[modality])(file, size, name)
-    if modality == "image" and measures["width"] * measures["height"] > MAX_PIXELS:
-        raise MediaLimitError(
-            f"{name} has {measures['width']:,} x {measures['height']:,} pixels; at most {MAX_PIXELS:,} are opened, "
-            "because a small file may hold a picture that fills the memory. Scale it down"
-        )
+    if modality == "image":
+        check_pixels(measures["width"], measures["height"], name)
     return MediaFacts(mime_type=mime_type, modality=modality, size=size, **measures)
 
 
-def _image(file: BinaryIO, size: int, name: str) -> Measures:
-    from langchain_gemini_mm.media.images import decode
-
-    return decode(file, size, name, max_pixels=MAX_PIXELS)
+def _image(file: BinaryIO, _size: int, name: str) -> Measures:
+    return decode(file, name)
 
 
 def _audio(file: BinaryIO, size: int, name: str) -> Measures:

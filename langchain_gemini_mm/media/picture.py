@@ -1,0 +1,207 @@
+"""Pictures as the model takes them: upright, in sRGB, of an accepted type and size; untouched where they already are.
+
+What is published about the model says nothing of EXIF orientation or CMYK, and each has one right look only, so such
+pictures are written anew. A picture that only is transparent or has a colour profile of its own is left alone when its
+type and size are taken.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO
+
+from langchain_gemini_mm.errors import ContentError, MediaLimitError
+from langchain_gemini_mm.media import headers
+from langchain_gemini_mm.media.colours import flattened, managed
+from langchain_gemini_mm.media.images import MAX_PIXELS, opened_picture
+from langchain_gemini_mm.media.opening import Source, name_of, opened
+from langchain_gemini_mm.media.source_file import media_type
+from langchain_gemini_mm.sniffing import HEAD_BYTES
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
+
+JPEG, PNG = "image/jpeg", "image/png"
+_WHOLE = {PNG: headers.read_png, JPEG: headers.read_jpeg}
+_QUALITIES = (85, 75, 60)
+_LEAST_EDGE = 32
+_ORIENTATION = 0x0112
+_TRANSPOSED = {
+    2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
+    8: "ROTATE_90",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A picture file, ready to be sent."""
+
+    data: bytes = field(repr=False)
+    mime_type: str
+    width: int
+    """Pixels, as seen."""
+    height: int
+    """As `width`."""
+    changed: bool
+    """Whether `data` were written anew; otherwise they are the bytes that were given."""
+
+
+def prepared(
+    source: Source,
+    *,
+    accepted: frozenset[str],
+    max_edge: int | None = None,
+    max_bytes: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    name: str | None = None,
+) -> Picture:
+    """Give a picture as it is, or written anew where its type, size or orientation is not what the model takes.
+
+    ```python
+    from langchain_gemini_mm.media.picture import prepared
+    from langchain_gemini_mm.testing import png
+
+    small = prepared(png(size=(600, 400)), accepted=frozenset({"image/png", "image/jpeg"}), max_edge=300)
+    assert (small.width, small.height, small.changed) == (300, 200, True)
+    ```
+
+    Written anew, it is upright, sRGB or grey of 8 bits, the first frame, white where it was transparent, without
+    metadata; the same bytes make the same bytes with one version of Pillow.
+
+    Args:
+        source: a path, bytes, or an open seekable binary file.
+        accepted: MIME types that the model takes; PNG or JPEG must be among them.
+        max_edge: pixels of the longer side; a larger picture is scaled down, none is scaled up.
+        max_bytes: of the file; a larger one is written with less quality, then with fewer pixels.
+        max_pixels: more are refused before anything is decoded.
+        name: for messages.
+
+    Raises:
+        ContentError: damaged, cut off, or no picture.
+        MediaLimitError: more than `max_pixels`, or not to be had in `max_bytes`.
+        MissingExtraError: Pillow is not installed, or pillow-heif for a HEIC picture.
+    """
+    if not accepted & {PNG, JPEG}:
+        raise ValueError(f"pictures are written as PNG or JPEG, and accepted has neither: {sorted(accepted)!r}")
+    for word, limit in (("max_edge", max_edge), ("max_bytes", max_bytes), ("max_pixels", max_pixels)):
+        if limit is not None and limit < 1:
+            raise ValueError(f"{word} must be at least 1, got {limit!r}")
+    name = name or name_of(source, "picture")
+    with opened(source) as file:
+        size, mime_type = _checked(file, name)
+        with opened_picture(file, mime_type, name, max_pixels=max_pixels) as image:
+            within = (max_edge is None or max(image.size) <= max_edge) and (max_bytes is None or size <= max_bytes)
+            if mime_type in accepted and within and _looks_alike_everywhere(image):
+                return _as_it_is(file, image, mime_type)
+            drawn = image.mode in ("1", "P", "PA")
+            plain = _plain(image, max_edge)
+            scaled = max_edge is not None and max(plain.size) == max_edge
+            return _written(plain, accepted, max_bytes, name, lossless=drawn and not scaled)
+
+
+def picture_of(image: Image, mime_type: str) -> Picture:
+    """A file of pixels that are sRGB or grey already."""
+    data = _saved(image, "PNG") if mime_type == PNG else _saved(image, "JPEG", quality=_QUALITIES[0])
+    return Picture(data=data, mime_type=mime_type, width=image.width, height=image.height, changed=True)
+
+
+def _checked(file: BinaryIO, name: str) -> tuple[int, str]:
+    """Size and type of a file that is a picture, and whole as far as its frame tells."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    mime_type = media_type(file.read(HEAD_BYTES), name)
+    if not mime_type.startswith("image/"):
+        raise ContentError(f"{name} is {mime_type}, which is not a picture")
+    if mime_type in _WHOLE:
+        file.seek(0)
+        _WHOLE[mime_type](file, size, name)
+    return size, mime_type
+
+
+def _looks_alike_everywhere(image: ImageFile) -> bool:
+    return image.mode != "CMYK" and _orientation(image) == 1
+
+
+def _orientation(image: ImageFile) -> int:
+    """By EXIF, 1 where it says nothing usable. A PNG would be decoded to look for EXIF behind its pixels."""
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001  broken EXIF is no reason to refuse the picture
+        return 1
+    return found if found in _TRANSPOSED else 1
+
+
+def _as_it_is(file: BinaryIO, image: ImageFile, mime_type: str) -> Picture:
+    width, height = image.size
+    if mime_type not in _WHOLE:
+        image.load()
+    file.seek(0)
+    return Picture(data=file.read(), mime_type=mime_type, width=width, height=height, changed=False)
+
+
+def _plain(image: ImageFile, max_edge: int | None) -> Image:
+    """Decode and make it upright sRGB within `max_edge`, each step on as few pixels as can be."""
+    from PIL.Image import Transpose
+
+    fitted = _fitted(image.size, max_edge)
+    profile = image.info.get("icc_profile")
+    if fitted != image.size and image.format == "JPEG":
+        image.draft(None, fitted)
+    image.load()
+    plain = managed(_scaled(flattened(image), fitted), profile)
+    orientation = _orientation(image)
+    return plain if orientation == 1 else plain.transpose(Transpose[_TRANSPOSED[orientation]])
+
+
+def _fitted(size: tuple[int, int], max_edge: int | None) -> tuple[int, int]:
+    longest = max(size)
+    if max_edge is None or longest <= max_edge:
+        return size
+    width, height = (max(1, round(side * max_edge / longest)) for side in size)
+    return width, height
+
+
+def _scaled(image: Image, size: tuple[int, int]) -> Image:
+    from PIL.Image import Resampling
+
+    return image if image.size == size else image.resize(size, Resampling.BICUBIC, reducing_gap=2.0)
+
+
+def _written(image: Image, accepted: frozenset[str], max_bytes: int | None, name: str, *, lossless: bool) -> Picture:
+    """Write it, and again with less quality and then smaller, until it fits."""
+    while True:
+        least = 0
+        for data, mime_type in _encodings(image, accepted, lossless=lossless):
+            if max_bytes is None or len(data) <= max_bytes:
+                width, height = image.size
+                return Picture(data=data, mime_type=mime_type, width=width, height=height, changed=True)
+            least = min(least or len(data), len(data))
+        edge = max(image.size)
+        if edge <= _LEAST_EDGE or max_bytes is None:
+            raise MediaLimitError(
+                f"{name} takes {least:,} bytes even at {edge} pixels a side; at most {max_bytes:,} are allowed. "
+                "Allow more"
+            )
+        smaller = int(edge * min(0.75, math.sqrt(max_bytes / least)))
+        image = _scaled(image, _fitted(image.size, max(_LEAST_EDGE, smaller)))
+
+
+def _encodings(image: Image, accepted: frozenset[str], *, lossless: bool) -> Iterator[tuple[bytes, str]]:
+    if PNG in accepted and (lossless or JPEG not in accepted):
+        yield _saved(image, "PNG"), PNG
+    if JPEG in accepted:
+        for quality in _QUALITIES:
+            yield _saved(image, "JPEG", quality=quality), JPEG
+
+
+def _saved(image: Image, kind: str, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    image.info.clear()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
