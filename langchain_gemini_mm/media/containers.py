@@ -1,0 +1,172 @@
+"""Recordings opened with PyAV: which of their tracks count, and nothing that libav throws gets out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from langchain_gemini_mm.errors import ContentError, GeminiMMError, MissingExtraError
+from langchain_gemini_mm.media.source_file import open_source, shown
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.stream import Stream
+    from av.video.stream import VideoStream
+
+MICROSECONDS = 1_000_000
+
+_FORMATS = (
+    "aac,ac3,aiff,amr,asf,au,avi,caf,eac3,flac,flv,h264,hevc,ivf,matroska,mov,mp2,mp3,mpeg,mpegts,mpegvideo,m4v,ogg,w64,"
+    "wav"
+)
+"""Only formats that hold their own media: a playlist in a video's clothes would open other files and addresses."""
+_MOST_PIXELS = 16_384 * 8_192
+_MOST_STREAMS = 100
+_READ_BYTES = 1 << 16
+_SPARE_BYTES = 256_000_000
+_SPARE_FACTOR = 16
+_MOST_DAMAGES = 50
+_BYTES_A_CALL = 256
+"""An endless loop at a file's end reads nothing; each call counts as so much."""
+
+
+@contextmanager
+def opened(source: Path | BinaryIO, name: str | None = None, **options: str) -> Iterator[InputContainer]:
+    """Open a recording; a file that was given open stays so.
+
+    Args:
+        source: a path, or an open seekable binary file.
+        name: for messages.
+        options: of libav's demuxer.
+
+    Raises:
+        ContentError: damaged or cut off, now or while it is used.
+        MissingExtraError: PyAV is not installed.
+    """
+    name = name or (shown(source.name) if isinstance(source, Path) else "the recording")
+    try:
+        import av
+    except ImportError as error:
+        raise MissingExtraError(f"opening {name}", package="PyAV", extra="media") from error
+    with ExitStack() as stack:
+        file = stack.enter_context(closing(open_source(source)[0])) if isinstance(source, Path) else source
+        given = {
+            "format_whitelist": _FORMATS,
+            "protocol_whitelist": "none",
+            "max_pixels": str(_MOST_PIXELS),
+            "max_streams": str(_MOST_STREAMS),
+            **options,
+        }
+        with damage_told(name):
+            watched = _Watched(file, name)
+            container = stack.enter_context(
+                av.open(watched, "r", metadata_errors="ignore", options=given, buffer_size=_READ_BYTES)
+            )
+            if not container.streams.audio and not container.streams.video:
+                raise ContentError(f"{name} is damaged or cut off: no sound or pictures can be found in it")
+            yield container
+
+
+@contextmanager
+def damage_told(name: str) -> Iterator[None]:
+    """Turn whatever libav throws into a ContentError that names the file."""
+    import av
+
+    try:
+        yield
+    except GeminiMMError:
+        raise
+    except (
+        av.error.FFmpegError,
+        OSError,
+        ValueError,
+        LookupError,
+        RuntimeError,
+        ArithmeticError,
+        MemoryError,
+    ) as error:
+        raise ContentError(f"{name} cannot be opened as sound or video: it is damaged or cut off") from error
+
+
+def pictures_of(container: InputContainer) -> VideoStream | None:
+    """The moving pictures: the default track or the first, without covers and what libav does not know."""
+    chosen: VideoStream | None = _chosen(
+        [s for s in container.streams.video if not is_cover(s) and getattr(s, "width", None)]
+    )
+    return chosen
+
+
+def sound_of(container: InputContainer) -> AudioStream | None:
+    """The sound: the default track or the first, of those that libav can decode."""
+    chosen: AudioStream | None = _chosen(
+        [s for s in container.streams.audio if getattr(s, "rate", None) and getattr(s, "channels", None)]
+    )
+    return chosen
+
+
+def is_cover(stream: VideoStream) -> bool:
+    """Whether a picture track is only a cover in a sound file."""
+    from av.stream import Disposition
+
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def origin_s(container: InputContainer) -> float:
+    """The time stamp that a recording begins with, in seconds; often not 0, sometimes negative."""
+    return (container.start_time or 0) / MICROSECONDS
+
+
+def packets_of(container: InputContainer, streams: Sequence[Stream]) -> Iterator[Packet[Any]]:
+    """Packets in file order; damaged places are passed over, and a file that gives no more has ended."""
+    import av
+
+    for _ in range(_MOST_DAMAGES):
+        try:
+            yield from container.demux(*streams)
+            return
+        except EOFError:
+            return
+        except av.error.FFmpegError:
+            continue
+
+
+def codec_name(stream: Stream) -> str:
+    """The codec's own name, whichever library decodes it."""
+    return str(getattr(stream.codec_context.codec, "canonical_name", stream.codec_context.name))
+
+
+def _chosen(streams: Sequence[Any]) -> Any:
+    from av.stream import Disposition
+
+    return next((s for s in streams if s.disposition & Disposition.default), streams[0] if streams else None)
+
+
+class _Watched:
+    """A file that gives up on a decoder that reads it over and over."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._file, self._name = file, name
+        self._size = file.seek(0, 2)
+        self._left = self._size * _SPARE_FACTOR + _SPARE_BYTES
+        self._position = 0
+
+    def read(self, length: int) -> bytes:
+        # Another container may read the same file in between.
+        self._file.seek(self._position)
+        data = self._file.read(length)
+        self._position += len(data)
+        self._left -= len(data) + _BYTES_A_CALL
+        if self._left < 0:
+            raise ContentError(f"{self._name} is damaged: its parts lie so that it would be read without end")
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._position = offset + {0: 0, 1: self._position, 2: self._size}[whence]
+        return self._position
+
+    def tell(self) -> int:
+        return self._position

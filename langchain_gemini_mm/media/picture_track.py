@@ -1,0 +1,209 @@
+"""The pictures of a recording, cut into windows while their packets pass by once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.media.containers import codec_name
+from langchain_gemini_mm.media.cuts import Cut, Form, Track, Uncut
+from langchain_gemini_mm.media.remuxing import CopiedPictures, end_tick, start_tick
+from langchain_gemini_mm.media.timeline import Sample, Timeline
+from langchain_gemini_mm.media.transcoding import WrittenPictures
+from langchain_gemini_mm.media.windows import Window
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+
+CODECS = frozenset({"h264", "hevc", "av1", "vp9"})
+"""What the model takes in an MP4 (https://ai.google.dev/gemini-api/docs/embeddings, read 2026-11-21)."""
+SOUND_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
+"""Sound that stays as it is beside pictures; other sound is left out."""
+_HELD_BYTES = 64_000_000
+"""Of packets since the last keyframe; a longer stretch is decoded."""
+_SOUND_BEHIND_S = 2.0
+_REORDER_S = 0.25
+_BAD_PACKETS = 1_000
+
+
+class PictureTrack:
+    """Gives segments of one picture track, by copying where that is possible."""
+
+    def __init__(
+        self,
+        timeline: Timeline,
+        windows: Iterable[Window],
+        form: Form,
+        *,
+        sound: Timeline | None = None,
+        track: Track | None = None,
+        anew: bool = False,
+    ) -> None:
+        self.first_key: int | None = None
+        self._timeline, self._form, self._track = timeline, form, track
+        self._sound = sound
+        self._waiting = deque(windows)
+        self._copies: list[CopiedPictures] = []
+        self._written: list[WrittenPictures] = []
+        self._since_key: list[Sample] | None = None
+        self._held_bytes = 0
+        self._sounds: deque[Sample] = deque()
+        self._context: Any = timeline.stream.codec_context
+        self._anew = anew or form.max_edge is not None or codec_name(timeline.stream) not in CODECS
+        self._margin = timeline.ticks(_REORDER_S) if getattr(self._context, "has_b_frames", False) else 0
+        self._decoding = False
+        self._frame: tuple[Any, float, float] | None = None
+        self._bad = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether every window has been served."""
+        return not (self._waiting or self._copies or self._written)
+
+    def feed(self, packet: Packet[Any]) -> Iterator[Cut | Uncut]:
+        """Take a packet of pictures in file order."""
+        sample = self._timeline.sample(packet)
+        if sample is None:
+            return
+        if sample.key:
+            yield from self._begin(sample.pts - 1)
+            self._at_key(sample)
+        elif self.first_key is None:
+            return
+        else:
+            yield from self._begin(sample.pts)
+            self._hold(sample)
+        yield from self._copy(sample)
+        if self._decoding:
+            yield from self._decode([sample])
+
+    def feed_sound(self, packet: Packet[Any]) -> None:
+        """Take a packet of the sound that goes with the pictures."""
+        sample = self._sound.sample(packet) if self._sound else None
+        if sample is None or self._sound is None:
+            return
+        self._sounds.append(sample)
+        takers: list[CopiedPictures | WrittenPictures] = [*self._copies, *self._written]
+        for segment in takers:
+            segment.add_sound(sample)
+        held = self._since_key[0].pts * self._timeline.tick if self._since_key else None
+        now = sample.pts * self._sound.tick
+        keep = (now if held is None else min(held, now)) - _SOUND_BEHIND_S
+        while self._sounds[0].pts * self._sound.tick < keep:
+            self._sounds.popleft()
+
+    def finish(self) -> Iterator[Cut | Uncut]:
+        """End of the file."""
+        if self.first_key is not None:
+            last = max((sample.pts for sample in self._since_key or ()), default=None)
+            yield from self._begin(last if last is not None else 2**62)
+        for copy in self._copies:
+            yield copy.close()
+        self._copies = []
+        if self._decoding:
+            yield from self._decode([None])
+        ends_s = self._frame[1] + self._frame[2] if self._frame else None
+        for segment in self._written:
+            if cut := segment.close(ends_s):
+                yield cut
+        self._written = []
+        self._waiting.clear()
+
+    def _begin(self, before: int) -> Iterator[Cut | Uncut]:
+        """Begin the windows that start no later than the tick `before`."""
+        while self._waiting and self.first_key is not None:
+            window = self._waiting[0]
+            if start_tick(window, self._timeline) > before:
+                return
+            self._waiting.popleft()
+            if end_tick(window, self._timeline) > self.first_key:
+                yield from self._begin_one(window)
+
+    def _begin_one(self, window: Window) -> Iterator[Cut | Uncut]:
+        held = self._since_key
+        limit = self._timeline.ticks(self._form.limit_s)
+        ends = end_tick(window, self._timeline)
+        if not self._anew and held and ends - held[0].pts + self._margin <= limit:
+            copy = CopiedPictures(window, held[0], self._timeline, self._sound, self._form, self._track)
+            self._copies.append(copy)
+            for sound in self._sounds:
+                copy.add_sound(sound)
+            for sample in held:
+                copy.add(sample)
+            return
+        segment = WrittenPictures(window, self._timeline, self._sound, self._form, self._track)
+        for sound in self._sounds:
+            segment.add_sound(sound)
+        self._written.append(segment)
+        if not self._decoding:
+            yield from self._start_decoding()
+        elif self._frame is not None:
+            segment.add(*self._frame)
+
+    def _at_key(self, sample: Sample) -> None:
+        if self.first_key is None:
+            self.first_key = sample.pts
+        if self._decoding and not self._written:
+            self._decoding, self._frame = False, None
+            self._context.flush_buffers()
+        self._since_key, self._held_bytes = [sample], sample.size
+
+    def _hold(self, sample: Sample) -> None:
+        """Keep what a later window may have to begin with, within bounds."""
+        held = self._since_key
+        if held is None:
+            return
+        held.append(sample)
+        self._held_bytes += sample.size
+        too_long = sample.pts - held[0].pts > self._timeline.ticks(self._form.limit_s)
+        if (too_long or self._held_bytes > _HELD_BYTES) and self._waiting:
+            if not self._decoding:
+                self._overflow()
+            self._since_key = None
+
+    def _overflow(self) -> None:
+        held = self._since_key or []
+        self._decoding = True
+        for _ in self._decode(held[:-1]):
+            raise AssertionError("no segment was being written")
+
+    def _start_decoding(self) -> Iterator[Cut | Uncut]:
+        self._decoding = True
+        if self._since_key is None:
+            raise ContentError("no picture can be decoded from here")
+        yield from self._decode(self._since_key)
+
+    def _copy(self, sample: Sample) -> Iterator[Cut | Uncut]:
+        for copy in [copy for copy in self._copies if not copy.add(sample)]:
+            self._copies.remove(copy)
+            yield copy.close()
+
+    def _decode(self, samples: Sequence[Sample | None]) -> Iterator[Cut | Uncut]:
+        for sample in samples:
+            for frame in self._frames(sample):
+                if frame.pts is None:
+                    continue
+                duration = getattr(frame, "duration", 0) or 1
+                self._frame = (frame, frame.pts * self._timeline.tick, duration * self._timeline.tick)
+                for segment in [one for one in self._written if not one.add(*self._frame)]:
+                    self._written.remove(segment)
+                    if cut := segment.close():
+                        yield cut
+
+    def _frames(self, sample: Sample | None) -> list[Any]:
+        import av
+
+        try:
+            if sample is None:
+                return list(self._context.decode(None))
+            packet = sample.packet
+            packet.stream, packet.time_base = self._timeline.stream, self._timeline.time_base
+            packet.pts, packet.dts, packet.duration = sample.pts, sample.dts, sample.duration
+            return list(self._context.decode(packet))
+        except (av.error.FFmpegError, EOFError) as error:
+            self._bad += 1
+            if self._bad > _BAD_PACKETS:
+                raise ContentError("most of its pictures cannot be decoded") from error
+            return []

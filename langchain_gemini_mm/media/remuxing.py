@@ -1,0 +1,177 @@
+"""Segments by copying packets into a new file: nothing is decoded, nothing is lost."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import Any
+
+from langchain_gemini_mm.media.containers import codec_name
+from langchain_gemini_mm.media.cuts import Cut, Form, Track, Uncut
+from langchain_gemini_mm.media.timeline import Sample, Timeline
+from langchain_gemini_mm.media.windows import Window
+
+MUXERS = {"video/mp4": "mp4", "video/quicktime": "mov", "audio/mp3": "mp3", "audio/wav": "wav"}
+_OPTIONS = {"fflags": "+bitexact", "write_xing": "1", "id3v2_version": "0"}
+"""Equal segments are equal bytes, in every version of libav."""
+
+
+class TooManyBytesError(Exception):
+    """A file being written has outgrown what the model takes."""
+
+
+class Output:
+    """A small media file, written into memory and never beyond its limit."""
+
+    def __init__(self, mime_type: str, max_bytes: int | None) -> None:
+        import av
+
+        self.mime_type = mime_type
+        self.file = io.BytesIO()
+        self._most = max_bytes
+        muxer = MUXERS[mime_type]
+        known = {"fflags"} | ({"write_xing", "id3v2_version"} if muxer == "mp3" else set())
+        options = {name: value for name, value in _OPTIONS.items() if name in known}
+        self.container: Any = av.open(self.file, "w", format=muxer, container_options=options)
+
+    def write(self, packets: Any) -> None:
+        """Write a packet or packets.
+
+        Raises:
+            TooManyBytesError: the file is larger than it may be.
+        """
+        self.container.mux(packets)
+        self._check()
+
+    def close(self) -> bytes:
+        """Finish the file.
+
+        Raises:
+            TooManyBytesError: as in `write`.
+        """
+        self.container.close()
+        self._check()
+        return self.file.getvalue()
+
+    def _check(self) -> None:
+        if self._most is not None and self.file.tell() > self._most:
+            raise TooManyBytesError
+
+
+class CopiedTrack:
+    """One track of an output that takes its packets from a source as they are."""
+
+    def __init__(self, output: Output, timeline: Timeline, start_s: float) -> None:
+        self._output = output
+        self._time_base = timeline.time_base
+        self._shift = timeline.ticks(start_s)
+        self._stream = output.container.add_stream_from_template(timeline.stream)
+
+    def write(self, sample: Sample, duration: int | None = None) -> None:
+        """Write a packet, its times counted from the segment's beginning."""
+        packet = sample.packet
+        packet.stream = self._stream
+        packet.time_base = self._time_base
+        packet.pts, packet.dts = sample.pts - self._shift, sample.dts - self._shift
+        packet.duration = sample.duration if duration is None else duration
+        self._output.write(packet)
+
+
+class CopiedPictures:
+    """A segment of pictures, and their sound where wanted, that begins at a keyframe."""
+
+    def __init__(
+        self, window: Window, key: Sample, timeline: Timeline, sound: Timeline | None, form: Form, track: Track | None
+    ) -> None:
+        self.window = window
+        self.failed: Uncut | None = None
+        self._timeline, self._form, self._track = timeline, form, track
+        self._key = key.pts
+        self._start_s = key.pts * timeline.tick
+        self._end = end_tick(window, timeline)
+        self._shown_to = timeline.ticks(window.end_s)
+        self._last = key.pts
+        self._ahead: list[Sample] = []
+        self._output = Output(video_type(form), form.max_bytes)
+        self._pictures = CopiedTrack(self._output, timeline, self._start_s)
+        self._sound = CopiedTrack(self._output, sound, self._start_s) if sound else None
+        self._sound_tick = sound.tick if sound else 1.0
+
+    def add(self, sample: Sample) -> bool:
+        """Take a packet of pictures; False once all that the window shows is there."""
+        if sample.dts >= self._end:
+            return False
+        if sample.pts < self._key:
+            return True  # It leads its keyframe, and builds on what came before.
+        # What is shown after the end is needed only if something shown before it follows in the file.
+        self._ahead.append(sample)
+        if sample.pts < self._end:
+            self._flush()
+        return True
+
+    def add_sound(self, sample: Sample) -> None:
+        """Take a packet of sound; those outside of the segment are left out."""
+        starts, ends = sample.pts * self._sound_tick, (sample.pts + sample.duration) * self._sound_tick
+        if self._sound is not None and ends > self._start_s and starts < self.window.end_s and not self.failed:
+            self._write(self._sound, sample)
+
+    def close(self) -> Cut | Uncut:
+        """Finish the segment."""
+        try:
+            data = self._output.close()
+        except TooManyBytesError:
+            self._fail()
+            data = b""
+        if self.failed:
+            return self.failed
+        end_s = self._last * self._timeline.tick
+        if end_s - self._start_s > self._form.limit_s:
+            return Uncut(self.window, "its last pictures reach beyond the limit")
+        return Cut(
+            data=data,
+            mime_type=self._output.mime_type,
+            window=self.window,
+            start_s=max(round(self._start_s, 3), 0.0),
+            end_s=round(end_s, 3),
+            track=self._track,
+            codec=codec_name(self._timeline.stream),
+            copied=True,
+        )
+
+    def _flush(self) -> None:
+        for sample in self._ahead:
+            duration = min(sample.duration, max(self._shown_to - sample.pts, 1))
+            self._last = max(self._last, sample.pts + duration)
+            if not self.failed:
+                self._write(self._pictures, sample, duration)
+        self._ahead.clear()
+
+    def _write(self, track: CopiedTrack, sample: Sample, duration: int | None = None) -> None:
+        try:
+            track.write(sample, duration)
+        except TooManyBytesError:
+            self._fail()
+        except (OSError, ValueError) as error:  # What libav raises is one of these.
+            self.failed = Uncut(self.window, f"its container cannot hold it ({type(error).__name__})")
+
+    def _fail(self) -> None:
+        self.failed = Uncut(self.window, "a copy has too many bytes")
+
+
+def start_tick(window: Window, timeline: Timeline) -> int:
+    """The last tick that still counts as the window's beginning: times are given in rounded milliseconds."""
+    return int((window.start_s + 0.001) / timeline.tick)
+
+
+def end_tick(window: Window, timeline: Timeline) -> int:
+    """The first tick behind the window."""
+    return -int(-(window.end_s - 0.001) / timeline.tick // 1)
+
+
+def video_type(form: Form) -> str:
+    """The type that segments of pictures get."""
+    return _first(form.mime_types, ("video/mp4", "video/quicktime"))
+
+
+def _first(accepted: Iterable[str], ours: tuple[str, ...]) -> str:
+    return next((mime_type for mime_type in ours if mime_type in set(accepted)), ours[0])

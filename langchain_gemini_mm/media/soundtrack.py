@@ -1,0 +1,270 @@
+"""The sound of a recording, cut into windows while its packets pass by once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.media.containers import codec_name
+from langchain_gemini_mm.media.cuts import Cut, Form, Uncut
+from langchain_gemini_mm.media.remuxing import CopiedTrack, Output, TooManyBytesError, end_tick
+from langchain_gemini_mm.media.timeline import Sample, Timeline
+from langchain_gemini_mm.media.transcoding import SOUND_RATE, write_sound
+from langchain_gemini_mm.media.windows import Window
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+
+_PLAIN = frozenset({"pcm_s16le", "pcm_u8", "pcm_s24le", "pcm_s32le", "pcm_f32le"})
+_MARGIN_S = 0.25
+"""A copied segment overhangs by parts of packets."""
+_RESERVOIR_BYTES = 512
+"""An MP3 packet may build on so many bytes of those before it."""
+_MOST_LEADING = 12
+_JITTER = SOUND_RATE // 20
+_BAD_PACKETS = 1_000
+
+
+def copied_type(timeline: Timeline, muxer: str, windows: Iterable[Window], form: Form) -> str | None:
+    """The type in which sound can be cut without decoding it; None where it must be written anew."""
+    codec = codec_name(timeline.stream)
+    longest = max((window.length_s for window in windows), default=0.0)
+    if longest + _MARGIN_S > form.limit_s:
+        return None
+    if codec == "mp3" and "audio/mp3" in form.mime_types:
+        return "audio/mp3"
+    if codec in _PLAIN and muxer == "wav" and "audio/wav" in form.mime_types:
+        context: Any = timeline.stream.codec_context
+        needed = (longest + 1) * context.rate * context.channels * max(context.format.bytes, 1)
+        return "audio/wav" if form.max_bytes is None or needed < form.max_bytes else None
+    return None
+
+
+class CopiedSoundTrack:
+    """Gives segments of one sound track by copying its packets."""
+
+    def __init__(self, timeline: Timeline, windows: Iterable[Window], form: Form, mime_type: str) -> None:
+        self.first_key: int | None = None
+        self._timeline, self._form, self._mime_type = timeline, form, mime_type
+        self._waiting = deque(windows)
+        self._active: list[_CopiedSound] = []
+        self._before: deque[Sample] = deque(maxlen=_MOST_LEADING)
+
+    @property
+    def done(self) -> bool:
+        """Whether every window has been served."""
+        return not (self._waiting or self._active)
+
+    def feed(self, packet: Packet[Any]) -> Iterator[Cut | Uncut]:
+        """Take a packet in file order."""
+        sample = self._timeline.sample(packet)
+        if sample is None:
+            return
+        if self.first_key is None:
+            self.first_key = sample.pts
+        ends = sample.pts + sample.duration
+        while self._waiting and ends > self._timeline.ticks(self._waiting[0].start_s):
+            window = self._waiting.popleft()
+            if end_tick(window, self._timeline) > sample.pts:
+                leading = self._leading() if self._mime_type == "audio/mp3" else []
+                self._active.append(_CopiedSound(window, leading, self._timeline, self._form, self._mime_type))
+        for segment in [one for one in self._active if not one.add(sample)]:
+            self._active.remove(segment)
+            yield segment.close()
+        self._before.append(sample)
+
+    def finish(self) -> Iterator[Cut | Uncut]:
+        """End of the file."""
+        for segment in self._active:
+            yield segment.close()
+        self._active = []
+        self._waiting.clear()
+
+    def _leading(self) -> list[Sample]:
+        """The packets before, which the first one builds on."""
+        leading: list[Sample] = []
+        held = 0
+        for sample in reversed(self._before):
+            leading.insert(0, sample)
+            held += sample.size
+            if held >= _RESERVOIR_BYTES and len(leading) > 1:
+                break
+        return leading
+
+
+class _CopiedSound:
+    """One segment that takes its packets as they are."""
+
+    def __init__(self, window: Window, leading: list[Sample], timeline: Timeline, form: Form, mime_type: str) -> None:
+        self._window, self._leading, self._timeline = window, leading, timeline
+        self._end = end_tick(window, timeline)
+        self._output = Output(mime_type, form.max_bytes)
+        self._track: CopiedTrack | None = None
+        self._first = self._last = 0
+        self._failed: Uncut | None = None
+
+    def add(self, sample: Sample) -> bool:
+        """Take a packet; False once the window is over."""
+        if sample.pts >= self._end:
+            return False
+        for one in (*self._leading, sample):
+            if not self._failed:
+                self._write(one)
+        self._leading = []
+        return True
+
+    def close(self) -> Cut | Uncut:
+        """Finish the segment."""
+        try:
+            data = self._output.close()
+        except TooManyBytesError:
+            self._failed = Uncut(self._window, "a copy has too many bytes")
+            data = b""
+        tick = self._timeline.tick
+        return self._failed or Cut(
+            data=data,
+            mime_type=self._output.mime_type,
+            window=self._window,
+            start_s=max(round(self._first * tick, 3), 0.0),
+            end_s=round(self._last * tick, 3),
+            track="audio",
+            codec=codec_name(self._timeline.stream),
+            copied=True,
+        )
+
+    def _write(self, sample: Sample) -> None:
+        if self._track is None:
+            self._first = sample.pts
+            self._track = CopiedTrack(self._output, self._timeline, sample.pts * self._timeline.tick)
+        self._last = sample.pts + sample.duration
+        try:
+            self._track.write(sample)
+        except TooManyBytesError:
+            self._failed = Uncut(self._window, "a copy has too many bytes")
+        except (OSError, ValueError) as error:  # What libav raises is one of these.
+            self._failed = Uncut(self._window, f"its container cannot hold it ({type(error).__name__})")
+
+
+class WrittenSoundTrack:
+    """Gives segments of one sound track as mono MP3, decoding it once."""
+
+    def __init__(self, timeline: Timeline, windows: Iterable[Window], form: Form) -> None:
+        if "audio/mp3" not in form.mime_types:
+            raise ContentError(f"sound is written anew as audio/mp3, and only {', '.join(form.mime_types)} is taken")
+        self.first_key: int | None = None
+        self._timeline, self._form = timeline, form
+        self._context: Any = timeline.stream.codec_context
+        self._waiting = deque(windows)
+        self._active: list[_WrittenSound] = []
+        self._resampler: Any = None
+        self._next: int | None = None
+        self._bad = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether every window has been served."""
+        return not (self._waiting or self._active)
+
+    def feed(self, packet: Packet[Any]) -> Iterator[Cut | Uncut]:
+        """Take a packet in file order."""
+        sample = self._timeline.sample(packet)
+        if sample is None:
+            return
+        if self.first_key is None:
+            self.first_key = sample.pts
+        packet.pts, packet.dts = sample.pts, sample.dts
+        for frame in self._frames(packet):
+            for piece in self._mono(frame):
+                yield from self._take(piece)
+
+    def finish(self) -> Iterator[Cut | Uncut]:
+        """End of the file."""
+        for frame in self._frames(None):
+            for piece in self._mono(frame):
+                yield from self._take(piece)
+        if self._resampler is not None:
+            for piece in self._resampler.resample(None):
+                yield from self._take(piece)
+        for segment in self._active:
+            if cut := segment.close():
+                yield cut
+        self._active = []
+        self._waiting.clear()
+
+    def _take(self, piece: Any) -> Iterator[Cut]:
+        """Give the windows what they want of a piece of mono sound."""
+        samples = piece.to_ndarray().reshape(-1)
+        told = round(float(piece.pts * piece.time_base) * SOUND_RATE) if piece.pts is not None else self._next or 0
+        # Times are rounded, so only a real gap moves the place.
+        place = self._next if self._next is not None and abs(told - self._next) < _JITTER else told
+        self._next = place + len(samples)
+        while self._waiting and self._next > round(self._waiting[0].start_s * SOUND_RATE):
+            self._active.append(_WrittenSound(self._waiting.popleft(), self._form))
+        for segment in [one for one in self._active if not one.add(place, samples)]:
+            self._active.remove(segment)
+            if cut := segment.close():
+                yield cut
+
+    def _mono(self, frame: Any) -> list[Any]:
+        import av
+
+        frame.time_base = self._timeline.time_base
+        if self._resampler is None:
+            self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SOUND_RATE)
+        try:
+            return list(self._resampler.resample(frame))
+        except ValueError:
+            # The track changes its kind on the way.
+            rest = list(self._resampler.resample(None))
+            self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SOUND_RATE)
+            return [*rest, *self._resampler.resample(frame)]
+
+    def _frames(self, packet: Packet[Any] | None) -> list[Any]:
+        import av
+
+        try:
+            return list(self._context.decode(packet))
+        except (av.error.FFmpegError, EOFError) as error:
+            self._bad += 1
+            if self._bad > _BAD_PACKETS:
+                raise ContentError("most of its sound cannot be decoded") from error
+            return []
+
+
+class _WrittenSound:
+    """One segment that collects samples; what is missing between them is silence."""
+
+    def __init__(self, window: Window, form: Form) -> None:
+        self._window, self._form = window, form
+        self._start, self._end = round(window.start_s * SOUND_RATE), round(window.end_s * SOUND_RATE)
+        self._samples: NDArray[np.int16] = np.zeros(self._end - self._start, np.int16)
+        self._first, self._last = self._end, self._start
+
+    def add(self, place: int, samples: NDArray[np.int16]) -> bool:
+        """Take samples that stand at `place`; False once the window is over."""
+        first, last = max(place, self._start), min(place + len(samples), self._end)
+        if last > first:
+            self._samples[first - self._start : last - self._start] = samples[first - place : last - place]
+            self._first, self._last = min(self._first, first), max(self._last, last)
+        return place + len(samples) < self._end
+
+    def close(self) -> Cut | None:
+        """Finish the segment; None when it holds nothing."""
+        if self._last <= self._first:
+            return None
+        samples = self._samples[self._first - self._start : self._last - self._start]
+        return Cut(
+            data=write_sound(samples, self._form),
+            mime_type="audio/mp3",
+            window=self._window,
+            start_s=round(self._first / SOUND_RATE, 3),
+            end_s=round(self._last / SOUND_RATE, 3),
+            track="audio",
+            codec="mp3",
+            copied=False,
+        )

@@ -1,0 +1,238 @@
+"""Segments written anew: pictures as H.264, sound as mono MP3."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from langchain_gemini_mm.errors import ContentError, MediaLimitError, MissingExtraError
+from langchain_gemini_mm.media.containers import codec_name
+from langchain_gemini_mm.media.cuts import Cut, Form, Track
+from langchain_gemini_mm.media.remuxing import CopiedTrack, Output, TooManyBytesError, video_type
+from langchain_gemini_mm.media.timeline import Sample, Timeline
+from langchain_gemini_mm.media.windows import Window
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
+SOUND_RATE = 24_000
+"""Samples per second of sound that is written anew."""
+_SOUND_BITS = 64_000
+_PICTURE_ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf", "mpeg4")
+"""Tried in this order; the wheels of PyAV have the first."""
+_PICTURE_OPTIONS = {"libx264": {"preset": "veryfast", "crf": "26"}}
+_TIME_BASE = Fraction(1, 60_000)
+_USUAL_FPS = 25
+_MOST_PIXELS = 50_000_000
+_BYTES_KEPT_FREE = 0.85
+_LEAST_BITS = 20_000
+_ROUNDING_S = 0.001
+
+
+class WrittenPictures:
+    """A segment of pictures that is made of decoded frames."""
+
+    def __init__(
+        self, window: Window, timeline: Timeline, sound: Timeline | None, form: Form, track: Track | None
+    ) -> None:
+        self.window = window
+        self._timeline, self._form, self._track = timeline, form, track
+        self._sound_source = sound
+        self._output = Output(video_type(form), form.max_bytes)
+        self._sound: CopiedTrack | None = None
+        self._held: list[Sample] = []
+        self._encoder: Any = None
+        self._before: VideoFrame | None = None
+        self._first_s: float | None = None
+        self._last_s = 0.0
+        self._last_pts = -1
+        self._too_large = False
+
+    def add(self, frame: VideoFrame, time_s: float, duration_s: float) -> bool:
+        """Take a frame; False once the window is over."""
+        if time_s >= self.window.end_s - _ROUNDING_S:
+            return False
+        if time_s < self.window.start_s - _ROUNDING_S:
+            self._before = frame
+            return True
+        if self._before is not None:
+            # A picture that stands for long may be all that a window shows.
+            if time_s > self.window.start_s + _ROUNDING_S:
+                self._encode(self._before, self.window.start_s)
+            self._before = None
+        self._encode(frame, time_s)
+        self._last_s = min(time_s + duration_s, self.window.end_s)
+        return True
+
+    def add_sound(self, sample: Sample) -> None:
+        """Take a packet of sound; those outside of the segment are left out."""
+        source = self._sound_source
+        if source is None or not self.window.start_s <= sample.pts * source.tick < self.window.end_s:
+            return
+        self._held.append(sample)
+        if self._sound is not None:
+            self._write_sound()
+
+    def close(self, ends_s: float | None = None) -> Cut | None:
+        """Finish the segment; None when it shows nothing.
+
+        Args:
+            ends_s: where the recording ends, when it has ended.
+
+        Raises:
+            MediaLimitError: it has too many bytes, small as its pictures are written.
+        """
+        until_s = self.window.end_s if ends_s is None else min(ends_s, self.window.end_s)
+        if self._before is not None and until_s > self.window.start_s:
+            self._encode(self._before, self.window.start_s)
+            self._last_s = until_s
+        if self._encoder is None or self._first_s is None:
+            return None
+        try:
+            self._put(self._encoder.encode(None))
+            data = self._output.close()
+        except TooManyBytesError:
+            self._too_large = True
+            data = b""
+        if self._too_large:
+            raise MediaLimitError(
+                f"{self.window.length_s:g} s of pictures do not fit into {self._form.max_bytes:,} bytes; make the "
+                "windows shorter, or set max_edge"
+            )
+        return Cut(
+            data=data,
+            mime_type=self._output.mime_type,
+            window=self.window,
+            start_s=round(self._first_s, 3),
+            end_s=round(max(self._last_s, self._first_s + 0.001), 3),
+            track=self._track,
+            codec=codec_name(self._encoder),
+            copied=False,
+        )
+
+    def _encode(self, frame: VideoFrame, time_s: float) -> None:
+        if self._too_large:
+            return
+        try:
+            if self._encoder is None:
+                self._open(frame, time_s)
+            start_s = self._first_s or 0.0
+            pts = round((time_s - start_s) / float(_TIME_BASE))
+            if pts <= self._last_pts:
+                return
+            picture = upright(frame, self._encoder.width, self._encoder.height)
+            picture.pts, picture.time_base = pts, _TIME_BASE
+            self._last_pts = pts
+            self._put(self._encoder.encode(picture))
+        except TooManyBytesError:
+            self._too_large = True
+
+    def _open(self, frame: VideoFrame, time_s: float) -> None:
+        width, height = fitted(frame, self._form.max_edge)
+        rate = self._timeline.stream.average_rate or _USUAL_FPS
+        name = picture_encoder()
+        options = dict(_PICTURE_OPTIONS.get(name, {}))
+        if self._form.max_bytes is not None:
+            bits = int(self._form.max_bytes * 8 * _BYTES_KEPT_FREE / max(self.window.length_s, 1.0))
+            options |= {"maxrate": str(max(bits, _LEAST_BITS)), "bufsize": str(max(bits, _LEAST_BITS))}
+        encoder = self._output.container.add_stream(name, rate=Fraction(rate).limit_denominator(1001), options=options)
+        encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+        encoder.codec_context.time_base = _TIME_BASE
+        self._encoder, self._first_s = encoder, time_s
+        if self._sound_source is not None:
+            self._sound = CopiedTrack(self._output, self._sound_source, time_s)
+            self._write_sound()
+
+    def _write_sound(self) -> None:
+        try:
+            for sample in self._held:
+                if self._sound is not None and not self._too_large:
+                    self._sound.write(sample)
+        except TooManyBytesError:
+            self._too_large = True
+        self._held.clear()
+
+    def _put(self, packets: Any) -> None:
+        for packet in packets:
+            self._output.write(packet)
+
+
+def picture_encoder() -> str:
+    """The best encoder for pictures that this installation of PyAV has.
+
+    Raises:
+        MissingExtraError: it has none.
+    """
+    import av
+
+    for name in _PICTURE_ENCODERS:
+        if name in av.codecs_available:
+            return name
+    raise MissingExtraError("writing video anew", package="PyAV with an H.264 encoder", extra="media")
+
+
+def fitted(frame: VideoFrame, max_edge: int | None) -> tuple[int, int]:
+    """Even width and height of a frame when it stands upright and no edge is longer than `max_edge`."""
+    width, height = frame.width, frame.height
+    if width * height > _MOST_PIXELS:
+        raise ContentError(
+            f"pictures of {width:,} x {height:,} pixels are not written anew; scale the video down first"
+        )
+    if _quarter_turns(frame) % 2:
+        width, height = height, width
+    scale = min(1.0, (max_edge or max(width, height)) / max(width, height))
+    return max(round(width * scale / 2) * 2, 2), max(round(height * scale / 2) * 2, 2)
+
+
+def upright(frame: VideoFrame, width: int, height: int) -> VideoFrame:
+    """The frame in the size given, turned as its rotation says."""
+    import av
+
+    turns = _quarter_turns(frame)
+    if turns % 2:
+        width, height = height, width
+    scaled = frame.reformat(width=width, height=height, format="yuv420p")
+    if not turns:
+        return scaled
+    planes = scaled.to_ndarray()
+    half = (height // 2, width // 2)
+    parts = [planes[:height], *(part.reshape(half) for part in np.split(planes[height:].reshape(-1), 2))]
+    turned = [np.rot90(part, turns) for part in parts]
+    flat = np.concatenate([part.reshape(-1) for part in turned])
+    columns = turned[0].shape[1]
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(flat.reshape(-1, columns)), format="yuv420p")
+
+
+def write_sound(samples: NDArray[np.int16], form: Form) -> bytes:
+    """`(n,)` samples of mono sound as an MP3 file.
+
+    Raises:
+        MediaLimitError: it has too many bytes.
+    """
+    import av
+
+    try:
+        output = Output("audio/mp3", form.max_bytes)
+        stream = output.container.add_stream("libmp3lame", rate=SOUND_RATE, options={"compression_level": "7"})
+        stream.layout, stream.format = "mono", "s16p"
+        stream.bit_rate = _SOUND_BITS
+        stream.codec_context.open(strict=False)
+        size = stream.codec_context.frame_size
+        for start in range(0, len(samples), size):
+            frame = av.AudioFrame.from_ndarray(samples[None, start : start + size], format="s16p", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = SOUND_RATE, start, Fraction(1, SOUND_RATE)
+            output.write(stream.encode(frame))
+        output.write(stream.encode(None))
+        return output.close()
+    except TooManyBytesError:
+        raise MediaLimitError(
+            f"{len(samples) / SOUND_RATE:,.1f} s of sound do not fit into {form.max_bytes:,} bytes; make the windows "
+            "shorter"
+        ) from None
+
+
+def _quarter_turns(frame: VideoFrame) -> int:
+    return round(getattr(frame, "rotation", 0) / 90) % 4

@@ -1,0 +1,92 @@
+"""Windows over a recording: which stretches of it become segments. Arithmetic only, in whole milliseconds."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+_MOST_WINDOWS = 1_000_000
+_TOO_LONG_S = 10**9
+_ROUNDING_S = 1e-6
+
+
+class Window(NamedTuple):
+    """A stretch of a recording, in seconds from its beginning, at most milliseconds."""
+
+    start_s: float
+    end_s: float
+
+    @property
+    def length_s(self) -> float:
+        """How long it is."""
+        return round(self.end_s - self.start_s, 3)
+
+
+def windows(
+    duration_s: float,
+    window_s: float,
+    overlap_s: float = 0.0,
+    *,
+    limit_s: float | None = None,
+    least_s: float | None = None,
+) -> list[Window]:
+    """Cover a recording with windows that begin at a steady step, without a tiny one at the end.
+
+    What is left at the end and shorter than `least_s` is taken into the window before it where `limit_s` allows;
+    otherwise the last two windows share what they cover evenly.
+
+    ```python
+    from langchain_gemini_mm.media.windows import windows
+
+    assert windows(65, 30, limit_s=120) == [(0, 30), (30, 65)]
+    assert windows(65, 30) == [(0, 30), (30, 47.5), (47.5, 65)]
+    assert windows(75, 30, overlap_s=5) == [(0, 30), (25, 55), (50, 75)]
+    ```
+
+    Args:
+        duration_s: length of the recording; rounded up to a millisecond.
+        window_s: length of a window.
+        overlap_s: how much neighbours share, at the least; less than `window_s`.
+        limit_s: the longest that a window may become; `window_s` by default.
+        least_s: the least that the last window must add to the others; a quarter of the step by default.
+
+    Returns:
+        Windows in order; none for a recording of no length.
+
+    Raises:
+        ValueError: a number is no length, or there would be more than a million windows.
+    """
+    length, window, overlap, most, least = _milliseconds(duration_s, window_s, overlap_s, limit_s, least_s)
+    step = window - overlap
+    count = max(math.ceil((length - overlap) / step), 1) if length > 0 else 0
+    if count > _MOST_WINDOWS:
+        raise ValueError(
+            f"{duration_s!r} s in windows of {window_s!r} s are {count:,} windows; make the windows longer"
+        )
+    bounds = [(number * step, min(number * step + window, length)) for number in range(count)]
+    if count > 1 and bounds[-1][1] - bounds[-2][1] < min(least, step):
+        start = bounds[-2][0]
+        half = -(-(length - start + overlap) // 2)
+        together = [(start, length)] if length - start <= most else [(start, start + half), (length - half, length)]
+        bounds[-2:] = together
+    return [Window(start / 1000, end / 1000) for start, end in bounds]
+
+
+def _milliseconds(
+    duration_s: float, window_s: float, overlap_s: float, limit_s: float | None, least_s: float | None
+) -> tuple[int, int, int, int, int]:
+    if not 0 <= duration_s < _TOO_LONG_S:
+        raise ValueError(f"duration_s must be from 0 to below 10^9 seconds, got {duration_s!r}")
+    if not 0.001 <= window_s < _TOO_LONG_S:
+        raise ValueError(f"window_s must be a millisecond or more, got {window_s!r}")
+    if not 0 <= overlap_s < window_s or round(overlap_s * 1000) >= round(window_s * 1000):
+        raise ValueError(f"overlap_s must be 0 or more and less than window_s = {window_s!r}, got {overlap_s!r}")
+    if limit_s is not None and not window_s <= limit_s:
+        raise ValueError(f"limit_s must be window_s = {window_s!r} or more, got {limit_s!r}")
+    if least_s is not None and not least_s >= 0:
+        raise ValueError(f"least_s must be 0 or more, got {least_s!r}")
+    window, overlap = round(window_s * 1000), round(overlap_s * 1000)
+    limit = min(limit_s or window_s, _TOO_LONG_S)
+    least = (window - overlap) // 4 if least_s is None else round(min(least_s, _TOO_LONG_S) * 1000)
+    length = math.ceil((duration_s - _ROUNDING_S) * 1000)
+    return max(length, 0), window, overlap, max(math.floor(limit * 1000 + _ROUNDING_S), window), least
