@@ -73,8 +73,8 @@ def opened_picture(file: BinaryIO, mime_type: str, name: str, *, max_pixels: int
     except Exception as error:
         # Decoders meet hostile files with errors of every kind, and with warnings where those are made errors.
         raise ContentError(
-            f"{name} cannot be opened as a picture ({mime_type}): it is damaged or cut off. Export or copy it again, or convert it "
-            "to PNG or JPEG"
+            f"{name} cannot be opened as a picture ({mime_type}): it is damaged, cut off, or of a kind that Pillow "
+            "does not know. Export or copy it again, or convert it to PNG or JPEG"
         ) from error
 
 

@@ -71,3 +71,61 @@ def locked_pdf() -> bytes:
     identity = b"/ID [<" + b"00" * 16 + b"> <" + b"00" * 16 + b">]"
     data += b"trailer\n<< /Size 5 /Root 1 0 R /Encrypt 4 0 R %s >>\nstartxref\n%d\n%%%%EOF\n" % (identity, start)
     return bytes(data)
+
+
+def saved(image: Any, kind: str, **options: Any) -> bytes:
+    """A Pillow image as a file."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def swapping_profile() -> bytes:
+    """An ICC profile of an RGB space whose red is sRGB's green, and the other way round."""
+    from PIL import ImageCms
+
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    places = {}
+    for number in range(int.from_bytes(data[128:132], "big")):
+        entry = 132 + 12 * number
+        places[bytes(data[entry : entry + 4])] = entry + 4
+    red, green = places[b"rXYZ"], places[b"gXYZ"]
+    data[red : red + 8], data[green : green + 8] = data[green : green + 8], data[red : red + 8]
+    return bytes(data.replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be")).replace(b"sRGB b", b"swap b"))
+
+
+def pdf_objects(*objects: bytes) -> bytes:
+    """A PDF file of objects that are numbered from 1; the first is the catalog."""
+    data = b"%PDF-1.4\n"
+    places = []
+    for number, content in enumerate(objects, 1):
+        places.append(len(data))
+        data += b"%d 0 obj\n%s\nendobj\n" % (number, content)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    size = len(objects) + 1
+    return data + (
+        b"xref\n0 %d\n0000000000 65535 f \n%strailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n"
+        % (size, table, size, len(data))
+    )
+
+
+def pdf_stream(content: bytes, entries: bytes = b"") -> bytes:
+    """An object that is a stream."""
+    return b"<< %s /Length %d >>\nstream\n%s\nendstream" % (entries, len(content), content)
+
+
+def form_pdf(value: str) -> bytes:
+    """A PDF with a form field that was filled in."""
+    font = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"
+    look = b"/Tx BMC q BT 0 g /Helv 12 Tf 2 5 Td (%s) Tj ET Q EMC" % value.encode()
+    return pdf_objects(
+        b"<< /Type /Catalog /Pages 2 0 R /AcroForm << /Fields [4 0 R] /DA (/Helv 12 Tf 0 g) >> >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 300 200] /Annots [4 0 R] /Contents 7 0 R "
+        b"/Resources << /Font << /F1 6 0 R >> >> >>",
+        b"<< /Type /Annot /Subtype /Widget /FT /Tx /T (name) /V (%s) /Rect [20 100 200 120] /P 3 0 R /F 4 "
+        b"/AP << /N 5 0 R >> /DA (/Helv 12 Tf 0 g) >>" % value.encode(),
+        pdf_stream(look, b"/Type /XObject /Subtype /Form /BBox [0 0 180 20] /Resources << /Font << /Helv 6 0 R >> >>"),
+        font,
+        pdf_stream(b"BT /F1 12 Tf 20 160 Td (Name of applicant) Tj ET"),
+    )

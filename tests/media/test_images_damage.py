@@ -1,0 +1,123 @@
+"""Pictures that are damaged, cut off or made to fill the memory: refused with one of our errors, and cheaply."""
+
+from __future__ import annotations
+
+import random
+import struct
+import zlib
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError
+from langchain_gemini_mm.media.picture import prepared
+from langchain_gemini_mm.testing import pdf
+from tests.media.generate import picture, saved
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GEMINI = frozenset({"image/png", "image/jpeg"})
+VERTEX = GEMINI | {"image/webp", "image/bmp", "image/heic", "image/heif", "image/avif"}
+KINDS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF")
+
+
+def noise(width: int, height: int) -> Image.Image:
+    """A picture that does not compress."""
+    return Image.fromarray(np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that promises many pixels and holds none."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    whole = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    data = b"IDAT" + zlib.compress(b"junk")
+    whole += struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data))
+    return whole + b"\x00\x00\x00\x00IEND\xaeB`\x82"
+
+
+def enlarged(kind: str, place: int, form: str, side: int = 60_000) -> bytes:
+    """A small picture whose header was changed to say that it is huge."""
+    data = bytearray(picture(kind))
+    sides = struct.pack(form, side, side)
+    data[place : place + len(sides)] = sides
+    return bytes(data)
+
+
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "png": partial(png_header, 60_000, 60_000),
+    "png, a line": partial(png_header, 2_000_000_000, 1),
+    "gif": partial(enlarged, "GIF", 6, "<HH"),
+    "bmp": partial(enlarged, "BMP", 18, "<ii"),
+    "jpeg": lambda: (data := picture("JPEG")).replace(
+        data[(at := data.index(b"\xff\xc0")) : at + 9], data[at : at + 5] + struct.pack(">HH", 60_000, 60_000)
+    ),
+}
+
+
+@pytest.mark.parametrize("make", BOMBS.values(), ids=BOMBS)
+@pytest.mark.parametrize("max_edge", [None, 100], ids=["whole", "scaled"])
+def test_pixel_bombs_are_refused(make: Callable[[], bytes], max_edge: int | None) -> None:
+    """A small file that promises more pixels than anybody needs is refused by its header."""
+    with pytest.raises(MediaLimitError, match=r"pixels; at most 250,000,000 are opened"):
+        prepared(make(), accepted=GEMINI, max_edge=max_edge)
+
+
+def test_the_limit_on_pixels_can_be_set() -> None:
+    """A limit of ours, not Pillow's global one: a picture at the limit passes, one over it does not."""
+    data = saved(noise(120, 80), "WEBP")
+    assert prepared(data, accepted=GEMINI, max_pixels=9600).width == 120
+    with pytest.raises(MediaLimitError, match=r"120 x 80 pixels; at most 9,599 "):
+        prepared(data, accepted=GEMINI, max_pixels=9599)
+
+
+def test_phone_pictures_of_200_million_pixels_are_opened() -> None:
+    """Pillow alone would refuse them."""
+    data = saved(Image.new("L", (16_384, 12_288), 77), "JPEG")
+    made = prepared(data, accepted=GEMINI, max_edge=256)
+    assert (made.width, made.height) == (256, 192)
+
+
+@pytest.mark.parametrize("accepted", [GEMINI, VERTEX], ids=["converted", "taken"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("share", [0.2, 0.7, 0.97])
+def test_cut_off_files_are_refused(kind: str, accepted: frozenset[str], share: float) -> None:
+    """Half a picture is no picture, whether it would have been converted or not."""
+    data = saved(noise(80, 60), kind)
+    with pytest.raises(ContentError, match=r"cut off|no image"):
+        prepared(data[: int(len(data) * share)], accepted=accepted)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damage_never_escapes_as_another_error(kind: str) -> None:
+    """Bits turned over anywhere give a picture or one of our errors, never what a decoder happens to raise."""
+    data, rng = saved(noise(40, 30), kind), random.Random(kind)
+    for _ in range(60):
+        damaged = bytearray(data)
+        for _ in range(rng.choice((1, 4, 40))):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        try:
+            made = prepared(bytes(damaged), accepted=GEMINI, max_edge=20, max_pixels=1_000_000)
+        except GeminiMMError:
+            continue
+        assert max(made.width, made.height) <= 20
+
+
+REFUSED: dict[str, tuple[object, str]] = {
+    "empty": (b"", "is empty"),
+    "text": (b"just text, no picture", "no image"),
+    "a pdf": (pdf(1), "application/pdf, which is not a picture"),
+    "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image"),
+    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no image"),
+}
+
+
+@pytest.mark.parametrize(("data", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_is_no_picture_is_refused(data: Any, words: str) -> None:
+    """Only pictures that can be told by their first bytes are opened, so that no other decoder is ever started."""
+    with pytest.raises(ContentError, match=words) as caught:
+        prepared(data, accepted=GEMINI, name="'my file'")
+    assert "'my file'" in str(caught.value)
