@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PDFIUM = threading.RLock()
 """PDFium is not thread-safe: one call at a time in the whole process, the emulator's included."""
 
-_PASSWORD_ERROR, _SECURITY_ERROR, _NO_ERROR = 4, 5, 0
+_PASSWORD_ERROR, _SECURITY_ERROR = 4, 5
 _SMALL_BYTES = 8_000_000
 """A smaller file is read at once, which is faster than PDFium's many small reads."""
 
@@ -103,6 +103,8 @@ def opened_document(file: BinaryIO, name: str) -> Iterator[Document]:
     small = blocks.seek(0, io.SEEK_END) <= _SMALL_BYTES
     blocks.seek(0)
     with _reading(blocks, name):
+        # A PDF without pages would be told by the error of whatever was opened before it.
+        pypdfium2.raw.FPDF_LoadMemDocument64(b"", 0, None)
         document = Document(pypdfium2.PdfDocument(blocks.read() if small else blocks, autoclose=False), blocks)
     try:
         yield document
@@ -149,6 +151,4 @@ def _refusal(name: str, code: int | None) -> str:
         return f"{name} is locked with a password; save it without one"
     if code == _SECURITY_ERROR:
         return f"{name} is encrypted in a way that is not known; save it without encryption"
-    if code == _NO_ERROR:
-        return f"{name} is a PDF without pages"
-    return f"{name} is a damaged or cut-off PDF. Export or copy it again"
+    return f"{name} is a damaged or cut-off PDF, or one without pages. Export or copy it again"

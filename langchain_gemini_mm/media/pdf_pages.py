@@ -213,11 +213,9 @@ def windows(pages: int, size: int = 1, overlap: int = 0) -> Iterator[tuple[int, 
     ```
     """
     _check_window(size, overlap)
-    first = last = 1 - size + overlap
-    while last < pages:
-        first = first + size - overlap
-        last = min(first + size - 1, pages)
-        yield first, last
+    if pages > 0:
+        for first in range(1, max(pages - overlap, 1) + 1, size - overlap):
+            yield first, min(first + size - 1, pages)
 
 
 def cut(source: Source, first: int, last: int, *, max_bytes: int | None = None, name: str | None = None) -> bytes:

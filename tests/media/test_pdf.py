@@ -1,0 +1,373 @@
+"""PDFs: windows that cover every page, cut into files of their own, with their words and their looks."""
+
+from __future__ import annotations
+
+import io
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError
+from langchain_gemini_mm.media.pdf_pages import cut, opened_pdf, page_picture, page_text, windows
+from langchain_gemini_mm.media.pdf_text import clean
+from langchain_gemini_mm.testing import pdf
+from tests.media.generate import form_pdf, locked_pdf, pdf_objects, pdf_stream, saved
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TWENTY = pdf([f"This is page {number}." for number in range(1, 21)])
+
+
+def scans(*sides: int) -> bytes:
+    """A PDF with a square JPEG of noise on each page, of so many pixels a side."""
+    pages, streams = [], []
+    for number, side in enumerate(sides):
+        picture = saved(Image.effect_noise((side, side), 90), "JPEG", quality=90)
+        entries = b"/Type /XObject /Subtype /Image /Width %d /Height %d /ColorSpace /DeviceGray /BitsPerComponent 8 "
+        first = 3 + len(sides) + 2 * number
+        pages.append(
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 300 300] /Contents %d 0 R "
+            b"/Resources << /XObject << /I %d 0 R >> >> >>" % (first, first + 1)
+        )
+        streams.append(pdf_stream(b"300 0 0 300 0 0 cm /I Do"))
+        streams.append(pdf_stream(picture, entries % (side, side) + b"/Filter /DCTDecode"))
+    kids = b" ".join(b"%d 0 R" % (3 + number) for number in range(len(sides)))
+    tree = b"<< /Type /Pages /Kids [%s] /Count %d >>" % (kids, len(sides))
+    return pdf_objects(b"<< /Type /Catalog /Pages 2 0 R >>", tree, *pages, *streams)
+
+
+def texts(data: bytes) -> list[str]:
+    """The words of every page."""
+    with opened_pdf(data) as paper:
+        return [paper.text(number) for number in range(1, paper.pages + 1)]
+
+
+WINDOWS = {
+    "page by page": ((3, 1, 0), [(1, 1), (2, 2), (3, 3)]),
+    "in sixes": ((13, 6, 0), [(1, 6), (7, 12), (13, 13)]),
+    "with overlap": ((7, 3, 1), [(1, 3), (3, 5), (5, 7)]),
+    "no window within the one before": ((6, 3, 2), [(1, 3), (2, 4), (3, 5), (4, 6)]),
+    "fewer pages than a window": ((2, 6, 3), [(1, 2)]),
+    "no pages": ((0, 6, 0), []),
+}
+
+
+@pytest.mark.parametrize(("arguments", "expected"), WINDOWS.values(), ids=WINDOWS)
+def test_windows(arguments: tuple[int, int, int], expected: list[tuple[int, int]]) -> None:
+    """Windows are given by their first and last page, counted from 1."""
+    assert list(windows(*arguments)) == expected
+
+
+@given(st.integers(1, 400), st.integers(1, 30), st.data())
+def test_windows_cover_every_page(pages: int, size: int, data: st.DataObject) -> None:
+    """No page is left out, none is too many, and neighbours overlap as asked."""
+    overlap = data.draw(st.integers(0, size - 1))
+    found = list(windows(pages, size, overlap))
+    assert (found[0][0], found[-1][1]) == (1, pages)
+    assert all(1 <= last - first + 1 <= size for first, last in found)
+    assert all(before[1] - after[0] + 1 == overlap and after[1] > before[1] for before, after in pairwise(found))
+
+
+@pytest.mark.parametrize(("size", "overlap"), [(0, 0), (-1, 0), (3, 3), (3, -1)])
+def test_windows_that_make_no_sense(size: int, overlap: int) -> None:
+    """A window holds at least one page, and each moves on."""
+    with pytest.raises(ValueError, match="at least one page and a smaller overlap"):
+        list(windows(9, size, overlap))
+    with opened_pdf(TWENTY) as paper, pytest.raises(ValueError, match="at least one page and a smaller overlap"):
+        list(paper.windows(size, overlap))
+
+
+def test_a_cut_holds_its_pages() -> None:
+    """What is cut out is a PDF of those pages alone."""
+    assert texts(cut(TWENTY, 3, 5)) == ["This is page 3.", "This is page 4.", "This is page 5."]
+    assert texts(cut(TWENTY, 1, 20)) == texts(TWENTY)
+
+
+def test_a_document_is_cut_into_windows() -> None:
+    """The windows of an open document are those of the arithmetic, with their pages."""
+    with opened_pdf(TWENTY) as paper:
+        found = list(paper.windows(6, 2))
+    assert [(window.first, window.last) for window in found] == list(windows(20, 6, 2))
+    for window in found:
+        assert texts(window.data) == [f"This is page {page}." for page in range(window.first, window.last + 1)]
+        assert "data" not in repr(window)
+
+
+def test_windows_fall_where_bytes_exceed_the_limit() -> None:
+    """Large pages come in smaller windows, small ones in large windows again; none is left out or over the limit."""
+    with opened_pdf(scans(20, 20, 20, 400, 400, *[20] * 9)) as paper:
+        limit = len(paper.cut(4, 4)) + 3000
+        found = list(paper.windows(4, max_bytes=limit))
+    assert all(len(window.data) <= limit for window in found)
+    assert [page for window in found for page in range(window.first, window.last + 1)] == list(range(1, 15))
+    assert max(window.last - window.first + 1 for window in found) == 4
+    assert not any(window.first <= 4 and window.last >= 5 for window in found)
+
+
+def test_a_page_over_the_limit_is_told() -> None:
+    """A page cannot be cut any smaller: the error says its number, size and limit, and what to do."""
+    with opened_pdf(scans(20, 400), name="'scan.pdf'") as paper:
+        with pytest.raises(MediaLimitError, match=r"page 2 of 'scan\.pdf': [0-9,]+ bytes .* at most 9,000 .* picture"):
+            list(paper.windows(2, max_bytes=9000))
+        with pytest.raises(MediaLimitError, match=r"pages 1 to 2 of .* at most 9,000 .* fewer pages"):
+            paper.cut(1, 2, max_bytes=9000)
+
+
+def test_equal_pages_give_equal_bytes() -> None:
+    """A cut has neither its time nor a random number in it, because embeddings are cached by content."""
+    data = cut(TWENTY, 2, 7)
+    assert b"CreationDate(D:20000101000000" in data
+    assert all(cut(TWENTY, 2, 7) == data for _ in range(3))
+
+
+def test_what_was_filled_into_a_form_is_kept() -> None:
+    """The values of form fields belong to the page: to its words, its picture and what is cut out."""
+    form = form_pdf("Ada Lovelace")
+    assert page_text(form, 1) == "Name of applicant\nAda Lovelace"
+    assert texts(cut(form, 1, 1)) == ["Name of applicant\nAda Lovelace"]
+    empty, filled = (page_picture(form_pdf(value), 1, 600, mime_type="image/png").data for value in ("", "Ada"))
+    assert empty != filled
+
+
+def test_a_picture_of_a_page() -> None:
+    """A page is drawn upright on white, to the edge that is asked for, as JPEG or PNG."""
+    for mime_type in ("image/jpeg", "image/png"):
+        made = page_picture(TWENTY, 2, 800, mime_type=mime_type)
+        image = Image.open(io.BytesIO(made.data))
+        assert (made.mime_type, image.get_format_mimetype(), max(image.size)) == (mime_type, mime_type, 800)
+        assert image.size == (made.width, made.height) == (565, 800)
+        grey = image.convert("L")
+        assert grey.getpixel((3, 3)) == 255
+        assert min(grey.tobytes()) < 90
+
+
+BOXES = {
+    "giant": (b"[0 0 1000000 500000]", (400, 200)),
+    "a ribbon": (b"[0 0 9000 1]", (400, 1)),
+    "a stamp": (b"[0 0 2 2]", (17, 17)),
+    "nothing": (b"[0 0 0 0]", None),
+    "upside down": (b"[420 595 0 0]", (283, 400)),
+    "no box": (b"[1 2]", None),
+    "beyond numbers": (b"[0 0 1e30 9e30]", None),
+}
+
+
+@pytest.mark.parametrize(("box", "size"), BOXES.values(), ids=BOXES)
+def test_pages_of_any_size_are_drawn(box: bytes, size: tuple[int, int] | None) -> None:
+    """However large a page says that it is, its picture is as large as was asked for."""
+    made = page_picture(TWENTY.replace(b"[0 0 420 595]", box), 1, 400)
+    assert max(made.width, made.height) <= 400
+    assert size is None or (made.width, made.height) == size
+
+
+def test_words_beside_the_page_are_not_seen() -> None:
+    """Text that lies outside of the page is not part of its words."""
+    words = b"BT /F1 12 Tf 20 50 Td (seen) Tj ET BT /F1 12 Tf 900 50 Td (beside) Tj ET"
+    fonts = b"/Resources << /Font << /F1 5 0 R >> >>"
+    page = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 200 100] /Contents 4 0 R %s >>" % fonts
+    font = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"
+    tree = b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>"
+    data = pdf_objects(b"<< /Type /Catalog /Pages 2 0 R >>", tree, page, pdf_stream(words), font)
+    assert page_text(data, 1) == "seen"
+    assert page_text(scans(30), 1) == ""
+
+
+TEXTS = {
+    "lines": ("one \r\n two\r\rthree\n\n\n\n\nfour ", "one\ntwo\n\nthree\n\nfour"),
+    "a broken word": ("exam\ufffe\r\nple, mul\x02\r\nti", "example, multi"),
+    "ligatures": ("o\ufb03ce \ufb01sh x\u00b2", "office fish x²"),
+    "spaces": ("a\xa0\u2003 b\tc", "a b c"),
+    "soft hyphens": ("Donau\xaddampf", "Donaudampf"),
+    "unseen signs": ("a\u200bb\ufeffc\u2060d\x00e\u202ef", "abcdef"),
+    "signs that shape others": ("\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u200c\u062e"),
+    "accents": ("e\u0301te\u0301", "\xe9t\xe9"),
+    "signs of no alphabet": ("\ue001\ue002\ue003 \x01\x03 ok", ""),
+    "a few of those": ("All of these words \ue001 can be read", "All of these words can be read"),
+    "other scripts": ("日本語 العربية हिन्दी", "日本語 العربية हिन्दी"),
+    "nothing": (" \r\n\x00 ", ""),
+}
+
+
+@pytest.mark.parametrize(("raw", "expected"), TEXTS.values(), ids=TEXTS)
+def test_text_is_cleaned(raw: str, expected: str) -> None:
+    """Words come as people would copy them; gibberish of fonts that do not say their letters is no text."""
+    assert clean(raw) == expected
+
+
+REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
+    "locked": (locked_pdf, "'my file' is locked with a password"),
+    "cut off": (lambda: TWENTY[: len(TWENTY) // 2], "'my file' is a damaged or cut-off PDF"),
+    "junk": (lambda: b"%PDF-1.7\njunk", "damaged or cut-off"),
+    "empty": (lambda: b"", "damaged or cut-off"),
+    "no pages": (
+        lambda: pdf_objects(b"<< /Type /Catalog /Pages 2 0 R >>", b"<< /Type /Pages /Kids [] /Count 0 >>"),
+        "one without pages",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_opened_is_told(make: Callable[[], bytes], words: str) -> None:
+    """A password, damage and emptiness are told apart, with the name of the file."""
+    with pytest.raises(ContentError, match=words), opened_pdf(make(), name="'my file'"):
+        pass
+
+
+def test_pages_that_are_not_there() -> None:
+    """Asking for a page behind the last is an error of the reference; counting from 0 is one of the call."""
+    with opened_pdf(TWENTY, name="'talk.pdf'") as paper:
+        with pytest.raises(ContentError, match=r"'talk\.pdf' has 20 pages; there is no page 21"):
+            paper.cut(19, 21)
+        with pytest.raises(ContentError, match="there is no page 99"):
+            paper.text(99)
+        for first, last in ((0, 1), (3, 2)):
+            with pytest.raises(ValueError, match="counted from 1 and in order"):
+                paper.cut(first, last)
+        with pytest.raises(ValueError, match="max_edge must be at least 1"):
+            paper.picture(1, 0)
+        with pytest.raises(ValueError, match="image/jpeg or image/png, got 'image/webp'"):
+            paper.picture(1, mime_type="image/webp")
+
+
+def test_a_damaged_page_is_named() -> None:
+    """One rotten page does not hide the others."""
+    data = pdf_objects(
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R 4 0 R] /Count 2 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 99 99] >>",
+        b"(no page)",
+    )
+    with opened_pdf(data, name="'it'") as paper:
+        assert paper.pages == 2
+        assert paper.text(1) == ""
+        with pytest.raises(ContentError, match="page 2 of 'it' is a damaged"):
+            paper.text(2)
+
+
+def test_promised_pages_are_not_believed() -> None:
+    """A document that says it has millions of pages has those that are there."""
+    for promised in (b"/Count 9999999", b"/Count -5"):
+        assert len(texts(TWENTY.replace(b"/Count 20", promised))) == 20
+
+
+def test_damage_never_escapes_as_another_error() -> None:
+    """Bits turned over anywhere give pages or one of our errors."""
+    rng = random.Random(3)
+    whole = scans(20, 20) + form_pdf("x")
+    for _ in range(150):
+        damaged = bytearray(rng.choice((TWENTY, whole, form_pdf("value"))))
+        for _ in range(rng.choice((1, 5, 50))):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        try:
+            with opened_pdf(bytes(damaged)) as paper:
+                for window in paper.windows(3, max_bytes=100_000):
+                    assert window.data.startswith(b"%PDF")
+                assert isinstance(paper.text(1), str)
+                assert paper.picture(1, 50).data
+        except GeminiMMError:
+            continue
+
+
+class Sparse(io.RawIOBase):
+    """A large file in memory that counts what is read of it, and may break."""
+
+    def __init__(self, data: bytes, breaks_after: int | None = None) -> None:
+        self._file = io.BytesIO(data)
+        self.read_bytes = 0
+        self._breaks_after = breaks_after
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        """Go there."""
+        return self._file.seek(place, whence)
+
+    def read(self, length: int = -1) -> bytes:
+        """Read less than was asked for, as sockets and pipes do."""
+        if self._breaks_after is not None and self.read_bytes > self._breaks_after:
+            raise OSError(5, "the disk is gone")
+        data = self._file.read(min(length, 1000) if length >= 0 else -1)
+        self.read_bytes += len(data)
+        return data
+
+
+def test_a_large_file_is_not_read_whole() -> None:
+    """A page of a large PDF is had by reading its table and that page."""
+    large = Sparse(scans(*[900] * 30))
+    size = large.seek(0, 2)
+    assert size > 8_000_000
+    with opened_pdf(large) as paper:  # type: ignore[arg-type]
+        assert len(paper.cut(17, 17)) > 200_000
+    assert large.read_bytes < size / 5
+
+
+def test_a_file_that_breaks_while_it_is_read() -> None:
+    """The error tells what happened to the file, and nothing is printed on the way."""
+    for breaks_after in (0, 20_000):
+        broken: Any = Sparse(scans(*[900] * 30), breaks_after)
+        with (
+            pytest.raises(ContentError, match=r"cannot read .*'it': the disk is gone"),
+            opened_pdf(broken, name="'it'") as paper,
+        ):
+            paper.cut(1, 30)
+
+
+def test_sources(tmp_path: Path) -> None:
+    """A path, bytes and an open file give the same; the file is left open, a path is not."""
+    path = tmp_path / "twenty.pdf"
+    path.write_bytes(TWENTY)
+    with path.open("rb") as file:
+        file.seek(99)
+        assert page_text(path, 4) == page_text(file, 4) == page_text(TWENTY, 4) == "This is page 4."
+        assert not file.closed
+    path.unlink()
+    with pytest.raises(ContentError, match=r"cannot read .*twenty\.pdf"):
+        page_text(path, 1)
+    with pytest.raises(TypeError, match="got str"):
+        page_text(str(path), 1)  # type: ignore[arg-type]
+
+
+def test_a_closed_document_says_so() -> None:
+    """Asking after the `with` block is a mistake in the call, not damage."""
+    with opened_pdf(TWENTY) as paper:
+        pages = paper.windows(2)
+        next(pages)
+    with pytest.raises(ValueError, match="was closed"):
+        paper.text(1)
+    with pytest.raises(ValueError, match="was closed"):
+        next(pages)
+
+
+def test_many_threads() -> None:
+    """Windows, texts and pictures are asked for from many threads, of one document and of many, at once."""
+    with ExitStack() as stack, ThreadPoolExecutor(8) as pool:
+        papers = [stack.enter_context(opened_pdf(TWENTY)) for _ in range(3)]
+        started = threading.Barrier(8)
+
+        def ask(number: int) -> str:
+            if number < 8:
+                started.wait(timeout=30)
+            paper = papers[number % 3]
+            page = number % 20 + 1
+            assert paper.picture(page, 60).data
+            assert texts(paper.cut(page, page)) == [paper.text(page)]
+            return paper.text(page)
+
+        assert list(pool.map(ask, range(120))) == [f"This is page {number % 20 + 1}." for number in range(120)]
+
+
+def test_windows_left_half_way() -> None:
+    """Whoever stops in the middle leaves nothing locked."""
+    with opened_pdf(TWENTY) as paper:
+        for window in paper.windows(2):
+            assert page_text(window.data, 1)
+            break
+    assert page_text(TWENTY, 1)
