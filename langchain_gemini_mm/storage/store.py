@@ -18,6 +18,7 @@ from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.sniffing import HEAD_BYTES
 from langchain_gemini_mm.storage.backends import DAMAGED, MediaBackend, MemoryBackend, missing
 from langchain_gemini_mm.storage.byte_store import ByteStore, ByteStoreBackend
+from langchain_gemini_mm.storage.fetching import FETCH_BYTES, FETCH_SECONDS, Fetcher
 from langchain_gemini_mm.storage.file_table import FileTable
 from langchain_gemini_mm.storage.folder import FolderBackend
 from langchain_gemini_mm.storage.links import LinksBackend
@@ -56,6 +57,8 @@ class MediaStore:
         ValueError: `where` is a URL.
         StoreError: `where` is a file.
     """
+
+    _fetcher = Fetcher()
 
     def __init__(self, where: str | os.PathLike[str] | ByteStore | MediaBackend) -> None:
         self._backend = _backend(where)
@@ -153,6 +156,28 @@ class MediaStore:
         if self._backend.files:
             self._backend.files.remember(place, stamp, digest, started)
         return MediaRef(digest)
+
+    def put_url(
+        self, url: str, *, max_bytes: int = FETCH_BYTES, timeout: float = FETCH_SECONDS, allow_http: bool = False
+    ) -> MediaRef:
+        """Fetch a file from the internet and store it, in pieces.
+
+        Only public addresses are asked: a name that leads to a private, loopback or link-local one is refused, in a
+        redirect, too. Proxies are not used. Each call fetches anew.
+
+        Args:
+            url: `https://...`, without a user name or password.
+            max_bytes: of the file.
+            timeout: seconds for all of it.
+            allow_http: take `http://`, too, which anybody on the way may change.
+
+        Raises:
+            ContentError: not to be fetched, not found, cut off, too slow, or no image, audio, video or PDF by content.
+            MediaLimitError: over `max_bytes`.
+            StoreError: the store cannot be written.
+        """
+        with self._fetcher.opened(url, max_bytes=max_bytes, timeout=timeout, allow_http=allow_http) as download:
+            return MediaRef(self._copy(cast("BinaryIO", download), download.name))
 
     def document(self, *content: Content, metadata: Mapping[str, Any] | None = None, id: str | None = None) -> Document:  # noqa: A002
         """Make one Document of texts and media in their written order, joined with one space; media are stored.
@@ -275,6 +300,17 @@ class MediaStore:
     async def aput_file(self, path: str | os.PathLike[str]) -> MediaRef:
         """Async twin of `put_file`, in a worker thread."""
         return await asyncio.to_thread(self.put_file, path)
+
+    async def aput_url(
+        self,
+        url: str,
+        *,
+        max_bytes: int = FETCH_BYTES,
+        timeout: float = FETCH_SECONDS,  # noqa: ASYNC109  as in put_url
+        allow_http: bool = False,
+    ) -> MediaRef:
+        """Async twin of `put_url`, in a worker thread."""
+        return await asyncio.to_thread(self.put_url, url, max_bytes=max_bytes, timeout=timeout, allow_http=allow_http)
 
     async def adocument(
         self,
