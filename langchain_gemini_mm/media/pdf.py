@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MissingExtraError
 from langchain_gemini_mm.media.facts import Measures
-
-if TYPE_CHECKING:
-    from pypdfium2 import PdfDocument
 
 PDFIUM = threading.RLock()
 """PDFium is not thread-safe: one call at a time in the whole process, the emulator's included."""
@@ -35,56 +34,71 @@ def count_pages(file: BinaryIO, size: int, name: str) -> Measures:
         return Measures(pages=document.pages)
 
 
-class Document:
-    """An open PDF: its handle, how many pages it has, and where it is read from."""
-
-    def __init__(self, pdfium: PdfDocument, blocks: Blocks) -> None:
-        self.pdfium = pdfium
-        self.blocks = blocks
-        self.pages = len(pdfium)
-        self.has_form = bool(pdfium.get_formtype())
-        self.closed = False
-
-
 class Blocks:
     """A file as PDFium reads it. A failure is kept, because no exception can pass through PDFium."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._place = 0
+        self.size = file.seek(0, io.SEEK_END)
         self.failure: Exception | None = None
 
-    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
-        """Note the place; only the end is looked for at once, before PDFium runs."""
-        self._place = self._file.seek(place, whence) if whence else place
-        return self._place
+    def whole(self) -> bytes:
+        """All of it."""
+        self._file.seek(0)
+        return self._read(self.size)
 
-    def tell(self) -> int:
-        """The noted place."""
-        return self._place
+    def place(self) -> bytes | None:
+        """A name by which PDFium itself opens this very file, which saves a fifth of the time; on Linux only."""
+        if type(self._file) is io.BufferedReader and isinstance(self._file.raw, io.FileIO):
+            place = Path(f"/proc/self/fd/{self._file.fileno()}")
+            return bytes(place) if place.exists() else None
+        return None
 
-    def read(self, length: int = -1) -> bytes:
-        """Bytes from the noted place, fewer only at the end."""
-        self._file.seek(self._place)
-        found = bytearray()
-        while length < 0 or len(found) < length:
-            piece = self._file.read(length - len(found) if length >= 0 else -1)
-            if not piece:
-                break
-            found += piece
-        self._place += len(found)
-        return bytes(found)
-
-    def readinto(self, block: bytearray) -> int:
-        """Fill `block`; less than all of it where that fails."""
+    def __call__(self, _param: object, place: int, block: object, size: int) -> int:
+        """Fill a block of PDFium's from `place` in the file: 1 where that works."""
         try:
-            view = memoryview(block).cast("B")
-            data = self.read(len(view))
-            view[: len(data)] = data
+            self._file.seek(place)
+            data = self._read(size)
         except Exception as error:  # noqa: BLE001  it is raised again behind PDFium
             self.failure = error
             return 0
-        return len(data)
+        if len(data) < size:
+            return 0
+        ctypes.memmove(block, data, size)  # type: ignore[arg-type]
+        return 1
+
+    def _read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        while len(data) < size and (more := self._file.read(size - len(data))):
+            data += more
+        return data
+
+
+class Document:
+    """An open PDF: its handle, and how many pages it has."""
+
+    def __init__(self, blocks: Blocks, name: str) -> None:
+        from pypdfium2 import PdfDocument, raw
+
+        self.blocks = blocks
+        self.closed = False
+        if blocks.size <= _SMALL_BYTES:
+            self._held: Any = blocks.whole()
+            handle = raw.FPDF_LoadMemDocument64(self._held, len(self._held), None)
+        elif place := blocks.place():
+            handle = raw.FPDF_LoadDocument(place, None)
+        else:
+            self._held = raw.FPDF_FILEACCESS(m_FileLen=blocks.size)
+            self._held.m_GetBlock = type(self._held.m_GetBlock)(blocks)
+            handle = raw.FPDF_LoadCustomDocument(self._held, None)
+        if not handle:
+            raise ContentError(_refusal(name, raw.FPDF_GetLastError()))
+        self.pdfium = PdfDocument(handle)
+        self.pages = len(self.pdfium)
+        self.has_form = bool(self.pdfium.get_formtype())
+        if not self.pages:
+            self.pdfium.close()
+            raise ContentError(f"{name} is a PDF without pages")
 
 
 @contextmanager
@@ -96,16 +110,12 @@ def opened_document(file: BinaryIO, name: str) -> Iterator[Document]:
         MissingExtraError: pypdfium2 is not installed.
     """
     try:
-        import pypdfium2
+        import pypdfium2  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(f"opening {name}", package="pypdfium2", extra="media") from error
     blocks = Blocks(file)
-    small = blocks.seek(0, io.SEEK_END) <= _SMALL_BYTES
-    blocks.seek(0)
     with _reading(blocks, name):
-        # A PDF without pages would be told by the error of whatever was opened before it.
-        pypdfium2.raw.FPDF_LoadMemDocument64(b"", 0, None)
-        document = Document(pypdfium2.PdfDocument(blocks.read() if small else blocks, autoclose=False), blocks)
+        document = Document(blocks, name)
     try:
         yield document
     finally:
@@ -135,20 +145,20 @@ def _reading(blocks: Blocks, name: str) -> Iterator[None]:
     try:
         with PDFIUM:
             yield
-    except GeminiMMError:
-        raise
     except MemoryError as error:
         raise ContentError(f"{name} does not fit into memory when it is opened") from error
     except (pypdfium2.PdfiumError, OSError, ValueError, RuntimeError, ArithmeticError, LookupError) as error:
         cause = blocks.failure or (error if isinstance(error, OSError) else None)
         if cause:
             raise ContentError(f"cannot read {name}: {getattr(cause, 'strerror', None) or cause}") from cause
-        raise ContentError(_refusal(name, getattr(error, "err_code", None))) from error
+        if isinstance(error, GeminiMMError):
+            raise
+        raise ContentError(_refusal(name)) from error
 
 
-def _refusal(name: str, code: int | None) -> str:
+def _refusal(name: str, code: int | None = None) -> str:
     if code == _PASSWORD_ERROR:
         return f"{name} is locked with a password; save it without one"
     if code == _SECURITY_ERROR:
         return f"{name} is encrypted in a way that is not known; save it without encryption"
-    return f"{name} is a damaged or cut-off PDF, or one without pages. Export or copy it again"
+    return f"{name} is a damaged or cut-off PDF. Export or copy it again"

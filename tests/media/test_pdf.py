@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import random
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -31,8 +33,8 @@ TWENTY = pdf([f"This is page {number}." for number in range(1, 21)])
 def scans(*sides: int) -> bytes:
     """A PDF with a square JPEG of noise on each page, of so many pixels a side."""
     pages, streams = [], []
+    pictures = {side: saved(Image.effect_noise((side, side), 90), "JPEG", quality=90) for side in set(sides)}
     for number, side in enumerate(sides):
-        picture = saved(Image.effect_noise((side, side), 90), "JPEG", quality=90)
         entries = b"/Type /XObject /Subtype /Image /Width %d /Height %d /ColorSpace /DeviceGray /BitsPerComponent 8 "
         first = 3 + len(sides) + 2 * number
         pages.append(
@@ -40,7 +42,7 @@ def scans(*sides: int) -> bytes:
             b"/Resources << /XObject << /I %d 0 R >> >> >>" % (first, first + 1)
         )
         streams.append(pdf_stream(b"300 0 0 300 0 0 cm /I Do"))
-        streams.append(pdf_stream(picture, entries % (side, side) + b"/Filter /DCTDecode"))
+        streams.append(pdf_stream(pictures[side], entries % (side, side) + b"/Filter /DCTDecode"))
     kids = b" ".join(b"%d 0 R" % (3 + number) for number in range(len(sides)))
     tree = b"<< /Type /Pages /Kids [%s] /Count %d >>" % (kids, len(sides))
     return pdf_objects(b"<< /Type /Catalog /Pages 2 0 R >>", tree, *pages, *streams)
@@ -211,7 +213,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "empty": (lambda: b"", "damaged or cut-off"),
     "no pages": (
         lambda: pdf_objects(b"<< /Type /Catalog /Pages 2 0 R >>", b"<< /Type /Pages /Kids [] /Count 0 >>"),
-        "one without pages",
+        "is a PDF without pages",
     ),
 }
 
@@ -307,6 +309,20 @@ def test_a_large_file_is_not_read_whole() -> None:
     with opened_pdf(large) as paper:  # type: ignore[arg-type]
         assert len(paper.cut(17, 17)) > 200_000
     assert large.read_bytes < size / 5
+
+
+def test_a_large_file_of_any_kind_gives_the_same(tmp_path: Path) -> None:
+    """On disk, in memory or behind something that can only be read: the same pages, and the file stays open."""
+    data = scans(*[900] * 30)
+    path = tmp_path / "large.pdf"
+    path.write_bytes(data)
+    with path.open("rb") as file, gzip.open(io.BytesIO(gzip.compress(data, 1))) as packed:
+        if sys.platform == "linux":
+            path.unlink()
+        sources: list[Any] = [file, packed, io.BytesIO(data), Sparse(data)]
+        assert len({cut(source, 11, 12) for source in sources}) == 1
+        assert file.seek(0) == 0
+        assert file.read(5) == b"%PDF-"
 
 
 def test_a_file_that_breaks_while_it_is_read() -> None:

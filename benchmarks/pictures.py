@@ -1,0 +1,155 @@
+"""Preparing pictures and cutting PDFs, against the libraries below used bare, as one who knows them well would."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pypdfium2
+from PIL import Image
+
+from benchmarks.report import Row, interleaved, speed
+from langchain_gemini_mm.media.pdf_pages import opened_pdf
+from langchain_gemini_mm.media.picture import prepared
+
+PICTURE_AIM = 0.95
+PDF_AIM = 0.9
+ACCEPTED = frozenset({"image/png", "image/jpeg"})
+EDGE = 1536
+WINDOW = 6
+_SIDES = (4000, 3000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How many pictures of each kind, how many pages, and how often."""
+
+    pictures: int
+    pages: int
+    rounds: int
+    sides: tuple[int, int] = _SIDES
+    """Width and height of a picture, in pixels."""
+
+
+FULL = Size(pictures=4, pages=200, rounds=7)
+QUICK = Size(pictures=1, pages=60, rounds=3)
+
+_TURNED = Image.Exif()
+_TURNED[0x0112] = 6
+MADE_SMALL: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "photographs (JPEG)": ("JPEG", "RGB", {"quality": 90}),
+    "photographs turned by EXIF (JPEG)": ("JPEG", "RGB", {"quality": 90, "exif": _TURNED}),
+    "drawings with transparency (PNG)": ("PNG", "RGBA", {"compress_level": 1}),
+    "pictures (WebP)": ("WEBP", "RGB", {"quality": 80, "method": 0}),
+}
+
+
+def measure(size: Size = FULL) -> Iterator[Row]:
+    """Pictures kind by kind, then windows of a PDF."""
+    with tempfile.TemporaryDirectory() as folder:
+        for kind, (form, mode, options) in MADE_SMALL.items():
+            paths = _pictures(Path(folder), size, form, mode, options)
+            yield _row(
+                f"{len(paths)} {kind} of {size.sides[0] * size.sides[1] / 1e6:g} MP into {EDGE} pixels", paths, size
+            )
+        for side in (120, 300):
+            paper = Path(folder) / f"paper-{side}.pdf"
+            _write_pdf(paper, size.pages, side)
+            yield _cutting(paper, size)
+
+
+def _row(name: str, paths: list[Path], size: Size) -> Row:
+    contenders: dict[str, Callable[[], object]] = {
+        "ours": lambda: [prepared(path, accepted=ACCEPTED, max_edge=EDGE).data for path in paths],
+        "bare": lambda: [barely(path) for path in paths],
+    }
+    return _compared(name, "Pillow: draft, resize, white, JPEG", contenders, size.rounds, PICTURE_AIM)
+
+
+def barely(path: Path) -> bytes:
+    """A picture made small with Pillow alone: turned, on white, as JPEG, with the draft that saves most of the work."""
+    with Image.open(path) as image:
+        scale = min(1.0, EDGE / max(image.size))
+        fitted = (round(image.width * scale), round(image.height * scale))
+        image.draft(None, fitted)
+        shown: Image.Image = image
+        if image.has_transparency_data:
+            shown = Image.new("RGB", image.size, "white")
+            clear = image.convert("RGBA")
+            shown.paste(clear, mask=clear.getchannel("A"))
+        small = shown.convert("RGB").resize(fitted, Image.Resampling.BICUBIC, reducing_gap=2.0)
+        orientation = image.getexif().get(0x0112, 1) if image.format == "JPEG" else 1
+        if orientation == 6:
+            small = small.transpose(Image.Transpose.ROTATE_270)
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def _cutting(paper: Path, size: Size) -> Row:
+    contenders: dict[str, Callable[[], object]] = {"ours": lambda: _cut(paper), "bare": lambda: cut_barely(paper)}
+    assert _cut(paper) == cut_barely(paper)
+    megabytes = paper.stat().st_size / 1e6
+    name = f"cutting a PDF of {size.pages} pages, {megabytes:.0f} MB, into windows of {WINDOW}"
+    return _compared(name, "pypdfium2 alone", contenders, size.rounds, PDF_AIM)
+
+
+def _cut(paper: Path) -> int:
+    with opened_pdf(paper) as pages:
+        return sum(len(window.data) for window in pages.windows(WINDOW, max_bytes=20_000_000))
+
+
+def cut_barely(paper: Path) -> int:
+    """The same windows, by pypdfium2 alone; gives their bytes together."""
+    total = 0
+    with pypdfium2.PdfDocument(paper) as document:
+        for first in range(0, len(document), WINDOW):
+            with pypdfium2.PdfDocument.new() as window:
+                window.import_pages(document, list(range(first, min(first + WINDOW, len(document)))))
+                buffer = io.BytesIO()
+                window.save(buffer)
+                total += len(buffer.getvalue())
+    return total
+
+
+def _compared(name: str, against: str, contenders: dict[str, Callable[[], object]], rounds: int, aim: float) -> Row:
+    for contender in contenders.values():
+        contender()
+    turns = interleaved(contenders, rounds)
+    ours, bare = ([turn.wall for turn in turns[which]] for which in ("ours", "bare"))
+    return speed(name, against, ours, bare, aim=aim)
+
+
+def _pictures(folder: Path, size: Size, form: str, mode: str, options: dict[str, Any]) -> list[Path]:
+    """Files of clouds: neither flat nor noise, as photographs are."""
+    rng = np.random.default_rng(5)
+    paths = []
+    for number in range(size.pictures):
+        cells = rng.integers(0, 256, (size.sides[1] // 50, size.sides[0] // 50, len(mode)), dtype=np.uint8)
+        image = Image.fromarray(cells).resize(size.sides, Image.Resampling.BICUBIC)
+        path = folder / f"{form}-{number}-{len(options)}.{form.lower()}"
+        image.save(path, form, **options)
+        paths.append(path)
+    return paths
+
+
+def _write_pdf(path: Path, pages: int, side: int) -> None:
+    """A PDF with a picture of its own on each page, of so many pixels a side."""
+    rng = np.random.default_rng(6)
+    with pypdfium2.PdfDocument.new() as document:
+        for _ in range(pages):
+            page = document.new_page(420, 595)
+            picture = pypdfium2.PdfImage.new(document)
+            buffer = io.BytesIO()
+            Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(buffer, "JPEG", quality=90)
+            picture.load_jpeg(buffer, inline=True)
+            picture.set_matrix(pypdfium2.PdfMatrix().scale(300, 300))
+            page.insert_obj(picture)
+            page.gen_content()
+            page.close()
+        document.save(path)
