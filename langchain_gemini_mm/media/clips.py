@@ -1,25 +1,125 @@
-"""Sound and video, opened with PyAV: real lengths, by what can be read rather than by what the header says."""
+"""Sound and video: what is in a recording and how long it is, by what can be read rather than by what it says."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from langchain_gemini_mm.errors import ContentError, GeminiMMError, MissingExtraError
+from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.media.containers import (
+    MICROSECONDS,
+    codec_name,
+    is_cover,
+    opened,
+    origin_s,
+    pictures_of,
+    sound_of,
+)
 from langchain_gemini_mm.media.facts import Measures
+from langchain_gemini_mm.media.source_file import shown
 
 if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
     from av.container import InputContainer
-    from av.stream import Stream
+    from av.video.stream import VideoStream
 
-_MICROSECONDS = 1_000_000
 _UNINDEXED = {"mp3", "aac"}
 """Formats whose headers only guess the length."""
+_INDEXED = "mov,mp4,m4a,3gp,3g2,mj2"
+"""Formats whose end can be looked at without reading what comes before."""
 _COUNTED_BYTES = 256_000_000
-"""A larger file is longer than any limit, so its own word on its length does."""
+"""A larger file is longer than any limit, so its own word on its length does where its end cannot be looked at."""
 _TAIL_SECONDS = 2.0
 _TOLERANCE = 0.9
+_FIRST_PACKETS = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """The track of moving pictures that counts."""
+
+    codec: str
+    """libav's name, such as `h264`."""
+    width: int
+    """Pixels as stored, before any turning."""
+    height: int
+    fps: float | None
+    """Frames per second on average; None where the file does not tell."""
+    rotation: int
+    """Degrees counter-clockwise by which a player turns them: 0, 90, 180 or 270."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sound:
+    """The sound track that counts."""
+
+    codec: str
+    channels: int
+    sample_rate: int
+    """Samples per second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """What is in a recording."""
+
+    container: str
+    """libav's names for the format, such as `matroska,webm`."""
+    duration_s: float
+    """By its packets."""
+    declared_s: float | None
+    """By its header; None where that says nothing."""
+    pictures: Pictures | None
+    """None for a sound; a cover is no moving picture."""
+    sound: Sound | None
+    sound_tracks: int
+    """How many there are; `sound` is the default one, or the first."""
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether much of what the header promises is missing."""
+        guessed = self.container in _UNINDEXED
+        return not guessed and self.declared_s is not None and self.duration_s < self.declared_s * _TOLERANCE
+
+
+def inspect(source: Path | BinaryIO, *, name: str | None = None) -> Clip:
+    """Look into a recording; a cut-off one is as long as what is left of it.
+
+    ```python
+    import io
+
+    from langchain_gemini_mm.media.clips import inspect
+    from langchain_gemini_mm.testing import mp4
+
+    clip = inspect(io.BytesIO(mp4(3.0)))
+    assert clip.duration_s == 3 and clip.pictures.codec == "h264" and clip.sound is None
+    ```
+
+    Args:
+        source: a path, or an open seekable binary file (left open, at any position).
+        name: for messages.
+
+    Raises:
+        ContentError: damaged, or nothing in it can be read.
+        MissingExtraError: PyAV is not installed.
+    """
+    name = name or (shown(source.name) if isinstance(source, Path) else "the recording")
+    with opened(source, name) as container:
+        pictures, sound = pictures_of(container), sound_of(container)
+        length = _length(
+            container, [stream for stream in (pictures, sound) if stream is not None], container.size, name
+        )
+        return Clip(
+            container=container.format.name,
+            duration_s=round(length, 6),
+            declared_s=_declared(container) or None,
+            pictures=_pictures(container, pictures) if pictures is not None else None,
+            sound=_sound(sound) if sound is not None else None,
+            sound_tracks=len(container.streams.audio),
+        )
 
 
 def measure_audio(file: BinaryIO, size: int, name: str) -> Measures:
@@ -29,11 +129,11 @@ def measure_audio(file: BinaryIO, size: int, name: str) -> Measures:
         ContentError: damaged, cut off, or without sound.
         MissingExtraError: PyAV is not installed.
     """
-    with _opened(file, name) as container:
-        sounds = list(container.streams.audio)
-        if not sounds:
+    with opened(file, name) as container:
+        sound = sound_of(container)
+        if sound is None:
             raise ContentError(f"{name} holds no sound")
-        return Measures(seconds=_seconds(container, [sounds[0]], size, name), has_audio=True)
+        return Measures(seconds=_whole_length(container, [sound], size, name), has_audio=True)
 
 
 def measure_video(file: BinaryIO, size: int, name: str) -> Measures:
@@ -43,50 +143,70 @@ def measure_video(file: BinaryIO, size: int, name: str) -> Measures:
         ContentError: damaged, cut off, or without moving pictures.
         MissingExtraError: PyAV is not installed.
     """
-    with _opened(file, name) as container:
-        pictures = [stream for stream in container.streams.video if not _is_cover(stream)]
-        if not pictures:
+    with opened(file, name) as container:
+        pictures, sound = pictures_of(container), sound_of(container)
+        if pictures is None:
+            if any(not is_cover(stream) for stream in container.streams.video):
+                # A stream of a codec that libav does not know has no width.
+                raise ContentError(f"{name} is damaged, or a video of an unknown kind; convert it to MP4 with H.264")
             raise ContentError(f"{name} holds no moving pictures; store its sound as MP3 or WAV")
-        # A stream of a codec that libav does not know has no such attributes at all.
-        width, height = getattr(pictures[0], "width", 0), getattr(pictures[0], "height", 0)
-        if not width or not height:
-            raise ContentError(f"{name} is damaged, or a video of an unknown kind; convert it to MP4 with H.264")
-        sounds = list(container.streams.audio)
         return Measures(
-            width=width,
-            height=height,
-            seconds=_seconds(container, [pictures[0], *sounds[:1]], size, name),
-            has_audio=bool(sounds),
+            width=pictures.width,
+            height=pictures.height,
+            seconds=_whole_length(container, [pictures, *([sound] if sound else [])], size, name),
+            has_audio=sound is not None,
         )
 
 
-@contextmanager
-def _opened(file: BinaryIO, name: str) -> Iterator[InputContainer]:
+def _pictures(container: InputContainer, stream: VideoStream) -> Pictures:
+    rate = stream.average_rate
+    return Pictures(
+        codec=codec_name(stream),
+        width=stream.width,
+        height=stream.height,
+        fps=round(float(rate), 3) if rate else None,
+        rotation=_rotation(container, stream),
+    )
+
+
+def _sound(stream: AudioStream) -> Sound:
+    return Sound(codec=codec_name(stream), channels=stream.channels, sample_rate=stream.rate)
+
+
+def _rotation(container: InputContainer, stream: VideoStream) -> int:
+    """Only a decoded frame tells it."""
+    import av
+
     try:
-        import av
-    except ImportError as error:
-        raise MissingExtraError(f"opening {name}", package="PyAV", extra="media") from error
-    try:
-        with av.open(file, "r", metadata_errors="ignore") as container:
-            if not container.streams.audio and not container.streams.video:
-                raise ContentError(f"{name} is damaged or cut off: no sound or pictures can be found in it")
-            yield container
-    except GeminiMMError:
-        raise
-    except (av.error.FFmpegError, OSError, ValueError, LookupError, RuntimeError, ArithmeticError) as error:
-        raise ContentError(f"{name} cannot be opened as sound or video: it is damaged or cut off") from error
+        _seek(container, 0)
+        for packet in islice(container.demux(stream), _FIRST_PACKETS):
+            for frame in packet.decode():
+                return round(getattr(frame, "rotation", 0) / 90) % 4 * 90
+    except (av.error.FFmpegError, EOFError, ValueError):
+        return 0
+    return 0
 
 
-def _is_cover(stream: Stream) -> bool:
-    """Whether a picture track is only a cover in a sound file."""
-    from av.stream import Disposition
-
-    return bool(stream.disposition & Disposition.attached_pic)
+def _declared(container: InputContainer) -> float:
+    return max(container.duration or 0, 0) / MICROSECONDS
 
 
-def _seconds(container: InputContainer, streams: list[Stream], size: int, name: str) -> float:
-    declared = (container.duration or 0) / _MICROSECONDS
-    if declared and size > _COUNTED_BYTES:
+def _whole_length(container: InputContainer, streams: Sequence[Any], size: int, name: str) -> float:
+    """Length in seconds of a recording that is not cut off."""
+    declared = _declared(container)
+    length = _length(container, streams, size, name)
+    if length < declared * _TOLERANCE and container.format.name not in _UNINDEXED:
+        raise ContentError(
+            f"{name} is cut off: it says that it lasts {declared:,.1f} s, and {length:,.1f} s can be read. Copy or "
+            "export it again"
+        )
+    return length
+
+
+def _length(container: InputContainer, streams: Sequence[Any], size: int, name: str) -> float:
+    """Length in seconds by the last packets, read from near the end where there is an index."""
+    declared = _declared(container)
+    if declared and size > _COUNTED_BYTES and container.format.name != _INDEXED:
         return declared
     if declared and container.format.name not in _UNINDEXED:
         _seek(container, max(declared - _TAIL_SECONDS, 0))
@@ -97,30 +217,26 @@ def _seconds(container: InputContainer, streams: list[Stream], size: int, name: 
     end = _read_end(container, streams)
     if end <= 0:
         raise ContentError(f"{name} is damaged or cut off: none of its sound or pictures can be read")
-    if end < declared * _TOLERANCE and container.format.name not in _UNINDEXED:
-        raise ContentError(
-            f"{name} is cut off: it says that it lasts {declared:,.1f} s, and {end:,.1f} s can be read. Copy or export "
-            "it again"
-        )
     return end
 
 
 def _seek(container: InputContainer, seconds: float) -> None:
-    container.seek(int(seconds * _MICROSECONDS) + (container.start_time or 0))
+    container.seek(int(seconds * MICROSECONDS) + (container.start_time or 0))
 
 
-def _read_end(container: InputContainer, streams: list[Stream]) -> float:
+def _read_end(container: InputContainer, streams: Sequence[Any]) -> float:
     """Read packets to the end, without decoding: the last end time in seconds, 0 when there is no packet."""
     import av
 
-    start = (container.start_time or 0) / _MICROSECONDS
+    start = origin_s(container)
+    ticks = {stream.index: float(stream.time_base or 0) for stream in streams}
     end = 0.0
     try:
-        for packet in container.demux(streams):
+        for packet in container.demux(*streams):
             time = packet.pts if packet.pts is not None else packet.dts
             if time is None or packet.is_corrupt:
                 continue
-            end = max(end, float((time + (packet.duration or 0)) * packet.time_base) - start)
+            end = max(end, (time + (packet.duration or 0)) * ticks[packet.stream_index] - start)
     except (av.error.FFmpegError, EOFError):
         return end
     return end

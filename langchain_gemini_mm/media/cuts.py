@@ -20,6 +20,8 @@ class Form:
     """Accepted types."""
     max_bytes: int | None = None
     """A larger segment is written anew with fewer bytes."""
+    lead_s: float | None = None
+    """A copy may begin so many seconds before its window; None for as many as `limit_s` allows."""
     max_edge: int | None = None
     """A picture with a longer edge is scaled down, in pixels; every segment is written anew then."""
 
@@ -27,6 +29,8 @@ class Form:
         """Refuse numbers that nothing could meet."""
         if not self.limit_s > 0:
             raise ValueError(f"limit_s must be above 0, got {self.limit_s!r}")
+        if self.lead_s is not None and not self.lead_s >= 0:
+            raise ValueError(f"lead_s must be 0 or more, got {self.lead_s!r}")
         if self.max_bytes is not None and self.max_bytes < 1:
             raise ValueError(f"max_bytes must be 1 or more, got {self.max_bytes!r}")
         if self.max_edge is not None and self.max_edge < 16:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -13,15 +13,15 @@ from langchain_gemini_mm.media.containers import (
     damage_told,
     opened,
     origin_s,
-    packets_of,
     pictures_of,
     sound_of,
 )
 from langchain_gemini_mm.media.cuts import Cut, Form, Track, Uncut
 from langchain_gemini_mm.media.picture_track import SOUND_CODECS, PictureTrack
+from langchain_gemini_mm.media.sound_beside import ConvertedSound
 from langchain_gemini_mm.media.soundtrack import CopiedSoundTrack, WrittenSoundTrack, copied_type
-from langchain_gemini_mm.media.source_file import shown
-from langchain_gemini_mm.media.timeline import Timeline
+from langchain_gemini_mm.media.source_file import open_source, shown
+from langchain_gemini_mm.media.timeline import Sample, Timeline, Timelines
 from langchain_gemini_mm.media.windows import Window
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ VIDEO_TYPES = ("video/mp4", "video/quicktime")
 AUDIO_TYPES = ("audio/mp3", "audio/wav")
 _STEPS_BACK_S = (0.0, 2.0, 10.0, 60.0, 300.0)
 _SOUND_LEAD_S = 0.5
-_FIRST_BYTES = 65_536
+_FIRST_FRAME = 128
+"""Bytes within which the first MP3 frame says whether its rate is constant."""
 
 AnyTrack = PictureTrack | CopiedSoundTrack | WrittenSoundTrack
 
@@ -44,6 +45,7 @@ def cut(
     limit_s: float,
     track: Track | None = None,
     max_bytes: int | None = None,
+    lead_s: float | None = None,
     mime_types: tuple[str, ...] | None = None,
     max_edge: int | None = None,
     name: str | None = None,
@@ -71,6 +73,7 @@ def cut(
         limit_s: the model's hard limit in seconds.
         track: only the sound or only the pictures of a video; by default both, or the sound of a sound file.
         max_bytes: most bytes of the segment.
+        lead_s: how much earlier than asked a copy may begin; None for as much as `limit_s` allows.
         mime_types: what the model takes; MP4 and MOV, or MP3 and WAV, by default.
         max_edge: longest edge of its pictures in pixels.
         name: of the file, for messages.
@@ -82,11 +85,13 @@ def cut(
     """
     window = _window(start_s, end_s, limit_s)
     name = name or (shown(source.name) if isinstance(source, Path) else "the recording")
-    with opened(source, name, **_fast_seek(source)) as container:
+    with ExitStack() as stack:
+        file = stack.enter_context(closing(open_source(source)[0])) if isinstance(source, Path) else source
+        container = stack.enter_context(opened(file, name, **_seeking(file)))
         has_pictures = pictures_of(container) is not None
         wanted: Track | None = track or (None if has_pictures else "audio")
         types = mime_types or (AUDIO_TYPES if wanted == "audio" else VIDEO_TYPES)
-        form = Form(limit_s=limit_s, mime_types=types, max_bytes=max_bytes, max_edge=max_edge)
+        form = Form(limit_s=limit_s, mime_types=types, max_bytes=max_bytes, lead_s=lead_s, max_edge=max_edge)
         found = cut_one(container, window, wanted, form, name)
     if found is None:
         raise ContentError(f"{name} holds nothing between {window.start_s:g} s and {window.end_s:g} s")
@@ -111,61 +116,68 @@ def cut_one(
     raise ContentError(f"{name} cannot be cut from {window.start_s:g} s to {window.end_s:g} s: {found.reason}")
 
 
-def picture_track(
-    container: InputContainer, windows: list[Window], form: Form, name: str, *, track: Track | None, anew: bool = False
-) -> tuple[PictureTrack, Timeline, Timeline | None]:
-    """What cuts the pictures of a recording, with the timelines of its pictures and of their sound.
+class Reading:
+    """A track that is being cut, and which packets it wants."""
+
+    def __init__(self, cutter: AnyTrack, timeline: Timeline, beside: Timeline | None, form: Form, track: Track | None):
+        self.cutter, self.timeline, self.form, self.track = cutter, timeline, form, track
+        self.lines = [timeline] if beside is None else [timeline, beside]
+
+    def feed(self, sample: Sample) -> Iterator[Cut | Uncut]:
+        """Hand a packet on, if it is wanted."""
+        if sample.timeline is self.timeline:
+            yield from self.cutter.feed(sample)
+        elif sample.timeline in self.lines and isinstance(self.cutter, PictureTrack):
+            yield from self.cutter.feed_sound(sample)
+
+
+def reading(
+    container: InputContainer,
+    timelines: Timelines,
+    windows: list[Window],
+    track: Track | None,
+    form: Form,
+    name: str,
+    *,
+    anew: bool = False,
+) -> Reading:
+    """Make ready to cut windows out of a track: only its sound, only its pictures, or for None both.
 
     Raises:
-        ContentError: there are no moving pictures.
+        ContentError: there is no such track.
     """
+    sound = sound_of(container) if track != "video" else None
+    if track == "audio":
+        if sound is None:
+            raise ContentError(f"{name} holds no sound")
+        line = timelines.of(sound)
+        copied = None if anew else copied_type(line, container.format.name, windows, form)
+        if copied is not None:
+            return Reading(CopiedSoundTrack(line, windows, form, copied), line, None, form, track)
+        return Reading(WrittenSoundTrack(line, windows, form), line, None, form, track)
     stream = pictures_of(container)
     if stream is None:
         raise ContentError(f"{name} holds no moving pictures")
-    origin = origin_s(container)
-    sound = sound_of(container) if track is None else None
-    if sound is not None and codec_name(sound) not in SOUND_CODECS:
-        sound = None
-    timeline = Timeline(stream, origin)
-    beside = Timeline(sound, origin) if sound is not None else None
-    return PictureTrack(timeline, windows, form, sound=beside, track=track, anew=anew), timeline, beside
-
-
-def sound_track(
-    container: InputContainer, windows: list[Window], form: Form, name: str, *, anew: bool = False
-) -> tuple[CopiedSoundTrack | WrittenSoundTrack, Timeline]:
-    """What cuts the sound of a recording, with its timeline.
-
-    Raises:
-        ContentError: there is no sound.
-    """
-    stream = sound_of(container)
-    if stream is None:
-        raise ContentError(f"{name} holds no sound")
-    timeline = Timeline(stream, origin_s(container))
-    copied = None if anew else copied_type(timeline, container.format.name, windows, form)
-    if copied is not None:
-        return CopiedSoundTrack(timeline, windows, form, copied), timeline
-    return WrittenSoundTrack(timeline, windows, form), timeline
+    line, beside = timelines.of(stream), None if sound is None else timelines.of(sound)
+    converted = (
+        ConvertedSound(beside) if beside is not None and codec_name(beside.stream) not in SOUND_CODECS else beside
+    )
+    pictures = PictureTrack(line, windows, form, sound=converted, track=track, anew=anew)
+    return Reading(pictures, line, beside, form, track)
 
 
 def _sought(
     container: InputContainer, window: Window, track: Track | None, form: Form, name: str, *, anew: bool
 ) -> Cut | Uncut | None:
     """Try from the place that the file's index gives, then from ever earlier ones."""
+    lead = _SOUND_LEAD_S if track == "audio" else 0.0
     for back in (*_STEPS_BACK_S, None):
-        beside: Timeline | None = None
-        cutter: AnyTrack
-        if track == "audio":
-            cutter, timeline = sound_track(container, [window], form, name, anew=anew)
-            lead = _SOUND_LEAD_S
-        else:
-            cutter, timeline, beside = picture_track(container, [window], form, name, track=track, anew=anew)
-            lead = 0.0
+        timelines = Timelines(origin_s(container))
+        one = reading(container, timelines, [window], track, form, name, anew=anew)
         place = None if back is None or window.start_s - back - lead <= 0 else window.start_s - back - lead
-        at_start = not _seek(container, timeline, place)
-        latest = None if at_start else timeline.ticks(window.start_s + 0.001)
-        found = _run(container, cutter, timeline, beside, latest)
+        at_start = not _seek(container, one.timeline, place)
+        latest = None if at_start else one.timeline.ticks(window.start_s + 0.001)
+        found = _run(container, timelines, one, latest)
         if found is not _TOO_LATE:
             return found  # type: ignore[return-value]
     return None
@@ -174,21 +186,17 @@ def _sought(
 _TOO_LATE = object()
 
 
-def _run(
-    container: InputContainer, cutter: AnyTrack, timeline: Timeline, beside: Timeline | None, latest: int | None
-) -> object:
-    streams = [line.stream for line in (timeline, beside) if line is not None]
-    results: Iterator[Cut | Uncut] = iter(())
-    for packet in packets_of(container, streams):
-        if packet.stream is timeline.stream or packet.stream_index == timeline.stream.index:
-            results = itertools.chain(results, list(cutter.feed(packet)))
-            if latest is not None and cutter.first_key is not None and cutter.first_key > latest:
-                return _TOO_LATE
-        elif isinstance(cutter, PictureTrack):
-            cutter.feed_sound(packet)
-        if cutter.done:
+def _run(container: InputContainer, timelines: Timelines, one: Reading, latest: int | None) -> object:
+    found: list[Cut | Uncut] = []
+    for sample in timelines.samples(container):
+        found += one.feed(sample)
+        first = one.cutter.first_key
+        if latest is not None and first is not None and first > latest:
+            return _TOO_LATE
+        if one.cutter.done:
             break
-    return next(itertools.chain(results, cutter.finish()), None)
+    found += one.cutter.finish()
+    return found[0] if found else None
 
 
 def _seek(container: InputContainer, timeline: Timeline, seconds: float | None) -> bool:
@@ -207,13 +215,16 @@ def _seek(container: InputContainer, timeline: Timeline, seconds: float | None) 
     return False
 
 
-def _fast_seek(source: Path | BinaryIO) -> dict[str, str]:
+def _seeking(file: BinaryIO) -> dict[str, str]:
     """For MP3 of a constant rate, whose places can be reckoned; others are read up to the place, for exact times."""
-    if isinstance(source, Path):
-        return {}
-    source.seek(0)
-    head = source.read(_FIRST_BYTES)
-    return {"fflags": "fastseek"} if b"Info\x00\x00\x00" in head and b"\xff\xfb" in head else {}
+    file.seek(0)
+    head = file.read(10)
+    skipped = 0
+    if head[:3] == b"ID3":
+        skipped = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=False))
+    file.seek(skipped)
+    frame = file.read(_FIRST_FRAME)
+    return {"fflags": "fastseek"} if frame[:1] == b"\xff" and b"Info\x00\x00\x00" in frame else {}
 
 
 def _window(start_s: float, end_s: float, limit_s: float) -> Window:

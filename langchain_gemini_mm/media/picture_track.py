@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.media.containers import codec_name
@@ -14,13 +14,10 @@ from langchain_gemini_mm.media.timeline import Sample, Timeline
 from langchain_gemini_mm.media.transcoding import WrittenPictures
 from langchain_gemini_mm.media.windows import Window
 
-if TYPE_CHECKING:
-    from av.packet import Packet
-
 CODECS = frozenset({"h264", "hevc", "av1", "vp9"})
 """What the model takes in an MP4 (https://ai.google.dev/gemini-api/docs/embeddings, read 2026-11-21)."""
-SOUND_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
-"""Sound that stays as it is beside pictures; other sound is left out."""
+SOUND_CODECS = frozenset({"aac", "mp3"})
+"""Sound that stays as it is beside pictures; other sound becomes AAC."""
 _HELD_BYTES = 64_000_000
 """Of packets since the last keyframe; a longer stretch is decoded."""
 _SOUND_BEHIND_S = 2.0
@@ -47,6 +44,7 @@ class PictureTrack:
         self._waiting = deque(windows)
         self._copies: list[CopiedPictures] = []
         self._written: list[WrittenPictures] = []
+        self._closing: deque[CopiedPictures | WrittenPictures] = deque()
         self._since_key: list[Sample] | None = None
         self._held_bytes = 0
         self._sounds: deque[Sample] = deque()
@@ -60,58 +58,68 @@ class PictureTrack:
     @property
     def done(self) -> bool:
         """Whether every window has been served."""
-        return not (self._waiting or self._copies or self._written)
+        return not (self._waiting or self._copies or self._written or self._closing)
 
-    def feed(self, packet: Packet[Any]) -> Iterator[Cut | Uncut]:
+    def feed(self, sample: Sample) -> Iterator[Cut | Uncut]:
         """Take a packet of pictures in file order."""
-        sample = self._timeline.sample(packet)
-        if sample is None:
-            return
         if sample.key:
-            yield from self._begin(sample.pts - 1)
+            self._begin(sample.pts - 1)
             self._at_key(sample)
         elif self.first_key is None:
             return
         else:
-            yield from self._begin(sample.pts)
+            self._begin(sample.pts)
             self._hold(sample)
-        yield from self._copy(sample)
+        for copy in [copy for copy in self._copies if not copy.add(sample)]:
+            self._copies.remove(copy)
+            self._closing.append(copy)
         if self._decoding:
-            yield from self._decode([sample])
+            self._decode([sample])
+        yield from self._closed(sample.dts * self._timeline.tick - _SOUND_BEHIND_S)
 
-    def feed_sound(self, packet: Packet[Any]) -> None:
+    def feed_sound(self, sample: Sample) -> Iterator[Cut | Uncut]:
         """Take a packet of the sound that goes with the pictures."""
-        sample = self._sound.sample(packet) if self._sound else None
-        if sample is None or self._sound is None:
+        if self._sound is None:
             return
-        self._sounds.append(sample)
-        takers: list[CopiedPictures | WrittenPictures] = [*self._copies, *self._written]
-        for segment in takers:
-            segment.add_sound(sample)
-        held = self._since_key[0].pts * self._timeline.tick if self._since_key else None
-        now = sample.pts * self._sound.tick
-        keep = (now if held is None else min(held, now)) - _SOUND_BEHIND_S
-        while self._sounds[0].pts * self._sound.tick < keep:
-            self._sounds.popleft()
+        takers = [*self._copies, *self._written, *self._closing]
+        for sound in self._sound.converted(sample):
+            self._sounds.append(sound)
+            for segment in takers:
+                segment.add_sound(sound)
+        if self._sounds:
+            now_s = self._sounds[-1].pts * self._sound.tick
+            self._forget_sounds(now_s, self._sound.tick)
+            yield from self._closed(now_s)
 
     def finish(self) -> Iterator[Cut | Uncut]:
         """End of the file."""
         if self.first_key is not None:
             last = max((sample.pts for sample in self._since_key or ()), default=None)
-            yield from self._begin(last if last is not None else 2**62)
-        for copy in self._copies:
-            yield copy.close()
-        self._copies = []
+            self._begin(last if last is not None else 2**62)
         if self._decoding:
-            yield from self._decode([None])
-        ends_s = self._frame[1] + self._frame[2] if self._frame else None
-        for segment in self._written:
-            if cut := segment.close(ends_s):
-                yield cut
-        self._written = []
+            self._decode([None])
+        if self._frame is not None:
+            for segment in self._written:
+                segment.end(self._frame[1] + self._frame[2])
+        self._closing.extend(sorted([*self._copies, *self._written], key=lambda segment: segment.window))
+        self._copies, self._written = [], []
         self._waiting.clear()
+        yield from self._closed(float("inf"))
 
-    def _begin(self, before: int) -> Iterator[Cut | Uncut]:
+    def _closed(self, heard_s: float) -> Iterator[Cut | Uncut]:
+        """Segments whose pictures are complete, once their sound has been heard too."""
+        while self._closing and (self._sound is None or self._closing[0].window.end_s <= heard_s):
+            found = self._closing.popleft().close()
+            if found is not None:
+                yield found
+
+    def _forget_sounds(self, now_s: float, tick: float) -> None:
+        """Keep the sound that a segment from the last keyframe would need."""
+        key_s = self._since_key[0].pts * self._timeline.tick if self._since_key else now_s
+        while self._sounds[0].pts * tick < min(key_s, now_s) - _SOUND_BEHIND_S:
+            self._sounds.popleft()
+
+    def _begin(self, before: int) -> None:
         """Begin the windows that start no later than the tick `before`."""
         while self._waiting and self.first_key is not None:
             window = self._waiting[0]
@@ -119,13 +127,14 @@ class PictureTrack:
                 return
             self._waiting.popleft()
             if end_tick(window, self._timeline) > self.first_key:
-                yield from self._begin_one(window)
+                self._begin_one(window)
 
-    def _begin_one(self, window: Window) -> Iterator[Cut | Uncut]:
+    def _begin_one(self, window: Window) -> None:
         held = self._since_key
         limit = self._timeline.ticks(self._form.limit_s)
         ends = end_tick(window, self._timeline)
-        if not self._anew and held and ends - held[0].pts + self._margin <= limit:
+        fits = held and ends - held[0].pts + self._margin <= limit
+        if not self._anew and held and fits and not self._leads_too_long(held[0], window):
             copy = CopiedPictures(window, held[0], self._timeline, self._sound, self._form, self._track)
             self._copies.append(copy)
             for sound in self._sounds:
@@ -138,9 +147,13 @@ class PictureTrack:
             segment.add_sound(sound)
         self._written.append(segment)
         if not self._decoding:
-            yield from self._start_decoding()
+            self._start_decoding(held or [])
         elif self._frame is not None:
             segment.add(*self._frame)
+
+    def _leads_too_long(self, key: Sample, window: Window) -> bool:
+        most = self._form.lead_s
+        return most is not None and window.start_s - key.pts * self._timeline.tick > most
 
     def _at_key(self, sample: Sample) -> None:
         if self.first_key is None:
@@ -160,27 +173,15 @@ class PictureTrack:
         too_long = sample.pts - held[0].pts > self._timeline.ticks(self._form.limit_s)
         if (too_long or self._held_bytes > _HELD_BYTES) and self._waiting:
             if not self._decoding:
-                self._overflow()
+                self._start_decoding(held[:-1])
             self._since_key = None
 
-    def _overflow(self) -> None:
-        held = self._since_key or []
+    def _start_decoding(self, held: Sequence[Sample]) -> None:
         self._decoding = True
-        for _ in self._decode(held[:-1]):
-            raise AssertionError("no segment was being written")
+        self._decode(held)
 
-    def _start_decoding(self) -> Iterator[Cut | Uncut]:
-        self._decoding = True
-        if self._since_key is None:
-            raise ContentError("no picture can be decoded from here")
-        yield from self._decode(self._since_key)
-
-    def _copy(self, sample: Sample) -> Iterator[Cut | Uncut]:
-        for copy in [copy for copy in self._copies if not copy.add(sample)]:
-            self._copies.remove(copy)
-            yield copy.close()
-
-    def _decode(self, samples: Sequence[Sample | None]) -> Iterator[Cut | Uncut]:
+    def _decode(self, samples: Sequence[Sample | None]) -> None:
+        """Give the segments that are written anew what packets show, or for None what the decoder still has."""
         for sample in samples:
             for frame in self._frames(sample):
                 if frame.pts is None:
@@ -189,8 +190,7 @@ class PictureTrack:
                 self._frame = (frame, frame.pts * self._timeline.tick, duration * self._timeline.tick)
                 for segment in [one for one in self._written if not one.add(*self._frame)]:
                     self._written.remove(segment)
-                    if cut := segment.close():
-                        yield cut
+                    self._closing.append(segment)
 
     def _frames(self, sample: Sample | None) -> list[Any]:
         import av
@@ -198,10 +198,7 @@ class PictureTrack:
         try:
             if sample is None:
                 return list(self._context.decode(None))
-            packet = sample.packet
-            packet.stream, packet.time_base = self._timeline.stream, self._timeline.time_base
-            packet.pts, packet.dts, packet.duration = sample.pts, sample.dts, sample.duration
-            return list(self._context.decode(packet))
+            return list(self._context.decode(sample.restored()))
         except (av.error.FFmpegError, EOFError) as error:
             self._bad += 1
             if self._bad > _BAD_PACKETS:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from langchain_gemini_mm.media.containers import opened, packets_of
+from langchain_gemini_mm.media.containers import opened, origin_s
 from langchain_gemini_mm.media.cuts import Cut, Form, Track, Uncut
-from langchain_gemini_mm.media.cutting import AnyTrack, cut_one, picture_track, sound_track
-from langchain_gemini_mm.media.picture_track import PictureTrack
+from langchain_gemini_mm.media.cutting import Reading, cut_one, reading
+from langchain_gemini_mm.media.quiet import is_black, is_silent
 from langchain_gemini_mm.media.source_file import shown
-from langchain_gemini_mm.media.timeline import Timeline
+from langchain_gemini_mm.media.timeline import Timelines
 from langchain_gemini_mm.media.windows import Window
 
 if TYPE_CHECKING:
     from av.container import InputContainer
-    from av.packet import Packet
 
 
 def segments(
@@ -28,6 +28,8 @@ def segments(
     video_form: Form | None = None,
     audio_form: Form | None = None,
     with_sound: bool = False,
+    skip_silent: bool = False,
+    skip_black: bool = False,
     name: str | None = None,
 ) -> Iterator[Cut]:
     """Cut many windows out of a recording while it is read once, from its start to the last window's end.
@@ -56,6 +58,8 @@ def segments(
         video_form: what the model takes of pictures.
         audio_form: what the model takes of sound.
         with_sound: keep the sound beside the pictures.
+        skip_silent: leave out segments of sound in which nothing can be heard (`quiet.is_silent`).
+        skip_black: leave out segments of pictures in which nothing can be seen (`quiet.is_black`).
         name: of the file, for messages.
 
     Raises:
@@ -66,59 +70,45 @@ def segments(
     plans = {"video": _checked(video, video_form, "video"), "audio": _checked(audio, audio_form, "audio")}
     name = name or (shown(source.name) if isinstance(source, Path) else "the recording")
     with opened(source, name) as container, ExitStack() as again:
-        cutters: list[_Reading] = []
+        timelines = Timelines(origin_s(container))
+        readings: list[Reading] = []
         if plans["video"] and video_form:
             track: Track | None = None if with_sound else "video"
-            pictures, line, beside = picture_track(container, plans["video"], video_form, name, track=track)
-            cutters.append(_Reading(pictures, line, beside, video_form, track))
+            readings.append(reading(container, timelines, plans["video"], track, video_form, name))
         if plans["audio"] and audio_form:
-            sound, line = sound_track(container, plans["audio"], audio_form, name)
-            cutters.append(_Reading(sound, line, None, audio_form, "audio"))
+            readings.append(reading(container, timelines, plans["audio"], "audio", audio_form, name))
         second: InputContainer | None = None
-        for reading, found in _read(container, cutters):
-            if isinstance(found, Cut):
-                yield found
-                continue
-            if second is None:
-                second = again.enter_context(opened(source, name))
-            cut = cut_one(second, found.window, reading.track, reading.form, name, anew=True)
-            if cut is not None:
+        for one, found in _read(container, timelines, readings):
+            cut = found if isinstance(found, Cut) else None
+            if isinstance(found, Uncut):
+                if second is None:
+                    second = again.enter_context(opened(source, name))
+                cut = cut_one(second, found.window, one.track, one.form, name, anew=True)
+            if cut is not None and not _is_skipped(cut, silent=skip_silent, black=skip_black):
                 yield cut
 
 
-class _Reading:
-    """One cutter, and which packets it wants."""
-
-    def __init__(
-        self, cutter: AnyTrack, timeline: Timeline, beside: Timeline | None, form: Form, track: Track | None
-    ) -> None:
-        self.cutter, self.form, self.track = cutter, form, track
-        self.streams = [line.stream for line in (timeline, beside) if line is not None]
-        self._index = timeline.stream.index
-        self._beside = beside.stream.index if beside else None
-
-    def feed(self, packet: Packet[Any]) -> Iterator[Cut | Uncut]:
-        """Hand a packet on, if it is wanted."""
-        if packet.stream_index == self._index:
-            yield from self.cutter.feed(packet)
-        elif packet.stream_index == self._beside and isinstance(self.cutter, PictureTrack):
-            self.cutter.feed_sound(packet)
+def _is_skipped(cut: Cut, *, silent: bool, black: bool) -> bool:
+    if cut.track == "audio":
+        return silent and is_silent(io.BytesIO(cut.data))
+    return black and is_black(io.BytesIO(cut.data))
 
 
-def _read(container: InputContainer, readings: list[_Reading]) -> Iterator[tuple[_Reading, Cut | Uncut]]:
-    streams = list({stream.index: stream for reading in readings for stream in reading.streams}.values())
-    open_ones = list(readings)
-    for packet in packets_of(container, streams) if readings else ():
-        for reading in open_ones:
-            for found in reading.feed(packet):
-                yield reading, found
-        if any(reading.cutter.done for reading in open_ones):
-            open_ones = [reading for reading in open_ones if not reading.cutter.done]
-            if not open_ones:
+def _read(
+    container: InputContainer, timelines: Timelines, readings: list[Reading]
+) -> Iterator[tuple[Reading, Cut | Uncut]]:
+    unfinished = list(readings)
+    for sample in timelines.samples(container) if readings else ():
+        for one in unfinished:
+            for found in one.feed(sample):
+                yield one, found
+        if any(one.cutter.done for one in unfinished):
+            unfinished = [one for one in unfinished if not one.cutter.done]
+            if not unfinished:
                 return
-    for reading in open_ones:
-        for found in reading.cutter.finish():
-            yield reading, found
+    for one in unfinished:
+        for found in one.cutter.finish():
+            yield one, found
 
 
 def _checked(windows: Iterable[Window], form: Form | None, which: str) -> list[Window]:

@@ -20,12 +20,12 @@ from langchain_gemini_mm.media.windows import Window
 if TYPE_CHECKING:
     from av.packet import Packet
 
-_PLAIN = frozenset({"pcm_s16le", "pcm_u8", "pcm_s24le", "pcm_s32le", "pcm_f32le"})
-_MARGIN_S = 0.25
-"""A copied segment overhangs by parts of packets."""
+_PLAIN = {"pcm_u8": 1, "pcm_s16le": 2, "pcm_s24le": 3, "pcm_s32le": 4, "pcm_f32le": 4}
+"""Bytes of a sample of one channel."""
 _RESERVOIR_BYTES = 512
 """An MP3 packet may build on so many bytes of those before it."""
 _MOST_LEADING = 12
+_MP3_SAMPLES = 1152
 _JITTER = SOUND_RATE // 20
 _BAD_PACKETS = 1_000
 
@@ -34,13 +34,12 @@ def copied_type(timeline: Timeline, muxer: str, windows: Iterable[Window], form:
     """The type in which sound can be cut without decoding it; None where it must be written anew."""
     codec = codec_name(timeline.stream)
     longest = max((window.length_s for window in windows), default=0.0)
-    if longest + _MARGIN_S > form.limit_s:
-        return None
-    if codec == "mp3" and "audio/mp3" in form.mime_types:
+    context: Any = timeline.stream.codec_context
+    overhang = _MP3_SAMPLES * (_MOST_LEADING + 2) / max(context.rate, 1)
+    if codec == "mp3" and longest + overhang <= form.limit_s and "audio/mp3" in form.mime_types:
         return "audio/mp3"
     if codec in _PLAIN and muxer == "wav" and "audio/wav" in form.mime_types:
-        context: Any = timeline.stream.codec_context
-        needed = (longest + 1) * context.rate * context.channels * max(context.format.bytes, 1)
+        needed = (longest + 1) * context.rate * context.channels * _PLAIN[codec]
         return "audio/wav" if form.max_bytes is None or needed < form.max_bytes else None
     return None
 
@@ -60,11 +59,8 @@ class CopiedSoundTrack:
         """Whether every window has been served."""
         return not (self._waiting or self._active)
 
-    def feed(self, packet: Packet[Any]) -> Iterator[Cut | Uncut]:
+    def feed(self, sample: Sample) -> Iterator[Cut | Uncut]:
         """Take a packet in file order."""
-        sample = self._timeline.sample(packet)
-        if sample is None:
-            return
         if self.first_key is None:
             self.first_key = sample.pts
         ends = sample.pts + sample.duration
@@ -107,11 +103,15 @@ class _CopiedSound:
         self._track: CopiedTrack | None = None
         self._first = self._last = 0
         self._failed: Uncut | None = None
+        context: Any = timeline.stream.codec_context
+        self._frame_bytes = context.channels * _PLAIN[codec_name(timeline.stream)] if mime_type == "audio/wav" else 0
 
     def add(self, sample: Sample) -> bool:
         """Take a packet; False once the window is over."""
         if sample.pts >= self._end:
             return False
+        if self._frame_bytes:
+            sample = self._trimmed(sample)
         for one in (*self._leading, sample):
             if not self._failed:
                 self._write(one)
@@ -136,6 +136,19 @@ class _CopiedSound:
             codec=codec_name(self._timeline.stream),
             copied=True,
         )
+
+    def _trimmed(self, sample: Sample) -> Sample:
+        """Plain samples can be cut anywhere."""
+        import av
+
+        count = sample.size // self._frame_bytes
+        first = max(self._timeline.ticks(self._window.start_s) - sample.pts, 0)
+        last = min(self._timeline.ticks(self._window.end_s) - sample.pts, count)
+        if (first, last) == (0, count) or first >= last:
+            return sample
+        packet = av.Packet(bytes(sample.packet)[first * self._frame_bytes : last * self._frame_bytes])
+        packet.is_keyframe = True
+        return Sample(packet, self._timeline, sample.pts + first, sample.dts + first, last - first)
 
     def _write(self, sample: Sample) -> None:
         if self._track is None:
@@ -170,15 +183,11 @@ class WrittenSoundTrack:
         """Whether every window has been served."""
         return not (self._waiting or self._active)
 
-    def feed(self, packet: Packet[Any]) -> Iterator[Cut | Uncut]:
+    def feed(self, sample: Sample) -> Iterator[Cut | Uncut]:
         """Take a packet in file order."""
-        sample = self._timeline.sample(packet)
-        if sample is None:
-            return
         if self.first_key is None:
             self.first_key = sample.pts
-        packet.pts, packet.dts = sample.pts, sample.dts
-        for frame in self._frames(packet):
+        for frame in self._frames(sample.restored()):
             for piece in self._mono(frame):
                 yield from self._take(piece)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from langchain_gemini_mm.media.containers import packets_of
+
 if TYPE_CHECKING:
+    from av.container import InputContainer
     from av.packet import Packet
     from av.stream import Stream
 
@@ -17,23 +21,31 @@ _GUESSED_FPS = 25
 class Sample:
     """A packet and its times in ticks of its track, kept here because writing a packet changes its own."""
 
-    __slots__ = ("dts", "duration", "key", "packet", "pts", "size")
+    __slots__ = ("dts", "duration", "key", "packet", "pts", "size", "timeline")
 
-    def __init__(self, packet: Packet[Any], pts: int, dts: int, duration: int) -> None:
+    def __init__(self, packet: Packet[Any], timeline: Timeline, pts: int, dts: int, duration: int) -> None:
         self.packet = packet
+        self.timeline = timeline
         self.pts = pts
         self.dts = dts
         self.duration = duration
         self.key: bool = packet.is_keyframe
         self.size: int = packet.size
 
+    def restored(self) -> Packet[Any]:
+        """The packet with its mended times, as belonging to its own track."""
+        packet = self.packet
+        packet.stream, packet.time_base = self.timeline.stream, self.timeline.time_base
+        packet.pts, packet.dts, packet.duration = self.pts, self.dts, self.duration
+        return packet
+
 
 class Timeline:
     """Reads the times of one track, packet by packet in file order."""
 
-    def __init__(self, stream: Stream, origin_s: float) -> None:
-        self.stream = stream
-        self.time_base = stream.time_base or Fraction(1)
+    def __init__(self, stream: Any, origin_s: float, *, time_base: Fraction | None = None) -> None:
+        self.stream: Stream = stream
+        self.time_base = time_base or stream.time_base or Fraction(1)
         self.tick = float(self.time_base)
         self._offset = -round(origin_s / self.tick)
         self._last: int | None = None
@@ -46,6 +58,10 @@ class Timeline:
     def raw(self, seconds: float) -> int:
         """Seconds from the file's beginning as a time stamp of the file."""
         return self.ticks(seconds) - self._offset
+
+    def converted(self, sample: Sample) -> list[Sample]:
+        """What a segment gets for a packet of this track: the packet itself."""
+        return [sample]
 
     def sample(self, packet: Packet[Any]) -> Sample | None:
         """A packet with its times; None for what is empty."""
@@ -63,7 +79,7 @@ class Timeline:
         if self._last is not None and decoding <= self._last:
             decoding = self._last + 1
         self._last, self._step = decoding, duration
-        return Sample(packet, max(showing, decoding), decoding, duration)
+        return Sample(packet, self, max(showing, decoding), decoding, duration)
 
     def _jump(self, decoding: int, guessed: bool) -> int:
         """How far the times must be moved where a recording was joined with another one."""
@@ -78,3 +94,24 @@ class Timeline:
         if rate:
             return max(round(1 / (float(rate) * self.tick)), 1)
         return max(round(1 / (_GUESSED_FPS * self.tick)), 1)
+
+
+class Timelines:
+    """The timelines of the tracks of one recording that are being read."""
+
+    def __init__(self, origin_s: float) -> None:
+        self._origin_s = origin_s
+        self._lines: dict[int, Timeline] = {}
+
+    def of(self, stream: Stream) -> Timeline:
+        """The one timeline of a track."""
+        if stream.index not in self._lines:
+            self._lines[stream.index] = Timeline(stream, self._origin_s)
+        return self._lines[stream.index]
+
+    def samples(self, container: InputContainer) -> Iterator[Sample]:
+        """Packets of these tracks in file order, from where the recording stands."""
+        for packet in packets_of(container, [line.stream for line in self._lines.values()]):
+            sample = self._lines[packet.stream_index].sample(packet)
+            if sample is not None:
+                yield sample

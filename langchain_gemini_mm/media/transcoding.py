@@ -23,7 +23,8 @@ SOUND_RATE = 24_000
 _SOUND_BITS = 64_000
 _PICTURE_ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf", "mpeg4")
 """Tried in this order; the wheels of PyAV have the first."""
-_PICTURE_OPTIONS = {"libx264": {"preset": "veryfast", "crf": "26"}}
+_PICTURE_OPTIONS = {"libx264": {"preset": "veryfast", "crf": "26", "mbtree": "0"}}
+"""Without `mbtree=0` equal frames do not always become equal bytes, and the cache of embeddings would miss."""
 _TIME_BASE = Fraction(1, 60_000)
 _USUAL_FPS = 25
 _MOST_PIXELS = 50_000_000
@@ -48,6 +49,7 @@ class WrittenPictures:
         self._before: VideoFrame | None = None
         self._first_s: float | None = None
         self._last_s = 0.0
+        self._until_s = window.end_s
         self._last_pts = -1
         self._too_large = False
 
@@ -76,19 +78,19 @@ class WrittenPictures:
         if self._sound is not None:
             self._write_sound()
 
-    def close(self, ends_s: float | None = None) -> Cut | None:
-        """Finish the segment; None when it shows nothing.
+    def end(self, ends_s: float) -> None:
+        """The recording ends within the window, or before it."""
+        self._until_s = min(ends_s, self.window.end_s)
 
-        Args:
-            ends_s: where the recording ends, when it has ended.
+    def close(self) -> Cut | None:
+        """Finish the segment; None when it shows nothing.
 
         Raises:
             MediaLimitError: it has too many bytes, small as its pictures are written.
         """
-        until_s = self.window.end_s if ends_s is None else min(ends_s, self.window.end_s)
-        if self._before is not None and until_s > self.window.start_s:
+        if self._before is not None and self._until_s > self.window.start_s:
             self._encode(self._before, self.window.start_s)
-            self._last_s = until_s
+            self._last_s = self._until_s
         if self._encoder is None or self._first_s is None:
             return None
         try:
@@ -125,6 +127,7 @@ class WrittenPictures:
                 return
             picture = upright(frame, self._encoder.width, self._encoder.height)
             picture.pts, picture.time_base = pts, _TIME_BASE
+            picture.pict_type = 0  # Otherwise the encoder is made to use the types of the source's frames.
             self._last_pts = pts
             self._put(self._encoder.encode(picture))
         except TooManyBytesError:

@@ -1,0 +1,117 @@
+"""Stretches that say nothing: silence and blackness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from langchain_gemini_mm.media.containers import damage_told, opened, packets_of, pictures_of, sound_of
+from langchain_gemini_mm.media.source_file import shown
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+SILENT_DB = -50.0
+"""Sound of less, in decibels below full scale over a tenth of a second, is silence: a quiet room is at -60 to -50."""
+BLACK_LEVEL = 0.1
+"""A pixel of which every colour is below this share of white is black; libav's own filter draws the line there."""
+BLACK_SHARE = 0.999
+"""A picture of which so many pixels are black is black; white words on black are not."""
+
+_RATE = 16_000
+_PIECE = _RATE // 10
+_EDGE = 320
+_EVERY_S = 1.0
+_FULL_SCALE = 32768.0
+
+
+def is_silent(source: Path | BinaryIO, *, below_db: float = SILENT_DB, name: str | None = None) -> bool:
+    """Whether there is no sound in a recording, or none that could be heard; stops at the first that can.
+
+    ```python
+    import io
+
+    from langchain_gemini_mm.media.quiet import is_silent
+    from langchain_gemini_mm.testing import mp4, wav
+
+    assert is_silent(io.BytesIO(mp4(1.0))) and not is_silent(io.BytesIO(wav(1.0)))
+    ```
+
+    Raises:
+        ContentError: damaged.
+        MissingExtraError: PyAV is not installed.
+    """
+    name = name or (shown(source.name) if isinstance(source, Path) else "the recording")
+    most = 10 ** (below_db / 20) * _FULL_SCALE
+    with opened(source, name) as container, damage_told(name):
+        return all(loudness < most for loudness in _loudness(container))
+
+
+def is_black(source: Path | BinaryIO, *, name: str | None = None) -> bool:
+    """Whether a video shows nothing but black; stops at the first picture that is not.
+
+    Keyframes are looked at first, then a picture a second. A recording without moving pictures is not black.
+
+    Raises:
+        ContentError: damaged.
+        MissingExtraError: PyAV is not installed.
+    """
+    name = name or (shown(source.name) if isinstance(source, Path) else "the recording")
+    for skipped in ("NONKEY", "DEFAULT"):
+        with opened(source, name) as container, damage_told(name):
+            stream = pictures_of(container)
+            if stream is None:
+                return False
+            stream.codec_context.skip_frame = skipped
+            if not all(_all_black(frame) for frame in _spaced(container)):
+                return False
+    return True
+
+
+def _loudness(container: InputContainer) -> Iterator[float]:
+    """Root mean square of each tenth of a second, on the scale of 16-bit samples."""
+    import av
+
+    stream = sound_of(container)
+    if stream is None:
+        return
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=_RATE, frame_size=_PIECE)
+    for frame in _frames(container, stream):
+        try:
+            pieces = resampler.resample(frame)
+        except ValueError:  # The track changes its kind on the way.
+            resampler = av.AudioResampler(format="s16", layout="mono", rate=_RATE, frame_size=_PIECE)
+            pieces = resampler.resample(frame)
+        for piece in pieces:
+            yield float(np.sqrt(np.mean(np.square(piece.to_ndarray().astype(np.float64)))))
+
+
+def _spaced(container: InputContainer) -> Iterator[Any]:
+    """A frame a second."""
+    following = float("-inf")
+    for frame in _frames(container, pictures_of(container)):
+        moment = frame.time if frame.time is not None else following
+        if moment >= following:
+            following = moment + _EVERY_S
+            yield frame
+
+
+def _frames(container: InputContainer, stream: Any) -> Iterator[Any]:
+    import av
+
+    for packet in packets_of(container, [stream]):
+        try:
+            yield from packet.decode()
+        except (av.error.FFmpegError, EOFError):
+            continue
+
+
+def _all_black(frame: Any) -> bool:
+    scale = min(1.0, _EDGE / max(frame.width, frame.height))
+    width, height = max(round(frame.width * scale), 1), max(round(frame.height * scale), 1)
+    pixels = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
+    dark = pixels.max(axis=2) < BLACK_LEVEL * 255
+    return bool(dark.mean() >= BLACK_SHARE)

@@ -1,0 +1,244 @@
+"""Recordings: what is in them, how long they really are, and one stretch cut out by seeking."""
+
+from __future__ import annotations
+
+import io
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from langchain_gemini_mm.errors import ContentError, MediaLimitError
+from langchain_gemini_mm.media.clips import inspect
+from langchain_gemini_mm.media.cutting import cut
+from langchain_gemini_mm.media.quiet import is_black, is_silent
+from langchain_gemini_mm.testing import mp4, wav
+from tests.media.recordings import hertz, note, numbers, recording, sound, told_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FACTS: dict[str, tuple[Callable[[], bytes], dict[str, object]]] = {
+    "a video": (recording, {"video": ("h264", 128, 64, 10.0, 0), "audio": ("aac", 1, 48_000)}),
+    "without sound": (partial(recording, audio=None), {"video": ("h264", 128, 64, 10.0, 0), "audio": None}),
+    "a sound": (
+        partial(recording, "mp3", video=None, audio="libmp3lame"),
+        {"video": None, "audio": ("mp3", 1, 48_000)},
+    ),
+    "Opus": (partial(recording, "ogg", video=None, audio="libopus"), {"video": None, "audio": ("opus", 2, 48_000)}),
+    "VP8": (
+        partial(recording, "webm", video="libvpx", audio=None),
+        {"video": ("vp8", 128, 64, 10.0, 0), "audio": None},
+    ),
+    "AV1": (partial(recording, video="libsvtav1", audio=None), {"video": ("av1", 128, 64, 10.0, 0), "audio": None}),
+}
+
+
+@pytest.mark.parametrize(("make", "expected"), FACTS.values(), ids=FACTS)
+def test_what_is_in_a_recording(make: Callable[[], bytes], expected: dict[str, object]) -> None:
+    """Codecs, sizes and rates are those it was made with."""
+    clip = inspect(io.BytesIO(make()))
+    pictures, heard = clip.pictures, clip.sound
+    assert expected == {
+        "video": pictures and (pictures.codec, pictures.width, pictures.height, pictures.fps, pictures.rotation),
+        "audio": heard and (heard.codec, heard.channels, heard.sample_rate),
+    }
+    assert clip.duration_s == pytest.approx(12, abs=0.1)
+    assert not clip.is_cut_off
+
+
+def test_the_default_of_several_sounds() -> None:
+    """All sound tracks are counted; one is chosen."""
+    clip = inspect(io.BytesIO(recording(sounds=3)))
+    assert (clip.sound_tracks, clip.sound is not None) == (3, True)
+
+
+def lying(factor: float) -> bytes:
+    """A Matroska whose header claims another length."""
+    import struct
+
+    data = recording("matroska")
+    place = data.index(b"\x44\x89\x88") + 3
+    length = struct.unpack(">d", data[place : place + 8])[0]
+    return data[:place] + struct.pack(">d", length * factor) + data[place + 8 :]
+
+
+def test_lengths_are_those_of_the_packets() -> None:
+    """A header that promises too much is not believed, nor is one that says nothing needed."""
+    assert inspect(io.BytesIO(lying(10))).duration_s == pytest.approx(12, abs=0.1)
+    assert inspect(io.BytesIO(lying(10))).is_cut_off
+    assert inspect(io.BytesIO(lying(0.5))).duration_s == pytest.approx(12, abs=0.1)
+    assert inspect(io.BytesIO(recording("matroska", live="1"))).duration_s == pytest.approx(12, abs=0.1)
+    data = recording(movflags="faststart", noisy=True)
+    half = inspect(io.BytesIO(data[: len(data) // 2]))
+    assert half.is_cut_off
+    assert 4 < half.duration_s < 8
+    assert half.declared_s == pytest.approx(12, abs=0.1)
+
+
+def covered_song() -> bytes:
+    """An M4A with a cover, which is a picture track."""
+    import av
+
+    data = recording("ipod", video=None)
+    buffer = io.BytesIO()
+    with av.open(io.BytesIO(data), "r") as song, av.open(buffer, "w", format="matroska") as output:
+        output.add_stream_from_template(song.streams.audio[0])
+        output.add_attachment("cover.png", "image/png", b"\x89PNG\r\n\x1a\n" + bytes(100))
+        for packet in song.demux():
+            if packet.size:
+                packet.stream = output.streams[0]
+                output.mux(packet)
+    return buffer.getvalue()
+
+
+def test_a_cover_is_no_video() -> None:
+    """A song with a cover has no moving pictures, and is cut as a sound."""
+    clip = inspect(io.BytesIO(covered_song()))
+    assert clip.pictures is None
+    assert cut(io.BytesIO(covered_song()), 2, 4, limit_s=180).track == "audio"
+
+
+class Counting(io.BytesIO):
+    """A file that counts what is read of it."""
+
+    read_bytes = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Count and read."""
+        data = super().read(size)
+        self.read_bytes += len(data)
+        return data
+
+
+Track = Literal["audio", "video"]
+LONG: dict[str, tuple[Callable[[], bytes], Track | None]] = {
+    "MP4": (partial(recording, seconds=90, noisy=True), None),
+    "only its pictures": (partial(recording, seconds=90, noisy=True), "video"),
+    "only its sound": (partial(recording, seconds=90, noisy=True), "audio"),
+    "MOV": (partial(recording, "mov", seconds=90, noisy=True), None),
+    "Matroska": (partial(recording, "matroska", seconds=90, noisy=True), None),
+    "WebM": (partial(recording, "webm", seconds=90, video="libvpx", audio="libopus", noisy=True), None),
+    "transport stream": (partial(recording, "mpegts", seconds=90, noisy=True), None),
+    "AVI": (partial(recording, "avi", seconds=90, video="mpeg4", audio="libmp3lame", noisy=True), None),
+    "WAV": (partial(recording, "wav", seconds=90, video=None, audio="pcm_s16le"), None),
+    "M4A": (partial(recording, "ipod", seconds=240, video=None), None),
+    "Ogg": (partial(recording, "ogg", seconds=240, video=None, audio="libopus"), None),
+    "FLAC": (partial(recording, "flac", seconds=300, video=None, audio="flac"), None),
+}
+
+
+@pytest.mark.parametrize(("make", "track"), LONG.values(), ids=LONG)
+def test_a_stretch_is_found_by_seeking(make: Callable[[], bytes], track: Track | None) -> None:
+    """Of a long file only the ends and the stretch are read, and the right stretch it is."""
+    data = make()
+    file = Counting(data)
+    found = cut(file, 61, 64, limit_s=120, track=track)
+    assert file.read_bytes < len(data) * 0.4 + 200_000, (file.read_bytes, len(data))
+    assert found.start_s <= 61.05
+    assert found.end_s >= 63.95
+    if found.track != "audio":
+        assert set(range(611, 639)) <= set(numbers(found.data))
+        assert len(numbers(found.data)) <= 45
+    if found.track != "video":
+        samples, rate = sound(found.data)
+        place = round((62.2 - found.start_s) * rate)
+        assert note(samples[place : place + round(0.6 * rate)], rate) == pytest.approx(hertz(62), abs=4)
+
+
+def test_a_segment_alone_is_the_segment_of_all() -> None:
+    """Where a file has an index, cutting one window gives what cutting all of them gives."""
+    from langchain_gemini_mm.media.cuts import Form
+    from langchain_gemini_mm.media.segments import segments
+    from langchain_gemini_mm.media.windows import windows
+
+    data = recording(b_frames=2)
+    form = Form(limit_s=120, mime_types=("video/mp4",))
+    for one in segments(io.BytesIO(data), video=windows(12, 3), video_form=form):
+        alone = cut(io.BytesIO(data), *one.window, limit_s=120, track="video")
+        assert (alone.start_s, alone.end_s, alone.data) == (one.start_s, one.end_s, one.data)
+
+
+def test_a_path_and_an_open_file_are_the_same(tmp_path: Path) -> None:
+    """A file that was given open stays open."""
+    path = tmp_path / "talk.mp4"
+    path.write_bytes(recording())
+    with path.open("rb") as file:
+        assert cut(file, 3, 5, limit_s=120) == cut(path, 3, 5, limit_s=120)
+        assert not file.closed
+
+
+def turned(degrees: int) -> bytes:
+    """A video that is to be shown turned."""
+    import av
+
+    buffer = io.BytesIO()
+    with av.open(io.BytesIO(recording(audio=None)), "r") as source, av.open(buffer, "w", format="mp4") as output:
+        stream = output.add_stream_from_template(source.streams.video[0])
+        stream.set_display_rotation(degrees)
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                output.mux(packet)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_turned_videos_stay_turned(degrees: int) -> None:
+    """A copy keeps the turn for the player; what is written anew stands upright by itself."""
+    import av
+
+    data = turned(degrees)
+    pictures = inspect(io.BytesIO(data)).pictures
+    assert pictures is not None
+    assert pictures.rotation == degrees
+    copy = inspect(io.BytesIO(cut(io.BytesIO(data), 2, 4, limit_s=120).data)).pictures
+    assert copy is not None
+    assert copy.rotation == degrees
+    anew = cut(io.BytesIO(data), 2, 4, limit_s=120, max_edge=128).data
+    upright = inspect(io.BytesIO(anew)).pictures
+    assert upright is not None
+    assert (upright.width, upright.height) == ((64, 128) if degrees % 180 else (128, 64))
+    assert upright.rotation == 0
+    with av.open(io.BytesIO(data), "r") as source, av.open(io.BytesIO(anew), "r") as written:
+        stored = list(source.decode(video=0))[20].to_ndarray(format="gray").astype(int)
+        shown = next(written.decode(video=0)).to_ndarray(format="gray").astype(int)
+    import numpy as np
+
+    assert abs(np.rot90(stored, degrees // 90) - shown).mean() < 8
+
+
+LIMITED: dict[str, tuple[dict[str, float], type[Exception], str]] = {
+    "longer than the model takes": ({"start_s": 0, "end_s": 130}, MediaLimitError, r"130 s are asked for.*120 s"),
+    "behind the end": ({"start_s": 50, "end_s": 60}, ContentError, "'it' holds nothing between 50 s and 60 s"),
+    "backwards": ({"start_s": 5, "end_s": 4}, ValueError, "start_s < end_s"),
+    "no number": ({"start_s": 0, "end_s": float("nan")}, ValueError, "start_s < end_s"),
+}
+
+
+@pytest.mark.parametrize(("given", "kind", "words"), LIMITED.values(), ids=LIMITED)
+def test_what_cannot_be_cut(given: dict[str, float], kind: type[Exception], words: str) -> None:
+    """The message has the value and the limit."""
+    with pytest.raises(kind, match=words):
+        cut(io.BytesIO(recording()), limit_s=120, name="'it'", **given)  # type: ignore[arg-type]
+
+
+def test_a_copy_never_passes_the_limit() -> None:
+    """Where the keyframe lies too far back for the limit, the stretch is written anew, exactly as long as asked."""
+    data = recording(key_every=60)
+    assert cut(io.BytesIO(data), 4, 5.9, limit_s=6).copied
+    found = cut(io.BytesIO(data), 4, 5.9, limit_s=5)
+    assert (found.copied, found.start_s, found.end_s) == (False, 4, 5.9)
+    assert told_seconds(found.data) <= 1.95
+    assert numbers(found.data) == list(range(40, 59))
+
+
+def test_silence_and_blackness() -> None:
+    """What cannot be heard is silent, what cannot be seen is black, and stops being so at the first sign of life."""
+    assert is_silent(io.BytesIO(recording(silent=True)))
+    assert is_silent(io.BytesIO(recording(audio=None)))
+    assert not is_silent(io.BytesIO(recording(seconds=3)))
+    assert is_black(io.BytesIO(mp4(2.0, colour="black")))
+    assert not is_black(io.BytesIO(mp4(2.0, colour="dimgray")))
+    assert not is_black(io.BytesIO(wav(1.0)))
