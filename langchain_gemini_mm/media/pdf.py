@@ -20,6 +20,9 @@ _PASSWORD_ERROR, _SECURITY_ERROR = 4, 5
 _SMALL_BYTES = 8_000_000
 """A smaller file is read at once, which is faster than PDFium's many small reads."""
 
+_KEPT_BYTES = 48_000_000
+"""How much of a document PDFium may keep in memory, about."""
+
 
 def count_pages(file: BinaryIO, size: int, name: str) -> Measures:
     """Count the pages of a PDF.
@@ -78,27 +81,47 @@ class Document:
     """An open PDF: its handle, and how many pages it has."""
 
     def __init__(self, blocks: Blocks, name: str) -> None:
-        from pypdfium2 import PdfDocument, raw
-
         self.blocks = blocks
         self.closed = False
-        if blocks.size <= _SMALL_BYTES:
-            self._held: Any = blocks.whole()
-            handle = raw.FPDF_LoadMemDocument64(self._held, len(self._held), None)
-        elif place := blocks.place():
-            handle = raw.FPDF_LoadDocument(place, None)
-        else:
-            self._held = raw.FPDF_FILEACCESS(m_FileLen=blocks.size)
-            self._held.m_GetBlock = type(self._held.m_GetBlock)(blocks)
-            handle = raw.FPDF_LoadCustomDocument(self._held, None)
-        if not handle:
-            raise ContentError(_refusal(name, raw.FPDF_GetLastError()))
-        self.pdfium = PdfDocument(handle)
+        self._name = name
+        self._kept = 0.0
+        self.pdfium, self._held = _loaded(blocks, name)
         self.pages = len(self.pdfium)
         self.has_form = bool(self.pdfium.get_formtype())
         if not self.pages:
-            self.pdfium.close()
+            self.close()
             raise ContentError(f"{name} is a PDF without pages")
+
+    def visit(self, pages: int) -> None:
+        """Open it anew when it has grown: PDFium keeps whatever it read of a document until that is closed."""
+        if self._kept > _KEPT_BYTES:
+            self.close()
+            self.pdfium, self._held = _loaded(self.blocks, self._name)
+            self._kept = 0.0
+        self._kept += pages * self.blocks.size / self.pages
+
+    def close(self) -> None:
+        """Close the handle; the file stays open."""
+        self.pdfium.close()
+
+
+def _loaded(blocks: Blocks, name: str) -> tuple[Any, Any]:
+    """A handle, and what must live as long as it does."""
+    from pypdfium2 import PdfDocument, raw
+
+    held: Any = None
+    if blocks.size <= _SMALL_BYTES:
+        held = blocks.whole()
+        handle = raw.FPDF_LoadMemDocument64(held, len(held), None)
+    elif place := blocks.place():
+        handle = raw.FPDF_LoadDocument(place, None)
+    else:
+        held = raw.FPDF_FILEACCESS(m_FileLen=blocks.size)
+        held.m_GetBlock = type(held.m_GetBlock)(blocks)
+        handle = raw.FPDF_LoadCustomDocument(held, None)
+    if not handle:
+        raise ContentError(_refusal(name, raw.FPDF_GetLastError()))
+    return PdfDocument(handle), held
 
 
 @contextmanager
@@ -121,12 +144,12 @@ def opened_document(file: BinaryIO, name: str) -> Iterator[Document]:
     finally:
         document.closed = True
         with PDFIUM:
-            document.pdfium.close()
+            document.close()
 
 
 @contextmanager
-def calling(document: Document, name: str) -> Iterator[None]:
-    """Hold the lock, and turn what PDFium says into errors of ours.
+def calling(document: Document, name: str, pages: int = 1) -> Iterator[None]:
+    """Hold the lock while so many pages are looked at, and turn what PDFium says into errors of ours.
 
     Raises:
         ContentError: damaged, or it cannot be read any more.
@@ -135,6 +158,7 @@ def calling(document: Document, name: str) -> Iterator[None]:
     if document.closed:
         raise ValueError(f"{name} was closed; ask within the `with` block that opened it")
     with _reading(document.blocks, name):
+        document.visit(pages)
         yield
 
 

@@ -143,7 +143,7 @@ class PdfPages:
         from pypdfium2 import PdfDocument, raw
 
         self._check_pages(first, last)
-        with calling(self._document, self._which(first, last)), closing(PdfDocument.new()) as new:
+        with calling(self._document, self._which(first, last), last - first + 1), closing(PdfDocument.new()) as new:
             new.import_pages(self._document.pdfium, list(range(first - 1, last)))
             for number in range(len(new)) if self._document.has_form else ():
                 # A form is left behind by the import, and what was filled in with it.

@@ -96,14 +96,14 @@ def swapping_profile() -> bytes:
 
 def pdf_objects(*objects: bytes) -> bytes:
     """A PDF file of objects that are numbered from 1; the first is the catalog."""
-    data = b"%PDF-1.4\n"
+    data = bytearray(b"%PDF-1.4\n")
     places = []
     for number, content in enumerate(objects, 1):
         places.append(len(data))
         data += b"%d 0 obj\n%s\nendobj\n" % (number, content)
     table = b"".join(b"%010d 00000 n \n" % place for place in places)
     size = len(objects) + 1
-    return data + (
+    return bytes(data) + (
         b"xref\n0 %d\n0000000000 65535 f \n%strailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n"
         % (size, table, size, len(data))
     )
@@ -129,3 +129,28 @@ def form_pdf(value: str) -> bytes:
         font,
         pdf_stream(b"BT /F1 12 Tf 20 160 Td (Name of applicant) Tj ET"),
     )
+
+
+def pictures_pdf(*pictures: tuple[int, bytes]) -> bytes:
+    """A PDF with a square grey JPEG on each page, given as its side in pixels and its bytes."""
+    pages, streams = [], []
+    for number, (side, data) in enumerate(pictures):
+        entries = b"/Type /XObject /Subtype /Image /Width %d /Height %d /ColorSpace /DeviceGray /BitsPerComponent 8 "
+        first = 3 + len(pictures) + 2 * number
+        pages.append(
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 300 300] /Contents %d 0 R "
+            b"/Resources << /XObject << /I %d 0 R >> >> >>" % (first, first + 1)
+        )
+        streams.append(pdf_stream(b"300 0 0 300 0 0 cm /I Do"))
+        streams.append(pdf_stream(data, entries % (side, side) + b"/Filter /DCTDecode"))
+    kids = b" ".join(b"%d 0 R" % (3 + number) for number in range(len(pictures)))
+    tree = b"<< /Type /Pages /Kids [%s] /Count %d >>" % (kids, len(pictures))
+    return pdf_objects(b"<< /Type /Catalog /Pages 2 0 R >>", tree, *pages, *streams)
+
+
+def noise_pdf(*sides: int) -> bytes:
+    """A PDF with a square picture of noise on each page, of so many pixels a side."""
+    from PIL import Image
+
+    drawn = {side: saved(Image.effect_noise((side, side), 90), "JPEG", quality=90) for side in set(sides)}
+    return pictures_pdf(*((side, drawn[side]) for side in sides))

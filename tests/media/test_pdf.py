@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import random
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -21,31 +19,13 @@ from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitEr
 from langchain_gemini_mm.media.pdf_pages import cut, opened_pdf, page_picture, page_text, windows
 from langchain_gemini_mm.media.pdf_text import clean
 from langchain_gemini_mm.testing import pdf
-from tests.media.generate import form_pdf, locked_pdf, pdf_objects, pdf_stream, saved
+from tests.media.generate import form_pdf, locked_pdf, noise_pdf, pdf_objects, pdf_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 TWENTY = pdf([f"This is page {number}." for number in range(1, 21)])
-
-
-def scans(*sides: int) -> bytes:
-    """A PDF with a square JPEG of noise on each page, of so many pixels a side."""
-    pages, streams = [], []
-    pictures = {side: saved(Image.effect_noise((side, side), 90), "JPEG", quality=90) for side in set(sides)}
-    for number, side in enumerate(sides):
-        entries = b"/Type /XObject /Subtype /Image /Width %d /Height %d /ColorSpace /DeviceGray /BitsPerComponent 8 "
-        first = 3 + len(sides) + 2 * number
-        pages.append(
-            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 300 300] /Contents %d 0 R "
-            b"/Resources << /XObject << /I %d 0 R >> >> >>" % (first, first + 1)
-        )
-        streams.append(pdf_stream(b"300 0 0 300 0 0 cm /I Do"))
-        streams.append(pdf_stream(pictures[side], entries % (side, side) + b"/Filter /DCTDecode"))
-    kids = b" ".join(b"%d 0 R" % (3 + number) for number in range(len(sides)))
-    tree = b"<< /Type /Pages /Kids [%s] /Count %d >>" % (kids, len(sides))
-    return pdf_objects(b"<< /Type /Catalog /Pages 2 0 R >>", tree, *pages, *streams)
 
 
 def texts(data: bytes) -> list[str]:
@@ -107,7 +87,7 @@ def test_a_document_is_cut_into_windows() -> None:
 
 def test_windows_fall_where_bytes_exceed_the_limit() -> None:
     """Large pages come in smaller windows, small ones in large windows again; none is left out or over the limit."""
-    with opened_pdf(scans(20, 20, 20, 400, 400, *[20] * 9)) as paper:
+    with opened_pdf(noise_pdf(20, 20, 20, 400, 400, *[20] * 9)) as paper:
         limit = len(paper.cut(4, 4)) + 3000
         found = list(paper.windows(4, max_bytes=limit))
     assert all(len(window.data) <= limit for window in found)
@@ -118,7 +98,7 @@ def test_windows_fall_where_bytes_exceed_the_limit() -> None:
 
 def test_a_page_over_the_limit_is_told() -> None:
     """A page cannot be cut any smaller: the error says its number, size and limit, and what to do."""
-    with opened_pdf(scans(20, 400), name="'scan.pdf'") as paper:
+    with opened_pdf(noise_pdf(20, 400), name="'scan.pdf'") as paper:
         with pytest.raises(MediaLimitError, match=r"page 2 of 'scan\.pdf': [0-9,]+ bytes .* at most 9,000 .* picture"):
             list(paper.windows(2, max_bytes=9000))
         with pytest.raises(MediaLimitError, match=r"pages 1 to 2 of .* at most 9,000 .* fewer pages"):
@@ -181,7 +161,7 @@ def test_words_beside_the_page_are_not_seen() -> None:
     tree = b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>"
     data = pdf_objects(b"<< /Type /Catalog /Pages 2 0 R >>", tree, page, pdf_stream(words), font)
     assert page_text(data, 1) == "seen"
-    assert page_text(scans(30), 1) == ""
+    assert page_text(noise_pdf(30), 1) == ""
 
 
 TEXTS = {
@@ -265,7 +245,7 @@ def test_promised_pages_are_not_believed() -> None:
 def test_damage_never_escapes_as_another_error() -> None:
     """Bits turned over anywhere give pages or one of our errors."""
     rng = random.Random(3)
-    whole = scans(20, 20) + form_pdf("x")
+    whole = noise_pdf(20, 20) + form_pdf("x")
     for _ in range(150):
         damaged = bytearray(rng.choice((TWENTY, whole, form_pdf("value"))))
         for _ in range(rng.choice((1, 5, 50))):
@@ -278,62 +258,6 @@ def test_damage_never_escapes_as_another_error() -> None:
                 assert paper.picture(1, 50).data
         except GeminiMMError:
             continue
-
-
-class Sparse(io.RawIOBase):
-    """A large file in memory that counts what is read of it, and may break."""
-
-    def __init__(self, data: bytes, breaks_after: int | None = None) -> None:
-        self._file = io.BytesIO(data)
-        self.read_bytes = 0
-        self._breaks_after = breaks_after
-
-    def seek(self, place: int, whence: int = 0) -> int:
-        """Go there."""
-        return self._file.seek(place, whence)
-
-    def read(self, length: int = -1) -> bytes:
-        """Read less than was asked for, as sockets and pipes do."""
-        if self._breaks_after is not None and self.read_bytes > self._breaks_after:
-            raise OSError(5, "the disk is gone")
-        data = self._file.read(min(length, 1000) if length >= 0 else -1)
-        self.read_bytes += len(data)
-        return data
-
-
-def test_a_large_file_is_not_read_whole() -> None:
-    """A page of a large PDF is had by reading its table and that page."""
-    large = Sparse(scans(*[900] * 30))
-    size = large.seek(0, 2)
-    assert size > 8_000_000
-    with opened_pdf(large) as paper:  # type: ignore[arg-type]
-        assert len(paper.cut(17, 17)) > 200_000
-    assert large.read_bytes < size / 5
-
-
-def test_a_large_file_of_any_kind_gives_the_same(tmp_path: Path) -> None:
-    """On disk, in memory or behind something that can only be read: the same pages, and the file stays open."""
-    data = scans(*[900] * 30)
-    path = tmp_path / "large.pdf"
-    path.write_bytes(data)
-    with path.open("rb") as file, gzip.open(io.BytesIO(gzip.compress(data, 1))) as packed:
-        if sys.platform == "linux":
-            path.unlink()
-        sources: list[Any] = [file, packed, io.BytesIO(data), Sparse(data)]
-        assert len({cut(source, 11, 12) for source in sources}) == 1
-        assert file.seek(0) == 0
-        assert file.read(5) == b"%PDF-"
-
-
-def test_a_file_that_breaks_while_it_is_read() -> None:
-    """The error tells what happened to the file, and nothing is printed on the way."""
-    for breaks_after in (0, 20_000):
-        broken: Any = Sparse(scans(*[900] * 30), breaks_after)
-        with (
-            pytest.raises(ContentError, match=r"cannot read .*'it': the disk is gone"),
-            opened_pdf(broken, name="'it'") as paper,
-        ):
-            paper.cut(1, 30)
 
 
 def test_sources(tmp_path: Path) -> None:
