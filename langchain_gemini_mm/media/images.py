@@ -74,7 +74,7 @@ def opened_picture(file: BinaryIO, mime_type: str, name: str, *, max_pixels: int
         # Decoders meet hostile files with errors of every kind, and with warnings where those are made errors.
         raise ContentError(
             f"{name} cannot be opened as a picture ({mime_type}): it is damaged, cut off, or of a kind that Pillow "
-            "does not know. Export or copy it again, or convert it to PNG or JPEG"
+            "does not know. Convert it to PNG or JPEG, or export or copy it again"
         ) from error
 
 
