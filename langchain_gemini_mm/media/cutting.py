@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -121,14 +121,15 @@ class Reading:
 
     def __init__(self, cutter: AnyTrack, timeline: Timeline, beside: Timeline | None, form: Form, track: Track | None):
         self.cutter, self.timeline, self.form, self.track = cutter, timeline, form, track
-        self.lines = [timeline] if beside is None else [timeline, beside]
+        self._beside = beside
 
-    def feed(self, sample: Sample) -> Iterator[Cut | Uncut]:
+    def feed(self, sample: Sample) -> Sequence[Cut | Uncut]:
         """Hand a packet on, if it is wanted."""
         if sample.timeline is self.timeline:
-            yield from self.cutter.feed(sample)
-        elif sample.timeline in self.lines and isinstance(self.cutter, PictureTrack):
-            yield from self.cutter.feed_sound(sample)
+            return self.cutter.feed(sample)
+        if sample.timeline is self._beside and isinstance(self.cutter, PictureTrack):
+            return self.cutter.feed_sound(sample)
+        return ()
 
 
 def reading(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from langchain_gemini_mm.errors import ContentError
@@ -60,39 +60,39 @@ class PictureTrack:
         """Whether every window has been served."""
         return not (self._waiting or self._copies or self._written or self._closing)
 
-    def feed(self, sample: Sample) -> Iterator[Cut | Uncut]:
-        """Take a packet of pictures in file order."""
+    def feed(self, sample: Sample) -> Sequence[Cut | Uncut]:
+        """Take a packet of pictures in file order; give the segments that are complete."""
         if sample.key:
             self._begin(sample.pts - 1)
             self._at_key(sample)
         elif self.first_key is None:
-            return
+            return ()
         else:
             self._begin(sample.pts)
             self._hold(sample)
-        for copy in [copy for copy in self._copies if not copy.add(sample)]:
-            self._copies.remove(copy)
-            self._closing.append(copy)
+        complete = [copy for copy in self._copies if not copy.add(sample)]
+        if complete:
+            self._copies = [copy for copy in self._copies if copy not in complete]
+            self._closing.extend(complete)
         if self._decoding:
             self._decode([sample])
-        yield from self._closed(sample.dts * self._timeline.tick - _SOUND_BEHIND_S)
+        return self._closed(sample.dts * self._timeline.tick - _SOUND_BEHIND_S) if self._closing else ()
 
-    def feed_sound(self, sample: Sample) -> Iterator[Cut | Uncut]:
-        """Take a packet of the sound that goes with the pictures."""
+    def feed_sound(self, sample: Sample) -> Sequence[Cut | Uncut]:
+        """Take a packet of the sound that goes with the pictures; give the segments that are complete."""
         if self._sound is None:
-            return
-        takers = [*self._copies, *self._written, *self._closing]
+            return ()
         for sound in self._sound.converted(sample):
             self._sounds.append(sound)
-            for segment in takers:
-                segment.add_sound(sound)
-        if self._sounds:
-            now_s = self._sounds[-1].pts * self._sound.tick
-            self._forget_sounds(now_s, self._sound.tick)
-            yield from self._closed(now_s)
+            for segments in (self._copies, self._written, self._closing):
+                for segment in segments:
+                    segment.add_sound(sound)
+        if not self._closing or not self._sounds:
+            return ()
+        return self._closed(self._sounds[-1].pts * self._sound.tick)
 
-    def finish(self) -> Iterator[Cut | Uncut]:
-        """End of the file."""
+    def finish(self) -> Sequence[Cut | Uncut]:
+        """End of the file; give the rest."""
         if self.first_key is not None:
             last = max((sample.pts for sample in self._since_key or ()), default=None)
             self._begin(last if last is not None else 2**62)
@@ -104,19 +104,21 @@ class PictureTrack:
         self._closing.extend(sorted([*self._copies, *self._written], key=lambda segment: segment.window))
         self._copies, self._written = [], []
         self._waiting.clear()
-        yield from self._closed(float("inf"))
+        return self._closed(float("inf"))
 
-    def _closed(self, heard_s: float) -> Iterator[Cut | Uncut]:
+    def _closed(self, heard_s: float) -> list[Cut | Uncut]:
         """Segments whose pictures are complete, once their sound has been heard too."""
+        closed: list[Cut | Uncut] = []
         while self._closing and (self._sound is None or self._closing[0].window.end_s <= heard_s):
             found = self._closing.popleft().close()
             if found is not None:
-                yield found
+                closed.append(found)
+        return closed
 
-    def _forget_sounds(self, now_s: float, tick: float) -> None:
+    def _forget_sounds(self, key_s: float) -> None:
         """Keep the sound that a segment from the last keyframe would need."""
-        key_s = self._since_key[0].pts * self._timeline.tick if self._since_key else now_s
-        while self._sounds[0].pts * tick < min(key_s, now_s) - _SOUND_BEHIND_S:
+        tick = self._sound.tick if self._sound else 1.0
+        while self._sounds and self._sounds[0].pts * tick < key_s - _SOUND_BEHIND_S:
             self._sounds.popleft()
 
     def _begin(self, before: int) -> None:
@@ -162,6 +164,7 @@ class PictureTrack:
             self._decoding, self._frame = False, None
             self._context.flush_buffers()
         self._since_key, self._held_bytes = [sample], sample.size
+        self._forget_sounds(sample.pts * self._timeline.tick)
 
     def _hold(self, sample: Sample) -> None:
         """Keep what a later window may have to begin with, within bounds."""
@@ -175,6 +178,8 @@ class PictureTrack:
             if not self._decoding:
                 self._start_decoding(held[:-1])
             self._since_key = None
+        if self._since_key is None:
+            self._forget_sounds(sample.pts * self._timeline.tick)
 
     def _start_decoding(self, held: Sequence[Sample]) -> None:
         self._decoding = True

@@ -14,6 +14,7 @@ from langchain_gemini_mm.media.windows import Window
 MUXERS = {"video/mp4": "mp4", "video/quicktime": "mov", "audio/mp3": "mp3", "audio/wav": "wav"}
 _OPTIONS = {"fflags": "+bitexact", "write_xing": "1", "id3v2_version": "0"}
 """Equal segments are equal bytes, in every version of libav."""
+_BUFFER_BYTES = 1 << 18
 
 
 class TooManyBytesError(Exception):
@@ -32,7 +33,9 @@ class Output:
         muxer = MUXERS[mime_type]
         known = {"fflags"} | ({"write_xing", "id3v2_version"} if muxer == "mp3" else set())
         options = {name: value for name, value in _OPTIONS.items() if name in known}
-        self.container: Any = av.open(self.file, "w", format=muxer, container_options=options)
+        self.container: Any = av.open(
+            self.file, "w", format=muxer, container_options=options, buffer_size=_BUFFER_BYTES
+        )
 
     def write(self, packets: Any) -> None:
         """Write a packet or packets.
@@ -41,7 +44,8 @@ class Output:
             TooManyBytesError: the file is larger than it may be.
         """
         self.container.mux(packets)
-        self._check()
+        if self._most is not None:
+            self._check()
 
     def close(self) -> bytes:
         """Finish the file.

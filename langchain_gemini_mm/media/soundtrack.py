@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,8 +59,8 @@ class CopiedSoundTrack:
         """Whether every window has been served."""
         return not (self._waiting or self._active)
 
-    def feed(self, sample: Sample) -> Iterator[Cut | Uncut]:
-        """Take a packet in file order."""
+    def feed(self, sample: Sample) -> Sequence[Cut | Uncut]:
+        """Take a packet in file order; give the segments that are complete."""
         if self.first_key is None:
             self.first_key = sample.pts
         ends = sample.pts + sample.duration
@@ -69,17 +69,19 @@ class CopiedSoundTrack:
             if end_tick(window, self._timeline) > sample.pts:
                 leading = self._leading() if self._mime_type == "audio/mp3" else []
                 self._active.append(_CopiedSound(window, leading, self._timeline, self._form, self._mime_type))
-        for segment in [one for one in self._active if not one.add(sample)]:
-            self._active.remove(segment)
-            yield segment.close()
         self._before.append(sample)
+        complete = [one for one in self._active if not one.add(sample)]
+        if not complete:
+            return ()
+        self._active = [one for one in self._active if one not in complete]
+        return [one.close() for one in complete]
 
-    def finish(self) -> Iterator[Cut | Uncut]:
-        """End of the file."""
-        for segment in self._active:
-            yield segment.close()
+    def finish(self) -> Sequence[Cut | Uncut]:
+        """End of the file; give the rest."""
+        closed = [segment.close() for segment in self._active]
         self._active = []
         self._waiting.clear()
+        return closed
 
     def _leading(self) -> list[Sample]:
         """The packets before, which the first one builds on."""
@@ -183,27 +185,24 @@ class WrittenSoundTrack:
         """Whether every window has been served."""
         return not (self._waiting or self._active)
 
-    def feed(self, sample: Sample) -> Iterator[Cut | Uncut]:
-        """Take a packet in file order."""
+    def feed(self, sample: Sample) -> Sequence[Cut | Uncut]:
+        """Take a packet in file order; give the segments that are complete."""
         if self.first_key is None:
             self.first_key = sample.pts
-        for frame in self._frames(sample.restored()):
-            for piece in self._mono(frame):
-                yield from self._take(piece)
+        return [
+            cut for frame in self._frames(sample.restored()) for piece in self._mono(frame) for cut in self._take(piece)
+        ]
 
-    def finish(self) -> Iterator[Cut | Uncut]:
-        """End of the file."""
-        for frame in self._frames(None):
-            for piece in self._mono(frame):
-                yield from self._take(piece)
+    def finish(self) -> Sequence[Cut | Uncut]:
+        """End of the file; give the rest."""
+        pieces = [piece for frame in self._frames(None) for piece in self._mono(frame)]
         if self._resampler is not None:
-            for piece in self._resampler.resample(None):
-                yield from self._take(piece)
-        for segment in self._active:
-            if cut := segment.close():
-                yield cut
+            pieces += self._resampler.resample(None)
+        closed = [cut for piece in pieces for cut in self._take(piece)]
+        closed += [cut for segment in self._active if (cut := segment.close())]
         self._active = []
         self._waiting.clear()
+        return closed
 
     def _take(self, piece: Any) -> Iterator[Cut]:
         """Give the windows what they want of a piece of mono sound."""

@@ -1,0 +1,105 @@
+"""Cutting a video into segments, against the segmenter of the ffmpeg program."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.report import Row, interleaved, skipped, speed
+from langchain_gemini_mm.media.cuts import Form
+from langchain_gemini_mm.media.segments import segments
+from langchain_gemini_mm.media.windows import windows
+
+AIM = 0.8
+WINDOW_S = 30
+_FORM = Form(limit_s=120, mime_types=("video/mp4",))
+_AGAINST = "ffmpeg -c copy -f segment"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How long the video is, in seconds, its width in pixels, and how often it is cut."""
+
+    seconds: int
+    width: int
+    rounds: int
+
+
+FULL = Size(seconds=600, width=1280, rounds=7)
+QUICK = Size(seconds=60, width=640, rounds=3)
+
+
+def measure(size: Size = FULL) -> Iterator[Row]:
+    """H.264 with B-frames and AAC, a keyframe every two seconds; the same segments."""
+    name = f"cutting {size.seconds:,} s of {size.width} x {size.width * 9 // 16} video into {WINDOW_S} s"
+    program = shutil.which("ffmpeg")
+    if program is None:
+        yield skipped(name, _AGAINST, "the ffmpeg program is not installed")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        film = home / "film.mp4"
+        make_film(program, film, size)
+        files = home / "files"
+        files.mkdir()
+        contenders = {
+            "ours": lambda: cut_with_ours(film, size),
+            "theirs": lambda: cut_with_ffmpeg(program, film, files),
+        }
+        for contender in contenders.values():
+            contender()
+        turns = interleaved(contenders, size.rounds)
+        seconds = {name: [turn.wall for turn in taken] for name, taken in turns.items()}
+        note = (
+            f"{film.stat().st_size / 1e6:.0f} MB, {size.seconds / min(seconds['ours']):,.0f} x realtime against "
+            f"{size.seconds / min(seconds['theirs']):,.0f}; both end with every segment's bytes in memory, "
+            "which ffmpeg has to write to files first"
+        )
+        yield speed(name, _AGAINST, seconds["ours"], seconds["theirs"], aim=AIM, note=note)
+
+
+def make_film(program: str, film: Path, size: Size) -> None:
+    """A moving test picture with noise, and a tone."""
+    short = film.with_name("short.mp4")
+    made = min(size.seconds, 60)
+    pictures = f"testsrc2=s={size.width}x{size.width * 9 // 16}:r=24:d={made},noise=alls=12:allf=t"
+    sources = ["-f", "lavfi", "-i", pictures, "-f", "lavfi", "-i", f"sine=440:d={made}"]
+    codecs = [
+        "-c:v",
+        "libx264",
+        "-preset",
+        "superfast",
+        "-bf",
+        "2",
+        "-g",
+        "48",
+        "-b:v",
+        "5M",
+        "-c:a",
+        "aac",
+        "-shortest",
+    ]
+    _run(program, *sources, *codecs, str(short))
+    _run(program, "-stream_loop", str(size.seconds // made - 1), "-i", str(short), "-c", "copy", str(film))
+
+
+def cut_with_ours(film: Path, size: Size) -> None:
+    """Every segment with its sound."""
+    planned = windows(size.seconds, WINDOW_S)
+    found = [len(cut.data) for cut in segments(film, video=planned, video_form=_FORM, with_sound=True) if cut.copied]
+    assert len(found) == len(planned)
+
+
+def cut_with_ffmpeg(program: str, film: Path, folder: Path) -> None:
+    """The same with the program."""
+    segmenter = ["-c", "copy", "-f", "segment", "-segment_time", str(WINDOW_S), "-reset_timestamps", "1"]
+    _run(program, "-i", str(film), *segmenter, str(folder / "%03d.mp4"))
+    assert sum(len(path.read_bytes()) for path in folder.iterdir()) > film.stat().st_size * 0.9
+
+
+def _run(program: str, *arguments: str) -> None:
+    subprocess.run([program, "-v", "error", "-nostdin", "-y", *arguments], check=True)
