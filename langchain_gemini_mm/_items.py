@@ -8,14 +8,16 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from langchain_gemini_mm._cache import cache_key
+from langchain_gemini_mm._options import MediaOptions
 from langchain_gemini_mm.content import Part, Unresolved, to_parts
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError
-from langchain_gemini_mm.media.limits import check_limits
-from langchain_gemini_mm.media.probing import MediaFacts, probe
-from langchain_gemini_mm.models import ModelSpec
+from langchain_gemini_mm.media.facts import MediaFacts
+from langchain_gemini_mm.media.limits import check_extent, check_kind
+from langchain_gemini_mm.media.orientation import looks_turned
+from langchain_gemini_mm.media.probing import probe
+from langchain_gemini_mm.models import MediaLimit, ModelSpec
 from langchain_gemini_mm.tasks import Recipe
 from langchain_gemini_mm.types import Backend, Content, MediaSource, Modality
-from langchain_gemini_mm.usage import estimate_tokens
 
 _WIRE_OVERHEAD = 120
 """Bytes of JSON around one part."""
@@ -28,8 +30,10 @@ class EmbedItem:
     position: int
     """Which input it is, from 0."""
     parts: tuple[Part, ...]
-    tokens: Mapping[Modality, int]
-    """Estimated, by modality."""
+    costs: tuple[Mapping[Modality, int], ...]
+    """Tokens of each part, estimated, by modality."""
+    unmade: frozenset[int] = frozenset()
+    """Which parts are yet to be cut out of their file, or converted."""
     task_type: str | None = None
     title: str | None = None
 
@@ -44,9 +48,17 @@ class EmbedItem:
         return sum(wire_bytes(part) for part in self.parts)
 
     @property
+    def tokens(self) -> Mapping[Modality, int]:
+        """Estimated, by modality."""
+        total: Counter[Modality] = Counter()
+        for cost in self.costs:
+            total.update(cost)
+        return total
+
+    @property
     def token_count(self) -> int:
         """All tokens, estimated."""
-        return sum(self.tokens.values())
+        return sum(sum(cost.values()) for cost in self.costs)
 
     @property
     def name(self) -> str:
@@ -57,6 +69,21 @@ class EmbedItem:
         """The content's key in an embedding cache."""
         parts = [(part.modality, part.digest(media)) for part in self.parts]
         return cache_key(space, parts, (self.task_type, self.title))
+
+
+def selected(part: Part) -> MediaFacts:
+    """What a reference to a part of a file asks for, without opening the file."""
+    ref = part.ref
+    if ref is None or not ref.is_part:
+        raise TypeError(f"{part.name} is a whole file")
+    return MediaFacts(
+        mime_type=part.mime_type or "",
+        modality=part.modality,
+        size=part.size,
+        seconds=None if ref.end_s is None else round(ref.end_s - (ref.start_s or 0), 3),
+        pages=None if ref.first_page is None else (ref.last_page or 0) - ref.first_page + 1,
+        has_audio=True,
+    )
 
 
 def wire_bytes(part: Part) -> int:
@@ -73,6 +100,7 @@ class Preparation:
     backend: Backend
     recipe: Recipe
     media: MediaSource | None
+    options: MediaOptions
     unresolved: Unresolved = "error"
 
     def items(self, contents: Sequence[Content], titles: Sequence[str | None] | None) -> list[EmbedItem]:
@@ -94,52 +122,65 @@ class Preparation:
     def _item(self, position: int, content: Content, title: str | None) -> EmbedItem:
         try:
             parts = to_parts(content, self.media, unresolved=self.unresolved)
-            tokens = self._measured(parts)
+            self._check_counts(parts)
+            seen = [self._seen(part) for part in parts]
         except GeminiMMError as error:
             if error.args:
                 error.args = (f"input {position}: {error.args[0]}", *error.args[1:])
             raise
+        costs = tuple(cost for cost, _ in seen)
         if len(parts) > 1 or parts[0].text is None:
-            return EmbedItem(position=position, parts=parts, tokens=tokens)
+            unmade = frozenset(place for place, (_, to_make) in enumerate(seen) if to_make)
+            return EmbedItem(position=position, parts=parts, costs=costs, unmade=unmade)
         worded = replace(parts[0], text=self.recipe.text(parts[0].text, title))
         in_field = self.recipe.task_type is not None and self.recipe.takes_title
         return EmbedItem(
             position=position,
             parts=(worded,),
-            tokens=tokens,
+            costs=costs,
             task_type=self.recipe.task_type,
             title=title if in_field else None,
         )
 
-    def _measured(self, parts: tuple[Part, ...]) -> Mapping[Modality, int]:
-        """Estimate tokens, opening each file once for the proof that it is what it looks like."""
-        self._check_counts(parts)
-        tokens: Counter[Modality] = Counter()
-        for part in parts:
-            facts = self._proved(part)
-            tokens[part.modality] += estimate_tokens(
-                part.modality,
-                self.backend,
-                characters=len(part.text or ""),
-                seconds=facts.seconds if facts else None,
-                pages=facts.pages if facts else None,
-            )
-        return tokens
-
-    def _proved(self, part: Part) -> MediaFacts | None:
+    def _seen(self, part: Part) -> tuple[Mapping[Modality, int], bool]:
+        """Estimate the tokens of a part, and tell whether it is yet to be made."""
         if part.text is not None:
-            return None
-        if part.ref is not None and part.ref.is_part:
-            raise ContentError(
-                f"{part.ref} selects a part of a file; cutting segments and pages is not offered yet. Store the part "
-                "as a file of its own"
-            )
+            return self.options.tokens("text", self.backend, characters=len(part.text)), False
         if part.uri is not None:
-            return None
+            return self.options.tokens(part.modality, self.backend), False
+        limit = check_kind(part.mime_type or "", self.spec, self.backend, name=part.name)
+        taken = part.mime_type in limit.mime_types
+        if part.ref is not None and part.ref.is_part:
+            facts, to_make = selected(part), True
+        elif part.modality == "image" and not taken:
+            # It is read once, when it is converted.
+            facts, to_make = None, True
+        else:
+            facts, to_make = self._opened(part, limit)
+        if facts is not None:
+            check_extent(facts, self.spec, self.backend, name=part.name)
+        return self.options.tokens(
+            part.modality,
+            self.backend,
+            seconds=facts.seconds if facts else None,
+            pages=facts.pages if facts else None,
+            has_audio=facts.has_audio if facts else True,
+        ), to_make
+
+    def _opened(self, part: Part, limit: MediaLimit) -> tuple[MediaFacts, bool]:
+        """Open a file for the proof that it is what it looks like."""
         with part.open(self.media) as file:
             facts = probe(file, part.mime_type or "", name=part.name)
-        check_limits(facts, self.spec, self.backend, name=part.name)
-        return facts
+            if facts.mime_type not in limit.mime_types or self._is_larger(facts):
+                return facts, True
+            # Of other types only Pillow knows how they are turned.
+            known = facts.mime_type in ("image/png", "image/jpeg") or facts.modality != "image"
+            return facts, looks_turned(file, facts.mime_type) if known else True
+
+    def _is_larger(self, facts: MediaFacts) -> bool:
+        edges = {"image": self.options.image_max_edge, "video": self.options.video_max_edge}
+        most = edges.get(facts.modality)
+        return most is not None and max(facts.width or 0, facts.height or 0) > most
 
     def _check_counts(self, parts: tuple[Part, ...]) -> None:
         for modality, count in Counter(part.modality for part in parts).items():

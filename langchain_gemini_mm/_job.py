@@ -9,7 +9,6 @@ import numpy as np
 
 from langchain_gemini_mm._cache import from_bytes, to_bytes
 from langchain_gemini_mm._items import EmbedItem
-from langchain_gemini_mm.batching import CallLimits, plan
 from langchain_gemini_mm.errors import ServiceError
 from langchain_gemini_mm.types import Vector, Vectors
 
@@ -31,9 +30,9 @@ class EmbedJob:
         vectors = (from_bytes(value, self.dimensions) for value in values)
         return {position: vector for position, vector in enumerate(vectors) if vector is not None}
 
-    def calls(self, known: Mapping[int, Vector], limits: CallLimits) -> list[list[EmbedItem]]:
-        """Cut what is not known into calls."""
-        return list(plan((item for item in self.items if item.position not in known), limits))
+    def missing(self, known: Mapping[int, Vector]) -> list[EmbedItem]:
+        """What is yet to be embedded."""
+        return [item for item in self.items if item.position not in known]
 
     def to_cache(self, call: Sequence[EmbedItem], vectors: Vectors) -> list[tuple[str, bytes]]:
         """Pairs to keep after a call."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from langchain_core.stores import BaseStore
@@ -14,7 +16,9 @@ from langchain_gemini_mm._files import Uploads
 from langchain_gemini_mm._gemini import Answer, EmbedCall, GeminiService
 from langchain_gemini_mm._items import EmbedItem, wire_bytes
 from langchain_gemini_mm._job import EmbedJob, with_echo, without_echo
-from langchain_gemini_mm.batching import CallLimits, Stop, gathered_map, threaded_map
+from langchain_gemini_mm._making import Made, Maker, Wanted, wanted_by_file, with_made
+from langchain_gemini_mm._spool import Spool
+from langchain_gemini_mm.batching import CallLimits, Stop, gathered_map, plan, threaded_map
 from langchain_gemini_mm.content import Part
 from langchain_gemini_mm.errors import MediaLimitError
 from langchain_gemini_mm.models import ITEMS_PER_CALL, ModelSpec
@@ -28,6 +32,7 @@ class EmbedPipeline:
 
     service: GeminiService
     uploads: Uploads
+    maker: Maker
     meter: Meter
     spec: ModelSpec
     media: MediaSource | None
@@ -40,7 +45,8 @@ class EmbedPipeline:
     def run(self, job: EmbedJob) -> Vectors:
         """Embed in threads."""
         known = job.known(self.cache.mget(job.keys)) if self.cache is not None else {}
-        calls = job.calls(known, self.limits)
+        missing = job.missing(known)
+        self.meter.add(cached=len(known))
 
         def work(items: list[EmbedItem], stop: Stop) -> Vectors:
             call = self._call(items, job.dimensions, stop)
@@ -49,13 +55,16 @@ class EmbedPipeline:
                 self.cache.mset(job.to_cache(items, vectors))
             return vectors
 
-        self.meter.add(cached=len(known))
-        return job.assembled(known, calls, threaded_map(work, calls, self.concurrency))
+        with Spool() as spool:
+            made = threaded_map(partial(self._make, spool), wanted_by_file(missing), self._makers)
+            calls = list(plan(with_made(missing, made), self.limits))
+            return job.assembled(known, calls, threaded_map(work, calls, self.concurrency))
 
     async def arun(self, job: EmbedJob) -> Vectors:
         """Embed on the running event loop."""
         known = job.known(await self.cache.amget(job.keys)) if self.cache is not None else {}
-        calls = job.calls(known, self.limits)
+        missing = job.missing(known)
+        self.meter.add(cached=len(known))
 
         async def work(items: list[EmbedItem]) -> Vectors:
             call = await self._acall(items, job.dimensions)
@@ -64,8 +73,30 @@ class EmbedPipeline:
                 await self.cache.amset(job.to_cache(items, vectors))
             return vectors
 
-        self.meter.add(cached=len(known))
-        return job.assembled(known, calls, await gathered_map(work, calls, self.concurrency))
+        spool = Spool()
+        try:
+            made = await gathered_map(partial(self._amake, spool), wanted_by_file(missing), self._makers)
+            calls = list(plan(with_made(missing, made), self.limits))
+            return job.assembled(known, calls, await gathered_map(work, calls, self.concurrency))
+        finally:
+            if spool.used:
+                await asyncio.to_thread(spool.close)
+            spool.close()
+
+    @property
+    def _makers(self) -> int:
+        """Cutting and converting is work for processors."""
+        return min(self.concurrency, os.cpu_count() or 1)
+
+    def _make(self, spool: Spool, wanted: Wanted, stop: Stop) -> Mapping[Part, Made]:
+        return self.maker.make(wanted, spool, stop)
+
+    async def _amake(self, spool: Spool, wanted: Wanted) -> Mapping[Part, Made]:
+        stop = Stop()
+        try:
+            return await asyncio.to_thread(self._make, spool, wanted, stop)
+        finally:
+            stop()
 
     async def _acall(self, items: list[EmbedItem], dimensions: int) -> EmbedCall:
         """Read files aside from the event loop; a call of texts is not worth a thread."""
@@ -86,6 +117,7 @@ class EmbedPipeline:
             dimensions=dimensions,
             task_type=items[0].task_type,
             title=items[0].title,
+            options=self.maker.options.request_fields,
             tokens=sum(item.token_count for item in sent),
         )
 
@@ -124,12 +156,13 @@ class EmbedPipeline:
     def _part(self, part: Part, upload: bool, stop: Stop) -> dict[str, Any]:
         if part.text is not None:
             return {"text": part.text}
+        beside = self.maker.options.part_fields if part.modality == "video" else {}
         if part.uri is not None:
-            return {"file_data": {"file_uri": part.uri, "mime_type": part.mime_type}}
+            return {"file_data": {"file_uri": part.uri, "mime_type": part.mime_type}, **beside}
         if upload:
             file = self.service.persist(lambda: self.uploads.ensure(part, self.media, self.service.client, stop), stop)
-            return {"file_data": {"file_uri": file.uri, "mime_type": file.mime_type}}
-        return {"inline_data": {"data": part.read(self.media), "mime_type": part.mime_type}}
+            return {"file_data": {"file_uri": file.uri, "mime_type": file.mime_type}, **beside}
+        return {"inline_data": {"data": part.read(self.media), "mime_type": part.mime_type}, **beside}
 
 
 def call_limits(service: GeminiService, *, batch_size: object, batch_bytes: int, check_order: bool) -> CallLimits:

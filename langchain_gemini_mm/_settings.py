@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, Self
 
 from langchain_core.stores import BaseStore
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 
 from langchain_gemini_mm._arguments import check_dimensions, check_known, request_timeout, use_vertex
 from langchain_gemini_mm._gemini import ServiceSettings
+from langchain_gemini_mm._options import MediaOptions
 from langchain_gemini_mm.content import Unresolved
 from langchain_gemini_mm.models import DEFAULT_MODEL, INLINE_BYTES, ModelSpec, model_spec, warn_if_retired
 from langchain_gemini_mm.tasks import find_task
@@ -79,6 +81,16 @@ class EmbeddingSettings(BaseModel):
     """Bytes of contents in one request; bounds memory together with `max_concurrency`."""
     inline_limit: int = Field(default=INLINE_BYTES, ge=1)
     """Bytes above which a content's media go through the Files API."""
+    image_max_edge: int | None = None
+    """Pixels: larger pictures are scaled down before they are sent. Part of the space, like the four below."""
+    video_max_edge: int | None = None
+    """Pixels: larger videos are written anew and smaller, which takes long."""
+    video_fps: float | None = None
+    """Frames of a second of video that Vertex AI looks at, 1 when None, of at most 120 in all."""
+    document_ocr: bool = False
+    """Whether Vertex AI also reads the words on PDF pages."""
+    audio_track_extraction: bool = False
+    """Whether Vertex AI also hears the sound of videos, which then last 80 s at most."""
     check_order: bool = False
     """Send the first content of a batch twice and raise if the answer is out of order; costs a content per call."""
 
@@ -102,6 +114,7 @@ class EmbeddingSettings(BaseModel):
     def _ready(self) -> Self:
         self._sized(None)
         request_timeout(self.request_options)
+        self._options.check(self.backend)
         if self.backend == "gemini" and self.google_api_key is None and self.client is None:
             raise ValueError(
                 "no API key: set GOOGLE_API_KEY (or GEMINI_API_KEY), or give api_key=. For Vertex AI give project="
@@ -120,6 +133,15 @@ class EmbeddingSettings(BaseModel):
     @property
     def _spec(self) -> ModelSpec:
         return model_spec(self.model)
+
+    @property
+    def _options(self) -> MediaOptions:
+        return MediaOptions(**{option.name: getattr(self, option.name) for option in fields(MediaOptions)})
+
+    @property
+    def _limits(self) -> ModelSpec:
+        """The model's facts as they are under the options."""
+        return self._options.limits(self._spec, self.backend)
 
     def _sized(self, dimensions: int | None) -> int:
         return check_dimensions(dimensions if dimensions is not None else self.output_dimensionality, self._spec)

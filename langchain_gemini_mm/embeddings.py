@@ -15,6 +15,7 @@ from langchain_gemini_mm._files import Uploads
 from langchain_gemini_mm._gemini import GeminiService
 from langchain_gemini_mm._items import Preparation
 from langchain_gemini_mm._job import EmbedJob
+from langchain_gemini_mm._making import Maker
 from langchain_gemini_mm._pipeline import EmbedPipeline, call_limits
 from langchain_gemini_mm._settings import EmbeddingSettings
 from langchain_gemini_mm.models import ITEMS_PER_CALL
@@ -231,7 +232,8 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
         await self.aclose()
 
     def _space(self, dimensions: int) -> dict[str, object]:
-        return {"model": self._spec.name, "dimensions": dimensions, "preparation": PREPARATION}
+        preparation = f"{PREPARATION} {self._options.recipe}".rstrip()
+        return {"model": self._spec.name, "dimensions": dimensions, "preparation": preparation}
 
     def _job(
         self,
@@ -243,8 +245,9 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
     ) -> EmbedJob:
         dimensions = self._sized(output_dimensionality)
         preparation = Preparation(
-            spec=self._spec,
+            spec=self._limits,
             backend=self.backend,
+            options=self._options,
             recipe=recipe(self._spec, role, task if task is not None else self.task_type),
             media=self.media,
             unresolved=self.unresolved,
@@ -264,6 +267,13 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
         return EmbedPipeline(
             service=service,
             uploads=self._uploads,
+            maker=Maker(
+                spec=self._limits,
+                backend=self.backend,
+                options=self._options,
+                media=self.media,
+                inline_limit=self.inline_limit,
+            ),
             meter=self._meter,
             spec=self._spec,
             media=self.media,

@@ -139,8 +139,18 @@ VIDEO_FRAME_TOKENS = 66
 """Tokens of a video frame (VERTEX_DOCS)."""
 AUDIO_TOKENS_PER_SECOND = 25
 """Tokens of a second of sound (VERTEX_DOCS)."""
+TIMESTAMP_TOKENS_PER_SECOND = 10
+"""Tokens of a second of video whose sound is heard, beside those of frames and sound (VERTEX_DOCS)."""
 GEMINI_VIDEO_FRAMES = 32
 """Most frames the Gemini API looks at in one video (GEMINI_DOCS)."""
+VERTEX_VIDEO_FRAMES = 120
+"""Most frames of one video on Vertex AI, at one a second unless told otherwise (VERTEX_DOCS)."""
+VERTEX_VIDEO_FPS = 24.0
+"""Most frames a second that can be asked for (google-genai 3.4, `types.VideoMetadata`, 2026-11-21)."""
+VERTEX_HEARD_SECONDS = 80.0
+"""Longest video whose sound is heard, on Vertex AI at one frame a second (VERTEX_DOCS)."""
+PAGE_TEXT_TOKENS = 600
+"""A guess for the words of a page that is read (`document_ocr`); no figure is published."""
 CHARACTERS_PER_TOKEN = 4
 """A guess for Latin text; no figure is published."""
 

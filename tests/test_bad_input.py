@@ -143,7 +143,7 @@ FILES: list[Case] = [
         "a GIF in name only",
         lambda w: w.embeddings.embed_query(b"GIF89a" + bytes(90)),
         ContentError,
-        "Convert it to PNG",
+        "image/gif.*damaged.*onvert it to PNG",
     ),
     (
         "an Office file",
@@ -171,10 +171,10 @@ REFERENCES: list[Case] = [
     ("page 0", lambda w: UNKNOWN.pages(0, 2), ContentError, "1-based.*got 0 to 2"),
     ("half a page", lambda w: UNKNOWN.pages(1.5, 2), ContentError, "got 1.5 to 2"),  # type: ignore[arg-type]
     (
-        "a part, not cut yet",
-        lambda w: w.embeddings.embed_query(w.media.put(SOUND).segment(0, 1)),
+        "a part beyond the end",
+        lambda w: w.embeddings.embed_query(w.media.put(SOUND).segment(5, 6)),
         ContentError,
-        "t=0,1.*Store the part",
+        "t=5,6 begins at 5 s.*1.00 s.*earlier",
     ),
     (
         "a remote block",

@@ -28,6 +28,8 @@ class EmbedCall:
     dimensions: int
     task_type: str | None = None
     title: str | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
+    """More fields of the request."""
     tokens: int = 0
 
 
@@ -47,6 +49,7 @@ def arguments(call: EmbedCall) -> dict[str, Any]:
         "output_dimensionality": call.dimensions,
         "task_type": call.task_type,
         "title": call.title,
+        **call.options,
     }
     make = _content_maker()
     return {"model": call.model, "contents": [make(content) for content in call.contents], "config": config}

@@ -16,23 +16,33 @@ _SHORT = {
 }  # fmt: skip
 
 
+def check_kind(mime_type: str, spec: ModelSpec, backend: Backend, *, name: str) -> MediaLimit:
+    """Refuse a kind of media that `backend` does not take with this model in any type; give the limits otherwise.
+
+    Raises:
+        ContentError: the message lists the kinds that are taken.
+    """
+    modality = modality_of(mime_type)
+    limit = None if modality is None else spec.limit(modality, backend)
+    if limit is None:
+        taken = ", ".join(sorted(spec.media.get(backend, {}))) or "text only"
+        raise ContentError(
+            f"{name} is {mime_type}, which {spec.name} does not take on {_SERVICES[backend]} (it takes {taken})"
+        )
+    return limit
+
+
 def check_type(mime_type: str, spec: ModelSpec, backend: Backend, *, name: str) -> MediaLimit:
     """Refuse a type that `backend` does not take with this model; give the limits otherwise.
 
     Raises:
         ContentError: the message lists the types that are taken.
     """
-    modality = modality_of(mime_type)
-    limit = None if modality is None else spec.limit(modality, backend)
-    if modality is None or limit is None:
-        taken = ", ".join(sorted(spec.media.get(backend, {}))) or "text only"
-        raise ContentError(
-            f"{name} is {mime_type}, which {spec.name} does not take on {_SERVICES[backend]} (it takes {taken})"
-        )
+    limit = check_kind(mime_type, spec, backend, name=name)
     if canonical_mime_type(mime_type) not in limit.mime_types:
         raise ContentError(
-            f"{name} is {mime_type}; of {modality} files {spec.name} takes {', '.join(limit.mime_types)} on "
-            f"{_SERVICES[backend]}. Convert it to {_SHORT[limit.mime_types[0]]}"
+            f"{name} is {mime_type}; of {modality_of(mime_type)} files {spec.name} takes {', '.join(limit.mime_types)} "
+            f"on {_SERVICES[backend]}. Convert it to {_SHORT[limit.mime_types[0]]}"
         )
     return limit
 
@@ -53,17 +63,29 @@ def check_limits(facts: MediaFacts, spec: ModelSpec, backend: Backend, *, name: 
         ContentError: the type is not taken.
         MediaLimitError: too many seconds, pages or pixels.
     """
-    limit = check_type(facts.mime_type, spec, backend, name=name)
+    check_type(facts.mime_type, spec, backend, name=name)
+    check_extent(facts, spec, backend, name=name)
+
+
+def check_extent(facts: MediaFacts, spec: ModelSpec, backend: Backend, *, name: str) -> None:
+    """Refuse what is too long or too large for `backend` and this model, whatever its type.
+
+    Raises:
+        MediaLimitError: too many seconds, pages or pixels.
+    """
+    limit = spec.limit(facts.modality, backend)
+    if limit is None:
+        return
     taken = f"{spec.name} on {_SERVICES[backend]} takes at most"
     if limit.seconds is not None and (facts.seconds or 0) > limit.seconds:
         raise MediaLimitError(
-            f"{name} lasts {facts.seconds:,.2f} s; {taken} {limit.seconds:g} s of {facts.modality}. Cut it into files "
-            f"of {limit.seconds:g} s or less"
+            f"{name} lasts {facts.seconds:,.2f} s; {taken} {limit.seconds:g} s of {facts.modality}. Load it with "
+            f"MediaLoader, or name parts of {limit.seconds:g} s or less with MediaRef.segment"
         )
     if limit.pages is not None and (facts.pages or 0) > limit.pages:
         raise MediaLimitError(
-            f"{name} has {facts.pages:,} pages; {taken} {limit.pages} pages of a PDF. Split it into files of "
-            f"{limit.pages} pages or less"
+            f"{name} has {facts.pages:,} pages; {taken} {limit.pages} pages of a PDF. Load it with MediaLoader, or "
+            f"name parts of {limit.pages} pages or less with MediaRef.pages"
         )
     side = max(facts.width or 0, facts.height or 0)
     if facts.modality == "image" and limit.pixels_per_side is not None and side > limit.pixels_per_side:

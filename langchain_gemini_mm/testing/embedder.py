@@ -90,7 +90,14 @@ class Embedder:
         return total
 
     def _load_item(self, item: SentItem, spec: ModelSpec, route: Route) -> list[Loaded]:
-        return [self._load_part(part, spec, route) for part in item.parts]
+        loaded = [self._load_part(part, spec, route) for part in item.parts]
+        if not (item.document_ocr or item.audio_track_extraction):
+            return loaded
+        read, heard = item.document_ocr, item.audio_track_extraction
+        return [
+            dataclasses.replace(part, read=read and part.modality == "pdf", heard=heard and part.modality == "video")
+            for part in loaded
+        ]
 
     def _load_part(self, part: SentPart, spec: ModelSpec, route: Route) -> Loaded:
         if part.text is not None:

@@ -13,9 +13,14 @@ from langchain_gemini_mm.models import (
     GEMINI_VIDEO_FRAMES,
     IMAGE_TOKENS,
     ITEMS_PER_CALL,
+    TIMESTAMP_TOKENS_PER_SECOND,
     VERTEX_DOCS,
+    VERTEX_HEARD_SECONDS,
     VERTEX_TEXT_DOCS,
+    VERTEX_VIDEO_FPS,
+    VERTEX_VIDEO_FRAMES,
     VIDEO_FRAME_TOKENS,
+    MediaLimit,
     ModelSpec,
 )
 from langchain_gemini_mm.testing.exchange import RefusedError
@@ -30,13 +35,13 @@ SOURCES = {
     "media types, images, seconds, pages": f"{GEMINI_DOCS}; {VERTEX_DOCS}",
     "one content per Vertex embedContent": VERTEX_DOCS,
     "token rates": VERTEX_DOCS,
+    "frames a second, sound of videos, words of PDFs": VERTEX_DOCS,
     "output size 1 to 3072": f"{GEMINI_DOCS}; below 128 is documented, not enforced: "
     "https://github.com/google-gemini/cookbook/blob/main/quickstarts/Embeddings.ipynb",
 }
 """Rule to where it was read."""
 
 _PREDICT_INSTANCES = 250
-_VERTEX_VIDEO_FRAMES = 120
 # A clip cut to exactly the limit may be a codec frame longer; the documents give whole seconds.
 _TOLERANCE_SECONDS = 0.1
 
@@ -51,6 +56,15 @@ class Loaded:
     """The MIME type the request names."""
     probe: Probe | None = None
     """None for text."""
+    read: bool = False
+    """Whether the words of a PDF are read (`documentOcr`)."""
+    heard: bool = False
+    """Whether the sound of a video is heard (`audioTrackExtraction`)."""
+
+    @property
+    def fps(self) -> float:
+        """Frames of a video's second that are looked at."""
+        return float((self.part.video or {}).get("fps") or 1.0)
 
 
 def check_count(items: Sequence[SentItem], verb: Verb) -> None:
@@ -106,8 +120,8 @@ def tokens_of(content: Sequence[Loaded], backend: Backend) -> dict[str, int]:
     """Tokens of a content by modality, named as the service names them."""
     counted: dict[str, int] = {}
     for loaded in content:
-        name = _TOKEN_NAMES[loaded.modality]
-        counted[name] = counted.get(name, 0) + _tokens(loaded, backend)
+        for name, tokens in [(_TOKEN_NAMES[loaded.modality], _tokens(loaded, backend)), *_extra_tokens(loaded)]:
+            counted[name] = counted.get(name, 0) + tokens
     return counted
 
 
@@ -121,10 +135,29 @@ def _tokens(loaded: Loaded, backend: Backend) -> int:
         return IMAGE_TOKENS * probe.pages
     if probe.modality == "audio":
         return math.ceil(AUDIO_TOKENS_PER_SECOND * probe.seconds)
-    video = loaded.part.video or {}
-    frames = max(1, math.ceil(probe.seconds * float(video.get("fps") or 1.0)))
-    most = GEMINI_VIDEO_FRAMES if backend == "gemini" else _VERTEX_VIDEO_FRAMES
+    frames = max(1, math.ceil(probe.seconds * loaded.fps))
+    most = GEMINI_VIDEO_FRAMES if backend == "gemini" else VERTEX_VIDEO_FRAMES
     return VIDEO_FRAME_TOKENS * min(frames, most)
+
+
+def _extra_tokens(loaded: Loaded) -> list[tuple[str, int]]:
+    probe = loaded.probe
+    if probe is not None and loaded.heard and probe.has_audio:
+        seconds = math.ceil(probe.seconds)
+        return [("AUDIO", AUDIO_TOKENS_PER_SECOND * seconds), ("TEXT", TIMESTAMP_TOKENS_PER_SECOND * seconds)]
+    if probe is not None and loaded.read and probe.modality == "pdf":
+        return [("TEXT", math.ceil(probe.characters / CHARACTERS_PER_TOKEN))]
+    return []
+
+
+def _most_seconds(loaded: Loaded, limit: MediaLimit, backend: Backend) -> float | None:
+    """The longest a file may be; on Vertex AI a video is limited by its frames, and by what is heard."""
+    if loaded.modality != "video" or backend != "vertex":
+        return limit.seconds
+    if not 0 < loaded.fps <= VERTEX_VIDEO_FPS:
+        raise RefusedError(400, f"video_metadata.fps must be in (0, {VERTEX_VIDEO_FPS:g}], got {loaded.fps:g}.")
+    by_frames = VERTEX_VIDEO_FRAMES / loaded.fps
+    return min(by_frames, VERTEX_HEARD_SECONDS) if loaded.heard else by_frames
 
 
 def _check_number(content: Sequence[Loaded], modality: Modality, spec: ModelSpec, backend: Backend) -> None:
@@ -141,9 +174,10 @@ def _check_extent(loaded: Loaded, spec: ModelSpec, backend: Backend) -> None:
     limit = spec.limit(loaded.modality, backend)
     if probe is None or limit is None:
         return
-    if limit.seconds is not None and probe.seconds > limit.seconds + _TOLERANCE_SECONDS:
+    most = _most_seconds(loaded, limit, backend)
+    if most is not None and probe.seconds > most + _TOLERANCE_SECONDS:
         raise RefusedError(
-            400, f"The {probe.modality} is {probe.seconds:.1f} seconds long; the limit is {limit.seconds:g} seconds."
+            400, f"The {probe.modality} is {probe.seconds:.1f} seconds long; the limit is {most:g} seconds."
         )
     if limit.pages is not None and probe.pages > limit.pages:
         raise RefusedError(400, f"The document has {probe.pages} pages; the limit is {limit.pages} pages.")

@@ -43,6 +43,10 @@ class Probe:
     meaning: Meaning
     seconds: float = 0.0
     pages: int = 0
+    characters: int = 0
+    """Of the text on a PDF's pages."""
+    has_audio: bool = False
+    """Whether a video has a sound track."""
     side: int = 0
     """Longest side of a picture, in pixels."""
 
@@ -143,7 +147,9 @@ def _probe_video(data: bytes, mime_type: str) -> Probe:
         words = words_of(" ".join(_tags(container)))
         frame = next(container.decode(video=0))
         pixels = frame.reformat(width=_THUMBNAIL, height=_THUMBNAIL, format="rgb24").to_ndarray().astype(np.uint8)
-    return Probe(mime_type=mime_type, modality="video", seconds=seconds, meaning=_meaning(words, "video", pixels))
+        heard = bool(container.streams.audio)
+    meaning = _meaning(words, "video", pixels)
+    return Probe(mime_type=mime_type, modality="video", seconds=seconds, has_audio=heard, meaning=meaning)
 
 
 def _duration(container: Any) -> float:
@@ -175,7 +181,10 @@ def _probe_pdf(data: bytes, mime_type: str) -> Probe:
         raise UnreadableMediaError("the document has no pages")
     described = " ".join(info[key] for key in ("Title", "Subject", "Keywords") if key in info)
     words = words_of(described) + words_of(" ".join(texts), 0.6)
-    return Probe(mime_type=mime_type, modality="pdf", pages=pages, meaning=_meaning(words, "pdf"))
+    characters = sum(len(text) for text in texts)
+    return Probe(
+        mime_type=mime_type, modality="pdf", pages=pages, characters=characters, meaning=_meaning(words, "pdf")
+    )
 
 
 def _page_text(document: Any, number: int) -> str:

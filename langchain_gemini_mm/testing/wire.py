@@ -20,6 +20,7 @@ Verb: TypeAlias = Literal["embedContent", "batchEmbedContents", "predict", "coun
 
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _CONFIG = ("taskType", "title", "outputDimensionality", "autoTruncate", "documentOcr", "audioTrackExtraction")
+_VERTEX_ONLY = ("documentOcr", "audioTrackExtraction")
 _PART = ("text", "inlineData", "fileData", "videoMetadata", "mediaResolution", "thought", "partMetadata")
 
 
@@ -58,6 +59,10 @@ class SentItem:
     task_type: str | None = None
     title: str | None = None
     auto_truncate: bool = True
+    document_ocr: bool = False
+    """Vertex AI: whether the words of PDF pages are read."""
+    audio_track_extraction: bool = False
+    """Vertex AI: whether the sound of videos is heard."""
 
 
 def parse_json(body: bytes) -> Json:
@@ -112,6 +117,9 @@ def _read_item(request: Any, where: str, backend: Backend) -> SentItem:
         _known(inner, (*_CONFIG, "mimeType"), _under(where, "embed_content_config"))
         config.update(inner)
     content = pick(source, "content")
+    for option in _VERTEX_ONLY:
+        if backend == "gemini" and pick(config, option) is not None:
+            raise RefusedError(400, f"{option} is not supported by the Gemini API.")
     if content is None:
         raise RefusedError(400, f"* {_message(where, backend)}content: content is required\n")
     dimensions = pick(config, "outputDimensionality")
@@ -124,6 +132,8 @@ def _read_item(request: Any, where: str, backend: Backend) -> SentItem:
         task_type=pick(config, "taskType"),
         title=pick(config, "title"),
         auto_truncate=pick(config, "autoTruncate") is not False,
+        document_ocr=pick(config, "documentOcr") is True,
+        audio_track_extraction=pick(config, "audioTrackExtraction") is True,
     )
 
 

@@ -37,17 +37,17 @@ OVER: dict[str, tuple[Backend, dict[str, object], tuple[str, ...]]] = {
     "long sound": (
         "gemini",
         {"modality": "audio", "size": 9, "mime_type": "audio/wav", "seconds": 180.5},
-        ("180.50 s", "180 s", "the Gemini API", "Cut it"),
+        ("180.50 s", "180 s", "the Gemini API", "MediaLoader"),
     ),
     "long video": (
         "vertex",
         {**VIDEO, "mime_type": "video/mp4", "seconds": 4000.0},
-        ("4,000.00 s", "120 s", "Vertex AI", "Cut it"),
+        ("4,000.00 s", "120 s", "Vertex AI", "MediaLoader"),
     ),
     "long paper": (
         "gemini",
         {"modality": "pdf", "size": 9, "mime_type": "application/pdf", "pages": 7},
-        ("7 pages", "6 pages", "Split it"),
+        ("7 pages", "6 pages", "MediaLoader"),
     ),
     "a wide picture on Vertex": (
         "vertex",

@@ -1,0 +1,108 @@
+"""How media are prepared and looked at where that is not the default, and which limits and tokens follow."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from langchain_gemini_mm.models import (
+    AUDIO_TOKENS_PER_SECOND,
+    TIMESTAMP_TOKENS_PER_SECOND,
+    VERTEX_HEARD_SECONDS,
+    VERTEX_VIDEO_FPS,
+    VERTEX_VIDEO_FRAMES,
+    VIDEO_FRAME_TOKENS,
+    ModelSpec,
+)
+from langchain_gemini_mm.types import Backend, Modality
+from langchain_gemini_mm.usage import estimate_tokens, extra_tokens
+
+_LEAST_EDGE = 16
+_VERTEX_ONLY = ("video_fps", "document_ocr", "audio_track_extraction")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaOptions:
+    """Choices about media that change vectors; the defaults leave accepted files as they are."""
+
+    image_max_edge: int | None = None
+    """Pixels of the longer side of a picture; a larger one is scaled down."""
+    video_max_edge: int | None = None
+    """Pixels of the longer side of a video; a larger one is written anew."""
+    video_fps: float | None = None
+    """Frames of a video's second that Vertex AI looks at; one when None."""
+    document_ocr: bool = False
+    """Whether Vertex AI also reads the words of PDF pages."""
+    audio_track_extraction: bool = False
+    """Whether Vertex AI also hears the sound of videos."""
+
+    def check(self, backend: Backend) -> None:
+        """Refuse what the backend does not offer.
+
+        Raises:
+            ValueError: the message names the option.
+        """
+        for name in ("image_max_edge", "video_max_edge"):
+            edge = getattr(self, name)
+            if edge is not None and edge < _LEAST_EDGE:
+                raise ValueError(f"{name} must be {_LEAST_EDGE} pixels or more, got {edge!r}")
+        if self.video_fps is not None and not 0 < self.video_fps <= VERTEX_VIDEO_FPS:
+            raise ValueError(f"video_fps must be above 0 and at most {VERTEX_VIDEO_FPS:g}, got {self.video_fps!r}")
+        given = [name for name in _VERTEX_ONLY if getattr(self, name)]
+        if given and backend != "vertex":
+            raise ValueError(
+                f"{given[0]}={getattr(self, given[0])!r} is an option of Vertex AI, which the Gemini API does not "
+                "have. Leave it out, or give project= for Vertex AI"
+            )
+
+    @property
+    def recipe(self) -> str:
+        """What is not the default, in one line; empty where all is."""
+        chosen = ((option.name, getattr(self, option.name)) for option in fields(self))
+        return " ".join(f"{name}={value:g}" for name, value in chosen if value and (name, value) != ("video_fps", 1))
+
+    @property
+    def request_fields(self) -> Mapping[str, object]:
+        """What the request says for all of its contents."""
+        asked = {"document_ocr": self.document_ocr, "audio_track_extraction": self.audio_track_extraction}
+        return {name: True for name, value in asked.items() if value}
+
+    @property
+    def part_fields(self) -> Mapping[str, Any]:
+        """What the request says beside each video."""
+        return {} if self.video_fps is None else {"video_metadata": {"fps": self.video_fps}}
+
+    def limits(self, spec: ModelSpec, backend: Backend) -> ModelSpec:
+        """The model's table as it is under these options: a video is limited by its frames, and by what is heard."""
+        limit = spec.limit("video", backend)
+        if limit is None or backend != "vertex" or not (self.video_fps or self.audio_track_extraction):
+            return spec
+        fps = self.video_fps or 1.0
+        seconds = VERTEX_VIDEO_FRAMES / fps
+        if self.audio_track_extraction:
+            each = VIDEO_FRAME_TOKENS * fps + AUDIO_TOKENS_PER_SECOND + TIMESTAMP_TOKENS_PER_SECOND
+            seconds = min(seconds, VERTEX_HEARD_SECONDS, spec.tokens / each)
+        video = replace(limit, seconds=int(seconds * 1000) / 1000)
+        return replace(spec, media={**spec.media, backend: {**spec.media[backend], "video": video}})
+
+    def tokens(
+        self,
+        modality: Modality,
+        backend: Backend,
+        *,
+        characters: int = 0,
+        seconds: float | None = None,
+        pages: int | None = None,
+        has_audio: bool = True,
+    ) -> Mapping[Modality, int]:
+        """Estimate the tokens of one part, by the modality they are billed as."""
+        own = estimate_tokens(
+            modality, backend, characters=characters, seconds=seconds, pages=pages, fps=self.video_fps or 1.0
+        )
+        if not (self.audio_track_extraction or self.document_ocr):
+            return {modality: own}
+        heard = self.audio_track_extraction and has_audio
+        extra = extra_tokens(modality, seconds=seconds, pages=pages, heard=heard, read=self.document_ocr)
+        return dict(Counter[Modality]({modality: own}) + Counter(extra))

@@ -1,0 +1,384 @@
+"""Parts of files: cut when they are embedded, each file read once, nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pytest
+from langchain_core.stores import InMemoryByteStore
+
+from langchain_gemini_mm import ContentError, GeminiEmbeddings, MediaLimitError, MediaStore, ServiceError
+from langchain_gemini_mm.references import MediaRef
+from langchain_gemini_mm.testing import GeminiEmulator, pdf, png, wav
+from langchain_gemini_mm.types import MediaInfo
+from tests.media.recordings import numbers, recording, sound
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = ("a sleepy kitten", "a brown puppy", "waves on a beach", "pizza dough", "the last page")
+
+
+class CountingStore:
+    """A media source that counts what is read of it."""
+
+    def __init__(self, store: MediaStore) -> None:
+        self._store = store
+        self.opened = 0
+        self.read = 0
+
+    def info(self, ref: MediaRef) -> MediaInfo:
+        """Pass on."""
+        return self._store.info(ref)
+
+    def get(self, ref: MediaRef) -> bytes:
+        """Count a whole reading."""
+        data = self._store.get(ref)
+        self.opened, self.read = self.opened + 1, self.read + len(data)
+        return data
+
+    def open(self, ref: MediaRef) -> BinaryIO:
+        """Count what is read of the file."""
+        self.opened += 1
+        return io.BufferedReader(_Counted(self._store.open(ref), self), 1 << 12)
+
+
+class _Counted(io.RawIOBase):
+    def __init__(self, file: BinaryIO, counts: CountingStore) -> None:
+        self._file, self._counts = file, counts
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        self._counts.read += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+@pytest.fixture(autouse=True)
+def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary folders are made in these tests, so that what is left there can be seen."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def sent(emulator: GeminiEmulator) -> list[Any]:
+    """All parts of all contents so far, in order."""
+    return [part for request in emulator.embed_requests for part in request.parts]
+
+
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_parts_are_cut_and_found(how: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator, spool: Path) -> None:
+    """Pictures, sound and pages of three files in one call: each input is the stretch it names, in its place."""
+    assert isinstance(embeddings.media, MediaStore)
+    ours = embeddings.model_copy(update={"max_concurrency": 1})
+    film = embeddings.media.put(recording(seconds=12))
+    paper = embeddings.media.put(pdf(PAGES))
+    contents: list[Any] = [
+        film.segment(4, 8).markdown,
+        ["before", paper.pages(2, 3), "between", film.segment(8, 12, track="audio")],
+        film.segment(0, 4),
+        paper.pages(5, 5).markdown,
+        film.segment(2.5, 4.25),
+    ]
+
+    vectors = ours.embed(contents) if how == "sync" else asyncio.run(ours.aembed(contents))
+
+    parts = sent(emulator)
+    kinds = [part.text or part.mime_type for part in parts]
+    film_type, paper_type = "video/mp4", "application/pdf"
+    assert kinds == [film_type, "before", paper_type, "between", "audio/mp3", film_type, paper_type, film_type]
+    shown = [numbers(part.data) for part in parts if part.mime_type == film_type]
+    assert [set(range(40, 80)) <= set(shown[0]), shown[1], set(range(25, 42)) <= set(shown[2])] == [
+        True,
+        list(range(40)),
+        True,
+    ]
+    samples, rate = sound(parts[4].data)
+    assert len(samples) / rate == pytest.approx(4, abs=0.15)
+    question = embeddings.embed(["a brown puppy"], role="query")
+    assert int(np.argmax(vectors @ question[0])) == 1
+    assert not list(spool.iterdir())
+
+
+def test_whole_tracks_and_ends_beyond_the_file(embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
+    """`track=audio` alone is all of a video's sound; a stretch ends where the file does."""
+    assert isinstance(embeddings.media, MediaStore)
+    film = embeddings.media.put(recording(seconds=12))
+    ours = embeddings.model_copy(update={"max_concurrency": 1})
+
+    ours.embed([MediaRef(film.sha256, track="audio"), film.segment(10, 90)])
+
+    track, tail = sent(emulator)
+    samples, rate = sound(track.data)
+    assert len(samples) / rate == pytest.approx(12, abs=0.15)
+    assert set(numbers(tail.data)) >= set(range(100, 120))
+    assert embeddings.usage.estimated_tokens == {"audio": 25 * 12, "video": 66 * 2}
+
+
+def test_a_file_is_read_about_once(emulator: GeminiEmulator, media: MediaStore) -> None:
+    """All segments of pictures and sound: one reading; one from the middle of a long file: a part of it."""
+    data = recording(seconds=60, noisy=True, fps=20)
+    ref = media.put(data)
+    counts = CountingStore(media)
+    ours = GeminiEmbeddings(media=counts, output_dimensionality=128)
+    starts = range(0, 60, 4)
+
+    ours.embed([ref.segment(start, start + 4, track=track) for start in starts for track in (None, "audio")])
+    assert counts.read < 1.15 * len(data)
+    assert counts.opened == 1
+
+    counts.read = 0
+    ours.embed([ref.segment(50, 52), ref.segment(30, 32)])
+    assert counts.read < 0.4 * len(data)
+
+
+def test_pages_are_cut_from_one_opening(emulator: GeminiEmulator, media: MediaStore) -> None:
+    """Windows of a PDF share one opening of it."""
+    ref = media.put(pdf(40))
+    counts = CountingStore(media)
+
+    GeminiEmbeddings(media=counts, output_dimensionality=128).embed([ref.pages(page, page) for page in range(1, 41)])
+
+    assert counts.opened == 1
+
+
+def test_equal_parts_are_cut_once_and_travel_as_often_as_asked(
+    embeddings: GeminiEmbeddings, emulator: GeminiEmulator
+) -> None:
+    """The same reference in several places gives the same bytes and the same vector."""
+    assert isinstance(embeddings.media, MediaStore)
+    part = embeddings.media.put(recording(seconds=12)).segment(4, 8)
+
+    vectors = embeddings.embed([part, "a text", part])
+
+    np.testing.assert_array_equal(vectors[0], vectors[2])
+    assert len({part.sha256 for part in sent(emulator) if part.text is None}) == 1
+
+
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_the_cache_is_asked_before_anything_is_cut(how: str, emulator: GeminiEmulator, media: MediaStore) -> None:
+    """What is known costs no look into the file; parts and tracks are entries of their own."""
+    ref = media.put(recording(seconds=12))
+    counts = CountingStore(media)
+    ours = GeminiEmbeddings(media=counts, cache=InMemoryByteStore(), output_dimensionality=128)
+    parts = [ref.segment(0, 4), ref.segment(4, 8), ref.segment(4, 8, track="audio")]
+    first = ours.embed(parts)
+    assert emulator.embedded == 3
+    counts.opened = 0
+
+    again = ours.embed(parts) if how == "sync" else asyncio.run(ours.aembed(parts))
+
+    np.testing.assert_array_equal(first, again)
+    assert (emulator.embedded, counts.opened, ours.usage.cached) == (3, 0, 3)
+
+
+def _film(store: MediaStore, **options: Any) -> MediaRef:
+    return store.put(recording(seconds=12, **options))
+
+
+REFUSED: dict[str, tuple[Callable[[MediaStore], MediaRef], type[ContentError], str]] = {
+    "beyond the end": (lambda store: _film(store).segment(12, 20), ContentError, "#t=12,20 begins at 12 s.*12.0. s"),
+    "far beyond the end": (lambda store: _film(store).segment(700, 720), ContentError, "700 s.*lasts 12.0. s.*earlier"),
+    "beyond a sound's end": (lambda store: store.put(wav(3)).segment(5, 6), ContentError, "begins at 5 s.*3.00 s"),
+    "page 9 of 5": (lambda store: store.put(pdf(PAGES)).pages(9, 9), ContentError, "page 9.*5 pages.*1 to 5"),
+    "pages 4 to 9 of 5": (lambda store: store.put(pdf(PAGES)).pages(4, 9), ContentError, "page 6.*5 pages"),
+    "sound of a silent film": (
+        lambda store: _film(store, audio=None).segment(0, 4, track="audio"),
+        ContentError,
+        "#t=0,4&track=audio asks for the sound of a video that has none.*Leave track=audio out",
+    ),
+    "pages of a film": (lambda store: _film(store).pages(1, 2), ContentError, "selects pages, and the file is a video"),
+    "seconds of a PDF": (lambda store: store.put(pdf()).segment(0, 1), ContentError, "selects seconds.*is a PDF"),
+    "seconds of a picture": (lambda store: store.put(png()).segment(0, 1), ContentError, "is a picture"),
+    "too many seconds": (lambda store: _film(store).segment(0, 121), MediaLimitError, "121.00 s.*120 s of video"),
+    "too much sound": (
+        lambda store: _film(store).segment(0, 181, track="audio"),
+        MediaLimitError,
+        "181.00 s.*180 s of audio.*MediaLoader",
+    ),
+    "too many pages": (lambda store: store.put(pdf(9)).pages(1, 7), MediaLimitError, "7 pages.*6 pages.*MediaLoader"),
+    "a whole sound track too long": (
+        lambda store: MediaRef(store.put(wav(200)).sha256, track="audio"),
+        MediaLimitError,
+        "track=audio lasts 200.00 s.*180 s of audio",
+    ),
+    "half a file": (
+        lambda store: store.put(recording(seconds=12)[:9000]).segment(0, 4),
+        ContentError,
+        "mm://.*cut off",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_refusals(
+    name: str, how: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator, media: MediaStore, spool: Path
+) -> None:
+    """What a file does not have, or the model does not take: input, reference, value and remedy; nothing is sent."""
+    make, kind, words = REFUSED[name]
+    contents = ["a text", media.put(pdf(PAGES)).pages(1, 1), make(media)]
+
+    with pytest.raises(kind, match=f"(?s)^input 2: .*{words}"):
+        embeddings.embed(contents) if how == "sync" else asyncio.run(embeddings.aembed(contents))
+
+    assert not emulator.embed_requests
+    assert not list(spool.iterdir())
+
+
+def test_large_segments_go_through_the_files_api(emulator: GeminiEmulator, media: MediaStore) -> None:
+    """A segment over the inline ceiling is uploaded; on Vertex AI it is made to fit."""
+    ref = media.put(recording(seconds=12, noisy=True, fps=20, size=(640, 320)))
+    with GeminiEmbeddings(media=media, inline_limit=400_000, output_dimensionality=128) as ours:
+        ours.embed([ref.segment(2, 8)])
+        (upload,) = emulator.uploads
+        assert upload.size > 300_000
+
+    vertex = GeminiEmbeddings(
+        media=media, inline_limit=400_000, vertexai=True, base_url=emulator.url, api_key=emulator.api_key
+    )
+    vertex.embed([ref.segment(2, 8)])
+    assert sent(emulator)[-1].size < 300_000
+
+
+def test_a_service_failure_leaves_nothing(embeddings: GeminiEmbeddings, emulator: GeminiEmulator, spool: Path) -> None:
+    """The folder goes when the call fails after the cutting."""
+    assert isinstance(embeddings.media, MediaStore)
+    film = embeddings.media.put(recording(seconds=12))
+    emulator.fail_next(400)
+
+    with pytest.raises(ServiceError):
+        embeddings.embed([film.segment(0, 4), film.segment(4, 8)])
+
+    assert not list(spool.iterdir())
+
+
+def test_cancelling_leaves_nothing(emulator: GeminiEmulator, media: MediaStore, spool: Path) -> None:
+    """A cancelled call gives up at once; what it made is gone, and its thread leaves nothing either."""
+    ref = media.put(recording(seconds=60, noisy=True, fps=20))
+    ours = GeminiEmbeddings(media=media, video_max_edge=64, output_dimensionality=128)
+    left: list[Path] = []
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(ours.aembed([ref.segment(start, start + 1) for start in range(60)]))
+        await asyncio.to_thread(first_file, spool)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        left.extend(await asyncio.to_thread(lambda: list(spool.iterdir())))
+
+    asyncio.run(cancelled())
+
+    assert not left
+    assert not list(spool.iterdir())
+
+
+def first_file(folder: Path) -> None:
+    """Wait until something was cut."""
+    deadline = time.monotonic() + 60
+    while not any(folder.rglob("*[0-9]")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+from langchain_gemini_mm import GeminiEmbeddings, MediaStore
+media = MediaStore.links(sys.argv[2])
+ref = media.put_file(Path(sys.argv[1]))
+ours = GeminiEmbeddings(media=media, video_max_edge=64, max_retries=0)
+print("ready", flush=True)
+try:
+    ours.embed([ref.segment(start / 2, start / 2 + 0.5) for start in range(120)])
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_leaves_nothing(emulator: GeminiEmulator, tmp_path: Path) -> None:
+    """An interrupted program ends soon and leaves no folder behind."""
+    film, folder = tmp_path / "film.mp4", tmp_path / "spool"
+    film.write_bytes(recording(seconds=60, noisy=True, fps=20))
+    folder.mkdir()
+    program = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, str(film), str(tmp_path / "links")],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(folder)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        first_file(folder)
+        program.send_signal(signal.SIGINT)
+        said, _ = program.communicate(timeout=30)
+    finally:
+        program.kill()
+
+    assert said.split() == ["ready", "interrupted"]
+    assert not list(folder.iterdir())
+
+
+MEASURED = """
+import resource, sys
+from pathlib import Path
+from langchain_gemini_mm import GeminiEmbeddings, MediaStore
+media = MediaStore.links(sys.argv[2])
+ref = media.put_file(Path(sys.argv[1]))
+ours = GeminiEmbeddings(media=media, max_concurrency=1, output_dimensionality=128)
+ours.embed([ref.segment(0, 60)])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+ours.embed([ref.segment(start, start + 60) for start in range(0, 2400, 60)])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts kilobytes as Linux does")
+def test_memory_does_not_hold_the_segments(emulator: GeminiEmulator, tmp_path: Path) -> None:
+    """Forty segments of 2 MB each take less than 40 MB more than one."""
+    path = tmp_path / "talk.wav"
+    rate = 16_000
+    with path.open("wb") as file:
+        size = 2400 * 2 * rate
+        file.write(b"RIFF" + (36 + size).to_bytes(4, "little") + b"WAVEfmt " + (16).to_bytes(4, "little"))
+        file.write(b"\x01\x00\x01\x00" + rate.to_bytes(4, "little") + (2 * rate).to_bytes(4, "little"))
+        file.write(b"\x02\x00\x10\x00data" + size.to_bytes(4, "little"))
+        block = np.random.default_rng(1).integers(-9000, 9000, rate * 10, dtype=np.int16).tobytes()
+        for _ in range(240):
+            file.write(block)
+
+    run = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(path), str(tmp_path / "links")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) < 40_000
