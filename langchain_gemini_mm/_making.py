@@ -92,7 +92,7 @@ class Maker:
         try:
             with first.open(self.media) as file:
                 if first.modality == "image":
-                    return {first: self._picture(first, file, spool)}
+                    return {part: self._picture(part, file, spool) for part in wanted}
                 if first.modality == "pdf":
                     return dict(self._pages(wanted, file, spool, stop))
                 return dict(self._segments(wanted, file, spool, stop))
@@ -175,13 +175,13 @@ class Maker:
         from langchain_gemini_mm.media.segments import segments
 
         video, audio = list(windows["video"]), list(windows["audio"])
-        heard = self.options.audio_track_extraction
+        heard, edge = self.options.audio_track_extraction, self._edge(file) if video else None
         if not _is_sparse([*video, *audio]):
             yield from segments(
                 file,
                 video=video,
                 audio=audio,
-                video_form=self._form("video", video),
+                video_form=self._form("video", video, edge),
                 audio_form=self._form("audio", audio),
                 with_sound=heard,
                 name=name,
@@ -189,7 +189,7 @@ class Maker:
             return
         pictures: Track | None = None if heard else "video"
         sought: list[tuple[Track | None, Form, Window]] = [
-            (pictures, self._form("video", [window]), window) for window in video
+            (pictures, self._form("video", [window], edge), window) for window in video
         ]
         sought += [("audio", self._form("audio", [window]), window) for window in audio]
         for track, form, (start_s, end_s) in sought:
@@ -206,7 +206,15 @@ class Maker:
                 name=name,
             )
 
-    def _form(self, modality: Modality, windows: Sequence[Window]) -> Form:
+    def _edge(self, file: BinaryIO) -> int | None:
+        """What pictures are scaled down to; None where they are small enough, for they can be copied then."""
+        from langchain_gemini_mm.media.clips import inspect
+
+        most = self.options.video_max_edge
+        pictures = inspect(file).pictures if most is not None else None
+        return most if most is not None and pictures and max(pictures.width, pictures.height) > most else None
+
+    def _form(self, modality: Modality, windows: Sequence[Window], max_edge: int | None = None) -> Form:
         from langchain_gemini_mm.media.cuts import Form
 
         limit = self.spec.limit(modality, self.backend)
@@ -217,7 +225,7 @@ class Maker:
             mime_types=limit.mime_types,
             max_bytes=self._most_bytes,
             lead_s=LEAD * min((window.length_s for window in windows), default=0.0),
-            max_edge=self.options.video_max_edge if modality == "video" else None,
+            max_edge=max_edge,
         )
 
     @property

@@ -247,6 +247,11 @@ class _Reader:
             return [part for piece in item.parts or () for part in self.genai(piece)]
         if getattr(item, "text", None):
             return literal_text(item.text)
+        if getattr(item, "video_metadata", None):
+            raise ContentError(
+                "video_metadata of a Part is not passed on: name a stretch with MediaRef.segment, and set video_fps of "
+                "GeminiEmbeddings"
+            )
         inline = getattr(item, "inline_data", None)
         if inline is not None and inline.data:
             return self.bytes(inline.data, inline.mime_type)

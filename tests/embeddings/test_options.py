@@ -1,0 +1,151 @@
+"""Options of Vertex AI: on the wire, in the estimates, in the limits, in the fingerprint; refused elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from langchain_gemini_mm import ContentError, GeminiEmbeddings, MediaLimitError, MediaStore
+from langchain_gemini_mm.testing import GeminiEmulator, mp4, pdf
+from langchain_gemini_mm.testing.clips import tone
+from tests.media.recordings import recording, sound
+
+PAPER = pdf(["one page of words"] * 2)
+
+
+def _vertex(emulator: GeminiEmulator, **options: Any) -> GeminiEmbeddings:
+    return GeminiEmbeddings(
+        vertexai=True,
+        base_url=emulator.url,
+        api_key=emulator.api_key,
+        output_dimensionality=128,
+        max_concurrency=1,
+        **options,
+    )
+
+
+OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "video_fps": ({"video_fps": 0.5}, {"videoMetadata": {"fps": 0.5}}, "1 video_fps=0.5"),
+    "document_ocr": ({"document_ocr": True}, {"documentOcr": True}, "1 document_ocr=1"),
+    "audio_track_extraction": (
+        {"audio_track_extraction": True},
+        {"audioTrackExtraction": True},
+        "1 audio_track_extraction=1",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+async def test_options_reach_the_wire_and_the_fingerprint(name: str, emulator: GeminiEmulator) -> None:
+    """What is asked for stands in every request, and vectors made with it are a space of their own."""
+    chosen, told, preparation = OPTIONS[name]
+    ours = _vertex(emulator, **chosen)
+
+    ours.embed([mp4(2)])
+    await ours.aembed([mp4(2)])
+
+    for request in emulator.embed_requests:
+        sent = request.body.get("requests", [request.body])[0]
+        (part,) = sent["content"]["parts"]
+        found = {key: value for key, value in {**sent["embedContentConfig"], **part}.items() if key in told}
+        assert found == told
+    assert ours.fingerprint["preparation"] == preparation
+    assert _vertex(emulator).fingerprint["preparation"] == "1"
+
+
+def test_nothing_is_told_by_default(emulator: GeminiEmulator) -> None:
+    """Without options requests are as they always were."""
+    _vertex(emulator).embed([mp4(2), PAPER])
+
+    assert not any(word in str(request.body) for request in emulator.embed_requests for word in ("fps", "Ocr", "Track"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("video_fps", 0.5), ("document_ocr", True), ("audio_track_extraction", True)],
+)
+def test_the_gemini_api_has_no_such_options(option: str, value: Any) -> None:
+    """They are refused at construction, by name, with the way out."""
+    with pytest.raises(ValueError, match=rf"{option}={value}.*option of Vertex AI.*project="):
+        GeminiEmbeddings(api_key="k", **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("video_fps", 0.0, "above 0 and at most 24, got 0"),
+        ("video_fps", 25, "at most 24, got 25"),
+        ("image_max_edge", 0, "16 pixels or more, got 0"),
+        ("video_max_edge", -5, "16 pixels or more, got -5"),
+    ],
+)
+def test_values_out_of_range(emulator: GeminiEmulator, option: str, value: Any, words: str) -> None:
+    """Numbers that nothing could meet are refused by name."""
+    with pytest.raises(ValueError, match=f"{option} must be.*{words}"):
+        _vertex(emulator, **{option: value})
+
+
+def test_tokens_follow_the_options(emulator: GeminiEmulator) -> None:
+    """Frames a second, sound and time stamps are estimated as the service counts them; read words are a guess."""
+    film = mp4(20, samples=tone(20))
+    cases = [
+        ({}, {"video": 20 * 66}),
+        ({"video_fps": 0.5}, {"video": 10 * 66}),
+        ({"video_fps": 4}, {"video": 80 * 66}),
+        ({"audio_track_extraction": True}, {"video": 20 * 66, "audio": 20 * 25, "text": 20 * 10}),
+    ]
+    for options, expected in cases:
+        ours = _vertex(emulator, **options)
+        ours.embed([film])
+        assert ours.usage.estimated_tokens == expected
+        assert ours.usage.reported_tokens in (0, sum(expected.values()))
+
+    silent = _vertex(emulator, audio_track_extraction=True)
+    silent.embed([mp4(20)])
+    assert silent.usage.estimated_tokens == {"video": 20 * 66}
+    reading = _vertex(emulator, document_ocr=True)
+    reading.embed([PAPER])
+    assert reading.usage.estimated_tokens == {"pdf": 2 * 258, "text": 2 * 600}
+
+
+def test_limits_follow_the_options(emulator: GeminiEmulator) -> None:
+    """A video may have 120 frames, and 80 seconds when its sound is heard."""
+    cases: list[tuple[dict[str, Any], float, float]] = [
+        ({}, 120, 121),
+        ({"video_fps": 2}, 60, 61),
+        ({"video_fps": 0.5}, 200, 241),
+        ({"audio_track_extraction": True}, 80, 81),
+    ]
+    for options, taken, refused in cases:
+        ours = _vertex(emulator, **options)
+        assert len(ours.embed([mp4(taken, fps=1)])) == 1
+        with pytest.raises(MediaLimitError, match="s of video"):
+            ours.embed([mp4(refused, fps=1)])
+
+
+def test_segments_keep_their_sound_where_it_is_heard(emulator: GeminiEmulator, media: MediaStore) -> None:
+    """A cut has sound only when the service listens to it."""
+    ref = media.put(recording(seconds=12))
+    for options, seconds in (({}, 0), ({"audio_track_extraction": True}, 4)):
+        _vertex(emulator, media=media, **options).embed([ref.segment(4, 8)])
+        samples, rate = sound(emulator.embed_requests[-1].parts[0].data or b"")
+        assert len(samples) / rate == pytest.approx(seconds, abs=0.3)
+
+
+def test_metadata_of_a_given_part_is_not_dropped_silently(emulator: GeminiEmulator) -> None:
+    """A Part that says which frames are meant is refused, since every video of a space is looked at alike."""
+    from google.genai.types import Blob, Part, VideoMetadata
+
+    part = Part(inline_data=Blob(data=mp4(1), mime_type="video/mp4"), video_metadata=VideoMetadata(fps=2))
+
+    with pytest.raises(ContentError, match=r"video_metadata.*MediaRef.segment.*video_fps"):
+        _vertex(emulator).embed([part])
+
+
+def test_a_text_model_takes_no_parts(emulator: GeminiEmulator, media: MediaStore) -> None:
+    """A part of a file is as foreign to a text model as the file."""
+    ref = media.put(PAPER).pages(1, 1)
+
+    with pytest.raises(ContentError, match=r"takes text only.*pdf"):
+        GeminiEmbeddings(media=media, model="gemini-embedding-001").embed([ref])
