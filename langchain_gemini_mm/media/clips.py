@@ -13,6 +13,7 @@ from langchain_gemini_mm.media.containers import (
     MICROSECONDS,
     codec_name,
     is_cover,
+    is_huge,
     opened,
     origin_s,
     pictures_of,
@@ -177,6 +178,8 @@ def _rotation(container: InputContainer, stream: VideoStream) -> int:
     """Only a decoded frame tells it."""
     import av
 
+    if is_huge(stream):
+        return 0
     try:
         _seek(container, 0)
         for packet in islice(container.demux(stream), _FIRST_PACKETS):

@@ -24,7 +24,8 @@ _FORMATS = (
     "wav"
 )
 """Only formats that hold their own media: a playlist in a video's clothes would open other files and addresses."""
-_MOST_PIXELS = 16_384 * 8_192
+_MOST_PIXELS = 50_000_000
+"""A picture of more is not decoded: 8K video has 33 million."""
 _MOST_STREAMS = 100
 _READ_BYTES = 1 << 16
 _SPARE_BYTES = 256_000_000
@@ -57,14 +58,13 @@ def opened(source: Path | BinaryIO, name: str | None = None, **options: str) -> 
         given = {
             "format_whitelist": _FORMATS,
             "protocol_whitelist": "none",
-            "max_pixels": str(_MOST_PIXELS),
             "max_streams": str(_MOST_STREAMS),
             **options,
         }
         with damage_told(name):
             watched = _Watched(file, name)
             container = stack.enter_context(
-                av.open(watched, "r", metadata_errors="ignore", options=given, buffer_size=_READ_BYTES)
+                av.open(watched, "r", metadata_errors="ignore", container_options=given, buffer_size=_READ_BYTES)
             )
             if not container.streams.audio and not container.streams.video:
                 raise ContentError(f"{name} is damaged or cut off: no sound or pictures can be found in it")
@@ -113,6 +113,11 @@ def is_cover(stream: VideoStream) -> bool:
     from av.stream import Disposition
 
     return bool(stream.disposition & Disposition.attached_pic)
+
+
+def is_huge(stream: VideoStream) -> bool:
+    """Whether its pictures are too large to be decoded, or say so."""
+    return stream.width * stream.height > _MOST_PIXELS
 
 
 def origin_s(container: InputContainer) -> float:

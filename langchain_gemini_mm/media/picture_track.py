@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.media.containers import codec_name
+from langchain_gemini_mm.media.containers import codec_name, is_huge
 from langchain_gemini_mm.media.cuts import Cut, Form, Track, Uncut
 from langchain_gemini_mm.media.remuxing import CopiedPictures, end_tick, start_tick
 from langchain_gemini_mm.media.timeline import Sample, Timeline
@@ -182,6 +182,11 @@ class PictureTrack:
             self._forget_sounds(sample.pts * self._timeline.tick)
 
     def _start_decoding(self, held: Sequence[Sample]) -> None:
+        stream: Any = self._timeline.stream
+        if is_huge(stream):
+            raise ContentError(
+                f"pictures of {stream.width:,} x {stream.height:,} pixels are not written anew; scale the video down"
+            )
         self._decoding = True
         self._decode(held)
 

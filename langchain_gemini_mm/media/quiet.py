@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from langchain_gemini_mm.media.containers import damage_told, opened, packets_of, pictures_of, sound_of
+from langchain_gemini_mm.media.containers import damage_told, is_huge, opened, packets_of, pictures_of, sound_of
 from langchain_gemini_mm.media.source_file import shown
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def is_black(source: Path | BinaryIO, *, name: str | None = None) -> bool:
     for skipped in ("NONKEY", "DEFAULT"):
         with opened(source, name) as container, damage_told(name):
             stream = pictures_of(container)
-            if stream is None:
+            if stream is None or is_huge(stream):
                 return False
             stream.codec_context.skip_frame = skipped
             if not all(_all_black(frame) for frame in _spaced(container)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from langchain_gemini_mm.media.containers import codec_name
@@ -56,6 +57,11 @@ class Output:
         self.container.close()
         self._check()
         return self.file.getvalue()
+
+    def __del__(self) -> None:
+        # An abandoned file must be closed before its tracks go: older PyAV crashes otherwise.
+        with suppress(OSError, ValueError, AttributeError):
+            self.container.close()
 
     def _check(self) -> None:
         if self._most is not None and self.file.tell() > self._most:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from langchain_gemini_mm.errors import ContentError, MediaLimitError, MissingExtraError
+from langchain_gemini_mm.errors import MediaLimitError, MissingExtraError
 from langchain_gemini_mm.media.containers import codec_name
 from langchain_gemini_mm.media.cuts import Cut, Form, Track
 from langchain_gemini_mm.media.remuxing import CopiedTrack, Output, TooManyBytesError, video_type
@@ -27,7 +27,6 @@ _PICTURE_OPTIONS = {"libx264": {"preset": "veryfast", "crf": "26", "mbtree": "0"
 """Without `mbtree=0` equal frames do not always become equal bytes, and the cache of embeddings would miss."""
 _TIME_BASE = Fraction(1, 60_000)
 _USUAL_FPS = 25
-_MOST_PIXELS = 50_000_000
 _BYTES_KEPT_FREE = 0.85
 _LEAST_BITS = 20_000
 _ROUNDING_S = 0.001
@@ -180,10 +179,6 @@ def picture_encoder() -> str:
 def fitted(frame: VideoFrame, max_edge: int | None) -> tuple[int, int]:
     """Even width and height of a frame when it stands upright and no edge is longer than `max_edge`."""
     width, height = frame.width, frame.height
-    if width * height > _MOST_PIXELS:
-        raise ContentError(
-            f"pictures of {width:,} x {height:,} pixels are not written anew; scale the video down first"
-        )
     if _quarter_turns(frame) % 2:
         width, height = height, width
     scale = min(1.0, (max_edge or max(width, height)) / max(width, height))

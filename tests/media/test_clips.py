@@ -124,6 +124,7 @@ LONG: dict[str, tuple[Callable[[], bytes], Track | None]] = {
     "AVI": (partial(recording, "avi", seconds=90, video="mpeg4", audio="libmp3lame", noisy=True), None),
     "WAV": (partial(recording, "wav", seconds=90, video=None, audio="pcm_s16le"), None),
     "M4A": (partial(recording, "ipod", seconds=240, video=None), None),
+    "MP3 of a constant rate": (partial(recording, "mp3", seconds=240, video=None, audio="libmp3lame"), None),
     "Ogg": (partial(recording, "ogg", seconds=240, video=None, audio="libopus"), None),
     "FLAC": (partial(recording, "flac", seconds=300, video=None, audio="flac"), None),
 }
