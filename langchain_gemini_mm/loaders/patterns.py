@@ -48,6 +48,18 @@ def _piece(piece: str) -> str:
     if piece in known:
         return known[piece]
     if piece.startswith("[") and len(piece) > 2:
-        inner = piece[1:-1].replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]").replace("&", "\\&")
-        return f"[^/{inner[1:]}]" if inner.startswith("!") else f"(?!/)[{inner.replace('^', chr(92) + '^')}]"
+        return _one_of(piece[2:-1], "[^/{}]") if piece[1] == "!" else _one_of(piece[1:-1], "(?!/)[{}]")
     return re.escape(piece)
+
+
+def _one_of(signs: str, wanted: str) -> str:
+    """A class of signs and ranges of them; a range that runs backwards holds nothing."""
+    found = ""
+    while signs:
+        low, high, rest = (
+            (signs[0], signs[2], signs[3:]) if signs[1:2] == "-" and signs[2:] else (signs[0], "", signs[1:])
+        )
+        if low <= (high or low):
+            found += f"{re.escape(low)}-{re.escape(high)}" if high else re.escape(low)
+        signs = rest
+    return wanted.format(found) if found or "^" in wanted else "(?!)"
