@@ -64,7 +64,7 @@ class Inputs:
             if path.is_dir() or not path.exists():
                 yield from self._tree(path, self.scan.prefix)
             else:
-                yield Found(path, self.scan.prefix + printable(path.name))
+                yield self.scan.single(path, self.scan.prefix + printable(path.name))
         elif isinstance(self.given, list | tuple):
             yield from self._listed(self.given)
         else:
@@ -87,7 +87,7 @@ class Inputs:
             elif path.is_dir() or (not path.exists() and split_glob(path)):
                 yield from self._tree(path, f"{source}/" if path.is_dir() else self.scan.prefix)
             else:
-                yield Found(path, source)
+                yield self.scan.single(path, source)
             seen.add(source)
 
     def _tree(self, path: Path, prefix: str) -> Iterator[Found | Skipped]:
@@ -102,7 +102,7 @@ class Inputs:
         for blob in blobs:
             named = printable(Path(blob.source).as_posix()) if blob.source else ""
             if blob.data is None:
-                yield Found(Path(blob.path or ""), self.scan.prefix + named)
+                yield self.scan.single(Path(blob.path or ""), self.scan.prefix + named)
                 continue
             data = blob.data.encode("utf-8", "replace") if isinstance(blob.data, str) else blob.data
             source = named or f"sha256-{hashlib.sha256(data).hexdigest()}"

@@ -2,48 +2,42 @@
 
 from __future__ import annotations
 
-import io
 import logging
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, get_args
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.document_loaders import BaseLoader
-from langchain_core.documents import Document
 
-from langchain_gemini_mm.errors import ContentError, MediaLimitError, MissingExtraError
+from langchain_gemini_mm.loaders.describing import Description
+from langchain_gemini_mm.loaders.examining import Examined, Here, Wanted, refusal
 from langchain_gemini_mm.loaders.inputs import GivenBlob, Inputs
-from langchain_gemini_mm.loaders.patterns import Patterns
+from langchain_gemini_mm.loaders.media_documents import MediaDocuments, Words
+from langchain_gemini_mm.loaders.reading import Reader
 from langchain_gemini_mm.loaders.scanning import Found, Scan, Skipped
-from langchain_gemini_mm.loaders.texts import chunks_of_text, mime_type_of
-from langchain_gemini_mm.media.limits import check_limits, check_type
-from langchain_gemini_mm.media.probing import probe
-from langchain_gemini_mm.media.source_file import open_source
-from langchain_gemini_mm.models import DEFAULT_MODEL, model_spec
-from langchain_gemini_mm.sniffing import HEAD_BYTES, modality_of, sniff
-from langchain_gemini_mm.types import Backend
+from langchain_gemini_mm.loaders.segments import Segments
+from langchain_gemini_mm.loaders.text_documents import FAILURES, TextDocuments
+from langchain_gemini_mm.loaders.workers import Workers
+from langchain_gemini_mm.models import DEFAULT_MODEL
+from langchain_gemini_mm.types import Backend, Modality
 
 if TYPE_CHECKING:
-    import os
+    from langchain_core.documents import Document
 
     from langchain_gemini_mm.storage import MediaStore
 
 logger = logging.getLogger("langchain_gemini_mm")
 
-_IDS = uuid.UUID("5b1ff1ce-1d06-5c0f-9a3d-0a6f3c9b2e51")
-_UNREAD = {
-    "application/zip": "archives, Office files and e-books are not read; unpack it, or save it as PDF",
-    "application/gzip": "archives are not read; unpack it",
-}
 _SHOWN_REASONS = 10
+_SEGMENTS = Segments()
+_MOST_WORKERS = 64
 
 
 class MediaLoader(BaseLoader):
-    """Makes Documents of files: texts in chunks; pictures, sounds, videos and PDFs as one reference each.
+    """Makes Documents of files: texts in chunks, pictures whole, sounds, videos and PDFs in segments.
 
     ```python
     from langchain_gemini_mm import MediaLoader, MediaStore
@@ -55,13 +49,15 @@ class MediaLoader(BaseLoader):
         print(left_out.source, left_out.reason)
     ```
 
-    Files are opened one at a time, in the order of their names; nothing is kept of those before. A file that cannot be
+    Media are stored once, as they are; a Document holds a reference to one of them or to a part of it, which is cut
+    when it is embedded. Files come in the order of their names; nothing is kept of those before. A file that cannot be
     used never stops the run: it is in `skipped` with its reason, and the log ends with a summary. Only a media store
-    that cannot be written (`StoreError`) does.
+    that cannot be written (`StoreError`) does, and a `describe` that gives no text (`TypeError`).
 
-    Metadata: `source`, `modality`, `mime_type`, `title` (the name without its end), `position` (of a chunk in its
-    file), and of media `media_sha256` and `size_bytes`. No times: a touched file gives an equal Document. Ids come from
-    `source` and `position`, so that a changed file replaces itself; give each folder of one collection a
+    Metadata: `source`, `modality`, `mime_type`, `title` (the name without its end), `position` (among the pieces of its
+    kind in its file), of media `media_sha256` and `size_bytes`, of parts `start_s`, `end_s`, `track`, `first_page` and
+    `last_page`, and `companion_text`. No times of change: a touched file gives an equal Document. Ids come from
+    `source` and the part, so that a changed file replaces itself; give each folder of one collection a
     `source_prefix` of its own, or equal names in two of them replace each other.
 
     Args:
@@ -73,14 +69,23 @@ class MediaLoader(BaseLoader):
         include_hidden: also names with a dot in front, and the litter of operating systems.
         follow_symlinks: take symbolic links that stay inside the folder.
         source_prefix: stands before every `source`, such as `"holiday/"`.
+        min_bytes: smaller files are left out.
+        max_bytes: larger files are left out.
+        modalities: the kinds of Documents to make; all by default. The sound track of a video is audio.
+        segments: how long files are cut.
         chunk_size: most characters in a chunk of text.
         chunk_overlap: most characters that the next chunk repeats.
+        companions: look for words that go with media, in subtitles, captions, titles and PDF pages.
+        describe: a callable or LangChain Runnable that is given each Document of media and gives words about it.
+        fuse_text: write these words beside the reference, so that they are embedded with it.
+        workers: processes that open files; 0 opens them in this one.
         model: the model the Documents are for; what it does not take is left out.
         backend: the service they are for, `"gemini"` or `"vertex"`.
         on_file: called after each file with its source, and None or why it was left out.
 
     Raises:
         ContentError: there is no such file or folder.
+        ValueError: an argument that can never work, such as segments longer than the model takes.
     """
 
     def __init__(
@@ -94,33 +99,34 @@ class MediaLoader(BaseLoader):
         include_hidden: bool = False,
         follow_symlinks: bool = False,
         source_prefix: str = "",
+        min_bytes: int = 0,
+        max_bytes: int | None = None,
+        modalities: Iterable[Modality] | None = None,
+        segments: Segments = _SEGMENTS,
         chunk_size: int = 2000,
         chunk_overlap: int = 200,
+        companions: bool = True,
+        describe: Any = None,
+        fuse_text: bool = False,
+        workers: int = 0,
         model: str = DEFAULT_MODEL,
         backend: Backend = "gemini",
         on_file: Callable[[str, str | None], None] | None = None,
     ) -> None:
-        if not callable(getattr(media, "put_file", None)):
-            raise TypeError(f"media must be a MediaStore, got {type(media).__name__}")
-        if not 0 <= chunk_overlap < chunk_size:
-            raise ValueError(f"needs 0 <= chunk_overlap < chunk_size, got {chunk_overlap!r} and {chunk_size!r}")
-        if backend not in get_args(Backend):
-            raise ValueError(f"backend must be one of {get_args(Backend)}, got {backend!r}")
-        scan = Scan(
-            root=Path(),
-            prefix=source_prefix,
-            include=Patterns(glob),
-            exclude=Patterns(exclude),
-            recursive=recursive,
-            include_hidden=include_hidden,
-            follow_symlinks=follow_symlinks,
-            apart=media.path,
-        )
+        _check(media, chunk_size, chunk_overlap, workers)
+        wanted = Wanted.checked(segments, model, backend, modalities, companions, min_bytes, max_bytes)
+        walk = {"recursive": recursive, "include_hidden": include_hidden, "follow_symlinks": follow_symlinks}
+        scan = Scan.chosen(glob, exclude, source_prefix, media.path, companions=companions, **walk)
+        words = Words(companions=companions, describe=Description(describe), fuse_text=fuse_text)
         self.skipped: list[Skipped] = []
         """What the last run left out, so far as it went."""
         self._inputs = Inputs(source, scan)
-        self._reader = _Reader(media, model, backend, chunk_size, chunk_overlap)
-        self._on_file = on_file
+        self._wanted, self._workers, self._on_file = wanted, workers, on_file
+        self._media = partial(MediaDocuments, media, wanted, words)
+        pictures = wanted.spec.limit("image", backend)
+        self._texts = partial(
+            TextDocuments, chunk_size=chunk_size, chunk_overlap=chunk_overlap, scan=scan, pictures=pictures
+        )
 
     def lazy_load(self) -> Iterator[Document]:
         """Yield Documents file by file; `skipped` fills meanwhile.
@@ -130,21 +136,19 @@ class MediaLoader(BaseLoader):
         """
         run = _Run(self._on_file)
         self.skipped = run.skipped
-        try:
-            for item in self._inputs:
-                if isinstance(item, Skipped):
-                    run.note(item.source, item.reason)
-                    continue
-                reason = None
-                try:
-                    for document in self._reader.documents(item):
-                        run.documents += 1
-                        yield document
-                except (ContentError, MissingExtraError, OSError) as error:
-                    reason = _reason(error)
-                run.note(item.source, reason)
-        finally:
-            run.log(self._inputs.hidden)
+        with ExitStack() as stack:
+            looking: Here | Workers = Here(self._wanted)
+            if self._workers:
+                looking = stack.enter_context(Workers(self._workers, self._wanted))
+            reader = Reader(self._media(), self._texts, looking, wants_text="text" in self._wanted.modalities)
+            try:
+                for item, examined in looking.ahead(self._inputs):
+                    if isinstance(item, Skipped):
+                        run.note(item.source, item.reason)
+                    else:
+                        yield from run.file(item, reader, examined)
+            finally:
+                run.log(self._inputs.hidden)
 
 
 @dataclass
@@ -155,6 +159,20 @@ class _Run:
     skipped: list[Skipped] = field(default_factory=list)
     files: int = 0
     documents: int = 0
+
+    def file(self, item: Found | GivenBlob, reader: Reader, examined: Callable[[], Examined]) -> Iterator[Document]:
+        reason = None
+        try:
+            for found in reader.documents(item, examined):
+                if isinstance(found, Skipped):
+                    self.skipped.append(found)
+                    logger.info("left out %r: %s", found.source, found.reason)
+                else:
+                    self.documents += 1
+                    yield found
+        except FAILURES as error:
+            reason = refusal(error)
+        self.note(item.source, reason)
 
     def note(self, source: str, reason: str | None) -> None:
         if reason is None:
@@ -175,68 +193,10 @@ class _Run:
             logger.warning("left out %d of %d: %s", len(self.skipped), self.files + len(self.skipped), "; ".join(lines))
 
 
-class _Reader:
-    """Turns one file or blob into Documents."""
-
-    def __init__(self, media: MediaStore, model: str, backend: Backend, chunk_size: int, chunk_overlap: int) -> None:
-        self._media = media
-        self._spec = model_spec(model)
-        self._backend = backend
-        self._chunk_size = chunk_size
-        self._chunk_overlap = chunk_overlap
-
-    def documents(self, item: Found | GivenBlob) -> Iterator[Document]:
-        """Yield the Documents of one file."""
-        extra: dict[str, Any] = {}
-        if isinstance(item, Found):
-            file: BinaryIO = open_source(item.path)[0]
-            path: os.PathLike[str] | None = item.path
-        else:
-            file, path, extra = io.BytesIO(item.data), None, dict(item.metadata)
-        with closing(file):
-            head = file.read(HEAD_BYTES)
-            if not head:
-                raise ContentError("it is empty")
-            mime_type = sniff(head)
-            if mime_type is None:
-                yield from self._texts(file, item.source, extra)
-            else:
-                yield self._medium(file, path, mime_type, item.source, extra)
-
-    def _texts(self, file: BinaryIO, source: str, extra: dict[str, Any]) -> Iterator[Document]:
-        suffix = PurePosixPath(source).suffix
-        chunks = chunks_of_text(file, suffix, chunk_size=self._chunk_size, chunk_overlap=self._chunk_overlap)
-        position = -1
-        for position, chunk in enumerate(chunks):
-            yield _document(chunk, source, position, {**extra, "modality": "text", "mime_type": mime_type_of(suffix)})
-        if position < 0:
-            raise ContentError("it holds nothing but white space")
-
-    def _medium(
-        self, file: BinaryIO, path: os.PathLike[str] | None, mime_type: str, source: str, extra: dict[str, Any]
-    ) -> Document:
-        if modality_of(mime_type) is None:
-            raise ContentError(_UNREAD.get(mime_type, f"{mime_type} files are not read"))
-        check_type(mime_type, self._spec, self._backend, name="it")
-        facts = probe(file, mime_type, name="it")
-        check_limits(facts, self._spec, self._backend, name="it")
-        file.seek(0)
-        ref = self._media.put(file) if path is None else self._media.put_file(path)
-        found = {"modality": facts.modality, "mime_type": facts.mime_type}
-        stored = {"media_sha256": ref.sha256, "size_bytes": facts.size}
-        return _document(ref.markdown, source, 0, {**extra, **found, **stored})
-
-
-def _document(content: str, source: str, position: int, metadata: dict[str, Any]) -> Document:
-    title = PurePosixPath(source).stem
-    return Document(
-        id=str(uuid.uuid5(_IDS, f"{source}\n{position}")),
-        page_content=content,
-        metadata={**metadata, "source": source, "title": title, "position": position},
-    )
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, MediaLimitError):
-        return f"{error}; the loader does not cut media into segments yet"
-    return str(error)
+def _check(media: MediaStore, chunk_size: int, chunk_overlap: int, workers: int) -> None:
+    if not callable(getattr(media, "put_file", None)):
+        raise TypeError(f"media must be a MediaStore, got {type(media).__name__}")
+    if not 0 <= chunk_overlap < chunk_size:
+        raise ValueError(f"needs 0 <= chunk_overlap < chunk_size, got {chunk_overlap!r} and {chunk_size!r}")
+    if not 0 <= workers <= _MOST_WORKERS:
+        raise ValueError(f"workers must be from 0 to {_MOST_WORKERS}, got {workers!r}")

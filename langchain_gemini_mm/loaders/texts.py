@@ -36,12 +36,12 @@ _NOT_PROSE = {
     ".svg": "it is a drawing written as XML; export it as PNG",
     ".xmp": "it holds settings of a picture editor",
     ".aae": "it holds settings of a picture editor",
-    ".rtf": "rich text is not read; save it as PDF, Markdown or plain text",
+    ".rtf": "rich text is not read; save it as PDF, Markdown or plain text, or load it with docling or unstructured",
     ".ps": "PostScript is not read; convert it to PDF",
     ".eps": "PostScript is not read; convert it to PDF or PNG",
     ".ipynb": "notebooks hold outputs as base64; export it as Markdown",
 }
-_BINARY = "it is neither text nor a picture, sound, video or PDF by its content"
+BINARY = "it is neither text nor a picture, sound, video or PDF by its content"
 _ASCII = bytes(range(128))
 _CONTROLS = bytes({*range(32), 127} - set(b"\t\n\r\f\x1b"))
 _UNDEFINED = b"\x81\x8d\x8f\x90\x9d"
@@ -52,6 +52,16 @@ _WESTERN_SHARE = 0.3
 def mime_type_of(suffix: str) -> str:
     """The MIME type of a text file, by the end of its name."""
     return _MIME_TYPES.get(_LANGUAGES.get(suffix.lower(), ""), "text/plain")
+
+
+def refuse_other_than_prose(suffix: str) -> None:
+    """Refuse texts that nobody reads.
+
+    Raises:
+        ContentError: the message says what to do.
+    """
+    if suffix.lower() in _NOT_PROSE:
+        raise ContentError(_NOT_PROSE[suffix.lower()])
 
 
 def chunks_of_text(file: BinaryIO, suffix: str, *, chunk_size: int, chunk_overlap: int) -> Iterator[str]:
@@ -66,13 +76,21 @@ def chunks_of_text(file: BinaryIO, suffix: str, *, chunk_size: int, chunk_overla
     Raises:
         ContentError: binary data, or an encoding that cannot be told.
     """
-    if suffix.lower() in _NOT_PROSE:
-        raise ContentError(_NOT_PROSE[suffix.lower()])
+    refuse_other_than_prose(suffix)
     encoding = _encoding(file)
     splitter = _splitter(suffix.lower(), chunk_size, chunk_overlap)
     for block in _blocks(file, encoding):
         # Escaped after splitting: a backslash that stands in front of a chunk's end could be parted from its reference.
         yield from (escape_references(chunk) for chunk in splitter.split_text(block))
+
+
+def split_text(text: str, suffix: str, *, chunk_size: int, chunk_overlap: int) -> Iterator[str]:
+    """Split a text that is in memory, as `chunks_of_text`; references in it are not escaped."""
+    splitter = _splitter(suffix.lower(), chunk_size, chunk_overlap)
+    while text:
+        end = len(text) if len(text) <= _BLOCK_BYTES else _cut(text[:_BLOCK_BYTES])
+        yield from splitter.split_text(text[:end])
+        text = text[end:]
 
 
 def _encoding(file: BinaryIO) -> str:
@@ -88,7 +106,7 @@ def _encoding(file: BinaryIO) -> str:
     size = foreign = controls = undefined = 0
     while block := file.read(1 << 20):
         if b"\x00" in block:
-            raise ContentError(_BINARY)
+            raise ContentError(BINARY)
         size += len(block)
         controls += len(block) - len(block.translate(None, _CONTROLS))
         foreign += len(block.translate(None, _ASCII))
@@ -99,7 +117,7 @@ def _encoding(file: BinaryIO) -> str:
             is_utf8 = False
             decoder.reset()
     if controls > size // 100:
-        raise ContentError(_BINARY)
+        raise ContentError(BINARY)
     if not is_utf8 and (undefined or controls or foreign > size * _WESTERN_SHARE):
         raise ContentError("its text encoding cannot be told; save it as UTF-8")
     return "utf-8" if is_utf8 else "cp1252"
@@ -120,7 +138,7 @@ def _blocks(file: BinaryIO, encoding: str) -> Iterator[str]:
         except UnicodeError as error:
             raise ContentError(f"it is damaged {encoding} text: {error}") from error
         if "\x00" in held:
-            raise ContentError(_BINARY)
+            raise ContentError(BINARY)
         while len(held) >= _BLOCK_BYTES or (held and not raw):
             end = len(held) if not raw else _cut(held)
             yield held[:end]
@@ -142,3 +160,12 @@ def _splitter(suffix: str, chunk_size: int, chunk_overlap: int) -> RecursiveChar
     return RecursiveCharacterTextSplitter.from_language(
         Language(language), chunk_size=chunk_size, chunk_overlap=chunk_overlap
     )
+
+
+def whole_text(file: BinaryIO) -> str:
+    """All of a text file, for what is small.
+
+    Raises:
+        ContentError: binary data, or an encoding that cannot be told.
+    """
+    return "".join(_blocks(file, _encoding(file)))

@@ -1,0 +1,307 @@
+"""Looking into one file, the part of loading that costs time and meets damage: what it is, its pieces, its words."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, TypeVar, get_args
+
+from langchain_gemini_mm.errors import ContentError, GeminiMMError, MissingExtraError
+from langchain_gemini_mm.loaders import unread
+from langchain_gemini_mm.loaders.inputs import GivenBlob
+from langchain_gemini_mm.loaders.scanning import Found
+from langchain_gemini_mm.loaders.segments import Piece, Segments, pieces_of
+from langchain_gemini_mm.media.carried import Carried, Cue, carried
+from langchain_gemini_mm.media.cuts import Form
+from langchain_gemini_mm.media.facts import MediaFacts
+from langchain_gemini_mm.media.probing import probe
+from langchain_gemini_mm.media.segments import segments as cut_segments
+from langchain_gemini_mm.media.source_file import open_source
+from langchain_gemini_mm.media.windows import Window
+from langchain_gemini_mm.models import ModelSpec, model_spec
+from langchain_gemini_mm.sniffing import HEAD_BYTES, modality_of, sniff
+from langchain_gemini_mm.types import Backend, Modality
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a loader wants of files."""
+
+    segments: Segments
+    model: str
+    backend: Backend
+    modalities: frozenset[Modality]
+    words: bool
+    """Whether to look for words in media."""
+    min_bytes: int
+    max_bytes: int | None
+
+    @classmethod
+    def checked(
+        cls,
+        segments: Segments,
+        model: str,
+        backend: Backend,
+        modalities: Iterable[Modality] | None,
+        words: bool,
+        min_bytes: int,
+        max_bytes: int | None,
+    ) -> Wanted:
+        """Wishes that can be met.
+
+        Raises:
+            ValueError: the message says which cannot.
+        """
+        if backend not in get_args(Backend):
+            raise ValueError(f"backend must be one of {get_args(Backend)}, got {backend!r}")
+        kinds = frozenset(get_args(Modality) if modalities is None else _listed(modalities))
+        if not kinds or not kinds <= set(get_args(Modality)):
+            raise ValueError(f"modalities must be some of {get_args(Modality)}, got {modalities!r}")
+        if not 0 <= min_bytes <= (min_bytes if max_bytes is None else max_bytes):
+            raise ValueError(f"needs 0 <= min_bytes <= max_bytes, got {min_bytes!r} and {max_bytes!r}")
+        segments.check(model_spec(model), backend)
+        return cls(
+            segments=segments,
+            model=model,
+            backend=backend,
+            modalities=kinds,
+            words=words,
+            min_bytes=min_bytes,
+            max_bytes=max_bytes,
+        )
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's facts."""
+        return model_spec(self.model)
+
+    def inside_texts(self) -> Wanted:
+        """What is wanted of files that stand in a page or a mail: also pictures for their words' sake, of any size."""
+        wanted: set[Modality] = {"image"} if "text" in self.modalities else set()
+        return replace(self, modalities=self.modalities | wanted, min_bytes=0)
+
+    def to_json(self) -> dict[str, Any]:
+        """For another process."""
+        return {**asdict(self), "modalities": sorted(self.modalities)}
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> Wanted:
+        """Undo `to_json`."""
+        modalities = frozenset(given["modalities"])
+        return cls(**{**given, "segments": Segments(**given["segments"]), "modalities": modalities})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """What was found in a file."""
+
+    facts: MediaFacts | None = None
+    """None for a text."""
+    found: Carried = field(default_factory=Carried)
+    kept: tuple[int, ...] | None = None
+    """Which of its pieces say something, where that was to be found out."""
+    wanted: bool = True
+    """Whether it is of a kind that is wanted."""
+
+    def to_json(self) -> dict[str, Any]:
+        """For another process."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> Examined:
+        """Undo `to_json`.
+
+        Raises:
+            ValueError: it was not made by `to_json`.
+        """
+        try:
+            facts, found, kept = given["facts"], given["found"], given["kept"]
+            return cls(
+                facts=None if facts is None else MediaFacts(**facts),
+                found=Carried(
+                    words=tuple(found["words"]),
+                    cues=tuple(Cue(*cue) for cue in found["cues"]),
+                    pages=tuple(found["pages"]),
+                    pictures_s=found["pictures_s"],
+                    sound_s=found["sound_s"],
+                ),
+                kept=None if kept is None else tuple(kept),
+                wanted=bool(given["wanted"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not what was found in a file: {error!r}") from error
+
+
+class Looking(Protocol):
+    """Who looks into files: this process, or others."""
+
+    def look(self, stored: Path | bytes, source: str, *, into_texts: bool = False) -> Examined:
+        """Look into a file, or into one that stands in a text, where other wishes hold."""
+
+
+Examination = Callable[[], Examined]
+"""Gives what was found in a file, or raises why it cannot be used."""
+
+
+class Here:
+    """Looks into files in this process, each when it is asked for."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+
+    def ahead(self, items: Iterable[T]) -> Iterator[tuple[T, Examination]]:
+        """Give items in their order, each with its examination."""
+        for item in items:
+            yield item, examination(self, item)
+
+    def look(self, stored: Path | bytes, source: str, *, into_texts: bool = False) -> Examined:
+        """Look into a file, or into one that stands in a text."""
+        wanted = self._wanted.inside_texts() if into_texts else self._wanted
+        if isinstance(stored, Path):
+            return examine_path(stored, source, wanted)
+        return examine(io.BytesIO(stored), source, wanted)
+
+
+def examination(looking: Looking, item: object) -> Examination:
+    """What looks into a file or blob when it is called."""
+    stored = item.data if isinstance(item, GivenBlob) else item.path if isinstance(item, Found) else b""
+    source = item.source if isinstance(item, GivenBlob | Found) else ""
+    return lambda: looking.look(stored, source)
+
+
+def examine_path(path: Path, source: str, wanted: Wanted) -> Examined:
+    """Look into a file on disk, as `examine`."""
+    with closing(open_source(path)[0]) as file:
+        return examine(file, source, wanted)
+
+
+def examine(file: BinaryIO, source: str, wanted: Wanted) -> Examined:
+    """Look into a file.
+
+    Args:
+        file: open, seekable.
+        source: its name; it only words the reason.
+        wanted: what is wanted of it.
+
+    Raises:
+        ContentError: empty, damaged, over the sizes that are wanted, or of a kind that is not read.
+        MissingExtraError: the library that opens this type is not installed.
+    """
+    size = file.seek(0, 2)
+    _check_size(size, wanted)
+    file.seek(0)
+    head = file.read(HEAD_BYTES)
+    mime_type = sniff(head)
+    modality = modality_of(mime_type) if mime_type else None
+    if mime_type is None or modality is None:
+        if refused := unread.reason(head, source):
+            raise ContentError(refused)
+        if mime_type is not None:
+            raise ContentError(f"{mime_type} files are not read")
+        return Examined(wanted="text" in wanted.modalities)
+    heard = {"audio"} if modality == "video" and wanted.segments.sound_tracks else set()
+    if not {modality, *heard} & wanted.modalities:
+        return Examined(wanted=False)
+    facts = probe(file, mime_type, name="it")
+    found = carried(file, facts, name="it") if wanted.words or facts.modality == "video" else Carried()
+    _check_tools(facts, found, wanted)
+    return Examined(facts=facts, found=found, kept=_kept(file, facts, found, wanted))
+
+
+def planned(seen: Examined, wanted: Wanted) -> list[Piece]:
+    """The pieces of a file that are wanted."""
+    if seen.facts is None:
+        return []
+    pieces = pieces_of(seen.facts, seen.found, wanted.segments, wanted.spec, wanted.backend)
+    kept = range(len(pieces)) if seen.kept is None else seen.kept
+    return [pieces[number] for number in kept if pieces[number].modality in wanted.modalities]
+
+
+def _listed(modalities: Iterable[Modality]) -> Iterable[Modality]:
+    return [modalities] if isinstance(modalities, str) else modalities  # type: ignore[list-item]
+
+
+def _check_size(size: int, wanted: Wanted) -> None:
+    if size == 0:
+        raise ContentError("it is empty")
+    if size < wanted.min_bytes:
+        raise ContentError(f"it has {size:,} bytes; min_bytes is {wanted.min_bytes:,}")
+    if wanted.max_bytes is not None and size > wanted.max_bytes:
+        raise ContentError(f"it has {size:,} bytes; max_bytes is {wanted.max_bytes:,}")
+
+
+def _check_tools(facts: MediaFacts, found: Carried, wanted: Wanted) -> None:
+    """Say now, rather than when it is embedded, that a WAV file needs more than its own header to be cut."""
+    if facts.modality == "audio" and find_spec_of("av") is None:
+        pieces = pieces_of(facts, found, wanted.segments, wanted.spec, wanted.backend)
+        if not all(piece.is_whole for piece in pieces):
+            raise MissingExtraError("cutting it", package="PyAV", extra="media")
+
+
+def find_spec_of(package: str) -> object | None:
+    """Whether a package is installed, without importing it."""
+    try:
+        return find_spec(package)
+    except ValueError:
+        return None
+
+
+def _kept(file: BinaryIO, facts: MediaFacts, found: Carried, wanted: Wanted) -> tuple[int, ...] | None:
+    """Which pieces are neither silent nor black, by cutting them as they would be cut for the model."""
+    skip = wanted.segments
+    if facts.modality not in ("audio", "video") or not (skip.skip_silent or skip.skip_black):
+        return None
+    pieces = pieces_of(facts, found, skip, wanted.spec, wanted.backend)
+    length = facts.seconds or 0
+    bounds = [Window(piece.start_s or 0.0, piece.end_s or max(round(length, 3), 0.001)) for piece in pieces]
+    kinds = {
+        kind: [bound for bound, piece in zip(bounds, pieces, strict=True) if piece.modality == kind]
+        for kind in ("video", "audio")
+    }
+    if not skip.skip_black:
+        kinds["video"] = []
+    if not skip.skip_silent:
+        kinds["audio"] = []
+    cuts = cut_segments(
+        file,
+        video=kinds["video"],
+        audio=kinds["audio"],
+        video_form=_form("video", wanted, kinds["video"]),
+        audio_form=_form("audio", wanted, kinds["audio"]),
+        skip_silent=skip.skip_silent,
+        skip_black=skip.skip_black,
+        name="it",
+    )
+    said = {("audio" if cut.track == "audio" else "video", cut.window) for cut in cuts}
+    return tuple(
+        number
+        for number, (piece, bound) in enumerate(zip(pieces, bounds, strict=True))
+        if not kinds[piece.modality] or (piece.modality, bound) in said
+    )
+
+
+def _form(modality: Modality, wanted: Wanted, bounds: list[Window]) -> Form | None:
+    if not bounds:
+        return None
+    limit = wanted.spec.limit(modality, wanted.backend)
+    longest = max(bound.length_s for bound in bounds)
+    if limit is None or limit.seconds is None:
+        return Form(limit_s=longest + 1, mime_types=("video/mp4",) if modality == "video" else ("audio/mp3",))
+    return Form(limit_s=max(limit.seconds, longest), mime_types=limit.mime_types)
+
+
+def refusal(error: Exception) -> str:
+    """Why a file cannot be used, by the error that it caused."""
+    if isinstance(error, GeminiMMError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "it does not fit into memory when it is opened"
+    if isinstance(error, OSError):
+        return f"it cannot be read: {error.strerror or error}"
+    return f"it cannot be opened: {type(error).__name__}"

@@ -1,0 +1,242 @@
+"""E-mails: their headers, their words and what is attached, in the order in which people see them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.errors import MessageError
+from email.header import decode_header
+from email.message import Message
+from typing import BinaryIO
+
+from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.loaders.charsets import decoded
+from langchain_gemini_mm.loaders.html_text import html_page, parts_of_html
+from langchain_gemini_mm.loaders.scanning import printable
+
+SUFFIXES = (".eml", ".mbox")
+
+_HEADERS = ("From", "To", "Cc", "Date", "Subject")
+_HEADER_CHARACTERS = 2000
+_NAME_CHARACTERS = 120
+_MAIL_BYTES = 100_000_000
+_LINE_BYTES = 1 << 20
+_MOST_PARTS = 1000
+_DEEPEST = 5
+_PATH_SIGNS = re.compile(r"[/\\:\x00-\x1f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file in a mail."""
+
+    name: str
+    """Never a path."""
+    data: bytes = field(repr=False)
+    inline: bool = False
+    """Whether it stands in the words; otherwise it comes behind them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One mail, ready to be read."""
+
+    subject: str
+    parts: tuple[str | Attachment, ...]
+    """Headers, words, and files where they stand in these, the others behind."""
+
+
+def mails_of(file: BinaryIO, suffix: str) -> Iterator[tuple[str, Mail | ContentError]]:
+    """Read an `.eml`, or one by one the mails of an `.mbox`.
+
+    Yields:
+        A key of the mail in its file (empty for `.eml`; it stays when mails around it go), and the mail, or why it
+        cannot be read.
+
+    Raises:
+        ContentError: an `.eml` that cannot be read, or an `.mbox` that is none.
+    """
+    file.seek(0)
+    if suffix != ".mbox":
+        data = file.read(_MAIL_BYTES + 1)
+        if len(data) > _MAIL_BYTES:
+            raise ContentError(f"it is a mail of more than {_MAIL_BYTES:,} bytes; save its attachments as files")
+        yield "", read_mail(data)
+        return
+    if not file.read(5).startswith(b"From "):
+        raise ContentError("it is no mailbox: it does not begin with a line 'From '")
+    seen: set[str] = set()
+    for number, data in enumerate(_messages(file), start=1):
+        key = hashlib.sha256(data or str(number).encode()).hexdigest()[:16]
+        if key in seen:
+            continue
+        seen.add(key)
+        try:
+            yield key, read_mail(data) if data else _too_long(number)
+        except ContentError as error:
+            yield key, error
+
+
+def read_mail(data: bytes) -> Mail:
+    r"""Take a mail apart.
+
+    ```python
+    from langchain_gemini_mm.loaders.mails import read_mail
+
+    mail = read_mail(b"Subject: Lunch\nFrom: ada@example.com\n\nAt noon?")
+    assert mail.parts == ("From: ada@example.com\nSubject: Lunch", "\n\n", "At noon?")
+    ```
+
+    Raises:
+        ContentError: damaged, or nothing is in it.
+    """
+    try:
+        message = message_from_bytes(data)
+        parts = tuple(_parts(message, 0, _Budget()))
+        subject = _header(message, "Subject")
+    except (MessageError, ValueError, LookupError, AttributeError, TypeError, RecursionError, AssertionError) as error:
+        raise ContentError("it is a damaged mail") from error
+    if not any(part.strip() if isinstance(part, str) else part.data for part in parts):
+        raise ContentError("it is no mail, or an empty one")
+    return Mail(subject, parts)
+
+
+class _Budget:
+    """How many parts are looked at."""
+
+    def __init__(self) -> None:
+        self.left = _MOST_PARTS
+
+    def spend(self) -> bool:
+        self.left -= 1
+        return self.left >= 0
+
+
+def _parts(message: Message, depth: int, budget: _Budget) -> Iterator[str | Attachment]:
+    head = "\n".join(f"{name}: {value}" for name in _HEADERS if (value := _header(message, name)))
+    if head:
+        yield head
+    attached: list[Message] = []
+    body: list[Message] = []
+    _sort(message, body, attached, budget)
+    by_id = {_content_id(part): part for part in attached if _content_id(part)}
+    for part in body:
+        yield "\n\n"
+        for piece in _words(part):
+            if isinstance(piece, str):
+                yield piece
+            elif inner := by_id.pop(piece.name, None):
+                attached.remove(inner)
+                yield _attachment(inner, inline=True)
+    for part in attached:
+        nested = part.get_payload(0) if part.get_content_type() == "message/rfc822" and part.is_multipart() else None
+        if isinstance(nested, Message) and depth < _DEEPEST:
+            yield "\n\n"
+            yield from _parts(nested, depth + 1, budget)
+        elif isinstance(nested, Message):
+            continue
+        else:
+            yield _attachment(part)
+
+
+def _sort(message: Message, body: list[Message], attached: list[Message], budget: _Budget) -> None:
+    """What is read as words, and what is attached; of alternatives the plainest that says something."""
+    if not budget.spend():
+        return
+    kind = message.get_content_type()
+    if kind == "message/rfc822" or message.get_content_disposition() == "attachment":
+        attached.append(message)
+    elif message.is_multipart():
+        inner = [part for part in message.get_payload() if isinstance(part, Message)]
+        if kind == "multipart/alternative":
+            inner = _plainest(inner)
+        for part in inner:
+            _sort(part, body, attached, budget)
+    elif kind in ("text/plain", "text/html") and not message.get_filename():
+        body.append(message)
+    else:
+        attached.append(message)
+
+
+def _plainest(parts: list[Message]) -> list[Message]:
+    # HTML with pictures in it says more than the text that stands for it.
+    rich = [part for part in parts if part.is_multipart()]
+    plain = [part for part in parts if part.get_content_type() == "text/plain" and str(part.get_payload()).strip()]
+    return (rich or plain or parts)[:1]
+
+
+def _words(part: Message) -> Iterator[str | Attachment]:
+    """The text of a body, and the ids of pictures that stand in it (as attachments without data)."""
+    data = part.get_payload(decode=True)
+    data = data if isinstance(data, bytes) else b""
+    charset = part.get_content_charset()
+    if part.get_content_type() != "text/html":
+        text = decoded(data, charset).replace("\r\n", "\n").strip()
+        if text:
+            yield text
+        return
+    for piece in parts_of_html(decoded(data, charset) if charset else html_page(data)):
+        if isinstance(piece, str):
+            yield piece
+        elif piece.source.lower().startswith("cid:"):
+            yield Attachment(piece.source[4:].strip(), b"")
+        elif piece.written:
+            yield piece.written
+
+
+def _attachment(part: Message, *, inline: bool = False) -> Attachment:
+    data = part.get_payload(decode=True)
+    ending = part.get_content_subtype()
+    name = _decoded_header(part.get_filename() or "") or f"attachment.{ending}"
+    name = _PATH_SIGNS.sub("_", printable(name)).strip(". ")[-_NAME_CHARACTERS:] or "attachment"
+    return Attachment(name, data if isinstance(data, bytes) else b"", inline)
+
+
+def _content_id(part: Message) -> str:
+    return str(part.get("Content-ID", "")).strip().strip("<>")
+
+
+def _header(message: Message, name: str) -> str:
+    return _decoded_header(str(message.get(name, ""))[:_HEADER_CHARACTERS])
+
+
+def _decoded_header(value: str) -> str:
+    try:
+        pieces = [
+            piece if isinstance(piece, str) else decoded(piece, charset) for piece, charset in decode_header(value)
+        ]
+    except (ValueError, LookupError, MessageError):
+        pieces = [value]
+    words = " ".join(" ".join(pieces).split())
+    # What is no ASCII though it must be comes as half characters.
+    return words.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _messages(file: BinaryIO) -> Iterator[bytes]:
+    """The mails of an mbox, one in memory at a time; empty for one that is too long."""
+    file.seek(0)
+    held = io.BytesIO()
+    blank = whole = True
+    started = False
+    while line := file.readline(_LINE_BYTES):
+        if whole and blank and line.startswith(b"From "):
+            if started:
+                yield _taken(held)
+            held, started = io.BytesIO(), True
+        elif held.tell() <= _MAIL_BYTES:
+            held.write(line[1:] if re.match(rb">+From ", line) else line)
+        blank = whole and not line.strip()
+        whole = line.endswith(b"\n")
+    yield _taken(held)
+
+
+def _taken(held: io.BytesIO) -> bytes:
+    return held.getvalue() if held.tell() <= _MAIL_BYTES else b""
+
+
+def _too_long(number: int) -> Mail:
+    raise ContentError(f"mail {number} has more than {_MAIL_BYTES:,} bytes")

@@ -1,0 +1,189 @@
+"""What a file says about itself: its title and caption, the subtitles in a video, the words of a PDF's pages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+from langchain_gemini_mm.errors import GeminiMMError
+from langchain_gemini_mm.media.containers import opened, origin_s, packets_of, pictures_of, sound_of
+from langchain_gemini_mm.media.pdf import Document, calling, opened_document
+from langchain_gemini_mm.media.pdf_pages import PdfPages
+from langchain_gemini_mm.media.pdf_text import clean
+from langchain_gemini_mm.media.picture_words import words_of_picture
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+    from langchain_gemini_mm.media.facts import MediaFacts
+
+_TAGS = ("title", "artist", "album", "show", "comment", "description", "synopsis", "lyrics")
+_ENTRIES = ("Title", "Subject", "Author", "Keywords")
+_MOST_CHARACTERS = 5_000
+_PAGE_CHARACTERS = 50_000
+_ALL_CHARACTERS = 50_000_000
+_MOST_CUES = 100_000
+_PLAIN = {"subrip", "srt", "webvtt", "text"}
+_STYLED = {"ass", "ssa"}
+_MARKUP = re.compile(r"<[^<>\n]{0,200}>|\{[^{}\n]{0,200}\}")
+
+
+class Cue(NamedTuple):
+    """Words and when they stand, in seconds from the beginning."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """What was found in a file beside what it shows."""
+
+    words: tuple[str, ...] = ()
+    """Titles, captions and comments, of the whole file."""
+    cues: tuple[Cue, ...] = ()
+    """Subtitles and chapters, in order."""
+    pages: tuple[str, ...] = ()
+    """The text of each page of a PDF, empty where it has none that can be read."""
+    pictures_s: float | None = None
+    """How long the pictures of a video last, where it tells; its sound may be longer or shorter."""
+    sound_s: float | None = None
+    """As `pictures_s`."""
+
+
+def carried(file: BinaryIO, facts: MediaFacts, *, name: str) -> Carried:
+    """Look for words in a file that was opened before; what cannot be read is not there.
+
+    ```python
+    import io
+
+    from langchain_gemini_mm.media.carried import carried
+    from langchain_gemini_mm.media.probing import probe
+    from langchain_gemini_mm.testing import pdf
+
+    paper = io.BytesIO(pdf(("one", "two"), title="Numbers"))
+    found = carried(paper, probe(paper, "application/pdf"), name="'numbers.pdf'")
+    assert (found.words, found.pages) == (("Numbers",), ("one", "two"))
+    ```
+
+    Args:
+        file: an open seekable binary file (left open, at any position).
+        facts: what `probing.probe` found.
+        name: for messages.
+    """
+    look = {"image": _picture, "pdf": _pdf}.get(facts.modality, _recording)
+    # Words are a gift: a file that was proved to be good is not left out for want of them.
+    with suppress(GeminiMMError):
+        return look(file, facts, name)
+    return Carried()
+
+
+def plain_cue(text: str) -> str:
+    """The words of a subtitle without their styles."""
+    return tidy(_MARKUP.sub("", text.replace("\\N", "\n").replace("\\n", "\n").replace("\\h", " ")))
+
+
+def tidy(text: str) -> str:
+    """A caption without signs that nobody sees, of bearable length."""
+    return clean(text[:_MOST_CHARACTERS])
+
+
+def distinct(texts: Iterator[str]) -> tuple[str, ...]:
+    """Texts that say something, each once: a comment often repeats the title."""
+    found: dict[str, str] = {}
+    for text in map(tidy, texts):
+        if text:
+            found.setdefault(text.casefold(), text)
+    return tuple(found.values())
+
+
+def _picture(file: BinaryIO, facts: MediaFacts, name: str) -> Carried:
+    return Carried(words=distinct(words_of_picture(file, facts.mime_type, name)))
+
+
+def _recording(file: BinaryIO, facts: MediaFacts, name: str) -> Carried:
+    del facts
+    with opened(file, name) as container:
+        words = distinct(_tags(container))
+        pictures, sound = _length_of(container, pictures_of(container)), _length_of(container, sound_of(container))
+        cues = [*_chapters(container), *_subtitles(container)][:_MOST_CUES]
+    return Carried(words=words, cues=tuple(sorted(cues)), pictures_s=pictures, sound_s=sound)
+
+
+def _tags(container: InputContainer) -> Iterator[str]:
+    """A title and the like, with or without the language that ID3 hangs on."""
+    given = {key.lower(): value for key, value in container.metadata.items()}
+    for tag in _TAGS:
+        yield from (value for key, value in given.items() if key == tag or key.startswith(f"{tag}-"))
+
+
+def _length_of(container: InputContainer, stream: Any) -> float | None:
+    """How long a track says that it lasts, counted from the file's beginning."""
+    if stream is None:
+        return None
+    if stream.duration:
+        start = float((stream.start_time or 0) * stream.time_base) - origin_s(container)
+        return float(stream.duration * stream.time_base) + max(start, 0.0)
+    match = re.fullmatch(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]) if match else None
+
+
+def _chapters(container: InputContainer) -> Iterator[Cue]:
+    for chapter in container.chapters() if hasattr(container, "chapters") else ():
+        title = tidy(str((chapter.get("metadata") or {}).get("title", "")))
+        tick = float(chapter.get("time_base") or 0)
+        start, end = float(chapter["start"] or 0) * tick, float(chapter["end"] or 0) * tick
+        if title and 0 <= start < end:
+            yield Cue(round(start, 3), round(end, 3), title)
+
+
+def _subtitles(container: InputContainer) -> Iterator[Cue]:
+    """The first subtitles that are text; others are pictures."""
+    known = _PLAIN | _STYLED | {"mov_text"}
+    tracks = [(stream, stream.codec_context.name) for stream in container.streams.subtitles]
+    stream, codec = next(((stream, codec) for stream, codec in tracks if codec in known), (None, ""))
+    if stream is None:
+        return
+    origin, tick = origin_s(container), float(stream.time_base or 0)
+    for packet in packets_of(container, [stream]):
+        if packet.pts is None or not packet.size:
+            continue
+        start = packet.pts * tick - origin
+        text = _words_of(bytes(packet), codec)
+        if text and start >= 0:
+            yield Cue(round(start, 3), round(start + (packet.duration or 0) * tick, 3), text)
+
+
+def _words_of(data: bytes, codec: str) -> str:
+    if codec == "mov_text":
+        data = data[2 : 2 + int.from_bytes(data[:2], "big")]
+    text = data.decode("utf-8", "replace")
+    if codec in _STYLED:
+        text = text.split(",", 8)[-1]
+    return plain_cue(text)
+
+
+def _pdf(file: BinaryIO, facts: MediaFacts, name: str) -> Carried:
+    del facts
+    pages: list[str] = []
+    left = _ALL_CHARACTERS
+    with opened_document(file, name) as document:
+        words = distinct(_entries(document, name))
+        paper = PdfPages(document, name)
+        for page in range(1, paper.pages + 1):
+            text = ""
+            with suppress(GeminiMMError):
+                text = paper.text(page)[: min(left, _PAGE_CHARACTERS)]
+            pages.append(text)
+            left -= len(text)
+    return Carried(words=words, pages=tuple(pages))
+
+
+def _entries(document: Document, name: str) -> Iterator[str]:
+    with calling(document, name):
+        found = document.pdfium.get_metadata_dict(skip_empty=True)
+    yield from (str(found[entry]) for entry in _ENTRIES if entry in found)
