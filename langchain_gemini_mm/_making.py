@@ -253,7 +253,7 @@ def _explained(error: ContentError | None, left: Wanted, file: BinaryIO) -> Cont
     from langchain_gemini_mm.media.clips import inspect
 
     try:
-        clip = inspect(file)
+        clip = inspect(file, name=_file_name(next(iter(left))))
     except ContentError as damaged:
         return error or damaged
     for part, position in left.items():

@@ -8,6 +8,8 @@ import threading
 from pathlib import Path
 from typing import Self
 
+from langchain_gemini_mm.errors import StoreError
+
 
 class Spool:
     """Keeps made media on disk until it is closed; safe in many threads. The folder is made when it is first needed.
@@ -37,18 +39,27 @@ class Spool:
         """Keep `data` as a file.
 
         Raises:
-            OSError: there is no room.
+            StoreError: there is no room.
             ValueError: the spool is closed, so nobody waits for the file any more.
         """
         # Closing waits for a file that is being written, so that nothing is left behind.
         with self._lock:
             if self._closed:
                 raise ValueError("the call that this file was made for has ended")
-            if self._folder is None:
-                self._folder = tempfile.TemporaryDirectory(prefix="gemini-mm-", ignore_cleanup_errors=True)
-            path = Path(self._folder.name) / f"{next(self._numbers):06d}"
-            path.write_bytes(data)
-            return path
+            try:
+                return self._written(data)
+            except OSError as error:
+                raise StoreError(
+                    f"cannot keep {len(data):,} bytes of a media file in the temporary folder: {error.strerror}. Make "
+                    "room there, or name another folder by the environment variable TMPDIR"
+                ) from error
+
+    def _written(self, data: bytes) -> Path:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="gemini-mm-", ignore_cleanup_errors=True)
+        path = Path(self._folder.name) / f"{next(self._numbers):06d}"
+        path.write_bytes(data)
+        return path
 
     def close(self) -> None:
         """Remove the folder with all that is in it."""

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from langchain_core.stores import InMemoryByteStore
 
-from langchain_gemini_mm import ContentError, GeminiEmbeddings, MediaLimitError, MediaStore, ServiceError
+from langchain_gemini_mm import ContentError, GeminiEmbeddings, MediaLimitError, MediaStore, ServiceError, StoreError
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.testing import GeminiEmulator, pdf, png, wav
 from langchain_gemini_mm.types import MediaInfo
@@ -275,6 +275,18 @@ def test_a_service_failure_leaves_nothing(embeddings: GeminiEmbeddings, emulator
         embeddings.embed([film.segment(0, 4), film.segment(4, 8)])
 
     assert not list(spool.iterdir())
+
+
+def test_no_room_for_what_was_cut(
+    embeddings: GeminiEmbeddings, emulator: GeminiEmulator, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A temporary folder that cannot be written is named as what is wrong, with the way out."""
+    assert isinstance(embeddings.media, MediaStore)
+    film = embeddings.media.put(recording(seconds=12))
+    monkeypatch.setattr(tempfile, "tempdir", str(spool / "missing"))
+
+    with pytest.raises(StoreError, match=r"^input 0: cannot keep [\d,]+ bytes.*No such file.*TMPDIR"):
+        embeddings.embed([film.segment(0, 4)])
 
 
 def test_cancelling_leaves_nothing(emulator: GeminiEmulator, media: MediaStore, spool: Path) -> None:

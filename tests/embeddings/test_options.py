@@ -89,7 +89,7 @@ def test_values_out_of_range(emulator: GeminiEmulator, option: str, value: Any, 
 def test_tokens_follow_the_options(emulator: GeminiEmulator) -> None:
     """Frames a second, sound and time stamps are estimated as the service counts them; read words are a guess."""
     film = mp4(20, samples=tone(20))
-    cases = [
+    cases: list[tuple[dict[str, Any], dict[str, int]]] = [
         ({}, {"video": 20 * 66}),
         ({"video_fps": 0.5}, {"video": 10 * 66}),
         ({"video_fps": 4}, {"video": 80 * 66}),
