@@ -16,9 +16,11 @@ from langchain_gemini_mm.media.limits import check_extent, check_kind
 from langchain_gemini_mm.media.orientation import looks_turned
 from langchain_gemini_mm.media.probing import probe
 from langchain_gemini_mm.models import MediaLimit, ModelSpec
+from langchain_gemini_mm.sniffing import modality_of
 from langchain_gemini_mm.tasks import Recipe
 from langchain_gemini_mm.types import Backend, Content, MediaSource, Modality
 
+_NAMED = {"image": "a picture", "audio": "sound", "video": "a video", "pdf": "a PDF"}
 _WIRE_OVERHEAD = 120
 """Bytes of JSON around one part."""
 
@@ -72,10 +74,20 @@ class EmbedItem:
 
 
 def selected(part: Part) -> MediaFacts:
-    """What a reference to a part of a file asks for, without opening the file."""
+    """What a reference to a part of a file asks for, without opening the file.
+
+    Raises:
+        ContentError: it selects what files of this kind do not have.
+    """
     ref = part.ref
     if ref is None or not ref.is_part:
         raise TypeError(f"{part.name} is a whole file")
+    kind = modality_of(part.mime_type or "")
+    what = "pages" if ref.first_page is not None else "seconds" if ref.start_s is not None else "a sound track"
+    if kind not in (("pdf",) if what == "pages" else ("audio", "video")):
+        raise ContentError(
+            f"{ref} selects {what}, and the file is {_NAMED.get(kind or '', part.mime_type)}, which has none"
+        )
     return MediaFacts(
         mime_type=part.mime_type or "",
         modality=part.modality,

@@ -180,7 +180,7 @@ class _Reader:
             if self.unresolved == "text":
                 return literal_text(ref.markdown)
             raise
-        modality = _selected_modality(ref, _media_modality(info.mime_type, str(ref)))
+        modality: Modality = "audio" if ref.track else _media_modality(info.mime_type, str(ref))
         return [Part(modality=modality, mime_type=info.mime_type, size=info.size, ref=ref)]
 
     def path(self, path: Path) -> list[Part]:
@@ -310,21 +310,6 @@ def _media_modality(mime_type: str, name: str) -> Modality:
     if modality is None or modality == "text":
         raise ContentError(f"{name} is {mime_type}, which is not a picture, sound, video or PDF")
     return modality
-
-
-def _selected_modality(ref: MediaRef, modality: Modality) -> Modality:
-    """What a reference gives: for a part of another kind of media than it has nothing."""
-    if ref.first_page is not None and modality != "pdf":
-        raise ContentError(f"{ref} selects pages, and the file is {_NAMED[modality]}; pages are parts of a PDF")
-    if (ref.start_s is not None or ref.track) and modality not in ("audio", "video"):
-        what = "seconds" if ref.start_s is not None else "a sound track"
-        raise ContentError(f"{ref} selects {what}, and the file is {_NAMED[modality]}, which has none")
-    return "audio" if ref.track else modality
-
-
-_NAMED: dict[Modality, str] = {
-    "text": "a text", "image": "a picture", "audio": "sound", "video": "a video", "pdf": "a PDF"
-}  # fmt: skip
 
 
 def _file_size(path: Path) -> int:
