@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
 from langchain_gemini_mm._cache import cache_key
 from langchain_gemini_mm._options import MediaOptions
@@ -98,6 +99,18 @@ def selected(part: Part) -> MediaFacts:
     )
 
 
+def _sound_alone(part: Part, file: BinaryIO) -> MediaFacts | None:
+    """What is in a container for video that holds only sound, as browsers and phones record it."""
+    from langchain_gemini_mm.media.clips import inspect
+
+    clip = inspect(file, name=part.name) if part.modality == "video" else None
+    if clip is None or clip.pictures is not None or clip.sound is None or clip.is_cut_off:
+        return None
+    return MediaFacts(
+        mime_type=part.mime_type or "", modality="audio", size=part.size, seconds=clip.duration_s, has_audio=True
+    )
+
+
 def wire_bytes(part: Part) -> int:
     """Bytes that one part takes in a request."""
     content = len(part.text.encode()) if part.text is not None else (part.size + 2) // 3 * 4
@@ -140,9 +153,9 @@ class Preparation:
             if error.args:
                 error.args = (f"input {position}: {error.args[0]}", *error.args[1:])
             raise
-        costs = tuple(cost for cost, _ in seen)
+        parts, costs = tuple(part for part, _, _ in seen), tuple(cost for _, cost, _ in seen)
         if len(parts) > 1 or parts[0].text is None:
-            unmade = frozenset(place for place, (_, to_make) in enumerate(seen) if to_make)
+            unmade = frozenset(place for place, (_, _, to_make) in enumerate(seen) if to_make)
             return EmbedItem(position=position, parts=parts, costs=costs, unmade=unmade)
         worded = replace(parts[0], text=self.recipe.text(parts[0].text, title))
         in_field = self.recipe.task_type is not None and self.recipe.takes_title
@@ -154,12 +167,12 @@ class Preparation:
             title=title if in_field else None,
         )
 
-    def _seen(self, part: Part) -> tuple[Mapping[Modality, int], bool]:
-        """Estimate the tokens of a part, and tell whether it is yet to be made."""
+    def _seen(self, part: Part) -> tuple[Part, Mapping[Modality, int], bool]:
+        """A part as what it is, its tokens estimated, and whether it is yet to be made."""
         if part.text is not None:
-            return self.options.tokens("text", self.backend, characters=len(part.text)), False
+            return part, self.options.tokens("text", self.backend, characters=len(part.text)), False
         if part.uri is not None:
-            return self.options.tokens(part.modality, self.backend), False
+            return part, self.options.tokens(part.modality, self.backend), False
         limit = check_kind(part.mime_type or "", self.spec, self.backend, name=part.name)
         taken = part.mime_type in limit.mime_types
         if part.ref is not None and part.ref.is_part:
@@ -169,20 +182,24 @@ class Preparation:
             facts, to_make = None, True
         else:
             facts, to_make = self._opened(part, limit)
-        if facts is not None:
-            check_extent(facts, self.spec, self.backend, name=part.name)
-        return self.options.tokens(
-            part.modality,
-            self.backend,
-            seconds=facts.seconds if facts else None,
-            pages=facts.pages if facts else None,
-            has_audio=facts.has_audio if facts else True,
-        ), to_make
+        if facts is None:
+            return part, self.options.tokens(part.modality, self.backend), to_make
+        check_extent(facts, self.spec, self.backend, name=part.name)
+        cost = self.options.tokens(
+            facts.modality, self.backend, seconds=facts.seconds, pages=facts.pages, has_audio=facts.has_audio
+        )
+        return part if facts.modality == part.modality else replace(part, modality=facts.modality), cost, to_make
 
     def _opened(self, part: Part, limit: MediaLimit) -> tuple[MediaFacts, bool]:
         """Open a file for the proof that it is what it looks like."""
         with part.open(self.media) as file:
-            facts = probe(file, part.mime_type or "", name=part.name)
+            try:
+                facts = probe(file, part.mime_type or "", name=part.name)
+            except ContentError:
+                sound = _sound_alone(part, file)
+                if sound is None:
+                    raise
+                return sound, True
             if facts.mime_type not in limit.mime_types or self._is_larger(facts):
                 return facts, True
             # Of other types only Pillow knows how they are turned.

@@ -263,6 +263,11 @@ def _explained(error: ContentError | None, left: Wanted, file: BinaryIO) -> Cont
                 f"input {position}: {part.name} asks for the sound of a video that has none "
                 f"({clip.duration_s:,.2f} s long). Leave track=audio out"
             )
+        if part.modality == "video" and clip.pictures is None:
+            return ContentError(
+                f"input {position}: {part.name} asks for pictures, and the file holds only sound "
+                f"({clip.duration_s:,.2f} s long). Name its sound with track=audio"
+            )
         if start_s is not None and start_s >= clip.duration_s:
             return ContentError(
                 f"input {position}: {part.name} begins at {start_s:,.6g} s, and the file lasts "

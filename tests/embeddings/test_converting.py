@@ -86,6 +86,8 @@ RECORDINGS: dict[str, tuple[Callable[[], bytes], str]] = {
     "M4A": (lambda: recording("ipod", video=None), "audio/mp3"),
     "FLAC": (lambda: recording("flac", video=None, audio="flac"), "audio/mp3"),
     "OGG": (lambda: recording("ogg", video=None, audio="libopus"), "audio/mp3"),
+    "sound in a WebM": (lambda: recording("webm", video=None, audio="libopus"), "audio/mp3"),
+    "sound in an MP4": (lambda: recording("mp4", video=None), "audio/mp3"),
     "MKV": (lambda: recording("matroska"), "video/mp4"),
     "WebM": (lambda: recording("webm", video="libvpx-vp9", audio="libopus"), "video/mp4"),
     "AVI": (lambda: recording("avi", video="mpeg4", audio="libmp3lame"), "video/mp4"),
