@@ -13,13 +13,15 @@ _KNOWN = re.compile(
 
 
 def decoded(data: bytes, declared: str | None) -> str:
-    """Text in its declared encoding where that is a usual one and fits; else UTF-8, else Windows-1252."""
-    if declared and _KNOWN.fullmatch(declared.strip()):
+    """UTF-8 where it is that, whatever was declared; else the declared encoding where it fits; else Windows-1252."""
+    named = declared.strip().lower() if declared and _KNOWN.fullmatch(declared.strip()) else None
+    # These are written in ASCII signs, and so are valid UTF-8, too.
+    tries = (
+        [named, "utf-8-sig"] if named and named.startswith(("iso-2022", "utf-16", "utf16")) else ["utf-8-sig", named]
+    )
+    for encoding in filter(None, tries):
         try:
-            return data.decode(declared.strip())
+            return data.decode(encoding)
         except (UnicodeError, LookupError):
-            pass
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeError:
-        return data.decode("cp1252", "replace")
+            continue
+    return data.decode("cp1252", "replace")

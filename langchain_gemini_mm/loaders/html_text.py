@@ -24,7 +24,7 @@ _LINES = {"br", "li", "tr", "option"}
 _CELLS = {"td", "th"}
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]{0,20})(?=[\s/>])")
 _ATTRIBUTE = re.compile(
-    r"""\b(src|alt)\s{0,9}=\s{0,9}(?:"([^"]{0,4000})"|'([^']{0,4000})'|([^\s"'>]{1,4000}))""", re.IGNORECASE
+    r"""(?<![\w-])(src|alt)\s{0,9}=\s{0,9}(?:"([^"]{0,4000})"|'([^']{0,4000})'|([^\s"'>]{1,4000}))""", re.IGNORECASE
 )
 _CHARSET = re.compile(rb"<meta[^<>]{0,200}charset=[\"']?([A-Za-z0-9_-]{1,30})", re.IGNORECASE)
 _SPACE = re.compile(r"\s+")

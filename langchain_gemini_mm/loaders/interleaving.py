@@ -62,9 +62,17 @@ def _written(chunk: str, refs: list[MediaRef]) -> str:
     pieces: list[str] = []
     position = 0
     for match in _MARKS.finditer(chunk):
-        before = escape_references(chunk[position : match.start()]).rstrip(" ")
+        before = _text(chunk[position : match.start()], behind=bool(pieces)).rstrip(" ")
         # A backslash right before a reference would make it literal.
         pieces += [before, "" if not before or before.endswith("\n") else " ", refs[ord(match[0]) - _FIRST].markdown]
         position = match.end()
-    after = escape_references(chunk[position:])
-    return "".join([*pieces, f" {after.lstrip(' ')}" if pieces and after.startswith(" ") else after]).strip()
+    return "".join([*pieces, _text(chunk[position:], behind=bool(pieces))]).strip()
+
+
+def _text(text: str, *, behind: bool) -> str:
+    """Escaped; behind a picture with one space at most, where there were those around its mark."""
+    escaped = escape_references(text)
+    if not behind or not escaped.startswith(" "):
+        return escaped
+    words = escaped.lstrip(" ")
+    return words if words.startswith("\n") else f" {words}"

@@ -70,7 +70,7 @@ class MailDocuments:
         """What stands in the mail for a file; Documents of its own are put aside."""
         seen = self._look(part.data, source)
         if seen.facts is None:
-            text = whole_text(io.BytesIO(part.data)) if seen.wanted else ""
+            text = whole_text(io.BytesIO(part.data)).strip() if seen.wanted else ""
             yield f"{_mention(part)}\n{text}" if text else _mention(part)
             return
         ref = self._texts.store(part.data) if seen.facts.modality == "image" else None

@@ -27,7 +27,7 @@ _MAIL_BYTES = 100_000_000
 _LINE_BYTES = 1 << 20
 _MOST_PARTS = 1000
 _DEEPEST = 5
-_PATH_SIGNS = re.compile(r"[/\\:\x00-\x1f]+")
+_PATH_SIGNS = re.compile(r"[:\x00-\x1f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ def _attachment(part: Message, *, inline: bool = False) -> Attachment:
     data = part.get_payload(decode=True)
     ending = part.get_content_subtype()
     name = _decoded_header(part.get_filename() or "") or f"attachment.{ending}"
-    name = _PATH_SIGNS.sub("_", printable(name)).strip(". ")[-_NAME_CHARACTERS:] or "attachment"
+    name = _PATH_SIGNS.sub("_", printable(re.split(r"[/\\]", name)[-1])).strip(". ")[-_NAME_CHARACTERS:] or "attachment"
     return Attachment(name, data if isinstance(data, bytes) else b"", inline)
 
 

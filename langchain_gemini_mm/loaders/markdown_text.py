@@ -13,8 +13,10 @@ _IMAGE = re.compile(
     r"|<img\b(?P<tag>[^<>]{1,2000})>",
     re.IGNORECASE,
 )
-_SOURCE = re.compile(r"""\bsrc\s{0,9}=\s{0,9}(?:"([^"]{1,1000})"|'([^']{1,1000})'|([^\s"'>]{1,1000}))""", re.IGNORECASE)
-_ALT = re.compile(r"""\balt\s{0,9}=\s{0,9}(?:"([^"]{1,1000})"|'([^']{1,1000})')""", re.IGNORECASE)
+_SOURCE = re.compile(
+    r"""(?<![\w-])src\s{0,9}=\s{0,9}(?:"([^"]{1,1000})"|'([^']{1,1000})'|([^\s"'>]{1,1000}))""", re.IGNORECASE
+)
+_ALT = re.compile(r"""(?<![\w-])alt\s{0,9}=\s{0,9}(?:"([^"]{1,1000})"|'([^']{1,1000})')""", re.IGNORECASE)
 
 
 def parts_of_markdown(text: str) -> Iterator[str | Picture]:

@@ -1,0 +1,252 @@
+"""A folder of damaged files: every format cut, bent, renamed, emptied and blown up, and what is no file at all."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import random
+import socket
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
+from tests.media.generate import locked_pdf, picture
+from tests.media.recordings import recording
+
+MAIL = (
+    b"From: ada@example.com\nSubject: Lunch\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=cut\n\n"
+    b"--cut\nContent-Type: text/plain\n\nAt noon?\n--cut\nContent-Type: image/png\nContent-Transfer-Encoding: base64\n"
+    b"Content-Disposition: attachment; filename=a.png\n\n"
+)
+GOOD: dict[str, Callable[[], bytes]] = {
+    "png": lambda: png("a cat", image=_noise()),
+    "jpg": lambda: jpeg("a dog", image=_noise()),
+    "webp": lambda: picture("WEBP"),
+    "gif": lambda: picture("GIF"),
+    "bmp": lambda: picture("BMP"),
+    "tiff": lambda: picture("TIFF"),
+    "avif": lambda: picture("AVIF"),
+    "wav": lambda: wav(0.5, "a bell"),
+    "mp3": lambda: mp3(0.5, "a bell"),
+    "flac": lambda: recording("flac", video=None, audio="flac", seconds=2),
+    "ogg": lambda: recording("ogg", video=None, audio="libopus", seconds=2),
+    "m4a": lambda: recording("ipod", video=None, seconds=2),
+    "mp4": lambda: mp4(2.0, "a ball", samples=np.sin(np.arange(16_000, dtype=np.float32))),
+    "mov": lambda: mp4(1.0, container="mov"),
+    "mkv": lambda: recording("matroska", seconds=2),
+    "webm": lambda: recording("webm", video="libvpx", audio="libopus", seconds=2),
+    "avi": lambda: recording("avi", video="mpeg4", audio="libmp3lame", seconds=2),
+    "pdf": lambda: pdf(("one", "two"), title="Numbers"),
+}
+"""Endings and what makes a whole file of each."""
+
+
+def write_damaged(folder: Path) -> tuple[dict[str, bytes], set[str]]:
+    """Write everything below `folder`.
+
+    Returns:
+        Files that may or may not be usable, by source; and sources that certainly are not.
+    """
+    made = {ending: make() for ending, make in GOOD.items()}
+    certain = {
+        **dict(_cut(made)), **dict(_empty()), **dict(_posing(made)), **dict(_archives(made)), **dict(_no_text())
+    }  # fmt: skip
+    doubtful = {**dict(_flipped(made)), **dict(_renamed(made)), **dict(_bombs()), **dict(_torn_texts(made))}
+    for name, data in {**certain, **doubtful}.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return doubtful, set(certain) | set(_no_files(folder))
+
+
+def _cut(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    for ending, data in made.items():
+        yield f"cut/beginning.{ending}", data[:24]
+        if ending not in {"mp3", "ogg", "mkv", "webm", "avi", "flac", "gif"}:
+            # Those are streams: what is left of them is a shorter recording, or a picture's first lines.
+            yield f"cut/half.{ending}", data[: len(data) // 2]
+
+
+def _empty() -> Iterator[tuple[str, bytes]]:
+    for ending in [*GOOD, "txt", "md", "html", "eml", "mbox", "docx"]:
+        yield f"empty/nothing.{ending}", b""
+
+
+def _posing(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """The right beginning, and then noise, or the name alone."""
+    noise = random.Random(7).randbytes(4000)
+    for ending, data in made.items():
+        if ending not in {"mp3", "bmp", "ogg"}:
+            yield f"posing/begins-like.{ending}", data[:16] + noise
+        yield f"posing/noise.{ending}", b"\x00\x01" + noise
+
+
+def _archives(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    inner = _zipped({"a.png": made["png"]})
+    for depth in range(3):
+        yield f"archives/nested-{depth}.zip", inner
+        inner = _zipped({f"inner-{depth}.zip": inner})
+    yield "archives/bomb.zip", _zipped({"zeros": bytes(20_000_000)})
+    yield "archives/bomb.gz", gzip.compress(bytes(20_000_000))
+    yield "archives/book.epub", _zipped({"mimetype": b"application/epub+zip"})
+    yield "archives/letter.docx", _zipped({"[Content_Types].xml": b"<x/>", "word/document.xml": b"<x/>"})
+    yield "archives/old.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(2000)
+    yield "archives/named.mp4", inner
+    yield "archives/files.7z", b"7z\xbc\xaf\x27\x1c" + bytes(100)
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as archive:
+        entry = tarfile.TarInfo("../../escape.txt")
+        archive.addfile(entry, io.BytesIO())
+    yield "archives/escaping.tar", tar.getvalue()
+
+
+def _no_text() -> Iterator[tuple[str, bytes]]:
+    yield "texts/binary.txt", bytes(range(256)) * 20
+    yield "texts/binary.md", b"\x00\x01\x02" * 300
+    yield "texts/binary.html", b"<p>\x00\x01" * 300
+    yield "texts/half-utf16.txt", b"\xff\xfe\x41\x00\x42"
+    yield "texts/spaces.md", b"  \n\t\n"
+    yield "texts/no-words.html", b"<html><script>x</script></html>"
+    yield "texts/no-box.mbox", b"Dear all"
+    yield "texts/drawing.svg", b"<svg/>"
+    yield "texts/rich.rtf", b"{\\rtf1 x}"
+    yield "texts/cyrillic.txt", "Привет, мир! Как дела?".encode("cp1251")
+    yield "bombs/huge.png", _huge_png()
+    yield "bombs/locked.pdf", locked_pdf()
+    yield "bombs/endless.wav", b"RIFF\xff\xff\xff\xffWAVEfmt \x10\x00\x00\x00" + bytes(12)
+    yield "bombs/atoms.mp4", b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + b"\xff\xff\xff\xffmoov" * 50
+    yield "bombs/playlist.mp4", b"#EXTM3U\n#EXTINF:10,\nfile:///etc/passwd\x00\n"
+    yield "bombs/huge.bmp", b"BM" + bytes(12) + struct.pack("<IiiHHIIiiII", 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0)
+    yield "bombs/huge.gif", b"GIF89a" + struct.pack("<HH", 65_535, 65_535) + b"\x00\x00\x00," + bytes(20)
+
+
+def _flipped(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    for ending, data in made.items():
+        for seed in range(3):
+            chance = random.Random(seed)
+            bent = bytearray(data)
+            for _ in range(max(4, len(data) // 500)):
+                bent[chance.randrange(len(bent))] ^= 1 << chance.randrange(8)
+            yield f"flipped/{seed}.{ending}", bytes(bent)
+
+
+def _renamed(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    endings = list(made)
+    for ending, other in zip(endings, endings[1:] + endings[:1], strict=True):
+        yield f"renamed/{ending}-as.{other}", made[ending]
+    yield "renamed/text-as.png", b"just a text"
+    for name in ("-rf", "%s%n", "a b", "$(x)", "名前", "e\u0301", "quote'\"", "x" * 200, "tab\tnew\nline"):
+        yield f"odd names/{name}.png", made["png"]
+
+
+def _bombs() -> Iterator[tuple[str, bytes]]:
+    yield "bombs/words.png", _wordy_png()
+    yield "bombs/deflated.pdf", _deflated_pdf()
+    yield "bombs/unclosed.html", b"<p>words" + b"<a " * 100_000
+    yield "bombs/comments.html", b"<p>words" + b"<!--" * 100_000
+    yield "bombs/quotes.html", b"<p>words" + b"<img src='" * 50_000
+    yield "bombs/spaces.html", b"<pre>words" + b" " * 1_000_000
+    yield "bombs/pictures.md", b"words ![" * 100_000
+    yield (
+        "bombs/deep.eml",
+        b"Subject: x\n"
+        + b"".join(b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (depth, depth) for depth in range(3000)),
+    )
+    yield "bombs/line.mbox", b"From x\nSubject: y\n\n" + b"z" * 5_000_000
+    yield "bombs/header.eml", b"To: " + b"=?utf-8?q?a?= " * 100_000 + b"\n\nwords"
+    yield "bombs/cues.mp4", mp4(0.5)
+    yield "bombs/cues.srt", b"00:00:01,000 --> 00:00:02,000\nx\n" * 50_000
+
+
+def _torn_texts(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    mail = MAIL + b"iVBORw0KGgo=\n--cut--\n"
+    for part in (0.3, 0.7, 0.9):
+        yield f"texts/cut-{part}.eml", mail[: int(len(mail) * part)]
+        yield (
+            f"texts/cut-{part}.html",
+            b"<p>words <img src='../cut/beginning.png' alt='x'>"[: int(50 * part)] + b"words",
+        )
+    for seed in range(5):
+        chance = random.Random(seed)
+        yield f"texts/bent-{seed}.eml", bytes(byte ^ (chance.random() < 0.02) for byte in mail)
+    yield (
+        "captions.jsonl",
+        b'{"source": 5}\n' + b"[" * 100_000 + b'\nnull\n{"source": "a", "text": "b", "start_s": NaN}\n',
+    )
+    yield "cut/half.srt", b"\x00\x01\x02"
+    yield "texts/named-as-text.txt", made["jpg"]
+
+
+def _no_files(folder: Path) -> Iterator[str]:
+    """What stands in a folder and is no file, or may not be read."""
+    if os.name != "posix":
+        return
+    place = folder / "no files"
+    place.mkdir()
+    os.mkfifo(place / "pipe.png")
+    os.mkfifo(place / "pipe.srt")
+    here = Path.cwd()
+    os.chdir(place)  # The path of a socket must be short.
+    try:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind("socket.mp4")
+    finally:
+        os.chdir(here)
+    (place / "loop").symlink_to(place)
+    (place / "self.png").symlink_to(place / "self.png")
+    (place / "dangling.pdf").symlink_to(place / "gone.pdf")
+    (place / "device.wav").symlink_to("/dev/zero")
+    (place / "outside.txt").symlink_to("/etc/passwd")
+    yield from (f"no files/{name}" for name in sorted(path.name for path in place.iterdir()))
+    if os.geteuid():
+        (place / "secret.png").write_bytes(png())
+        (place / "secret.png").chmod(0)
+        yield "no files/secret.png"
+
+
+def _noise() -> Any:
+    from PIL import Image
+
+    return Image.frombytes("RGB", (96, 64), random.Random(3).randbytes(96 * 64 * 3))
+
+
+def _zipped(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name), data)
+    return buffer.getvalue()
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _huge_png() -> bytes:
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 1, 0, 0, 0, 0)
+    pixels = zlib.compress(bytes(1_000_000))
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", pixels) + _chunk(b"IEND", b"")
+
+
+def _wordy_png() -> bytes:
+    """A picture whose caption is a decompression bomb."""
+    whole = png()
+    bomb = b"Description\0\x01\0\0\0" + zlib.compress(b"x" * 50_000_000)
+    return whole[:33] + _chunk(b"iTXt", bomb) + whole[33:]
+
+
+def _deflated_pdf() -> bytes:
+    """A page whose drawing takes 50 MB when it is unpacked."""
+    content = zlib.compress(b"BT /F1 12 Tf (x) Tj ET " + b" " * 50_000_000)
+    plain = pdf(("one",))
+    start, end = plain.index(b"<< /Length"), plain.index(b"endstream")
+    stream = b"<< /Length %d /Filter /FlateDecode >>\nstream\n" % len(content) + content + b"\n"
+    return plain[:start] + stream + plain[end:]

@@ -1,0 +1,87 @@
+"""A folder full of rotten files: the run ends, says what became of each, and uses the good ones."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from langchain_gemini_mm.testing import png
+from tests.loaders.damaged import write_damaged
+
+ROOT = Path(__file__).parent.parent.parent
+
+RUN = """
+import json, sys
+from langchain_gemini_mm.loaders import MediaLoader
+from langchain_gemini_mm.storage import MediaStore
+
+def memory():
+    try:
+        import resource
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+from langchain_gemini_mm.testing import mp4
+MediaLoader(sys.argv[1] + "/good", MediaStore.memory()).load()
+start, files = memory(), {}
+loader = MediaLoader(
+    sys.argv[1], MediaStore(sys.argv[2]), workers=int(sys.argv[3]), on_file=lambda *of: files.update([of])
+)
+loaded = sorted({document.metadata["source"] for document in loader.lazy_load()})
+print(json.dumps({
+    "files": files,
+    "loaded": loaded,
+    "skipped": {one.source: one.reason for one in loader.skipped},
+    "grown_mb": memory() - start,
+}))
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_rotten_folder(tmp_path: Path, workers: int) -> None:
+    """Each of 200 damaged files is loaded or reported; none stops the run, hangs it or fills the memory."""
+    folder = tmp_path / "library"
+    doubtful, certain = write_damaged(folder)
+    assert len(doubtful) + len(certain) >= 200
+    for name in ("a.png", "z.png"):
+        (folder / "good").mkdir(exist_ok=True)
+        (folder / "good" / name).write_bytes(png(name))
+    (folder / "zz.txt").write_text("the last one")
+    started = time.monotonic()
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", RUN, str(folder), str(tmp_path / "media"), str(workers)],
+        capture_output=True,
+        cwd=ROOT,
+        check=False,
+        timeout=110,
+    )
+    assert run.returncode == 0, run.stderr.decode()[-2000:]
+    told = json.loads(run.stdout)
+    companions = {"captions.jsonl", "bombs/cues.srt", "cut/half.srt"}
+    assert {"good/a.png", "good/z.png", "zz.txt"} <= set(told["loaded"])
+    assert not certain & set(told["loaded"])
+    assert certain <= set(told["skipped"])
+    unaccounted = {
+        source
+        for source in (*doubtful, *certain)
+        if source not in companions and _composed(source) not in told["files"]
+    }
+    assert not unaccounted
+    assert all(told["skipped"].values())
+    assert "captions.jsonl" in told["skipped"]
+    assert all(f"renamed/{ending}-as.{other}" in told["loaded"] for ending, other in (("png", "jpg"), ("pdf", "png")))
+    assert sum(source.startswith("odd names/") for source in told["loaded"]) == 9
+    assert told["grown_mb"] < 400
+    assert time.monotonic() - started < 100
+
+
+def _composed(source: str) -> str:
+    import unicodedata
+
+    return unicodedata.normalize("NFC", source)

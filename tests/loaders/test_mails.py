@@ -1,0 +1,176 @@
+"""E-mails: headers, words and attachments, each where people see it, and nothing that a mail can do to us."""
+
+from __future__ import annotations
+
+import random
+from email.message import EmailMessage
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.loaders import MediaLoader
+from langchain_gemini_mm.loaders.mails import Attachment, read_mail
+from langchain_gemini_mm.references import MediaRef, split_references
+from langchain_gemini_mm.testing import jpeg, mp3, pdf, png
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from langchain_core.documents import Document
+
+    from langchain_gemini_mm.storage import MediaStore
+
+
+def mail(subject: str = "Lunch", body: str = "At noon?", **headers: str) -> EmailMessage:
+    """A mail without attachments."""
+    message = EmailMessage()
+    for name, value in {"From": "ada@example.com", "Subject": subject, **headers}.items():
+        message[name] = value
+    message.set_content(body)
+    return message
+
+
+def full_mail() -> EmailMessage:
+    """A mail with a picture in its words, and files of several kinds behind them."""
+    message = mail("Größe", "the plain words", To="bob@example.com", Date="Sat, 21 Nov 2026 10:00:00 +0000")
+    message.add_alternative(
+        "<p>Look: <img src='cid:cat1'> so big. <img src='https://example.com/x.png' alt='ad'>", "html"
+    )
+    message.get_payload()[1].add_related(png("cat"), "image", "png", cid="<cat1>", filename="cat.png")  # type: ignore[union-attr,index]
+    message.add_attachment(jpeg("dog"), "image", "jpeg", filename="dog.jpg")
+    message.add_attachment(pdf(("one", "two")), "application", "pdf", filename="../../paper.pdf")
+    message.add_attachment(mp3(1, "a bell"), "audio", "mpeg", filename="bell.mp3")
+    message.add_attachment("some notes", filename="notes.txt")
+    message.add_attachment(b"PK\x03\x04" + bytes(100), "application", "zip", filename="letter.docx")
+    message.add_attachment(mail("Inner", "inner words"))
+    return message
+
+
+def load(path: Path, data: bytes, media: MediaStore, **options: Any) -> tuple[list[Document], dict[str, str]]:
+    """The Documents of a file of mails, and what was left out."""
+    path.write_bytes(data)
+    loader = MediaLoader(path, media, **options)
+    return loader.load(), {skipped.source: skipped.reason for skipped in loader.skipped}
+
+
+def test_a_whole_mail(tmp_path: Path, media: MediaStore) -> None:
+    """Headers, the words with their pictures, and the names of attachments, which are Documents of their own."""
+    documents, skipped = load(tmp_path / "a.eml", bytes(full_mail()), media)
+    text = documents[0]
+    cat, dog = media.put(png("cat")), media.put(jpeg("dog"))
+    assert split_references(text.page_content) == [
+        "From: ada@example.com\nTo: bob@example.com\nDate: Sat, 21 Nov 2026 10:00:00 +0000\nSubject: Größe\n\nLook: ",
+        cat,
+        " so big. ad\n\nAttached: dog.jpg ",
+        dog,
+        "\n\nAttached: paper.pdf\n\nAttached: bell.mp3\n\nAttached: notes.txt\nsome notes\n\nAttached: letter.docx\n\n"
+        "From: ada@example.com\nSubject: Inner\n\ninner words",
+    ]
+    assert text.metadata == {
+        "source": "a.eml",
+        "modality": "text",
+        "mime_type": "message/rfc822",
+        "title": "Größe",
+        "position": 0,
+    }
+    rest = [(document.metadata["source"], document.metadata["modality"]) for document in documents[1:]]
+    assert rest == [("a.eml/paper.pdf", "pdf"), ("a.eml/paper.pdf", "pdf"), ("a.eml/bell.mp3", "audio")]
+    assert documents[2].metadata["first_page"] == 2
+    assert list(skipped) == ["a.eml/letter.docx"]
+    assert len({document.id for document in documents}) == 4
+
+
+def test_a_box_of_mails(tmp_path: Path, media: MediaStore) -> None:
+    """Each mail has a source that stays when others go; the same mail twice is one; lines are unquoted."""
+    mails = [bytes(mail("One")), bytes(mail("Two", ">From the sea")), bytes(mail("One"))]
+    box = [b"From ada Sat Nov 21 10:00:00 2026\n" + data + b"\n" for data in mails]
+    documents, skipped = load(tmp_path / "a.mbox", b"".join(box), media)
+    assert [document.metadata["title"] for document in documents] == ["One", "Two"]
+    assert documents[1].page_content.endswith("\n\nFrom the sea")
+    assert not skipped
+    alone, _ = load(tmp_path / "a.mbox", box[1], media)
+    assert alone == documents[1:]
+
+
+def test_kinds_can_be_chosen(tmp_path: Path, media: MediaStore) -> None:
+    """Without texts only the files in a mail are loaded, and without files its words with their pictures."""
+    files, _ = load(tmp_path / "a.eml", bytes(full_mail()), media, modalities={"pdf", "audio"})
+    assert {document.metadata["modality"] for document in files} == {"pdf", "audio"}
+    words, _ = load(tmp_path / "a.eml", bytes(full_mail()), media, modalities={"text"})
+    assert [document.metadata["modality"] for document in words] == ["text"]
+    assert len([piece for piece in split_references(words[0].page_content) if isinstance(piece, MediaRef)]) == 2
+
+
+def test_a_mail_names_no_media(tmp_path: Path, media: MediaStore) -> None:
+    """References, file addresses and paths in a mail stay words; only what it brings itself is media."""
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(png("secret"))
+    stored = media.put(png("secret"))
+    message = mail("x", f"{stored.markdown} secret.png")
+    images = f"<img src='secret.png' alt='a'> <img src='file://{secret}' alt='b'> <img src='cid:../secret.png'>"
+    message.add_alternative(f"{stored.markdown} {images}", "html")
+    for body in (bytes(message), bytes(mail(stored.markdown, stored.markdown))):
+        documents, _ = load(tmp_path / "a.eml", body, media)
+        assert not [
+            piece for one in documents for piece in split_references(one.page_content) if isinstance(piece, MediaRef)
+        ]
+
+
+NAMES = {
+    "../../etc/passwd": "passwd",
+    "C:\\x\\y.png": "y.png",
+    "a\nb.png": "a_b.png",
+    "...": "attachment",
+    "": "attachment.octet-stream",
+    "=?utf-8?q?gr=C3=BC=C3=9Fe.pdf?=": "grüße.pdf",
+    "x" * 500 + ".png": "x" * 116 + ".png",
+}
+
+
+@pytest.mark.parametrize(("name", "expected"), NAMES.items(), ids=map(ascii, NAMES.values()))
+def test_names_of_attachments_are_no_paths(name: str, expected: str) -> None:
+    """Whatever a mail calls its files, a source is made of it that leads nowhere."""
+    head = f'Content-Type: application/octet-stream\nContent-Disposition: attachment; filename="{name}"\n\nx'
+    attached = [part for part in read_mail(b"Subject: x\n" + head.encode()).parts if isinstance(part, Attachment)]
+    assert [part.name.replace("\r", "") for part in attached] == [expected] or "\n" in name
+
+
+BROKEN: dict[str, bytes] = {
+    "deep": b"".join(b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (n, n) for n in range(5000)),
+    "nothing": b"",
+    "blank": b"\n\n\n",
+}
+
+
+@pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
+def test_what_is_no_mail(data: bytes) -> None:
+    """A mail that cannot be read is a ContentError."""
+    with pytest.raises(ContentError, match="mail"):
+        read_mail(data)
+
+
+def test_bent_mails_are_read_or_refused() -> None:
+    """However a mail is damaged, it is read or refused, in little time."""
+    whole = bytes(full_mail())[:20_000]
+    for seed in range(150):
+        chance = random.Random(seed)
+        bent = bytearray(whole[: chance.randrange(1, len(whole))])
+        for _ in range(30):
+            bent[chance.randrange(len(bent))] = chance.randrange(256)
+        try:
+            read_mail(bytes(bent))
+        except ContentError as error:
+            assert "mail" in str(error)  # noqa: PT017
+
+
+def test_nested_mails_have_a_depth(tmp_path: Path, media: MediaStore) -> None:
+    """Mails within mails are read some levels deep, not without end."""
+    message = mail("0", "words 0")
+    for depth in range(1, 9):
+        outer = mail(str(depth), f"words {depth}")
+        outer.add_attachment(message)
+        message = outer
+    text = load(tmp_path / "a.eml", bytes(message), media)[0][0].page_content
+    assert "words 3" in text
+    assert "words 2" not in text

@@ -1,0 +1,268 @@
+"""HTML and Markdown: their text with the pictures that stand in it, and nothing from outside of the folder."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langchain_gemini_mm.loaders import MediaLoader
+from langchain_gemini_mm.loaders.html_text import Picture, parts_of_html
+from langchain_gemini_mm.loaders.interleaving import chunks_of_parts
+from langchain_gemini_mm.loaders.markdown_text import parts_of_markdown
+from langchain_gemini_mm.references import MediaRef, split_references
+from langchain_gemini_mm.testing import jpeg, mp4, png
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from langchain_gemini_mm.storage import MediaStore
+
+REF = MediaRef("ab" * 32)
+
+
+def load(folder: Path, name: str, text: str, media: MediaStore, **options: Any) -> list[str | MediaRef]:
+    """What the chunks of one text hold, in order."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    documents = MediaLoader(folder, media, **options).load()
+    chosen = [document for document in documents if document.metadata["source"] == name]
+    assert {document.metadata["modality"] for document in chosen} == {"text"}
+    return [piece for document in chosen for piece in split_references(document.page_content)]
+
+
+def pictures(pieces: list[str | MediaRef]) -> list[MediaRef]:
+    """The media among them."""
+    return [piece for piece in pieces if isinstance(piece, MediaRef)]
+
+
+PAGES: dict[str, tuple[str, list[str]]] = {
+    "blocks": ("<div>a<p>b</p>c<br>d</div>", ["a\n\nb\n\nc\nd"]),
+    "headings": ("<h2>Part</h2>text", ["## Part\n\ntext"]),
+    "lists": ("<ul><li>a<li>b</ul>", ["- a\n- b"]),
+    "tables": ("<table><tr><td>a<td>b<tr><td>c</table>", ["a b\nc"]),
+    "what nobody sees": ("a<script>x<y</script><style>z</style><!-- no -->b", ["ab"]),
+    "entities": ("&lt;b&gt; &amp; &eacute;&#x4e2d;&nbsp;x", ["<b> & é中 x"]),
+    "white space": ("a \n\n  b\t c", ["a b c"]),
+    "kept white space": ("<pre>a\nb</pre>", ["a\nb"]),
+    "no tags": ("3 < 4 and 5 > 4, x<3", ["3 < 4 and 5 > 4, x<3"]),
+    "quotes in a tag": ("<a title='x > y'>link</a>", ["link"]),
+    "capitals": ("<P>a<SCRIPT>x</ScRiPt>b</P>", ["ab"]),
+    "unfinished": ("<p>a <b", ["a <b"]),
+    "an open script": ("a<script>for(;;)", ["a"]),
+    "an open comment": ("a<!-- b", ["a"]),
+}
+
+
+@pytest.mark.parametrize(("page", "expected"), PAGES.values(), ids=PAGES)
+def test_html_becomes_text(page: str, expected: list[str]) -> None:
+    """The words that people read, in paragraphs, without markup."""
+    found = [piece if isinstance(piece, str) else piece.source for piece in parts_of_html(page)]
+    assert found == expected
+
+
+IMAGES: dict[str, tuple[str, list[tuple[str, str]]]] = {
+    "html": ('<img src="a b.png" alt="one &amp; two">', [("a b.png", "one & two")]),
+    "without quotes": ("<img src=a.png>", [("a.png", "")]),
+    "other attributes": ("<IMG class=x data-src='no' SRC='a.png' />", [("a.png", "")]),
+    "nothing in it": ("<img alt=x><img src=''>", []),
+}
+
+
+@pytest.mark.parametrize(("page", "expected"), IMAGES.values(), ids=IMAGES)
+def test_pictures_of_html(page: str, expected: list[tuple[str, str]]) -> None:
+    """Sources and alternative words are read from tags however they are written."""
+    found = [(piece.source, piece.alt) for piece in parts_of_html(page) if isinstance(piece, Picture)]
+    assert found == expected
+
+
+MARKDOWN: dict[str, tuple[str, list[str]]] = {
+    "plain": ("![x](a.png)", ["a.png"]),
+    "with a title": ('![x](a.png "the title")', ["a.png"]),
+    "with spaces": ("![x](<a b.png>)", ["a b.png"]),
+    "as HTML": ('<img width=5 src="a.png">', ["a.png"]),
+    "two": ("![](a.png)![](b.png)", ["a.png", "b.png"]),
+    "escaped": (r"\![x](a.png)", []),
+    "a link": ("[x](a.png)", []),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), MARKDOWN.values(), ids=MARKDOWN)
+def test_pictures_of_markdown(text: str, expected: list[str]) -> None:
+    """Both ways of writing a picture are read; the rest is text as it is written."""
+    pieces = list(parts_of_markdown(f"before {text} after"))
+    assert [piece.source for piece in pieces if isinstance(piece, Picture)] == expected
+    assert "".join(piece if isinstance(piece, str) else piece.written for piece in pieces) == f"before {text} after"
+
+
+@pytest.mark.parametrize("name", ["notes/a.md", "notes/a.html"])
+def test_pictures_stand_where_they_stood(tmp_path: Path, media: MediaStore, name: str) -> None:
+    """Local pictures become references between the words around them, with their alternative words."""
+    (tmp_path / "notes" / "pics").mkdir(parents=True)
+    (tmp_path / "notes" / "pics" / "my cat.png").write_bytes(png("cat"))
+    (tmp_path / "dog.jpg").write_bytes(jpeg("dog"))
+    text = {
+        "notes/a.md": "A cat ![grey](pics/my%20cat.png) and ![](../dog.jpg) asleep.",
+        "notes/a.html": "A cat <img src='pics/my%20cat.png' alt='grey'> and <img src='../dog.jpg'> asleep.",
+    }
+    pieces = load(tmp_path, name, text[name], media)
+    assert [piece if isinstance(piece, str) else media.info(piece).mime_type for piece in pieces] == [
+        "A cat grey ",
+        "image/png",
+        " and ",
+        "image/jpeg",
+        " asleep.",
+    ]
+
+
+OUTSIDE = [
+    "https://example.com/cat.png",
+    "//example.com/cat.png",
+    "file:///SECRET",
+    "FILE:/SECRET",
+    "gs://bucket/cat.png",
+    f"mm://sha256-{'ab' * 32}",
+    "data:image/png;base64,AAAA",
+    "/SECRET",
+    "../outside/secret.png",
+    "pics/../../outside/secret.png",
+    "%2e%2e/outside/secret.png",
+    "..%2foutside%2fsecret.png",
+    "..\\outside\\secret.png",
+    "C:\\outside\\secret.png",
+    "link.png",
+    "linked/secret.png",
+    ".hidden.png",
+    "pics",
+    "pipe.png",
+    "drafts/cat.png",
+    "media/aa.png",
+    "gone.png",
+    "a%00.png",
+    "x" * 3000,
+    "clip.mp4",
+    "broken.png",
+    "dot.png",
+]
+
+
+@pytest.mark.parametrize("source", OUTSIDE, ids=lambda source: ascii(source[:30]))
+@pytest.mark.parametrize("name", ["a.md", "a.html"])
+def test_nothing_comes_from_outside(tmp_path: Path, media: MediaStore, name: str, source: str) -> None:
+    """Addresses, paths out of the folder, links, hidden and excluded files and what is no picture stay text."""
+    folder, outside = tmp_path / "library", tmp_path / "outside"
+    for place in (folder / "pics", folder / "drafts", outside):
+        place.mkdir(parents=True)
+    secret = outside / "secret.png"
+    for path in (secret, folder / ".hidden.png", folder / "drafts" / "cat.png"):
+        path.write_bytes(png())
+    (folder / "link.png").symlink_to(secret)
+    (folder / "linked").symlink_to(outside)
+    (folder / "clip.mp4").write_bytes(mp4(0.5))
+    (folder / "broken.png").write_bytes(png()[:-30])
+    (folder / "dot.png").write_bytes(png(size=(1, 1)))
+    source = source.replace("SECRET", str(secret).lstrip("/"))
+    text = f"words ![alt](<{source}>) end" if name == "a.md" else f'words <img src="{source}" alt="alt"> end'
+    pieces = load(folder, name, text, media, exclude="drafts")
+    assert not pictures(pieces)
+    assert "words" in str(pieces[0])
+    assert "alt" in "".join(map(str, pieces))
+
+
+def test_followed_links_stay_inside(tmp_path: Path, media: MediaStore) -> None:
+    """With follow_symlinks a picture may be a link, but not out of the folder."""
+    folder = tmp_path / "library"
+    folder.mkdir()
+    for path in (folder / "cat.png", tmp_path / "secret.png"):
+        path.write_bytes(png())
+    (folder / "in.png").symlink_to(folder / "cat.png")
+    (folder / "out.png").symlink_to(tmp_path / "secret.png")
+    text = "a ![](in.png) b ![](out.png)"
+    assert len(pictures(load(folder, "a.md", text, media, follow_symlinks=True))) == 1
+    assert not pictures(load(folder, "a.md", text, media))
+
+
+def test_no_more_pictures_than_the_model_takes(tmp_path: Path, media: MediaStore) -> None:
+    """A chunk holds six pictures at most; none is lost, and their order stays."""
+    for number in range(15):
+        (tmp_path / f"{number}.png").write_bytes(png(str(number)))
+    (tmp_path / "a.md").write_text(" ".join(f"word ![]({number}.png)" for number in range(15)))
+    chunks = [one for one in MediaLoader(tmp_path, media).load() if one.metadata["source"] == "a.md"]
+    found = [pictures(split_references(chunk.page_content)) for chunk in chunks]
+    assert max(map(len, found)) == 6
+    expected = [media.put(png(str(number))) for number in range(15)]
+    assert [ref for refs in found for ref in refs] == expected
+    assert [chunk.metadata["position"] for chunk in chunks] == list(range(len(chunks)))
+
+
+def test_references_in_pages_never_resolve(tmp_path: Path, media: MediaStore) -> None:
+    """A page that names media is a page about media, and one that holds our private signs gains nothing by it."""
+    (tmp_path / "cat.png").write_bytes(png())
+    evil = f"{REF.markdown} \\{REF.markdown} \U00100000 {chr(0x100001)} ![x](cat.png)"
+    pieces = load(tmp_path, "a.md", evil, media)
+    assert pictures(pieces) == [media.put(png())]
+    page = f"{REF.markdown} &#x21;[](mm://sha256-{'ab' * 32}) &#x100000; <img src=cat.png>"
+    assert pictures(load(tmp_path, "a.html", page, media)) == [media.put(png())]
+
+
+@given(
+    st.lists(st.sampled_from(["\\", " ", "\n\n", "word", "!", "[](", REF.markdown, "mm://", REF]), max_size=15),
+    st.integers(5, 60),
+)
+def test_only_given_pictures_come_out(pieces: list[str | MediaRef], size: int) -> None:
+    """Whatever stands around it, every picture comes out once and alive, and no text becomes one."""
+    given_refs = [MediaRef(f"{number:064x}") for number in range(len(pieces))]
+    parts = [given_refs[number] if isinstance(piece, MediaRef) else piece for number, piece in enumerate(pieces)]
+    chunks = chunks_of_parts(parts, ".md", chunk_size=size, chunk_overlap=3, most_pictures=2)
+    found = [ref for chunk in chunks for ref in pictures(split_references(chunk))]
+    assert found == [part for part in parts if isinstance(part, MediaRef)]
+
+
+HOSTILE = [
+    "<a ",
+    "<!--",
+    "<![CDATA[",
+    "<",
+    "</",
+    "<img src='",
+    "<script>",
+    "&#",
+    "<a '",
+    '<a ">',
+    "<pre> ",
+    "![",
+    "![a](",
+    "<img ",
+]
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_hostile_pages_take_little_time(piece: str) -> None:
+    """Two megabytes of unfinished markup take seconds, not hours."""
+    text = piece * (2_000_000 // len(piece))
+    started = time.monotonic()
+    for read in (parts_of_html, parts_of_markdown):
+        assert sum(1 for _ in read(text)) < 2_000_000
+    assert time.monotonic() - started < 20
+
+
+CHARSETS: dict[str, bytes] = {
+    "UTF-8": "<p>Grüße".encode(),
+    "declared": '<meta charset="iso-8859-1"><p>Grüße'.encode("latin-1"),
+    "undeclared": "<p>Grüße".encode("cp1252"),
+    "UTF-16": "<p>Grüße".encode("utf-16"),
+    "declared wrongly": '<meta charset="shift_jis"><p>Grüße'.encode(),
+    "declared as no charset": '<meta charset="zlib"><p>Grüße'.encode(),
+}
+
+
+@pytest.mark.parametrize("data", CHARSETS.values(), ids=CHARSETS)
+def test_encodings(tmp_path: Path, media: MediaStore, data: bytes) -> None:
+    """A page's own word on its encoding is taken where it is one of the usual ones and fits."""
+    (tmp_path / "a.html").write_bytes(data)
+    text = MediaLoader(tmp_path, media).load()[0].page_content
+    assert text == "Grüße"

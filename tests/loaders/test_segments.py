@@ -1,0 +1,220 @@
+"""Long media in parts: which there are, what they are called, and that they stay the same."""
+
+from __future__ import annotations
+
+import io
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from langchain_gemini_mm.loaders import MediaLoader, Segments
+from langchain_gemini_mm.media.clips import inspect
+from langchain_gemini_mm.references import MediaRef
+from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
+from tests.media.recordings import recording
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from langchain_core.documents import Document
+
+    from langchain_gemini_mm.storage import MediaStore
+
+
+def tone(seconds: float) -> np.ndarray:
+    """Sound that can be heard."""
+    return (np.sin(np.arange(round(seconds * 8000)) / 5) * 0.5).astype(np.float32)
+
+
+def load(path: Path, data: bytes, media: MediaStore, **options: Any) -> list[Document]:
+    """The Documents of one file; nothing of it is left out."""
+    path.write_bytes(data)
+    loader = MediaLoader(path, media, **options)
+    documents = loader.load()
+    assert loader.skipped == []
+    return documents
+
+
+def parts(documents: list[Document]) -> list[str]:
+    """The fragments of the references, an empty one for a whole file."""
+    return [document.page_content.removesuffix(")").partition("#")[2] for document in documents]
+
+
+CASES: dict[str, tuple[str, bytes, dict[str, Any], list[str]]] = {
+    "a short video": ("a.mp4", mp4(20), {}, [""]),
+    "a video of little more than a window": ("a.mp4", mp4(35), {}, [""]),
+    "a long video": ("a.mp4", mp4(75), {}, ["t=0,30", "t=30,60", "t=60,75"]),
+    "with overlap": ("a.mp4", mp4(50), {"video_s": 20, "video_overlap_s": 5}, ["t=0,20", "t=15,35", "t=30,50"]),
+    "short windows": ("a.mp4", mp4(4), {"video_s": 2}, ["t=0,2", "t=2,4"]),
+    "a short video with sound": ("a.mp4", mp4(5, samples=tone(5)), {}, ["", "t=0,5&track=audio"]),
+    "its pictures alone": ("a.mp4", mp4(5, samples=tone(5)), {"sound_tracks": False}, [""]),
+    "a long video with sound": (
+        "a.mp4",
+        mp4(95, samples=tone(95)),
+        {},
+        ["t=0,30", "t=30,60", "t=0,60&track=audio", "t=60,95", "t=60,95&track=audio"],
+    ),
+    "sound that ends before": (
+        "a.mp4",
+        mp4(75, samples=tone(20)),
+        {},
+        ["t=0,20&track=audio", "t=0,30", "t=30,60", "t=60,75"],
+    ),
+    "a short sound": ("a.mp3", mp3(50), {}, [""]),
+    "a long sound": ("a.wav", wav(190), {}, ["t=0,60", "t=60,120", "t=120,190"]),
+    "one page": ("a.pdf", pdf(1), {}, [""]),
+    "pages": ("a.pdf", pdf(3), {}, ["page=1,1", "page=2,2", "page=3,3"]),
+    "windows of pages": ("a.pdf", pdf(8), {"pages": 6, "page_overlap": 1}, ["page=1,6", "page=6,8"]),
+    "few pages": ("a.pdf", pdf(6), {"pages": 6}, [""]),
+    "a picture": ("a.png", png(), {}, [""]),
+    "a type that must be converted": (
+        "a.flac",
+        recording("flac", video=None, audio="flac", seconds=3),
+        {},
+        ["t=0,3"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "data", "cutting", "expected"), CASES.values(), ids=CASES)
+def test_parts(
+    tmp_path: Path, media: MediaStore, name: str, data: bytes, cutting: dict[str, Any], expected: list[str]
+) -> None:
+    """What fits into a window and the model stays whole; everything else is covered by windows; it is stored once."""
+    documents = load(tmp_path / name, data, media, segments=Segments(**cutting))
+    assert parts(documents) == expected
+    assert len(list(media.refs())) == 1
+    assert len({document.id for document in documents}) == len(documents)
+    assert all(media.get(MediaRef.parse(document.page_content)) == data for document in documents)
+
+
+def test_metadata_of_parts(tmp_path: Path, media: MediaStore) -> None:
+    """Times, pages, track and position are numbers in the words of the design; whole files have no times."""
+    video = load(tmp_path / "talk.mp4", mp4(40, samples=tone(40)), media, segments=Segments(video_s=20))
+    first, last, sound = (document.metadata for document in video)
+    assert {key: first[key] for key in ("start_s", "end_s", "position", "modality")} == {
+        "start_s": 0.0,
+        "end_s": 20.0,
+        "position": 0,
+        "modality": "video",
+    }
+    assert (last["start_s"], last["end_s"], last["position"]) == (20.0, 40.0, 1)
+    assert (sound["modality"], sound["track"], sound["position"]) == ("audio", "audio", 0)
+    assert sound["mime_type"] == "video/mp4"
+    assert "track" not in first
+    pages = [document.metadata for document in load(tmp_path / "a.pdf", pdf(3), media, segments=Segments(pages=2))]
+    assert [(page["first_page"], page["last_page"], page["position"]) for page in pages] == [(1, 2, 0), (3, 3, 1)]
+    assert not {"start_s", "first_page", "track"} & load(tmp_path / "a.jpg", jpeg(), media)[0].metadata.keys()
+
+
+def test_ids_come_from_source_and_part(tmp_path: Path, media: MediaStore) -> None:
+    """Another file of that name replaces its parts; other windows are other Documents; a whole file keeps its id."""
+    path = tmp_path / "talk.mp4"
+    one = load(path, mp4(60, "one"), media)
+    two = load(path, mp4(60, "two"), media)
+    assert [document.id for document in one] == [document.id for document in two]
+    assert not {document.page_content for document in one} & {document.page_content for document in two}
+    other = load(path, mp4(60, "one"), media, segments=Segments(video_s=20))
+    assert not {document.id for document in one} & {document.id for document in other}
+
+
+def test_segments_cover_everything(tmp_path: Path, media: MediaStore) -> None:
+    """From the first to the last moment, without a gap, none over the model's limit."""
+    data = mp4(301.5, samples=tone(301.5))
+    documents = load(tmp_path / "long.mp4", data, media, segments=Segments(video_s=13, video_overlap_s=2, audio_s=180))
+    length = inspect(io.BytesIO(data)).duration_s
+    for modality, most in (("video", 120), ("audio", 180)):
+        bounds = sorted(
+            (document.metadata["start_s"], document.metadata["end_s"])
+            for document in documents
+            if document.metadata["modality"] == modality
+        )
+        assert bounds[0][0] == 0
+        assert bounds[-1][1] == pytest.approx(length, abs=0.2)
+        assert all(two[0] <= one[1] for one, two in pairwise(bounds))
+        assert max(end - start for start, end in bounds) <= most
+
+
+def test_silence_and_blackness_can_be_left_out(tmp_path: Path, media: MediaStore) -> None:
+    """Segments that say nothing are left out on request, and a file of nothing else is reported."""
+    samples = np.concatenate([tone(10), np.zeros(80_000, np.float32), tone(10)])
+    picture = mp4(30, samples=samples, frame=lambda t: _frame("black" if t < 1 / 3 else "orange"))
+    cutting: dict[str, Any] = {"video_s": 10.0, "audio_s": 10.0}
+    skipping = Segments(**cutting, skip_silent=True, skip_black=True)
+    path = tmp_path / "a.mp4"
+    everything = load(path, picture, media, segments=Segments(**cutting))
+    kept = load(path, picture, media, segments=skipping)
+    bounds = sorted((document.metadata["modality"], document.metadata["start_s"]) for document in kept)
+    assert bounds == [("audio", 0.0), ("audio", 20.0), ("video", 10.0), ("video", 20.0)]
+    assert [document for document in everything if document.id in {one.id for one in kept}] == kept
+    path.write_bytes(wav(samples=np.zeros(16_000, np.float32)))
+    loader = MediaLoader(path, media, segments=skipping)
+    assert loader.load() == []
+    assert "silence or blackness" in loader.skipped[0].reason
+
+
+def _frame(colour: str) -> Any:
+    from PIL import Image
+
+    return Image.new("RGB", (64, 64), colour)
+
+
+MODALITIES: dict[str, tuple[set[str], list[str]]] = {
+    "pictures": ({"image"}, ["a.png"]),
+    "sound and sound tracks": ({"audio"}, ["b.mp3", "c.mp4"]),
+    "moving pictures": ({"video"}, ["c.mp4"]),
+    "texts and pages": ({"text", "pdf"}, ["d.pdf", "e.txt"]),
+}
+
+
+@pytest.mark.parametrize(("chosen", "expected"), MODALITIES.values(), ids=MODALITIES)
+def test_modalities_choose(tmp_path: Path, media: MediaStore, chosen: set[Any], expected: list[str]) -> None:
+    """Only the kinds that are asked for are loaded; the others are not reported, nor stored."""
+    files = {"a.png": png(), "b.mp3": mp3(1), "c.mp4": mp4(2, samples=tone(2)), "d.pdf": pdf(1), "e.txt": b"words"}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    loader = MediaLoader(tmp_path, media, modalities=chosen)
+    documents = loader.load()
+    assert [document.metadata["source"] for document in documents] == expected
+    assert {document.metadata["modality"] for document in documents} <= chosen
+    assert loader.skipped == []
+
+
+def test_sizes_choose(tmp_path: Path, media: MediaStore) -> None:
+    """Files outside of the sizes that are asked for are reported with both numbers."""
+    for size in (1, 10, 100):
+        (tmp_path / f"{size:03}.txt").write_text("x" * size)
+    loader = MediaLoader(tmp_path, media, min_bytes=5, max_bytes=50)
+    assert [document.metadata["source"] for document in loader.load()] == ["010.txt"]
+    assert [skipped.reason for skipped in loader.skipped] == [
+        "it has 1 bytes; min_bytes is 5",
+        "it has 100 bytes; max_bytes is 50",
+    ]
+
+
+MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
+    "longer than the model takes": ({"segments": Segments(video_s=121)}, "video_s must be at most 120"),
+    "more pages than the model takes": ({"segments": Segments(pages=7)}, "pages must be at most 6"),
+    "no such kind": ({"modalities": ["movie"]}, "modalities must be some of"),
+    "no kind": ({"modalities": []}, "modalities must be some of"),
+    "sizes in no order": ({"min_bytes": 5, "max_bytes": 4}, "min_bytes <= max_bytes"),
+    "too many workers": ({"workers": 1000}, "workers must be from 0 to 64"),
+}
+
+
+@pytest.mark.parametrize(("options", "words"), MISTAKES.values(), ids=MISTAKES)
+def test_mistakes(tmp_path: Path, media: MediaStore, options: dict[str, Any], words: str) -> None:
+    """What can never work is refused when the loader is made."""
+    with pytest.raises(ValueError, match=words):
+        MediaLoader(tmp_path, media, **options)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"video_s": 0}, {"audio_s": 5, "audio_overlap_s": 5}, {"pages": 0}, {"page_overlap": 1}]
+)
+def test_windows_that_cannot_be_cut(wrong: dict[str, Any]) -> None:
+    """A window has a length, and its overlap is less."""
+    with pytest.raises(ValueError, match=r"window"):
+        Segments(**wrong)
