@@ -10,12 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar, get_args
 
-from langchain_gemini_mm.errors import ContentError, GeminiMMError, MissingExtraError
+from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError, MissingExtraError
 from langchain_gemini_mm.loaders import unread
 from langchain_gemini_mm.loaders.inputs import GivenBlob
 from langchain_gemini_mm.loaders.scanning import Found
 from langchain_gemini_mm.loaders.segments import Piece, Segments, pieces_of
 from langchain_gemini_mm.media.carried import Carried, Cue, carried
+from langchain_gemini_mm.media.clips import inspect
 from langchain_gemini_mm.media.cuts import Form
 from langchain_gemini_mm.media.facts import MediaFacts
 from langchain_gemini_mm.media.probing import probe
@@ -205,10 +206,10 @@ def examine(file: BinaryIO, source: str, wanted: Wanted) -> Examined:
         if mime_type is not None:
             raise ContentError(f"{mime_type} files are not read")
         return Examined(wanted="text" in wanted.modalities)
-    heard = {"audio"} if modality == "video" and wanted.segments.sound_tracks else set()
+    heard = {"audio"} if modality == "video" else set()
     if not {modality, *heard} & wanted.modalities:
         return Examined(wanted=False)
-    facts = probe(file, mime_type, name="it")
+    facts = _probed(file, mime_type, size)
     found = carried(file, facts, name="it") if wanted.words or facts.modality == "video" else Carried()
     _check_tools(facts, found, wanted)
     return Examined(facts=facts, found=found, kept=_kept(file, facts, found, wanted))
@@ -225,6 +226,31 @@ def planned(seen: Examined, wanted: Wanted) -> list[Piece]:
 
 def _listed(modalities: Iterable[Modality]) -> Iterable[Modality]:
     return [modalities] if isinstance(modalities, str) else modalities  # type: ignore[list-item]
+
+
+def _probed(file: BinaryIO, mime_type: str, size: int) -> MediaFacts:
+    """What is in a file; a container for video that holds sound alone, as browsers record calls, is sound."""
+    try:
+        return probe(file, mime_type, name="it")
+    except MediaLimitError:
+        raise
+    except ContentError:
+        if modality_of(mime_type) != "video":
+            raise
+        sound = _sound_alone(file, mime_type, size)
+        if sound is None:
+            raise
+        return sound
+
+
+def _sound_alone(file: BinaryIO, mime_type: str, size: int) -> MediaFacts | None:
+    try:
+        clip = inspect(file, name="it")
+    except ContentError:
+        return None
+    if clip.pictures is not None or clip.sound is None or clip.is_cut_off:
+        return None
+    return MediaFacts(mime_type=mime_type, modality="audio", size=size, seconds=clip.duration_s, has_audio=True)
 
 
 def _check_size(size: int, wanted: Wanted) -> None:

@@ -126,7 +126,9 @@ def pieces_of(facts: MediaFacts, found: Carried, segments: Segments, spec: Model
     if facts.modality == "pdf":
         return _paged(facts.pages or 1, segments)
     if facts.modality == "audio":
-        return _sounding(facts.seconds or 0, segments, limit.seconds if limit else None, whole=taken)
+        # By its type a container for video is video, also where it holds sound alone.
+        track: Literal["audio"] | None = "audio" if facts.mime_type.startswith("video/") else None
+        return _sounding(facts.seconds or 0, segments, limit.seconds if limit else None, whole=taken, track=track)
     if facts.modality != "video":
         return [Piece(modality=facts.modality, position=0)]
     length = facts.seconds or 0

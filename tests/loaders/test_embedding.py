@@ -1,0 +1,48 @@
+"""What the loader makes can be embedded as it is, whatever the format, and is found at its moment and page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from langchain_gemini_mm import LocalVectorStore
+from langchain_gemini_mm.loaders import MediaLoader, Segments
+from langchain_gemini_mm.testing import mp4, pdf, png
+from tests.loaders.damaged import GOOD
+from tests.media.recordings import recording
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from langchain_gemini_mm import GeminiEmbeddings, MediaStore
+    from langchain_gemini_mm.testing import GeminiEmulator
+
+
+def test_every_format_can_be_embedded(
+    tmp_path: Path, media: MediaStore, embeddings: GeminiEmbeddings, emulator: GeminiEmulator
+) -> None:
+    """Pictures, sounds and videos of types that the model does not take are converted, long ones are cut."""
+    for ending, make in GOOD.items():
+        (tmp_path / f"file.{ending}").write_bytes(make())
+    (tmp_path / "call.webm").write_bytes(recording("webm", video=None, audio="libopus", seconds=3))
+    (tmp_path / "long.mp4").write_bytes(mp4(70, samples=np.sin(np.arange(560_000) / 5).astype(np.float32)))
+    (tmp_path / "pets.md").write_text("A cat ![](file.png) and a dog ![](file.jpg)")
+    loader = MediaLoader(tmp_path, media, segments=Segments(video_s=20))
+    documents = loader.load()
+    assert loader.skipped == []
+    vectors = embeddings.embed_documents([document.page_content for document in documents])
+    assert len(vectors) == len(documents) >= 26
+    assert emulator.requests
+
+
+def test_the_page_is_found(tmp_path: Path, media: MediaStore, embeddings: GeminiEmbeddings) -> None:
+    """A hit names its file and page; with fused words it is found by these, too."""
+    (tmp_path / "book.pdf").write_bytes(pdf(("a recipe for pizza", "a kitten asleep", "revenue by quarter")))
+    (tmp_path / "sea.png").write_bytes(png("waves of the sea"))
+    for fuse_text in (False, True):
+        store = LocalVectorStore(tmp_path / f"{fuse_text}.db", embeddings)
+        loader = MediaLoader(tmp_path, media, glob=["*.pdf", "*.png"], fuse_text=fuse_text)
+        store.add_documents(loader.load())
+        hit = store.similarity_search("a sleeping kitten", k=1)[0]
+        assert (hit.metadata["source"], hit.metadata["first_page"]) == ("book.pdf", 2)
