@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent / PACKAGE
 
 # From the top down. A module imports from lines below its own, or beside it on its own line; never from above.
 LAYERS = (
-    {"loaders"},
+    {"loaders", "planning"},
     {"embeddings", "vectorstores", "_arguments", "_items", "_job", "_making", "_pipeline", "_settings"},
     {"_gemini", "_failures", "_files", "_weaviate", "media", "storage"},
     {"content", "batching", "blocks", "quotas", "tasks", "usage", "_cache", "_options", "_spool"},

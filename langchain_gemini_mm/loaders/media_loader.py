@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -149,6 +149,28 @@ class MediaLoader(BaseLoader):
                         yield from run.file(item, reader, examined)
             finally:
                 run.log(self._inputs.hidden)
+
+    def survey(self) -> Iterator[tuple[Found | GivenBlob, Examined] | Skipped]:
+        """Look into every file without storing or reading it: what it is, how long, and which are left out."""
+        wanted = replace(self._wanted, words=False)
+        for item, examined in Here(wanted).ahead(self._inputs):
+            if isinstance(item, Skipped):
+                yield item
+                continue
+            try:
+                yield item, examined()
+            except FAILURES as error:
+                yield Skipped(item.source, refusal(error))
+
+    @property
+    def wanted(self) -> Wanted:
+        """What it makes of files, and for which model."""
+        return self._wanted
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        """Most characters in a chunk of text, and how many the next one repeats."""
+        return self._texts.keywords["chunk_size"], self._texts.keywords["chunk_overlap"]
 
 
 @dataclass

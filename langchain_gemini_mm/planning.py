@@ -1,0 +1,249 @@
+"""What indexing would take, before anything is sent: files, Documents, calls, tokens and money."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO
+
+from langchain_gemini_mm.batching import CallLimits
+from langchain_gemini_mm.batching import plan as calls_of
+from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.loaders.examining import Examined, Here, planned, refusal
+from langchain_gemini_mm.loaders.inputs import GivenBlob
+from langchain_gemini_mm.loaders.mails import SUFFIXES, Attachment, mails_of
+from langchain_gemini_mm.loaders.media_loader import MediaLoader
+from langchain_gemini_mm.loaders.scanning import Found, Skipped
+from langchain_gemini_mm.loaders.segments import Piece
+from langchain_gemini_mm.loaders.text_documents import FAILURES
+from langchain_gemini_mm.media.facts import MediaFacts
+from langchain_gemini_mm.media.limits import check_kind
+from langchain_gemini_mm.media.source_file import open_source
+from langchain_gemini_mm.models import INLINE_BYTES, ITEMS_PER_CALL
+from langchain_gemini_mm.storage import MediaStore
+from langchain_gemini_mm.types import Modality
+from langchain_gemini_mm.usage import estimate_tokens
+
+BATCH_SHARE = 0.5
+"""What the Batch API costs of the standard price (https://ai.google.dev/gemini-api/docs/pricing, read 2026-11-21)."""
+
+_SOUND_BYTES_PER_SECOND = 8000
+"""Of sound that is written anew for the model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What one kind of Documents takes."""
+
+    documents: int = 0
+    tokens: int = 0
+    """Estimated by the published rates."""
+    usd: float = 0.0
+    """At the standard price."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What indexing would take; `str()` of it is a table."""
+
+    model: str
+    files: int
+    """How many can be used."""
+    kinds: Mapping[Modality, Share]
+    calls: int
+    """Requests to the service; its quota counts every Document."""
+    skipped: tuple[Skipped, ...]
+    """What would be left out, and why."""
+
+    @property
+    def documents(self) -> int:
+        """Of all kinds."""
+        return sum(share.documents for share in self.kinds.values())
+
+    @property
+    def tokens(self) -> int:
+        """Of all kinds, estimated."""
+        return sum(share.tokens for share in self.kinds.values())
+
+    @property
+    def usd(self) -> float:
+        """Estimated, at the standard price."""
+        return sum(share.usd for share in self.kinds.values())
+
+    @property
+    def batch_usd(self) -> float:
+        """Estimated, at the price of the Batch API."""
+        return self.usd * BATCH_SHARE
+
+    def __str__(self) -> str:
+        """A table by modality, the totals, and how many files are left out."""
+        rows = [("", "Documents", "tokens", "USD", "USD, Batch")]
+        shares = [*self.kinds.items(), ("all", Share(documents=self.documents, tokens=self.tokens, usd=self.usd))]
+        for name, share in shares:
+            money = f"{share.usd:,.4f}", f"{share.usd * BATCH_SHARE:,.4f}"
+            rows.append((str(name), f"{share.documents:,}", f"{share.tokens:,}", *money))
+        lines = [f"{row[0]:<6}" + "".join(f"{cell:>14}" for cell in row[1:]) for row in rows]
+        return "\n".join(
+            [f"{self.files:,} files for {self.model}, {self.calls:,} calls, {len(self.skipped):,} left out", *lines]
+        )
+
+
+def plan(source: Any, embeddings: Any = None, **options: Any) -> Plan:
+    """Look into files and estimate what indexing them would take; nothing is stored or sent.
+
+    ```python
+    from langchain_gemini_mm.planning import plan
+
+    planned = plan("photos-and-talks")
+    assert planned.kinds["image"].documents and planned.usd > planned.batch_usd > 0
+    print(planned)
+    ```
+
+    Files are opened as `MediaLoader` opens them. Texts are counted by their bytes, without the pictures that stand in
+    them; words that `fuse_text` would add are not counted. Stores that know some of the Documents already, and caches,
+    make it cheaper.
+
+    Args:
+        source: a `MediaLoader`, or what one takes: a folder, a glob, a list of paths.
+        embeddings: the `GeminiEmbeddings` that it is for; the loader's own model by default.
+        options: for a `MediaLoader`, where `source` is none.
+
+    Raises:
+        ContentError: there is no such file or folder.
+        ValueError: the loader is for another model or backend than `embeddings`.
+    """
+    if embeddings is not None and not isinstance(source, MediaLoader):
+        options = {"model": embeddings.model, "backend": embeddings.backend, **options}
+    loader = source if isinstance(source, MediaLoader) else MediaLoader(source, MediaStore.memory(), **options)
+    if embeddings is not None and (loader.wanted.spec.name, loader.wanted.backend) != _meant(embeddings):
+        raise ValueError(
+            f"the loader is for {(loader.wanted.spec.name, loader.wanted.backend)!r}, the embeddings are for "
+            f"{_meant(embeddings)!r}; give both the same model and backend"
+        )
+    tally = _Tally(loader)
+    items = ITEMS_PER_CALL if loader.wanted.backend == "gemini" else 1
+    calls = sum(1 for _ in calls_of(tally.contents(), CallLimits(items=items, wire_bytes=INLINE_BYTES)))
+    return Plan(
+        model=loader.wanted.spec.name,
+        files=tally.files,
+        kinds=tally.shares(),
+        calls=calls,
+        skipped=tuple(tally.skipped),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    modality: Modality
+    token_count: int
+    wire_bytes: int
+    group: Hashable = None
+
+
+@dataclass
+class _Tally:
+    loader: MediaLoader
+    files: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+    _counts: dict[Modality, tuple[int, int]] = field(default_factory=dict)
+
+    def contents(self) -> Iterator[_Content]:
+        """Everything that would be embedded, one by one."""
+        for found in self.loader.survey():
+            if isinstance(found, Skipped):
+                self.skipped.append(found)
+                continue
+            made = 0
+            try:
+                for content in self._of(*found):
+                    documents, tokens = self._counts.get(content.modality, (0, 0))
+                    self._counts[content.modality] = documents + 1, tokens + content.token_count
+                    made += 1
+                    yield content
+            except FAILURES as error:
+                self.skipped.append(Skipped(found[0].source, refusal(error)))
+            self.files += bool(made)
+
+    def shares(self) -> dict[Modality, Share]:
+        prices = self.loader.wanted.spec.usd_per_million_tokens
+        return {
+            modality: Share(documents=documents, tokens=tokens, usd=tokens * prices.get(modality, 0.0) / 1e6)
+            for modality, (documents, tokens) in sorted(self._counts.items())
+        }
+
+    def _of(self, item: Found | GivenBlob, seen: Examined) -> Iterator[_Content]:
+        if seen.facts is not None:
+            yield from self._media(seen)
+            return
+        with closing(io.BytesIO(item.data) if isinstance(item, GivenBlob) else open_source(item.path)[0]) as file:
+            suffix = PurePosixPath(item.source).suffix.lower()
+            if suffix in SUFFIXES:
+                yield from self._mails(file, suffix, item.source)
+            elif seen.wanted:
+                yield from self._text(file.seek(0, 2))
+
+    def _media(self, seen: Examined) -> Iterator[_Content]:
+        wanted = self.loader.wanted
+        pieces = planned(seen, wanted)
+        if seen.facts is None or not pieces:
+            return
+        check_kind(seen.facts.mime_type, wanted.spec, wanted.backend, name="it")
+        for piece in pieces:
+            seconds, pages = _extent(piece, seen.facts)
+            tokens = estimate_tokens(piece.modality, wanted.backend, seconds=seconds, pages=pages)
+            yield _Content(piece.modality, tokens, _wire_bytes(piece, seen.facts, seconds, pages))
+
+    def _text(self, characters: int) -> Iterator[_Content]:
+        size, overlap = self.loader.chunks
+        for _ in range(max(1, math.ceil((characters - overlap) / (size - overlap)))):
+            length = min(size, characters)
+            yield _Content("text", estimate_tokens("text", self.loader.wanted.backend, characters=length), length)
+
+    def _mails(self, file: BinaryIO, suffix: str, source: str) -> Iterator[_Content]:
+        here = Here(self.loader.wanted)
+        for key, mail in mails_of(file, suffix):
+            if isinstance(mail, ContentError):
+                self.skipped.append(Skipped(f"{source}/{key}", str(mail)))
+                continue
+            if "text" in self.loader.wanted.modalities:
+                yield from self._text(sum(len(part) for part in mail.parts if isinstance(part, str)))
+            for part in mail.parts:
+                if isinstance(part, Attachment):
+                    yield from self._attached(part, here, f"{source}/{part.name}")
+
+    def _attached(self, part: Attachment, here: Here, source: str) -> Iterator[_Content]:
+        try:
+            seen = here.look(part.data, source)
+        except FAILURES as error:
+            self.skipped.append(Skipped(source, refusal(error)))
+            return
+        if seen.facts is not None and seen.facts.modality != "image":
+            yield from self._media(seen)
+
+
+def _meant(embeddings: Any) -> tuple[str, str]:
+    return str(embeddings.model).rsplit("/", 1)[-1], str(embeddings.backend)
+
+
+def _extent(piece: Piece, facts: MediaFacts) -> tuple[float | None, int | None]:
+    if piece.start_s is not None and piece.end_s is not None:
+        return piece.end_s - piece.start_s, None
+    if piece.first_page is not None and piece.last_page is not None:
+        return None, piece.last_page - piece.first_page + 1
+    return facts.seconds, facts.pages
+
+
+def _wire_bytes(piece: Piece, facts: MediaFacts, seconds: float | None, pages: int | None) -> int:
+    """Bytes in a request, as base64: its share of the file, or what its sound takes when it is written anew."""
+    size = float(facts.size)
+    if piece.track:
+        size = _SOUND_BYTES_PER_SECOND * (seconds or 0)
+    elif seconds and facts.seconds:
+        size *= min(seconds / facts.seconds, 1)
+    elif pages and facts.pages:
+        size *= pages / facts.pages
+    return math.ceil(size * 4 / 3)

@@ -1,0 +1,76 @@
+"""The plan says before indexing what indexing will take, and sends and stores nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from langchain_gemini_mm import GeminiEmbeddings, MediaLoader, MediaStore
+from langchain_gemini_mm.loaders import Segments
+from langchain_gemini_mm.planning import plan
+from langchain_gemini_mm.testing import mp4, pdf, png, wav
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from langchain_gemini_mm.testing import GeminiEmulator
+
+
+def test_the_plan_is_what_happens(
+    samples: Path, media: MediaStore, embeddings: GeminiEmbeddings, emulator: GeminiEmulator
+) -> None:
+    """Documents by modality are those that are loaded, and tokens and calls those that are used, words aside."""
+    loader = MediaLoader(samples, media)
+    planned = plan(loader, embeddings)
+    assert list(media.refs()) == []
+    assert not emulator.requests
+    documents = loader.load()
+    assert {kind: share.documents for kind, share in planned.kinds.items()} == Counter(
+        document.metadata["modality"] for document in documents
+    )
+    assert (planned.files, planned.documents) == (25, len(documents))
+    embeddings.embed_documents([document.page_content for document in documents])
+    used = embeddings.usage
+    assert planned.calls == used.requests
+    for kind, tokens in used.estimated_tokens.items():
+        assert planned.kinds[kind].tokens == pytest.approx(tokens, rel=0.05 if kind == "text" else 0)
+    assert planned.usd == pytest.approx(used.estimated_usd, rel=0.01)
+    assert planned.batch_usd == planned.usd / 2
+
+
+def test_segments_pages_and_what_is_left_out(tmp_path: Path) -> None:
+    """Windows, pages and rotten files count as they would be loaded; known figures come out."""
+    files = {
+        "a.mp4": mp4(95),
+        "b.wav": wav(130),
+        "c.pdf": pdf(10),
+        "d.png": png(),
+        "e.png": png()[:-20],
+        "f.txt": b"x" * 5000,
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    planned = plan(tmp_path)
+    assert {kind: (share.documents, share.tokens) for kind, share in planned.kinds.items()} == {
+        "audio": (2, 25 * 130),
+        "image": (1, 258),
+        "pdf": (10, 2580),
+        "text": (3, 1500),
+        "video": (3, 66 * (30 + 30 + 32)),
+    }
+    assert [skipped.source for skipped in planned.skipped] == ["e.png"]
+    assert planned.kinds["video"].usd == pytest.approx(66 * 92 * 12 / 1e6)
+    assert "5 files for gemini-embedding-2, 1 calls, 1 left out" in str(planned)
+    assert plan(tmp_path, segments=Segments(video_s=10)).kinds["video"].documents == 10
+    assert set(plan(tmp_path, model="gemini-embedding-001").kinds) == {"text"}
+
+
+def test_another_model_is_refused(tmp_path: Path, media: MediaStore, emulator: GeminiEmulator) -> None:
+    """A plan for other embeddings than those of the loader would be wrong."""
+    (tmp_path / "a.txt").write_text("words")
+    with GeminiEmbeddings(model="gemini-embedding-001") as embeddings:
+        assert plan(tmp_path, embeddings).model == "gemini-embedding-001"
+        with pytest.raises(ValueError, match="the same model and backend"):
+            plan(MediaLoader(tmp_path, media), embeddings)
