@@ -1,7 +1,7 @@
 """What the emulator finds out about media bytes: type, length, pages, size, and the words they are described by.
 
 The only understanding there is: words in a file's own descriptive metadata (PNG text, EXIF, XMP, ID3, RIFF INFO, MP4
-tags, PDF title and page text) and, for pictures, colours.
+tags, PDF title and page text), what is said in tones in a sound (`speech`), and, for pictures, colours.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from langchain_gemini_mm.errors import MissingExtraError
 from langchain_gemini_mm.media.pdf import PDFIUM
 from langchain_gemini_mm.sniffing import HEAD_BYTES, modality_of, sniff
 from langchain_gemini_mm.testing.concepts import COLOURS, Meaning, Word, words_of
+from langchain_gemini_mm.testing.speech import heard_in
 from langchain_gemini_mm.types import Modality
 
 _CACHED = 4096
@@ -132,8 +134,9 @@ def _probe_audio(data: bytes, mime_type: str) -> Probe:
         if not container.streams.audio:
             raise UnreadableMediaError("no sound in it")
         seconds = _duration(container)
-        words = words_of(" ".join(_tags(container)))
-        next(container.decode(audio=0))
+        frames = container.decode(audio=0)
+        first = next(frames)
+        words = words_of(" ".join((*_tags(container), *heard_in(chain([first], frames)))))
     return Probe(mime_type=mime_type, modality="audio", seconds=seconds, meaning=_meaning(words, "audio"))
 
 
