@@ -13,13 +13,13 @@ from typing import Any, BinaryIO
 from langchain_gemini_mm.batching import CallLimits
 from langchain_gemini_mm.batching import plan as calls_of
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders.examining import Examined, Here, planned, refusal
+from langchain_gemini_mm.loaders.examining import Examined, Here, planned
+from langchain_gemini_mm.loaders.failures import FAILURES, refusal
 from langchain_gemini_mm.loaders.inputs import GivenBlob
 from langchain_gemini_mm.loaders.mails import SUFFIXES, Attachment, mails_of
 from langchain_gemini_mm.loaders.media_loader import MediaLoader
 from langchain_gemini_mm.loaders.scanning import Found, Skipped
 from langchain_gemini_mm.loaders.segments import Piece
-from langchain_gemini_mm.loaders.text_documents import FAILURES
 from langchain_gemini_mm.media.facts import MediaFacts
 from langchain_gemini_mm.media.limits import check_kind
 from langchain_gemini_mm.media.source_file import open_source

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from langchain_gemini_mm.loaders.captions import NAME
-from langchain_gemini_mm.loaders.subtitles import SUFFIXES
 
+_SUBTITLES = (".srt", ".vtt")
 _LANGUAGE_LETTERS = 12
 _WITH_SUBTITLES = frozenset(
     {
@@ -63,7 +63,7 @@ class Beside:
 
 def is_companion(name: str) -> bool:
     """Whether a file might go with others."""
-    return name == NAME or name.lower().endswith(SUFFIXES)
+    return name == NAME or name.lower().endswith(_SUBTITLES)
 
 
 def _stems(name: str) -> Iterable[str]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar, get_args
+from typing import Any, BinaryIO, Protocol, TypeVar
 
-from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError, MissingExtraError
+from langchain_gemini_mm.errors import ContentError, MediaLimitError, MissingExtraError
 from langchain_gemini_mm.loaders import unread
 from langchain_gemini_mm.loaders.inputs import GivenBlob
 from langchain_gemini_mm.loaders.scanning import Found
-from langchain_gemini_mm.loaders.segments import Piece, Segments, pieces_of
+from langchain_gemini_mm.loaders.segments import Piece, pieces_of
+from langchain_gemini_mm.loaders.wanted import Wanted
 from langchain_gemini_mm.media.carried import Carried, Cue, carried
 from langchain_gemini_mm.media.clips import inspect
 from langchain_gemini_mm.media.cuts import Form
@@ -23,79 +24,10 @@ from langchain_gemini_mm.media.probing import probe
 from langchain_gemini_mm.media.segments import segments as cut_segments
 from langchain_gemini_mm.media.source_file import open_source
 from langchain_gemini_mm.media.windows import Window
-from langchain_gemini_mm.models import ModelSpec, model_spec
 from langchain_gemini_mm.sniffing import HEAD_BYTES, modality_of, sniff
-from langchain_gemini_mm.types import Backend, Modality
+from langchain_gemini_mm.types import Modality
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What a loader wants of files."""
-
-    segments: Segments
-    model: str
-    backend: Backend
-    modalities: frozenset[Modality]
-    words: bool
-    """Whether to look for words in media."""
-    min_bytes: int
-    max_bytes: int | None
-
-    @classmethod
-    def checked(
-        cls,
-        segments: Segments,
-        model: str,
-        backend: Backend,
-        modalities: Iterable[Modality] | None,
-        words: bool,
-        min_bytes: int,
-        max_bytes: int | None,
-    ) -> Wanted:
-        """Wishes that can be met.
-
-        Raises:
-            ValueError: the message says which cannot.
-        """
-        if backend not in get_args(Backend):
-            raise ValueError(f"backend must be one of {get_args(Backend)}, got {backend!r}")
-        kinds = frozenset(get_args(Modality) if modalities is None else _listed(modalities))
-        if not kinds or not kinds <= set(get_args(Modality)):
-            raise ValueError(f"modalities must be some of {get_args(Modality)}, got {modalities!r}")
-        if not 0 <= min_bytes <= (min_bytes if max_bytes is None else max_bytes):
-            raise ValueError(f"needs 0 <= min_bytes <= max_bytes, got {min_bytes!r} and {max_bytes!r}")
-        segments.check(model_spec(model), backend)
-        return cls(
-            segments=segments,
-            model=model,
-            backend=backend,
-            modalities=kinds,
-            words=words,
-            min_bytes=min_bytes,
-            max_bytes=max_bytes,
-        )
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The model's facts."""
-        return model_spec(self.model)
-
-    def inside_texts(self) -> Wanted:
-        """What is wanted of files that stand in a page or a mail: also pictures for their words' sake, of any size."""
-        wanted: set[Modality] = {"image"} if "text" in self.modalities else set()
-        return replace(self, modalities=self.modalities | wanted, min_bytes=0)
-
-    def to_json(self) -> dict[str, Any]:
-        """For another process."""
-        return {**asdict(self), "modalities": sorted(self.modalities)}
-
-    @classmethod
-    def from_json(cls, given: Mapping[str, Any]) -> Wanted:
-        """Undo `to_json`."""
-        modalities = frozenset(given["modalities"])
-        return cls(**{**given, "segments": Segments(**given["segments"]), "modalities": modalities})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,10 +156,6 @@ def planned(seen: Examined, wanted: Wanted) -> list[Piece]:
     return [pieces[number] for number in kept if pieces[number].modality in wanted.modalities]
 
 
-def _listed(modalities: Iterable[Modality]) -> Iterable[Modality]:
-    return [modalities] if isinstance(modalities, str) else modalities  # type: ignore[list-item]
-
-
 def _probed(file: BinaryIO, mime_type: str, size: int) -> MediaFacts:
     """What is in a file; a container for video that holds sound alone, as browsers record calls, is sound."""
     try:
@@ -320,14 +248,3 @@ def _form(modality: Modality, wanted: Wanted, bounds: list[Window]) -> Form | No
     if limit is None or limit.seconds is None:
         return Form(limit_s=longest + 1, mime_types=("video/mp4",) if modality == "video" else ("audio/mp3",))
     return Form(limit_s=max(limit.seconds, longest), mime_types=limit.mime_types)
-
-
-def refusal(error: Exception) -> str:
-    """Why a file cannot be used, by the error that it caused."""
-    if isinstance(error, GeminiMMError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "it does not fit into memory when it is opened"
-    if isinstance(error, OSError):
-        return f"it cannot be read: {error.strerror or error}"
-    return f"it cannot be opened: {type(error).__name__}"

@@ -9,11 +9,12 @@ from typing import Any, BinaryIO
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders.examining import Examined, refusal
+from langchain_gemini_mm.loaders.examining import Examined
+from langchain_gemini_mm.loaders.failures import FAILURES, refusal
 from langchain_gemini_mm.loaders.mails import Attachment, Mail, mails_of
 from langchain_gemini_mm.loaders.media_documents import MediaDocuments
 from langchain_gemini_mm.loaders.scanning import Skipped
-from langchain_gemini_mm.loaders.text_documents import FAILURES, TextDocuments
+from langchain_gemini_mm.loaders.text_documents import TextDocuments
 from langchain_gemini_mm.loaders.texts import whole_text
 from langchain_gemini_mm.references import MediaRef
 

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.document_loaders import BaseLoader
 
 from langchain_gemini_mm.loaders.describing import Description
-from langchain_gemini_mm.loaders.examining import Examined, Here, Wanted, refusal
+from langchain_gemini_mm.loaders.failures import FAILURES, refusal
 from langchain_gemini_mm.loaders.inputs import GivenBlob, Inputs
-from langchain_gemini_mm.loaders.media_documents import MediaDocuments, Words
-from langchain_gemini_mm.loaders.reading import Reader
 from langchain_gemini_mm.loaders.scanning import Found, Scan, Skipped
 from langchain_gemini_mm.loaders.segments import Segments
-from langchain_gemini_mm.loaders.text_documents import FAILURES, TextDocuments
-from langchain_gemini_mm.loaders.workers import Workers
+from langchain_gemini_mm.loaders.wanted import Wanted
 from langchain_gemini_mm.models import DEFAULT_MODEL
 from langchain_gemini_mm.types import Backend, Modality
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
+    from langchain_gemini_mm.loaders.examining import Examined, Here
+    from langchain_gemini_mm.loaders.reading import Reader
+    from langchain_gemini_mm.loaders.workers import Workers
     from langchain_gemini_mm.storage import MediaStore
 
 logger = logging.getLogger("langchain_gemini_mm")
@@ -117,16 +117,16 @@ class MediaLoader(BaseLoader):
         wanted = Wanted.checked(segments, model, backend, modalities, companions, min_bytes, max_bytes)
         walk = {"recursive": recursive, "include_hidden": include_hidden, "follow_symlinks": follow_symlinks}
         scan = Scan.chosen(glob, exclude, source_prefix, media.path, companions=companions, **walk)
-        words = Words(companions=companions, describe=Description(describe), fuse_text=fuse_text)
         self.skipped: list[Skipped] = []
         """What the last run left out, so far as it went."""
-        self._inputs = Inputs(source, scan)
+        self._inputs, self._scan, self._store = Inputs(source, scan), scan, media
         self._wanted, self._workers, self._on_file = wanted, workers, on_file
-        self._media = partial(MediaDocuments, media, wanted, words)
-        pictures = wanted.spec.limit("image", backend)
-        self._texts = partial(
-            TextDocuments, chunk_size=chunk_size, chunk_overlap=chunk_overlap, scan=scan, pictures=pictures
-        )
+        self._words: dict[str, Any] = {
+            "companions": companions,
+            "describe": Description(describe),
+            "fuse_text": fuse_text,
+        }
+        self._chunks: dict[str, Any] = {"chunk_size": chunk_size, "chunk_overlap": chunk_overlap}
 
     def lazy_load(self) -> Iterator[Document]:
         """Yield Documents file by file; `skipped` fills meanwhile.
@@ -137,10 +137,8 @@ class MediaLoader(BaseLoader):
         run = _Run(self._on_file)
         self.skipped = run.skipped
         with ExitStack() as stack:
-            looking: Here | Workers = Here(self._wanted)
-            if self._workers:
-                looking = stack.enter_context(Workers(self._workers, self._wanted))
-            reader = Reader(self._media(), self._texts, looking, wants_text="text" in self._wanted.modalities)
+            looking = self._looking(stack)
+            reader = self._reader(looking)
             try:
                 for item, examined in looking.ahead(self._inputs):
                     if isinstance(item, Skipped):
@@ -152,6 +150,8 @@ class MediaLoader(BaseLoader):
 
     def survey(self) -> Iterator[tuple[Found | GivenBlob, Examined] | Skipped]:
         """Look into every file without storing or reading it: what it is, how long, and which are left out."""
+        from langchain_gemini_mm.loaders.examining import Here
+
         wanted = replace(self._wanted, words=False)
         for item, examined in Here(wanted).ahead(self._inputs):
             if isinstance(item, Skipped):
@@ -170,7 +170,26 @@ class MediaLoader(BaseLoader):
     @property
     def chunks(self) -> tuple[int, int]:
         """Most characters in a chunk of text, and how many the next one repeats."""
-        return self._texts.keywords["chunk_size"], self._texts.keywords["chunk_overlap"]
+        return int(self._chunks["chunk_size"]), int(self._chunks["chunk_overlap"])
+
+    def _looking(self, stack: ExitStack) -> Here | Workers:
+        """Who looks into files; what does is imported when something is loaded."""
+        from langchain_gemini_mm.loaders.examining import Here
+        from langchain_gemini_mm.loaders.workers import Workers
+
+        if self._workers:
+            return stack.enter_context(Workers(self._workers, self._wanted))
+        return Here(self._wanted)
+
+    def _reader(self, looking: Here | Workers) -> Reader:
+        from langchain_gemini_mm.loaders.media_documents import MediaDocuments, Words
+        from langchain_gemini_mm.loaders.reading import Reader
+        from langchain_gemini_mm.loaders.text_documents import TextDocuments
+
+        media = MediaDocuments(self._store, self._wanted, Words(**self._words))
+        pictures = self._wanted.spec.limit("image", self._wanted.backend)
+        texts = partial(TextDocuments, **self._chunks, scan=self._scan, pictures=pictures)
+        return Reader(media, texts, looking, wants_text="text" in self._wanted.modalities)
 
 
 @dataclass

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_gemini_mm.media.carried import Carried
 from langchain_gemini_mm.media.facts import MediaFacts
-from langchain_gemini_mm.media.pdf_pages import windows as page_windows
 from langchain_gemini_mm.media.windows import windows
 from langchain_gemini_mm.models import ModelSpec
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.types import Backend, Modality
+
+if TYPE_CHECKING:
+    from langchain_gemini_mm.media.carried import Carried
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,10 @@ class Segments:
         """Refuse windows that cannot be cut."""
         windows(1, self.video_s, self.video_overlap_s)
         windows(1, self.audio_s, self.audio_overlap_s)
-        list(page_windows(1, self.pages, self.page_overlap))
+        if not 0 <= self.page_overlap < self.pages:
+            raise ValueError(
+                f"a window needs at least one page and a smaller overlap, got {self.pages!r} and {self.page_overlap!r}"
+            )
 
     def check(self, spec: ModelSpec, backend: Backend) -> None:
         """Refuse windows that are longer than the model takes.
@@ -153,6 +157,8 @@ def matching(pieces: Sequence[Piece], kept: Sequence[int] | None) -> Iterator[Pi
 
 
 def _paged(pages: int, segments: Segments) -> list[Piece]:
+    from langchain_gemini_mm.media.pdf_pages import windows as page_windows
+
     bounds = list(page_windows(pages, segments.pages, segments.page_overlap))
     if len(bounds) == 1:
         return [Piece(modality="pdf", position=0)]

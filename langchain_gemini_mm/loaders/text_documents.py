@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
-from langchain_gemini_mm.errors import ContentError, MissingExtraError
+from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.loaders.html_text import Picture, html_page, parts_of_html
 from langchain_gemini_mm.loaders.identity import document_of
 from langchain_gemini_mm.loaders.interleaving import chunks_of_parts
@@ -20,9 +20,6 @@ from langchain_gemini_mm.references import MediaRef
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
-
-FAILURES = (ContentError, MissingExtraError, OSError, MemoryError, RecursionError)
-"""What is a file's own fault; everything else ends the run."""
 
 Store: TypeAlias = Callable[["Path | bytes"], "MediaRef | None"]
 """Stores a picture that stands in a text; None where it is none that can be used."""

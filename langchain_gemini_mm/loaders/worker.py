@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from langchain_gemini_mm.loaders.examining import Wanted, examine_path, refusal
+from langchain_gemini_mm.loaders.examining import examine_path
+from langchain_gemini_mm.loaders.failures import refusal
+from langchain_gemini_mm.loaders.wanted import Wanted
 
 
 def main() -> None:
