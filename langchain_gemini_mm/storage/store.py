@@ -19,9 +19,8 @@ from langchain_gemini_mm.sniffing import HEAD_BYTES
 from langchain_gemini_mm.storage.backends import DAMAGED, MediaBackend, MemoryBackend, missing
 from langchain_gemini_mm.storage.byte_store import ByteStore, ByteStoreBackend
 from langchain_gemini_mm.storage.fetching import FETCH_BYTES, FETCH_SECONDS, Fetcher
-from langchain_gemini_mm.storage.file_table import FileTable
-from langchain_gemini_mm.storage.folder import FolderBackend
 from langchain_gemini_mm.storage.links import LinksBackend
+from langchain_gemini_mm.storage.places import backend_of, folder_of
 from langchain_gemini_mm.storage.sweeping import Sweep, digests_in
 from langchain_gemini_mm.types import Content, MediaInfo
 
@@ -61,7 +60,7 @@ class MediaStore:
     _fetcher = Fetcher()
 
     def __init__(self, where: str | os.PathLike[str] | ByteStore | MediaBackend) -> None:
-        self._backend = _backend(where)
+        self._backend = backend_of(where)
         self._types: dict[str, str] = {}
 
     @classmethod
@@ -76,7 +75,7 @@ class MediaStore:
         Only hashes and places are kept. A file that was changed, moved or removed is a `MissingMediaError` when it
         is asked for. What is put as bytes has no place of its own and is kept in the folder.
         """
-        return cls(LinksBackend(_folder(path)))
+        return cls(LinksBackend(folder_of(path)))
 
     @classmethod
     def weaviate(
@@ -385,34 +384,6 @@ class MediaStore:
         finally:
             writer.discard()
         return digest.hexdigest()
-
-
-def _backend(where: object) -> MediaBackend:
-    if isinstance(where, str | os.PathLike):
-        root = _folder(where)
-        return FolderBackend(root, files=FileTable(root / "files.db"))
-    if all(callable(getattr(where, name, None)) for name in ("mget", "mset", "mdelete", "yield_keys")):
-        return ByteStoreBackend(cast("ByteStore", where))
-    if all(hasattr(where, name) for name in ("kind", "writer", "open", "size", "touch", "delete", "stored", "tidy")):
-        return cast("MediaBackend", where)
-    raise TypeError(
-        "MediaStore takes a folder (str or Path), a LangChain BaseStore[str, bytes] or a MediaBackend, "
-        f"got {type(where).__name__}"
-    )
-
-
-def _folder(where: str | os.PathLike[str]) -> Path:
-    text = os.fspath(where)
-    if not isinstance(text, str):
-        raise TypeError(f"a folder is given as str or Path, got {type(text).__name__}")
-    if "://" in text:
-        raise ValueError(
-            f"{text.partition('://')[0]}:// addresses are not offered yet as media stores; give a folder, or a "
-            "LangChain BaseStore[str, bytes] over your object store"
-        )
-    if not text.strip():
-        raise ValueError("the folder of a media store must not be empty")
-    return Path(text).expanduser()
 
 
 def _digest(ref: MediaRef | str) -> str:

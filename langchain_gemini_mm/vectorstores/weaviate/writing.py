@@ -69,6 +69,8 @@ def store_flow(place: Place, records: Sequence[Record], fingerprint: Fingerprint
         except CollectionGoneError:
             place.forget()
             continue
+        if len(failed) == len(records):
+            return _require_stored(records, failed)
         yield from _settled(place, layout)
         now = yield from _patiently(place, lambda: place.located(fingerprint, fresh=True))
         if now is None or now.physical == layout.physical:  # else the alias was switched: store there, too
