@@ -21,6 +21,9 @@ Backend: TypeAlias = Literal["gemini", "vertex"]
 Role: TypeAlias = Literal["query", "document"]
 """Which side of a search a text stands on; tasks word the two sides differently."""
 
+COMPANION_TEXT = "companion_text"
+"""The metadata key with words that belong to media: the text of a page, subtitles, a title, a caption."""
+
 Content: TypeAlias = Any
 """One thing to embed: a `str`, `pathlib.Path`, `bytes`, `MediaRef`, LangChain `Blob`, `Document`, `HumanMessage` or
 content block, PIL image, google-genai `Part` or `Content`, or a list or tuple of these (interleaved, in order)."""

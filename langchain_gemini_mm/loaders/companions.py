@@ -19,9 +19,6 @@ from langchain_gemini_mm.media.source_file import open_source
 if TYPE_CHECKING:
     from pathlib import Path
 
-KEY = "companion_text"
-"""The metadata key of these words."""
-
 _SUBTITLE_BYTES = 20_000_000
 
 

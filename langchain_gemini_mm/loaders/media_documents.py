@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders.companions import KEY, Companion, Companions
+from langchain_gemini_mm.loaders.companions import Companion, Companions
 from langchain_gemini_mm.loaders.describing import Description
 from langchain_gemini_mm.loaders.examining import Examined, planned
 from langchain_gemini_mm.loaders.identity import document_of
@@ -19,6 +19,7 @@ from langchain_gemini_mm.loaders.segments import Piece
 from langchain_gemini_mm.loaders.wanted import Wanted
 from langchain_gemini_mm.media.limits import check_kind
 from langchain_gemini_mm.references import MediaRef, escape_references
+from langchain_gemini_mm.types import COMPANION_TEXT
 
 if TYPE_CHECKING:
     from langchain_gemini_mm.storage import MediaStore
@@ -107,7 +108,7 @@ class MediaDocuments:
         """Put the words where they belong; False where a model that takes text only is given none."""
         text = escape_references(text)
         if text:
-            document.metadata[KEY] = text
+            document.metadata[COMPANION_TEXT] = text
         readable = text[: self._spec.tokens * _CHARACTERS_PER_TOKEN]
         if self._spec.limit(piece.modality, self._wanted.backend) is None:
             document.page_content = readable

@@ -11,7 +11,7 @@ from langchain_gemini_mm.types import Content
 from langchain_gemini_mm.vectorstores.primitives import Matching, Primitives, Scored
 from langchain_gemini_mm.vectorstores.queries import Hit, Query
 from langchain_gemini_mm.vectorstores.searching import FUSIONS, SearchPlan, search_flow
-from langchain_gemini_mm.vectorstores.words import has_words, mentions, readable_text, terms
+from langchain_gemini_mm.vectorstores.words import has_words, mentions, readable_text, searched_text, terms
 
 RANK_CONSTANT = 60
 """How little the first ranks stand out: a hit of rank r is worth 1 / (60 + r), as in the paper on the method."""
@@ -74,9 +74,10 @@ def fused(
     documents = {str(hit.document.id): hit.document for hit in (*near, *worded)}
     scores = dict.fromkeys(documents, 0.0)
     found = {str(hit.document.id) for hit in worded}
-    wordless = {str(hit.document.id) for hit in near if not has_words(hit.document.page_content)} - found
+    readable = {id_: searched_text(doc.page_content, doc.metadata) for id_, doc in documents.items()}
+    wordless = {str(hit.document.id) for hit in near if not has_words(readable[str(hit.document.id)])} - found
     texts = [id_ for hit in near if (id_ := str(hit.document.id)) not in wordless]
-    chance = sum(id_ in found or mentions(documents[id_].page_content, words) for id_ in texts) / max(1, len(texts))
+    chance = sum(id_ in found or mentions(readable[id_], words) for id_ in texts) / max(1, len(texts))
     shares = (2 * alpha, 2 * (1 - alpha))
     for ranking, share in zip((near, worded), shares, strict=True):
         for hit, worth in zip(ranking, _worths(ranking, fusion), strict=True):

@@ -6,6 +6,7 @@ marks the index as out of step, and the next one that has FTS5 and is asked for 
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -13,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.vectorstores.words import indexed_text
+from langchain_gemini_mm.types import COMPANION_TEXT
+from langchain_gemini_mm.vectorstores.words import indexed_text, searched_text
 
 NEEDS_FTS5 = (
     "keyword search needs SQLite with FTS5, which this Python's sqlite3 lacks. Use mode='similarity', or a Python that "
@@ -49,9 +51,9 @@ def build(connection: sqlite3.Connection, c: int) -> None:
     if able:
         connection.execute(f"DROP TABLE IF EXISTS {table(c)}")
         connection.execute(f'CREATE VIRTUAL TABLE {table(c)} USING fts5(words, tokenize="{_TOKENIZER}")')
-        found = connection.execute("SELECT n, text FROM doc WHERE c = ?", (c,))
+        found = connection.execute("SELECT n, text, metadata FROM doc WHERE c = ?", (c,))
         while rows := found.fetchmany(_ROWS_AT_ONCE):
-            _insert(connection, c, rows)
+            _insert(connection, c, ((n, _searched(text, metadata)) for n, text, metadata in rows))
     connection.execute("UPDATE collection SET keywords = ? WHERE c = ?", (int(able), c))
 
 
@@ -109,15 +111,19 @@ def problems(connection: sqlite3.Connection, c: int) -> Iterator[str]:
         sqlite3.DatabaseError: the index contradicts itself.
     """
     connection.execute(f"INSERT INTO {table(c)} ({table(c)}) VALUES ('integrity-check')")  # noqa: S608
-    sql = f"SELECT d.id, d.text, w.words FROM doc d LEFT JOIN {table(c)} w ON w.rowid = d.n WHERE d.c = ?"  # noqa: S608
-    for id_, text, words in connection.execute(sql, (c,)):
-        wanted = indexed_text(text)
+    sql = f"SELECT d.id, d.text, d.metadata, w.words FROM doc d LEFT JOIN {table(c)} w ON w.rowid = d.n WHERE d.c = ?"  # noqa: S608
+    for id_, text, metadata, words in connection.execute(sql, (c,)):
+        wanted = indexed_text(_searched(text, metadata))
         if wanted.split() != (words or "").split():
             yield f"keyword search does not know the words of {id_!r}"
     sql = f"SELECT count(*) FROM {table(c)} WHERE rowid NOT IN (SELECT n FROM doc WHERE c = ?)"  # noqa: S608
     (lost,) = connection.execute(sql, (c,)).fetchone()
     if lost:
         yield f"keyword search knows {lost} documents that are not there"
+
+
+def _searched(text: str, metadata: str) -> str:
+    return searched_text(text, json.loads(metadata)) if f'"{COMPANION_TEXT}"' in metadata else text
 
 
 def optimize(connection: sqlite3.Connection) -> None:

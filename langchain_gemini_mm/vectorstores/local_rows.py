@@ -17,6 +17,7 @@ from langchain_gemini_mm.vectorstores.filters import Node
 from langchain_gemini_mm.vectorstores.local_filters import attributes, to_sql
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.spaces import Fingerprint
+from langchain_gemini_mm.vectorstores.words import searched_text
 
 if TYPE_CHECKING:
     import sqlite3
@@ -81,7 +82,7 @@ def insert(connection: sqlite3.Connection, c: int, records: Sequence[Record]) ->
         "INSERT OR IGNORE INTO attribute (c, key, kind, value, n) VALUES (?, ?, ?, ?, ?)",
         ((c, *attribute, n) for n, record in numbered for attribute in attributes(record.metadata)),
     )
-    local_keywords.insert(connection, c, ((n, record.text) for n, record in numbered))
+    local_keywords.insert(connection, c, ((n, searched_text(record.text, record.metadata)) for n, record in numbered))
     changed(connection, c)
 
 

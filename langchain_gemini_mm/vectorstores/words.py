@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from langchain_gemini_mm.types import COMPANION_TEXT
+
 MAX_TERMS = 64
 """Different words of a question that are looked for; further ones are left out."""
 
@@ -81,6 +83,12 @@ def terms(text: str) -> list[str]:
         if len(found) >= MAX_TERMS:
             break
     return list(found)[:MAX_TERMS]
+
+
+def searched_text(text: str, metadata: Mapping[str, Any]) -> str:
+    """All words that a document is found by: those of its text, and those that came with its media."""
+    companion = metadata.get(COMPANION_TEXT)
+    return f"{text}\n{companion}" if isinstance(companion, str) else text
 
 
 def tokens(text: str) -> Iterator[str]:

@@ -219,6 +219,17 @@ class WordsContract(ContractBase):
         await call(store, "add_vectors", [Document(id="picture", page_content=PICTURE)], [vector])
         assert "picture" in ids_of(await call(store, "search", "a black dog", mode="hybrid"))
 
+    async def test_words_that_came_with_media_are_found(self, store: Any, call: Call) -> None:
+        """A page, a recording, a picture by its companion text, as it is now; it is not part of the Document's text."""
+        page = Document(id="page", page_content=PICTURE, metadata={"companion_text": f"Blue whales sing {PICTURE}"})
+        await call(store, "add_documents", [page, Document(id="other", page_content="a note")])
+        (hit,) = await call(store, "search", "whales", mode="keyword")
+        assert hit.document == page
+        assert ids_of(await call(store, "search", "whales sing", k=1, mode="hybrid")) == ["page"]
+        await call(store, "update_metadata", {"page": {"companion_text": "Herons fly"}})
+        assert await call(store, "search", "whales", mode="keyword") == []
+        assert ids_of(await call(store, "search", "herons", mode="keyword")) == ["page"]
+
     async def test_a_query_with_media_uses_its_text_for_words(self, animals: Any, call: Call) -> None:
         """Lists, messages, blocks and Documents are read; media alone go by vector alone."""
         for query in (

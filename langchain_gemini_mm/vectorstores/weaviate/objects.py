@@ -15,7 +15,7 @@ from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.weaviate.fields import stored_fields
 from langchain_gemini_mm.vectorstores.weaviate.schema import VECTOR, Layout
-from langchain_gemini_mm.vectorstores.words import tokens
+from langchain_gemini_mm.vectorstores.words import searched_text, tokens
 
 MAX_DOCUMENT_BYTES = 4 << 20
 """Text and metadata of one document. Every hit of a search copies the whole object on the server."""
@@ -108,7 +108,7 @@ def sized(record: Record, layout: Layout) -> Sized:
 def _words(record: Record, layout: Layout) -> Iterator[tuple[str, str]]:
     for key, name in layout.words.items():
         if key == "text":
-            yield name, " ".join(tokens(record.text))
+            yield name, " ".join(tokens(searched_text(record.text, record.metadata)))
             continue
         value = record.metadata.get(key)
         if value is None:
