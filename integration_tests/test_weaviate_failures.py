@@ -347,7 +347,8 @@ def test_a_killed_server_finds_what_it_has_acknowledged(
     embedding = WordEmbeddings(size=32)
     with server.client() as client:
         store = WeaviateVectorStore(client, "Killed", embedding, **options)
-        ids = store.add_texts([f"word{i}" for i in range(100)], ids=[f"id {i}" for i in range(100)])
+        modality = [{"modality": "image" if i % 2 else "pdf"} for i in range(100)]
+        ids = store.add_texts([f"word{i}" for i in range(100)], modality, ids=[f"id {i}" for i in range(100)])
         server.kill()
         server.start()
     with server.client() as client:
@@ -355,3 +356,6 @@ def test_a_killed_server_finds_what_it_has_acknowledged(
         assert store.count() == 100
         assert sorted(str(hit.document.id) for hit in store.search("word5", k=200)) == sorted(ids)
         assert store.search("word5", k=1)[0].document.id == "id 5"
+        assert [document.id for document in store.get_by_ids(ids)] == ids
+        assert store.count(filter={"modality": "pdf"}) == 50
+        assert [hit.document.id for hit in store.search("word7", mode="keyword")] == ["id 7"]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from langchain_gemini_mm.embeddings import GeminiEmbeddings
     from langchain_gemini_mm.errors import (
+        BudgetError,
         ContentError,
         FilterError,
         GeminiMMError,
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
         StoreError,
     )
     from langchain_gemini_mm.loaders import MediaLoader
+    from langchain_gemini_mm.loaders.segments import Segments
+    from langchain_gemini_mm.planning import Plan, plan
+    from langchain_gemini_mm.progress import ProgressBar
     from langchain_gemini_mm.references import MediaRef
     from langchain_gemini_mm.storage import MediaStore
     from langchain_gemini_mm.usage import Usage
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BudgetError",
     "ContentError",
     "CopyReport",
     "FilterError",
@@ -52,8 +57,11 @@ __all__ = [
     "MissingMediaError",
     "MultimodalVectorStore",
     "PartialWriteError",
+    "Plan",
+    "ProgressBar",
     "Query",
     "QuotaError",
+    "Segments",
     "ServiceError",
     "SpaceMismatchError",
     "StoreError",
@@ -61,6 +69,7 @@ __all__ = [
     "__version__",
     "acopy_store",
     "copy_store",
+    "plan",
 ]
 
 _HOMES = {
@@ -73,11 +82,15 @@ _HOMES = {
     "MediaRef": "references",
     "MediaStore": "storage",
     "MultimodalVectorStore": "vectorstores",
+    "Plan": "planning",
+    "ProgressBar": "progress",
     "Query": "vectorstores",
+    "Segments": "loaders.segments",
     "Usage": "usage",
     "WeaviateVectorStore": "vectorstores.weaviate",
     "acopy_store": "vectorstores.copying",
     "copy_store": "vectorstores.copying",
+    "plan": "planning",
 }
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.stores import BaseStore
 
@@ -23,7 +23,10 @@ from langchain_gemini_mm.content import Part
 from langchain_gemini_mm.errors import MediaLimitError
 from langchain_gemini_mm.models import ITEMS_PER_CALL, ModelSpec
 from langchain_gemini_mm.types import MediaSource, Modality, Vectors
-from langchain_gemini_mm.usage import Meter
+from langchain_gemini_mm.usage import Meter, price_usd
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,7 @@ class EmbedPipeline:
     limits: CallLimits
     inline_limit: int
     check_order: bool
+    budget_usd: float | None
 
     def run(self, job: EmbedJob) -> Vectors:
         """Embed in threads."""
@@ -55,7 +59,7 @@ class EmbedPipeline:
                 self.cache.mset(job.to_cache(items, vectors))
             return vectors
 
-        with Spool() as spool:
+        with self._budgeted(missing), Spool() as spool:
             made = threaded_map(partial(self._make, spool), wanted_by_file(missing), self._makers)
             calls = list(plan(with_made(missing, made), self.limits))
             return job.assembled(known, calls, threaded_map(work, calls, self.concurrency))
@@ -73,15 +77,21 @@ class EmbedPipeline:
                 await self.cache.amset(job.to_cache(items, vectors))
             return vectors
 
-        spool = Spool()
-        try:
-            made = await gathered_map(partial(self._amake, spool), wanted_by_file(missing), self._makers)
-            calls = list(plan(with_made(missing, made), self.limits))
-            return job.assembled(known, calls, await gathered_map(work, calls, self.concurrency))
-        finally:
-            if spool.used:
-                await asyncio.to_thread(spool.close)
-            spool.close()
+        with self._budgeted(missing):
+            spool = Spool()
+            try:
+                made = await gathered_map(partial(self._amake, spool), wanted_by_file(missing), self._makers)
+                calls = list(plan(with_made(missing, made), self.limits))
+                return job.assembled(known, calls, await gathered_map(work, calls, self.concurrency))
+            finally:
+                if spool.used:
+                    await asyncio.to_thread(spool.close)
+                spool.close()
+
+    def _budgeted(self, items: Sequence[EmbedItem]) -> AbstractContextManager[None]:
+        """Refuse all of it before the first call, so that no money is spent on vectors that are then thrown away."""
+        needed = sum(price_usd(self.spec, item.tokens) for item in items) if self.budget_usd is not None else 0.0
+        return self.meter.within_budget(needed, self.budget_usd)
 
     @property
     def _makers(self) -> int:

@@ -77,6 +77,8 @@ class EmbeddingSettings(BaseModel):
     """Your quota; each content of a batch counts as one request."""
     tokens_per_minute: int | None = Field(default=None, ge=1)
     """Your quota of tokens, kept by estimate."""
+    budget_usd: float | None = Field(default=None, ge=0)
+    """US dollars that may be spent by this object; what would pass it, by estimate, is a `BudgetError` and not sent."""
     batch_bytes: int = Field(default=4_000_000, ge=1)
     """Bytes of contents in one request; bounds memory together with `max_concurrency`."""
     inline_limit: int = Field(default=INLINE_BYTES, ge=1)

@@ -275,6 +275,7 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
                 inline_limit=self.inline_limit,
             ),
             meter=self._meter,
+            budget_usd=self.budget_usd,
             spec=self._spec,
             media=self.media,
             cache=self.cache,

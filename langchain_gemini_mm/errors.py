@@ -8,6 +8,7 @@ GeminiMMError
 ├── FilterError (ValueError)         a metadata filter is malformed
 ├── SpaceMismatchError               vectors of two embedding spaces would be mixed
 ├── PartialWriteError                a batch was stored in part; both halves are listed
+├── BudgetError                      embedding would cost more than allowed; nothing was sent
 ├── ServiceError                     the embedding service refused, failed or answered wrongly
 │   └── QuotaError                   a quota is used up
 ├── StoreError                       the index or the media store cannot be used
@@ -71,6 +72,22 @@ class PartialWriteError(GeminiMMError):
         super().__init__(message)
         self.stored = list(stored)
         self.failed = dict(failed or {})
+
+
+class BudgetError(GeminiMMError):
+    """What was to be embedded would cost more than `budget_usd` leaves; nothing of it was sent.
+
+    Attributes:
+        budget_usd: what may be spent in all, in US dollars.
+        spent_usd: estimated, so far.
+        needed_usd: estimated, for what was refused.
+    """
+
+    def __init__(self, message: str, *, budget_usd: float, spent_usd: float, needed_usd: float) -> None:
+        super().__init__(message)
+        self.budget_usd = budget_usd
+        self.spent_usd = spent_usd
+        self.needed_usd = needed_usd
 
 
 class ServiceError(GeminiMMError):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from langchain_gemini_mm.errors import BudgetError
 from langchain_gemini_mm.models import (
     AUDIO_TOKENS_PER_SECOND,
     CHARACTERS_PER_TOKEN,
@@ -85,6 +87,11 @@ def extra_tokens(
     return {}
 
 
+def price_usd(spec: ModelSpec, tokens: Mapping[Modality, int]) -> float:
+    """What tokens cost at the standard price, in US dollars."""
+    return sum(count * spec.usd_per_million_tokens.get(kind, 0.0) for kind, count in tokens.items()) / 1e6
+
+
 @dataclass(frozen=True, kw_only=True)
 class Usage:
     """What was embedded so far; tokens by modality and money are estimates."""
@@ -110,6 +117,7 @@ class Meter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._usage = Usage()
+        self._reserved_usd = 0.0
 
     def __reduce__(self) -> tuple[type[Meter], tuple[()]]:
         """A copy, or a worker process, counts from zero."""
@@ -133,11 +141,39 @@ class Meter:
                 self._usage, cached=self._usage.cached + cached, retries=self._usage.retries + retries
             )
 
+    @contextmanager
+    def within_budget(self, needed_usd: float, budget_usd: float | None) -> Iterator[None]:
+        """Set money aside for what is about to be sent; what others are sending counts as spent.
+
+        Raises:
+            BudgetError: it would be more than the budget.
+        """
+        if budget_usd is None:
+            yield
+            return
+        with self._lock:
+            spent = self._usage.estimated_usd + self._reserved_usd
+            if spent + needed_usd > budget_usd:
+                raise BudgetError(
+                    f"embedding this would cost about {needed_usd:.4f} USD; of the budget of {budget_usd:g} USD "
+                    f"{max(0.0, budget_usd - spent):.4f} are left. Nothing of it was sent. Raise budget_usd, or call "
+                    "reset_usage() to begin anew",
+                    budget_usd=budget_usd,
+                    spent_usd=spent,
+                    needed_usd=needed_usd,
+                )
+            self._reserved_usd += needed_usd
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._reserved_usd -= needed_usd
+
     def add_call(self, spec: ModelSpec, items: int, tokens: Mapping[Modality, int], reported: int) -> None:
         """Count one answered call."""
         with self._lock:
             usage = self._usage
-            money = sum(count * spec.usd_per_million_tokens.get(kind, 0.0) for kind, count in tokens.items()) / 1e6
+            money = price_usd(spec, tokens)
             self._usage = replace(
                 usage,
                 items=usage.items + items,

@@ -18,7 +18,7 @@ LAYERS = (
     {"embeddings", "vectorstores", "_arguments", "_items", "_job", "_making", "_pipeline", "_settings"},
     {"_gemini", "_failures", "_files", "_weaviate", "media", "storage"},
     {"content", "batching", "blocks", "quotas", "tasks", "usage", "_cache", "_options", "_spool"},
-    {"flows", "models", "references", "sniffing", "vectors"},
+    {"flows", "models", "progress", "references", "sniffing", "vectors"},
     {"errors", "types"},
 )
 # Shipped for tests and demos: stands aside, uses the lower lines, and nothing in the package imports it.

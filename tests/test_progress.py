@@ -1,0 +1,50 @@
+"""Progress: a bar, or lines."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from langchain_gemini_mm import LocalVectorStore, ProgressBar
+from tests.vectorstores.fakes import WordEmbeddings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def without_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where it is not installed."""
+    for name in ("tqdm", "tqdm.auto"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+def test_a_bar_counts_what_is_stored() -> None:
+    """Batch by batch, to the end."""
+    pytest.importorskip("tqdm")
+    shown = io.StringIO()
+    with (
+        LocalVectorStore(":memory:", WordEmbeddings()) as store,
+        ProgressBar(total=5, file=shown, mininterval=0, ascii=True) as progress,
+    ):
+        store.add_texts([f"text {i}" for i in range(5)], batch_size=2, progress=progress)
+    assert progress.done == 5
+    assert "40%" in shown.getvalue()
+    assert "5/5" in shown.getvalue()
+
+
+@pytest.mark.usefixtures("without_tqdm")
+def test_lines_now_and_then_where_there_is_no_bar(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one for every batch."""
+    times: Iterator[float] = iter([0.0, 1.0, 6.0, 6.0, 7.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(times))
+    with caplog.at_level(logging.INFO, logger="langchain_gemini_mm"), ProgressBar(9, unit="pages") as progress:
+        for done in (1, 2, 3):
+            progress(done)
+    assert [record.getMessage() for record in caplog.records] == ["2 of 9 pages"]
