@@ -235,6 +235,8 @@ async def test_without_two_nodes_errors_come_in_time(
             found = None
         assert time.monotonic() - started < TIMEOUTS["timeout"] + SLACK
         assert found in (None, 200, [items[1]])
+    with pytest.raises(StoreError):
+        await call(way, store, "delete", ["document 2"])
     weaviate_cluster.start()
     assert contents(before).items() <= read(store, [str(item.id) for item in items]).items()
     assert await call(way, store, "add_documents", items) == [item.id for item in items]

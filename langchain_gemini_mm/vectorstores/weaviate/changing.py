@@ -8,6 +8,7 @@ from typing import Any
 
 from weaviate.classes.query import Filter
 
+from langchain_gemini_mm._weaviate.failures import OutageError
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.vectorstores.filters import Node
@@ -26,6 +27,7 @@ _PAGE = 500
 
 def remove_flow(place: Place, ids: Sequence[str] | None, node: Node | None) -> Flow[None]:
     """Delete by ids or by filter."""
+    yield from _require_quorum(place)
     if ids is not None:
         for start in range(0, len(ids), IDS_AT_ONCE):
             keys = [uuid_of(id_) for id_ in ids[start : start + IDS_AT_ONCE]]
@@ -52,6 +54,24 @@ def _delete(place: Place, where: Any) -> Flow[None]:
                 "could not be deleted. Is a shard read-only, as when the server's disk is nearly full? Then make room, "
                 "then set it READY. Calling again is safe"
             )
+
+
+def _require_quorum(place: Place) -> Flow[None]:
+    """Refuse to delete while most copies are away: the server deletes from those that are there and calls it done.
+
+    Raises:
+        OutageError: a quorum cannot be had.
+    """
+    layout = yield from place.located()
+    if layout is None or layout.replication == 1:
+        return
+    nodes = yield place.connection.call("looking at the cluster", lambda c: c.cluster.nodes())
+    away = sum(node.status != "HEALTHY" for node in nodes)
+    if away > (layout.replication - 1) // 2:
+        raise OutageError(
+            f"nothing was deleted: {away} of {len(nodes)} nodes are away, and {place.label} has {layout.replication} "
+            "copies. Start the nodes first, or those that are away would keep what is deleted"
+        )
 
 
 def clear_flow(place: Place) -> Flow[None]:
