@@ -1,4 +1,4 @@
-"""Index a folder of pictures as a user would and print the peak memory of doing so, in bytes.
+"""Index a folder as a user would; print how many documents, the memory at the start, and its peak, in bytes.
 
 Run: python -m benchmarks.indexing FOLDER LIBRARY URL
 """
@@ -25,21 +25,32 @@ def index(folder: Path, library: Path, url: str) -> int:
         return len(stored)
 
 
+def bytes_at_start() -> int:
+    """The memory in use before anything was opened; where the system does not tell, the most so far."""
+    return _told("VmRSS") or peak_bytes()
+
+
 def peak_bytes() -> int:
     """The most memory this process had in use at once.
 
     Linux lets `ru_maxrss` begin with that of the process that started this one, so its own mark comes first.
     """
-    status = Path("/proc/self/status")
-    if status.exists():
-        (kilobytes,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(kilobytes) * 1024
+    if peak := _told("VmHWM"):
+        return peak
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def _told(key: str) -> int:
+    """What Linux says of this process; 0 elsewhere."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
+
+
 if __name__ == "__main__":
+    start = bytes_at_start()
     documents = index(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
-    print(documents, peak_bytes())
+    print(documents, start, peak_bytes())

@@ -63,14 +63,20 @@ def measure(size: Size = FULL) -> Iterator[Row]:
 
 def peak_of_indexing(folder: Path, library: Path, url: str, count: int) -> int:
     """Bytes of a process that indexes `folder` into a new `library`, which is removed again."""
+    documents, _, peak = indexed(folder, library, url)
+    assert documents == count, f"{documents} documents of {count} files"
+    return peak
+
+
+def indexed(folder: Path, library: Path, url: str) -> tuple[int, int, int]:
+    """Index in a process of its own: how many documents, and bytes of memory at its start and at its peak."""
     command = [sys.executable, "-m", "benchmarks.indexing", str(folder), str(library), url]
     try:
         done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     finally:
         shutil.rmtree(library, ignore_errors=True)
-    documents, peak = map(int, done.stdout.split())
-    assert documents == count, f"{documents} documents of {count} files"
-    return peak
+    documents, start, peak = map(int, done.stdout.split())
+    return documents, start, peak
 
 
 def _shown(size: int) -> str:

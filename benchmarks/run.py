@@ -18,7 +18,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from benchmarks.report import Row
 
-SUBJECTS = ("importing", "local_store", "inserting", "memory", "embedding")
+SUBJECTS = (
+    "importing",
+    "local_store",
+    "inserting",
+    "memory",
+    "embedding",
+    "pictures",
+    "clips",
+    "loading",
+    "long_video",
+)
 ASKED_FOR = ("rivals", "million", "weaviate_store")
 """Only with `--only`: they need other packages or a server, or much time and disk."""
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from importlib import import_module
 
 import pytest
 
-from benchmarks import embedding, inserting, memory, report
+from benchmarks import clips, embedding, inserting, loading, long_video, memory, pictures, report
 
 TINY = {
     "embedding": embedding.Size(texts=4, pictures=4, rounds=1, texts_per_call=2, pictures_per_call=2),
     "memory": memory.Size(little=1, much=4_000_000, rounds=1),
+    "pictures": pictures.Size(pictures=1, pages=13, rounds=1, sides=(400, 300)),
+    "clips": clips.Size(seconds=60, width=160, rounds=1),
+    "loading": loading.Size(files=3, rounds=1, sides=(400, 300), seconds=3),
+    "long_video": long_video.Size(seconds=60, width=160),
     "inserting": inserting.Size(inserted=300, rounds=2),
 }
 
@@ -24,7 +29,8 @@ def test_subject(name: str):
     for row in rows:
         if row.ratio == "skipped":
             assert row.note
-            assert "langchain-google-genai" in row.against or sys.platform == "win32"
+            missing_program = "ffmpeg" in row.note and shutil.which("ffmpeg") is None
+            assert "langchain-google-genai" in row.against or sys.platform == "win32" or missing_program
         else:
             assert float(row.ratio) > 0
         assert (row.met is None) == (not row.aim)
