@@ -196,7 +196,7 @@ REFERENCES: list[Case] = [
     ),
 ]
 MEDIA: list[Case] = [
-    ("a bucket", lambda w: MediaStore("s3://bucket"), ValueError, "s3://.*folder"),
+    ("an address", lambda w: MediaStore("ftp://site"), ValueError, "ftp://.*folder"),
     ("a file as folder", lambda w: MediaStore(w.file("a.txt", b"a")), StoreError, "a.txt' is a file; give a folder"),
     ("nothing", lambda w: MediaStore(None), TypeError, "folder.*got NoneType"),  # type: ignore[arg-type]
     ("a text", lambda w: w.media.put(b"hello"), ContentError, "5 bytes.*text goes into a Document"),

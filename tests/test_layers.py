@@ -32,6 +32,7 @@ DOORS = {
     "PIL": {"media", TESTING},
     "av": {"media", TESTING},
     "pypdfium2": {"media", TESTING},
+    "obstore": {"storage"},
     "uvicorn": {TESTING},
     "httptools": {TESTING},
     "weaviate": {"_weaviate", "storage", "vectorstores"},

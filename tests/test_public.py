@@ -18,7 +18,7 @@ OPTIONAL = ["WeaviateVectorStore"]
 NAMES = [name for name in langchain_gemini_mm.__all__ if name != "__version__"]
 
 # Imported only when something is embedded, opened or served.
-LATE = ("google.genai", "PIL", "av", "pypdfium2", "uvicorn", "weaviate")
+LATE = ("google.genai", "PIL", "av", "obstore", "pypdfium2", "uvicorn", "weaviate")
 
 LOOK = """
 import json, logging, os, sys, threading

@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import cast
 
 from langchain_gemini_mm.storage.backends import MediaBackend
+from langchain_gemini_mm.storage.buckets import SCHEMES, Bucket
 from langchain_gemini_mm.storage.byte_store import ByteStore, ByteStoreBackend
 from langchain_gemini_mm.storage.file_table import FileTable
 from langchain_gemini_mm.storage.folder import FolderBackend
 
 
 def backend_of(where: object) -> MediaBackend:
-    """The backend for a folder, a byte store, or a backend itself.
+    """The backend for a folder, the address of a bucket, a byte store, or a backend itself.
 
     Raises:
         TypeError: it is none of these.
         ValueError: it is a URL, or empty.
     """
+    if isinstance(where, str) and where.partition("://")[0].lower() in SCHEMES:
+        return ByteStoreBackend(Bucket.at(where))
     if isinstance(where, str | os.PathLike):
         root = folder_of(where)
         return FolderBackend(root, files=FileTable(root / "files.db"))
@@ -44,8 +47,8 @@ def folder_of(where: str | os.PathLike[str]) -> Path:
         raise TypeError(f"a folder is given as str or Path, got {type(text).__name__}")
     if "://" in text:
         raise ValueError(
-            f"{text.partition('://')[0]}:// addresses are not offered yet as media stores; give a folder, or a "
-            "LangChain BaseStore[str, bytes] over your object store"
+            f"{text.partition('://')[0]}:// addresses are no media stores; give a folder, a bucket of s3://, gs:// or "
+            "az://, or a LangChain BaseStore[str, bytes]"
         )
     if not text.strip():
         raise ValueError("the folder of a media store must not be empty")

@@ -50,10 +50,11 @@ class MediaStore:
     processes at once.
 
     Args:
-        where: a folder (made when needed), a LangChain `BaseStore[str, bytes]`, or a `MediaBackend`.
+        where: a folder (made when needed), a bucket (`"s3://library/media"`, with the extra `cloud`), a LangChain
+            `BaseStore[str, bytes]`, or a `MediaBackend`.
 
     Raises:
-        ValueError: `where` is a URL.
+        ValueError: `where` is a URL of another kind.
         StoreError: `where` is a file.
     """
 

@@ -337,7 +337,7 @@ def test_the_repr_shows_kind_and_place_only(store: MediaStore) -> None:
 
 
 PLACES: dict[str, tuple[Callable[[Path], object], type[Exception], str]] = {
-    "a bucket": (lambda _: "s3://bucket/media", ValueError, "s3:// addresses are not offered yet"),
+    "an address": (lambda _: "ftp://site/media", ValueError, "ftp:// addresses are no media stores"),
     "a file URL": (lambda _: "file:///tmp/x", ValueError, "file://"),
     "nothing": (lambda _: "", ValueError, "empty"),
     "a number": (lambda _: 5, TypeError, "BaseStore"),

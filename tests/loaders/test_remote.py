@@ -1,0 +1,118 @@
+"""Files of a bucket: fetched one by one, in bounded space, and loaded like those of a folder."""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from langchain_gemini_mm import MediaLoader, MediaStore
+from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.loaders.remote import BucketFiles
+from langchain_gemini_mm.storage.buckets import Bucket
+from langchain_gemini_mm.testing import pdf, png, wav
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytest.importorskip("obstore", reason="needs the extra cloud")
+
+FILES = {
+    "a/photo.png": png("a puppy"),
+    "a/talk.wav": wav(2.0),
+    "b/.hidden.png": png(),
+    "b/notes.txt": b"the tide came in",
+    "b/paper.pdf": pdf(["one", "two"]),
+    "b/rotten.png": png()[:50],
+}
+
+
+@pytest.fixture(params=["memory", "folder"])
+def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Bucket:
+    """A bucket with files in it."""
+    from obstore.store import LocalStore, MemoryStore
+
+    store = MemoryStore() if request.param == "memory" else LocalStore(tmp_path / "bucket", mkdir=True)
+    bucket = Bucket(store, "trial")
+    bucket.mset(list(FILES.items()))
+    return bucket
+
+
+@pytest.fixture
+def spools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder below which temporary files are made."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_like_a_folder(bucket: Bucket, tmp_path: Path, spools: Path, workers: int):
+    """The Documents are those of a folder with the same files, with or without workers."""
+    for key, data in FILES.items():
+        path = tmp_path / "files" / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    media = MediaStore.memory()
+    near = MediaLoader(tmp_path / "files", media)
+    far = MediaLoader(BucketFiles(bucket), media, workers=workers)
+    expected = sorted(near.load(), key=lambda document: document.id or "")
+    assert sorted(far.load(), key=lambda document: document.id or "") == expected
+    assert [skipped.source for skipped in far.skipped] == ["b/rotten.png"]
+    assert far.skipped == near.skipped
+
+
+def test_bounded_space(bucket: Bucket, spools: Path):
+    """Never more files lie there than were allowed, and none is left behind."""
+    files = BucketFiles(bucket, held=2)
+    most = 0
+    for blob in files.yield_blobs():
+        assert blob.as_bytes() == FILES[blob.metadata["source"]]
+        most = max(most, sum(path.is_file() for path in spools.rglob("*")))
+    assert most == 2
+    del files
+    gc.collect()
+    assert list(spools.iterdir()) == []
+
+
+def test_what_is_not_wanted_is_not_fetched(bucket: Bucket, spools: Path):
+    """Patterns and sizes are judged by the listing; too large ones are told."""
+    files = BucketFiles(bucket, glob=["*.png", "*.wav"], exclude="rotten*", max_bytes=10_000)
+    assert [blob.metadata["source"] for blob in files.yield_blobs()] == ["a/photo.png"]
+    assert [skipped.source for skipped in files.skipped] == ["a/talk.wav"]
+
+
+def test_what_vanishes_is_told(bucket: Bucket, spools: Path):
+    """An object that is gone when its turn comes is left out with a reason, and the run goes on."""
+    files = BucketFiles(bucket, glob="a/**")
+    blobs = files.yield_blobs()
+    first = next(blobs).metadata["source"]
+    bucket.mdelete([key for key in FILES if key != first])
+    assert list(blobs) == []
+    assert len(files.skipped) <= 1
+
+
+@pytest.mark.parametrize(
+    "address", ["file:///etc", "https://example.org/x", "/etc", "s3://", "s3://key@bucket", "gs://a?b=c"]
+)
+def test_other_addresses(address: str):
+    """Only buckets are opened by an address, and no key stands in it."""
+    with pytest.raises(ValueError, match="bucket"):
+        BucketFiles(address)
+
+
+def test_secrets_stay_out(spools: Path):
+    """A bucket that cannot be reached is a StoreError that names it and no key."""
+    away: dict[str, Any] = {
+        "endpoint": "http://127.0.0.1:9",
+        "retry_config": {"max_retries": 0},
+        "client_options": {"allow_http": True},
+    }
+    files = BucketFiles("s3://talks/2024", aws_access_key_id="AKIA", aws_secret_access_key="hush", **away)
+    with pytest.raises(StoreError, match="'s3://talks/2024'") as caught:
+        list(files.yield_blobs())
+    assert "hush" not in f"{caught.value}{files!r}"
+    assert caught.value.__cause__ is None
