@@ -73,8 +73,10 @@ def first_file(folder: Path) -> None:
 
 
 INTERRUPTED = """
+import signal
 import sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
 from langchain_gemini_mm import GeminiEmbeddings, MediaStore
 media = MediaStore.links(sys.argv[2])
 ref = media.put_file(Path(sys.argv[1]))

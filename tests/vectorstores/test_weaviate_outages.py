@@ -268,10 +268,11 @@ def test_a_forked_process_has_workers_of_its_own() -> None:
 
 
 SCRIPT = """
-    import asyncio, sys, time, weaviate
+    import asyncio, signal, sys, time, weaviate
     from langchain_gemini_mm import WeaviateVectorStore
     from tests.vectorstores.fakes import WordEmbeddings
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
     rest, grpc, what, seconds = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
     client = weaviate.connect_to_custom("127.0.0.1", rest, False, "127.0.0.1", grpc, False, skip_init_checks=True)
     store = WeaviateVectorStore(client, "Docs", WordEmbeddings(), timeout=seconds, write_timeout=seconds)
