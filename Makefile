@@ -1,8 +1,11 @@
 # Needs Python 3.11 or newer with venv and pip; everything else is set up by the first command that needs it.
-# Options: PYTHON=python3.12  VENV=.venv-312  ARGS="-k batching"
+# Options: PYTHON=python3.12  VENV=.venv-312  WORKERS=4  ARGS="-k batching"
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# Test files run in so many processes; 0 is one, for debuggers.
+WORKERS ?= 2
+PARALLEL = -n $(WORKERS) --dist loadfile
 SOURCES = $(wildcard benchmarks examples integration_tests langchain_gemini_mm scripts tests)
 
 export FOLDER Q
@@ -17,17 +20,18 @@ demo: $(VENV)/stamp ## index sample media and ask across them; or: make demo FOL
 	@$(BIN)/python examples/demo.py $${FOLDER:+--folder "$$FOLDER"} $${Q:+--question "$$Q"}
 
 test: $(VENV)/stamp ## run all tests, offline (google-genai 3.x)
-	@$(BIN)/python -m pytest -m "not stores and not rivals" $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not stores and not rivals" $(ARGS)
 
 test-genai2: $(VENV)-genai2/stamp ## the same tests on google-genai 2.x, beside langchain-google-genai
-	@$(VENV)-genai2/bin/python -m pytest -m "not stores" $(ARGS)
+	@$(VENV)-genai2/bin/python -m pytest $(PARALLEL) -m "not stores" $(ARGS)
 
-test-stores: $(VENV)-stores/stamp ## tests with vector stores of others: Chroma, FAISS, Qdrant
-	@$(VENV)-stores/bin/python -m pytest -m stores tests/test_other_stores.py $(ARGS)
+test-stores: $(VENV)-stores/stamp ## tests with vector stores and pictures of others: Chroma, FAISS, Qdrant; HEIC
+	@$(VENV)-stores/bin/python -m pytest -m "stores or real_media" tests/test_other_stores.py tests/media/test_images.py $(ARGS)
+	@$(VENV)-stores/bin/python -m pytest -k heic tests/media/test_images.py $(ARGS)
 
 integration: $(VENV)/stamp ## tests on a real Weaviate: that of WEAVIATE_URL, else one that Go builds, once, in minutes
 	@$(BIN)/python -m scripts.weaviate_server install
-	@REQUIRE_WEAVIATE=1 $(BIN)/python -m pytest -m "weaviate and not chaos" integration_tests $(ARGS)
+	@REQUIRE_WEAVIATE=1 $(BIN)/python -m pytest $(PARALLEL) -m "weaviate and not chaos" integration_tests $(ARGS)
 
 chaos: $(VENV)/stamp ## kill nodes of a Weaviate cluster of three on this machine
 	@$(BIN)/python -m scripts.weaviate_server install --own

@@ -49,7 +49,9 @@ ENVIRONMENTS = {
     "main": Environment("", ("dev",), "the newest google-genai, tests and checks"),
     "genai2": Environment("-genai2", ("test", "classic", "bench"), "google-genai 2.x, rivals"),
     # Chroma's newest protobuf and grpcio are newer than weaviate-client allows.
-    "stores": Environment("-stores", ("test", "stores"), "vector stores of others", "media,testing"),
+    "stores": Environment(
+        "-stores", ("test", "stores", "real-media"), "vector stores and pictures of others", "heif,media,testing"
+    ),
 }
 
 

@@ -229,11 +229,11 @@ def test_drawings_stay_sharp() -> None:
     assert pixels(made).tobytes() == image.convert("RGB").tobytes()
 
 
-@pytest.mark.parametrize("accepted", [{"image/png"}, {"image/jpeg"}, {"image/jpeg", "image/webp"}], ids=str)
-def test_only_accepted_types_are_written(accepted: set[str]) -> None:
+@pytest.mark.parametrize("types", [["image/png"], ["image/jpeg"], ["image/jpeg", "image/webp"]], ids=" ".join)
+def test_only_accepted_types_are_written(types: list[str]) -> None:
     """A model that takes PNG only gets PNG, and the same with JPEG."""
     for data in (saved(corners(), "TIFF"), saved(corners(), "GIF")):
-        assert prepared(data, accepted=frozenset(accepted)).mime_type in accepted & GEMINI
+        assert prepared(data, accepted=frozenset(types)).mime_type in GEMINI & set(types)
 
 
 @pytest.mark.parametrize("most", [60_000, 20_000, 2_000])
