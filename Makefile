@@ -27,7 +27,6 @@ test-genai2: $(VENV)-genai2/stamp ## the same tests on google-genai 2.x, beside 
 
 test-stores: $(VENV)-stores/stamp ## tests with vector stores and pictures of others: Chroma, FAISS, Qdrant; HEIC
 	@$(VENV)-stores/bin/python -m pytest -m "stores or real_media" tests/test_other_stores.py tests/media/test_images.py $(ARGS)
-	@$(VENV)-stores/bin/python -m pytest -k heic tests/media/test_images.py $(ARGS)
 
 integration: $(VENV)/stamp ## tests on a real Weaviate: that of WEAVIATE_URL, else one that Go builds, once, in minutes
 	@$(BIN)/python -m scripts.weaviate_server install

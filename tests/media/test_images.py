@@ -314,6 +314,7 @@ def test_heic_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.extra == "heif"
 
 
+@pytest.mark.real_media
 def test_heic() -> None:
     """A photograph of a phone is turned upright and becomes a JPEG, or stays as it is where the model takes it."""
     heif = pytest.importorskip("pillow_heif", reason="HEIC needs the extra `heif`")
