@@ -19,7 +19,7 @@ from langchain_gemini_mm.flows import Call, Flow
 
 TIMEOUT = 10.0
 """Seconds for one answer; a lost connection is tried again within them."""
-WRITE_TIMEOUT = 60.0
+WRITE_TIMEOUT = 30.0
 """Seconds for storing one chunk, so that a restart of the server is waited out."""
 
 Operation: TypeAlias = Callable[[Any], Any]

@@ -87,7 +87,7 @@ class MediaStore:
         tenant: str | None = None,
         max_bytes: int = 256 << 20,
         timeout: float = 10.0,
-        write_timeout: float = 60.0,
+        write_timeout: float = 30.0,
         replication: int = 1,
     ) -> MediaStore:
         """A store in a Weaviate server, in a collection of its own without a vector index.
