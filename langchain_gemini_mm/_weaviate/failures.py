@@ -23,7 +23,7 @@ _OTHER_LOOP = re.compile(r"attached to a different loop|different event loop|eve
 _OUTAGE = re.compile(r"UNAVAILABLE|failed to connect|connection refused|deadline exceeded|Socket closed", re.IGNORECASE)
 _READ_ONLY = re.compile(r"read.?only", re.IGNORECASE)
 _PASSING = re.compile(
-    "timeout|timed out|consistency level|enough replicas|broadcast|leader|no such host|shutting down|"
+    "timeout|timed out|consistency level|enough replicas|broadcast|leader|no such host|tenant not found|shutting down|"
     "connection is closing",
     re.IGNORECASE,
 )

@@ -181,8 +181,8 @@ def nearest_many_flow(
 def _request(
     store: Primitives, vector: Vector, plan: SearchPlan, excluded: Sequence[str], fingerprint: Fingerprint | None
 ) -> Nearest:
-    """What is asked of the store; it may pick by itself where none of what it picks is left out."""
-    picks = plan.mode == "mmr" and not excluded and store._picks
+    """What is asked of the store; it may pick by itself where nothing that it chooses from is left out."""
+    picks = plan.mode == "mmr" and not excluded and plan.score_threshold is None and store._picks
     return Nearest(
         vector=vector,
         k=plan.fetch_k + len(excluded),

@@ -10,6 +10,7 @@ from langchain_core.documents import Document
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 from langchain_gemini_mm.errors import ContentError, FilterError, SpaceMismatchError
+from langchain_gemini_mm.vectors import unit_rows
 from langchain_gemini_mm.vectorstores import Query
 from langchain_gemini_mm.vectorstores.filters import matches, parse_filter
 from tests.vectorstores.contract_base import ANIMALS, Call, ContractBase, cases, ids_of
@@ -143,6 +144,18 @@ class SearchingContract(ContractBase):
         assert ids_of(await call(animals, "max_marginal_relevance_search", "a black dog", **options)) == expected
         by_vector = await call(animals, "max_marginal_relevance_search_by_vector", query.tolist(), **options)
         assert ids_of(by_vector) == expected
+
+    async def test_mmr_chooses_from_what_is_above_the_threshold(self, store: Any, call: Call) -> None:
+        """What is below it is not there: nothing is picked for being unlike it."""
+        random = np.random.default_rng(1)
+        rows = unit_rows(random.standard_normal((13, 16)))
+        await call(store, "add_vectors", [Document(id=str(i), page_content="x") for i in range(13)], rows)
+        for _ in range(10):
+            query = unit_rows(random.standard_normal((1, 16)))[0]
+            near = [i for i in np.argsort(-(rows @ query)) if rows[i] @ query >= 0]
+            picked = maximal_marginal_relevance(query, rows[near].tolist(), lambda_mult=0.3, k=13)
+            options = {"k": 13, "mode": "mmr", "lambda_mult": 0.3, "score_threshold": 0.0}
+            assert ids_of(await call(store, "search_by_vector", query, **options)) == [str(near[i]) for i in picked]
 
     async def test_mmr_has_enough_candidates_for_a_large_k(self, animals: Any, call: Call) -> None:
         """When nothing is said, fetch_k grows with k."""
