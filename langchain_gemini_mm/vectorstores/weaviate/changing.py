@@ -66,11 +66,12 @@ def _require_quorum(place: Place) -> Flow[None]:
     if layout is None or layout.replication == 1:
         return
     nodes = yield place.connection.call("looking at the cluster", lambda c: c.cluster.nodes())
-    away = sum(node.status != "HEALTHY" for node in nodes)
-    if away > (layout.replication - 1) // 2:
+    up = sum(node.status == "HEALTHY" for node in nodes)
+    # A node that is away for long is no longer listed.
+    if up <= layout.replication // 2 or len(nodes) - up > (layout.replication - 1) // 2:
         raise OutageError(
-            f"nothing was deleted: {away} of {len(nodes)} nodes are away, and {place.label} has {layout.replication} "
-            "copies. Start the nodes first, or those that are away would keep what is deleted"
+            f"nothing was deleted: {up} nodes answer, and {place.label} has {layout.replication} copies. Start the "
+            "others first, or they would keep what is deleted"
         )
 
 
