@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import weaviate
 
 from langchain_gemini_mm._weaviate.deadlines import within
-from langchain_gemini_mm._weaviate.failures import translated
+from langchain_gemini_mm._weaviate.failures import NotReadyError, translated
 from langchain_gemini_mm._weaviate.redaction import redacted
 from langchain_gemini_mm._weaviate.versions import Version, parse_version, require_floor
 from langchain_gemini_mm.batching import Stop
@@ -21,6 +22,9 @@ TIMEOUT = 10.0
 """Seconds for one answer; a lost connection is tried again within them."""
 WRITE_TIMEOUT = 30.0
 """Seconds for storing one chunk, so that a restart of the server is waited out."""
+
+_READY_WITHIN, _PAUSE = 5.0, 0.05
+"""Seconds that a collection may take to be made, and between looks at it."""
 
 Operation: TypeAlias = Callable[[Any], Any]
 """What to do with a client; with the async client its result is awaited. Both clients have the same methods."""
@@ -78,8 +82,15 @@ class Connection:
                 f"{what} was asked for without await, and there is only an async client. Use the async method, or "
                 "give a WeaviateClient too"
             )
-        with translated(what, seconds):
-            return within(seconds, lambda: _quietly(operation, client), stop)
+        ends = time.monotonic() + min(seconds / 2, _READY_WITHIN)
+        while True:
+            try:
+                with translated(what, seconds):
+                    return within(seconds, lambda: _quietly(operation, client), stop)
+            except NotReadyError:
+                if time.monotonic() >= ends or (stop is not None and stop.requested):
+                    raise
+            time.sleep(_PAUSE)
 
     async def arun(self, what: str, operation: Operation, seconds: float, _: Stop | None = None) -> Any:
         """Carry out an operation on the async client, or in a worker thread on the sync one."""
@@ -90,13 +101,21 @@ class Connection:
                 return await asyncio.to_thread(self.run, what, operation, seconds, cancelled)
             finally:
                 cancelled()
+        ends = time.monotonic() + min(seconds / 2, _READY_WITHIN)
         with translated(what, seconds), redacted():
             async with asyncio.timeout(seconds):
                 if not client.is_connected():
                     async with self._connecting:
                         if not client.is_connected():
                             await client.connect()
-                return await operation(client)
+                while True:
+                    try:
+                        with translated(what, seconds):
+                            return await operation(client)
+                    except NotReadyError:
+                        if time.monotonic() >= ends:
+                            raise
+                    await asyncio.sleep(_PAUSE)
 
     @property
     def version_if_known(self) -> Version | None:

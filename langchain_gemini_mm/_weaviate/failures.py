@@ -17,6 +17,7 @@ _GONE = re.compile(
     r"could not find class|not present in schema|class not found|not found in the schema|does not have named vector",
     re.IGNORECASE,
 )
+_NOT_READY = re.compile(r"non-existing index|cannot find index|local \S+ shard not found", re.IGNORECASE)
 _NO_TENANT = re.compile(r"tenant[s]? not found|has multi-tenancy enabled, but request", re.IGNORECASE)
 _TOO_LARGE = re.compile(r"larger than max", re.IGNORECASE)
 _OTHER_LOOP = re.compile(r"attached to a different loop|different event loop|event loop is closed", re.IGNORECASE)
@@ -24,7 +25,7 @@ _OUTAGE = re.compile(r"UNAVAILABLE|failed to connect|connection refused|deadline
 _READ_ONLY = re.compile(r"read.?only", re.IGNORECASE)
 _PASSING = re.compile(
     "timeout|timed out|consistency level|enough replicas|broadcast|leader|no such host|tenant not found|shutting down|"
-    "connection is closing",
+    "connection is closing|non-existing index|cannot find index|shard not found",
     re.IGNORECASE,
 )
 _WRAPPING = re.compile(
@@ -65,6 +66,10 @@ class AnswerTooLargeError(StoreError):
 
 class OutageError(StoreError):
     """The server did not answer in time or could not be reached; trying again later may help."""
+
+
+class NotReadyError(OutageError):
+    """The server is busy making the collection, or dropping it: its schema has it and its database has not."""
 
 
 @contextmanager
@@ -118,6 +123,8 @@ def translate(what: str, error: Exception) -> StoreError:
         )
     if isinstance(error, exceptions.AuthenticationFailedError):
         return StoreError(f"{what} failed: Weaviate refused to log in ({said}). Check auth_credentials of the client")
+    if _NOT_READY.search(said):
+        return NotReadyError(f"{what} failed: the collection is being made or dropped ({said}). Try again")
     if _GONE.search(said) or (_status(error) == 404 and "onfiguration" in said):
         return CollectionGoneError(f"{what} failed: the collection does not exist ({said})")
     if _NO_TENANT.search(said):

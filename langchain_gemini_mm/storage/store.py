@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import ContentError, MissingMediaError
 from langchain_gemini_mm.media.source_file import Stamp, chunks_of, hash_of, media_type, open_source, shown
 from langchain_gemini_mm.references import MediaRef
@@ -105,7 +106,7 @@ class MediaStore:
             StoreError: the server is away or too old, or the name belongs to something else.
             MissingExtraError: weaviate-client is not installed.
         """
-        from langchain_gemini_mm.storage.weaviate_values import WeaviateValues, positive
+        from langchain_gemini_mm.storage.weaviate_values import WeaviateValues
 
         limit = positive("max_bytes", max_bytes)
         values = WeaviateValues(

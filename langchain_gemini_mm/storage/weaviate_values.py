@@ -13,10 +13,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from langchain_gemini_mm.errors import MissingExtraError, StoreError
 
@@ -28,19 +27,13 @@ except ImportError as error:
 from weaviate.classes.config import Configure, DataType, Property, Tokenization
 from weaviate.classes.data import DataObject
 from weaviate.classes.query import Filter
-from weaviate.exceptions import WeaviateInsertManyAllFailedError
 
 from langchain_gemini_mm._weaviate.connection import Connection, Operation
-from langchain_gemini_mm._weaviate.failures import (
-    AnswerTooLargeError,
-    CollectionGoneError,
-    OutageError,
-    TenantGoneError,
-    is_retriable,
-    words_of,
-)
+from langchain_gemini_mm._weaviate.failures import AnswerTooLargeError, CollectionGoneError, TenantGoneError
+from langchain_gemini_mm._weaviate.inserting import Inserter
 from langchain_gemini_mm._weaviate.names import checked_name, checked_tenant, is_taken
 from langchain_gemini_mm._weaviate.versions import require_replication
+from langchain_gemini_mm.batching import Stop, positive, slices
 from langchain_gemini_mm.flows import run
 from langchain_gemini_mm.storage.byte_store import PIECES
 
@@ -56,10 +49,7 @@ _IDS_AT_ONCE = 500
 _KEYS_AT_ONCE = 1000
 _PIECES_AT_ONCE = 8
 """Objects on one page of the cursor; the server holds all of them in memory."""
-_PAUSE, _LONGEST_PAUSE = 0.25, 2.0
 _EXTRA_BYTES = 500
-
-T = TypeVar("T")
 
 
 class WeaviateValues:
@@ -89,13 +79,14 @@ class WeaviateValues:
         self.tenant = None if tenant is None else checked_tenant(tenant)
         self._replication = positive("replication", replication)
         self._connection = Connection(client, timeout=timeout, write_timeout=write_timeout)
+        self._inserter = Inserter(connection=self._connection, what="storing media", collection=self._use)
         self._version = run(self._connection.version())
         self._made = self._found()
 
     def mget(self, keys: Sequence[str]) -> list[bytes | None]:
         """Read values; None for an absent key."""
         found: dict[str, bytes] = {}
-        pending = list(_slices(list(dict.fromkeys(keys)), _VALUES_AT_ONCE))
+        pending = list(slices(list(dict.fromkeys(keys)), _VALUES_AT_ONCE))
         while pending:
             some = pending.pop()
             try:
@@ -103,7 +94,7 @@ class WeaviateValues:
             except AnswerTooLargeError:
                 if len(some) == 1:
                     raise
-                pending += _slices(some, -(-len(some) // 2))
+                pending += slices(some, -(-len(some) // 2))
         return [found.get(key) for key in keys]
 
     def mset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
@@ -128,7 +119,7 @@ class WeaviateValues:
 
     def mdelete(self, keys: Sequence[str]) -> None:
         """Remove keys; absent ones are no error."""
-        for some in _slices(list(keys), _IDS_AT_ONCE):
+        for some in slices(list(keys), _IDS_AT_ONCE):
             answer = self._read("removing media", _deletion([uuid_of(key) for key in some]))
             if answer is not None and answer.failed:
                 raise StoreError(f"{answer.failed} of {answer.matches} pieces of media could not be removed. Try again")
@@ -179,46 +170,16 @@ class WeaviateValues:
 
     def _insert(self, objects: dict[str, Any]) -> None:
         """Send until each is stored, one is refused for good, or the time is over."""
-        ends = time.monotonic() + self._connection.write_timeout
-        pause = _PAUSE
-        while True:
-            # No attempt may take all the time: one that met a node as it died never ends.
-            seconds = min(self._connection.timeout, ends - time.monotonic())
-            reasons = self._attempt(list(objects.values()), seconds)
-            if not reasons:
-                return
-            lasting = [said for said in reasons.values() if not is_retriable(said)]
-            if lasting or time.monotonic() + pause >= ends:
-                reason = (lasting or list(reasons.values()))[0]
-                raise StoreError(f"storing media in collection {self.name!r} of Weaviate failed: {reason}")
-            objects = {key: objects[key] for key in reasons}
-            time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-
-    def _attempt(self, objects: list[Any], seconds: float) -> dict[str, str]:
-        """Send once; reasons by UUID for what is not stored."""
-
-        def insert(client: Any) -> Any:
-            return self._use(client).data.insert_many(objects)
-
-        everything = [str(item.uuid) for item in objects]
         try:
-            answer = self._connection.run("storing media", insert, max(0.5, seconds))
-        except OutageError as error:
-            return dict.fromkeys(everything, f"timeout: {error}")
+            reasons = run(self._inserter.insert(objects, Stop()))
         except CollectionGoneError as error:
             self._made = False
             raise StoreError(
                 f"the collection {self.name!r} of Weaviate was dropped while media were stored in it. Put them again"
             ) from error
-        except StoreError as error:
-            cause = error.__cause__
-            if not isinstance(cause, WeaviateInsertManyAllFailedError):
-                raise
-            return dict.fromkeys(everything, words_of(cause))
-        failed = {everything[i]: " ".join(str(error.message).split())[:300] for i, error in answer.errors.items()}
-        silent = (key for i, key in enumerate(everything) if i not in answer.errors and i not in answer.uuids)
-        return failed | dict.fromkeys(silent, "timeout: the server said nothing of this object")
+        if reasons:
+            reason = next(iter(reasons.values()))
+            raise StoreError(f"storing media in collection {self.name!r} of Weaviate failed: {reason}")
 
     def _make(self) -> None:
         if self._replication > 1:
@@ -261,17 +222,6 @@ class WeaviateValues:
         return True
 
 
-def positive(name: str, value: Any) -> int:
-    """Check a count.
-
-    Raises:
-        ValueError: not an integer of at least 1.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be an int >= 1, got {value!r}")
-    return value
-
-
 def uuid_of(key: str) -> uuid.UUID:
     """The UUID of a key's object: pieces before all others, keys of one folder together."""
     if key.startswith(PIECES):
@@ -310,11 +260,6 @@ def _deletion(ids: list[uuid.UUID]) -> Operation:
 
 def _page(after: uuid.UUID | None, limit: int) -> Operation:
     return lambda values: values.query.fetch_objects(limit=limit, after=after, return_properties=["key"])
-
-
-def _slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def _creation(name: str, replication: int, *, tenants: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
 from langchain_gemini_mm.storage import MediaStore
@@ -17,7 +18,7 @@ from langchain_gemini_mm.storage.transfer import MediaTransfer
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.spaces import Fingerprint, require_dimensions, require_space
-from langchain_gemini_mm.vectorstores.writing import Progress, positive
+from langchain_gemini_mm.vectorstores.writing import Progress
 
 BATCH_SIZE = 500
 """Documents read and stored together."""

@@ -31,20 +31,22 @@ def groups_flow(
         raise ValueError(f"groups are made of mode='similarity', got mode={plan.mode!r}")
     asked = query if isinstance(query, Query) else Query(query)
     (vector,) = yield from query_vectors_flow(store, [asked], plan.task)
-    wanted, depth = plan.k, max(3 * plan.k * per_group, _FIRST_CANDIDATES)
+    wanted, most = plan.k, MOST_CANDIDATES - len(asked.ids)
+    depth = min(max(3 * plan.k * per_group, _FIRST_CANDIDATES), most)
     while True:
         hits = yield from _nearest(store, vector, replace(plan, k=depth, fetch_k=depth), asked)
         groups = _grouped(hits, by)
         is_all = len(hits) < depth
-        if is_all or len(groups) >= wanted or depth >= MOST_CANDIDATES:
+        if is_all or len(groups) >= wanted or depth >= most:
             break
-        depth = min(4 * depth, MOST_CANDIDATES)
+        depth = min(4 * depth, most)
     found = []
     for value, members in groups[:wanted]:
         is_whole = is_all or value is None or len(members) >= per_group
         only = replace(plan, k=per_group, fetch_k=per_group, filter=_within(plan.filter, In(by, (value,))))
         best = members if is_whole else (yield from _nearest(store, vector, only, asked))
-        found.append(Group(value, tuple(best[:per_group])))
+        if best:  # else all were deleted meanwhile
+            found.append(Group(value, tuple(best[:per_group])))
     return found
 
 

@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
 from langchain_gemini_mm.vectorstores.exporting import Writer, checked_manifest, records_in
 from langchain_gemini_mm.vectorstores.primitives import Primitives
 from langchain_gemini_mm.vectorstores.revising import Changes, revise_flow
 from langchain_gemini_mm.vectorstores.spaces import require_dimensions, require_space
-from langchain_gemini_mm.vectorstores.writing import BATCH_SIZE, Progress, positive
+from langchain_gemini_mm.vectorstores.writing import BATCH_SIZE, Progress
 
 _PAGE_SIZE = 1000
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.types import Content, Filter, Vector
@@ -18,7 +19,6 @@ from langchain_gemini_mm.vectorstores.filters import Node, parse_filter
 from langchain_gemini_mm.vectorstores.primitives import Nearest, Predicate, Primitives, Scored
 from langchain_gemini_mm.vectorstores.queries import Hit, Query
 from langchain_gemini_mm.vectorstores.spaces import Fingerprint, require_dimensions
-from langchain_gemini_mm.vectorstores.writing import positive
 
 FETCH_K = 20
 """Candidates that `mode="mmr"` chooses from, when nothing is said and k is not larger."""

@@ -11,6 +11,7 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 
+from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.flows import Flow, arun, blocking, run
 from langchain_gemini_mm.types import Content, MediaEmbeddings, Vector
 from langchain_gemini_mm.vectorstores.filters import Exists
@@ -26,7 +27,6 @@ from langchain_gemini_mm.vectorstores.writing import (
     Intake,
     Progress,
     add_flow,
-    positive,
     texts_as_documents,
 )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
@@ -167,21 +166,6 @@ def _documents(texts: Iterator[str], metadatas: Iterator[Any] | None) -> Iterato
         count += 1
     if metadatas is not None and next(metadatas, _END) is not _END:
         raise ValueError(f"got at least {count + 1} metadatas for {count} texts")
-
-
-def positive(name: str, value: Any) -> int:
-    """Check a count.
-
-    Raises:
-        TypeError: not an integer.
-        ValueError: below 1.
-    """
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an int >= 1, got {value!r}")
-    number = operator.index(value)
-    if number < 1:
-        raise ValueError(f"{name} must be an int >= 1, got {value!r}")
-    return number
 
 
 def require_equal_lengths(sized: dict[str, Any]) -> None:

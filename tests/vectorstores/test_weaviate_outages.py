@@ -170,7 +170,7 @@ async def test_a_server_that_goes_in_the_middle_of_a_call(
     assert await call(store, "count") == 2
 
 
-@pytest.mark.parametrize("name", ["add", "get_info", "set_info", "delete_all"])
+@pytest.mark.parametrize("name", ["add", "get_info", "delete_all"])
 async def test_a_connection_cut_over_rest(
     server: FakeWeaviate, store: WeaviateVectorStore, call: Call, name: str
 ) -> None:

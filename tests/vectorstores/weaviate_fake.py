@@ -224,7 +224,7 @@ class _Servicer(weaviate_pb2_grpc.WeaviateServicer):
             for item in request.objects:
                 self._server.objects.setdefault(item.collection, {})[item.uuid] = Stored(
                     dict(item.properties.non_ref_properties.items()),
-                    np.frombuffer(item.vectors[0].vector_bytes, np.float32),
+                    np.frombuffer(b"".join(given.vector_bytes for given in item.vectors), np.float32),
                 )
             return batch_pb2.BatchObjectsReply()
 

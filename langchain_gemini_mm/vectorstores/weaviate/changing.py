@@ -9,6 +9,7 @@ from typing import Any
 from weaviate.classes.query import Filter
 
 from langchain_gemini_mm._weaviate.failures import OutageError
+from langchain_gemini_mm.batching import slices
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.vectorstores.filters import Node
@@ -29,8 +30,8 @@ def remove_flow(place: Place, ids: Sequence[str] | None, node: Node | None) -> F
     """Delete by ids or by filter."""
     yield from _require_quorum(place)
     if ids is not None:
-        for start in range(0, len(ids), IDS_AT_ONCE):
-            keys = [uuid_of(id_) for id_ in ids[start : start + IDS_AT_ONCE]]
+        for some in slices(ids, IDS_AT_ONCE):
+            keys = [uuid_of(id_) for id_ in some]
             yield from _delete(place, lambda _, keys=keys: Filter.by_id().contains_any(keys))
     elif node is not None:
         given = node
@@ -109,12 +110,13 @@ def add_field_flow(place: Place, field: Field, progress: Progress | None) -> Flo
     if layout is None:
         return 0
     place.require_tenant(layout)
+    yield from _require_fitting(place, field)
     if field.key not in layout.fields:
         physical = layout.physical
         yield place.connection.call(
             "adding a field", lambda c: c.collections.use(physical).config.add_property(property_of(field))
         )
-    yield from place.located(fresh=True)
+        yield from place.located(fresh=True)
     filled, after = 0, None
     while records := (yield from page_flow(place, after, _PAGE, None, with_vectors=True, with_documents=True)):
         having = [record for record in records if record.metadata.get(field.key) is not None]
@@ -124,6 +126,19 @@ def add_field_flow(place: Place, field: Field, progress: Progress | None) -> Flo
         if progress is not None:
             progress(filled)
     return filled
+
+
+def _require_fitting(place: Place, field: Field) -> Flow[None]:
+    """Look at what is stored before the schema is changed, which cannot be undone.
+
+    Raises:
+        ContentError: a stored value is not of the field's type.
+    """
+    after: str | None = None
+    while records := (yield from page_flow(place, after, _PAGE, None, with_vectors=False, with_documents=True)):
+        for record in records:
+            field.stored(record.metadata.get(field.key), f"document {record.id[:60]!r}: metadata")
+        after = records[-1].id
 
 
 def _stored_again(place: Place, records: Sequence[Record]) -> Flow[None]:

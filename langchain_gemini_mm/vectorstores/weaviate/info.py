@@ -7,9 +7,11 @@ from contextlib import suppress
 from typing import Any
 
 from weaviate.classes.config import Configure, DataType, Property
+from weaviate.classes.data import DataObject
 
 from langchain_gemini_mm._weaviate.failures import CollectionGoneError
-from langchain_gemini_mm._weaviate.names import is_taken
+from langchain_gemini_mm._weaviate.inserting import Inserter
+from langchain_gemini_mm.batching import Stop
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.vectorstores.weaviate.objects import uuid_of
@@ -47,40 +49,29 @@ def write_flow(place: Place, key: str, value: Any) -> Flow[None]:
             )
         return
     said = {"key": key, "tenant": place.tenant or "", "value": json.dumps(value, ensure_ascii=False)}
-    yield from _made(place, name)
-    yield from _put(place, name, _uuid(place, key), said)
+    objects = {str(_uuid(place, key)): DataObject(uuid=_uuid(place, key), properties=said)}
+    inserter = Inserter(
+        connection=place.connection, what="storing information", collection=lambda c: c.collections.use(name)
+    )
+    try:
+        reasons = yield from inserter.insert(objects, Stop())
+    except CollectionGoneError:
+        yield from place.unless_there("making the collection", lambda c: c.collections.create(**_creation(place)))
+        reasons = yield from inserter.insert(objects, Stop())
+    for reason in reasons.values():
+        raise StoreError(f"storing information with {place.label} failed: {reason}")
 
 
-def _put(place: Place, name: str, key: Any, said: dict[str, str]) -> Flow[None]:
-    there = yield place.connection.call("storing information", lambda c: c.collections.use(name).data.exists(key))
-    if there:
-        yield place.connection.call(
-            "storing information", lambda c: c.collections.use(name).data.replace(uuid=key, properties=said)
-        )
-    else:
-        yield place.connection.call(
-            "storing information", lambda c: c.collections.use(name).data.insert(uuid=key, properties=said)
-        )
-
-
-def _made(place: Place, name: str) -> Flow[None]:
-    exists = yield place.connection.call("opening", lambda c: c.collections.exists(name))
-    if exists:
-        return
-    yield from place.connection.version()
+def _creation(place: Place) -> dict[str, Any]:
+    """The arguments of `collections.create`."""
     plain: dict[str, Any] = {"index_filterable": False, "index_searchable": False}
-    wanted: dict[str, Any] = {
-        "name": name,
+    return {
+        "name": collection_of(place),
         "description": f"Information that belongs to the index {place.name}",
         "properties": [Property(name=word, data_type=DataType.TEXT, **plain) for word in ("key", "tenant", "value")],
-        "vector_config": Configure.Vectors.self_provided(name="none", vector_index_config=Configure.VectorIndex.flat()),
+        "vector_config": Configure.Vectors.self_provided(name="none", vector_index_config=Configure.VectorIndex.none()),
         "replication_config": Configure.replication(factor=place.options.replication),
     }
-    try:
-        yield place.connection.call("making the collection", lambda c: c.collections.create(**wanted))
-    except StoreError as error:
-        if not is_taken(error):
-            raise
 
 
 def _uuid(place: Place, key: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ READ_PROPERTIES = ["text", "metadata_json", "doc_id"]
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _DECODE = json.JSONDecoder().decode
+_UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_NIL = str(uuid.UUID(int=0))
 _NAMESPACE = uuid.UUID("4c1d7a42-31f5-5f0e-9d0c-6a3b7f2e8d55")
 
 
@@ -44,20 +47,7 @@ class Sized:
 
 def uuid_of(id_: str) -> uuid.UUID:
     """The object's UUID: the id where it is one in its usual spelling, else one that is made of the id."""
-    if len(id_) == 36:
-        try:
-            found = uuid.UUID(id_)
-        except ValueError:
-            pass
-        else:
-            if str(found) == id_ and found.int:
-                return found
-    return uuid.uuid5(_NAMESPACE, id_)
-
-
-def document_size(text: str, metadata_json: str) -> int:
-    """Bytes of a document, its vector aside."""
-    return len(text.encode()) + len(metadata_json.encode())
+    return uuid.UUID(id_) if _UUID.fullmatch(id_) and id_ != _NIL else uuid.uuid5(_NAMESPACE, id_)
 
 
 def dumped(metadata: Mapping[str, Any]) -> str:
@@ -71,7 +61,7 @@ def require_size(text: str, metadata_json: str, where: str) -> int:
     Raises:
         ContentError: the document is larger than 4 MiB.
     """
-    size = document_size(text, metadata_json)
+    size = len(text.encode()) + len(metadata_json.encode())
     if size > MAX_DOCUMENT_BYTES:
         raise ContentError(
             f"{where} is {size:,} bytes of text and metadata; the limit in Weaviate is {MAX_DOCUMENT_BYTES:,}, because "

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field
 from langchain_gemini_mm.vectorstores.weaviate.schema import Options, checked_index
-from langchain_gemini_mm.vectorstores.writing import positive
 
 
 def checked_options(

@@ -168,7 +168,7 @@ class Place:
         client, old, new = self.connection, layout.physical, f"{self.name}_v{layout.version + 1}"
         config = yield client.call("reading the schema", lambda c: c.collections.use(old).config.get())
         wanted = {**config.to_dict(), "class": new, "description": described(fingerprint, dimensions)}
-        yield from self._unless_there("making the collection", lambda c: c.collections.create_from_dict(wanted))
+        yield from self.unless_there("making the collection", lambda c: c.collections.create_from_dict(wanted))
         yield client.call("switching", lambda c: c.alias.update(alias_name=self.name, new_target_collection=new))
         yield client.call("dropping the old collection", lambda c: c.collections.delete(old))
         self.forget()
@@ -231,12 +231,12 @@ class Place:
         physical = f"{self.name}_v1"
         version = yield from self.connection.version()
         wanted = creation(physical, self.options, version, fingerprint, dimensions)
-        yield from self._unless_there("making the collection", lambda c: c.collections.create(**wanted))
-        yield from self._unless_there(
+        yield from self.unless_there("making the collection", lambda c: c.collections.create(**wanted))
+        yield from self.unless_there(
             "making the alias", lambda c: c.alias.create(alias_name=self.name, target_collection=physical)
         )
 
-    def _unless_there(self, what: str, operation: Callable[[Any], Any]) -> Flow[None]:
+    def unless_there(self, what: str, operation: Callable[[Any], Any]) -> Flow[None]:
         """Make something; that another was faster is no error."""
         try:
             yield self.connection.call(what, operation)

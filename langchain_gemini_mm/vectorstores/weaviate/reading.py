@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from weaviate.classes.query import Diversity, MetadataQuery
 
 from langchain_gemini_mm._weaviate.failures import AnswerTooLargeError, OutageError
-from langchain_gemini_mm.batching import Stop, gathered_map, threaded_map
+from langchain_gemini_mm.batching import Stop, gathered_map, slices, threaded_map
 from langchain_gemini_mm.flows import Call, Flow, arun, run
 from langchain_gemini_mm.vectorstores.filters import Node, matches
 from langchain_gemini_mm.vectorstores.primitives import Matching, Nearest, Scored
@@ -182,11 +182,11 @@ def _matching_keys(place: Place, node: Node) -> Flow[list[str] | None]:
 def _by_keys(place: Place, keys: Sequence[str], with_vectors: bool) -> Flow[list[Record]]:
     """Read objects by UUID, in the order of these; what does not fit into one answer is asked for in halves."""
     found: dict[str, Record] = {}
-    pending = list(_slices(keys, IDS_AT_ONCE))
+    pending = list(slices(keys, IDS_AT_ONCE))
     while pending:
         some = pending.pop()
 
-        def read(collection: Any, _: Layout, some: list[str] = some) -> Any:
+        def read(collection: Any, _: Layout, some: Sequence[str] = some) -> Any:
             return collection.query.fetch_objects_by_ids(
                 some,
                 limit=len(some),
@@ -199,7 +199,7 @@ def _by_keys(place: Place, keys: Sequence[str], with_vectors: bool) -> Flow[list
         except AnswerTooLargeError:
             if len(some) == 1:
                 raise
-            pending += _slices(some, -(-len(some) // 2))
+            pending += slices(some, -(-len(some) // 2))
             continue
         found |= {str(item.uuid): record_of(item) for item in (answer.objects if answer else [])}
     return [found[key] for key in keys if key in found]
@@ -225,8 +225,3 @@ def _searched(layout: Layout, wanted: Sequence[str]) -> list[str]:
 
 def _cosine(distance: float) -> float:
     return max(-1.0, min(1.0, 1.0 - distance))
-
-
-def _slices(items: Sequence[str], size: int) -> Iterator[list[str]]:
-    for start in range(0, len(items), size):
-        yield list(items[start : start + size])

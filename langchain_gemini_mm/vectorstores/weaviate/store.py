@@ -44,7 +44,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
         assert store.search("a cup", filter={"price": {"$lt": 20}})[0].document.page_content == "a blue mug"
     ```
 
-    `Library` is an alias of `Library_v1`, which is made by the first write. The client stays yours: connect it before,
+    `Mugs` is an alias of `Mugs_v1`, which is made by the first write. The client stays yours: connect it before,
     close it after.
 
     Args:
