@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         SpaceMismatchError,
         StoreError,
     )
+    from langchain_gemini_mm.labels import LabelledQuery
     from langchain_gemini_mm.loaders import MediaLoader
     from langchain_gemini_mm.loaders.segments import Segments
     from langchain_gemini_mm.planning import Plan, plan
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from langchain_gemini_mm.references import MediaRef
     from langchain_gemini_mm.storage import MediaStore
     from langchain_gemini_mm.usage import Usage
-    from langchain_gemini_mm.vectorstores import Group, Hit, LocalVectorStore, MultimodalVectorStore, Query
+    from langchain_gemini_mm.vectorstores import Group, Hit, Hits, LocalVectorStore, MultimodalVectorStore, Query
     from langchain_gemini_mm.vectorstores.copying import CopyReport, acopy_store, copy_store
     from langchain_gemini_mm.vectorstores.weaviate import WeaviateVectorStore as WeaviateVectorStore
 
@@ -48,6 +49,8 @@ __all__ = [
     "GeminiMMError",
     "Group",
     "Hit",
+    "Hits",
+    "LabelledQuery",
     "LocalVectorStore",
     "MediaLimitError",
     "MediaLoader",
@@ -77,6 +80,8 @@ _HOMES = {
     "GeminiEmbeddings": "embeddings",
     "Group": "vectorstores",
     "Hit": "vectorstores",
+    "Hits": "vectorstores",
+    "LabelledQuery": "labels",
     "LocalVectorStore": "vectorstores",
     "MediaLoader": "loaders",
     "MediaRef": "references",

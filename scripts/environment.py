@@ -46,8 +46,8 @@ class Environment:
 
 
 ENVIRONMENTS = {
-    "main": Environment("", ("dev",), "the newest google-genai, tests and checks"),
-    "genai2": Environment("-genai2", ("test", "classic", "bench"), "google-genai 2.x, rivals"),
+    "main": Environment("", ("dev", "chat-models"), "the newest google-genai, tests and checks"),
+    "genai2": Environment("-genai2", ("test", "classic", "chat-models", "bench"), "google-genai 2.x, rivals"),
     # Chroma's newest protobuf and grpcio are newer than weaviate-client allows.
     "stores": Environment(
         "-stores", ("test", "stores", "real-media"), "vector stores and pictures of others", "heif,media,testing"

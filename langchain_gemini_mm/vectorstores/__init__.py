@@ -5,6 +5,6 @@ from __future__ import annotations
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.local import LocalVectorStore
 from langchain_gemini_mm.vectorstores.local_prefix import Recall
-from langchain_gemini_mm.vectorstores.queries import Group, Hit, Query
+from langchain_gemini_mm.vectorstores.queries import Group, Hit, Hits, Query
 
-__all__ = ["Group", "Hit", "LocalVectorStore", "MultimodalVectorStore", "Query", "Recall"]
+__all__ = ["Group", "Hit", "Hits", "LocalVectorStore", "MultimodalVectorStore", "Query", "Recall"]

@@ -14,7 +14,7 @@ from langchain_gemini_mm.types import Content, Filter, Vector, Vectors
 from langchain_gemini_mm.vectorstores.filters import And, Node, parse_filter
 from langchain_gemini_mm.vectorstores.portable import Portable
 from langchain_gemini_mm.vectorstores.primitives import Predicate
-from langchain_gemini_mm.vectorstores.queries import Group, Hit, Query
+from langchain_gemini_mm.vectorstores.queries import Group, Hits, Query
 from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
 from langchain_gemini_mm.vectorstores.surface import LangChainSurface
 from langchain_gemini_mm.vectorstores.writing import BATCH_SIZE, Progress
@@ -57,7 +57,7 @@ class MultimodalVectorStore(Portable, LangChainSurface):
         alpha: float | None = None,
         fusion: str | None = None,
         query_properties: Sequence[str] | None = None,
-    ) -> list[Hit]: ...
+    ) -> Hits: ...
     def search(self, query: Any, *args: Any, **kwargs: Any) -> Any:
         """Find the nearest documents.
 
@@ -83,7 +83,7 @@ class MultimodalVectorStore(Portable, LangChainSurface):
         """
         if _is_langchains(args, kwargs):
             return super().search(query, *args, **kwargs)
-        return run(self._hits(query, *_k_and_options(*args, **kwargs)))
+        return Hits(run(self._hits(query, *_k_and_options(*args, **kwargs))))
 
     @overload
     async def asearch(self, query: str, search_type: str, **kwargs: Any) -> list[Document]: ...
@@ -102,14 +102,14 @@ class MultimodalVectorStore(Portable, LangChainSurface):
         alpha: float | None = None,
         fusion: str | None = None,
         query_properties: Sequence[str] | None = None,
-    ) -> list[Hit]: ...
+    ) -> Hits: ...
     async def asearch(self, query: Any, *args: Any, **kwargs: Any) -> Any:
         """Async twin of `search`."""
         if _is_langchains(args, kwargs):
             return await super().asearch(query, *args, **kwargs)
-        return await arun(self._hits(query, *_k_and_options(*args, **kwargs)))
+        return Hits(await arun(self._hits(query, *_k_and_options(*args, **kwargs))))
 
-    def search_many(self, queries: Iterable[Content | Query], k: int = 4, **options: Any) -> list[list[Hit]]:
+    def search_many(self, queries: Iterable[Content | Query], k: int = 4, **options: Any) -> list[Hits]:
         """Search with several queries at once, for less than as many searches cost.
 
         Contents are embedded together, and a local store scores all queries in one matrix product.
@@ -122,19 +122,19 @@ class MultimodalVectorStore(Portable, LangChainSurface):
         Returns:
             The hits of each query, in order.
         """
-        return run(self._many(queries, k, options))
+        return list(map(Hits, run(self._many(queries, k, options))))
 
-    async def asearch_many(self, queries: Iterable[Content | Query], k: int = 4, **options: Any) -> list[list[Hit]]:
+    async def asearch_many(self, queries: Iterable[Content | Query], k: int = 4, **options: Any) -> list[Hits]:
         """Async twin of `search_many`."""
-        return await arun(self._many(queries, k, options))
+        return list(map(Hits, await arun(self._many(queries, k, options))))
 
-    def search_by_vector(self, vector: Sequence[float] | Vector, k: int = 4, **options: Any) -> list[Hit]:
+    def search_by_vector(self, vector: Sequence[float] | Vector, k: int = 4, **options: Any) -> Hits:
         """Find the documents nearest to a vector; options as in `search`, without `task`."""
-        return run(self._neighbours(vector, k, options))
+        return Hits(run(self._neighbours(vector, k, options)))
 
-    async def asearch_by_vector(self, vector: Sequence[float] | Vector, k: int = 4, **options: Any) -> list[Hit]:
+    async def asearch_by_vector(self, vector: Sequence[float] | Vector, k: int = 4, **options: Any) -> Hits:
         """Async twin of `search_by_vector`."""
-        return await arun(self._neighbours(vector, k, options))
+        return Hits(await arun(self._neighbours(vector, k, options)))
 
     def search_groups(
         self, query: Content | Query, k: int = 4, *, by: str = "source", per_group: int = 3, **options: Any

@@ -10,7 +10,7 @@ from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.types import Content
 from langchain_gemini_mm.vectorstores.primitives import Matching, Primitives, Scored
 from langchain_gemini_mm.vectorstores.queries import Hit, Query
-from langchain_gemini_mm.vectorstores.searching import FUSIONS, SearchPlan, search_flow
+from langchain_gemini_mm.vectorstores.searching import FUSIONS, SearchPlan, hits_of, search_flow
 from langchain_gemini_mm.vectorstores.words import has_words, mentions, readable_text, searched_text, terms
 
 RANK_CONSTANT = 60
@@ -33,7 +33,7 @@ def keyword_flow(store: Primitives, query: Content | Query, plan: SearchPlan) ->
     if text is None:
         raise ContentError("mode='keyword' looks for words, and the query has no text. Use mode='similarity'")
     found = yield from _matching(store, text, plan, plan.k, asked.ids)
-    return [Hit(scored.record.document, scored.score, "bm25", rank) for rank, scored in enumerate(found, start=1)]
+    return hits_of(found, "bm25", store.space.media)
 
 
 def hybrid_flow(store: Primitives, query: Content | Query, plan: SearchPlan) -> Flow[list[Hit]]:
@@ -43,7 +43,7 @@ def hybrid_flow(store: Primitives, query: Content | Query, plan: SearchPlan) -> 
     near = yield from search_flow(store, asked, replace(plan, mode="similarity", k=depth, fetch_k=depth))
     text = readable_text(asked.content)
     found = (yield from _matching(store, text, plan, depth, asked.ids)) if text else []
-    worded = [Hit(scored.record.document, scored.score, "bm25", rank) for rank, scored in enumerate(found, start=1)]
+    worded = hits_of(found, "bm25", store.space.media)
     return fused(near, worded, plan.k, words=terms(text or ""), alpha=plan.alpha, fusion=plan.fusion)
 
 
@@ -71,10 +71,12 @@ def fused(
         alpha: the share of the vectors, from 0 to 1.
         fusion: `ranks` or `scores`.
     """
-    documents = {str(hit.document.id): hit.document for hit in (*near, *worded)}
-    scores = dict.fromkeys(documents, 0.0)
+    hits: dict[str, Hit] = {}
+    for hit in (*near, *worded):
+        hits.setdefault(str(hit.document.id), hit)
+    scores = dict.fromkeys(hits, 0.0)
     found = {str(hit.document.id) for hit in worded}
-    readable = {id_: searched_text(doc.page_content, doc.metadata) for id_, doc in documents.items()}
+    readable = {id_: searched_text(hit.document.page_content, hit.document.metadata) for id_, hit in hits.items()}
     wordless = {str(hit.document.id) for hit in near if not has_words(readable[str(hit.document.id)])} - found
     texts = [id_ for hit in near if (id_ := str(hit.document.id)) not in wordless]
     chance = sum(id_ in found or mentions(readable[id_], words) for id_ in texts) / max(1, len(texts))
@@ -84,7 +86,9 @@ def fused(
             lost = chance * shares[1] / share if hit.document.id in wordless and share else 0.0
             scores[str(hit.document.id)] += worth * share * (1 + lost)
     best = sorted(scores, key=lambda id_: -scores[id_])[:k]
-    return [Hit(documents[id_], scores[id_], "rank", rank) for rank, id_ in enumerate(best, start=1)]
+    return [
+        replace(hits[id_], score=scores[id_], score_kind="rank", rank=rank) for rank, id_ in enumerate(best, start=1)
+    ]
 
 
 def _worths(ranking: Sequence[Hit], fusion: str) -> list[float]:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.types import Content
+from langchain_gemini_mm.types import Content, MediaSource
 from langchain_gemini_mm.vectorstores.records import plain_text
 
-ScoreKind = Literal["cosine", "bm25", "rank"]
+ScoreKind = Literal["cosine", "bm25", "rank", "deviation", "probability"]
 """What a score means; higher is always better.
 
 `cosine` is a similarity in [-1, 1]; `bm25` says how well words match, comparable within one answer only; `rank` is the
-sum of 1 / (60 + rank) over fused rankings and says nothing but the order.
+sum of 1 / (60 + rank) over fused rankings and says nothing but the order. `deviation` is how many standard deviations a
+cosine similarity lies above those of the query with other documents of the same modality; `probability` is that of
+being relevant, learned from labelled queries.
 """
 
 _SHOWN = 40
@@ -108,11 +110,36 @@ class Hit:
     """How to read `score`."""
     rank: int
     """Place in the answer, from 1. In `mode="mmr"` it is the order picked, which is not the order of the scores."""
+    cosine: float | None = None
+    """The cosine similarity, whatever `score` is; None where none was computed."""
+    confidence: float | None = None
+    """Between 0 and 1: how sure it is that this is a match at all; None where the ranking does not tell."""
+    media: MediaSource | None = field(default=None, repr=False, compare=False)
+    """Where the media of the document are, to show them; left behind when the hit is pickled."""
+
+    def __post_init__(self) -> None:
+        """A cosine score is the cosine similarity."""
+        if self.score_kind == "cosine" and self.cosine is None:
+            object.__setattr__(self, "cosine", self.score)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel without the media, which may hold a connection."""
+        fields = (self.document, self.score, self.score_kind, self.rank, self.cosine, self.confidence)
+        return Hit, fields
 
     def __repr__(self) -> str:
         """Show place, score and the beginning of the text."""
         document = f"{self.document.id!r} {_shown(self.document.page_content)}"
         return f"Hit(#{self.rank} {self.score_kind} {self.score:.4f} {document})"
+
+
+class Hits(list[Hit]):
+    """The hits of one search, best first: a list."""
+
+    @property
+    def documents(self) -> list[Document]:
+        """The documents alone."""
+        return [hit.document for hit in self]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ import numpy as np
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow
-from langchain_gemini_mm.types import Content, Filter, Vector
+from langchain_gemini_mm.types import Content, Filter, MediaSource, Vector
 from langchain_gemini_mm.vectors import maximal_marginal_relevance
 from langchain_gemini_mm.vectorstores.filters import Node, parse_filter
 from langchain_gemini_mm.vectorstores.primitives import Nearest, Predicate, Primitives, Scored
-from langchain_gemini_mm.vectorstores.queries import Hit, Query
+from langchain_gemini_mm.vectorstores.queries import Hit, Query, ScoreKind
 from langchain_gemini_mm.vectorstores.spaces import Fingerprint, require_dimensions
 
 FETCH_K = 20
@@ -173,7 +173,7 @@ def nearest_many_flow(
     else:
         answers = yield Call(store._nearest_many, store._anearest_many, (requests,))
     return [
-        _hits(request, [scored for scored in found if scored.record.id not in ids], plan)
+        _hits(request, [scored for scored in found if scored.record.id not in ids], plan, store.space.media)
         for request, ids, found in zip(requests, excluded, answers, strict=True)
     ]
 
@@ -194,13 +194,20 @@ def _request(
     )
 
 
-def _hits(request: Nearest, found: list[Scored], plan: SearchPlan) -> list[Hit]:
+def _hits(request: Nearest, found: list[Scored], plan: SearchPlan, media: MediaSource | None) -> list[Hit]:
     found = found[: plan.fetch_k]
     if plan.mode == "mmr" and found and request.pick is None:
         rows = np.stack([_vector_of(scored) for scored in found])
         order = maximal_marginal_relevance(request.vector, rows, plan.k, plan.lambda_mult)
         found = [found[i] for i in order]
-    return [Hit(scored.record.document, scored.score, "cosine", rank) for rank, scored in enumerate(found, start=1)]
+    return hits_of(found, "cosine", media)
+
+
+def hits_of(found: Sequence[Scored], kind: ScoreKind, media: MediaSource | None) -> list[Hit]:
+    """Number what was found, best first."""
+    return [
+        Hit(scored.record.document, scored.score, kind, rank, media=media) for rank, scored in enumerate(found, start=1)
+    ]
 
 
 def query_vectors_flow(store: Primitives, queries: Sequence[Query], task: str | None) -> Flow[list[Vector]]:

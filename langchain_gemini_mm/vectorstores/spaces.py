@@ -11,7 +11,7 @@ from langchain_core.embeddings import Embeddings
 
 from langchain_gemini_mm.errors import ContentError, ServiceError, SpaceMismatchError
 from langchain_gemini_mm.flows import Call
-from langchain_gemini_mm.types import Content, MediaEmbeddings, Vector, Vectors
+from langchain_gemini_mm.types import Content, MediaEmbeddings, MediaSource, Vector, Vectors
 from langchain_gemini_mm.vectors import unit_rows
 from langchain_gemini_mm.vectorstores.records import plain_json
 
@@ -31,6 +31,11 @@ class Space:
             raise TypeError(
                 f"embedding must be GeminiEmbeddings or another LangChain Embeddings, got {type(embedding).__name__}"
             )
+
+    @property
+    def media(self) -> MediaSource | None:
+        """Where the embedding finds the media of documents, if it says so."""
+        return getattr(self.embedding, "media", None)
 
     @property
     def fingerprint(self) -> Fingerprint:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from grpc import StatusCode
 
 from langchain_gemini_mm import WeaviateVectorStore
 from langchain_gemini_mm._weaviate.deadlines import DeadlineError, within
@@ -23,7 +24,7 @@ from langchain_gemini_mm.batching import Stop
 from langchain_gemini_mm.errors import PartialWriteError, StoreError
 from tests.vectorstores.contract_base import Call, ids_of
 from tests.vectorstores.fakes import WordEmbeddings
-from tests.vectorstores.weaviate_fake import CUT, FakeWeaviate, closed
+from tests.vectorstores.weaviate_fake import CUT, FakeWeaviate, closed, refuse, some_fail
 
 PATIENCE = 5.0
 """Seconds within which every error has come: far from the minute that the client alone takes."""
@@ -358,3 +359,19 @@ def test_a_program_ends_after_its_error(server: FakeWeaviate, start: Callable[..
         assert time.monotonic() - begun < PATIENCE
     assert process.returncode == 1
     assert "OutageError: " in said
+
+
+async def test_a_collection_that_is_being_made_is_waited_for(
+    server: FakeWeaviate, store: WeaviateVectorStore, call: Call
+) -> None:
+    """A server whose schema knows a collection that its database does not know yet is asked again, for a while."""
+    set_deadlines(store, 4)
+    said = "explorer: list class: search: tried to browse non-existing index for Docs_v1"
+    server.answers["Search"] = refuse(StatusCode.UNKNOWN, said, times=3)
+    assert len(await call(store, "search", "a cat", k=4)) == 1
+    server.answers["BatchObjects"] = some_fail({0: "import into non-existing index for Docs_v1"}, times=2)
+    assert await OPERATIONS["add"](call, store) == ["dog"]
+    server.answers["Search"] = refuse(StatusCode.UNKNOWN, said)
+    set_deadlines(store, 0.6)
+    with pytest.raises(StoreError, match=r"searching failed: the collection is being made or dropped .* Try again"):
+        await call(store, "search", "a cat")

@@ -395,18 +395,3 @@ async def test_no_payload_in_logs_and_errors(
     vector = WordEmbeddings().embed([f"{SECRET} 0"])[0]
     for secret in (SECRET, KEY, f"{vector[0]:.5f}"[:-1], f"{vector[1]:.5f}"[:-1]):
         assert [line for line in shown if secret in line] == []
-
-
-async def test_a_collection_that_is_being_made_is_waited_for(
-    server: FakeWeaviate, store: WeaviateVectorStore, call: Call
-) -> None:
-    """A server whose schema knows a collection that its database does not know yet is asked again, for a while."""
-    said = "explorer: list class: search: tried to browse non-existing index for Docs_v1"
-    await add(call, store)
-    server.answers["Search"] = refuse(StatusCode.UNKNOWN, said, times=3)
-    assert len(await call(store, "search", "number one", k=4)) == 4
-    server.answers["BatchObjects"] = some_fail({0: "import into non-existing index for Docs_v1"}, times=2)
-    assert await add(call, store, ["five"]) == ["five"]
-    server.answers["Search"] = refuse(StatusCode.UNKNOWN, said)
-    with pytest.raises(StoreError, match=r"searching failed: the collection is being made or dropped .* Try again"):
-        await call(store, "search", "number one")

@@ -1,0 +1,54 @@
+"""Questions with known answers: what rankings are calibrated with, and what searches are measured by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from langchain_gemini_mm.types import Content, Modality
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class LabelledQuery:
+    """A query and the documents it should find.
+
+    ```python
+    from langchain_gemini_mm import LabelledQuery
+
+    LabelledQuery("an image of an animal", {"puppy": 2, "kitten": 1}, modality="text")
+    nothing = LabelledQuery("a steam locomotive", [])
+    assert not nothing.relevant
+    ```
+
+    Args:
+        query: any content.
+        relevant: ids of documents with a grade > 0, higher is better; a plain list of ids has grade 1. Empty when
+            nothing in the collection matches.
+        modality: of the query, for tables by pairs of modalities; None where it does not matter.
+
+    Raises:
+        ValueError: a grade is not a finite number > 0.
+        TypeError: an id is not a str.
+    """
+
+    query: Content = field(repr=False)
+    relevant: Mapping[str, float]
+    modality: Modality | None
+
+    def __init__(
+        self, query: Content, relevant: Mapping[str, float] | Iterable[str], *, modality: Modality | None = None
+    ) -> None:
+        """Check the labels."""
+        if isinstance(relevant, str | bytes):
+            raise TypeError(f"relevant is a list of ids or a dict of grades, got one {type(relevant).__name__}")
+        grades = dict(relevant) if isinstance(relevant, Mapping) else dict.fromkeys(relevant, 1.0)
+        for id_, grade in grades.items():
+            if not isinstance(id_, str):
+                raise TypeError(f"relevant holds ids as str, got {id_!r}")
+            if isinstance(grade, bool) or not isinstance(grade, int | float) or not 0 < grade < math.inf:
+                raise ValueError(f"the grade of {id_!r} must be a finite number > 0, got {grade!r}; leave out the rest")
+        object.__setattr__(self, "query", query)
+        object.__setattr__(self, "relevant", MappingProxyType({id_: float(grade) for id_, grade in grades.items()}))
+        object.__setattr__(self, "modality", modality)
