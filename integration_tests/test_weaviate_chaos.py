@@ -170,7 +170,8 @@ async def test_what_was_acknowledged_outlives_the_node_that_said_so(
     weaviate_cluster: WeaviateCluster, open_store: Open, way: str
 ) -> None:
     """The node we talk to dies: an error in time names what is stored, another node has it, adding again ends well."""
-    store, other, items = await open_store(0, **TIMEOUTS), await open_store(1), documents(0, 1000)
+    store, items = await open_store(0, **TIMEOUTS), documents(0, 1000)
+    other = await open_store(1, timeout=30.0)  # which opens while another leader is elected
     started = time.monotonic()
     stored, error = await attempt(way, store, interrupted(items, 500, lambda: weaviate_cluster.kill(0)))
     assert isinstance(error, PartialWriteError)
