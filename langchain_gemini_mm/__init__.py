@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from langchain_gemini_mm.planning import Plan, plan
     from langchain_gemini_mm.progress import ProgressBar
     from langchain_gemini_mm.references import MediaRef
+    from langchain_gemini_mm.retrievers import MultimodalRetriever, Source
     from langchain_gemini_mm.storage import MediaStore
     from langchain_gemini_mm.usage import Usage
     from langchain_gemini_mm.vectorstores import Group, Hit, Hits, LocalVectorStore, MultimodalVectorStore, Query
@@ -58,6 +59,7 @@ __all__ = [
     "MediaStore",
     "MissingExtraError",
     "MissingMediaError",
+    "MultimodalRetriever",
     "MultimodalVectorStore",
     "PartialWriteError",
     "Plan",
@@ -66,6 +68,7 @@ __all__ = [
     "QuotaError",
     "Segments",
     "ServiceError",
+    "Source",
     "SpaceMismatchError",
     "StoreError",
     "Usage",
@@ -86,11 +89,13 @@ _HOMES = {
     "MediaLoader": "loaders",
     "MediaRef": "references",
     "MediaStore": "storage",
+    "MultimodalRetriever": "retrievers",
     "MultimodalVectorStore": "vectorstores",
     "Plan": "planning",
     "ProgressBar": "progress",
     "Query": "vectorstores",
     "Segments": "loaders.segments",
+    "Source": "retrievers",
     "Usage": "usage",
     "WeaviateVectorStore": "vectorstores.weaviate",
     "acopy_store": "vectorstores.copying",

@@ -35,12 +35,17 @@ class Query:
     Query("a red bicycle", like=["photo-7"], unlike=["photo-9"], weights=[1, 1, 0.5])
     ```
 
+    Pieces of content are embedded together, as one vector: the model reads them as one thing, such as a photo with words
+    on what should be different. With `separate=True` each is a vector of its own, and their weighted sum is looked for:
+    what is a little like each of them.
+
     Args:
-        content: parts that are embedded together, as one vector.
+        content: pieces to look for.
         like: ids of stored documents whose vectors are added.
         unlike: ids of stored documents whose vectors are subtracted.
-        weights: one number >= 0 for the content (when there is any), then for each liked, then for each unliked id;
-            all 1 by default.
+        weights: one number >= 0 for the content (when there is any; for each piece when they are separate), then for
+            each liked, then for each unliked id; all 1 by default.
+        separate: whether each piece of content is embedded by itself.
 
     Raises:
         ContentError: there is nothing to look for, an id is named twice, or the weights do not fit.
@@ -51,6 +56,7 @@ class Query:
     unlike: tuple[str, ...]
     weights: tuple[float, ...]
     """As many as there are terms."""
+    separate: bool
 
     def __init__(
         self,
@@ -58,12 +64,14 @@ class Query:
         like: Sequence[str] = (),
         unlike: Sequence[str] = (),
         weights: Sequence[float] | None = None,
+        separate: bool = False,
     ) -> None:
         """Check the parts and fill in the weights."""
         set_field = object.__setattr__
         set_field(self, "content", content)
         set_field(self, "like", _ids("like", like))
         set_field(self, "unlike", _ids("unlike", unlike))
+        set_field(self, "separate", separate)
         if not content and not self.ids:
             raise ContentError("the query is empty: give content, like=[ids] or unlike=[ids]")
         twice = sorted({id_ for id_ in self.ids if self.ids.count(id_) > 1})
@@ -76,15 +84,22 @@ class Query:
         """All stored documents the query names; they are left out of its hits."""
         return self.like + self.unlike
 
+    @property
+    def wholes(self) -> tuple[tuple[Content, ...], ...]:
+        """What is to be embedded, each as one vector."""
+        if self.separate:
+            return tuple((piece,) for piece in self.content)
+        return (self.content,) if self.content else ()
+
     def _checked(self, weights: Sequence[float] | None) -> tuple[float, ...]:
-        terms = bool(self.content) + len(self.ids)
+        terms = len(self.wholes) + len(self.ids)
         if weights is None:
             return (1.0,) * terms
         given = tuple(weights)
         if len(given) != terms:
             raise ContentError(
                 f"weights has {len(given)} numbers for {terms} terms: "
-                f"{int(bool(self.content))} content, {len(self.like)} like, {len(self.unlike)} unlike"
+                f"{len(self.wholes)} content, {len(self.like)} like, {len(self.unlike)} unlike"
             )
         for weight in given:
             if not _is_weight(weight):
@@ -97,6 +112,8 @@ class Query:
         parts += [f"{name}={list(ids)!r}" for name, ids in (("like", self.like), ("unlike", self.unlike)) if ids]
         if set(self.weights) != {1.0}:
             parts.append(f"weights={list(self.weights)}")
+        if self.separate:
+            parts.append("separate=True")
         return f"Query({', '.join(parts)})"
 
 

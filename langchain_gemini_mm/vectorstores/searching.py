@@ -212,7 +212,7 @@ def hits_of(found: Sequence[Scored], kind: ScoreKind, media: MediaSource | None)
 
 def query_vectors_flow(store: Primitives, queries: Sequence[Query], task: str | None) -> Flow[list[Vector]]:
     """The weighted sum of the terms of each query, at unit length."""
-    contents = [query.content for query in queries if query.content]
+    contents = [whole for query in queries for whole in query.wholes]
     embedded: Iterator[Vector] = iter(())
     if contents:
         answer = yield store.space.queries(contents, task)
@@ -226,13 +226,13 @@ def query_vectors_flow(store: Primitives, queries: Sequence[Query], task: str | 
     if unknown:
         raise ContentError(f"the query names ids that are not stored: {', '.join(map(repr, unknown[:10]))}")
     return [
-        _weighted(query, [*([next(embedded)] if query.content else []), *(stored[id_] for id_ in query.ids)])
+        _weighted(query, [*(next(embedded) for _ in query.wholes), *(stored[id_] for id_ in query.ids)])
         for query in queries
     ]
 
 
 def _weighted(query: Query, terms: Sequence[Vector]) -> Vector:
-    if not query.ids:
+    if len(terms) == 1 and not query.ids:
         return terms[0]
     require_dimensions("the store", len(terms[-1]), len(terms[0]))
     signs = np.ones(len(terms))

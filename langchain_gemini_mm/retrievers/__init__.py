@@ -1,0 +1,9 @@
+"""The retriever that asks across everything, and what it answers."""
+
+from __future__ import annotations
+
+from langchain_gemini_mm.retrievers.adding import Added
+from langchain_gemini_mm.retrievers.retriever import MultimodalRetriever
+from langchain_gemini_mm.retrievers.sources import Moment, Source, group_by_source
+
+__all__ = ["Added", "Moment", "MultimodalRetriever", "Source", "group_by_source"]

@@ -1,0 +1,114 @@
+"""Hits by the file they come from, with neighbouring segments and pages joined to moments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+from langchain_gemini_mm.vectorstores import Hit
+
+GAP_S = 1.0
+"""Segments with no more than so many seconds between them are one moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A stretch of a recording, a run of pages, or a document without either."""
+
+    hits: tuple[Hit, ...]
+    """Best first."""
+    start_s: float | None = None
+    end_s: float | None = None
+    first_page: int | None = None
+    """1-based."""
+    last_page: int | None = None
+
+    @property
+    def best(self) -> Hit:
+        """The best hit."""
+        return self.hits[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file and what was found in it."""
+
+    source: str | None
+    """Its name in the collection; None for a document that has none, which is a source of its own."""
+    hits: tuple[Hit, ...]
+    """Best first."""
+    moments: tuple[Moment, ...]
+    """Neighbouring segments or pages joined; best first."""
+
+    @property
+    def score(self) -> float:
+        """The score of the best hit."""
+        return self.hits[0].score
+
+
+def group_by_source(hits: Iterable[Hit], *, per_source: int | None = None, gap_s: float = GAP_S) -> list[Source]:
+    """Put hits of one file together, best file first.
+
+    ```python
+    from langchain_core.documents import Document
+
+    from langchain_gemini_mm import Hit
+    from langchain_gemini_mm.retrievers import group_by_source
+
+    def hit(score, rank, start_s):
+        where = {"source": "talk.mp4", "start_s": start_s, "end_s": start_s + 30}
+        return Hit(Document(page_content="", metadata=where), score, "cosine", rank)
+
+    (talk,) = group_by_source([hit(0.9, 1, 30), hit(0.8, 2, 0)])
+    assert [(moment.start_s, moment.end_s) for moment in talk.moments] == [(0, 60)]
+    ```
+
+    Args:
+        hits: best first, of one search.
+        per_source: how many hits of a file to keep; None for all.
+        gap_s: seconds between segments of one moment, at most.
+    """
+    groups: dict[Any, list[Hit]] = {}
+    for hit in hits:
+        source = hit.document.metadata.get("source")
+        key = ("source", source) if isinstance(source, str) else ("alone", id(hit))
+        groups.setdefault(key, []).append(hit)
+    return [
+        Source(key[1] if key[0] == "source" else None, tuple(kept), tuple(_moments(kept, gap_s)))
+        for key, found in groups.items()
+        for kept in (found[:per_source],)
+    ]
+
+
+def _moments(hits: Sequence[Hit], gap_s: float) -> list[Moment]:
+    timed, paged, others = [], [], []
+    for hit in hits:
+        metadata = hit.document.metadata
+        if _are_numbers(metadata.get("start_s"), metadata.get("end_s")):
+            timed.append((metadata["start_s"], metadata["end_s"], hit))
+        elif _are_numbers(metadata.get("first_page"), metadata.get("last_page")):
+            paged.append((metadata["first_page"], metadata["last_page"], hit))
+        else:
+            others.append(hit)
+    moments = [Moment(found, start_s=low, end_s=high) for low, high, found in _joined(timed, gap_s)]
+    moments += [Moment(found, first_page=low, last_page=high) for low, high, found in _joined(paged, 1)]
+    moments += [Moment((hit,)) for hit in others]
+    return sorted(moments, key=lambda moment: moment.best.rank)
+
+
+def _joined(spans: list[tuple[Any, Any, Hit]], gap: float) -> list[tuple[Any, Any, tuple[Hit, ...]]]:
+    """Join spans that touch or overlap."""
+    runs: list[list[Any]] = []
+    for low, high, hit in sorted(spans, key=lambda span: span[:2]):
+        if runs and low - runs[-1][1] <= gap:
+            runs[-1][1] = max(runs[-1][1], high)
+            runs[-1][2].append(hit)
+        else:
+            runs.append([low, high, [hit]])
+    return [(low, high, tuple(sorted(hits, key=attrgetter("rank")))) for low, high, hits in runs]
+
+
+def _are_numbers(*values: object) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)

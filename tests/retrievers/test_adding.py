@@ -1,0 +1,78 @@
+"""Storing documents and media through a retriever."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding
+
+from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaStore, MultimodalRetriever
+from langchain_gemini_mm.testing import png, wav
+from tests.vectorstores.contract_base import Call
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def empty(embeddings: GeminiEmbeddings) -> MultimodalRetriever:
+    """A retriever over nothing yet."""
+    return MultimodalRetriever(store=LocalVectorStore(":memory:", embeddings), ranking="raw", k=1)
+
+
+async def test_content_of_every_kind(empty: MultimodalRetriever, media: MediaStore, call: Call) -> None:
+    """Each item is one Document that says its kind; a nested list is one, interleaved."""
+    items = ["a text", png("a puppy"), wav(1.0, "waves"), ["a caption", png("a pizza"), "and more"]]
+    added = await call(empty, "add", *items, metadata={"album": 1})
+    assert len(added) == len(set(added)) == 4
+    assert added.skipped == ()
+    stored = {str(document.id): document for document in empty.store.get_by_ids(list(added))}
+    documents = [stored[id_] for id_ in added]
+    assert [document.metadata for document in documents] == [
+        {"modality": kind, "album": 1} for kind in ("text", "image", "audio", "image")
+    ]
+    assert documents[3].page_content == f"a caption {media.put(png('a pizza')).markdown} and more"
+
+
+async def test_adding_again_changes_nothing(empty: MultimodalRetriever, call: Call) -> None:
+    """The same content has the same id."""
+    first = await call(empty, "add", "a text", png("a puppy"))
+    again = await call(empty, "add", "a text", png("a puppy"))
+    assert first == again
+    assert await call(empty.store, "count") == 2
+
+
+async def test_a_folder(empty: MultimodalRetriever, samples: Path, call: Call) -> None:
+    """A path is loaded as the loader does it, and what was left out is told."""
+    (samples / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    seen: list[int] = []
+    added = await call(empty, "add", samples, progress=seen.append)
+    assert [skipped.source for skipped in added.skipped] == ["broken.png"]
+    assert len(added) == await call(empty.store, "count") == seen[-1]
+    (found,) = await call(empty, "invoke", samples / "pictures/puppy.png")
+    assert found.metadata["source"] == "pictures/puppy.png"
+    (single,) = await call(empty, "add", samples / "pictures/puppy.png")
+    assert isinstance(single, str)
+
+
+async def test_documents(empty: MultimodalRetriever, media: MediaStore, call: Call) -> None:
+    """Documents are stored as they are, by `add` and by `add_documents`."""
+    document = media.document("a puppy", png("a puppy"), id="mine", metadata={"x": 1})
+    assert await call(empty, "add_documents", [document]) == ["mine"]
+    assert await call(empty, "add", document, metadata={"y": 2}) == ["mine"]
+    (stored,) = empty.store.get_by_ids(["mine"])
+    assert stored.metadata == {"x": 1, "y": 2}
+
+
+async def test_without_a_place_for_media(call: Call) -> None:
+    """Texts can be kept by any store; media need a place, which the error says."""
+    store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=8))
+    retriever = MultimodalRetriever(store=store)
+    assert len(await call(retriever, "add", "a text", Document(page_content="another"))) == 2
+    with pytest.raises(TypeError, match=r"no place for media. Give MultimodalRetriever\(media=MediaStore"):
+        await call(retriever, "add", png("a puppy"))
+    mine = MediaStore.memory()
+    given = MultimodalRetriever(store=store, media=mine)
+    assert given.media_store is mine

@@ -1,0 +1,128 @@
+"""Hits by their files, moments, and what stands around them."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding
+
+from langchain_gemini_mm import ContentError, Hit, LocalVectorStore, MultimodalRetriever
+from langchain_gemini_mm.retrievers import group_by_source
+from tests.vectorstores.contract_base import Call
+
+
+def hit(rank: int, **metadata: Any) -> Hit:
+    """A hit of a place in a file."""
+    return Hit(Document(id=str(rank), page_content="", metadata=metadata), 1 - rank / 100, "cosine", rank)
+
+
+def test_neighbours_become_moments() -> None:
+    """Segments that touch or overlap are one stretch, pages in a row one run, in any order; the best is first."""
+    hits = [
+        hit(1, source="talk.mp4", start_s=60, end_s=90),
+        hit(2, source="slides.pdf", first_page=7, last_page=7),
+        hit(3, source="talk.mp4", start_s=0, end_s=30),
+        hit(4, source="talk.mp4", start_s=90, end_s=120),
+        hit(5, source="talk.mp4", start_s=60, end_s=120, track="audio"),
+        hit(6, source="slides.pdf", first_page=8, last_page=9),
+        hit(7, source="slides.pdf", first_page=12, last_page=12),
+        hit(8, source="note.md", position=3),
+        hit(9),
+        hit(10),
+    ]
+    talk, slides, note, *alone = group_by_source(hits)
+    assert (talk.source, [found.rank for found in talk.hits]) == ("talk.mp4", [1, 3, 4, 5])
+    assert [(m.start_s, m.end_s, [h.rank for h in m.hits]) for m in talk.moments] == [
+        (60, 120, [1, 4, 5]),
+        (0, 30, [3]),
+    ]
+    assert [(m.first_page, m.last_page) for m in slides.moments] == [(7, 9), (12, 12)]
+    assert (note.moments[0].start_s, note.moments[0].best.rank, note.score) == (None, 8, 0.92)
+    assert [found.source for found in alone] == [None, None]
+    assert [len(found.hits) for found in group_by_source(hits, per_source=1)] == [1] * 5
+
+
+def test_moments_hold_every_hit_once() -> None:
+    """Whatever the times, each hit is in exactly one moment, and moments of a file do not touch."""
+    for seed in range(50):
+        random.seed(seed)
+        starts = [random.randrange(0, 2000) for _ in range(60)]
+        hits = [hit(i, source="a", start_s=start, end_s=start + 20) for i, start in enumerate(starts, 1)]
+        (found,) = group_by_source(hits)
+        assert sorted(h.rank for moment in found.moments for h in moment.hits) == list(range(1, 61))
+        spans = sorted((moment.start_s, moment.end_s) for moment in found.moments)
+        assert all(later[0] - earlier[1] > 1 for earlier, later in pairwise(spans))
+
+
+@pytest.fixture
+def lectures() -> LocalVectorStore:
+    """Two lectures in segments of pictures and of sound, and slides."""
+    texts, metadatas, ids = [], [], []
+    for name in ("one", "two"):
+        for position in range(10):
+            for modality in ("video", "audio"):
+                texts.append(f"{name} {modality} {position}")
+                metadatas.append(
+                    {
+                        "source": f"{name}.mp4",
+                        "modality": modality,
+                        "start_s": position * 30,
+                        "end_s": position * 30 + 30,
+                    }
+                )
+                ids.append(f"{name}-{modality}-{position}")
+    for page in range(1, 6):
+        texts.append(f"page {page}")
+        metadatas.append({"source": "slides.pdf", "modality": "pdf", "first_page": page, "last_page": page})
+        ids.append(f"page-{page}")
+    texts.append("a loose note")
+    metadatas.append({"source": "note.md"})
+    ids.append("note")
+    return LocalVectorStore.from_texts(texts, DeterministicFakeEmbedding(size=16), metadatas, ids=ids, path=":memory:")
+
+
+async def test_files_rather_than_pieces(lectures: LocalVectorStore, call: Call) -> None:
+    """`k` files come with their best hits, raw and ranked alike grouped."""
+    retriever = MultimodalRetriever(store=lectures, ranking="raw", k=2)
+    found = await call(retriever, "sources", "one video 3", per_source=3)
+    assert (len(found), found[0].source, found[0].hits[0].document.id) == (2, "one.mp4", "one-video-3")
+    assert all(1 <= len(source.hits) <= 3 for source in found)
+    many = await call(retriever, "sources", "one video 3", k=9)
+    assert {source.source for source in many} == {"one.mp4", "two.mp4", "slides.pdf", "note.md"}
+    mixed = await call(retriever, "sources", "one video 3", k=2, search_type="hybrid")
+    assert mixed[0].source == "one.mp4"
+
+
+async def test_what_stands_around(lectures: LocalVectorStore, call: Call) -> None:
+    """The neighbours are of the same file and kind, in its order, and end with it."""
+    retriever = MultimodalRetriever(store=lectures, ranking="raw")
+
+    async def around(id_: str, **counts: int) -> list[str | None]:
+        (document,) = lectures.get_by_ids([id_])
+        return [found.id for found in await call(retriever, "context", document, **counts)]
+
+    assert await around("one-video-3") == ["one-video-2", "one-video-3", "one-video-4"]
+    assert await around("two-audio-0", before=5, after=2) == ["two-audio-0", "two-audio-1", "two-audio-2"]
+    assert await around("page-5", before=1, after=0) == ["page-4", "page-5"]
+    first = (await call(retriever, "search", "one video 3"))[0]
+    assert len(await call(retriever, "context", first)) == 3
+
+
+async def test_where_nothing_is_known_around(lectures: LocalVectorStore, call: Call) -> None:
+    """A document that does not say where it stands has no neighbours, which is said."""
+    retriever = MultimodalRetriever(store=lectures)
+    (note,) = lectures.get_by_ids(["note"])
+    with pytest.raises(ContentError, match=r"does not say where in 'note\.md' it stands"):
+        await call(retriever, "context", note)
+    with pytest.raises(ContentError, match="has no 'source'"):
+        await call(retriever, "context", Document(id="x", page_content="y"))
+    (page,) = lectures.get_by_ids(["page-1"])
+    lectures.delete(["page-1"])
+    with pytest.raises(ContentError, match="'page-1' is not in the store any more"):
+        await call(retriever, "context", page)
+    with pytest.raises(ValueError, match="before must be an int >= 0, got -1"):
+        await call(retriever, "context", page, before=-1)
