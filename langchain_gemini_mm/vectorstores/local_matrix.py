@@ -19,7 +19,7 @@ from langchain_gemini_mm.vectorstores.local_prefix import (
 )
 from langchain_gemini_mm.vectorstores.local_rows import FLOAT, Collection
 from langchain_gemini_mm.vectorstores.local_vectors import batches_after, vectors_of
-from langchain_gemini_mm.vectorstores.local_view import View
+from langchain_gemini_mm.vectorstores.local_view import View, Wanted
 
 if TYPE_CHECKING:
     import sqlite3
@@ -134,7 +134,8 @@ class Matrix:
         exact = exact_scores((rows for _, rows in batches_after(connection, c, 0, self._dimensions)), queries, k)
         view = View(self._numbers[: self._size], self._rows[: self._size], None, self._dimensions)
         found = []
-        for query, best in zip(queries, view.nearest(queries, [self._plan.count(k)] * len(queries), None), strict=True):
+        wanted = [Wanted(number, self._plan.count(k), None) for number in range(len(queries))]
+        for query, best in zip(queries, view.nearest(queries, wanted), strict=True):
             found.append(sorted((self._whole(connection, best.positions) @ query).tolist())[-k:-1])
         return float(np.mean(shares(exact[:, :-1], found)))
 

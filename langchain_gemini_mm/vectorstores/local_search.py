@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from langchain_gemini_mm.vectorstores.local_matrix import Matrix
 from langchain_gemini_mm.vectorstores.local_prefix import PrefixPlan
 from langchain_gemini_mm.vectorstores.local_products import products
 from langchain_gemini_mm.vectorstores.local_vectors import vectors_of
-from langchain_gemini_mm.vectorstores.local_view import Found, View
+from langchain_gemini_mm.vectorstores.local_view import Found, View, Wanted
 from langchain_gemini_mm.vectorstores.primitives import Nearest, Predicate, Scored
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.spaces import require_dimensions, require_space
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+_Filter: TypeAlias = "Node | NDArray[np.int64] | None"
+"""A filter that is looked up in the file, or the row numbers that a function kept."""
+
 _ATTEMPTS = 3
 _SCORES_AT_ONCE = 16_000_000
 """Most scores of one product of several queries; 4 bytes each."""
@@ -36,10 +39,11 @@ _PAGE_SIZE = 1000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Look:
-    """What one transaction saw: the vectors, and which of them the filter keeps."""
+    """What one transaction saw: the vectors, and which of them each filter keeps."""
 
     view: View
-    allowed: Mask | None
+    allowed: dict[int, Mask | None]
+    """By the identity of the filter."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,15 +91,16 @@ class LocalSearch:
         return self._matrix.prefix
 
     def nearest(self, requests: Sequence[Nearest]) -> list[list[Scored]]:
-        """Answer requests that differ in `vector` and `k` alone."""
-        wanted = self._as_node_or_numbers(requests[0].filter) if requests else None
+        """Answer requests that differ in `vector`, `k` and `filter`; those that share a vector share its product."""
+        filters = {id(request.filter): request.filter for request in requests}
+        wanted = {key: self._as_node_or_numbers(given) for key, given in filters.items()}
         at_once = max(1, _SCORES_AT_ONCE // max(1, self._matrix.size))
         answers: list[list[Scored]] = []
         for start in range(0, len(requests), at_once):
             answers += self._answered(requests[start : start + at_once], wanted)
         return answers
 
-    def _answered(self, requests: Sequence[Nearest], wanted: Node | NDArray[np.int64] | None) -> list[list[Scored]]:
+    def _answered(self, requests: Sequence[Nearest], wanted: Mapping[int, _Filter]) -> list[list[Scored]]:
         """Score a state of the file, then fetch; when a row went in between, score the new state."""
         for _ in range(_ATTEMPTS):
             with self._database.reading() as connection:
@@ -112,29 +117,39 @@ class LocalSearch:
             raise AssertionError("rows go only in another transaction")
         return answer
 
-    def _look(
-        self, connection: sqlite3.Connection, request: Nearest, wanted: Node | NDArray[np.int64] | None
-    ) -> _Look | None:
+    def _look(self, connection: sqlite3.Connection, request: Nearest, wanted: Mapping[int, _Filter]) -> _Look | None:
         collection = local_rows.find_collection(connection, self._collection)
         if collection is None or collection.dimensions is None:
             return None
         require_space(self._name, collection.fingerprint, request.fingerprint)
         require_dimensions(self._name, collection.dimensions, len(request.vector))
         view = self._matrix.view(connection, collection)
+        return _Look(view, {key: self._mask(connection, collection.c, one, view) for key, one in wanted.items()})
+
+    def _mask(self, connection: sqlite3.Connection, c: int, wanted: _Filter, view: View) -> Mask | None:
         if wanted is None:
-            return _Look(view, None)
+            return None
         if not isinstance(wanted, np.ndarray):
-            return _Look(view, self._matrix.masks.of(connection, collection.c, wanted, view.numbers))
+            return self._matrix.masks.of(connection, c, wanted, view.numbers)
         allowed = np.zeros(len(view.numbers), dtype=np.bool_)
         allowed[positions_of(wanted, view.numbers)] = True
-        return _Look(view, allowed)
+        return allowed
 
     def _score(self, look: _Look | None, requests: Sequence[Nearest]) -> list[Found]:
         if look is None:
             return []
         whole = look.view.whole
-        counts = [request.k if whole else self.plan.count(request.k) for request in requests]
-        return look.view.nearest(np.stack([request.vector for request in requests]), counts, look.allowed)
+        vectors = {id(request.vector): request.vector for request in requests}
+        place = {key: number for number, key in enumerate(vectors)}
+        wanted = [
+            Wanted(
+                place[id(request.vector)],
+                request.k if whole else self.plan.count(request.k),
+                look.allowed[id(request.filter)],
+            )
+            for request in requests
+        ]
+        return look.view.nearest(np.stack(list(vectors.values())), wanted)
 
     def _read(
         self, connection: sqlite3.Connection, look: _Look | None, requests: Sequence[Nearest], found: Sequence[Found]
@@ -157,7 +172,7 @@ class LocalSearch:
         except KeyError:
             return None
 
-    def _as_node_or_numbers(self, given: Node | Predicate | None) -> Node | NDArray[np.int64] | None:
+    def _as_node_or_numbers(self, given: Node | Predicate | None) -> _Filter:
         """Call a function once for every document, outside of any lock; a checked filter is looked up in the file."""
         if not callable(given):
             return given

@@ -38,6 +38,17 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Wanted:
+    """What is looked for among the rows of a view."""
+
+    vector: int
+    """Which of the vectors it is near to."""
+    k: int
+    allowed: Mask | None
+    """`(n,)`; None allows all. Equal masks are best one object."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class View:
     """One state of the collection; it never changes, so threads score it without a lock."""
 
@@ -55,25 +66,24 @@ class View:
         """Whether `rows` are whole vectors."""
         return int(self.rows.shape[1]) == self.dimensions
 
-    def nearest(self, vectors: Vectors, counts: Sequence[int], allowed: Mask | None) -> list[Found]:
-        """The best rows among those allowed and alive, for each of several vectors.
+    def nearest(self, vectors: Vectors, wanted: Sequence[Wanted]) -> list[Found]:
+        """The best rows among those allowed and alive; each vector is multiplied once, however often it is asked for.
 
         Args:
             vectors: `(q, d)` float32, unit rows.
-            counts: how many rows to find for each.
-            allowed: `(n,)`; None allows all.
+            wanted: what to find.
         """
         if not self.whole:
             vectors = prefix_rows(vectors, self.rows.shape[1])
-        mask = self._both(allowed)
-        kept = len(self.numbers) if mask is None else int(np.count_nonzero(mask))
-        if mask is None or kept > _GATHER_BELOW * len(self.numbers):
+        masks = {id(one.allowed): self._both(one.allowed) for one in wanted}
+        union = _union(list(masks.values()))
+        if union is None or np.count_nonzero(union) > _GATHER_BELOW * len(self.numbers):
             scores = products(vectors, self.rows)
-            if mask is not None:
-                scores = np.where(mask, scores, _NOTHING)
-            return [_best(row, min(k, kept)) for row, k in zip(scores, counts, strict=True)]
-        positions = np.flatnonzero(mask)
-        found = [_best(row, k) for row, k in zip(products(vectors, self.rows[positions]), counts, strict=True)]
+            return [_masked(scores[one.vector], masks[id(one.allowed)], one.k) for one in wanted]
+        positions = np.flatnonzero(union)
+        scores = products(vectors, self.rows[positions])
+        inside = {key: None if mask is None or mask is union else mask[positions] for key, mask in masks.items()}
+        found = [_masked(scores[one.vector], inside[id(one.allowed)], one.k) for one in wanted]
         return [Found(positions[best.positions], best.scores) for best in found]
 
     def _both(self, allowed: Mask | None) -> Mask | None:
@@ -81,6 +91,27 @@ class View:
             return self.alive if allowed is None else allowed
         both: Mask = allowed & self.alive
         return both
+
+
+def _union(masks: Sequence[Mask | None]) -> Mask | None:
+    """What any of the masks allows; None where one allows all."""
+    total: Mask | None = None
+    for mask in masks:
+        if mask is None:
+            return None
+        total = mask if total is None else total | mask
+    return total
+
+
+def _masked(scores: NDArray[np.float32], mask: Mask | None, k: int) -> Found:
+    if mask is None:
+        return _best(scores, k)
+    kept = int(np.count_nonzero(mask))
+    if kept > _GATHER_BELOW * len(mask):
+        return _best(np.where(mask, scores, _NOTHING), min(k, kept))
+    positions = np.flatnonzero(mask)
+    best = _best(scores[positions], k)
+    return Found(positions[best.positions], best.scores)
 
 
 def _best(scores: NDArray[np.float32], k: int) -> Found:

@@ -70,6 +70,9 @@ class Primitives(ABC):
     calls_predicates: ClassVar[bool] = False
     """Whether a filter may be a function of a document."""
 
+    ordered_by_hash: ClassVar[bool] = False
+    """Whether the order of `_page` has nothing to do with the ids, so that neighbours in it are a random sample."""
+
     @property
     def _picks(self) -> bool:
         """Whether `_nearest` heeds `Nearest.pick`."""
@@ -114,7 +117,7 @@ class Primitives(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no keyword search")
 
     def _nearest_many(self, requests: Sequence[Nearest]) -> list[list[Scored]]:
-        """Answer several requests that differ in `vector` and `k` alone."""
+        """Answer several requests that differ in `vector`, `k` and `filter` alone."""
         return [self._nearest(request) for request in requests]
 
     @abstractmethod

@@ -76,6 +76,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
     """
 
     modes = ("similarity", "mmr", "keyword", "hybrid")
+    ordered_by_hash = True
 
     def __init__(
         self,
