@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from langchain_gemini_mm.loaders.segments import Segments
     from langchain_gemini_mm.planning import Plan, plan
     from langchain_gemini_mm.progress import ProgressBar
+    from langchain_gemini_mm.ranking import Calibration, acalibrate, asample_background, calibrate, sample_background
     from langchain_gemini_mm.references import MediaRef
     from langchain_gemini_mm.retrievers import MultimodalRetriever, Source
     from langchain_gemini_mm.storage import MediaStore
@@ -43,6 +44,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BudgetError",
+    "Calibration",
     "ContentError",
     "CopyReport",
     "FilterError",
@@ -73,12 +75,17 @@ __all__ = [
     "StoreError",
     "Usage",
     "__version__",
+    "acalibrate",
     "acopy_store",
+    "asample_background",
+    "calibrate",
     "copy_store",
     "plan",
+    "sample_background",
 ]
 
 _HOMES = {
+    "Calibration": "ranking",
     "CopyReport": "vectorstores.copying",
     "GeminiEmbeddings": "embeddings",
     "Group": "vectorstores",
@@ -98,9 +105,13 @@ _HOMES = {
     "Source": "retrievers",
     "Usage": "usage",
     "WeaviateVectorStore": "vectorstores.weaviate",
+    "acalibrate": "ranking",
     "acopy_store": "vectorstores.copying",
+    "asample_background": "ranking",
+    "calibrate": "ranking",
     "copy_store": "vectorstores.copying",
     "plan": "planning",
+    "sample_background": "ranking",
 }
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -1,0 +1,17 @@
+"""Rankings that are fair to all modalities: deviations from a background, and probabilities learned from labels."""
+
+from langchain_gemini_mm.ranking.background import asample_background, sample_background
+from langchain_gemini_mm.ranking.calibrating import Calibration
+from langchain_gemini_mm.ranking.flows import RANKINGS, by_modality_flow, ranked_flow
+from langchain_gemini_mm.ranking.labelling import acalibrate, calibrate
+
+__all__ = [
+    "RANKINGS",
+    "Calibration",
+    "acalibrate",
+    "asample_background",
+    "by_modality_flow",
+    "calibrate",
+    "ranked_flow",
+    "sample_background",
+]

@@ -1,0 +1,281 @@
+"""The background of a collection: some documents of each kind, drawn at random, against whose scores hits are held.
+
+The ids are stored with the collection; the vectors are read once and kept in memory as long as the store object lives.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import random
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from langchain_gemini_mm.batching import positive
+from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.flows import Call, Flow, arun, run
+from langchain_gemini_mm.ranking.kinds import KINDS, OTHER, kinds_node
+from langchain_gemini_mm.types import Vectors
+from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
+from langchain_gemini_mm.vectorstores.filters import Node
+from langchain_gemini_mm.vectorstores.primitives import Primitives
+from langchain_gemini_mm.vectorstores.records import Record
+
+INFO_KEY = "ranking_background"
+"""Where the ids are, for `get_info`."""
+PER_KIND = 200
+"""Documents drawn of each kind, when nothing is said."""
+SEED = 0
+MOST_BYTES = 60_000
+"""Most JSON that is stored; with long ids fewer of them are."""
+COUNT_EVERY = 1.0
+"""Seconds between two looks at how many documents there are."""
+READ_EVERY = 600.0
+"""Seconds after which the sample is read again at all events."""
+
+_FORMAT = 1
+_CHANGED = 0.1
+"""Share of more or fewer documents that makes it worth looking closer."""
+_GROWN, _OUTGROWN = 2.0, 1.25
+"""How many times the documents of a kind there must be for a new sample; the second where all of them were in it."""
+_GONE = 0.2
+"""Share of a sample that may be missing."""
+_RUNS = 4
+_PAGE = 20_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """The background of one kind."""
+
+    places: Mapping[str, int]
+    """Ids, each with its row in the matrix of all kinds."""
+    count: int
+    """Documents of this kind in the collection."""
+
+    @property
+    def rows(self) -> slice:
+        """Where its rows are."""
+        first = min(self.places.values(), default=0)
+        return slice(first, first + len(self.places))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Background:
+    """The background of a collection, in memory."""
+
+    samples: Mapping[str, Sample]
+    """By kind; a kind without documents has none."""
+    vectors: Vectors
+    """`(n, d)` float32, unit rows, those of each kind side by side."""
+    total: int
+    """Documents in the collection when that was last looked at closely."""
+    read_at: float
+    counted_at: float
+    """By `time.monotonic`."""
+
+
+_kept: WeakKeyDictionary[Primitives, Background] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def sample_background(
+    store: MultimodalVectorStore, *, per_modality: int = PER_KIND, seed: int = SEED
+) -> dict[str, int]:
+    """Draw the background of a collection anew; it is made by itself at first use, and renewed when it no longer fits.
+
+    ```python
+    from langchain_core.embeddings import DeterministicFakeEmbedding
+
+    from langchain_gemini_mm import LocalVectorStore, sample_background
+
+    store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=8))
+    store.add_texts(["a", "b", "c"], [{"modality": "text"}, {"modality": "text"}, {"modality": "image"}])
+    assert sample_background(store) == {"text": 2, "image": 1}
+    ```
+
+    Args:
+        store: one of ours.
+        per_modality: how many documents of each modality, at most.
+        seed: of the draw; the same seed and documents give the same sample.
+
+    Returns:
+        How many documents were drawn of each kind: a modality, or `other` for documents that name none.
+    """
+    return run(_drawn_flow(store, positive("per_modality", per_modality), seed))
+
+
+async def asample_background(
+    store: MultimodalVectorStore, *, per_modality: int = PER_KIND, seed: int = SEED
+) -> dict[str, int]:
+    """Async twin of `sample_background`."""
+    return await arun(_drawn_flow(store, positive("per_modality", per_modality), seed))
+
+
+def background_flow(store: Primitives) -> Flow[Background]:
+    """The background that fits the collection as it is: from memory, from what is stored, or drawn now."""
+    now = time.monotonic()
+    with _lock:
+        kept = _kept.get(store)
+    if kept is None:
+        return (yield from read_background_flow(store))
+    if now - kept.counted_at < COUNT_EVERY:
+        return kept
+    total: int = yield Call(store._tally, store._atally, (None,))
+    if now - kept.read_at > READ_EVERY or abs(total - kept.total) > _CHANGED * kept.total:
+        return (yield from read_background_flow(store))
+    return _keep(store, replace(kept, counted_at=now))
+
+
+def read_background_flow(store: Primitives) -> Flow[Background]:
+    """Read what is stored; where that no longer fits the collection, draw it anew."""
+    stored = yield Call(store._read_info, store._aread_info, (INFO_KEY,))
+    counts = yield from _counts_flow(store)
+    if _is_readable(stored, store) and _fits(stored, counts):
+        found = yield from _vectors_flow(store, stored, counts)
+        if not _lacks(stored, found):
+            return _keep(store, found)
+    seed, most = _recipe(stored)
+    return (yield from make_background_flow(store, counts, most, seed))
+
+
+def make_background_flow(store: Primitives, counts: Mapping[str, int], most: int, seed: int) -> Flow[Background]:
+    """Draw the background and store its ids."""
+    kinds: dict[str, Any] = {}
+    for kind, count in counts.items():
+        ids = yield from _drawn_ids_flow(store, kinds_node([kind]), most, f"{seed} {kind}")
+        kinds[kind] = {"count": count, "ids": ids}
+    made = {
+        "format": _FORMAT,
+        "fingerprint": store.space.fingerprint,
+        "seed": seed,
+        "per_modality": most,
+        "kinds": kinds,
+    }
+    _shorten(made)
+    found = yield from _vectors_flow(store, made, counts)
+    try:
+        yield Call(store._write_info, store._awrite_info, (INFO_KEY, made))
+    except StoreError:  # a collection that may only be read is ranked all the same; the next process draws again
+        pass
+    return _keep(store, found)
+
+
+def _drawn_flow(store: Primitives, most: int, seed: int) -> Flow[dict[str, int]]:
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"seed must be a whole number, got {seed!r}")
+    counts = yield from _counts_flow(store)
+    made = yield from make_background_flow(store, counts, most, seed)
+    return {kind: len(sample.places) for kind, sample in made.samples.items()}
+
+
+def _counts_flow(store: Primitives) -> Flow[dict[str, int]]:
+    """How many documents there are of each kind; kinds without any are left out."""
+    total: int = yield Call(store._tally, store._atally, (None,))
+    counts: dict[str, int] = {}
+    for kind in KINDS:
+        if kind == OTHER or sum(counts.values()) < total:
+            counts[kind] = yield Call(store._tally, store._atally, (kinds_node([kind]),))
+    return {kind: count for kind, count in counts.items() if count}
+
+
+def _drawn_ids_flow(store: Primitives, node: Node, most: int, name: str) -> Flow[list[str]]:
+    if not store.ordered_by_hash:
+        smallest: list[str] = []
+        after: str | None = None
+        while records := (yield Call(store._page, store._apage, (after, _PAGE, node, False, False))):
+            after = records[-1].id
+            smallest = heapq.nsmallest(most, [*smallest, *(record.id for record in records)], key=_lot(name))
+        return smallest
+    found: dict[str, None] = {}
+    dice = random.Random(name)  # noqa: S311 - a sample, not a secret
+    share = -(-most // _RUNS)
+    for place in [*(str(dice.random()) for _ in range(_RUNS)), None]:  # the last begins at the beginning
+        goal = most if place is None else min(most, len(found) + share)
+        after = place
+        while len(found) < goal and (records := (yield _next(store, after, share, node))):
+            found |= dict.fromkeys(record.id for record in records)
+            after = records[-1].id
+    return list(found)[:most]
+
+
+def _next(store: Primitives, after: str | None, limit: int, node: Node) -> Call:
+    return Call(store._page, store._apage, (after, limit, node, False, False))
+
+
+def _lot(name: str) -> Any:
+    """A number for an id that has nothing to do with it, the same in every process."""
+    key = blake2b(name.encode(), digest_size=16).digest()
+    return lambda id_: blake2b(id_.encode(), digest_size=8, key=key).digest()
+
+
+def _shorten(made: dict[str, Any]) -> None:
+    """Leave out ids until the JSON is small."""
+    while len(json.dumps(made)) > MOST_BYTES:
+        most = max(len(kind["ids"]) for kind in made["kinds"].values())
+        for kind in made["kinds"].values():
+            kind["ids"] = kind["ids"][: most * 3 // 4]
+
+
+def _vectors_flow(store: Primitives, stored: Mapping[str, Any], counts: Mapping[str, int]) -> Flow[Background]:
+    ids = [id_ for kind in stored["kinds"].values() for id_ in kind["ids"]]
+    records: list[Record] = (yield Call(store._fetch, store._afetch, (ids, True))) if ids else []
+    rows = {record.id: record.vector for record in records if record.vector is not None}
+    samples: dict[str, Sample] = {}
+    vectors: list[Any] = []
+    for kind, count in counts.items():
+        there = [id_ for id_ in stored["kinds"].get(kind, {}).get("ids", ()) if id_ in rows]
+        samples[kind] = Sample({id_: len(vectors) + place for place, id_ in enumerate(there)}, count)
+        vectors += [rows[id_] for id_ in there]
+    now = time.monotonic()
+    matrix = np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
+    return Background(samples, matrix, sum(counts.values()), now, now)
+
+
+def _keep(store: Primitives, background: Background) -> Background:
+    with _lock:
+        _kept[store] = background
+    return background
+
+
+def _is_readable(stored: Any, store: Primitives) -> bool:
+    return (
+        isinstance(stored, Mapping)
+        and stored.get("format") == _FORMAT
+        and stored.get("fingerprint") == store.space.fingerprint
+    )
+
+
+def _fits(stored: Mapping[str, Any], counts: Mapping[str, int]) -> bool:
+    """Whether the kinds are those there are, and none has grown much."""
+    kinds = stored["kinds"]
+    return kinds.keys() == counts.keys() and all(
+        counts[kind] < (_OUTGROWN if len(sample["ids"]) >= sample["count"] else _GROWN) * sample["count"]
+        for kind, sample in kinds.items()
+    )
+
+
+def _lacks(stored: Mapping[str, Any], found: Background) -> bool:
+    """Whether much of a sample is gone."""
+    return any(
+        len(found.samples[kind].places) < (1 - _GONE) * len(sample["ids"]) for kind, sample in stored["kinds"].items()
+    )
+
+
+def _recipe(stored: Any) -> tuple[int, int]:
+    """Seed and size of what was drawn before, which a renewal keeps."""
+    said = stored if isinstance(stored, Mapping) else {}
+    seed, most = said.get("seed"), said.get("per_modality")
+    return seed if isinstance(seed, int) else SEED, most if isinstance(most, int) and most > 0 else PER_KIND
+
+
+def sizes(background: Background, kinds: Sequence[str]) -> dict[str, int]:
+    """Documents of each of some kinds."""
+    return {kind: background.samples[kind].count if kind in background.samples else 0 for kind in kinds}
