@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from langchain_gemini_mm.progress import ProgressBar
     from langchain_gemini_mm.ranking import Calibration, acalibrate, asample_background, calibrate, sample_background
     from langchain_gemini_mm.references import MediaRef
+    from langchain_gemini_mm.rendering import ato_message, citation, clean_text, to_blocks, to_message
     from langchain_gemini_mm.retrievers import MultimodalRetriever, Source
     from langchain_gemini_mm.storage import MediaStore
     from langchain_gemini_mm.usage import Usage
@@ -78,10 +79,15 @@ __all__ = [
     "acalibrate",
     "acopy_store",
     "asample_background",
+    "ato_message",
     "calibrate",
+    "citation",
+    "clean_text",
     "copy_store",
     "plan",
     "sample_background",
+    "to_blocks",
+    "to_message",
 ]
 
 _HOMES = {
@@ -108,10 +114,15 @@ _HOMES = {
     "acalibrate": "ranking",
     "acopy_store": "vectorstores.copying",
     "asample_background": "ranking",
+    "ato_message": "rendering",
     "calibrate": "ranking",
+    "citation": "rendering",
+    "clean_text": "rendering",
     "copy_store": "vectorstores.copying",
     "plan": "planning",
     "sample_background": "ranking",
+    "to_blocks": "rendering",
+    "to_message": "rendering",
 }
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

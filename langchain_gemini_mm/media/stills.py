@@ -1,0 +1,104 @@
+"""Single pictures out of a video, for those who take pictures only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.media.containers import damage_told, is_huge, opened, origin_s, packets_of, pictures_of
+from langchain_gemini_mm.media.picture import JPEG, Picture, picture_of
+from langchain_gemini_mm.media.source_file import shown
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+_MOST_PACKETS = 2_000
+"""From the keyframe before a moment; what lies further ahead is not decoded for one picture."""
+_ROUNDING_S = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """A picture of a video."""
+
+    time_s: float
+    """When it is shown, in seconds."""
+    picture: Picture
+
+
+def stills(
+    source: Path | BinaryIO, moments: Sequence[float], *, max_edge: int = 1024, name: str | None = None
+) -> list[Still]:
+    """What a video shows at some moments; each is sought, so that a long file is not read from its start.
+
+    ```python
+    import io
+
+    from langchain_gemini_mm.media.stills import stills
+    from langchain_gemini_mm.testing import mp4
+
+    first, second = stills(io.BytesIO(mp4(4.0)), [0.5, 3])
+    assert first.picture.width == 64 and second.time_s <= 3
+    ```
+
+    Args:
+        source: a path, or an open seekable binary file (left open, at any position).
+        moments: seconds, in order; a moment behind the end gives the last picture, and equal pictures are given once.
+        max_edge: pixels of a picture's longer side.
+        name: of the file, for messages.
+
+    Raises:
+        ContentError: damaged, without moving pictures, or none of them can be decoded.
+        MissingExtraError: PyAV or Pillow is not installed.
+    """
+    name = name or (shown(source.name) if isinstance(source, Path) else "the recording")
+    found: list[Still] = []
+    with opened(source, name) as container, damage_told(name):
+        stream = pictures_of(container)
+        if stream is None or is_huge(stream):
+            raise ContentError(f"{name} holds no moving pictures that can be decoded")
+        for moment in moments:
+            still = _still(container, stream, moment, max_edge)
+            if still is not None and all(still.time_s != other.time_s for other in found):
+                found.append(still)
+    if not found:
+        raise ContentError(f"none of the pictures of {name} can be decoded")
+    return found
+
+
+def _still(container: InputContainer, stream: Any, moment: float, max_edge: int) -> Still | None:
+    import av
+
+    origin = origin_s(container)
+    last: Any = None
+    try:
+        container.seek(int((moment + origin) / stream.time_base), stream=stream)
+    except av.error.FFmpegError:
+        container.seek(0)
+    for number, packet in enumerate(packets_of(container, [stream])):
+        try:
+            frames = packet.decode()
+        except (av.error.FFmpegError, EOFError):
+            continue
+        for frame in frames:
+            if last is not None and (frame.time or 0.0) - origin > moment + _ROUNDING_S:
+                return _drawn(last, origin, max_edge)
+            last = frame
+        if number > _MOST_PACKETS:
+            break
+    return None if last is None else _drawn(last, origin, max_edge)
+
+
+def _drawn(frame: Any, origin: float, max_edge: int) -> Still:
+    from PIL.Image import Transpose
+
+    scale = min(1.0, max_edge / max(frame.width, frame.height))
+    size = (max(round(frame.width * scale), 1), max(round(frame.height * scale), 1))
+    image = frame.reformat(*size, format="rgb24").to_image()
+    turns = round(getattr(frame, "rotation", 0) / 90) % 4
+    if turns:
+        image = image.transpose((Transpose.ROTATE_90, Transpose.ROTATE_180, Transpose.ROTATE_270)[turns - 1])
+    return Still(max(round((frame.time or 0.0) - origin, 3), 0.0), picture_of(image, JPEG))

@@ -1,0 +1,25 @@
+"""From documents back to what people and chat models look at: text, citations, content blocks, messages, HTML."""
+
+from __future__ import annotations
+
+from langchain_gemini_mm.rendering.accepting import ACCEPTS, Accepts, Place, accepts_of
+from langchain_gemini_mm.rendering.citations import citation
+from langchain_gemini_mm.rendering.expanding import expand_blocks
+from langchain_gemini_mm.rendering.messages import INSTRUCTIONS, ato_message, to_blocks, to_message
+from langchain_gemini_mm.rendering.references import reference_blocks
+from langchain_gemini_mm.rendering.texts import clean_text
+
+__all__ = [
+    "ACCEPTS",
+    "INSTRUCTIONS",
+    "Accepts",
+    "Place",
+    "accepts_of",
+    "ato_message",
+    "citation",
+    "clean_text",
+    "expand_blocks",
+    "reference_blocks",
+    "to_blocks",
+    "to_message",
+]

@@ -1,0 +1,110 @@
+"""Where a document is from, in the few words that an answer can repeat: `[talk.mp4 12:30-13:00]`."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from langchain_gemini_mm.references import MediaRef
+from langchain_gemini_mm.rendering.texts import Shown, document_of, pieces_of
+
+if TYPE_CHECKING:
+    from langchain_core.documents import Document
+
+_HOUR = 3600
+_MOST_CHARACTERS = 160
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\s]+")
+_BRACKETS = str.maketrans("[]", "()")
+
+
+def citation(document: Shown) -> str:
+    """Name the source of a document, with its time or its pages.
+
+    ```python
+    from langchain_core.documents import Document
+
+    from langchain_gemini_mm import citation
+
+    talk = Document("...", metadata={"source": "talk.mp4", "start_s": 750.0, "end_s": 780.0})
+    assert citation(talk) == "[talk.mp4 12:30-13:00]"
+    assert citation(Document("...", metadata={"source": "slides.pdf", "first_page": 7})) == "[slides.pdf p. 7]"
+    ```
+
+    The source is named as in the metadata, so that two files of one name are told apart; of an absolute path only the
+    last part. Times go to whole seconds that hold all of the part, `h:mm:ss` from an hour on.
+
+    Args:
+        document: a Document with `source` (else `title`, else its id), or a hit.
+
+    Raises:
+        TypeError: neither a Document nor a hit.
+    """
+    document = document_of(document)
+    place = _place(document)
+    return f"[{_name(document)}{f' {place}' if place else ''}]"
+
+
+def time_span(start_s: float, end_s: float | None = None) -> str:
+    """Seconds as people read them: `12:30-13:00`, `1:02:03-1:02:33`.
+
+    ```python
+    from langchain_gemini_mm.rendering.citations import time_span
+
+    assert time_span(59.6, 75) == "0:59-1:15"
+    ```
+    """
+    first, last = math.floor(start_s), math.ceil(start_s if end_s is None else end_s)
+    long = max(first, last) >= _HOUR
+    shown = _clock(first, long=long)
+    return shown if end_s is None else f"{shown}-{_clock(last, long=long)}"
+
+
+def page_span(first: int, last: int) -> str:
+    """Pages as people read them: `p. 7`, `pp. 7-8`."""
+    return f"p. {first}" if first == last else f"pp. {first}-{last}"
+
+
+def _clock(seconds: int, *, long: bool) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if long else f"{minutes}:{rest:02}"
+
+
+def _name(document: Document) -> str:
+    names = (document.metadata.get("source"), document.metadata.get("title"), document.id)
+    given = next((name for name in names if isinstance(name, str) and name.strip()), "untitled")
+    name = _UNPRINTABLE.sub(" ", given).strip().translate(_BRACKETS)
+    if given == document.metadata.get("source"):
+        name = _public(name)
+    return name if len(name) <= _MOST_CHARACTERS else f"…{name[-_MOST_CHARACTERS:]}"
+
+
+def _public(source: str) -> str:
+    """Where a file lies on this machine is nobody's business; a path below a loaded root is its name."""
+    if source.startswith("file:") or PurePosixPath(source).is_absolute():
+        return PurePosixPath(source).name or source
+    windows = PureWindowsPath(source)
+    return windows.name if windows.is_absolute() else source
+
+
+def _place(document: Document) -> str:
+    metadata = document.metadata
+    start_s, end_s = _number(metadata, "start_s"), _number(metadata, "end_s")
+    first, last = _number(metadata, "first_page"), _number(metadata, "last_page")
+    if start_s is None and first is None:
+        refs = [piece for piece in pieces_of(document.page_content) if isinstance(piece, MediaRef)]
+        if len(refs) == 1:
+            start_s, end_s, first, last = refs[0].start_s, refs[0].end_s, refs[0].first_page, refs[0].last_page
+    if start_s is not None:
+        return time_span(start_s, end_s)
+    if first is not None:
+        return page_span(int(first), int(first if last is None else last))
+    return ""
+
+
+def _number(metadata: Mapping[str, Any], key: str) -> float | None:
+    value = metadata.get(key)
+    good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    return value if good else None

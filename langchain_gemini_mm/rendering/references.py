@@ -1,0 +1,137 @@
+"""Documents as content blocks that name their media instead of holding them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from langchain_gemini_mm.errors import ContentError, GeminiMMError
+from langchain_gemini_mm.references import SCHEME, MediaRef
+from langchain_gemini_mm.rendering.citations import citation
+from langchain_gemini_mm.rendering.texts import Shown, companion_of, document_of, joined, pieces_of, with_companion
+from langchain_gemini_mm.types import MediaSource
+
+if TYPE_CHECKING:
+    from langchain_core.documents import Document
+
+Block: TypeAlias = dict[str, Any]
+"""A LangChain content block."""
+
+_UNKNOWN = "application/octet-stream"
+_TYPES = frozenset({"image", "file", "audio", "video", "image_url"})
+_MEDIA = ("image/", "audio/", "video/", "application/pdf")
+
+
+def reference_blocks(
+    documents: Iterable[Shown], *, cite: bool = True, media: MediaSource | None = None
+) -> list[dict[str, Any]]:
+    """Make blocks that are small enough for checkpoints and traces; `expand_blocks` puts the media in.
+
+    Each document becomes a text block with its citation, its words and those that came with its media, followed by its
+    media as `{"type": "image", "url": "mm://sha256-…", "mime_type": …}`: of type `image` for pictures and `file` for
+    all else, because LangChain lets no other types into the result of a tool.
+
+    ```python
+    from langchain_core.documents import Document
+
+    from langchain_gemini_mm import MediaRef
+    from langchain_gemini_mm.rendering import reference_blocks
+
+    talk = MediaRef("0" * 64).segment(30, 60)
+    found = Document(talk.markdown, metadata={"source": "talk.mp4", "mime_type": "video/mp4", "modality": "video"})
+    text, clip = reference_blocks([found])
+    assert text == {"type": "text", "text": "[talk.mp4 0:30-1:00]"}
+    assert (clip["type"], clip["url"]) == ("file", talk.uri)
+    ```
+
+    Args:
+        documents: Documents or hits, the most relevant first.
+        cite: begin each document with its citation.
+        media: tells the types of media that the metadata do not tell.
+
+    Raises:
+        TypeError: something else than a Document or a hit.
+    """
+    blocks: list[Block] = []
+    for item in documents:
+        blocks += _blocks_of(document_of(item), cite=cite, media=media or getattr(item, "media", None))
+    return blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A reference block, read."""
+
+    ref: MediaRef | None
+    """None where it is malformed."""
+    citation: str
+    """Empty where it has none."""
+
+
+def read_reference(block: object) -> Reference | None:
+    """What a block names; None for any other block."""
+    if not isinstance(block, Mapping) or block.get("type") not in _TYPES:
+        return None
+    url = block.get("url")
+    if block["type"] == "image_url":
+        inner = block.get("image_url")
+        url = inner.get("url") if isinstance(inner, Mapping) else inner
+    if not isinstance(url, str) or not url.startswith(SCHEME):
+        return None
+    extras = block.get("extras")
+    said = extras.get("citation") if isinstance(extras, Mapping) else None
+    try:
+        return Reference(MediaRef.parse(url), said if isinstance(said, str) else "")
+    except ContentError:
+        return Reference(None, said if isinstance(said, str) else "")
+
+
+def text_block(text: str) -> Block:
+    """A block of text."""
+    return {"type": "text", "text": text}
+
+
+def _blocks_of(document: Document, *, cite: bool, media: MediaSource | None) -> list[Block]:
+    pieces = pieces_of(document.page_content)
+    cited = citation(document)
+    words = companion_of(document, pieces)
+    text = joined(pieces)
+    if words and with_companion(text, words) == words:
+        pieces = [piece for piece in pieces if isinstance(piece, MediaRef)]
+    first = next((place for place, piece in enumerate(pieces) if isinstance(piece, MediaRef)), len(pieces))
+    lead = joined(pieces[:first])
+    if words and words not in text:
+        lead = with_companion(lead, words)
+    head = "\n".join(filter(None, (cited if cite else "", lead)))
+    blocks = [text_block(head)] if head else []
+    for piece in pieces[first:]:
+        if isinstance(piece, MediaRef):
+            blocks.append(_reference_block(piece, document, cited, media))
+        elif piece.strip():
+            blocks.append(text_block(piece.strip()))
+    return blocks
+
+
+def _reference_block(ref: MediaRef, document: Document, cited: str, media: MediaSource | None) -> Block:
+    mime_type = _mime_type(ref, document, media)
+    kind = "image" if mime_type.startswith("image/") else "file"
+    return {"type": kind, "url": ref.uri, "mime_type": mime_type, "extras": {"citation": cited}}
+
+
+def _mime_type(ref: MediaRef, document: Document, media: MediaSource | None) -> str:
+    """What the reference stands for, by the metadata, else by the media, else by the part that it selects."""
+    if ref.track == "audio":
+        return "audio/mp3"
+    if ref.first_page is not None:
+        return "application/pdf"
+    said = document.metadata.get("mime_type")
+    known = isinstance(said, str) and said.startswith(_MEDIA)
+    if known and document.metadata.get("media_sha256", ref.sha256) == ref.sha256:
+        return str(said)
+    if media is not None:
+        try:
+            return media.info(ref).mime_type
+        except GeminiMMError:
+            return _UNKNOWN
+    return _UNKNOWN
