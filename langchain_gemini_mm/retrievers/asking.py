@@ -89,7 +89,7 @@ def asked(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> Ask:
     given = {**settings, **overrides}
     properties = given["query_properties"]
     ask = Ask(
-        store=_of_tenant(given["store"], given.pop("tenant")),
+        store=given["store"],
         k=positive("k", given["k"]),
         modalities=_modalities(given["modalities"]),
         query_properties=None if properties is None else tuple(properties),
@@ -147,9 +147,12 @@ def traced(query: Content | Query) -> str:
     return f"<{type(query).__name__}>"
 
 
-def _of_tenant(store: VectorStore, tenant: str | None) -> VectorStore:
-    if tenant is None:
-        return store
+def store_of_tenant(store: VectorStore, tenant: str) -> VectorStore:
+    """The store for one tenant.
+
+    Raises:
+        TypeError: it has no tenants.
+    """
     switch = getattr(store, "with_tenant", None)
     if switch is None:
         raise TypeError(f"tenant={tenant!r} needs a WeaviateVectorStore, and {type(store).__name__} has no tenants")

@@ -11,7 +11,7 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow
-from langchain_gemini_mm.ranking import by_modality_flow, default_ranking_flow, ranked_flow
+from langchain_gemini_mm.ranking import by_modality_flow, ranked_flow
 from langchain_gemini_mm.retrievers.asking import Ask, traced
 from langchain_gemini_mm.retrievers.sources import Source, group_by_source
 from langchain_gemini_mm.types import Content, MediaEmbeddings
@@ -30,7 +30,7 @@ def find_flow(ask: Ask, query: Content | Query) -> Flow[list[Hit]]:
         return (yield from _foreign_flow(ask, query))
     if ask.search_type != "similarity":
         return (yield from _searched(ask, query))
-    ranking = ask.ranking or (yield from default_ranking_flow(ask.store, ask.modalities, ask.min_confidence))
+    ranking = ask.ranking or default_ranking(ask)
     if ranking == "raw":
         return (yield from _searched(ask, query))
     options = {**ask.options(), "filter": ask.filter}
@@ -46,6 +46,13 @@ def find_flow(ask: Ask, query: Content | Query) -> Flow[list[Hit]]:
             min_confidence=ask.min_confidence,
         )
     )
+
+
+def default_ranking(ask: Ask) -> str:
+    """The ranking where none is named: raw where one modality is searched, else normalized."""
+    if ask.min_confidence is None and ask.modalities is not None and len(ask.modalities) == 1:
+        return "raw"
+    return "normalized"
 
 
 def _searched(ask: Ask, query: Content | Query) -> Flow[list[Hit]]:
@@ -68,7 +75,7 @@ def many_flow(ask: Ask, queries: Sequence[Content | Query]) -> Flow[list[list[Hi
     """The hits of several queries, which share one call of the embedding where nothing but vectors decides."""
     ranking = ask.ranking
     if isinstance(ask.store, MultimodalVectorStore) and ranking is None and ask.search_type == "similarity":
-        ranking = yield from default_ranking_flow(ask.store, ask.modalities, ask.min_confidence)
+        ranking = default_ranking(ask)
     if isinstance(ask.store, MultimodalVectorStore) and (ask.search_type == "mmr" or ranking == "raw"):
         call = Call(ask.store.search_many, ask.store.asearch_many, (list(queries), ask.k), ask.options())
         together: list[list[Hit]] = yield call
@@ -134,7 +141,7 @@ def sources_flow(ask: Ask, query: Content | Query, per_source: int) -> Flow[list
     store, wanted = ask.ours("sources"), positive("per_source", per_source)
     ranking = ask.ranking
     if ask.search_type == "similarity" and ranking is None:
-        ranking = yield from default_ranking_flow(store, ask.modalities, ask.min_confidence)
+        ranking = default_ranking(ask)
     if ask.search_type == "similarity" and ranking == "raw":
         options = {**ask.options(), "by": "source", "per_group": wanted}
         groups = yield Call(store.search_groups, store.asearch_groups, (query, ask.k), options)

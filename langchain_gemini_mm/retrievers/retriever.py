@@ -11,17 +11,19 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from langchain_core.runnables import RunnableConfig
 from langchain_core.vectorstores import VectorStore
-from pydantic import ConfigDict, model_validator
+from pydantic import ConfigDict, PrivateAttr, model_validator
 
 from langchain_gemini_mm.flows import Flow, arun, run
 from langchain_gemini_mm.retrievers.adding import Added, Intake
-from langchain_gemini_mm.retrievers.asking import Ask, asked, traced
+from langchain_gemini_mm.retrievers.asking import Ask, asked, store_of_tenant, traced
 from langchain_gemini_mm.retrievers.finding import find_flow, kinds_flow, many_flow, sources_flow
 from langchain_gemini_mm.retrievers.neighbours import neighbours_flow
 from langchain_gemini_mm.retrievers.sources import Source
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.types import Content, Modality
 from langchain_gemini_mm.vectorstores import Hit, Hits, Query
+
+_KEPT_TENANTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +92,14 @@ class MultimodalRetriever(BaseRetriever):
     media: MediaStore | None = None
     """Where media are; None is the store of the embeddings."""
 
+    _tenants: dict[str, VectorStore] = PrivateAttr(default_factory=dict)
+    """Stores by tenant: each keeps what it has read of its background."""
+
     @model_validator(mode="after")
     def _check(self) -> MultimodalRetriever:
         """Refuse at once what can never work."""
         self._ask({"tenant": None})
+        self._store_of(self.tenant)
         return self
 
     @property
@@ -270,8 +276,19 @@ class MultimodalRetriever(BaseRetriever):
         return params
 
     def _ask(self, overrides: Mapping[str, Any]) -> Ask:
-        own = type(self).model_fields.keys() - BaseRetriever.model_fields.keys() - {"media"}
-        return asked({name: getattr(self, name) for name in own}, overrides)
+        own = type(self).model_fields.keys() - BaseRetriever.model_fields.keys() - {"media", "tenant"}
+        tenant = overrides.get("tenant", self.tenant)
+        settings = {name: getattr(self, name) for name in own} | {"store": self._store_of(tenant)}
+        return asked(settings, {name: value for name, value in overrides.items() if name != "tenant"})
+
+    def _store_of(self, tenant: str | None) -> VectorStore:
+        if tenant is None:
+            return self.store
+        if tenant not in self._tenants:
+            while len(self._tenants) >= _KEPT_TENANTS:
+                self._tenants.pop(next(iter(self._tenants)))
+            self._tenants[tenant] = store_of_tenant(self.store, tenant)
+        return self._tenants[tenant]
 
     def _around(self, found: Hit | Document, before: int, after: int) -> Flow[list[Document]]:
         document = found.document if isinstance(found, Hit) else found

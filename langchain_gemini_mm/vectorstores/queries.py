@@ -35,9 +35,9 @@ class Query:
     Query("a red bicycle", like=["photo-7"], unlike=["photo-9"], weights=[1, 1, 0.5])
     ```
 
-    Pieces of content are embedded together, as one vector: the model reads them as one thing, such as a photo with words
-    on what should be different. With `separate=True` each is a vector of its own, and their weighted sum is looked for:
-    what is a little like each of them.
+    Pieces of content are embedded together, as one vector: the model reads them as one thing, such as a photo with
+    words on what should be different. With `separate=True` each is a vector of its own, and their weighted sum is looked
+    for: what is a little like each of them.
 
     Args:
         content: pieces to look for.

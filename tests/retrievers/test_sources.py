@@ -54,7 +54,7 @@ def test_moments_hold_every_hit_once() -> None:
         hits = [hit(i, source="a", start_s=start, end_s=start + 20) for i, start in enumerate(starts, 1)]
         (found,) = group_by_source(hits)
         assert sorted(h.rank for moment in found.moments for h in moment.hits) == list(range(1, 61))
-        spans = sorted((moment.start_s, moment.end_s) for moment in found.moments)
+        spans: Any = sorted((moment.start_s, moment.end_s) for moment in found.moments)
         assert all(later[0] - earlier[1] > 1 for earlier, later in pairwise(spans))
 
 
