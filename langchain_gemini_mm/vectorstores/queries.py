@@ -36,8 +36,8 @@ class Query:
     ```
 
     Pieces of content are embedded together, as one vector: the model reads them as one thing, such as a photo with
-    words on what should be different. With `separate=True` each is a vector of its own, and their weighted sum is looked
-    for: what is a little like each of them.
+    words on what should be different. With `separate=True` each is a vector of its own, and their weighted sum is
+    looked for: what is a little like each of them.
 
     Args:
         content: pieces to look for.
