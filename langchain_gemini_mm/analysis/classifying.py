@@ -1,0 +1,280 @@
+"""Classification over stored vectors: by descriptions of the labels, or by the vote of labelled neighbours."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from langchain_core.documents import Document
+
+from langchain_gemini_mm.analysis.narrowing import narrowed
+from langchain_gemini_mm.batching import positive, slices
+from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.flows import Call, Flow, arun, run
+from langchain_gemini_mm.types import Content, Filter, Vectors
+from langchain_gemini_mm.vectors import unit_rows
+from langchain_gemini_mm.vectorstores import Hit, Hits, MultimodalVectorStore, Query
+from langchain_gemini_mm.vectorstores.searching import query_vectors_flow
+
+Label: TypeAlias = str | int | float | bool
+"""What a document is called: the name of a label, or a value of metadata."""
+
+Labels: TypeAlias = str | Mapping[str, Any]
+"""A metadata key, or contents by label; a list of them are several examples, their mean is the label."""
+
+_TOGETHER = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A label and how near it is."""
+
+    label: Label
+    score: float
+    """Cosine similarity."""
+    document: Document | None = None
+    """The labelled document, in a vote; None where the label was described."""
+
+    @property
+    def source(self) -> str | None:
+        """The file that the labelled document is from."""
+        found = self.document.metadata.get("source") if self.document is not None else None
+        return found if isinstance(found, str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """What something is, and what speaks for it."""
+
+    label: Label | None
+    """The label; None when it is unknown."""
+    matches: tuple[Match, ...]
+    """The nearest first, whether they had a vote or not: labels, or the labelled neighbours."""
+    best: Label | None = None
+    """The label that came first, even if by too little; None when nothing is labelled."""
+    share: float = 1.0
+    """The part of the votes that `best` has; 1 where labels are described."""
+
+    @property
+    def unknown(self) -> bool:
+        """Whether no label fits."""
+        return self.label is None
+
+
+def classify(
+    store: MultimodalVectorStore,
+    content: Content | Query,
+    *,
+    labels: Labels,
+    k: int = 5,
+    min_similarity: float | None = None,
+    min_share: float | None = None,
+    filter: Filter | None = None,  # noqa: A002 - LangChain's word
+    modalities: Iterable[str] | None = None,
+    task: str | None = None,
+) -> Classification:
+    """Tell what a content or a stored document is; stored vectors are used as they are.
+
+    ```python
+    from langchain_core.embeddings import DeterministicFakeEmbedding
+
+    from langchain_gemini_mm import LocalVectorStore, Query, classify
+
+    store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=8))
+    store.add_texts(["miaow", "miaow!", "wow"], [{"label": "cat"}, {"label": "cat"}, {"label": "dog"}], ids=list("abc"))
+    assert classify(store, "miaow", labels="label", k=1).label == "cat"
+    assert classify(store, Query(like=["a"]), labels={"cat": "miaow", "dog": "wow"}).label == "cat"
+    ```
+
+    With a metadata key, the `k` nearest documents that have a value under it vote; the most votes win, of equals those
+    with the greater sum of similarities, then the nearest. With contents by label, the nearest label wins.
+
+    Args:
+        store: a store of this package.
+        content: any content, or `Query(like=[id])` for a stored document; that one has no vote.
+        labels: a metadata key; or contents by label, such as `{"cat": "a photo of a cat", "dog": Query(like=["d1"])}`.
+            A list holds several examples, each a content (or a tuple of parts) or a `Query`; the label is their mean.
+        k: how many neighbours vote.
+        min_similarity: the lowest cosine similarity of a neighbour that votes, or of the label described.
+        min_share: the smallest part of the votes to win with, 0 to 1.
+        filter: which documents may vote.
+        modalities: which kinds of documents may vote. Those of the kind of `content` are at one level with it.
+        task: how contents and labels are embedded, where the embedding knows tasks.
+
+    Raises:
+        ContentError: a content cannot be embedded, or the value under the key is not a text, number or bool.
+        ValueError: an option that does not go with the kind of labels, or is out of range.
+    """
+    (found,) = run(_flow(store, [content], _rule(labels, k, min_similarity, min_share, filter, modalities, task)))
+    return found
+
+
+async def aclassify(
+    store: MultimodalVectorStore,
+    content: Content | Query,
+    *,
+    labels: Labels,
+    k: int = 5,
+    min_similarity: float | None = None,
+    min_share: float | None = None,
+    filter: Filter | None = None,  # noqa: A002
+    modalities: Iterable[str] | None = None,
+    task: str | None = None,
+) -> Classification:
+    """Async twin of `classify`."""
+    rule = _rule(labels, k, min_similarity, min_share, filter, modalities, task)
+    (found,) = await arun(_flow(store, [content], rule))
+    return found
+
+
+def classify_many(
+    store: MultimodalVectorStore, contents: Iterable[Content | Query], *, labels: Labels, **options: Any
+) -> list[Classification]:
+    """Classify several contents, embedded together; labels are embedded once. Options are those of `classify`."""
+    return run(_flow(store, _listed(contents), _rule_of(labels, **options)))
+
+
+async def aclassify_many(
+    store: MultimodalVectorStore, contents: Iterable[Content | Query], *, labels: Labels, **options: Any
+) -> list[Classification]:
+    """Async twin of `classify_many`."""
+    return await arun(_flow(store, _listed(contents), _rule_of(labels, **options)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    labels: Labels
+    k: int
+    min_similarity: float | None
+    min_share: float | None
+    filter: Filter | None
+    task: str | None
+
+
+def _rule(
+    labels: Any,
+    k: int,
+    min_similarity: float | None,
+    min_share: float | None,
+    given: Filter | None,
+    modalities: Iterable[str] | None,
+    task: str | None,
+) -> _Rule:
+    if not isinstance(labels, str | Mapping) or not labels:
+        raise TypeError(f"labels is a metadata key or a dict of contents by label, got {labels!r:.60}")
+    found = narrowed(given, modalities)
+    if isinstance(labels, Mapping):
+        for name, value in (("min_share", min_share), ("filter or modalities", found)):
+            if value is not None:
+                raise ValueError(f"{name} is for the vote of stored documents; labels={{...}} describes labels instead")
+    return _Rule(
+        labels=labels,
+        k=positive("k", k),
+        min_similarity=_within("min_similarity", min_similarity, -1.0),
+        min_share=_within("min_share", min_share, 0.0),
+        filter=found,
+        task=task,
+    )
+
+
+def _rule_of(labels: Labels, **options: Any) -> _Rule:
+    names = ("k", "min_similarity", "min_share", "filter", "modalities", "task")
+    for name in options:
+        if name not in names:
+            raise TypeError(f"classifying has no option {name!r}. Options: labels, {', '.join(names)}")
+    defaults = dict.fromkeys(names) | {"k": 5}
+    return _rule(labels, *(defaults | options).values())  # type: ignore[arg-type]
+
+
+def _within(name: str, value: Any, low: float) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | np.floating):
+        raise TypeError(f"{name} is a number from {low:g} to 1, got {value!r}")
+    if math.isnan(value) or not low <= value <= 1:
+        raise ValueError(f"{name} is from {low:g} to 1, got {value!r}")
+    return float(value)
+
+
+def _listed(contents: Any) -> list[Content | Query]:
+    if isinstance(contents, str | bytes | Query):
+        raise TypeError(f"contents is a list of contents, got one {type(contents).__name__}; write [content]")
+    return list(contents)
+
+
+def _flow(store: MultimodalVectorStore, contents: Sequence[Content | Query], rule: _Rule) -> Flow[list[Classification]]:
+    if isinstance(rule.labels, Mapping):
+        return (yield from _described_flow(store, contents, rule.labels, rule))
+    key = rule.labels
+    options = {"filter": narrowed(rule.filter, None, {key: {"$exists": True}}), "task": rule.task}
+    found: list[Classification] = []
+    for some in slices(contents, _TOGETHER):
+        answers: list[Hits] = yield Call(store.search_many, store.asearch_many, (some, rule.k), options)
+        found += [_vote(hits, key, rule) for hits in answers]
+    return found
+
+
+def _described_flow(
+    store: MultimodalVectorStore, contents: Sequence[Content | Query], labels: Mapping[str, Any], rule: _Rule
+) -> Flow[list[Classification]]:
+    examples = {label: value if isinstance(value, list) else [value] for label, value in labels.items()}
+    empty = [label for label, given in examples.items() if not given]
+    if empty:
+        raise ContentError(f"the label {empty[0]!r} has no example")
+    rows = yield from _rows_flow(store, [item for given in examples.values() for item in given], rule)
+    means, position = [], 0
+    for given in examples.values():
+        means.append(rows[position : position + len(given)].mean(axis=0, dtype=np.float64))
+        position += len(given)
+    described = unit_rows(np.stack(means))
+    found: list[Classification] = []
+    for some in slices(contents, _TOGETHER):
+        similarity = np.clip((yield from _rows_flow(store, some, rule)) @ described.T, -1, 1)
+        found += [_nearest(list(examples), scores.tolist(), rule) for scores in similarity]
+    return found
+
+
+def _rows_flow(store: MultimodalVectorStore, items: Sequence[Content | Query], rule: _Rule) -> Flow[Vectors]:
+    return np.stack((yield from query_vectors_flow(store, [_query(item) for item in items], rule.task)))
+
+
+def _query(item: Content | Query) -> Query:
+    return item if isinstance(item, Query) else Query(item)
+
+
+def _nearest(labels: Sequence[str], scores: Sequence[float], rule: _Rule) -> Classification:
+    ranked = sorted(zip(labels, scores, strict=True), key=lambda pair: -pair[1])
+    best, score = ranked[0]
+    far = rule.min_similarity is not None and score < rule.min_similarity
+    return Classification(None if far else best, tuple(Match(*pair) for pair in ranked), best)
+
+
+def _vote(hits: Sequence[Hit], key: str, rule: _Rule) -> Classification:
+    matches = tuple(Match(_label(hit.document, key), hit.score, hit.document) for hit in hits)
+    voters = [match for match in matches if rule.min_similarity is None or match.score >= rule.min_similarity]
+    if not voters:
+        return Classification(None, matches, matches[0].label if matches else None, 0.0)
+    votes = Counter(match.label for match in voters)
+    sums: defaultdict[Label, float] = defaultdict(float)
+    nearest: dict[Label, int] = {}
+    for place, match in enumerate(voters):
+        sums[match.label] += match.score
+        nearest.setdefault(match.label, place)
+    best = max(votes, key=lambda label: (votes[label], sums[label], -nearest[label]))
+    share = votes[best] / len(voters)
+    few = rule.min_share is not None and share < rule.min_share
+    return Classification(None if few else best, matches, best, share)
+
+
+def _label(document: Document, key: str) -> Label:
+    value = document.metadata[key]
+    if not isinstance(value, str | int | float | bool):
+        raise ContentError(
+            f"document {document.id!r} has a {type(value).__name__} under {key!r}; a label is a text, number or bool. "
+            "Change it with update_metadata, or leave the document out with filter"
+        )
+    return value

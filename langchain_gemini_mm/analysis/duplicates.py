@@ -1,0 +1,217 @@
+"""Near-duplicates: groups of documents whose stored vectors are almost the same."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from langchain_gemini_mm.analysis.narrowing import narrowed
+from langchain_gemini_mm.analysis.stored_rows import StoredRows, batches_flow
+from langchain_gemini_mm.batching import positive
+from langchain_gemini_mm.flows import Flow, arun, blocking, run
+from langchain_gemini_mm.types import Filter
+from langchain_gemini_mm.vectorstores import MultimodalVectorStore
+from langchain_gemini_mm.vectorstores.writing import Progress
+
+THRESHOLD = 0.97
+"""Cosine similarity from which two documents count as one, when nothing is said."""
+BLOCK_ROWS = 2048
+"""Rows compared with as many others at once: 16 MB of similarities."""
+
+# The product of a vector and its copy may be rounded to a little under 1.
+_ALIKE = 1 - 1e-5
+_Positions = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicatePair:
+    """Two documents and how similar they are."""
+
+    first: str
+    second: str
+    similarity: float
+    """Cosine."""
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateGroup:
+    """Documents that hang together by pairs; the ends of a chain may be less similar than the threshold."""
+
+    representative: str
+    """The id to keep: the one with the most near-duplicates, of equals the first."""
+    ids: tuple[str, ...]
+    """All of the group, the representative first, then in the order of the store."""
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """All but the representative."""
+        return self.ids[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """The near-duplicates of a collection."""
+
+    groups: tuple[DuplicateGroup, ...]
+    """The largest first."""
+    pairs: tuple[DuplicatePair, ...]
+    """The most similar first; at most `max_pairs` of them."""
+    pair_count: int
+    """How many pairs there are in all."""
+    compared: int
+    """How many documents were looked at."""
+
+    @property
+    def others(self) -> list[str]:
+        """The ids of all groups but their representatives: what one would delete."""
+        return [id_ for group in self.groups for id_ in group.others]
+
+
+def find_duplicates(
+    store: MultimodalVectorStore,
+    *,
+    threshold: float = THRESHOLD,
+    filter: Filter | None = None,  # noqa: A002 - LangChain's word
+    modalities: list[str] | None = None,
+    max_pairs: int = 10_000,
+    progress: Progress | None = None,
+) -> Duplicates:
+    """Find groups of documents whose stored vectors are almost the same; nothing is embedded.
+
+    ```python
+    from langchain_core.embeddings import DeterministicFakeEmbedding
+
+    from langchain_gemini_mm import LocalVectorStore, find_duplicates
+
+    store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=32))
+    store.add_texts(["a cat", "a dog", "a cat"], ids=["one", "two", "three"])
+    found = find_duplicates(store)
+    assert found.groups[0].ids == ("one", "three")
+    store.delete(found.others)
+    ```
+
+    Every document is compared with every other, in blocks: exact, in bounded memory (beyond 64 MB vectors go to a
+    temporary file), in time that grows with the square of their number.
+
+    Args:
+        store: a store of this package.
+        threshold: the lowest cosine similarity of a pair. It depends on the kinds: look at `pairs` before deleting.
+        filter: only documents that match.
+        modalities: only documents of these kinds.
+        max_pairs: how many pairs are kept; the groups and the count come from all of them.
+        progress: called with the number of documents that have been compared with all others.
+
+    Raises:
+        ValueError: the threshold is not within 0 to 1.
+    """
+    return run(_flow(store, threshold, narrowed(filter, modalities), max_pairs, progress))
+
+
+async def afind_duplicates(
+    store: MultimodalVectorStore,
+    *,
+    threshold: float = THRESHOLD,
+    filter: Filter | None = None,  # noqa: A002
+    modalities: list[str] | None = None,
+    max_pairs: int = 10_000,
+    progress: Progress | None = None,
+) -> Duplicates:
+    """Async twin of `find_duplicates`; it compares in a worker thread."""
+    return await arun(_flow(store, threshold, narrowed(filter, modalities), max_pairs, progress))
+
+
+def _flow(
+    store: MultimodalVectorStore, threshold: float, given: Filter | None, max_pairs: int, progress: Progress | None
+) -> Flow[Duplicates]:
+    search = _Search(_checked(threshold), positive("max_pairs", max_pairs))
+    with StoredRows() as rows:
+        yield from batches_flow(store, given, rows.add)
+        search.begin(len(rows))
+        for start, stop in rows.ranges(BLOCK_ROWS):
+            yield blocking(search.compare, rows, start, stop)
+            if progress is not None:
+                progress(stop)
+        found: Duplicates = yield blocking(search.result, rows.ids)
+    return found
+
+
+def _checked(threshold: Any) -> float:
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.floating):
+        raise TypeError(f"threshold is a number from 0 to 1, got {threshold!r}")
+    if math.isnan(threshold) or not 0 <= threshold <= 1:
+        raise ValueError(f"threshold is a cosine similarity from 0 to 1, got {threshold!r}")
+    return float(threshold)
+
+
+class _Search:
+    """The pairs so far: all of them in the groups and counts, the best of them by name."""
+
+    def __init__(self, threshold: float, max_pairs: int) -> None:
+        self.threshold = np.float32(min(threshold, _ALIKE))
+        self.max_pairs = max_pairs
+        self.count = 0
+        nothing = np.empty(0, dtype=np.intp)
+        self._kept: tuple[_Positions, _Positions, NDArray[np.float32]] = (nothing, nothing, np.empty(0, np.float32))
+
+    def begin(self, size: int) -> None:
+        """Start with `size` documents, each a group of its own."""
+        self.root = np.arange(size)
+        self.degree = np.zeros(size, dtype=np.int64)
+
+    def compare(self, rows: StoredRows, start: int, stop: int) -> None:
+        """Compare a block of rows with itself and all that follow."""
+        block = rows.block(start, stop)
+        for other_start, other_stop in rows.ranges(BLOCK_ROWS, start):
+            others = block if other_start == start else rows.block(other_start, other_stop)
+            similarity = block @ others.T
+            if other_start == start:
+                similarity[np.tril_indices(len(block))] = -2.0
+            if similarity.max(initial=-2.0) >= self.threshold:
+                first, second = np.nonzero(similarity >= self.threshold)
+                self._take(first + start, second + other_start, similarity[first, second])
+
+    def _take(self, first: _Positions, second: _Positions, similarity: NDArray[np.float32]) -> None:
+        self.count += len(first)
+        for ends in (first, second):
+            self.degree += np.bincount(ends, minlength=len(self.degree))
+        self._unite(first, second)
+        firsts, seconds, scores = self._kept
+        firsts, seconds = np.concatenate([firsts, first]), np.concatenate([seconds, second])
+        scores = np.concatenate([scores, similarity])
+        if len(scores) > self.max_pairs:
+            order = np.lexsort((seconds, firsts, -scores))[: self.max_pairs]
+            firsts, seconds, scores = firsts[order], seconds[order], scores[order]
+        self._kept = firsts, seconds, scores
+
+    def _unite(self, first: _Positions, second: _Positions) -> None:
+        """Join the groups of both ends: the larger root is hung under the smaller, until none is left over."""
+        while True:
+            one, two = self.root[first], self.root[second]
+            apart = one != two
+            if not apart.any():
+                return
+            first, second, one, two = first[apart], second[apart], one[apart], two[apart]
+            np.minimum.at(self.root, np.maximum(one, two), np.minimum(one, two))
+            while (self.root[self.root] != self.root).any():
+                self.root = self.root[self.root]
+
+    def result(self, ids: list[str]) -> Duplicates:
+        """The groups and pairs, in an order that depends on the vectors alone."""
+        members: dict[int, list[int]] = {}
+        for position in np.flatnonzero(self.degree).tolist():
+            members.setdefault(int(self.root[position]), []).append(position)
+        groups = sorted((self._group(ids, found) for found in members.values()), key=lambda group: -len(group.ids))
+        first, second, similarity = self._kept
+        order = np.lexsort((second, first, -similarity))
+        named = zip(first[order].tolist(), second[order].tolist(), similarity[order].tolist(), strict=True)
+        pairs = tuple(DuplicatePair(ids[a], ids[b], min(1.0, score)) for a, b, score in named)
+        return Duplicates(tuple(groups), pairs, self.count, len(ids))
+
+    def _group(self, ids: list[str], positions: list[int]) -> DuplicateGroup:
+        best = max(positions, key=lambda position: (self.degree[position], -position))
+        rest = [ids[position] for position in positions if position != best]
+        return DuplicateGroup(ids[best], (ids[best], *rest))

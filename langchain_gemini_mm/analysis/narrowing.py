@@ -1,0 +1,44 @@
+"""Which documents are meant: a filter, kinds of media, and conditions of our own, as one filter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from langchain_gemini_mm.types import Filter
+
+
+def narrowed(given: Filter | None, modalities: Iterable[str] | None = None, *more: Filter) -> Filter | None:
+    """Put filters together, all of which must match; None where nothing is asked.
+
+    ```python
+    from langchain_gemini_mm.analysis.narrowing import narrowed
+
+    assert narrowed(None) is None
+    assert narrowed({"year": 2024}, ["image"]) == {"$and": [{"year": 2024}, {"modality": {"$in": ["image"]}}]}
+    ```
+
+    Raises:
+        TypeError: the filter is a function, or `modalities` one word.
+        ValueError: `modalities` is empty, so that nothing could be found.
+    """
+    parts: list[Filter] = []
+    if given is not None:
+        if not isinstance(given, Mapping):
+            raise TypeError(f"filter is a dict here, got {type(given).__name__}")
+        parts.append(given)
+    if modalities is not None:
+        parts.append({"modality": {"$in": _kinds(modalities)}})
+    parts += more
+    if len(parts) > 1:
+        return {"$and": parts}
+    return parts[0] if parts else None
+
+
+def _kinds(modalities: Any) -> list[str]:
+    if isinstance(modalities, str):
+        raise TypeError(f"modalities is a list of kinds, got one str; write [{modalities!r}]")
+    kinds = list(modalities)
+    if not kinds:
+        raise ValueError("modalities is empty; leave it out for all kinds")
+    return kinds

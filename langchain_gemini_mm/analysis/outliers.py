@@ -1,0 +1,152 @@
+"""Outliers: documents that are far from everything else of their kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from langchain_core.documents import Document
+from numpy.typing import NDArray
+
+from langchain_gemini_mm.analysis.narrowing import narrowed
+from langchain_gemini_mm.analysis.stored_rows import StoredRows, batches_flow
+from langchain_gemini_mm.batching import positive
+from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
+from langchain_gemini_mm.types import Filter
+from langchain_gemini_mm.vectorstores import MultimodalVectorStore
+from langchain_gemini_mm.vectorstores.writing import Progress
+
+BLOCK_ROWS = 2048
+"""Rows compared with as many others at once: 16 MB of similarities."""
+
+_KINDS = ("text", "image", "audio", "video", "pdf")
+_FEWEST = 3
+_MAD_TO_DEVIATION = 1.4826
+
+
+@dataclass(frozen=True, slots=True)
+class Outlier:
+    """A document far from its neighbours."""
+
+    document: Document
+    score: float
+    """How many (robust) standard deviations it is farther from its neighbours than is usual for its kind."""
+    similarity: float
+    """The mean cosine similarity to its nearest neighbours."""
+    modality: str | None
+    """The kind it was compared within; None for documents that name none of ours."""
+
+
+def find_outliers(
+    store: MultimodalVectorStore,
+    *,
+    k: int = 10,
+    limit: int = 20,
+    filter: Filter | None = None,  # noqa: A002 - LangChain's word
+    modalities: list[str] | None = None,
+    progress: Progress | None = None,
+) -> list[Outlier]:
+    """Find the documents that are farthest from their nearest neighbours of the same kind; nothing is embedded.
+
+    ```python
+    from langchain_core.embeddings import DeterministicFakeEmbedding
+
+    from langchain_gemini_mm import LocalVectorStore, find_outliers
+
+    store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=4))
+    store.add_texts(["a cat", "a cat", "a cat", "a cat", "a dog"])
+    assert find_outliers(store, k=2)[0].document.page_content == "a dog"
+    ```
+
+    Kinds are compared within themselves, because similarities of different kinds are at different levels; the score
+    brings them to one measure. A kind with fewer than three documents is left out. Exact, in blocks, like
+    `find_duplicates`.
+
+    Args:
+        store: a store of this package.
+        k: how many neighbours count. A group of k or fewer strange documents that are alike hides itself.
+        limit: how many outliers to return at most.
+        filter: only documents that match; they are compared with each other alone.
+        modalities: only documents of these kinds.
+        progress: called with the number of documents that have been compared with all others.
+
+    Returns:
+        The farthest out first. There is always a farthest one: look at the scores; under 3 is nothing unusual.
+    """
+    return run(_flow(store, positive("k", k), positive("limit", limit), narrowed(filter, modalities), progress))
+
+
+async def afind_outliers(
+    store: MultimodalVectorStore,
+    *,
+    k: int = 10,
+    limit: int = 20,
+    filter: Filter | None = None,  # noqa: A002
+    modalities: list[str] | None = None,
+    progress: Progress | None = None,
+) -> list[Outlier]:
+    """Async twin of `find_outliers`; it compares in a worker thread."""
+    flow = _flow(store, positive("k", k), positive("limit", limit), narrowed(filter, modalities), progress)
+    return await arun(flow)
+
+
+@dataclass(frozen=True, slots=True)
+class _Suspect:
+    id: str
+    score: float
+    similarity: float
+    modality: str | None
+
+
+def _flow(
+    store: MultimodalVectorStore, k: int, limit: int, given: Filter | None, progress: Progress | None
+) -> Flow[list[Outlier]]:
+    suspects: list[_Suspect] = []
+    done = 0
+    for modality in (*_KINDS, None):
+        kind: Filter = {"modality": {"$nin": list(_KINDS)} if modality is None else modality}
+        with StoredRows() as rows:
+            done += yield from batches_flow(store, narrowed(given, None, kind), rows.add)
+            if len(rows) < _FEWEST:
+                continue
+            closeness = []
+            for start, stop in rows.ranges(BLOCK_ROWS):
+                closeness.append((yield blocking(_closeness, rows, start, stop, k)))
+                if progress is not None:
+                    progress(done - len(rows) + stop)
+            suspects += _suspects(rows.ids, np.concatenate(closeness), modality, limit)
+    suspects = sorted(suspects, key=lambda suspect: (-suspect.score, suspect.similarity))[:limit]
+    documents = yield Call(store.get_by_ids, store.aget_by_ids, ([suspect.id for suspect in suspects],))
+    by_id = {document.id: document for document in documents}
+    return [
+        Outlier(by_id[suspect.id], suspect.score, suspect.similarity, suspect.modality)
+        for suspect in suspects
+        if suspect.id in by_id
+    ]
+
+
+def _closeness(rows: StoredRows, start: int, stop: int, k: int) -> NDArray[np.float64]:
+    """The mean similarity of each row of a block to its `k` nearest of all others."""
+    block = rows.block(start, stop)
+    k = min(k, len(rows) - 1)
+    nearest = np.full((len(block), k), -np.inf, dtype=np.float32)
+    for other_start, other_stop in rows.ranges(BLOCK_ROWS):
+        similarity = block @ rows.block(other_start, other_stop).T
+        if other_start == start:
+            np.fill_diagonal(similarity, -np.inf)
+        # Most rows of most blocks have nothing nearer than what was found before.
+        better = np.flatnonzero(similarity.max(axis=1) > nearest[:, 0])
+        candidates = np.concatenate([nearest[better], similarity[better]], axis=1)
+        nearest[better] = np.sort(np.partition(candidates, -k, axis=1)[:, -k:], axis=1)
+    means: NDArray[np.float64] = np.clip(nearest, -1, 1).mean(axis=1, dtype=np.float64)
+    return means
+
+
+def _suspects(ids: list[str], closeness: NDArray[np.float64], modality: str | None, limit: int) -> list[_Suspect]:
+    middle = np.median(closeness)
+    spread = _MAD_TO_DEVIATION * float(np.median(np.abs(closeness - middle)))
+    if spread < 1e-6:  # more than half are exactly alike
+        spread = float(closeness.std())
+    scores = (middle - closeness) / spread if spread > 1e-6 else np.zeros(len(ids))
+    order = np.argsort(-scores, kind="stable")[:limit]
+    return [_Suspect(ids[i], float(scores[i]), float(closeness[i]), modality) for i in order.tolist()]

@@ -1,0 +1,92 @@
+"""The vectors of a store, read once and served again in blocks, in bounded memory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Self, cast
+
+import numpy as np
+
+from langchain_gemini_mm.flows import Call, Flow, blocking
+from langchain_gemini_mm.types import Filter, Vectors
+from langchain_gemini_mm.vectorstores import MultimodalVectorStore
+from langchain_gemini_mm.vectorstores.writing import Progress
+
+MEMORY_BYTES = 64_000_000
+"""Up to this size vectors are kept in memory, beyond it in a temporary file."""
+
+_FLOAT = 4
+
+
+def batches_flow(
+    store: MultimodalVectorStore,
+    given: Filter | None,
+    take: Callable[[list[str], Vectors], object],
+    progress: Progress | None = None,
+) -> Flow[int]:
+    """Hand every batch of ids and vectors of a store to `take`, which runs in a worker thread of an async caller.
+
+    Returns:
+        How many vectors there were.
+    """
+    rows, arows = store.vectors(filter=given), store.avectors(filter=given)
+    following = Call(partial(next, rows, None), cast("Any", partial(anext, arows, None)))
+    count = 0
+    while (batch := (yield following)) is not None:
+        yield blocking(take, *batch)
+        count += len(batch[0])
+        if progress is not None:
+            progress(count)
+    return count
+
+
+class StoredRows:
+    """Rows in their order, with their ids; `close` gives the memory or the file back.
+
+    ```python
+    import numpy as np
+
+    from langchain_gemini_mm.analysis.stored_rows import StoredRows
+
+    with StoredRows() as rows:
+        rows.add(["a", "b"], np.eye(2, dtype=np.float32))
+        assert rows.block(1, 2).tolist() == [[0.0, 1.0]]
+    ```
+    """
+
+    def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
+        self.ids: list[str] = []
+        self.dimensions = 0
+        self._file = tempfile.SpooledTemporaryFile(max_size=memory_bytes)  # noqa: SIM115 - closed by `close`
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def add(self, ids: list[str], rows: Vectors) -> None:
+        """Append a batch of `(n, d)` rows."""
+        self.ids += ids
+        self.dimensions = rows.shape[1]
+        self._file.write(np.ascontiguousarray(rows, dtype=np.float32).tobytes())
+
+    def block(self, start: int, stop: int) -> Vectors:
+        """The rows from `start` up to `stop`: `(stop - start, d)` float32."""
+        width = self.dimensions * _FLOAT
+        self._file.seek(start * width)
+        data = self._file.read((min(stop, len(self)) - start) * width)
+        return np.frombuffer(data, dtype=np.float32).reshape(-1, self.dimensions)
+
+    def ranges(self, size: int, first: int = 0) -> Iterator[tuple[int, int]]:
+        """Where blocks of `size` rows begin and end, from row `first` on."""
+        return ((start, min(start + size, len(self))) for start in range(first, len(self), size))
+
+    def close(self) -> None:
+        """Let go of the rows."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

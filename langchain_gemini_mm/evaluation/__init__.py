@@ -1,0 +1,23 @@
+"""How well a search finds what it should: labelled queries, measures with intervals, comparisons, reports."""
+
+from langchain_gemini_mm.evaluation.comparing import Comparison
+from langchain_gemini_mm.evaluation.intervals import Measure
+from langchain_gemini_mm.evaluation.labelled_files import read_labelled, write_labelled
+from langchain_gemini_mm.evaluation.measuring import acompare_rankings, aevaluate, compare_rankings, evaluate
+from langchain_gemini_mm.evaluation.reports import QueryResult, Report
+from langchain_gemini_mm.evaluation.sweeping import adimension_sweep, dimension_sweep
+
+__all__ = [
+    "Comparison",
+    "Measure",
+    "QueryResult",
+    "Report",
+    "acompare_rankings",
+    "adimension_sweep",
+    "aevaluate",
+    "compare_rankings",
+    "dimension_sweep",
+    "evaluate",
+    "read_labelled",
+    "write_labelled",
+]

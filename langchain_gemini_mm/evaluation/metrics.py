@@ -1,0 +1,84 @@
+"""What one answer is worth: the usual measures of ranked lists, each from 0 to 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from langchain_gemini_mm.batching import positive
+
+MAX_K = 1000
+"""The longest answers that are looked at."""
+
+
+def checked_ks(ks: Iterable[int]) -> tuple[int, ...]:
+    """The depths to measure at, each once, ascending.
+
+    Raises:
+        TypeError: one is not a whole number.
+        ValueError: there is none, or one is not within 1 to 1000.
+    """
+    found = sorted({positive("an element of ks", k) for k in ks})
+    if not found:
+        raise ValueError("ks is empty; give depths to measure at, such as (1, 5, 10)")
+    if found[-1] > MAX_K:
+        raise ValueError(f"ks goes up to {MAX_K}, got {found[-1]}")
+    return tuple(found)
+
+
+def names_of_measures(ks: Sequence[int]) -> tuple[str, ...]:
+    """What `measures` calls its values, in its order."""
+    each = [f"{word}@{k}" for word in ("recall", "precision", "ndcg") for k in ks]
+    return ("success@1", "mrr", *each)
+
+
+def measures(found: Sequence[str], relevant: Mapping[str, float], ks: Sequence[int]) -> dict[str, float]:
+    """Measure one answer.
+
+    ```python
+    from langchain_gemini_mm.evaluation.metrics import measures
+
+    values = measures(["b", "a"], {"a": 2.0, "c": 1.0}, ks=[1, 2])
+    assert (values["success@1"], values["mrr"], values["recall@2"]) == (0.0, 0.5, 0.5)
+    ```
+
+    Args:
+        found: ids, best first, each once.
+        relevant: at least one id, with grades > 0.
+        ks: from `checked_ks`.
+    """
+    values = {"success@1": success(found, relevant, 1), "mrr": reciprocal_rank(found, relevant, ks[-1])}
+    for word, measure in (("recall", recall), ("precision", precision), ("ndcg", ndcg)):
+        values |= {f"{word}@{k}": measure(found, relevant, k) for k in ks}
+    return values
+
+
+def recall(found: Sequence[str], relevant: Mapping[str, float], k: int) -> float:
+    """The part of the relevant documents that is among the first `k`."""
+    return sum(id_ in relevant for id_ in found[:k]) / len(relevant)
+
+
+def precision(found: Sequence[str], relevant: Mapping[str, float], k: int) -> float:
+    """The part of `k` places that a relevant document has; an empty place counts as a wrong one."""
+    return sum(id_ in relevant for id_ in found[:k]) / k
+
+
+def success(found: Sequence[str], relevant: Mapping[str, float], k: int) -> float:
+    """1 if a relevant document is among the first `k`, else 0."""
+    return float(any(id_ in relevant for id_ in found[:k]))
+
+
+def reciprocal_rank(found: Sequence[str], relevant: Mapping[str, float], k: int) -> float:
+    """1 / place of the first relevant document among the first `k`; 0 if there is none."""
+    return next((1 / place for place, id_ in enumerate(found[:k], start=1) if id_ in relevant), 0.0)
+
+
+def ndcg(found: Sequence[str], relevant: Mapping[str, float], k: int) -> float:
+    """The gain of the first `k`, in parts of the best order's: grade / log2(1 + place), summed."""
+    best = _gain(sorted(relevant.values(), reverse=True)[:k])
+    return min(1.0, _gain([relevant.get(id_, 0.0) for id_ in found[:k]]) / best)
+
+
+def _gain(grades: Sequence[float]) -> float:
+    highest = max(grades, default=0.0)  # so that huge grades do not add up to infinity
+    return highest * math.fsum(grade / highest / math.log2(1 + place) for place, grade in enumerate(grades, 1) if grade)

@@ -1,0 +1,251 @@
+"""`Report`: what an evaluation found, as numbers, a table, JSON and a picture."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.evaluation.intervals import Measure, bootstrap
+from langchain_gemini_mm.evaluation.kinds import OTHER
+from langchain_gemini_mm.evaluation.metrics import checked_ks, measures, names_of_measures
+from langchain_gemini_mm.evaluation.pictures import Series, bars, save
+
+FORMAT = "langchain-gemini-mm report 1"
+"""What stands in the JSON of a report."""
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class QueryResult:
+    """One query, what it should find and what it found."""
+
+    query: str
+    """In a few words."""
+    modality: str
+    relevant: Mapping[str, float]
+    found: tuple[str, ...]
+    """Best first, each once."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found; everything else is computed from it."""
+
+    name: str
+    """What was measured."""
+    ks: tuple[int, ...]
+    results: tuple[QueryResult, ...]
+    """One for each query, in order."""
+    modalities: Mapping[str, str] = field(default_factory=dict)
+    """Of the relevant documents, as far as known, by id."""
+    unknown: tuple[str, ...] = ()
+    """Ids that are labelled as relevant and not stored: they cannot be found."""
+    confidence: float = 0.95
+    seed: int = 0
+
+    @cached_property
+    def measures(self) -> dict[str, Measure]:
+        """The means over all queries with something to find, by name: `recall@5`, `mrr`, ..."""
+        return self._means([(result, result.relevant) for result in self.results if result.relevant])
+
+    @cached_property
+    def pairs(self) -> dict[tuple[str, str], dict[str, Measure]]:
+        """The same by kind of query and kind of document.
+
+        Places are those in the whole answer, so what one kind loses to another shows. Of the labels only those of the
+        kind count, and only queries that have one.
+        """
+        found: dict[tuple[str, str], list[tuple[QueryResult, Mapping[str, float]]]] = {}
+        for result in self.results if self.modalities else ():
+            for kind in {self.modalities.get(id_, OTHER) for id_ in result.relevant}:
+                of_kind = {
+                    id_: grade for id_, grade in result.relevant.items() if self.modalities.get(id_, OTHER) == kind
+                }
+                found.setdefault((result.modality, kind), []).append((result, of_kind))
+        return {pair: self._means(found[pair]) for pair in sorted(found)}
+
+    @cached_property
+    def nothing(self) -> Measure | None:
+        """Of the queries with nothing to find, the part that was answered with nothing; None without such queries."""
+        empty = [[float(not result.found)] for result in self.results if not result.relevant]
+        return self._bootstrap(np.array(empty))[0] if empty else None
+
+    def __getitem__(self, measure: str) -> Measure:
+        """A measure over all queries by its name.
+
+        Raises:
+            KeyError: there is no such measure, or no query with something to find.
+        """
+        if measure not in self.measures:
+            raise KeyError(f"no measure {measure!r}; there are: {', '.join(self.measures) or 'none'}")
+        return self.measures[measure]
+
+    def table(self, measures: Iterable[str] | None = None) -> str:
+        """A table in Markdown: means with their intervals, for all queries and by pairs of kinds.
+
+        Args:
+            measures: the columns; some of them when nothing is said.
+        """
+        columns = self._columns(measures)
+        rows = [["", "queries", *columns]]
+        if self.measures:
+            rows.append(self._row("all", self.measures, columns))
+        rows += [self._row(f"{one} → {two}", found, columns) for (one, two), found in self.pairs.items()]
+        notes = [f"\nIntervals: {self.confidence:.0%}."] if self.measures or self.nothing else []
+        if self.nothing is not None:
+            notes.append(f"Nothing to find: {self.nothing.count} queries, answered with nothing: {self.nothing}.")
+        if self.unknown:
+            some = ", ".join(self.unknown[:_SHOWN])
+            notes.append(
+                f"Labelled but not stored: {len(self.unknown)} ({some}{', …' * (len(self.unknown) > _SHOWN)})."
+            )
+        return "\n".join([f"**{_cell(self.name)}**\n", *markdown(rows), *notes, ""])
+
+    def picture(self, measures: Iterable[str] | None = None) -> str:
+        """A chart with bars, as SVG text."""
+        columns = self._columns(measures)
+        places = {"all": self.measures} | {f"{one} → {two}": found for (one, two), found in self.pairs.items()}
+        series = [Series(column, [found.get(column) for found in places.values()]) for column in columns]
+        return bars(self.name, list(places), series)
+
+    def save_picture(self, path: str | os.PathLike[str]) -> Path:
+        """Write the picture into a file that ends in `.svg`."""
+        return save(path, self.picture())
+
+    def to_json(self) -> str:
+        """Everything as JSON text: the results, from which `from_json` makes an equal report, and the means."""
+        return json.dumps(self.as_dict(), ensure_ascii=False, indent=1)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `to_json` writes."""
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "ks": list(self.ks),
+            "confidence": self.confidence,
+            "seed": self.seed,
+            "measures": _plain(self.measures),
+            "pairs": [
+                {"query": one, "document": two, "measures": _plain(found)} for (one, two), found in self.pairs.items()
+            ],
+            "nothing": None if self.nothing is None else _plain({"empty": self.nothing}),
+            "unknown": list(self.unknown),
+            "modalities": dict(self.modalities),
+            "results": [
+                {
+                    "query": result.query,
+                    "modality": result.modality,
+                    "relevant": dict(result.relevant),
+                    "found": list(result.found),
+                }
+                for result in self.results
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote; means are computed again.
+
+        Raises:
+            ContentError: it is something else.
+        """
+        return cls.from_dict(read_json(text))
+
+    @classmethod
+    def from_dict(cls, found: Any) -> Self:
+        """Read what `as_dict` made."""
+        if not isinstance(found, Mapping) or found.get("format") != FORMAT:
+            raise ContentError(f"this is no report: expected an object with 'format': {FORMAT!r}")
+        try:
+            results = tuple(
+                QueryResult(
+                    str(one["query"]),
+                    str(one["modality"]),
+                    {str(id_): float(grade) for id_, grade in one["relevant"].items()},
+                    tuple(map(str, one["found"])),
+                )
+                for one in found["results"]
+            )
+            return cls(
+                name=str(found["name"]),
+                ks=checked_ks(found["ks"]),
+                results=results,
+                modalities={str(id_): str(kind) for id_, kind in found["modalities"].items()},
+                unknown=tuple(map(str, found["unknown"])),
+                confidence=float(found["confidence"]),
+                seed=int(found["seed"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ContentError(f"this report is damaged: {error!r}") from error
+
+    def __str__(self) -> str:
+        """The table."""
+        return self.table()
+
+    def _repr_markdown_(self) -> str:
+        return self.table()
+
+    def _columns(self, wanted: Iterable[str] | None) -> list[str]:
+        names = names_of_measures(self.ks)
+        if wanted is None:
+            return shown_measures(self.ks)
+        columns = list(wanted)
+        for column in columns:
+            if column not in names:
+                raise KeyError(f"no measure {column!r}; there are: {', '.join(names)}")
+        return columns
+
+    def _row(self, name: str, found: Mapping[str, Measure], columns: Sequence[str]) -> list[str]:
+        return [name, str(next(iter(found.values())).count), *(str(found[column]) for column in columns)]
+
+    def _means(self, asked: Sequence[tuple[QueryResult, Mapping[str, float]]]) -> dict[str, Measure]:
+        if not asked:
+            return {}
+        rows = [list(measures(result.found, relevant, self.ks).values()) for result, relevant in asked]
+        return dict(zip(names_of_measures(self.ks), self._bootstrap(np.array(rows)), strict=True))
+
+    def _bootstrap(self, values: Any) -> list[Measure]:
+        return bootstrap(values, confidence=self.confidence, seed=self.seed)
+
+
+def shown_measures(ks: Sequence[int]) -> list[str]:
+    """The measures to show when nothing is said: a few, the deepest."""
+    return ["success@1", "mrr", *(f"recall@{k}" for k in ks if k > 1 or len(ks) == 1), f"ndcg@{ks[-1]}"]
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table, the first with the names of the columns."""
+    lines = [f"| {' | '.join(map(_cell, row))} |" for row in rows]
+    return [lines[0], f"|{' --- |' * len(rows[0])}", *lines[1:]]
+
+
+def read_json(text: str) -> Any:
+    """Parse JSON text.
+
+    Raises:
+        ContentError: it is none.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ContentError(f"this is no JSON: {error}") from error
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _plain(found: Mapping[str, Measure]) -> dict[str, Any]:
+    return {
+        name: {"value": one.value, "low": one.low, "high": one.high, "queries": one.count}
+        for name, one in found.items()
+    }
