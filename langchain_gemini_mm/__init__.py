@@ -11,6 +11,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from langchain_gemini_mm.analysis import (
+        Classification,
+        Duplicates,
+        Outlier,
+        aclassify,
+        aclassify_many,
+        afind_duplicates,
+        afind_outliers,
+        arecommend,
+        classify,
+        classify_many,
+        find_duplicates,
+        find_outliers,
+        recommend,
+    )
     from langchain_gemini_mm.embeddings import GeminiEmbeddings
     from langchain_gemini_mm.errors import (
         BudgetError,
@@ -26,6 +41,18 @@ if TYPE_CHECKING:
         SpaceMismatchError,
         StoreError,
     )
+    from langchain_gemini_mm.evaluation import (
+        Comparison,
+        Report,
+        acompare_rankings,
+        adimension_sweep,
+        aevaluate,
+        compare_rankings,
+        dimension_sweep,
+        evaluate,
+        read_labelled,
+        write_labelled,
+    )
     from langchain_gemini_mm.labels import LabelledQuery
     from langchain_gemini_mm.loaders import MediaLoader
     from langchain_gemini_mm.loaders.segments import Segments
@@ -36,6 +63,8 @@ if TYPE_CHECKING:
     from langchain_gemini_mm.rendering import ato_message, citation, clean_text, to_blocks, to_message
     from langchain_gemini_mm.retrievers import MultimodalRetriever, Source
     from langchain_gemini_mm.storage import MediaStore
+    from langchain_gemini_mm.tools import MultimodalToolkit, create_multimodal_retriever_tool
+    from langchain_gemini_mm.tools.middleware import MediaMiddleware as MediaMiddleware
     from langchain_gemini_mm.usage import Usage
     from langchain_gemini_mm.vectorstores import Group, Hit, Hits, LocalVectorStore, MultimodalVectorStore, Query
     from langchain_gemini_mm.vectorstores.copying import CopyReport, acopy_store, copy_store
@@ -46,8 +75,11 @@ __version__ = "0.1.0"
 __all__ = [
     "BudgetError",
     "Calibration",
+    "Classification",
+    "Comparison",
     "ContentError",
     "CopyReport",
+    "Duplicates",
     "FilterError",
     "GeminiEmbeddings",
     "GeminiMMError",
@@ -63,12 +95,15 @@ __all__ = [
     "MissingExtraError",
     "MissingMediaError",
     "MultimodalRetriever",
+    "MultimodalToolkit",
     "MultimodalVectorStore",
+    "Outlier",
     "PartialWriteError",
     "Plan",
     "ProgressBar",
     "Query",
     "QuotaError",
+    "Report",
     "Segments",
     "ServiceError",
     "Source",
@@ -77,22 +112,44 @@ __all__ = [
     "Usage",
     "__version__",
     "acalibrate",
+    "aclassify",
+    "aclassify_many",
+    "acompare_rankings",
     "acopy_store",
+    "adimension_sweep",
+    "aevaluate",
+    "afind_duplicates",
+    "afind_outliers",
+    "arecommend",
     "asample_background",
     "ato_message",
     "calibrate",
     "citation",
+    "classify",
+    "classify_many",
     "clean_text",
+    "compare_rankings",
     "copy_store",
+    "create_multimodal_retriever_tool",
+    "dimension_sweep",
+    "evaluate",
+    "find_duplicates",
+    "find_outliers",
     "plan",
+    "read_labelled",
+    "recommend",
     "sample_background",
     "to_blocks",
     "to_message",
+    "write_labelled",
 ]
 
 _HOMES = {
     "Calibration": "ranking",
+    "Classification": "analysis",
+    "Comparison": "evaluation",
     "CopyReport": "vectorstores.copying",
+    "Duplicates": "analysis",
     "GeminiEmbeddings": "embeddings",
     "Group": "vectorstores",
     "Hit": "vectorstores",
@@ -100,29 +157,52 @@ _HOMES = {
     "LabelledQuery": "labels",
     "LocalVectorStore": "vectorstores",
     "MediaLoader": "loaders",
+    "MediaMiddleware": "tools.middleware",
     "MediaRef": "references",
     "MediaStore": "storage",
     "MultimodalRetriever": "retrievers",
+    "MultimodalToolkit": "tools",
     "MultimodalVectorStore": "vectorstores",
+    "Outlier": "analysis",
     "Plan": "planning",
     "ProgressBar": "progress",
     "Query": "vectorstores",
+    "Report": "evaluation",
     "Segments": "loaders.segments",
     "Source": "retrievers",
     "Usage": "usage",
     "WeaviateVectorStore": "vectorstores.weaviate",
     "acalibrate": "ranking",
+    "aclassify": "analysis",
+    "aclassify_many": "analysis",
+    "acompare_rankings": "evaluation",
     "acopy_store": "vectorstores.copying",
+    "adimension_sweep": "evaluation",
+    "aevaluate": "evaluation",
+    "afind_duplicates": "analysis",
+    "afind_outliers": "analysis",
+    "arecommend": "analysis",
     "asample_background": "ranking",
     "ato_message": "rendering",
     "calibrate": "ranking",
     "citation": "rendering",
+    "classify": "analysis",
+    "classify_many": "analysis",
     "clean_text": "rendering",
+    "compare_rankings": "evaluation",
     "copy_store": "vectorstores.copying",
+    "create_multimodal_retriever_tool": "tools",
+    "dimension_sweep": "evaluation",
+    "evaluate": "evaluation",
+    "find_duplicates": "analysis",
+    "find_outliers": "analysis",
     "plan": "planning",
+    "read_labelled": "evaluation",
+    "recommend": "analysis",
     "sample_background": "ranking",
     "to_blocks": "rendering",
     "to_message": "rendering",
+    "write_labelled": "evaluation",
 }
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

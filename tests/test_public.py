@@ -13,7 +13,7 @@ import pytest
 
 import langchain_gemini_mm
 
-OPTIONAL = ["WeaviateVectorStore"]
+OPTIONAL = ["MediaMiddleware", "WeaviateVectorStore"]
 """Names that need an extra, and so are not among those of `import *`."""
 NAMES = [name for name in langchain_gemini_mm.__all__ if name != "__version__"]
 

@@ -1,0 +1,75 @@
+"""The tools of an agent that searches and looks closer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.tools import BaseTool, BaseToolkit
+from pydantic import ConfigDict, InstanceOf
+
+from langchain_gemini_mm.retrievers import MultimodalRetriever
+from langchain_gemini_mm.tools.opening import create_opening_tool
+from langchain_gemini_mm.tools.retrieving import MAX_BYTES, MAX_K, SNIPPET, create_multimodal_retriever_tool, look_of
+
+SEARCH = "Searches {what} by meaning, and shows what it finds. A hit has an id, by which `{open}` shows more of it."
+OPEN = (
+    "Opens one hit of `{search}` by its id: all of its text, its picture, clip or page in full, and with `before` and "
+    "`after` what stands around it, as a longer clip or more pages."
+)
+
+
+class MultimodalToolkit(BaseToolkit):
+    """A tool that searches, and one that opens a hit: its whole text, a longer clip, the pages around it.
+
+    ```python
+    from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MultimodalRetriever, MultimodalToolkit
+
+    retriever = MultimodalRetriever(store=LocalVectorStore.memory(GeminiEmbeddings()))
+    toolkit = MultimodalToolkit(retriever=retriever, what="the recordings of our meetings")
+    assert [tool.name for tool in toolkit.get_tools()] == ["search_library", "open_hit"]
+    ```
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    retriever: InstanceOf[MultimodalRetriever]
+    what: str = "a collection of texts, pictures, sounds, videos and PDFs"
+    """What is in the collection, for the model."""
+    search_name: str = "search_library"
+    open_name: str = "open_hit"
+    look: bool = True
+    """Whether the model can see and hear."""
+    model: Any = "gemini"
+    """Whose content blocks to return, as in `create_multimodal_retriever_tool`."""
+    media_references: bool | None = None
+    max_bytes: int = MAX_BYTES
+    """Of the media of one result, base64 counted."""
+    max_k: int = MAX_K
+    """Most hits the model can ask for."""
+    snippet: int = SNIPPET
+    """Characters of a hit's text in a list of hits."""
+
+    def get_tools(self) -> list[BaseTool]:
+        """The tool that searches and the tool that opens."""
+        how: dict[str, Any] = {
+            "look": self.look,
+            "model": self.model,
+            "max_bytes": self.max_bytes,
+            "snippet": self.snippet,
+        }
+        search = create_multimodal_retriever_tool(
+            self.retriever,
+            self.search_name,
+            SEARCH.format(what=self.what, open=self.open_name),
+            media_references=self.media_references,
+            max_k=self.max_k,
+            **how,
+        )
+        opening = create_opening_tool(
+            self.retriever,
+            self.open_name,
+            OPEN.format(search=self.search_name),
+            look=look_of(self.retriever, **how),
+            media_references=self.media_references,
+        )
+        return [search, opening]
