@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self
 
+from integration_tests.starting import Started
 from integration_tests.weaviate_server import PATIENCE, WeaviateServer
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
     from weaviate import WeaviateAsyncClient, WeaviateClient
 
@@ -24,7 +24,7 @@ CATCHING_UP = {
 """What a node missed while it was down reaches it in seconds; as servers are set up by default, after a minute."""
 
 
-class WeaviateCluster:
+class WeaviateCluster(Started):
     """Servers `node1`, `node2`, ... that replicate to each other.
 
     ```python
@@ -100,18 +100,6 @@ class WeaviateCluster:
     def async_client(self, number: int = 0, **changes: Any) -> WeaviateAsyncClient:
         """A client of one node, as `WeaviateServer.async_client`."""
         return self.nodes[number].async_client(**changes)
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.close()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"WeaviateCluster({', '.join(node.url for node in self.nodes)})"

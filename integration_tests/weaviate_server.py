@@ -27,10 +27,9 @@ from urllib.parse import urlsplit
 
 from integration_tests.guarded_process import GuardedProcess
 from integration_tests.loopback_ports import PortBlock
+from integration_tests.starting import Started
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from weaviate import WeaviateAsyncClient, WeaviateClient
 
 VERSION = "1.39.0"
@@ -169,7 +168,7 @@ class Endpoint:
         }
 
 
-class WeaviateServer(Endpoint):
+class WeaviateServer(Started, Endpoint):
     """One server process in a folder, on ports that stay its own until `close()`.
 
     Args:
@@ -337,18 +336,6 @@ class WeaviateServer(Endpoint):
             with contextlib.suppress(grpc.RpcError):
                 return check(b"", timeout=5) == _SERVING
         return False
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.close()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name}, {self.url}, {self.grpc_url}, {self.folder})"
