@@ -84,12 +84,9 @@ async def test_answers_are_those_of_the_local_store(
         retriever = MultimodalRetriever(store=store, k=6, **ASKED[name])
         hits = await call(retriever, "search", "dog black")
         liked = await call(retriever, "search", Query("dog", like=["3"], unlike=["8"]))
-        answers.append(
-            [(hit.document.metadata["modality"], hit.score, hit.cosine, hit.confidence) for hit in [*hits, *liked]]
-        )
-    for mine, other in zip(*answers, strict=True):
-        assert mine[0] == other[0]
-        assert mine[1:] == pytest.approx(other[1:], abs=2e-3)
+        answers.append([(hit.score, hit.cosine, hit.confidence) for hit in [*hits, *liked]])
+    for mine, other in zip(*answers, strict=True):  # of equal scores either may come first
+        assert mine == pytest.approx(other, abs=2e-3)
     assert answers[0] or name == "sure"
 
 
