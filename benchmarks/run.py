@@ -22,6 +22,7 @@ SUBJECTS = (
     "importing",
     "local_store",
     "inserting",
+    "retrieving",
     "memory",
     "embedding",
     "pictures",

@@ -59,6 +59,8 @@ class Inserter:
     """From a client to its object for the collection."""
     admit: Callable[[], Flow[None]] | None = None
     """Makes a tenant that is missing, or raises."""
+    renew: Callable[[Any], Any] | None = None
+    """Makes an object anew for another attempt."""
 
     def insert(self, objects: Objects, stop: Stop) -> Flow[Reasons]:
         """Send objects until each is stored, is refused for good, or the time is over; why which are not stored.
@@ -77,6 +79,8 @@ class Inserter:
             if not pending or time.monotonic() + pause >= ends or stop.requested:
                 return refused | {key: reasons[key] for key in pending}
             yield Call(stop.sleep, asyncio.sleep, (pause,))
+            if self.renew is not None:
+                pending = {key: self.renew(item) for key, item in pending.items()}
         raise AssertionError("the pauses never end")
 
     def _attempt(self, objects: Objects, seconds: float, stop: Stop) -> Flow[Reasons]:

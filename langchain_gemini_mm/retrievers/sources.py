@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from langchain_gemini_mm.vectorstores import Hit
 
+_NUMBERS = (int, float)
 GAP_S = 1.0
 """Segments with no more than so many seconds between them are one moment."""
 
@@ -85,30 +86,28 @@ def group_by_source(hits: Iterable[Hit], *, per_source: int | None = None, gap_s
 def _moments(hits: Sequence[Hit], gap_s: float) -> list[Moment]:
     timed, paged, others = [], [], []
     for hit in hits:
-        metadata = hit.document.metadata
-        if _are_numbers(metadata.get("start_s"), metadata.get("end_s")):
-            timed.append((metadata["start_s"], metadata["end_s"], hit))
-        elif _are_numbers(metadata.get("first_page"), metadata.get("last_page")):
-            paged.append((metadata["first_page"], metadata["last_page"], hit))
+        said = hit.document.metadata.get
+        if type(start := said("start_s")) in _NUMBERS and type(end := said("end_s")) in _NUMBERS:
+            timed.append((start, end, hit))
+        elif type(first := said("first_page")) in _NUMBERS and type(last := said("last_page")) in _NUMBERS:
+            paged.append((first, last, hit))
         else:
             others.append(hit)
     moments = [Moment(found, start_s=low, end_s=high) for low, high, found in _joined(timed, gap_s)]
     moments += [Moment(found, first_page=low, last_page=high) for low, high, found in _joined(paged, 1)]
     moments += [Moment((hit,)) for hit in others]
-    return sorted(moments, key=lambda moment: moment.best.rank)
+    return sorted(moments, key=lambda moment: moment.hits[0].rank)
 
 
 def _joined(spans: list[tuple[Any, Any, Hit]], gap: float) -> list[tuple[Any, Any, tuple[Hit, ...]]]:
     """Join spans that touch or overlap."""
     runs: list[list[Any]] = []
-    for low, high, hit in sorted(spans, key=lambda span: span[:2]):
+    for low, high, hit in sorted(spans, key=itemgetter(0, 1)):
         if runs and low - runs[-1][1] <= gap:
             runs[-1][1] = max(runs[-1][1], high)
             runs[-1][2].append(hit)
         else:
             runs.append([low, high, [hit]])
-    return [(low, high, tuple(sorted(hits, key=attrgetter("rank")))) for low, high, hits in runs]
-
-
-def _are_numbers(*values: object) -> bool:
-    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    for run in runs:
+        run[2].sort(key=attrgetter("rank"))
+    return [(low, high, tuple(hits)) for low, high, hits in runs]

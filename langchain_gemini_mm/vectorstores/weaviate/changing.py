@@ -144,4 +144,4 @@ def _require_fitting(place: Place, field: Field) -> Flow[None]:
 def _stored_again(place: Place, records: Sequence[Record]) -> Flow[None]:
     layout = yield from place.located()
     if layout is not None and layout.fingerprint is not None:
-        yield from store_flow(place, records, layout.fingerprint)
+        yield from store_flow(place, records, layout.fingerprint, indexed=True)

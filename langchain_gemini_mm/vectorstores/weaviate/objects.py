@@ -13,6 +13,7 @@ import numpy as np
 from weaviate.classes.data import DataObject
 
 from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.types import Vector
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.weaviate.fields import stored_fields
 from langchain_gemini_mm.vectorstores.weaviate.schema import VECTOR, Layout
@@ -29,6 +30,7 @@ READ_PROPERTIES = ["text", "metadata_json", "doc_id"]
 _ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _DECODE = json.JSONDecoder().decode
 _UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_RANDOM = np.random.default_rng()
 _NIL = str(uuid.UUID(int=0))
 _NAMESPACE = uuid.UUID("4c1d7a42-31f5-5f0e-9d0c-6a3b7f2e8d55")
 
@@ -89,10 +91,28 @@ def sized(record: Record, layout: Layout) -> Sized:
     if key != record.id:
         properties["doc_id"] = record.id
     assert record.vector is not None  # noqa: S101 - what is stored has a vector
-    # The client makes the list of Python floats, seven times as large, just before it packs it; it squeezes arrays.
-    row: Any = np.asarray(record.vector, np.float32)
-    item = DataObject(properties=properties, uuid=key, vector={VECTOR: row if len(row) > 1 else row.tolist()})
+    item = DataObject(properties=properties, uuid=key, vector=_packed(np.asarray(record.vector, np.float32)))
     return Sized(record.id, key, item, 2 * size + 4 * len(record.vector) + 500)
+
+
+def touched(item: Any) -> Any:
+    """The same object, its vector changed in the last bits of two of its numbers, chosen at random (one in a million).
+
+    A server that is killed may keep an object without its place in the vector index. When the object is stored again,
+    1.39.0 compares the vectors, finds them equal and leaves the index alone: it would never be found. So no vector is
+    stored twice in the same bits.
+    """
+    row = np.array(item.vector[VECTOR], dtype=np.float32)
+    places = np.flatnonzero(row)
+    if len(places):
+        chosen = _RANDOM.choice(places, size=2)
+        row.view(np.uint32)[chosen] ^= _RANDOM.integers(1, 8, size=2, dtype=np.uint32)
+    return DataObject(properties=item.properties, uuid=item.uuid, vector=_packed(row))
+
+
+def _packed(row: Vector) -> Any:
+    # The client makes the list of Python floats, seven times as large, just before it packs it; it squeezes arrays.
+    return {VECTOR: row if len(row) > 1 else row.tolist()}
 
 
 def _words(record: Record, layout: Layout) -> Iterator[tuple[str, str]]:

@@ -18,7 +18,7 @@ from langchain_gemini_mm.errors import PartialWriteError, StoreError
 from langchain_gemini_mm.flows import Call, Flow, arun, run
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.spaces import Fingerprint
-from langchain_gemini_mm.vectorstores.weaviate.objects import Sized, chunks, sized
+from langchain_gemini_mm.vectorstores.weaviate.objects import Sized, chunks, sized, touched
 from langchain_gemini_mm.vectorstores.weaviate.place import Place
 from langchain_gemini_mm.vectorstores.weaviate.schema import Layout
 
@@ -33,8 +33,16 @@ _NOBODY = uuid.UUID(int=0)
 _ATTEMPTS = 3
 
 
-def store_flow(place: Place, records: Sequence[Record], fingerprint: Fingerprint) -> Flow[None]:
+def store_flow(
+    place: Place, records: Sequence[Record], fingerprint: Fingerprint, *, indexed: bool = False
+) -> Flow[None]:
     """Store records; what is stored when this returns is on the server's disk.
+
+    Args:
+        place: where.
+        records: with their vectors.
+        fingerprint: the space of the vectors.
+        indexed: they are stored already with these vectors, so that the vector index may be left alone.
 
     Raises:
         PartialWriteError: some objects could not be stored; both lists are given.
@@ -48,7 +56,7 @@ def store_flow(place: Place, records: Sequence[Record], fingerprint: Fingerprint
         layout = yield from _patiently(place, lambda: place.claimed(fingerprint, dimensions))
         yield from place.require_known_tenant(layout)
         try:
-            failed = yield from _sent(place, layout, [sized(record, layout) for record in records])
+            failed = yield from _sent(place, layout, [sized(record, layout) for record in records], indexed=indexed)
         except CollectionGoneError:
             place.forget()
             continue
@@ -91,15 +99,17 @@ def _patiently(place: Place, ask: Callable[[], Flow[T]]) -> Flow[T]:
     raise AssertionError("the pauses never end")
 
 
-def _sent(place: Place, layout: Layout, objects: Sequence[Sized]) -> Flow[Mapping[str, str]]:
+def _sent(place: Place, layout: Layout, objects: Sequence[Sized], *, indexed: bool) -> Flow[Mapping[str, str]]:
     """Send all chunks; reasons by id for what could not be stored."""
+    renew = None if indexed else touched
     inserter = Inserter(
         connection=place.connection,
         what="storing documents",
         collection=lambda client: place.handle(client, layout),
         admit=lambda: place.admit_tenant(layout),
+        renew=renew,
     )
-    planned = [{item.key: item.object for item in chunk} for chunk in chunks(objects)]
+    planned = [{item.key: renew(item.object) if renew else item.object for item in chunk} for chunk in chunks(objects)]
 
     def in_threads() -> list[Reasons]:
         return threaded_map(lambda chunk, stop: run(inserter.insert(chunk, stop)), planned, CONCURRENCY)
