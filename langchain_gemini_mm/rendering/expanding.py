@@ -97,13 +97,13 @@ class Expansion:
         """The blocks for a reference; never none."""
         if reference.ref is None:
             self.waiting -= 1
-            return [_not_shown("a medium", reference.citation, "Its reference is malformed")]
+            return [_not_shown("medium", reference.citation, "Its reference is malformed")]
         if reference.ref.uri in self._shown:
             self.waiting -= 1
             return [text_block(f"(Shown above{_of(reference.citation)}.)")]
         try:
             (part,) = to_parts(reference.ref, self.making.media)
-        except (GeminiMMError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  one bad medium must not cost the others
             self.waiting -= 1
             return [_failed(None, reference.citation, error)]
         blocks = self.of_part(part, reference.citation)
@@ -114,11 +114,11 @@ class Expansion:
     def of_part(self, part: Part, cited: str = "") -> list[Block]:
         """The blocks for a medium; never none."""
         self.waiting -= 1
-        noun = f"a {_NOUNS[part.modality]}"
+        noun = _NOUNS[part.modality]
         allowed = self.left - min(self.waiting * KEPT_BYTES, self.left // 2)
         try:
             pieces = self.making.pieces(part, max(allowed, 0)) if self._may_fit(part) else None
-        except (GeminiMMError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  as above
             return [_failed(part.modality, cited, error)]
         if pieces is None:
             return [_not_shown(noun, cited, "There is no room left for it")]
@@ -158,13 +158,15 @@ def _file_name(cited: str, mime_type: str) -> str:
 
 def _failed(modality: Modality | None, cited: str, error: Exception) -> Block:
     """Say it to the model in general words, for the message may name a place on this machine; the log has it all."""
-    _LOG.warning("%s is not shown to the model: %s", cited or "a medium", error)
-    noun = "a medium" if modality is None else f"a {_NOUNS[modality]}"
+    ours = isinstance(error, GeminiMMError)
+    _LOG.warning("%s is not shown to the model: %s", cited or "a medium", error, exc_info=None if ours else error)
+    noun = "medium" if modality is None else _NOUNS[modality]
     return _not_shown(noun, cited, next(words for kind, words in _REASONS if isinstance(error, kind)))
 
 
 def _not_shown(noun: str, cited: str, reason: str) -> Block:
-    return text_block(f"(Not shown: {noun}{_of(cited)}. {reason}.)")
+    which = f"the {noun} of {cited}" if cited else f"a {noun}"
+    return text_block(f"(Not shown: {which}. {reason}.)")
 
 
 def _of(cited: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -27,7 +28,8 @@ SOUND_SECONDS = 1_800.0
 """A longer sound is not written anew: it is in memory meanwhile."""
 VIDEO_SECONDS = 300.0
 """A longer video is not written anew: it would take minutes."""
-_SMALL_EDGE = 640
+LEAST_BYTES = 8_000
+"""Of a second of video; with less, stills show more."""
 _STILL_EDGE = 1024
 _MP4 = ("video/mp4",)
 
@@ -66,6 +68,8 @@ class Making:
     """Most stills or pages of one medium."""
     quick: bool = False
     """Video that would have to be written anew becomes stills."""
+    video_edge: int = 640
+    """Pixels of the longer side of video that is written anew to fit."""
 
     def pieces(self, part: Part, most: int) -> list[Piece]:
         """Make what fits into `most` bytes, base64 counted; empty where nothing of its kind is taken.
@@ -119,12 +123,14 @@ class Making:
 
     def _moving(self, part: Part, file: BinaryIO, room: int) -> Piece:
         """A stretch of video, with smaller pictures where it does not fit otherwise."""
-        try:
-            return self._cut(part, file, room, None, VIDEO_SECONDS)
-        except MediaLimitError:
-            if self.quick:
-                raise
-            return self._cut(part, file, room, None, VIDEO_SECONDS, max_edge=_SMALL_EDGE)
+        start_s, end_s = _stretch(part, file)
+        fits = _natural_bytes(part, file, end_s - start_s) <= room
+        if not fits and (self.quick or room < LEAST_BYTES * (end_s - start_s)):
+            raise MediaLimitError(f"{part.name} would have to be written anew, with too few bytes to show anything")
+        if fits:
+            with suppress(MediaLimitError):
+                return self._cut(part, file, room, None, VIDEO_SECONDS)
+        return self._cut(part, file, room, None, VIDEO_SECONDS, max_edge=self.video_edge)
 
     def _stills(self, part: Part, room: int) -> list[Piece]:
         from langchain_gemini_mm.media.stills import stills
@@ -210,8 +216,6 @@ class Making:
         length = end_s - start_s
         if room < 1 or length > most_s:
             raise MediaLimitError(f"{part.name} is {length:,.1f} s long; at most {most_s:g} s are cut and converted")
-        if self.quick and track is None and _natural_bytes(part, file, length) > room:
-            raise MediaLimitError(f"{part.name} would have to be written anew")
         sounds = tuple(sorted(self._types("audio") & {"audio/mp3", "audio/wav"}))
         found = cut(
             file,
@@ -228,6 +232,12 @@ class Making:
         return _piece_of(found, start_s)
 
     def _whole(self, part: Part) -> Piece:
+        """A file as it is; a damaged one would cost the whole request."""
+        from langchain_gemini_mm.media.probing import probe
+
+        if part.modality in ("audio", "video"):
+            with suppress(MissingExtraError), part.open(self.media) as file:
+                probe(file, part.mime_type or "", name=part.name)
         return Piece(data=part.read(self.media), mime_type=part.mime_type or "")
 
     def _types(self, modality: Modality) -> frozenset[str]:

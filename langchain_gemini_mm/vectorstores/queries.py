@@ -149,6 +149,12 @@ class Hit:
         document = f"{self.document.id!r} {_shown(self.document.page_content)}"
         return f"Hit(#{self.rank} {self.score_kind} {self.score:.4f} {document})"
 
+    def _repr_html_(self) -> str:
+        """Show itself in a notebook, with its media."""
+        from langchain_gemini_mm.rendering.html import hit_html
+
+        return hit_html(self)
+
 
 class Hits(list[Hit]):
     """The hits of one search, best first: a list."""
@@ -157,6 +163,12 @@ class Hits(list[Hit]):
     def documents(self) -> list[Document]:
         """The documents alone."""
         return [hit.document for hit in self]
+
+    def _repr_html_(self) -> str:
+        """Show themselves in a notebook, with their media."""
+        from langchain_gemini_mm.rendering.html import hits_html
+
+        return hits_html(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,130 @@
+"""Hits as HTML for notebooks: a picture, or a player that starts at the second; small, and nothing of it is markup."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from html import escape
+from typing import TYPE_CHECKING
+
+from langchain_gemini_mm.content import Part, to_parts
+from langchain_gemini_mm.errors import MediaLimitError
+from langchain_gemini_mm.references import MediaRef
+from langchain_gemini_mm.rendering.accepting import Accepts
+from langchain_gemini_mm.rendering.citations import citation
+from langchain_gemini_mm.rendering.pieces import Making, Piece
+from langchain_gemini_mm.rendering.texts import clean_text, pieces_of
+
+if TYPE_CHECKING:
+    from langchain_gemini_mm.vectorstores import Hit
+
+HIT_BYTES = 400_000
+"""Most bytes of the media of one hit, base64 counted."""
+ALL_BYTES = 3_000_000
+"""Most bytes of the media of all hits that are shown together."""
+MOST_HITS = 50
+"""Further hits are counted only."""
+MOST_MEDIA = 4
+"""Of one hit."""
+
+_BROWSER = Accepts(
+    name="browser",
+    image=frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"}),
+    audio=frozenset({"audio/mp3", "audio/wav"}),
+    video=frozenset({"video/mp4", "video/webm"}),
+    max_bytes=ALL_BYTES,
+    image_edge=480,
+    image_bytes=160_000,
+)
+_PLAYED_S = 30.0
+"""How much is played of a sound that is too long."""
+_VIDEO_EDGE = 320
+_MOST_CHARACTERS = 400
+_TYPES = {"audio/mp3": "audio/mpeg"}
+_CARD = "border:1px solid #8884;border-radius:6px;padding:8px 12px;margin:6px 0;max-width:640px"
+_MEDIUM = "max-width:100%;max-height:240px;display:block;margin-top:6px"
+_LOG = logging.getLogger(__name__)
+
+
+def hit_html(hit: Hit) -> str:
+    """One hit with its media; a long video is made small for it, which takes a second or two."""
+    return _card(hit, HIT_BYTES, quick=False)[0]
+
+
+def hits_html(hits: Sequence[Hit]) -> str:
+    """A list of hits; video that would have to be made small becomes a still."""
+    cards, left = [], ALL_BYTES
+    for hit in hits[:MOST_HITS]:
+        card, used = _card(hit, min(HIT_BYTES, left), quick=True)
+        cards.append(card)
+        left -= used
+    more = len(hits) - len(cards)
+    rest = f"<div>and {more:,} more</div>" if more > 0 else ""
+    return f"<div>{''.join(cards)}{rest}</div>" if cards else "<div>no hits</div>"
+
+
+def _card(hit: Hit, most: int, *, quick: bool) -> tuple[str, int]:
+    """A hit and how many bytes its media take."""
+    left = most
+    media: list[str] = []
+    for piece in _pieces(hit, most, quick=quick):
+        left -= piece.encoded_bytes
+        media.append(_medium(piece, citation(hit)))
+    text = clean_text(hit)
+    text = text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS].rstrip()} …"
+    head = f"<b>{hit.rank}</b> {escape(citation(hit))} <span style='opacity:.6'>{escape(_scores(hit))}</span>"
+    words = f"<div style='white-space:pre-wrap'>{escape(text)}</div>" if text else ""
+    return f"<div style='{_CARD}'><div>{head}</div>{words}{''.join(media)}</div>", most - left
+
+
+def _scores(hit: Hit) -> str:
+    shown = [f"{hit.score_kind} {hit.score:.3f}"]
+    if hit.cosine is not None and hit.score_kind != "cosine":
+        shown.append(f"cosine {hit.cosine:.3f}")
+    if hit.confidence is not None:
+        shown.append(f"confidence {hit.confidence:.0%}")
+    return " · ".join(shown)
+
+
+def _pieces(hit: Hit, most: int, *, quick: bool) -> Iterator[Piece]:
+    refs = [piece for piece in pieces_of(hit.document.page_content) if isinstance(piece, MediaRef)]
+    if hit.media is None:
+        return
+    making = Making(accepts=_BROWSER, media=hit.media, pictures=1, quick=quick, video_edge=_VIDEO_EDGE)
+    for ref in refs[:MOST_MEDIA]:
+        try:
+            (part,) = to_parts(ref, hit.media)
+            made = _made(making, part, most)
+        except Exception as error:  # noqa: BLE001  a notebook shows what there is
+            _LOG.warning("%s is not shown: %s", citation(hit), error)
+            continue
+        for piece in made:
+            most -= piece.encoded_bytes
+            yield piece
+
+
+def _made(making: Making, part: Part, most: int) -> list[Piece]:
+    try:
+        return making.pieces(part, most)
+    except MediaLimitError:
+        if part.modality != "audio" or part.ref is None:
+            raise
+    start_s = part.ref.start_s or 0.0
+    beginning = part.ref.segment(
+        start_s, min(part.ref.end_s or start_s + _PLAYED_S, start_s + _PLAYED_S), track="audio"
+    )
+    made = making.pieces(replace(part, ref=beginning), most)
+    return [replace(piece, says=f"its first {_PLAYED_S:g} seconds") for piece in made]
+
+
+def _medium(piece: Piece, cited: str) -> str:
+    encoded = base64.b64encode(piece.data).decode("ascii")
+    start = f"#t={piece.lead_s:.3f}" if piece.lead_s else ""
+    source = f"data:{_TYPES.get(piece.mime_type, piece.mime_type)};base64,{encoded}"
+    title = escape(f"{piece.says} of {cited}" if piece.says else cited)
+    if piece.modality == "image":
+        return f"<img src='{source}' alt='{title}' title='{title}' style='{_MEDIUM}'>"
+    kind = "audio" if piece.modality == "audio" else "video"
+    return f"<{kind} controls preload='metadata' src='{source}{start}' title='{title}' style='{_MEDIUM}'></{kind}>"

@@ -1,0 +1,111 @@
+"""The table of what chat models take, and how a model finds its row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.runnables import RunnableLambda
+
+from langchain_gemini_mm.rendering import ACCEPTS, Accepts, accepts_of
+from langchain_gemini_mm.types import Modality
+
+MODALITIES: tuple[Modality, ...] = ("image", "audio", "video", "pdf")
+TAKEN: dict[str, tuple[str, str]] = {
+    "gemini": ("image audio video pdf", "image audio video pdf"),
+    "openai": ("image pdf", ""),
+    "openai-responses": ("image pdf", "image pdf"),
+    "openai-audio": ("audio", ""),
+    "anthropic": ("image pdf", "image pdf"),
+    "text": ("", ""),
+}
+
+
+@pytest.mark.parametrize("name", ACCEPTS)
+def test_the_table(name: str) -> None:
+    """Each family takes its kinds in messages, and in the results of tools what its converter lets through."""
+    in_messages, in_tools = TAKEN[name]
+    row = ACCEPTS[name]
+    assert [kind for kind in MODALITIES if row.takes(kind)] == in_messages.split()
+    assert [kind for kind in MODALITIES if row.takes(kind, "tool")] == in_tools.split()
+    assert bool(row.sources) == bool(row.max_bytes) == bool(in_messages)
+    assert all("read 20" in source for source in row.sources)
+
+
+SHOWN = {"image": "pictures", "audio": "sound", "video": "video", "pdf": "PDF"}
+
+
+def test_the_page_shows_the_table() -> None:
+    """The table in the docs is the table in the code."""
+    page = (Path(__file__).parents[2] / "docs" / "rendering.md").read_text(encoding="utf-8")
+    for row in ACCEPTS.values():
+        cells = [
+            ", ".join(sorted(kind.partition("/")[2].upper() for kind in row.types(modality))) or "-"
+            for modality in MODALITIES
+        ]
+        tools = ", ".join(SHOWN[modality] for modality in MODALITIES if row.takes(modality, "tool")) or "text only"
+        assert f"| `{row.name}` | {' | '.join(cells)} | {tools} | {row.max_bytes // 1_000_000} MB |" in page
+
+
+def chat_models() -> dict[str, tuple[Any, str]]:
+    """Models of the packages that are in every environment, with the row they find."""
+    from langchain_anthropic import ChatAnthropic
+    from langchain_openai import AzureChatOpenAI, ChatOpenAI
+
+    class Ours(ChatOpenAI):
+        pass
+
+    gpt = ChatOpenAI(model="gpt-4o", api_key="x")
+    azure = AzureChatOpenAI(azure_endpoint="https://example.org", api_version="1", azure_deployment="d", api_key="x")
+    return {
+        "ChatOpenAI": (gpt, "openai"),
+        "a subclass of somebody": (Ours(model="gpt-4o", api_key="x"), "openai"),
+        "Azure": (azure, "openai"),
+        "with tools": (gpt.bind_tools([]), "openai"),
+        "with settings": (gpt.with_config(tags=["a"]), "openai"),
+        "with fallbacks": (gpt.with_fallbacks([gpt]), "openai"),
+        "the Responses API": (ChatOpenAI(model="gpt-4o", api_key="x", use_responses_api=True), "openai-responses"),
+        "ChatAnthropic": (ChatAnthropic(model="claude-sonnet-4-5", api_key="x"), "anthropic"),
+        "a fake": (FakeListChatModel(responses=["x"]), "text"),
+        "no model at all": (RunnableLambda(str), "text"),
+    }
+
+
+@pytest.mark.parametrize("name", chat_models())
+def test_chat_models_find_their_row(name: str) -> None:
+    """A model is known by its package, through everything that LangChain wraps around it."""
+    model, expected = chat_models()[name]
+    assert accepts_of(model).name == expected
+
+
+def test_an_integration_built_on_another_speaks_to_another_service() -> None:
+    """Packages that reuse OpenAI's classes for other services are not taken for OpenAI."""
+    from langchain_openai import ChatOpenAI
+
+    other = type("ChatElsewhere", (ChatOpenAI,), {"__module__": "langchain_elsewhere.chat_models"})
+    assert accepts_of(other(model="gpt-4o", api_key="x")).name == "text"
+
+
+def test_a_profile_narrows_its_family() -> None:
+    """What LangChain's profile of a model denies is not sent, though the family takes it."""
+    from langchain_openai import ChatOpenAI
+
+    blind = accepts_of(ChatOpenAI(model="gpt-3.5-turbo", api_key="x"))
+    assert not any(blind.takes(kind) for kind in MODALITIES)
+    profile = {"image_inputs": False, "audio_inputs": True, "pdf_inputs": False}
+    hearing = accepts_of(ChatOpenAI(model="gpt-audio", api_key="x", profile=profile))
+    assert [kind for kind in MODALITIES if hearing.takes(kind)] == ["audio"]
+
+
+def test_mistakes_are_named() -> None:
+    """An unknown family, no model, and a row that nothing could be converted for are refused."""
+    with pytest.raises(ValueError, match=r"'gpt'.*gemini, openai"):
+        accepts_of("gpt")
+    with pytest.raises(TypeError, match="NoneType"):
+        accepts_of(None)
+    with pytest.raises(ValueError, match="image/png"):
+        Accepts(name="odd", image=frozenset({"image/webp"}))
+    own = Accepts(name="own", image=frozenset({"image/png"}), max_bytes=1_000_000)
+    assert accepts_of(own) is own

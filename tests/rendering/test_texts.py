@@ -1,0 +1,104 @@
+"""Citations and text: what an answer repeats, and what people and text-only models read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.documents import Document
+
+from langchain_gemini_mm import Hit, MediaRef, citation, clean_text
+from langchain_gemini_mm.rendering.texts import MOST_CHARACTERS
+
+REF = MediaRef("ab" * 32)
+
+CITED: dict[str, tuple[dict[str, Any], str]] = {
+    "seconds": ({"source": "talk.mp4", "start_s": 750.0, "end_s": 780.0}, "[talk.mp4 12:30-13:00]"),
+    "parts of a second": ({"source": "talk.mp4", "start_s": 0.4, "end_s": 1.2}, "[talk.mp4 0:00-0:02]"),
+    "over an hour": ({"source": "talk.mp4", "start_s": 3590, "end_s": 3620}, "[talk.mp4 0:59:50-1:00:20]"),
+    "a moment": ({"source": "talk.mp4", "start_s": 61}, "[talk.mp4 1:01]"),
+    "a page": ({"source": "slides.pdf", "first_page": 7, "last_page": 7}, "[slides.pdf p. 7]"),
+    "pages": ({"source": "slides.pdf", "first_page": 7, "last_page": 8}, "[slides.pdf pp. 7-8]"),
+    "nothing but a file": ({"source": "notes.md", "position": 3}, "[notes.md]"),
+    "a folder": ({"source": "week 2/talk.mp4"}, "[week 2/talk.mp4]"),
+    "a place on this machine": ({"source": "/home/ada/private/talk.mp4"}, "[talk.mp4]"),
+    "a place on Windows": ({"source": "C:\\Users\\ada\\talk.mp4"}, "[talk.mp4]"),
+    "an address": ({"source": "https://example.org/a.md"}, "[https://example.org/a.md]"),
+    "a title": ({"title": "All hands"}, "[All hands]"),
+    "an id": ({}, "[the-id]"),
+    "no words": ({"source": " ", "title": ""}, "[the-id]"),
+    "brackets and lines": ({"source": "a]\n[b].md"}, "[a) (b).md]"),
+    "nonsense": ({"source": "a.mp4", "start_s": "soon", "first_page": True}, "[a.mp4]"),
+    "not a number": ({"source": "a.mp4", "start_s": float("nan")}, "[a.mp4]"),
+}
+
+
+@pytest.mark.parametrize(("metadata", "expected"), CITED.values(), ids=CITED)
+def test_citations(metadata: dict[str, Any], expected: str) -> None:
+    """A citation names the source and the times or pages."""
+    document = Document("x", id="the-id", metadata=metadata)
+    assert citation(document) == citation(Hit(document, 0.5, "cosine", 1)) == expected
+
+
+def test_a_citation_reads_the_reference_where_metadata_say_nothing() -> None:
+    """Documents that were made by hand are cited with the part that they name."""
+    assert citation(Document(REF.segment(30, 60).markdown, metadata={"source": "a.mp4"})) == "[a.mp4 0:30-1:00]"
+    assert citation(Document(REF.pages(2, 3).markdown, metadata={"source": "a.pdf"})) == "[a.pdf pp. 2-3]"
+    assert citation(Document("nothing")) == "[untitled]"
+
+
+def test_a_long_name_is_shortened() -> None:
+    """A citation stays short whatever a file is called; its end is what tells files apart."""
+    cited = citation(Document("x", metadata={"source": f"{'a' * 500}.mp4"}))
+    assert len(cited) < 170
+    assert cited.endswith("a.mp4]")
+
+
+CLEAN: dict[str, tuple[str, dict[str, Any], str]] = {
+    "text": ("just text", {}, "just text"),
+    "between words": (f"Q3 {REF.markdown} as shown", {}, "Q3 as shown"),
+    "between paragraphs": (f"one\n\n{REF.markdown}\n\ntwo", {}, "one\n\ntwo"),
+    "a medium alone": (REF.markdown, {}, ""),
+    "escaped": (f"write \\{REF.markdown} so", {}, f"write {REF.markdown} so"),
+    "torn": (f"one {REF.markdown[:40]} two", {}, "one  two"),
+    "torn beside a whole one": (f"{REF.markdown} one {REF.markdown[:40]}", {}, "one"),
+    "companion": (REF.markdown, {"companion_text": "a puppy"}, "a puppy"),
+    "text and companion": (f"our dog {REF.markdown}", {"companion_text": "a puppy"}, "our dog\n\na puppy"),
+    "fused": (f"{REF.markdown}\n\na puppy", {"companion_text": "a puppy"}, "a puppy"),
+    "fused and cut off": (f"{REF.markdown}\n\na pup", {"companion_text": "a puppy"}, "a puppy"),
+    "an escaped companion": (REF.markdown, {"companion_text": f"see \\{REF.markdown}"}, f"see {REF.markdown}"),
+    "no media": ("a text", {"companion_text": "of something else"}, "a text"),
+    "media of a text-only model": ("Goals", {"companion_text": "Goals and aims", "modality": "pdf"}, "Goals and aims"),
+    "a companion that is no text": (REF.markdown, {"companion_text": 3}, ""),
+}
+
+
+@pytest.mark.parametrize(("text", "metadata", "expected"), CLEAN.values(), ids=CLEAN)
+def test_clean_text(text: str, metadata: dict[str, Any], expected: str) -> None:
+    """References are gone, escapes undone, and what belongs to media is there once."""
+    assert clean_text(Document(text, metadata=metadata)) == expected
+
+
+def test_companion_text_can_be_left_out_and_is_bounded() -> None:
+    """The words that came with media are added on request, and never a whole book."""
+    document = Document(f"our dog {REF.markdown}", metadata={"companion_text": "word " * 50_000})
+    assert clean_text(document, companion=False) == "our dog"
+    assert len(clean_text(document)) < MOST_CHARACTERS + 20
+
+
+@given(
+    st.lists(st.sampled_from([REF.markdown, REF.markdown[:30], REF.markdown[7:], "\\", "\n", " ", "a", "mm:", "![]("]))
+)
+def test_no_text_makes_it_fail(pieces: list[str]) -> None:
+    """Whatever a text holds, cleaning gives text in which nothing could be resolved by mistake."""
+    assert isinstance(clean_text(Document("".join(pieces))), str)
+
+
+@pytest.mark.parametrize("wrong", ["a text", None, 3, {"page_content": "x"}], ids=repr)
+def test_only_documents_and_hits_are_rendered(wrong: Any) -> None:
+    """A mistake in the call is a TypeError that names the type."""
+    for function in (citation, clean_text):
+        with pytest.raises(TypeError, match=type(wrong).__name__):
+            function(wrong)
