@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PureWindowsPath
 from typing import Any
 
 from langchain_core.tools import ToolException
@@ -102,16 +103,22 @@ def _attachment(messages: Sequence[Any], number: int) -> Content:
     return payload if isinstance(payload, MediaRef) else block
 
 
-def _source(messages: Sequence[Any], name: str) -> str:
-    """The whole name of a source that was shown before by the last part of its path; else the name as given."""
-    known: dict[str, str] = {}
-    for message in messages:
-        for document in getattr(message, "artifact", None) or ():
-            source = getattr(document, "metadata", {}).get("source")
-            if isinstance(source, str):
-                known[source] = source
-                known.setdefault(source.replace("\\", "/").rpartition("/")[2], source)
-    return known.get(name, name)
+def _source(messages: Sequence[Any], name: str) -> str | dict[str, list[str]]:
+    """A source, or those that were shown before and have this name as the last part of their path."""
+    shown = {source for message in messages for source in _sources_in(getattr(message, "artifact", None))}
+    if name in shown:
+        return name
+    meant = sorted(source for source in shown if PureWindowsPath(source).name == name)
+    return {"$in": meant} if len(meant) > 1 else meant[0] if meant else name
+
+
+def _sources_in(artifact: Any) -> Iterator[str]:
+    """Sources of the Documents in an artifact; out of a checkpoint they come as dicts."""
+    for document in artifact if isinstance(artifact, list) else ():
+        metadata = document.get("metadata") if isinstance(document, dict) else getattr(document, "metadata", None)
+        source = metadata.get("source") if isinstance(metadata, dict) else None
+        if isinstance(source, str):
+            yield source
 
 
 def _within(start_s: float | None, end_s: float | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, NamedTuple
@@ -61,10 +61,6 @@ class Expansions:
                 self._made.popitem(last=False)
 
 
-def weight(value: Any) -> int:
+def weight(blocks: Iterable[Any]) -> int:
     """Bytes of the media in content blocks, base64 counted."""
-    if isinstance(value, list):
-        return sum(map(weight, value))
-    if isinstance(value, Mapping):
-        return 0 if value.get("type") == "text" else sum(map(weight, value.values()))
-    return len(value) if isinstance(value, str) else 0
+    return sum(len(block.get("base64", "")) for block in blocks if isinstance(block, dict))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -97,7 +98,8 @@ class MediaMiddleware(AgentMiddleware[Any, Any, Any]):
         """Have a tool return references; media that it returns nevertheless are put into the store."""
         with references_wanted():
             result = handler(request)
-        return self._without_media(result)
+        without: ToolMessage | Command[Any] = self._without_media(result)
+        return without
 
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
@@ -105,7 +107,8 @@ class MediaMiddleware(AgentMiddleware[Any, Any, Any]):
         """Async twin of `wrap_tool_call`."""
         with references_wanted():
             result = await handler(request)
-        return await asyncio.to_thread(self._without_media, result)
+        without: ToolMessage | Command[Any] = await asyncio.to_thread(self._without_media, result)
+        return without
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
@@ -140,10 +143,16 @@ class MediaMiddleware(AgentMiddleware[Any, Any, Any]):
         max_bytes = min(self._max_bytes or accepts.max_bytes, accepts.max_bytes)
         return show_media(messages, self._expansions.blocks, accepts=accepts, max_bytes=max_bytes, keep=self._keep)
 
-    def _without_media(self, result: ToolMessage | Command[Any]) -> ToolMessage | Command[Any]:
-        if not isinstance(result, ToolMessage):
+    def _without_media(self, result: Any) -> Any:
+        """What a tool gave back, with references for its media: a message, or a `Command` that holds some."""
+        if isinstance(result, ToolMessage):
+            return with_references(result, self._media) or result
+        if isinstance(result, list):
+            return [self._without_media(one) for one in result]
+        update = getattr(result, "update", None)
+        if not isinstance(update, Mapping) or not isinstance(update.get("messages"), list):
             return result
-        return with_references(result, self._media) or result
+        return replace(result, update={**update, "messages": self._without_media(update["messages"])})
 
     def __repr__(self) -> str:
         return f"MediaMiddleware({self._media!r}, keep={self._keep})"

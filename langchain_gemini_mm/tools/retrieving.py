@@ -43,7 +43,7 @@ def create_multimodal_retriever_tool(
     from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MultimodalRetriever
     from langchain_gemini_mm import create_multimodal_retriever_tool
 
-    retriever = MultimodalRetriever(store=LocalVectorStore.memory(GeminiEmbeddings()))
+    retriever = MultimodalRetriever(store=LocalVectorStore(":memory:", GeminiEmbeddings()))
     retriever.add("The quarterly meeting is on Friday.")
     tool = create_multimodal_retriever_tool(retriever, "search_library", "Searches minutes, slides and recordings.")
     assert "Friday" in tool.invoke({"query": "when is the meeting?"})

@@ -24,7 +24,7 @@ class MultimodalToolkit(BaseToolkit):
     ```python
     from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MultimodalRetriever, MultimodalToolkit
 
-    retriever = MultimodalRetriever(store=LocalVectorStore.memory(GeminiEmbeddings()))
+    retriever = MultimodalRetriever(store=LocalVectorStore(":memory:", GeminiEmbeddings()))
     toolkit = MultimodalToolkit(retriever=retriever, what="the recordings of our meetings")
     assert [tool.name for tool in toolkit.get_tools()] == ["search_library", "open_hit"]
     ```

@@ -26,7 +26,7 @@ class ScriptedModel(BaseChatModel):
     def _llm_type(self) -> str:
         return "scripted"
 
-    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> ScriptedModel:  # type: ignore[override]
+    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> ScriptedModel:
         """Remember the tools."""
         self.tools[:] = [tool.name for tool in tools if isinstance(tool, BaseTool)]
         return self

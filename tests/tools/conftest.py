@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaStore, MultimodalRetriever
 from langchain_gemini_mm.loaders import MediaLoader, Segments
-from langchain_gemini_mm.testing import mp4
+from langchain_gemini_mm.testing import GeminiEmulator, mp4
 from langchain_gemini_mm.testing.clips import tone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 NAMES = (
     "pictures/puppy.png",
@@ -37,10 +40,24 @@ def library(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def retriever(library: Path, embeddings: GeminiEmbeddings, media: MediaStore) -> Iterator[MultimodalRetriever]:
-    """The library, searched; the talk is cut in four."""
-    with LocalVectorStore.memory(embeddings) as store:
+@pytest.fixture(scope="session")
+def media() -> MediaStore:
+    """Where the library's media are; tests may add some."""
+    return MediaStore.memory()
+
+
+@pytest.fixture(scope="session")
+def indexed(library: Path, media: MediaStore, emulator_server: GeminiEmulator) -> Iterator[MultimodalRetriever]:
+    """The library, indexed once for all tests; the talk is cut in four."""
+    service = {"api_key": emulator_server.api_key, "base_url": emulator_server.url}
+    embeddings = GeminiEmbeddings(media=media, **service)
+    with embeddings, LocalVectorStore(":memory:", embeddings) as store:
         loader = MediaLoader(library, media, segments=Segments(video_s=15, audio_s=15))
         store.add_documents(loader.lazy_load())
         yield MultimodalRetriever(store=store, k=3)
+
+
+@pytest.fixture
+def retriever(indexed: MultimodalRetriever, emulator: GeminiEmulator) -> MultimodalRetriever:
+    """The library, searched; do not change what is in it."""
+    return indexed

@@ -1,0 +1,330 @@
+"""Agents: the tool node of langgraph, and `create_agent` with a chat model that really receives the media."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models import FakeMessagesListChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.tools import BaseTool, tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode
+from langgraph.types import Command
+
+from langchain_gemini_mm import (
+    MediaMiddleware,
+    MediaRef,
+    MediaStore,
+    MultimodalRetriever,
+    MultimodalToolkit,
+    create_multimodal_retriever_tool,
+)
+from langchain_gemini_mm.testing import jpeg, png
+from langchain_gemini_mm.testing.drawings import puppy
+from tests.tools.chat import ScriptedModel, StreamingModel, blocks_in, call, media_in, references_in, text_in
+
+SEEN = base64.b64encode(jpeg("a cream puppy dog", image=puppy("wheat"))).decode()
+ATTACHED = HumanMessage(
+    [
+        {"type": "text", "text": "What is this, and do we have more of it?"},
+        {"type": "image", "base64": SEEN, "mime_type": "image/jpeg"},
+    ]
+)
+
+
+@pytest.fixture
+def search(retriever: MultimodalRetriever) -> BaseTool:
+    """The tool over the library."""
+    return create_multimodal_retriever_tool(retriever, "search", "Searches the library.")
+
+
+def graph(*tools: BaseTool) -> Any:
+    """The tool node in a graph of its own."""
+    built = StateGraph(MessagesState)
+    built.add_node("tools", ToolNode(tools))
+    built.add_edge(START, "tools")
+    built.add_edge("tools", END)
+    return built.compile()
+
+
+def agent(model: ScriptedModel, media: MediaStore | None, *tools: BaseTool, **options: Any) -> Any:
+    """An agent with a middleware where there is a media store, for a model that sees all kinds."""
+    middleware = [MediaMiddleware(media, model="gemini", **options)] if media else []
+    return create_agent(model, tools, middleware=middleware, checkpointer=InMemorySaver())
+
+
+def run(agent: Any, *messages: BaseMessage, thread: str = "1") -> list[BaseMessage]:
+    """Ask in a thread; what the state holds afterwards."""
+    found: list[BaseMessage] = agent.invoke({"messages": list(messages)}, {"configurable": {"thread_id": thread}})[
+        "messages"
+    ]
+    return found
+
+
+@pytest.mark.parametrize("modality", ["image", "audio", "video", "pdf"])
+def test_blocks_arrive_as_blocks(search: BaseTool, modality: str) -> None:
+    """The tool node hands media on as blocks, and never as a text of JSON."""
+    asked = call("search", query="a puppy", modalities=[modality])
+    answer = graph(search).invoke({"messages": [HumanMessage("?"), asked]})["messages"][-1]
+    assert isinstance(answer, ToolMessage)
+    assert isinstance(answer.content, list)
+    assert media_in([answer])
+    assert answer.artifact[0].metadata["modality"] == modality
+
+
+async def test_blocks_arrive_as_blocks_async(search: BaseTool) -> None:
+    """So does the async tool node."""
+    asked = call("search", query="a puppy", modalities=["video"], k=1)
+    answer = (await graph(search).ainvoke({"messages": [HumanMessage("?"), asked]}))["messages"][-1]
+    assert media_in([answer])
+
+
+def test_an_attachment_is_a_question_without_the_middleware(search: BaseTool) -> None:
+    """The tool node hands the conversation over, so that what the user attached can be searched with."""
+    asked = call("search", like="attachment:1", modalities=["image"], k=1)
+    answer = graph(search).invoke({"messages": [ATTACHED, asked]})["messages"][-1]
+    assert answer.artifact[0].metadata["source"] == "pictures/puppy2.jpg"
+
+
+def test_a_mistake_does_not_end_the_run(search: BaseTool) -> None:
+    """The model reads what was wrong, and may call again."""
+    model = ScriptedModel(
+        script=[call("search", like="x"), call("search", modalities=["film"], query="y"), AIMessage("I give up.")]
+    )
+    *_, first, _, second, last = run(agent(model, None, search), HumanMessage("?"))
+    assert "not stored: 'x'" in first.text
+    assert "Input should be 'text', 'image'" in second.text
+    assert last.text == "I give up."
+
+
+def test_without_the_middleware_the_state_holds_bytes(search: BaseTool) -> None:
+    """The model sees the media, and they stay in the messages."""
+    model = ScriptedModel(script=[call("search", query="a puppy", modalities=["video"], k=1), AIMessage("Playing.")])
+    state = run(agent(model, None, search), HumanMessage("What does the puppy do?"))
+    assert media_in(model.received[1]) == media_in(state) != []
+
+
+@pytest.mark.parametrize("kind", [ScriptedModel, StreamingModel])
+def test_the_model_sees_what_the_state_names(search: BaseTool, media: MediaStore, kind: type[ScriptedModel]) -> None:
+    """With the middleware the state holds references, and the model gets what they name."""
+    model = kind(script=[call("search", query="a puppy", modalities=["video", "image"], k=2), AIMessage("Playing.")])
+    state = run(agent(model, media, search), HumanMessage("What does the puppy do?"))
+    assert not media_in(state)
+    assert len(references_in(state)) == 2
+    assert len(media_in(model.received[1])) == 2
+    assert not references_in(model.received[1])
+    assert text_in(model.received[1]) == text_in(state[:-1])
+
+
+async def test_the_model_sees_what_the_state_names_async(search: BaseTool, media: MediaStore) -> None:
+    """So it is for async agents."""
+    for model in (ScriptedModel(script=[]), StreamingModel(script=[])):
+        model.script = [call("search", query="a puppy", modalities=["video"], k=1), AIMessage("Playing.")]
+        config = {"configurable": {"thread_id": "1"}}
+        messages: dict[str, Any] = {"messages": [ATTACHED]}
+        state = (await agent(model, media, search).ainvoke(messages, config))["messages"]
+        assert not media_in(state)
+        assert [len(media_in(received)) for received in model.received] == [1, 2]
+
+
+async def test_streaming_shows_media_too(search: BaseTool, media: MediaStore) -> None:
+    """Whether the agent is streamed or not, the model sees the same, and the stream holds no bytes."""
+    model = StreamingModel(script=[call("search", query="a puppy", modalities=["video"], k=1), AIMessage("Playing.")])
+    config = {"configurable": {"thread_id": "1"}}
+    asked: dict[str, Any] = {"messages": [HumanMessage("?")]}
+    streamed = [
+        piece async for piece in agent(model, media, search).astream(asked, config, stream_mode=["messages", "values"])
+    ]
+    assert len(media_in(model.received[1])) == 1
+    assert "base64" not in repr(streamed)
+
+
+def test_attachments_go_into_the_store(search: BaseTool, media: MediaStore) -> None:
+    """What the user attaches is named in the state, and shown to the model under a name it can use."""
+    model = ScriptedModel(
+        script=[call("search", like="attachment:1", query="sleeping", modalities=["image"], k=1), AIMessage("Yes.")]
+    )
+    state = run(agent(model, media, search), ATTACHED)
+    (picture,) = references_in(state[:1])
+    assert media.get(picture) == base64.b64decode(SEEN)
+    assert not media_in(state)
+    text, name, seen = blocks_in(model.received[0])
+    assert (text, name) == (ATTACHED.content[0], {"type": "text", "text": "[attachment:1]"})
+    assert seen["base64"]
+    assert state[2].artifact[0].metadata["modality"] == "image"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("block", [
+    {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{SEEN}"}},
+    {"type": "image", "source_type": "base64", "data": SEEN, "mime_type": "image/jpeg"},
+    {"type": "file", "base64": SEEN, "mime_type": "image/jpeg"},
+], ids=["image_url", "source_type", "file"])  # fmt: skip
+def test_older_blocks_are_taken_in(media: MediaStore, block: dict[str, Any]) -> None:
+    """Each form in which people attach pictures becomes a reference."""
+    (taken,) = MediaMiddleware(media).take_in(HumanMessage([block])).content
+    assert taken == {"type": "image", "url": media.put(base64.b64decode(SEEN)).uri, "mime_type": "image/jpeg"}
+
+
+@pytest.mark.parametrize("content", [
+    "a text",
+    [{"type": "text", "text": "a text"}],
+    [{"type": "image", "url": "https://example.com/a.png"}],
+    [{"type": "file", "base64": base64.b64encode(b"a,b").decode(), "mime_type": "text/csv"}],
+    [{"type": "image", "base64": "not base64", "mime_type": "image/png"}],
+], ids=["text", "text block", "link", "table", "damaged"])  # fmt: skip
+def test_the_rest_stays_as_it_is(media: MediaStore, content: Any) -> None:
+    """What is no media, or lies elsewhere, is none of the middleware's business."""
+    message = HumanMessage(content)
+    assert MediaMiddleware(media).take_in(message) is message
+
+
+def test_a_follow_up_finds_more_like_a_hit(search: BaseTool, media: MediaStore) -> None:
+    """The model reads an id in one result, and asks for more like it in the next turn."""
+
+    def more(messages: list[BaseMessage]) -> AIMessage:
+        found = re.search(r"id=([\w-]+)", text_in(messages))
+        assert found
+        return call("search", 2, like=found[1], modalities=["image"], k=1)
+
+    script = [
+        call("search", query="a puppy", modalities=["image"], k=1),
+        AIMessage("A puppy."),
+        more,
+        AIMessage("Two."),
+    ]
+    model = ScriptedModel(script=script)
+    talking = agent(model, media, search)
+    run(talking, HumanMessage("Show me a puppy."))
+    state = run(talking, HumanMessage("Another one?"))
+    assert sorted(re.findall(r"1\. \[(.*?)\] \(id", text_in(state))) == ["pictures/puppy.png", "pictures/puppy2.jpg"]
+    assert len(media_in(model.received[-1])) == 2
+
+
+def test_a_hit_is_opened(retriever: MultimodalRetriever, media: MediaStore) -> None:
+    """The toolkit's second tool shows a longer clip; the model sees the stretch as one."""
+
+    def more(messages: list[BaseMessage]) -> AIMessage:
+        hit = next(m.artifact[0] for m in messages if isinstance(m, ToolMessage))
+        return call("open_hit", 2, id=hit.id, before=1, after=1)
+
+    asked = call("search_library", query="x", source="talk.mp4", start_s=16, end_s=17, modalities=["video"], k=1)
+    model = ScriptedModel(script=[asked, more, AIMessage("Long.")])
+    state = run(agent(model, media, *MultimodalToolkit(retriever=retriever).get_tools()), HumanMessage("?"))
+    assert model.tools == ["search_library", "open_hit"]
+    assert [MediaRef.parse(uri).end_s for uri in references_in(state)] == [30, 45]
+    assert len(media_in(model.received[2])) == 2
+
+
+def test_media_of_other_tools_go_into_the_store(media: MediaStore) -> None:
+    """A screenshot of somebody else's tool is a reference in the state, in a message or in a command."""
+    picture = {"type": "image", "base64": base64.b64encode(png()).decode(), "mime_type": "image/png"}
+
+    @tool
+    def screenshot() -> list[dict[str, Any]]:
+        """Take a screenshot."""
+        return [picture]
+
+    @tool
+    def commanded() -> Command[Any]:
+        """Take a screenshot, and say where to put it."""
+        return Command(update={"messages": [ToolMessage([picture], tool_call_id="call-2")]})
+
+    model = ScriptedModel(script=[call("screenshot"), call("commanded", 2), AIMessage("White.")])
+    state = run(agent(model, media, screenshot, commanded), HumanMessage("?"))
+    assert references_in(state) == [media.put(png()).uri] * 2
+    assert not media_in(state)
+    assert len(media_in(model.received[2])) == 1
+
+
+class Traces(BaseCallbackHandler):
+    """Notes everything that callbacks are told, as tracers do."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def on_chat_model_start(self, serialized: Any, messages: list[list[BaseMessage]], **kwargs: Any) -> None:
+        """A model is called."""
+        self.told.append(repr((serialized, messages, kwargs)))
+
+    def on_llm_end(self, response: Any, **kwargs: Any) -> None:
+        """It has answered."""
+        self.told.append(repr((response, kwargs)))
+
+    def on_chain_start(self, serialized: Any, inputs: Any, **kwargs: Any) -> None:
+        """A node begins."""
+        self.told.append(repr((inputs, kwargs)))
+
+    def on_chain_end(self, outputs: Any, **kwargs: Any) -> None:
+        """A node has ended."""
+        self.told.append(repr((outputs, kwargs)))
+
+    def on_tool_start(self, serialized: Any, input_str: str, **kwargs: Any) -> None:
+        """A tool is called."""
+        self.told.append(repr((serialized, input_str, kwargs)))
+
+    def on_tool_end(self, output: Any, **kwargs: Any) -> None:
+        """It has answered."""
+        self.told.append(repr((output, kwargs)))
+
+
+def test_traces_hold_no_bytes(search: BaseTool, media: MediaStore) -> None:
+    """Callbacks are told references, of the model's calls too, though the model sees the media."""
+    model = ScriptedModel(script=[call("search", query="a puppy", modalities=["video"], k=1), AIMessage("Playing.")])
+    middleware = MediaMiddleware(media, model="gemini")
+    asking = create_agent(model, [search], middleware=[middleware])
+    traces = Traces()
+    asking.invoke({"messages": [middleware.take_in(ATTACHED)]}, {"callbacks": [traces]})
+    assert [len(media_in(received)) for received in model.received] == [1, 2]
+    assert not [told[:200] for told in traces.told if "base64" in told or SEEN[:40] in told]
+    assert any("mm://sha256-" in told for told in traces.told)
+
+
+def test_the_model_keeps_its_own_state(media: MediaStore) -> None:
+    """A model that counts its calls goes on counting: it is not copied."""
+    model = FakeMessagesListChatModel(responses=[AIMessage("one"), AIMessage("two")])
+    asking = create_agent(model, middleware=[MediaMiddleware(media, model="gemini")])
+    answers = [asking.invoke({"messages": [HumanMessage("?")]})["messages"][-1].text for _ in range(2)]
+    assert answers == ["one", "two"]
+
+
+def test_a_model_that_reads_no_media_in_results_gets_them_behind(search: BaseTool, media: MediaStore) -> None:
+    """For OpenAI's chat completions the media of tool results stand in a message of the user, for the call only."""
+    model = ScriptedModel(script=[call("search", query="a puppy", modalities=["image"], k=2), AIMessage("Two.")])
+    asking = create_agent(model, [search], middleware=[MediaMiddleware(media, model="openai")])
+    state = asking.invoke({"messages": [HumanMessage("?")]})["messages"]
+    *_, result, behind = model.received[1]
+    assert isinstance(result, ToolMessage)
+    assert not media_in([result])
+    assert isinstance(behind, HumanMessage)
+    assert [block["type"] for block in blocks_in([behind])] == ["text", "text", "image", "text", "image"]
+    assert len(state) == 4
+
+
+def test_a_model_that_only_reads_is_told_so(search: BaseTool, media: MediaStore) -> None:
+    """An unknown model is taken to read text only, and nothing is opened for it."""
+    model = ScriptedModel(script=[call("search", query="a puppy", modalities=["image"], k=1), AIMessage("Hm.")])
+    create_agent(model, [search], middleware=[MediaMiddleware(media)]).invoke({"messages": [HumanMessage("?")]})
+    assert not media_in(model.received[1])
+    assert "This model takes none" in text_in(model.received[1])
+
+
+def test_media_that_are_gone_do_not_end_the_conversation(media: MediaStore) -> None:
+    """A reference to what was removed is said in words."""
+    gone = {"type": "image", "url": MediaRef("ab" * 32).uri, "mime_type": "image/png"}
+    model = ScriptedModel(script=[AIMessage("Sorry.")])
+    run(agent(model, media), HumanMessage([gone]))
+    assert "Not shown" in text_in(model.received[0])
+
+
+def test_options_are_checked(media: MediaStore) -> None:
+    """Numbers that make no sense and unknown families are refused at once; nothing prints more than it should."""
+    for options in ({"keep": 0}, {"max_bytes": -1}, {"model": "gemni"}):
+        with pytest.raises(ValueError, match=r"keep|max_bytes|gemni"):
+            MediaMiddleware(media, **options)
+    assert repr(MediaMiddleware(media)) == "MediaMiddleware(<MediaStore memory>, keep=10)"

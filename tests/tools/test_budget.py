@@ -1,0 +1,117 @@
+"""Which media a model call shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+
+from langchain_gemini_mm import MediaRef, MediaStore
+from langchain_gemini_mm.rendering import Accepts, Place, accepts_of
+from langchain_gemini_mm.testing import drawings, png
+from langchain_gemini_mm.tools.budget import AGAIN, DROPPED, show_media
+from langchain_gemini_mm.tools.expansions import Expansions, weight
+from tests.tools.chat import text_in
+
+GEMINI = accepts_of("gemini")
+SIZE = 20_000
+
+
+def ref(number: int) -> MediaRef:
+    """A reference for each number."""
+    return MediaRef(f"{number:064x}")
+
+
+def block(number: int) -> dict[str, Any]:
+    """Its block."""
+    return {"type": "file", "url": ref(number).uri, "mime_type": "video/mp4"}
+
+
+def result(*numbers: int) -> ToolMessage:
+    """The result of a tool."""
+    return ToolMessage([block(number) for number in numbers], tool_call_id="1")
+
+
+def expand(block: dict[str, Any], accepts: Accepts, place: Place, room: int) -> list[dict[str, Any]]:
+    """Every medium is 20 kB."""
+    return [{"type": "file", "base64": "A" * SIZE, "mime_type": "video/mp4", "was": block}]
+
+
+def shown(messages: list[BaseMessage], *, room: int = 10**9, keep: int = 10**9) -> list[list[Any]]:
+    """Numbers of the media of each message, in the order of the conversation; text for what is not shown."""
+    written = show_media(messages, expand, accepts=GEMINI, max_bytes=room, keep=keep)
+    return [
+        [int(b["was"]["url"][-3:], 16) if "was" in b else b["text"] for b in m.content if isinstance(b, dict)]
+        for m in written
+        if isinstance(m.content, list)
+    ]
+
+
+def test_the_newest_results_are_kept() -> None:
+    """Older ones give way, and the best hits of a result come before its others."""
+    messages = [HumanMessage("?"), AIMessage(""), result(1, 2), AIMessage(""), result(3, 4)]
+    assert shown(messages, keep=3) == [[1, DROPPED], [3, 4]]
+    assert shown(messages, keep=1) == [[DROPPED, DROPPED], [3, DROPPED]]
+    assert shown(messages) == [[1, 2], [3, 4]]
+
+
+def test_the_question_keeps_its_attachments() -> None:
+    """What the user asks about is shown before any result; what was attached earlier is as old as it is."""
+    messages = [HumanMessage([block(1)]), AIMessage(""), HumanMessage([block(2)]), AIMessage(""), result(3), result(4)]
+    assert shown(messages, keep=2) == [["[attachment:1]", DROPPED], ["[attachment:2]", 2], [DROPPED], [4]]
+
+
+def test_bytes_are_bounded() -> None:
+    """What has no room is left out, and the rest is not opened for it."""
+    messages: list[BaseMessage] = [HumanMessage("?"), result(1), result(2), result(3)]
+    assert shown(messages, room=2 * SIZE + 1000) == [[DROPPED], [2], [3]]
+    written = show_media(messages, expand, accepts=GEMINI, max_bytes=2 * SIZE, keep=9)
+    assert sum(weight(m.content) for m in written) == 2 * SIZE
+
+
+def test_the_same_is_shown_once() -> None:
+    """A hit that was found twice is shown where it is newest."""
+    assert shown([HumanMessage("?"), result(1, 2), result(2)]) == [[1, AGAIN], [2]]
+
+
+def test_messages_without_media_are_the_same() -> None:
+    """Nothing is copied that need not be, and what is given is not changed."""
+    messages = [HumanMessage("?"), AIMessage([{"type": "text", "text": "!"}]), result(1)]
+    before = [message.model_copy(deep=True) for message in messages]
+    written = show_media(messages, expand, accepts=GEMINI, max_bytes=10**9, keep=9)
+    assert [new is old for new, old in zip(written, messages, strict=True)] == [True, True, False]
+    assert messages == before
+    assert show_media(messages[:2], expand, accepts=GEMINI, max_bytes=10**9, keep=9) == messages[:2]
+
+
+def test_media_behind_parallel_results() -> None:
+    """Where results may hold no media, they follow the last of several, so that results stay together."""
+    messages = [HumanMessage("?"), AIMessage(""), result(1), result(2), AIMessage("!"), HumanMessage("and?")]
+    written = show_media(messages, expand, accepts=accepts_of("openai"), max_bytes=10**9, keep=9)
+    assert [message.type for message in written] == ["human", "ai", "tool", "tool", "human", "ai", "human"]
+    assert [b["was"]["url"] for b in written[4].content if "was" in b] == [ref(1).uri, ref(2).uri]  # type: ignore[index]
+    assert "shown in the message behind" in text_in(written[2:4])
+
+
+def test_made_once(media: MediaStore) -> None:
+    """What was cut for a model is kept for its next call, and made anew when there is less room."""
+    picture = media.put(png(image=drawings.puppy()))
+    expansions = Expansions(media)
+    given = {"type": "image", "url": picture.uri, "mime_type": "image/png"}
+    first = expansions.blocks(given, GEMINI, "message", 10**6)
+    assert expansions.blocks(given, GEMINI, "message", 10**6) is first
+    assert expansions.blocks(given, GEMINI, "message", weight(first)) is first
+    assert weight(expansions.blocks(given, GEMINI, "message", weight(first) - 1)) < weight(first)
+
+
+def test_memory_is_bounded(media: MediaStore) -> None:
+    """No more is kept than allowed, and what cannot be shown is not kept at all."""
+    pictures = [media.put(png(str(number))) for number in range(5)]
+    given = [{"type": "image", "url": picture.uri, "mime_type": "image/png"} for picture in pictures]
+    size = weight(Expansions(media).blocks(given[0], GEMINI, "message", 10**6))
+    expansions = Expansions(media, kept_bytes=3 * size)
+    made = [expansions.blocks(one, GEMINI, "message", 10**6) for one in given]
+    again = [expansions.blocks(one, GEMINI, "message", 10**6) for one in given[::-1]]
+    assert sum(new is old for new, old in zip(again[::-1], made, strict=True)) in (2, 3)
+    gone = {"type": "image", "url": ref(1).uri, "mime_type": "image/png"}
+    assert expansions.blocks(gone, GEMINI, "message", 10**6) is not expansions.blocks(gone, GEMINI, "message", 10**6)
