@@ -57,7 +57,7 @@ class Look:
     def _shown(self, text: str, documents: Sequence[Document], *, references: bool) -> str | list[Block]:
         if not self.look:
             return text
-        blocks = list(self._media_blocks(documents))
+        blocks = self._media_blocks(documents)
         if not blocks:
             return text
         if not references:
@@ -65,12 +65,13 @@ class Look:
         return [{"type": "text", "text": text}, *blocks]
 
     def _media_blocks(self, documents: Sequence[Document]) -> list[Block]:
-        """The media of each document behind the number and citation that its line has."""
+        """The media of each document; of several, behind the number and citation that its line has."""
         found: list[Block] = []
         for number, document in enumerate(documents, start=1):
             media = [block for block in reference_blocks([document], cite=False) if block["type"] != "text"]
-            label = f"{number}. {citation(document)}" if len(documents) > 1 else citation(document)
-            found += [{"type": "text", "text": label}, *media] if media else []
+            if media and len(documents) > 1:
+                found.append({"type": "text", "text": f"{number}. {citation(document)}"})
+            found += media
         return found
 
 

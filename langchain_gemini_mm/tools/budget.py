@@ -110,13 +110,18 @@ def _written(messages: Sequence[BaseMessage], shown: Mapping[tuple[int, int], _S
             if (number, place) in names:
                 content.append(_text(f"[{names[number, place]}]"))
             if here is not None and here.apart:
-                apart += [*(piece for piece in content[-1:] if piece.get("type") == "text"), *here.blocks]
+                apart += [*_cited(block), *here.blocks]
                 content.append(_text(BELOW))
             else:
                 content += [block] if here is None else here.blocks
         yield message.model_copy(update={"content": content})
     if apart:
         yield HumanMessage([_text(HEADING), *apart])
+
+
+def _cited(block: Any) -> list[Block]:
+    said = (block.get("extras") or {}).get("citation")
+    return [_text(said)] if said else []
 
 
 def _text(text: str) -> Block:

@@ -7,22 +7,23 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-_REFERENCES: ContextVar[bool] = ContextVar("media_references", default=False)
+_REFERENCES: ContextVar[str | None] = ContextVar("media_references", default=None)
+"""Name of the tool that is to return references; tools of an agent that this one asks in turn are not meant."""
 
 
 @contextmanager
-def references_wanted() -> Iterator[None]:
-    """Have the tools called within return references instead of bytes."""
-    token = _REFERENCES.set(True)
+def references_wanted(tool: str) -> Iterator[None]:
+    """Have the tool of this name, called within, return references instead of bytes."""
+    token = _REFERENCES.set(tool)
     try:
         yield
     finally:
         _REFERENCES.reset(token)
 
 
-def are_references_wanted(given: bool | None) -> bool:
-    """Whether to return references: as `given`, else as the middleware around this call wants it."""
-    return _REFERENCES.get() if given is None else given
+def are_references_wanted(given: bool | None, tool: str) -> bool:
+    """Whether a tool is to return references: as `given`, else as the middleware around its call wants it."""
+    return _REFERENCES.get() == tool if given is None else given
 
 
 def messages_in(runtime: Any) -> Sequence[Any]:

@@ -96,7 +96,7 @@ class MediaMiddleware(AgentMiddleware[Any, Any, Any]):
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
     ) -> ToolMessage | Command[Any]:
         """Have a tool return references; media that it returns nevertheless are put into the store."""
-        with references_wanted():
+        with references_wanted(request.tool_call["name"]):
             result = handler(request)
         without: ToolMessage | Command[Any] = self._without_media(result)
         return without
@@ -105,7 +105,7 @@ class MediaMiddleware(AgentMiddleware[Any, Any, Any]):
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
     ) -> ToolMessage | Command[Any]:
         """Async twin of `wrap_tool_call`."""
-        with references_wanted():
+        with references_wanted(request.tool_call["name"]):
             result = await handler(request)
         without: ToolMessage | Command[Any] = await asyncio.to_thread(self._without_media, result)
         return without

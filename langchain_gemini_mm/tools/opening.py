@@ -37,7 +37,7 @@ def create_opening_tool(
         look: how results are shown.
         media_references: as for the search tool.
     """
-    opening = Opening(retriever=retriever, look=look, media_references=media_references)
+    opening = Opening(name=name, retriever=retriever, look=look, media_references=media_references)
     return StructuredTool(
         name=name,
         description=description,
@@ -54,6 +54,7 @@ def create_opening_tool(
 class Opening:
     """An opening tool at work."""
 
+    name: str
     retriever: MultimodalRetriever = field(repr=False)
     look: Look = field(repr=False)
     media_references: bool | None
@@ -67,7 +68,7 @@ class Opening:
         return await arun(self._flow(id, before, after))
 
     def _flow(self, id_: str, before: int | None, after: int | None) -> Flow[Answer]:
-        references = are_references_wanted(self.media_references)
+        references = are_references_wanted(self.media_references, self.name)
         document = yield from self._document(id_.strip())
         sides = {"before": _side(before), "after": _side(after)}
         around = [document]

@@ -67,6 +67,7 @@ def create_multimodal_retriever_tool(
         snippet: characters of a hit's text.
     """
     search = Searching(
+        name=name,
         retriever=retriever,
         look=look_of(retriever, look=look, model=model, max_bytes=max_bytes, snippet=snippet),
         media_references=media_references,
@@ -99,6 +100,7 @@ def look_of(retriever: MultimodalRetriever, *, look: bool, model: Any, max_bytes
 class Searching:
     """A search tool at work."""
 
+    name: str
     retriever: MultimodalRetriever = field(repr=False)
     look: Look = field(repr=False)
     media_references: bool | None
@@ -124,7 +126,7 @@ class Searching:
         return await arun(self._flow({"query": query, **arguments}))
 
     def _flow(self, arguments: dict[str, Any]) -> Flow[Answer]:
-        references = are_references_wanted(self.media_references)
+        references = are_references_wanted(self.media_references, self.name)
         asked = self._asked(arguments)
         overrides = {"k": asked.k, "filter": asked.filter(self.retriever.filter), "modalities": self._kinds(asked)}
         try:

@@ -242,6 +242,20 @@ def test_media_of_other_tools_go_into_the_store(media: MediaStore) -> None:
     assert len(media_in(model.received[2])) == 1
 
 
+def test_an_agent_within_a_tool_sees_for_itself(search: BaseTool, media: MediaStore) -> None:
+    """A tool that asks another agent, one without the middleware, has that one's tools return media."""
+    inner = ScriptedModel(script=[call("search", query="a puppy", modalities=["video"], k=1), AIMessage("It plays.")])
+
+    @tool
+    def delegate(task: str) -> str:
+        """Ask a colleague."""
+        return create_agent(inner, [search]).invoke({"messages": [HumanMessage(task)]})["messages"][-1].text
+
+    model = ScriptedModel(script=[call("delegate", task="What does the puppy do?"), AIMessage("It plays.")])
+    assert run(agent(model, media, delegate), HumanMessage("?"))[2].text == "It plays."
+    assert len(media_in(inner.received[1])) == 1
+
+
 class Traces(BaseCallbackHandler):
     """Notes everything that callbacks are told, as tracers do."""
 
@@ -302,7 +316,9 @@ def test_a_model_that_reads_no_media_in_results_gets_them_behind(search: BaseToo
     assert isinstance(result, ToolMessage)
     assert not media_in([result])
     assert isinstance(behind, HumanMessage)
-    assert [block["type"] for block in blocks_in([behind])] == ["text", "text", "image", "text", "image"]
+    heading, name, *_ = blocks = blocks_in([behind])
+    assert [block["type"] for block in blocks] == ["text", "text", "image", "text", "image"]
+    assert (heading["text"], name["text"]) == ("The media of the results above:", "[pictures/puppy.png]")
     assert len(state) == 4
 
 
