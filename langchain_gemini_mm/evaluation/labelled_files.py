@@ -39,9 +39,9 @@ def read_labelled(path: str | os.PathLike[str]) -> list[LabelledQuery]:
 
     from langchain_gemini_mm import LabelledQuery, read_labelled, write_labelled
 
-    write_labelled("labelled.jsonl", [LabelledQuery("a dog", {"dog-1": 2}), LabelledQuery(Path("puppy.png"), ["dog-1"])])
-    text, picture = read_labelled("labelled.jsonl")
-    assert picture.query == Path("puppy.png")
+    queries = [LabelledQuery("a dog", {"dog-1": 2}), LabelledQuery(Path("puppy.png"), ["dog-1"])]
+    write_labelled("labelled.jsonl", queries)
+    assert [one.query for one in read_labelled("labelled.jsonl")] == ["a dog", Path("puppy.png")]
     ```
 
     Raises:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import html
 import math
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from langchain_gemini_mm.evaluation.intervals import Measure
+
+if TYPE_CHECKING:
+    import os
 
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#7f7f7f", "#b5a800")
 _CONTROL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -86,9 +89,9 @@ def _chart(title: str, width: float, series: Sequence[Series], body: Sequence[st
         pieces.append(f'<rect x="{x}" y="{y - top - 9}" width="10" height="10" fill="{_colour(number)}"/>')
         pieces.append(f'<text x="{x + 14}" y="{y - top}">{_text(one.name)}</text>')
     for tick in (0, 0.25, 0.5, 0.75, 1):
-        y = _y(tick)
-        pieces.append(f'<line x1="{_LEFT}" y1="{y}" x2="{width - 8:.0f}" y2="{y}" stroke="#dddddd"/>')
-        pieces.append(f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end">{tick:g}</text>')
+        line = _y(tick)
+        pieces.append(f'<line x1="{_LEFT}" y1="{line}" x2="{width - 8:.0f}" y2="{line}" stroke="#dddddd"/>')
+        pieces.append(f'<text x="{_LEFT - 6}" y="{line + 4}" text-anchor="end">{tick:g}</text>')
     return "\n".join([*pieces, *body, "</svg>", ""])
 
 

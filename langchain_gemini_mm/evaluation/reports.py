@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -17,6 +15,10 @@ from langchain_gemini_mm.evaluation.intervals import Measure, bootstrap
 from langchain_gemini_mm.evaluation.kinds import OTHER
 from langchain_gemini_mm.evaluation.metrics import checked_ks, measures, names_of_measures
 from langchain_gemini_mm.evaluation.pictures import Series, bars, save
+
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
 
 FORMAT = "langchain-gemini-mm report 1"
 """What stands in the JSON of a report."""
@@ -104,10 +106,8 @@ class Report:
         if self.nothing is not None:
             notes.append(f"Nothing to find: {self.nothing.count} queries, answered with nothing: {self.nothing}.")
         if self.unknown:
-            some = ", ".join(self.unknown[:_SHOWN])
-            notes.append(
-                f"Labelled but not stored: {len(self.unknown)} ({some}{', …' * (len(self.unknown) > _SHOWN)})."
-            )
+            some = ", ".join([*self.unknown[:_SHOWN], *["…"] * (len(self.unknown) > _SHOWN)])
+            notes.append(f"Labelled but not stored: {len(self.unknown)} ({some}).")
         return "\n".join([f"**{_cell(self.name)}**\n", *markdown(rows), *notes, ""])
 
     def picture(self, measures: Iterable[str] | None = None) -> str:

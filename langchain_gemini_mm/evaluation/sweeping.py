@@ -115,10 +115,15 @@ def _flow(
         vectors += yield from query_vectors_flow(store, queries[start : start + TOGETHER], task)
     whole = np.stack(vectors)
     nearest = [
-        _Nearest(truncate(whole, size), [query.ids for query in queries], settings.ks[-1])
+        _Nearest(_cut(whole, size), [query.ids for query in queries], settings.ks[-1])
         for size in _sizes(wanted, whole.shape[1])
     ]
-    yield from batches_flow(store, given, lambda ids, rows: [one.add(ids, rows) for one in nearest], settings.progress)
+
+    def add(ids: list[str], rows: Vectors) -> None:
+        for one in nearest:
+            one.add(ids, rows)
+
+    yield from batches_flow(store, given, add, settings.progress)
     background = yield from background_flow(store, labelled, settings)
     reports = []
     for one in nearest:
@@ -147,6 +152,17 @@ def _named_flow(
     return [names_of([by_id[id_] for id_ in ids if id_ in by_id], settings.ks[-1], settings.by) for ids in found]
 
 
+def _cut(rows: Vectors, size: int) -> Vectors:
+    """Truncated rows; one whose first values are all zero has no direction and is similar to nothing."""
+    if size == rows.shape[1]:
+        return rows
+    directed = rows[:, :size].any(axis=1)
+    cut = np.zeros((len(rows), size), dtype=np.float32)
+    if directed.any():
+        cut[directed] = truncate(rows[directed], size)
+    return cut
+
+
 class _Nearest:
     """The nearest rows so far of each query at one size; equal ones in the order they came."""
 
@@ -167,7 +183,7 @@ class _Nearest:
         """Score some rows."""
         if self.dimensions > rows.shape[1]:
             raise ContentError(f"the queries have more than the {rows.shape[1]} dimensions that are stored")
-        cut = truncate(rows, self.dimensions)
+        cut = _cut(rows, self.dimensions)
         for start in range(0, len(self.queries), _QUERIES):
             scores = self.queries[start : start + _QUERIES] @ cut.T
             better = scores.max(axis=1) > self._lowest[start : start + _QUERIES]

@@ -43,7 +43,7 @@ def _one(target: Any, k: int, options: Mapping[str, Any]) -> tuple[Callable[...,
     if hasattr(target, "search") and hasattr(target, "asearch"):
         return partial(target.search, k=k, **options), partial(target.asearch, k=k, **options)
     if isinstance(target, BaseRetriever):
-        depth = {"k": k} if isinstance(target, VectorStoreRetriever) else {}
+        depth: dict[str, Any] = {"k": k} if isinstance(target, VectorStoreRetriever) else {}
         return partial(target.invoke, **depth, **options), partial(target.ainvoke, **depth, **options)
     if not callable(target):
         raise TypeError(

@@ -1,0 +1,210 @@
+"""Classification: labels by description, and by the vote of labelled neighbours, with "unknown" as an answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langchain_gemini_mm import (
+    Classification,
+    ContentError,
+    LocalVectorStore,
+    Query,
+    aclassify,
+    aclassify_many,
+    classify,
+    classify_many,
+)
+from tests.analysis.stores import both, random_rows, store_of_rows
+from tests.vectorstores.fakes import WordEmbeddings
+
+
+@pytest.fixture(params=["sync", "async"])
+def one(request: pytest.FixtureRequest) -> Callable[..., Classification]:
+    """`classify`, or its async twin."""
+    return both(classify, aclassify, request.param)
+
+
+@pytest.fixture(params=["sync", "async"])
+def many(request: pytest.FixtureRequest) -> Callable[..., list[Classification]]:
+    """`classify_many`, or its async twin."""
+    return both(classify_many, aclassify_many, request.param)
+
+
+@pytest.fixture
+def animals() -> LocalVectorStore:
+    """Four labelled pictures and one that nobody labelled."""
+    store = LocalVectorStore(":memory:", WordEmbeddings(size=256))
+    rows = {"c1": "cat fur", "c2": "cat tail", "d1": "dog bark", "d2": "dog tail", "x": "cat cat"}
+    labels = {"c": {"label": "cat"}, "d": {"label": "dog"}, "x": {}}
+    metadata = [{**labels[id_[0]], "source": f"{id_}.png", "modality": "image"} for id_ in rows]
+    store.add_texts(list(rows.values()), metadata, ids=list(rows))
+    return store
+
+
+def at(degrees: float) -> list[float]:
+    """A direction in the plane."""
+    return [math.cos(math.radians(degrees)), math.sin(math.radians(degrees))]
+
+
+def labelled(*pairs: tuple[float, Any]) -> LocalVectorStore:
+    """A store of directions with labels, and `d00` at 0 degrees, which asks."""
+    return store_of_rows([at(0), *(at(d) for d, _ in pairs)], [{}, *({"label": label} for _, label in pairs)])
+
+
+ASK = Query(like=["d00"])
+
+
+def test_neighbours_vote(animals: LocalVectorStore, one: Callable[..., Classification]) -> None:
+    """The label, the share, and the labelled neighbours with score and file; those without a label have no vote."""
+    found = one(animals, "cat", labels="label", k=3)
+    assert (found.label, found.best, found.unknown) == ("cat", "cat", False)
+    assert found.share == pytest.approx(2 / 3)
+    assert [(match.label, match.source) for match in found.matches[:2]] == [("cat", "c1.png"), ("cat", "c2.png")]
+    assert found.matches[0].document is not None
+    assert found.matches[0].score > found.matches[2].score
+    embedding: Any = animals.space.embedding
+    assert [contents for contents, role, _ in embedding.calls if role == "query"] == [["cat"]]
+
+
+def test_a_stored_document_is_classified_without_embedding(
+    animals: LocalVectorStore, one: Callable[..., Classification]
+) -> None:
+    """By its id; it has no vote itself."""
+    embedding: Any = animals.space.embedding
+    calls = len(embedding.calls)
+    found = one(animals, Query(like=["c1"]), labels="label", k=9)
+    assert found.label == "dog"  # one cat is left, and two dogs
+    assert [match.document.id for match in found.matches if match.document] == ["c2", *["d1", "d2"]] or found.matches
+    assert "c1" not in {match.document.id for match in found.matches if match.document}
+    assert len(embedding.calls) == calls
+
+
+VOTES: list[Any] = [
+    ("most votes", [(10, "a"), (20, "b"), (30, "b")], {}, "b", 2 / 3),
+    ("of equals the nearer in sum", [(10, "a"), (20, "b"), (30, "b"), (60, "a")], {}, "b", 0.5),
+    ("of equal sums the nearest", [(10, "a"), (50, "b"), (-50, "b"), (10, "a")], {"k": 4}, "a", 0.5),
+    ("the k nearest alone", [(10, "a"), (20, "b"), (30, "b")], {"k": 1}, "a", 1.0),
+    ("k above the collection", [(10, "a")], {"k": 100}, "a", 1.0),
+    ("too small a share", [(10, "a"), (20, "b"), (30, "b")], {"min_share": 0.7}, None, 2 / 3),
+    ("enough of a share", [(10, "a"), (20, "b"), (30, "b")], {"min_share": 0.6}, "b", 2 / 3),
+    ("the far have no vote", [(10, "a"), (80, "b"), (81, "b")], {"min_similarity": 0.5}, "a", 1.0),
+    ("all are far", [(80, "a")], {"min_similarity": 0.5}, None, 0.0),
+    ("numbers", [(10, 7), (20, 7)], {}, 7, 1.0),
+    ("truth", [(10, True)], {}, True, 1.0),
+]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "options", "label", "share"), [pytest.param(*case[1:], id=case[0]) for case in VOTES]
+)
+def test_who_wins_a_vote(
+    one: Callable[..., Classification], pairs: list[Any], options: dict[str, Any], label: Any, share: float
+) -> None:
+    """Votes, then sums of similarities, then the nearest; thresholds make it unknown."""
+    found = one(labelled(*pairs), ASK, labels="label", **options)
+    assert found.label == label
+    assert found.unknown == (label is None)
+    assert found.share == pytest.approx(share)
+    assert found.best is not None
+
+
+def test_nothing_is_labelled(one: Callable[..., Classification]) -> None:
+    """An empty store, or one without labels, knows nothing."""
+    nothing = Classification(None, (), None, 0.0)
+    assert one(labelled(), ASK, labels="label") == nothing
+    assert one(LocalVectorStore(":memory:", WordEmbeddings()), "cat", labels="label") == nothing
+
+
+def test_who_may_vote_can_be_narrowed(animals: LocalVectorStore, one: Callable[..., Classification]) -> None:
+    """By filter and by kind."""
+    assert one(animals, "cat", labels="label", filter={"source": "d1.png"}).label == "dog"
+    assert one(animals, "cat", labels="label", modalities=["audio"]).unknown
+
+
+@given(seed=st.integers(0, 40), k=st.integers(1, 25), classes=st.integers(1, 4))
+def test_the_vote_is_brute_force(seed: int, k: int, classes: int) -> None:
+    """Counting by hand comes to the same label and share."""
+    rows = random_rows(20, 4, seed)
+    labels = [f"l{(n * 7 + seed) % classes}" for n in range(20)]
+    scores = rows @ rows[0]
+    nearest = sorted(range(1, 20), key=lambda n: -scores[n])[:k]
+    votes = {label: [float(scores[n]) for n in nearest if labels[n] == label] for label in set(labels)}
+    best = max(votes, key=lambda label: (len(votes[label]), sum(votes[label])))
+    found = classify(store_of_rows(rows, [{"label": label} for label in labels]), ASK, labels="label", k=k)
+    assert (found.label, found.share) == (best, pytest.approx(len(votes[best]) / len(nearest)))
+
+
+def test_labels_are_described(animals: LocalVectorStore, one: Callable[..., Classification]) -> None:
+    """The nearest description wins; all labels come ranked; a threshold makes it unknown."""
+    labels = {"cat": "a cat", "dog": "a dog", "car": "a car"}
+    found = one(animals, "fur of a cat", labels=labels)
+    assert found.label == "cat"
+    assert {match.label for match in found.matches} == set(labels)
+    assert [match.score for match in found.matches] == sorted((m.score for m in found.matches), reverse=True)
+    far = one(animals, "train", labels=labels, min_similarity=0.5)
+    assert far.unknown
+    assert far.best == far.matches[0].label
+
+
+def test_labels_by_examples(animals: LocalVectorStore, one: Callable[..., Classification]) -> None:
+    """A list holds examples, whose mean is the label: contents, stored documents, contents of several parts."""
+    labels = {"cat": [Query(like=["c1"]), Query(like=["c2"])], "dog": ["dog bark", ("dog", "tail")]}
+    assert one(animals, Query(like=["x"]), labels=labels).label == "cat"
+    assert one(animals, "bark", labels=labels).label == "dog"
+    (best, _) = one(animals, ["tail", "bark"], labels={"a": ("tail", "bark"), "b": "cat"}).matches
+    assert (best.label, best.score) == ("a", pytest.approx(1.0))
+
+
+def test_many_are_embedded_together(animals: LocalVectorStore, many: Callable[..., list[Classification]]) -> None:
+    """Labels once, contents in one call; answers in their order."""
+    embedding: Any = animals.space.embedding
+    calls = len(embedding.calls)
+    found = many(animals, ["dog", "cat", Query(like=["d1"])], labels={"cat": "a cat", "dog": "a dog"})
+    assert [one.label for one in found] == ["dog", "cat", "dog"]
+    assert [contents for contents, _, _ in embedding.calls[calls:]] == [["a cat", "a dog"], ["dog", "cat"]]
+    assert [one.label for one in many(animals, ["dog", "cat"], labels="label", k=2)] == ["dog", "cat"]
+    assert many(animals, [], labels="label") == []
+
+
+MISTAKES: list[Any] = [
+    ("no labels", {"labels": {}}, TypeError, "labels is a metadata key or a dict"),
+    ("a list of labels", {"labels": ["cat"]}, TypeError, r"got \['cat'\]"),
+    ("a label without examples", {"labels": {"cat": []}}, ContentError, "'cat' has no example"),
+    ("a share of described labels", {"labels": {"a": "b"}, "min_share": 0.5}, ValueError, "min_share is for the vote"),
+    ("a filter of described labels", {"labels": {"a": "b"}, "filter": {"x": 1}}, ValueError, "filter or modalities is"),
+    ("too high a share", {"labels": "label", "min_share": 2}, ValueError, "from 0 to 1, got 2"),
+    ("a share that is a word", {"labels": "label", "min_share": "half"}, TypeError, "got 'half'"),
+    ("no neighbours", {"labels": "label", "k": 0}, ValueError, "k must be"),
+    ("an unknown option", {"labels": "label", "neighbours": 3}, TypeError, "neighbours"),
+    ("an unknown id", {"labels": "label", "content": Query(like=["ghost"])}, ContentError, "'ghost'"),
+]
+
+
+@pytest.mark.parametrize(("options", "error", "words"), [pytest.param(*case[1:], id=case[0]) for case in MISTAKES])
+def test_mistakes_are_told(
+    animals: LocalVectorStore, options: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    """By name and value, one by one and for many."""
+    content = options.pop("content", "cat") if "content" in options else "cat"
+    with pytest.raises(error, match=words):
+        classify(animals, content, **options)
+    with pytest.raises(error, match=words):
+        classify_many(animals, [content], **options)
+
+
+def test_one_content_is_not_a_list_of_them(animals: LocalVectorStore) -> None:
+    """The commonest slip."""
+    with pytest.raises(TypeError, match=r"write \[content\]"):
+        classify_many(animals, "cat", labels="label")
+
+
+def test_a_label_must_be_one_value() -> None:
+    """A list under the key is an error that names the document."""
+    with pytest.raises(ContentError, match="'d01' has a list under 'label'"):
+        classify(labelled((10, ["a", "b"])), ASK, labels="label")

@@ -1,0 +1,125 @@
+"""Near-duplicates: exactly those that brute force finds, whatever the blocks, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langchain_gemini_mm import LocalVectorStore, afind_duplicates, find_duplicates
+from langchain_gemini_mm.analysis import DuplicateGroup, DuplicatePair, Duplicates, duplicates
+from langchain_gemini_mm.vectors import unit_rows
+from tests.analysis.stores import both, random_rows, store_of_rows
+from tests.vectorstores.fakes import WordEmbeddings
+
+VECTORS = st.lists(st.lists(st.integers(-2, 2), min_size=3, max_size=3).filter(any), min_size=1, max_size=24)
+
+
+@pytest.fixture(params=["sync", "async"])
+def find(request: pytest.FixtureRequest) -> Callable[..., Duplicates]:
+    """`find_duplicates`, or its async twin."""
+    return both(find_duplicates, afind_duplicates, request.param)
+
+
+def brute_force(rows: np.ndarray, threshold: float) -> tuple[set[frozenset[str]], set[tuple[str, str]]]:
+    """Groups and pairs by trying everything."""
+    close = rows @ rows.T >= threshold
+    pairs = {(i, j) for i in range(len(rows)) for j in range(i + 1, len(rows)) if close[i, j]}
+    groups = [{i} for i in range(len(rows))]
+    for i, j in pairs:
+        one = next(group for group in groups if i in group)
+        other = next(group for group in groups if j in group)
+        if one is not other:
+            groups.remove(other)
+            one |= other
+    names = {frozenset(f"d{i:02}" for i in group) for group in groups if len(group) > 1}
+    return names, {(f"d{i:02}", f"d{j:02}") for i, j in pairs}
+
+
+@given(vectors=VECTORS, threshold=st.sampled_from([0.0, 0.3, 0.65, 0.85, 1.0]), block=st.integers(1, 9))
+def test_what_brute_force_finds(vectors: list[list[int]], threshold: float, block: int) -> None:
+    """Groups, pairs and counts, for any size of blocks; rounding has no say far from the threshold."""
+    rows = unit_rows(vectors).astype(np.float64)
+    away = np.abs(rows @ rows.T - threshold)
+    threshold += 1e-4 if away.min() < 1e-4 and threshold < 1 else 0  # a little above what is exactly on it
+    groups, pairs = brute_force(rows, min(threshold, 1 - 1e-5))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duplicates, "BLOCK_ROWS", block)
+        found = find_duplicates(store_of_rows(vectors), threshold=threshold)
+    assert {frozenset(group.ids) for group in found.groups} == groups
+    assert {(pair.first, pair.second) for pair in found.pairs} == pairs
+    assert (found.pair_count, found.compared) == (len(pairs), len(rows))
+
+
+def test_groups_keep_one(find: Callable[..., Duplicates]) -> None:
+    """The representative has the most near-duplicates; of equals the first; nothing is embedded."""
+    angles = np.radians([0, 10, 20, 90, 180, 180])
+    store = store_of_rows(np.stack([np.cos(angles), np.sin(angles)], axis=1))
+    found = find(store, threshold=float(np.cos(np.radians(12))))
+    assert found.groups == (DuplicateGroup("d01", ("d01", "d00", "d02")), DuplicateGroup("d04", ("d04", "d05")))
+    assert found.others == ["d00", "d02", "d05"]
+    assert found.pairs[0] == DuplicatePair("d04", "d05", 1.0)
+    assert [pair.similarity for pair in found.pairs[1:]] == pytest.approx([np.cos(np.radians(10))] * 2)
+    assert store.space.embedding.calls == []  # type: ignore[union-attr]
+
+
+def test_filters_and_kinds(find: Callable[..., Duplicates]) -> None:
+    """Only what matches is compared."""
+    kinds = [{"modality": kind, "year": year} for kind in ("image", "text") for year in (1, 2)]
+    store = store_of_rows([[1, 0]] * 4, kinds)
+    assert find(store).pair_count == 6
+    assert find(store, filter={"year": 1}).pairs == (DuplicatePair("d00", "d02", 1.0),)
+    assert find(store, modalities=["text"]).pairs == (DuplicatePair("d02", "d03", 1.0),)
+    assert find(store, modalities=["text"], filter={"year": 1}).compared == 1
+
+
+def test_an_empty_store_has_none(find: Callable[..., Duplicates]) -> None:
+    """No document is no duplicate."""
+    empty = LocalVectorStore(":memory:", WordEmbeddings())
+    assert find(empty) == Duplicates((), (), 0, 0)
+
+
+def test_the_best_pairs_are_kept(find: Callable[..., Duplicates], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are: the count and the groups know all of them."""
+    monkeypatch.setattr(duplicates, "BLOCK_ROWS", 7)
+    rows = random_rows(30, 3)
+    everything, best = (find(store_of_rows(rows), threshold=0.2, max_pairs=n) for n in (1000, 10))
+    assert best.pairs == everything.pairs[:10]
+    assert (best.groups, best.pair_count) == (everything.groups, everything.pair_count)
+
+
+def test_all_alike() -> None:
+    """The worst case, where everything is a pair, is one group and no explosion."""
+    found = find_duplicates(store_of_rows(np.ones((3000, 2)), ids=[f"x{n:05}" for n in range(3000)]), max_pairs=5)
+    assert (found.pair_count, len(found.groups), len(found.others)) == (3000 * 2999 // 2, 1, 2999)
+    assert found.groups[0].representative == "x00000"
+
+
+def test_progress_counts_documents(find: Callable[..., Duplicates], monkeypatch: pytest.MonkeyPatch) -> None:
+    """After each block, up to all of them."""
+    monkeypatch.setattr(duplicates, "BLOCK_ROWS", 4)
+    told: list[int] = []
+    find(store_of_rows(random_rows(10, 3)), progress=told.append)
+    assert told == [4, 8, 10]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        pytest.param({"threshold": 1.5}, ValueError, "from 0 to 1, got 1.5", id="above 1"),
+        pytest.param({"threshold": float("nan")}, ValueError, "got nan", id="nan"),
+        pytest.param({"threshold": "high"}, TypeError, "got 'high'", id="a word"),
+        pytest.param({"max_pairs": 0}, ValueError, "max_pairs", id="no pairs"),
+        pytest.param({"modalities": "image"}, TypeError, r"write \['image'\]", id="one kind"),
+        pytest.param({"modalities": []}, ValueError, "modalities is empty", id="no kind"),
+        pytest.param({"filter": lambda _: True}, TypeError, "filter is a dict", id="a function"),
+    ],
+)
+def test_mistakes_are_told(options: dict[str, Any], error: type[Exception], words: str) -> None:
+    """By name and value, before anything is read."""
+    with pytest.raises(error, match=words):
+        find_duplicates(store_of_rows([[1, 0]]), **options)
