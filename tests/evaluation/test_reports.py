@@ -1,0 +1,179 @@
+"""Reports and comparisons: table, JSON and picture, and back."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langchain_gemini_mm import Comparison, ContentError, Report
+from langchain_gemini_mm.evaluation import QueryResult
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+NAMES = st.lists(TEXT, unique=True, max_size=4)
+RESULTS = st.builds(
+    QueryResult,
+    TEXT,
+    st.sampled_from(["text", "image", "image+text", "<&>"]),
+    st.dictionaries(TEXT, st.floats(0.1, 9), max_size=3),
+    NAMES.map(tuple),
+)
+REPORTS = st.builds(
+    Report,
+    TEXT,
+    st.sampled_from([(1,), (1, 5), (2, 3, 4)]),
+    st.lists(RESULTS, min_size=1, max_size=5).map(tuple),
+    st.dictionaries(TEXT, st.sampled_from(["text", "image", "a|b"]), max_size=3),
+    NAMES.map(tuple),
+)
+
+
+def report(name: str, *found: str, relevant: str = "a") -> Report:
+    """A report on some queries for `a`, whose answers are given as letters."""
+    results = tuple(
+        QueryResult(f"query {n}", "text", dict.fromkeys(relevant, 1.0), tuple(f)) for n, f in enumerate(found)
+    )
+    return Report(name, (1, 3), results, {"a": "image"})
+
+
+@given(one=REPORTS)
+def test_json_comes_back_equal(one: Report) -> None:
+    """Through text; means are computed anew and are the same."""
+    again = Report.from_json(one.to_json())
+    assert again == one
+    assert (again.measures, again.pairs, again.nothing) == (one.measures, one.pairs, one.nothing)
+
+
+@given(one=REPORTS)
+def test_pictures_are_xml_and_tables_are_square(one: Report) -> None:
+    """Whatever names hold: angles, bars, line ends, control characters."""
+    root = ET.fromstring(one.picture())
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    rows = [line for line in one.table().split("\n") if line.startswith("|")]
+    assert len({row.replace("\\|", "").count("|") for row in rows}) == 1
+
+
+def test_a_report_as_a_table() -> None:
+    """All queries, pairs of kinds, and what stands beside."""
+    one = report("a store", "abc", "bca", "xyz")
+    nothing = QueryResult("?", "text", {}, ())
+    table = Report(one.name, one.ks, (*one.results, nothing), one.modalities, ("ghost",)).table()
+    lines = table.splitlines()
+    assert lines[0] == "**a store**"
+    assert lines[2] == "|  | queries | success@1 | mrr | recall@3 | ndcg@3 |"
+    assert lines[4].startswith("| all | 3 | 0.33 [0.01, 0.9")
+    assert lines[5].startswith("| text → image | 3 | 0.33 [")
+    assert "Nothing to find: 1 queries, answered with nothing: 1.00 [0.0" in table
+    assert "Labelled but not stored: 1 (ghost)." in table
+    assert str(one) == one._repr_markdown_() == one.table()
+    assert one.table(["precision@1"]).splitlines()[2] == "|  | queries | precision@1 |"
+
+
+def test_a_report_as_json_for_others() -> None:
+    """The means stand in it with their intervals, by pairs too."""
+    found = json.loads(report("x", "abc", "bca").to_json())
+    assert found["measures"]["mrr"] == {
+        "value": pytest.approx(2 / 3),
+        "low": pytest.approx(0.2, abs=0.2),
+        "high": pytest.approx(0.95, abs=0.05),
+        "queries": 2,
+    }
+    assert found["pairs"][0]["document"] == "image"
+
+
+DAMAGED: list[Any] = [
+    ("no json", "{", "this is no JSON"),
+    ("too deep", "[" * 100_000, "this is no JSON"),
+    ("another thing", "[]", "this is no report"),
+    ("another format", '{"format": "x"}', "this is no report"),
+    ("a part of it", '{"format": "langchain-gemini-mm report 1", "name": "x"}', "damaged: KeyError"),
+    ("wrong types", report("x", "a").to_json().replace('"relevant": {', '"relevant": 7, "was": {'), "damaged"),
+    ("wrong depths", report("x", "a").to_json().replace('"ks": [', '"ks": ["x", '), "damaged"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), [pytest.param(*case[1:], id=case[0]) for case in DAMAGED])
+def test_damaged_json_is_refused(text: str, words: str) -> None:
+    """By what is wrong."""
+    with pytest.raises(ContentError, match=words):
+        Report.from_json(text)
+
+
+def test_unknown_measures_are_named() -> None:
+    """With those there are."""
+    one = report("x", "abc")
+    for ask in (lambda: one["recall@2"], lambda: one.table(["recall@2"]), lambda: one.picture(["recall@2"])):
+        with pytest.raises(KeyError, match=r"recall@2.*there are: success@1, mrr, recall@1, recall@3"):
+            ask()
+
+
+def test_pictures_are_saved_as_svg(tmp_path: Path) -> None:
+    """Under such a name only."""
+    one = report("x", "abc")
+    assert one.save_picture(tmp_path / "x.svg").read_text(encoding="utf-8") == one.picture()
+    with pytest.raises(ValueError, match=r"ends in \.svg, got 'x.png'"):
+        one.save_picture(tmp_path / "x.png")
+
+
+def test_a_comparison() -> None:
+    """Reports by name, differences query by query, a table that compares with the first, and JSON."""
+    answers = ["abc", "bac", "bca"] * 20
+    worse = ["bac", "bca", "bcd"] * 20
+    found = Comparison([report("one", *answers), report("two", *worse)])
+    difference = found.difference("mrr", "two")
+    assert difference.value == pytest.approx(found["two"]["mrr"].value - found["one"]["mrr"].value)
+    assert difference.low < difference.value < difference.high < 0
+    assert found.difference("mrr", "one", "two").value == pytest.approx(-difference.value)
+    table = found.table().splitlines()
+    assert table[0].endswith("| ndcg@3 | ndcg@3, difference to one |")
+    assert table[2].endswith("|  |")
+    assert "| -0." in table[3]
+    assert Comparison.from_json(found.to_json()) == found
+    assert "compared" in found.picture()
+    with pytest.raises(KeyError, match="no report 'three'; there are: one, two"):
+        found["three"]
+
+
+def test_a_difference_of_one_query_proves_nothing() -> None:
+    """Equal answers differ by 0, and how surely depends on how many there are."""
+    few, many = (Comparison([report(name, *["abc"] * n) for name in "xy"]).difference("mrr", "y") for n in (2, 200))
+    assert (few.value, many.value) == (0, 0)
+    assert few.low < -0.5 < 0.5 < few.high
+    assert -0.03 < many.low < many.high < 0.03
+
+
+def test_numbers_are_drawn_as_lines(tmp_path: Path) -> None:
+    """A sweep over dimensions has an axis."""
+    found = Comparison([report("768", "abc"), report("256", "bac")])
+    assert "<polyline" in found.picture()
+    ET.parse(found.save_picture(tmp_path / "sweep.svg"))
+    nothing = Comparison([report("768", "abc", relevant=""), report("256", "bac", relevant="")])
+    ET.fromstring(nothing.picture())
+    assert nothing.table() == "No query has anything to find.\n"
+
+
+@pytest.mark.parametrize(
+    ("reports", "words"),
+    [
+        pytest.param([], "no report to compare", id="none"),
+        pytest.param([report("x", "a"), report("x", "b")], "different names, got x, x", id="one name"),
+        pytest.param([report("x", "a"), report("y", "a", "b")], "same labelled queries", id="other queries"),
+        pytest.param([report("x", "a"), report("y", "a", relevant="b")], "same labelled queries", id="other labels"),
+        pytest.param([report("x", "a"), Report("y", (1,), ())], "the same depths", id="other depths"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(reports: list[Report], words: str) -> None:
+    """Two tables of different questions beside each other would mislead."""
+    with pytest.raises(ValueError, match=words):
+        Comparison(reports)
+
+
+def test_a_comparison_from_damaged_json() -> None:
+    """Is refused."""
+    with pytest.raises(ContentError, match="this is no comparison"):
+        Comparison.from_json('{"format": "langchain-gemini-mm report 1"}')
