@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
@@ -32,6 +31,9 @@ from langchain_gemini_mm.evaluation import Comparison
 from langchain_gemini_mm.testing import png
 from tests.analysis.stores import both
 from tests.vectorstores.fakes import WordEmbeddings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DOCUMENTS = [
     Document(id="cat", page_content="a black cat", metadata={"modality": "image", "source": "pets"}),
@@ -192,7 +194,8 @@ def test_labels_that_are_not_stored_are_told(store: LocalVectorStore, measure: C
 def test_labels_by_source(store: LocalVectorStore, measure: Callable[..., Report]) -> None:
     """A metadata key in place of ids: of documents that share a value the best one counts."""
     report = measure(store, [LabelledQuery("dog", ["pets"]), LabelledQuery("numbers", ["office"])], by="source", ks=[2])
-    assert [result.found[0] for result in report.results] == ["pets", "office"] or report["recall@2"].value == 1.0
+    assert report.results[1].found[0] == "office"
+    assert "pets" in report.results[0].found
     assert all(len(set(result.found)) == len(result.found) for result in report.results)
     store.add_texts(["dog dog"], ids=["stray"])
     report = measure(store, [LabelledQuery("dog", ["pets"])], by="source", ks=[1])

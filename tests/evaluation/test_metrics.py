@@ -126,7 +126,7 @@ def test_more_queries_give_narrower_intervals() -> None:
     assert many.high - many.low < (few.high - few.low) / 5
     (bold,) = bootstrap(np.array([[1.0], [0.0]] * 5), confidence=0.5)
     assert few.low < bold.low < bold.high < few.high
-    with pytest.raises(ValueError, match="between 0 and 1, such as .*, got 95"):
+    with pytest.raises(ValueError, match=r"between 0 and 1, .* got 95"):
         bootstrap(np.ones((1, 1)), confidence=95)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +12,9 @@ from hypothesis import strategies as st
 
 from langchain_gemini_mm import Comparison, ContentError, Report
 from langchain_gemini_mm.evaluation import QueryResult
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 NAMES = st.lists(TEXT, unique=True, max_size=4)
@@ -35,10 +37,9 @@ REPORTS = st.builds(
 
 def report(name: str, *found: str, relevant: str = "a") -> Report:
     """A report on some queries for `a`, whose answers are given as letters."""
-    results = tuple(
-        QueryResult(f"query {n}", "text", dict.fromkeys(relevant, 1.0), tuple(f)) for n, f in enumerate(found)
-    )
-    return Report(name, (1, 3), results, {"a": "image"})
+    grades = dict.fromkeys(relevant, 1.0)
+    results = [QueryResult(f"query {number}", "text", grades, tuple(letters)) for number, letters in enumerate(found)]
+    return Report(name, (1, 3), tuple(results), {"a": "image"})
 
 
 @given(one=REPORTS)

@@ -10,9 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_gemini_mm import Comparison, ContentError, LabelledQuery, Query, adimension_sweep, dimension_sweep
+from langchain_gemini_mm import (
+    Comparison,
+    ContentError,
+    LabelledQuery,
+    LocalVectorStore,
+    Query,
+    adimension_sweep,
+    dimension_sweep,
+)
 from langchain_gemini_mm.vectors import truncate
 from tests.analysis.stores import both, random_rows, store_of_rows
+from tests.vectorstores.fakes import WordEmbeddings
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -101,9 +110,6 @@ def test_filters_and_sources(sweep: Callable[..., Comparison]) -> None:
 
 def test_an_empty_store_finds_nothing(sweep: Callable[..., Comparison]) -> None:
     """Every measure is 0."""
-    from langchain_gemini_mm import LocalVectorStore
-    from tests.vectorstores.fakes import WordEmbeddings
-
     found = sweep(LocalVectorStore(":memory:", WordEmbeddings(size=16)), [LabelledQuery("a dog", ["dog"])], [8])
     assert found["8"]["recall@10"].value == 0.0
 
