@@ -30,7 +30,7 @@ class Settings:
 
     ks: tuple[int, ...]
     by: str | None
-    modalities: Mapping[str, str] | None
+    kinds: Mapping[str, str] | None
     name: str | None
     confidence: float
     seed: int
@@ -42,7 +42,7 @@ class Settings:
         *,
         ks: Iterable[int],
         by: str | None,
-        modalities: Mapping[str, str] | None,
+        kinds: Mapping[str, str] | None,
         name: str | None,
         confidence: float,
         seed: int,
@@ -58,7 +58,7 @@ class Settings:
             raise TypeError(f"by is a metadata key, got {by!r}")
         if not 0 < confidence < 1:
             raise ValueError(f"confidence is between 0 and 1, such as 0.95, got {confidence!r}")
-        return cls(checked_ks(ks), by, modalities, name, float(confidence), operator.index(seed), progress)
+        return cls(checked_ks(ks), by, kinds, name, float(confidence), operator.index(seed), progress)
 
 
 def checked_queries(labelled: Iterable[LabelledQuery]) -> list[LabelledQuery]:
@@ -128,7 +128,7 @@ def _modalities_flow(
 ) -> Flow[tuple[Mapping[str, str], tuple[str, ...]]]:
     """The kinds of the relevant documents by id, and those ids that are not stored."""
     relevant = list(dict.fromkeys(id_ for query in queries for id_ in query.relevant))
-    given = settings.modalities or {}
+    given = settings.kinds or {}
     known = {id_: given[id_] for id_ in relevant if id_ in given}
     store = store_of(target)
     if store is None or settings.by is not None:

@@ -9,8 +9,8 @@
 ```
 
 A text is a text, with references in it as in `page_content`. A `path` is relative to the folder of the file, with `/`,
-and stays within it. A `ref` is a media reference. `like`, `unlike` and `weights` are those of `Query`, whose contents
-stand under `content`. A list is one query of several parts. Blank lines are left out.
+and stays within it. A `ref` is a media reference. `like`, `unlike`, `weights` and `separate` are those of `Query`, whose
+contents stand under `content`. A list is one query of several parts. Blank lines are left out.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from langchain_gemini_mm.types import Content, Modality
 from langchain_gemini_mm.vectorstores import Query
 
 _KEYS = ("query", "relevant", "modality")
-_QUERY_KEYS = ("content", "like", "unlike", "weights")
+_QUERY_KEYS = ("content", "like", "unlike", "weights", "separate")
 
 
 def read_labelled(path: str | os.PathLike[str]) -> list[LabelledQuery]:
@@ -117,8 +117,15 @@ def _query(value: Any, folder: Path) -> Content:
         row = _object(value, _QUERY_KEYS, "a query of stored ids")
         content = row.get("content", [])
         parts = [_part(part, folder) for part in (content if isinstance(content, list) else [content])]
-        return Query(*parts, like=row.get("like", ()), unlike=row.get("unlike", ()), weights=row.get("weights"))
+        return Query(*parts, like=row.get("like", ()), unlike=row.get("unlike", ()), **_options(row))
     return _part(value, folder)
+
+
+def _options(row: Mapping[str, Any]) -> dict[str, Any]:
+    separate = row.get("separate", False)
+    if not isinstance(separate, bool):
+        raise ContentError(f"'separate' is true or false, got {_short(separate)}")
+    return {"weights": row.get("weights"), "separate": separate}
 
 
 def _part(value: Any, folder: Path) -> Content:
@@ -143,7 +150,13 @@ def _file(name: Any, folder: Path) -> Path:
 def _plain(query: Content, folder: Path) -> Any:
     if isinstance(query, Query):
         parts: dict[str, Any] = {"content": [_plain_part(part, folder) for part in query.content]}
-        parts |= {"like": list(query.like), "unlike": list(query.unlike), "weights": list(query.weights)}
+        weights = list(query.weights) if set(query.weights) != {1.0} else None
+        parts |= {
+            "like": list(query.like),
+            "unlike": list(query.unlike),
+            "weights": weights,
+            "separate": query.separate,
+        }
         return {key: value for key, value in parts.items() if value}
     if isinstance(query, list | tuple):
         return [_plain_part(part, folder) for part in query]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 from langchain_gemini_mm.batching import positive
@@ -12,6 +11,7 @@ from langchain_gemini_mm.evaluation.comparing import Comparison
 from langchain_gemini_mm.evaluation.reports import Report
 from langchain_gemini_mm.flows import arun, run
 from langchain_gemini_mm.labels import LabelledQuery
+from langchain_gemini_mm.retrievers import MultimodalRetriever
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.writing import Progress
 
@@ -25,7 +25,7 @@ def evaluate(
     *,
     ks: Iterable[int] = (1, 5, 10),
     by: str | None = None,
-    modalities: Mapping[str, str] | None = None,
+    kinds: Mapping[str, str] | None = None,
     name: str | None = None,
     confidence: float = 0.95,
     seed: int = 0,
@@ -53,12 +53,12 @@ def evaluate(
         ks: depths of `recall@k`, `precision@k` and `ndcg@k`, 1 to 1000; the largest is how many are asked for.
         by: the metadata key whose values are labelled instead of ids, such as `"source"`; of the documents that share
             one, the best counts.
-        modalities: of documents by id, for the table by pairs of kinds; looked up in the store where there is one.
+        kinds: modalities of documents by id, for the table by pairs of kinds; looked up in the store where there is one.
         name: what the report calls the target.
         confidence: of the intervals.
         seed: of the intervals.
         progress: called with the number of queries answered so far.
-        options: passed on with each search, such as `filter` or `mode`.
+        options: passed on with each search, such as `filter`, `mode` or `ranking`.
 
     Raises:
         TypeError: the target cannot be asked, or answers something else than ids, documents or hits.
@@ -66,7 +66,7 @@ def evaluate(
         ContentError: a query cannot be embedded, or the documents of an answer have no ids.
     """
     settings = Settings.checked(
-        ks=ks, by=by, modalities=modalities, name=name, confidence=confidence, seed=seed, progress=progress
+        ks=ks, by=by, kinds=kinds, name=name, confidence=confidence, seed=seed, progress=progress
     )
     return run(evaluation_flow(target, checked_queries(labelled), settings, CONCURRENCY, options))
 
@@ -77,7 +77,7 @@ async def aevaluate(
     *,
     ks: Iterable[int] = (1, 5, 10),
     by: str | None = None,
-    modalities: Mapping[str, str] | None = None,
+    kinds: Mapping[str, str] | None = None,
     name: str | None = None,
     confidence: float = 0.95,
     seed: int = 0,
@@ -87,7 +87,7 @@ async def aevaluate(
 ) -> Report:
     """Async twin of `evaluate`; a retriever or a function is asked `concurrency` queries at a time."""
     settings = Settings.checked(
-        ks=ks, by=by, modalities=modalities, name=name, confidence=confidence, seed=seed, progress=progress
+        ks=ks, by=by, kinds=kinds, name=name, confidence=confidence, seed=seed, progress=progress
     )
     flow = evaluation_flow(target, checked_queries(labelled), settings, positive("concurrency", concurrency), options)
     return await arun(flow)
@@ -124,7 +124,7 @@ async def acompare_rankings(
 
 def _ranker(target: Any) -> Any:
     if isinstance(target, MultimodalVectorStore):
-        return import_module("langchain_gemini_mm.retrievers").MultimodalRetriever(store=target)
+        return MultimodalRetriever(store=target)
     if not (hasattr(target, "search") and hasattr(target, "asearch")):
         raise TypeError(f"rankings are those of a MultimodalRetriever, got {type(target).__name__}")
     return target

@@ -75,7 +75,7 @@ def dimension_sweep(
         ValueError: a size is larger than the stored vectors, or there are no queries.
     """
     settings = Settings.checked(
-        ks=ks, by=by, modalities=None, name=None, confidence=confidence, seed=seed, progress=progress
+        ks=ks, by=by, kinds=None, name=None, confidence=confidence, seed=seed, progress=progress
     )
     return run(_flow(store, checked_queries(labelled), dimensions, settings, narrowed(filter), task))
 
@@ -95,7 +95,7 @@ async def adimension_sweep(
 ) -> Comparison:
     """Async twin of `dimension_sweep`; it scores in a worker thread."""
     settings = Settings.checked(
-        ks=ks, by=by, modalities=None, name=None, confidence=confidence, seed=seed, progress=progress
+        ks=ks, by=by, kinds=None, name=None, confidence=confidence, seed=seed, progress=progress
     )
     return await arun(_flow(store, checked_queries(labelled), dimensions, settings, narrowed(filter), task))
 

@@ -20,6 +20,7 @@ from langchain_gemini_mm import (
     LabelledQuery,
     LocalVectorStore,
     MediaStore,
+    MultimodalRetriever,
     Query,
     Report,
     acompare_rankings,
@@ -98,7 +99,8 @@ async def _ids(store: LocalVectorStore, query: Any) -> list[Any]:
 
 TARGETS: dict[str, Callable[[LocalVectorStore], Any]] = {
     "our store": lambda store: store,
-    "our retriever": Ours,
+    "what searches like our retriever": Ours,
+    "our retriever, with its own ranking": lambda store: MultimodalRetriever(store=store, ranking="raw"),
     "the retriever of a store": lambda store: store.as_retriever(search_kwargs={"k": 1}),
     "a plain retriever": lambda store: Plain(store=store),
     "a function to ids": lambda store: lambda query: [hit.document.id for hit in store.search(query, k=9)],
@@ -112,7 +114,7 @@ def test_every_target_gives_the_same_report(
     store: LocalVectorStore, measure: Callable[..., Report], make: Callable[[LocalVectorStore], Any]
 ) -> None:
     """Asked for the deepest k, cut to it, in order."""
-    report = measure(make(store), LABELLED, ks=(1, 2, 4), name="x", modalities={})
+    report = measure(make(store), LABELLED, ks=(1, 2, 4), name="x", kinds={})
     expected = [tuple(hit.document.id for hit in store.search(one.query, k=4)) for one in LABELLED]
     assert [result.found for result in report.results] == expected
     assert report.measures == evaluate(store, LABELLED, ks=(1, 2, 4)).measures
@@ -247,6 +249,15 @@ def test_rankings_are_compared(store: LocalVectorStore) -> None:
         difference = found.difference("success@1", "normalized")
         assert difference.value == found["normalized"]["success@1"].value - 1
         assert difference.low < 0
+
+
+def test_our_retriever_is_compared(store: LocalVectorStore) -> None:
+    """A store stands for a retriever on it; options narrow it."""
+    found = compare_rankings(store, LABELLED[:2], ks=[2], modalities=["image"])
+    assert [report.name for report in found.reports] == ["raw", "normalized"]
+    assert set(found["normalized"].results[0].found) == {"cat", "puppy"}
+    report = evaluate(MultimodalRetriever(store=store), LABELLED, ks=[5], ranking="normalized", min_confidence=1.0)
+    assert report.nothing is not None
 
 
 def test_progress_counts_queries(store: LocalVectorStore, measure: Callable[..., Report]) -> None:

@@ -42,6 +42,7 @@ def test_every_kind_of_query_comes_back_equal(tmp_path: Path) -> None:
         LabelledQuery(["like this:", REF, photo], []),
         LabelledQuery(Query(like=["a", "b"], unlike=["c"], weights=[1, 2, 0.5]), ["d"]),
         LabelledQuery(Query("red", REF, like=["a"]), ["d"]),
+        LabelledQuery(Query("red", "round", separate=True, weights=[2, 1]), ["d"]),
     ]
     path = tmp_path / "set.jsonl"
     write_labelled(path, queries)
@@ -91,6 +92,11 @@ BAD: list[Any] = [
     ("no reference", '{"query": {"ref": "mm://x"}, "relevant": []}', "is not a media reference"),
     ("a reference that is a number", '{"query": {"ref": 7}, "relevant": []}', "parsed from a str, got int"),
     ("one id", '{"query": {"like": "x"}, "relevant": []}', "like is a list of ids"),
+    (
+        "separate by a word",
+        '{"query": {"content": "a", "separate": "no"}, "relevant": []}',
+        "'separate' is true or false",
+    ),
     ("weights that do not fit", '{"query": {"like": ["x"], "weights": [1, 2]}, "relevant": []}', "weights has 2"),
     ("too deep", "[" * 100_000, "line 2"),
 ]
