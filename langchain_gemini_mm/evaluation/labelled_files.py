@@ -9,8 +9,8 @@
 ```
 
 A text is a text, with references in it as in `page_content`. A `path` is relative to the folder of the file, with `/`,
-and stays within it. A `ref` is a media reference. `like`, `unlike`, `weights` and `separate` are those of `Query`, whose
-contents stand under `content`. A list is one query of several parts. Blank lines are left out.
+and stays within it. A `ref` is a media reference. `like`, `unlike`, `weights` and `separate` are those of `Query`,
+whose contents stand under `content`. A list is one query of several parts. Blank lines are left out.
 """
 
 from __future__ import annotations

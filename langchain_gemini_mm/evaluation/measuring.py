@@ -52,8 +52,9 @@ def evaluate(
         labelled: queries with the ids they should find.
         ks: depths of `recall@k`, `precision@k` and `ndcg@k`, 1 to 1000; the largest is how many are asked for.
         by: the metadata key whose values are labelled instead of ids, such as `"source"`; of the documents that share
-            one, the best counts.
-        kinds: modalities of documents by id, for the table by pairs of kinds; looked up in the store where there is one.
+            one, the best counts, so an answer may have fewer than k.
+        kinds: modalities of what is labelled, for the table by pairs of kinds; where ids are labelled they are looked
+            up in the store, if there is one.
         name: what the report calls the target.
         confidence: of the intervals.
         seed: of the intervals.
