@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#7f7f7f", "#b5a800")
 _CONTROL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LEFT, _TOP, _HEIGHT, _BELOW = 48, 64, 220, 64
-_BAR, _GAP = 16, 24
+_BAR, _GAP, _NARROWEST = 16, 24, 72
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Series:
 
 def bars(title: str, places: Sequence[str], series: Sequence[Series]) -> str:
     """Bars with whiskers, grouped by place."""
-    group = _BAR * len(series) + _GAP
+    group = max(_BAR * len(series) + _GAP, _NARROWEST)
     width = max(_LEFT + group * len(places) + _GAP, 360)
     body: list[str] = []
     for place, name in enumerate(places):
