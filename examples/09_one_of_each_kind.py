@@ -1,0 +1,53 @@
+"""Ask by words, by a picture or by a sound, and see the closest text, picture and sound side by side.
+
+Run: python examples/09_one_of_each_kind.py     (without GOOGLE_API_KEY it runs on the emulator)
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from langchain_gemini_mm import GeminiEmbeddings, Hits, LocalVectorStore, MediaStore, MultimodalRetriever
+from langchain_gemini_mm.testing import GeminiEmulator, clips, drawings, jpeg, wav, write_samples
+
+
+def side_by_side(title: str, found: Mapping[str, Hits]) -> str:
+    """HTML with a column for each kind; sounds have a player."""
+    columns = (f"<div style='flex:1'><h2>{kind}</h2>{hits._repr_html_()}</div>" for kind, hits in found.items())
+    return f"<h1>{title}</h1><div style='display:flex;gap:12px'>{''.join(columns)}</div>"
+
+
+with ExitStack() as stack:
+    work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    service = {}
+    if not (os.environ.get("GOOGLE_API_KEY") or os.environ.get("GEMINI_API_KEY")):
+        emulator = stack.enter_context(GeminiEmulator())
+        service = {"api_key": emulator.api_key, "base_url": emulator.url}
+    write_samples(work / "samples")
+
+    media = MediaStore(work / "library/media")
+    embeddings = stack.enter_context(GeminiEmbeddings(media=media, output_dimensionality=768, **service))
+    store = stack.enter_context(LocalVectorStore(work / "library/index.db", embeddings))
+    retriever = MultimodalRetriever(store=store, modalities=["text", "image", "audio"])
+    print(f"{len(retriever.add(work / 'samples'))} documents")
+
+    photo, sound = work / "uploaded.jpg", work / "recorded.wav"
+    photo.write_bytes(jpeg("a tabby cat", image=drawings.kitten().rotate(8)))
+    sound.write_bytes(wav(description="purring", samples=clips.purr(2)))
+    for title, question in (("words", "cat"), ("picture", photo), ("sound", sound)):
+        found = retriever.by_modality(question)
+        print(f"\nasked by {title}:")
+        for kind, (closest,) in found.items():
+            print(f"  {kind:5}  {closest.score:.2f}  {closest.document.metadata['source']}")
+        assert [hits[0].document.metadata["source"] for hits in found.values()] == [
+            "notes/kitten.md",
+            "pictures/kitten.png",
+            "sounds/purring.wav",
+        ]
+        html = side_by_side(f"Asked by {title}", found)
+        (work / f"{title}.html").write_text(html, encoding="utf-8")
+        assert all(shown in html for shown in ("sleepy kitten", "<img", "<audio controls"))
