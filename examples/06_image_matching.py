@@ -57,7 +57,7 @@ def show(photo: bytes, found: Classification, media: MediaStore) -> str:
         if match.document
     )
     picture = f"<img src='data:image/jpeg;base64,{base64.b64encode(photo).decode()}' style='max-width:320px'>"
-    return f"<h1>{found.label or 'unknown'}</h1><div style='display:flex'>{picture}{hits._repr_html_()}</div>"
+    return f"<h1>{found.label or 'unknown'}</h1><div style='display:flex'>{picture}{hits.to_html()}</div>"
 
 
 with ExitStack() as stack:

@@ -17,7 +17,7 @@ from langchain_gemini_mm.testing import GeminiEmulator, clips, drawings, jpeg, w
 
 def side_by_side(title: str, found: Mapping[str, Hits]) -> str:
     """HTML with a column for each kind; sounds have a player."""
-    columns = (f"<div style='flex:1'><h2>{kind}</h2>{hits._repr_html_()}</div>" for kind, hits in found.items())
+    columns = (f"<div style='flex:1'><h2>{kind}</h2>{hits.to_html()}</div>" for kind, hits in found.items())
     return f"<h1>{title}</h1><div style='display:flex;gap:12px'>{''.join(columns)}</div>"
 
 

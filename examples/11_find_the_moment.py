@@ -70,6 +70,6 @@ with ExitStack() as stack:
     assert (start, end) == (100, 120)
 
     # The film itself, from the first second to the last of that part; below it each hit, cut out.
-    page = f"<h1>{question}</h1><video controls src='film.mp4#t={start:g},{end:g}'></video>{hits._repr_html_()}"
+    page = f"<h1>{question}</h1><video controls src='film.mp4#t={start:g},{end:g}'></video>{hits.to_html()}"
     (work / "found.html").write_text(page, encoding="utf-8")
     assert page.count("<video controls") == 1 + len(hits)

@@ -10,12 +10,9 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-
-from langchain_core.documents import Document
 
 from langchain_gemini_mm import GeminiEmbeddings, GeminiMMError, LocalVectorStore, MediaLoader, MediaStore
 from langchain_gemini_mm.testing import GeminiEmulator, write_samples
@@ -59,20 +56,12 @@ def demo(stack: ExitStack, folder: Path | None, question: str | None) -> None:
     embeddings = stack.enter_context(GeminiEmbeddings(media=media, output_dimensionality=768, **service))
     store = stack.enter_context(LocalVectorStore(home / "index.db", embeddings, collection=folder.resolve().as_posix()))
     loader = MediaLoader(folder, media)
-    store.add_documents(new_documents(loader, store), progress=show_progress)
+    store.add_documents(loader.lazy_load(), skip_unchanged=True, progress=show_progress)
     report(store, loader, embeddings)
     if question:
         show(store, question, question)
     if samples and not question:
         ask_samples(store, folder)
-
-
-def new_documents(loader: MediaLoader, store: LocalVectorStore) -> Iterator[Document]:
-    """Only what is not in the index yet, or has changed."""
-    for document in loader.lazy_load():
-        known = store.get_by_ids([document.id or ""])
-        if not known or known[0].page_content != document.page_content:
-            yield document
 
 
 def show_progress(stored: int) -> None:

@@ -31,7 +31,7 @@ def draw() -> None:
         retriever = MultimodalRetriever(store=LocalVectorStore(":memory:", embeddings), k=3)
         retriever.add(folder / "photos-and-talks")
         page = folder / "page.html"
-        page.write_text(PAGE + retriever.search("waves by the sea")._repr_html_(), encoding="utf-8")
+        page.write_text(PAGE + retriever.search("waves by the sea").to_html(), encoding="utf-8")
         shot = [f"--screenshot={PICTURE}", "--window-size=550,500", "--hide-scrollbars", page.as_uri()]
         subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", *shot], check=True, capture_output=True)
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.content import to_parts
 from langchain_gemini_mm.references import escape_references
 from langchain_gemini_mm.types import Content
 
 if TYPE_CHECKING:
     from langchain_gemini_mm.loaders.scanning import Skipped
     from langchain_gemini_mm.storage import MediaStore
+
+
+Extra: TypeAlias = Mapping[str, Any] | Callable[[Document], Mapping[str, Any]]
+"""Metadata for every Document, or a function that makes it from one."""
 
 
 class Added(list[str]):
@@ -33,43 +37,47 @@ class Intake:
     Args:
         media: where media go; None where there are only texts.
         metadata: for each Document, beside its own.
+        source_prefix: before the names of files.
     """
 
-    def __init__(self, media: MediaStore | None, metadata: Mapping[str, Any]) -> None:
+    def __init__(self, media: MediaStore | None, metadata: Extra, source_prefix: str = "") -> None:
         self._media = media
         self._metadata = metadata
+        self._prefix = source_prefix
         self.skipped: list[Skipped] = []
 
     def documents(self, items: Sequence[Content]) -> Iterator[Document]:
         """One Document for each item; a `Path` is loaded as `MediaLoader` does it."""
-        for item in items:
-            if isinstance(item, Path):
-                yield from self._loaded(item)
-            elif isinstance(item, Document):
-                yield Document(page_content=item.page_content, metadata={**item.metadata, **self._metadata}, id=item.id)
-            else:
-                yield self._composed(item)
+        for is_path, some in groupby(items, key=lambda item: isinstance(item, Path)):
+            if is_path:
+                yield from map(self._labelled, self._loaded(list(some)))
+                continue
+            for item in some:
+                yield self._labelled(item if isinstance(item, Document) else self._composed(item))
 
-    def _loaded(self, path: Path) -> Iterator[Document]:
+    def _labelled(self, document: Document) -> Document:
+        extra = self._metadata(document) if callable(self._metadata) else self._metadata
+        metadata = {**document.metadata, **extra}
+        return Document(page_content=document.page_content, metadata=metadata, id=document.id)
+
+    def _loaded(self, paths: list[Path]) -> Iterator[Document]:
+        """Several paths go to one loader, which names files by what the paths have in common."""
         from langchain_gemini_mm.loaders import MediaLoader
 
-        loader = MediaLoader(path, self._store())
-        for document in loader.lazy_load():
-            document.metadata.update(self._metadata)
-            yield document
+        given = paths[0] if len(paths) == 1 else paths
+        loader = MediaLoader(given, self._store(), source_prefix=self._prefix)
+        yield from loader.lazy_load()
         self.skipped += loader.skipped
 
     def _composed(self, item: Content) -> Document:
         pieces = item if isinstance(item, list | tuple) else [item]
-        if all(isinstance(piece, str) for piece in pieces) and self._media is None:
-            text, modality = escape_references("\n".join(pieces)), "text"
+        if self._media is None and all(isinstance(piece, str) for piece in pieces):
+            text = escape_references("\n".join(pieces))
+            document = Document(page_content=text, metadata={"modality": "text"})
         else:
-            store = self._store()
-            text = store.document(*pieces).page_content
-            kinds = {part.modality for part in to_parts(text, store)}
-            modality = next((kind for kind in ("video", "audio", "pdf", "image") if kind in kinds), "text")
-        id_ = hashlib.sha256(text.encode()).hexdigest()[:32]
-        return Document(page_content=text, metadata={"modality": modality, **self._metadata}, id=id_)
+            document = self._store().document(*pieces)
+        document.id = hashlib.sha256(document.page_content.encode()).hexdigest()[:32]
+        return document
 
     def _store(self) -> MediaStore:
         if self._media is None:

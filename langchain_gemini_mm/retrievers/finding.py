@@ -136,16 +136,16 @@ def _embedded(embeddings: Any, query: Content, task: str | None) -> Call:
     return Call(embed, aembed)
 
 
-def sources_flow(ask: Ask, query: Content | Query, per_source: int) -> Flow[list[Source]]:
+def sources_flow(ask: Ask, query: Content | Query, by: str, per_source: int) -> Flow[list[Source]]:
     """The best files, each with its best hits."""
     store, wanted = ask.ours("sources"), positive("per_source", per_source)
     ranking = ask.ranking
     if ask.search_type == "similarity" and ranking is None:
         ranking = default_ranking(ask)
     if ask.search_type == "similarity" and ranking == "raw":
-        options = {**ask.options(), "by": "source", "per_group": wanted}
+        options = {**ask.options(), "by": by, "per_group": wanted}
         groups = yield Call(store.search_groups, store.asearch_groups, (query, ask.k), options)
-        return [source for group in groups for source in group_by_source(group.hits)]
+        return [source for group in groups for source in group_by_source(group.hits, by=by)]
     deep = replace(ask, ranking=ranking, k=min(_DEEPEST, _DEEPER * ask.k * wanted))
     hits = yield from find_flow(deep, query)
-    return group_by_source(hits, per_source=wanted)[: ask.k]
+    return group_by_source(hits, by=by, per_source=wanted)[: ask.k]

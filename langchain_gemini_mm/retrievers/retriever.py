@@ -14,14 +14,14 @@ from langchain_core.vectorstores import VectorStore
 from pydantic import ConfigDict, PrivateAttr, model_validator
 
 from langchain_gemini_mm.flows import Flow, arun, run
-from langchain_gemini_mm.retrievers.adding import Added, Intake
+from langchain_gemini_mm.retrievers.adding import Added, Extra, Intake
 from langchain_gemini_mm.retrievers.asking import Ask, asked, store_of_tenant, traced
 from langchain_gemini_mm.retrievers.finding import find_flow, kinds_flow, many_flow, sources_flow
 from langchain_gemini_mm.retrievers.neighbours import neighbours_flow
 from langchain_gemini_mm.retrievers.sources import Source
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.types import Content, Modality
-from langchain_gemini_mm.vectorstores import Hit, Hits, Query
+from langchain_gemini_mm.vectorstores import Hit, Hits, MultimodalVectorStore, Query
 
 _KEPT_TENANTS = 100
 
@@ -107,6 +107,11 @@ class MultimodalRetriever(BaseRetriever):
         """Where media are kept and found."""
         return self.media or getattr(self.store.embeddings, "media", None)
 
+    @property
+    def tenant_store(self) -> VectorStore:
+        """The store of the retriever's own tenant; where it has none, the store."""
+        return self._store_of(self.tenant)
+
     def invoke(self, input: Content | Query, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:  # noqa: A002
         """Find documents.
 
@@ -184,19 +189,24 @@ class MultimodalRetriever(BaseRetriever):
         """Async twin of `by_modality`."""
         return _each_hits(await arun(kinds_flow(self._ask({**overrides, "k": k}), query)))
 
-    def sources(self, query: Content | Query, *, per_source: int = 5, **overrides: Any) -> list[Source]:
+    def sources(
+        self, query: Content | Query, *, by: str = "source", per_source: int = 5, **overrides: Any
+    ) -> list[Source]:
         """Find files rather than pieces: `k` of them, each with its best moments or pages.
 
         Args:
             query: as in `invoke`.
+            by: the metadata key that files have in common, such as `lesson`; by default each file is by itself.
             per_source: how many hits of a file, at most; neighbouring ones are joined to one moment.
             overrides: fields of the retriever, for this call.
         """
-        return run(sources_flow(self._ask(overrides), query, per_source))
+        return run(sources_flow(self._ask(overrides), query, by, per_source))
 
-    async def asources(self, query: Content | Query, *, per_source: int = 5, **overrides: Any) -> list[Source]:
+    async def asources(
+        self, query: Content | Query, *, by: str = "source", per_source: int = 5, **overrides: Any
+    ) -> list[Source]:
         """Async twin of `sources`."""
-        return await arun(sources_flow(self._ask(overrides), query, per_source))
+        return await arun(sources_flow(self._ask(overrides), query, by, per_source))
 
     def context(self, found: Hit | Document, *, before: int = 1, after: int = 1) -> list[Document]:
         """Read what stands around a hit: the neighbouring segments or pages of the same file and kind, it among them.
@@ -210,39 +220,43 @@ class MultimodalRetriever(BaseRetriever):
         """Async twin of `context`."""
         return await arun(self._around(found, before, after))
 
-    def add(self, *items: Content, metadata: Mapping[str, Any] | None = None, **options: Any) -> Added:
+    def add(self, *items: Content, metadata: Extra | None = None, source_prefix: str = "", **options: Any) -> Added:
         """Store content, one Document for each item; media go into the media store.
 
         A `Path` to a file, folder or glob is loaded as `MediaLoader` does it, long files in segments. A nested list is
-        one Document of all its pieces. The same content has the same id, so adding it again changes nothing.
+        one Document of all its pieces. The same content has the same id: with our stores, what is stored already is
+        left as it is, and costs nothing.
 
         Args:
             items: any content.
-            metadata: for every Document.
+            metadata: for every Document, or a function that makes it from one.
+            source_prefix: before the names of files, so that those of several folders stay apart.
             options: of `store.add_documents`, such as `progress`.
 
         Returns:
             The ids, and what was left out: `skipped`.
         """
-        intake = Intake(self.media_store, metadata or {})
-        store = self._ask({}).store
-        ids = store.add_documents(_for(store, intake.documents(items)), **options)
+        intake = Intake(self.media_store, metadata or {}, source_prefix)
+        documents, given = self._to_add(intake.documents(items), options)
+        ids = self.tenant_store.add_documents(documents, **given)
         return Added(ids, intake.skipped)
 
-    async def aadd(self, *items: Content, metadata: Mapping[str, Any] | None = None, **options: Any) -> Added:
+    async def aadd(
+        self, *items: Content, metadata: Extra | None = None, source_prefix: str = "", **options: Any
+    ) -> Added:
         """Async twin of `add`."""
-        intake = Intake(self.media_store, metadata or {})
-        store = self._ask({}).store
-        ids = await store.aadd_documents(_for(store, intake.documents(items)), **options)
+        intake = Intake(self.media_store, metadata or {}, source_prefix)
+        documents, given = self._to_add(intake.documents(items), options)
+        ids = await self.tenant_store.aadd_documents(documents, **given)
         return Added(ids, intake.skipped)
 
     def add_documents(self, documents: Iterable[Document], **options: Any) -> list[str]:
         """Store Documents, and return their ids; options as in `store.add_documents`."""
-        return self._ask({}).store.add_documents(documents, **options)  # type: ignore[arg-type]
+        return self.tenant_store.add_documents(documents, **options)  # type: ignore[arg-type]
 
     async def aadd_documents(self, documents: Iterable[Document], **options: Any) -> list[str]:
         """Async twin of `add_documents`."""
-        return await self._ask({}).store.aadd_documents(documents, **options)  # type: ignore[arg-type]
+        return await self.tenant_store.aadd_documents(documents, **options)  # type: ignore[arg-type]
 
     def _get_relevant_documents(
         self,
@@ -290,6 +304,12 @@ class MultimodalRetriever(BaseRetriever):
             self._tenants[tenant] = store_of_tenant(self.store, tenant)
         return self._tenants[tenant]
 
+    def _to_add(self, documents: Iterable[Document], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Documents and options as the store wants them: others than ours want a list."""
+        if isinstance(self.store, MultimodalVectorStore):
+            return documents, {"skip_unchanged": True, **options}
+        return list(documents), options
+
     def _around(self, found: Hit | Document, before: int, after: int) -> Flow[list[Document]]:
         document = found.document if isinstance(found, Hit) else found
         for name, value in (("before", before), ("after", after)):
@@ -308,10 +328,3 @@ def _answered(queries: Sequence[Content | Query], answers: Sequence[Sequence[Hit
 
 def _each_hits(found: Mapping[str, Iterable[Hit]]) -> dict[str, Hits]:
     return {modality: Hits(hits) for modality, hits in found.items()}
-
-
-def _for(store: VectorStore, documents: Iterable[Document]) -> Any:
-    """Other stores than ours want a list."""
-    from langchain_gemini_mm.vectorstores import MultimodalVectorStore
-
-    return documents if isinstance(store, MultimodalVectorStore) else list(documents)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import Any
 
+from langchain_core.documents import Document
+
+from langchain_gemini_mm.rendering import citation
 from langchain_gemini_mm.vectorstores import Hit
 
 _NUMBERS = (int, float)
@@ -20,6 +23,8 @@ class Moment:
 
     hits: tuple[Hit, ...]
     """Best first."""
+    source: str | None = None
+    """The file."""
     start_s: float | None = None
     end_s: float | None = None
     first_page: int | None = None
@@ -31,13 +36,21 @@ class Moment:
         """The best hit."""
         return self.hits[0]
 
+    @property
+    def citation(self) -> str:
+        """Where it is, for people: `[talk.mp4 12:30-13:30]`, `[slides.pdf pp. 7-8]`."""
+        span = {name: getattr(self, name) for name in ("start_s", "end_s", "first_page", "last_page")}
+        said = {name: value for name, value in span.items() if value is not None}
+        document = self.best.document
+        return citation(Document(page_content="", metadata={**document.metadata, **said}, id=document.id))
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file and what was found in it."""
+    """A file, or files with a key in common, and what was found there."""
 
     source: str | None
-    """Its name in the collection; None for a document that has none, which is a source of its own."""
+    """Its name in the collection, or the value of the key; None for a document without, which is by itself."""
     hits: tuple[Hit, ...]
     """Best first."""
     moments: tuple[Moment, ...]
@@ -49,7 +62,9 @@ class Source:
         return self.hits[0].score
 
 
-def group_by_source(hits: Iterable[Hit], *, per_source: int | None = None, gap_s: float = GAP_S) -> list[Source]:
+def group_by_source(
+    hits: Iterable[Hit], *, by: str = "source", per_source: int | None = None, gap_s: float = GAP_S
+) -> list[Source]:
     """Put hits of one file together, best file first.
 
     ```python
@@ -68,22 +83,32 @@ def group_by_source(hits: Iterable[Hit], *, per_source: int | None = None, gap_s
 
     Args:
         hits: best first, of one search.
+        by: the metadata key of the groups; moments are of one file all the same.
         per_source: how many hits of a file to keep; None for all.
         gap_s: seconds between segments of one moment, at most.
     """
     groups: dict[Any, list[Hit]] = {}
     for hit in hits:
-        source = hit.document.metadata.get("source")
-        key = ("source", source) if isinstance(source, str) else ("alone", id(hit))
+        value = hit.document.metadata.get(by)
+        key = ("of", str(value)) if isinstance(value, str | int | float) else ("alone", id(hit))
         groups.setdefault(key, []).append(hit)
-    return [
-        Source(key[1] if key[0] == "source" else None, tuple(kept), tuple(_moments(kept, gap_s)))
-        for key, found in groups.items()
-        for kept in (found[:per_source],)
-    ]
+    sources = []
+    for (kind, name), found in groups.items():
+        kept = found[:per_source]
+        sources.append(Source(name if kind == "of" else None, tuple(kept), tuple(_moments(kept, gap_s))))
+    return sources
 
 
 def _moments(hits: Sequence[Hit], gap_s: float) -> list[Moment]:
+    files: dict[str | None, list[Hit]] = {}
+    for hit in hits:
+        source = hit.document.metadata.get("source")
+        files.setdefault(source if isinstance(source, str) else None, []).append(hit)
+    moments = [moment for source, found in files.items() for moment in _moments_of(source, found, gap_s)]
+    return sorted(moments, key=lambda moment: moment.hits[0].rank)
+
+
+def _moments_of(source: str | None, hits: Sequence[Hit], gap_s: float) -> list[Moment]:
     timed, paged, others = [], [], []
     for hit in hits:
         said = hit.document.metadata.get
@@ -93,10 +118,10 @@ def _moments(hits: Sequence[Hit], gap_s: float) -> list[Moment]:
             paged.append((first, last, hit))
         else:
             others.append(hit)
-    moments = [Moment(found, start_s=low, end_s=high) for low, high, found in _joined(timed, gap_s)]
-    moments += [Moment(found, first_page=low, last_page=high) for low, high, found in _joined(paged, 1)]
-    moments += [Moment((hit,)) for hit in others]
-    return sorted(moments, key=lambda moment: moment.hits[0].rank)
+    moments = [Moment(found, source, start_s=low, end_s=high) for low, high, found in _joined(timed, gap_s)]
+    moments += [Moment(found, source, first_page=low, last_page=high) for low, high, found in _joined(paged, 1)]
+    moments += [Moment((hit,), source) for hit in others]
+    return moments
 
 
 def _joined(spans: list[tuple[Any, Any, Hit]], gap: float) -> list[tuple[Any, Any, tuple[Hit, ...]]]:

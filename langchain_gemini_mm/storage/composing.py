@@ -10,10 +10,13 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.content import Part, to_parts
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.references import escape_references
-from langchain_gemini_mm.types import Content
+from langchain_gemini_mm.types import Content, Modality
 
 if TYPE_CHECKING:
     from langchain_gemini_mm.storage.store import MediaStore
+
+
+_WEIGHTIEST: tuple[Modality, ...] = ("video", "audio", "pdf", "image")
 
 
 def compose(store: MediaStore, content: Sequence[Content], metadata: Mapping[str, Any], id_: str | None) -> Document:
@@ -21,7 +24,14 @@ def compose(store: MediaStore, content: Sequence[Content], metadata: Mapping[str
     if not content:
         raise ContentError("document() needs at least one text or media")
     parts = [part for item in content for part in to_parts(item, store)]
-    return Document(page_content=" ".join(_word(store, part) for part in parts), metadata=dict(metadata), id=id_)
+    text = " ".join(_word(store, part) for part in parts)
+    return Document(page_content=text, metadata={"modality": modality_of(parts), **metadata}, id=id_)
+
+
+def modality_of(parts: Sequence[Part]) -> Modality:
+    """What a content is as a whole: the kind of its media, text when it has none."""
+    kinds = {part.modality for part in parts}
+    return next((kind for kind in _WEIGHTIEST if kind in kinds), "text")
 
 
 def _word(store: MediaStore, part: Part) -> str:

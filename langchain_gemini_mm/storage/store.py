@@ -188,7 +188,7 @@ class MediaStore:
 
         Args:
             content: `str`, `Path`, `bytes`, `MediaRef`, `Blob`, PIL image, content block, Document, ...
-            metadata: for the Document; copied.
+            metadata: for the Document; copied. `modality` is told where it does not.
             id: for the Document.
 
         Raises:

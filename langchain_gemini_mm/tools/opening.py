@@ -85,7 +85,7 @@ class Opening:
         return answer
 
     def _document(self, id_: str) -> Flow[Document]:
-        store = self.retriever._ask({}).store
+        store = self.retriever.tenant_store
         found: Sequence[Document] = yield Call(store.get_by_ids, store.aget_by_ids, ([id_],))
         if not found or not self._is_open(found[0]):
             raise ToolException(

@@ -149,11 +149,14 @@ class Hit:
         document = f"{self.document.id!r} {_shown(self.document.page_content)}"
         return f"Hit(#{self.rank} {self.score_kind} {self.score:.4f} {document})"
 
-    def _repr_html_(self) -> str:
-        """Show itself in a notebook, with its media."""
+    def to_html(self) -> str:
+        """A piece of HTML that shows it: citation, text, picture, page, or a player at the second; as in notebooks."""
         from langchain_gemini_mm.rendering.html import hit_html
 
         return hit_html(self)
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
 
 
 class Hits(list[Hit]):
@@ -164,11 +167,14 @@ class Hits(list[Hit]):
         """The documents alone."""
         return [hit.document for hit in self]
 
-    def _repr_html_(self) -> str:
-        """Show themselves in a notebook, with their media."""
+    def to_html(self) -> str:
+        """A piece of HTML that shows them one below the other; as in notebooks."""
         from langchain_gemini_mm.rendering.html import hits_html
 
         return hits_html(self)
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
 
 
 @dataclass(frozen=True, slots=True)

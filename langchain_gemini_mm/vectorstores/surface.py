@@ -72,6 +72,7 @@ class LangChainSurface(Primitives, VectorStore):
         ids: Iterable[str | None] | None = None,
         batch_size: int = BATCH_SIZE,
         progress: Progress | None = None,
+        skip_unchanged: bool = False,
         **kwargs: Any,
     ) -> list[str]:
         """Add documents, or replace those with the same id; they are durably stored when this returns.
@@ -81,6 +82,8 @@ class LangChainSurface(Primitives, VectorStore):
             ids: one per document; they beat `Document.id`. What has no id gets a random one.
             batch_size: how many documents are embedded and stored together.
             progress: called after each batch with the number of documents stored so far.
+            skip_unchanged: leave what is stored under the same id with the same text and metadata as it is: a folder
+                that is added again costs nothing but for what is new.
             kwargs: nothing else; LangChain's signature has it.
 
         Returns:
@@ -91,7 +94,7 @@ class LangChainSurface(Primitives, VectorStore):
             ContentError: metadata is not JSON.
             SpaceMismatchError: the collection is of another embedding space.
         """
-        return run(self._add(documents, ids, None, batch_size, progress, kwargs))
+        return run(self._add(documents, ids, None, batch_size, progress, kwargs | {"skip_unchanged": skip_unchanged}))
 
     async def aadd_documents(
         self,
@@ -100,10 +103,12 @@ class LangChainSurface(Primitives, VectorStore):
         ids: Iterable[str | None] | None = None,
         batch_size: int = BATCH_SIZE,
         progress: Progress | None = None,
+        skip_unchanged: bool = False,
         **kwargs: Any,
     ) -> list[str]:
         """Async twin of `add_documents`; a generator is drawn in a worker thread."""
-        return await arun(self._add(documents, ids, None, batch_size, progress, kwargs))
+        options = kwargs | {"skip_unchanged": skip_unchanged}
+        return await arun(self._add(documents, ids, None, batch_size, progress, options))
 
     def add_texts(
         self,
@@ -270,11 +275,16 @@ class LangChainSurface(Primitives, VectorStore):
         vectors: Iterable[Any] | None,
         batch_size: int,
         progress: Progress | None,
-        unknown: dict[str, Any],
+        others: dict[str, Any],
     ) -> Flow[list[str]]:
-        for name in unknown:
-            raise TypeError(f"there is no option {name!r} for adding. Options: ids, batch_size, progress")
-        return add_flow(self, Intake(documents, ids, vectors), positive("batch_size", batch_size), progress)
+        skip_unchanged = others.pop("skip_unchanged", False)
+        for name in others:
+            raise TypeError(
+                f"there is no option {name!r} for adding. Options: ids, batch_size, progress, skip_unchanged"
+            )
+        intake = Intake(documents, ids, vectors)
+        size = positive("batch_size", batch_size)
+        return add_flow(self, intake, size, progress, skip_unchanged=skip_unchanged)
 
     def _hits(self, query: Content | Query, k: int, options: dict[str, Any]) -> Flow[list[Hit]]:
         plan = plan_search(self, k, options)

@@ -88,8 +88,17 @@ class Intake:
                 raise ValueError(f"got at least {self._drawn + 1} {name} for {self._drawn} documents")
 
 
-def add_flow(store: Primitives, intake: Intake, batch_size: int, progress: Progress | None) -> Flow[list[str]]:
+def add_flow(
+    store: Primitives, intake: Intake, batch_size: int, progress: Progress | None, *, skip_unchanged: bool = False
+) -> Flow[list[str]]:
     """Embed and store everything; one id per document, in order, once it is durably stored.
+
+    Args:
+        store: where.
+        intake: the documents.
+        batch_size: how many are embedded and stored together.
+        progress: told how many are stored so far.
+        skip_unchanged: whether what is stored with the same text and metadata is left as it is.
 
     Raises:
         PartialWriteError: something failed after a first batch was stored; the cause is chained.
@@ -101,7 +110,10 @@ def add_flow(store: Primitives, intake: Intake, batch_size: int, progress: Progr
             if not items:
                 return stored
             last_of_each = list({item.id: item for item in items}.values())
-            yield from _store(store, last_of_each)
+            if skip_unchanged:
+                last_of_each = yield from _changed(store, last_of_each)
+            if last_of_each:
+                yield from _store(store, last_of_each)
             stored += [item.id for item in items]
             intake.pending = []
             if progress is not None:
@@ -121,6 +133,16 @@ def add_flow(store: Primitives, intake: Intake, batch_size: int, progress: Progr
             stored=stored,
             failed=failed,
         ) from error
+
+
+def _changed(store: Primitives, items: list[_Item]) -> Flow[list[_Item]]:
+    """Without those that are stored as they are, in this embedding space."""
+    known = yield Call(store._read_info, store._aread_info, ("fingerprint",))
+    if known != store.space.fingerprint:
+        return items
+    held: list[Record] = yield Call(store._fetch, store._afetch, ([item.id for item in items],))
+    stored = {record.id: (record.text, record.metadata) for record in held}
+    return [item for item in items if stored.get(item.id) != (item.document.page_content, item.document.metadata)]
 
 
 def _store(store: Primitives, items: list[_Item]) -> Flow[None]:

@@ -15,6 +15,8 @@ from tests.vectorstores.contract_base import Call
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from langchain_gemini_mm.testing import GeminiEmulator
+
 
 @pytest.fixture
 def empty(embeddings: GeminiEmbeddings) -> MultimodalRetriever:
@@ -42,6 +44,28 @@ async def test_adding_again_changes_nothing(empty: MultimodalRetriever, call: Ca
     again = await call(empty, "add", "a text", png("a puppy"))
     assert first == again
     assert await call(empty.store, "count") == 2
+
+
+async def test_only_what_is_new_is_embedded(
+    empty: MultimodalRetriever, emulator: GeminiEmulator, samples: Path, call: Call
+) -> None:
+    """A folder that is added again costs nothing but for what changed."""
+    added = await call(empty, "add", samples)
+    before = emulator.embedded
+    (samples / "notes/new.md").write_text("a new note")
+    assert len(await call(empty, "add", samples)) == len(added) + 1
+    assert emulator.embedded == before + 1
+
+
+async def test_metadata_of_each(empty: MultimodalRetriever, samples: Path, call: Call) -> None:
+    """Metadata may depend on the document, and folders with files of the same names stay apart."""
+    await call(empty, "add", samples / "notes", metadata=lambda d: {"kind": d.metadata["source"].split(".")[-1]})
+    await call(empty, "add", samples / "notes", source_prefix="copy/")
+    await call(empty, "add", samples / "notes", samples / "colours")
+    documents = await call.list(empty.store, "iterate")
+    found = {document.metadata["source"]: document.metadata.get("kind") for document in documents}
+    assert (found["kitten.md"], found["sorting.py"], found["copy/kitten.md"]) == ("md", "py", None)
+    assert {"notes/kitten.md", "colours/red.png"} <= set(found)
 
 
 async def test_a_folder(empty: MultimodalRetriever, samples: Path, call: Call) -> None:

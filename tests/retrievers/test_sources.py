@@ -46,6 +46,24 @@ def test_neighbours_become_moments() -> None:
     assert [len(found.hits) for found in group_by_source(hits, per_source=1)] == [1] * 5
 
 
+def test_files_with_a_key_in_common() -> None:
+    """Lessons of several files are one group each; moments stay within a file, and can be cited."""
+    hits = [
+        hit(1, lesson="birds", source="birds/talk.mp4", start_s=60, end_s=90),
+        hit(2, lesson="birds", source="birds/slides.pdf", first_page=3, last_page=3),
+        hit(3, lesson="birds", source="birds/questions.mp3", start_s=90, end_s=120),
+        hit(4, lesson=7, source="seven.md"),
+        hit(5, lesson="birds", source="birds/talk.mp4", start_s=90, end_s=150),
+    ]
+    birds, seven = group_by_source(hits, by="lesson")
+    assert (birds.source, seven.source) == ("birds", "7")
+    assert [(moment.source, moment.citation) for moment in birds.moments] == [
+        ("birds/talk.mp4", "[birds/talk.mp4 1:00-2:30]"),
+        ("birds/slides.pdf", "[birds/slides.pdf p. 3]"),
+        ("birds/questions.mp3", "[birds/questions.mp3 1:30-2:00]"),
+    ]
+
+
 def test_moments_hold_every_hit_once() -> None:
     """Whatever the times, each hit is in exactly one moment, and moments of a file do not touch."""
     for seed in range(50):
@@ -93,6 +111,8 @@ async def test_files_rather_than_pieces(lectures: LocalVectorStore, call: Call) 
     assert all(1 <= len(source.hits) <= 3 for source in found)
     many = await call(retriever, "sources", "one video 3", k=9)
     assert {source.source for source in many} == {"one.mp4", "two.mp4", "slides.pdf", "note.md"}
+    kinds = await call(retriever, "sources", "one video 3", by="modality")
+    assert kinds[0].source == "video"
     mixed = await call(retriever, "sources", "one video 3", k=2, search_type="hybrid")
     assert mixed[0].source == "one.mp4"
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.errors import ContentError, PartialWriteError, ServiceError
+from langchain_gemini_mm.errors import ContentError, PartialWriteError, ServiceError, SpaceMismatchError
 from tests.vectorstores.contract_base import ANIMALS, Call, ContractBase, OpenStore, cases, ids_of
-from tests.vectorstores.fakes import AnswerEmbeddings
+from tests.vectorstores.fakes import AnswerEmbeddings, WordEmbeddings
 
 METADATA: list[tuple[str, dict[str, Any]]] = [
     ("empty", {}),
@@ -50,6 +50,33 @@ class AddingContract(ContractBase):
         assert ids[3] == "y"
         assert [doc.page_content for doc in await call(store, "get_by_ids", ids)] == [f"text {i}" for i in range(4)]
         assert [doc.id for doc in documents] == ["a", "b", None, None]
+
+    async def test_what_is_unchanged_can_be_skipped(self, open_store: OpenStore, call: Call) -> None:
+        """Only what is new or different is embedded, all ids come back, and another space is refused all the same."""
+        embedding = WordEmbeddings()
+        store = open_store(embedding)
+        first = [Document(id=f"d{i}", page_content=f"text {i}", metadata={"n": i, "tags": ["x"]}) for i in range(6)]
+        await call(store, "add_documents", first)
+        embedding.calls.clear()
+        again = copy.deepcopy(first)
+        again[1].page_content = "another text"
+        again[4].metadata["n"] = 40
+        again.append(Document(id="d6", page_content="new"))
+        seen: list[int] = []
+        ids = await call(store, "add_documents", again, skip_unchanged=True, batch_size=4, progress=seen.append)
+        assert ids == [f"d{i}" for i in range(7)]
+        assert [content for contents, _, _ in embedding.calls for content in contents] == [
+            "another text",
+            "text 4",
+            "new",
+        ]
+        assert seen == [4, 7]
+        assert await call(store, "get_by_ids", ids) == again
+        embedding.calls.clear()
+        assert await call(store, "add_documents", again, skip_unchanged=True) == ids
+        assert not embedding.calls
+        with pytest.raises(SpaceMismatchError):
+            await call(open_store(WordEmbeddings(model="words-2")), "add_documents", again, skip_unchanged=True)
 
     async def test_adding_again_replaces(self, animals: Any, call: Call) -> None:
         """Add means add or update, text, metadata and vector; nothing is doubled."""
