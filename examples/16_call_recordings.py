@@ -1,0 +1,105 @@
+"""Find what callers wanted, and the take one looks for in raw footage, by intent: nothing is written down before.
+
+Recordings are cut into segments that are embedded as sound, so a hit says at which minute to listen. However long a
+file is, only the segments that are on their way are in memory.
+
+Run: python examples/16_call_recordings.py     (without GOOGLE_API_KEY it runs on the emulator; with it, install
+espeak-ng)
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import tracemalloc
+import wave
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from langchain_gemini_mm import (
+    GeminiEmbeddings,
+    LocalVectorStore,
+    MediaLoader,
+    MediaStore,
+    MultimodalRetriever,
+    Segments,
+    citation,
+)
+from langchain_gemini_mm.testing import GeminiEmulator, drawings, mp3, mp4
+from langchain_gemini_mm.testing.clips import RATE, surf
+from langchain_gemini_mm.testing.speech import speech
+
+MINUTES = 30
+NIGHT = {
+    4: "I want to cancel my contract, it is too expensive.",
+    21: "The heating is cold and water drips from a pipe.",
+}
+CALL = {1: "Good morning, how can I help?", 32: "My parcel has not arrived, where is it?"}
+FOOTAGE = {
+    2: "Scene four, take one.",
+    34: "Stop, I forgot my words, once more please.",
+    66: "Take three, the dog runs.",
+}
+
+
+def sound(seconds: int, said: dict[int, str]) -> NDArray[np.float32]:
+    """`(n,)` samples of a noisy line with sentences at their seconds."""
+    line = 0.02 * surf(seconds)
+    for second, sentence in said.items():
+        voice = speech(sentence)
+        line[second * RATE :][: len(voice)] = voice
+    return line
+
+
+def record(folder: Path) -> None:
+    """Write a call, raw footage with its sound, and the line of a whole night shift, minute by minute."""
+    (folder / "call-0931.mp3").write_bytes(mp3(samples=sound(60, CALL)))
+    scenes = [drawings.kitten(), drawings.beach(), drawings.puppy()]
+    film = mp4(90, frame=lambda moment: scenes[int(moment * 3)], samples=sound(90, FOOTAGE), fps=1)
+    (folder / "footage.mp4").write_bytes(film)
+    with wave.open(str(folder / "night-shift.wav"), "wb") as line:
+        line.setparams((1, 2, RATE, 0, "NONE", "not compressed"))
+        for minute in range(MINUTES):
+            samples = sound(60, {10: NIGHT[minute]} if minute in NIGHT else {})
+            line.writeframes((samples * 32_767).astype("<i2").tobytes())
+
+
+with ExitStack() as stack:
+    work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    service: dict[str, Any] = {}
+    if not (os.environ.get("GOOGLE_API_KEY") or os.environ.get("GEMINI_API_KEY")):
+        emulator = stack.enter_context(GeminiEmulator(keep_requests=0))
+        service = {"api_key": emulator.api_key, "base_url": emulator.url}
+    (work / "calls").mkdir()
+    record(work / "calls")
+
+    media = MediaStore(work / "library/media")
+    embeddings = stack.enter_context(GeminiEmbeddings(media=media, output_dimensionality=768, **service))
+    store = stack.enter_context(LocalVectorStore(work / "library/index.db", embeddings))
+    calls = MultimodalRetriever(store=store, k=1)
+
+    tracemalloc.start()
+    documents = MediaLoader(work / "calls", media, segments=Segments(audio_s=30, video_s=30)).load()
+    peak = tracemalloc.get_traced_memory()[1] / 1e6
+    tracemalloc.stop()
+    size = sum(path.stat().st_size for path in (work / "calls").iterdir()) / 1e6
+    print(f"{size:.0f} MB cut into {len(documents)} segments with {peak:.1f} MB of memory")
+    assert peak < size / 3
+    calls.add_documents(documents)
+
+    for intent, place in (
+        ("a caller wants to cancel the contract because it is too expensive", "[night-shift.wav 4:00-4:30]"),
+        ("cold heating, water comes out of a pipe", "[night-shift.wav 21:00-21:30]"),
+        ("where is my parcel", "[call-0931.mp3 0:30-1:00]"),
+        ("the take in which somebody forgot the words", "[footage.mp4 0:30-1:00]"),
+    ):
+        (hit,) = calls.search(intent, modalities=["audio"])
+        print(f"{citation(hit):30} {intent}")
+        assert citation(hit) == place
+        assert "companion_text" not in hit.document.metadata  # no transcript: the sound itself was found
+    (hit,) = calls.search(drawings.puppy("wheat"), modalities=["video"])
+    assert citation(hit) == "[footage.mp4 1:00-1:30]"
