@@ -37,7 +37,7 @@ NOTES = (
 )
 
 
-def whiteboard(names: list[str]) -> bytes:
+def whiteboard(*names: str) -> bytes:
     """A photo of boxes and arrows; the emulator, which cannot see, reads the words inside the file."""
     canvas = drawings.Canvas("whitesmoke")
     for number, name in enumerate(names):
@@ -50,16 +50,8 @@ def whiteboard(names: list[str]) -> bytes:
 
 def fill(folder: Path) -> None:
     """Write what lies around: camera names, a recording of three minutes, notes."""
-    photos = {
-        "IMG_0412.jpg": whiteboard(["browser", "queue", "database"]),
-        "IMG_0413.jpg": whiteboard(["app", "cache"]),
-    }
-    scenes = {
-        "beach": drawings.beach(),
-        "kitten": drawings.kitten(),
-        "pizza": drawings.pizza(),
-        "bird": drawings.bird(),
-    }
+    photos = {"IMG_0412.jpg": whiteboard("browser", "queue", "database"), "IMG_0413.jpg": whiteboard("app", "cache")}
+    scenes = {"kitten": drawings.kitten(), "pizza": drawings.pizza(), "bird": drawings.bird()}
     photos |= {f"IMG_05{n}.jpg": jpeg(f"a {name}", image=image) for n, (name, image) in enumerate(scenes.items())}
     for name, photo in photos.items():
         (folder / name).write_bytes(photo)

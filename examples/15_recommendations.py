@@ -1,0 +1,68 @@
+"""Recommend what is near to something somebody liked, or to several things of any kind: nothing is embedded again.
+
+Run: python examples/15_recommendations.py     (without GOOGLE_API_KEY it runs on the emulator)
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from langchain_gemini_mm import GeminiEmbeddings, Hits, LocalVectorStore, MediaStore, MultimodalRetriever, Query
+from langchain_gemini_mm.analysis import recommend
+from langchain_gemini_mm.testing import GeminiEmulator, write_samples
+
+
+def show(title: str, hits: Hits) -> list[str]:
+    """Print recommendations, and return their files, best first."""
+    sources = [hit.document.metadata["source"] for hit in hits]
+    print(f"{title:34} {', '.join(sources)}")
+    return sources
+
+
+with ExitStack() as stack:
+    service: dict[str, Any] = {}
+    if not (os.environ.get("GOOGLE_API_KEY") or os.environ.get("GEMINI_API_KEY")):
+        emulator = stack.enter_context(GeminiEmulator())
+        service = {"api_key": emulator.api_key, "base_url": emulator.url}
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    write_samples(folder)
+
+    embeddings = stack.enter_context(GeminiEmbeddings(media=MediaStore.memory(), output_dimensionality=768, **service))
+    store = stack.enter_context(LocalVectorStore(":memory:", embeddings))
+    retriever = MultimodalRetriever(store=store)
+    retriever.add(folder)
+    embeddings.reset_usage()
+
+    # What the visitor looked at is known by its id, as a shop or a library keeps it.
+    ids = {document.metadata["source"]: str(document.id) for document in store.iterate()}
+    puppy, kitten = ids["pictures/puppy.png"], ids["pictures/kitten.png"]
+    trip, waves = ids["notes/trip.md"], ids["sounds/waves.wav"]
+
+    near = show("like a picture", recommend(store, [puppy], k=2, modalities=["image"]))
+    assert near == ["pictures/puppy2.jpg", "pictures/sleeping-puppy.png"]
+
+    # Several things of different kinds: a text about a trip, and the sound of waves.
+    both = show("like a text and a sound", recommend(store, [trip, waves], k=2, one_per="source"))
+    assert set(both) == {"pictures/beach.jpg", "videos/waves.mov"}
+
+    # Of every kind the nearest, side by side; what was liked is never among the answers.
+    for kind in ("text", "image", "audio", "video", "pdf"):
+        found = show(f"  the nearest {kind}", recommend(store, [trip, waves], k=1, modalities=[kind]))
+        assert not {"notes/trip.md", "sounds/waves.wav"} & set(found)
+    everything = recommend(store, [trip, waves], k=store.count())
+    assert len(everything) == store.count() - 2
+
+    # Liked and disliked, and how much each counts.
+    dogs = show("dogs rather than cats", recommend(store, [puppy], unlike=[kitten], weights=[1, 0.5], k=3))
+    assert "pictures/puppy2.jpg" in dogs
+    assert not {"pictures/puppy.png", "pictures/kitten.png"} & set(dogs)
+
+    assert not embeddings.usage.items  # all of this was computed from stored vectors
+
+    # The same as a question, with words of the moment; all kinds in one fair order.
+    asleep = show("like a picture, but asleep", retriever.search(Query("a nap on a cushion", like=[puppy]), k=1))
+    assert asleep == ["pictures/sleeping-puppy.png"]
