@@ -27,6 +27,7 @@ SUBJECTS: dict[str, dict[str, list[Any]]] = {
         "text": ["The puppy chased the kitten.", "A dog, a cat and a puppy live next door."],
         "image": [png("a puppy dog", image=drawings.puppy()), png("a kitten, a young cat", image=drawings.kitten())],
         "audio": [wav(description="a dog barking", samples=clips.bark(2))],
+        "video": [mp4(2, "a puppy, a young dog", frame=lambda moment: drawings.puppy(ball=moment))],
     },
     "food": {
         "text": ["Pizza with cheese for dinner.", "An apple and a banana make a fruit salad."],
@@ -38,6 +39,7 @@ SUBJECTS: dict[str, dict[str, list[Any]]] = {
         "image": [png("a beach with waves and sand", image=drawings.beach())],
         "audio": [wav(description="waves of the sea on a beach", samples=clips.surf(2))],
         "video": [mp4(2, "waves on a beach", frame=drawings.beach)],
+        "pdf": [pdf(["Tides and waves of the sea"], title="The beach")],
     },
 }
 
@@ -66,9 +68,7 @@ with ExitStack() as stack:
     # Vectors of one kind have a direction in common, whatever they show: without it the groups would be the kinds.
     kinds = np.array([documents[id_]["modality"] for id_ in ids])
     for kind in np.unique(kinds):
-        matrix[kinds == kind] -= (
-            (kinds == kind).sum() / ((kinds == kind).sum() + 2) * matrix[kinds == kind].mean(axis=0)
-        )
+        matrix[kinds == kind] -= matrix[kinds == kind].mean(axis=0)
     matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
 
     groups = KMeans(n_clusters=len(SUBJECTS), n_init=20, random_state=0).fit_predict(matrix)

@@ -1,0 +1,77 @@
+"""Measure a search on a few questions of your own, before and after a change: rankings, dimensions, a picture.
+
+Run: python examples/21_evaluate.py     (without GOOGLE_API_KEY it runs on the emulator, kinds set far apart)
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from langchain_gemini_mm import (
+    GeminiEmbeddings,
+    LabelledQuery,
+    LocalVectorStore,
+    MediaStore,
+    MultimodalRetriever,
+    compare_rankings,
+    dimension_sweep,
+    evaluate,
+    read_labelled,
+    write_labelled,
+)
+from langchain_gemini_mm.testing import GeminiEmulator, write_samples
+
+with ExitStack() as stack:
+    service: dict[str, Any] = {}
+    if not (os.environ.get("GOOGLE_API_KEY") or os.environ.get("GEMINI_API_KEY")):
+        emulator = stack.enter_context(GeminiEmulator(modality_gap=0.7))
+        service = {"api_key": emulator.api_key, "base_url": emulator.url}
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    write_samples(folder)
+
+    embeddings = stack.enter_context(GeminiEmbeddings(media=MediaStore.memory(), output_dimensionality=1536, **service))
+    store = stack.enter_context(LocalVectorStore(folder / "index.db", embeddings))
+    retriever = MultimodalRetriever(store=store)
+    retriever.add(folder)
+
+    # Questions and the files they should find, kept in a file that people can read and extend. Files have their names
+    # here; a grade says what is better; nothing at all is an answer, too.
+    labelled = [
+        LabelledQuery("a puppy dog", {"pictures/puppy.png": 2, "pictures/puppy2.jpg": 2, "sounds/barking.mp3": 1}),
+        LabelledQuery("a cat purring", ["sounds/purring.wav", "notes/kitten.md"]),
+        LabelledQuery("waves on a beach", ["pictures/beach.jpg", "sounds/waves.wav", "videos/waves.mov"]),
+        LabelledQuery("revenue by quarter", ["pictures/revenue-chart.png", "papers/annual-report.pdf"]),
+        LabelledQuery("a pizza recipe", ["papers/pizza.pdf", "pictures/pizza.png"]),
+        LabelledQuery("an owl at night", ["papers/birds.pdf"]),
+        LabelledQuery("sort numbers", ["notes/sorting.py"]),
+        LabelledQuery(folder / "pictures/bird.jpg", ["papers/birds.pdf", "pictures/bird.jpg"]),
+        LabelledQuery("the gears of a bicycle", []),
+    ]
+    write_labelled(folder / "questions.jsonl", labelled)
+    assert len(read_labelled(folder / "questions.jsonl")) == len(labelled)
+
+    kinds = {document.metadata["source"]: document.metadata["modality"] for document in store.iterate()}
+    report = evaluate(retriever, labelled, ks=(1, 5), by="source", modalities=kinds)
+    print(report)
+    assert report["recall@5"].value > 0.7
+    assert ("text", "image") in report.pairs
+
+    # Which ranking? The difference is that of the same questions, with its interval.
+    rankings = compare_rankings(retriever, labelled, ks=(5,), by="source")
+    print(rankings)
+    gain = rankings.difference("ndcg@5", "normalized")
+    print(f"normalized is better by {gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]\n")
+    if service:
+        assert gain.value > 0
+
+    # How many dimensions are enough? Stored vectors are cut; nothing is embedded but the questions.
+    sweep = dimension_sweep(store, labelled, [1536, 768, 256, 32], ks=(5,), by="source")
+    print(sweep)
+    assert sweep["768"]["recall@5"].value > sweep["32"]["recall@5"].value - 0.1
+
+    pictures = [report.save_picture(folder / "report.svg"), sweep.save_picture(folder / "dimensions.svg")]
+    assert all(picture.read_text(encoding="utf-8").startswith("<svg") for picture in pictures)
