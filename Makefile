@@ -25,8 +25,8 @@ test: $(VENV)/stamp ## run all tests, offline (google-genai 3.x)
 test-genai2: $(VENV)-genai2/stamp ## the same tests on google-genai 2.x, beside langchain-google-genai
 	@$(VENV)-genai2/bin/python -m pytest $(PARALLEL) -m "not stores" $(ARGS)
 
-test-stores: $(VENV)-stores/stamp ## tests with vector stores and pictures of others: Chroma, FAISS, Qdrant; HEIC
-	@$(VENV)-stores/bin/python -m pytest -m "stores or real_media" tests/test_other_stores.py tests/media/test_images.py $(ARGS)
+test-stores: $(VENV)-stores/stamp ## tests with vector stores, pictures and examples of others: Chroma, FAISS, Qdrant; HEIC
+	@$(VENV)-stores/bin/python -m pytest -m "stores or real_media" tests/test_other_stores.py tests/media/test_images.py tests/test_docs.py $(ARGS)
 
 integration: $(VENV)/stamp ## tests on a real Weaviate: that of WEAVIATE_URL, else one that Go builds, once, in minutes
 	@$(BIN)/python -m scripts.weaviate_server install

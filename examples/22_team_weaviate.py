@@ -69,9 +69,9 @@ with ExitStack() as stack:
 
     # Files rather than pieces, each with its pages or moments; and what stands around a hit.
     (report, *_) = team["design"].sources("how did revenue grow by quarter?", k=2, modalities=["pdf"])
-    pages = [moment.first_page for moment in report.moments]
-    print(report.source, pages)
-    assert report.source == "papers/annual-report.pdf"
+    moment = report.moments[0]
+    print(f"{report.source}, pages {moment.first_page} to {moment.last_page}")
+    assert (report.source, moment.first_page, moment.last_page) == ("papers/annual-report.pdf", 1, 2)
     around = team["design"].context(report.hits[0])
     assert [document.metadata["first_page"] for document in around] == [1, 2]
 

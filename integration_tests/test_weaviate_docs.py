@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conftest import clean_environment, emulator, emulator_server, samples
-from tests.test_docs import SHOWN, Block, Reading, furnish
+from tests.test_docs import ROOT, SHOWN, Block, Reading, furnish, run_python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,7 @@ ON_SERVER = [blocks for blocks in SHOWN if any(block.on_server for block in bloc
 @pytest.fixture
 def empty_server(weaviate_client: WeaviateClient) -> WeaviateClient:
     """The server without the collections of shown code."""
-    shown = ("Library", "Teams", "Mugs")
+    shown = ("Library", "Teams", "Mugs", "Example")
     for alias in weaviate_client.alias.list_all():
         if alias.startswith(shown):
             weaviate_client.alias.delete(alias_name=alias)
@@ -59,3 +60,17 @@ def test_shown_code_runs_on_a_server(
         client = reading.namespace.get("client")
         if client is not None:
             client.close()
+
+
+@pytest.mark.parametrize("name", ["04_weaviate.py", "22_team_weaviate.py"])
+def test_example_runs_on_a_server(
+    name: str, weaviate_server: Endpoint, empty_server: WeaviateClient, emulator: GeminiEmulator, tmp_path: Path
+) -> None:
+    """An example finds the server by its ports, not a file in its place."""
+    if weaviate_server.host not in {"127.0.0.1", "localhost"}:
+        pytest.skip("examples look for a server on this machine")
+    ports = {"WEAVIATE_PORT": str(weaviate_server.rest_port), "WEAVIATE_GRPC_PORT": str(weaviate_server.grpc_port)}
+    run = run_python([str(ROOT / "examples" / name)], tmp_path, os.environ | ports)
+    assert run.returncode == 0, run.stderr
+    assert "stands in" not in run.stdout
+    assert "stand in" not in run.stdout

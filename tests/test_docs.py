@@ -16,14 +16,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from langchain_gemini_mm.testing import GeminiEmulator
 
 ROOT = Path(__file__).parent.parent
 PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if path.exists()]
 MODULES = sorted((ROOT / "langchain_gemini_mm").rglob("*.py"))
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+FOREIGN = {"17_drop_in_chroma.py": "langchain_chroma", "19_clusters.py": "sklearn"}
+"""Examples that need a package of the environment `stores`."""
+EXAMPLES = [
+    pytest.param(path, marks=[pytest.mark.stores] if path.name in FOREIGN else [], id=path.name)
+    for path in sorted((ROOT / "examples").glob("*.py"))
+]
 
 FENCE = re.compile(r"^(?P<indent> *)```(?P<label>[^\n`]*)\n(?P<code>.*?)^(?P=indent)``` *$", re.MULTILINE | re.DOTALL)
 NOT_RUN = re.compile(r"<!-- not run: (?P<reason>\S[^\n]*?) -->\s*\Z")
@@ -131,25 +136,40 @@ def test_shown_code(
 
 
 @pytest.mark.parametrize("live", [False, True], ids=["without a key", "as if live"])
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", EXAMPLES)
 def test_examples(path: Path, live: bool, samples: Path, emulator: GeminiEmulator, tmp_path: Path) -> None:
     """An example runs with nothing but the package, on an emulator of its own or on the service it is pointed to."""
     hidden = () if live else ("GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
-    run = subprocess.run(
-        [sys.executable, str(path)],
-        cwd=furnish(tmp_path, samples),
-        env=environment | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
+    run = run_python([str(path)], furnish(tmp_path, samples), environment)
+    assert run.returncode == 0, run.stderr
+    assert "Warning" not in run.stderr
+    assert run.stdout
+    assert "left out" not in run.stdout
+    assert bool(emulator.requests) == live
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_example_without_its_package_says_so(name: str, tmp_path: Path) -> None:
+    """An example whose package is not installed names it, and is no failure."""
+    code = f"import runpy, sys; sys.modules[{FOREIGN[name]!r}] = None; runpy.run_path(sys.argv[1])"
+    run = run_python(["-c", code, str(ROOT / "examples" / name)], tmp_path, os.environ)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert re.search(r"is left out: pip install \S+", run.stdout)
+
+
+def run_python(arguments: list[str], folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run it as somebody would, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**environment, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
         check=False,
         timeout=120,
     )
-    assert run.returncode == 0, run.stderr
-    assert "Warning" not in run.stderr
-    assert run.stdout
-    assert bool(emulator.requests) == live
 
 
 def test_every_dependency_has_its_licence_listed() -> None:
