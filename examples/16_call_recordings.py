@@ -20,9 +20,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaLoader, MediaStore, citation
-from langchain_gemini_mm.loaders import Segments
-from langchain_gemini_mm.retrievers import MultimodalRetriever
+from langchain_gemini_mm import (
+    GeminiEmbeddings,
+    LocalVectorStore,
+    MediaLoader,
+    MediaStore,
+    MultimodalRetriever,
+    Segments,
+    citation,
+)
 from langchain_gemini_mm.testing import GeminiEmulator, drawings, mp3, mp4
 from langchain_gemini_mm.testing.clips import RATE, surf
 from langchain_gemini_mm.testing.speech import speech
