@@ -55,7 +55,7 @@ with ExitStack() as stack:
     assert len(read_labelled(folder / "questions.jsonl")) == len(labelled)
 
     kinds = {document.metadata["source"]: document.metadata["modality"] for document in store.iterate()}
-    report = evaluate(retriever, labelled, ks=(1, 5), by="source", modalities=kinds)
+    report = evaluate(retriever, labelled, ks=(1, 5), by="source", kinds=kinds)
     print(report)
     assert report["recall@5"].value > 0.7
     assert ("text", "image") in report.pairs

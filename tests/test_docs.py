@@ -145,7 +145,7 @@ def test_examples(path: Path, live: bool, samples: Path, emulator: GeminiEmulato
     assert run.returncode == 0, run.stderr
     assert "Warning" not in run.stderr
     assert run.stdout
-    assert "left out" not in run.stdout
+    assert "is left out: pip" not in run.stdout
     assert bool(emulator.requests) == live
 
 
@@ -155,7 +155,7 @@ def test_example_without_its_package_says_so(name: str, tmp_path: Path) -> None:
     code = f"import runpy, sys; sys.modules[{FOREIGN[name]!r}] = None; runpy.run_path(sys.argv[1])"
     run = run_python(["-c", code, str(ROOT / "examples" / name)], tmp_path, os.environ)
     assert (run.returncode, run.stderr) == (0, "")
-    assert re.search(r"is left out: pip install \S+", run.stdout)
+    assert "is left out: pip install " in run.stdout
 
 
 def run_python(arguments: list[str], folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
