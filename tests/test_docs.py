@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,6 +140,9 @@ def test_shown_code(
 @pytest.mark.parametrize("path", EXAMPLES)
 def test_examples(path: Path, live: bool, samples: Path, emulator: GeminiEmulator, tmp_path: Path) -> None:
     """An example runs with nothing but the package, on an emulator of its own or on the service it is pointed to."""
+    needed = FOREIGN.get(path.name)
+    if needed and find_spec(needed) is None:
+        pytest.skip(f"{path.name} needs {needed}: make test-stores")
     hidden = () if live else ("GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     run = run_python([str(path)], furnish(tmp_path, samples), environment)
