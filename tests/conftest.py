@@ -44,13 +44,18 @@ def emulator_server() -> Iterator[GeminiEmulator]:
         yield server
 
 
+def as_new(server: GeminiEmulator) -> None:
+    """Forget what other tests asked and set."""
+    server.reset()
+    settings = server.settings
+    for field in dataclasses.fields(settings):
+        setattr(settings, field.name, getattr(type(settings)(), field.name))
+
+
 @pytest.fixture
 def emulator(emulator_server: GeminiEmulator, monkeypatch: pytest.MonkeyPatch) -> GeminiEmulator:
     """The emulator without memories of other tests; environment variables point to it."""
-    emulator_server.reset()
-    settings = emulator_server.settings
-    for field in dataclasses.fields(settings):
-        setattr(settings, field.name, getattr(type(settings)(), field.name))
+    as_new(emulator_server)
     monkeypatch.setenv("GOOGLE_API_KEY", emulator_server.api_key)
     monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", emulator_server.url)
     return emulator_server

@@ -87,7 +87,7 @@ async def test_documents(empty: MultimodalRetriever, media: MediaStore, call: Ca
     assert await call(empty, "add_documents", [document]) == ["mine"]
     assert await call(empty, "add", document, metadata={"y": 2}) == ["mine"]
     (stored,) = empty.store.get_by_ids(["mine"])
-    assert stored.metadata == {"x": 1, "y": 2}
+    assert stored.metadata == {"modality": "image", "x": 1, "y": 2}
 
 
 async def test_without_a_place_for_media(call: Call) -> None:

@@ -254,7 +254,7 @@ def test_documents_keep_the_written_order(store: MediaStore, tmp_path: Path) -> 
     assert [piece for piece in pieces if isinstance(piece, str)] == ["Q3 ", " as shown ", " ", " ", " "]
     assert refs[:3] == [MediaRef(digest(jpeg())), MediaRef(digest(pdf(("x",)))), known.segment(1, 2)]
     assert all(ref in store for ref in refs)
-    assert (document.metadata, document.id) == ({"a": 1}, "7")
+    assert (document.metadata, document.id) == ({"modality": "audio", "a": 1}, "7")
 
 
 def test_documents_of_documents(store: MediaStore) -> None:

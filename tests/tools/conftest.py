@@ -10,6 +10,7 @@ from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaStore, 
 from langchain_gemini_mm.loaders import MediaLoader, Segments
 from langchain_gemini_mm.testing import GeminiEmulator, mp4
 from langchain_gemini_mm.testing.clips import tone
+from tests.conftest import as_new
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +50,7 @@ def media() -> MediaStore:
 @pytest.fixture(scope="session")
 def indexed(library: Path, media: MediaStore, emulator_server: GeminiEmulator) -> Iterator[MultimodalRetriever]:
     """The library, indexed once for all tests; the talk is cut in four."""
+    as_new(emulator_server)
     service = {"api_key": emulator_server.api_key, "base_url": emulator_server.url}
     embeddings = GeminiEmbeddings(media=media, **service)
     with embeddings, LocalVectorStore(":memory:", embeddings) as store:
