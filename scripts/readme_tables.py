@@ -57,8 +57,8 @@ def _told(limit: MediaLimit | None) -> str:
 def with_tables(text: str) -> str:
     """The page with its tables as the program has them now."""
     return re.sub(
-        r"(<!-- limits -->\n).*?(\n<!-- /limits -->)",
-        lambda found: found[1] + limits() + found[2],
+        r"(<!-- limits -->\n).*?(<!-- /limits -->)",
+        lambda found: f"{found[1]}{limits()}\n{found[2]}",
         text,
         flags=re.DOTALL,
     )

@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from scripts.readme_tables import with_tables
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from langchain_gemini_mm.testing import GeminiEmulator
 
 ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if path.exists()]
 MODULES = sorted((ROOT / "langchain_gemini_mm").rglob("*.py"))
 FOREIGN = {"17_drop_in_chroma.py": "langchain_chroma", "19_clusters.py": "sklearn"}
@@ -119,6 +122,28 @@ def furnish(folder: Path, samples: Path) -> Path:
     for name in SAMPLE_FOLDERS:
         shutil.copytree(samples, folder / name)
     return folder
+
+
+def test_the_first_screen_prints_what_it_shows(
+    samples: Path,
+    emulator: GeminiEmulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The result below the first code of the README is the one it prints."""
+    shown = re.search(r"^```python\n.*?^```\n\n^```\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(furnish(tmp_path, samples))
+    first = next(blocks_in(README, ROOT / "README.md", 1, ""))
+    first.run({"__name__": "__main__"})
+    assert shown
+    assert capsys.readouterr().out == shown[1]
+
+
+def test_tables_are_those_of_the_program() -> None:
+    """What the README says of limits is what is checked before anything is sent."""
+    assert "<!-- limits -->" in README
+    assert with_tables(README) == README, "run: python -m scripts.readme_tables"
 
 
 @pytest.mark.parametrize(("reading", "block"), list(cases()))
