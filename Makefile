@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # Test files run in so many processes; 0 is one, for debuggers.
 WORKERS ?= 2
 PARALLEL = -n $(WORKERS) --dist loadfile
-SOURCES = $(wildcard benchmarks examples integration_tests langchain_gemini_mm scripts tests)
+SOURCES = $(wildcard benchmarks conftest.py examples integration_tests langchain_gemini_mm scripts tests)
 
 export FOLDER Q
 

@@ -15,14 +15,6 @@ if TYPE_CHECKING:
     from langchain_gemini_mm import GeminiEmbeddings, MediaStore
     from langchain_gemini_mm.testing import GeminiEmulator
 
-# Failing asserts of the contract that stores share say what they compared.
-pytest.register_assert_rewrite(
-    *(
-        f"tests.vectorstores.contract_{part}"
-        for part in ("base", "searching", "many", "groups", "adding", "keeping", "words", "portable")
-    )
-)
-
 _FOREIGN = ("GOOGLE_", "GEMINI_", "GCLOUD_", "CLOUDSDK_", "LANGCHAIN_", "LANGSMITH_", "WEAVIATE_")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
 
