@@ -10,6 +10,7 @@ from weaviate.classes.data import DataObject
 from weaviate.classes.query import Filter
 
 from langchain_gemini_mm import WeaviateVectorStore
+from tests.vectorstores.contract_base import Call
 from tests.vectorstores.fakes import WordEmbeddings
 
 if TYPE_CHECKING:
@@ -55,3 +56,24 @@ def test_what_is_added_again_after_a_kill_is_found(
         assert [hit.document.id for hit in store.search("word7", k=1)] == ["id 7"]
         store.update_metadata(IDS, {"seen": True})
         assert found(store) == set(IDS)
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+async def test_what_the_index_forgot_is_put_into_it_again(
+    start_weaviate: Callable[..., WeaviateServer], way: str
+) -> None:
+    """`reindex` mends an index without embedding anything, and changes no document."""
+    server, embedding = start_weaviate(), WordEmbeddings(size=32)
+    with server.client() as client:
+        WeaviateVectorStore(client, "Mend", embedding).add_texts(TEXTS, [{"n": i} for i in range(100)], ids=IDS)
+    interrupted(server, "Mend_v1")
+    embedding.calls.clear()
+    with server.client() as client:
+        store = WeaviateVectorStore(client, "Mend", embedding)
+        before = {document.id: document for document in store.iterate()}
+        seen: list[int] = []
+        call = Call(asynchronous=way == "async")
+        assert await call(store, "reindex", progress=seen.append) == seen[-1] == 100
+        assert not embedding.calls
+        assert found(store) == set(IDS)
+        assert {document.id: document for document in store.iterate()} == before

@@ -128,6 +128,22 @@ def add_field_flow(place: Place, field: Field, progress: Progress | None) -> Flo
     return filled
 
 
+def reindex_flow(place: Place, progress: Progress | None) -> Flow[int]:
+    """Store every document as it is, so that each replica puts its vector into its index; how many there are."""
+    layout = yield from place.located(fresh=True)
+    if layout is None or layout.fingerprint is None:
+        return 0
+    place.require_tenant(layout)
+    done, after = 0, None
+    while records := (yield from page_flow(place, after, _PAGE, None, with_vectors=True, with_documents=True)):
+        yield from store_flow(place, records, layout.fingerprint)
+        done += len(records)
+        after = records[-1].id
+        if progress is not None:
+            progress(done)
+    return done
+
+
 def _require_fitting(place: Place, field: Field) -> Flow[None]:
     """Look at what is stored before the schema is changed, which cannot be undone.
 

@@ -167,6 +167,24 @@ class WeaviateVectorStore(MultimodalVectorStore):
         """Async twin of `add_field`."""
         return await arun(changing.add_field_flow(self._place, declared_field(key, kind), progress))
 
+    def reindex(self, *, progress: Progress | None = None) -> int:
+        """Put every stored vector into the indexes of all replicas anew; nothing is embedded.
+
+        For the time after a node was killed while documents were written: it may have documents that its vector index
+        does not know, and does not mend that by itself (1.39.0).
+
+        Args:
+            progress: called after each page with the number of documents done so far.
+
+        Returns:
+            How many documents there are.
+        """
+        return run(changing.reindex_flow(self._place, progress))
+
+    async def areindex(self, *, progress: Progress | None = None) -> int:
+        """Async twin of `reindex`."""
+        return await arun(changing.reindex_flow(self._place, progress))
+
     def wait_until_indexed(self, timeout: float = 600.0) -> None:
         """Wait until everything that was added can be found, on a server that indexes later (`ASYNC_INDEXING`).
 
