@@ -2,7 +2,7 @@
 
 from langchain_gemini_mm.ranking.background import asample_background, sample_background
 from langchain_gemini_mm.ranking.calibrating import Calibration
-from langchain_gemini_mm.ranking.flows import RANKINGS, by_modality_flow, ranked_flow
+from langchain_gemini_mm.ranking.flows import RANKINGS, by_modality_flow, default_ranking_flow, ranked_flow
 from langchain_gemini_mm.ranking.labelling import acalibrate, calibrate
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "asample_background",
     "by_modality_flow",
     "calibrate",
+    "default_ranking_flow",
     "ranked_flow",
     "sample_background",
 ]

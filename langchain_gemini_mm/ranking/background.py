@@ -10,7 +10,8 @@ import json
 import random
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
@@ -30,8 +31,8 @@ from langchain_gemini_mm.vectorstores.records import Record
 
 INFO_KEY = "ranking_background"
 """Where the ids are, for `get_info`."""
-PER_KIND = 200
-"""Documents drawn of each kind, when nothing is said."""
+IN_ALL = 1000
+"""Documents drawn of all kinds together, the same number of each, when nothing is said."""
 SEED = 0
 MOST_BYTES = 60_000
 """Most JSON that is stored; with long ids fewer of them are."""
@@ -87,7 +88,7 @@ _lock = threading.Lock()
 
 
 def sample_background(
-    store: MultimodalVectorStore, *, per_modality: int = PER_KIND, seed: int = SEED
+    store: MultimodalVectorStore, *, per_modality: int | None = None, seed: int = SEED
 ) -> dict[str, int]:
     """Draw the background of a collection anew; it is made by itself at first use, and renewed when it no longer fits.
 
@@ -103,20 +104,20 @@ def sample_background(
 
     Args:
         store: one of ours.
-        per_modality: how many documents of each modality, at most.
+        per_modality: how many documents of each modality, at most; by default 1000 shared out among all.
         seed: of the draw; the same seed and documents give the same sample.
 
     Returns:
         How many documents were drawn of each kind: a modality, or `other` for documents that name none.
     """
-    return run(_drawn_flow(store, positive("per_modality", per_modality), seed))
+    return run(_drawn_flow(store, per_modality, seed))
 
 
 async def asample_background(
-    store: MultimodalVectorStore, *, per_modality: int = PER_KIND, seed: int = SEED
+    store: MultimodalVectorStore, *, per_modality: int | None = None, seed: int = SEED
 ) -> dict[str, int]:
     """Async twin of `sample_background`."""
-    return await arun(_drawn_flow(store, positive("per_modality", per_modality), seed))
+    return await arun(_drawn_flow(store, per_modality, seed))
 
 
 def background_flow(store: Primitives) -> Flow[Background]:
@@ -146,11 +147,11 @@ def read_background_flow(store: Primitives) -> Flow[Background]:
     return (yield from make_background_flow(store, counts, most, seed))
 
 
-def make_background_flow(store: Primitives, counts: Mapping[str, int], most: int, seed: int) -> Flow[Background]:
+def make_background_flow(store: Primitives, counts: Mapping[str, int], most: int | None, seed: int) -> Flow[Background]:
     """Draw the background and store its ids."""
     kinds: dict[str, Any] = {}
     for kind, count in counts.items():
-        ids = yield from _drawn_ids_flow(store, kinds_node([kind]), most, f"{seed} {kind}")
+        ids = yield from _drawn_ids_flow(store, kinds_node([kind]), most or IN_ALL // len(counts), f"{seed} {kind}")
         kinds[kind] = {"count": count, "ids": ids}
     made = {
         "format": _FORMAT,
@@ -161,14 +162,14 @@ def make_background_flow(store: Primitives, counts: Mapping[str, int], most: int
     }
     _shorten(made)
     found = yield from _vectors_flow(store, made, counts)
-    try:
+    with suppress(StoreError):  # a collection that may only be read is ranked all the same
         yield Call(store._write_info, store._awrite_info, (INFO_KEY, made))
-    except StoreError:  # a collection that may only be read is ranked all the same; the next process draws again
-        pass
     return _keep(store, found)
 
 
-def _drawn_flow(store: Primitives, most: int, seed: int) -> Flow[dict[str, int]]:
+def _drawn_flow(store: Primitives, most: int | None, seed: int) -> Flow[dict[str, int]]:
+    if most is not None:
+        positive("per_modality", most)
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(f"seed must be a whole number, got {seed!r}")
     counts = yield from _counts_flow(store)
@@ -269,13 +270,8 @@ def _lacks(stored: Mapping[str, Any], found: Background) -> bool:
     )
 
 
-def _recipe(stored: Any) -> tuple[int, int]:
+def _recipe(stored: Any) -> tuple[int, int | None]:
     """Seed and size of what was drawn before, which a renewal keeps."""
     said = stored if isinstance(stored, Mapping) else {}
     seed, most = said.get("seed"), said.get("per_modality")
-    return seed if isinstance(seed, int) else SEED, most if isinstance(most, int) and most > 0 else PER_KIND
-
-
-def sizes(background: Background, kinds: Sequence[str]) -> dict[str, int]:
-    """Documents of each of some kinds."""
-    return {kind: background.samples[kind].count if kind in background.samples else 0 for kind in kinds}
+    return seed if isinstance(seed, int) else SEED, most if isinstance(most, int) and most > 0 else None

@@ -9,7 +9,7 @@ from typing import Any
 
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.ranking.background import Background, background_flow, read_background_flow
-from langchain_gemini_mm.ranking.calibrating import Calibration, calibration_flow
+from langchain_gemini_mm.ranking.calibrating import Calibration, calibration_flow, is_readable, pair_of, stored_flow
 from langchain_gemini_mm.ranking.kinds import (
     KINDS,
     checked_kinds,
@@ -54,18 +54,20 @@ def ranked_flow(
     k: int,
     options: Mapping[str, Any],
     *,
-    ranking: str,
+    ranking: str | None,
     modalities: Iterable[str] | None = None,
     min_confidence: float | None = None,
 ) -> Flow[list[Hit]]:
     """Find the `k` best documents by one of `RANKINGS`.
+
+    Hits carry their cosine similarity whatever the ranking, and a confidence except with `raw`.
 
     Args:
         store: one of ours.
         query: any content, or a `Query`.
         k: how many.
         options: `filter`, `task` and `score_threshold` (of the cosine similarity), as for `search`.
-        ranking: `raw`, `normalized` or `calibrated`.
+        ranking: `raw`, `normalized` or `calibrated`; None is what `default_ranking_flow` says.
         modalities: kinds to search: modalities, and `other` for documents that name none; None for all.
         min_confidence: leave out hits below it, from 0 to 1; an empty list says that nothing matches.
 
@@ -77,6 +79,8 @@ def ranked_flow(
     kinds = checked_kinds(modalities)
     plan = similarity_plan(store, k, options)
     asked = query if isinstance(query, Query) else Query(query)
+    if ranking is None:
+        ranking = yield from default_ranking_flow(store, modalities=kinds, min_confidence=least)
     if ranking == "raw":
         only = plan if kinds is None else replace(plan, filter=narrowed(plan.filter, kinds_node(kinds)))
         return (yield from search_flow(store, asked, only))
@@ -85,6 +89,27 @@ def ranked_flow(
     candidates = yield from candidates_flow(store, vector, plan, kinds, asked.ids)
     judged = _by_calibration(calibration, query_kind(asked, store.space.media)) if calibration else _by_deviation
     return _hits(store, candidates, judged, plan.k, least)
+
+
+def default_ranking_flow(
+    store: Primitives, *, modalities: Iterable[str] | None = None, min_confidence: float | None = None
+) -> Flow[str]:
+    """The ranking to use when the user names none.
+
+    Documents of one kind are ranked by cosine similarity, unless a confidence is asked for. Several kinds are ranked by
+    the calibration of the collection where it has one of this embedding space, else normalized: docs/ranking.md has the
+    evidence.
+    """
+    kinds = checked_kinds(modalities)
+    if min_confidence is None:
+        if kinds is not None and len(kinds) == 1:
+            return "raw"
+        background = yield from background_flow(store)
+        if len([kind for kind in kinds or KINDS if kind in background.samples]) < 2:
+            return "raw"
+    stored = yield from stored_flow(store)
+    fits = is_readable(stored) and stored["fingerprint"] == store.space.fingerprint
+    return "calibrated" if fits else "normalized"
 
 
 def by_modality_flow(
@@ -123,7 +148,7 @@ def checked_confidence(min_confidence: Any, ranking: Any) -> float | None:
         ValueError: no such ranking, a confidence out of range, or one with `raw`.
         TypeError: the confidence is not a number.
     """
-    if ranking not in RANKINGS:
+    if ranking is not None and ranking not in RANKINGS:
         raise ValueError(f"ranking must be one of {', '.join(map(repr, RANKINGS))}, got {ranking!r}")
     if min_confidence is None:
         return None
@@ -204,8 +229,8 @@ def _by_deviation(candidate: Candidate) -> tuple[float, ScoreKind, float]:
 
 def _by_calibration(calibration: Calibration, asked: str) -> _Judge:
     def judged(candidate: Candidate) -> tuple[float, ScoreKind, float]:
-        probability = calibration.probability(asked, candidate.kind, candidate.scored.score, candidate.deviation)
-        return probability, "probability", probability
+        logit = calibration.logit(pair_of(asked, candidate.kind), candidate.scored.score, candidate.deviation)
+        return calibration.probability(logit), "probability", calibration.confidence(logit)
 
     return judged
 

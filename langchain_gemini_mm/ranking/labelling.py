@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow, arun, run
 from langchain_gemini_mm.labels import LabelledQuery
-from langchain_gemini_mm.ranking.calibrating import INFO_KEY, Calibration, Example, fitted, pair_of
+from langchain_gemini_mm.ranking.calibrating import Calibration, Example, fitted, pair_of, store_flow
 from langchain_gemini_mm.ranking.flows import candidates_flow, similarity_plan
 from langchain_gemini_mm.ranking.kinds import query_kind
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
@@ -69,11 +68,12 @@ def calibrating_flow(
     asked = [one.query if isinstance(one.query, Query) else Query(one.query) for one in labelled]
     vectors = yield from query_vectors_flow(store, asked, task)
     examples: list[Example] = []
-    for one, query, vector in zip(labelled, asked, vectors, strict=True):
+    for number, (one, query, vector) in enumerate(zip(labelled, asked, vectors, strict=True)):
         kind = one.modality or query_kind(query, store.space.media)
         found = yield from candidates_flow(store, vector, plan, None, query.ids)
         examples += [
             Example(
+                number,
                 pair_of(kind, candidate.kind),
                 candidate.scored.score,
                 candidate.deviation,
@@ -87,8 +87,7 @@ def calibrating_flow(
         unanswered=sum(not one.relevant for one in labelled),
         relevant=sum(len(one.relevant) for one in labelled),
     )
-    stored: dict[str, Any] = calibration.as_json(store.space.fingerprint)
-    yield Call(store._write_info, store._awrite_info, (INFO_KEY, stored))
+    yield from store_flow(store, calibration)
     return calibration
 
 

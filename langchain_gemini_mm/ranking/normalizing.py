@@ -12,45 +12,55 @@ from numpy.typing import NDArray
 from langchain_gemini_mm.ranking.background import Background
 from langchain_gemini_mm.types import Vector
 
-_PRIOR_SPREAD, _PRIOR_WEIGHT = 0.08, 4.0
+_PRIOR_SPREAD, _PRIOR_WEIGHT = 0.05, 2.0
 """A spread of cosine similarities to begin with, and how many documents it counts as."""
-_SPREAD_WEIGHT = 20.0
-"""How many documents of a kind weigh as much as the spread of all kinds together."""
 _LEAST_SPREAD = 0.003
 _SMALL = 40
 """Up to so many sampled documents, a hit that is among them is not compared with itself."""
 _MAD = 1.4826
 """Makes the median absolute deviation of a normal distribution its standard deviation."""
+_CLIPPED, _CLIPPED_SPREAD = 2.0, 0.9597
+"""Scores beyond so many spreads are drawn in, and what that makes of the spread of a normal distribution."""
+_ALIKE = 0.05
+"""Kinds are never taken to be more alike than this, in spreads."""
 _TAIL = 0.1
 """The share of the sample whose scores tell how the highest thin out."""
-_BROADEST, _NARROWEST = 1.0, 0.5
+_TAIL_START, _TAIL_EXCESS = 1.2816, 0.4734
+"""Where that begins in a normal distribution, and how far beyond it lies on average."""
+_BROADEST, _NARROWEST = 2.0, 0.9
+_HALF_SURE = 1 / 6
+"""The chance of finding as much in noise at which a match counts as likely as not: docs/ranking.md has the evidence."""
+_TYPICAL_WEIGHT = 10
+"""How many scores the normal distribution counts as."""
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
     """Where the scores of one kind lie, for one query."""
 
-    scores: NDArray[np.float64]
-    """Of the sample, ascending."""
-    location: float
+    mean: float
+    """Of the sampled documents."""
     spread: float
-    pull: float
-    """How many documents the location of all kinds counts as,"""
+    sampled: int
+    """How many sampled documents it was measured on."""
+    weight: float
+    """The share of the mean in the location; the rest is that of"""
     centre: float
-    """and where it is."""
-    count: int
-    """Documents of this kind in the collection."""
+    """the location of all kinds."""
+
+    @property
+    def location(self) -> float:
+        """Where the scores of documents that do not match lie."""
+        return self.weight * self.mean + (1 - self.weight) * self.centre
 
     def deviation(self, cosine: float, *, is_sampled: bool = False) -> float:
         """How many spreads a score lies above the location; of a sampled document, above that of the others."""
-        location = self.location
-        if is_sampled and len(self.scores) <= _SMALL:
-            place = min(int(np.searchsorted(self.scores, cosine - 1e-6)), len(self.scores) - 1)
-            rest = np.delete(self.scores, place)
-            location = _drawn(rest, self.centre, self.pull)
-            if math.isnan(location):
-                return 0.0
-        return (cosine - location) / self.spread
+        if not is_sampled or self.sampled > _SMALL:
+            return (cosine - self.location) / self.spread
+        if self.sampled == 1:
+            return (cosine - self.centre) / self.spread
+        others = (self.sampled * self.mean - min(cosine, self.mean + _CLIPPED * self.spread)) / (self.sampled - 1)
+        return (cosine - self.weight * others - (1 - self.weight) * self.centre) / self.spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +71,19 @@ class Levels:
     total: int
     """Documents in the collection."""
     start: float
-    """From this deviation on the scores thin out exponentially,"""
+    """The deviation that the highest tenth exceeds."""
     scale: float
-    """by e with each such step."""
+    """How much slower the scores thin out from there on than a normal distribution."""
     is_known: bool
     """Whether there is anything to compare with."""
 
     def confidence(self, deviation: float) -> float:
-        """The probability that none of so many documents that do not match would deviate as much."""
+        """How sure it is that so much is no chance: one half where one query in six finds as much in mere noise."""
         if not self.is_known:
             return 0.0
-        beyond = _TAIL * math.exp(-(deviation - self.start) / self.scale)
-        return math.exp(-self.total * min(1.0, beyond))
+        beyond = _beyond(_TAIL_START + (deviation - self.start) / self.scale)
+        chance = -math.expm1(-self.total * beyond)
+        return _HALF_SURE / (_HALF_SURE + chance)
 
 
 def levels(background: Background, vector: Vector) -> Levels:
@@ -82,63 +93,70 @@ def levels(background: Background, vector: Vector) -> Levels:
         background: of the collection.
         vector: `(d,)` float32, unit length.
     """
-    products = (background.vectors @ vector).astype(np.float64) if len(background.vectors) else np.empty(0)
-    scores = {kind: np.sort(products[sample.rows]) for kind, sample in background.samples.items()}
-    medians = {kind: _median(found) for kind, found in scores.items()}
-    apart = {kind: np.sort(np.abs(found - medians[kind])) for kind, found in scores.items() if len(found)}
-    sampled = sum(map(len, scores.values()))
-    pooled = _pooled(np.sort(np.concatenate(list(apart.values()))) if apart else np.empty(0))
-    centre = sum(len(found) * medians[kind] for kind, found in scores.items() if len(found)) / max(sampled, 1)
-    pull = _pull(scores, medians, pooled)
-    of = {}
-    for kind, found in scores.items():
-        own = _MAD * _median(apart[kind]) if len(found) else 0.0
-        spread = math.sqrt((len(found) * own**2 + _SPREAD_WEIGHT * pooled**2) / (len(found) + _SPREAD_WEIGHT))
-        location = _drawn(found, centre, pull)
-        count = background.samples[kind].count
-        of[kind] = Level(found, location, max(spread, _LEAST_SPREAD), pull, centre, count)
-    start, scale = _tail([(found - of[kind].location) / of[kind].spread for kind, found in scores.items()])
-    return Levels(of, sum(level.count for level in of.values()), start, scale, is_known=sampled > 1)
+    kinds = [kind for kind, sample in background.samples.items() if sample.places]
+    if not kinds:
+        return Levels({}, 0, 0.0, 1.0, is_known=False)
+    products = (background.vectors @ vector).astype(np.float64)
+    scores = [products[background.samples[kind].rows] for kind in kinds]
+    sampled = np.array([len(found) for found in scores], dtype=np.float64)
+    own = [_measured(found) for found in scores]
+    means, spreads = np.array([mean for mean, _ in own]), np.array([spread for _, spread in own])
+    spreads, pooled = _spreads(spreads, sampled)
+    weights = _weights(means, (spreads**2) / sampled, (_ALIKE * pooled) ** 2)
+    centre = float(np.sum(sampled * means) / np.sum(sampled))
+    of = {
+        kind: Level(mean, spread, len(found), weight, centre)
+        for kind, found, mean, spread, weight in zip(
+            kinds, scores, means.tolist(), spreads.tolist(), weights.tolist(), strict=True
+        )
+    }
+    deviations = [(found - of[kind].location) / of[kind].spread for kind, found in zip(kinds, scores, strict=True)]
+    start, scale = _tail(np.concatenate(deviations))
+    total = sum(sample.count for sample in background.samples.values())
+    return Levels(of, total, start, scale, is_known=len(products) > 1)
 
 
-def _median(ascending: NDArray[np.float64]) -> float:
-    """Of sorted numbers: much faster than NumPy's own on a few."""
-    middle = len(ascending) // 2
-    if not len(ascending):
-        return math.nan
-    return float(ascending[middle]) if len(ascending) % 2 else float(ascending[middle - 1] + ascending[middle]) / 2
+def _measured(scores: NDArray[np.float64]) -> tuple[float, float]:
+    """Location and spread of scores; the few that stand out hardly count."""
+    ascending = np.sort(scores)
+    median = ascending[len(ascending) // 2]
+    rough = _MAD * np.sort(np.abs(ascending - median))[len(ascending) // 2]
+    clipped = np.minimum(np.maximum(ascending, median - _CLIPPED * rough), median + _CLIPPED * rough)
+    return float(clipped.mean()), float(clipped.std()) / _CLIPPED_SPREAD
 
 
-def _pooled(apart: NDArray[np.float64]) -> float:
-    """The spread of all kinds, each around its own median."""
-    own = _MAD * _median(apart) if len(apart) else 0.0
-    return math.sqrt((len(apart) * own**2 + _PRIOR_WEIGHT * _PRIOR_SPREAD**2) / (len(apart) + _PRIOR_WEIGHT))
+def _spreads(own: NDArray[np.float64], sampled: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """The spread of each kind, drawn to that of all as far as they do not truly differ; and that of all."""
+    total = float(sampled.sum())
+    pooled = math.sqrt((float(np.sum(sampled * own**2)) + _PRIOR_WEIGHT * _PRIOR_SPREAD**2) / (total + _PRIOR_WEIGHT))
+    held = (sampled * own**2 + _PRIOR_WEIGHT * pooled**2) / (sampled + _PRIOR_WEIGHT)
+    logs = np.log(held / pooled**2) / 2
+    weights = _weights(logs, 0.6 / (sampled + _PRIOR_WEIGHT), _ALIKE**2)
+    return np.maximum(pooled * np.exp(weights * logs), _LEAST_SPREAD), pooled
 
 
-def _pull(scores: Mapping[str, NDArray[np.float64]], medians: Mapping[str, float], pooled: float) -> float:
-    """How much a kind's location is drawn to that of all: much where kinds hardly differ, little where they do."""
-    known = [kind for kind, found in scores.items() if len(found)]
-    if len(known) < 2:
-        return 0.0
-    noise = float(np.mean([1.57 * pooled**2 / len(scores[kind]) for kind in known]))
-    between = max(float(np.var([medians[kind] for kind in known], ddof=1)) - noise, (0.05 * pooled) ** 2)
-    return min(1.57 * pooled**2 / between, _SPREAD_WEIGHT)
+def _weights(values: NDArray[np.float64], noise: NDArray[np.float64], least: float) -> NDArray[np.float64]:
+    """How far each measured value is to be believed, against that of all: much where they truly differ."""
+    if len(values) < 2:
+        return np.ones(len(values))
+    trust = 1 / (noise + least)
+    mean = float(np.sum(trust * values) / np.sum(trust))
+    excess = float(np.sum(trust * ((values - mean) ** 2 - noise)) / np.sum(trust))
+    between = max(excess * len(values) / (len(values) - 1), least)
+    believed: NDArray[np.float64] = between / (between + noise)
+    return believed
 
 
-def _drawn(ascending: NDArray[np.float64], centre: float, pull: float) -> float:
-    """The median of a kind, drawn towards the location of all kinds."""
-    if not len(ascending):
-        return centre if pull else math.nan
-    return (len(ascending) * _median(ascending) + pull * centre) / (len(ascending) + pull)
-
-
-def _tail(deviations: list[NDArray[np.float64]]) -> tuple[float, float]:
-    """Where the highest deviations begin, and how fast they thin out."""
-    together = np.sort(np.concatenate(deviations)) if deviations else np.empty(0)
-    above = max(1, math.ceil(_TAIL * len(together)))
-    if len(together) < 2:
-        return 1.28, 0.5
-    start = float(together[-above - 1]) if above < len(together) else float(together[0])
-    weight = 10
-    scale = (float((together[-above:] - start).sum()) + weight * 0.5) / (above + weight)
+def _tail(deviations: NDArray[np.float64]) -> tuple[float, float]:
+    """Where the highest deviations begin, and how much slower they thin out than those of a normal distribution."""
+    together = np.sort(deviations)
+    above = math.ceil(_TAIL * len(together))
+    start = float(together[-above - 1]) if above < len(together) else _TAIL_START
+    excess = float((together[-above:] - start).sum())
+    scale = (excess / _TAIL_EXCESS + _TYPICAL_WEIGHT) / (above + _TYPICAL_WEIGHT)
     return max(start, 0.5), min(max(scale, _NARROWEST), _BROADEST)
+
+
+def _beyond(value: float) -> float:
+    """The share of a normal distribution above a value."""
+    return math.erfc(value / math.sqrt(2)) / 2

@@ -1,0 +1,173 @@
+"""Compare the rankings of several modalities in one search, and how well they tell that nothing matches.
+
+    python -m scripts.compare_rankings
+    GOOGLE_API_KEY=... python -m scripts.compare_rankings --live
+
+Prints tables: nDCG@10 of raw, fused (reciprocal ranks of one list per modality), normalized and calibrated rankings, on
+made-up vectors and on the emulator; then balanced accuracy of `min_confidence`. Seeds are fixed, so every run prints the
+same. With `--live` only the sample files are ranked, by the real service, for less than a cent. docs/ranking.md tells
+what the tables show.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from langchain_gemini_mm import GeminiEmbeddings, Hit, LabelledQuery, MediaStore, calibrate
+from langchain_gemini_mm.flows import run
+from langchain_gemini_mm.ranking import by_modality_flow, ranked_flow
+from langchain_gemini_mm.testing import GeminiEmulator
+from langchain_gemini_mm.vectorstores.hybrid import RANK_CONSTANT
+from scripts.ranking_media import samples, scenes
+from scripts.ranking_overlaps import OVERLAPS, Known, Overlap, balanced, best_threshold, known
+from scripts.ranking_worlds import WORLDS, Made, World, made
+
+K = 10
+RANKINGS = ("raw", "fused", "normalized", "calibrated")
+SEEDS = (1, 2)
+LABELLED = 8
+"""Queries that the ranking is calibrated with in the tables of nDCG; the others are asked."""
+LABELLED_FOR_CONFIDENCE = (10, 20)
+GAPS = (0.0, 0.3, 0.6, 1.0)
+
+
+def ndcg(ids: Sequence[str], relevant: Mapping[str, float], k: int = K) -> float:
+    """Normalised discounted cumulative gain: 1 when the best documents come first, in the order of their grades."""
+    gain = sum(relevant.get(id_, 0.0) / math.log2(place + 2) for place, id_ in enumerate(ids[:k]))
+    best = sum(grade / math.log2(place + 2) for place, grade in enumerate(sorted(relevant.values(), reverse=True)[:k]))
+    return gain / best
+
+
+def ranked(world: Made, query: LabelledQuery, ranking: str, k: int = K) -> list[Hit]:
+    """The answer of one ranking."""
+    if ranking != "fused":
+        return run(ranked_flow(world.store, query.query, k, {}, ranking=ranking))
+    lists = run(by_modality_flow(world.store, query.query, k, {})).values()
+    hits = [hit for found in lists for hit in found]
+    return sorted(hits, key=lambda hit: (-1 / (RANK_CONSTANT + hit.rank), -hit.score))[:k]
+
+
+def quality(world: Made, labelled: int = LABELLED) -> dict[str, float]:
+    """Mean nDCG of each ranking over the queries that are not used to calibrate."""
+    calibrate(world.store, world.labelled[:labelled])
+    asked = [query for query in world.labelled[labelled:] if query.relevant]
+    return {
+        ranking: float(
+            np.mean(
+                [
+                    ndcg([str(hit.document.id) for hit in ranked(world, query, ranking)], query.relevant)
+                    for query in asked
+                ]
+            )
+        )
+        for ranking in RANKINGS
+    }
+
+
+def confidence(given: Known, labelled: int) -> dict[str, float]:
+    """Balanced accuracy of "something matches": the best possible, the best threshold of cosine, and 0.5."""
+    world = given.made
+    calibrate(world.store, world.labelled[:labelled])
+    asked = world.labelled[labelled:]
+    truth = {str(query.query): bool(query.relevant) for query in asked}
+    sure = {
+        ranking: {
+            str(query.query): bool(
+                run(ranked_flow(world.store, query.query, 1, {}, ranking=ranking, min_confidence=0.5))
+            )
+            for query in asked
+        }
+        for ranking in ("normalized", "calibrated")
+    }
+    cosines = {str(query.query): ranked(world, query, "raw", 1)[0].score for query in asked}
+    return {
+        "best possible": balanced({name: given.likelihood[name] > 0 for name in truth}, truth),
+        "best cosine": best_threshold(cosines, truth),
+        "normalized": balanced(sure["normalized"], truth),
+        "calibrated": balanced(sure["calibrated"], truth),
+    }
+
+
+def print_table(title: str, rows: Iterable[tuple[str, Mapping[str, float]]]) -> None:
+    """Print numbers as Markdown, each row as soon as it is there."""
+    print(f"\n{title}\n")
+    head = False
+    for name, values in rows:
+        if not head:
+            print(f"| | {' | '.join(values)} |\n|---|{'---|' * len(values)}")
+            head = True
+        print(f"| {name} | {' | '.join(f'{value:.3f}' for value in values.values())} |", flush=True)
+
+
+def mean_of(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of several rows."""
+    return {name: float(np.mean([row[name] for row in found])) for name in found[0]}
+
+
+def made_up(worlds: Sequence[World]) -> Iterable[tuple[str, dict[str, float]]]:
+    """The rows of the made-up collections."""
+    for world in worlds:
+        yield world.name, mean_of([quality(made(world, seed)) for seed in SEEDS])
+
+
+def overlaps(found: Sequence[Overlap], labelled: int) -> Iterable[tuple[str, dict[str, float]]]:
+    """The rows of scores of known overlap, and their mean."""
+    rows = [
+        (overlap.name, mean_of([confidence(known(overlap, seed), labelled) for seed in SEEDS])) for overlap in found
+    ]
+    yield from rows
+    yield "mean", mean_of([row for _, row in rows])
+
+
+def emulated(gaps: Sequence[float]) -> Iterable[tuple[str, dict[str, float]]]:
+    """The rows of the emulator."""
+    for gap in gaps:
+        with GeminiEmulator(modality_gap=gap) as emulator:
+            yield f"gap {gap:g}", quality(scenes(partial(_embeddings, emulator=emulator), seed=1))
+
+
+def sample_files(embeddings: Callable[[MediaStore], GeminiEmbeddings]) -> Iterable[tuple[str, dict[str, float]]]:
+    """One row for the sample files."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield "sample files", quality(samples(Path(folder), embeddings))
+
+
+def _embeddings(media: MediaStore, *, emulator: GeminiEmulator) -> GeminiEmbeddings:
+    return GeminiEmbeddings(media=media, output_dimensionality=768, api_key=emulator.api_key, base_url=emulator.url)
+
+
+def main() -> None:
+    """Print the tables that were asked for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--live", action="store_true", help="rank the sample files with the real service")
+    parser.add_argument("--quick", action="store_true", help="few rows, to see that it works")
+    given = parser.parse_args()
+    title = f"nDCG@{K} over the queries with an answer, calibrated with {LABELLED} others"
+    if given.live:
+        print_table(title, sample_files(lambda media: GeminiEmbeddings(media=media, output_dimensionality=768)))
+        return
+    started, few = time.perf_counter(), 2 if given.quick else None
+    print(f"Seeds: {', '.join(map(str, SEEDS))}; the emulator's set: 1.")
+    print_table(f"Made-up vectors: {title}", made_up(WORLDS[:few]))
+    print_table(f"Emulator: {title}", emulated(GAPS[:few]))
+    with GeminiEmulator() as emulator:
+        print_table("Emulator: the sample files", sample_files(partial(_embeddings, emulator=emulator)))
+    for labelled in LABELLED_FOR_CONFIDENCE[: few and 1]:
+        print_table(
+            f"Known overlap: balanced accuracy of min_confidence=0.5, {labelled} labelled queries",
+            overlaps(OVERLAPS[:few], labelled),
+        )
+    print(f"\n{time.perf_counter() - started:.0f} s", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

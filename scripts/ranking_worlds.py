@@ -1,0 +1,170 @@
+"""Made-up collections of several modalities with known answers, none of them from the emulator.
+
+Every vector is a sum of directions drawn on the sphere: what all have in common, the cone of its modality, a topic, a
+subject within it, and noise; then it is brought to unit length. A document answers a query when both are about one
+subject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from langchain_core.documents import Document
+
+from langchain_gemini_mm import LabelledQuery, LocalVectorStore
+from langchain_gemini_mm.types import Content, Role, Vectors
+from langchain_gemini_mm.vectors import unit_rows
+
+DIMENSIONS = 64
+SIZES = {"text": 500, "image": 500, "audio": 250, "video": 250, "pdf": 500}
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """How a collection is made, and what is asked."""
+
+    name: str
+    sizes: Mapping[str, int] = field(default_factory=lambda: SIZES)
+    gap: float = 0.5
+    """Length of the direction that a modality has for itself; that of the subject is 1."""
+    common: float = 0.5
+    """Length of the direction that all share."""
+    content: Mapping[str, float] = field(default_factory=dict)
+    """How clearly a modality shows its subject, where that is not 1."""
+    noise: Mapping[str, float] = field(default_factory=dict)
+    """How much noise a modality has, where that is not 1."""
+    answers: Sequence[str] = tuple(SIZES)
+    """Modalities that hold subjects that are asked for."""
+    kinds_per_query: int = 2
+    """Of these, in how many each subject is found."""
+    per_kind: int = 2
+    """Answers in each."""
+    decay: float = 0.0
+    """How fast the energy falls along the dimensions: anisotropy."""
+    asked_in: Sequence[str] = ("text",)
+    """Modalities of the queries."""
+    narrow: Sequence[str] = ()
+    """Modalities whose documents are all of one topic; every other query is about that topic."""
+    queries: int = 120
+    unanswered: float = 0.0
+    """Share of queries whose subject no document has."""
+    vague: tuple[float, float] = (0.7, 1.3)
+    """How clearly a query shows its subject, at least and at most."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A world in a store, with labelled queries."""
+
+    store: LocalVectorStore
+    labelled: list[LabelledQuery]
+
+
+class GivenEmbeddings:
+    """Looks vectors up by name."""
+
+    fingerprint: Mapping[str, object] = {"model": "given", "size": 0}
+
+    def __init__(self) -> None:
+        self.vectors: dict[str, Any] = {}
+
+    def embed(self, contents: Sequence[Content], *, role: Role = "document", task: str | None = None) -> Vectors:  # noqa: ARG002
+        """Look each up."""
+        return np.stack([self.vectors[content] for content in contents])
+
+    async def aembed(self, contents: Sequence[Content], *, role: Role = "document", task: str | None = None) -> Vectors:
+        """Look each up."""
+        return self.embed(contents, role=role, task=task)
+
+
+def made(world: World, seed: int) -> Made:
+    """Make the collection and its questions; the same seed makes the same."""
+    dice = np.random.default_rng(seed)
+    maker = _Maker(world, dice)
+    documents: list[Document] = []
+    rows: list[Any] = []
+    labels: list[dict[str, float]] = []
+    subjects: list[tuple[int, Any]] = []
+    for number in range(world.queries):
+        topic, subject = maker.subject(narrow=bool(world.narrow) and number % 2 == 0)
+        subjects.append((topic, subject))
+        labels.append({})
+        if number < world.unanswered * world.queries:
+            continue
+        for kind in dice.choice(list(world.answers), min(world.kinds_per_query, len(world.answers)), replace=False):
+            for _ in range(world.per_kind):
+                labels[-1][f"d{len(documents)}"] = 1.0
+                documents.append(Document(id=f"d{len(documents)}", page_content=".", metadata={"modality": str(kind)}))
+                rows.append(maker.vector(str(kind), topic, subject))
+    for kind, size in world.sizes.items():
+        for _ in range(size):
+            documents.append(Document(id=f"d{len(documents)}", page_content=".", metadata={"modality": kind}))
+            rows.append(maker.vector(kind, *maker.subject(narrow=kind in world.narrow)))
+    embeddings = GivenEmbeddings()
+    labelled = []
+    for number, ((topic, subject), relevant) in enumerate(zip(subjects, labels, strict=True)):
+        kind = world.asked_in[number % len(world.asked_in)]
+        clear = dice.uniform(*world.vague)
+        embeddings.vectors[f"q{number}"] = unit_rows(maker.vector(kind, topic, clear * subject)[None, :])[0]
+        labelled.append(LabelledQuery(f"q{number}", relevant, modality=kind))  # type: ignore[arg-type]
+    store = LocalVectorStore(":memory:", embeddings)
+    order = dice.permutation(len(documents))
+    store.add_vectors([documents[place] for place in order], np.stack(rows)[order])
+    dice.shuffle(labelled)
+    return Made(store, labelled)
+
+
+class _Maker:
+    def __init__(self, world: World, dice: np.random.Generator) -> None:
+        self._world, self._dice = world, dice
+        self._scale = (1 + np.arange(DIMENSIONS)) ** -world.decay
+        self._common = self._direction()
+        self._cones = {kind: self._direction() for kind in dict.fromkeys([*world.sizes, *world.asked_in])}
+        self._topics = [self._direction() for _ in range(40)]
+
+    def _direction(self) -> Any:
+        drawn = self._dice.standard_normal(DIMENSIONS) * self._scale
+        return drawn / np.linalg.norm(drawn)
+
+    def subject(self, *, narrow: bool = False) -> tuple[int, Any]:
+        topic = int(self._dice.integers(len(self._topics)))
+        return (0 if narrow else topic), self._direction()
+
+    def vector(self, kind: str, topic: int, subject: Any) -> Any:
+        world = self._world
+        clear = world.content.get(kind, 1.0)
+        return (
+            world.common * self._common
+            + world.gap * self._cones[kind]
+            + clear * (0.5 * self._topics[topic] + 0.85 * subject)
+            + world.noise.get(kind, 1.0) * self._direction()
+        )
+
+
+WORLDS = (
+    World(name="no gap", gap=0.0),
+    World(name="gap 0.25", gap=0.25),
+    World(name="gap 0.5", gap=0.5),
+    World(name="gap 1", gap=1.0),
+    World(name="no gap, answers in one kind", gap=0.0, kinds_per_query=1),
+    World(name="answers in one kind", kinds_per_query=1),
+    World(name="answers in text only", answers=("text",), kinds_per_query=1),
+    World(name="answers in image or video only", answers=("image", "video"), kinds_per_query=1),
+    World(name="sound and video noisy", noise={"audio": 2.0, "video": 1.5}),
+    World(name="image and video faint", content={"image": 0.5, "video": 0.5}),
+    World(name="sound and video irrelevant", content={"audio": 0.0, "video": 0.2}, answers=("text", "image", "pdf")),
+    World(name="uneven sizes", sizes={"text": 1500, "image": 300, "audio": 60, "video": 60, "pdf": 300}),
+    World(
+        name="seven of 1,000 are media",
+        sizes={"text": 1000, "image": 5, "audio": 2},
+        answers=("text", "image"),
+        per_kind=1,
+    ),
+    World(name="images all of one topic", narrow=("image",)),
+    World(name="energy in few dimensions", decay=0.3),
+    World(name="asked by text, image, sound", asked_in=("text", "image", "audio")),
+)
+"""What rankings are compared on; the gap is 0.5 where nothing is said."""
