@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SUBJECTS = (
     "importing",
     "local_store",
+    "ranking",
     "inserting",
     "retrieving",
     "memory",

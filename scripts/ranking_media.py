@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from langchain_core.documents import Document
@@ -13,52 +13,13 @@ from langchain_gemini_mm import GeminiEmbeddings, LabelledQuery, LocalVectorStor
 from langchain_gemini_mm.testing import pdf, png, wav, write_samples
 from scripts.ranking_worlds import Made
 
-THINGS = [
-    "dog",
-    "cat",
-    "parrot",
-    "horse",
-    "owl",
-    "pizza",
-    "banana",
-    "apple",
-    "cake",
-    "bicycle",
-    "boat",
-    "train",
-    "car",
-    "guitar",
-    "piano",
-    "tower",
-    "roof",
-    "tree",
-    "flower",
-    "mountain",
-    "storm",
-    "snow",
-    "sunset",
-    "moon",
-    "ball",
-    "invoice",
-    "diagram",
-    "python",
-]
-PLACES = [
-    "beach",
-    "forest",
-    "kitchen",
-    "street",
-    "garden",
-    "lake",
-    "bridge",
-    "tent",
-    "museum",
-    "office",
-    "desert",
-    "farm",
-    "harbour",
-    "stadium",
-]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+THINGS = tuple(
+    "dog cat parrot horse owl pizza banana apple cake bicycle boat car guitar piano tower roof tree".split()  # noqa: SIM905
+)
+PLACES = tuple("beach forest kitchen street garden lake bridge tent museum office desert farm harbour stadium".split())  # noqa: SIM905
 
 QUESTIONS: Mapping[str, Sequence[str]] = {
     "a puppy": (

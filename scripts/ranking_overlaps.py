@@ -35,7 +35,7 @@ class Overlap:
     """Documents of each kind."""
     freedom: float = math.inf
     """Degrees of freedom of Student's distribution; infinite is the normal one, few have heavy tails."""
-    queries: int = 300
+    queries: int = 240
     """Half of them have an answer: one document of a random kind."""
 
 

@@ -8,7 +8,7 @@ from importlib import import_module
 
 import pytest
 
-from benchmarks import clips, embedding, inserting, loading, long_video, memory, pictures, report
+from benchmarks import clips, embedding, inserting, loading, long_video, memory, pictures, ranking, report
 
 TINY = {
     "embedding": embedding.Size(texts=4, pictures=4, rounds=1, texts_per_call=2, pictures_per_call=2),
@@ -18,6 +18,7 @@ TINY = {
     "loading": loading.Size(files=3, rounds=1, sides=(400, 300), seconds=3),
     "long_video": long_video.Size(seconds=60, width=160),
     "inserting": inserting.Size(inserted=300, rounds=2),
+    "ranking": ranking.Size(rows=300, dimensions=16, queries=3, rounds=1),
 }
 
 

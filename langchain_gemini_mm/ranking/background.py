@@ -56,16 +56,11 @@ _PAGE = 20_000
 class Sample:
     """The background of one kind."""
 
-    places: Mapping[str, int]
-    """Ids, each with its row in the matrix of all kinds."""
+    ids: frozenset[str]
     count: int
     """Documents of this kind in the collection."""
-
-    @property
-    def rows(self) -> slice:
-        """Where its rows are."""
-        first = min(self.places.values(), default=0)
-        return slice(first, first + len(self.places))
+    rows: slice
+    """Where their vectors are in the matrix of all kinds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,7 +169,7 @@ def _drawn_flow(store: Primitives, most: int | None, seed: int) -> Flow[dict[str
         raise TypeError(f"seed must be a whole number, got {seed!r}")
     counts = yield from _counts_flow(store)
     made = yield from make_background_flow(store, counts, most, seed)
-    return {kind: len(sample.places) for kind, sample in made.samples.items()}
+    return {kind: len(sample.ids) for kind, sample in made.samples.items()}
 
 
 def _counts_flow(store: Primitives) -> Flow[dict[str, int]]:
@@ -233,7 +228,7 @@ def _vectors_flow(store: Primitives, stored: Mapping[str, Any], counts: Mapping[
     vectors: list[Any] = []
     for kind, count in counts.items():
         there = [id_ for id_ in stored["kinds"].get(kind, {}).get("ids", ()) if id_ in rows]
-        samples[kind] = Sample({id_: len(vectors) + place for place, id_ in enumerate(there)}, count)
+        samples[kind] = Sample(frozenset(there), count, slice(len(vectors), len(vectors) + len(there)))
         vectors += [rows[id_] for id_ in there]
     now = time.monotonic()
     matrix = np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
@@ -266,7 +261,7 @@ def _fits(stored: Mapping[str, Any], counts: Mapping[str, int]) -> bool:
 def _lacks(stored: Mapping[str, Any], found: Background) -> bool:
     """Whether much of a sample is gone."""
     return any(
-        len(found.samples[kind].places) < (1 - _GONE) * len(sample["ids"]) for kind, sample in stored["kinds"].items()
+        len(found.samples[kind].ids) < (1 - _GONE) * len(sample["ids"]) for kind, sample in stored["kinds"].items()
     )
 
 

@@ -181,7 +181,7 @@ def candidates_flow(
     """The nearest documents of each kind, and how far they stand out."""
     background = yield from background_flow(store)
     lists = yield from _lists_flow(store, vector, plan, kinds, excluded, background)
-    known = {kind for kind, sample in background.samples.items() if sample.places}
+    known = {kind for kind, sample in background.samples.items() if sample.ids}
     if any(found and kind not in known for kind, found in lists.items()):  # kinds that are new here
         background = yield from read_background_flow(store)
         lists = yield from _lists_flow(store, vector, plan, kinds, excluded, background)
@@ -214,7 +214,7 @@ def _candidate(scored: Scored, kind: str, compared: Levels, background: Backgrou
     level = compared.of.get(kind)
     if level is None:  # came between two looks
         return Candidate(scored, kind, 0.0, 0.0)
-    is_sampled = scored.record.id in background.samples[kind].places
+    is_sampled = scored.record.id in background.samples[kind].ids
     deviation = level.deviation(scored.score, is_sampled=is_sampled)
     return Candidate(scored, kind, deviation, compared.confidence(deviation))
 

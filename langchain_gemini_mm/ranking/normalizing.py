@@ -93,7 +93,7 @@ def levels(background: Background, vector: Vector) -> Levels:
         background: of the collection.
         vector: `(d,)` float32, unit length.
     """
-    kinds = [kind for kind, sample in background.samples.items() if sample.places]
+    kinds = [kind for kind, sample in background.samples.items() if sample.ids]
     if not kinds:
         return Levels({}, 0, 0.0, 1.0, is_known=False)
     products = (background.vectors @ vector).astype(np.float64)
@@ -122,7 +122,9 @@ def _measured(scores: NDArray[np.float64]) -> tuple[float, float]:
     median = ascending[len(ascending) // 2]
     rough = _MAD * np.sort(np.abs(ascending - median))[len(ascending) // 2]
     clipped = np.minimum(np.maximum(ascending, median - _CLIPPED * rough), median + _CLIPPED * rough)
-    return float(clipped.mean()), float(clipped.std()) / _CLIPPED_SPREAD
+    mean = float(clipped.sum()) / len(clipped)
+    clipped -= mean
+    return mean, math.sqrt(float(clipped @ clipped) / len(clipped)) / _CLIPPED_SPREAD
 
 
 def _spreads(own: NDArray[np.float64], sampled: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
