@@ -97,37 +97,45 @@ def levels(background: Background, vector: Vector) -> Levels:
     if not kinds:
         return Levels({}, 0, 0.0, 1.0, is_known=False)
     products = (background.vectors @ vector).astype(np.float64)
-    scores = [products[background.samples[kind].rows] for kind in kinds]
-    sampled = np.array([len(found) for found in scores], dtype=np.float64)
-    own = [_measured(found) for found in scores]
-    means, spreads = np.array([mean for mean, _ in own]), np.array([spread for _, spread in own])
-    spreads, pooled = _spreads(spreads, sampled)
-    weights = _weights(means, (spreads**2) / sampled, (_ALIKE * pooled) ** 2)
-    centre = float(np.sum(sampled * means) / np.sum(sampled))
-    of = {
-        kind: Level(mean, spread, len(found), weight, centre)
-        for kind, found, mean, spread, weight in zip(
-            kinds, scores, means.tolist(), spreads.tolist(), weights.tolist(), strict=True
-        )
-    }
-    deviations = [(found - of[kind].location) / of[kind].spread for kind, found in zip(kinds, scores, strict=True)]
-    start, scale = _tail(np.concatenate(deviations))
+    sizes = np.array([len(background.samples[kind].ids) for kind in kinds])
+    member = np.repeat(np.arange(len(kinds)), sizes)
+    means, own = _measured(products, sizes, member)
+    spreads, pooled = _spreads(own, sizes)
+    noise: NDArray[np.float64] = np.square(spreads) / sizes
+    weights = _weights(means, noise, (_ALIKE * pooled) ** 2)
+    centre = float(sizes @ means) / len(products)
+    numbers = zip(kinds, means.tolist(), spreads.tolist(), sizes.tolist(), weights.tolist(), strict=True)
+    of = {kind: Level(mean, spread, size, weight, centre) for kind, mean, spread, size, weight in numbers}
+    locations = weights * means + (1 - weights) * centre
+    start, scale = _tail((products - locations[member]) / spreads[member])
     total = sum(sample.count for sample in background.samples.values())
     return Levels(of, total, start, scale, is_known=len(products) > 1)
 
 
-def _measured(scores: NDArray[np.float64]) -> tuple[float, float]:
-    """Location and spread of scores; the few that stand out hardly count."""
-    ascending = np.sort(scores)
-    median = ascending[len(ascending) // 2]
-    rough = _MAD * np.sort(np.abs(ascending - median))[len(ascending) // 2]
-    clipped = np.minimum(np.maximum(ascending, median - _CLIPPED * rough), median + _CLIPPED * rough)
-    mean = float(clipped.sum()) / len(clipped)
-    clipped -= mean
-    return mean, math.sqrt(float(clipped @ clipped) / len(clipped)) / _CLIPPED_SPREAD
+def _measured(
+    scores: NDArray[np.float64], sizes: NDArray[np.int64], member: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Location and spread of the scores of each kind; the few that stand out hardly count.
+
+    Args:
+        scores: `(n,)`, those of a kind side by side.
+        sizes: `(kinds,)`, how many there are of each.
+        member: `(n,)`, the kind of each.
+    """
+    starts = np.cumsum(sizes) - sizes
+    middles = starts + sizes // 2
+    apart = 4.0 * np.arange(len(sizes))  # more than two cosines differ, so one sort does for all kinds
+    ascending = np.sort(scores + apart[member])
+    medians = ascending[middles]
+    rough = _MAD * (np.sort(np.abs(ascending - medians[member]) + apart[member])[middles] - apart)
+    reach = _CLIPPED * rough
+    clipped = np.minimum(np.maximum(ascending, (medians - reach)[member]), (medians + reach)[member])
+    means = np.add.reduceat(clipped, starts) / sizes
+    spreads = np.sqrt(np.add.reduceat(np.square(clipped - means[member]), starts) / sizes) / _CLIPPED_SPREAD
+    return means - apart, spreads
 
 
-def _spreads(own: NDArray[np.float64], sampled: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+def _spreads(own: NDArray[np.float64], sampled: NDArray[np.int64]) -> tuple[NDArray[np.float64], float]:
     """The spread of each kind, drawn to that of all as far as they do not truly differ; and that of all."""
     total = float(sampled.sum())
     pooled = math.sqrt((float(np.sum(sampled * own**2)) + _PRIOR_WEIGHT * _PRIOR_SPREAD**2) / (total + _PRIOR_WEIGHT))

@@ -16,6 +16,8 @@ from langchain_gemini_mm.vectorstores.local_products import products
 
 _GATHER_BELOW = 0.1
 """Share of rows up to which scoring only the allowed rows beats scoring all."""
+_PICK_BELOW = 0.5
+"""Share of scores up to which looking at the allowed ones alone beats looking at all."""
 _GROUPS_OF, _LEAST_GROUP, _GROUPS_PER_HIT = 64, 4, 4
 _NOTHING = np.float32(-np.inf)
 
@@ -107,7 +109,7 @@ def _masked(scores: NDArray[np.float32], mask: Mask | None, k: int) -> Found:
     if mask is None:
         return _best(scores, k)
     kept = int(np.count_nonzero(mask))
-    if kept > _GATHER_BELOW * len(mask):
+    if kept > _PICK_BELOW * len(mask):
         return _best(np.where(mask, scores, _NOTHING), min(k, kept))
     positions = np.flatnonzero(mask)
     best = _best(scores[positions], k)

@@ -1,0 +1,105 @@
+"""Collections of several modalities whose scores are chosen, and one way to run flows sync and async."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from langchain_core.documents import Document
+
+from langchain_gemini_mm import LocalVectorStore
+from langchain_gemini_mm.flows import Flow, arun, run
+from langchain_gemini_mm.types import Content, Role, Vectors
+from langchain_gemini_mm.vectors import unit_rows
+
+DIMENSIONS = 32
+LEVELS = {"text": 0.6, "image": 0.3, "audio": 0.1}
+"""About where the scores of each modality lie."""
+
+
+class GivenEmbeddings:
+    """Queries are numbers of vectors drawn beforehand; what else is asked is drawn from its text."""
+
+    def __init__(self, model: str = "given") -> None:
+        self.fingerprint: Mapping[str, object] = {"model": model, "dimensions": DIMENSIONS}
+
+    def embed(self, contents: Sequence[Content], *, role: Role = "document", task: str | None = None) -> Vectors:
+        """Draw each."""
+        return np.stack([query_vector(str(content)) for content in contents])
+
+    async def aembed(self, contents: Sequence[Content], *, role: Role = "document", task: str | None = None) -> Vectors:
+        """Async twin of `embed`."""
+        return self.embed(contents, role=role, task=task)
+
+
+def query_vector(name: str) -> Any:
+    """The vector of a query: half of it is what modalities lie apart in, half is its own."""
+    own = np.random.default_rng(sum(map(ord, name))).standard_normal(DIMENSIONS)
+    own[0] = 0.0
+    own /= np.linalg.norm(own)
+    own[0] = 1.0
+    return unit_rows(own[None, :])[0]
+
+
+def vectors_of(kind: str, count: int, dice: np.random.Generator) -> Any:
+    """Documents of a kind that match nothing."""
+    rows = dice.standard_normal((count, DIMENSIONS))
+    rows[:, 0] = 0.0
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    level = LEVELS.get(kind, 0.2)
+    rows *= np.sqrt(1 - level**2)
+    rows[:, 0] = level
+    return rows
+
+
+def answer_to(name: str, kind: str, strength: float = 0.8) -> Any:
+    """A document of a kind that answers a query."""
+    row = vectors_of(kind, 1, np.random.default_rng(7))[0] * (1 - strength)
+    own = query_vector(name).astype(np.float64).copy()
+    own[0] = 0.0
+    row += strength * own / np.linalg.norm(own)
+    row[0] = LEVELS.get(kind, 0.2)
+    return row
+
+
+def fill(store: LocalVectorStore, sizes: Mapping[str, int], *, prefix: str = "", seed: int = 1) -> None:
+    """Add documents that match nothing; of kind `none` they have no modality."""
+    dice = np.random.default_rng(seed)
+    for kind, count in sizes.items():
+        metadata = {} if kind == "none" else {"modality": kind}
+        documents = [
+            Document(id=f"{prefix}{kind}-{number}", page_content=kind, metadata={**metadata, "number": number})
+            for number in range(count)
+        ]
+        store.add_vectors(documents, vectors_of(kind, count, dice))
+
+
+def add_answer(store: LocalVectorStore, id_: str, query: str, kind: str, strength: float = 0.8) -> None:
+    """Add a document that answers a query."""
+    document = Document(id=id_, page_content=kind, metadata={"modality": kind, "number": 0})
+    store.add_vectors([document], [answer_to(query, kind, strength)])
+
+
+def ids_of(hits: Sequence[Any]) -> list[str]:
+    """Ids, in order."""
+    return [str(hit.document.id) for hit in hits]
+
+
+@pytest.fixture(params=["sync", "async"])
+def drive(request: pytest.FixtureRequest) -> Callable[[Flow[Any]], Any]:
+    """Carry out a flow, sync or async; the answer is awaited either way."""
+
+    async def driven(flow: Flow[Any]) -> Any:
+        return run(flow) if request.param == "sync" else await arun(flow)
+
+    return driven
+
+
+@pytest.fixture
+def store() -> LocalVectorStore:
+    """300 texts, 100 pictures, 20 sounds and 10 documents that do not say what they are."""
+    made = LocalVectorStore(":memory:", GivenEmbeddings())
+    fill(made, {"text": 300, "image": 100, "audio": 20, "none": 10})
+    return made

@@ -1,0 +1,146 @@
+"""The background of a collection: what is stored, how large it is, and when it is drawn anew."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from langchain_gemini_mm import LocalVectorStore, asample_background, sample_background
+from langchain_gemini_mm.flows import run
+from langchain_gemini_mm.ranking.background import COUNT_EVERY, INFO_KEY, Background, background_flow
+from tests.ranking.conftest import GivenEmbeddings, fill
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class HashOrdered(LocalVectorStore):
+    """A store that says its order is random, as one in Weaviate does."""
+
+    ordered_by_hash = True
+
+
+def sampled(background: Background) -> dict[str, int]:
+    """How many of each kind."""
+    return {kind: len(sample.ids) for kind, sample in background.samples.items()}
+
+
+def stored_ids(store: LocalVectorStore) -> dict[str, list[str]]:
+    """What is stored."""
+    return {kind: sample["ids"] for kind, sample in store.get_info(INFO_KEY)["kinds"].items()}
+
+
+async def test_samples_are_drawn_of_each_kind(store: LocalVectorStore) -> None:
+    """As many as are wanted, or as there are; the twin draws the same."""
+    assert sample_background(store) == {"text": 250, "image": 100, "audio": 20, "other": 10}
+    assert sample_background(store, per_modality=30) == {"text": 30, "image": 30, "audio": 20, "other": 10}
+    first = stored_ids(store)
+    assert await asample_background(store, per_modality=30) == {"text": 30, "image": 30, "audio": 20, "other": 10}
+    assert stored_ids(store) == first
+    sample_background(store, per_modality=30, seed=2)
+    assert stored_ids(store) != first
+
+
+def test_a_sample_is_spread_over_the_collection(store: LocalVectorStore) -> None:
+    """It is neither the first nor the last ids."""
+    sample_background(store, per_modality=50)
+    numbers = sorted(int(id_.removeprefix("text-")) for id_ in stored_ids(store)["text"])
+    assert numbers[0] < 40
+    assert numbers[-1] > 260
+    assert 110 < sum(numbers) / len(numbers) < 190
+
+
+@pytest.mark.parametrize("count", [3, 60, 400])
+def test_in_a_random_order_runs_are_drawn(count: int) -> None:
+    """Each document at most once, and all where there are few."""
+    store = HashOrdered(":memory:", GivenEmbeddings())
+    fill(store, {"text": count, "image": 2})
+    assert sample_background(store, per_modality=100) == {"text": min(count, 100), "image": 2}
+    assert len(set(stored_ids(store)["text"])) == min(count, 100)
+
+
+def test_only_ids_are_stored_and_few() -> None:
+    """Less than 64 kB, however long the ids are."""
+    store = LocalVectorStore(":memory:", GivenEmbeddings())
+    fill(store, dict.fromkeys(("text", "image", "audio", "video", "pdf", "none"), 250), prefix="long " * 60)
+    counts = sample_background(store)
+    stored = store.get_info(INFO_KEY)
+    assert len(json.dumps(stored).encode()) < 64_000
+    assert all(count > 20 for count in counts.values())
+    assert sorted(stored) == ["fingerprint", "format", "kinds", "per_modality", "seed"]
+
+
+def test_it_is_made_once_and_read_by_others(tmp_path: Path) -> None:
+    """Another object on the same file finds it there."""
+    with LocalVectorStore(tmp_path / "index.db", GivenEmbeddings()) as store:
+        fill(store, {"text": 300, "image": 300})
+        run(background_flow(store))
+        made = stored_ids(store)
+    with LocalVectorStore(tmp_path / "index.db", GivenEmbeddings()) as store:
+        store.delete(["text-0"])
+        found = run(background_flow(store))
+        assert stored_ids(store) == made
+        assert sum(sampled(found).values()) >= 599
+
+
+def drawn_again(store: LocalVectorStore, change: Any) -> bool:
+    """Whether a change makes a search draw a new sample."""
+    run(background_flow(store))
+    before = store.get_info(INFO_KEY)
+    change(store)
+    time.sleep(COUNT_EVERY + 0.05)
+    run(background_flow(store))
+    return bool(store.get_info(INFO_KEY) != before)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        pytest.param(lambda store: fill(store, {"text": 5}, prefix="new "), False, id="few more"),
+        pytest.param(lambda store: fill(store, {"text": 900}, prefix="new "), True, id="many more"),
+        pytest.param(lambda store: fill(store, {"audio": 60}, prefix="new "), True, id="many more of one kind"),
+        pytest.param(lambda store: store.delete(["text-1"]), False, id="one gone"),
+        pytest.param(lambda store: store.delete(filter={"modality": "image"}), True, id="a kind gone"),
+        pytest.param(lambda store: store.delete(filter={"number": {"$lt": 150}}), True, id="half gone"),
+    ],
+)
+def test_it_is_renewed_when_the_collection_has_changed_much(
+    store: LocalVectorStore, change: Any, expected: bool
+) -> None:
+    """And not for every document."""
+    assert drawn_again(store, change) is expected
+
+
+def test_it_is_renewed_after_everything_was_replaced(store: LocalVectorStore) -> None:
+    """`delete_all` leaves the ids behind, but they do not count any more."""
+
+    def replace_all(store: LocalVectorStore) -> None:
+        store.delete_all()
+        fill(store, {"text": 10, "image": 10}, prefix="new ")
+
+    assert drawn_again(store, replace_all)
+    assert sampled(run(background_flow(store))) == {"text": 10, "image": 10}
+
+
+@pytest.mark.parametrize(
+    "stored", [{}, [], "x", {"format": 99}, {"format": 1, "fingerprint": {"model": "old"}}], ids=str
+)
+def test_what_is_stored_and_not_understood_is_drawn_anew(store: LocalVectorStore, stored: Any) -> None:
+    """Of another version or embedding space, or simply wrong."""
+    store.set_info(INFO_KEY, stored)
+    assert sampled(run(background_flow(store)))["text"] == 250
+    assert store.get_info(INFO_KEY)["format"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [({"per_modality": 0}, ValueError), ({"seed": 1.5}, TypeError), ({"seed": True}, TypeError)],
+    ids=str,
+)
+def test_what_is_refused(store: LocalVectorStore, options: Any, error: type[Exception]) -> None:
+    """Sizes below 1 and seeds that are no whole numbers."""
+    with pytest.raises(error):
+        sample_background(store, **options)

@@ -1,0 +1,47 @@
+"""Searches that share a vector share its product: they find what each finds alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from langchain_gemini_mm import LocalVectorStore
+from langchain_gemini_mm.vectorstores.filters import parse_filter
+from langchain_gemini_mm.vectorstores.primitives import Nearest
+from tests.ranking.conftest import GivenEmbeddings, fill, query_vector
+
+FILTERS: list[Any] = [
+    None,
+    {"modality": "text"},
+    {"modality": "image"},
+    {"modality": "audio"},
+    {"modality": {"$nin": ["text", "image"]}},
+    {"number": {"$lt": 3}},
+    {"number": -1},
+    lambda document: document.metadata["number"] % 7 == 0,
+]
+
+
+@pytest.mark.parametrize("options", [{}, {"prefix": 16, "candidates": 1000}], ids=["whole", "prefixes"])
+@pytest.mark.parametrize("chosen", ["all", "rare", "mixed vectors"])
+def test_many_filters(options: dict[str, Any], chosen: str) -> None:
+    """With one vector or several, of much or little, after deletions too."""
+    store = LocalVectorStore(":memory:", GivenEmbeddings(), **options)
+    fill(store, {"text": 600, "image": 80, "audio": 12})
+    store.delete([f"text-{number}" for number in range(0, 100, 3)])
+    filters = FILTERS[3:] if chosen == "rare" else FILTERS
+    vectors = [query_vector(name) for name in ("abc" if chosen == "mixed vectors" else "a")]
+    requests = [
+        Nearest(vector=vector, k=k, filter=parse_filter(given) if isinstance(given, dict) else given)
+        for given in filters
+        for vector in vectors
+        for k in (1, 15)
+    ]
+    together = store._nearest_many(requests)
+    for request, found in zip(requests, together, strict=True):
+        alone = store._nearest(request)
+        assert [scored.record.id for scored in found] == [scored.record.id for scored in alone]
+        assert np.allclose([scored.score for scored in found], [scored.score for scored in alone], atol=1e-5)
+    store.close()
