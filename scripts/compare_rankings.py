@@ -33,12 +33,14 @@ from scripts.ranking_worlds import WORLDS, Made, World, made
 
 K = 10
 RANKINGS = ("raw", "fused", "normalized", "calibrated")
-SEEDS = (1, 2)
+SEEDS = (101, 102)
+"""None of them was looked at while the constants of the rankings were chosen."""
 LABELLED = 8
 """Queries that the ranking is calibrated with in the tables of nDCG; the others are asked."""
 LABELLED_FOR_CONFIDENCE = (10, 20)
 SETS = 3
 """How many different sets of labelled queries are tried, each on all other queries."""
+SCENES_SEED = 101
 GAPS = (0.0, 0.3, 0.6, 1.0)
 
 
@@ -146,7 +148,7 @@ def emulated(gaps: Sequence[float]) -> Iterable[tuple[str, dict[str, float]]]:
     """The rows of the emulator."""
     for gap in gaps:
         with GeminiEmulator(modality_gap=gap) as emulator:
-            yield f"gap {gap:g}", quality(scenes(partial(_embeddings, emulator=emulator), seed=1))
+            yield f"gap {gap:g}", quality(scenes(partial(_embeddings, emulator=emulator), seed=SCENES_SEED))
 
 
 def sample_files(embeddings: Callable[[MediaStore], GeminiEmbeddings]) -> Iterable[tuple[str, dict[str, float]]]:
@@ -170,7 +172,7 @@ def main() -> None:
         print_table(title, sample_files(lambda media: GeminiEmbeddings(media=media, output_dimensionality=768)))
         return
     started, few = time.perf_counter(), 2 if given.quick else None
-    print(f"Seeds: {', '.join(map(str, SEEDS))}; the emulator's set: 1.")
+    print(f"Seeds: {', '.join(map(str, SEEDS))}; the emulator's set: {SCENES_SEED}.")
     print_table(f"Made-up vectors: {title}", made_up(WORLDS[:few]))
     print_table(f"Emulator: {title}", emulated(GAPS[:few]))
     with GeminiEmulator() as emulator:

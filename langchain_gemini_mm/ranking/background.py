@@ -10,7 +10,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -21,7 +21,7 @@ import numpy as np
 
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.flows import Call, Flow, arun, run
+from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
 from langchain_gemini_mm.ranking.kinds import KINDS, OTHER, kinds_node
 from langchain_gemini_mm.types import Vectors
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
@@ -188,7 +188,7 @@ def _drawn_ids_flow(store: Primitives, node: Node, most: int, name: str) -> Flow
         after: str | None = None
         while records := (yield Call(store._page, store._apage, (after, _PAGE, node, False, False))):
             after = records[-1].id
-            smallest = heapq.nsmallest(most, [*smallest, *(record.id for record in records)], key=_lot(name))
+            smallest = yield blocking(_smallest, [*smallest, *(record.id for record in records)], most, name)
         return smallest
     found: dict[str, None] = {}
     dice = random.Random(name)  # noqa: S311 - a sample, not a secret
@@ -206,10 +206,10 @@ def _next(store: Primitives, after: str | None, limit: int, node: Node) -> Call:
     return Call(store._page, store._apage, (after, limit, node, False, False))
 
 
-def _lot(name: str) -> Any:
-    """A number for an id that has nothing to do with it, the same in every process."""
+def _smallest(ids: Sequence[str], most: int, name: str) -> list[str]:
+    """The ids that draw the lowest numbers, which have nothing to do with them and are the same in every process."""
     key = blake2b(name.encode(), digest_size=16).digest()
-    return lambda id_: blake2b(id_.encode(), digest_size=8, key=key).digest()
+    return heapq.nsmallest(most, ids, key=lambda id_: blake2b(id_.encode(), digest_size=8, key=key).digest())
 
 
 def _shorten(made: dict[str, Any]) -> None:
@@ -246,6 +246,7 @@ def _is_readable(stored: Any, store: Primitives) -> bool:
         isinstance(stored, Mapping)
         and stored.get("format") == _FORMAT
         and stored.get("fingerprint") == store.space.fingerprint
+        and isinstance(stored.get("kinds"), Mapping)
     )
 
 

@@ -100,7 +100,7 @@ def levels(background: Background, vector: Vector) -> Levels:
     sizes = np.array([len(background.samples[kind].ids) for kind in kinds])
     member = np.repeat(np.arange(len(kinds)), sizes)
     means, own = _measured(products, sizes, member)
-    spreads, pooled = _spreads(own, sizes)
+    spreads, pooled = _spreads(own, sizes.astype(np.float64))
     noise: NDArray[np.float64] = np.square(spreads) / sizes
     weights = _weights(means, noise, (_ALIKE * pooled) ** 2)
     centre = float(sizes @ means) / len(products)
@@ -135,7 +135,7 @@ def _measured(
     return means - apart, spreads
 
 
-def _spreads(own: NDArray[np.float64], sampled: NDArray[np.int64]) -> tuple[NDArray[np.float64], float]:
+def _spreads(own: NDArray[np.float64], sampled: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     """The spread of each kind, drawn to that of all as far as they do not truly differ; and that of all."""
     total = float(sampled.sum())
     pooled = math.sqrt((float(np.sum(sampled * own**2)) + _PRIOR_WEIGHT * _PRIOR_SPREAD**2) / (total + _PRIOR_WEIGHT))

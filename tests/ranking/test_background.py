@@ -126,7 +126,16 @@ def test_it_is_renewed_after_everything_was_replaced(store: LocalVectorStore) ->
 
 
 @pytest.mark.parametrize(
-    "stored", [{}, [], "x", {"format": 99}, {"format": 1, "fingerprint": {"model": "old"}}], ids=str
+    "stored",
+    [
+        {},
+        [],
+        "x",
+        {"format": 99},
+        {"format": 1, "fingerprint": {"model": "old"}},
+        {"format": 1, "fingerprint": {"model": "given", "dimensions": 32}},
+    ],
+    ids=str,
 )
 def test_what_is_stored_and_not_understood_is_drawn_anew(store: LocalVectorStore, stored: Any) -> None:
     """Of another version or embedding space, or simply wrong."""
