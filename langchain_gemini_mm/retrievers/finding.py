@@ -11,7 +11,7 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow
-from langchain_gemini_mm.ranking import by_modality_flow, ranked_flow
+from langchain_gemini_mm.ranking import by_modality_flow, default_ranking_flow, ranked_flow
 from langchain_gemini_mm.retrievers.asking import Ask, traced
 from langchain_gemini_mm.retrievers.sources import Source, group_by_source
 from langchain_gemini_mm.types import Content, MediaEmbeddings
@@ -28,9 +28,7 @@ def find_flow(ask: Ask, query: Content | Query) -> Flow[list[Hit]]:
     """The hits, best first."""
     if not isinstance(ask.store, MultimodalVectorStore):
         return (yield from _foreign_flow(ask, query))
-    if ask.search_type != "similarity":
-        return (yield from _searched(ask, query))
-    ranking = ask.ranking or default_ranking(ask)
+    ranking = yield from _ranking(ask.store, ask)
     if ranking == "raw":
         return (yield from _searched(ask, query))
     options = {**ask.options(), "filter": ask.filter}
@@ -48,11 +46,14 @@ def find_flow(ask: Ask, query: Content | Query) -> Flow[list[Hit]]:
     )
 
 
-def default_ranking(ask: Ask) -> str:
-    """The ranking where none is named: raw where one modality is searched, else normalized."""
-    if ask.min_confidence is None and ask.modalities is not None and len(ask.modalities) == 1:
+def _ranking(store: MultimodalVectorStore, ask: Ask) -> Flow[str]:
+    """The ranking that is asked for, or the best one where none is named; searches by words know raw scores alone."""
+    if ask.search_type != "similarity":
         return "raw"
-    return "normalized"
+    chosen: str = ask.ranking or (
+        yield from default_ranking_flow(store, modalities=ask.modalities, min_confidence=ask.min_confidence)
+    )
+    return chosen
 
 
 def _searched(ask: Ask, query: Content | Query) -> Flow[list[Hit]]:
@@ -73,10 +74,9 @@ def kinds_flow(ask: Ask, query: Content | Query) -> Flow[dict[str, list[Hit]]]:
 
 def many_flow(ask: Ask, queries: Sequence[Content | Query]) -> Flow[list[list[Hit]]]:
     """The hits of several queries, which share one call of the embedding where nothing but vectors decides."""
-    ranking = ask.ranking
-    if isinstance(ask.store, MultimodalVectorStore) and ranking is None and ask.search_type == "similarity":
-        ranking = default_ranking(ask)
-    if isinstance(ask.store, MultimodalVectorStore) and (ask.search_type == "mmr" or ranking == "raw"):
+    if isinstance(ask.store, MultimodalVectorStore) and ask.search_type in ("similarity", "mmr"):
+        ask = replace(ask, ranking=(yield from _ranking(ask.store, ask)))
+    if isinstance(ask.store, MultimodalVectorStore) and ask.ranking == "raw":
         call = Call(ask.store.search_many, ask.store.asearch_many, (list(queries), ask.k), ask.options())
         together: list[list[Hit]] = yield call
         return together
@@ -139,9 +139,7 @@ def _embedded(embeddings: Any, query: Content, task: str | None) -> Call:
 def sources_flow(ask: Ask, query: Content | Query, by: str, per_source: int) -> Flow[list[Source]]:
     """The best files, each with its best hits."""
     store, wanted = ask.ours("sources"), positive("per_source", per_source)
-    ranking = ask.ranking
-    if ask.search_type == "similarity" and ranking is None:
-        ranking = default_ranking(ask)
+    ranking = yield from _ranking(store, ask)
     if ask.search_type == "similarity" and ranking == "raw":
         options = {**ask.options(), "by": by, "per_group": wanted}
         groups = yield Call(store.search_groups, store.asearch_groups, (query, ask.k), options)
