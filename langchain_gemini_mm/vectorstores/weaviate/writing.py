@@ -101,15 +101,16 @@ def _patiently(place: Place, ask: Callable[[], Flow[T]]) -> Flow[T]:
 
 def _sent(place: Place, layout: Layout, objects: Sequence[Sized], *, indexed: bool) -> Flow[Mapping[str, str]]:
     """Send all chunks; reasons by id for what could not be stored."""
-    renew = None if indexed else touched
+    make = (lambda item: item) if indexed else touched
     inserter = Inserter(
         connection=place.connection,
         what="storing documents",
         collection=lambda client: place.handle(client, layout),
         admit=lambda: place.admit_tenant(layout),
-        renew=renew,
+        # With replicas two versions of an object may be on their way at once, which costs a node its place in the index.
+        renew=None if indexed or layout.replication > 1 else touched,
     )
-    planned = [{item.key: renew(item.object) if renew else item.object for item in chunk} for chunk in chunks(objects)]
+    planned = [{item.key: make(item.object) for item in chunk} for chunk in chunks(objects)]
 
     def in_threads() -> list[Reasons]:
         return threaded_map(lambda chunk, stop: run(inserter.insert(chunk, stop)), planned, CONCURRENCY)
