@@ -101,16 +101,17 @@ def _patiently(place: Place, ask: Callable[[], Flow[T]]) -> Flow[T]:
 
 def _sent(place: Place, layout: Layout, objects: Sequence[Sized], *, indexed: bool) -> Flow[Mapping[str, str]]:
     """Send all chunks; reasons by id for what could not be stored."""
-    make = (lambda item: item) if indexed else touched
     inserter = Inserter(
         connection=place.connection,
         what="storing documents",
         collection=lambda client: place.handle(client, layout),
         admit=lambda: place.admit_tenant(layout),
-        # With replicas two versions of an object may be on their way at once, which costs a node its place in the index.
+        # Of replicas, two versions of an object on their way at once may cost a node its place in the index.
         renew=None if indexed or layout.replication > 1 else touched,
     )
-    planned = [{item.key: make(item.object) for item in chunk} for chunk in chunks(objects)]
+    planned = [
+        {item.key: item.object if indexed else touched(item.object) for item in chunk} for chunk in chunks(objects)
+    ]
 
     def in_threads() -> list[Reasons]:
         return threaded_map(lambda chunk, stop: run(inserter.insert(chunk, stop)), planned, CONCURRENCY)
