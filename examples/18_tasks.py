@@ -48,10 +48,10 @@ with ExitStack() as stack:
 
     # Search, questions, facts and code: the task is told to the model with the query.
     for task, question, source in (
-        ("search", "how long does a kitten nap?", "kitten.md"),
-        ("question answering", "how do I bake banana bread?", "recipes.txt"),
-        ("fact checking", "An apple pie is baked with five apples.", "recipes.txt"),
-        ("code retrieval", "a function that sorts numbers", "sorting.py"),
+        ("search", "how long does a kitten nap?", "notes/kitten.md"),
+        ("question answering", "how do I bake banana bread?", "notes/recipes.txt"),
+        ("fact checking", "An apple pie is baked with five apples.", "notes/recipes.txt"),
+        ("code retrieval", "a function that sorts numbers", "notes/sorting.py"),
     ):
         (found,) = library.invoke(question, task=task, modalities=["text"])
         show(task, found.metadata["source"])
@@ -59,21 +59,21 @@ with ExitStack() as stack:
 
     # Any kind finds any kind.
     for task, query, kind, source in (
-        ("text to image", "a bird on a branch", "image", "bird.jpg"),
-        ("text to video moment", "a puppy plays with a ball", "video", "puppy-playing.mp4"),
-        ("description to sound", "the purring of a cat", "audio", "purring.wav"),
-        ("image to PDF page", pictures / "bird.jpg", "pdf", "birds.pdf"),
-        ("photo to slides", pictures / "revenue-chart.png", "pdf", "annual-report.pdf"),
-        ("sound to image", folder / "sounds/purring.wav", "image", "kitten.png"),
+        ("text to image", "a bird on a branch", "image", "pictures/bird.jpg"),
+        ("text to video moment", "a puppy plays with a ball", "video", "videos/puppy-playing.mp4"),
+        ("description to sound", "the purring of a cat", "audio", "sounds/purring.wav"),
+        ("image to PDF page", pictures / "bird.jpg", "pdf", "papers/birds.pdf"),
+        ("photo to slides", pictures / "revenue-chart.png", "pdf", "papers/annual-report.pdf"),
+        ("sound to image", folder / "sounds/purring.wav", "image", "pictures/kitten.png"),
         # The emulator knows no languages: it meets the name. The model needs none.
-        ("German to English", "Wie macht man eine Pizza Margherita?", "pdf", "pizza.pdf"),
+        ("German to English", "Wie macht man eine Pizza Margherita?", "pdf", "papers/pizza.pdf"),
     ):
         (found,) = library.invoke(query, modalities=[kind])
         show(task, found.metadata["source"])
         assert found.metadata["source"] == source
     changed = library.invoke([pictures / "puppy2.jpg", "but sleeping"], k=2, modalities=["image"])
     show("image and text to image", changed[1].metadata["source"])
-    assert changed[1].metadata["source"] == "sleeping-puppy.png"
+    assert changed[1].metadata["source"] == "pictures/sleeping-puppy.png"
 
     # Labels by description, and by the vote of labelled examples; what is like none of them is unknown.
     labels = {"animal": "a picture of an animal", "food": "a picture of food"}
