@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import clean_environment, emulator, emulator_server, samples
-from tests.test_docs import ROOT, SHOWN, Block, Reading, furnish, run_python
+from tests.test_docs import ROOT, SHOWN, Block, Reading, furnish
+from tests.test_examples import run_python
 
 if TYPE_CHECKING:
     from pathlib import Path
