@@ -1,4 +1,4 @@
-"""An agent that searches across everything, looks at what it finds, and keeps only references in its state.
+"""An agent that searches across everything, looks at what it finds, and keeps only references in its state; a chain.
 
 Run: python examples/20_agent.py     (without GOOGLE_API_KEY on the emulator; the chat model is a scripted one)
      python examples/20_agent.py --model google_genai:gemini-flash-latest     (with langchain-google-genai and a key)
@@ -19,11 +19,19 @@ from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from pydantic import Field
 
-from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaMiddleware, MediaStore, MultimodalRetriever
+from langchain_gemini_mm import (
+    GeminiEmbeddings,
+    LocalVectorStore,
+    MediaMiddleware,
+    MediaStore,
+    MultimodalRetriever,
+    to_message,
+)
 from langchain_gemini_mm.testing import GeminiEmulator, write_samples
 from langchain_gemini_mm.tools import MultimodalToolkit
 
@@ -44,7 +52,7 @@ class Scripted(BaseChatModel):
     def _generate(self, messages: Any, *args: Any, **kwargs: Any) -> ChatResult:  # noqa: ARG002 - it needs no settings
         blocks = [block for message in messages for block in message.content if isinstance(block, dict)]
         self.seen.append([block["mime_type"] for block in blocks if "base64" in block])
-        if messages[-1].type == "human":
+        if messages[-1].type == "human" and "[videos/" not in messages[-1].text:
             answer = call("search_library", like="attachment:1", modalities=["video"], k=1)
         elif messages[-1].name == "search_library":
             answer = call("open_hit", id=re.findall(r"id=([\w-]+)", messages[-1].text)[0])
@@ -95,3 +103,10 @@ with ExitStack() as stack:
     if not chosen:
         print(f"the model saw {model.seen}")
         assert model.seen == [["image/png"], ["image/png", "video/mp4"], ["image/png", "video/mp4"]]
+
+        # The same index in a chain, which looks first and asks then.
+        found: Any = RunnableLambda(lambda asked: retriever.search(asked, modalities=["video"], k=1))
+        ask: Any = RunnableLambda(lambda both: [to_message(both["question"], both["hits"], model="gemini")])
+        chain = {"question": RunnablePassthrough(), "hits": found} | ask | model
+        print(f"chain  {chain.invoke('What does the puppy in our videos play with?').text}")
+        assert model.seen[-1] == ["video/mp4"]
