@@ -72,6 +72,8 @@ def expand_blocks(
     """
     if place not in ("message", "tool"):
         raise ValueError(f"place must be 'message' or 'tool', got {place!r}")
+    if max_bytes is not None and max_bytes < 0:
+        raise ValueError(f"max_bytes must be at least 0, got {max_bytes!r}")
     family = accepts_of(accepts)
     left = (family.max_bytes if max_bytes is None else max_bytes) - sum(map(_held_bytes, blocks))
     references = [read_reference(block) for block in blocks]

@@ -139,6 +139,8 @@ def _embedded(embeddings: Any, query: Content, task: str | None) -> Call:
 def sources_flow(ask: Ask, query: Content | Query, by: str, per_source: int) -> Flow[list[Source]]:
     """The best files, each with its best hits."""
     store, wanted = ask.ours("sources"), positive("per_source", per_source)
+    if not isinstance(by, str):
+        raise TypeError(f"by is the metadata key that files have in common, got {by!r}")
     ranking = yield from _ranking(store, ask)
     if ask.search_type == "similarity" and ranking == "raw":
         options = {**ask.options(), "by": by, "per_group": wanted}

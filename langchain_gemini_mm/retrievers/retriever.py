@@ -24,6 +24,7 @@ from langchain_gemini_mm.types import Content, Modality
 from langchain_gemini_mm.vectorstores import Hit, Hits, MultimodalVectorStore, Query
 
 _KEPT_TENANTS = 100
+_AS_TEXT: Any = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,24 +264,24 @@ class MultimodalRetriever(BaseRetriever):
         query: str,
         *,
         run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002 - the interface has it
-        content: Any = None,
+        content: Any = _AS_TEXT,
         **kwargs: Any,
     ) -> list[Document]:
         if isinstance(content, _Answered):
             return content.documents
-        return self.search(query if content is None else content, **kwargs).documents
+        return self.search(query if content is _AS_TEXT else content, **kwargs).documents
 
     async def _aget_relevant_documents(
         self,
         query: str,
         *,
         run_manager: AsyncCallbackManagerForRetrieverRun,  # noqa: ARG002 - the interface has it
-        content: Any = None,
+        content: Any = _AS_TEXT,
         **kwargs: Any,
     ) -> list[Document]:
         if isinstance(content, _Answered):
             return content.documents
-        return (await self.asearch(query if content is None else content, **kwargs)).documents
+        return (await self.asearch(query if content is _AS_TEXT else content, **kwargs)).documents
 
     def _get_ls_params(self, **_: Any) -> LangSmithRetrieverParams:
         params = super()._get_ls_params()
@@ -312,8 +313,11 @@ class MultimodalRetriever(BaseRetriever):
 
     def _around(self, found: Hit | Document, before: int, after: int) -> Flow[list[Document]]:
         document = found.document if isinstance(found, Hit) else found
-        for name, value in (("before", before), ("after", after)):
-            if value < 0:
+        if not isinstance(document, Document):
+            raise TypeError(f"context of a hit or a Document is asked for, got {type(document).__name__}")
+        counts: dict[str, Any] = {"before": before, "after": after}
+        for name, value in counts.items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise ValueError(f"{name} must be an int >= 0, got {value!r}")
         return neighbours_flow(self._ask({}).ours("context"), document, before, after)
 

@@ -87,6 +87,11 @@ def create_multimodal_retriever_tool(
 
 def look_of(retriever: MultimodalRetriever, *, look: bool, model: Any, max_bytes: int, snippet: int) -> Look:
     """How the results of a retriever's tools are shown."""
+    if not isinstance(retriever, MultimodalRetriever):
+        raise TypeError(
+            f"the tool searches with a MultimodalRetriever, got {type(retriever).__name__}. Give "
+            "MultimodalRetriever(store=...)"
+        )
     return Look(
         media=retriever.media_store,
         accepts=accepts_of(model),

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
-from langchain_gemini_mm import LocalVectorStore, MediaLoader, MultimodalRetriever
-from langchain_gemini_mm.testing import write_samples
+from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaLoader, MediaStore, MultimodalRetriever
+from tests.conftest import as_new
 from tests.vectorstores.contract_base import Call
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from langchain_gemini_mm import GeminiEmbeddings, MediaStore
+    from langchain_gemini_mm.testing import GeminiEmulator
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -23,19 +25,34 @@ def call(request: pytest.FixtureRequest) -> Call:
 
 
 @pytest.fixture
-def samples(tmp_path: Path) -> Path:
-    """A folder with files of every kind."""
-    folder = tmp_path / "samples"
-    write_samples(folder)
-    return folder
+def folder(samples: Path, tmp_path: Path) -> Path:
+    """A folder with files of every kind, to write to."""
+    return shutil.copytree(samples, tmp_path / "folder")
+
+
+@pytest.fixture(scope="session")
+def library() -> MediaStore:
+    """Where the media of the samples are; tests may add some."""
+    return MediaStore.memory()
+
+
+@pytest.fixture(scope="session")
+def indexed(samples: Path, library: MediaStore, emulator_server: GeminiEmulator) -> Iterator[LocalVectorStore]:
+    """The samples, indexed once for all tests."""
+    as_new(emulator_server)
+    service = {"api_key": emulator_server.api_key, "base_url": emulator_server.url}
+    with (
+        GeminiEmbeddings(media=library, output_dimensionality=768, **service) as embeddings,
+        LocalVectorStore(":memory:", embeddings) as store,
+    ):
+        store.add_documents(MediaLoader(samples, library).lazy_load())
+        yield store
 
 
 @pytest.fixture
-def store(embeddings: GeminiEmbeddings, media: MediaStore, samples: Path) -> LocalVectorStore:
-    """The samples, loaded."""
-    made = LocalVectorStore(":memory:", embeddings)
-    made.add_documents(MediaLoader(samples, media).lazy_load())
-    return made
+def store(indexed: LocalVectorStore, emulator: GeminiEmulator) -> LocalVectorStore:
+    """The samples, loaded; do not change them."""
+    return indexed
 
 
 @pytest.fixture

@@ -47,37 +47,37 @@ async def test_adding_again_changes_nothing(empty: MultimodalRetriever, call: Ca
 
 
 async def test_only_what_is_new_is_embedded(
-    empty: MultimodalRetriever, emulator: GeminiEmulator, samples: Path, call: Call
+    empty: MultimodalRetriever, emulator: GeminiEmulator, folder: Path, call: Call
 ) -> None:
     """A folder that is added again costs nothing but for what changed."""
-    added = await call(empty, "add", samples)
+    added = await call(empty, "add", folder)
     before = emulator.embedded
-    (samples / "notes/new.md").write_text("a new note")
-    assert len(await call(empty, "add", samples)) == len(added) + 1
+    (folder / "notes/new.md").write_text("a new note")
+    assert len(await call(empty, "add", folder)) == len(added) + 1
     assert emulator.embedded == before + 1
 
 
-async def test_metadata_of_each(empty: MultimodalRetriever, samples: Path, call: Call) -> None:
+async def test_metadata_of_each(empty: MultimodalRetriever, folder: Path, call: Call) -> None:
     """Metadata may depend on the document, and folders with files of the same names stay apart."""
-    await call(empty, "add", samples / "notes", metadata=lambda d: {"kind": d.metadata["source"].split(".")[-1]})
-    await call(empty, "add", samples / "notes", source_prefix="copy/")
-    await call(empty, "add", samples / "notes", samples / "colours")
+    await call(empty, "add", folder / "notes", metadata=lambda d: {"kind": d.metadata["source"].split(".")[-1]})
+    await call(empty, "add", folder / "notes", source_prefix="copy/")
+    await call(empty, "add", folder / "notes", folder / "colours")
     documents = await call.list(empty.store, "iterate")
     found = {document.metadata["source"]: document.metadata.get("kind") for document in documents}
     assert (found["kitten.md"], found["sorting.py"], found["copy/kitten.md"]) == ("md", "py", None)
     assert {"notes/kitten.md", "colours/red.png"} <= set(found)
 
 
-async def test_a_folder(empty: MultimodalRetriever, samples: Path, call: Call) -> None:
+async def test_a_folder(empty: MultimodalRetriever, folder: Path, call: Call) -> None:
     """A path is loaded as the loader does it, and what was left out is told."""
-    (samples / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     seen: list[int] = []
-    added = await call(empty, "add", samples, progress=seen.append)
+    added = await call(empty, "add", folder, progress=seen.append)
     assert [skipped.source for skipped in added.skipped] == ["broken.png"]
     assert len(added) == await call(empty.store, "count") == seen[-1]
-    (found,) = await call(empty, "invoke", samples / "pictures/puppy.png")
+    (found,) = await call(empty, "invoke", folder / "pictures/puppy.png")
     assert found.metadata["source"] == "pictures/puppy.png"
-    (single,) = await call(empty, "add", samples / "pictures/puppy.png")
+    (single,) = await call(empty, "add", folder / "pictures/puppy.png")
     assert isinstance(single, str)
 
 

@@ -60,10 +60,10 @@ CONTENTS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", CONTENTS)
 async def test_any_content_is_a_query(
-    retriever: MultimodalRetriever, media: MediaStore, samples: Path, call: Call, name: str
+    retriever: MultimodalRetriever, library: MediaStore, samples: Path, call: Call, name: str
 ) -> None:
     """However a picture is handed in, the same picture is found first."""
-    query = CONTENTS[name](samples / RED, media)
+    query = CONTENTS[name](samples / RED, library)
     assert sources_of(await call(retriever, "invoke", query))[0] == RED
 
 
@@ -173,7 +173,7 @@ class Recorder(BaseCallbackHandler):
 
 
 async def test_traces_have_no_payload(
-    retriever: MultimodalRetriever, media: MediaStore, samples: Path, call: Call
+    retriever: MultimodalRetriever, library: MediaStore, samples: Path, call: Call
 ) -> None:
     """A callback sees the words of a question, the kinds of what is not words, and references."""
     seen = Recorder()
@@ -181,7 +181,7 @@ async def test_traces_have_no_payload(
     await call(retriever, "invoke", [data, "but sleeping", samples / PUPPY], {"callbacks": [seen]})
     assert seen.queries == ["<bytes>, but sleeping, <puppy.png>"]
     block = {"type": "image", "base64": "iVBORw0KGgo=", "mime_type": "image/png"}
-    picture = {"type": "image", "url": media.put(data).uri}
+    picture = {"type": "image", "url": library.put(data).uri}
     message = HumanMessage([{"type": "text", "text": "like this"}, picture])
     await call(retriever, "invoke", message, {"callbacks": [seen]})
     assert seen.queries[-1] == "like this, <image>"
@@ -269,6 +269,13 @@ async def test_mistakes_are_named(
     """A wrong option of a call says which, and what is meant."""
     with pytest.raises(kind, match=said):
         await call(retriever, "invoke", "waves", **options)
+
+
+@pytest.mark.parametrize("nothing", [None, "", [], 5, b""])
+async def test_no_question(retriever: MultimodalRetriever, call: Call, nothing: Any) -> None:
+    """What asks nothing is refused, not looked for by its name."""
+    with pytest.raises(ContentError):
+        await call(retriever, "invoke", nothing)
 
 
 def test_mistakes_in_the_constructor(store: LocalVectorStore) -> None:

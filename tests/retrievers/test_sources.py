@@ -144,5 +144,10 @@ async def test_where_nothing_is_known_around(lectures: LocalVectorStore, call: C
     lectures.delete(["page-1"])
     with pytest.raises(ContentError, match="'page-1' is not in the store any more"):
         await call(retriever, "context", page)
-    with pytest.raises(ValueError, match="before must be an int >= 0, got -1"):
-        await call(retriever, "context", page, before=-1)
+    for wrong in (-1, "1", True):
+        with pytest.raises(ValueError, match="before must be an int >= 0, got "):
+            await call(retriever, "context", page, before=wrong)
+    with pytest.raises(TypeError, match="a hit or a Document is asked for, got int"):
+        await call(retriever, "context", 5)
+    with pytest.raises(TypeError, match="by is the metadata key"):
+        await call(retriever, "sources", "x", by=5)
