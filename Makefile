@@ -3,14 +3,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# Test files run in so many processes; 0 is one, for debuggers.
-WORKERS ?= 2
+# Test files run in so many processes, some of which wait for servers and deadlines; 0 is one, for debuggers.
+WORKERS ?= 3
 PARALLEL = -n $(WORKERS) --dist loadfile
 SOURCES = $(wildcard benchmarks conftest.py examples integration_tests langchain_gemini_mm scripts tests)
 
 export FOLDER Q
 
-.PHONY: help demo test test-genai2 test-stores integration chaos check fix bench bench-weaviate live wheel lock
+.PHONY: help demo examples test test-genai2 test-stores integration chaos check fix bench bench-weaviate live wheel lock
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -20,17 +20,20 @@ demo: $(VENV)/stamp ## index sample media and ask across them; or: make demo FOL
 	@$(BIN)/python examples/demo.py $${FOLDER:+--folder "$$FOLDER"} $${Q:+--question "$$Q"}
 
 test: $(VENV)/stamp ## run all tests, offline (google-genai 3.x)
-	@$(BIN)/python -m pytest $(PARALLEL) -m "not stores and not rivals" $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not stores and not rivals and not examples" $(ARGS)
+
+examples: $(VENV)/stamp ## run every example, offline
+	@$(BIN)/python -m pytest -n $(WORKERS) -m "examples and not stores" tests/test_examples.py $(ARGS)
 
 test-genai2: $(VENV)-genai2/stamp ## the same tests on google-genai 2.x, beside langchain-google-genai
-	@$(VENV)-genai2/bin/python -m pytest $(PARALLEL) -m "not stores" $(ARGS)
+	@$(VENV)-genai2/bin/python -m pytest $(PARALLEL) -m "not stores and not examples" $(ARGS)
 
 test-stores: $(VENV)-stores/stamp ## tests with vector stores, pictures and examples of others: Chroma, FAISS, Qdrant; HEIC
 	@$(VENV)-stores/bin/python -m pytest -m "stores or real_media" tests/test_other_stores.py tests/media/test_images.py tests/test_examples.py $(ARGS)
 
 integration: $(VENV)/stamp ## tests on a real Weaviate: that of WEAVIATE_URL, else one that Go builds, once, in minutes
 	@$(BIN)/python -m scripts.weaviate_server install
-	@REQUIRE_WEAVIATE=1 $(BIN)/python -m pytest $(PARALLEL) -m "weaviate and not chaos" integration_tests $(ARGS)
+	@REQUIRE_WEAVIATE=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "weaviate and not chaos" integration_tests $(ARGS)
 
 chaos: $(VENV)/stamp ## kill nodes of a Weaviate cluster of three on this machine
 	@$(BIN)/python -m scripts.weaviate_server install --own

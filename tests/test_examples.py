@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 FOREIGN = {"17_drop_in_chroma.py": "langchain_chroma", "19_clusters.py": "sklearn"}
 """Examples that need a package of the environment `stores`."""
+pytestmark = pytest.mark.examples
+
 KEYS = ("GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL")
 EXAMPLES = [
     pytest.param(path, marks=[pytest.mark.stores] if path.name in FOREIGN else [], id=path.name)
