@@ -82,11 +82,12 @@ class Connection:
                 f"{what} was asked for without await, and there is only an async client. Use the async method, or "
                 "give a WeaviateClient too"
             )
-        ends = time.monotonic() + min(seconds / 2, _READY_WITHIN)
+        started = time.monotonic()
+        ends = started + min(seconds / 2, _READY_WITHIN)
         while True:
             try:
                 with translated(what, seconds):
-                    return within(seconds, lambda: _quietly(operation, client), stop)
+                    return within(started + seconds - time.monotonic(), lambda: _quietly(operation, client), stop)
             except NotReadyError:
                 if time.monotonic() >= ends or (stop is not None and stop.requested):
                     raise

@@ -14,7 +14,8 @@ from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
 from langchain_gemini_mm.rendering import citation, clean_text
 from langchain_gemini_mm.retrievers import MultimodalRetriever
 from langchain_gemini_mm.retrievers.asking import narrowed
-from langchain_gemini_mm.tools.answering import Answer, Look
+from langchain_gemini_mm.retrievers.neighbours import has_neighbours
+from langchain_gemini_mm.tools.answering import Answer, Look, told
 from langchain_gemini_mm.tools.arguments import OpenArguments, validation_message
 from langchain_gemini_mm.tools.conversation import are_references_wanted
 from langchain_gemini_mm.tools.spans import joined
@@ -72,12 +73,12 @@ class Opening:
         document = yield from self._document(id_.strip())
         sides = {"before": _side(before), "after": _side(after)}
         around = [document]
-        if any(sides.values()):
+        if any(sides.values()) and has_neighbours(self.retriever.tenant_store, document):
             try:
                 near: list[Document] = yield Call(self.retriever.context, self.retriever.acontext, (document,), sides)
-                around = [other for other in near if self._is_open(other)]
-            except (ContentError, TypeError):
-                pass  # it stands for itself, or in a store that knows no neighbours
+            except ContentError as error:
+                raise ToolException(told(error)) from error
+            around = [other for other in near if self._is_open(other)]
         shown = joined(around) or around
         answer: Answer = yield blocking(
             self.look.opened, _whole_text(shown, around), shown, around, references=references

@@ -104,6 +104,7 @@ def add_flow(
         PartialWriteError: something failed after a first batch was stored; the cause is chained.
     """
     stored: list[str] = []
+    unchanged: list[str] = []
     try:
         while True:
             items = intake.draw(batch_size) if intake.in_memory else (yield blocking(intake.draw, batch_size))
@@ -112,13 +113,17 @@ def add_flow(
             last_of_each = list({item.id: item for item in items}.values())
             if skip_unchanged:
                 last_of_each = yield from _changed(store, last_of_each)
+                changed = {item.id for item in last_of_each}
+                unchanged = [item.id for item in items if item.id not in changed]
+                intake.pending = [item for item in items if item.id in changed]
             if last_of_each:
                 yield from _store(store, last_of_each)
             stored += [item.id for item in items]
-            intake.pending = []
+            intake.pending, unchanged = [], []
             if progress is not None:
                 progress(len(stored))
     except Exception as error:
+        stored += unchanged
         if not stored and not isinstance(error, PartialWriteError):
             raise
         reason = f"{type(error).__name__}: {error}"

@@ -78,6 +78,18 @@ class AddingContract(ContractBase):
         with pytest.raises(SpaceMismatchError):
             await call(open_store(WordEmbeddings(model="words-2")), "add_documents", again, skip_unchanged=True)
 
+    async def test_what_is_unchanged_is_stored_when_the_rest_fails(self, open_store: OpenStore, call: Call) -> None:
+        """The error names as failed what is not stored, and as stored what was left as it is."""
+        store = open_store(WordEmbeddings())
+        there = [Document(id=f"d{i}", page_content=f"text {i}") for i in range(3)]
+        await call(store, "add_documents", there)
+        given = [*there[:2], Document(id="bad", page_content="poison"), there[2], Document(id="late", page_content="x")]
+        with pytest.raises(PartialWriteError) as caught:
+            await call(store, "add_documents", given, skip_unchanged=True, batch_size=4)
+        assert caught.value.stored == ["d0", "d1", "d2"]
+        assert set(caught.value.failed) == {"bad", "late"}
+        assert await call(store, "count") == 3
+
     async def test_adding_again_replaces(self, animals: Any, call: Call) -> None:
         """Add means add or update, text, metadata and vector; nothing is doubled."""
         new = Document(id="cat", page_content="wind and rain", metadata={"modality": "audio"})
