@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
+from langchain_gemini_mm.ranking.kinds import checked_modalities
 from langchain_gemini_mm.types import Filter
 
 
@@ -20,25 +20,17 @@ def narrowed(given: Filter | None, modalities: Iterable[str] | None = None, *mor
 
     Raises:
         TypeError: the filter is a function, or `modalities` one word.
-        ValueError: `modalities` is empty, so that nothing could be found.
+        ValueError: `modalities` is empty, or there is no such modality.
     """
     parts: list[Filter] = []
     if given is not None:
         if not isinstance(given, Mapping):
             raise TypeError(f"filter is a dict here, got {type(given).__name__}")
         parts.append(given)
-    if modalities is not None:
-        parts.append({"modality": {"$in": _kinds(modalities)}})
+    kinds = checked_modalities(modalities)
+    if kinds is not None:
+        parts.append({"modality": {"$in": list(kinds)}})
     parts += more
     if len(parts) > 1:
         return {"$and": parts}
     return parts[0] if parts else None
-
-
-def _kinds(modalities: Any) -> list[str]:
-    if isinstance(modalities, str):
-        raise TypeError(f"modalities is a list of kinds, got one str; write [{modalities!r}]")
-    kinds = list(modalities)
-    if not kinds:
-        raise ValueError("modalities is empty; leave it out for all kinds")
-    return kinds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import get_args
 
@@ -30,6 +31,13 @@ STORED = "stored"
 
 
 def checked_kinds(modalities: Iterable[str] | None) -> tuple[str, ...] | None:
+    """As `checked_modalities`; `other` for documents that name no modality is among them."""
+    return checked_modalities(modalities, known=KINDS)
+
+
+def checked_modalities(
+    modalities: Iterable[str] | None, *, known: Sequence[str] = KINDS[:-1]
+) -> tuple[str, ...] | None:
     """The modalities to search, each once; None for all.
 
     Raises:
@@ -39,15 +47,15 @@ def checked_kinds(modalities: Iterable[str] | None) -> tuple[str, ...] | None:
     if modalities is None:
         return None
     if isinstance(modalities, str | bytes):
-        raise TypeError(f"modalities is a list, got one {type(modalities).__name__}; write modalities=[...]")
+        raise TypeError(f"modalities is a list, got one {type(modalities).__name__}; write modalities=[{modalities!r}]")
     found = tuple(dict.fromkeys(modalities))
     if not found:
-        raise ValueError(f"modalities is empty; name some of {', '.join(KINDS)}, or leave it out to search all")
+        raise ValueError(f"modalities is empty; name some of {', '.join(known)}, or leave it out for all")
     for name in found:
-        if name not in KINDS:
-            raise ValueError(
-                f"{name!r} is no modality; there are {', '.join(KINDS)} ({OTHER!r}: documents that name none of these)"
-            )
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"there is no modality {name!r}.{hint} Modalities: {', '.join(known)}")
     return found
 
 

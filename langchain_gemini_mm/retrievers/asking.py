@@ -6,14 +6,15 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.vectorstores import VectorStore
 
 from langchain_gemini_mm.batching import positive
-from langchain_gemini_mm.ranking import RANKINGS
-from langchain_gemini_mm.types import Content, Modality
+from langchain_gemini_mm.ranking.flows import checked_confidence
+from langchain_gemini_mm.ranking.kinds import checked_modalities
+from langchain_gemini_mm.types import Content
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore, Query
 
 SEARCH_TYPES = ("similarity", "mmr", "hybrid", "keyword")
@@ -91,7 +92,7 @@ def asked(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> Ask:
     ask = Ask(
         store=given["store"],
         k=positive("k", given["k"]),
-        modalities=_modalities(given["modalities"]),
+        modalities=checked_modalities(given["modalities"]),
         query_properties=None if properties is None else tuple(properties),
         **{name: given[name] for name in _AS_GIVEN},
     )
@@ -160,38 +161,11 @@ def store_of_tenant(store: VectorStore, tenant: str) -> VectorStore:
     return found
 
 
-def _modalities(given: Any) -> tuple[str, ...] | None:
-    if given is None:
-        return None
-    known = get_args(Modality)
-    if isinstance(given, str):
-        raise TypeError(f"modalities is a list, got one str; write modalities=[{given!r}]")
-    found = tuple(dict.fromkeys(given))
-    for modality in found:
-        if modality not in known:
-            near = difflib.get_close_matches(str(modality), known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"there is no modality {modality!r}.{hint} Modalities: {', '.join(known)}")
-    if not found:
-        raise ValueError("modalities is empty: name at least one, or leave it out for all")
-    return found
-
-
 def _require_sense(ask: Ask) -> None:
     if ask.search_type not in SEARCH_TYPES:
         raise ValueError(f"search_type must be one of {', '.join(map(repr, SEARCH_TYPES))}, got {ask.search_type!r}")
-    if ask.ranking is not None and ask.ranking not in RANKINGS:
-        raise ValueError(f"ranking must be one of {', '.join(map(repr, RANKINGS))}, got {ask.ranking!r}")
+    checked_confidence(ask.min_confidence, ask.ranking)
     if ask.search_type != "similarity" and (ask.ranking not in (None, "raw") or ask.min_confidence is not None):
         raise ValueError(
             f"ranking and min_confidence are of search_type='similarity', got search_type={ask.search_type!r}"
         )
-    if ask.min_confidence is not None:
-        if ask.ranking == "raw":
-            raise ValueError(
-                "min_confidence needs ranking='normalized' or 'calibrated': a raw cosine similarity is no confidence. "
-                "Use score_threshold with ranking='raw'"
-            )
-        value: Any = ask.min_confidence
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise ValueError(f"min_confidence must be a number from 0 to 1, got {value!r}")

@@ -114,8 +114,9 @@ def test_progress_counts_documents(find: Callable[..., Duplicates], monkeypatch:
         pytest.param({"threshold": float("nan")}, ValueError, "got nan", id="nan"),
         pytest.param({"threshold": "high"}, TypeError, "got 'high'", id="a word"),
         pytest.param({"max_pairs": 0}, ValueError, "max_pairs", id="no pairs"),
-        pytest.param({"modalities": "image"}, TypeError, r"write \['image'\]", id="one kind"),
+        pytest.param({"modalities": "image"}, TypeError, r"write modalities=\['image'\]", id="one kind"),
         pytest.param({"modalities": []}, ValueError, "modalities is empty", id="no kind"),
+        pytest.param({"modalities": ["imag"]}, ValueError, r"no modality 'imag'. Did you mean 'image'\?", id="a typo"),
         pytest.param({"filter": lambda _: True}, TypeError, "filter is a dict", id="a function"),
     ],
 )

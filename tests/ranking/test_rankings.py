@@ -211,9 +211,11 @@ async def test_default(
         pytest.param({"min_confidence": float("nan")}, ValueError, "from 0 to 1", id="nan"),
         pytest.param({"min_confidence": True}, TypeError, "a number from 0 to 1, got True", id="not a number"),
         pytest.param({"ranking": "calibrated"}, ValueError, r"calibrate\(store", id="not calibrated"),
-        pytest.param({"modalities": "image"}, TypeError, r"modalities=\[...\]", id="one modality"),
+        pytest.param({"modalities": "image"}, TypeError, r"write modalities=\['image'\]", id="one modality"),
         pytest.param({"modalities": []}, ValueError, "modalities is empty", id="no modality"),
-        pytest.param({"modalities": ["picture"]}, ValueError, "'picture' is no modality; there are text", id="unknown"),
+        pytest.param(
+            {"modalities": ["picture"]}, ValueError, r"there is no modality 'picture'\. Modalities: text", id="unknown"
+        ),
         pytest.param({"mode": "mmr"}, ValueError, "mode='similarity', got mode='mmr'", id="mode"),
         pytest.param({"fliter": {}}, TypeError, "Did you mean 'filter'", id="option"),
         pytest.param({"filter": {"a": {"$foo": 1}}}, FilterError, "unknown operator", id="filter"),
