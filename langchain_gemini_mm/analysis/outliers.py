@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from langchain_core.documents import Document
@@ -12,14 +13,13 @@ from langchain_gemini_mm.analysis.narrowing import narrowed
 from langchain_gemini_mm.analysis.stored_rows import StoredRows, batches_flow
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
-from langchain_gemini_mm.types import Filter
+from langchain_gemini_mm.types import Filter, Modality
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.writing import Progress
 
 BLOCK_ROWS = 2048
 """Rows compared with as many others at once: 16 MB of similarities."""
 
-_KINDS = ("text", "image", "audio", "video", "pdf")
 _FEWEST = 3
 _MAD_TO_DEVIATION = 1.4826
 
@@ -103,8 +103,8 @@ def _flow(
 ) -> Flow[list[Outlier]]:
     suspects: list[_Suspect] = []
     done = 0
-    for modality in (*_KINDS, None):
-        kind: Filter = {"modality": {"$nin": list(_KINDS)} if modality is None else modality}
+    for modality in (*get_args(Modality), None):
+        kind: Filter = {"modality": {"$nin": list(get_args(Modality))} if modality is None else modality}
         with StoredRows() as rows:
             done += yield from batches_flow(store, narrowed(given, None, kind), rows.add)
             if len(rows) < _FEWEST:

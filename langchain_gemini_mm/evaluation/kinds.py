@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from langchain_core.documents import Document
@@ -10,7 +9,7 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.content import to_parts
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.labels import LabelledQuery
-from langchain_gemini_mm.references import MediaRef
+from langchain_gemini_mm.retrievers.asking import traced
 from langchain_gemini_mm.types import MediaSource
 from langchain_gemini_mm.vectorstores import Query
 
@@ -47,17 +46,5 @@ def document_kind(document: Document) -> str:
 
 def shown(query: Any) -> str:
     """A query in a few words, without its bytes."""
-    if isinstance(query, Query):
-        parts = [*map(shown, query.content), *(f"like {id_}" for id_ in query.like)]
-        return _short(" + ".join([*parts, *(f"unlike {id_}" for id_ in query.unlike)]))
-    if isinstance(query, list | tuple):
-        return _short(" + ".join(map(shown, query)))
-    if isinstance(query, Document):
-        return shown(query.page_content)
-    if isinstance(query, str | MediaRef):
-        return _short(" ".join(str(query).split()))
-    return query.name if isinstance(query, Path) else f"<{type(query).__name__}>"
-
-
-def _short(text: str) -> str:
+    text = " ".join(traced(query).split())
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -14,6 +14,7 @@ from langchain_core.vectorstores import VectorStore
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.ranking.flows import checked_confidence
 from langchain_gemini_mm.ranking.kinds import checked_modalities
+from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.types import Content
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore, Query
 
@@ -142,6 +143,10 @@ def traced(query: Content | Query) -> str:
         return text[:_SHOWN] if isinstance(text, str) else f"<{query.get('type', 'block')}>"
     if isinstance(query, Path):
         return f"<{query.name}>"
+    if isinstance(query, MediaRef):
+        return query.uri
+    if isinstance(query, Document):
+        return query.page_content
     inner = getattr(query, "content", None)
     if getattr(query, "type", None) == "human" and isinstance(inner, str | list):
         return traced(inner)

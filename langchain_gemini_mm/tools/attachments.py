@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage
 
 from langchain_gemini_mm.blocks import Base64Payload, block_payload
+from langchain_gemini_mm.content import to_parts
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.references import MediaRef
 
@@ -83,11 +82,13 @@ def all_with_references(messages: Sequence[AnyMessage], media: MediaStore) -> li
 
 
 def _stored(block: Any, media: MediaStore) -> Any:
-    payload = payload_of(block)
-    if not isinstance(payload, Base64Payload):
+    if not isinstance(payload_of(block), Base64Payload):
         return block
     try:
-        ref = media.put(base64.b64decode(payload.base64, validate=True))
+        (part,) = to_parts(block)
+        if part.data is None:  # a text file
+            return block
+        ref = media.put(part.data)
         return reference_block(ref, media.info(ref).mime_type)
-    except (ContentError, binascii.Error):
+    except ContentError:
         return block

@@ -208,7 +208,7 @@ def test_queries_of_stored_ids(store: LocalVectorStore, measure: Callable[..., R
     """`Query(like=...)` is asked as it is; its kind is "stored"."""
     report = measure(store, [LabelledQuery(Query(like=["dog"]), ["puppy"])], ks=[1])
     assert report.results[0].modality == "stored"
-    assert report.results[0].query == "like dog"
+    assert report.results[0].query == "like 'dog'"
 
 
 def test_kinds_of_media_queries(
@@ -218,10 +218,10 @@ def test_kinds_of_media_queries(
     store = LocalVectorStore(":memory:", embeddings)
     photo = media.put(png("a kitten"))
     store.add_documents([media.document(photo, id="kitten", metadata={"modality": "image"})])
-    queries = [photo, samples / "sounds" / "purring.wav", f"at night {photo.markdown}", [photo, "asleep"]]
+    queries = [photo, samples / "sounds" / "<purring.wav>", f"at night {photo.markdown}", [photo, "asleep"]]
     report = measure(store, [LabelledQuery(query, ["kitten"]) for query in queries], ks=[1])
     assert [result.modality for result in report.results] == ["image", "audio", "image+text", "image+text"]
-    assert report.results[1].query == "purring.wav"
+    assert report.results[1].query == "<purring.wav>"
     gone = evaluate(lambda _: ["kitten"], [LabelledQuery(tmp_path / "gone.png", ["kitten"])])
     assert gone.results[0].modality == "other"
 

@@ -164,7 +164,9 @@ def test_attachments_go_into_the_store(search: BaseTool, media: MediaStore) -> N
     {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{SEEN}"}},
     {"type": "image", "source_type": "base64", "data": SEEN, "mime_type": "image/jpeg"},
     {"type": "file", "base64": SEEN, "mime_type": "image/jpeg"},
-], ids=["image_url", "source_type", "file"])  # fmt: skip
+    {"type": "image", "base64": SEEN.replace("+", "-").replace("/", "_"), "mime_type": "image/jpeg"},
+    {"type": "image", "base64": "\n".join((SEEN[:76], SEEN[76:])), "mime_type": "image/jpeg"},
+], ids=["image_url", "source_type", "file", "URL-safe", "wrapped"])  # fmt: skip
 def test_older_blocks_are_taken_in(media: MediaStore, block: dict[str, Any]) -> None:
     """Each form in which people attach pictures becomes a reference."""
     (taken,) = MediaMiddleware(media).take_in(HumanMessage([block])).content
