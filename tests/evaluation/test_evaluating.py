@@ -218,7 +218,7 @@ def test_kinds_of_media_queries(
     store = LocalVectorStore(":memory:", embeddings)
     photo = media.put(png("a kitten"))
     store.add_documents([media.document(photo, id="kitten", metadata={"modality": "image"})])
-    queries = [photo, samples / "sounds" / "<purring.wav>", f"at night {photo.markdown}", [photo, "asleep"]]
+    queries = [photo, samples / "sounds" / "purring.wav", f"at night {photo.markdown}", [photo, "asleep"]]
     report = measure(store, [LabelledQuery(query, ["kitten"]) for query in queries], ks=[1])
     assert [result.modality for result in report.results] == ["image", "audio", "image+text", "image+text"]
     assert report.results[1].query == "<purring.wav>"
