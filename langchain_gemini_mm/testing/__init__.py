@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from langchain_gemini_mm.testing.clips import mp3, mp4, wav
 from langchain_gemini_mm.testing.emulator import GeminiEmulator
-from langchain_gemini_mm.testing.failures import Failure
+from langchain_gemini_mm.testing.faults import Failure
 from langchain_gemini_mm.testing.papers import pdf
 from langchain_gemini_mm.testing.pictures import jpeg, png
 from langchain_gemini_mm.testing.samples import write_samples

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from langchain_gemini_mm.testing.exchange import HttpReply, Json, RefusedError, json_reply
-from langchain_gemini_mm.testing.failures import Damage, Values, spoil
+from langchain_gemini_mm.testing.faults import Damage, Values, spoil
 from langchain_gemini_mm.types import Backend
 
 if TYPE_CHECKING:

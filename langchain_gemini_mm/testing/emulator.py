@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_gemini_mm.errors import MissingExtraError
-from langchain_gemini_mm.testing.failures import Failure
+from langchain_gemini_mm.testing.faults import Failure
 from langchain_gemini_mm.testing.service import Received, Service
 from langchain_gemini_mm.testing.settings import Settings
 

@@ -20,7 +20,7 @@ from langchain_gemini_mm.models import MODELS
 from langchain_gemini_mm.testing import answers
 from langchain_gemini_mm.testing.embedder import Embedder
 from langchain_gemini_mm.testing.exchange import HttpReply, HttpRequest, Json, RefusedError, json_reply
-from langchain_gemini_mm.testing.failures import Failure, spoil_body
+from langchain_gemini_mm.testing.faults import Failure, spoil_body
 from langchain_gemini_mm.testing.limits import check_count
 from langchain_gemini_mm.testing.quotas import (
     REQUESTS_PER_DAY,
