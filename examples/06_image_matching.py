@@ -23,7 +23,8 @@ from langchain_gemini_mm import (
     classify,
     classify_many,
 )
-from langchain_gemini_mm.testing import GeminiEmulator, drawings, jpeg, png
+from langchain_gemini_mm.testing import GeminiEmulator, jpeg, png
+from langchain_gemini_mm.testing.samples.write import drawings
 
 
 def write_photos(folder: Path) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 from PIL.Image import Image
 
 from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaStore, MultimodalRetriever
-from langchain_gemini_mm.testing import GeminiEmulator, drawings, jpeg
+from langchain_gemini_mm.testing import GeminiEmulator, jpeg
+from langchain_gemini_mm.testing.samples.write import drawings
 
 
 def house() -> Image:

@@ -13,7 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaStore, MultimodalRetriever
-from langchain_gemini_mm.testing import GeminiEmulator, drawings, jpeg
+from langchain_gemini_mm.testing import GeminiEmulator, jpeg
+from langchain_gemini_mm.testing.samples.write import drawings
 
 with ExitStack() as stack:
     if len(sys.argv) > 1:

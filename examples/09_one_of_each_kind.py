@@ -12,7 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from langchain_gemini_mm import GeminiEmbeddings, Hits, LocalVectorStore, MediaStore, MultimodalRetriever
-from langchain_gemini_mm.testing import GeminiEmulator, clips, drawings, jpeg, wav, write_samples
+from langchain_gemini_mm.testing import GeminiEmulator, jpeg, wav, write_samples
+from langchain_gemini_mm.testing.samples.write import clips, drawings
 
 
 def side_by_side(title: str, found: Mapping[str, Hits]) -> str:

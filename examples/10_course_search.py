@@ -23,9 +23,10 @@ from langchain_gemini_mm import (
     Source,
 )
 from langchain_gemini_mm.retrievers import Moment
-from langchain_gemini_mm.testing import GeminiEmulator, drawings, jpeg, mp3, mp4, pdf
-from langchain_gemini_mm.testing.clips import RATE
-from langchain_gemini_mm.testing.speech import speech
+from langchain_gemini_mm.testing import GeminiEmulator, jpeg, mp3, mp4, pdf
+from langchain_gemini_mm.testing.samples.clips import RATE
+from langchain_gemini_mm.testing.samples.speech import speech
+from langchain_gemini_mm.testing.samples.write import drawings
 
 
 def chart() -> Image:

@@ -21,7 +21,8 @@ from langchain_gemini_mm import (
     Segments,
     citation,
 )
-from langchain_gemini_mm.testing import GeminiEmulator, drawings, mp4
+from langchain_gemini_mm.testing import GeminiEmulator, mp4
+from langchain_gemini_mm.testing.samples.write import drawings
 
 SECONDS = 160
 

@@ -29,8 +29,9 @@ from langchain_gemini_mm import (
     citation,
     to_message,
 )
-from langchain_gemini_mm.testing import GeminiEmulator, drawings, mp3, mp4, pdf
-from langchain_gemini_mm.testing.speech import speech
+from langchain_gemini_mm.testing import GeminiEmulator, mp3, mp4, pdf
+from langchain_gemini_mm.testing.samples.speech import speech
+from langchain_gemini_mm.testing.samples.write import drawings
 
 
 class ScriptedModel(BaseChatModel):

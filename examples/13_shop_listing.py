@@ -10,7 +10,8 @@ from contextlib import ExitStack
 from typing import Any
 
 from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaStore, MultimodalRetriever
-from langchain_gemini_mm.testing import GeminiEmulator, drawings, jpeg, png
+from langchain_gemini_mm.testing import GeminiEmulator, jpeg, png
+from langchain_gemini_mm.testing.samples.write import drawings
 
 ARTICLES = {
     "plush-puppy": (drawings.puppy(), 19, "Plush puppy, a soft and washable toy for a small child"),

@@ -29,9 +29,10 @@ from langchain_gemini_mm import (
     Segments,
     citation,
 )
-from langchain_gemini_mm.testing import GeminiEmulator, drawings, mp3, mp4
-from langchain_gemini_mm.testing.clips import RATE, surf
-from langchain_gemini_mm.testing.speech import speech
+from langchain_gemini_mm.testing import GeminiEmulator, mp3, mp4
+from langchain_gemini_mm.testing.samples.clips import RATE, surf
+from langchain_gemini_mm.testing.samples.speech import speech
+from langchain_gemini_mm.testing.samples.write import drawings
 
 MINUTES = 20
 NIGHT = {4: "I want to cancel my contract, it is too expensive.", 15: "The heating is cold and a pipe is dripping."}

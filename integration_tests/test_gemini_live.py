@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from integration_tests.gemini_api import MODEL, Answer, Api, UsedUpError
-from langchain_gemini_mm.testing import GeminiEmulator, drawings, jpeg, mp3, mp4, pdf, png, wav
+from langchain_gemini_mm.testing import GeminiEmulator, jpeg, mp3, mp4, pdf, png, wav
+from langchain_gemini_mm.testing.samples.write import drawings
 
 pytestmark = [pytest.mark.live, pytest.mark.enable_socket]
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from langchain_gemini_mm.testing.exchange import HttpReply, Json, RefusedError, json_reply
 from langchain_gemini_mm.testing.faults import Damage, Values, spoil
+from langchain_gemini_mm.testing.transport.exchange import HttpReply, Json, RefusedError, json_reply
 from langchain_gemini_mm.types import Backend
 
 if TYPE_CHECKING:
-    from langchain_gemini_mm.testing.embedder import Embedded
     from langchain_gemini_mm.testing.service import Route
+    from langchain_gemini_mm.testing.space.embedder import Embedded
 
 
 def embeddings(embedded: Sequence[Embedded], route: Route, damage: Damage | None) -> HttpReply:

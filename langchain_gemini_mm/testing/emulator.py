@@ -16,7 +16,7 @@ from langchain_gemini_mm.testing.settings import Settings
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from langchain_gemini_mm.testing.server import Application, Server
+    from langchain_gemini_mm.testing.transport.server import Application, Server
     from langchain_gemini_mm.testing.uploads import UploadedFile
 
 
@@ -108,7 +108,7 @@ class GeminiEmulator:
 
     def start(self) -> Self:
         """Serve until `stop`; what `with` does."""
-        from langchain_gemini_mm.testing.server import Application, Server
+        from langchain_gemini_mm.testing.transport.server import Application, Server
 
         if self._server is not None:
             raise RuntimeError("the emulator is already running")

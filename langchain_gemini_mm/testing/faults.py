@@ -9,8 +9,8 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from langchain_gemini_mm.testing.exchange import Cut, HttpReply, RefusedError
 from langchain_gemini_mm.testing.quotas import REQUESTS_PER_DAY, REQUESTS_PER_MINUTE, exhausted
+from langchain_gemini_mm.testing.transport.exchange import Cut, HttpReply, RefusedError
 
 Damage: TypeAlias = Literal[
     "short",

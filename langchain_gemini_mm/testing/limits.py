@@ -23,9 +23,9 @@ from langchain_gemini_mm.models import (
     MediaLimit,
     ModelSpec,
 )
-from langchain_gemini_mm.testing.exchange import RefusedError
-from langchain_gemini_mm.testing.probing import Probe
-from langchain_gemini_mm.testing.wire import SentItem, SentPart, Verb
+from langchain_gemini_mm.testing.space.describe_media import Probe
+from langchain_gemini_mm.testing.transport.exchange import RefusedError
+from langchain_gemini_mm.testing.transport.wire import SentItem, SentPart, Verb
 from langchain_gemini_mm.types import Backend, Modality
 
 SOURCES = {

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from langchain_gemini_mm.testing.exchange import Json, RefusedError
+from langchain_gemini_mm.testing.transport.exchange import Json, RefusedError
 
 _SERVICE = "generativelanguage.googleapis.com"
 _DOCS = "https://ai.google.dev/gemini-api/docs/rate-limits"

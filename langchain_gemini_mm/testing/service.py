@@ -18,8 +18,6 @@ from typing import Any
 
 from langchain_gemini_mm.models import MODELS
 from langchain_gemini_mm.testing import answers
-from langchain_gemini_mm.testing.embedder import Embedder
-from langchain_gemini_mm.testing.exchange import HttpReply, HttpRequest, Json, RefusedError, json_reply
 from langchain_gemini_mm.testing.faults import Failure, spoil_body
 from langchain_gemini_mm.testing.limits import check_count
 from langchain_gemini_mm.testing.quotas import (
@@ -30,8 +28,10 @@ from langchain_gemini_mm.testing.quotas import (
     Window,
 )
 from langchain_gemini_mm.testing.settings import Settings
+from langchain_gemini_mm.testing.space.embedder import Embedder
+from langchain_gemini_mm.testing.transport.exchange import HttpReply, HttpRequest, Json, RefusedError, json_reply
+from langchain_gemini_mm.testing.transport.wire import SentItem, SentPart, Verb, parse_json, read_items, shorten_media
 from langchain_gemini_mm.testing.uploads import Uploads
-from langchain_gemini_mm.testing.wire import SentItem, SentPart, Verb, parse_json, read_items, shorten_media
 from langchain_gemini_mm.types import Backend
 
 _VERBS = "embedContent|batchEmbedContents|predict|countTokens"

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from langchain_gemini_mm.testing.exchange import HttpReply, HttpRequest, Json, RefusedError, json_reply
 from langchain_gemini_mm.testing.settings import Settings
-from langchain_gemini_mm.testing.wire import parse_json, pick
+from langchain_gemini_mm.testing.transport.exchange import HttpReply, HttpRequest, Json, RefusedError, json_reply
+from langchain_gemini_mm.testing.transport.wire import parse_json, pick
 
 _START = re.compile(r"^/upload/(?:v1|v1beta|v1alpha)/files$")
 _ONE = re.compile(r"^/(?:v1|v1beta|v1alpha)/files/([a-z0-9-]{1,40})$")

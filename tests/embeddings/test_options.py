@@ -8,7 +8,7 @@ import pytest
 
 from langchain_gemini_mm import ContentError, GeminiEmbeddings, MediaLimitError, MediaStore
 from langchain_gemini_mm.testing import GeminiEmulator, mp4, pdf
-from langchain_gemini_mm.testing.clips import tone
+from langchain_gemini_mm.testing.samples.clips import tone
 from tests.media.recordings import recording, sound
 
 PAPER = pdf(["one page of words"] * 2)

@@ -8,7 +8,7 @@ import pytest
 
 from langchain_gemini_mm import MediaLoader, MediaStore
 from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
-from langchain_gemini_mm.testing.clips import tone
+from langchain_gemini_mm.testing.samples.clips import tone
 
 if TYPE_CHECKING:
     from pathlib import Path

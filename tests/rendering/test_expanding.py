@@ -18,7 +18,7 @@ from langchain_gemini_mm.rendering import ACCEPTS, Accepts, expand_blocks, refer
 from langchain_gemini_mm.sniffing import canonical_mime_type, sniff
 from langchain_gemini_mm.storage.backends import MemoryBackend
 from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
-from langchain_gemini_mm.testing.clips import tone
+from langchain_gemini_mm.testing.samples.clips import tone
 from tests.media.generate import clip, noise_pdf, picture, saved
 
 PICTURES_ONLY = Accepts(name="pictures", image=frozenset({"image/png"}), max_bytes=4_000_000)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
-from langchain_gemini_mm.testing.probing import Prober
+from langchain_gemini_mm.testing.space.describe_media import Prober
 
 MODEL = "gemini-embedding-2"
 VERTEX = f"/v1beta1/publishers/google/models/{MODEL}:embedContent"

@@ -12,7 +12,7 @@ from google.genai.types import Part
 
 from langchain_gemini_mm.sniffing import HEAD_BYTES, modality_of, sniff
 from langchain_gemini_mm.testing import mp3, mp4, pdf, wav, write_samples
-from langchain_gemini_mm.testing.probing import Prober
+from langchain_gemini_mm.testing.space.describe_media import Prober
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,10 @@ import pytest
 from google.genai.types import Part
 from PIL import Image
 
-from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, space, wav
-from langchain_gemini_mm.testing.concepts import meaning_of, stem_of
-from langchain_gemini_mm.testing.probing import colours_of
+from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
+from langchain_gemini_mm.testing.space.concepts import meaning_of, stem_of
+from langchain_gemini_mm.testing.space.describe_media import colours_of
+from langchain_gemini_mm.testing.space.vectors import vectors as space
 
 
 def part(data: bytes, mime_type: str) -> Part:
@@ -211,7 +212,7 @@ PROGRAM = """
 import hashlib
 from langchain_gemini_mm.testing.service import Service
 from langchain_gemini_mm.testing.settings import Settings
-from langchain_gemini_mm.testing.exchange import HttpRequest
+from langchain_gemini_mm.testing.transport.exchange import HttpRequest
 
 body = b'{"content": {"parts": [{"text": "a sleepy puppy on a beach"}]}}'
 path = "/v1beta/models/gemini-embedding-2:embedContent"

@@ -11,8 +11,8 @@ from google.genai.types import Part
 
 from langchain_gemini_mm.media.cutting import cut
 from langchain_gemini_mm.testing import mp3, mp4, wav
-from langchain_gemini_mm.testing.clips import RATE
-from langchain_gemini_mm.testing.speech import heard, heard_in, in_tones, speech
+from langchain_gemini_mm.testing.samples.clips import RATE
+from langchain_gemini_mm.testing.samples.speech import heard, heard_in, in_tones, speech
 
 SENTENCE = "Swifts sleep on the wing, high above the clouds."
 FILES = {

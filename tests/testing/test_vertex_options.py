@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from langchain_gemini_mm.testing import mp4, pdf
-from langchain_gemini_mm.testing.clips import tone
+from langchain_gemini_mm.testing.samples.clips import tone
 
 VERTEX = "/v1/publishers/google/models/gemini-embedding-2:embedContent"
 

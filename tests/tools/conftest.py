@@ -9,7 +9,7 @@ import pytest
 from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaStore, MultimodalRetriever
 from langchain_gemini_mm.loaders import MediaLoader, Segments
 from langchain_gemini_mm.testing import GeminiEmulator, mp4
-from langchain_gemini_mm.testing.clips import tone
+from langchain_gemini_mm.testing.samples.clips import tone
 from tests.conftest import as_new
 
 if TYPE_CHECKING:

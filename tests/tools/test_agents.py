@@ -26,7 +26,7 @@ from langchain_gemini_mm import (
     create_multimodal_retriever_tool,
 )
 from langchain_gemini_mm.testing import jpeg, png
-from langchain_gemini_mm.testing.drawings import puppy
+from langchain_gemini_mm.testing.samples.drawings import puppy
 from tests.tools.chat import ScriptedModel, StreamingModel, blocks_in, call, media_in, references_in, text_in
 
 SEEN = base64.b64encode(jpeg("a cream puppy dog", image=puppy("wheat"))).decode()

@@ -19,7 +19,7 @@ from langchain_gemini_mm import (
     create_multimodal_retriever_tool,
 )
 from langchain_gemini_mm.testing import mp4
-from langchain_gemini_mm.testing.clips import tone
+from langchain_gemini_mm.testing.samples.clips import tone
 from tests.tools.chat import ScriptedModel, call, media_in
 
 VIDEOS = 10

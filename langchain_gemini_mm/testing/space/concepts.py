@@ -75,7 +75,7 @@ def meaning_of(text: str) -> Meaning:
     """Read a text: take the task prefix off, split into stems, weigh stop words low.
 
     ```python
-    from langchain_gemini_mm.testing.concepts import meaning_of
+    from langchain_gemini_mm.testing.space.concepts import meaning_of
 
     assert meaning_of("task: search result | query: sleeping puppies").task == "search result"
     assert [word.stem for word in meaning_of("sleeping puppies").words] == ["sleep", "puppy"]

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 import uvicorn
 
-from langchain_gemini_mm.testing.exchange import HttpReply, HttpRequest
+from langchain_gemini_mm.testing.transport.exchange import HttpReply, HttpRequest
 
 Handler: TypeAlias = Callable[[HttpRequest], HttpReply]
 """What answers the requests: it must not wait for anything."""

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from langchain_gemini_mm.testing import clips, drawings
-from langchain_gemini_mm.testing.clips import mp3, mp4, wav
-from langchain_gemini_mm.testing.papers import pdf
-from langchain_gemini_mm.testing.pictures import jpeg, png
+from langchain_gemini_mm.testing.samples import clips, drawings
+from langchain_gemini_mm.testing.samples.clips import mp3, mp4, wav
+from langchain_gemini_mm.testing.samples.papers import pdf
+from langchain_gemini_mm.testing.samples.pictures import jpeg, png
 
 _TRIP = """# A weekend by the sea
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from langchain_gemini_mm.testing.clips import RATE, purr
+from langchain_gemini_mm.testing.samples.clips import RATE, purr
 
 _TONE = RATE // 25
 _HOP = _TONE // 4
@@ -35,7 +35,7 @@ def speech(text: str) -> NDArray[np.float32]:
     """`(n,)` samples at 8 kHz, within -1 and 1, of a sentence: spoken, or hummed without espeak-ng, and then in tones.
 
     ```python
-    from langchain_gemini_mm.testing.speech import heard, speech
+    from langchain_gemini_mm.testing.samples.speech import heard, speech
 
     assert heard(speech("Swifts sleep on the wing.")) == ["Swifts sleep on the wing."]
     ```

@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from langchain_gemini_mm.testing.concepts import Meaning, Word, topics
+from langchain_gemini_mm.testing.space.concepts import Meaning, Word, topics
 from langchain_gemini_mm.types import Modality, Vector
 
 DIMENSIONS = 3072

@@ -1,0 +1,1 @@
+"""Sample media files: images, recordings, PDFs and speech, small and made on the spot."""

@@ -1,0 +1,1 @@
+"""The vectors of the emulator: concepts, and what media files show."""
