@@ -53,7 +53,7 @@ if TYPE_CHECKING:
         read_labelled,
         write_labelled,
     )
-    from langchain_gemini_mm.labels import LabelledQuery
+    from langchain_gemini_mm.labelled_query import LabelledQuery
     from langchain_gemini_mm.loaders import MediaLoader
     from langchain_gemini_mm.loaders.segments import Segments
     from langchain_gemini_mm.planning import Plan, plan

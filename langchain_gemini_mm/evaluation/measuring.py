@@ -10,7 +10,7 @@ from langchain_gemini_mm.evaluation.answering import Settings, checked_queries, 
 from langchain_gemini_mm.evaluation.comparing import Comparison
 from langchain_gemini_mm.evaluation.reports import Report
 from langchain_gemini_mm.flows import arun, run
-from langchain_gemini_mm.labels import LabelledQuery
+from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.retrievers import MultimodalRetriever
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.writing import Progress
