@@ -1,6 +1,6 @@
 """What stored vectors tell beside searching: labels, recommendations, near-duplicates, outliers."""
 
-from langchain_gemini_mm.analysis.classifying import (
+from langchain_gemini_mm.analysis.classify import (
     Classification,
     Match,
     aclassify,
@@ -16,7 +16,7 @@ from langchain_gemini_mm.analysis.duplicates import (
     find_duplicates,
 )
 from langchain_gemini_mm.analysis.outliers import Outlier, afind_outliers, find_outliers
-from langchain_gemini_mm.analysis.recommending import arecommend, recommend
+from langchain_gemini_mm.analysis.recommend import arecommend, recommend
 
 __all__ = [
     "Classification",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.analysis.narrowing import narrowed
-from langchain_gemini_mm.analysis.stored_rows import batches_flow
+from langchain_gemini_mm.analysis.stored_vectors import batches_flow
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.evaluation.answering import TOGETHER, Settings, background_flow, checked_queries

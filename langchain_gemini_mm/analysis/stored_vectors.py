@@ -48,7 +48,7 @@ class StoredRows:
     ```python
     import numpy as np
 
-    from langchain_gemini_mm.analysis.stored_rows import StoredRows
+    from langchain_gemini_mm.analysis.stored_vectors import StoredRows
 
     with StoredRows() as rows:
         rows.add(["a", "b"], np.eye(2, dtype=np.float32))
