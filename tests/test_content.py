@@ -16,7 +16,7 @@ from langchain_core.documents.base import Blob
 from langchain_core.messages import AIMessage, HumanMessage
 
 from langchain_gemini_mm import ContentError, MediaLimitError, MediaRef, MediaStore, MissingMediaError
-from langchain_gemini_mm.content import to_parts
+from langchain_gemini_mm.content.parts import to_parts
 from langchain_gemini_mm.testing import pdf, png, wav
 
 PNG = png("a brown puppy")

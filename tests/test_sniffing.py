@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from langchain_gemini_mm.sniffing import HEAD_BYTES, canonical_mime_type, modality_of, sniff
+from langchain_gemini_mm.content.mime_types import HEAD_BYTES, canonical_mime_type, modality_of, sniff
 from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
 from tests.media.generate import clip, picture
 

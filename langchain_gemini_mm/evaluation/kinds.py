@@ -6,7 +6,7 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.content import to_parts
+from langchain_gemini_mm.content.parts import to_parts
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.retrievers.asking import traced

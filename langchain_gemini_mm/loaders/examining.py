@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
+from langchain_gemini_mm.content.mime_types import HEAD_BYTES, modality_of, sniff
 from langchain_gemini_mm.errors import ContentError, MediaLimitError, MissingExtraError
 from langchain_gemini_mm.loaders import unread
 from langchain_gemini_mm.loaders.inputs import GivenBlob
@@ -24,7 +25,6 @@ from langchain_gemini_mm.media.probing import probe
 from langchain_gemini_mm.media.segments import segments as cut_segments
 from langchain_gemini_mm.media.source_file import open_source
 from langchain_gemini_mm.media.windows import Window
-from langchain_gemini_mm.sniffing import HEAD_BYTES, modality_of, sniff
 from langchain_gemini_mm.types import Modality
 
 T = TypeVar("T")

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from langchain_gemini_mm.content.mime_types import HEAD_BYTES, sniff
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError, MissingExtraError
 from langchain_gemini_mm.media.facts import Measures
-from langchain_gemini_mm.sniffing import HEAD_BYTES, sniff
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
+from langchain_gemini_mm.content.mime_types import HEAD_BYTES
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
 from langchain_gemini_mm.media import headers
 from langchain_gemini_mm.media.colours import flattened, managed
 from langchain_gemini_mm.media.images import MAX_PIXELS, opened_picture
 from langchain_gemini_mm.media.opening import Source, name_of, opened
 from langchain_gemini_mm.media.source_file import media_type
-from langchain_gemini_mm.sniffing import HEAD_BYTES
 
 if TYPE_CHECKING:
     from PIL.Image import Image

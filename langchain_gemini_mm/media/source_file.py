@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from langchain_gemini_mm.content.mime_types import HEAD_BYTES, modality_of, sniff
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.sniffing import HEAD_BYTES, modality_of, sniff
 
 if TYPE_CHECKING:
     from pathlib import Path

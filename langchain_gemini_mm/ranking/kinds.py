@@ -8,7 +8,7 @@ from typing import get_args
 
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.content import to_parts
+from langchain_gemini_mm.content.parts import to_parts
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.types import MediaSource, Modality, Vector

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_gemini_mm.content import Part, to_parts
+from langchain_gemini_mm.content.parts import Part, to_parts
 from langchain_gemini_mm.errors import (
     ContentError,
     GeminiMMError,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING
 
-from langchain_gemini_mm.content import Part, to_parts
+from langchain_gemini_mm.content.parts import Part, to_parts
 from langchain_gemini_mm.errors import MediaLimitError
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.rendering.accepting import Accepts

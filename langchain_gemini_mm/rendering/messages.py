@@ -8,7 +8,7 @@ from typing import Any
 
 from langchain_core.messages import HumanMessage
 
-from langchain_gemini_mm.content import to_parts
+from langchain_gemini_mm.content.parts import to_parts
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.rendering.accepting import Accepts, Place, accepts_of
 from langchain_gemini_mm.rendering.expanding import Expansion, expand_blocks

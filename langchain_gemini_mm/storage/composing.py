@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.content import Part, to_parts
+from langchain_gemini_mm.content.parts import Part, to_parts
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.references import escape_references
 from langchain_gemini_mm.types import Content, Modality

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage
 
-from langchain_gemini_mm.blocks import Base64Payload, block_payload
-from langchain_gemini_mm.content import to_parts
+from langchain_gemini_mm.content.blocks import Base64Payload, block_payload
+from langchain_gemini_mm.content.parts import to_parts
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.references import MediaRef
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from langchain_gemini_mm.content.mime_types import HEAD_BYTES, sniff
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError
 from langchain_gemini_mm.media.probing import probe
-from langchain_gemini_mm.sniffing import HEAD_BYTES, sniff
 from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
 from tests.media.generate import clip, locked_pdf, picture
 

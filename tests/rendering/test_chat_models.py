@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 
 from langchain_gemini_mm import MediaStore, to_blocks, to_message
-from langchain_gemini_mm.sniffing import canonical_mime_type, sniff
+from langchain_gemini_mm.content.mime_types import canonical_mime_type, sniff
 
 Library: TypeAlias = tuple[list[Document], MediaStore]
 QUESTION = "What colour is the bicycle?"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from google.genai.types import Part
 
-from langchain_gemini_mm.sniffing import HEAD_BYTES, modality_of, sniff
+from langchain_gemini_mm.content.mime_types import HEAD_BYTES, modality_of, sniff
 from langchain_gemini_mm.testing import mp3, mp4, pdf, wav, write_samples
 from langchain_gemini_mm.testing.space.describe_media import Prober
 

@@ -18,7 +18,7 @@ from langchain_gemini_mm import (
     ServiceError,
     create_multimodal_retriever_tool,
 )
-from langchain_gemini_mm.sniffing import sniff
+from langchain_gemini_mm.content.mime_types import sniff
 from langchain_gemini_mm.testing import GeminiEmulator, png
 from langchain_gemini_mm.tools.asking import Asked
 from tests.tools.chat import call, media_in, references_in

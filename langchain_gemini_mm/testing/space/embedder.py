@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from langchain_gemini_mm.content.mime_types import canonical_mime_type, modality_of
 from langchain_gemini_mm.errors import MissingExtraError
 from langchain_gemini_mm.models import CHARACTERS_PER_TOKEN, MODELS, ModelSpec
-from langchain_gemini_mm.sniffing import canonical_mime_type, modality_of
 from langchain_gemini_mm.testing import answers
 from langchain_gemini_mm.testing.limits import Loaded, check_item, check_media, supported, tokens_of
 from langchain_gemini_mm.testing.space.concepts import meaning_of

@@ -52,7 +52,7 @@ def sniff(head: bytes) -> str | None:
     """Tell the MIME type by a file's first bytes; None when they are of no known media type.
 
     ```python
-    from langchain_gemini_mm.sniffing import sniff
+    from langchain_gemini_mm.content.mime_types import sniff
 
     assert sniff(b"%PDF-1.7 ...") == "application/pdf"
     assert sniff("just text".encode()) is None

@@ -19,10 +19,10 @@ from typing import Any, BinaryIO, Literal, cast
 from langchain_core.documents import Document
 from langchain_core.documents.base import Blob
 
-from langchain_gemini_mm.blocks import block_payload
+from langchain_gemini_mm.content.blocks import block_payload
+from langchain_gemini_mm.content.mime_types import HEAD_BYTES, canonical_mime_type, modality_of, sniff
 from langchain_gemini_mm.errors import ContentError, MediaLimitError, MissingMediaError
 from langchain_gemini_mm.references import MediaRef, split_references
-from langchain_gemini_mm.sniffing import HEAD_BYTES, canonical_mime_type, modality_of, sniff
 from langchain_gemini_mm.types import Content, MediaSource, Modality
 
 Unresolved = Literal["error", "text"]
@@ -114,7 +114,7 @@ def to_parts(
     """Turn any content into parts, in the written order.
 
     ```python
-    from langchain_gemini_mm.content import to_parts
+    from langchain_gemini_mm.content.parts import to_parts
 
     (part,) = to_parts("a plain text")
     assert part.modality == "text"

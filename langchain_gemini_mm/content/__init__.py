@@ -1,0 +1,1 @@
+"""User input of every kind, turned into frozen parts."""
