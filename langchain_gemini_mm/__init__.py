@@ -26,7 +26,8 @@ if TYPE_CHECKING:
         find_outliers,
         recommend,
     )
-    from langchain_gemini_mm.embeddings import GeminiEmbeddings
+    from langchain_gemini_mm.embeddings.gemini import GeminiEmbeddings
+    from langchain_gemini_mm.embeddings.usage import Usage
     from langchain_gemini_mm.errors import (
         BudgetError,
         ContentError,
@@ -65,7 +66,6 @@ if TYPE_CHECKING:
     from langchain_gemini_mm.storage import MediaStore
     from langchain_gemini_mm.tools import MultimodalToolkit, create_multimodal_retriever_tool
     from langchain_gemini_mm.tools.middleware import MediaMiddleware as MediaMiddleware
-    from langchain_gemini_mm.usage import Usage
     from langchain_gemini_mm.vectorstores import Group, Hit, Hits, LocalVectorStore, MultimodalVectorStore, Query
     from langchain_gemini_mm.vectorstores.copying import CopyReport, acopy_store, copy_store
     from langchain_gemini_mm.vectorstores.weaviate import WeaviateVectorStore as WeaviateVectorStore

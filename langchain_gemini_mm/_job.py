@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from langchain_gemini_mm._cache import from_bytes, to_bytes
-from langchain_gemini_mm._items import EmbedItem
+from langchain_gemini_mm.embeddings.cache import from_bytes, to_bytes
+from langchain_gemini_mm.embeddings.preparation import EmbedItem
 from langchain_gemini_mm.errors import ServiceError
 from langchain_gemini_mm.types import Vector, Vectors
 

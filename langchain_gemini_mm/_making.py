@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
-from langchain_gemini_mm._items import EmbedItem
 from langchain_gemini_mm._options import MediaOptions
 from langchain_gemini_mm._spool import Spool
 from langchain_gemini_mm.batching import Stop
 from langchain_gemini_mm.content.parts import Part
+from langchain_gemini_mm.embeddings.preparation import EmbedItem
 from langchain_gemini_mm.errors import ContentError, GeminiMMError
 from langchain_gemini_mm.media.facts import MediaFacts
 from langchain_gemini_mm.media.limits import check_extent

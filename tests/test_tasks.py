@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from langchain_gemini_mm.embeddings.tasks import TASKS, find_task, flat_title, recipe
 from langchain_gemini_mm.models import model_spec
-from langchain_gemini_mm.tasks import TASKS, find_task, flat_title, recipe
 
 
 @dataclass(frozen=True)

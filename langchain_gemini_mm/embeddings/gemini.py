@@ -13,15 +13,15 @@ from pydantic import PrivateAttr
 from langchain_gemini_mm._arguments import all_plain, check_sequence, uris_to_contents
 from langchain_gemini_mm._files import Uploads
 from langchain_gemini_mm._gemini import GeminiService
-from langchain_gemini_mm._items import Preparation
 from langchain_gemini_mm._job import EmbedJob
 from langchain_gemini_mm._making import Maker
-from langchain_gemini_mm._pipeline import EmbedPipeline, call_limits
-from langchain_gemini_mm._settings import EmbeddingSettings
+from langchain_gemini_mm.embeddings.pipeline import EmbedPipeline, call_limits
+from langchain_gemini_mm.embeddings.preparation import Preparation
+from langchain_gemini_mm.embeddings.settings import EmbeddingSettings
+from langchain_gemini_mm.embeddings.tasks import recipe
+from langchain_gemini_mm.embeddings.usage import Meter, Usage
 from langchain_gemini_mm.models import ITEMS_PER_CALL
-from langchain_gemini_mm.tasks import recipe
 from langchain_gemini_mm.types import Content, Role, Vectors
-from langchain_gemini_mm.usage import Meter, Usage
 
 if TYPE_CHECKING:
     from pathlib import Path

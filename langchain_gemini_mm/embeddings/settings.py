@@ -13,8 +13,8 @@ from langchain_gemini_mm._arguments import check_dimensions, check_known, reques
 from langchain_gemini_mm._gemini import ServiceSettings
 from langchain_gemini_mm._options import MediaOptions
 from langchain_gemini_mm.content.parts import Unresolved
+from langchain_gemini_mm.embeddings.tasks import find_task
 from langchain_gemini_mm.models import DEFAULT_MODEL, INLINE_BYTES, ModelSpec, model_spec, warn_if_retired
-from langchain_gemini_mm.tasks import find_task
 from langchain_gemini_mm.types import Backend, MediaSource
 
 

@@ -81,7 +81,7 @@ def find_task(name: str) -> Task:
     """Look a task up by service name or by its words, in any case.
 
     ```python
-    from langchain_gemini_mm.tasks import find_task
+    from langchain_gemini_mm.embeddings.tasks import find_task
 
     assert find_task("fact checking").name == "FACT_VERIFICATION"
     ```

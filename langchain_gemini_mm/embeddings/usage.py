@@ -36,7 +36,7 @@ def estimate_tokens(
     """Guess the tokens of one part by the published rates; an estimate, since the service does not tell per part.
 
     ```python
-    from langchain_gemini_mm.usage import estimate_tokens
+    from langchain_gemini_mm.embeddings.usage import estimate_tokens
 
     assert estimate_tokens("video", "gemini", seconds=60) == 32 * 66
     ```
@@ -66,7 +66,7 @@ def extra_tokens(
     """Guess what a part costs beside its own tokens where Vertex AI hears a video's sound or reads a PDF's words.
 
     ```python
-    from langchain_gemini_mm.usage import extra_tokens
+    from langchain_gemini_mm.embeddings.usage import extra_tokens
 
     assert extra_tokens("video", seconds=60, heard=True) == {"audio": 60 * 25, "text": 60 * 10}
     ```

@@ -8,17 +8,17 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from langchain_gemini_mm._cache import cache_key
 from langchain_gemini_mm._options import MediaOptions
 from langchain_gemini_mm.content.mime_types import modality_of
 from langchain_gemini_mm.content.parts import Part, Unresolved, to_parts
+from langchain_gemini_mm.embeddings.cache import cache_key
+from langchain_gemini_mm.embeddings.tasks import Recipe
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError
 from langchain_gemini_mm.media.facts import MediaFacts
 from langchain_gemini_mm.media.limits import check_extent, check_kind
 from langchain_gemini_mm.media.orientation import looks_turned
 from langchain_gemini_mm.media.probing import probe
 from langchain_gemini_mm.models import MediaLimit, ModelSpec
-from langchain_gemini_mm.tasks import Recipe
 from langchain_gemini_mm.types import Backend, Content, MediaSource, Modality
 
 _NAMED = {"image": "a picture", "audio": "sound", "video": "a video", "pdf": "a PDF"}

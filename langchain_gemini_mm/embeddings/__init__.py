@@ -1,0 +1,1 @@
+"""Gemini embeddings: settings, preparation, pipeline and the service behind them."""
