@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_gemini_mm.quotas import WINDOW_S, MinuteQuota
+from langchain_gemini_mm.embeddings.service.rate_limit import WINDOW_S, MinuteQuota
 
 
 class Clock:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.stores import BaseStore
 
-from langchain_gemini_mm._files import Uploads
 from langchain_gemini_mm._gemini import Answer, EmbedCall, GeminiService
 from langchain_gemini_mm._job import EmbedJob, with_echo, without_echo
 from langchain_gemini_mm._making import Made, Maker, Wanted, wanted_by_file, with_made
@@ -20,6 +19,7 @@ from langchain_gemini_mm._spool import Spool
 from langchain_gemini_mm.batching import CallLimits, Stop, gathered_map, plan, threaded_map
 from langchain_gemini_mm.content.parts import Part
 from langchain_gemini_mm.embeddings.preparation import EmbedItem, wire_bytes
+from langchain_gemini_mm.embeddings.service.uploads import Uploads
 from langchain_gemini_mm.embeddings.usage import Meter, price_usd
 from langchain_gemini_mm.errors import MediaLimitError
 from langchain_gemini_mm.models import ITEMS_PER_CALL, ModelSpec

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from langchain_gemini_mm._failures import translate
 from langchain_gemini_mm.batching import Stop
 from langchain_gemini_mm.content.parts import Part
+from langchain_gemini_mm.embeddings.service.errors import translate
 from langchain_gemini_mm.errors import ServiceError
 from langchain_gemini_mm.types import MediaSource
 

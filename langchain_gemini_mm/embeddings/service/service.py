@@ -14,14 +14,14 @@ from collections.abc import AsyncGenerator, Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from langchain_gemini_mm._failures import translate
-from langchain_gemini_mm._gemini.calls import Answer, EmbedCall, arguments, described, read_answer
-from langchain_gemini_mm._gemini.client import ServiceSettings, new_client, sdk_version
 from langchain_gemini_mm._gemini.retrying import policy
 from langchain_gemini_mm.batching import Stop
+from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall, arguments, described, read_answer
+from langchain_gemini_mm.embeddings.service.client import ServiceSettings, new_client, sdk_version
+from langchain_gemini_mm.embeddings.service.errors import translate
+from langchain_gemini_mm.embeddings.service.rate_limit import MinuteQuota
 from langchain_gemini_mm.errors import QuotaError, ServiceError
 from langchain_gemini_mm.models import ITEMS_PER_CALL
-from langchain_gemini_mm.quotas import MinuteQuota
 
 if TYPE_CHECKING:
     from google.genai import Client

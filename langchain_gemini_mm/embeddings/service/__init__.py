@@ -1,0 +1,1 @@
+"""Calls to the Gemini API and Vertex AI; the only importer of google-genai."""
