@@ -11,8 +11,8 @@ from langchain_gemini_mm.analysis.narrowing import narrowed
 from langchain_gemini_mm.analysis.stored_vectors import batches_flow
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.evaluation.answering import TOGETHER, Settings, background_flow, checked_queries
 from langchain_gemini_mm.evaluation.comparing import Comparison
+from langchain_gemini_mm.evaluation.run import TOGETHER, Settings, background_flow, checked_queries
 from langchain_gemini_mm.evaluation.targets import documents_flow, names_of
 from langchain_gemini_mm.flows import Flow, arun, run
 from langchain_gemini_mm.labelled_query import LabelledQuery
