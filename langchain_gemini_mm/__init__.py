@@ -56,8 +56,8 @@ if TYPE_CHECKING:
     )
     from langchain_gemini_mm.labelled_query import LabelledQuery
     from langchain_gemini_mm.loaders import MediaLoader
-    from langchain_gemini_mm.loaders.segments import Segments
-    from langchain_gemini_mm.planning import Plan, plan
+    from langchain_gemini_mm.loaders.cost_plan import Plan, plan
+    from langchain_gemini_mm.loaders.segmentation import Segments
     from langchain_gemini_mm.progress import ProgressBar
     from langchain_gemini_mm.ranking import Calibration, acalibrate, asample_background, calibrate, sample_background
     from langchain_gemini_mm.references import MediaRef

@@ -9,7 +9,7 @@ import pytest
 
 from langchain_gemini_mm import GeminiEmbeddings, MediaLoader, MediaStore
 from langchain_gemini_mm.loaders import Segments
-from langchain_gemini_mm.planning import plan
+from langchain_gemini_mm.loaders.cost_plan import plan
 from langchain_gemini_mm.testing import mp4, pdf, png, wav
 
 if TYPE_CHECKING:

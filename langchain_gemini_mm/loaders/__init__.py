@@ -1,7 +1,7 @@
 """Files to Documents: a folder, a glob, a list of paths or blobs."""
 
 from langchain_gemini_mm.loaders.media_loader import MediaLoader
-from langchain_gemini_mm.loaders.scanning import Skipped
-from langchain_gemini_mm.loaders.segments import Segments
+from langchain_gemini_mm.loaders.segmentation import Segments
+from langchain_gemini_mm.loaders.walk import Skipped
 
 __all__ = ["MediaLoader", "Segments", "Skipped"]

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.loaders.captions import Caption, Captions
-from langchain_gemini_mm.loaders.scanning import Found, Skipped
-from langchain_gemini_mm.loaders.segments import Piece
+from langchain_gemini_mm.loaders.plain_text import whole_text
+from langchain_gemini_mm.loaders.segmentation import Piece
 from langchain_gemini_mm.loaders.subtitles import parse, said_between
-from langchain_gemini_mm.loaders.texts import whole_text
+from langchain_gemini_mm.loaders.walk import Found, Skipped
 from langchain_gemini_mm.media.carried import Carried, Cue
 from langchain_gemini_mm.media.source_file import open_source
 

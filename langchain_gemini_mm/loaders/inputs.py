@@ -13,7 +13,7 @@ from langchain_core.documents.base import Blob
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.loaders.patterns import Patterns, split_glob
-from langchain_gemini_mm.loaders.scanning import Found, Scan, Skipped, printable
+from langchain_gemini_mm.loaders.walk import Found, Scan, Skipped, printable
 from langchain_gemini_mm.media.source_file import shown
 
 

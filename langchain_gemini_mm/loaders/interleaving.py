@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from langchain_gemini_mm.loaders.texts import split_text
+from langchain_gemini_mm.loaders.plain_text import split_text
 from langchain_gemini_mm.references import MediaRef, escape_references
 
 _FIRST = 0x100000

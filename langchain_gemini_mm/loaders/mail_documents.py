@@ -9,13 +9,13 @@ from typing import Any, BinaryIO
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders.examining import Examined
+from langchain_gemini_mm.loaders.examine import Examined
 from langchain_gemini_mm.loaders.failures import FAILURES, refusal
-from langchain_gemini_mm.loaders.mails import Attachment, Mail, mails_of
+from langchain_gemini_mm.loaders.mail import Attachment, Mail, mails_of
 from langchain_gemini_mm.loaders.media_documents import MediaDocuments
-from langchain_gemini_mm.loaders.scanning import Skipped
+from langchain_gemini_mm.loaders.plain_text import whole_text
 from langchain_gemini_mm.loaders.text_documents import TextDocuments
-from langchain_gemini_mm.loaders.texts import whole_text
+from langchain_gemini_mm.loaders.walk import Skipped
 from langchain_gemini_mm.references import MediaRef
 
 _MIME_TYPE = "message/rfc822"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from langchain_gemini_mm.loaders.html_text import Picture
+from langchain_gemini_mm.loaders.markup import Picture
 
 _IMAGE = re.compile(
     r"(?<!\\)!\[(?P<alt>[^\[\]]{0,500})\]\([ \t]{0,9}(?:<(?P<quoted>[^<>\n]{1,1000})>|(?P<plain>[^\s()<>]{1,1000}))"

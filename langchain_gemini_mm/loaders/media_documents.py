@@ -12,11 +12,11 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.loaders.companions import Companion, Companions
 from langchain_gemini_mm.loaders.describing import Description
-from langchain_gemini_mm.loaders.examining import Examined, planned
-from langchain_gemini_mm.loaders.identity import document_of
-from langchain_gemini_mm.loaders.scanning import Skipped
-from langchain_gemini_mm.loaders.segments import Piece
-from langchain_gemini_mm.loaders.wanted import Wanted
+from langchain_gemini_mm.loaders.document_ids import document_of
+from langchain_gemini_mm.loaders.examine import Examined, planned
+from langchain_gemini_mm.loaders.options import Wanted
+from langchain_gemini_mm.loaders.segmentation import Piece
+from langchain_gemini_mm.loaders.walk import Skipped
 from langchain_gemini_mm.media.limits import check_kind
 from langchain_gemini_mm.references import MediaRef, escape_references
 from langchain_gemini_mm.types import COMPANION_TEXT

@@ -15,16 +15,16 @@ from langchain_core.document_loaders import BaseLoader
 from langchain_gemini_mm.loaders.describing import Description
 from langchain_gemini_mm.loaders.failures import FAILURES, refusal
 from langchain_gemini_mm.loaders.inputs import GivenBlob, Inputs
-from langchain_gemini_mm.loaders.scanning import Found, Scan, Skipped
-from langchain_gemini_mm.loaders.segments import Segments
-from langchain_gemini_mm.loaders.wanted import Wanted
+from langchain_gemini_mm.loaders.options import Wanted
+from langchain_gemini_mm.loaders.segmentation import Segments
+from langchain_gemini_mm.loaders.walk import Found, Scan, Skipped
 from langchain_gemini_mm.models import DEFAULT_MODEL
 from langchain_gemini_mm.types import Backend, Modality
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
-    from langchain_gemini_mm.loaders.examining import Examined, Here
+    from langchain_gemini_mm.loaders.examine import Examined, Here
     from langchain_gemini_mm.loaders.reading import Reader
     from langchain_gemini_mm.loaders.workers import Workers
     from langchain_gemini_mm.storage import MediaStore
@@ -150,7 +150,7 @@ class MediaLoader(BaseLoader):
 
     def survey(self) -> Iterator[tuple[Found | GivenBlob, Examined] | Skipped]:
         """Look into every file without storing or reading it: what it is, how long, and which are left out."""
-        from langchain_gemini_mm.loaders.examining import Here
+        from langchain_gemini_mm.loaders.examine import Here
 
         wanted = replace(self._wanted, words=False)
         for item, examined in Here(wanted).ahead(self._inputs):
@@ -174,7 +174,7 @@ class MediaLoader(BaseLoader):
 
     def _looking(self, stack: ExitStack) -> Here | Workers:
         """Who looks into files; what does is imported when something is loaded."""
-        from langchain_gemini_mm.loaders.examining import Here
+        from langchain_gemini_mm.loaders.examine import Here
         from langchain_gemini_mm.loaders.workers import Workers
 
         if self._workers:

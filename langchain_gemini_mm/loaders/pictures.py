@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from langchain_gemini_mm.loaders.scanning import Found, Scan, is_hidden
+from langchain_gemini_mm.loaders.walk import Found, Scan, is_hidden
 
 _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:|[/\\#?]")
 """An address of any kind, a drive, a path from the top."""
@@ -39,7 +39,7 @@ class LocalPictures:
 
         from langchain_gemini_mm.loaders.patterns import Patterns
         from langchain_gemini_mm.loaders.pictures import LocalPictures
-        from langchain_gemini_mm.loaders.scanning import Scan
+        from langchain_gemini_mm.loaders.walk import Scan
 
         scan = Scan(root=Path(), prefix="", include=Patterns("**"), exclude=Patterns(()))
         local = LocalPictures(Path("notes"), Path("notes"), scan)

@@ -9,14 +9,14 @@ from pathlib import Path, PurePosixPath
 
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.loaders.examining import Examined, Looking
+from langchain_gemini_mm.loaders.examine import Examined, Looking
 from langchain_gemini_mm.loaders.failures import FAILURES
 from langchain_gemini_mm.loaders.inputs import GivenBlob
+from langchain_gemini_mm.loaders.mail import SUFFIXES
 from langchain_gemini_mm.loaders.mail_documents import MailDocuments
-from langchain_gemini_mm.loaders.mails import SUFFIXES
 from langchain_gemini_mm.loaders.media_documents import MediaDocuments
-from langchain_gemini_mm.loaders.scanning import Found, Skipped
 from langchain_gemini_mm.loaders.text_documents import TextDocuments
+from langchain_gemini_mm.loaders.walk import Found, Skipped
 from langchain_gemini_mm.media.source_file import open_source
 from langchain_gemini_mm.references import MediaRef
 

@@ -8,13 +8,19 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders.html_text import Picture, html_page, parts_of_html
-from langchain_gemini_mm.loaders.identity import document_of
+from langchain_gemini_mm.loaders.document_ids import document_of
 from langchain_gemini_mm.loaders.interleaving import chunks_of_parts
 from langchain_gemini_mm.loaders.markdown_text import parts_of_markdown
+from langchain_gemini_mm.loaders.markup import Picture, html_page, parts_of_html
 from langchain_gemini_mm.loaders.pictures import LocalPictures
-from langchain_gemini_mm.loaders.scanning import Found, Scan
-from langchain_gemini_mm.loaders.texts import BINARY, chunks_of_text, mime_type_of, refuse_other_than_prose, whole_text
+from langchain_gemini_mm.loaders.plain_text import (
+    BINARY,
+    chunks_of_text,
+    mime_type_of,
+    refuse_other_than_prose,
+    whole_text,
+)
+from langchain_gemini_mm.loaders.walk import Found, Scan
 from langchain_gemini_mm.models import MediaLimit
 from langchain_gemini_mm.references import MediaRef
 

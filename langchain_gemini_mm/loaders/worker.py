@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from langchain_gemini_mm.loaders.examining import examine_path
+from langchain_gemini_mm.loaders.examine import examine_path
 from langchain_gemini_mm.loaders.failures import refusal
-from langchain_gemini_mm.loaders.wanted import Wanted
+from langchain_gemini_mm.loaders.options import Wanted
 
 
 def main() -> None:

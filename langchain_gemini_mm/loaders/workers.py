@@ -17,9 +17,9 @@ from tempfile import TemporaryDirectory
 from typing import Self, TypeVar
 
 from langchain_gemini_mm.errors import ContentError, StoreError
-from langchain_gemini_mm.loaders.examining import Examination, Examined, examination
-from langchain_gemini_mm.loaders.scanning import Found
-from langchain_gemini_mm.loaders.wanted import Wanted
+from langchain_gemini_mm.loaders.examine import Examination, Examined, examination
+from langchain_gemini_mm.loaders.options import Wanted
+from langchain_gemini_mm.loaders.walk import Found
 
 T = TypeVar("T")
 

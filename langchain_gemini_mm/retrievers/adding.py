@@ -14,7 +14,7 @@ from langchain_gemini_mm.references import escape_references
 from langchain_gemini_mm.types import Content
 
 if TYPE_CHECKING:
-    from langchain_gemini_mm.loaders.scanning import Skipped
+    from langchain_gemini_mm.loaders.walk import Skipped
     from langchain_gemini_mm.storage import MediaStore
 
 

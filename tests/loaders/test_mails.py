@@ -10,7 +10,7 @@ import pytest
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.loaders import MediaLoader
-from langchain_gemini_mm.loaders.mails import Attachment, read_mail
+from langchain_gemini_mm.loaders.mail import Attachment, read_mail
 from langchain_gemini_mm.references import MediaRef, split_references
 from langchain_gemini_mm.testing import jpeg, mp3, pdf, png
 

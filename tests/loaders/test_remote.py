@@ -10,7 +10,7 @@ import pytest
 
 from langchain_gemini_mm import MediaLoader, MediaStore
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.loaders.remote import BucketFiles
+from langchain_gemini_mm.loaders.bucket_files import BucketFiles
 from langchain_gemini_mm.storage.buckets import Bucket
 from langchain_gemini_mm.testing import pdf, png, wav
 

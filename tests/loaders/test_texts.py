@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.loaders import MediaLoader
-from langchain_gemini_mm.loaders.texts import chunks_of_text
+from langchain_gemini_mm.loaders.plain_text import chunks_of_text
 from langchain_gemini_mm.references import MediaRef, split_references
 
 if TYPE_CHECKING:

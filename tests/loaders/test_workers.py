@@ -10,8 +10,8 @@ import pytest
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.loaders import MediaLoader
-from langchain_gemini_mm.loaders.segments import Segments
-from langchain_gemini_mm.loaders.wanted import Wanted
+from langchain_gemini_mm.loaders.options import Wanted
+from langchain_gemini_mm.loaders.segmentation import Segments
 from langchain_gemini_mm.loaders.workers import Workers
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.testing import jpeg, pdf, png

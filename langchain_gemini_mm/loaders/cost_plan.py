@@ -14,13 +14,13 @@ from langchain_gemini_mm.batching import CallLimits
 from langchain_gemini_mm.batching import plan as calls_of
 from langchain_gemini_mm.embeddings.usage import estimate_tokens
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders.examining import Examined, Here, planned
+from langchain_gemini_mm.loaders.examine import Examined, Here, planned
 from langchain_gemini_mm.loaders.failures import FAILURES, refusal
 from langchain_gemini_mm.loaders.inputs import GivenBlob
-from langchain_gemini_mm.loaders.mails import SUFFIXES, Attachment, mails_of
+from langchain_gemini_mm.loaders.mail import SUFFIXES, Attachment, mails_of
 from langchain_gemini_mm.loaders.media_loader import MediaLoader
-from langchain_gemini_mm.loaders.scanning import Found, Skipped
-from langchain_gemini_mm.loaders.segments import Piece
+from langchain_gemini_mm.loaders.segmentation import Piece
+from langchain_gemini_mm.loaders.walk import Found, Skipped
 from langchain_gemini_mm.media.facts import MediaFacts
 from langchain_gemini_mm.media.limits import check_kind
 from langchain_gemini_mm.media.source_file import open_source
@@ -96,7 +96,7 @@ def plan(source: Any, embeddings: Any = None, **options: Any) -> Plan:
     """Look into files and estimate what indexing them would take; nothing is stored or sent.
 
     ```python
-    from langchain_gemini_mm.planning import plan
+    from langchain_gemini_mm.loaders.cost_plan import plan
 
     planned = plan("photos-and-talks")
     assert planned.kinds["image"].documents and planned.usd > planned.batch_usd > 0

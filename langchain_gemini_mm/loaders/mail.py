@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.loaders.charsets import decoded
-from langchain_gemini_mm.loaders.html_text import html_page, parts_of_html
-from langchain_gemini_mm.loaders.scanning import printable
+from langchain_gemini_mm.loaders.markup import html_page, parts_of_html
+from langchain_gemini_mm.loaders.walk import printable
 
 SUFFIXES = (".eml", ".mbox")
 
@@ -85,7 +85,7 @@ def read_mail(data: bytes) -> Mail:
     r"""Take a mail apart.
 
     ```python
-    from langchain_gemini_mm.loaders.mails import read_mail
+    from langchain_gemini_mm.loaders.mail import read_mail
 
     mail = read_mail(b"Subject: Lunch\nFrom: ada@example.com\n\nAt noon?")
     assert mail.parts == ("From: ada@example.com\nSubject: Lunch", "\n\n", "At noon?")

@@ -14,9 +14,9 @@ from langchain_gemini_mm.content.mime_types import HEAD_BYTES, modality_of, snif
 from langchain_gemini_mm.errors import ContentError, MediaLimitError, MissingExtraError
 from langchain_gemini_mm.loaders import unread
 from langchain_gemini_mm.loaders.inputs import GivenBlob
-from langchain_gemini_mm.loaders.scanning import Found
-from langchain_gemini_mm.loaders.segments import Piece, pieces_of
-from langchain_gemini_mm.loaders.wanted import Wanted
+from langchain_gemini_mm.loaders.options import Wanted
+from langchain_gemini_mm.loaders.segmentation import Piece, pieces_of
+from langchain_gemini_mm.loaders.walk import Found
 from langchain_gemini_mm.media.carried import Carried, Cue, carried
 from langchain_gemini_mm.media.clips import inspect
 from langchain_gemini_mm.media.cuts import Form

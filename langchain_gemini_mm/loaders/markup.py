@@ -50,7 +50,7 @@ def parts_of_html(page: str) -> Iterator[str | Picture]:
     r"""The text of a page, headings marked as in Markdown, and its pictures, in their order.
 
     ```python
-    from langchain_gemini_mm.loaders.html_text import parts_of_html
+    from langchain_gemini_mm.loaders.markup import parts_of_html
 
     page = "<h1>Pets</h1><script>x</script><p>A&nbsp;cat: <img src='cat.png' alt='grey'> asleep"
     text, picture, rest = parts_of_html(page)

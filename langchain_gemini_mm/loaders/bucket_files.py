@@ -16,7 +16,7 @@ from langchain_core.documents.base import Blob
 
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.loaders.patterns import Patterns
-from langchain_gemini_mm.loaders.scanning import Skipped, is_hidden
+from langchain_gemini_mm.loaders.walk import Skipped, is_hidden
 from langchain_gemini_mm.storage.buckets import Bucket, Object
 
 logger = logging.getLogger("langchain_gemini_mm")
@@ -28,7 +28,7 @@ class BucketFiles(BlobLoader):
     <!-- not run: it needs a bucket -->
     ```python
     from langchain_gemini_mm import MediaLoader, MediaStore
-    from langchain_gemini_mm.loaders.remote import BucketFiles
+    from langchain_gemini_mm.loaders.bucket_files import BucketFiles
 
     talks = BucketFiles("s3://company-talks/2024", exclude="drafts/**", region="eu-west-1")
     documents = MediaLoader(talks, MediaStore("library/media"), source_prefix="talks/").lazy_load()
