@@ -14,7 +14,7 @@ from langchain_gemini_mm.content.parts import Part
 from langchain_gemini_mm.embeddings.preparation import EmbedItem
 from langchain_gemini_mm.errors import ContentError, GeminiMMError
 from langchain_gemini_mm.media.facts import MediaFacts
-from langchain_gemini_mm.media.limits import check_extent
+from langchain_gemini_mm.media.model_limits import check_extent
 from langchain_gemini_mm.models import ModelSpec
 from langchain_gemini_mm.types import Backend, MediaSource, Modality
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.media.source_file import open_source
+from langchain_gemini_mm.media.source import open_source
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ from langchain_gemini_mm.loaders.plain_text import whole_text
 from langchain_gemini_mm.loaders.segmentation import Piece
 from langchain_gemini_mm.loaders.subtitles import parse, said_between
 from langchain_gemini_mm.loaders.walk import Found, Skipped
-from langchain_gemini_mm.media.carried import Carried, Cue
-from langchain_gemini_mm.media.source_file import open_source
+from langchain_gemini_mm.media.embedded_text import Carried, Cue
+from langchain_gemini_mm.media.source import open_source
 
 if TYPE_CHECKING:
     from pathlib import Path

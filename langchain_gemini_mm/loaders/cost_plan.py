@@ -22,8 +22,8 @@ from langchain_gemini_mm.loaders.media_loader import MediaLoader
 from langchain_gemini_mm.loaders.segmentation import Piece
 from langchain_gemini_mm.loaders.walk import Found, Skipped
 from langchain_gemini_mm.media.facts import MediaFacts
-from langchain_gemini_mm.media.limits import check_kind
-from langchain_gemini_mm.media.source_file import open_source
+from langchain_gemini_mm.media.model_limits import check_kind
+from langchain_gemini_mm.media.source import open_source
 from langchain_gemini_mm.models import INLINE_BYTES, ITEMS_PER_CALL
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.types import Modality

@@ -14,7 +14,7 @@ from langchain_core.documents.base import Blob
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.loaders.patterns import Patterns, split_glob
 from langchain_gemini_mm.loaders.walk import Found, Scan, Skipped, printable
-from langchain_gemini_mm.media.source_file import shown
+from langchain_gemini_mm.media.source import shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from langchain_gemini_mm.loaders.examine import Examined, planned
 from langchain_gemini_mm.loaders.options import Wanted
 from langchain_gemini_mm.loaders.segmentation import Piece
 from langchain_gemini_mm.loaders.walk import Skipped
-from langchain_gemini_mm.media.limits import check_kind
+from langchain_gemini_mm.media.model_limits import check_kind
 from langchain_gemini_mm.references import MediaRef, escape_references
 from langchain_gemini_mm.types import COMPANION_TEXT
 

@@ -17,7 +17,7 @@ from langchain_gemini_mm.loaders.mail_documents import MailDocuments
 from langchain_gemini_mm.loaders.media_documents import MediaDocuments
 from langchain_gemini_mm.loaders.text_documents import TextDocuments
 from langchain_gemini_mm.loaders.walk import Found, Skipped
-from langchain_gemini_mm.media.source_file import open_source
+from langchain_gemini_mm.media.source import open_source
 from langchain_gemini_mm.references import MediaRef
 
 _LEAST_SIDE = 16

@@ -13,7 +13,7 @@ from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.types import Backend, Modality
 
 if TYPE_CHECKING:
-    from langchain_gemini_mm.media.carried import Carried
+    from langchain_gemini_mm.media.embedded_text import Carried
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

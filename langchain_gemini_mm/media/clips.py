@@ -20,7 +20,7 @@ from langchain_gemini_mm.media.containers import (
     sound_of,
 )
 from langchain_gemini_mm.media.facts import Measures
-from langchain_gemini_mm.media.source_file import shown
+from langchain_gemini_mm.media.source import shown
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream

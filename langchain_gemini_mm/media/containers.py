@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MissingExtraError
-from langchain_gemini_mm.media.source_file import open_source, shown
+from langchain_gemini_mm.media.source import open_source, shown
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream

@@ -20,7 +20,7 @@ from langchain_gemini_mm.media.cuts import Cut, Form, Track, Uncut
 from langchain_gemini_mm.media.picture_track import SOUND_CODECS, PictureTrack
 from langchain_gemini_mm.media.sound_beside import ConvertedSound
 from langchain_gemini_mm.media.soundtrack import CopiedSoundTrack, WrittenSoundTrack, copied_type
-from langchain_gemini_mm.media.source_file import open_source, shown
+from langchain_gemini_mm.media.source import open_source, shown
 from langchain_gemini_mm.media.timeline import Sample, Timeline, Timelines
 from langchain_gemini_mm.media.windows import Window
 

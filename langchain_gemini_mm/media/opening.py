@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from langchain_gemini_mm.media.source_file import open_source, shown
+from langchain_gemini_mm.media.source import open_source, shown
 
 Source: TypeAlias = "Path | bytes | BinaryIO"
 """A path, bytes, or an open seekable binary file, which is left open and read from its beginning."""

@@ -19,7 +19,7 @@ from langchain_gemini_mm.media import headers
 from langchain_gemini_mm.media.colours import flattened, managed
 from langchain_gemini_mm.media.images import MAX_PIXELS, opened_picture
 from langchain_gemini_mm.media.opening import Source, name_of, opened
-from langchain_gemini_mm.media.source_file import media_type
+from langchain_gemini_mm.media.source import media_type
 
 if TYPE_CHECKING:
     from PIL.Image import Image

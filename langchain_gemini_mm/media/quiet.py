@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from langchain_gemini_mm.media.containers import damage_told, is_huge, opened, packets_of, pictures_of, sound_of
-from langchain_gemini_mm.media.source_file import shown
+from langchain_gemini_mm.media.source import shown
 
 if TYPE_CHECKING:
     from av.container import InputContainer

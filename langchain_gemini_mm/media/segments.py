@@ -12,7 +12,7 @@ from langchain_gemini_mm.media.containers import opened, origin_s
 from langchain_gemini_mm.media.cuts import Cut, Form, Track, Uncut
 from langchain_gemini_mm.media.cutting import Reading, cut_one, reading
 from langchain_gemini_mm.media.quiet import is_black, is_silent
-from langchain_gemini_mm.media.source_file import shown
+from langchain_gemini_mm.media.source import shown
 from langchain_gemini_mm.media.timeline import Timelines
 from langchain_gemini_mm.media.windows import Window
 

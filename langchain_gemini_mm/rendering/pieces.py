@@ -233,7 +233,7 @@ class Making:
 
     def _whole(self, part: Part) -> Piece:
         """A file as it is; a damaged one would cost the whole request."""
-        from langchain_gemini_mm.media.probing import probe
+        from langchain_gemini_mm.media.probe import probe
 
         if part.modality in ("audio", "video"):
             with suppress(MissingExtraError), part.open(self.media) as file:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.media.source_file import Stamp
+from langchain_gemini_mm.media.source import Stamp
 
 logger = logging.getLogger("langchain_gemini_mm")
 

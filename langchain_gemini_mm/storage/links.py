@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 from langchain_gemini_mm.errors import ContentError, MissingMediaError, StoreError
-from langchain_gemini_mm.media.source_file import Stamp, hash_of, open_source, shown
+from langchain_gemini_mm.media.source import Stamp, hash_of, open_source, shown
 from langchain_gemini_mm.storage.backends import MediaWriter, Stored, missing
 from langchain_gemini_mm.storage.file_table import FileTable, KnownFile
 from langchain_gemini_mm.storage.folder import FolderBackend

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES
 from langchain_gemini_mm.errors import ContentError, MissingMediaError
-from langchain_gemini_mm.media.source_file import Stamp, chunks_of, hash_of, media_type, open_source, shown
+from langchain_gemini_mm.media.source import Stamp, chunks_of, hash_of, media_type, open_source, shown
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.storage.backends import DAMAGED, MediaBackend, MemoryBackend, missing
 from langchain_gemini_mm.storage.byte_store import ByteStore, ByteStoreBackend

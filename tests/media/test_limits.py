@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
-from langchain_gemini_mm.media.limits import check_limits
-from langchain_gemini_mm.media.probing import MediaFacts
+from langchain_gemini_mm.media.model_limits import check_limits
+from langchain_gemini_mm.media.probe import MediaFacts
 from langchain_gemini_mm.models import model_spec
 from langchain_gemini_mm.types import Backend
 

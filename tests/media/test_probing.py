@@ -15,7 +15,7 @@ import pytest
 
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES, sniff
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError
-from langchain_gemini_mm.media.probing import probe
+from langchain_gemini_mm.media.probe import probe
 from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
 from tests.media.generate import clip, locked_pdf, picture
 
@@ -225,7 +225,7 @@ import io, sys
 for name in ("PIL", "av", "pypdfium2"):
     sys.modules[name] = None
 from langchain_gemini_mm.errors import MissingExtraError
-from langchain_gemini_mm.media.probing import probe
+from langchain_gemini_mm.media.probe import probe
 for mime_type in sys.argv[1:]:
     data = sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))
     try:

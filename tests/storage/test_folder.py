@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from langchain_gemini_mm.errors import MissingMediaError, StoreError
-from langchain_gemini_mm.media.source_file import Stamp
+from langchain_gemini_mm.media.source import Stamp
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.testing import jpeg, png, wav
 
@@ -91,7 +91,7 @@ def test_eight_processes_store_the_same_files(tmp_path: Path) -> None:
 
 MEMORY = """
 import resource, sys
-from langchain_gemini_mm.media.probing import probe
+from langchain_gemini_mm.media.probe import probe
 from langchain_gemini_mm.storage import MediaStore
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

@@ -51,8 +51,8 @@ def check_limits(facts: MediaFacts, spec: ModelSpec, backend: Backend, *, name: 
     """Refuse a file that is of the wrong type, too long or too large for `backend` and this model.
 
     ```python
-    from langchain_gemini_mm.media.limits import check_limits
-    from langchain_gemini_mm.media.probing import MediaFacts
+    from langchain_gemini_mm.media.model_limits import check_limits
+    from langchain_gemini_mm.media.probe import MediaFacts
     from langchain_gemini_mm.models import model_spec
 
     picture = MediaFacts(mime_type="image/png", modality="image", size=120, width=8, height=8)

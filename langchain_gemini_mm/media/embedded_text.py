@@ -61,8 +61,8 @@ def carried(file: BinaryIO, facts: MediaFacts, *, name: str) -> Carried:
     ```python
     import io
 
-    from langchain_gemini_mm.media.carried import carried
-    from langchain_gemini_mm.media.probing import probe
+    from langchain_gemini_mm.media.embedded_text import carried
+    from langchain_gemini_mm.media.probe import probe
     from langchain_gemini_mm.testing import pdf
 
     paper = io.BytesIO(pdf(("one", "two"), title="Numbers"))

@@ -16,7 +16,7 @@ from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.media import headers
 from langchain_gemini_mm.media.facts import Measures, MediaFacts
 from langchain_gemini_mm.media.images import MAX_PIXELS, check_pixels, decode
-from langchain_gemini_mm.media.source_file import open_source, shown
+from langchain_gemini_mm.media.source import open_source, shown
 from langchain_gemini_mm.types import Modality
 
 __all__ = ["MAX_PIXELS", "MediaFacts", "probe"]
@@ -28,7 +28,7 @@ def probe(file: Path | BinaryIO, mime_type: str, *, name: str | None = None) -> 
     ```python
     import io
 
-    from langchain_gemini_mm.media.probing import probe
+    from langchain_gemini_mm.media.probe import probe
     from langchain_gemini_mm.testing import png
 
     assert probe(io.BytesIO(png()), "image/png").width
