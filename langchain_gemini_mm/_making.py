@@ -19,9 +19,9 @@ from langchain_gemini_mm.models import ModelSpec
 from langchain_gemini_mm.types import Backend, MediaSource, Modality
 
 if TYPE_CHECKING:
-    from langchain_gemini_mm.media.clips import Clip
+    from langchain_gemini_mm.media.av.clip import Clip
+    from langchain_gemini_mm.media.av.segments import Window
     from langchain_gemini_mm.media.cuts import Cut, Form, Track
-    from langchain_gemini_mm.media.windows import Window
 
 LEAD = 0.5
 """A copy may begin at a keyframe before what was asked for, by so much of its length; otherwise it is written anew."""
@@ -152,8 +152,8 @@ class Maker:
 
     def _windows(self, wanted: Wanted, file: BinaryIO) -> dict[Modality, dict[Window, list[Part]]]:
         """Which stretches are wanted, in order; a whole track is a stretch, too."""
-        from langchain_gemini_mm.media.clips import inspect
-        from langchain_gemini_mm.media.windows import Window
+        from langchain_gemini_mm.media.av.clip import inspect
+        from langchain_gemini_mm.media.av.segments import Window
 
         clip: Clip | None = None
         windows: dict[Modality, dict[Window, list[Part]]] = {"audio": {}, "video": {}}
@@ -171,7 +171,7 @@ class Maker:
         return {modality: dict(sorted(found.items())) for modality, found in windows.items()}
 
     def _cuts(self, windows: Mapping[Modality, Mapping[Window, object]], file: BinaryIO, name: str) -> Iterator[Cut]:
-        from langchain_gemini_mm.media.cutting import cut
+        from langchain_gemini_mm.media.av.cut import cut
         from langchain_gemini_mm.media.segments import segments
 
         video, audio = list(windows["video"]), list(windows["audio"])
@@ -208,7 +208,7 @@ class Maker:
 
     def _edge(self, file: BinaryIO) -> int | None:
         """What pictures are scaled down to; None where they are small enough, for they can be copied then."""
-        from langchain_gemini_mm.media.clips import inspect
+        from langchain_gemini_mm.media.av.clip import inspect
 
         most = self.options.video_max_edge
         pictures = inspect(file).pictures if most is not None else None
@@ -250,7 +250,7 @@ def _file_name(part: Part) -> str:
 
 def _explained(error: ContentError | None, left: Wanted, file: BinaryIO) -> ContentError:
     """Say which input asks for what the file does not have, after a look at what it has."""
-    from langchain_gemini_mm.media.clips import inspect
+    from langchain_gemini_mm.media.av.clip import inspect
 
     try:
         clip = inspect(file, name=_file_name(next(iter(left))))

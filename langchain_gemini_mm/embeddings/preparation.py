@@ -101,7 +101,7 @@ def selected(part: Part) -> MediaFacts:
 
 def _sound_alone(part: Part, file: BinaryIO) -> MediaFacts | None:
     """What is in a container for video that holds only sound, as browsers and phones record it."""
-    from langchain_gemini_mm.media.clips import inspect
+    from langchain_gemini_mm.media.av.clip import inspect
 
     clip = inspect(file, name=part.name) if part.modality == "video" else None
     if clip is None or clip.pictures is not None or clip.sound is None or clip.is_cut_off:

@@ -17,14 +17,14 @@ from langchain_gemini_mm.loaders.inputs import GivenBlob
 from langchain_gemini_mm.loaders.options import Wanted
 from langchain_gemini_mm.loaders.segmentation import Piece, pieces_of
 from langchain_gemini_mm.loaders.walk import Found
-from langchain_gemini_mm.media.clips import inspect
+from langchain_gemini_mm.media.av.clip import inspect
+from langchain_gemini_mm.media.av.segments import Window
 from langchain_gemini_mm.media.cuts import Form
 from langchain_gemini_mm.media.embedded_text import Carried, Cue, carried
 from langchain_gemini_mm.media.facts import MediaFacts
 from langchain_gemini_mm.media.probe import probe
 from langchain_gemini_mm.media.segments import segments as cut_segments
 from langchain_gemini_mm.media.source import open_source
-from langchain_gemini_mm.media.windows import Window
 from langchain_gemini_mm.types import Modality
 
 T = TypeVar("T")

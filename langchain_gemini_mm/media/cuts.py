@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from langchain_gemini_mm.media.windows import Window
+from langchain_gemini_mm.media.av.segments import Window
 
 Track = Literal["audio", "video"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from langchain_gemini_mm.errors import GeminiMMError
-from langchain_gemini_mm.media.containers import opened, origin_s, packets_of, pictures_of, sound_of
+from langchain_gemini_mm.media.av.container import opened, origin_s, packets_of, pictures_of, sound_of
 from langchain_gemini_mm.media.pdf import Document, calling, opened_document
 from langchain_gemini_mm.media.pdf_pages import PdfPages
 from langchain_gemini_mm.media.pdf_text import clean

@@ -70,13 +70,13 @@ def _image(file: BinaryIO, _size: int, name: str) -> Measures:
 
 
 def _audio(file: BinaryIO, size: int, name: str) -> Measures:
-    from langchain_gemini_mm.media.clips import measure_audio
+    from langchain_gemini_mm.media.av.clip import measure_audio
 
     return measure_audio(file, size, name)
 
 
 def _video(file: BinaryIO, size: int, name: str) -> Measures:
-    from langchain_gemini_mm.media.clips import measure_video
+    from langchain_gemini_mm.media.av.clip import measure_video
 
     return measure_video(file, size, name)
 

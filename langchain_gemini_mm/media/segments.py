@@ -8,13 +8,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from langchain_gemini_mm.media.containers import opened, origin_s
+from langchain_gemini_mm.media.av.container import opened, origin_s
+from langchain_gemini_mm.media.av.cut import Reading, cut_one, reading
+from langchain_gemini_mm.media.av.segments import Window
+from langchain_gemini_mm.media.av.silence import is_black, is_silent
+from langchain_gemini_mm.media.av.timestamps import Timelines
 from langchain_gemini_mm.media.cuts import Cut, Form, Track, Uncut
-from langchain_gemini_mm.media.cutting import Reading, cut_one, reading
-from langchain_gemini_mm.media.quiet import is_black, is_silent
 from langchain_gemini_mm.media.source import shown
-from langchain_gemini_mm.media.timeline import Timelines
-from langchain_gemini_mm.media.windows import Window
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -43,7 +43,7 @@ def segments(
 
     from langchain_gemini_mm.media.cuts import Form
     from langchain_gemini_mm.media.segments import segments
-    from langchain_gemini_mm.media.windows import windows
+    from langchain_gemini_mm.media.av.segments import windows
     from langchain_gemini_mm.testing import mp4
 
     taken = Form(limit_s=120, mime_types=("video/mp4",))

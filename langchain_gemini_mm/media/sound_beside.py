@@ -6,7 +6,7 @@ import io
 from fractions import Fraction
 from typing import Any
 
-from langchain_gemini_mm.media.timeline import Sample, Timeline
+from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
 
 _RATE = 48_000
 _BITS = 96_000

@@ -16,7 +16,7 @@ from langchain_gemini_mm.rendering.citations import page_span, time_span
 from langchain_gemini_mm.types import MediaSource, Modality
 
 if TYPE_CHECKING:
-    from langchain_gemini_mm.media.clips import Clip
+    from langchain_gemini_mm.media.av.clip import Clip
     from langchain_gemini_mm.media.cuts import Cut, Track
     from langchain_gemini_mm.media.pdf_pages import PdfPages
 
@@ -133,7 +133,7 @@ class Making:
         return self._cut(part, file, room, None, VIDEO_SECONDS, max_edge=self.video_edge)
 
     def _stills(self, part: Part, room: int) -> list[Piece]:
-        from langchain_gemini_mm.media.stills import stills
+        from langchain_gemini_mm.media.av.stills import stills
 
         count = self.pictures
         with part.open(self.media) as file:
@@ -210,7 +210,7 @@ class Making:
     def _cut(
         self, part: Part, file: BinaryIO, room: int, track: Track | None, most_s: float, max_edge: int | None = None
     ) -> Piece:
-        from langchain_gemini_mm.media.cutting import cut
+        from langchain_gemini_mm.media.av.cut import cut
 
         start_s, end_s = _stretch(part, file)
         length = end_s - start_s
@@ -287,7 +287,7 @@ def _natural_bytes(part: Part, file: BinaryIO, length: float) -> float:
 
 
 def _inspected(part: Part, file: BinaryIO) -> Clip:
-    from langchain_gemini_mm.media.clips import inspect
+    from langchain_gemini_mm.media.av.clip import inspect
 
     clip = inspect(file, name=part.name)
     if clip.duration_s <= 0:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from langchain_gemini_mm.loaders import MediaLoader, Segments
-from langchain_gemini_mm.media.clips import inspect
+from langchain_gemini_mm.media.av.clip import inspect
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
 from tests.media.recordings import recording

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
-from langchain_gemini_mm.media.clips import inspect
-from langchain_gemini_mm.media.cutting import cut
-from langchain_gemini_mm.media.quiet import is_black, is_silent
+from langchain_gemini_mm.media.av.clip import inspect
+from langchain_gemini_mm.media.av.cut import cut
+from langchain_gemini_mm.media.av.silence import is_black, is_silent
 from langchain_gemini_mm.testing import mp4, wav
 from tests.media.recordings import hertz, note, numbers, recording, sound, told_seconds
 
@@ -150,9 +150,9 @@ def test_a_stretch_is_found_by_seeking(make: Callable[[], bytes], track: Track |
 
 def test_a_segment_alone_is_the_segment_of_all() -> None:
     """Where a file has an index, cutting one window gives what cutting all of them gives."""
+    from langchain_gemini_mm.media.av.segments import windows
     from langchain_gemini_mm.media.cuts import Form
     from langchain_gemini_mm.media.segments import segments
-    from langchain_gemini_mm.media.windows import windows
 
     data = recording(b_frames=2)
     form = Form(limit_s=120, mime_types=("video/mp4",))

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from langchain_gemini_mm.errors import ContentError, GeminiMMError
-from langchain_gemini_mm.media.clips import inspect
+from langchain_gemini_mm.media.av.clip import inspect
+from langchain_gemini_mm.media.av.cut import cut
+from langchain_gemini_mm.media.av.segments import windows
+from langchain_gemini_mm.media.av.silence import is_black, is_silent
 from langchain_gemini_mm.media.cuts import Form
-from langchain_gemini_mm.media.cutting import cut
-from langchain_gemini_mm.media.quiet import is_black, is_silent
 from langchain_gemini_mm.media.segments import segments
-from langchain_gemini_mm.media.windows import windows
 from tests.media.recordings import numbers, recording
 
 if TYPE_CHECKING:

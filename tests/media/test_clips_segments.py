@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
-from langchain_gemini_mm.media.clips import inspect
+from langchain_gemini_mm.media.av.clip import inspect
+from langchain_gemini_mm.media.av.segments import Window, windows
 from langchain_gemini_mm.media.cuts import Cut, Form
 from langchain_gemini_mm.media.segments import segments
-from langchain_gemini_mm.media.windows import Window, windows
 from tests.media.recordings import beginning, hertz, moments, note, numbers, recording, sound, told_seconds
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_gemini_mm.media.windows import Window, windows
+from langchain_gemini_mm.media.av.segments import Window, windows
 from langchain_gemini_mm.references import MediaRef
 
 COVERED: dict[str, tuple[list[Window], list[tuple[float, float]]]] = {

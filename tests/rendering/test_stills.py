@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.media.stills import stills
+from langchain_gemini_mm.media.av.stills import stills
 from langchain_gemini_mm.testing import mp3, mp4
 from tests.media.generate import clip
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from google.genai.types import Part
 
-from langchain_gemini_mm.media.cutting import cut
+from langchain_gemini_mm.media.av.cut import cut
 from langchain_gemini_mm.testing import mp3, mp4, wav
 from langchain_gemini_mm.testing.samples.clips import RATE
 from langchain_gemini_mm.testing.samples.speech import heard, heard_in, in_tones, speech

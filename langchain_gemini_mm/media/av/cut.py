@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
-from langchain_gemini_mm.media.containers import (
+from langchain_gemini_mm.media.av.audio_track import CopiedSoundTrack, WrittenSoundTrack, copied_type
+from langchain_gemini_mm.media.av.container import (
     codec_name,
     damage_told,
     opened,
@@ -16,13 +17,12 @@ from langchain_gemini_mm.media.containers import (
     pictures_of,
     sound_of,
 )
+from langchain_gemini_mm.media.av.segments import Window
+from langchain_gemini_mm.media.av.timestamps import Sample, Timeline, Timelines
+from langchain_gemini_mm.media.av.video_track import SOUND_CODECS, PictureTrack
 from langchain_gemini_mm.media.cuts import Cut, Form, Track, Uncut
-from langchain_gemini_mm.media.picture_track import SOUND_CODECS, PictureTrack
 from langchain_gemini_mm.media.sound_beside import ConvertedSound
-from langchain_gemini_mm.media.soundtrack import CopiedSoundTrack, WrittenSoundTrack, copied_type
 from langchain_gemini_mm.media.source import open_source, shown
-from langchain_gemini_mm.media.timeline import Sample, Timeline, Timelines
-from langchain_gemini_mm.media.windows import Window
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -59,7 +59,7 @@ def cut(
     ```python
     import io
 
-    from langchain_gemini_mm.media.cutting import cut
+    from langchain_gemini_mm.media.av.cut import cut
     from langchain_gemini_mm.testing import mp4
 
     piece = cut(io.BytesIO(mp4(8.0)), 3, 5, limit_s=120)

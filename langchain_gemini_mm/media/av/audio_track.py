@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.media.containers import codec_name
+from langchain_gemini_mm.media.av.container import codec_name
+from langchain_gemini_mm.media.av.copy_packets import CopiedTrack, Output, TooManyBytesError, end_tick
+from langchain_gemini_mm.media.av.encode import SOUND_RATE, write_sound
+from langchain_gemini_mm.media.av.segments import Window
+from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
 from langchain_gemini_mm.media.cuts import Cut, Form, Uncut
-from langchain_gemini_mm.media.remuxing import CopiedTrack, Output, TooManyBytesError, end_tick
-from langchain_gemini_mm.media.timeline import Sample, Timeline
-from langchain_gemini_mm.media.transcoding import SOUND_RATE, write_sound
-from langchain_gemini_mm.media.windows import Window
 
 if TYPE_CHECKING:
     from av.packet import Packet

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.media.containers import damage_told, is_huge, opened, origin_s, packets_of, pictures_of
+from langchain_gemini_mm.media.av.container import damage_told, is_huge, opened, origin_s, packets_of, pictures_of
 from langchain_gemini_mm.media.picture import JPEG, Picture, picture_of
 from langchain_gemini_mm.media.source import shown
 
@@ -37,7 +37,7 @@ def stills(
     ```python
     import io
 
-    from langchain_gemini_mm.media.stills import stills
+    from langchain_gemini_mm.media.av.stills import stills
     from langchain_gemini_mm.testing import mp4
 
     first, second = stills(io.BytesIO(mp4(4.0)), [0.5, 3])

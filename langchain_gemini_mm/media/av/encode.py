@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.errors import MediaLimitError, MissingExtraError
-from langchain_gemini_mm.media.containers import codec_name
+from langchain_gemini_mm.media.av.container import codec_name
+from langchain_gemini_mm.media.av.copy_packets import CopiedTrack, Output, TooManyBytesError, video_type
+from langchain_gemini_mm.media.av.segments import Window
+from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
 from langchain_gemini_mm.media.cuts import Cut, Form, Track
-from langchain_gemini_mm.media.remuxing import CopiedTrack, Output, TooManyBytesError, video_type
-from langchain_gemini_mm.media.timeline import Sample, Timeline
-from langchain_gemini_mm.media.windows import Window
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame

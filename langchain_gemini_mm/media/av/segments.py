@@ -36,7 +36,7 @@ def windows(
     otherwise the last two windows share what they cover evenly.
 
     ```python
-    from langchain_gemini_mm.media.windows import windows
+    from langchain_gemini_mm.media.av.segments import windows
 
     assert windows(65, 30, limit_s=120) == [(0, 30), (30, 65)]
     assert windows(65, 30) == [(0, 30), (30, 47.5), (47.5, 65)]

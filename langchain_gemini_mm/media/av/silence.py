@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from langchain_gemini_mm.media.containers import damage_told, is_huge, opened, packets_of, pictures_of, sound_of
+from langchain_gemini_mm.media.av.container import damage_told, is_huge, opened, packets_of, pictures_of, sound_of
 from langchain_gemini_mm.media.source import shown
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def is_silent(source: Path | BinaryIO, *, below_db: float = SILENT_DB, name: str
     ```python
     import io
 
-    from langchain_gemini_mm.media.quiet import is_silent
+    from langchain_gemini_mm.media.av.silence import is_silent
     from langchain_gemini_mm.testing import mp4, wav
 
     assert is_silent(io.BytesIO(mp4(1.0))) and not is_silent(io.BytesIO(wav(1.0)))

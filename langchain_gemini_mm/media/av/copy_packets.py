@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from langchain_gemini_mm.media.containers import codec_name
+from langchain_gemini_mm.media.av.container import codec_name
+from langchain_gemini_mm.media.av.segments import Window
+from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
 from langchain_gemini_mm.media.cuts import Cut, Form, Track, Uncut
-from langchain_gemini_mm.media.timeline import Sample, Timeline
-from langchain_gemini_mm.media.windows import Window
 
 MUXERS = {"video/mp4": "mp4", "video/quicktime": "mov", "audio/mp3": "mp3", "audio/wav": "wav"}
 _OPTIONS = {"fflags": "+bitexact", "write_xing": "1", "id3v2_version": "0"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.media.containers import (
+from langchain_gemini_mm.media.av.container import (
     MICROSECONDS,
     codec_name,
     is_cover,
@@ -92,7 +92,7 @@ def inspect(source: Path | BinaryIO, *, name: str | None = None) -> Clip:
     ```python
     import io
 
-    from langchain_gemini_mm.media.clips import inspect
+    from langchain_gemini_mm.media.av.clip import inspect
     from langchain_gemini_mm.testing import mp4
 
     clip = inspect(io.BytesIO(mp4(3.0)))

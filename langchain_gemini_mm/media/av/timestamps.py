@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from langchain_gemini_mm.media.containers import packets_of
+from langchain_gemini_mm.media.av.container import packets_of
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -1,0 +1,1 @@
+"""Audio and video: reading, segmenting, cutting and encoding."""
