@@ -102,7 +102,7 @@ class Maker:
             raise
 
     def _picture(self, part: Part, file: BinaryIO, spool: Spool) -> Made:
-        from langchain_gemini_mm.media.picture import prepared
+        from langchain_gemini_mm.media.images.transform import prepared
 
         limit = self.spec.limit("image", self.backend)
         accepted = frozenset(limit.mime_types) if limit else _PICTURE_TYPES

@@ -15,8 +15,8 @@ from langchain_gemini_mm.embeddings.cache import cache_key
 from langchain_gemini_mm.embeddings.tasks import Recipe
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError
 from langchain_gemini_mm.media.facts import MediaFacts
+from langchain_gemini_mm.media.images.exif import looks_turned
 from langchain_gemini_mm.media.model_limits import check_extent, check_kind
-from langchain_gemini_mm.media.orientation import looks_turned
 from langchain_gemini_mm.media.probe import probe
 from langchain_gemini_mm.models import MediaLimit, ModelSpec
 from langchain_gemini_mm.types import Backend, Content, MediaSource, Modality

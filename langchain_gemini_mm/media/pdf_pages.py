@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
+from langchain_gemini_mm.media.images.transform import JPEG, PNG, Picture, picture_of
 from langchain_gemini_mm.media.opening import Source, name_of, opened
 from langchain_gemini_mm.media.pdf import Document, calling, opened_document
 from langchain_gemini_mm.media.pdf_text import clean
-from langchain_gemini_mm.media.picture import JPEG, PNG, Picture, picture_of
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from langchain_gemini_mm.media.images import opened_picture
+from langchain_gemini_mm.media.images.decode import opened_picture
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile

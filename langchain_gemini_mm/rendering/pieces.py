@@ -186,7 +186,7 @@ class Making:
             yield replace(piece, says=f"picture of {page_span(number, number)}{_of_all(paper, pages, numbers[-1])}")
 
     def _scaled(self, source: BinaryIO | bytes, room: int, name: str) -> Piece:
-        from langchain_gemini_mm.media.picture import prepared
+        from langchain_gemini_mm.media.images.transform import prepared
 
         if self.accepts.image_bytes is not None:
             room = min(room, self.accepts.image_bytes // 4 * 3)

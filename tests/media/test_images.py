@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from langchain_gemini_mm.errors import ContentError, MediaLimitError, MissingExtraError
-from langchain_gemini_mm.media.picture import Picture, prepared
+from langchain_gemini_mm.media.images.transform import Picture, prepared
 from langchain_gemini_mm.media.probe import probe
 from langchain_gemini_mm.testing import jpeg, png
 from tests.media.generate import picture, saved, swapping_profile

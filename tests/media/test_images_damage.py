@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError
-from langchain_gemini_mm.media.picture import prepared
+from langchain_gemini_mm.media.images.transform import prepared
 from langchain_gemini_mm.testing import pdf
 from tests.media.generate import picture, saved
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.media.av.container import damage_told, is_huge, opened, origin_s, packets_of, pictures_of
-from langchain_gemini_mm.media.picture import JPEG, Picture, picture_of
+from langchain_gemini_mm.media.images.transform import JPEG, Picture, picture_of
 from langchain_gemini_mm.media.source import shown
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ def looks_turned(file: BinaryIO, mime_type: str) -> bool:
     ```python
     import io
 
-    from langchain_gemini_mm.media.orientation import looks_turned
+    from langchain_gemini_mm.media.images.exif import looks_turned
     from langchain_gemini_mm.testing import jpeg
 
     assert not looks_turned(io.BytesIO(jpeg()), "image/jpeg")

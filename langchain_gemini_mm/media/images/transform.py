@@ -17,7 +17,7 @@ from langchain_gemini_mm.content.mime_types import HEAD_BYTES
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
 from langchain_gemini_mm.media import headers
 from langchain_gemini_mm.media.colours import flattened, managed
-from langchain_gemini_mm.media.images import MAX_PIXELS, opened_picture
+from langchain_gemini_mm.media.images.decode import MAX_PIXELS, opened_picture
 from langchain_gemini_mm.media.opening import Source, name_of, opened
 from langchain_gemini_mm.media.source import media_type
 
@@ -62,7 +62,7 @@ def prepared(
     """Give a picture as it is, or written anew where its type, size or orientation is not what the model takes.
 
     ```python
-    from langchain_gemini_mm.media.picture import prepared
+    from langchain_gemini_mm.media.images.transform import prepared
     from langchain_gemini_mm.testing import png
 
     small = prepared(png(size=(600, 400)), accepted=frozenset({"image/png", "image/jpeg"}), max_edge=300)

@@ -1,0 +1,1 @@
+"""Images: decoding, orientation and conversion."""
