@@ -15,7 +15,7 @@ from PIL import Image
 
 from benchmarks.report import Row, interleaved, speed
 from langchain_gemini_mm.media.images.transform import prepared
-from langchain_gemini_mm.media.pdf_pages import opened_pdf
+from langchain_gemini_mm.media.pdf.pages import opened_pdf
 
 PICTURE_AIM = 0.95
 PDF_AIM = 0.9

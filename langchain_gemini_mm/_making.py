@@ -116,7 +116,7 @@ class Maker:
         return Made(part=_spooled(part, picture.data, picture.mime_type, spool), cost=cost)
 
     def _pages(self, wanted: Wanted, file: BinaryIO, spool: Spool, stop: Stop) -> Iterator[tuple[Part, Made]]:
-        from langchain_gemini_mm.media.pdf_pages import opened_pdf
+        from langchain_gemini_mm.media.pdf.pages import opened_pdf
 
         name = _file_name(next(iter(wanted)))
         with opened_pdf(file, name=name) as paper:

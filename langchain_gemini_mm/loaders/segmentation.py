@@ -157,7 +157,7 @@ def matching(pieces: Sequence[Piece], kept: Sequence[int] | None) -> Iterator[Pi
 
 
 def _paged(pages: int, segments: Segments) -> list[Piece]:
-    from langchain_gemini_mm.media.pdf_pages import windows as page_windows
+    from langchain_gemini_mm.media.pdf.pages import windows as page_windows
 
     bounds = list(page_windows(pages, segments.pages, segments.page_overlap))
     if len(bounds) == 1:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from langchain_gemini_mm.errors import GeminiMMError
 from langchain_gemini_mm.media.av.container import opened, origin_s, packets_of, pictures_of, sound_of
-from langchain_gemini_mm.media.pdf import Document, calling, opened_document
-from langchain_gemini_mm.media.pdf_pages import PdfPages
-from langchain_gemini_mm.media.pdf_text import clean
+from langchain_gemini_mm.media.pdf.document import Document, calling, opened_document
+from langchain_gemini_mm.media.pdf.pages import PdfPages
+from langchain_gemini_mm.media.pdf.text import clean
 from langchain_gemini_mm.media.picture_words import words_of_picture
 
 if TYPE_CHECKING:

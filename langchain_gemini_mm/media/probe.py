@@ -82,7 +82,7 @@ def _video(file: BinaryIO, size: int, name: str) -> Measures:
 
 
 def _pdf(file: BinaryIO, size: int, name: str) -> Measures:
-    from langchain_gemini_mm.media.pdf import count_pages
+    from langchain_gemini_mm.media.pdf.document import count_pages
 
     return count_pages(file, size, name)
 

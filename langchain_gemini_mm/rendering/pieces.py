@@ -18,7 +18,7 @@ from langchain_gemini_mm.types import MediaSource, Modality
 if TYPE_CHECKING:
     from langchain_gemini_mm.media.av.clip import Clip
     from langchain_gemini_mm.media.cuts import Cut, Track
-    from langchain_gemini_mm.media.pdf_pages import PdfPages
+    from langchain_gemini_mm.media.pdf.pages import PdfPages
 
 LEAD = 0.5
 """A copy may begin at a keyframe before what is shown, by so much of its length."""
@@ -158,7 +158,7 @@ class Making:
             return []
 
     def _pages(self, part: Part, room: int) -> list[Piece]:
-        from langchain_gemini_mm.media.pdf_pages import opened_pdf
+        from langchain_gemini_mm.media.pdf.pages import opened_pdf
 
         if not self._types("pdf") and not self._types("image"):
             return []

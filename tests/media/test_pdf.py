@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError
-from langchain_gemini_mm.media.pdf_pages import cut, opened_pdf, page_picture, page_text, windows
-from langchain_gemini_mm.media.pdf_text import clean
+from langchain_gemini_mm.media.pdf.pages import cut, opened_pdf, page_picture, page_text, windows
+from langchain_gemini_mm.media.pdf.text import clean
 from langchain_gemini_mm.testing import pdf
 from tests.media.generate import form_pdf, locked_pdf, noise_pdf, pdf_objects, pdf_stream
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.media.pdf_pages import cut, opened_pdf
+from langchain_gemini_mm.media.pdf.pages import cut, opened_pdf
 from tests.media.generate import noise_pdf, pictures_pdf
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def test_a_file_that_breaks_while_it_is_read() -> None:
 PEAK = """
 import sys
 from pathlib import Path
-from langchain_gemini_mm.media.pdf_pages import opened_pdf
+from langchain_gemini_mm.media.pdf.pages import opened_pdf
 
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -14,7 +14,7 @@ from langchain_core.documents import Document
 from langchain_gemini_mm import MediaRef, MediaStore, to_blocks
 from langchain_gemini_mm.content.mime_types import canonical_mime_type, sniff
 from langchain_gemini_mm.media.av.clip import inspect
-from langchain_gemini_mm.media.pdf import count_pages
+from langchain_gemini_mm.media.pdf.document import count_pages
 from langchain_gemini_mm.rendering import ACCEPTS, Accepts, expand_blocks, reference_blocks
 from langchain_gemini_mm.storage.backends import MemoryBackend
 from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav

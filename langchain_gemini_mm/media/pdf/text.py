@@ -23,7 +23,7 @@ def clean(text: str) -> str:
     A font that does not say which letters it draws gives signs without meaning; a text that is mostly those is none.
 
     ```python
-    from langchain_gemini_mm.media.pdf_text import clean
+    from langchain_gemini_mm.media.pdf.text import clean
 
     assert clean("an exam" + chr(0xFFFE) + "\r\nple of ofﬁces") == "an example of offices"
     ```

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
 from langchain_gemini_mm.media.images.transform import JPEG, PNG, Picture, picture_of
 from langchain_gemini_mm.media.opening import Source, name_of, opened
-from langchain_gemini_mm.media.pdf import Document, calling, opened_document
-from langchain_gemini_mm.media.pdf_text import clean
+from langchain_gemini_mm.media.pdf.document import Document, calling, opened_document
+from langchain_gemini_mm.media.pdf.text import clean
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument
@@ -45,7 +45,7 @@ class PdfPages:
     ```python
     import io
 
-    from langchain_gemini_mm.media.pdf_pages import opened_pdf
+    from langchain_gemini_mm.media.pdf.pages import opened_pdf
     from langchain_gemini_mm.testing import pdf
 
     with opened_pdf(io.BytesIO(pdf(("one", "two", "three")))) as paper:
@@ -207,7 +207,7 @@ def windows(pages: int, size: int = 1, overlap: int = 0) -> Iterator[tuple[int, 
     """First and last page (1-based, inclusive) of windows that cover all of `pages`.
 
     ```python
-    from langchain_gemini_mm.media.pdf_pages import windows
+    from langchain_gemini_mm.media.pdf.pages import windows
 
     assert list(windows(7, 3, overlap=1)) == [(1, 3), (3, 5), (5, 7)]
     ```

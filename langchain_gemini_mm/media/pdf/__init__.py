@@ -1,0 +1,1 @@
+"""PDF documents: pages, text and page images."""
