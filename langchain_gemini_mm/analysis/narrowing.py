@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from langchain_gemini_mm.ranking.kinds import checked_modalities
+from langchain_gemini_mm.ranking.modalities import checked_modalities
 from langchain_gemini_mm.types import Filter
 
 

@@ -1,9 +1,9 @@
 """Rankings that are fair to all modalities: deviations from a background, and probabilities learned from labels."""
 
 from langchain_gemini_mm.ranking.background import asample_background, sample_background
-from langchain_gemini_mm.ranking.calibrating import Calibration
-from langchain_gemini_mm.ranking.flows import RANKINGS, by_modality_flow, default_ranking_flow, ranked_flow
-from langchain_gemini_mm.ranking.labelling import acalibrate, calibrate
+from langchain_gemini_mm.ranking.calibrate import acalibrate, calibrate
+from langchain_gemini_mm.ranking.calibration import Calibration
+from langchain_gemini_mm.ranking.search import RANKINGS, by_modality_flow, default_ranking_flow, ranked_flow
 
 __all__ = [
     "RANKINGS",

@@ -12,7 +12,7 @@ from langchain_gemini_mm import LabelledQuery, LocalVectorStore, Query, acalibra
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import run
 from langchain_gemini_mm.ranking import ranked_flow
-from langchain_gemini_mm.ranking.calibrating import Example, fitted
+from langchain_gemini_mm.ranking.calibration import Example, fitted
 from scripts.compare_rankings import confidence, ndcg, quality
 from scripts.ranking_overlaps import Overlap, balanced, best_threshold, known
 from scripts.ranking_worlds import World, made

@@ -9,8 +9,8 @@ from typing import Any
 
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.ranking.background import Background, background_flow, read_background_flow
-from langchain_gemini_mm.ranking.calibrating import Calibration, calibration_flow, is_readable, pair_of, stored_flow
-from langchain_gemini_mm.ranking.kinds import (
+from langchain_gemini_mm.ranking.calibration import Calibration, calibration_flow, is_readable, pair_of, stored_flow
+from langchain_gemini_mm.ranking.modalities import (
     KINDS,
     checked_kinds,
     kind_of,
@@ -19,7 +19,7 @@ from langchain_gemini_mm.ranking.kinds import (
     nearest_by_kind_flow,
     query_kind,
 )
-from langchain_gemini_mm.ranking.normalizing import Levels, levels
+from langchain_gemini_mm.ranking.normalize import Levels, levels
 from langchain_gemini_mm.types import Content, Vector
 from langchain_gemini_mm.vectorstores.primitives import Primitives, Scored
 from langchain_gemini_mm.vectorstores.queries import Hit, Query, ScoreKind

@@ -8,9 +8,9 @@ from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
 from langchain_gemini_mm.labelled_query import LabelledQuery
-from langchain_gemini_mm.ranking.calibrating import Calibration, Example, fitted, pair_of, store_flow
-from langchain_gemini_mm.ranking.flows import candidates_flow, similarity_plan
-from langchain_gemini_mm.ranking.kinds import query_kind
+from langchain_gemini_mm.ranking.calibration import Calibration, Example, fitted, pair_of, store_flow
+from langchain_gemini_mm.ranking.modalities import query_kind
+from langchain_gemini_mm.ranking.search import candidates_flow, similarity_plan
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.primitives import Primitives
 from langchain_gemini_mm.vectorstores.queries import Query
