@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from langchain_gemini_mm.rendering.accepting import ACCEPTS, Accepts, Place, accepts_of
 from langchain_gemini_mm.rendering.citations import citation
-from langchain_gemini_mm.rendering.expanding import expand_blocks
+from langchain_gemini_mm.rendering.clean_text import clean_text
+from langchain_gemini_mm.rendering.media_blocks import expand_blocks
 from langchain_gemini_mm.rendering.messages import INSTRUCTIONS, ato_message, to_blocks, to_message
+from langchain_gemini_mm.rendering.model_capabilities import ACCEPTS, Accepts, Place, accepts_of
 from langchain_gemini_mm.rendering.references import reference_blocks
-from langchain_gemini_mm.rendering.texts import clean_text
 
 __all__ = [
     "ACCEPTS",

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from langchain_gemini_mm.references import MediaRef
-from langchain_gemini_mm.rendering.texts import Shown, document_of, pieces_of
+from langchain_gemini_mm.rendering.clean_text import Shown, document_of, pieces_of
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document

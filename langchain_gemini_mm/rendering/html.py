@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from langchain_gemini_mm.content.parts import Part, to_parts
 from langchain_gemini_mm.errors import MediaLimitError
 from langchain_gemini_mm.references import MediaRef
-from langchain_gemini_mm.rendering.accepting import Accepts
 from langchain_gemini_mm.rendering.citations import citation
+from langchain_gemini_mm.rendering.clean_text import clean_text, pieces_of
+from langchain_gemini_mm.rendering.model_capabilities import Accepts
 from langchain_gemini_mm.rendering.pieces import Making, Piece
-from langchain_gemini_mm.rendering.texts import clean_text, pieces_of
 
 if TYPE_CHECKING:
     from langchain_gemini_mm.vectorstores import Hit

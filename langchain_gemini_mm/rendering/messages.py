@@ -10,11 +10,11 @@ from langchain_core.messages import HumanMessage
 
 from langchain_gemini_mm.content.parts import to_parts
 from langchain_gemini_mm.references import MediaRef
-from langchain_gemini_mm.rendering.accepting import Accepts, Place, accepts_of
-from langchain_gemini_mm.rendering.expanding import Expansion, expand_blocks
+from langchain_gemini_mm.rendering.clean_text import Shown, document_of, pieces_of
+from langchain_gemini_mm.rendering.media_blocks import Expansion, expand_blocks
+from langchain_gemini_mm.rendering.model_capabilities import Accepts, Place, accepts_of
 from langchain_gemini_mm.rendering.pieces import Making
 from langchain_gemini_mm.rendering.references import Block, reference_blocks, text_block
-from langchain_gemini_mm.rendering.texts import Shown, document_of, pieces_of
 from langchain_gemini_mm.types import Content, MediaSource
 
 INSTRUCTIONS = (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from langchain_gemini_mm.errors import ContentError, GeminiMMError
 from langchain_gemini_mm.references import SCHEME, MediaRef
 from langchain_gemini_mm.rendering.citations import citation
-from langchain_gemini_mm.rendering.texts import Shown, companion_of, document_of, joined, pieces_of, with_companion
+from langchain_gemini_mm.rendering.clean_text import Shown, companion_of, document_of, joined, pieces_of, with_companion
 from langchain_gemini_mm.types import MediaSource
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from langchain_core.documents import Document
 
 from langchain_gemini_mm import Hit, MediaRef, citation, clean_text
-from langchain_gemini_mm.rendering.texts import MOST_CHARACTERS
+from langchain_gemini_mm.rendering.clean_text import MOST_CHARACTERS
 
 REF = MediaRef("ab" * 32)
 

@@ -17,7 +17,7 @@ from langchain_gemini_mm.errors import (
     MissingExtraError,
     MissingMediaError,
 )
-from langchain_gemini_mm.rendering.accepting import Place, accepts_of
+from langchain_gemini_mm.rendering.model_capabilities import Place, accepts_of
 from langchain_gemini_mm.rendering.pieces import Making, Piece
 from langchain_gemini_mm.rendering.references import Block, Reference, read_reference, text_block
 from langchain_gemini_mm.types import MediaSource, Modality
