@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from langchain_gemini_mm.retrievers.adding import Added
+from langchain_gemini_mm.retrievers.ingest import Added
 from langchain_gemini_mm.retrievers.retriever import MultimodalRetriever
 from langchain_gemini_mm.retrievers.sources import Moment, Source, group_by_source
 

@@ -13,8 +13,8 @@ from langchain_gemini_mm.errors import ContentError, FilterError
 from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
 from langchain_gemini_mm.rendering import citation, clean_text
 from langchain_gemini_mm.retrievers import MultimodalRetriever
-from langchain_gemini_mm.retrievers.asking import narrowed
-from langchain_gemini_mm.retrievers.neighbours import has_neighbours
+from langchain_gemini_mm.retrievers.context import has_neighbours
+from langchain_gemini_mm.retrievers.search_options import narrowed
 from langchain_gemini_mm.tools.answering import Answer, Look, told
 from langchain_gemini_mm.tools.arguments import OpenArguments, validation_message
 from langchain_gemini_mm.tools.conversation import are_references_wanted
