@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from langchain_gemini_mm.errors import MissingMediaError
-from langchain_gemini_mm.storage.file_table import FileTable
+from langchain_gemini_mm.storage.hash_cache import FileTable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from langchain_gemini_mm.errors import GeminiMMError, MediaLimitError, StoreError
 from langchain_gemini_mm.storage.backends import DAMAGED, UNKNOWN, MediaWriter, Stored, missing
-from langchain_gemini_mm.storage.file_table import FileTable
+from langchain_gemini_mm.storage.hash_cache import FileTable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.storage.backends import UNKNOWN, MediaWriter, Stored, missing
-from langchain_gemini_mm.storage.file_table import FileTable
+from langchain_gemini_mm.storage.hash_cache import FileTable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ from typing import cast
 from langchain_gemini_mm.storage.backends import MediaBackend
 from langchain_gemini_mm.storage.buckets import SCHEMES, Bucket
 from langchain_gemini_mm.storage.byte_store import ByteStore, ByteStoreBackend
-from langchain_gemini_mm.storage.file_table import FileTable
 from langchain_gemini_mm.storage.folder import FolderBackend
+from langchain_gemini_mm.storage.hash_cache import FileTable
 
 
 def backend_of(where: object) -> MediaBackend:

@@ -19,10 +19,10 @@ from langchain_gemini_mm.media.source import Stamp, chunks_of, hash_of, media_ty
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.storage.backends import DAMAGED, MediaBackend, MemoryBackend, missing
 from langchain_gemini_mm.storage.byte_store import ByteStore, ByteStoreBackend
-from langchain_gemini_mm.storage.fetching import FETCH_BYTES, FETCH_SECONDS, Fetcher
+from langchain_gemini_mm.storage.download import FETCH_BYTES, FETCH_SECONDS, Fetcher
+from langchain_gemini_mm.storage.garbage import Sweep, digests_in
 from langchain_gemini_mm.storage.links import LinksBackend
 from langchain_gemini_mm.storage.places import backend_of, folder_of
-from langchain_gemini_mm.storage.sweeping import Sweep, digests_in
 from langchain_gemini_mm.types import Content, MediaInfo
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class MediaStore:
             StoreError: the server is away or too old, or the name belongs to something else.
             MissingExtraError: weaviate-client is not installed.
         """
-        from langchain_gemini_mm.storage.weaviate_values import WeaviateValues
+        from langchain_gemini_mm.storage.weaviate import WeaviateValues
 
         limit = positive("max_bytes", max_bytes)
         values = WeaviateValues(

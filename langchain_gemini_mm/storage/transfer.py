@@ -8,8 +8,8 @@ from contextlib import closing
 from langchain_gemini_mm.errors import ContentError, MediaLimitError, MissingMediaError
 from langchain_gemini_mm.references import MediaRef, split_references
 from langchain_gemini_mm.storage.backends import DAMAGED, missing
+from langchain_gemini_mm.storage.garbage import digests_in
 from langchain_gemini_mm.storage.store import MediaStore
-from langchain_gemini_mm.storage.sweeping import digests_in
 
 _REMEMBERED = 10_000
 _SHOWN = 3

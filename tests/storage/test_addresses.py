@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.storage.addresses import refusal_of, target_of
-from langchain_gemini_mm.storage.fetching import Fetcher
+from langchain_gemini_mm.storage.download import Fetcher
+from langchain_gemini_mm.storage.ssrf import refusal_of, target_of
 from tests.storage.site import LocalStore, Names
 
 ADDRESSES = {

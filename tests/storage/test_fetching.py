@@ -12,7 +12,7 @@ import pytest
 
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
 from langchain_gemini_mm.storage import MediaStore
-from langchain_gemini_mm.storage.fetching import Fetcher
+from langchain_gemini_mm.storage.download import Fetcher
 from tests.storage.site import PNG, WAV, LocalStore, Names, Site, certificate, local_store, refuse_but_ours, serving
 
 if TYPE_CHECKING:

@@ -92,7 +92,7 @@ def refusal_of(address: str) -> str | None:
     """Why an address must not be asked; None when it may.
 
     ```python
-    from langchain_gemini_mm.storage.addresses import refusal_of
+    from langchain_gemini_mm.storage.ssrf import refusal_of
 
     assert refusal_of("93.184.216.34") is None
     assert refusal_of("::ffff:169.254.169.254") == "link-local"

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, TypeAlias, cast
 from urllib.parse import quote
 
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
-from langchain_gemini_mm.storage.addresses import RESERVED, Target, refusal_of, target_of
+from langchain_gemini_mm.storage.ssrf import RESERVED, Target, refusal_of, target_of
 
 FETCH_BYTES = 1_000_000_000
 """Largest file that is fetched unless more is asked for."""
