@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from langchain_gemini_mm.tools.retrieving import create_multimodal_retriever_tool
+from langchain_gemini_mm.tools.search_tool import create_multimodal_retriever_tool
 from langchain_gemini_mm.tools.toolkit import MultimodalToolkit
 
 __all__ = ["MultimodalToolkit", "create_multimodal_retriever_tool"]

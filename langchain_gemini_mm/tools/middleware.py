@@ -14,9 +14,9 @@ from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import MissingExtraError
 from langchain_gemini_mm.rendering import accepts_of
 from langchain_gemini_mm.tools.attachments import all_with_references, with_references
-from langchain_gemini_mm.tools.budget import show_media
 from langchain_gemini_mm.tools.conversation import references_wanted
 from langchain_gemini_mm.tools.expansions import Expansions
+from langchain_gemini_mm.tools.media_budget import show_media
 from langchain_gemini_mm.tools.seeing import seeing, seeing_class
 
 try:

@@ -8,8 +8,8 @@ from langchain_core.tools import BaseTool, BaseToolkit
 from pydantic import ConfigDict, InstanceOf
 
 from langchain_gemini_mm.retrievers import MultimodalRetriever
-from langchain_gemini_mm.tools.opening import create_opening_tool
-from langchain_gemini_mm.tools.retrieving import MAX_BYTES, MAX_K, SNIPPET, create_multimodal_retriever_tool, look_of
+from langchain_gemini_mm.tools.open_tool import create_opening_tool
+from langchain_gemini_mm.tools.search_tool import MAX_BYTES, MAX_K, SNIPPET, create_multimodal_retriever_tool, look_of
 
 SEARCH = (
     "Searches {what} by meaning, and shows what it finds. A hit has an id, by which `{open}` shows more of it. What "

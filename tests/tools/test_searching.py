@@ -20,7 +20,7 @@ from langchain_gemini_mm import (
 )
 from langchain_gemini_mm.content.mime_types import sniff
 from langchain_gemini_mm.testing import GeminiEmulator, png
-from langchain_gemini_mm.tools.asking import Asked
+from langchain_gemini_mm.tools.search_arguments import Asked
 from tests.tools.chat import call, media_in, references_in
 
 

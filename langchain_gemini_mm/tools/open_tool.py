@@ -15,9 +15,9 @@ from langchain_gemini_mm.rendering import citation, clean_text
 from langchain_gemini_mm.retrievers import MultimodalRetriever
 from langchain_gemini_mm.retrievers.context import has_neighbours
 from langchain_gemini_mm.retrievers.search_options import narrowed
-from langchain_gemini_mm.tools.answering import Answer, Look, told
 from langchain_gemini_mm.tools.arguments import OpenArguments, validation_message
 from langchain_gemini_mm.tools.conversation import are_references_wanted
+from langchain_gemini_mm.tools.results import Answer, Look, told
 from langchain_gemini_mm.tools.spans import joined
 from langchain_gemini_mm.vectorstores.filters import matches, parse_filter
 
