@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from langchain_gemini_mm.tools import MultimodalToolkit, create_multimodal_retriever_tool
     from langchain_gemini_mm.tools.middleware import MediaMiddleware as MediaMiddleware
     from langchain_gemini_mm.vectorstores import Group, Hit, Hits, LocalVectorStore, MultimodalVectorStore, Query
-    from langchain_gemini_mm.vectorstores.copying import CopyReport, acopy_store, copy_store
+    from langchain_gemini_mm.vectorstores.copy_store import CopyReport, acopy_store, copy_store
     from langchain_gemini_mm.vectorstores.weaviate import WeaviateVectorStore as WeaviateVectorStore
 
 __version__ = "0.1.0"

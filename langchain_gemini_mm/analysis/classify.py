@@ -18,7 +18,7 @@ from langchain_gemini_mm.flows import Call, Flow, arun, run
 from langchain_gemini_mm.types import Content, Filter, Vectors
 from langchain_gemini_mm.vectors import unit_rows
 from langchain_gemini_mm.vectorstores import Hit, Hits, MultimodalVectorStore, Query
-from langchain_gemini_mm.vectorstores.searching import query_vectors_flow
+from langchain_gemini_mm.vectorstores.search import query_vectors_flow
 
 Label: TypeAlias = str | int | float | bool
 """What a document is called: the name of a label, or a value of metadata."""

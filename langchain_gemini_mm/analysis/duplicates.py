@@ -15,7 +15,7 @@ from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.flows import Flow, arun, blocking, run
 from langchain_gemini_mm.types import Filter
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore
-from langchain_gemini_mm.vectorstores.writing import Progress
+from langchain_gemini_mm.vectorstores.write import Progress
 
 THRESHOLD = 0.97
 """Cosine similarity from which two documents count as one, when nothing is said."""

@@ -15,7 +15,7 @@ from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
 from langchain_gemini_mm.types import Filter, Modality
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore
-from langchain_gemini_mm.vectorstores.writing import Progress
+from langchain_gemini_mm.vectorstores.write import Progress
 
 BLOCK_ROWS = 2048
 """Rows compared with as many others at once: 16 MB of similarities."""

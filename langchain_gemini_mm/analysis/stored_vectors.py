@@ -12,7 +12,7 @@ import numpy as np
 from langchain_gemini_mm.flows import Call, Flow, blocking
 from langchain_gemini_mm.types import Filter, Vectors
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore
-from langchain_gemini_mm.vectorstores.writing import Progress
+from langchain_gemini_mm.vectorstores.write import Progress
 
 MEMORY_BYTES = 64_000_000
 """Up to this size vectors are kept in memory, beyond it in a temporary file."""

@@ -19,8 +19,8 @@ from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.types import Filter, Vector, Vectors
 from langchain_gemini_mm.vectors import top_k, truncate
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore, Query
-from langchain_gemini_mm.vectorstores.searching import query_vectors_flow
-from langchain_gemini_mm.vectorstores.writing import Progress
+from langchain_gemini_mm.vectorstores.search import query_vectors_flow
+from langchain_gemini_mm.vectorstores.write import Progress
 
 SIZES = (128, 256, 512, 768, 1024, 1536, 2048, 3072)
 """Dimensions that are tried when nothing is said, as far as the vectors go."""

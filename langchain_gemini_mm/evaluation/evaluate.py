@@ -13,7 +13,7 @@ from langchain_gemini_mm.flows import arun, run
 from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.retrievers import MultimodalRetriever
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore
-from langchain_gemini_mm.vectorstores.writing import Progress
+from langchain_gemini_mm.vectorstores.write import Progress
 
 CONCURRENCY = 8
 """How many queries an async evaluation has under way, where they are asked one by one."""

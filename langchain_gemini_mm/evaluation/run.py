@@ -18,7 +18,7 @@ from langchain_gemini_mm.evaluation.targets import ask_with, documents_flow, med
 from langchain_gemini_mm.flows import Flow, blocking
 from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.types import MediaSource
-from langchain_gemini_mm.vectorstores.writing import Progress
+from langchain_gemini_mm.vectorstores.write import Progress
 
 TOGETHER = 64
 """Queries asked, and embedded, in one batch."""

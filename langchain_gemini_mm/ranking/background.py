@@ -24,9 +24,9 @@ from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
 from langchain_gemini_mm.ranking.modalities import KINDS, OTHER, kinds_node
 from langchain_gemini_mm.types import Vectors
+from langchain_gemini_mm.vectorstores.backend import Primitives
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.filters import Node
-from langchain_gemini_mm.vectorstores.primitives import Primitives
 from langchain_gemini_mm.vectorstores.records import Record
 
 INFO_KEY = "ranking_background"

@@ -11,10 +11,10 @@ from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.ranking.calibration import Calibration, Example, fitted, pair_of, store_flow
 from langchain_gemini_mm.ranking.modalities import query_kind
 from langchain_gemini_mm.ranking.search import candidates_flow, similarity_plan
+from langchain_gemini_mm.vectorstores.backend import Primitives
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
-from langchain_gemini_mm.vectorstores.primitives import Primitives
-from langchain_gemini_mm.vectorstores.queries import Query
-from langchain_gemini_mm.vectorstores.searching import query_vectors_flow
+from langchain_gemini_mm.vectorstores.hits import Query
+from langchain_gemini_mm.vectorstores.search import query_vectors_flow
 
 DEPTH = 10
 """Documents of each kind that are compared with the labels of a query, when nothing is said."""

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.flows import Call, Flow
-from langchain_gemini_mm.vectorstores.primitives import Primitives
-from langchain_gemini_mm.vectorstores.spaces import require_space
+from langchain_gemini_mm.vectorstores.backend import Primitives
+from langchain_gemini_mm.vectorstores.embedding_space import require_space
 
 INFO_KEY = "ranking_calibration"
 """Where it is stored, for `get_info`."""

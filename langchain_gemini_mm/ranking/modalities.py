@@ -12,10 +12,10 @@ from langchain_gemini_mm.content.parts import to_parts
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.types import MediaSource, Modality, Vector
+from langchain_gemini_mm.vectorstores.backend import Nearest, Predicate, Primitives, Scored
 from langchain_gemini_mm.vectorstores.filters import And, In, Node, Not, Or, matches
-from langchain_gemini_mm.vectorstores.primitives import Nearest, Predicate, Primitives, Scored
-from langchain_gemini_mm.vectorstores.queries import Query
-from langchain_gemini_mm.vectorstores.searching import SearchPlan
+from langchain_gemini_mm.vectorstores.hits import Query
+from langchain_gemini_mm.vectorstores.search import SearchPlan
 
 KEY = "modality"
 """The metadata key that tells the kind of a document, as `MediaLoader` writes it."""

@@ -21,9 +21,9 @@ from langchain_gemini_mm.ranking.modalities import (
 )
 from langchain_gemini_mm.ranking.normalize import Levels, levels
 from langchain_gemini_mm.types import Content, Vector
-from langchain_gemini_mm.vectorstores.primitives import Primitives, Scored
-from langchain_gemini_mm.vectorstores.queries import Hit, Query, ScoreKind
-from langchain_gemini_mm.vectorstores.searching import (
+from langchain_gemini_mm.vectorstores.backend import Primitives, Scored
+from langchain_gemini_mm.vectorstores.hits import Hit, Query, ScoreKind
+from langchain_gemini_mm.vectorstores.search import (
     SearchPlan,
     hits_of,
     plan_search,

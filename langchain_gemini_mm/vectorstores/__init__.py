@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
+from langchain_gemini_mm.vectorstores.hits import Group, Hit, Hits, Query
 from langchain_gemini_mm.vectorstores.local import LocalVectorStore
 from langchain_gemini_mm.vectorstores.local_prefix import Recall
-from langchain_gemini_mm.vectorstores.queries import Group, Hit, Hits, Query
 
 __all__ = ["Group", "Hit", "Hits", "LocalVectorStore", "MultimodalVectorStore", "Query", "Recall"]

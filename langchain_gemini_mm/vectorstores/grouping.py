@@ -8,10 +8,10 @@ from typing import Any
 
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.types import Content, Vector
+from langchain_gemini_mm.vectorstores.backend import Predicate, Primitives
 from langchain_gemini_mm.vectorstores.filters import And, In, Node, matches
-from langchain_gemini_mm.vectorstores.primitives import Predicate, Primitives
-from langchain_gemini_mm.vectorstores.queries import Group, Hit, Query
-from langchain_gemini_mm.vectorstores.searching import SearchPlan, nearest_many_flow, query_vectors_flow
+from langchain_gemini_mm.vectorstores.hits import Group, Hit, Query
+from langchain_gemini_mm.vectorstores.search import SearchPlan, nearest_many_flow, query_vectors_flow
 
 MOST_CANDIDATES = 10_000
 """Nearest documents looked at, at most, to find enough groups."""

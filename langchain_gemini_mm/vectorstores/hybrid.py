@@ -8,10 +8,10 @@ from dataclasses import replace
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.types import Content
-from langchain_gemini_mm.vectorstores.primitives import Matching, Primitives, Scored
-from langchain_gemini_mm.vectorstores.queries import Hit, Query
-from langchain_gemini_mm.vectorstores.searching import FUSIONS, SearchPlan, hits_of, search_flow
-from langchain_gemini_mm.vectorstores.words import has_words, mentions, readable_text, searched_text, terms
+from langchain_gemini_mm.vectorstores.backend import Matching, Primitives, Scored
+from langchain_gemini_mm.vectorstores.hits import Hit, Query
+from langchain_gemini_mm.vectorstores.search import FUSIONS, SearchPlan, hits_of, search_flow
+from langchain_gemini_mm.vectorstores.tokenizer import has_words, mentions, readable_text, searched_text, terms
 
 RANK_CONSTANT = 60
 """How little the first ranks stand out: a hit of rank r is worth 1 / (60 + r), as in the paper on the method."""

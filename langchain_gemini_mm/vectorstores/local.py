@@ -12,7 +12,14 @@ from langchain_core.embeddings import Embeddings
 
 from langchain_gemini_mm.types import MediaEmbeddings
 from langchain_gemini_mm.vectorstores import local_rows
+from langchain_gemini_mm.vectorstores.backend import Matching, Nearest, Scored
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
+from langchain_gemini_mm.vectorstores.embedding_space import (
+    Fingerprint,
+    Space,
+    require_dimensions,
+    require_space,
+)
 from langchain_gemini_mm.vectorstores.filters import Node
 from langchain_gemini_mm.vectorstores.local_database import MEMORY, Database
 from langchain_gemini_mm.vectorstores.local_matching import matching
@@ -21,14 +28,7 @@ from langchain_gemini_mm.vectorstores.local_recall import RecallCheck
 from langchain_gemini_mm.vectorstores.local_rows import Collection
 from langchain_gemini_mm.vectorstores.local_search import LocalSearch
 from langchain_gemini_mm.vectorstores.local_upkeep import LocalUpkeep
-from langchain_gemini_mm.vectorstores.primitives import Matching, Nearest, Scored
 from langchain_gemini_mm.vectorstores.records import Record, plain_text
-from langchain_gemini_mm.vectorstores.spaces import (
-    Fingerprint,
-    Space,
-    require_dimensions,
-    require_space,
-)
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,10 +13,10 @@ from langchain_gemini_mm.errors import ContentError, MissingMediaError, SpaceMis
 from langchain_gemini_mm.references import MediaRef, split_references
 from langchain_gemini_mm.types import MediaSource
 from langchain_gemini_mm.vectorstores import local_keywords
+from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_space
 from langchain_gemini_mm.vectorstores.local_database import Database
 from langchain_gemini_mm.vectorstores.local_filters import attributes
 from langchain_gemini_mm.vectorstores.local_rows import FLOAT, Collection, find_collection
-from langchain_gemini_mm.vectorstores.spaces import Fingerprint, require_space
 
 MOST_PROBLEMS = 1000
 """Problems listed; how many there are beyond is the last entry."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.types import COMPANION_TEXT
-from langchain_gemini_mm.vectorstores.words import indexed_text, searched_text
+from langchain_gemini_mm.vectorstores.tokenizer import indexed_text, searched_text
 
 NEEDS_FTS5 = (
     "keyword search needs SQLite with FTS5, which this Python's sqlite3 lacks. Use mode='similarity', or a Python that "

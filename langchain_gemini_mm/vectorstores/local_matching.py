@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.vectorstores import local_keywords, local_rows
+from langchain_gemini_mm.vectorstores.backend import Matching, Predicate, Scored
 from langchain_gemini_mm.vectorstores.local_database import Database
-from langchain_gemini_mm.vectorstores.primitives import Matching, Predicate, Scored
-from langchain_gemini_mm.vectorstores.words import terms
+from langchain_gemini_mm.vectorstores.tokenizer import terms
 
 if TYPE_CHECKING:
     import sqlite3

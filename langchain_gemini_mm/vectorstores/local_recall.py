@@ -11,9 +11,9 @@ import numpy as np
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.types import Vectors
 from langchain_gemini_mm.vectorstores import local_rows
+from langchain_gemini_mm.vectorstores.backend import Nearest
 from langchain_gemini_mm.vectorstores.local_prefix import Recall, exact_scores, shares
 from langchain_gemini_mm.vectorstores.local_vectors import batches_after, vectors_of
-from langchain_gemini_mm.vectorstores.primitives import Nearest
 
 if TYPE_CHECKING:
     from langchain_gemini_mm.vectorstores.local_database import Database

@@ -11,6 +11,8 @@ import numpy as np
 from langchain_gemini_mm.types import Vectors
 from langchain_gemini_mm.vectors import top_k
 from langchain_gemini_mm.vectorstores import local_rows
+from langchain_gemini_mm.vectorstores.backend import Nearest, Predicate, Scored
+from langchain_gemini_mm.vectorstores.embedding_space import require_dimensions, require_space
 from langchain_gemini_mm.vectorstores.filters import Node
 from langchain_gemini_mm.vectorstores.local_database import Database
 from langchain_gemini_mm.vectorstores.local_masks import Mask, positions_of
@@ -19,9 +21,7 @@ from langchain_gemini_mm.vectorstores.local_prefix import PrefixPlan
 from langchain_gemini_mm.vectorstores.local_products import products
 from langchain_gemini_mm.vectorstores.local_vectors import vectors_of
 from langchain_gemini_mm.vectorstores.local_view import Found, View, Wanted
-from langchain_gemini_mm.vectorstores.primitives import Nearest, Predicate, Scored
 from langchain_gemini_mm.vectorstores.records import Record
-from langchain_gemini_mm.vectorstores.spaces import require_dimensions, require_space
 
 if TYPE_CHECKING:
     import sqlite3

@@ -13,7 +13,7 @@ from langchain_gemini_mm.vectorstores.local_database import Database
 if TYPE_CHECKING:
     import os
 
-    from langchain_gemini_mm.vectorstores.spaces import Space
+    from langchain_gemini_mm.vectorstores.embedding_space import Space
 
 
 class LocalUpkeep:

@@ -8,11 +8,11 @@ from typing import Any
 
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
-from langchain_gemini_mm.vectorstores.exporting import Writer, checked_manifest, records_in
-from langchain_gemini_mm.vectorstores.primitives import Primitives
+from langchain_gemini_mm.vectorstores.backend import Primitives
+from langchain_gemini_mm.vectorstores.embedding_space import require_dimensions, require_space
+from langchain_gemini_mm.vectorstores.export import Writer, checked_manifest, records_in
 from langchain_gemini_mm.vectorstores.revising import Changes, revise_flow
-from langchain_gemini_mm.vectorstores.spaces import require_dimensions, require_space
-from langchain_gemini_mm.vectorstores.writing import BATCH_SIZE, Progress
+from langchain_gemini_mm.vectorstores.write import BATCH_SIZE, Progress
 
 _PAGE_SIZE = 1000
 

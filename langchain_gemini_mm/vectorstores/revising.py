@@ -7,7 +7,7 @@ from typing import Any
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow
-from langchain_gemini_mm.vectorstores.primitives import Primitives
+from langchain_gemini_mm.vectorstores.backend import Primitives
 from langchain_gemini_mm.vectorstores.records import plain_json, plain_text
 
 _NAMED = 10

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from langchain_gemini_mm import LocalVectorStore
+from langchain_gemini_mm.vectorstores.backend import Nearest
 from langchain_gemini_mm.vectorstores.filters import parse_filter
-from langchain_gemini_mm.vectorstores.primitives import Nearest
 from tests.ranking.conftest import GivenEmbeddings, fill, query_vector
 
 FILTERS: list[Any] = [

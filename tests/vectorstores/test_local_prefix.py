@@ -14,10 +14,10 @@ from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.types import Vectors
 from langchain_gemini_mm.vectors import unit_rows
 from langchain_gemini_mm.vectorstores import LocalVectorStore
+from langchain_gemini_mm.vectorstores.backend import Nearest
 from langchain_gemini_mm.vectorstores.local_database import Database
 from langchain_gemini_mm.vectorstores.local_prefix import PrefixPlan, Recall, exact_scores, prefix_rows, shares
 from langchain_gemini_mm.vectorstores.local_search import LocalSearch
-from langchain_gemini_mm.vectorstores.primitives import Nearest
 from tests.vectorstores.fakes import WordEmbeddings
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from langchain_core.documents import Document
 
 from langchain_gemini_mm.vectorstores import Hit, LocalVectorStore
 from langchain_gemini_mm.vectorstores.hybrid import fused
-from langchain_gemini_mm.vectorstores.words import MAX_TERMS, has_words, readable_text, terms, token_terms, tokens
+from langchain_gemini_mm.vectorstores.tokenizer import MAX_TERMS, has_words, readable_text, terms, token_terms, tokens
 from tests.vectorstores.fakes import WordEmbeddings
 
 PICTURE = "![](mm://sha256-" + "ab" * 32 + "#t=30,60)"

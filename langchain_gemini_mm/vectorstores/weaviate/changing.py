@@ -21,7 +21,7 @@ from langchain_gemini_mm.vectorstores.weaviate.place import Place
 from langchain_gemini_mm.vectorstores.weaviate.reading import IDS_AT_ONCE, fetch_flow, page_flow
 from langchain_gemini_mm.vectorstores.weaviate.schema import Layout, property_of
 from langchain_gemini_mm.vectorstores.weaviate.writing import store_flow
-from langchain_gemini_mm.vectorstores.writing import Progress
+from langchain_gemini_mm.vectorstores.write import Progress
 
 _PAGE = 500
 

@@ -15,9 +15,9 @@ from weaviate.classes.data import DataObject
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.types import Vector
 from langchain_gemini_mm.vectorstores.records import Record
+from langchain_gemini_mm.vectorstores.tokenizer import searched_text, tokens
 from langchain_gemini_mm.vectorstores.weaviate.fields import stored_fields
 from langchain_gemini_mm.vectorstores.weaviate.schema import VECTOR, Layout
-from langchain_gemini_mm.vectorstores.words import searched_text, tokens
 
 MAX_DOCUMENT_BYTES = 4 << 20
 """Text and metadata of one document. Every hit of a search copies the whole object on the server."""

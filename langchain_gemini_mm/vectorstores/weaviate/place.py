@@ -26,7 +26,7 @@ from langchain_gemini_mm._weaviate.versions import require_replication
 from langchain_gemini_mm.batching import Stop
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow
-from langchain_gemini_mm.vectorstores.spaces import Fingerprint, require_dimensions, require_space
+from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_dimensions, require_space
 from langchain_gemini_mm.vectorstores.weaviate.schema import Layout, Options, creation, described, layout_of
 
 REFRESH_SECONDS = 5.0

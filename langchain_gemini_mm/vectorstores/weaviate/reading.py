@@ -10,15 +10,15 @@ from weaviate.classes.query import Diversity, MetadataQuery
 from langchain_gemini_mm._weaviate.failures import AnswerTooLargeError, OutageError
 from langchain_gemini_mm.batching import Stop, gathered_map, slices, threaded_map
 from langchain_gemini_mm.flows import Call, Flow, arun, run
+from langchain_gemini_mm.vectorstores.backend import Matching, Nearest, Scored
+from langchain_gemini_mm.vectorstores.embedding_space import require_dimensions
 from langchain_gemini_mm.vectorstores.filters import Node, matches
-from langchain_gemini_mm.vectorstores.primitives import Matching, Nearest, Scored
 from langchain_gemini_mm.vectorstores.records import Record
-from langchain_gemini_mm.vectorstores.spaces import require_dimensions
+from langchain_gemini_mm.vectorstores.tokenizer import token_terms
 from langchain_gemini_mm.vectorstores.weaviate.filters import compiled
 from langchain_gemini_mm.vectorstores.weaviate.objects import READ_PROPERTIES, record_of, uuid_of
 from langchain_gemini_mm.vectorstores.weaviate.place import Place
 from langchain_gemini_mm.vectorstores.weaviate.schema import VECTOR, Layout
-from langchain_gemini_mm.vectorstores.words import token_terms
 
 MOST_RESULTS = 10_000
 """What a server gives in one answer, unless it is set up otherwise (`QUERY_MAXIMUM_RESULTS`)."""

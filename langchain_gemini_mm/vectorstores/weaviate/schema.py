@@ -12,7 +12,7 @@ from weaviate.classes.config import Configure, DataType, Property, StopwordsPres
 
 from langchain_gemini_mm._weaviate.versions import INDEXES, QUANTIZERS, Version, require_index, require_replication
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.vectorstores.spaces import Fingerprint
+from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field, described_field
 
 VECTOR = "media"

@@ -14,19 +14,19 @@ from langchain_gemini_mm._weaviate.names import checked_name, checked_tenant
 from langchain_gemini_mm._weaviate.versions import NATIVE_MMR
 from langchain_gemini_mm.flows import Flow, arun, run
 from langchain_gemini_mm.types import Content, Filter, MediaEmbeddings, Vector
+from langchain_gemini_mm.vectorstores.backend import Matching, Nearest, Scored
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
+from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, Space
 from langchain_gemini_mm.vectorstores.filters import Node
-from langchain_gemini_mm.vectorstores.primitives import Matching, Nearest, Scored
-from langchain_gemini_mm.vectorstores.queries import Group, Hit, Query
+from langchain_gemini_mm.vectorstores.hits import Group, Hit, Query
 from langchain_gemini_mm.vectorstores.records import Record
-from langchain_gemini_mm.vectorstores.spaces import Fingerprint, Space
 from langchain_gemini_mm.vectorstores.weaviate import changing, indexing, info, reading, writing
 from langchain_gemini_mm.vectorstores.weaviate.fields import FieldType, declared_field, declared_fields, stored_fields
 from langchain_gemini_mm.vectorstores.weaviate.filters import require_declared
 from langchain_gemini_mm.vectorstores.weaviate.objects import dumped, require_size
 from langchain_gemini_mm.vectorstores.weaviate.options import checked_options
 from langchain_gemini_mm.vectorstores.weaviate.place import Place
-from langchain_gemini_mm.vectorstores.writing import Progress
+from langchain_gemini_mm.vectorstores.write import Progress
 
 
 class WeaviateVectorStore(MultimodalVectorStore):

@@ -49,7 +49,7 @@ def indexed_text(text: str) -> str:
     """Prepare a text for the index.
 
     ```python
-    from langchain_gemini_mm.vectorstores.words import indexed_text
+    from langchain_gemini_mm.vectorstores.tokenizer import indexed_text
 
     assert indexed_text("Straße ![](mm://sha256-" + "0" * 64 + ")").split() == ["strasse"]
     assert indexed_text("東京").split() == ["東", "京"]
@@ -66,7 +66,7 @@ def terms(text: str) -> list[str]:
     """The words to look for, each once; several characters with spaces between them must stand together.
 
     ```python
-    from langchain_gemini_mm.vectorstores.words import terms
+    from langchain_gemini_mm.vectorstores.tokenizer import terms
 
     assert terms("The cat's food, 3.5 kg!") == ["cat's", "food", "3.5", "kg"]
     assert terms("東京都") == ["東 京", "京 都"]
@@ -95,7 +95,7 @@ def tokens(text: str) -> Iterator[str]:
     """The words of a text for an index that knows neither phrases nor accents; `token_terms` are looked for in it.
 
     ```python
-    from langchain_gemini_mm.vectorstores.words import tokens
+    from langchain_gemini_mm.vectorstores.tokenizer import tokens
 
     assert list(tokens("The cat's food_bowl")) == ["the", "cat's", "cat", "s", "food_bowl", "food", "bowl"]
     assert list(tokens("東京")) == ["東", "京", "東京"]

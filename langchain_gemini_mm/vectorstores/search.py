@@ -15,10 +15,10 @@ from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.types import Content, Filter, MediaSource, Vector
 from langchain_gemini_mm.vectors import maximal_marginal_relevance
+from langchain_gemini_mm.vectorstores.backend import Nearest, Predicate, Primitives, Scored
+from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_dimensions
 from langchain_gemini_mm.vectorstores.filters import Node, parse_filter
-from langchain_gemini_mm.vectorstores.primitives import Nearest, Predicate, Primitives, Scored
-from langchain_gemini_mm.vectorstores.queries import Hit, Query, ScoreKind
-from langchain_gemini_mm.vectorstores.spaces import Fingerprint, require_dimensions
+from langchain_gemini_mm.vectorstores.hits import Hit, Query, ScoreKind
 
 FETCH_K = 20
 """Candidates that `mode="mmr"` chooses from, when nothing is said and k is not larger."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
     from langchain_core.runnables import RunnableConfig
 
-    from langchain_gemini_mm.vectorstores.queries import Hit
+    from langchain_gemini_mm.vectorstores.hits import Hit
 
 _Found: TypeAlias = dict[str, list[list[Document]]]
 

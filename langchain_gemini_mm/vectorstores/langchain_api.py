@@ -14,15 +14,15 @@ from langchain_core.vectorstores import VectorStore
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.flows import Flow, arun, blocking, run
 from langchain_gemini_mm.types import Content, MediaEmbeddings, Vector
+from langchain_gemini_mm.vectorstores.backend import Primitives
+from langchain_gemini_mm.vectorstores.embedding_space import given_vector
 from langchain_gemini_mm.vectorstores.filters import Exists
 from langchain_gemini_mm.vectorstores.grouping import groups_flow
+from langchain_gemini_mm.vectorstores.hits import Group, Hit, Query
 from langchain_gemini_mm.vectorstores.hybrid import hybrid_flow, keyword_flow
-from langchain_gemini_mm.vectorstores.primitives import Primitives
-from langchain_gemini_mm.vectorstores.queries import Group, Hit, Query
-from langchain_gemini_mm.vectorstores.retrieving import StoreRetriever
-from langchain_gemini_mm.vectorstores.searching import nearest_flow, plan_search, search_flow, search_many_flow
-from langchain_gemini_mm.vectorstores.spaces import given_vector
-from langchain_gemini_mm.vectorstores.writing import (
+from langchain_gemini_mm.vectorstores.search import nearest_flow, plan_search, search_flow, search_many_flow
+from langchain_gemini_mm.vectorstores.store_retriever import StoreRetriever
+from langchain_gemini_mm.vectorstores.write import (
     BATCH_SIZE,
     Intake,
     Progress,

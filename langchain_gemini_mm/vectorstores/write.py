@@ -11,9 +11,9 @@ from langchain_core.documents import Document
 
 from langchain_gemini_mm.errors import PartialWriteError
 from langchain_gemini_mm.flows import Call, Flow, blocking
-from langchain_gemini_mm.vectorstores.primitives import Primitives
+from langchain_gemini_mm.vectorstores.backend import Primitives
+from langchain_gemini_mm.vectorstores.embedding_space import given_rows
 from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
-from langchain_gemini_mm.vectorstores.spaces import given_rows
 
 BATCH_SIZE = 1000
 """Documents embedded and stored together."""

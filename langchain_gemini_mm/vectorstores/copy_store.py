@@ -16,9 +16,9 @@ from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.storage.transfer import MediaTransfer
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
+from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_dimensions, require_space
 from langchain_gemini_mm.vectorstores.records import Record
-from langchain_gemini_mm.vectorstores.spaces import Fingerprint, require_dimensions, require_space
-from langchain_gemini_mm.vectorstores.writing import Progress
+from langchain_gemini_mm.vectorstores.write import Progress
 
 BATCH_SIZE = 500
 """Documents read and stored together."""
