@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.hits import Group, Hit, Hits, Query
-from langchain_gemini_mm.vectorstores.local import LocalVectorStore
-from langchain_gemini_mm.vectorstores.local_prefix import Recall
+from langchain_gemini_mm.vectorstores.local.prefix import Recall
+from langchain_gemini_mm.vectorstores.local.store import LocalVectorStore
 
 __all__ = ["Group", "Hit", "Hits", "LocalVectorStore", "MultimodalVectorStore", "Query", "Recall"]

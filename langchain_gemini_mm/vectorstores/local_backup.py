@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.vectorstores.local_database import Database, file_path, in_our_words
-from langchain_gemini_mm.vectorstores.local_schema import is_new
+from langchain_gemini_mm.vectorstores.local.database import Database, file_path, in_our_words
+from langchain_gemini_mm.vectorstores.local.schema import is_new
 
 
 def back_up(database: Database, path: Any) -> None:

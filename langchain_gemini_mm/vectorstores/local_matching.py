@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.vectorstores import local_keywords, local_rows
 from langchain_gemini_mm.vectorstores.backend import Matching, Predicate, Scored
-from langchain_gemini_mm.vectorstores.local_database import Database
+from langchain_gemini_mm.vectorstores.local import keyword_index as local_keywords
+from langchain_gemini_mm.vectorstores.local import rows as local_rows
+from langchain_gemini_mm.vectorstores.local.database import Database
 from langchain_gemini_mm.vectorstores.tokenizer import terms
 
 if TYPE_CHECKING:

@@ -10,14 +10,14 @@ import numpy as np
 
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.types import Vectors
-from langchain_gemini_mm.vectorstores import local_rows
 from langchain_gemini_mm.vectorstores.backend import Nearest
-from langchain_gemini_mm.vectorstores.local_prefix import Recall, exact_scores, shares
+from langchain_gemini_mm.vectorstores.local import rows as local_rows
+from langchain_gemini_mm.vectorstores.local.prefix import Recall, exact_scores, shares
 from langchain_gemini_mm.vectorstores.local_vectors import batches_after, vectors_of
 
 if TYPE_CHECKING:
-    from langchain_gemini_mm.vectorstores.local_database import Database
-    from langchain_gemini_mm.vectorstores.local_search import LocalSearch
+    from langchain_gemini_mm.vectorstores.local.database import Database
+    from langchain_gemini_mm.vectorstores.local.search import LocalSearch
 
 _ROWS_AT_ONCE = 1000
 

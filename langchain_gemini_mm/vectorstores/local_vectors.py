@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.types import Vectors
-from langchain_gemini_mm.vectorstores.local_rows import CHUNK, FLOAT, require_length
+from langchain_gemini_mm.vectorstores.local.rows import CHUNK, FLOAT, require_length
 
 if TYPE_CHECKING:
     import sqlite3

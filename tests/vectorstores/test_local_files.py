@@ -19,7 +19,7 @@ from langchain_core.documents import Document
 
 from langchain_gemini_mm.errors import PartialWriteError, StoreError
 from langchain_gemini_mm.vectorstores import LocalVectorStore
-from langchain_gemini_mm.vectorstores.local_schema import APPLICATION_ID, SCHEMA_VERSION
+from langchain_gemini_mm.vectorstores.local.schema import APPLICATION_ID, SCHEMA_VERSION
 from tests.vectorstores.fakes import WordEmbeddings
 
 

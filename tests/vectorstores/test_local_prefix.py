@@ -15,9 +15,9 @@ from langchain_gemini_mm.types import Vectors
 from langchain_gemini_mm.vectors import unit_rows
 from langchain_gemini_mm.vectorstores import LocalVectorStore
 from langchain_gemini_mm.vectorstores.backend import Nearest
-from langchain_gemini_mm.vectorstores.local_database import Database
-from langchain_gemini_mm.vectorstores.local_prefix import PrefixPlan, Recall, exact_scores, prefix_rows, shares
-from langchain_gemini_mm.vectorstores.local_search import LocalSearch
+from langchain_gemini_mm.vectorstores.local.database import Database
+from langchain_gemini_mm.vectorstores.local.prefix import PrefixPlan, Recall, exact_scores, prefix_rows, shares
+from langchain_gemini_mm.vectorstores.local.search import LocalSearch
 from tests.vectorstores.fakes import WordEmbeddings
 
 if TYPE_CHECKING:

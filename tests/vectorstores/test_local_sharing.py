@@ -20,7 +20,8 @@ import pytest
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.vectorstores import LocalVectorStore, local_rows
+from langchain_gemini_mm.vectorstores import LocalVectorStore
+from langchain_gemini_mm.vectorstores.local import rows as local_rows
 from tests.vectorstores.fakes import WordEmbeddings
 
 ROUNDS = 4

@@ -17,7 +17,7 @@ from langchain_gemini_mm import MediaStore
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.testing import png
 from langchain_gemini_mm.vectorstores import LocalVectorStore
-from langchain_gemini_mm.vectorstores.local_schema import SCHEMA_VERSION
+from langchain_gemini_mm.vectorstores.local.schema import SCHEMA_VERSION
 from scripts.kill_local_store import embeddings, make_version_one
 from tests.vectorstores.contract_base import ANIMALS, ids_of
 from tests.vectorstores.fakes import WordEmbeddings

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from langchain_core.embeddings import Embeddings
 
 from langchain_gemini_mm.types import MediaEmbeddings
-from langchain_gemini_mm.vectorstores import local_rows
 from langchain_gemini_mm.vectorstores.backend import Matching, Nearest, Scored
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.embedding_space import (
@@ -21,13 +20,14 @@ from langchain_gemini_mm.vectorstores.embedding_space import (
     require_space,
 )
 from langchain_gemini_mm.vectorstores.filters import Node
-from langchain_gemini_mm.vectorstores.local_database import MEMORY, Database
+from langchain_gemini_mm.vectorstores.local import rows as local_rows
+from langchain_gemini_mm.vectorstores.local.database import MEMORY, Database
+from langchain_gemini_mm.vectorstores.local.maintenance import LocalUpkeep
+from langchain_gemini_mm.vectorstores.local.prefix import CANDIDATES, prefix_plan
+from langchain_gemini_mm.vectorstores.local.rows import Collection
+from langchain_gemini_mm.vectorstores.local.search import LocalSearch
 from langchain_gemini_mm.vectorstores.local_matching import matching
-from langchain_gemini_mm.vectorstores.local_prefix import CANDIDATES, prefix_plan
 from langchain_gemini_mm.vectorstores.local_recall import RecallCheck
-from langchain_gemini_mm.vectorstores.local_rows import Collection
-from langchain_gemini_mm.vectorstores.local_search import LocalSearch
-from langchain_gemini_mm.vectorstores.local_upkeep import LocalUpkeep
 from langchain_gemini_mm.vectorstores.records import Record, plain_text
 
 if TYPE_CHECKING:

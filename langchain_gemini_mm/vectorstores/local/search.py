@@ -10,17 +10,17 @@ import numpy as np
 
 from langchain_gemini_mm.types import Vectors
 from langchain_gemini_mm.vectors import top_k
-from langchain_gemini_mm.vectorstores import local_rows
 from langchain_gemini_mm.vectorstores.backend import Nearest, Predicate, Scored
 from langchain_gemini_mm.vectorstores.embedding_space import require_dimensions, require_space
 from langchain_gemini_mm.vectorstores.filters import Node
-from langchain_gemini_mm.vectorstores.local_database import Database
-from langchain_gemini_mm.vectorstores.local_masks import Mask, positions_of
-from langchain_gemini_mm.vectorstores.local_matrix import Matrix
-from langchain_gemini_mm.vectorstores.local_prefix import PrefixPlan
+from langchain_gemini_mm.vectorstores.local import rows as local_rows
+from langchain_gemini_mm.vectorstores.local.database import Database
+from langchain_gemini_mm.vectorstores.local.filter_masks import Mask, positions_of
+from langchain_gemini_mm.vectorstores.local.matrix import Matrix
+from langchain_gemini_mm.vectorstores.local.prefix import PrefixPlan
+from langchain_gemini_mm.vectorstores.local.scoring import Found, View, Wanted
 from langchain_gemini_mm.vectorstores.local_products import products
 from langchain_gemini_mm.vectorstores.local_vectors import vectors_of
-from langchain_gemini_mm.vectorstores.local_view import Found, View, Wanted
 from langchain_gemini_mm.vectorstores.records import Record
 
 if TYPE_CHECKING:

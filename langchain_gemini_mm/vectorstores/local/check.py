@@ -12,11 +12,11 @@ import numpy as np
 from langchain_gemini_mm.errors import ContentError, MissingMediaError, SpaceMismatchError
 from langchain_gemini_mm.references import MediaRef, split_references
 from langchain_gemini_mm.types import MediaSource
-from langchain_gemini_mm.vectorstores import local_keywords
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_space
-from langchain_gemini_mm.vectorstores.local_database import Database
-from langchain_gemini_mm.vectorstores.local_filters import attributes
-from langchain_gemini_mm.vectorstores.local_rows import FLOAT, Collection, find_collection
+from langchain_gemini_mm.vectorstores.local import keyword_index as local_keywords
+from langchain_gemini_mm.vectorstores.local.database import Database
+from langchain_gemini_mm.vectorstores.local.filter_sql import attributes
+from langchain_gemini_mm.vectorstores.local.rows import FLOAT, Collection, find_collection
 
 MOST_PROBLEMS = 1000
 """Problems listed; how many there are beyond is the last entry."""

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.vectorstores import local_keywords, local_schema
+from langchain_gemini_mm.vectorstores.local import keyword_index as local_keywords
+from langchain_gemini_mm.vectorstores.local import schema as local_schema
 
 MEMORY = ":memory:"
 

@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.types import Vectors
-from langchain_gemini_mm.vectorstores.local_masks import Mask, Masks, positions_of
-from langchain_gemini_mm.vectorstores.local_prefix import (
+from langchain_gemini_mm.vectorstores.local.filter_masks import Mask, Masks, positions_of
+from langchain_gemini_mm.vectorstores.local.prefix import (
     LEAST_RECALL,
     PrefixPlan,
     exact_scores,
     prefix_rows,
     shares,
 )
-from langchain_gemini_mm.vectorstores.local_rows import FLOAT, Collection
+from langchain_gemini_mm.vectorstores.local.rows import FLOAT, Collection
+from langchain_gemini_mm.vectorstores.local.scoring import View, Wanted
 from langchain_gemini_mm.vectorstores.local_vectors import batches_after, vectors_of
-from langchain_gemini_mm.vectorstores.local_view import View, Wanted
 
 if TYPE_CHECKING:
     import sqlite3

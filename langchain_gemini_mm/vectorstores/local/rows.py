@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.types import Vector
-from langchain_gemini_mm.vectorstores import local_keywords
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint
 from langchain_gemini_mm.vectorstores.filters import Node
-from langchain_gemini_mm.vectorstores.local_filters import attributes, to_sql
+from langchain_gemini_mm.vectorstores.local import keyword_index as local_keywords
+from langchain_gemini_mm.vectorstores.local.filter_sql import attributes, to_sql
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.tokenizer import searched_text
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.vectorstores import local_keywords
+from langchain_gemini_mm.vectorstores.local import keyword_index as local_keywords
 
 APPLICATION_ID = 0x6C676D6D
 """Marks the file as ours; the letters `lgmm`."""

@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from langchain_gemini_mm.types import MediaSource
+from langchain_gemini_mm.vectorstores.local.check import Check, CheckReport
+from langchain_gemini_mm.vectorstores.local.database import Database
 from langchain_gemini_mm.vectorstores.local_backup import back_up
-from langchain_gemini_mm.vectorstores.local_checking import Check, CheckReport
-from langchain_gemini_mm.vectorstores.local_database import Database
 
 if TYPE_CHECKING:
     import os

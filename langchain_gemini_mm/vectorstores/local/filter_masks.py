@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.vectorstores.filters import And, Compare, Exists, In, Node, Not, Or
-from langchain_gemini_mm.vectorstores.local_filters import Scan, scans
+from langchain_gemini_mm.vectorstores.local.filter_sql import Scan, scans
 
 if TYPE_CHECKING:
     import sqlite3

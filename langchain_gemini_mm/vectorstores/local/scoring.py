@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from langchain_gemini_mm.types import Vectors
 from langchain_gemini_mm.vectors import top_k
-from langchain_gemini_mm.vectorstores.local_masks import Mask
-from langchain_gemini_mm.vectorstores.local_prefix import prefix_rows
+from langchain_gemini_mm.vectorstores.local.filter_masks import Mask
+from langchain_gemini_mm.vectorstores.local.prefix import prefix_rows
 from langchain_gemini_mm.vectorstores.local_products import products
 
 _GATHER_BELOW = 0.1

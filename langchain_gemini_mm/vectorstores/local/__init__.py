@@ -1,0 +1,1 @@
+"""The local vector store: one SQLite file with exact search."""
