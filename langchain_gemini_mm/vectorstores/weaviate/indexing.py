@@ -9,7 +9,7 @@ from typing import Any
 
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow
-from langchain_gemini_mm.vectorstores.weaviate.place import Place
+from langchain_gemini_mm.vectorstores.weaviate.collection import Place
 
 _PAUSE = 0.2
 

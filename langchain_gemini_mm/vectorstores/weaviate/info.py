@@ -14,8 +14,8 @@ from langchain_gemini_mm._weaviate.inserting import Inserter
 from langchain_gemini_mm.batching import Stop
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Flow
+from langchain_gemini_mm.vectorstores.weaviate.collection import Place
 from langchain_gemini_mm.vectorstores.weaviate.objects import uuid_of
-from langchain_gemini_mm.vectorstores.weaviate.place import Place
 
 
 def collection_of(place: Place) -> str:

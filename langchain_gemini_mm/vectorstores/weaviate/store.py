@@ -20,12 +20,15 @@ from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, Space
 from langchain_gemini_mm.vectorstores.filters import Node
 from langchain_gemini_mm.vectorstores.hits import Group, Hit, Query
 from langchain_gemini_mm.vectorstores.records import Record
-from langchain_gemini_mm.vectorstores.weaviate import changing, indexing, info, reading, writing
+from langchain_gemini_mm.vectorstores.weaviate import indexing, info
+from langchain_gemini_mm.vectorstores.weaviate import maintenance as changing
+from langchain_gemini_mm.vectorstores.weaviate import read as reading
+from langchain_gemini_mm.vectorstores.weaviate import write as writing
+from langchain_gemini_mm.vectorstores.weaviate.collection import Place
 from langchain_gemini_mm.vectorstores.weaviate.fields import FieldType, declared_field, declared_fields, stored_fields
 from langchain_gemini_mm.vectorstores.weaviate.filters import require_declared
 from langchain_gemini_mm.vectorstores.weaviate.objects import dumped, require_size
 from langchain_gemini_mm.vectorstores.weaviate.options import checked_options
-from langchain_gemini_mm.vectorstores.weaviate.place import Place
 from langchain_gemini_mm.vectorstores.write import Progress
 
 

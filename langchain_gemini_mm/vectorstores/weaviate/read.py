@@ -15,9 +15,9 @@ from langchain_gemini_mm.vectorstores.embedding_space import require_dimensions
 from langchain_gemini_mm.vectorstores.filters import Node, matches
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.tokenizer import token_terms
+from langchain_gemini_mm.vectorstores.weaviate.collection import Place
 from langchain_gemini_mm.vectorstores.weaviate.filters import compiled
 from langchain_gemini_mm.vectorstores.weaviate.objects import READ_PROPERTIES, record_of, uuid_of
-from langchain_gemini_mm.vectorstores.weaviate.place import Place
 from langchain_gemini_mm.vectorstores.weaviate.schema import VECTOR, Layout
 
 MOST_RESULTS = 10_000

@@ -14,13 +14,13 @@ from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.vectorstores.filters import Node
 from langchain_gemini_mm.vectorstores.records import Record
+from langchain_gemini_mm.vectorstores.weaviate.collection import Place
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field
 from langchain_gemini_mm.vectorstores.weaviate.filters import compiled
 from langchain_gemini_mm.vectorstores.weaviate.objects import uuid_of
-from langchain_gemini_mm.vectorstores.weaviate.place import Place
-from langchain_gemini_mm.vectorstores.weaviate.reading import IDS_AT_ONCE, fetch_flow, page_flow
+from langchain_gemini_mm.vectorstores.weaviate.read import IDS_AT_ONCE, fetch_flow, page_flow
 from langchain_gemini_mm.vectorstores.weaviate.schema import Layout, property_of
-from langchain_gemini_mm.vectorstores.weaviate.writing import store_flow
+from langchain_gemini_mm.vectorstores.weaviate.write import store_flow
 from langchain_gemini_mm.vectorstores.write import Progress
 
 _PAGE = 500

@@ -18,8 +18,8 @@ from langchain_gemini_mm.errors import PartialWriteError, StoreError
 from langchain_gemini_mm.flows import Call, Flow, arun, run
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint
 from langchain_gemini_mm.vectorstores.records import Record
+from langchain_gemini_mm.vectorstores.weaviate.collection import Place
 from langchain_gemini_mm.vectorstores.weaviate.objects import Sized, chunks, sized, touched
-from langchain_gemini_mm.vectorstores.weaviate.place import Place
 from langchain_gemini_mm.vectorstores.weaviate.schema import Layout
 
 logger = logging.getLogger("langchain_gemini_mm")
