@@ -28,14 +28,14 @@ from weaviate.classes.config import Configure, DataType, Property, Tokenization
 from weaviate.classes.data import DataObject
 from weaviate.classes.query import Filter
 
-from langchain_gemini_mm._weaviate.connection import Connection, Operation
-from langchain_gemini_mm._weaviate.failures import AnswerTooLargeError, CollectionGoneError, TenantGoneError
-from langchain_gemini_mm._weaviate.inserting import Inserter
-from langchain_gemini_mm._weaviate.names import checked_name, checked_tenant, is_taken
-from langchain_gemini_mm._weaviate.versions import require_replication
 from langchain_gemini_mm.batching import Stop, positive, slices
 from langchain_gemini_mm.flows import run
 from langchain_gemini_mm.storage.byte_store import PIECES
+from langchain_gemini_mm.weaviate_client.connection import Connection, Operation
+from langchain_gemini_mm.weaviate_client.errors import AnswerTooLargeError, CollectionGoneError, TenantGoneError
+from langchain_gemini_mm.weaviate_client.insert import Inserter
+from langchain_gemini_mm.weaviate_client.names import checked_name, checked_tenant, is_taken
+from langchain_gemini_mm.weaviate_client.versions import require_replication
 
 FORMAT = 1
 """Of the collection; a newer one is refused."""

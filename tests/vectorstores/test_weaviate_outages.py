@@ -19,9 +19,9 @@ import pytest
 from grpc import StatusCode
 
 from langchain_gemini_mm import WeaviateVectorStore
-from langchain_gemini_mm._weaviate.deadlines import DeadlineError, within
 from langchain_gemini_mm.batching import Stop
 from langchain_gemini_mm.errors import PartialWriteError, StoreError
+from langchain_gemini_mm.weaviate_client.deadlines import DeadlineError, within
 from tests.vectorstores.contract_base import Call, ids_of
 from tests.vectorstores.fakes import WordEmbeddings
 from tests.vectorstores.weaviate_fake import CUT, FakeWeaviate, closed, refuse, some_fail
@@ -258,7 +258,7 @@ def test_a_forked_process_has_workers_of_its_own() -> None:
     """The threads of the parent are not in the child."""
     script = """
         import os, sys
-        from langchain_gemini_mm._weaviate.deadlines import within
+        from langchain_gemini_mm.weaviate_client.deadlines import within
         assert within(5, lambda: 1) == 1
         if os.fork() == 0:
             os._exit(within(5, lambda: 42))

@@ -19,15 +19,15 @@ from typing import Any
 from weaviate.classes.config import ConsistencyLevel
 from weaviate.classes.tenants import Tenant
 
-from langchain_gemini_mm._weaviate.connection import Connection
-from langchain_gemini_mm._weaviate.failures import CollectionGoneError, OutageError, TenantGoneError
-from langchain_gemini_mm._weaviate.names import is_taken
-from langchain_gemini_mm._weaviate.versions import require_replication
 from langchain_gemini_mm.batching import Stop
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_dimensions, require_space
 from langchain_gemini_mm.vectorstores.weaviate.schema import Layout, Options, creation, described, layout_of
+from langchain_gemini_mm.weaviate_client.connection import Connection
+from langchain_gemini_mm.weaviate_client.errors import CollectionGoneError, OutageError, TenantGoneError
+from langchain_gemini_mm.weaviate_client.names import is_taken
+from langchain_gemini_mm.weaviate_client.versions import require_replication
 
 REFRESH_SECONDS = 5.0
 """How long a reader goes on with the collection it has resolved before it looks at the alias again."""

@@ -10,10 +10,10 @@ from typing import Any, Literal, TypeAlias
 
 from weaviate.classes.query import Filter
 
-from langchain_gemini_mm._weaviate.versions import NOT_FILTERS, Version
 from langchain_gemini_mm.errors import FilterError
 from langchain_gemini_mm.vectorstores.filters import And, Compare, Exists, In, Node, Not, Or, comparable, kind_of
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field, encoded
+from langchain_gemini_mm.weaviate_client.versions import NOT_FILTERS, Version
 
 _Compiled: TypeAlias = "Any | bool"
 """Weaviate's filter, or True for all rows and False for none."""

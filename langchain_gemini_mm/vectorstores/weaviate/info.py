@@ -9,13 +9,13 @@ from typing import Any
 from weaviate.classes.config import Configure, DataType, Property
 from weaviate.classes.data import DataObject
 
-from langchain_gemini_mm._weaviate.failures import CollectionGoneError
-from langchain_gemini_mm._weaviate.inserting import Inserter
 from langchain_gemini_mm.batching import Stop
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.vectorstores.weaviate.collection import Place
 from langchain_gemini_mm.vectorstores.weaviate.objects import uuid_of
+from langchain_gemini_mm.weaviate_client.errors import CollectionGoneError
+from langchain_gemini_mm.weaviate_client.insert import Inserter
 
 
 def collection_of(place: Place) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 
 from weaviate.classes.query import Filter
 
-from langchain_gemini_mm._weaviate.failures import OutageError
 from langchain_gemini_mm.batching import slices
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Flow
@@ -22,6 +21,7 @@ from langchain_gemini_mm.vectorstores.weaviate.read import IDS_AT_ONCE, fetch_fl
 from langchain_gemini_mm.vectorstores.weaviate.schema import Layout, property_of
 from langchain_gemini_mm.vectorstores.weaviate.write import store_flow
 from langchain_gemini_mm.vectorstores.write import Progress
+from langchain_gemini_mm.weaviate_client.errors import OutageError
 
 _PAGE = 500
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from weaviate.classes.query import Diversity, MetadataQuery
 
-from langchain_gemini_mm._weaviate.failures import AnswerTooLargeError, OutageError
 from langchain_gemini_mm.batching import Stop, gathered_map, slices, threaded_map
 from langchain_gemini_mm.flows import Call, Flow, arun, run
 from langchain_gemini_mm.vectorstores.backend import Matching, Nearest, Scored
@@ -19,6 +18,7 @@ from langchain_gemini_mm.vectorstores.weaviate.collection import Place
 from langchain_gemini_mm.vectorstores.weaviate.filters import compiled
 from langchain_gemini_mm.vectorstores.weaviate.objects import READ_PROPERTIES, record_of, uuid_of
 from langchain_gemini_mm.vectorstores.weaviate.schema import VECTOR, Layout
+from langchain_gemini_mm.weaviate_client.errors import AnswerTooLargeError, OutageError
 
 MOST_RESULTS = 10_000
 """What a server gives in one answer, unless it is set up otherwise (`QUERY_MAXIMUM_RESULTS`)."""

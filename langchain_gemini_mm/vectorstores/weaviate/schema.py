@@ -10,10 +10,16 @@ from typing import Any
 
 from weaviate.classes.config import Configure, DataType, Property, StopwordsPreset, Tokenization, VectorDistances
 
-from langchain_gemini_mm._weaviate.versions import INDEXES, QUANTIZERS, Version, require_index, require_replication
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field, described_field
+from langchain_gemini_mm.weaviate_client.versions import (
+    INDEXES,
+    QUANTIZERS,
+    Version,
+    require_index,
+    require_replication,
+)
 
 VECTOR = "media"
 """The name of the vector."""

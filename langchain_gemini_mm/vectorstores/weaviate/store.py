@@ -9,9 +9,6 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from weaviate.classes.config import ConsistencyLevel
 
-from langchain_gemini_mm._weaviate.connection import TIMEOUT, WRITE_TIMEOUT, Connection
-from langchain_gemini_mm._weaviate.names import checked_name, checked_tenant
-from langchain_gemini_mm._weaviate.versions import NATIVE_MMR
 from langchain_gemini_mm.flows import Flow, arun, run
 from langchain_gemini_mm.types import Content, Filter, MediaEmbeddings, Vector
 from langchain_gemini_mm.vectorstores.backend import Matching, Nearest, Scored
@@ -30,6 +27,9 @@ from langchain_gemini_mm.vectorstores.weaviate.filters import require_declared
 from langchain_gemini_mm.vectorstores.weaviate.objects import dumped, require_size
 from langchain_gemini_mm.vectorstores.weaviate.options import checked_options
 from langchain_gemini_mm.vectorstores.write import Progress
+from langchain_gemini_mm.weaviate_client.connection import TIMEOUT, WRITE_TIMEOUT, Connection
+from langchain_gemini_mm.weaviate_client.names import checked_name, checked_tenant
+from langchain_gemini_mm.weaviate_client.versions import NATIVE_MMR
 
 
 class WeaviateVectorStore(MultimodalVectorStore):

@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 
 from weaviate.classes.query import Filter
 
-from langchain_gemini_mm._weaviate.failures import CollectionGoneError, OutageError
-from langchain_gemini_mm._weaviate.inserting import Inserter, Reasons, pauses
 from langchain_gemini_mm.batching import Stop, gathered_map, threaded_map
 from langchain_gemini_mm.errors import PartialWriteError, StoreError
 from langchain_gemini_mm.flows import Call, Flow, arun, run
@@ -21,6 +19,8 @@ from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.weaviate.collection import Place
 from langchain_gemini_mm.vectorstores.weaviate.objects import Sized, chunks, sized, touched
 from langchain_gemini_mm.vectorstores.weaviate.schema import Layout
+from langchain_gemini_mm.weaviate_client.errors import CollectionGoneError, OutageError
+from langchain_gemini_mm.weaviate_client.insert import Inserter, Reasons, pauses
 
 logger = logging.getLogger("langchain_gemini_mm")
 

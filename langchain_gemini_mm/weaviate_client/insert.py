@@ -10,8 +10,11 @@ from typing import Any, TypeAlias
 
 from weaviate.exceptions import WeaviateInsertManyAllFailedError
 
-from langchain_gemini_mm._weaviate.connection import Connection
-from langchain_gemini_mm._weaviate.failures import (
+from langchain_gemini_mm.batching import Stop
+from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.flows import Call, Flow
+from langchain_gemini_mm.weaviate_client.connection import Connection
+from langchain_gemini_mm.weaviate_client.errors import (
     AnswerTooLargeError,
     CollectionGoneError,
     OutageError,
@@ -21,9 +24,6 @@ from langchain_gemini_mm._weaviate.failures import (
     with_remedy,
     words_of,
 )
-from langchain_gemini_mm.batching import Stop
-from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.flows import Call, Flow
 
 Objects: TypeAlias = Mapping[str, Any]
 """`DataObject`s by their UUIDs."""

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import httpx
 from weaviate import exceptions
 
-from langchain_gemini_mm._weaviate.deadlines import DeadlineError
 from langchain_gemini_mm.errors import GeminiMMError, StoreError
+from langchain_gemini_mm.weaviate_client.deadlines import DeadlineError
 
 _SHOWN = 300
 _GONE = re.compile(

@@ -35,7 +35,7 @@ def within(seconds: float, function: Callable[[], T], stop: Stop | None = None) 
         stop: ends the waiting early, within a tenth of a second.
 
     ```python
-    from langchain_gemini_mm._weaviate.deadlines import within
+    from langchain_gemini_mm.weaviate_client.deadlines import within
 
     assert within(5, lambda: 1 + 1) == 2
     ```

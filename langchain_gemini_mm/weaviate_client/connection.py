@@ -10,13 +10,13 @@ from typing import Any, TypeAlias
 
 import weaviate
 
-from langchain_gemini_mm._weaviate.deadlines import within
-from langchain_gemini_mm._weaviate.failures import NotReadyError, translated
-from langchain_gemini_mm._weaviate.redaction import redacted
-from langchain_gemini_mm._weaviate.versions import Version, parse_version, require_floor
 from langchain_gemini_mm.batching import Stop
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow
+from langchain_gemini_mm.weaviate_client.deadlines import within
+from langchain_gemini_mm.weaviate_client.errors import NotReadyError, translated
+from langchain_gemini_mm.weaviate_client.redaction import redacted
+from langchain_gemini_mm.weaviate_client.versions import Version, parse_version, require_floor
 
 TIMEOUT = 10.0
 """Seconds for one answer; a lost connection is tried again within them."""
