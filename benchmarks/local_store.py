@@ -25,7 +25,7 @@ if __name__ == "__main__":
 
 from benchmarks.report import Row, cost, machine, skipped, table
 from langchain_gemini_mm import LocalVectorStore
-from langchain_gemini_mm.types import Vectors
+from langchain_gemini_mm.interfaces import Vectors
 
 K = 10
 TOGETHER = 16

@@ -19,8 +19,8 @@ from benchmarks.local_store import made_up_documents, made_up_vectors
 from benchmarks.report import Row, cost, tell
 from langchain_gemini_mm import LabelledQuery, LocalVectorStore, calibrate, sample_background
 from langchain_gemini_mm.flows import run
+from langchain_gemini_mm.interfaces import Content, Role, Vectors
 from langchain_gemini_mm.ranking import RANKINGS, by_modality_flow, ranked_flow
-from langchain_gemini_mm.types import Content, Role, Vectors
 
 MODALITIES = ("text", "text", "text", "text", "image", "image", "pdf", "pdf", "video", "audio")
 """What ten documents are."""

@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.local_store import Bench, K
 from benchmarks.local_store import Size as Sizes
 from benchmarks.report import Row, cost, skipped
-from langchain_gemini_mm.types import Vectors
+from langchain_gemini_mm.interfaces import Vectors
 
 Search = Callable[[Any], list[str]]
 """A query vector in, ids out."""

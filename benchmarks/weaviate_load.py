@@ -16,7 +16,7 @@ from langchain_core.embeddings import DeterministicFakeEmbedding
 from benchmarks.indexing import peak_bytes
 from integration_tests.weaviate_server import Endpoint
 from langchain_gemini_mm import WeaviateVectorStore
-from langchain_gemini_mm.types import Vector
+from langchain_gemini_mm.interfaces import Vector
 
 DIMENSIONS = 768
 

@@ -31,7 +31,7 @@ from benchmarks.local_store import MADE_UP, made_up_documents, made_up_vectors
 from benchmarks.report import Row, cost, skipped, speed, tell
 from benchmarks.service import ROOT
 from integration_tests.weaviate_server import Endpoint, WeaviateServer, find_program
-from langchain_gemini_mm.types import Vectors
+from langchain_gemini_mm.interfaces import Vectors
 
 DIMENSIONS = 768
 INGEST_AIM, QUERY_AIM, MEMORY_AIM = 0.95, 1.1, 1.1

@@ -11,9 +11,9 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.interfaces import Content
 from langchain_gemini_mm.models import ModelSpec
 from langchain_gemini_mm.references import SCHEME, MediaRef
-from langchain_gemini_mm.types import Content
 
 _FEW = 100
 _TRUE = ("true", "1", "yes")

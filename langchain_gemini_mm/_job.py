@@ -10,7 +10,7 @@ import numpy as np
 from langchain_gemini_mm.embeddings.cache import from_bytes, to_bytes
 from langchain_gemini_mm.embeddings.preparation import EmbedItem
 from langchain_gemini_mm.errors import ServiceError
-from langchain_gemini_mm.types import Vector, Vectors
+from langchain_gemini_mm.interfaces import Vector, Vectors
 
 _SAME = 0.99
 """Cosine similarity above which two answers count as one content's; a service need not answer bit for bit alike."""

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
-from langchain_gemini_mm._options import MediaOptions
 from langchain_gemini_mm._spool import Spool
 from langchain_gemini_mm.batching import Stop
 from langchain_gemini_mm.content.parts import Part
 from langchain_gemini_mm.embeddings.preparation import EmbedItem
 from langchain_gemini_mm.errors import ContentError, GeminiMMError
+from langchain_gemini_mm.interfaces import Backend, MediaSource, Modality
 from langchain_gemini_mm.media.facts import MediaFacts
+from langchain_gemini_mm.media.media_options import MediaOptions
 from langchain_gemini_mm.media.model_limits import check_extent
 from langchain_gemini_mm.models import ModelSpec
-from langchain_gemini_mm.types import Backend, MediaSource, Modality
 
 if TYPE_CHECKING:
     from langchain_gemini_mm.media.av.clip import Clip

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from langchain_gemini_mm.types import Content, Modality
+from langchain_gemini_mm.interfaces import Content, Modality
 
 
 @dataclass(frozen=True, slots=True, init=False)

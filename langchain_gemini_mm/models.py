@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from langchain_gemini_mm.types import Backend, Modality
+from langchain_gemini_mm.interfaces import Backend, Modality
 
 GEMINI_DOCS = "https://ai.google.dev/gemini-api/docs/embeddings (read 2026-11-21)"
 VERTEX_DOCS = (

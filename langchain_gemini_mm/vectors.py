@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from langchain_gemini_mm.types import Vector, Vectors
+from langchain_gemini_mm.interfaces import Vector, Vectors
 
 
 def unit_rows(vectors: ArrayLike) -> Vectors:

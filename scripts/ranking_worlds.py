@@ -15,7 +15,7 @@ import numpy as np
 from langchain_core.documents import Document
 
 from langchain_gemini_mm import LabelledQuery, LocalVectorStore
-from langchain_gemini_mm.types import Content, Role, Vectors
+from langchain_gemini_mm.interfaces import Content, Role, Vectors
 from langchain_gemini_mm.vectors import unit_rows
 
 DIMENSIONS = 64

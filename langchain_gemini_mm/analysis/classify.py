@@ -15,7 +15,7 @@ from langchain_gemini_mm.analysis.narrowing import narrowed
 from langchain_gemini_mm.batching import positive, slices
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow, arun, run
-from langchain_gemini_mm.types import Content, Filter, Vectors
+from langchain_gemini_mm.interfaces import Content, Filter, Vectors
 from langchain_gemini_mm.vectors import unit_rows
 from langchain_gemini_mm.vectorstores import Hit, Hits, MultimodalVectorStore, Query
 from langchain_gemini_mm.vectorstores.search import query_vectors_flow

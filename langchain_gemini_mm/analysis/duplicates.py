@@ -13,7 +13,7 @@ from langchain_gemini_mm.analysis.narrowing import narrowed
 from langchain_gemini_mm.analysis.stored_vectors import StoredRows, batches_flow
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.flows import Flow, arun, blocking, run
-from langchain_gemini_mm.types import Filter
+from langchain_gemini_mm.interfaces import Filter
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.write import Progress
 

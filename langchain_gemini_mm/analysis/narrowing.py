@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from langchain_gemini_mm.interfaces import Filter
 from langchain_gemini_mm.ranking.modalities import checked_modalities
-from langchain_gemini_mm.types import Filter
 
 
 def narrowed(given: Filter | None, modalities: Iterable[str] | None = None, *more: Filter) -> Filter | None:

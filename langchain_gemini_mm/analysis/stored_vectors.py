@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 import numpy as np
 
 from langchain_gemini_mm.flows import Call, Flow, blocking
-from langchain_gemini_mm.types import Filter, Vectors
+from langchain_gemini_mm.interfaces import Filter, Vectors
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.write import Progress
 

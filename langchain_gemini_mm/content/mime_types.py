@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from langchain_gemini_mm.types import Modality
+from langchain_gemini_mm.interfaces import Modality
 
 HEAD_BYTES = 4096
 """How many of a file's first bytes `sniff` wants to see."""

@@ -22,8 +22,8 @@ from langchain_core.documents.base import Blob
 from langchain_gemini_mm.content.blocks import block_payload
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES, canonical_mime_type, modality_of, sniff
 from langchain_gemini_mm.errors import ContentError, MediaLimitError, MissingMediaError
+from langchain_gemini_mm.interfaces import Content, MediaSource, Modality
 from langchain_gemini_mm.references import MediaRef, split_references
-from langchain_gemini_mm.types import Content, MediaSource, Modality
 
 Unresolved = Literal["error", "text"]
 """What to do with a reference that the store does not know: raise, or keep it as plain text."""

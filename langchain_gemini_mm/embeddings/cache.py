@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from langchain_gemini_mm.types import Vector
+from langchain_gemini_mm.interfaces import Vector
 
 logger = logging.getLogger("langchain_gemini_mm")
 

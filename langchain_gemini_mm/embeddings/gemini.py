@@ -20,8 +20,8 @@ from langchain_gemini_mm.embeddings.service.uploads import Uploads
 from langchain_gemini_mm.embeddings.settings import EmbeddingSettings
 from langchain_gemini_mm.embeddings.tasks import recipe
 from langchain_gemini_mm.embeddings.usage import Meter, Usage
+from langchain_gemini_mm.interfaces import Content, Role, Vectors
 from langchain_gemini_mm.models import ITEMS_PER_CALL
-from langchain_gemini_mm.types import Content, Role, Vectors
 
 if TYPE_CHECKING:
     from pathlib import Path

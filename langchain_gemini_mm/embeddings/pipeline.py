@@ -22,8 +22,8 @@ from langchain_gemini_mm.embeddings.preparation import EmbedItem, wire_bytes
 from langchain_gemini_mm.embeddings.service.uploads import Uploads
 from langchain_gemini_mm.embeddings.usage import Meter, price_usd
 from langchain_gemini_mm.errors import MediaLimitError
+from langchain_gemini_mm.interfaces import MediaSource, Modality, Vectors
 from langchain_gemini_mm.models import ITEMS_PER_CALL, ModelSpec
-from langchain_gemini_mm.types import MediaSource, Modality, Vectors
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -8,18 +8,18 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from langchain_gemini_mm._options import MediaOptions
 from langchain_gemini_mm.content.mime_types import modality_of
 from langchain_gemini_mm.content.parts import Part, Unresolved, to_parts
 from langchain_gemini_mm.embeddings.cache import cache_key
 from langchain_gemini_mm.embeddings.tasks import Recipe
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError
+from langchain_gemini_mm.interfaces import Backend, Content, MediaSource, Modality
 from langchain_gemini_mm.media.facts import MediaFacts
 from langchain_gemini_mm.media.images.exif import looks_turned
+from langchain_gemini_mm.media.media_options import MediaOptions
 from langchain_gemini_mm.media.model_limits import check_extent, check_kind
 from langchain_gemini_mm.media.probe import probe
 from langchain_gemini_mm.models import MediaLimit, ModelSpec
-from langchain_gemini_mm.types import Backend, Content, MediaSource, Modality
 
 _NAMED = {"image": "a picture", "audio": "sound", "video": "a video", "pdf": "a PDF"}
 _WIRE_OVERHEAD = 120

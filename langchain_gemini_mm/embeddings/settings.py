@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 
 from langchain_gemini_mm._arguments import check_dimensions, check_known, request_timeout, use_vertex
 from langchain_gemini_mm._gemini import ServiceSettings
-from langchain_gemini_mm._options import MediaOptions
 from langchain_gemini_mm.content.parts import Unresolved
 from langchain_gemini_mm.embeddings.tasks import find_task
+from langchain_gemini_mm.interfaces import Backend, MediaSource
+from langchain_gemini_mm.media.media_options import MediaOptions
 from langchain_gemini_mm.models import DEFAULT_MODEL, INLINE_BYTES, ModelSpec, model_spec, warn_if_retired
-from langchain_gemini_mm.types import Backend, MediaSource
 
 
 class EmbeddingSettings(BaseModel):

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from langchain_gemini_mm.interfaces import Role
 from langchain_gemini_mm.models import ModelSpec
-from langchain_gemini_mm.types import Role
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from langchain_gemini_mm.errors import BudgetError
+from langchain_gemini_mm.interfaces import Backend, Modality
 from langchain_gemini_mm.models import (
     AUDIO_TOKENS_PER_SECOND,
     CHARACTERS_PER_TOKEN,
@@ -21,7 +22,6 @@ from langchain_gemini_mm.models import (
     VIDEO_FRAME_TOKENS,
     ModelSpec,
 )
-from langchain_gemini_mm.types import Backend, Modality
 
 
 def estimate_tokens(

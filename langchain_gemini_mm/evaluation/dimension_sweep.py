@@ -15,8 +15,8 @@ from langchain_gemini_mm.evaluation.comparing import Comparison
 from langchain_gemini_mm.evaluation.run import TOGETHER, Settings, background_flow, checked_queries
 from langchain_gemini_mm.evaluation.targets import documents_flow, names_of
 from langchain_gemini_mm.flows import Flow, arun, run
+from langchain_gemini_mm.interfaces import Filter, Vector, Vectors
 from langchain_gemini_mm.labelled_query import LabelledQuery
-from langchain_gemini_mm.types import Filter, Vector, Vectors
 from langchain_gemini_mm.vectors import top_k, truncate
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore, Query
 from langchain_gemini_mm.vectorstores.search import query_vectors_flow

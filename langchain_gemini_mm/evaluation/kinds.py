@@ -8,9 +8,9 @@ from langchain_core.documents import Document
 
 from langchain_gemini_mm.content.parts import to_parts
 from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.interfaces import MediaSource
 from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.retrievers.search_options import traced
-from langchain_gemini_mm.types import MediaSource
 from langchain_gemini_mm.vectorstores import Query
 
 OTHER = "other"

@@ -22,9 +22,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.interfaces import Content, Modality
 from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.references import MediaRef
-from langchain_gemini_mm.types import Content, Modality
 from langchain_gemini_mm.vectorstores import Query
 
 _KEYS = ("query", "relevant", "modality")

@@ -16,8 +16,8 @@ from langchain_gemini_mm.evaluation.metrics import checked_ks
 from langchain_gemini_mm.evaluation.reports import QueryResult, Report
 from langchain_gemini_mm.evaluation.targets import ask_with, documents_flow, media_of, names_of, store_of
 from langchain_gemini_mm.flows import Flow, blocking
+from langchain_gemini_mm.interfaces import MediaSource
 from langchain_gemini_mm.labelled_query import LabelledQuery
-from langchain_gemini_mm.types import MediaSource
 from langchain_gemini_mm.vectorstores.write import Progress
 
 TOGETHER = 64

@@ -15,7 +15,7 @@ from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from langchain_gemini_mm.batching import gathered_map, slices
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow
-from langchain_gemini_mm.types import Content, MediaSource
+from langchain_gemini_mm.interfaces import Content, MediaSource
 from langchain_gemini_mm.vectorstores import Hit, MultimodalVectorStore
 
 Answer: TypeAlias = Iterable[str | Document | Hit]

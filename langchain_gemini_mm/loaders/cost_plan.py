@@ -14,6 +14,7 @@ from langchain_gemini_mm.batching import CallLimits
 from langchain_gemini_mm.batching import plan as calls_of
 from langchain_gemini_mm.embeddings.usage import estimate_tokens
 from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.loaders.examine import Examined, Here, planned
 from langchain_gemini_mm.loaders.failures import FAILURES, refusal
 from langchain_gemini_mm.loaders.inputs import GivenBlob
@@ -26,7 +27,6 @@ from langchain_gemini_mm.media.model_limits import check_kind
 from langchain_gemini_mm.media.source import open_source
 from langchain_gemini_mm.models import INLINE_BYTES, ITEMS_PER_CALL
 from langchain_gemini_mm.storage import MediaStore
-from langchain_gemini_mm.types import Modality
 
 BATCH_SHARE = 0.5
 """What the Batch API costs of the standard price (https://ai.google.dev/gemini-api/docs/pricing, read 2026-11-21)."""

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Protocol, TypeVar
 
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES, modality_of, sniff
 from langchain_gemini_mm.errors import ContentError, MediaLimitError, MissingExtraError
+from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.loaders import unread
 from langchain_gemini_mm.loaders.inputs import GivenBlob
 from langchain_gemini_mm.loaders.options import Wanted
@@ -25,7 +26,6 @@ from langchain_gemini_mm.media.facts import MediaFacts
 from langchain_gemini_mm.media.probe import probe
 from langchain_gemini_mm.media.segments import segments as cut_segments
 from langchain_gemini_mm.media.source import open_source
-from langchain_gemini_mm.types import Modality
 
 T = TypeVar("T")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.interfaces import COMPANION_TEXT
 from langchain_gemini_mm.loaders.companions import Companion, Companions
 from langchain_gemini_mm.loaders.describing import Description
 from langchain_gemini_mm.loaders.document_ids import document_of
@@ -19,7 +20,6 @@ from langchain_gemini_mm.loaders.segmentation import Piece
 from langchain_gemini_mm.loaders.walk import Skipped
 from langchain_gemini_mm.media.model_limits import check_kind
 from langchain_gemini_mm.references import MediaRef, escape_references
-from langchain_gemini_mm.types import COMPANION_TEXT
 
 if TYPE_CHECKING:
     from langchain_gemini_mm.storage import MediaStore

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.document_loaders import BaseLoader
 
+from langchain_gemini_mm.interfaces import Backend, Modality
 from langchain_gemini_mm.loaders.describing import Description
 from langchain_gemini_mm.loaders.failures import FAILURES, refusal
 from langchain_gemini_mm.loaders.inputs import GivenBlob, Inputs
@@ -19,7 +20,6 @@ from langchain_gemini_mm.loaders.options import Wanted
 from langchain_gemini_mm.loaders.segmentation import Segments
 from langchain_gemini_mm.loaders.walk import Found, Scan, Skipped
 from langchain_gemini_mm.models import DEFAULT_MODEL
-from langchain_gemini_mm.types import Backend, Modality
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
+from langchain_gemini_mm.interfaces import Backend, Modality
 from langchain_gemini_mm.loaders.segmentation import Segments
 from langchain_gemini_mm.models import ModelSpec, model_spec
-from langchain_gemini_mm.types import Backend, Modality
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

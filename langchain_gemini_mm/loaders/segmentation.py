@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from langchain_gemini_mm.interfaces import Backend, Modality
 from langchain_gemini_mm.media.av.segments import windows
 from langchain_gemini_mm.media.facts import MediaFacts
 from langchain_gemini_mm.models import ModelSpec
 from langchain_gemini_mm.references import MediaRef
-from langchain_gemini_mm.types import Backend, Modality
 
 if TYPE_CHECKING:
     from langchain_gemini_mm.media.embedded_text import Carried

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypedDict
 
-from langchain_gemini_mm.types import Modality
+from langchain_gemini_mm.interfaces import Modality
 
 
 class Measures(TypedDict, total=False):

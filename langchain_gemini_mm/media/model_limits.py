@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from langchain_gemini_mm.content.mime_types import canonical_mime_type, modality_of
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
+from langchain_gemini_mm.interfaces import Backend
 from langchain_gemini_mm.media.facts import MediaFacts
 from langchain_gemini_mm.models import MediaLimit, ModelSpec
-from langchain_gemini_mm.types import Backend
 
 _SERVICES: dict[Backend, str] = {"gemini": "the Gemini API", "vertex": "Vertex AI"}
 _SHORT = {

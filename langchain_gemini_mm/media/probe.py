@@ -13,11 +13,11 @@ from typing import BinaryIO
 
 from langchain_gemini_mm.content.mime_types import canonical_mime_type, modality_of
 from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.media import headers
 from langchain_gemini_mm.media.facts import Measures, MediaFacts
 from langchain_gemini_mm.media.images.decode import MAX_PIXELS, check_pixels, decode
 from langchain_gemini_mm.media.source import open_source, shown
-from langchain_gemini_mm.types import Modality
 
 __all__ = ["MAX_PIXELS", "MediaFacts", "probe"]
 

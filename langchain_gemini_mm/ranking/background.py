@@ -22,8 +22,8 @@ import numpy as np
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
+from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.ranking.modalities import KINDS, OTHER, kinds_node
-from langchain_gemini_mm.types import Vectors
 from langchain_gemini_mm.vectorstores.backend import Primitives
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.filters import Node

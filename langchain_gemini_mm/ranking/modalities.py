@@ -11,7 +11,7 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.content.parts import to_parts
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow
-from langchain_gemini_mm.types import MediaSource, Modality, Vector
+from langchain_gemini_mm.interfaces import MediaSource, Modality, Vector
 from langchain_gemini_mm.vectorstores.backend import Nearest, Predicate, Primitives, Scored
 from langchain_gemini_mm.vectorstores.filters import And, In, Node, Not, Or, matches
 from langchain_gemini_mm.vectorstores.hits import Query

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.ranking.background import Background
-from langchain_gemini_mm.types import Vector
 
 _PRIOR_SPREAD, _PRIOR_WEIGHT = 0.05, 2.0
 """A spread of cosine similarities to begin with, and how many documents it counts as."""

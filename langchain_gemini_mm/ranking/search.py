@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_gemini_mm.flows import Flow
+from langchain_gemini_mm.interfaces import Content, Vector
 from langchain_gemini_mm.ranking.background import Background, background_flow, read_background_flow
 from langchain_gemini_mm.ranking.calibration import Calibration, calibration_flow, is_readable, pair_of, stored_flow
 from langchain_gemini_mm.ranking.modalities import (
@@ -20,7 +21,6 @@ from langchain_gemini_mm.ranking.modalities import (
     query_kind,
 )
 from langchain_gemini_mm.ranking.normalize import Levels, levels
-from langchain_gemini_mm.types import Content, Vector
 from langchain_gemini_mm.vectorstores.backend import Primitives, Scored
 from langchain_gemini_mm.vectorstores.hits import Hit, Query, ScoreKind
 from langchain_gemini_mm.vectorstores.search import (

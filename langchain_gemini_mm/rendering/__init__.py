@@ -7,7 +7,7 @@ from langchain_gemini_mm.rendering.clean_text import clean_text
 from langchain_gemini_mm.rendering.media_blocks import expand_blocks
 from langchain_gemini_mm.rendering.messages import INSTRUCTIONS, ato_message, to_blocks, to_message
 from langchain_gemini_mm.rendering.model_capabilities import ACCEPTS, Accepts, Place, accepts_of
-from langchain_gemini_mm.rendering.references import reference_blocks
+from langchain_gemini_mm.rendering.reference_blocks import reference_blocks
 
 __all__ = [
     "ACCEPTS",

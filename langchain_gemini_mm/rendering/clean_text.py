@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.interfaces import COMPANION_TEXT
 from langchain_gemini_mm.references import MediaRef, split_references
-from langchain_gemini_mm.types import COMPANION_TEXT
 
 if TYPE_CHECKING:
     from langchain_gemini_mm.vectorstores import Hit

@@ -17,10 +17,10 @@ from langchain_gemini_mm.errors import (
     MissingExtraError,
     MissingMediaError,
 )
+from langchain_gemini_mm.interfaces import MediaSource, Modality
 from langchain_gemini_mm.rendering.model_capabilities import Place, accepts_of
 from langchain_gemini_mm.rendering.pieces import Making, Piece
-from langchain_gemini_mm.rendering.references import Block, Reference, read_reference, text_block
-from langchain_gemini_mm.types import MediaSource, Modality
+from langchain_gemini_mm.rendering.reference_blocks import Block, Reference, read_reference, text_block
 
 KEPT_BYTES = 200_000
 """What is kept free for each later medium, at most half of what is left: enough for a picture."""

@@ -9,13 +9,13 @@ from typing import Any
 from langchain_core.messages import HumanMessage
 
 from langchain_gemini_mm.content.parts import to_parts
+from langchain_gemini_mm.interfaces import Content, MediaSource
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.rendering.clean_text import Shown, document_of, pieces_of
 from langchain_gemini_mm.rendering.media_blocks import Expansion, expand_blocks
 from langchain_gemini_mm.rendering.model_capabilities import Accepts, Place, accepts_of
 from langchain_gemini_mm.rendering.pieces import Making
-from langchain_gemini_mm.rendering.references import Block, reference_blocks, text_block
-from langchain_gemini_mm.types import Content, MediaSource
+from langchain_gemini_mm.rendering.reference_blocks import Block, reference_blocks, text_block
 
 INSTRUCTIONS = (
     "Answer the question at the end from the sources that follow. Each begins with its name in square brackets; repeat "

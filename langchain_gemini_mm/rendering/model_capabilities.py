@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
-from langchain_gemini_mm.types import Modality
+from langchain_gemini_mm.interfaces import Modality
 
 Place: TypeAlias = Literal["message", "tool"]
 """Where blocks are sent: in a message of the user, or as the result of a tool."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, BinaryIO
 from langchain_gemini_mm.content.mime_types import modality_of
 from langchain_gemini_mm.content.parts import Part
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError, MissingExtraError
+from langchain_gemini_mm.interfaces import MediaSource, Modality
 from langchain_gemini_mm.rendering.citations import page_span, time_span
 from langchain_gemini_mm.rendering.model_capabilities import Accepts, Place
-from langchain_gemini_mm.types import MediaSource, Modality
 
 if TYPE_CHECKING:
     from langchain_gemini_mm.media.av.clip import Clip

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.documents import Document
 
+from langchain_gemini_mm.interfaces import Content
 from langchain_gemini_mm.references import escape_references
-from langchain_gemini_mm.types import Content
 
 if TYPE_CHECKING:
     from langchain_gemini_mm.loaders.walk import Skipped

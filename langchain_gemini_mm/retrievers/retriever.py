@@ -14,13 +14,13 @@ from langchain_core.vectorstores import VectorStore
 from pydantic import ConfigDict, PrivateAttr, model_validator
 
 from langchain_gemini_mm.flows import Flow, arun, run
+from langchain_gemini_mm.interfaces import Content, Modality
 from langchain_gemini_mm.retrievers.context import neighbours_flow
 from langchain_gemini_mm.retrievers.ingest import Added, Extra, Intake
 from langchain_gemini_mm.retrievers.search import find_flow, kinds_flow, many_flow, sources_flow
 from langchain_gemini_mm.retrievers.search_options import Ask, asked, store_of_tenant, traced
 from langchain_gemini_mm.retrievers.sources import Source
 from langchain_gemini_mm.storage import MediaStore
-from langchain_gemini_mm.types import Content, Modality
 from langchain_gemini_mm.vectorstores import Hit, Hits, MultimodalVectorStore, Query
 
 _KEPT_TENANTS = 100

@@ -11,10 +11,10 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow
+from langchain_gemini_mm.interfaces import Content, MediaEmbeddings
 from langchain_gemini_mm.ranking import by_modality_flow, default_ranking_flow, ranked_flow
 from langchain_gemini_mm.retrievers.search_options import Ask, traced
 from langchain_gemini_mm.retrievers.sources import Source, group_by_source
-from langchain_gemini_mm.types import Content, MediaEmbeddings
 from langchain_gemini_mm.vectorstores import Hit, MultimodalVectorStore, Query
 
 RANK_CONSTANT = 60

@@ -12,10 +12,10 @@ from langchain_core.documents import Document
 from langchain_core.vectorstores import VectorStore
 
 from langchain_gemini_mm.batching import positive
+from langchain_gemini_mm.interfaces import Content
 from langchain_gemini_mm.ranking.modalities import checked_modalities
 from langchain_gemini_mm.ranking.search import checked_confidence
 from langchain_gemini_mm.references import MediaRef
-from langchain_gemini_mm.types import Content
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore, Query
 
 SEARCH_TYPES = ("similarity", "mmr", "hybrid", "keyword")

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from langchain_gemini_mm.errors import GeminiMMError, MediaLimitError, StoreError
-from langchain_gemini_mm.storage.backends import DAMAGED, UNKNOWN, MediaWriter, Stored, missing
+from langchain_gemini_mm.storage.backend import DAMAGED, UNKNOWN, MediaWriter, Stored, missing
 from langchain_gemini_mm.storage.hash_cache import FileTable
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from langchain_core.documents import Document
 
 from langchain_gemini_mm.content.parts import Part, to_parts
 from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.interfaces import Content, Modality
 from langchain_gemini_mm.references import escape_references
-from langchain_gemini_mm.types import Content, Modality
 
 if TYPE_CHECKING:
     from langchain_gemini_mm.storage.store import MediaStore

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.storage.backends import UNKNOWN, MediaWriter, Stored, missing
+from langchain_gemini_mm.storage.backend import UNKNOWN, MediaWriter, Stored, missing
 from langchain_gemini_mm.storage.hash_cache import FileTable
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from langchain_gemini_mm.errors import ContentError, MissingMediaError, StoreError
 from langchain_gemini_mm.media.source import Stamp, hash_of, open_source, shown
-from langchain_gemini_mm.storage.backends import MediaWriter, Stored, missing
+from langchain_gemini_mm.storage.backend import MediaWriter, Stored, missing
 from langchain_gemini_mm.storage.folder import FolderBackend
 from langchain_gemini_mm.storage.hash_cache import FileTable, KnownFile
 

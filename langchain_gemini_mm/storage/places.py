@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import cast
 
-from langchain_gemini_mm.storage.backends import MediaBackend
+from langchain_gemini_mm.storage.backend import MediaBackend
 from langchain_gemini_mm.storage.buckets import SCHEMES, Bucket
 from langchain_gemini_mm.storage.byte_store import ByteStore, ByteStoreBackend
 from langchain_gemini_mm.storage.folder import FolderBackend

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES
 from langchain_gemini_mm.errors import ContentError, MissingMediaError
+from langchain_gemini_mm.interfaces import Content, MediaInfo
 from langchain_gemini_mm.media.source import Stamp, chunks_of, hash_of, media_type, open_source, shown
 from langchain_gemini_mm.references import MediaRef
-from langchain_gemini_mm.storage.backends import DAMAGED, MediaBackend, MemoryBackend, missing
+from langchain_gemini_mm.storage.backend import DAMAGED, MediaBackend, MemoryBackend, missing
 from langchain_gemini_mm.storage.byte_store import ByteStore, ByteStoreBackend
 from langchain_gemini_mm.storage.download import FETCH_BYTES, FETCH_SECONDS, Fetcher
 from langchain_gemini_mm.storage.garbage import Sweep, digests_in
 from langchain_gemini_mm.storage.links import LinksBackend
 from langchain_gemini_mm.storage.places import backend_of, folder_of
-from langchain_gemini_mm.types import Content, MediaInfo
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document

@@ -7,7 +7,7 @@ from contextlib import closing
 
 from langchain_gemini_mm.errors import ContentError, MediaLimitError, MissingMediaError
 from langchain_gemini_mm.references import MediaRef, split_references
-from langchain_gemini_mm.storage.backends import DAMAGED, missing
+from langchain_gemini_mm.storage.backend import DAMAGED, missing
 from langchain_gemini_mm.storage.garbage import digests_in
 from langchain_gemini_mm.storage.store import MediaStore
 

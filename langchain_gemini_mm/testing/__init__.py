@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from langchain_gemini_mm.testing.emulator import GeminiEmulator
 from langchain_gemini_mm.testing.faults import Failure
+from langchain_gemini_mm.testing.files import UploadedFile
 from langchain_gemini_mm.testing.samples.clips import mp3, mp4, wav
 from langchain_gemini_mm.testing.samples.papers import pdf
 from langchain_gemini_mm.testing.samples.pictures import jpeg, png
@@ -14,7 +15,6 @@ from langchain_gemini_mm.testing.samples.write import write_samples
 from langchain_gemini_mm.testing.service import Received
 from langchain_gemini_mm.testing.settings import Settings
 from langchain_gemini_mm.testing.transport.wire import SentItem, SentPart
-from langchain_gemini_mm.testing.uploads import UploadedFile
 
 __all__ = [
     "Failure",

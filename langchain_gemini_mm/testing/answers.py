@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from langchain_gemini_mm.interfaces import Backend
 from langchain_gemini_mm.testing.faults import Damage, Values, spoil
 from langchain_gemini_mm.testing.transport.exchange import HttpReply, Json, RefusedError, json_reply
-from langchain_gemini_mm.types import Backend
 
 if TYPE_CHECKING:
     from langchain_gemini_mm.testing.service import Route

@@ -16,8 +16,8 @@ from langchain_gemini_mm.testing.settings import Settings
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from langchain_gemini_mm.testing.files import UploadedFile
     from langchain_gemini_mm.testing.transport.server import Application, Server
-    from langchain_gemini_mm.testing.uploads import UploadedFile
 
 
 class GeminiEmulator:

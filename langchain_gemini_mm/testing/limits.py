@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from langchain_gemini_mm.interfaces import Backend, Modality
 from langchain_gemini_mm.models import (
     AUDIO_TOKENS_PER_SECOND,
     CHARACTERS_PER_TOKEN,
@@ -26,7 +27,6 @@ from langchain_gemini_mm.models import (
 from langchain_gemini_mm.testing.space.describe_media import Probe
 from langchain_gemini_mm.testing.transport.exchange import RefusedError
 from langchain_gemini_mm.testing.transport.wire import SentItem, SentPart, Verb
-from langchain_gemini_mm.types import Backend, Modality
 
 SOURCES = {
     "items per call": "https://github.com/vercel/ai/issues/16101, https://github.com/weaviate/weaviate/pull/11277",

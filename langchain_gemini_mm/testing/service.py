@@ -16,9 +16,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from langchain_gemini_mm.interfaces import Backend
 from langchain_gemini_mm.models import MODELS
 from langchain_gemini_mm.testing import answers
 from langchain_gemini_mm.testing.faults import Failure, spoil_body
+from langchain_gemini_mm.testing.files import Uploads
 from langchain_gemini_mm.testing.limits import check_count
 from langchain_gemini_mm.testing.quotas import (
     REQUESTS_PER_DAY,
@@ -31,8 +33,6 @@ from langchain_gemini_mm.testing.settings import Settings
 from langchain_gemini_mm.testing.space.embedder import Embedder
 from langchain_gemini_mm.testing.transport.exchange import HttpReply, HttpRequest, Json, RefusedError, json_reply
 from langchain_gemini_mm.testing.transport.wire import SentItem, SentPart, Verb, parse_json, read_items, shorten_media
-from langchain_gemini_mm.testing.uploads import Uploads
-from langchain_gemini_mm.types import Backend
 
 _VERBS = "embedContent|batchEmbedContents|predict|countTokens"
 _GEMINI = re.compile(rf"^/(v1|v1beta|v1alpha)/models/([^/:]+):({_VERBS})$")

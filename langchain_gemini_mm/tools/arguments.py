@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args
 from langchain_core.tools import InjectedToolArg
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, ValidationError, create_model
 
-from langchain_gemini_mm.types import Modality
+from langchain_gemini_mm.interfaces import Modality
 
 _NOTHING = ("", "none", "null")
 _SHOWN = 60

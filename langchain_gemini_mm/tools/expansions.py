@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, NamedTuple
 
+from langchain_gemini_mm.interfaces import MediaSource
 from langchain_gemini_mm.rendering import Accepts, Place, expand_blocks
 from langchain_gemini_mm.tools.attachments import Block
-from langchain_gemini_mm.types import MediaSource
 
 KEPT_BYTES = 32_000_000
 """Of blocks held in memory, base64 counted."""

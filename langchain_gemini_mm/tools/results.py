@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 
 from langchain_core.documents import Document
 
+from langchain_gemini_mm.interfaces import MediaSource
 from langchain_gemini_mm.rendering import Accepts, citation, clean_text, expand_blocks, reference_blocks
 from langchain_gemini_mm.tools.attachments import Block
-from langchain_gemini_mm.types import MediaSource
 from langchain_gemini_mm.vectorstores import Hit
 
 Answer: TypeAlias = tuple[str | list[Block], list[Document]]

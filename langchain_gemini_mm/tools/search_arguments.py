@@ -10,9 +10,9 @@ from typing import Any
 from langchain_core.tools import ToolException
 
 from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.interfaces import Content
 from langchain_gemini_mm.references import SCHEME, MediaRef, escape_references
 from langchain_gemini_mm.tools.attachments import attachment_name, attachment_number, attachments, payload_of
-from langchain_gemini_mm.types import Content
 from langchain_gemini_mm.vectorstores import Query
 from langchain_gemini_mm.vectorstores.filters import matches, parse_filter
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.types import Vector
+from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, Space
 from langchain_gemini_mm.vectorstores.filters import Node
 from langchain_gemini_mm.vectorstores.records import Record

@@ -10,7 +10,7 @@ from langchain_core.documents import Document
 
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.flows import Call, Flow, arun, run
-from langchain_gemini_mm.types import Content, Filter, Vector, Vectors
+from langchain_gemini_mm.interfaces import Content, Filter, Vector, Vectors
 from langchain_gemini_mm.vectorstores.backend import Predicate
 from langchain_gemini_mm.vectorstores.filters import And, Node, parse_filter
 from langchain_gemini_mm.vectorstores.hits import Group, Hits, Query

@@ -11,7 +11,7 @@ from langchain_core.embeddings import Embeddings
 
 from langchain_gemini_mm.errors import ContentError, ServiceError, SpaceMismatchError
 from langchain_gemini_mm.flows import Call
-from langchain_gemini_mm.types import Content, MediaEmbeddings, MediaSource, Vector, Vectors
+from langchain_gemini_mm.interfaces import Content, MediaEmbeddings, MediaSource, Vector, Vectors
 from langchain_gemini_mm.vectors import unit_rows
 from langchain_gemini_mm.vectorstores.records import plain_json
 

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.types import Vector
+from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
 
 DOCUMENTS, VECTORS, MANIFEST = "documents.jsonl", "vectors.npy", "manifest.json"

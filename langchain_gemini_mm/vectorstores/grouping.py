@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from langchain_gemini_mm.flows import Flow
-from langchain_gemini_mm.types import Content, Vector
+from langchain_gemini_mm.interfaces import Content, Vector
 from langchain_gemini_mm.vectorstores.backend import Predicate, Primitives
 from langchain_gemini_mm.vectorstores.filters import And, In, Node, matches
 from langchain_gemini_mm.vectorstores.hits import Group, Hit, Query

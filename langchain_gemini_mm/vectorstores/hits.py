@@ -10,7 +10,7 @@ from typing import Any, Literal
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.types import Content, MediaSource
+from langchain_gemini_mm.interfaces import Content, MediaSource
 from langchain_gemini_mm.vectorstores.records import plain_text
 
 ScoreKind = Literal["cosine", "bm25", "rank", "deviation", "probability"]
@@ -151,7 +151,7 @@ class Hit:
 
     def to_html(self) -> str:
         """A piece of HTML that shows it: citation, text, picture, page, or a player at the second; as in notebooks."""
-        from langchain_gemini_mm.rendering.html import hit_html
+        from langchain_gemini_mm.rendering.html_view import hit_html
 
         return hit_html(self)
 
@@ -169,7 +169,7 @@ class Hits(list[Hit]):
 
     def to_html(self) -> str:
         """A piece of HTML that shows them one below the other; as in notebooks."""
-        from langchain_gemini_mm.rendering.html import hits_html
+        from langchain_gemini_mm.rendering.html_view import hits_html
 
         return hits_html(self)
 

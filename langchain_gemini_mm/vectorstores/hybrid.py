@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow
-from langchain_gemini_mm.types import Content
+from langchain_gemini_mm.interfaces import Content
 from langchain_gemini_mm.vectorstores.backend import Matching, Primitives, Scored
 from langchain_gemini_mm.vectorstores.hits import Hit, Query
 from langchain_gemini_mm.vectorstores.search import FUSIONS, SearchPlan, hits_of, search_flow

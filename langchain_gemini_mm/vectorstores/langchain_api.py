@@ -13,7 +13,7 @@ from langchain_core.vectorstores import VectorStore
 
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.flows import Flow, arun, blocking, run
-from langchain_gemini_mm.types import Content, MediaEmbeddings, Vector
+from langchain_gemini_mm.interfaces import Content, MediaEmbeddings, Vector
 from langchain_gemini_mm.vectorstores.backend import Primitives
 from langchain_gemini_mm.vectorstores.embedding_space import given_vector
 from langchain_gemini_mm.vectorstores.filters import Exists

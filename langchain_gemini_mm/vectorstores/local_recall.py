@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from langchain_gemini_mm.batching import positive
-from langchain_gemini_mm.types import Vectors
+from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.vectorstores.backend import Nearest
 from langchain_gemini_mm.vectorstores.local import rows as local_rows
 from langchain_gemini_mm.vectorstores.local.prefix import Recall, exact_scores, shares

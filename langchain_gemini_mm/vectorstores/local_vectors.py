@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.types import Vectors
+from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.vectorstores.local.rows import CHUNK, FLOAT, require_length
 
 if TYPE_CHECKING:

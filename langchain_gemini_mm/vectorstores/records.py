@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.types import Vector
+from langchain_gemini_mm.interfaces import Vector
 
 MAX_DEPTH = 100
 """How deep dicts and lists may nest in metadata."""

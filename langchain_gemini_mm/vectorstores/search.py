@@ -13,7 +13,7 @@ import numpy as np
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow
-from langchain_gemini_mm.types import Content, Filter, MediaSource, Vector
+from langchain_gemini_mm.interfaces import Content, Filter, MediaSource, Vector
 from langchain_gemini_mm.vectors import maximal_marginal_relevance
 from langchain_gemini_mm.vectorstores.backend import Nearest, Predicate, Primitives, Scored
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_dimensions

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from langchain_gemini_mm.types import COMPANION_TEXT
+from langchain_gemini_mm.interfaces import COMPANION_TEXT
 
 MAX_TERMS = 64
 """Different words of a question that are looked for; further ones are left out."""

@@ -12,9 +12,9 @@ import pytest
 from langchain_core.stores import InMemoryByteStore
 
 from langchain_gemini_mm import ContentError, GeminiEmbeddings, MediaLimitError, MediaStore
+from langchain_gemini_mm.interfaces import MediaInfo
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.testing import GeminiEmulator, pdf, png, wav
-from langchain_gemini_mm.types import MediaInfo
 from tests.media.recordings import numbers, recording, sound
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from langchain_gemini_mm import GeminiEmbeddings, MediaStore, QuotaError, ServiceError
+from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.testing import Failure, GeminiEmulator, jpeg, pdf, png, wav
-from langchain_gemini_mm.types import Vectors
 
 MIXED = 250
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
+from langchain_gemini_mm.interfaces import Backend
 from langchain_gemini_mm.media.model_limits import check_limits
 from langchain_gemini_mm.media.probe import MediaFacts
 from langchain_gemini_mm.models import model_spec
-from langchain_gemini_mm.types import Backend
 
 MODEL = model_spec("gemini-embedding-2")
 PICTURE = {"modality": "image", "size": 10, "width": 10, "height": 10}

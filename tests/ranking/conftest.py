@@ -11,7 +11,7 @@ from langchain_core.documents import Document
 
 from langchain_gemini_mm import LocalVectorStore
 from langchain_gemini_mm.flows import Flow, arun, run
-from langchain_gemini_mm.types import Content, Role, Vectors
+from langchain_gemini_mm.interfaces import Content, Role, Vectors
 from langchain_gemini_mm.vectors import unit_rows
 
 DIMENSIONS = 32

@@ -9,8 +9,8 @@ import pytest
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.runnables import RunnableLambda
 
+from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.rendering import ACCEPTS, Accepts, accepts_of
-from langchain_gemini_mm.types import Modality
 
 MODALITIES: tuple[Modality, ...] = ("image", "audio", "video", "pdf")
 TAKEN: dict[str, tuple[str, str]] = {

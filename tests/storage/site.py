@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from langchain_gemini_mm.storage import MediaStore
-from langchain_gemini_mm.storage.backends import MemoryBackend
+from langchain_gemini_mm.storage.backend import MemoryBackend
 from langchain_gemini_mm.storage.download import Fetcher
 from langchain_gemini_mm.storage.ssrf import refusal_of
 from langchain_gemini_mm.testing import png, wav

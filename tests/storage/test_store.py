@@ -18,10 +18,10 @@ from langchain_core.documents import Document
 from langchain_core.documents.base import Blob
 
 from langchain_gemini_mm.errors import ContentError, MissingMediaError
+from langchain_gemini_mm.interfaces import MediaInfo, MediaSource
 from langchain_gemini_mm.references import MediaRef, split_references
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.testing import jpeg, mp3, pdf, png, wav
-from langchain_gemini_mm.types import MediaInfo, MediaSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable

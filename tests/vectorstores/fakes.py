@@ -11,7 +11,7 @@ import numpy as np
 from langchain_core.embeddings import Embeddings
 
 from langchain_gemini_mm.errors import ServiceError
-from langchain_gemini_mm.types import Content, Role, Vectors
+from langchain_gemini_mm.interfaces import Content, Role, Vectors
 from langchain_gemini_mm.vectors import unit_rows
 
 

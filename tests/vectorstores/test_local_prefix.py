@@ -11,7 +11,7 @@ import pytest
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.types import Vectors
+from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.vectors import unit_rows
 from langchain_gemini_mm.vectorstores import LocalVectorStore
 from langchain_gemini_mm.vectorstores.backend import Nearest

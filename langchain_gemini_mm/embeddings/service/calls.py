@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from langchain_gemini_mm.errors import ServiceError
-from langchain_gemini_mm.types import Vectors
+from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.vectors import unit_rows
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from langchain_gemini_mm.types import Backend
+from langchain_gemini_mm.interfaces import Backend
 
 if TYPE_CHECKING:
     from google.genai import Client

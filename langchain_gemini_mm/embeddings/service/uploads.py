@@ -13,7 +13,7 @@ from langchain_gemini_mm.batching import Stop
 from langchain_gemini_mm.content.parts import Part
 from langchain_gemini_mm.embeddings.service.errors import translate
 from langchain_gemini_mm.errors import ServiceError
-from langchain_gemini_mm.types import MediaSource
+from langchain_gemini_mm.interfaces import MediaSource
 
 if TYPE_CHECKING:
     import io

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES, modality_of, sniff
 from langchain_gemini_mm.errors import MissingExtraError
+from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.media.pdf.document import PDFIUM
 from langchain_gemini_mm.testing.samples.speech import heard_in
 from langchain_gemini_mm.testing.space.concepts import COLOURS, Meaning, Word, words_of
-from langchain_gemini_mm.types import Modality
 
 _CACHED = 4096
 _MODALITY_WORD = {"image": "picture", "audio": "sound", "video": "video", "pdf": "document", "text": "text"}

@@ -14,6 +14,7 @@ import numpy as np
 
 from langchain_gemini_mm.content.mime_types import canonical_mime_type, modality_of
 from langchain_gemini_mm.errors import MissingExtraError
+from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.models import CHARACTERS_PER_TOKEN, MODELS, ModelSpec
 from langchain_gemini_mm.testing import answers
 from langchain_gemini_mm.testing.limits import Loaded, check_item, check_media, supported, tokens_of
@@ -21,13 +22,12 @@ from langchain_gemini_mm.testing.space.concepts import meaning_of
 from langchain_gemini_mm.testing.space.describe_media import Prober, UnreadableMediaError
 from langchain_gemini_mm.testing.space.vectors import Piece, content_vector
 from langchain_gemini_mm.testing.transport.exchange import RefusedError
-from langchain_gemini_mm.types import Vector
 
 if TYPE_CHECKING:
+    from langchain_gemini_mm.testing.files import Uploads
     from langchain_gemini_mm.testing.service import Route
     from langchain_gemini_mm.testing.settings import Settings
     from langchain_gemini_mm.testing.transport.wire import SentItem, SentPart
-    from langchain_gemini_mm.testing.uploads import Uploads
 
 _CACHED_VECTORS = 2048
 _TASKS = {

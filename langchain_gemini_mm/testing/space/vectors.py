@@ -16,8 +16,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from langchain_gemini_mm.interfaces import Modality, Vector
 from langchain_gemini_mm.testing.space.concepts import Meaning, Word, topics
-from langchain_gemini_mm.types import Modality, Vector
 
 DIMENSIONS = 3072
 """Full size of every vector before it is cut."""

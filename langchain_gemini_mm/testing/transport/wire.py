@@ -13,8 +13,8 @@ from typing import Any, Literal, TypeAlias
 
 import orjson
 
+from langchain_gemini_mm.interfaces import Backend
 from langchain_gemini_mm.testing.transport.exchange import Json, RefusedError
-from langchain_gemini_mm.types import Backend
 
 Verb: TypeAlias = Literal["embedContent", "batchEmbedContents", "predict", "countTokens"]
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from langchain_gemini_mm.errors import ContentError, MissingMediaError, SpaceMismatchError
+from langchain_gemini_mm.interfaces import MediaSource
 from langchain_gemini_mm.references import MediaRef, split_references
-from langchain_gemini_mm.types import MediaSource
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_space
 from langchain_gemini_mm.vectorstores.local import keyword_index as local_keywords
 from langchain_gemini_mm.vectorstores.local.database import Database

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.types import COMPANION_TEXT
+from langchain_gemini_mm.interfaces import COMPANION_TEXT
 from langchain_gemini_mm.vectorstores.tokenizer import indexed_text, searched_text
 
 NEEDS_FTS5 = (

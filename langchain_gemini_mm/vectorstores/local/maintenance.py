@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from langchain_gemini_mm.types import MediaSource
+from langchain_gemini_mm.interfaces import MediaSource
 from langchain_gemini_mm.vectorstores.local.check import Check, CheckReport
 from langchain_gemini_mm.vectorstores.local.database import Database
 from langchain_gemini_mm.vectorstores.local_backup import back_up

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from langchain_gemini_mm.types import Vectors
+from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.vectorstores.local.filter_masks import Mask, Masks, positions_of
 from langchain_gemini_mm.vectorstores.local.prefix import (
     LEAST_RECALL,

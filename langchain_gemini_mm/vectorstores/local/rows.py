@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.types import Vector
+from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint
 from langchain_gemini_mm.vectorstores.filters import Node
 from langchain_gemini_mm.vectorstores.local import keyword_index as local_keywords

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from langchain_gemini_mm.types import Vectors
+from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.vectors import top_k
 from langchain_gemini_mm.vectorstores.local.filter_masks import Mask
 from langchain_gemini_mm.vectorstores.local.prefix import prefix_rows

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from langchain_gemini_mm.types import Vectors
+from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.vectors import top_k
 from langchain_gemini_mm.vectorstores.backend import Nearest, Predicate, Scored
 from langchain_gemini_mm.vectorstores.embedding_space import require_dimensions, require_space

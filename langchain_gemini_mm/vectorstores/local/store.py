@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_core.embeddings import Embeddings
 
-from langchain_gemini_mm.types import MediaEmbeddings
+from langchain_gemini_mm.interfaces import MediaEmbeddings
 from langchain_gemini_mm.vectorstores.backend import Matching, Nearest, Scored
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.embedding_space import (

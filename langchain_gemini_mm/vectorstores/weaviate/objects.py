@@ -13,7 +13,7 @@ import numpy as np
 from weaviate.classes.data import DataObject
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.types import Vector
+from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.tokenizer import searched_text, tokens
 from langchain_gemini_mm.vectorstores.weaviate.fields import stored_fields

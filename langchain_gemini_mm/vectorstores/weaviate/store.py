@@ -10,7 +10,7 @@ from langchain_core.embeddings import Embeddings
 from weaviate.classes.config import ConsistencyLevel
 
 from langchain_gemini_mm.flows import Flow, arun, run
-from langchain_gemini_mm.types import Content, Filter, MediaEmbeddings, Vector
+from langchain_gemini_mm.interfaces import Content, Filter, MediaEmbeddings, Vector
 from langchain_gemini_mm.vectorstores.backend import Matching, Nearest, Scored
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, Space

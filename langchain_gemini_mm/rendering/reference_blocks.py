@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_gemini_mm.errors import ContentError, GeminiMMError
+from langchain_gemini_mm.interfaces import MediaSource
 from langchain_gemini_mm.references import SCHEME, MediaRef
 from langchain_gemini_mm.rendering.citations import citation
 from langchain_gemini_mm.rendering.clean_text import Shown, companion_of, document_of, joined, pieces_of, with_companion
-from langchain_gemini_mm.types import MediaSource
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from langchain_gemini_mm.embeddings.usage import estimate_tokens, extra_tokens
+from langchain_gemini_mm.interfaces import Backend, Modality
 from langchain_gemini_mm.models import (
     AUDIO_TOKENS_PER_SECOND,
     TIMESTAMP_TOKENS_PER_SECOND,
@@ -17,7 +18,6 @@ from langchain_gemini_mm.models import (
     VIDEO_FRAME_TOKENS,
     ModelSpec,
 )
-from langchain_gemini_mm.types import Backend, Modality
 
 _LEAST_EDGE = 16
 _VERTEX_ONLY = ("video_fps", "document_ocr", "audio_track_extraction")
