@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.vectorstores.backend import Matching, Predicate, Scored
-from langchain_gemini_mm.vectorstores.local import keyword_index as local_keywords
-from langchain_gemini_mm.vectorstores.local import rows as local_rows
+from langchain_gemini_mm.vectorstores.local import keyword_index, rows
 from langchain_gemini_mm.vectorstores.local.database import Database
 from langchain_gemini_mm.vectorstores.tokenizer import terms
 
@@ -56,17 +55,17 @@ def matching(database: Database, name: str, request: Matching) -> list[Scored]:
 def _found(
     connection: sqlite3.Connection, name: str, words: list[str], request: Matching, node: Node | None, k: int = 0
 ) -> list[Scored] | None:
-    collection = local_rows.find_collection(connection, name)
+    collection = rows.find_collection(connection, name)
     if collection is None:
         return []
     c = collection.c
-    allowed = None if node is None else local_rows.numbers_where(connection, c, node)
-    best = local_keywords.search(
+    allowed = None if node is None else rows.numbers_where(connection, c, node)
+    best = keyword_index.search(
         connection, c, words, k or request.k, threshold=request.score_threshold, allowed=allowed
     )
     if best is None:
         return None
-    records = local_rows.by_numbers(connection, [n for n, _ in best])
+    records = rows.by_numbers(connection, [n for n, _ in best])
     return [Scored(records[n], score) for n, score in best]
 
 
@@ -87,6 +86,6 @@ def _kept(database: Database, name: str, words: list[str], request: Matching, ke
 
 def _bring_in_step(database: Database, name: str) -> None:
     with database.writing() as connection:
-        collection = local_rows.find_collection(connection, name)
-        if collection is not None and not local_keywords.in_step(connection, collection.c):
-            local_keywords.build(connection, collection.c)
+        collection = rows.find_collection(connection, name)
+        if collection is not None and not keyword_index.in_step(connection, collection.c):
+            keyword_index.build(connection, collection.c)

@@ -11,7 +11,7 @@ import numpy as np
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.vectorstores.backend import Nearest
-from langchain_gemini_mm.vectorstores.local import rows as local_rows
+from langchain_gemini_mm.vectorstores.local import rows
 from langchain_gemini_mm.vectorstores.local.prefix import Recall, exact_scores, shares
 from langchain_gemini_mm.vectorstores.local_vectors import batches_after, vectors_of
 
@@ -71,18 +71,18 @@ class RecallCheck:
 
     def _drawn(self, sample: int) -> tuple[int, list[str], Vectors] | None:
         with self._database.reading() as connection:
-            collection = local_rows.find_collection(connection, self.collection)
+            collection = rows.find_collection(connection, self.collection)
             if collection is None or collection.dimensions is None:
                 return None
-            rows = connection.execute("SELECT n FROM doc WHERE c = ? ORDER BY n", (collection.c,)).fetchall()
-            numbers = [n for (n,) in rows]
+            found = connection.execute("SELECT n FROM doc WHERE c = ? ORDER BY n", (collection.c,)).fetchall()
+            numbers = [n for (n,) in found]
             drawn = (
                 np.random.default_rng(len(numbers)).choice(numbers, min(sample, len(numbers)), replace=False).tolist()
             )
             queries = vectors_of(connection, drawn, collection.dimensions)
             if not drawn or queries is None:
                 return None
-            records = local_rows.by_numbers(connection, drawn)
+            records = rows.by_numbers(connection, drawn)
         return collection.c, [records[n].id for n in drawn], queries
 
     def _batches(self, c: int, dimensions: int) -> Iterator[Vectors]:
@@ -91,8 +91,8 @@ class RecallCheck:
         while True:
             before = last
             with self._database.reading() as connection:
-                for numbers, rows in batches_after(connection, c, last, dimensions, _ROWS_AT_ONCE):
-                    yield rows
+                for numbers, vectors in batches_after(connection, c, last, dimensions, _ROWS_AT_ONCE):
+                    yield vectors
                     last = int(numbers[-1])
             if last == before:
                 return

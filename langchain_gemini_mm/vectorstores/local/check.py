@@ -13,7 +13,7 @@ from langchain_gemini_mm.errors import ContentError, MissingMediaError, SpaceMis
 from langchain_gemini_mm.interfaces import MediaSource
 from langchain_gemini_mm.references import MediaRef, split_references
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_space
-from langchain_gemini_mm.vectorstores.local import keyword_index as local_keywords
+from langchain_gemini_mm.vectorstores.local import keyword_index
 from langchain_gemini_mm.vectorstores.local.database import Database
 from langchain_gemini_mm.vectorstores.local.filter_sql import attributes
 from langchain_gemini_mm.vectorstores.local.rows import FLOAT, Collection, find_collection
@@ -166,7 +166,7 @@ class Check:
             self._seen_media.add(ref.sha256)
 
     def _words(self, connection: sqlite3.Connection, name: str, c: int) -> None:
-        if local_keywords.in_step(connection, c) and local_keywords.has_fts5(connection):
+        if keyword_index.in_step(connection, c) and keyword_index.has_fts5(connection):
             self._tell(*(f"collection {name!r}: {text}" for text in _word_problems(connection, c)))
 
     def _tell(self, *problems: str) -> None:
@@ -179,6 +179,6 @@ class Check:
 
 def _word_problems(connection: sqlite3.Connection, c: int) -> Iterator[str]:
     try:
-        yield from local_keywords.problems(connection, c)
+        yield from keyword_index.problems(connection, c)
     except sqlite3.DatabaseError as error:
         yield f"keyword search is damaged: {error}"

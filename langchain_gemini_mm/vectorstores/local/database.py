@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.vectorstores.local import keyword_index as local_keywords
-from langchain_gemini_mm.vectorstores.local import schema as local_schema
+from langchain_gemini_mm.vectorstores.local import keyword_index, schema
 
 MEMORY = ":memory:"
 
@@ -53,9 +52,9 @@ class Database:
         with in_our_words(self.path):
             try:
                 self._writer = self._connect(timeout)
-                local_schema.is_new(self._writer, self.path)  # refuses the files of others before anything is changed
+                schema.is_new(self._writer, self.path)  # refuses the files of others before anything is changed
                 self._set_durable(timeout)
-                local_schema.bring_up_to_date(self._writer, self.path)
+                schema.bring_up_to_date(self._writer, self.path)
                 self._reader = self._writer if self.in_memory else self._connect(timeout)
             except BaseException:
                 self.close()
@@ -104,7 +103,7 @@ class Database:
             self._require_open()
             before = self._size()
             with self._transaction(self._writer, "BEGIN IMMEDIATE") as connection:
-                local_keywords.optimize(connection)
+                keyword_index.optimize(connection)
             self._writer.execute("VACUUM")
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # readers may hold it back: no error
             return max(0, before - self._size())

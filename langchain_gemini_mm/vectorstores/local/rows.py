@@ -14,7 +14,7 @@ from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint
 from langchain_gemini_mm.vectorstores.filters import Node
-from langchain_gemini_mm.vectorstores.local import keyword_index as local_keywords
+from langchain_gemini_mm.vectorstores.local import keyword_index
 from langchain_gemini_mm.vectorstores.local.filter_sql import attributes, to_sql
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.tokenizer import searched_text
@@ -60,7 +60,7 @@ def make_collection(connection: sqlite3.Connection, name: str) -> Collection:
         found = find_collection(connection, name)
         if found is None:
             raise AssertionError("the row was just inserted")
-        local_keywords.build(connection, found.c)
+        keyword_index.build(connection, found.c)
     return found
 
 
@@ -82,7 +82,7 @@ def insert(connection: sqlite3.Connection, c: int, records: Sequence[Record]) ->
         "INSERT OR IGNORE INTO attribute (c, key, kind, value, n) VALUES (?, ?, ?, ?, ?)",
         ((c, *attribute, n) for n, record in numbered for attribute in attributes(record.metadata)),
     )
-    local_keywords.insert(connection, c, ((n, searched_text(record.text, record.metadata)) for n, record in numbered))
+    keyword_index.insert(connection, c, ((n, searched_text(record.text, record.metadata)) for n, record in numbered))
     changed(connection, c)
 
 
@@ -132,7 +132,7 @@ def delete_everything(connection: sqlite3.Connection, c: int) -> None:
     """Delete all rows of a collection; readers load anew."""
     for table in ("doc", "attribute", "gone"):
         connection.execute(f"DELETE FROM {table} WHERE c = ?", (c,))  # noqa: S608
-    local_keywords.build(connection, c)
+    keyword_index.build(connection, c)
     connection.execute("UPDATE collection SET revision = revision + 1, epoch = epoch + 1 WHERE c = ?", (c,))
 
 
@@ -247,7 +247,7 @@ def _delete(connection: sqlite3.Connection, c: int, condition: str, values: Sequ
         "DELETE FROM attribute WHERE c = ? AND key = ? AND kind = ? AND value = ? AND n = ?",
         ((c, *attribute, n) for n, metadata in rows for attribute in attributes(json.loads(metadata))),
     )
-    local_keywords.delete(connection, c, [n for n, _ in rows])
+    keyword_index.delete(connection, c, [n for n, _ in rows])
     connection.executemany("DELETE FROM doc WHERE n = ?", ((n,) for n, _ in rows))
     connection.executemany("INSERT INTO gone (c, n) VALUES (?, ?)", ((c, n) for n, _ in rows))
     changed(connection, c)

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.vectorstores.local import keyword_index as local_keywords
+from langchain_gemini_mm.vectorstores.local import keyword_index
 
 APPLICATION_ID = 0x6C676D6D
 """Marks the file as ours; the letters `lgmm`."""
@@ -105,7 +105,7 @@ def _change(connection: sqlite3.Connection, path: str) -> None:
 def _add_keywords(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE collection ADD COLUMN keywords INTEGER NOT NULL DEFAULT 0")
     for (c,) in connection.execute("SELECT c FROM collection").fetchall():
-        local_keywords.build(connection, c)
+        keyword_index.build(connection, c)
 
 
 _STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _add_keywords}

@@ -13,7 +13,7 @@ from langchain_gemini_mm.vectors import top_k
 from langchain_gemini_mm.vectorstores.backend import Nearest, Predicate, Scored
 from langchain_gemini_mm.vectorstores.embedding_space import require_dimensions, require_space
 from langchain_gemini_mm.vectorstores.filters import Node
-from langchain_gemini_mm.vectorstores.local import rows as local_rows
+from langchain_gemini_mm.vectorstores.local import rows
 from langchain_gemini_mm.vectorstores.local.database import Database
 from langchain_gemini_mm.vectorstores.local.filter_masks import Mask, positions_of
 from langchain_gemini_mm.vectorstores.local.matrix import Matrix
@@ -118,7 +118,7 @@ class LocalSearch:
         return answer
 
     def _look(self, connection: sqlite3.Connection, request: Nearest, wanted: Mapping[int, _Filter]) -> _Look | None:
-        collection = local_rows.find_collection(connection, self._collection)
+        collection = rows.find_collection(connection, self._collection)
         if collection is None or collection.dimensions is None:
             return None
         require_space(self._name, collection.fingerprint, request.fingerprint)
@@ -166,7 +166,7 @@ class LocalSearch:
             if choice is None:
                 return None
             choices.append(choice)
-        records = local_rows.by_numbers(connection, list({n: None for choice in choices for n in choice.numbers}))
+        records = rows.by_numbers(connection, list({n: None for choice in choices for n in choice.numbers}))
         try:
             return [choice.scored(records) for choice in choices]
         except KeyError:
@@ -180,8 +180,8 @@ class LocalSearch:
         last = 0
         while True:
             with self._database.reading() as connection:
-                collection = local_rows.find_collection(connection, self._collection)
-                page = local_rows.after_number(connection, collection.c, last, _PAGE_SIZE) if collection else {}
+                collection = rows.find_collection(connection, self._collection)
+                page = rows.after_number(connection, collection.c, last, _PAGE_SIZE) if collection else {}
             if not page:
                 return np.array(allowed, dtype=np.int64)
             allowed += [n for n, record in page.items() if given(record.document)]

@@ -20,7 +20,7 @@ from langchain_gemini_mm.vectorstores.embedding_space import (
     require_space,
 )
 from langchain_gemini_mm.vectorstores.filters import Node
-from langchain_gemini_mm.vectorstores.local import rows as local_rows
+from langchain_gemini_mm.vectorstores.local import rows
 from langchain_gemini_mm.vectorstores.local.database import MEMORY, Database
 from langchain_gemini_mm.vectorstores.local.maintenance import LocalUpkeep
 from langchain_gemini_mm.vectorstores.local.prefix import CANDIDATES, prefix_plan
@@ -134,20 +134,20 @@ class LocalVectorStore(LocalUpkeep, MultimodalVectorStore, RecallCheck):
         return f"collection {self.collection!r} in {self.path}"
 
     def _found(self, connection: Any) -> Collection | None:
-        return local_rows.find_collection(connection, self.collection)
+        return rows.find_collection(connection, self.collection)
 
     def _upsert(self, records: Sequence[Record], fingerprint: Fingerprint) -> None:
         if not records:
             return
         dimensions = len(records[0].vector) if records[0].vector is not None else 0
         with self._database.writing() as connection:
-            collection = local_rows.make_collection(connection, self.collection)
+            collection = rows.make_collection(connection, self.collection)
             require_space(self._name, collection.fingerprint, fingerprint)
             require_dimensions(self._name, collection.dimensions, dimensions)
             if collection.dimensions is None:
-                local_rows.set_space(connection, collection.c, dimensions, fingerprint)
-            local_rows.delete_ids(connection, collection.c, [record.id for record in records])
-            local_rows.insert(connection, collection.c, records)
+                rows.set_space(connection, collection.c, dimensions, fingerprint)
+            rows.delete_ids(connection, collection.c, [record.id for record in records])
+            rows.insert(connection, collection.c, records)
 
     def _nearest(self, request: Nearest) -> list[Scored]:
         return self._search.nearest([request])[0]
@@ -167,7 +167,7 @@ class LocalVectorStore(LocalUpkeep, MultimodalVectorStore, RecallCheck):
             if collection is None:
                 return []
             dimensions = collection.dimensions if with_vectors else None
-            found = local_rows.by_ids(connection, collection.c, ids, dimensions)
+            found = rows.by_ids(connection, collection.c, ids, dimensions)
         return [found[id_] for id_ in dict.fromkeys(ids) if id_ in found]
 
     def _page(
@@ -178,7 +178,7 @@ class LocalVectorStore(LocalUpkeep, MultimodalVectorStore, RecallCheck):
             if collection is None:
                 return []
             dimensions = collection.dimensions if with_vectors else None
-            return local_rows.page(
+            return rows.page(
                 connection, collection.c, after, limit, node, dimensions=dimensions, documents=with_documents
             )
 
@@ -188,26 +188,26 @@ class LocalVectorStore(LocalUpkeep, MultimodalVectorStore, RecallCheck):
             if collection is None:
                 return
             if ids is not None:
-                local_rows.delete_ids(connection, collection.c, ids)
+                rows.delete_ids(connection, collection.c, ids)
             elif node is not None:
-                local_rows.delete_where(connection, collection.c, node)
+                rows.delete_where(connection, collection.c, node)
 
     def _revise(self, changes: Mapping[str, Mapping[str, Any]], replace: bool) -> list[str]:
         with self._database.writing() as connection:
             collection = self._found(connection)
-            return local_rows.revise(connection, collection, changes, replace=replace) if collection else list(changes)
+            return rows.revise(connection, collection, changes, replace=replace) if collection else list(changes)
 
     def _clear(self) -> None:
         with self._database.writing() as connection:
             collection = self._found(connection)
             if collection is not None:
-                local_rows.delete_everything(connection, collection.c)
-                local_rows.set_space(connection, collection.c, None, None)
+                rows.delete_everything(connection, collection.c)
+                rows.set_space(connection, collection.c, None, None)
 
     def _tally(self, node: Node | None) -> int:
         with self._database.reading() as connection:
             collection = self._found(connection)
-            return local_rows.count(connection, collection.c, node) if collection else 0
+            return rows.count(connection, collection.c, node) if collection else 0
 
     def _read_info(self, key: str) -> Any:
         with self._database.reading() as connection:
@@ -216,11 +216,11 @@ class LocalVectorStore(LocalUpkeep, MultimodalVectorStore, RecallCheck):
                 return None
             if key == "fingerprint":
                 return collection.fingerprint
-            return collection.dimensions if key == "dimensions" else local_rows.read_info(connection, collection.c, key)
+            return collection.dimensions if key == "dimensions" else rows.read_info(connection, collection.c, key)
 
     def _write_info(self, key: str, value: Any) -> None:
         with self._database.writing() as connection:
-            local_rows.write_info(connection, local_rows.make_collection(connection, self.collection).c, key, value)
+            rows.write_info(connection, rows.make_collection(connection, self.collection).c, key, value)
 
 
 def _checked_name(value: Any) -> str:

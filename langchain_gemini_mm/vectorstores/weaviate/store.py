@@ -17,10 +17,7 @@ from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, Space
 from langchain_gemini_mm.vectorstores.filters import Node
 from langchain_gemini_mm.vectorstores.hits import Group, Hit, Query
 from langchain_gemini_mm.vectorstores.records import Record
-from langchain_gemini_mm.vectorstores.weaviate import indexing, info
-from langchain_gemini_mm.vectorstores.weaviate import maintenance as changing
-from langchain_gemini_mm.vectorstores.weaviate import read as reading
-from langchain_gemini_mm.vectorstores.weaviate import write as writing
+from langchain_gemini_mm.vectorstores.weaviate import indexing, info, maintenance, read, write
 from langchain_gemini_mm.vectorstores.weaviate.collection import Place
 from langchain_gemini_mm.vectorstores.weaviate.fields import FieldType, declared_field, declared_fields, stored_fields
 from langchain_gemini_mm.vectorstores.weaviate.filters import require_declared
@@ -164,11 +161,11 @@ class WeaviateVectorStore(MultimodalVectorStore):
         Raises:
             ContentError: a stored value is not of that type.
         """
-        return run(changing.add_field_flow(self._place, declared_field(key, kind), progress))
+        return run(maintenance.add_field_flow(self._place, declared_field(key, kind), progress))
 
     async def aadd_field(self, key: str, kind: FieldType, *, progress: Progress | None = None) -> int:
         """Async twin of `add_field`."""
-        return await arun(changing.add_field_flow(self._place, declared_field(key, kind), progress))
+        return await arun(maintenance.add_field_flow(self._place, declared_field(key, kind), progress))
 
     def reindex(self, *, progress: Progress | None = None) -> int:
         """Put every stored vector into the indexes of all replicas anew; nothing is embedded.
@@ -182,11 +179,11 @@ class WeaviateVectorStore(MultimodalVectorStore):
         Returns:
             How many documents there are.
         """
-        return run(changing.reindex_flow(self._place, progress))
+        return run(maintenance.reindex_flow(self._place, progress))
 
     async def areindex(self, *, progress: Progress | None = None) -> int:
         """Async twin of `reindex`."""
-        return await arun(changing.reindex_flow(self._place, progress))
+        return await arun(maintenance.reindex_flow(self._place, progress))
 
     def wait_until_indexed(self, timeout: float = 600.0) -> None:
         """Wait until everything that was added can be found, on a server that indexes later (`ASYNC_INDEXING`).
@@ -265,68 +262,68 @@ class WeaviateVectorStore(MultimodalVectorStore):
             require_declared(node, known.fields)
 
     def _upsert(self, records: Sequence[Record], fingerprint: Fingerprint) -> None:
-        run(writing.store_flow(self._place, records, fingerprint))
+        run(write.store_flow(self._place, records, fingerprint))
 
     async def _aupsert(self, records: Sequence[Record], fingerprint: Fingerprint) -> None:
-        await arun(writing.store_flow(self._place, records, fingerprint))
+        await arun(write.store_flow(self._place, records, fingerprint))
 
     def _nearest(self, request: Nearest) -> list[Scored]:
-        return run(reading.nearest_flow(self._place, request))
+        return run(read.nearest_flow(self._place, request))
 
     async def _anearest(self, request: Nearest) -> list[Scored]:
-        return await arun(reading.nearest_flow(self._place, request))
+        return await arun(read.nearest_flow(self._place, request))
 
     def _nearest_many(self, requests: Sequence[Nearest]) -> list[list[Scored]]:
-        return run(reading.nearest_many_flow(self._place, requests))
+        return run(read.nearest_many_flow(self._place, requests))
 
     async def _anearest_many(self, requests: Sequence[Nearest]) -> list[list[Scored]]:
-        return await arun(reading.nearest_many_flow(self._place, requests))
+        return await arun(read.nearest_many_flow(self._place, requests))
 
     def _matching(self, request: Matching) -> list[Scored]:
-        return run(reading.matching_flow(self._place, request))
+        return run(read.matching_flow(self._place, request))
 
     async def _amatching(self, request: Matching) -> list[Scored]:
-        return await arun(reading.matching_flow(self._place, request))
+        return await arun(read.matching_flow(self._place, request))
 
     def _fetch(self, ids: Sequence[str], with_vectors: bool = False) -> list[Record]:
-        return run(reading.fetch_flow(self._place, ids, with_vectors))
+        return run(read.fetch_flow(self._place, ids, with_vectors))
 
     async def _afetch(self, ids: Sequence[str], with_vectors: bool = False) -> list[Record]:
-        return await arun(reading.fetch_flow(self._place, ids, with_vectors))
+        return await arun(read.fetch_flow(self._place, ids, with_vectors))
 
     def _page(
         self, after: str | None, limit: int, node: Node | None, with_vectors: bool = False, with_documents: bool = True
     ) -> list[Record]:
-        return run(reading.page_flow(self._place, after, limit, node, with_vectors, with_documents))
+        return run(read.page_flow(self._place, after, limit, node, with_vectors, with_documents))
 
     async def _apage(
         self, after: str | None, limit: int, node: Node | None, with_vectors: bool = False, with_documents: bool = True
     ) -> list[Record]:
-        return await arun(reading.page_flow(self._place, after, limit, node, with_vectors, with_documents))
+        return await arun(read.page_flow(self._place, after, limit, node, with_vectors, with_documents))
 
     def _remove(self, ids: Sequence[str] | None, node: Node | None) -> None:
-        run(changing.remove_flow(self._place, ids, node))
+        run(maintenance.remove_flow(self._place, ids, node))
 
     async def _aremove(self, ids: Sequence[str] | None, node: Node | None) -> None:
-        await arun(changing.remove_flow(self._place, ids, node))
+        await arun(maintenance.remove_flow(self._place, ids, node))
 
     def _revise(self, changes: Mapping[str, Mapping[str, Any]], replace: bool) -> list[str]:
-        return run(changing.revise_flow(self._place, changes, replace))
+        return run(maintenance.revise_flow(self._place, changes, replace))
 
     async def _arevise(self, changes: Mapping[str, Mapping[str, Any]], replace: bool) -> list[str]:
-        return await arun(changing.revise_flow(self._place, changes, replace))
+        return await arun(maintenance.revise_flow(self._place, changes, replace))
 
     def _clear(self) -> None:
-        run(changing.clear_flow(self._place))
+        run(maintenance.clear_flow(self._place))
 
     async def _aclear(self) -> None:
-        await arun(changing.clear_flow(self._place))
+        await arun(maintenance.clear_flow(self._place))
 
     def _tally(self, node: Node | None) -> int:
-        return run(reading.tally_flow(self._place, node))
+        return run(read.tally_flow(self._place, node))
 
     async def _atally(self, node: Node | None) -> int:
-        return await arun(reading.tally_flow(self._place, node))
+        return await arun(read.tally_flow(self._place, node))
 
     def _read_info(self, key: str) -> Any:
         return run(info.read_flow(self._place, key))
