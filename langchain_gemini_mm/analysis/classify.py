@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.analysis.narrowing import narrowed
+from langchain_gemini_mm.analysis.stored_vectors import narrowed
 from langchain_gemini_mm.batching import positive, slices
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow, arun, run

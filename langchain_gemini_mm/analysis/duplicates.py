@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from langchain_gemini_mm.analysis.narrowing import narrowed
-from langchain_gemini_mm.analysis.stored_vectors import StoredRows, batches_flow
+from langchain_gemini_mm.analysis.stored_vectors import StoredRows, batches_flow, narrowed
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.flows import Flow, arun, blocking, run
 from langchain_gemini_mm.interfaces import Filter

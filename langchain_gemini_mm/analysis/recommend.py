@@ -8,7 +8,7 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.analysis.narrowing import narrowed
+from langchain_gemini_mm.analysis.stored_vectors import narrowed
 from langchain_gemini_mm.flows import Call, Flow, arun, run
 from langchain_gemini_mm.interfaces import Filter
 from langchain_gemini_mm.vectorstores import Hit, Hits, MultimodalVectorStore, Query

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Self, cast
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from langchain_gemini_mm.flows import Call, Flow, blocking
 from langchain_gemini_mm.interfaces import Filter, Vectors
+from langchain_gemini_mm.ranking.modalities import checked_modalities
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.write import Progress
 
@@ -90,3 +91,30 @@ class StoredRows:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def narrowed(given: Filter | None, modalities: Iterable[str] | None = None, *more: Filter) -> Filter | None:
+    """Put filters together, all of which must match; None where nothing is asked.
+
+    ```python
+
+    assert narrowed(None) is None
+    assert narrowed({"year": 2024}, ["image"]) == {"$and": [{"year": 2024}, {"modality": {"$in": ["image"]}}]}
+    ```
+
+    Raises:
+        TypeError: the filter is a function, or `modalities` one word.
+        ValueError: `modalities` is empty, or there is no such modality.
+    """
+    parts: list[Filter] = []
+    if given is not None:
+        if not isinstance(given, Mapping):
+            raise TypeError(f"filter is a dict here, got {type(given).__name__}")
+        parts.append(given)
+    kinds = checked_modalities(modalities)
+    if kinds is not None:
+        parts.append({"modality": {"$in": list(kinds)}})
+    parts += more
+    if len(parts) > 1:
+        return {"$and": parts}
+    return parts[0] if parts else None

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 from langchain_core.embeddings import Embeddings
 from pydantic import PrivateAttr
 
-from langchain_gemini_mm._arguments import all_plain, check_sequence, uris_to_contents
-from langchain_gemini_mm._gemini import GeminiService
-from langchain_gemini_mm._job import EmbedJob
 from langchain_gemini_mm._making import Maker
-from langchain_gemini_mm.embeddings.pipeline import EmbedPipeline, call_limits
+from langchain_gemini_mm.embeddings.pipeline import EmbedJob, EmbedPipeline, call_limits
 from langchain_gemini_mm.embeddings.preparation import Preparation
+from langchain_gemini_mm.embeddings.service.service import GeminiService
 from langchain_gemini_mm.embeddings.service.uploads import Uploads
-from langchain_gemini_mm.embeddings.settings import EmbeddingSettings
+from langchain_gemini_mm.embeddings.settings import EmbeddingSettings, all_plain, check_sequence, uris_to_contents
 from langchain_gemini_mm.embeddings.tasks import recipe
 from langchain_gemini_mm.embeddings.usage import Meter, Usage
 from langchain_gemini_mm.interfaces import Content, Role, Vectors

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from langchain_gemini_mm.analysis.narrowing import narrowed
-from langchain_gemini_mm.analysis.stored_vectors import batches_flow
+from langchain_gemini_mm.analysis.stored_vectors import batches_flow, narrowed
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.evaluation.comparing import Comparison
