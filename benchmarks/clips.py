@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.report import Row, interleaved, skipped, speed
-from langchain_gemini_mm.media.av.segments import windows
-from langchain_gemini_mm.media.cuts import Form
-from langchain_gemini_mm.media.segments import segments
+from langchain_gemini_mm.media.av.cut import segments
+from langchain_gemini_mm.media.av.segments import Form, windows
 
 AIM = 0.8
 WINDOW_S = 30

@@ -23,8 +23,7 @@ from langchain_gemini_mm.models import ModelSpec
 
 if TYPE_CHECKING:
     from langchain_gemini_mm.media.av.clip import Clip
-    from langchain_gemini_mm.media.av.segments import Window
-    from langchain_gemini_mm.media.cuts import Cut, Form, Track
+    from langchain_gemini_mm.media.av.segments import Cut, Form, Track, Window
 
 
 LEAD = 0.5
@@ -175,8 +174,7 @@ class Maker:
         return {modality: dict(sorted(found.items())) for modality, found in windows.items()}
 
     def _cuts(self, windows: Mapping[Modality, Mapping[Window, object]], file: BinaryIO, name: str) -> Iterator[Cut]:
-        from langchain_gemini_mm.media.av.cut import cut
-        from langchain_gemini_mm.media.segments import segments
+        from langchain_gemini_mm.media.av.cut import cut, segments
 
         video, audio = list(windows["video"]), list(windows["audio"])
         heard, edge = self.options.audio_track_extraction, self._edge(file) if video else None
@@ -219,7 +217,7 @@ class Maker:
         return most if most is not None and pictures and max(pictures.width, pictures.height) > most else None
 
     def _form(self, modality: Modality, windows: Sequence[Window], max_edge: int | None = None) -> Form:
-        from langchain_gemini_mm.media.cuts import Form
+        from langchain_gemini_mm.media.av.segments import Form
 
         limit = self.spec.limit(modality, self.backend)
         if limit is None or limit.seconds is None:

@@ -26,7 +26,7 @@ from langchain_gemini_mm import GeminiEmbeddings, Hit, LabelledQuery, MediaStore
 from langchain_gemini_mm.flows import run
 from langchain_gemini_mm.ranking import by_modality_flow, ranked_flow
 from langchain_gemini_mm.testing import GeminiEmulator
-from langchain_gemini_mm.vectorstores.hybrid import RANK_CONSTANT
+from langchain_gemini_mm.vectorstores.search import RANK_CONSTANT
 from scripts.ranking_media import samples, scenes
 from scripts.ranking_overlaps import OVERLAPS, Known, Overlap, balanced, best_threshold, known
 from scripts.ranking_worlds import WORLDS, Made, World, made

@@ -1,11 +1,10 @@
 """How well a search finds what it should: labelled queries, measures with intervals, comparisons, reports."""
 
-from langchain_gemini_mm.evaluation.comparing import Comparison
 from langchain_gemini_mm.evaluation.dimension_sweep import adimension_sweep, dimension_sweep
 from langchain_gemini_mm.evaluation.evaluate import acompare_rankings, aevaluate, compare_rankings, evaluate
-from langchain_gemini_mm.evaluation.intervals import Measure
 from langchain_gemini_mm.evaluation.labelled_files import read_labelled, write_labelled
-from langchain_gemini_mm.evaluation.reports import QueryResult, Report
+from langchain_gemini_mm.evaluation.metrics import Measure
+from langchain_gemini_mm.evaluation.reports import Comparison, QueryResult, Report
 
 __all__ = [
     "Comparison",

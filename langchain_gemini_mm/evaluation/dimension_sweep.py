@@ -10,9 +10,15 @@ from numpy.typing import NDArray
 from langchain_gemini_mm.analysis.stored_vectors import batches_flow, narrowed
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.evaluation.comparing import Comparison
-from langchain_gemini_mm.evaluation.run import TOGETHER, Settings, background_flow, checked_queries
-from langchain_gemini_mm.evaluation.targets import documents_flow, names_of
+from langchain_gemini_mm.evaluation.reports import Comparison
+from langchain_gemini_mm.evaluation.run import (
+    TOGETHER,
+    Settings,
+    background_flow,
+    checked_queries,
+    documents_flow,
+    names_of,
+)
 from langchain_gemini_mm.flows import Flow, arun, run
 from langchain_gemini_mm.interfaces import Filter, Vector, Vectors
 from langchain_gemini_mm.labelled_query import LabelledQuery

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from langchain_gemini_mm.batching import positive
-from langchain_gemini_mm.evaluation.comparing import Comparison
-from langchain_gemini_mm.evaluation.reports import Report
+from langchain_gemini_mm.evaluation.reports import Comparison, Report
 from langchain_gemini_mm.evaluation.run import Settings, checked_queries, evaluation_flow
 from langchain_gemini_mm.flows import arun, run
 from langchain_gemini_mm.labelled_query import LabelledQuery

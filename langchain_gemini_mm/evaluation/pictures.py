@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from langchain_gemini_mm.evaluation.intervals import Measure
+from langchain_gemini_mm.evaluation.metrics import Measure
 
 if TYPE_CHECKING:
     import os

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
-from langchain_gemini_mm.batching import slices
-from langchain_gemini_mm.evaluation.kinds import document_kind, query_kind, shown
+from langchain_gemini_mm.batching import gathered_map, slices
+from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.evaluation.metrics import checked_ks
-from langchain_gemini_mm.evaluation.reports import QueryResult, Report
-from langchain_gemini_mm.evaluation.targets import ask_with, documents_flow, media_of, names_of, store_of
-from langchain_gemini_mm.flows import Flow, blocking
-from langchain_gemini_mm.interfaces import MediaSource
+from langchain_gemini_mm.evaluation.reports import QueryResult, Report, document_kind, query_kind, shown
+from langchain_gemini_mm.flows import Call, Flow, blocking
+from langchain_gemini_mm.interfaces import Content, MediaSource
 from langchain_gemini_mm.labelled_query import LabelledQuery
+from langchain_gemini_mm.vectorstores import Hit, MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.write import Progress
 
 TOGETHER = 64
@@ -138,3 +142,121 @@ def _modalities_flow(
         return known, ()
     stored = {document.id: document_kind(document) for document in documents if document.id is not None}
     return stored | known, tuple(id_ for id_ in relevant if id_ not in stored)
+
+
+Answer: TypeAlias = Iterable[str | Document | Hit]
+"""What a target may answer: ids, documents or hits, best first."""
+
+_LOOKED_UP = 500
+
+
+def ask_with(target: Any, k: int, options: Mapping[str, Any], concurrency: int) -> Callable[[Sequence[Content]], Call]:
+    """How to ask a target with several queries: a function of them that makes the call.
+
+    Raises:
+        TypeError: it is nothing that can be asked.
+    """
+    if isinstance(target, MultimodalVectorStore):
+        return lambda queries: Call(target.search_many, target.asearch_many, (queries, k), options)
+    one, aone = _one(target, k, options)
+    return lambda queries: Call(partial(_each, one), partial(_aeach, aone, concurrency), (queries,))
+
+
+def _one(target: Any, k: int, options: Mapping[str, Any]) -> tuple[Callable[..., Any], Callable[..., Awaitable[Any]]]:
+    if isinstance(target, VectorStore):
+        ways = target.similarity_search, target.asimilarity_search
+        return partial(ways[0], k=k, **options), partial(ways[1], k=k, **options)
+    if hasattr(target, "search") and hasattr(target, "asearch"):
+        return partial(target.search, k=k, **options), partial(target.asearch, k=k, **options)
+    if isinstance(target, BaseRetriever):
+        depth: dict[str, Any] = {"k": k} if isinstance(target, VectorStoreRetriever) else {}
+        return partial(target.invoke, **depth, **options), partial(target.ainvoke, **depth, **options)
+    if not callable(target):
+        raise TypeError(
+            "only a vector store, a retriever or a function from a query to ids can be measured, got "
+            f"{type(target).__name__}"
+        )
+    for name in options:
+        raise TypeError(f"a function is asked with the query alone, but the option {name!r} is given")
+    return partial(_called, target), partial(_acalled, target)
+
+
+def _called(function: Callable[[Content], Any], query: Content) -> Any:
+    answer = function(query)
+    if inspect.isawaitable(answer):
+        if inspect.iscoroutine(answer):
+            answer.close()
+        raise TypeError("the function is asynchronous; measure it with the async twin, as in await aevaluate(...)")
+    return answer
+
+
+async def _acalled(function: Callable[[Content], Any], query: Content) -> Any:
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
+        return await function(query)
+    answer = await asyncio.to_thread(function, query)
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+def _each(one: Callable[[Content], Any], queries: Sequence[Content]) -> list[Any]:
+    return [one(query) for query in queries]
+
+
+async def _aeach(one: Callable[[Content], Awaitable[Any]], concurrency: int, queries: Sequence[Content]) -> list[Any]:
+    return await gathered_map(one, queries, concurrency)
+
+
+def names_of(answer: Any, k: int, by: str | None) -> tuple[str, ...]:
+    """What an answer found, each once, at most `k`: ids, or the values under a metadata key.
+
+    Raises:
+        TypeError: the answer is not a list of ids, documents or hits.
+        ContentError: its documents have no ids.
+    """
+    if isinstance(answer, str | bytes) or not isinstance(answer, Iterable):
+        raise TypeError(f"an answer is a list of ids, documents or hits, got one {type(answer).__name__}")
+    return tuple(dict.fromkeys(_name(item, by) for item in answer))[:k]
+
+
+def _name(item: Any, by: str | None) -> str:
+    if isinstance(item, str):
+        if by is not None:
+            raise TypeError(f"by={by!r} looks into the metadata of documents, but the answer holds ids alone")
+        return item
+    document = item.document if isinstance(item, Hit) else item
+    if not isinstance(document, Document):
+        raise TypeError(f"an answer holds ids, documents or hits, got a {type(item).__name__}")
+    if by is None:
+        if document.id is None:
+            raise ContentError(
+                "the documents of the answer have no ids. Label by a metadata key and say by='source', or wrap the "
+                "retriever in a function from a query to ids"
+            )
+        return document.id
+    value = document.metadata.get(by)
+    return f"(no {by}: {document.id})" if value is None else str(value)
+
+
+def store_of(target: Any) -> Any:
+    """The store behind a target, where there is one."""
+    if isinstance(target, VectorStore):
+        return target
+    found = getattr(target, "store", None) or getattr(target, "vectorstore", None)
+    return found if isinstance(found, VectorStore) else None
+
+
+def media_of(target: Any) -> MediaSource | None:
+    """Where the media of a target are, if it says so."""
+    store = store_of(target)
+    space = getattr(store, "space", None)
+    return getattr(target, "media", None) or getattr(space, "media", None)
+
+
+def documents_flow(store: Any, ids: Sequence[str]) -> Flow[list[Document] | None]:
+    """Read documents by id, in batches; None from a store that cannot."""
+    found: list[Document] = []
+    try:
+        for some in slices(ids, _LOOKED_UP):
+            found += yield Call(store.get_by_ids, store.aget_by_ids, (list(some),))
+    except NotImplementedError:
+        return None
+    return found

@@ -15,8 +15,7 @@ from langchain_core.document_loaders import BlobLoader
 from langchain_core.documents.base import Blob
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.loaders.patterns import Patterns
-from langchain_gemini_mm.loaders.walk import Skipped, is_hidden
+from langchain_gemini_mm.loaders.walk import Patterns, Skipped, is_hidden
 from langchain_gemini_mm.storage.buckets import Bucket, Object
 
 logger = logging.getLogger("langchain_gemini_mm")

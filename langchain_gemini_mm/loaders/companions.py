@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders.captions import Caption, Captions
+from langchain_gemini_mm.loaders.captions import Caption, Captions, parse, said_between
 from langchain_gemini_mm.loaders.plain_text import whole_text
 from langchain_gemini_mm.loaders.segmentation import Piece
-from langchain_gemini_mm.loaders.subtitles import parse, said_between
 from langchain_gemini_mm.loaders.walk import Found, Skipped
 from langchain_gemini_mm.media.embedded_text import Carried, Cue
 from langchain_gemini_mm.media.source import open_source

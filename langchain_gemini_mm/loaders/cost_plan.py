@@ -15,8 +15,7 @@ from langchain_gemini_mm.batching import plan as calls_of
 from langchain_gemini_mm.embeddings.usage import estimate_tokens
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import Modality
-from langchain_gemini_mm.loaders.examine import Examined, Here, planned
-from langchain_gemini_mm.loaders.failures import FAILURES, refusal
+from langchain_gemini_mm.loaders.examine import FAILURES, Examined, Here, planned, refusal
 from langchain_gemini_mm.loaders.inputs import GivenBlob
 from langchain_gemini_mm.loaders.mail import SUFFIXES, Attachment, mails_of
 from langchain_gemini_mm.loaders.media_loader import MediaLoader

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES, modality_of, sniff
-from langchain_gemini_mm.errors import ContentError, MediaLimitError, MissingExtraError
+from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError, MissingExtraError
 from langchain_gemini_mm.interfaces import Modality
-from langchain_gemini_mm.loaders import unread
 from langchain_gemini_mm.loaders.inputs import GivenBlob
 from langchain_gemini_mm.loaders.options import Wanted
 from langchain_gemini_mm.loaders.segmentation import Piece, pieces_of
 from langchain_gemini_mm.loaders.walk import Found
 from langchain_gemini_mm.media.av.clip import inspect
-from langchain_gemini_mm.media.av.segments import Window
-from langchain_gemini_mm.media.cuts import Form
+from langchain_gemini_mm.media.av.cut import segments as cut_segments
+from langchain_gemini_mm.media.av.segments import Form, Window
 from langchain_gemini_mm.media.embedded_text import Carried, Cue, carried
 from langchain_gemini_mm.media.facts import MediaFacts
 from langchain_gemini_mm.media.probe import probe
-from langchain_gemini_mm.media.segments import segments as cut_segments
 from langchain_gemini_mm.media.source import open_source
 
 T = TypeVar("T")
@@ -133,7 +132,7 @@ def examine(file: BinaryIO, source: str, wanted: Wanted) -> Examined:
     mime_type = sniff(head)
     modality = modality_of(mime_type) if mime_type else None
     if mime_type is None or modality is None:
-        if refused := unread.reason(head, source):
+        if refused := reason(head, source):
             raise ContentError(refused)
         if mime_type is not None:
             raise ContentError(f"{mime_type} files are not read")
@@ -248,3 +247,57 @@ def _form(modality: Modality, wanted: Wanted, bounds: list[Window]) -> Form | No
     if limit is None or limit.seconds is None:
         return Form(limit_s=longest + 1, mime_types=("video/mp4",) if modality == "video" else ("audio/mp3",))
     return Form(limit_s=max(limit.seconds, longest), mime_types=limit.mime_types)
+
+
+_LOADERS = "load it with docling or unstructured, which make text of it, or save it as PDF"
+_OFFICE = f"Office files are not read: {_LOADERS}"
+_BOOK = f"e-books are not read: {_LOADERS}"
+_ARCHIVE = "archives are not read: unpack it"
+_OFFICE_NAMES = {
+    ".doc", ".docx", ".docm", ".dot", ".dotx", ".xls", ".xlsx", ".xlsm", ".xlsb", ".ppt", ".pptx", ".pptm", ".pps",
+    ".ppsx", ".odt", ".ods", ".odp", ".odg", ".pages", ".numbers", ".key", ".vsd", ".vsdx", ".pub", ".rtf",
+}  # fmt: skip
+_BOOK_NAMES = {".epub", ".mobi", ".azw", ".azw3", ".fb2"}
+_ZIPPED = rb"PK\x03\x04.{26}"
+_OFFICE_PARTS = rb"(?:\[Content_Types\]|_rels/|docProps/|word/|xl/|ppt/|mimetypeapplication/vnd)"
+_PACKED = (
+    rb"\x1f\x8b|BZh[1-9]1AY|\xfd7zXZ\x00|\x28\xb5\x2f\xfd|7z\xbc\xaf\x27\x1c|Rar!\x1a\x07|MSCF|\x60\xea|xar!"
+    rb"|PK\x05\x06|.{257}ustar"
+)
+_MAGIC = tuple(
+    (re.compile(pattern, re.DOTALL), said)
+    for pattern, said in (
+        (_ZIPPED + rb"mimetypeapplication/epub", _BOOK),
+        (_ZIPPED + _OFFICE_PARTS, _OFFICE),
+        (rb"PK\x03\x04", f"archives, Office files and e-books are not read: unpack it, or {_LOADERS}"),
+        (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", f"old Office files and mails of Outlook are not read: {_LOADERS}"),
+        (rb"\{\\rtf", f"rich text is not read: {_LOADERS}"),
+        (rb".{60}BOOKMOBI", _BOOK),
+        (_PACKED, _ARCHIVE),
+        (rb"SQLite format 3\x00", "databases are not read: export what it holds as text"),
+    )
+)
+
+
+def reason(head: bytes, source: str) -> str | None:
+    """Why a file of this beginning and name is not read; None when nothing is known of its kind."""
+    suffix = PurePosixPath(source).suffix.lower()
+    found = next((said for magic, said in _MAGIC if magic.match(head)), None)
+    if found and head.startswith(b"PK\x03\x04"):
+        found = _OFFICE if suffix in _OFFICE_NAMES else _BOOK if suffix in _BOOK_NAMES else found
+    return found
+
+
+FAILURES = (ContentError, MissingExtraError, OSError, MemoryError, RecursionError)
+"""What is a file's own fault; everything else ends the run."""
+
+
+def refusal(error: Exception) -> str:
+    """Why a file cannot be used, by the error that it caused."""
+    if isinstance(error, GeminiMMError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "it does not fit into memory when it is opened"
+    if isinstance(error, OSError):
+        return f"it cannot be read: {error.strerror or error}"
+    return f"it cannot be opened: {type(error).__name__}"

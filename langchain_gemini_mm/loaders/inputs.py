@@ -12,8 +12,7 @@ from typing import Any
 from langchain_core.documents.base import Blob
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders.patterns import Patterns, split_glob
-from langchain_gemini_mm.loaders.walk import Found, Scan, Skipped, printable
+from langchain_gemini_mm.loaders.walk import Found, Patterns, Scan, Skipped, printable, split_glob
 from langchain_gemini_mm.media.source import shown
 
 

@@ -14,8 +14,8 @@ from email.message import Message
 from typing import BinaryIO
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders.charsets import decoded
 from langchain_gemini_mm.loaders.markup import html_page, parts_of_html
+from langchain_gemini_mm.loaders.plain_text import decoded
 from langchain_gemini_mm.loaders.walk import printable
 
 SUFFIXES = (".eml", ".mbox")

@@ -9,8 +9,7 @@ from typing import Any, BinaryIO
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders.examine import Examined
-from langchain_gemini_mm.loaders.failures import FAILURES, refusal
+from langchain_gemini_mm.loaders.examine import FAILURES, Examined, refusal
 from langchain_gemini_mm.loaders.mail import Attachment, Mail, mails_of
 from langchain_gemini_mm.loaders.media_documents import MediaDocuments
 from langchain_gemini_mm.loaders.plain_text import whole_text

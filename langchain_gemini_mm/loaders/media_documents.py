@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,6 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import COMPANION_TEXT
 from langchain_gemini_mm.loaders.companions import Companion, Companions
-from langchain_gemini_mm.loaders.describing import Description
 from langchain_gemini_mm.loaders.document_ids import document_of
 from langchain_gemini_mm.loaders.examine import Examined, planned
 from langchain_gemini_mm.loaders.options import Wanted
@@ -23,6 +22,44 @@ from langchain_gemini_mm.references import MediaRef, escape_references
 
 if TYPE_CHECKING:
     from langchain_gemini_mm.storage import MediaStore
+
+
+class Description:
+    """A callable or LangChain Runnable that is given a Document and gives text.
+
+    Raises:
+        TypeError: neither of them.
+    """
+
+    def __init__(self, describe: Any) -> None:
+        invoke = getattr(describe, "invoke", None)
+        if describe is not None and not callable(invoke) and not callable(describe):
+            raise TypeError(f"describe must be a callable or a Runnable, got {type(describe).__name__}")
+        self._call: Callable[[Document], Any] | None = invoke if callable(invoke) else describe
+
+    def __bool__(self) -> bool:
+        """Whether there is one."""
+        return self._call is not None
+
+    def of(self, document: Document) -> str:
+        """Its text about a Document, empty for None.
+
+        Raises:
+            TypeError: it gave something else than text or a message.
+            Exception: whatever it raises.
+        """
+        if self._call is None:
+            return ""
+        answer = self._call(document)
+        text = getattr(answer, "text", answer)
+        # A method in older versions of langchain-core.
+        text = text() if callable(text) and not isinstance(text, str) else text
+        if text is None:
+            return ""
+        if not isinstance(text, str):
+            raise TypeError(f"describe must give a str, a message or None, got {type(answer).__name__}")
+        return str(text).strip()
+
 
 _CHARACTERS_PER_TOKEN = 2
 """Fused text is cut off there: the model would not read further."""

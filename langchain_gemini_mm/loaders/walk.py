@@ -3,14 +3,72 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from langchain_gemini_mm.loaders.beside import Beside, is_companion
 from langchain_gemini_mm.loaders.captions import NAME
-from langchain_gemini_mm.loaders.patterns import Patterns
+
+_MAGIC = re.compile(r"[*?\[]")
+
+
+class Patterns:
+    """Matches a relative path against any of some patterns.
+
+    A pattern without `/` is for the name alone, in any folder; one with `/` is for the whole path (`./*.jpg`: only at
+    the top).
+    """
+
+    def __init__(self, patterns: str | Iterable[str]) -> None:
+        listed: list[object] = [patterns] if isinstance(patterns, str) else list(patterns)
+        if not all(isinstance(pattern, str) and pattern for pattern in listed):
+            raise TypeError(f"patterns are non-empty strings such as '**/*.jpg', got {listed!r}")
+        self._expressions = [re.compile(_expression(str(pattern)), re.IGNORECASE | re.DOTALL) for pattern in listed]
+
+    def match(self, path: str) -> bool:
+        """Whether `path`, relative and with forward slashes, is meant."""
+        return any(expression.fullmatch(path) for expression in self._expressions)
+
+
+def split_glob(path: Path) -> tuple[Path, str] | None:
+    """The folder before the first name with a wildcard, and the pattern from there; None without wildcards."""
+    parts = path.parts
+    for number, part in enumerate(parts):
+        if _MAGIC.search(part):
+            return Path(*parts[:number]), "./" + "/".join(parts[number:])
+    return None
+
+
+def _expression(pattern: str) -> str:
+    pattern = pattern.replace("\\", "/").rstrip("/")
+    anywhere = "" if "/" in pattern else "(?:.*/)?"
+    pattern = pattern.removeprefix("./").lstrip("/")
+    return anywhere + "".join(_piece(match[0]) for match in re.finditer(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", pattern))
+
+
+def _piece(piece: str) -> str:
+    known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    if piece in known:
+        return known[piece]
+    if piece.startswith("[") and len(piece) > 2:
+        return _one_of(piece[2:-1], "[^/{}]") if piece[1] == "!" else _one_of(piece[1:-1], "(?!/)[{}]")
+    return re.escape(piece)
+
+
+def _one_of(signs: str, wanted: str) -> str:
+    """A class of signs and ranges of them; a range that runs backwards holds nothing."""
+    found = ""
+    while signs:
+        low, high, rest = (
+            (signs[0], signs[2], signs[3:]) if signs[1:2] == "-" and signs[2:] else (signs[0], "", signs[1:])
+        )
+        if low <= (high or low):
+            found += f"{re.escape(low)}-{re.escape(high)}" if high else re.escape(low)
+        signs = rest
+    return wanted.format(found) if found or "^" in wanted else "(?!)"
+
 
 _JUNK = frozenset(
     {
@@ -232,3 +290,70 @@ def is_hidden(name: str) -> bool:
 def printable(name: str) -> str:
     """A file name as text: composed Unicode, so that it is the same on macOS; bytes that are no text as escapes."""
     return unicodedata.normalize("NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+
+
+_SUBTITLES = (".srt", ".vtt")
+_LANGUAGE_LETTERS = 12
+_WITH_SUBTITLES = frozenset(
+    {
+        ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".3gp", ".flv",
+        ".wmv", ".ogv", ".asf", ".mp3", ".wav", ".m4a", ".m4b", ".aac", ".ogg", ".oga", ".opus", ".flac", ".aiff",
+        ".aif", ".amr",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """The companions in one folder."""
+
+    captions: tuple[tuple[Path, str], ...] = ()
+    """Each `captions.jsonl` here and above: its path, and its folder's source."""
+    taken: frozenset[str] = frozenset()
+    """Names that go with others, and so are no files of their own."""
+    _subtitles: dict[str, list[Path]] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, companions: Iterable[Path], wanted: Iterable[str], folder: str, above: tuple[tuple[Path, str], ...] = ()
+    ) -> Beside:
+        """Sort what is in a folder.
+
+        Args:
+            companions: files that are named like companions.
+            wanted: names of all files that are to be loaded; only those take companions.
+            folder: its source.
+            above: the captions of folders that it is in.
+        """
+        stems = {PurePath(name).stem for name in wanted if PurePath(name).suffix.lower() in _WITH_SUBTITLES}
+        captions, taken = above, set()
+        subtitles: dict[str, list[Path]] = {}
+        for path in companions:
+            if path.name == NAME:
+                captions = ((path, folder), *above)
+                taken.add(path.name)
+            elif stem := next((stem for stem in _stems(path.name) if stem in stems), None):
+                subtitles.setdefault(stem, []).append(path)
+                taken.add(path.name)
+        return cls(captions, frozenset(taken), subtitles)
+
+    def subtitles(self, name: str) -> tuple[Path, ...]:
+        """The subtitles of a file: those without a language in their name, or else the first by name."""
+        path = PurePath(name)
+        found = self._subtitles.get(path.stem, []) if path.suffix.lower() in _WITH_SUBTITLES else []
+        plain = [one for one in found if one.stem == path.stem]
+        return tuple((plain or found)[:1])
+
+
+def is_companion(name: str) -> bool:
+    """Whether a file might go with others."""
+    return name == NAME or name.lower().endswith(_SUBTITLES)
+
+
+def _stems(name: str) -> Iterable[str]:
+    """What the file that these subtitles go with may be called, without its ending: `talk` for `talk.en.srt`."""
+    stem = PurePath(name).stem
+    yield stem
+    head, dot, language = stem.rpartition(".")
+    if dot and 0 < len(language) <= _LANGUAGE_LETTERS:
+        yield head

@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from langchain_gemini_mm.errors import ContentError, StoreError
-from langchain_gemini_mm.loaders.examine import Examination, Examined, examination
+from langchain_gemini_mm.loaders.examine import Examination, Examined, examination, examine_path, refusal
 from langchain_gemini_mm.loaders.options import Wanted
 from langchain_gemini_mm.loaders.walk import Found
 
@@ -28,7 +28,7 @@ FILE_SECONDS = 900.0
 
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline()); "
-    "from langchain_gemini_mm.loaders.worker import main; main()"
+    "from langchain_gemini_mm.loaders.workers import main; main()"
 )
 _AHEAD = 3
 """Files that are examined before their turn, for each worker."""
@@ -181,3 +181,28 @@ def _close(process: subprocess.Popen[bytes]) -> None:
 
 def _ending(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def main() -> None:
+    """Answer until there are no more questions.
+
+    The first line says what is wanted. Libraries that print would spoil the answers, so these go out by a door of
+    their own.
+    """
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+    os.dup2(2, 1)
+    questions = sys.stdin.buffer
+    wanted = Wanted.from_json(json.loads(questions.readline()))
+    while line := questions.readline():
+        answers.write(json.dumps(answer(json.loads(line), wanted)) + "\n")
+        answers.flush()
+
+
+def answer(question: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
+    """What is in a file, or why it cannot be used."""
+    path = Path(os.fsdecode(bytes.fromhex(question["path"])))
+    wanted = wanted.inside_texts() if question["into_texts"] else wanted
+    try:
+        return {"seen": examine_path(path, question["source"], wanted).to_json()}
+    except Exception as error:  # noqa: BLE001  whatever a file causes is the file's fault here
+        return {"refused": refusal(error)}

@@ -7,14 +7,17 @@ import io
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES, modality_of, sniff
 from langchain_gemini_mm.errors import ContentError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
 
 CHUNK_BYTES = 1 << 20
 """How much is read at once."""
@@ -145,3 +148,30 @@ def _read(stream: BinaryIO, length: int, name: str) -> bytes:
     if not isinstance(chunk, bytes):
         raise TypeError(f"{name} must be opened in binary mode; its read() gave {type(chunk).__name__}")
     return chunk
+
+
+Source: TypeAlias = "Path | bytes | BinaryIO"
+"""A path, bytes, or an open seekable binary file, which is left open and read from its beginning."""
+
+
+@contextmanager
+def opened(source: Source) -> Iterator[BinaryIO]:
+    """Open what was given; only what was opened here is closed again.
+
+    Raises:
+        ContentError: no regular file, or it cannot be read.
+    """
+    if isinstance(source, Path):
+        with closing(open_source(source)[0]) as file:
+            yield file
+    elif isinstance(source, bytes | bytearray | memoryview):
+        yield io.BytesIO(source)
+    elif callable(getattr(source, "read", None)) and callable(getattr(source, "seek", None)):
+        yield source
+    else:
+        raise TypeError(f"media are given as Path, bytes or an open binary file, got {type(source).__name__}")
+
+
+def name_of(source: Source, kind: str) -> str:
+    """How to call it in messages: a file by its name, anything else by its kind."""
+    return shown(source.name) if isinstance(source, Path) else f"the {kind}"

@@ -17,7 +17,7 @@ from langchain_gemini_mm.rendering.model_capabilities import Accepts, Place
 
 if TYPE_CHECKING:
     from langchain_gemini_mm.media.av.clip import Clip
-    from langchain_gemini_mm.media.cuts import Cut, Track
+    from langchain_gemini_mm.media.av.segments import Cut, Track
     from langchain_gemini_mm.media.pdf.pages import PdfPages
 
 LEAD = 0.5

@@ -7,26 +7,32 @@ import hashlib
 import io
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from langchain_core.documents import Document
+
 from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES
+from langchain_gemini_mm.content.parts import Part, to_parts
 from langchain_gemini_mm.errors import ContentError, MissingMediaError
-from langchain_gemini_mm.interfaces import Content, MediaInfo
+from langchain_gemini_mm.interfaces import Content, MediaInfo, Modality
 from langchain_gemini_mm.media.source import Stamp, chunks_of, hash_of, media_type, open_source, shown
-from langchain_gemini_mm.references import MediaRef
+from langchain_gemini_mm.references import MediaRef, escape_references
 from langchain_gemini_mm.storage.backend import DAMAGED, MediaBackend, MemoryBackend, missing
+from langchain_gemini_mm.storage.buckets import SCHEMES, Bucket
 from langchain_gemini_mm.storage.byte_store import ByteStore, ByteStoreBackend
 from langchain_gemini_mm.storage.download import FETCH_BYTES, FETCH_SECONDS, Fetcher
+from langchain_gemini_mm.storage.folder import FolderBackend
 from langchain_gemini_mm.storage.garbage import Sweep, digests_in
+from langchain_gemini_mm.storage.hash_cache import FileTable
 from langchain_gemini_mm.storage.links import LinksBackend
-from langchain_gemini_mm.storage.places import backend_of, folder_of
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
+
 
 GRACE_SECONDS = 24 * 3600.0
 """How long a sweep leaves alone what was put: the time between storing media and indexing their Document."""
@@ -195,7 +201,6 @@ class MediaStore:
             ContentError: nothing given, or of a kind that cannot be stored.
             MissingMediaError: a reference that this store does not know.
         """
-        from langchain_gemini_mm.storage.composing import compose
 
         return compose(self, content, metadata or {}, id)
 
@@ -394,3 +399,75 @@ def _digest(ref: MediaRef | str) -> str:
     if not isinstance(ref, MediaRef):
         raise TypeError(f"media are asked for with a MediaRef or its text, got {type(ref).__name__}")
     return ref.sha256
+
+
+_WEIGHTIEST: tuple[Modality, ...] = ("video", "audio", "pdf", "image")
+
+
+def compose(store: MediaStore, content: Sequence[Content], metadata: Mapping[str, Any], id_: str | None) -> Document:
+    """Put the media among `content` into `store` and write everything down, in order."""
+    if not content:
+        raise ContentError("document() needs at least one text or media")
+    parts = [part for item in content for part in to_parts(item, store)]
+    text = " ".join(_word(store, part) for part in parts)
+    return Document(page_content=text, metadata={"modality": modality_of(parts), **metadata}, id=id_)
+
+
+def modality_of(parts: Sequence[Part]) -> Modality:
+    """What a content is as a whole: the kind of its media, text when it has none."""
+    kinds = {part.modality for part in parts}
+    return next((kind for kind in _WEIGHTIEST if kind in kinds), "text")
+
+
+def _word(store: MediaStore, part: Part) -> str:
+    if part.text is not None:
+        return escape_references(part.text)
+    if part.ref is not None:
+        return part.ref.markdown
+    if part.path is not None:
+        return store.put_file(part.path).markdown
+    if part.data is not None:
+        return store.put(part.data).markdown
+    raise ContentError(f"{part.name} is a file that the service keeps for two days; put its bytes into the store")
+
+
+def backend_of(where: object) -> MediaBackend:
+    """The backend for a folder, the address of a bucket, a byte store, or a backend itself.
+
+    Raises:
+        TypeError: it is none of these.
+        ValueError: it is a URL, or empty.
+    """
+    if isinstance(where, str) and where.partition("://")[0].lower() in SCHEMES:
+        return ByteStoreBackend(Bucket.at(where))
+    if isinstance(where, str | os.PathLike):
+        root = folder_of(where)
+        return FolderBackend(root, files=FileTable(root / "files.db"))
+    if all(callable(getattr(where, name, None)) for name in ("mget", "mset", "mdelete", "yield_keys")):
+        return ByteStoreBackend(cast("ByteStore", where))
+    if all(hasattr(where, name) for name in ("kind", "writer", "open", "size", "touch", "delete", "stored", "tidy")):
+        return cast("MediaBackend", where)
+    raise TypeError(
+        "MediaStore takes a folder (str or Path), a LangChain BaseStore[str, bytes] or a MediaBackend, "
+        f"got {type(where).__name__}"
+    )
+
+
+def folder_of(where: str | os.PathLike[str]) -> Path:
+    """Check the name of a folder.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: it is a URL, or empty.
+    """
+    text = os.fspath(where)
+    if not isinstance(text, str):
+        raise TypeError(f"a folder is given as str or Path, got {type(text).__name__}")
+    if "://" in text:
+        raise ValueError(
+            f"{text.partition('://')[0]}:// addresses are no media stores; give a folder, a bucket of s3://, gs:// or "
+            "az://, or a LangChain BaseStore[str, bytes]"
+        )
+    if not text.strip():
+        raise ValueError("the folder of a media store must not be empty")
+    return Path(text).expanduser()

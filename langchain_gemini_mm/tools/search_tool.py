@@ -12,10 +12,9 @@ from langchain_gemini_mm.errors import ContentError, FilterError
 from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
 from langchain_gemini_mm.rendering import accepts_of
 from langchain_gemini_mm.retrievers import MultimodalRetriever
-from langchain_gemini_mm.tools.arguments import search_arguments, validation_message
-from langchain_gemini_mm.tools.conversation import are_references_wanted, messages_in
+from langchain_gemini_mm.tools.attachments import are_references_wanted, messages_in
 from langchain_gemini_mm.tools.results import Answer, Look, nothing, told
-from langchain_gemini_mm.tools.search_arguments import Asked
+from langchain_gemini_mm.tools.search_arguments import Asked, search_arguments, validation_message
 from langchain_gemini_mm.vectorstores import Hit
 
 MAX_BYTES = 6_000_000

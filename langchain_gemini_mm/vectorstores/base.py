@@ -12,10 +12,10 @@ from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.flows import Call, Flow, arun, run
 from langchain_gemini_mm.interfaces import Content, Filter, Vector, Vectors
 from langchain_gemini_mm.vectorstores.backend import Predicate
+from langchain_gemini_mm.vectorstores.export import Portable
 from langchain_gemini_mm.vectorstores.filters import And, Node, parse_filter
 from langchain_gemini_mm.vectorstores.hits import Group, Hits, Query
 from langchain_gemini_mm.vectorstores.langchain_api import LangChainSurface
-from langchain_gemini_mm.vectorstores.portable import Portable
 from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
 from langchain_gemini_mm.vectorstores.write import BATCH_SIZE, Progress
 

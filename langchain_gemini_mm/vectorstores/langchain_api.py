@@ -17,10 +17,16 @@ from langchain_gemini_mm.interfaces import Content, MediaEmbeddings, Vector
 from langchain_gemini_mm.vectorstores.backend import Primitives
 from langchain_gemini_mm.vectorstores.embedding_space import given_vector
 from langchain_gemini_mm.vectorstores.filters import Exists
-from langchain_gemini_mm.vectorstores.grouping import groups_flow
 from langchain_gemini_mm.vectorstores.hits import Group, Hit, Query
-from langchain_gemini_mm.vectorstores.hybrid import hybrid_flow, keyword_flow
-from langchain_gemini_mm.vectorstores.search import nearest_flow, plan_search, search_flow, search_many_flow
+from langchain_gemini_mm.vectorstores.search import (
+    groups_flow,
+    hybrid_flow,
+    keyword_flow,
+    nearest_flow,
+    plan_search,
+    search_flow,
+    search_many_flow,
+)
 from langchain_gemini_mm.vectorstores.store_retriever import StoreRetriever
 from langchain_gemini_mm.vectorstores.write import (
     BATCH_SIZE,

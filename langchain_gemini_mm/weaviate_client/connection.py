@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import weaviate
@@ -15,7 +18,6 @@ from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.weaviate_client.deadlines import within
 from langchain_gemini_mm.weaviate_client.errors import NotReadyError, translated
-from langchain_gemini_mm.weaviate_client.redaction import redacted
 from langchain_gemini_mm.weaviate_client.versions import Version, parse_version, require_floor
 
 TIMEOUT = 10.0
@@ -156,3 +158,26 @@ def _seconds(name: str, value: Any) -> float:
 
 def _kind(value: object) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
+_OURS: ContextVar[bool] = ContextVar("ours", default=False)
+
+
+@contextmanager
+def redacted() -> Iterator[None]:
+    """Within it, the client's log records tell how many objects failed and not what was in them."""
+    logger = logging.getLogger("weaviate-client")
+    if _redact not in logger.filters:
+        logger.addFilter(_redact)
+    token = _OURS.set(True)
+    try:
+        yield
+    finally:
+        _OURS.reset(token)
+
+
+def _redact(record: logging.LogRecord) -> bool:
+    if _OURS.get() and isinstance(record.msg, dict) and "errors" in record.msg:
+        record.msg = f"{len(record.msg['errors'])} objects of a batch failed; langchain_gemini_mm reports them"
+        record.args = ()
+    return True

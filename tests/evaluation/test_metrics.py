@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_gemini_mm.evaluation.intervals import Measure, bootstrap
-from langchain_gemini_mm.evaluation.metrics import checked_ks, measures, names_of_measures
+from langchain_gemini_mm.evaluation.metrics import Measure, bootstrap, checked_ks, measures, names_of_measures
 
 IDS = st.sampled_from("abcdefgh")
 FOUND = st.lists(IDS, unique=True, max_size=8)

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_gemini_mm.loaders import MediaLoader
-from langchain_gemini_mm.loaders.interleaving import chunks_of_parts
-from langchain_gemini_mm.loaders.markdown_text import parts_of_markdown
-from langchain_gemini_mm.loaders.markup import Picture, parts_of_html
+from langchain_gemini_mm.loaders.markup import Picture, parts_of_html, parts_of_markdown
+from langchain_gemini_mm.loaders.text_documents import chunks_of_parts
 from langchain_gemini_mm.references import MediaRef, split_references
 from langchain_gemini_mm.testing import jpeg, mp4, png
 

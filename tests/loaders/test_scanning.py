@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_gemini_mm.loaders import MediaLoader
-from langchain_gemini_mm.loaders.patterns import Patterns
+from langchain_gemini_mm.loaders.walk import Patterns
 from langchain_gemini_mm.storage import MediaStore
 
 if TYPE_CHECKING:

@@ -150,9 +150,8 @@ def test_a_stretch_is_found_by_seeking(make: Callable[[], bytes], track: Track |
 
 def test_a_segment_alone_is_the_segment_of_all() -> None:
     """Where a file has an index, cutting one window gives what cutting all of them gives."""
-    from langchain_gemini_mm.media.av.segments import windows
-    from langchain_gemini_mm.media.cuts import Form
-    from langchain_gemini_mm.media.segments import segments
+    from langchain_gemini_mm.media.av.cut import segments
+    from langchain_gemini_mm.media.av.segments import Form, windows
 
     data = recording(b_frames=2)
     form = Form(limit_s=120, mime_types=("video/mp4",))

@@ -14,18 +14,16 @@ import pytest
 
 from langchain_gemini_mm.errors import ContentError, GeminiMMError
 from langchain_gemini_mm.media.av.clip import inspect
-from langchain_gemini_mm.media.av.cut import cut
-from langchain_gemini_mm.media.av.segments import windows
+from langchain_gemini_mm.media.av.cut import cut, segments
+from langchain_gemini_mm.media.av.segments import Form, windows
 from langchain_gemini_mm.media.av.silence import is_black, is_silent
-from langchain_gemini_mm.media.cuts import Form
-from langchain_gemini_mm.media.segments import segments
 from tests.media.recordings import numbers, recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from langchain_gemini_mm.media.cuts import Cut
+    from langchain_gemini_mm.media.av.segments import Cut
 
 VIDEO = Form(limit_s=6, mime_types=("video/mp4",))
 AUDIO = Form(limit_s=6, mime_types=("audio/mp3", "audio/wav"))

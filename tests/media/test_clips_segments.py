@@ -12,9 +12,8 @@ import pytest
 
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
 from langchain_gemini_mm.media.av.clip import inspect
-from langchain_gemini_mm.media.av.segments import Window, windows
-from langchain_gemini_mm.media.cuts import Cut, Form
-from langchain_gemini_mm.media.segments import segments
+from langchain_gemini_mm.media.av.cut import segments
+from langchain_gemini_mm.media.av.segments import Cut, Form, Window, windows
 from tests.media.recordings import beginning, hertz, moments, note, numbers, recording, sound, told_seconds
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from langchain_gemini_mm import MediaRef, MediaStore
 from langchain_gemini_mm.rendering import Accepts, Place, accepts_of
 from langchain_gemini_mm.testing import png
 from langchain_gemini_mm.testing.samples.write import drawings
-from langchain_gemini_mm.tools.expansions import Expansions, weight
-from langchain_gemini_mm.tools.media_budget import AGAIN, DROPPED, show_media
+from langchain_gemini_mm.tools.media_budget import AGAIN, DROPPED, Expansions, show_media, weight
 from tests.tools.chat import text_in
 
 GEMINI = accepts_of("gemini")

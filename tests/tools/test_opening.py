@@ -10,7 +10,7 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
 
 from langchain_gemini_mm import MediaRef, MultimodalRetriever, MultimodalToolkit
-from langchain_gemini_mm.tools.spans import joined
+from langchain_gemini_mm.tools.open_tool import joined
 from tests.tools.chat import call, media_in, references_in
 
 REF = MediaRef("ab" * 32)

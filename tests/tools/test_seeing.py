@@ -16,7 +16,7 @@ from langchain_openai import ChatOpenAI
 
 from langchain_gemini_mm import MediaMiddleware, MediaStore
 from langchain_gemini_mm.testing import png
-from langchain_gemini_mm.tools.seeing import seeing, seeing_class
+from langchain_gemini_mm.tools.middleware import seeing, seeing_class
 
 ANSWER = {
     "id": "1", "object": "chat.completion", "created": 1, "model": "gpt-4o-mini",

@@ -13,8 +13,7 @@ from langchain_gemini_mm.vectors import top_k
 from langchain_gemini_mm.vectorstores import LocalVectorStore
 from langchain_gemini_mm.vectorstores.filters import matches, parse_filter
 from langchain_gemini_mm.vectorstores.local.filter_masks import Masks, positions_of
-from langchain_gemini_mm.vectorstores.local.scoring import _best
-from langchain_gemini_mm.vectorstores.local_products import products
+from langchain_gemini_mm.vectorstores.local.scoring import _best, products
 from tests.vectorstores.fakes import WordEmbeddings
 from tests.vectorstores.meanings import MEANINGS, Meaning
 from tests.vectorstores.test_local_filters import cases

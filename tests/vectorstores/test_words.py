@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.vectorstores import Hit, LocalVectorStore
-from langchain_gemini_mm.vectorstores.hybrid import fused
+from langchain_gemini_mm.vectorstores.search import fused
 from langchain_gemini_mm.vectorstores.tokenizer import MAX_TERMS, has_words, readable_text, terms, token_terms, tokens
 from tests.vectorstores.fakes import WordEmbeddings
 

@@ -8,9 +8,8 @@ from contextlib import suppress
 from typing import Any
 
 from langchain_gemini_mm.media.av.container import codec_name
-from langchain_gemini_mm.media.av.segments import Window
+from langchain_gemini_mm.media.av.segments import Cut, Form, Track, Uncut, Window
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
-from langchain_gemini_mm.media.cuts import Cut, Form, Track, Uncut
 
 MUXERS = {"video/mp4": "mp4", "video/quicktime": "mov", "audio/mp3": "mp3", "audio/wav": "wav"}
 _OPTIONS = {"fflags": "+bitexact", "write_xing": "1", "id3v2_version": "0"}

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from langchain_gemini_mm.errors import MediaLimitError, MissingExtraError
 from langchain_gemini_mm.media.av.container import codec_name
 from langchain_gemini_mm.media.av.copy_packets import CopiedTrack, Output, TooManyBytesError, video_type
-from langchain_gemini_mm.media.av.segments import Window
+from langchain_gemini_mm.media.av.segments import Cut, Form, Track, Window
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
-from langchain_gemini_mm.media.cuts import Cut, Form, Track
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame

@@ -10,9 +10,8 @@ from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.media.av.container import codec_name, is_huge
 from langchain_gemini_mm.media.av.copy_packets import CopiedPictures, end_tick, start_tick
 from langchain_gemini_mm.media.av.encode import WrittenPictures
-from langchain_gemini_mm.media.av.segments import Window
+from langchain_gemini_mm.media.av.segments import Cut, Form, Track, Uncut, Window
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
-from langchain_gemini_mm.media.cuts import Cut, Form, Track, Uncut
 
 CODECS = frozenset({"h264", "hevc", "av1", "vp9"})
 """What the model takes in an MP4 (https://ai.google.dev/gemini-api/docs/embeddings, read 2026-11-21)."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
 from langchain_gemini_mm.media.images.transform import JPEG, PNG, Picture, picture_of
-from langchain_gemini_mm.media.opening import Source, name_of, opened
 from langchain_gemini_mm.media.pdf.document import Document, calling, opened_document
 from langchain_gemini_mm.media.pdf.text import clean
+from langchain_gemini_mm.media.source import Source, name_of, opened
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument

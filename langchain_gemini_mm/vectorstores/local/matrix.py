@@ -17,9 +17,8 @@ from langchain_gemini_mm.vectorstores.local.prefix import (
     prefix_rows,
     shares,
 )
-from langchain_gemini_mm.vectorstores.local.rows import FLOAT, Collection
+from langchain_gemini_mm.vectorstores.local.rows import FLOAT, Collection, batches_after, vectors_of
 from langchain_gemini_mm.vectorstores.local.scoring import View, Wanted
-from langchain_gemini_mm.vectorstores.local_vectors import batches_after, vectors_of
 
 if TYPE_CHECKING:
     import sqlite3

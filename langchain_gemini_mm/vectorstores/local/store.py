@@ -22,12 +22,10 @@ from langchain_gemini_mm.vectorstores.embedding_space import (
 from langchain_gemini_mm.vectorstores.filters import Node
 from langchain_gemini_mm.vectorstores.local import rows
 from langchain_gemini_mm.vectorstores.local.database import MEMORY, Database
-from langchain_gemini_mm.vectorstores.local.maintenance import LocalUpkeep
+from langchain_gemini_mm.vectorstores.local.maintenance import LocalUpkeep, RecallCheck
 from langchain_gemini_mm.vectorstores.local.prefix import CANDIDATES, prefix_plan
 from langchain_gemini_mm.vectorstores.local.rows import Collection
-from langchain_gemini_mm.vectorstores.local.search import LocalSearch
-from langchain_gemini_mm.vectorstores.local_matching import matching
-from langchain_gemini_mm.vectorstores.local_recall import RecallCheck
+from langchain_gemini_mm.vectorstores.local.search import LocalSearch, matching
 from langchain_gemini_mm.vectorstores.records import Record, plain_text
 
 if TYPE_CHECKING:

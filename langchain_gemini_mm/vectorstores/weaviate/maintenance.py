@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from weaviate.classes.config import Configure, DataType, Property
+from weaviate.classes.data import DataObject
 from weaviate.classes.query import Filter
 
-from langchain_gemini_mm.batching import slices
+from langchain_gemini_mm.batching import Stop, slices
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.flows import Flow
+from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.vectorstores.filters import Node
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.weaviate.collection import Place
@@ -21,7 +28,8 @@ from langchain_gemini_mm.vectorstores.weaviate.read import IDS_AT_ONCE, fetch_fl
 from langchain_gemini_mm.vectorstores.weaviate.schema import Layout, property_of
 from langchain_gemini_mm.vectorstores.weaviate.write import store_flow
 from langchain_gemini_mm.vectorstores.write import Progress
-from langchain_gemini_mm.weaviate_client.errors import OutageError
+from langchain_gemini_mm.weaviate_client.errors import CollectionGoneError, OutageError
+from langchain_gemini_mm.weaviate_client.insert import Inserter
 
 _PAGE = 500
 
@@ -161,3 +169,101 @@ def _stored_again(place: Place, records: Sequence[Record]) -> Flow[None]:
     layout = yield from place.located()
     if layout is not None and layout.fingerprint is not None:
         yield from store_flow(place, records, layout.fingerprint, indexed=True)
+
+
+_PAUSE = 0.2
+
+
+def indexed_flow(place: Place, seconds: float) -> Flow[None]:
+    """Wait until every vector of the collection can be found.
+
+    Raises:
+        StoreError: there are still some in the queue after `seconds`.
+    """
+    ends = time.monotonic() + seconds
+    while True:
+        layout = yield from place.located()
+        if layout is None:
+            return
+        nodes = yield place.connection.call("looking at the index", partial(_nodes, layout.physical))
+        waiting = _waiting(nodes, place.tenant)
+        if not waiting:
+            return
+        if time.monotonic() > ends:
+            raise StoreError(f"{waiting} vectors of {place.label} are not indexed after {seconds:g} s. Wait longer")
+        yield Call(time.sleep, asyncio.sleep, (_PAUSE,))
+
+
+def _nodes(physical: str, client: Any) -> Any:
+    return client.cluster.nodes(collection=physical, output="verbose")
+
+
+def _waiting(nodes: Any, tenant: str | None) -> int:
+    """Vectors in the queues, or 1 where a shard is busy without saying how many."""
+    waiting = 0
+    for node in nodes:
+        for shard in node.shards or []:
+            if tenant is None or shard.name == tenant:
+                length = int(shard.vector_queue_length or 0)
+                waiting += length or int(shard.vector_indexing_status == "INDEXING")
+    return waiting
+
+
+def collection_of(place: Place) -> str:
+    """The name of the collection with the values of a place."""
+    return f"{place.name}_info"
+
+
+def read_flow(place: Place, key: str) -> Flow[Any]:
+    """Read a value; None when there is none."""
+    if key in ("fingerprint", "dimensions"):
+        layout = yield from place.located(fresh=True)
+        return getattr(layout, key, None)
+    name = collection_of(place)
+    try:
+        found = yield place.connection.call(
+            "reading information",
+            lambda c: c.collections.use(name).query.fetch_object_by_id(_uuid(place, key), return_properties=["value"]),
+        )
+    except CollectionGoneError:
+        return None
+    return None if found is None else json.loads(found.properties["value"])
+
+
+def write_flow(place: Place, key: str, value: Any) -> Flow[None]:
+    """Store a value; None removes it."""
+    name = collection_of(place)
+    if value is None:
+        with suppress(CollectionGoneError):
+            yield place.connection.call(
+                "removing information", lambda c: c.collections.use(name).data.delete_by_id(_uuid(place, key))
+            )
+        return
+    said = {"key": key, "tenant": place.tenant or "", "value": json.dumps(value, ensure_ascii=False)}
+    objects = {str(_uuid(place, key)): DataObject(uuid=_uuid(place, key), properties=said)}
+    inserter = Inserter(
+        connection=place.connection, what="storing information", collection=lambda c: c.collections.use(name)
+    )
+    try:
+        reasons = yield from inserter.insert(objects, Stop())
+    except CollectionGoneError:
+        yield from place.unless_there("making the collection", lambda c: c.collections.create(**_creation(place)))
+        reasons = yield from inserter.insert(objects, Stop())
+    for reason in reasons.values():
+        raise StoreError(f"storing information with {place.label} failed: {reason}")
+
+
+def _creation(place: Place) -> dict[str, Any]:
+    """The arguments of `collections.create`."""
+    plain: dict[str, Any] = {"index_filterable": False, "index_searchable": False}
+    return {
+        "name": collection_of(place),
+        "description": f"Information that belongs to the index {place.name}",
+        "properties": [Property(name=word, data_type=DataType.TEXT, **plain) for word in ("key", "tenant", "value")],
+        "vector_config": Configure.Vectors.self_provided(name="none", vector_index_config=Configure.VectorIndex.none()),
+        "replication_config": Configure.replication(factor=place.options.replication),
+    }
+
+
+def _uuid(place: Place, key: str) -> Any:
+    return uuid_of(f"info/{place.tenant or ''}/{key}")

@@ -17,12 +17,12 @@ from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, Space
 from langchain_gemini_mm.vectorstores.filters import Node
 from langchain_gemini_mm.vectorstores.hits import Group, Hit, Query
 from langchain_gemini_mm.vectorstores.records import Record
-from langchain_gemini_mm.vectorstores.weaviate import indexing, info, maintenance, read, write
+from langchain_gemini_mm.vectorstores.weaviate import maintenance, read, write
 from langchain_gemini_mm.vectorstores.weaviate.collection import Place
 from langchain_gemini_mm.vectorstores.weaviate.fields import FieldType, declared_field, declared_fields, stored_fields
 from langchain_gemini_mm.vectorstores.weaviate.filters import require_declared
 from langchain_gemini_mm.vectorstores.weaviate.objects import dumped, require_size
-from langchain_gemini_mm.vectorstores.weaviate.options import checked_options
+from langchain_gemini_mm.vectorstores.weaviate.schema import checked_options
 from langchain_gemini_mm.vectorstores.write import Progress
 from langchain_gemini_mm.weaviate_client.connection import TIMEOUT, WRITE_TIMEOUT, Connection
 from langchain_gemini_mm.weaviate_client.names import checked_name, checked_tenant
@@ -191,11 +191,11 @@ class WeaviateVectorStore(MultimodalVectorStore):
         Raises:
             StoreError: there is something left after `timeout` seconds.
         """
-        run(indexing.indexed_flow(self._place, timeout))
+        run(maintenance.indexed_flow(self._place, timeout))
 
     async def await_until_indexed(self, timeout: float = 600.0) -> None:  # noqa: ASYNC109 - as in its twin
         """Async twin of `wait_until_indexed`."""
-        await arun(indexing.indexed_flow(self._place, timeout))
+        await arun(maintenance.indexed_flow(self._place, timeout))
 
     def __repr__(self) -> str:
         tenant = "" if self.tenant is None else f", tenant={self.tenant!r}"
@@ -326,13 +326,13 @@ class WeaviateVectorStore(MultimodalVectorStore):
         return await arun(read.tally_flow(self._place, node))
 
     def _read_info(self, key: str) -> Any:
-        return run(info.read_flow(self._place, key))
+        return run(maintenance.read_flow(self._place, key))
 
     async def _aread_info(self, key: str) -> Any:
-        return await arun(info.read_flow(self._place, key))
+        return await arun(maintenance.read_flow(self._place, key))
 
     def _write_info(self, key: str, value: Any) -> None:
-        run(info.write_flow(self._place, key, value))
+        run(maintenance.write_flow(self._place, key, value))
 
     async def _awrite_info(self, key: str, value: Any) -> None:
-        await arun(info.write_flow(self._place, key, value))
+        await arun(maintenance.write_flow(self._place, key, value))
