@@ -29,7 +29,7 @@ test-genai2: $(VENV)-genai2/stamp ## the same tests on google-genai 2.x, beside 
 	@$(VENV)-genai2/bin/python -m pytest $(PARALLEL) -m "not stores and not examples" $(ARGS)
 
 test-stores: $(VENV)-stores/stamp ## tests with vector stores, pictures and examples of others: Chroma, FAISS, Qdrant; HEIC
-	@$(VENV)-stores/bin/python -m pytest -m "stores or real_media" tests/test_other_stores.py tests/media/test_images.py tests/test_examples.py $(ARGS)
+	@$(VENV)-stores/bin/python -m pytest -m "stores or real_media" tests/test_other_stores.py tests/media/images/test_decode.py tests/test_examples.py $(ARGS)
 
 integration: $(VENV)/stamp ## tests on a real Weaviate: that of WEAVIATE_URL, else one that Go builds, once, in minutes
 	@$(BIN)/python -m scripts.weaviate_server install

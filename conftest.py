@@ -7,6 +7,6 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"tests.vectorstores.contract_{part}"
-        for part in ("base", "searching", "many", "groups", "adding", "keeping", "words", "portable")
+        for part in ("base", "search", "many", "groups", "write", "maintenance", "keywords", "export")
     )
 )

@@ -23,7 +23,8 @@ from integration_tests.weaviate_server import Endpoint, WeaviateServer
 from langchain_gemini_mm import MediaLimitError, MediaRef, MediaStore, MissingMediaError, StoreError
 from langchain_gemini_mm.storage.byte_store import PIECES
 from langchain_gemini_mm.testing import jpeg, png, wav
-from tests.storage import test_store, test_sweep
+from tests.storage import test_garbage as test_sweep
+from tests.storage import test_store
 
 if TYPE_CHECKING:
     from weaviate import WeaviateAsyncClient, WeaviateClient

@@ -89,7 +89,7 @@ def import_cycle(modules: dict[str, Path], imports: Iterable[Import]) -> list[st
     """
     graph: dict[str, set[str]] = {module: set() for module in modules}
     for i in imports:
-        if i.imported in modules and i.imported != i.importer and i.imported != PACKAGE:
+        if i.imported in modules and i.imported not in (i.importer, PACKAGE):
             graph[i.importer].add(i.imported)
     try:
         list(TopologicalSorter(graph).static_order())

@@ -1,117 +1,51 @@
-"""Imports inside the package only point down, and each foreign library has its few doors."""
+"""Imports inside the package only point down, and each foreign library is imported in few places."""
 
 from __future__ import annotations
 
-import ast
-from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
-
 import pytest
 
-PACKAGE = "langchain_gemini_mm"
-ROOT = Path(__file__).parent.parent / PACKAGE
+from scripts.code_figures import PACKAGE, all_imports, import_cycle, modules_below
 
-# From the top down. A module imports from lines below its own, or beside it on its own line; never from above.
+# From the top down. A module imports from layers below its own, or from its own layer; never from above.
 LAYERS = (
     {"tools", "evaluation"},
     {"retrievers", "analysis"},
-    {"loaders", "planning", "ranking"},
-    {"embeddings", "vectorstores", "_arguments", "_items", "_job", "_making", "_pipeline", "_settings"},
-    {"rendering"},
-    {"_gemini", "_failures", "_files", "_weaviate", "weaviate_client", "storage"},
+    {"loaders", "ranking"},
+    {"embeddings", "vectorstores", "_making"},
+    {"rendering", "storage", "weaviate_client"},
     {"media"},
-    {
-        "content",
-        "batching",
-        "blocks",
-        "labelled_query",
-        "labels",
-        "quotas",
-        "tasks",
-        "usage",
-        "_cache",
-        "_options",
-        "_spool",
-    },
-    {"flows", "models", "progress", "references", "sniffing", "vectors"},
-    {"errors", "interfaces", "types"},
+    {"content"},
+    {"batching", "flows", "labelled_query", "models", "progress", "references", "vectors"},
+    {"errors", "interfaces"},
 )
 # Shipped for tests and demos: stands aside, uses the lower lines, and nothing in the package imports it.
 TESTING = "testing"
-TESTING_USES = {"media"} | LAYERS[7] | LAYERS[8] | LAYERS[9]
+TESTING_USES = {"media"} | LAYERS[6] | LAYERS[7] | LAYERS[8]
 # On one line, and still strangers: stores know LangChain's interface, not our class.
 STRANGERS = ({"vectorstores"}, LAYERS[3] - {"vectorstores"})
 
 DOORS = {
-    "google": {"_gemini", "embeddings", TESTING},
+    "google": {"embeddings", TESTING},
     "PIL": {"media", TESTING},
     "av": {"media", TESTING},
     "pypdfium2": {"media", TESTING},
     "obstore": {"storage"},
     "uvicorn": {TESTING},
     "httptools": {TESTING},
-    "weaviate": {"_weaviate", "weaviate_client", "storage", "vectorstores"},
+    "weaviate": {"weaviate_client", "storage", "vectorstores"},
     "langchain_community": set(),
     "langchain_google_genai": set(),
 }
 
 
-@dataclass(frozen=True)
-class Import:
-    """One import statement's target, as seen from the module that has it."""
-
-    importer: str
-    imported: str
-    line: int
-    for_types: bool
-
-    def __str__(self) -> str:
-        return f"{self.importer}, line {self.line}: imports {self.imported}"
-
-
-def modules() -> dict[str, Path]:
-    """Dotted names of the package's modules, each with its file."""
-    found = {}
-    for path in sorted(ROOT.rglob("*.py")):
-        parts = path.relative_to(ROOT.parent).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
-
-
-MODULES = modules()
+MODULES = modules_below()
+IMPORTS = all_imports(MODULES)
+INNER = [i for i in IMPORTS if i.imported.split(".")[0] == PACKAGE]
 
 
 def part_of(module: str) -> str:
     """The part of the package that a module belongs to: its first name below the package, or nothing for the root."""
     return [*module.split("."), ""][1]
-
-
-def imports_of(module: str) -> list[Import]:
-    """Every import statement of a module, those inside functions too."""
-    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
-    only_types = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for statement in node.body
-        for inner in ast.walk(statement)
-    }
-    found = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            full = [f"{node.module}.{alias.name}" for alias in node.names]
-            names = [name if name in MODULES else str(node.module) for name in full]
-        else:
-            continue
-        found += [Import(module, name, node.lineno, id(node) in only_types) for name in names]
-    return found
-
-
-IMPORTS = [statement for module in MODULES for statement in imports_of(module)]
-INNER = [i for i in IMPORTS if i.imported.split(".")[0] == PACKAGE and not i.for_types]
 
 
 def level(part: str) -> int:
@@ -158,15 +92,8 @@ def test_stores_do_not_know_our_embeddings() -> None:
 
 
 def test_no_import_cycles() -> None:
-    """Every module can be read after those it imports."""
-    graph: dict[str, set[str]] = {module: set() for module in MODULES}
-    for i in INNER:
-        if i.imported in MODULES and i.imported != i.importer and part_of(i.imported):
-            graph[i.importer].add(i.imported)
-    try:
-        list(TopologicalSorter(graph).static_order())
-    except CycleError as error:
-        pytest.fail(" -> ".join(error.args[1]))
+    """Every module can be read after those it imports, types included."""
+    assert import_cycle(MODULES, IMPORTS) == []
 
 
 @pytest.mark.parametrize("library", DOORS)

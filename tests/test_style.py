@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
+
+from scripts.code_figures import all_imports, code_lines, modules_below, repeated_names, small_modules
 
 ROOT = Path(__file__).parent.parent
 CODE = [
@@ -15,8 +18,12 @@ CODE = [
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 SHIPPED = [path for path in CODE if path.relative_to(ROOT).parts[0] not in {"tests", "integration_tests"}]
-MODULE_LINES = 400
+MODULE_LINES = 600
+MODULES = modules_below()
 FUNCTION_LINES = 40
+MOST_MODULES = 190
+MOST_CODE_LINES = 18_500
+MOST_REPEATED_NAMES = 10
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "v2"}
 
 
@@ -35,7 +42,7 @@ def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 @pytest.mark.parametrize("path", CODE, ids=name_of)
 def test_modules_are_short(path: Path) -> None:
-    """A module fits into one sitting."""
+    """A module covers one noun, and 600 lines are enough for one."""
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MODULE_LINES
 
 
@@ -54,6 +61,26 @@ def test_functions_are_short(path: Path) -> None:
 def test_modules_are_named_after_something() -> None:
     """No module is a drawer for the rest."""
     assert not [name_of(path) for path in CODE if path.stem.strip("_") in EMPTY_NAMES]
+
+
+def test_small_modules_with_one_importer_are_part_of_it() -> None:
+    """What only one module uses, and is short, stands in that module."""
+    assert not small_modules(MODULES, all_imports(MODULES))
+
+
+def test_no_module_is_named_as_one_of_the_standard_library() -> None:
+    """A reader who sees `types` or `html` need not ask whose."""
+    names = {path.parent.name if path.name == "__init__.py" else path.stem for path in MODULES.values()}
+    assert not names & sys.stdlib_module_names - {"__main__"}
+
+
+def test_the_package_keeps_its_size() -> None:
+    """Modules, lines of code and file names that occur twice stay within what a reader can hold."""
+    own = [path for path in MODULES.values() if path.name != "__init__.py"]
+    shipped = [path for path in MODULES.values() if "testing" not in path.parts]
+    assert len(own) <= MOST_MODULES
+    assert sum(map(code_lines, shipped)) <= MOST_CODE_LINES
+    assert len(repeated_names(MODULES)) <= MOST_REPEATED_NAMES
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("constraints*.txt")), ids=name_of)

@@ -5,13 +5,13 @@ Each test runs sync and async. A store with declared fields declares those of `c
 
 from __future__ import annotations
 
-from tests.vectorstores.contract_adding import AddingContract
+from tests.vectorstores.contract_export import PortableContract
 from tests.vectorstores.contract_groups import GroupsContract
-from tests.vectorstores.contract_keeping import KeepingContract
+from tests.vectorstores.contract_keywords import WordsContract
+from tests.vectorstores.contract_maintenance import KeepingContract
 from tests.vectorstores.contract_many import SearchingManyContract
-from tests.vectorstores.contract_portable import PortableContract
-from tests.vectorstores.contract_searching import SearchingContract
-from tests.vectorstores.contract_words import WordsContract
+from tests.vectorstores.contract_search import SearchingContract
+from tests.vectorstores.contract_write import AddingContract
 
 
 class StoreContract(

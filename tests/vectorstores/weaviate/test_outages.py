@@ -24,7 +24,7 @@ from langchain_gemini_mm.errors import PartialWriteError, StoreError
 from langchain_gemini_mm.weaviate_client.deadlines import DeadlineError, within
 from tests.vectorstores.contract_base import Call, ids_of
 from tests.vectorstores.fakes import WordEmbeddings
-from tests.vectorstores.weaviate_fake import CUT, FakeWeaviate, closed, refuse, some_fail
+from tests.vectorstores.weaviate.fake_server import CUT, FakeWeaviate, closed, refuse, some_fail
 
 PATIENCE = 5.0
 """Seconds within which every error has come: far from the minute that the client alone takes."""

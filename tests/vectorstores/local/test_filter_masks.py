@@ -15,8 +15,8 @@ from langchain_gemini_mm.vectorstores.filters import matches, parse_filter
 from langchain_gemini_mm.vectorstores.local.filter_masks import Masks, positions_of
 from langchain_gemini_mm.vectorstores.local.scoring import _best, products
 from tests.vectorstores.fakes import WordEmbeddings
+from tests.vectorstores.local.test_filter_sql import cases
 from tests.vectorstores.meanings import MEANINGS, Meaning
-from tests.vectorstores.test_local_filters import cases
 
 
 def fill(store: LocalVectorStore, rows: list[dict[str, Any]], first: int = 0) -> None:

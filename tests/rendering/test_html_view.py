@@ -16,7 +16,7 @@ from langchain_gemini_mm.media.av.clip import inspect
 from langchain_gemini_mm.rendering.html_view import ALL_BYTES, HIT_BYTES
 from langchain_gemini_mm.testing import mp3, mp4, pdf, png
 from langchain_gemini_mm.testing.samples.clips import tone
-from tests.rendering.test_expanding import film, noise
+from tests.rendering.test_media_blocks import film, noise
 
 
 def hit_of(ref: MediaRef, media: MediaStore | None, **metadata: object) -> Hit:

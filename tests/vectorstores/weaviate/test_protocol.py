@@ -28,7 +28,7 @@ from langchain_gemini_mm.errors import (
 )
 from tests.vectorstores.contract_base import Call, cases, ids_of
 from tests.vectorstores.fakes import AnswerEmbeddings, WordEmbeddings
-from tests.vectorstores.weaviate_fake import CUT, FakeWeaviate, refuse, some_fail
+from tests.vectorstores.weaviate.fake_server import CUT, FakeWeaviate, refuse, some_fail
 
 if TYPE_CHECKING:
     from weaviate import WeaviateAsyncClient, WeaviateClient
