@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import operator
 import threading
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -61,21 +60,6 @@ def plan(items: Iterable[S], limits: CallLimits) -> Iterator[list[S]]:
         tokens += item.token_count
     if batch:
         yield batch
-
-
-def positive(name: str, value: Any) -> int:
-    """Check a count.
-
-    Raises:
-        TypeError: not an integer.
-        ValueError: below 1.
-    """
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an int >= 1, got {value!r}")
-    number = operator.index(value)
-    if number < 1:
-        raise ValueError(f"{name} must be an int >= 1, got {value!r}")
-    return number
 
 
 def slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -22,10 +22,31 @@ Catch `GeminiMMError` for all of them. Mistakes in a call (a wrong type, an unkn
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 
 class GeminiMMError(Exception):
-    """The root of every error of this package."""
+    """The root of every error of this package.
+
+    Attributes:
+        inputs: positions, from 0, of the inputs that the error is about; empty where it is about no single input.
+            `str(error)` begins with them.
+    """
+
+    inputs: tuple[int, ...] = ()
+
+    def about_input(self, position: int) -> Self:
+        """Name the input that the error is about, unless one is named already; returns the error itself."""
+        self.inputs = self.inputs or (position,)
+        return self
+
+    def __str__(self) -> str:
+        """The message, after the positions of the inputs it is about."""
+        message = super().__str__()
+        if not self.inputs:
+            return message
+        noun = "input" if len(self.inputs) == 1 else "inputs"
+        return f"{noun} {', '.join(map(str, self.inputs))}: {message}"
 
 
 class ContentError(GeminiMMError, ValueError):

@@ -12,10 +12,11 @@ import numpy as np
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.analysis.stored_vectors import narrowed
-from langchain_gemini_mm.batching import positive, slices
+from langchain_gemini_mm.batching import slices
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow, arun, run
 from langchain_gemini_mm.interfaces import Content, Filter, Vectors
+from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectors import unit_rows
 from langchain_gemini_mm.vectorstores import Hit, Hits, MultimodalVectorStore, Query
 from langchain_gemini_mm.vectorstores.search import query_vectors_flow
@@ -173,7 +174,7 @@ def _rule(
                 raise ValueError(f"{name} is for the vote of stored documents; labels={{...}} describes labels instead")
     return _Rule(
         labels=labels,
-        k=positive("k", k),
+        k=positive_int("k", k),
         min_similarity=_within("min_similarity", min_similarity, -1.0),
         min_share=_within("min_share", min_share, 0.0),
         filter=found,

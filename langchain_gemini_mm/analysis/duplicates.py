@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.analysis.stored_vectors import StoredRows, batches_flow, narrowed
-from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.flows import Flow, arun, blocking, run
 from langchain_gemini_mm.interfaces import Filter
+from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.write import Progress
 
@@ -126,7 +126,7 @@ async def afind_duplicates(
 def _flow(
     store: MultimodalVectorStore, threshold: float, given: Filter | None, max_pairs: int, progress: Progress | None
 ) -> Flow[Duplicates]:
-    search = _Search(_checked(threshold), positive("max_pairs", max_pairs))
+    search = _Search(_checked(threshold), positive_int("max_pairs", max_pairs))
     with StoredRows() as rows:
         yield from batches_flow(store, given, rows.add)
         search.begin(len(rows))

@@ -10,9 +10,9 @@ from langchain_core.documents import Document
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.analysis.stored_vectors import StoredRows, batches_flow, narrowed
-from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
 from langchain_gemini_mm.interfaces import Filter, Modality
+from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.write import Progress
 
@@ -72,7 +72,7 @@ def find_outliers(
     Returns:
         The farthest out first. There is always a farthest one: look at the scores; under 3 is nothing unusual.
     """
-    return run(_flow(store, positive("k", k), positive("limit", limit), narrowed(filter, modalities), progress))
+    return run(_flow(store, positive_int("k", k), positive_int("limit", limit), narrowed(filter, modalities), progress))
 
 
 async def afind_outliers(
@@ -85,7 +85,7 @@ async def afind_outliers(
     progress: Progress | None = None,
 ) -> list[Outlier]:
     """Async twin of `find_outliers`; it compares in a worker thread."""
-    flow = _flow(store, positive("k", k), positive("limit", limit), narrowed(filter, modalities), progress)
+    flow = _flow(store, positive_int("k", k), positive_int("limit", limit), narrowed(filter, modalities), progress)
     return await arun(flow)
 
 

@@ -150,8 +150,7 @@ class Preparation:
             self._check_counts(parts)
             seen = [self._seen(part) for part in parts]
         except GeminiMMError as error:
-            if error.args:
-                error.args = (f"input {position}: {error.args[0]}", *error.args[1:])
+            error.about_input(position)
             raise
         parts, costs = tuple(part for part, _, _ in seen), tuple(cost for _, cost, _ in seen)
         if len(parts) > 1 or parts[0].text is None:

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.analysis.stored_vectors import batches_flow, narrowed
-from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.evaluation.reports import Comparison
 from langchain_gemini_mm.evaluation.run import (
@@ -22,6 +21,7 @@ from langchain_gemini_mm.evaluation.run import (
 from langchain_gemini_mm.flows import Flow, arun, run
 from langchain_gemini_mm.interfaces import Filter, Vector, Vectors
 from langchain_gemini_mm.labelled_query import LabelledQuery
+from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectors import top_k, truncate
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore, Query
 from langchain_gemini_mm.vectorstores.search import query_vectors_flow
@@ -113,7 +113,7 @@ def _flow(
     given: Filter | None,
     task: str | None,
 ) -> Flow[Comparison]:
-    wanted = None if dimensions is None else {positive("an element of dimensions", size) for size in dimensions}
+    wanted = None if dimensions is None else {positive_int("an element of dimensions", size) for size in dimensions}
     queries = [one.query if isinstance(one.query, Query) else Query(one.query) for one in labelled]
     vectors: list[Vector] = []
     for start in range(0, len(queries), TOGETHER):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.evaluation.reports import Comparison, Report
 from langchain_gemini_mm.evaluation.run import Settings, checked_queries, evaluation_flow
 from langchain_gemini_mm.flows import arun, run
 from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.retrievers import MultimodalRetriever
+from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.write import Progress
 
@@ -89,7 +89,9 @@ async def aevaluate(
     settings = Settings.checked(
         ks=ks, by=by, kinds=kinds, name=name, confidence=confidence, seed=seed, progress=progress
     )
-    flow = evaluation_flow(target, checked_queries(labelled), settings, positive("concurrency", concurrency), options)
+    flow = evaluation_flow(
+        target, checked_queries(labelled), settings, positive_int("concurrency", concurrency), options
+    )
     return await arun(flow)
 
 

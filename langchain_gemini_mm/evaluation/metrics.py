@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from langchain_gemini_mm.batching import positive
+from langchain_gemini_mm.validation import positive_int
 
 MAX_K = 1000
 """The longest answers that are looked at."""
@@ -22,7 +22,7 @@ def checked_ks(ks: Iterable[int]) -> tuple[int, ...]:
         TypeError: one is not a whole number.
         ValueError: there is none, or one is not within 1 to 1000.
     """
-    found = sorted({positive("an element of ks", k) for k in ks})
+    found = sorted({positive_int("an element of ks", k) for k in ks})
     if not found:
         raise ValueError("ks is empty; give depths to measure at, such as (1, 5, 10)")
     if found[-1] > MAX_K:

@@ -19,11 +19,11 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
 from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.ranking.modalities import KINDS, OTHER, kinds_node
+from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores.backend import Primitives
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.filters import Node
@@ -164,7 +164,7 @@ def make_background_flow(store: Primitives, counts: Mapping[str, int], most: int
 
 def _drawn_flow(store: Primitives, most: int | None, seed: int) -> Flow[dict[str, int]]:
     if most is not None:
-        positive("per_modality", most)
+        positive_int("per_modality", most)
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(f"seed must be a whole number, got {seed!r}")
     counts = yield from _counts_flow(store)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
 from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.ranking.calibration import Calibration, Example, fitted, pair_of, store_flow
 from langchain_gemini_mm.ranking.modalities import query_kind
 from langchain_gemini_mm.ranking.search import candidates_flow, similarity_plan
+from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores.backend import Primitives
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.hits import Query
@@ -49,14 +49,14 @@ def calibrate(
         ValueError: no query, or none with a relevant document.
         ContentError: a label names a document that is not stored.
     """
-    return run(calibrating_flow(store, _checked(labelled), task, positive("depth", depth)))
+    return run(calibrating_flow(store, _checked(labelled), task, positive_int("depth", depth)))
 
 
 async def acalibrate(
     store: MultimodalVectorStore, labelled: Iterable[LabelledQuery], *, task: str | None = None, depth: int = DEPTH
 ) -> Calibration:
     """Async twin of `calibrate`."""
-    return await arun(calibrating_flow(store, _checked(labelled), task, positive("depth", depth)))
+    return await arun(calibrating_flow(store, _checked(labelled), task, positive_int("depth", depth)))
 
 
 def calibrating_flow(

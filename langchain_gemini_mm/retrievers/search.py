@@ -8,13 +8,13 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.interfaces import Content, MediaEmbeddings
 from langchain_gemini_mm.ranking import by_modality_flow, default_ranking_flow, ranked_flow
 from langchain_gemini_mm.retrievers.search_options import Ask, traced
 from langchain_gemini_mm.retrievers.sources import Source, group_by_source
+from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores import Hit, MultimodalVectorStore, Query
 
 RANK_CONSTANT = 60
@@ -138,7 +138,7 @@ def _embedded(embeddings: Any, query: Content, task: str | None) -> Call:
 
 def sources_flow(ask: Ask, query: Content | Query, by: str, per_source: int) -> Flow[list[Source]]:
     """The best files, each with its best hits."""
-    store, wanted = ask.ours("sources"), positive("per_source", per_source)
+    store, wanted = ask.ours("sources"), positive_int("per_source", per_source)
     if not isinstance(by, str):
         raise TypeError(f"by is the metadata key that files have in common, got {by!r}")
     ranking = yield from _ranking(store, ask)

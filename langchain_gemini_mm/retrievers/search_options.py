@@ -11,11 +11,11 @@ from typing import Any
 from langchain_core.documents import Document
 from langchain_core.vectorstores import VectorStore
 
-from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.interfaces import Content
 from langchain_gemini_mm.ranking.modalities import checked_modalities
 from langchain_gemini_mm.ranking.search import checked_confidence
 from langchain_gemini_mm.references import MediaRef
+from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore, Query
 
 SEARCH_TYPES = ("similarity", "mmr", "hybrid", "keyword")
@@ -92,7 +92,7 @@ def asked(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> Ask:
     properties = given["query_properties"]
     ask = Ask(
         store=given["store"],
-        k=positive("k", given["k"]),
+        k=positive_int("k", given["k"]),
         modalities=checked_modalities(given["modalities"]),
         query_properties=None if properties is None else tuple(properties),
         **{name: given[name] for name in _AS_GIVEN},

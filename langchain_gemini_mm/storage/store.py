@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES
 from langchain_gemini_mm.content.parts import Part, to_parts
 from langchain_gemini_mm.errors import ContentError, MissingMediaError
@@ -29,6 +28,7 @@ from langchain_gemini_mm.storage.folder import FolderBackend
 from langchain_gemini_mm.storage.garbage import Sweep, digests_in
 from langchain_gemini_mm.storage.hash_cache import FileTable
 from langchain_gemini_mm.storage.links import LinksBackend
+from langchain_gemini_mm.validation import positive_int
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
@@ -114,7 +114,7 @@ class MediaStore:
         """
         from langchain_gemini_mm.storage.weaviate import WeaviateValues
 
-        limit = positive("max_bytes", max_bytes)
+        limit = positive_int("max_bytes", max_bytes)
         values = WeaviateValues(
             client, name, tenant=tenant, replication=replication, timeout=timeout, write_timeout=write_timeout
         )

@@ -28,9 +28,10 @@ from weaviate.classes.config import Configure, DataType, Property, Tokenization
 from weaviate.classes.data import DataObject
 from weaviate.classes.query import Filter
 
-from langchain_gemini_mm.batching import Stop, positive, slices
+from langchain_gemini_mm.batching import Stop, slices
 from langchain_gemini_mm.flows import run
 from langchain_gemini_mm.storage.byte_store import PIECES
+from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.weaviate_client.connection import Connection, Operation
 from langchain_gemini_mm.weaviate_client.errors import AnswerTooLargeError, CollectionGoneError, TenantGoneError
 from langchain_gemini_mm.weaviate_client.insert import Inserter
@@ -77,7 +78,7 @@ class WeaviateValues:
             )
         self.name = checked_name(name)
         self.tenant = None if tenant is None else checked_tenant(tenant)
-        self._replication = positive("replication", replication)
+        self._replication = positive_int("replication", replication)
         self._connection = Connection(client, timeout=timeout, write_timeout=write_timeout)
         self._inserter = Inserter(connection=self._connection, what="storing media", collection=self._use)
         self._version = run(self._connection.version())

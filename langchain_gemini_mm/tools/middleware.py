@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AnyMessage, BaseMessage, ToolMessage
 
-from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import MissingExtraError
 from langchain_gemini_mm.rendering import accepts_of
 from langchain_gemini_mm.tools.attachments import all_with_references, references_wanted, with_references
 from langchain_gemini_mm.tools.media_budget import Expansions, show_media
+from langchain_gemini_mm.validation import positive_int
 
 try:
     from langchain.agents.middleware import AgentMiddleware
@@ -67,8 +67,8 @@ class MediaMiddleware(AgentMiddleware[Any, Any, Any]):
         self._media = media
         self._expansions = Expansions(media)
         self._accepts = None if model is None else accepts_of(model)
-        self._max_bytes = None if max_bytes is None else positive("max_bytes", max_bytes)
-        self._keep = positive("keep", keep)
+        self._max_bytes = None if max_bytes is None else positive_int("max_bytes", max_bytes)
+        self._keep = positive_int("keep", keep)
         self._kinds: dict[type[BaseChatModel], type[BaseChatModel]] = {}
 
     def take_in(self, message: Any) -> Any:

@@ -7,7 +7,6 @@ from typing import Any
 
 from langchain_core.tools import StructuredTool, ToolException
 
-from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import ContentError, FilterError
 from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
 from langchain_gemini_mm.rendering import accepts_of
@@ -15,6 +14,7 @@ from langchain_gemini_mm.retrievers import MultimodalRetriever
 from langchain_gemini_mm.tools.attachments import are_references_wanted, messages_in
 from langchain_gemini_mm.tools.results import Answer, Look, nothing, told
 from langchain_gemini_mm.tools.search_arguments import Asked, search_arguments, validation_message
+from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores import Hit
 
 MAX_BYTES = 6_000_000
@@ -70,7 +70,7 @@ def create_multimodal_retriever_tool(
         retriever=retriever,
         look=look_of(retriever, look=look, model=model, max_bytes=max_bytes, snippet=snippet),
         media_references=media_references,
-        max_k=positive("max_k", max_k),
+        max_k=positive_int("max_k", max_k),
     )
     return StructuredTool(
         name=name,
@@ -95,8 +95,8 @@ def look_of(retriever: MultimodalRetriever, *, look: bool, model: Any, max_bytes
         media=retriever.media_store,
         accepts=accepts_of(model),
         look=look,
-        max_bytes=positive("max_bytes", max_bytes),
-        snippet=positive("snippet", snippet),
+        max_bytes=positive_int("max_bytes", max_bytes),
+        snippet=positive_int("snippet", snippet),
     )
 
 

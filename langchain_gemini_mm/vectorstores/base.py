@@ -8,9 +8,9 @@ from typing import Any, overload
 import numpy as np
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.flows import Call, Flow, arun, run
 from langchain_gemini_mm.interfaces import Content, Filter, Vector, Vectors
+from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores.backend import Predicate
 from langchain_gemini_mm.vectorstores.export import Portable
 from langchain_gemini_mm.vectorstores.filters import And, Node, parse_filter
@@ -249,7 +249,7 @@ class MultimodalVectorStore(Portable, LangChainSurface):
 
         Adding and deleting meanwhile is allowed: a document that is there all the time comes exactly once.
         """
-        node, limit, after = _node(filter), positive("batch_size", batch_size), None
+        node, limit, after = _node(filter), positive_int("batch_size", batch_size), None
         while records := self._page(after, limit, node):
             yield from (record.document for record in records)
             after = records[-1].id
@@ -261,7 +261,7 @@ class MultimodalVectorStore(Portable, LangChainSurface):
         batch_size: int = PAGE_SIZE,
     ) -> AsyncIterator[Document]:
         """Async twin of `iterate`."""
-        node, limit, after = _node(filter), positive("batch_size", batch_size), None
+        node, limit, after = _node(filter), positive_int("batch_size", batch_size), None
         while records := await self._apage(after, limit, node):
             for record in records:
                 yield record.document
@@ -277,7 +277,7 @@ class MultimodalVectorStore(Portable, LangChainSurface):
 
         Order and behaviour under change are those of `iterate`.
         """
-        node, limit, after = _node(filter), positive("batch_size", batch_size), None
+        node, limit, after = _node(filter), positive_int("batch_size", batch_size), None
         while records := self._page(after, limit, node, with_vectors=True, with_documents=False):
             yield _ids_and_rows(records)
             after = records[-1].id
@@ -289,7 +289,7 @@ class MultimodalVectorStore(Portable, LangChainSurface):
         batch_size: int = PAGE_SIZE,
     ) -> AsyncIterator[tuple[list[str], Vectors]]:
         """Async twin of `vectors`."""
-        node, limit, after = _node(filter), positive("batch_size", batch_size), None
+        node, limit, after = _node(filter), positive_int("batch_size", batch_size), None
         while records := await self._apage(after, limit, node, with_vectors=True, with_documents=False):
             yield _ids_and_rows(records)
             after = records[-1].id

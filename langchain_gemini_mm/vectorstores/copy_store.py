@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.storage.transfer import MediaTransfer
+from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_dimensions, require_space
 from langchain_gemini_mm.vectorstores.records import Record
@@ -83,7 +83,7 @@ def copy_store(
         ContentError: the target cannot keep a document; those before it are copied.
         MissingMediaError: everything is copied but media that the source's media store lacks, or has damaged.
     """
-    return run(_copied(source, target, media, positive("batch_size", batch_size), progress))
+    return run(_copied(source, target, media, positive_int("batch_size", batch_size), progress))
 
 
 async def acopy_store(
@@ -95,7 +95,7 @@ async def acopy_store(
     progress: Progress | None = None,
 ) -> CopyReport:
     """Async twin of `copy_store`."""
-    return await arun(_copied(source, target, media, positive("batch_size", batch_size), progress))
+    return await arun(_copied(source, target, media, positive_int("batch_size", batch_size), progress))
 
 
 def _copied(

@@ -22,10 +22,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
 from langchain_gemini_mm.interfaces import Vector
+from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores.backend import Primitives
 from langchain_gemini_mm.vectorstores.embedding_space import require_dimensions, require_space
 from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
@@ -295,13 +295,13 @@ class Portable(Primitives):
             StoreError: the folder is not whole, or was changed; nothing is added then.
             SpaceMismatchError: the vectors are of other embeddings; nothing is added then.
         """
-        return run(self._imported(folder, positive("batch_size", batch_size), progress))
+        return run(self._imported(folder, positive_int("batch_size", batch_size), progress))
 
     async def aimport_from(
         self, folder: str | os.PathLike[str], *, batch_size: int = BATCH_SIZE, progress: Progress | None = None
     ) -> int:
         """Async twin of `import_from`."""
-        return await arun(self._imported(folder, positive("batch_size", batch_size), progress))
+        return await arun(self._imported(folder, positive_int("batch_size", batch_size), progress))
 
     def _exported(self, folder: str | os.PathLike[str]) -> Flow[int]:
         fingerprint = yield Call(self._read_info, self._aread_info, ("fingerprint",))

@@ -11,9 +11,9 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 
-from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.flows import Flow, arun, blocking, run
 from langchain_gemini_mm.interfaces import Content, MediaEmbeddings, Vector
+from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores.backend import Primitives
 from langchain_gemini_mm.vectorstores.embedding_space import given_vector
 from langchain_gemini_mm.vectorstores.filters import Exists
@@ -289,7 +289,7 @@ class LangChainSurface(Primitives, VectorStore):
                 f"there is no option {name!r} for adding. Options: ids, batch_size, progress, skip_unchanged"
             )
         intake = Intake(documents, ids, vectors)
-        size = positive("batch_size", batch_size)
+        size = positive_int("batch_size", batch_size)
         return add_flow(self, intake, size, progress, skip_unchanged=skip_unchanged)
 
     def _hits(self, query: Content | Query, k: int, options: dict[str, Any]) -> Flow[list[Hit]]:
@@ -313,7 +313,7 @@ class LangChainSurface(Primitives, VectorStore):
         if not isinstance(by, str):
             raise TypeError(f"by is the metadata key of the groups, got {by!r}")
         self._check_filter(Exists(by))
-        return groups_flow(self, query, plan, by, positive("per_group", per_group))
+        return groups_flow(self, query, plan, by, positive_int("per_group", per_group))
 
     def _cosine_hits(self, query: Content | Query, k: int, options: dict[str, Any]) -> Flow[list[Hit]]:
         if options.get("mode") in _FLOWS:

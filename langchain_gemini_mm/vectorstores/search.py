@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.interfaces import Content, Filter, MediaSource, Vector
+from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectors import maximal_marginal_relevance
 from langchain_gemini_mm.vectorstores.backend import Matching, Nearest, Predicate, Primitives, Scored
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_dimensions
@@ -72,7 +72,7 @@ def plan_search(store: Primitives, k: int, options: Mapping[str, Any]) -> Search
             near = difflib.get_close_matches(name, OPTIONS, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"search has no option {name!r}.{hint} Options: {', '.join(OPTIONS)}")
-    return _plan(store, positive("k", k), **options)
+    return _plan(store, positive_int("k", k), **options)
 
 
 def _plan(
@@ -100,7 +100,7 @@ def _plan(
         )
     if task is not None and not isinstance(task, str):
         raise TypeError(f"task must be a str, got {task!r}")
-    candidates = (max(k, FETCH_K) if fetch_k is None else positive("fetch_k", fetch_k)) if mode == "mmr" else k
+    candidates = (max(k, FETCH_K) if fetch_k is None else positive_int("fetch_k", fetch_k)) if mode == "mmr" else k
     if candidates < k:
         raise ValueError(f"fetch_k={candidates} is smaller than k={k}; mmr chooses k of fetch_k candidates")
     return SearchPlan(

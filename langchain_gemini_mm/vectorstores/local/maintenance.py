@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.interfaces import MediaSource, Vectors
+from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores.backend import Nearest
 from langchain_gemini_mm.vectorstores.local import rows
 from langchain_gemini_mm.vectorstores.local.check import Check, CheckReport
@@ -186,8 +186,8 @@ class RecallCheck:
             sample: how many stored vectors to ask with, drawn at random but the same for the same rows.
             k: how many neighbours of each, without itself.
         """
-        positive("sample", sample)
-        positive("k", k)
+        positive_int("sample", sample)
+        positive_int("k", k)
         drawn = self._drawn(sample)
         if drawn is None:
             return Recall(recall=1.0, worst=1.0, sample=0, k=k, prefix=self._search.prefix)

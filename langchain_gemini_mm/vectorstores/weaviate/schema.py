@@ -10,8 +10,8 @@ from typing import Any
 
 from weaviate.classes.config import Configure, DataType, Property, StopwordsPreset, Tokenization, VectorDistances
 
-from langchain_gemini_mm.batching import positive
 from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field, described_field
 from langchain_gemini_mm.weaviate_client.versions import (
@@ -254,5 +254,5 @@ def checked_options(
         vector_config=vector_config,
         multi_tenant=multi_tenant,
         create_tenants=create_tenants,
-        replication=positive("replication", replication),
+        replication=positive_int("replication", replication),
     )
