@@ -10,6 +10,7 @@ import pytest
 
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
 from langchain_gemini_mm.media.clips import inspect
+from langchain_gemini_mm.media.containers import opened
 from langchain_gemini_mm.media.cutting import cut
 from langchain_gemini_mm.media.quiet import is_black, is_silent
 from langchain_gemini_mm.testing import mp4, wav
@@ -46,6 +47,21 @@ def test_what_is_in_a_recording(make: Callable[[], bytes], expected: dict[str, o
     }
     assert clip.duration_s == pytest.approx(12, abs=0.1)
     assert not clip.is_cut_off
+
+
+def test_sound_that_looks_like_a_broadcast() -> None:
+    """Samples may look like the packets of an MPEG transport stream; a WAV is a WAV."""
+    data = bytearray(wav(3))
+    data[0x100::188] = b"G" * len(data[0x100::188])
+    clip = inspect(io.BytesIO(data))
+    assert clip.sound is not None
+    assert (clip.sound.codec, clip.duration_s) == ("pcm_s16le", 3)
+
+
+def test_our_own_mistakes_are_no_damage() -> None:
+    """Only what libav raises is told as damage of the file."""
+    with pytest.raises(TypeError, match="no such argument"), opened(io.BytesIO(wav(1))):
+        raise TypeError("no such argument")
 
 
 def test_the_default_of_several_sounds() -> None:
