@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -52,7 +53,8 @@ def test_what_is_in_a_recording(make: Callable[[], bytes], expected: dict[str, o
 def test_sound_that_looks_like_a_broadcast() -> None:
     """Samples may look like the packets of an MPEG transport stream; a WAV is a WAV."""
     data = bytearray(wav(3))
-    data[0x100::188] = b"G" * len(data[0x100::188])
+    for place in range(0x40, len(data) - 188, 188):
+        data[place : place + 4] = b"G\x00\x11\x10"
     clip = inspect(io.BytesIO(data))
     assert clip.sound is not None
     assert (clip.sound.codec, clip.duration_s) == ("pcm_s16le", 3)
@@ -72,8 +74,6 @@ def test_the_default_of_several_sounds() -> None:
 
 def lying(factor: float) -> bytes:
     """A Matroska whose header claims another length."""
-    import struct
-
     data = recording("matroska")
     place = data.index(b"\x44\x89\x88") + 3
     length = struct.unpack(">d", data[place : place + 8])[0]
@@ -193,12 +193,19 @@ def turned(degrees: int) -> bytes:
     buffer = io.BytesIO()
     with av.open(io.BytesIO(recording(audio=None)), "r") as source, av.open(buffer, "w", format="mp4") as output:
         stream = output.add_stream_from_template(source.streams.video[0])
-        stream.set_display_rotation(degrees)
         for packet in source.demux(video=0):
             if packet.size:
                 packet.stream = stream
                 output.mux(packet)
-    return buffer.getvalue()
+    # The matrix stands in the header of the track; PyAV can write it only since 17.1.
+    data = bytearray(buffer.getvalue())
+    matrix = data.index(b"tkhd") + 44
+    cosine, sine = {90: (0, -1), 180: (-1, 0), 270: (0, 1)}[degrees]
+    one = 1 << 16
+    data[matrix : matrix + 36] = struct.pack(
+        ">9i", cosine * one, sine * one, 0, -sine * one, cosine * one, 0, 0, 0, 1 << 30
+    )
+    return bytes(data)
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])

@@ -20,7 +20,12 @@ from weaviate.classes.config import ConsistencyLevel
 from weaviate.classes.tenants import Tenant
 
 from langchain_gemini_mm._weaviate.connection import Connection
-from langchain_gemini_mm._weaviate.failures import CollectionGoneError, OutageError, TenantGoneError
+from langchain_gemini_mm._weaviate.failures import (
+    CollectionGoneError,
+    OutageError,
+    TenantGoneError,
+    UnreadableSchemaError,
+)
 from langchain_gemini_mm._weaviate.names import is_taken
 from langchain_gemini_mm._weaviate.versions import require_replication
 from langchain_gemini_mm.batching import Stop
@@ -218,7 +223,7 @@ class Place:
             )
         except CollectionGoneError:
             return None
-        except (AssertionError, KeyError) as error:
+        except (AssertionError, KeyError, UnreadableSchemaError) as error:
             raise StoreError(
                 f"weaviate-client does not understand the schema of {self.label}. Upgrade weaviate-client"
             ) from error
