@@ -108,7 +108,7 @@ def test_references_in_files_never_resolve() -> None:
     assert "".join(str(piece) for piece in split_references(split(text.encode())[0])) == text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(5, 130), st.integers(0, 4), st.lists(st.sampled_from(["\\", " ", "\n\n", "x", REFERENCE]), max_size=12)
 )

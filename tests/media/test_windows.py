@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_gemini_mm.media.windows import Window, windows
@@ -36,7 +36,6 @@ def test_windows(found: list[Window], expected: list[tuple[float, float]]) -> No
     assert found == expected
 
 
-@settings(deadline=None)
 @given(
     duration=st.floats(0.01, 2_000),
     window=st.integers(1_000, 120_000),
