@@ -13,6 +13,8 @@ SOAK = -m soak --soak-seconds $(SECONDS) --soak-seed $(SEED)
 SOURCES = $(wildcard benchmarks conftest.py examples integration_tests langchain_gemini_mm scripts tests)
 
 export FOLDER Q
+# Hundreds of processes start in a run of the tests; none of them should compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo examples test test-genai2 test-stores integration soak chaos check fix bench bench-weaviate live wheel lock
 .DEFAULT_GOAL := help

@@ -269,8 +269,7 @@ def test_a_forked_process_has_workers_of_its_own() -> None:
     """The threads of the parent are not in the child."""
     script = """
         import os, sys
-        from langchain_gemini_mm._weaviate import deadlines
-from langchain_gemini_mm._weaviate.deadlines import within
+        from langchain_gemini_mm._weaviate.deadlines import within
         assert within(5, lambda: 1) == 1
         if os.fork() == 0:
             os._exit(within(5, lambda: 42))
