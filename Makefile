@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # Test files run in so many processes, some of which wait for servers and deadlines; 0 is one, for debuggers.
-WORKERS ?= 3
+WORKERS ?= 4
 PARALLEL = -n $(WORKERS) --dist worksteal
 # How long each test marked soak goes on, and with which seed it begins.
 SECONDS ?= 60

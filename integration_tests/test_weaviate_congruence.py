@@ -190,8 +190,8 @@ class BothStores(RuleBasedStateMachine):
 @pytest.mark.parametrize(
     ("options", "examples"),
     [
-        pytest.param({"index": "flat"}, 30, id="flat"),
-        pytest.param({"index": "hnsw", "quantizer": "rq8"}, 15, id="quantized"),
+        pytest.param({"index": "flat"}, 20, id="flat"),
+        pytest.param({"index": "hnsw", "quantizer": "rq8"}, 10, id="quantized"),
     ],
 )
 def test_local_and_weaviate_agree(
