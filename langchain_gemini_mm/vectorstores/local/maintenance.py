@@ -24,8 +24,6 @@ from langchain_gemini_mm.vectorstores.local.rows import batches_after, vectors_o
 from langchain_gemini_mm.vectorstores.local.schema import is_new
 
 if TYPE_CHECKING:
-    import os
-
     from langchain_gemini_mm.vectorstores.embedding_space import Space
     from langchain_gemini_mm.vectorstores.local.database import Database
     from langchain_gemini_mm.vectorstores.local.search import LocalSearch
