@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeAlias, r
 
 if TYPE_CHECKING:
     import numpy as np
+    from langchain_core.documents import Document
     from numpy.typing import NDArray
 
     from langchain_gemini_mm.references import MediaRef
@@ -77,3 +78,35 @@ class MediaEmbeddings(Protocol):
 
     async def aembed(self, contents: Sequence[Content], *, role: Role = "document", task: str | None = None) -> Vectors:
         """Async twin of `embed`."""
+
+
+class HitLike(Protocol):
+    """What rendering needs of a search hit; `vectorstores.Hit` is one."""
+
+    @property
+    def document(self) -> Document:
+        """The document that was found."""
+
+    @property
+    def score(self) -> float:
+        """Higher is better."""
+
+    @property
+    def score_kind(self) -> str:
+        """What `score` means, such as `cosine`."""
+
+    @property
+    def rank(self) -> int:
+        """Position among the hits, from 1."""
+
+    @property
+    def cosine(self) -> float | None:
+        """Cosine similarity to the query; None where none was computed."""
+
+    @property
+    def confidence(self) -> float | None:
+        """Probability from 0 to 1 that the document matches; None where the ranking gives none."""
+
+    @property
+    def media(self) -> MediaSource | None:
+        """The store that holds the media of the document."""
