@@ -16,7 +16,7 @@ class LabelledQuery:
     """A query and the documents it should find.
 
     ```python
-    from langchain_gemini_mm import LabelledQuery
+    from langchain_gemini_mm.evaluation import LabelledQuery
 
     LabelledQuery("an image of an animal", {"puppy": 2, "kitten": 1}, modality="text")
     nothing = LabelledQuery("a steam locomotive", [])

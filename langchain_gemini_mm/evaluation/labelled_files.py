@@ -37,7 +37,7 @@ def read_labelled(path: str | os.PathLike[str]) -> list[LabelledQuery]:
     ```python
     from pathlib import Path
 
-    from langchain_gemini_mm import LabelledQuery, read_labelled, write_labelled
+    from langchain_gemini_mm.evaluation import LabelledQuery, read_labelled, write_labelled
 
     queries = [LabelledQuery("a dog", {"dog-1": 2}), LabelledQuery(Path("puppy.png"), ["dog-1"])]
     write_labelled("labelled.jsonl", queries)

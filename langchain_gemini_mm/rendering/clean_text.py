@@ -31,7 +31,8 @@ def clean_text(document: Shown, *, companion: bool = True) -> str:
     ```python
     from langchain_core.documents import Document
 
-    from langchain_gemini_mm import MediaRef, clean_text
+    from langchain_gemini_mm.references import MediaRef
+    from langchain_gemini_mm.rendering import clean_text
 
     photo = MediaRef("0" * 64).markdown
     assert clean_text(Document(f"our dog {photo} at home")) == "our dog at home"
