@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from pydantic.fields import FieldInfo
 
 from langchain_gemini_mm.content.parts import Unresolved
-from langchain_gemini_mm.embeddings.service.service import ServiceSettings
+from langchain_gemini_mm.embeddings.service.client import ServiceSettings
 from langchain_gemini_mm.embeddings.tasks import find_task
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import Backend, Content, MediaSource

@@ -11,11 +11,12 @@ from html import escape
 from langchain_gemini_mm.content.parts import Part, to_parts
 from langchain_gemini_mm.errors import MediaLimitError
 from langchain_gemini_mm.interfaces import HitLike
+from langchain_gemini_mm.media.convert import ConvertedPart
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.rendering.citations import citation
 from langchain_gemini_mm.rendering.clean_text import clean_text, pieces_of
+from langchain_gemini_mm.rendering.media_blocks import MediaFitter
 from langchain_gemini_mm.rendering.model_capabilities import Accepts
-from langchain_gemini_mm.rendering.pieces import Making, Piece
 
 HIT_BYTES = 400_000
 """Most bytes of the media of one hit, base64 counted."""
@@ -67,7 +68,7 @@ def _card(hit: HitLike, most: int, *, quick: bool) -> tuple[str, int]:
     left = most
     media: list[str] = []
     for piece in _pieces(hit, most, quick=quick):
-        left -= piece.encoded_bytes
+        left -= piece.base64_bytes
         media.append(_medium(piece, citation(hit)))
     text = clean_text(hit)
     text = text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS].rstrip()} …"
@@ -85,26 +86,26 @@ def _scores(hit: HitLike) -> str:
     return " · ".join(shown)
 
 
-def _pieces(hit: HitLike, most: int, *, quick: bool) -> Iterator[Piece]:
+def _pieces(hit: HitLike, most: int, *, quick: bool) -> Iterator[ConvertedPart]:
     refs = [piece for piece in pieces_of(hit.document.page_content) if isinstance(piece, MediaRef)]
     if hit.media is None:
         return
-    making = Making(accepts=_BROWSER, media=hit.media, pictures=1, quick=quick, video_edge=_VIDEO_EDGE)
+    fitter = MediaFitter(accepts=_BROWSER, media=hit.media, stills=1, quick=quick, video_edge=_VIDEO_EDGE)
     for ref in refs[:MOST_MEDIA]:
         try:
             (part,) = to_parts(ref, hit.media)
-            made = _made(making, part, most)
+            made = _made(fitter, part, most)
         except Exception as error:  # noqa: BLE001  a notebook shows what there is
             _LOG.warning("%s is not shown: %s", citation(hit), error)
             continue
         for piece in made:
-            most -= piece.encoded_bytes
+            most -= piece.base64_bytes
             yield piece
 
 
-def _made(making: Making, part: Part, most: int) -> list[Piece]:
+def _made(fitter: MediaFitter, part: Part, most: int) -> list[ConvertedPart]:
     try:
-        return making.pieces(part, most)
+        return fitter.fit(part, most)
     except MediaLimitError:
         if part.modality != "audio" or part.ref is None:
             raise
@@ -112,15 +113,15 @@ def _made(making: Making, part: Part, most: int) -> list[Piece]:
     beginning = part.ref.segment(
         start_s, min(part.ref.end_s or start_s + _PLAYED_S, start_s + _PLAYED_S), track="audio"
     )
-    made = making.pieces(replace(part, ref=beginning), most)
-    return [replace(piece, says=f"its first {_PLAYED_S:g} seconds") for piece in made]
+    made = fitter.fit(replace(part, ref=beginning), most)
+    return [replace(piece, description=f"its first {_PLAYED_S:g} seconds") for piece in made]
 
 
-def _medium(piece: Piece, cited: str) -> str:
+def _medium(piece: ConvertedPart, cited: str) -> str:
     encoded = base64.b64encode(piece.data).decode("ascii")
     start = f"#t={piece.lead_s:.3f}" if piece.lead_s else ""
     source = f"data:{_TYPES.get(piece.mime_type, piece.mime_type)};base64,{encoded}"
-    title = escape(f"{piece.says} of {cited}" if piece.says else cited)
+    title = escape(f"{piece.description} of {cited}" if piece.description else cited)
     if piece.modality == "image":
         return f"<img src='{source}' alt='{title}' title='{title}' style='{_MEDIUM}'>"
     kind = "audio" if piece.modality == "audio" else "video"

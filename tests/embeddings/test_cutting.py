@@ -195,12 +195,12 @@ REFUSED: dict[str, tuple[Callable[[MediaStore], MediaRef], type[ContentError], s
     "sound of a silent film": (
         lambda store: _film(store, audio=None).segment(0, 4, track="audio"),
         ContentError,
-        "#t=0,4&track=audio asks for the sound of a video that has none.*Leave track=audio out",
+        "#t=0,4&track=audio asks for the audio of a video that has none.*Leave track=audio out",
     ),
     "pictures of a sound": (
         lambda store: _film(store, video=None).segment(0, 4),
         ContentError,
-        "asks for pictures, and the file holds only sound.*track=audio",
+        "asks for video, and the file holds only audio.*track=audio",
     ),
     "pages of a film": (lambda store: _film(store).pages(1, 2), ContentError, "selects pages, and the file is a video"),
     "seconds of a PDF": (lambda store: store.put(pdf()).segment(0, 1), ContentError, "selects seconds.*is a PDF"),
