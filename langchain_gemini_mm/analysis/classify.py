@@ -83,7 +83,8 @@ def classify(
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
 
-    from langchain_gemini_mm import LocalVectorStore, Query, classify
+    from langchain_gemini_mm import LocalVectorStore, Query
+    from langchain_gemini_mm.analysis import classify
 
     store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=8))
     store.add_texts(["miaow", "miaow!", "wow"], [{"label": "cat"}, {"label": "cat"}, {"label": "dog"}], ids=list("abc"))

@@ -51,7 +51,8 @@ def dimension_sweep(
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
 
-    from langchain_gemini_mm import LabelledQuery, LocalVectorStore, dimension_sweep
+    from langchain_gemini_mm import LocalVectorStore
+    from langchain_gemini_mm.evaluation import LabelledQuery, dimension_sweep
 
     store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=64))
     store.add_texts(["a cat", "a dog", "a fox"], ids=["cat", "dog", "fox"])

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 async def test_sync_equals_async(embeddings: GeminiEmbeddings, media: MediaStore) -> None:
     """Both drivers give the same vectors for the same contents."""
-    contents = ["a", png("p"), ["b", png("q")], media.put(png("r")).markdown]
+    contents: list[Content] = ["a", png("p"), ["b", png("q")], media.put(png("r")).markdown]
 
     assert await embeddings.aembed_documents(contents) == embeddings.embed_documents(contents)
     assert await embeddings.aembed_query("a") == embeddings.embed_query("a")
@@ -67,6 +67,7 @@ def test_nothing_warns_at_exit(emulator: GeminiEmulator) -> None:
     program = f"""
 import asyncio
 from langchain_gemini_mm import GeminiEmbeddings
+from langchain_gemini_mm.interfaces import Content
 ours = GeminiEmbeddings(api_key={emulator.api_key!r}, base_url={emulator.url!r}, output_dimensionality=128)
 ours.embed_query("a")
 for _ in range(2):
