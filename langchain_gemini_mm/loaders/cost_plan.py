@@ -12,7 +12,6 @@ from typing import Any, BinaryIO
 
 from langchain_gemini_mm.batching import CallLimits
 from langchain_gemini_mm.batching import plan as calls_of
-from langchain_gemini_mm.embeddings.usage import estimate_tokens
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.loaders.examine import FAILURES, Examined, Here, planned, refusal
@@ -22,9 +21,9 @@ from langchain_gemini_mm.loaders.media_loader import MediaLoader
 from langchain_gemini_mm.loaders.segmentation import Piece
 from langchain_gemini_mm.loaders.walk import Found, Skipped
 from langchain_gemini_mm.media.facts import MediaFacts
-from langchain_gemini_mm.media.model_limits import check_kind
+from langchain_gemini_mm.media.model_limits import check_modality
 from langchain_gemini_mm.media.source import open_source
-from langchain_gemini_mm.models import INLINE_BYTES, ITEMS_PER_CALL
+from langchain_gemini_mm.models import INLINE_BYTES, ITEMS_PER_CALL, estimate_tokens
 from langchain_gemini_mm.storage import MediaStore
 
 BATCH_SHARE = 0.5
@@ -190,7 +189,7 @@ class _Tally:
         pieces = planned(seen, wanted)
         if seen.facts is None or not pieces:
             return
-        check_kind(seen.facts.mime_type, wanted.spec, wanted.backend, name="it")
+        check_modality(seen.facts.mime_type, wanted.spec, wanted.backend, name="it")
         for piece in pieces:
             seconds, pages = _extent(piece, seen.facts)
             tokens = estimate_tokens(piece.modality, wanted.backend, seconds=seconds, pages=pages)

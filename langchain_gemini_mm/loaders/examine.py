@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES, modality_of, sniff
+from langchain_gemini_mm.content.parts import Part
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError, MissingExtraError
 from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.loaders.inputs import GivenBlob
@@ -19,8 +20,7 @@ from langchain_gemini_mm.loaders.options import Wanted
 from langchain_gemini_mm.loaders.segmentation import Piece, pieces_of
 from langchain_gemini_mm.loaders.walk import Found
 from langchain_gemini_mm.media.av.clip import inspect
-from langchain_gemini_mm.media.av.cut import segments as cut_segments
-from langchain_gemini_mm.media.av.segments import Form, Window
+from langchain_gemini_mm.media.convert import ConversionRequest, MediaTarget, convert
 from langchain_gemini_mm.media.embedded_text import Carried, Cue, carried
 from langchain_gemini_mm.media.facts import MediaFacts
 from langchain_gemini_mm.media.probe import probe
@@ -207,46 +207,34 @@ def find_spec_of(package: str) -> object | None:
 
 def _kept(file: BinaryIO, facts: MediaFacts, found: Carried, wanted: Wanted) -> tuple[int, ...] | None:
     """Which pieces are neither silent nor black, by cutting them as they would be cut for the model."""
-    skip = wanted.segments
-    if facts.modality not in ("audio", "video") or not (skip.skip_silent or skip.skip_black):
+    skip: dict[Modality, bool] = {"audio": wanted.segments.skip_silent, "video": wanted.segments.skip_black}
+    if facts.modality not in ("audio", "video") or not any(skip.values()):
         return None
-    pieces = pieces_of(facts, found, skip, wanted.spec, wanted.backend)
-    length = facts.seconds or 0
-    bounds = [Window(piece.start_s or 0.0, piece.end_s or max(round(length, 3), 0.001)) for piece in pieces]
-    kinds = {
-        kind: [bound for bound, piece in zip(bounds, pieces, strict=True) if piece.modality == kind]
-        for kind in ("video", "audio")
+    pieces = pieces_of(facts, found, wanted.segments, wanted.spec, wanted.backend)
+    end_s = max(round(facts.seconds or 0, 3), 0.001)
+    part = Part(modality=facts.modality, mime_type=facts.mime_type, size=facts.size, label="it")
+    numbers = {
+        ConversionRequest(
+            part=part,
+            start_s=piece.start_s or 0.0,
+            end_s=piece.end_s or end_s,
+            track="audio" if piece.modality == "audio" else "video",
+        ): number
+        for number, piece in enumerate(pieces)
+        if skip[piece.modality]
     }
-    if not skip.skip_black:
-        kinds["video"] = []
-    if not skip.skip_silent:
-        kinds["audio"] = []
-    cuts = cut_segments(
-        file,
-        video=kinds["video"],
-        audio=kinds["audio"],
-        video_form=_form("video", wanted, kinds["video"]),
-        audio_form=_form("audio", wanted, kinds["audio"]),
-        skip_silent=skip.skip_silent,
-        skip_black=skip.skip_black,
-        name="it",
-    )
-    said = {("audio" if cut.track == "audio" else "video", cut.window) for cut in cuts}
-    return tuple(
-        number
-        for number, (piece, bound) in enumerate(zip(pieces, bounds, strict=True))
-        if not kinds[piece.modality] or (piece.modality, bound) in said
-    )
+    kept = set(range(len(pieces))) - set(numbers.values())
+    if numbers:
+        targets = {modality: _target(modality, wanted) for modality in skip}
+        kept |= {numbers[converted.request] for converted in convert(list(numbers), targets, file)}
+    return tuple(sorted(kept))
 
 
-def _form(modality: Modality, wanted: Wanted, bounds: list[Window]) -> Form | None:
-    if not bounds:
-        return None
+def _target(modality: Modality, wanted: Wanted) -> MediaTarget:
     limit = wanted.spec.limit(modality, wanted.backend)
-    longest = max(bound.length_s for bound in bounds)
     if limit is None or limit.seconds is None:
-        return Form(limit_s=longest + 1, mime_types=("video/mp4",) if modality == "video" else ("audio/mp3",))
-    return Form(limit_s=max(limit.seconds, longest), mime_types=limit.mime_types)
+        return MediaTarget(mime_types=("video/mp4",) if modality == "video" else ("audio/mp3",), skip_blank=True)
+    return MediaTarget(mime_types=limit.mime_types, max_seconds=limit.seconds, skip_blank=True)
 
 
 _LOADERS = "load it with docling or unstructured, which make text of it, or save it as PDF"

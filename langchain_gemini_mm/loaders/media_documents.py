@@ -17,7 +17,7 @@ from langchain_gemini_mm.loaders.examine import Examined, planned
 from langchain_gemini_mm.loaders.options import Wanted
 from langchain_gemini_mm.loaders.segmentation import Piece
 from langchain_gemini_mm.loaders.walk import Skipped
-from langchain_gemini_mm.media.model_limits import check_kind
+from langchain_gemini_mm.media.model_limits import check_modality
 from langchain_gemini_mm.references import MediaRef, escape_references
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class MediaDocuments:
             said = f"describe= failed for {len(failures)} of its {len(pieces)} Documents; they are loaded without"
             yield Skipped(source, f"{said}: {failures[0]}")
         if not made:
-            check_kind(facts.mime_type, self._spec, self._wanted.backend, name="it has no words, and")
+            check_modality(facts.mime_type, self._spec, self._wanted.backend, name="it has no words, and")
 
     def put(self, stored: Path | bytes) -> MediaRef:
         """Store a file."""
