@@ -240,7 +240,7 @@ def _described_flow(
 
 
 def _rows_flow(store: MultimodalVectorStore, items: Sequence[Content | Query], rule: _Rule) -> Flow[Vectors]:
-    return np.stack((yield from query_vectors_flow(store, [_query(item) for item in items], rule.task)))
+    return np.stack((yield from query_vectors_flow(store.backend, [_query(item) for item in items], rule.task)))
 
 
 def _query(item: Content | Query) -> Query:

@@ -117,7 +117,7 @@ def _flow(
     queries = [one.query if isinstance(one.query, Query) else Query(one.query) for one in labelled]
     vectors: list[Vector] = []
     for start in range(0, len(queries), TOGETHER):
-        vectors += yield from query_vectors_flow(store, queries[start : start + TOGETHER], task)
+        vectors += yield from query_vectors_flow(store.backend, queries[start : start + TOGETHER], task)
     whole = np.stack(vectors)
     nearest = [
         _Nearest(_cut(whole, size), [query.ids for query in queries], settings.ks[-1])

@@ -145,8 +145,8 @@ class LocalPictures:
         ```python
         from pathlib import Path
 
-        from langchain_gemini_mm.loaders.walk import Patterns
-        from langchain_gemini_mm.loaders.walk import Scan
+        from langchain_gemini_mm.loaders.text_documents import LocalPictures
+        from langchain_gemini_mm.loaders.walk import Patterns, Scan
 
         scan = Scan(root=Path(), prefix="", include=Patterns("**"), exclude=Patterns(()))
         local = LocalPictures(Path("notes"), Path("notes"), scan)
