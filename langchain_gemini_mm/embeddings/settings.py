@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from langchain_core.stores import BaseStore
 from langchain_core.utils import from_env, secret_from_env
@@ -26,6 +26,12 @@ from langchain_gemini_mm.models import DEFAULT_MODEL, INLINE_BYTES, ModelSpec, m
 from langchain_gemini_mm.references import SCHEME, MediaRef
 from langchain_gemini_mm.validation import positive_int, unknown_option
 
+# Pydantic makes a secret of a plain str; type checkers must know that one may be given.
+if TYPE_CHECKING:
+    ApiKey: TypeAlias = SecretStr | str
+else:
+    ApiKey = SecretStr
+
 
 class EmbeddingSettings(BaseModel):
     """Fields of `GeminiEmbeddings`; those of `GoogleGenerativeAIEmbeddings` keep their names and meanings."""
@@ -43,7 +49,7 @@ class EmbeddingSettings(BaseModel):
     """The embedding model, such as `gemini-embedding-2`; `models.MODELS` lists those known."""
     task_type: str | None = None
     """What the embeddings are for, when not for searching (`tasks.TASKS`); told to the model in its own way."""
-    google_api_key: SecretStr | None = Field(
+    google_api_key: ApiKey | None = Field(
         alias="api_key", default_factory=secret_from_env(["GOOGLE_API_KEY", "GEMINI_API_KEY"], default=None)
     )
     """API key of the Gemini API; on Vertex AI the key of express mode."""
@@ -173,9 +179,10 @@ class EmbeddingSettings(BaseModel):
         )
 
     def _service_settings(self) -> ServiceSettings:
+        key = self.google_api_key
         return ServiceSettings(
             backend=self.backend,
-            api_key=self.google_api_key.get_secret_value() if self.google_api_key is not None else None,
+            api_key=key.get_secret_value() if isinstance(key, SecretStr) else key,
             project=self.project,
             location=self.location,
             credentials=self.credentials,

@@ -10,14 +10,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+from typing import BinaryIO, TypeAlias
 
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES, modality_of, sniff
 from langchain_gemini_mm.errors import ContentError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 CHUNK_BYTES = 1 << 20
 """How much is read at once."""

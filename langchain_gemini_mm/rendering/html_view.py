@@ -7,19 +7,16 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from html import escape
-from typing import TYPE_CHECKING
 
 from langchain_gemini_mm.content.parts import Part, to_parts
 from langchain_gemini_mm.errors import MediaLimitError
+from langchain_gemini_mm.interfaces import HitLike
 from langchain_gemini_mm.media.convert import ConvertedPart
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.rendering.citations import citation
 from langchain_gemini_mm.rendering.clean_text import clean_text, pieces_of
 from langchain_gemini_mm.rendering.media_blocks import MediaFitter
 from langchain_gemini_mm.rendering.model_capabilities import Accepts
-
-if TYPE_CHECKING:
-    from langchain_gemini_mm.vectorstores import Hit
 
 HIT_BYTES = 400_000
 """Most bytes of the media of one hit, base64 counted."""
@@ -49,12 +46,12 @@ _MEDIUM = "max-width:100%;max-height:240px;display:block;margin-top:6px"
 _LOG = logging.getLogger(__name__)
 
 
-def hit_html(hit: Hit) -> str:
+def hit_html(hit: HitLike) -> str:
     """One hit with its media; a long video is made small for it, which takes a second or two."""
     return _card(hit, HIT_BYTES, quick=False)[0]
 
 
-def hits_html(hits: Sequence[Hit]) -> str:
+def hits_html(hits: Sequence[HitLike]) -> str:
     """A list of hits; video that would have to be made small becomes a still."""
     cards, left = [], ALL_BYTES
     for hit in hits[:MOST_HITS]:
@@ -66,7 +63,7 @@ def hits_html(hits: Sequence[Hit]) -> str:
     return f"<div>{''.join(cards)}{rest}</div>" if cards else "<div>no hits</div>"
 
 
-def _card(hit: Hit, most: int, *, quick: bool) -> tuple[str, int]:
+def _card(hit: HitLike, most: int, *, quick: bool) -> tuple[str, int]:
     """A hit and how many bytes its media take."""
     left = most
     media: list[str] = []
@@ -80,7 +77,7 @@ def _card(hit: Hit, most: int, *, quick: bool) -> tuple[str, int]:
     return f"<div style='{_CARD}'><div>{head}</div>{words}{''.join(media)}</div>", most - left
 
 
-def _scores(hit: Hit) -> str:
+def _scores(hit: HitLike) -> str:
     shown = [f"{hit.score_kind} {hit.score:.3f}"]
     if hit.cosine is not None and hit.score_kind != "cosine":
         shown.append(f"cosine {hit.cosine:.3f}")
@@ -89,7 +86,7 @@ def _scores(hit: Hit) -> str:
     return " · ".join(shown)
 
 
-def _pieces(hit: Hit, most: int, *, quick: bool) -> Iterator[ConvertedPart]:
+def _pieces(hit: HitLike, most: int, *, quick: bool) -> Iterator[ConvertedPart]:
     refs = [piece for piece in pieces_of(hit.document.page_content) if isinstance(piece, MediaRef)]
     if hit.media is None:
         return

@@ -39,7 +39,8 @@ def to_blocks(
     Each document is a text block with its citation and its words, followed by its media.
 
     ```python
-    from langchain_gemini_mm import MediaStore, to_blocks
+    from langchain_gemini_mm import MediaStore
+    from langchain_gemini_mm.rendering import to_blocks
     from langchain_gemini_mm.testing import png
 
     media = MediaStore.memory()

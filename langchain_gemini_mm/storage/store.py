@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from langchain_core.documents import Document
 
@@ -29,10 +29,6 @@ from langchain_gemini_mm.storage.garbage import Sweep, digests_in
 from langchain_gemini_mm.storage.hash_cache import FileTable
 from langchain_gemini_mm.storage.links import LinksBackend
 from langchain_gemini_mm.validation import positive_int
-
-if TYPE_CHECKING:
-    from langchain_core.documents import Document
-
 
 GRACE_SECONDS = 24 * 3600.0
 """How long a sweep leaves alone what was put: the time between storing media and indexing their Document."""
@@ -201,7 +197,6 @@ class MediaStore:
             ContentError: nothing given, or of a kind that cannot be stored.
             MissingMediaError: a reference that this store does not know.
         """
-
         return compose(self, content, metadata or {}, id)
 
     def info(self, ref: MediaRef | str) -> MediaInfo:

@@ -12,7 +12,7 @@ import pytest
 from langchain_core.stores import InMemoryByteStore
 
 from langchain_gemini_mm import ContentError, GeminiEmbeddings, MediaLimitError, MediaStore
-from langchain_gemini_mm.interfaces import MediaInfo
+from langchain_gemini_mm.interfaces import Content, MediaInfo
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.testing import GeminiEmulator, pdf, png, wav
 from tests.media.recordings import numbers, recording, sound
@@ -237,7 +237,7 @@ def test_refusals(
 ) -> None:
     """What a file does not have, or the model does not take: input, reference, value and remedy; nothing is sent."""
     make, kind, words = REFUSED[name]
-    contents = ["a text", media.put(pdf(PAGES)).pages(1, 1), make(media)]
+    contents: list[Content] = ["a text", media.put(pdf(PAGES)).pages(1, 1), make(media)]
 
     with pytest.raises(kind, match=f"(?s)^input 2: .*{words}"):
         embeddings.embed(contents) if how == "sync" else asyncio.run(embeddings.aembed(contents))
