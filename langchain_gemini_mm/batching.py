@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -67,11 +67,11 @@ def slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
+@dataclass(frozen=True, slots=True)
 class CancelToken:
     """Tells workers that their result is no longer wanted, and wakes those that are waiting."""
 
-    def __init__(self) -> None:
-        self._event = threading.Event()
+    _event: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def __call__(self) -> None:
         """Ask workers to give up."""

@@ -160,7 +160,7 @@ class _Reader:
 
     def text(self, text: str) -> list[Part]:
         pieces = split_references(text)
-        mixed = any(isinstance(piece, MediaRef) for piece in pieces)
+        mixed = len(pieces) > 1
         parts: list[Part] = []
         for piece in pieces:
             if isinstance(piece, str):
@@ -180,7 +180,7 @@ class _Reader:
             if self.unresolved == "text":
                 return literal_text(ref.markdown)
             raise
-        modality: Modality = "audio" if ref.track else _media_modality(info.mime_type, str(ref))
+        modality: Modality = "audio" if ref.track else _media_modality(info.mime_type, ref)
         return [Part(modality=modality, mime_type=info.mime_type, size=info.size, ref=ref)]
 
     def path(self, path: Path) -> list[Part]:
@@ -305,7 +305,7 @@ def _merged(pieces: Iterable[Part]) -> list[Part]:
     return parts
 
 
-def _media_modality(mime_type: str, name: str) -> Modality:
+def _media_modality(mime_type: str, name: object) -> Modality:
     modality = modality_of(mime_type)
     if modality is None or modality == "text":
         raise ContentError(f"{name} is {mime_type}, which is not a picture, sound, video or PDF")

@@ -11,9 +11,10 @@ from langchain_core.embeddings import Embeddings
 from pydantic import PrivateAttr
 
 from langchain_gemini_mm.embeddings.pipeline import EmbedPipeline, EmbedRequest
+from langchain_gemini_mm.embeddings.preparation import uris_to_contents
 from langchain_gemini_mm.embeddings.service.service import GeminiService
 from langchain_gemini_mm.embeddings.service.uploads import Uploads
-from langchain_gemini_mm.embeddings.settings import EmbeddingSettings, uris_to_contents
+from langchain_gemini_mm.embeddings.settings import EmbeddingSettings
 from langchain_gemini_mm.embeddings.usage import Meter, Usage
 from langchain_gemini_mm.interfaces import Content, Role, Vectors
 from langchain_gemini_mm.models import ITEMS_PER_CALL

@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from langchain_gemini_mm.content.mime_types import modality_of
@@ -19,8 +20,12 @@ from langchain_gemini_mm.media.convert import ConversionRequest, ConvertedPart
 from langchain_gemini_mm.media.facts import MediaFacts, known_facts
 from langchain_gemini_mm.media.model_limits import check_extent, check_modality
 from langchain_gemini_mm.media.probe import probe
+from langchain_gemini_mm.models import estimate_tokens
+from langchain_gemini_mm.references import SCHEME, MediaRef
 
 _NAMED = {"image": "an image", "audio": "audio", "video": "a video", "pdf": "a PDF"}
+_FOREIGN_SCHEMES = ("http://", "https://", "gs://", "s3://", "data:", "ftp://", "file:")
+_SHORT_LIST = 100
 _WIRE_OVERHEAD = 120
 """Bytes of JSON around one part."""
 
@@ -109,17 +114,17 @@ def prepare(
         ContentError: a content cannot be embedded; the error names the input.
         ValueError: another number of titles than of contents.
     """
+    contents = check_sequence(contents)
     if titles is not None and len(titles) != len(contents):
         raise ValueError(f"got {len(titles)} titles for {len(contents)} contents")
-    items = [
-        _prepare_item(settings, position, content, recipe, titles[position] if titles else None)
-        for position, content in enumerate(contents)
-    ]
-    unused = [
-        item.position
-        for item, title in zip(items, titles or (), strict=False)
-        if title and not (recipe.takes_title and _is_text(item.parts))
-    ]
+    items: list[EmbedItem] = []
+    unused: list[int] = []
+    for position, content in enumerate(contents):
+        title = titles[position] if titles else None
+        item = _prepare_item(settings, position, content, recipe, title)
+        if title and not (recipe.takes_title and len(item.parts) == 1 and item.parts[0].part.text is not None):
+            unused.append(position)
+        items.append(item)
     if unused:
         shown = ", ".join(map(str, unused[:5])) + (", …" if len(unused) > 5 else "")
         warnings.warn(
@@ -142,48 +147,41 @@ def _prepare_item(
     except GeminiMMError as error:
         error.about_input(position)
         raise
-    if not _is_text(prepared):
+    part, tokens, _ = prepared[0]
+    if len(prepared) > 1 or part.text is None:
         return EmbedItem.of(position, prepared)
-    ((text, tokens, _),) = prepared
-    prefixed = replace(text, text=recipe.text(text.text or "", title))
     return EmbedItem.of(
         position,
-        [PreparedPart(prefixed, tokens)],
+        [PreparedPart(replace(part, text=recipe.text(part.text, title)), tokens)],
         task_type=recipe.task_type,
         title=title if recipe.task_type is not None and recipe.takes_title else None,
     )
 
 
-def _is_text(parts: Sequence[PreparedPart]) -> bool:
-    return len(parts) == 1 and parts[0].part.text is not None
-
-
 def _prepare_part(settings: ResolvedSettings, part: Part) -> PreparedPart:
     options, backend = settings.options, settings.backend
     if part.text is not None:
-        return PreparedPart(part, options.tokens("text", backend, characters=len(part.text)))
+        return PreparedPart(part, {"text": estimate_tokens("text", backend, characters=len(part.text))})
     if part.uri is not None:
         return PreparedPart(part, options.tokens(part.modality, backend))
-    check_modality(part.mime_type or "", settings.spec, backend, name=part.name)
+    name, is_part = part.name, part.ref is not None and part.ref.is_part
+    check_modality(part.mime_type or "", settings.spec, backend, name=name)
     accepted = settings.targets[part.modality].mime_types
-    if part.ref is not None and part.ref.is_part:
-        facts = _selected(part)
-    elif part.modality == "image" and part.mime_type not in accepted:
+    if part.modality == "image" and part.mime_type not in accepted and not is_part:
         # It is opened once, when it is converted.
         return PreparedPart(part, options.tokens("image", backend), convert=True)
-    else:
-        facts = _facts_of(settings, part)
-    check_extent(facts, settings.spec, backend, name=part.name)
-    tokens = options.tokens(
-        facts.modality, backend, seconds=facts.seconds, pages=facts.pages, has_audio=facts.has_audio
-    )
+    facts = _selected(part) if is_part else _facts_of(settings, part)
+    check_extent(facts, settings.spec, backend, name=name)
     edge = settings.targets[facts.modality].max_edge
     convert = (
-        (part.ref is not None and part.ref.is_part)
+        is_part
         or facts.modality != part.modality
         or facts.mime_type not in accepted
         or facts.needs_redraw
         or (edge is not None and max(facts.width or 0, facts.height or 0) > edge)
+    )
+    tokens = options.tokens(
+        facts.modality, backend, seconds=facts.seconds, pages=facts.pages, has_audio=facts.has_audio
     )
     return PreparedPart(
         part if facts.modality == part.modality else replace(part, modality=facts.modality), tokens, convert
@@ -295,3 +293,48 @@ def with_converted(items: Iterable[EmbedItem], converted: Mapping[Part, Prepared
         )
         for item in items
     ]
+
+
+def check_sequence(contents: Sequence[Content]) -> list[Content]:
+    """Contents as a list; one content where many are meant is the commonest slip.
+
+    Raises:
+        TypeError: a single content, or nothing that can be iterated.
+    """
+    if isinstance(contents, str | bytes | bytearray | Path | Mapping) or not isinstance(contents, Iterable):
+        raise TypeError(
+            f"expected a list of contents, one vector each, got one {type(contents).__name__}; put it in a list, or "
+            "use embed_query"
+        )
+    return list(contents)
+
+
+def are_short_texts(contents: Sequence[Content]) -> bool:
+    """Whether contents are short work: few texts, and no reference that needs a file."""
+    few = isinstance(contents, list) and len(contents) <= _SHORT_LIST
+    return few and all(isinstance(item, str) and "mm:" not in item for item in contents)
+
+
+def uris_to_contents(uris: Sequence[str | Path]) -> list[Path | MediaRef]:
+    """Paths and references from strings that are known to be paths: nowhere else is a string taken for one.
+
+    Raises:
+        TypeError: a single string.
+        ContentError: an address of another kind.
+    """
+    if isinstance(uris, str | Path):
+        raise TypeError(f"expected a list of paths, got one {type(uris).__name__}; put it in a list")
+    return [_uri_to_content(uri) for uri in uris]
+
+
+def _uri_to_content(uri: str | Path) -> Path | MediaRef:
+    if isinstance(uri, Path):
+        return uri
+    if not isinstance(uri, str):
+        raise TypeError(f"expected a path as str or Path, got {type(uri).__name__}")
+    if uri.startswith(SCHEME):
+        return MediaRef.parse(uri)
+    scheme = next((known for known in _FOREIGN_SCHEMES if uri.lower().startswith(known)), None)
+    if scheme is not None:
+        raise ContentError(f"an address that starts with {scheme!r} is not fetched; give the path of a local file")
+    return Path(uri)

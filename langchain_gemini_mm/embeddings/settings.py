@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -17,13 +16,11 @@ from pydantic.fields import FieldInfo
 from langchain_gemini_mm.content.parts import Unresolved
 from langchain_gemini_mm.embeddings.service.client import ServiceSettings
 from langchain_gemini_mm.embeddings.tasks import Recipe, find_task, recipe
-from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.interfaces import Backend, Content, MediaSource, Modality, Role
+from langchain_gemini_mm.interfaces import Backend, MediaSource, Modality, Role
 from langchain_gemini_mm.media.convert import MediaTarget
 from langchain_gemini_mm.media.media_options import MediaOptions
 from langchain_gemini_mm.media.model_limits import consumer_name
 from langchain_gemini_mm.models import DEFAULT_MODEL, INLINE_BYTES, ModelSpec, model_spec, warn_if_retired
-from langchain_gemini_mm.references import SCHEME, MediaRef
 from langchain_gemini_mm.validation import positive_int, unknown_option
 
 # Pydantic makes a secret of a plain str; type checkers must know that one may be given.
@@ -175,6 +172,7 @@ class EmbeddingSettings(BaseModel):
             ),
             media=self.media,
             unresolved=self.unresolved,
+            request_fields=options.request_fields,
             inline_limit=self.inline_limit,
         )
 
@@ -222,18 +220,10 @@ class ResolvedSettings:
     """The fingerprint, but for the task of documents."""
     media: MediaSource | None
     unresolved: Unresolved
+    request_fields: Mapping[str, object]
+    """Fields of every request that follow from the media options."""
     inline_limit: int
     """Bytes of a request."""
-
-    def recipe(self, role: Role, task_type: str | None) -> Recipe:
-        """How texts are prefixed for a role and a task.
-
-        Raises:
-            ValueError: no such role or task.
-        """
-        if task_type is None and role in self.recipes:
-            return self.recipes[role]
-        return recipe(self.spec, role, task_type)
 
 
 def media_targets(
@@ -262,10 +252,8 @@ def media_targets(
     return targets
 
 
-_FEW = 100
 _TRUE = ("true", "1", "yes")
 _FALSE = ("false", "0", "no")
-_FOREIGN_SCHEMES = ("http://", "https://", "gs://", "s3://", "data:", "ftp://", "file:")
 
 
 def check_known(values: Any, fields: Mapping[str, FieldInfo]) -> Any:
@@ -296,26 +284,6 @@ def check_dimensions(given: int | None, spec: ModelSpec) -> int:
     return given
 
 
-def check_sequence(contents: Sequence[Content]) -> list[Content]:
-    """Contents as a list; one content where many are meant is the commonest slip.
-
-    Raises:
-        TypeError: a single content, or nothing that can be iterated.
-    """
-    if isinstance(contents, str | bytes | bytearray | Path | Mapping) or not isinstance(contents, Iterable):
-        raise TypeError(
-            f"expected a list of contents, one vector each, got one {type(contents).__name__}; put it in a list, or "
-            "use embed_query"
-        )
-    return list(contents)
-
-
-def are_short_texts(contents: Sequence[Content]) -> bool:
-    """Whether contents are short work: few texts, and no reference that needs a file."""
-    few = isinstance(contents, list) and len(contents) <= _FEW
-    return few and all(isinstance(item, str) and "mm:" not in item for item in contents)
-
-
 def request_timeout(options: Mapping[str, Any] | None) -> float | None:
     """The timeout in `request_options`, in seconds.
 
@@ -344,28 +312,3 @@ def use_vertex(vertexai: bool | None, credentials: object, project: str | None) 
     if word in _TRUE + _FALSE:
         return word in _TRUE
     return credentials is not None or project is not None
-
-
-def uris_to_contents(uris: Sequence[str | Path]) -> list[Path | MediaRef]:
-    """Paths and references from strings that are known to be paths: nowhere else is a string taken for one.
-
-    Raises:
-        TypeError: a single string.
-        ContentError: an address of another kind.
-    """
-    if isinstance(uris, str | Path):
-        raise TypeError(f"expected a list of paths, got one {type(uris).__name__}; put it in a list")
-    return [_uri_to_content(uri) for uri in uris]
-
-
-def _uri_to_content(uri: str | Path) -> Path | MediaRef:
-    if isinstance(uri, Path):
-        return uri
-    if not isinstance(uri, str):
-        raise TypeError(f"expected a path as str or Path, got {type(uri).__name__}")
-    if uri.startswith(SCHEME):
-        return MediaRef.parse(uri)
-    scheme = next((known for known in _FOREIGN_SCHEMES if uri.lower().startswith(known)), None)
-    if scheme is not None:
-        raise ContentError(f"an address that starts with {scheme!r} is not fetched; give the path of a local file")
-    return Path(uri)

@@ -17,6 +17,7 @@ from langchain_gemini_mm.loaders.examine import Examined, planned
 from langchain_gemini_mm.loaders.options import Wanted
 from langchain_gemini_mm.loaders.segmentation import Piece
 from langchain_gemini_mm.loaders.walk import Skipped
+from langchain_gemini_mm.media.facts import remember_facts
 from langchain_gemini_mm.media.model_limits import check_modality
 from langchain_gemini_mm.references import MediaRef, escape_references
 
@@ -110,6 +111,7 @@ class MediaDocuments:
         companion = self._companions.of(item, seen.found) if self._words.companions else Companion()
         yield from self._companions.notes()
         ref = self.put(stored)
+        remember_facts(ref.sha256, facts)
         shared = {**extra, "mime_type": facts.mime_type, "media_sha256": ref.sha256, "size_bytes": facts.size}
         failures: list[str] = []
         made = 0

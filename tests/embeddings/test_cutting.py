@@ -204,11 +204,11 @@ REFUSED: dict[str, tuple[Callable[[MediaStore], MediaRef], type[ContentError], s
     ),
     "pages of a film": (lambda store: _film(store).pages(1, 2), ContentError, "selects pages, and the file is a video"),
     "seconds of a PDF": (lambda store: store.put(pdf()).segment(0, 1), ContentError, "selects seconds.*is a PDF"),
-    "seconds of a picture": (lambda store: store.put(png()).segment(0, 1), ContentError, "is a picture"),
+    "seconds of a picture": (lambda store: store.put(png()).segment(0, 1), ContentError, "is an image"),
     "a sound track of a PDF": (
         lambda store: MediaRef(store.put(pdf()).sha256, track="audio"),
         ContentError,
-        "selects a sound track, and the file is a PDF",
+        "selects an audio track, and the file is a PDF",
     ),
     "too many seconds": (lambda store: _film(store).segment(0, 121), MediaLimitError, "121.00 s.*120 s of video"),
     "too much sound": (
