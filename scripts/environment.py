@@ -138,8 +138,8 @@ def find_python(version: str) -> str:
         if place.exists() and version_of(place) == version:
             return str(place)
     sys.exit(
-        f"Python {version} is needed and was not found: neither python{version} on the path, nor one of pyenv in {home}. "
-        f"Install it, for example: pyenv install {version}"
+        f"Python {version} is needed and was not found: neither python{version} on the path, nor one of pyenv in "
+        f"{home}. Install it, for example: pyenv install {version}"
     )
 
 
