@@ -27,6 +27,7 @@ def parse(text: str) -> list[Cue]:
     r"""Read the cues of a subtitle file, in the order of their times; damaged ones are passed over.
 
     ```python
+    from langchain_gemini_mm.loaders.captions import parse
 
     assert parse("1\n00:00:01,500 --> 00:00:03,000\nHello <i>there</i>\n") == [(1.5, 3.0, "Hello there")]
     ```
@@ -72,7 +73,7 @@ NAME = "captions.jsonl"
 
 _MOST_BYTES = 64_000_000
 _LINE_BYTES = 1_000_000
-_TIMES, _PAGES = ("start_s", "end_s"), ("first_page", "last_page")
+_TIME_KEYS, _PAGE_KEYS = ("start_s", "end_s"), ("first_page", "last_page")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +134,8 @@ class Captions:
 def _caption(entry: Any) -> tuple[str, Caption]:
     if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("source", "text")):
         raise ContentError("an object needs the strings source and text")
-    start, end = _bounds(entry, _TIMES, (int, float))
-    first, last = _bounds(entry, _PAGES, (int,))
+    start, end = _bounds(entry, _TIME_KEYS, (int, float))
+    first, last = _bounds(entry, _PAGE_KEYS, (int,))
     if start is not None and first is not None:
         raise ContentError("either seconds or pages")
     source = entry["source"].replace("\\", "/").removeprefix("./")

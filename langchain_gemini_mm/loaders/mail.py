@@ -50,7 +50,7 @@ class Mail:
     """Headers, words, and files where they stand in these, the others behind."""
 
 
-def mails_of(file: BinaryIO, suffix: str) -> Iterator[tuple[str, Mail | ContentError]]:
+def mails_of(file: BinaryIO, source: str) -> Iterator[tuple[str, Mail | ContentError]]:
     """Read an `.eml`, or one by one the mails of an `.mbox`.
 
     Yields:
@@ -61,7 +61,7 @@ def mails_of(file: BinaryIO, suffix: str) -> Iterator[tuple[str, Mail | ContentE
         ContentError: an `.eml` that cannot be read, or an `.mbox` that is none.
     """
     file.seek(0)
-    if suffix != ".mbox":
+    if not source.lower().endswith(".mbox"):
         data = file.read(_MAIL_BYTES + 1)
         if len(data) > _MAIL_BYTES:
             raise ContentError(f"it is a mail of more than {_MAIL_BYTES:,} bytes; save its attachments as files")
