@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SUBJECTS = (
     "importing",
+    "call_paths",
     "local_store",
     "ranking",
     "inserting",

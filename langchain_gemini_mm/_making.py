@@ -288,6 +288,7 @@ class Spool:
     """Keeps made media on disk until it is closed; safe in many threads. The folder is made when it is first needed.
 
     ```python
+    from langchain_gemini_mm._making import Spool
 
     with Spool() as spool:
         path = spool.write(b"abc")

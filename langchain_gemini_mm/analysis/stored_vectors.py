@@ -97,6 +97,7 @@ def narrowed(given: Filter | None, modalities: Iterable[str] | None = None, *mor
     """Put filters together, all of which must match; None where nothing is asked.
 
     ```python
+    from langchain_gemini_mm.analysis.stored_vectors import narrowed
 
     assert narrowed(None) is None
     assert narrowed({"year": 2024}, ["image"]) == {"$and": [{"year": 2024}, {"modality": {"$in": ["image"]}}]}

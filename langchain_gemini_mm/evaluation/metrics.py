@@ -122,6 +122,7 @@ def bootstrap(
     ```python
     import numpy as np
 
+    from langchain_gemini_mm.evaluation.metrics import bootstrap
 
     (measure,) = bootstrap(np.array([[1.0], [1.0], [1.0]]))
     assert (measure.value, measure.high) == (1.0, 1.0)

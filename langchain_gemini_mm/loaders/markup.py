@@ -178,6 +178,7 @@ def parts_of_markdown(text: str) -> Iterator[str | Picture]:
     r"""Text and pictures in their order; `\![…](…)` is text.
 
     ```python
+    from langchain_gemini_mm.loaders.markup import parts_of_markdown
 
     text, picture = parts_of_markdown("A cat ![grey](<my cat.png> 'Tom')")
     assert (text, picture.source, picture.alt) == ("A cat ", "my cat.png", "grey")

@@ -132,6 +132,7 @@ def joined(documents: Sequence[Document]) -> list[Document]:
     from langchain_core.documents import Document
 
     from langchain_gemini_mm import MediaRef
+    from langchain_gemini_mm.tools.open_tool import joined
 
     talk = MediaRef("ab" * 32)
     parts = [Document(talk.segment(start, start + 30).markdown) for start in (0, 30)]

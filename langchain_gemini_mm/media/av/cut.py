@@ -262,8 +262,8 @@ def segments(
     ```python
     import io
 
-    from langchain_gemini_mm.media.av.segments import Form
-    from langchain_gemini_mm.media.av.segments import windows
+    from langchain_gemini_mm.media.av.cut import segments
+    from langchain_gemini_mm.media.av.segments import Form, windows
     from langchain_gemini_mm.testing import mp4
 
     taken = Form(limit_s=120, mime_types=("video/mp4",))
