@@ -12,11 +12,13 @@ from urllib.parse import unquote
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.loaders.document_ids import document_of
-from langchain_gemini_mm.loaders.markup import Picture, html_page, parts_of_html, parts_of_markdown
+from langchain_gemini_mm.loaders.markup import Picture, parts_of_html, parts_of_markdown
 from langchain_gemini_mm.loaders.options import LoadOptions
 from langchain_gemini_mm.loaders.plain_text import (
     BINARY,
     chunks_of_text,
+    declared_encoding,
+    decoded,
     mime_type_of,
     refuse_other_than_prose,
     split_text,
@@ -33,7 +35,7 @@ StoreImage: TypeAlias = Callable[[InputFile], "MediaRef | None"]
 """Stores an image that is part of a text; None for a file that cannot be used."""
 
 _PAGE_BYTES = 32_000_000
-_BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +113,9 @@ def _page(file: BinaryIO) -> str:
     data = file.read(_PAGE_BYTES + 1)
     if len(data) > _PAGE_BYTES:
         raise ContentError(f"it is a page of more than {_PAGE_BYTES:,} bytes; split it")
-    if data.startswith(_BYTE_ORDER_MARKS):
-        return data.decode("utf-16", "replace")
-    if b"\0" in data:
+    if b"\0" in data and not data.startswith(_UTF16_MARKS):
         raise ContentError(BINARY)
-    return html_page(data)
+    return decoded(data, declared_encoding(data))
 
 
 _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:|[/\\#?]")
