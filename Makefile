@@ -1,16 +1,22 @@
 # Needs Python 3.11 or newer with venv and pip; everything else is set up by the first command that needs it.
-# Options: PYTHON=python3.12  VENV=.venv-312  WORKERS=4  ARGS="-k batching"
+# Options: PYTHON=python3.12  VENV=.venv-312  WORKERS=4  SECONDS=20  SEED=7  ARGS="-k batching"
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # Test files run in so many processes, some of which wait for servers and deadlines; 0 is one, for debuggers.
-WORKERS ?= 3
-PARALLEL = -n $(WORKERS) --dist loadfile
+WORKERS ?= 4
+PARALLEL = -n $(WORKERS) --dist worksteal
+# How long each test marked soak goes on, and with which seed it begins.
+SECONDS ?= 60
+SEED ?= 0
+SOAK = -m soak --soak-seconds $(SECONDS) --soak-seed $(SEED)
 SOURCES = $(wildcard benchmarks conftest.py examples integration_tests langchain_gemini_mm scripts tests)
 
 export FOLDER Q
+# Hundreds of processes start in a run of the tests; none of them should compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo examples test test-genai2 test-stores integration chaos check fix bench bench-weaviate live wheel lock
+.PHONY: help demo examples test test-genai2 test-stores integration soak chaos check fix bench bench-weaviate live wheel lock
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -34,6 +40,10 @@ test-stores: $(VENV)-stores/stamp ## tests with vector stores, pictures and exam
 integration: $(VENV)/stamp ## tests on a real Weaviate: that of WEAVIATE_URL, else one that Go builds, once, in minutes
 	@$(BIN)/python -m scripts.weaviate_server install
 	@REQUIRE_WEAVIATE=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "weaviate and not chaos" integration_tests $(ARGS)
+
+soak: $(VENV)/stamp ## fuzzing, random histories, crowds and kills for SECONDS each; kills nodes of Weaviate where it is installed
+	@$(BIN)/python -m pytest $(PARALLEL) $(SOAK) tests $(ARGS)
+	@$(BIN)/python -m pytest $(SOAK) integration_tests $(ARGS)
 
 chaos: $(VENV)/stamp ## kill nodes of a Weaviate cluster of three on this machine
 	@$(BIN)/python -m scripts.weaviate_server install --own

@@ -11,12 +11,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from langchain_gemini_mm import (
-    GeminiEmbeddings,
+from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaStore, MultimodalRetriever
+from langchain_gemini_mm.evaluation import (
     LabelledQuery,
-    LocalVectorStore,
-    MediaStore,
-    MultimodalRetriever,
     compare_rankings,
     dimension_sweep,
     evaluate,

@@ -83,7 +83,8 @@ def classify(
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
 
-    from langchain_gemini_mm import LocalVectorStore, Query, classify
+    from langchain_gemini_mm import LocalVectorStore, Query
+    from langchain_gemini_mm.analysis import classify
 
     store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=8))
     store.add_texts(["miaow", "miaow!", "wow"], [{"label": "cat"}, {"label": "cat"}, {"label": "dog"}], ids=list("abc"))
@@ -240,7 +241,7 @@ def _described_flow(
 
 
 def _rows_flow(store: MultimodalVectorStore, items: Sequence[Content | Query], rule: _Rule) -> Flow[Vectors]:
-    return np.stack((yield from query_vectors_flow(store, [_query(item) for item in items], rule.task)))
+    return np.stack((yield from query_vectors_flow(store.backend, [_query(item) for item in items], rule.task)))
 
 
 def _query(item: Content | Query) -> Query:

@@ -84,7 +84,8 @@ def find_duplicates(
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
 
-    from langchain_gemini_mm import LocalVectorStore, find_duplicates
+    from langchain_gemini_mm import LocalVectorStore
+    from langchain_gemini_mm.analysis import find_duplicates
 
     store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=32))
     store.add_texts(["a cat", "a dog", "a cat"], ids=["one", "two", "three"])

@@ -50,7 +50,8 @@ def find_outliers(
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
 
-    from langchain_gemini_mm import LocalVectorStore, find_outliers
+    from langchain_gemini_mm import LocalVectorStore
+    from langchain_gemini_mm.analysis import find_outliers
 
     store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=4))
     store.add_texts(["a cat", "a cat", "a cat", "a cat", "a dog"])

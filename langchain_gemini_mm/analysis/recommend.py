@@ -31,7 +31,8 @@ def recommend(
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
 
-    from langchain_gemini_mm import LocalVectorStore, recommend
+    from langchain_gemini_mm import LocalVectorStore
+    from langchain_gemini_mm.analysis import recommend
 
     store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=8))
     store.add_texts(["a cat", "a dog", "a fox"], ids=["cat", "dog", "fox"])

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 from langchain_core.embeddings import Embeddings
 from pydantic import PrivateAttr
 
-from langchain_gemini_mm._making import Maker
 from langchain_gemini_mm.embeddings.pipeline import EmbedJob, EmbedPipeline, call_limits
-from langchain_gemini_mm.embeddings.preparation import Preparation
+from langchain_gemini_mm.embeddings.preparation import Preparation, media_targets
 from langchain_gemini_mm.embeddings.service.service import GeminiService
 from langchain_gemini_mm.embeddings.service.uploads import Uploads
 from langchain_gemini_mm.embeddings.settings import EmbeddingSettings, all_plain, check_sequence, uris_to_contents
@@ -265,13 +264,8 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
         return EmbedPipeline(
             service=service,
             uploads=self._uploads,
-            maker=Maker(
-                spec=self._limits,
-                backend=self.backend,
-                options=self._options,
-                media=self.media,
-                inline_limit=self.inline_limit,
-            ),
+            options=self._options,
+            targets=media_targets(self._limits, self.backend, self._options, self.inline_limit),
             meter=self._meter,
             budget_usd=self.budget_usd,
             spec=self._spec,

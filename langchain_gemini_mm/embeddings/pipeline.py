@@ -13,16 +13,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from langchain_core.stores import BaseStore
 
-from langchain_gemini_mm._making import Made, Maker, Spool, Wanted, wanted_by_file, with_made
-from langchain_gemini_mm.batching import CallLimits, Stop, gathered_map, plan, threaded_map
+from langchain_gemini_mm.batching import CallLimits, CancelToken, gathered_map, plan, threaded_map
 from langchain_gemini_mm.content.parts import Part
 from langchain_gemini_mm.embeddings.cache import from_bytes, to_bytes
-from langchain_gemini_mm.embeddings.preparation import EmbedItem, wire_bytes
-from langchain_gemini_mm.embeddings.service.service import Answer, EmbedCall, GeminiService
+from langchain_gemini_mm.embeddings.preparation import (
+    EmbedItem,
+    SentPart,
+    conversion_requests,
+    wire_bytes,
+    with_converted,
+)
+from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall
+from langchain_gemini_mm.embeddings.service.service import GeminiService
 from langchain_gemini_mm.embeddings.service.uploads import Uploads
 from langchain_gemini_mm.embeddings.usage import Meter, price_usd
-from langchain_gemini_mm.errors import MediaLimitError, ServiceError
+from langchain_gemini_mm.errors import GeminiMMError, MediaLimitError, ServiceError
 from langchain_gemini_mm.interfaces import MediaSource, Modality, Vector, Vectors
+from langchain_gemini_mm.media.convert import ConversionRequest, MediaTarget, TemporaryFiles, by_file, convert
+from langchain_gemini_mm.media.media_options import MediaOptions
 from langchain_gemini_mm.models import ITEMS_PER_CALL, ModelSpec
 
 if TYPE_CHECKING:
@@ -35,7 +43,8 @@ class EmbedPipeline:
 
     service: GeminiService
     uploads: Uploads
-    maker: Maker
+    options: MediaOptions
+    targets: Mapping[Modality, MediaTarget]
     meter: Meter
     spec: ModelSpec
     media: MediaSource | None
@@ -52,16 +61,18 @@ class EmbedPipeline:
         missing = job.missing(known)
         self.meter.add(cached=len(known))
 
-        def work(items: list[EmbedItem], stop: Stop) -> Vectors:
+        def work(items: list[EmbedItem], stop: CancelToken) -> Vectors:
             call = self._call(items, job.dimensions, stop)
             vectors = self._read(items, self.service.embed(call, stop))
             if self.cache is not None:
                 self.cache.mset(job.to_cache(items, vectors))
             return vectors
 
-        with self._budgeted(missing), Spool() as spool:
-            made = threaded_map(partial(self._make, spool), wanted_by_file(missing), self._makers)
-            calls = list(plan(with_made(missing, made), self.limits))
+        with self._budgeted(missing), TemporaryFiles() as files:
+            converted = threaded_map(
+                partial(self._convert, files), by_file(conversion_requests(missing, self.options)), self._makers
+            )
+            calls = list(plan(with_converted(missing, converted), self.limits))
             return job.assembled(known, calls, threaded_map(work, calls, self.concurrency))
 
     async def arun(self, job: EmbedJob) -> Vectors:
@@ -78,15 +89,17 @@ class EmbedPipeline:
             return vectors
 
         with self._budgeted(missing):
-            spool = Spool()
+            files = TemporaryFiles()
             try:
-                made = await gathered_map(partial(self._amake, spool), wanted_by_file(missing), self._makers)
-                calls = list(plan(with_made(missing, made), self.limits))
+                converted = await gathered_map(
+                    partial(self._aconvert, files), by_file(conversion_requests(missing, self.options)), self._makers
+                )
+                calls = list(plan(with_converted(missing, converted), self.limits))
                 return job.assembled(known, calls, await gathered_map(work, calls, self.concurrency))
             finally:
-                if spool.used:
-                    await asyncio.to_thread(spool.close)
-                spool.close()
+                if files.used:
+                    await asyncio.to_thread(files.close)
+                files.close()
 
     def _budgeted(self, items: Sequence[EmbedItem]) -> AbstractContextManager[None]:
         """Refuse all of it before the first call, so that no money is spent on vectors that are then thrown away."""
@@ -98,27 +111,54 @@ class EmbedPipeline:
         """Cutting and converting is work for processors."""
         return min(self.concurrency, os.cpu_count() or 1)
 
-    def _make(self, spool: Spool, wanted: Wanted, stop: Stop) -> Mapping[Part, Made]:
-        return self.maker.make(wanted, spool, stop)
-
-    async def _amake(self, spool: Spool, wanted: Wanted) -> Mapping[Part, Made]:
-        stop = Stop()
+    def _convert(
+        self, files: TemporaryFiles, requests: list[ConversionRequest], cancel: CancelToken
+    ) -> Mapping[Part, SentPart]:
+        """Convert everything that is needed of one file."""
+        sent: dict[Part, SentPart] = {}
+        backend = self.service.settings.backend
         try:
-            return await asyncio.to_thread(self._make, spool, wanted, stop)
+            if cancel.requested:
+                return sent
+            with requests[0].part.open(self.media) as file:
+                for converted in convert(requests, self.targets, file, cancel=cancel):
+                    request, part = converted.request, converted.request.part
+                    pages = None if request.pages is None else request.pages[1] - request.pages[0] + 1
+                    seconds = None if converted.end_s is None else converted.end_s - (converted.start_s or 0.0)
+                    cost = self.options.tokens(request.modality, backend, seconds=seconds, pages=pages)
+                    sent[part] = SentPart(part, cost)
+                    if converted.changed:
+                        kept = Part(
+                            modality=part.modality,
+                            mime_type=converted.mime_type,
+                            size=len(converted.data),
+                            path=files.write(converted.data),
+                            label=part.name,
+                        )
+                        sent[part] = SentPart(kept, cost)
+        except GeminiMMError as error:
+            error.about_input(requests[0].position or 0)
+            raise
+        return sent
+
+    async def _aconvert(self, files: TemporaryFiles, requests: list[ConversionRequest]) -> Mapping[Part, SentPart]:
+        cancel = CancelToken()
+        try:
+            return await asyncio.to_thread(self._convert, files, requests, cancel)
         finally:
-            stop()
+            cancel()
 
     async def _acall(self, items: list[EmbedItem], dimensions: int) -> EmbedCall:
         """Read files aside from the event loop; a call of texts is not worth a thread."""
         if all(part.text is not None for item in items for part in item.parts):
-            return self._call(items, dimensions, Stop())
-        stop = Stop()
+            return self._call(items, dimensions, CancelToken())
+        stop = CancelToken()
         try:
             return await asyncio.to_thread(self._call, items, dimensions, stop)
         finally:
             stop()
 
-    def _call(self, items: Sequence[EmbedItem], dimensions: int, stop: Stop) -> EmbedCall:
+    def _call(self, items: Sequence[EmbedItem], dimensions: int, stop: CancelToken) -> EmbedCall:
         sent = with_echo(items) if self.check_order and len(items) > 1 else items
         return EmbedCall(
             model=self.spec.name,
@@ -127,7 +167,7 @@ class EmbedPipeline:
             dimensions=dimensions,
             task_type=items[0].task_type,
             title=items[0].title,
-            options=self.maker.options.request_fields,
+            options=self.options.request_fields,
             tokens=sum(item.token_count for item in sent),
         )
 
@@ -141,8 +181,8 @@ class EmbedPipeline:
             return without_echo(answer.vectors, items)
         return answer.vectors
 
-    def _content(self, item: EmbedItem, stop: Stop) -> Mapping[str, Any]:
-        """One `Content`, always, whatever it is made of."""
+    def _content(self, item: EmbedItem, stop: CancelToken) -> Mapping[str, Any]:
+        """One `Content`, always, whatever it is converted of."""
         uploaded = self._too_large(item)
         return {"role": "user", "parts": [self._part(part, part in uploaded, stop) for part in item.parts]}
 
@@ -163,10 +203,10 @@ class EmbedPipeline:
             )
         return uploaded
 
-    def _part(self, part: Part, upload: bool, stop: Stop) -> dict[str, Any]:
+    def _part(self, part: Part, upload: bool, stop: CancelToken) -> dict[str, Any]:
         if part.text is not None:
             return {"text": part.text}
-        beside = self.maker.options.part_fields if part.modality == "video" else {}
+        beside = self.options.part_fields if part.modality == "video" else {}
         if part.uri is not None:
             return {"file_data": {"file_uri": part.uri, "mime_type": part.mime_type}, **beside}
         if upload:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from langchain_gemini_mm.content.mime_types import modality_of
 from langchain_gemini_mm.content.parts import Part, Unresolved, to_parts
@@ -14,10 +14,12 @@ from langchain_gemini_mm.embeddings.cache import cache_key
 from langchain_gemini_mm.embeddings.tasks import Recipe
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError
 from langchain_gemini_mm.interfaces import Backend, Content, MediaSource, Modality
+from langchain_gemini_mm.media.av.segments import Track
+from langchain_gemini_mm.media.convert import ConversionRequest, MediaTarget
 from langchain_gemini_mm.media.facts import MediaFacts
 from langchain_gemini_mm.media.images.exif import looks_turned
 from langchain_gemini_mm.media.media_options import MediaOptions
-from langchain_gemini_mm.media.model_limits import check_extent, check_kind
+from langchain_gemini_mm.media.model_limits import check_extent, check_modality, consumer_name
 from langchain_gemini_mm.media.probe import probe
 from langchain_gemini_mm.models import MediaLimit, ModelSpec
 
@@ -35,7 +37,7 @@ class EmbedItem:
     parts: tuple[Part, ...]
     costs: tuple[Mapping[Modality, int], ...]
     """Tokens of each part, estimated, by modality."""
-    unmade: frozenset[int] = frozenset()
+    unconverted: frozenset[int] = frozenset()
     """Which parts are yet to be cut out of their file, or converted."""
     task_type: str | None = None
     title: str | None = None
@@ -72,6 +74,68 @@ class EmbedItem:
         """The content's key in an embedding cache."""
         parts = [(part.modality, part.digest(media)) for part in self.parts]
         return cache_key(space, parts, (self.task_type, self.title))
+
+
+class SentPart(NamedTuple):
+    """What is sent for a part after conversion."""
+
+    part: Part
+    cost: Mapping[Modality, int]
+    """Tokens, estimated, by the modality they are billed as."""
+
+
+def conversion_requests(items: Iterable[EmbedItem], options: MediaOptions) -> list[ConversionRequest]:
+    """Which parts of the items have to be converted."""
+    track: Track | None = None if options.audio_track_extraction else "video"
+    return [
+        ConversionRequest.of(
+            item.parts[index], track=track if item.parts[index].modality == "video" else None, position=item.position
+        )
+        for item in items
+        for index in sorted(item.unconverted)
+    ]
+
+
+def with_converted(items: Iterable[EmbedItem], converted: Iterable[Mapping[Part, SentPart]]) -> list[EmbedItem]:
+    """The items with the converted media in the places of their parts."""
+    found = {part: sent for results in converted for part, sent in results.items()}
+    ready: list[EmbedItem] = []
+    for item in items:
+        parts, costs = list(item.parts), list(item.costs)
+        for index in item.unconverted:
+            parts[index], costs[index] = found[parts[index]]
+        ready.append(replace(item, parts=tuple(parts), costs=tuple(costs), unconverted=frozenset()))
+    return ready
+
+
+CONVERTED_BYTES = 64_000_000
+"""Largest converted part; it is in memory while it is written. A larger one is encoded with fewer bits per second."""
+
+
+def media_targets(
+    spec: ModelSpec, backend: Backend, options: MediaOptions, inline_limit: int
+) -> dict[Modality, MediaTarget]:
+    """What the model takes of each modality under the options.
+
+    Args:
+        spec: the model, with the limits that follow from the options.
+        backend: the service.
+        options: choices of the caller.
+        inline_limit: bytes of a request, base64 counted; Vertex AI has no other way for media.
+    """
+    inline = max(inline_limit - 1000, 4) // 4 * 3
+    max_bytes = min(CONVERTED_BYTES, inline) if backend == "vertex" else CONVERTED_BYTES
+    targets: dict[Modality, MediaTarget] = {}
+    for modality, limit in spec.media.get(backend, {}).items():
+        edges = {"image": (options.image_max_edge, limit.pixels_per_side), "video": (options.video_max_edge,)}
+        targets[modality] = MediaTarget(
+            mime_types=limit.mime_types,
+            max_bytes=max_bytes,
+            max_edge=min((edge for edge in edges.get(modality, ()) if edge), default=None),
+            max_seconds=limit.seconds,
+            consumer=consumer_name(spec, backend),
+        )
+    return targets
 
 
 def selected(part: Part) -> MediaFacts:
@@ -154,8 +218,8 @@ class Preparation:
             raise
         parts, costs = tuple(part for part, _, _ in seen), tuple(cost for _, cost, _ in seen)
         if len(parts) > 1 or parts[0].text is None:
-            unmade = frozenset(place for place, (_, _, to_make) in enumerate(seen) if to_make)
-            return EmbedItem(position=position, parts=parts, costs=costs, unmade=unmade)
+            unconverted = frozenset(place for place, (_, _, to_make) in enumerate(seen) if to_make)
+            return EmbedItem(position=position, parts=parts, costs=costs, unconverted=unconverted)
         worded = replace(parts[0], text=self.recipe.text(parts[0].text, title))
         in_field = self.recipe.task_type is not None and self.recipe.takes_title
         return EmbedItem(
@@ -172,7 +236,7 @@ class Preparation:
             return part, self.options.tokens("text", self.backend, characters=len(part.text)), False
         if part.uri is not None:
             return part, self.options.tokens(part.modality, self.backend), False
-        limit = check_kind(part.mime_type or "", self.spec, self.backend, name=part.name)
+        limit = check_modality(part.mime_type or "", self.spec, self.backend, name=part.name)
         taken = part.mime_type in limit.mime_types
         if part.ref is not None and part.ref.is_part:
             facts, to_make = selected(part), True

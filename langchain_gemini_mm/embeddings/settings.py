@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from langchain_core.stores import BaseStore
 from langchain_core.utils import from_env, secret_from_env
@@ -15,13 +15,19 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from pydantic.fields import FieldInfo
 
 from langchain_gemini_mm.content.parts import Unresolved
-from langchain_gemini_mm.embeddings.service.service import ServiceSettings
+from langchain_gemini_mm.embeddings.service.client import ServiceSettings
 from langchain_gemini_mm.embeddings.tasks import find_task
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import Backend, Content, MediaSource
 from langchain_gemini_mm.media.media_options import MediaOptions
 from langchain_gemini_mm.models import DEFAULT_MODEL, INLINE_BYTES, ModelSpec, model_spec, warn_if_retired
 from langchain_gemini_mm.references import SCHEME, MediaRef
+
+# Pydantic makes a secret of a plain str; type checkers must know that one may be given.
+if TYPE_CHECKING:
+    ApiKey: TypeAlias = SecretStr | str
+else:
+    ApiKey = SecretStr
 
 
 class EmbeddingSettings(BaseModel):
@@ -40,7 +46,7 @@ class EmbeddingSettings(BaseModel):
     """The embedding model, such as `gemini-embedding-2`; `models.MODELS` lists those known."""
     task_type: str | None = None
     """What the embeddings are for, when not for searching (`tasks.TASKS`); told to the model in its own way."""
-    google_api_key: SecretStr | None = Field(
+    google_api_key: ApiKey | None = Field(
         alias="api_key", default_factory=secret_from_env(["GOOGLE_API_KEY", "GEMINI_API_KEY"], default=None)
     )
     """API key of the Gemini API; on Vertex AI the key of express mode."""
@@ -155,9 +161,10 @@ class EmbeddingSettings(BaseModel):
         return check_dimensions(dimensions if dimensions is not None else self.output_dimensionality, self._spec)
 
     def _service_settings(self) -> ServiceSettings:
+        key = self.google_api_key
         return ServiceSettings(
             backend=self.backend,
-            api_key=self.google_api_key.get_secret_value() if self.google_api_key is not None else None,
+            api_key=key.get_secret_value() if isinstance(key, SecretStr) else key,
             project=self.project,
             location=self.location,
             credentials=self.credentials,

@@ -51,7 +51,8 @@ def dimension_sweep(
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
 
-    from langchain_gemini_mm import LabelledQuery, LocalVectorStore, dimension_sweep
+    from langchain_gemini_mm import LocalVectorStore
+    from langchain_gemini_mm.evaluation import LabelledQuery, dimension_sweep
 
     store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=64))
     store.add_texts(["a cat", "a dog", "a fox"], ids=["cat", "dog", "fox"])
@@ -117,7 +118,7 @@ def _flow(
     queries = [one.query if isinstance(one.query, Query) else Query(one.query) for one in labelled]
     vectors: list[Vector] = []
     for start in range(0, len(queries), TOGETHER):
-        vectors += yield from query_vectors_flow(store, queries[start : start + TOGETHER], task)
+        vectors += yield from query_vectors_flow(store.backend, queries[start : start + TOGETHER], task)
     whole = np.stack(vectors)
     nearest = [
         _Nearest(_cut(whole, size), [query.ids for query in queries], settings.ks[-1])

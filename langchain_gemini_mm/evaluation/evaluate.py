@@ -36,7 +36,8 @@ def evaluate(
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
 
-    from langchain_gemini_mm import LabelledQuery, LocalVectorStore, evaluate
+    from langchain_gemini_mm import LocalVectorStore
+    from langchain_gemini_mm.evaluation import LabelledQuery, evaluate
 
     store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=8))
     store.add_texts(["a cat", "a dog", "a fox"], ids=["cat", "dog", "fox"])

@@ -10,7 +10,6 @@ from typing import Any, BinaryIO
 
 from langchain_gemini_mm.batching import CallLimits
 from langchain_gemini_mm.batching import plan as calls_of
-from langchain_gemini_mm.embeddings.usage import estimate_tokens
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.loaders.examine import FAILURES, Examined, examine, refusal
@@ -19,9 +18,9 @@ from langchain_gemini_mm.loaders.media_loader import MediaLoader
 from langchain_gemini_mm.loaders.segmentation import MediaSegment
 from langchain_gemini_mm.loaders.walk import InputFile, Skipped
 from langchain_gemini_mm.media.facts import MediaFacts
-from langchain_gemini_mm.media.model_limits import check_kind
+from langchain_gemini_mm.media.model_limits import check_modality
 from langchain_gemini_mm.media.source import OpenedSource
-from langchain_gemini_mm.models import INLINE_BYTES, ITEMS_PER_CALL
+from langchain_gemini_mm.models import INLINE_BYTES, ITEMS_PER_CALL, estimate_tokens
 from langchain_gemini_mm.storage import MediaStore
 
 BATCH_SHARE = 0.5
@@ -183,7 +182,7 @@ class _Tally:
         options, facts = self.loader.options, examined.facts
         if facts is None or not examined.segments:
             return
-        check_kind(facts.mime_type, options.spec, options.backend, name="it")
+        check_modality(facts.mime_type, options.spec, options.backend, name="it")
         for segment in examined.segments:
             seconds, pages = _extent(segment, facts)
             tokens = estimate_tokens(segment.modality, options.backend, seconds=seconds, pages=pages)

@@ -12,14 +12,14 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Protocol, TypeAlias
 
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES, modality_of, sniff
+from langchain_gemini_mm.content.parts import Part
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError, MissingExtraError
 from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.loaders.options import LoadOptions
 from langchain_gemini_mm.loaders.segmentation import MediaSegment, plan_segments
 from langchain_gemini_mm.loaders.walk import InputFile, Skipped
 from langchain_gemini_mm.media.av.clip import inspect
-from langchain_gemini_mm.media.av.cut import segments as cut_segments
-from langchain_gemini_mm.media.av.segments import Form, Window
+from langchain_gemini_mm.media.convert import ConversionRequest, MediaTarget, convert
 from langchain_gemini_mm.media.embedded_text import Cue, EmbeddedText, read_embedded_text
 from langchain_gemini_mm.media.facts import MediaFacts
 from langchain_gemini_mm.media.probe import probe
@@ -170,44 +170,35 @@ def _audible_and_visible(
     # Reported here rather than when it is embedded: a WAV file was measured without PyAV.
     if not has_package("av") and not all(segment.is_whole for segment in planned):
         raise MissingExtraError("cutting it", package="PyAV", extra="media")
-    skipping = {"audio": options.segments.skip_silent, "video": options.segments.skip_black}
-    if not any(skipping.values()):
+    skipping: dict[Modality, bool] = {"audio": options.segments.skip_silent, "video": options.segments.skip_black}
+    end_s = max(round(facts.seconds or 0, 3), 0.001)
+    part = Part(modality=facts.modality, mime_type=facts.mime_type, size=facts.size, label="it")
+    requests = {
+        ConversionRequest(
+            part=part,
+            start_s=segment.start_s or 0.0,
+            end_s=segment.end_s or end_s,
+            track="audio" if segment.modality == "audio" else "video",
+        ): segment
+        for segment in planned
+        if skipping[segment.modality]
+    }
+    if not requests:
         return list(planned)
-    length = max(round(facts.seconds or 0, 3), 0.001)
-    windows = [Window(segment.start_s or 0.0, segment.end_s or length) for segment in planned]
-    by_modality: dict[str, list[Window]] = {"video": [], "audio": []}
-    for segment, window in zip(planned, windows, strict=True):
-        if skipping[segment.modality]:
-            by_modality[segment.modality].append(window)
-    cuts = cut_segments(
-        file,
-        video=by_modality["video"],
-        audio=by_modality["audio"],
-        video_form=_form("video", options, by_modality["video"]),
-        audio_form=_form("audio", options, by_modality["audio"]),
-        skip_silent=skipping["audio"],
-        skip_black=skipping["video"],
-        name="it",
-    )
-    found = {("audio" if cut.track == "audio" else "video", cut.window) for cut in cuts}
-    kept = [
-        segment
-        for segment, window in zip(planned, windows, strict=True)
-        if not skipping[segment.modality] or (segment.modality, window) in found
-    ]
+    targets = {modality: _target(modality, options) for modality in skipping}
+    converted = {made.request for made in convert(list(requests), targets, file)}
+    blank = {segment for request, segment in requests.items() if request not in converted}
+    kept = [segment for segment in planned if segment not in blank]
     if not kept:
         raise ContentError("it holds nothing but silence or blackness")
     return kept
 
 
-def _form(modality: Modality, options: LoadOptions, windows: Sequence[Window]) -> Form | None:
-    if not windows:
-        return None
+def _target(modality: Modality, options: LoadOptions) -> MediaTarget:
     limit = options.limits.get(modality)
-    longest = max(window.length_s for window in windows)
     if limit is None or limit.seconds is None:
-        return Form(limit_s=longest + 1, mime_types=("video/mp4",) if modality == "video" else ("audio/mp3",))
-    return Form(limit_s=max(limit.seconds, longest), mime_types=limit.mime_types)
+        return MediaTarget(mime_types=("video/mp4",) if modality == "video" else ("audio/mp3",), skip_blank=True)
+    return MediaTarget(mime_types=limit.mime_types, max_seconds=limit.seconds, skip_blank=True)
 
 
 def has_package(name: str) -> bool:

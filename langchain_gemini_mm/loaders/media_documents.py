@@ -15,7 +15,7 @@ from langchain_gemini_mm.loaders.examine import Examined
 from langchain_gemini_mm.loaders.options import LoadOptions
 from langchain_gemini_mm.loaders.walk import InputFile, Skipped
 from langchain_gemini_mm.media.embedded_text import EmbeddedText
-from langchain_gemini_mm.media.model_limits import check_kind
+from langchain_gemini_mm.media.model_limits import check_modality
 from langchain_gemini_mm.media.source import OpenedSource
 from langchain_gemini_mm.references import escape_references
 
@@ -103,7 +103,7 @@ class MediaDocuments:
             count = f"{len(failures)} of its {len(segments)} Documents"
             yield Skipped(item.source, f"describe= failed for {count}; they are loaded without: {failures[0]}")
         if not made:
-            check_kind(facts.mime_type, self.options.spec, self.options.backend, name="it has no text, and")
+            check_modality(facts.mime_type, self.options.spec, self.options.backend, name="it has no text, and")
 
     @staticmethod
     def _described(describe: Description, document: Document, text: str, failures: list[str]) -> str:

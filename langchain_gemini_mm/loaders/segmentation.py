@@ -20,7 +20,7 @@ class Segments:
     """How long files are cut: into windows of seconds or pages.
 
     ```python
-    from langchain_gemini_mm import Segments
+    from langchain_gemini_mm.loaders import Segments
 
     assert Segments(video_s=15, video_overlap_s=5).audio_s == 60
     ```

@@ -117,7 +117,12 @@ def _tags(container: InputContainer) -> Iterator[str]:
     """A title and the like, with or without the language that ID3 hangs on."""
     given = {key.lower(): value for key, value in container.metadata.items()}
     for tag in _TAGS:
-        yield from (value for key, value in given.items() if key == tag or key.startswith(f"{tag}-"))
+        yield from (_plain(value) for key, value in given.items() if key == tag or key.startswith(f"{tag}-"))
+
+
+def _plain(value: str) -> str:
+    """A tag without what is not UTF-8: PyAV 19 hands it on as surrogates."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "ignore")
 
 
 def _length_of(container: InputContainer, stream: Any) -> float | None:
@@ -133,7 +138,7 @@ def _length_of(container: InputContainer, stream: Any) -> float | None:
 
 def _chapters(container: InputContainer) -> Iterator[Cue]:
     for chapter in container.chapters() if hasattr(container, "chapters") else ():
-        title = tidy(str((chapter.get("metadata") or {}).get("title", "")))
+        title = tidy(_plain(str((chapter.get("metadata") or {}).get("title", ""))))
         tick = float(chapter.get("time_base") or 0)
         start, end = float(chapter["start"] or 0) * tick, float(chapter["end"] or 0) * tick
         if title and 0 <= start < end:

@@ -20,11 +20,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
+from langchain_gemini_mm.flows import Flow, arun, blocking, run
 from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.ranking.modalities import KINDS, OTHER, kinds_node
 from langchain_gemini_mm.validation import positive_int
-from langchain_gemini_mm.vectorstores.backend import Primitives
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.filters import Node
 from langchain_gemini_mm.vectorstores.records import Record
@@ -78,7 +77,7 @@ class Background:
     """By `time.monotonic`."""
 
 
-_kept: WeakKeyDictionary[Primitives, Background] = WeakKeyDictionary()
+_kept: WeakKeyDictionary[MultimodalVectorStore, Background] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
@@ -90,7 +89,8 @@ def sample_background(
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
 
-    from langchain_gemini_mm import LocalVectorStore, sample_background
+    from langchain_gemini_mm import LocalVectorStore
+    from langchain_gemini_mm.ranking import sample_background
 
     store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=8))
     store.add_texts(["a", "b", "c"], [{"modality": "text"}, {"modality": "text"}, {"modality": "image"}])
@@ -115,7 +115,7 @@ async def asample_background(
     return await arun(_drawn_flow(store, per_modality, seed))
 
 
-def background_flow(store: Primitives) -> Flow[Background]:
+def background_flow(store: MultimodalVectorStore) -> Flow[Background]:
     """The background that fits the collection as it is: from memory, from what is stored, or drawn now."""
     now = time.monotonic()
     with _lock:
@@ -124,15 +124,15 @@ def background_flow(store: Primitives) -> Flow[Background]:
         return (yield from read_background_flow(store))
     if now - kept.counted_at < COUNT_EVERY:
         return kept
-    total: int = yield Call(store._tally, store._atally, (None,))
+    total: int = yield from store.backend.count(None)
     if now - kept.read_at > READ_EVERY or abs(total - kept.total) > _CHANGED * kept.total:
         return (yield from read_background_flow(store))
     return _keep(store, replace(kept, counted_at=now))
 
 
-def read_background_flow(store: Primitives) -> Flow[Background]:
+def read_background_flow(store: MultimodalVectorStore) -> Flow[Background]:
     """Read what is stored; where that no longer fits the collection, draw it anew."""
-    stored = yield Call(store._read_info, store._aread_info, (INFO_KEY,))
+    stored = yield from store.backend.read_info(INFO_KEY)
     counts = yield from _counts_flow(store)
     if _is_readable(stored, store) and _fits(stored, counts):
         found = yield from _vectors_flow(store, stored, counts)
@@ -142,7 +142,9 @@ def read_background_flow(store: Primitives) -> Flow[Background]:
     return (yield from make_background_flow(store, counts, most, seed))
 
 
-def make_background_flow(store: Primitives, counts: Mapping[str, int], most: int | None, seed: int) -> Flow[Background]:
+def make_background_flow(
+    store: MultimodalVectorStore, counts: Mapping[str, int], most: int | None, seed: int
+) -> Flow[Background]:
     """Draw the background and store its ids."""
     kinds: dict[str, Any] = {}
     for kind, count in counts.items():
@@ -158,11 +160,11 @@ def make_background_flow(store: Primitives, counts: Mapping[str, int], most: int
     _shorten(made)
     found = yield from _vectors_flow(store, made, counts)
     with suppress(StoreError):  # a collection that may only be read is ranked all the same
-        yield Call(store._write_info, store._awrite_info, (INFO_KEY, made))
+        yield from store.backend.write_info(INFO_KEY, made)
     return _keep(store, found)
 
 
-def _drawn_flow(store: Primitives, most: int | None, seed: int) -> Flow[dict[str, int]]:
+def _drawn_flow(store: MultimodalVectorStore, most: int | None, seed: int) -> Flow[dict[str, int]]:
     if most is not None:
         positive_int("per_modality", most)
     if isinstance(seed, bool) or not isinstance(seed, int):
@@ -172,21 +174,21 @@ def _drawn_flow(store: Primitives, most: int | None, seed: int) -> Flow[dict[str
     return {kind: len(sample.ids) for kind, sample in made.samples.items()}
 
 
-def _counts_flow(store: Primitives) -> Flow[dict[str, int]]:
+def _counts_flow(store: MultimodalVectorStore) -> Flow[dict[str, int]]:
     """How many documents there are of each kind; kinds without any are left out."""
-    total: int = yield Call(store._tally, store._atally, (None,))
+    total: int = yield from store.backend.count(None)
     counts: dict[str, int] = {}
     for kind in KINDS:
         if kind == OTHER or sum(counts.values()) < total:
-            counts[kind] = yield Call(store._tally, store._atally, (kinds_node([kind]),))
+            counts[kind] = yield from store.backend.count(kinds_node([kind]))
     return {kind: count for kind, count in counts.items() if count}
 
 
-def _drawn_ids_flow(store: Primitives, node: Node, most: int, name: str) -> Flow[list[str]]:
-    if not store.ordered_by_hash:
+def _drawn_ids_flow(store: MultimodalVectorStore, node: Node, most: int, name: str) -> Flow[list[str]]:
+    if not store.backend.ordered_by_hash:
         smallest: list[str] = []
         after: str | None = None
-        while records := (yield Call(store._page, store._apage, (after, _PAGE, node, False, False))):
+        while records := (yield from store.backend.page(after, _PAGE, node, with_documents=False)):
             after = records[-1].id
             smallest = yield blocking(_smallest, [*smallest, *(record.id for record in records)], most, name)
         return smallest
@@ -196,14 +198,12 @@ def _drawn_ids_flow(store: Primitives, node: Node, most: int, name: str) -> Flow
     for place in [*(str(dice.random()) for _ in range(_RUNS)), None]:  # the last begins at the beginning
         goal = most if place is None else min(most, len(found) + share)
         after = place
-        while len(found) < goal and (records := (yield _next(store, after, share, node))):
+        while len(found) < goal and (
+            records := (yield from store.backend.page(after, share, node, with_documents=False))
+        ):
             found |= dict.fromkeys(record.id for record in records)
             after = records[-1].id
     return list(found)[:most]
-
-
-def _next(store: Primitives, after: str | None, limit: int, node: Node) -> Call:
-    return Call(store._page, store._apage, (after, limit, node, False, False))
 
 
 def _smallest(ids: Sequence[str], most: int, name: str) -> list[str]:
@@ -220,9 +220,11 @@ def _shorten(made: dict[str, Any]) -> None:
             kind["ids"] = kind["ids"][: most * 3 // 4]
 
 
-def _vectors_flow(store: Primitives, stored: Mapping[str, Any], counts: Mapping[str, int]) -> Flow[Background]:
+def _vectors_flow(
+    store: MultimodalVectorStore, stored: Mapping[str, Any], counts: Mapping[str, int]
+) -> Flow[Background]:
     ids = [id_ for kind in stored["kinds"].values() for id_ in kind["ids"]]
-    records: list[Record] = (yield Call(store._fetch, store._afetch, (ids, True))) if ids else []
+    records: list[Record] = (yield from store.backend.fetch(ids, with_vectors=True)) if ids else []
     rows = {record.id: record.vector for record in records if record.vector is not None}
     samples: dict[str, Sample] = {}
     vectors: list[Any] = []
@@ -235,13 +237,13 @@ def _vectors_flow(store: Primitives, stored: Mapping[str, Any], counts: Mapping[
     return Background(samples, matrix, sum(counts.values()), now, now)
 
 
-def _keep(store: Primitives, background: Background) -> Background:
+def _keep(store: MultimodalVectorStore, background: Background) -> Background:
     with _lock:
         _kept[store] = background
     return background
 
 
-def _is_readable(stored: Any, store: Primitives) -> bool:
+def _is_readable(stored: Any, store: MultimodalVectorStore) -> bool:
     return (
         isinstance(stored, Mapping)
         and stored.get("format") == _FORMAT

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
+from langchain_gemini_mm.flows import Flow, arun, blocking, run
 from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.ranking.calibration import Calibration, Example, fitted, pair_of, store_flow
 from langchain_gemini_mm.ranking.modalities import query_kind
 from langchain_gemini_mm.ranking.search import candidates_flow, similarity_plan
 from langchain_gemini_mm.validation import positive_int
-from langchain_gemini_mm.vectorstores.backend import Primitives
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.hits import Query
 from langchain_gemini_mm.vectorstores.search import query_vectors_flow
@@ -31,7 +30,8 @@ def calibrate(
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
 
-    from langchain_gemini_mm import LabelledQuery, LocalVectorStore, calibrate
+    from langchain_gemini_mm import LocalVectorStore
+    from langchain_gemini_mm.ranking import LabelledQuery, calibrate
 
     store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=8))
     store.add_texts([f"text {number}" for number in range(20)], ids=[f"{number}" for number in range(20)])
@@ -60,13 +60,13 @@ async def acalibrate(
 
 
 def calibrating_flow(
-    store: Primitives, labelled: Sequence[LabelledQuery], task: str | None, depth: int
+    store: MultimodalVectorStore, labelled: Sequence[LabelledQuery], task: str | None, depth: int
 ) -> Flow[Calibration]:
     """Search for each query, learn, and store what was learned."""
     yield from _require_stored_flow(store, labelled)
     plan = similarity_plan(store, depth, {} if task is None else {"task": task})
     asked = [one.query if isinstance(one.query, Query) else Query(one.query) for one in labelled]
-    vectors = yield from query_vectors_flow(store, asked, task)
+    vectors = yield from query_vectors_flow(store.backend, asked, task)
     examples: list[Example] = []
     for number, (one, query, vector) in enumerate(zip(labelled, asked, vectors, strict=True)):
         kind = one.modality or query_kind(query, store.space.media)
@@ -104,9 +104,9 @@ def _checked(labelled: Iterable[LabelledQuery]) -> list[LabelledQuery]:
     return found
 
 
-def _require_stored_flow(store: Primitives, labelled: Sequence[LabelledQuery]) -> Flow[None]:
+def _require_stored_flow(store: MultimodalVectorStore, labelled: Sequence[LabelledQuery]) -> Flow[None]:
     ids = list(dict.fromkeys(id_ for one in labelled for id_ in one.relevant))
-    records = yield Call(store._fetch, store._afetch, (ids, False))
+    records = yield from store.backend.fetch(ids)
     unknown = sorted(set(ids) - {record.id for record in records})
     if unknown:
         raise ContentError(f"the labels name ids that are not stored: {', '.join(map(repr, unknown[:10]))}")

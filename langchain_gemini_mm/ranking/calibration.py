@@ -13,8 +13,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from langchain_gemini_mm.flows import Call, Flow
-from langchain_gemini_mm.vectorstores.backend import Primitives
+from langchain_gemini_mm.flows import Flow
+from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.embedding_space import require_space
 
 INFO_KEY = "ranking_calibration"
@@ -40,7 +40,7 @@ _NOTHING = (0.0, 0.0, 0.0)
 _FOLDS = 10
 _STEPS = 50
 
-_kept: WeakKeyDictionary[Primitives, tuple[float, Any]] = WeakKeyDictionary()
+_kept: WeakKeyDictionary[MultimodalVectorStore, tuple[float, Any]] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
@@ -111,7 +111,7 @@ def pair_of(query: str, document: str) -> str:
     return f"{query}>{document}"
 
 
-def calibration_flow(store: Primitives) -> Flow[Calibration]:
+def calibration_flow(store: MultimodalVectorStore) -> Flow[Calibration]:
     """The calibration of a collection.
 
     Raises:
@@ -137,22 +137,22 @@ def calibration_flow(store: Primitives) -> Flow[Calibration]:
     )
 
 
-def stored_flow(store: Primitives) -> Flow[Any]:
+def stored_flow(store: MultimodalVectorStore) -> Flow[Any]:
     """What is stored, at most some seconds old."""
     now = time.monotonic()
     with _lock:
         kept = _kept.get(store)
     if kept is None or now - kept[0] > READ_EVERY:
-        kept = (now, (yield Call(store._read_info, store._aread_info, (INFO_KEY,))))
+        kept = (now, (yield from store.backend.read_info(INFO_KEY)))
         with _lock:
             _kept[store] = kept
     return kept[1]
 
 
-def store_flow(store: Primitives, calibration: Calibration) -> Flow[None]:
+def store_flow(store: MultimodalVectorStore, calibration: Calibration) -> Flow[None]:
     """Store a calibration with the collection."""
     stored = calibration.as_json(store.space.fingerprint)
-    yield Call(store._write_info, store._awrite_info, (INFO_KEY, stored))
+    yield from store.backend.write_info(INFO_KEY, stored)
     with _lock:
         _kept[store] = (time.monotonic(), stored)
 

@@ -10,9 +10,10 @@ from langchain_core.documents import Document
 
 from langchain_gemini_mm.content.parts import to_parts
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.flows import Call, Flow
+from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.interfaces import MediaSource, Modality, Vector
-from langchain_gemini_mm.vectorstores.backend import Nearest, Predicate, Primitives, Scored
+from langchain_gemini_mm.vectorstores.backend import Predicate, Scored, VectorRequest
+from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.filters import And, In, Node, Not, Or, matches
 from langchain_gemini_mm.vectorstores.hits import Query
 from langchain_gemini_mm.vectorstores.search import SearchPlan
@@ -83,13 +84,13 @@ def narrowed(given: Node | Predicate | None, node: Node) -> Node | Predicate:
 
 
 def nearest_by_kind_flow(
-    store: Primitives, vector: Vector, plan: SearchPlan, nodes: Mapping[str, Node], excluded: Sequence[str]
+    store: MultimodalVectorStore, vector: Vector, plan: SearchPlan, nodes: Mapping[str, Node], excluded: Sequence[str]
 ) -> Flow[dict[str, list[Scored]]]:
     """The `plan.k` nearest documents behind each of several filters; a document is told once, under the first."""
     given = _asked_once(plan.filter) if callable(plan.filter) else plan.filter
     fingerprint = store.space.fingerprint
     requests = [
-        Nearest(
+        VectorRequest(
             vector=vector,
             k=plan.k + len(excluded),
             filter=narrowed(given, node),
@@ -98,7 +99,7 @@ def nearest_by_kind_flow(
         )
         for node in nodes.values()
     ]
-    answers: list[list[Scored]] = yield Call(store._nearest_many, store._anearest_many, (requests,))
+    answers: list[list[Scored]] = yield from store.backend.search_vectors_many(requests)
     told = set(excluded)
     lists: dict[str, list[Scored]] = {}
     for name, found in zip(nodes, answers, strict=True):

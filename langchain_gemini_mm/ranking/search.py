@@ -21,7 +21,8 @@ from langchain_gemini_mm.ranking.modalities import (
     query_kind,
 )
 from langchain_gemini_mm.ranking.normalize import Levels, levels
-from langchain_gemini_mm.vectorstores.backend import Primitives, Scored
+from langchain_gemini_mm.vectorstores.backend import Scored
+from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.hits import Hit, Query, ScoreKind
 from langchain_gemini_mm.vectorstores.search import (
     SearchPlan,
@@ -49,7 +50,7 @@ class Candidate:
 
 
 def ranked_flow(
-    store: Primitives,
+    store: MultimodalVectorStore,
     query: Content | Query,
     k: int,
     options: Mapping[str, Any],
@@ -83,16 +84,16 @@ def ranked_flow(
         ranking = yield from default_ranking_flow(store, modalities=kinds, min_confidence=least)
     if ranking == "raw":
         only = plan if kinds is None else replace(plan, filter=narrowed(plan.filter, kinds_node(kinds)))
-        return (yield from search_flow(store, asked, only))
+        return (yield from search_flow(store.backend, asked, only))
     calibration = (yield from calibration_flow(store)) if ranking == "calibrated" else None
-    (vector,) = yield from query_vectors_flow(store, [asked], plan.task)
+    (vector,) = yield from query_vectors_flow(store.backend, [asked], plan.task)
     candidates = yield from candidates_flow(store, vector, plan, kinds, asked.ids)
     judged = _by_calibration(calibration, query_kind(asked, store.space.media)) if calibration else _by_deviation
     return _hits(store, candidates, judged, plan.k, least)
 
 
 def default_ranking_flow(
-    store: Primitives, *, modalities: Iterable[str] | None = None, min_confidence: float | None = None
+    store: MultimodalVectorStore, *, modalities: Iterable[str] | None = None, min_confidence: float | None = None
 ) -> Flow[str]:
     """The ranking to use when the user names none.
 
@@ -113,7 +114,7 @@ def default_ranking_flow(
 
 
 def by_modality_flow(
-    store: Primitives,
+    store: MultimodalVectorStore,
     query: Content | Query,
     k: int,
     options: Mapping[str, Any],
@@ -135,7 +136,7 @@ def by_modality_flow(
     kinds = checked_kinds(modalities)
     plan = similarity_plan(store, k, options)
     asked = query if isinstance(query, Query) else Query(query)
-    (vector,) = yield from query_vectors_flow(store, [asked], plan.task)
+    (vector,) = yield from query_vectors_flow(store.backend, [asked], plan.task)
     nodes = {kind: kinds_node([kind]) for kind in kinds or KINDS}
     lists = yield from nearest_by_kind_flow(store, vector, plan, nodes, asked.ids)
     return {kind: hits_of(found, "cosine", store.space.media) for kind, found in lists.items() if found or kinds}
@@ -164,7 +165,7 @@ def checked_confidence(min_confidence: Any, ranking: Any) -> float | None:
     return float(min_confidence)
 
 
-def similarity_plan(store: Primitives, k: int, options: Mapping[str, Any]) -> SearchPlan:
+def similarity_plan(store: MultimodalVectorStore, k: int, options: Mapping[str, Any]) -> SearchPlan:
     """Check the options of a ranked search.
 
     Raises:
@@ -172,11 +173,11 @@ def similarity_plan(store: Primitives, k: int, options: Mapping[str, Any]) -> Se
     """
     if options.get("mode", "similarity") != "similarity":
         raise ValueError(f"rankings go with mode='similarity', got mode={options['mode']!r}")
-    return plan_search(store, k, options)
+    return plan_search(store.backend, k, options)
 
 
 def candidates_flow(
-    store: Primitives, vector: Vector, plan: SearchPlan, kinds: Sequence[str] | None, excluded: Sequence[str]
+    store: MultimodalVectorStore, vector: Vector, plan: SearchPlan, kinds: Sequence[str] | None, excluded: Sequence[str]
 ) -> Flow[list[Candidate]]:
     """The nearest documents of each kind, and how far they stand out."""
     background = yield from background_flow(store)
@@ -195,7 +196,7 @@ def candidates_flow(
 
 
 def _lists_flow(
-    store: Primitives,
+    store: MultimodalVectorStore,
     vector: Vector,
     plan: SearchPlan,
     kinds: Sequence[str] | None,
@@ -235,7 +236,9 @@ def _by_calibration(calibration: Calibration, asked: str) -> _Judge:
     return judged
 
 
-def _hits(store: Primitives, candidates: Iterable[Candidate], judged: _Judge, k: int, least: float | None) -> list[Hit]:
+def _hits(
+    store: MultimodalVectorStore, candidates: Iterable[Candidate], judged: _Judge, k: int, least: float | None
+) -> list[Hit]:
     found = [(candidate, *judged(candidate)) for candidate in candidates]
     sure = [entry for entry in found if least is None or entry[3] >= least]
     sure.sort(key=lambda entry: -entry[1])

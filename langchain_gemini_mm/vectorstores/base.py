@@ -8,7 +8,7 @@ from typing import Any, overload
 import numpy as np
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.flows import Call, Flow, arun, run
+from langchain_gemini_mm.flows import Flow, arun, run
 from langchain_gemini_mm.interfaces import Content, Filter, Vector, Vectors
 from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores.backend import Predicate
@@ -230,19 +230,19 @@ class MultimodalVectorStore(Portable, LangChainSurface):
 
         Of a tenant, its documents; the space is that of all tenants, and stays.
         """
-        self._clear()
+        run(self.backend.truncate())
 
     async def adelete_all(self) -> None:
         """Async twin of `delete_all`."""
-        await self._aclear()
+        await arun(self.backend.truncate())
 
     def count(self, *, filter: Filter | None = None) -> int:  # noqa: A002
         """Count the documents, or those a filter matches."""
-        return self._tally(_node(filter))
+        return run(self.backend.count(_node(filter)))
 
     async def acount(self, *, filter: Filter | None = None) -> int:  # noqa: A002
         """Async twin of `count`."""
-        return await self._atally(_node(filter))
+        return await arun(self.backend.count(_node(filter)))
 
     def iterate(self, *, filter: Filter | None = None, batch_size: int = PAGE_SIZE) -> Iterator[Document]:  # noqa: A002
         """Read all documents in a fixed order of ids, `batch_size` at a time.
@@ -250,7 +250,7 @@ class MultimodalVectorStore(Portable, LangChainSurface):
         Adding and deleting meanwhile is allowed: a document that is there all the time comes exactly once.
         """
         node, limit, after = _node(filter), positive_int("batch_size", batch_size), None
-        while records := self._page(after, limit, node):
+        while records := run(self.backend.page(after, limit, node)):
             yield from (record.document for record in records)
             after = records[-1].id
 
@@ -262,7 +262,7 @@ class MultimodalVectorStore(Portable, LangChainSurface):
     ) -> AsyncIterator[Document]:
         """Async twin of `iterate`."""
         node, limit, after = _node(filter), positive_int("batch_size", batch_size), None
-        while records := await self._apage(after, limit, node):
+        while records := await arun(self.backend.page(after, limit, node)):
             for record in records:
                 yield record.document
             after = records[-1].id
@@ -278,7 +278,7 @@ class MultimodalVectorStore(Portable, LangChainSurface):
         Order and behaviour under change are those of `iterate`.
         """
         node, limit, after = _node(filter), positive_int("batch_size", batch_size), None
-        while records := self._page(after, limit, node, with_vectors=True, with_documents=False):
+        while records := run(self.backend.page(after, limit, node, with_vectors=True, with_documents=False)):
             yield _ids_and_rows(records)
             after = records[-1].id
 
@@ -290,17 +290,17 @@ class MultimodalVectorStore(Portable, LangChainSurface):
     ) -> AsyncIterator[tuple[list[str], Vectors]]:
         """Async twin of `vectors`."""
         node, limit, after = _node(filter), positive_int("batch_size", batch_size), None
-        while records := await self._apage(after, limit, node, with_vectors=True, with_documents=False):
+        while records := await arun(self.backend.page(after, limit, node, with_vectors=True, with_documents=False)):
             yield _ids_and_rows(records)
             after = records[-1].id
 
     def get_info(self, key: str) -> Any:
         """Read what `set_info` stored, or None; `fingerprint` and `dimensions` tell the embedding space."""
-        return self._read_info(_info_key(key))
+        return run(self.backend.read_info(_info_key(key)))
 
     async def aget_info(self, key: str) -> Any:
         """Async twin of `get_info`."""
-        return await self._aread_info(_info_key(key))
+        return await arun(self.backend.read_info(_info_key(key)))
 
     def set_info(self, key: str, value: Any) -> None:
         """Store a JSON value with the collection, such as a calibration; None removes it.
@@ -309,17 +309,18 @@ class MultimodalVectorStore(Portable, LangChainSurface):
             ValueError: `fingerprint` and `dimensions` are kept by the store itself.
             ContentError: JSON cannot hold the value.
         """
-        self._write_info(_info_key(key, to_write=True), plain_json(value, f"info {key!r}"))
+        run(self.backend.write_info(_info_key(key, to_write=True), plain_json(value, f"info {key!r}")))
 
     async def aset_info(self, key: str, value: Any) -> None:
         """Async twin of `set_info`."""
-        await self._awrite_info(_info_key(key, to_write=True), plain_json(value, f"info {key!r}"))
+        await arun(self.backend.write_info(_info_key(key, to_write=True), plain_json(value, f"info {key!r}")))
 
     def _documents_by_ids(self, ids: Sequence[str]) -> Flow[list[Document]]:
-        records = yield Call(self._fetch, self._afetch, (_checked_ids(ids),))
+        records = yield from self.backend.fetch(_checked_ids(ids))
         return [record.document for record in records]
 
     def _delete(self, ids: Iterable[str] | None, given: Filter | None, unknown: dict[str, Any]) -> Flow[bool]:
+        backend = self._backend_of(unknown)
         for name in unknown:
             raise TypeError(f"there is no option {name!r} for deleting. Options: ids, filter")
         if ids is not None and given is not None:
@@ -331,7 +332,7 @@ class MultimodalVectorStore(Portable, LangChainSurface):
             raise ValueError("delete with an empty filter would delete everything; if that is meant, call delete_all()")
         checked = None if ids is None else _checked_ids(ids)
         if checked != []:
-            yield Call(self._remove, self._aremove, (checked, node))
+            yield from backend.delete(checked, node)
         return True
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
+from langchain_gemini_mm.flows import Flow, arun, blocking, run
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.storage.transfer import MediaTransfer
 from langchain_gemini_mm.validation import positive_int
@@ -54,7 +54,8 @@ def copy_store(
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
 
-    from langchain_gemini_mm import LocalVectorStore, copy_store
+    from langchain_gemini_mm import LocalVectorStore
+    from langchain_gemini_mm.vectorstores import copy_store
 
     embeddings = DeterministicFakeEmbedding(size=8)
     source, target = (LocalVectorStore(":memory:", embeddings) for _ in range(2))
@@ -116,7 +117,7 @@ def _copied(
             yield blocking(transfer.copy, named)
         changed = yield from _differing(target, records)
         if changed:
-            yield Call(target._upsert, target._aupsert, (changed, fingerprint))
+            yield from target.backend.upsert(changed, fingerprint)
         copied += len(changed)
         done += len(records)
         after = records[-1].id
@@ -149,13 +150,13 @@ def _one_space(source: MultimodalVectorStore, target: MultimodalVectorStore) -> 
     Raises:
         SpaceMismatchError: they are of two, by what is stored or by their embeddings.
     """
-    stored = yield from _info(source, "fingerprint")
+    stored = yield from source.backend.read_info("fingerprint")
     fingerprint: Fingerprint = stored or source.space.fingerprint
     require_space(repr(source), fingerprint, target.space.fingerprint)
-    require_space(repr(target), (yield from _info(target, "fingerprint")), fingerprint)
-    dimensions = yield from _info(source, "dimensions")
+    require_space(repr(target), (yield from target.backend.read_info("fingerprint")), fingerprint)
+    dimensions = yield from source.backend.read_info("dimensions")
     if dimensions is not None:
-        require_dimensions(repr(target), (yield from _info(target, "dimensions")), dimensions)
+        require_dimensions(repr(target), (yield from target.backend.read_info("dimensions")), dimensions)
     return fingerprint
 
 
@@ -169,11 +170,11 @@ def _require_two(source: MultimodalVectorStore, target: MultimodalVectorStore) -
     if type(source) is not type(target) or any(getattr(source, w, None) != getattr(target, w, None) for w in words):
         return
     mark = f"copying-{uuid.uuid4().hex}"
-    yield Call(target._write_info, target._awrite_info, (mark, True))
+    yield from target.backend.write_info(mark, True)
     try:
-        found = yield from _info(source, mark)
+        found = yield from source.backend.read_info(mark)
     finally:
-        yield Call(target._write_info, target._awrite_info, (mark, None))
+        yield from target.backend.write_info(mark, None)
     if found:
         raise ValueError(f"source and target are the same collection: {source!r} and {target!r}")
 
@@ -202,7 +203,7 @@ def _compared(source: MultimodalVectorStore, target: MultimodalVectorStore, size
 
 
 def _page(source: MultimodalVectorStore, after: str | None, size: int) -> Flow[list[Record]]:
-    records: list[Record] = yield Call(source._page, source._apage, (after, size, None, True, True))
+    records = yield from source.backend.page(after, size, with_vectors=True)
     for record in records:
         if record.vector is None:
             raise StoreError(f"document {record.id[:60]!r} of {source!r} has no vector. Add it again, or delete it")
@@ -212,7 +213,7 @@ def _page(source: MultimodalVectorStore, after: str | None, size: int) -> Flow[l
 def _differing(target: MultimodalVectorStore, records: Sequence[Record]) -> Flow[list[Record]]:
     """Those that the target lacks or has otherwise."""
     ids = [record.id for record in records]
-    found = yield Call(target._fetch, target._afetch, (ids, True))
+    found = yield from target.backend.fetch(ids, with_vectors=True)
     there = {record.id: record for record in found}
     return [record for record in records if record.id not in there or not _same(record, there[record.id])]
 
@@ -224,7 +225,3 @@ def _same(one: Record, other: Record) -> bool:
     if json.dumps(one.metadata, sort_keys=True) != json.dumps(other.metadata, sort_keys=True):
         return False
     return bool(np.abs(one.vector - other.vector).max() <= _ROUNDING)
-
-
-def _info(store: MultimodalVectorStore, key: str) -> Flow[Any]:
-    return (yield Call(store._read_info, store._aread_info, (key,)))

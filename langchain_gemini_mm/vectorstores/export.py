@@ -23,10 +23,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
+from langchain_gemini_mm.flows import Flow, arun, blocking, run
 from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.validation import positive_int
-from langchain_gemini_mm.vectorstores.backend import Primitives
+from langchain_gemini_mm.vectorstores.backend import Backend
 from langchain_gemini_mm.vectorstores.embedding_space import require_dimensions, require_space
 from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
 from langchain_gemini_mm.vectorstores.write import BATCH_SIZE, Changes, Progress, revise_flow
@@ -221,8 +221,10 @@ def _failed(folder: Path, error: OSError) -> StoreError:
 _PAGE_SIZE = 1000
 
 
-class Portable(Primitives):
-    """Methods that need nothing but the primitives of a store."""
+class Portable:
+    """Methods that need nothing but the backend of a store."""
+
+    backend: Backend
 
     def update_metadata(
         self, ids: Iterable[str] | Changes, metadata: Mapping[str, Any] | None = None, *, replace: bool = False
@@ -250,13 +252,13 @@ class Portable(Primitives):
         Raises:
             ContentError: an id is not stored, or metadata is not JSON; then nothing is changed.
         """
-        run(revise_flow(self, ids, metadata, replace=replace))
+        run(revise_flow(self.backend, ids, metadata, replace=replace))
 
     async def aupdate_metadata(
         self, ids: Iterable[str] | Changes, metadata: Mapping[str, Any] | None = None, *, replace: bool = False
     ) -> None:
         """Async twin of `update_metadata`."""
-        await arun(revise_flow(self, ids, metadata, replace=replace))
+        await arun(revise_flow(self.backend, ids, metadata, replace=replace))
 
     def export_to(self, folder: str | os.PathLike[str]) -> int:
         """Write the collection as a plain folder: JSON lines, one `.npy` array and a manifest; see `exporting`.
@@ -304,11 +306,11 @@ class Portable(Primitives):
         return await arun(self._imported(folder, positive_int("batch_size", batch_size), progress))
 
     def _exported(self, folder: str | os.PathLike[str]) -> Flow[int]:
-        fingerprint = yield Call(self._read_info, self._aread_info, ("fingerprint",))
+        fingerprint = yield from self.backend.read_info("fingerprint")
         writer: Writer = yield blocking(Writer, folder)
         try:
             after: str | None = None
-            while records := (yield Call(self._page, self._apage, (after, _PAGE_SIZE, None, True, True))):
+            while records := (yield from self.backend.page(after, _PAGE_SIZE, with_vectors=True)):
                 yield blocking(writer.add, records)
                 after = records[-1].id
             count: int = yield blocking(writer.finish, fingerprint)
@@ -321,15 +323,15 @@ class Portable(Primitives):
         if not manifest.count:
             return 0
         name = f"the export {os.fspath(folder)!r}"
-        fingerprint = self.space.fingerprint
+        fingerprint = self.backend.space.fingerprint
         require_space(name, manifest.fingerprint, fingerprint)
-        stored = yield Call(self._read_info, self._aread_info, ("dimensions",))
+        stored = yield from self.backend.read_info("dimensions")
         require_dimensions(name, manifest.dimensions, stored or manifest.dimensions)
         batches = records_in(folder, batch_size)
         count = 0
         try:
             while records := (yield blocking(next, batches, None)):
-                yield Call(self._upsert, self._aupsert, (records, fingerprint))
+                yield from self.backend.upsert(records, fingerprint)
                 count += len(records)
                 if progress is not None:
                     progress(count)

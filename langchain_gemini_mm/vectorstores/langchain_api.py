@@ -14,8 +14,8 @@ from langchain_core.vectorstores import VectorStore
 from langchain_gemini_mm.flows import Flow, arun, blocking, run
 from langchain_gemini_mm.interfaces import Content, MediaEmbeddings, Vector
 from langchain_gemini_mm.validation import positive_int
-from langchain_gemini_mm.vectorstores.backend import Primitives
-from langchain_gemini_mm.vectorstores.embedding_space import given_vector
+from langchain_gemini_mm.vectorstores.backend import Backend
+from langchain_gemini_mm.vectorstores.embedding_space import Space, given_vector
 from langchain_gemini_mm.vectorstores.filters import Exists
 from langchain_gemini_mm.vectorstores.hits import Group, Hit, Query
 from langchain_gemini_mm.vectorstores.search import (
@@ -40,12 +40,25 @@ _FLOWS: dict[str, Callable[..., Flow[list[Hit]]]] = {"keyword": keyword_flow, "h
 """Modes that do not go by vectors alone."""
 
 
-class LangChainSurface(Primitives, VectorStore):
+class LangChainSurface(VectorStore):
     """The methods that chains, retrievers and `index()` call.
 
     A query may be any content or a `Query`, not only text. Search options are those of
     `MultimodalVectorStore.search`; unknown ones fail by name.
     """
+
+    backend: Backend
+    """What holds the rows."""
+
+    @property
+    def space(self) -> Space:
+        """The embedding, and its embedding space."""
+        return self.backend.space
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """What `search(mode=...)` can do."""
+        return self.backend.search_types
 
     @classmethod
     @abstractmethod
@@ -274,6 +287,11 @@ class LangChainSurface(Primitives, VectorStore):
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return relevance
 
+    def _backend_of(self, options: dict[str, Any]) -> Backend:
+        """The backend of a call; takes `tenant` out of its options."""
+        tenant = options.pop("tenant", None)
+        return self.backend if tenant is None else self.backend.for_tenant(tenant)
+
     def _add(
         self,
         documents: Iterable[Document],
@@ -284,36 +302,40 @@ class LangChainSurface(Primitives, VectorStore):
         others: dict[str, Any],
     ) -> Flow[list[str]]:
         skip_unchanged = others.pop("skip_unchanged", False)
+        backend = self._backend_of(others)
         for name in others:
             raise TypeError(
                 f"there is no option {name!r} for adding. Options: ids, batch_size, progress, skip_unchanged"
             )
         intake = Intake(documents, ids, vectors)
         size = positive_int("batch_size", batch_size)
-        return add_flow(self, intake, size, progress, skip_unchanged=skip_unchanged)
+        return add_flow(backend, intake, size, progress, skip_unchanged=skip_unchanged)
 
     def _hits(self, query: Content | Query, k: int, options: dict[str, Any]) -> Flow[list[Hit]]:
-        plan = plan_search(self, k, options)
-        return _FLOWS.get(plan.mode, search_flow)(self, query, plan)
+        backend = self._backend_of(options)
+        plan = plan_search(backend, k, options)
+        return _FLOWS.get(plan.mode, search_flow)(backend, query, plan)
 
     def _many(self, queries: Iterable[Content | Query], k: int, options: dict[str, Any]) -> Flow[list[list[Hit]]]:
-        plan = plan_search(self, k, options)
+        backend = self._backend_of(options)
+        plan = plan_search(backend, k, options)
         asked = _listed(queries)
         if plan.mode not in _FLOWS:
-            return (yield from search_many_flow(self, asked, plan)) if asked else []
+            return (yield from search_many_flow(backend, asked, plan)) if asked else []
         answers: list[list[Hit]] = []
         for query in asked:
-            answers += [(yield from _FLOWS[plan.mode](self, query, plan))]
+            answers += [(yield from _FLOWS[plan.mode](backend, query, plan))]
         return answers
 
     def _groups(
         self, query: Content | Query, k: int, by: str, per_group: int, options: dict[str, Any]
     ) -> Flow[list[Group]]:
-        plan = plan_search(self, k, options)
+        backend = self._backend_of(options)
+        plan = plan_search(backend, k, options)
         if not isinstance(by, str):
             raise TypeError(f"by is the metadata key of the groups, got {by!r}")
-        self._check_filter(Exists(by))
-        return groups_flow(self, query, plan, by, positive_int("per_group", per_group))
+        backend.check_filter(Exists(by))
+        return groups_flow(backend, query, plan, by, positive_int("per_group", per_group))
 
     def _cosine_hits(self, query: Content | Query, k: int, options: dict[str, Any]) -> Flow[list[Hit]]:
         if options.get("mode") in _FLOWS:
@@ -328,7 +350,8 @@ class LangChainSurface(Primitives, VectorStore):
             raise ValueError(f"mode={options['mode']!r} needs a query with text, not a vector")
         if options.get("task") is not None:
             raise TypeError("task says how to embed content; a vector is embedded already")
-        return nearest_flow(self, given_vector(vector), plan_search(self, k, options))
+        backend = self._backend_of(options)
+        return nearest_flow(backend, given_vector(vector), plan_search(backend, k, options))
 
     @classmethod
     def _filled(

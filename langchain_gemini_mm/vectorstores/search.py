@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.flows import Call, Flow
+from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.interfaces import Content, Filter, MediaSource, Vector
 from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectors import maximal_marginal_relevance
-from langchain_gemini_mm.vectorstores.backend import Matching, Nearest, Predicate, Primitives, Scored
+from langchain_gemini_mm.vectorstores.backend import Backend, KeywordRequest, Predicate, Scored, VectorRequest
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_dimensions
 from langchain_gemini_mm.vectorstores.filters import And, In, Node, matches, parse_filter
 from langchain_gemini_mm.vectorstores.hits import Group, Hit, Query, ScoreKind
@@ -59,7 +59,7 @@ class SearchPlan:
     query_properties: tuple[str, ...] | None
 
 
-def plan_search(store: Primitives, k: int, options: Mapping[str, Any]) -> SearchPlan:
+def plan_search(backend: Backend, k: int, options: Mapping[str, Any]) -> SearchPlan:
     """Check the options of a search.
 
     Raises:
@@ -72,11 +72,11 @@ def plan_search(store: Primitives, k: int, options: Mapping[str, Any]) -> Search
             near = difflib.get_close_matches(name, OPTIONS, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"search has no option {name!r}.{hint} Options: {', '.join(OPTIONS)}")
-    return _plan(store, positive_int("k", k), **options)
+    return _plan(backend, positive_int("k", k), **options)
 
 
 def _plan(
-    store: Primitives,
+    backend: Backend,
     k: int,
     *,
     mode: str = "similarity",
@@ -89,9 +89,9 @@ def _plan(
     fusion: str | None = None,
     query_properties: Sequence[str] | None = None,
 ) -> SearchPlan:
-    if mode not in store.modes:
-        has = ", ".join(map(repr, store.modes))
-        raise ValueError(f"mode {mode!r} is not among those of {type(store).__name__}: {has}")
+    if mode not in backend.search_types:
+        has = ", ".join(map(repr, backend.search_types))
+        raise ValueError(f"mode {mode!r} is not among those of {backend.store}: {has}")
     if mode != "mmr" and (fetch_k, lambda_mult) != (None, None):
         raise ValueError(f"fetch_k and lambda_mult are options of mode='mmr', got mode={mode!r}")
     if score_threshold is not None and mode == "hybrid":
@@ -106,7 +106,7 @@ def _plan(
     return SearchPlan(
         k=k,
         mode=mode,
-        filter=checked_filter(store, filter),
+        filter=checked_filter(backend, filter),
         task=task,
         score_threshold=None if score_threshold is None else _threshold(score_threshold, mode),
         fetch_k=candidates,
@@ -117,7 +117,7 @@ def _plan(
     )
 
 
-def checked_filter(store: Primitives, given: Filter | Predicate | None) -> Node | Predicate | None:
+def checked_filter(backend: Backend, given: Filter | Predicate | None) -> Node | Predicate | None:
     """Parse a filter; a function passes where the store can call it.
 
     Raises:
@@ -127,39 +127,39 @@ def checked_filter(store: Primitives, given: Filter | Predicate | None) -> Node 
     if given is None:
         return None
     if callable(given):
-        if store.calls_predicates:
+        if backend.calls_predicates:
             return given
-        raise TypeError(f"{type(store).__name__} takes a filter as a dict, not as a function")
+        raise TypeError(f"{backend.store} takes a filter as a dict, not as a function")
     node = parse_filter(given)
-    store._check_filter(node)
+    backend.check_filter(node)
     return node
 
 
-def search_flow(store: Primitives, query: Content | Query, plan: SearchPlan) -> Flow[list[Hit]]:
+def search_flow(backend: Backend, query: Content | Query, plan: SearchPlan) -> Flow[list[Hit]]:
     """Turn the query into a vector and find its neighbours."""
-    (hits,) = yield from search_many_flow(store, [query], plan)
+    (hits,) = yield from search_many_flow(backend, [query], plan)
     return hits
 
 
-def search_many_flow(store: Primitives, queries: Sequence[Content | Query], plan: SearchPlan) -> Flow[list[list[Hit]]]:
+def search_many_flow(backend: Backend, queries: Sequence[Content | Query], plan: SearchPlan) -> Flow[list[list[Hit]]]:
     """Turn queries into vectors, with one call of the embedding, and find the neighbours of each."""
     asked = [query if isinstance(query, Query) else Query(query) for query in queries]
     if plan.task is not None and not all(query.content for query in asked):
         raise ValueError(f"task={plan.task!r} says how to embed content, but the query names only stored ids")
-    fingerprint = store.space.fingerprint
-    vectors = yield from query_vectors_flow(store, asked, plan.task)
+    fingerprint = backend.space.fingerprint
+    vectors = yield from query_vectors_flow(backend, asked, plan.task)
     excluded = [query.ids for query in asked]
-    return (yield from nearest_many_flow(store, vectors, plan, fingerprint=fingerprint, excluded=excluded))
+    return (yield from nearest_many_flow(backend, vectors, plan, fingerprint=fingerprint, excluded=excluded))
 
 
-def nearest_flow(store: Primitives, vector: Vector, plan: SearchPlan) -> Flow[list[Hit]]:
+def nearest_flow(backend: Backend, vector: Vector, plan: SearchPlan) -> Flow[list[Hit]]:
     """Find the neighbours of a vector."""
-    (hits,) = yield from nearest_many_flow(store, [vector], plan, fingerprint=None, excluded=[()])
+    (hits,) = yield from nearest_many_flow(backend, [vector], plan, fingerprint=None, excluded=[()])
     return hits
 
 
 def nearest_many_flow(
-    store: Primitives,
+    backend: Backend,
     vectors: Sequence[Vector],
     plan: SearchPlan,
     *,
@@ -167,37 +167,39 @@ def nearest_many_flow(
     excluded: Sequence[Sequence[str]],
 ) -> Flow[list[list[Hit]]]:
     """Find the neighbours of vectors, each without its own excluded ids."""
-    requests = [_request(store, vector, plan, ids, fingerprint) for vector, ids in zip(vectors, excluded, strict=True)]
+    requests = [
+        _request(backend, vector, plan, ids, fingerprint) for vector, ids in zip(vectors, excluded, strict=True)
+    ]
     answers: list[list[Scored]]
     if len(requests) == 1:
-        answers = [(yield Call(store._nearest, store._anearest, (requests[0],)))]
+        answers = [(yield from backend.search_vectors(requests[0]))]
     else:
-        answers = yield Call(store._nearest_many, store._anearest_many, (requests,))
+        answers = yield from backend.search_vectors_many(requests)
     return [
-        _hits(request, [scored for scored in found if scored.record.id not in ids], plan, store.space.media)
+        _hits(request, [scored for scored in found if scored.record.id not in ids], plan, backend.space.media)
         for request, ids, found in zip(requests, excluded, answers, strict=True)
     ]
 
 
 def _request(
-    store: Primitives, vector: Vector, plan: SearchPlan, excluded: Sequence[str], fingerprint: Fingerprint | None
-) -> Nearest:
+    backend: Backend, vector: Vector, plan: SearchPlan, excluded: Sequence[str], fingerprint: Fingerprint | None
+) -> VectorRequest:
     """What is asked of the store; it may pick by itself where nothing that it chooses from is left out."""
-    picks = plan.mode == "mmr" and not excluded and plan.score_threshold is None and store._picks
-    return Nearest(
+    picks = plan.mode == "mmr" and not excluded and plan.score_threshold is None and backend.supports_mmr
+    return VectorRequest(
         vector=vector,
         k=plan.fetch_k + len(excluded),
         filter=plan.filter,
         score_threshold=plan.score_threshold,
         with_vectors=plan.mode == "mmr" and not picks,
         fingerprint=fingerprint,
-        pick=(plan.k, plan.lambda_mult) if picks else None,
+        mmr=(plan.k, plan.lambda_mult) if picks else None,
     )
 
 
-def _hits(request: Nearest, found: list[Scored], plan: SearchPlan, media: MediaSource | None) -> list[Hit]:
+def _hits(request: VectorRequest, found: list[Scored], plan: SearchPlan, media: MediaSource | None) -> list[Hit]:
     found = found[: plan.fetch_k]
-    if plan.mode == "mmr" and found and request.pick is None:
+    if plan.mode == "mmr" and found and request.mmr is None:
         rows = np.stack([_vector_of(scored) for scored in found])
         order = maximal_marginal_relevance(request.vector, rows, plan.k, plan.lambda_mult)
         found = [found[i] for i in order]
@@ -211,18 +213,18 @@ def hits_of(found: Sequence[Scored], kind: ScoreKind, media: MediaSource | None)
     ]
 
 
-def query_vectors_flow(store: Primitives, queries: Sequence[Query], task: str | None) -> Flow[list[Vector]]:
+def query_vectors_flow(backend: Backend, queries: Sequence[Query], task: str | None) -> Flow[list[Vector]]:
     """The weighted sum of the terms of each query, at unit length."""
     contents = [whole for query in queries for whole in query.wholes]
     embedded: Iterator[Vector] = iter(())
     if contents:
-        answer = yield store.space.queries(contents, task)
-        embedded = iter(store.space.rows(answer, len(contents)))
+        answer = yield backend.space.queries(contents, task)
+        embedded = iter(backend.space.rows(answer, len(contents)))
     ids = list(dict.fromkeys(id_ for query in queries for id_ in query.ids))
     stored: dict[str, Vector] = {}
     if ids:
-        records = yield Call(store._fetch, store._afetch, (ids, True))
-        stored = {record.id: record.vector for record in records}
+        records = yield from backend.fetch(ids, with_vectors=True)
+        stored = {record.id: record.vector for record in records if record.vector is not None}
     unknown = [id_ for id_ in ids if id_ not in stored]
     if unknown:
         raise ContentError(f"the query names ids that are not stored: {', '.join(map(repr, unknown[:10]))}")
@@ -289,7 +291,7 @@ MIN_CANDIDATES = 50
 """How many of each list are fused, when k is not larger."""
 
 
-def keyword_flow(store: Primitives, query: Content | Query, plan: SearchPlan) -> Flow[list[Hit]]:
+def keyword_flow(backend: Backend, query: Content | Query, plan: SearchPlan) -> Flow[list[Hit]]:
     """Find documents by the words of the query; nothing is embedded.
 
     Raises:
@@ -302,18 +304,18 @@ def keyword_flow(store: Primitives, query: Content | Query, plan: SearchPlan) ->
     text = readable_text(asked.content)
     if text is None:
         raise ContentError("mode='keyword' looks for words, and the query has no text. Use mode='similarity'")
-    found = yield from _matching(store, text, plan, plan.k, asked.ids)
-    return hits_of(found, "bm25", store.space.media)
+    found = yield from _keyword_search(backend, text, plan, plan.k, asked.ids)
+    return hits_of(found, "bm25", backend.space.media)
 
 
-def hybrid_flow(store: Primitives, query: Content | Query, plan: SearchPlan) -> Flow[list[Hit]]:
+def hybrid_flow(backend: Backend, query: Content | Query, plan: SearchPlan) -> Flow[list[Hit]]:
     """Fuse the neighbours of the query's vector with the documents that have its words, by their ranks."""
     asked = query if isinstance(query, Query) else Query(query)
     depth = max(plan.k, MIN_CANDIDATES)
-    near = yield from search_flow(store, asked, replace(plan, mode="similarity", k=depth, fetch_k=depth))
+    near = yield from search_flow(backend, asked, replace(plan, mode="similarity", k=depth, fetch_k=depth))
     text = readable_text(asked.content)
-    found = (yield from _matching(store, text, plan, depth, asked.ids)) if text else []
-    worded = hits_of(found, "bm25", store.space.media)
+    found = (yield from _keyword_search(backend, text, plan, depth, asked.ids)) if text else []
+    worded = hits_of(found, "bm25", backend.space.media)
     return fused(near, worded, plan.k, words=terms(text or ""), alpha=plan.alpha, fusion=plan.fusion)
 
 
@@ -369,15 +371,17 @@ def _worths(ranking: Sequence[Hit], fusion: str) -> list[float]:
     return [(score - low) / (high - low) if high > low else 1.0 for score in scores]
 
 
-def _matching(store: Primitives, text: str, plan: SearchPlan, k: int, exclude: Sequence[str]) -> Flow[list[Scored]]:
-    request = Matching(
+def _keyword_search(
+    backend: Backend, text: str, plan: SearchPlan, k: int, exclude: Sequence[str]
+) -> Flow[list[Scored]]:
+    request = KeywordRequest(
         text=text,
         k=k + len(exclude),
         filter=plan.filter,
         score_threshold=plan.score_threshold,
         properties=plan.query_properties,
     )
-    found: list[Scored] = yield Call(store._matching, store._amatching, (request,))
+    found = yield from backend.search_keywords(request)
     return [scored for scored in found if scored.record.id not in exclude][:k]
 
 
@@ -388,7 +392,7 @@ _FIRST_CANDIDATES = 50
 
 
 def groups_flow(
-    store: Primitives, query: Content | Query, plan: SearchPlan, by: str, per_group: int
+    backend: Backend, query: Content | Query, plan: SearchPlan, by: str, per_group: int
 ) -> Flow[list[Group]]:
     """The `plan.k` groups with the nearest hits, each with its `per_group` nearest.
 
@@ -398,11 +402,11 @@ def groups_flow(
     if plan.mode != "similarity":
         raise ValueError(f"groups are made of mode='similarity', got mode={plan.mode!r}")
     asked = query if isinstance(query, Query) else Query(query)
-    (vector,) = yield from query_vectors_flow(store, [asked], plan.task)
+    (vector,) = yield from query_vectors_flow(backend, [asked], plan.task)
     wanted, most = plan.k, MOST_CANDIDATES - len(asked.ids)
     depth = min(max(3 * plan.k * per_group, _FIRST_CANDIDATES), most)
     while True:
-        hits = yield from _nearest(store, vector, replace(plan, k=depth, fetch_k=depth), asked)
+        hits = yield from _nearest(backend, vector, replace(plan, k=depth, fetch_k=depth), asked)
         groups = _grouped(hits, by)
         is_all = len(hits) < depth
         if is_all or len(groups) >= wanted or depth >= most:
@@ -412,15 +416,15 @@ def groups_flow(
     for value, members in groups[:wanted]:
         is_whole = is_all or value is None or len(members) >= per_group
         only = replace(plan, k=per_group, fetch_k=per_group, filter=_in_group(plan.filter, In(by, (value,))))
-        best = members if is_whole else (yield from _nearest(store, vector, only, asked))
+        best = members if is_whole else (yield from _nearest(backend, vector, only, asked))
         if best:  # else all were deleted meanwhile
             found.append(Group(value, tuple(best[:per_group])))
     return found
 
 
-def _nearest(store: Primitives, vector: Vector, plan: SearchPlan, query: Query) -> Flow[list[Hit]]:
-    fingerprint = store.space.fingerprint
-    (hits,) = yield from nearest_many_flow(store, [vector], plan, fingerprint=fingerprint, excluded=[query.ids])
+def _nearest(backend: Backend, vector: Vector, plan: SearchPlan, query: Query) -> Flow[list[Hit]]:
+    fingerprint = backend.space.fingerprint
+    (hits,) = yield from nearest_many_flow(backend, [vector], plan, fingerprint=fingerprint, excluded=[query.ids])
     return hits
 
 

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.errors import ContentError, PartialWriteError
-from langchain_gemini_mm.flows import Call, Flow, blocking
-from langchain_gemini_mm.vectorstores.backend import Primitives
+from langchain_gemini_mm.flows import Flow, blocking
+from langchain_gemini_mm.vectorstores.backend import Backend
 from langchain_gemini_mm.vectorstores.embedding_space import given_rows
 from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
 
@@ -89,12 +89,12 @@ class Intake:
 
 
 def add_flow(
-    store: Primitives, intake: Intake, batch_size: int, progress: Progress | None, *, skip_unchanged: bool = False
+    backend: Backend, intake: Intake, batch_size: int, progress: Progress | None, *, skip_unchanged: bool = False
 ) -> Flow[list[str]]:
     """Embed and store everything; one id per document, in order, once it is durably stored.
 
     Args:
-        store: where.
+        backend: where.
         intake: the documents.
         batch_size: how many are embedded and stored together.
         progress: told how many are stored so far.
@@ -112,12 +112,12 @@ def add_flow(
                 return stored
             last_of_each = list({item.id: item for item in items}.values())
             if skip_unchanged:
-                last_of_each = yield from _changed(store, last_of_each)
+                last_of_each = yield from _changed(backend, last_of_each)
                 changed = {item.id for item in last_of_each}
                 unchanged = [item.id for item in items if item.id not in changed]
                 intake.pending = [item for item in items if item.id in changed]
             if last_of_each:
-                yield from _store(store, last_of_each)
+                yield from _store(backend, last_of_each)
             stored += [item.id for item in items]
             intake.pending, unchanged = [], []
             if progress is not None:
@@ -140,30 +140,30 @@ def add_flow(
         ) from error
 
 
-def _changed(store: Primitives, items: list[_Item]) -> Flow[list[_Item]]:
+def _changed(backend: Backend, items: list[_Item]) -> Flow[list[_Item]]:
     """Without those that are stored as they are, in this embedding space."""
-    known = yield Call(store._read_info, store._aread_info, ("fingerprint",))
-    if known != store.space.fingerprint:
+    known = yield from backend.read_info("fingerprint")
+    if known != backend.space.fingerprint:
         return items
-    held: list[Record] = yield Call(store._fetch, store._afetch, ([item.id for item in items],))
+    held = yield from backend.fetch([item.id for item in items])
     stored = {record.id: (record.text, record.metadata) for record in held}
     return [item for item in items if stored.get(item.id) != (item.document.page_content, item.document.metadata)]
 
 
-def _store(store: Primitives, items: list[_Item]) -> Flow[None]:
-    fingerprint = store.space.fingerprint
+def _store(backend: Backend, items: list[_Item]) -> Flow[None]:
+    fingerprint = backend.space.fingerprint
     texts = [plain_text(item.document.page_content, f"documents[{item.position}].page_content") for item in items]
     metadata = [plain_json(item.document.metadata, f"documents[{item.position}].metadata") for item in items]
     for item, text, plain in zip(items, texts, metadata, strict=True):
-        store._check_document(text, plain, f"documents[{item.position}]")
+        backend.check_document(text, plain, f"documents[{item.position}]")
     if items[0].vector is None:
-        rows = store.space.rows((yield store.space.documents(texts)), len(texts))
+        rows = backend.space.rows((yield backend.space.documents(texts)), len(texts))
     else:
         rows = given_rows([item.vector for item in items], items[0].position)
     records = [
         Record(item.id, text, plain, row) for item, text, plain, row in zip(items, texts, metadata, rows, strict=True)
     ]
-    yield Call(store._upsert, store._aupsert, (records, fingerprint))
+    yield from backend.upsert(records, fingerprint)
 
 
 def texts_as_documents(
@@ -232,7 +232,7 @@ Changes = Mapping[str, Mapping[str, Any]]
 
 
 def revise_flow(
-    store: Primitives, what: Iterable[str] | Changes, metadata: Mapping[str, Any] | None, *, replace: bool
+    backend: Backend, what: Iterable[str] | Changes, metadata: Mapping[str, Any] | None, *, replace: bool
 ) -> Flow[None]:
     """Change metadata, of all the documents named or of none.
 
@@ -243,7 +243,7 @@ def revise_flow(
     changes = _checked(what, metadata)
     if not changes:
         return
-    unknown: list[str] = yield Call(store._revise, store._arevise, (changes, replace))
+    unknown = yield from backend.update_metadata(changes, replace)
     if unknown:
         more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
         raise ContentError(

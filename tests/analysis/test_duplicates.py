@@ -10,8 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_gemini_mm import LocalVectorStore, afind_duplicates, find_duplicates
-from langchain_gemini_mm.analysis import DuplicateGroup, DuplicatePair, Duplicates, duplicates
+from langchain_gemini_mm import LocalVectorStore
+from langchain_gemini_mm.analysis import (
+    DuplicateGroup,
+    DuplicatePair,
+    Duplicates,
+    afind_duplicates,
+    duplicates,
+    find_duplicates,
+)
 from langchain_gemini_mm.vectors import unit_rows
 from tests.analysis.stores import both, random_rows, store_of_rows
 from tests.vectorstores.fakes import WordEmbeddings

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_gemini_mm import LocalVectorStore, Outlier, afind_outliers, find_outliers
-from langchain_gemini_mm.analysis import outliers
+from langchain_gemini_mm import LocalVectorStore
+from langchain_gemini_mm.analysis import Outlier, afind_outliers, find_outliers, outliers
 from langchain_gemini_mm.vectors import unit_rows
 from tests.analysis.stores import both, random_rows, store_of_rows
 from tests.vectorstores.fakes import WordEmbeddings

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_gemini_mm import ContentError, Hits, arecommend, recommend
+from langchain_gemini_mm import ContentError, Hits
+from langchain_gemini_mm.analysis import arecommend, recommend
 from tests.analysis.stores import both, random_rows, store_of_rows
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_gemini_mm import Comparison, ContentError, Report
-from langchain_gemini_mm.evaluation import QueryResult
+from langchain_gemini_mm import ContentError
+from langchain_gemini_mm.evaluation import Comparison, QueryResult, Report
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -243,10 +243,10 @@ HOSTILE = [
 def test_hostile_pages_take_little_time(piece: str) -> None:
     """Two megabytes of unfinished markup take seconds, not hours."""
     text = piece * (2_000_000 // len(piece))
-    started = time.monotonic()
+    started = time.process_time()
     for read in (parts_of_html, parts_of_markdown):
         assert sum(1 for _ in read(text)) < 2_000_000
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
 
 
 CHARSETS: dict[str, bytes] = {

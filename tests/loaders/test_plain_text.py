@@ -125,7 +125,7 @@ def test_references_in_files_never_resolve() -> None:
     assert "".join(str(piece) for piece in split_references(split(text.encode())[0])) == text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(5, 130), st.integers(0, 4), st.lists(st.sampled_from(["\\", " ", "\n\n", "x", REFERENCE]), max_size=12)
 )
@@ -136,17 +136,18 @@ def test_no_split_frees_a_reference(size: int, overlap: int, pieces: list[str]) 
 
 
 def test_long_texts_take_little_memory(tmp_path: Path, media: MediaStore) -> None:
-    """A text of 10 MB is split in blocks, also where it has no space."""
+    """A text of 5 MB, which would take twice that as bytes and text, is split in blocks, also where it has no space."""
     path = tmp_path / "long.txt"
-    path.write_bytes(b"A line of text that is not very long.\n" * 250_000 + b"x" * 260_000)
+    path.write_bytes(b"A line of text that is not very long.\n" * 125_000 + b"x" * 260_000)
     loader = MediaLoader(path, media, chunk_size=5000)
+    next(loader.lazy_load())  # what the first file imports is not the text's
     tracemalloc.start()
     try:
         characters = sum(len(document.page_content) for document in loader.lazy_load())
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert characters > 9_500_000
+    assert characters > 4_700_000
     assert peak < 8_000_000
 
 

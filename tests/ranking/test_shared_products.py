@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from langchain_gemini_mm import LocalVectorStore
-from langchain_gemini_mm.vectorstores.backend import Nearest
+from langchain_gemini_mm.flows import run
+from langchain_gemini_mm.vectorstores.backend import VectorRequest
 from langchain_gemini_mm.vectorstores.filters import parse_filter
 from tests.ranking.conftest import GivenEmbeddings, fill, query_vector
 
@@ -34,14 +35,14 @@ def test_many_filters(options: dict[str, Any], chosen: str) -> None:
     filters = FILTERS[3:] if chosen == "rare" else FILTERS
     vectors = [query_vector(name) for name in ("abc" if chosen == "mixed vectors" else "a")]
     requests = [
-        Nearest(vector=vector, k=k, filter=parse_filter(given) if isinstance(given, dict) else given)
+        VectorRequest(vector=vector, k=k, filter=parse_filter(given) if isinstance(given, dict) else given)
         for given in filters
         for vector in vectors
         for k in (1, 15)
     ]
-    together = store._nearest_many(requests)
+    together = run(store.backend.search_vectors_many(requests))
     for request, found in zip(requests, together, strict=True):
-        alone = store._nearest(request)
+        alone = run(store.backend.search_vectors(request))
         assert [scored.record.id for scored in found] == [scored.record.id for scored in alone]
         assert np.allclose([scored.score for scored in found], [scored.score for scored in alone], atol=1e-5)
     store.close()

@@ -10,18 +10,18 @@ import pytest
 from langchain_core.documents import Document
 
 from langchain_gemini_mm import (
-    CopyReport,
     LocalVectorStore,
     MediaLimitError,
     MediaStore,
     MissingMediaError,
     SpaceMismatchError,
     StoreError,
-    acopy_store,
-    copy_store,
 )
+from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.storage.byte_store import ByteStoreBackend
 from langchain_gemini_mm.testing import jpeg, png, wav
+from langchain_gemini_mm.vectorstores import CopyReport, acopy_store, copy_store
+from langchain_gemini_mm.vectorstores.records import Record
 from tests.vectorstores.contract_base import ANIMALS, cases
 from tests.vectorstores.fakes import WordEmbeddings
 
@@ -66,16 +66,16 @@ def contents(store: Any) -> tuple[list[Document], dict[str, bytes]]:
     return sorted(store.iterate(), key=lambda document: str(document.id)), rows
 
 
-class Torn(LocalVectorStore):
-    """A store that loses its disk after some batches."""
+def fail_after(batches: int, store: LocalVectorStore, patch: pytest.MonkeyPatch) -> None:
+    """Let a store lose its disk after some batches."""
+    upsert, left = store.backend.upsert, iter(range(batches))
 
-    batches = 1
-
-    def _upsert(self, *args: Any) -> None:
-        if self.batches == 0:
+    def fail_later(*args: Any) -> Flow[None]:
+        if next(left, None) is None:
             raise StoreError("the disk is gone")
-        self.batches -= 1
-        super()._upsert(*args)
+        return upsert(*args)
+
+    patch.setattr(store.backend, "upsert", fail_later)
 
 
 def test_everything_arrives_and_nothing_is_embedded(
@@ -121,11 +121,12 @@ def test_an_interrupted_copy_is_taken_up_again(
     """The error comes through, what was stored stays and is not stored again."""
     source = LocalVectorStore(tmp_path / "source.db", embedding)
     source.add_documents(MANY)
-    target = Torn(tmp_path / "target.db", embedding)
-    with pytest.raises(StoreError, match="the disk is gone"):
-        copy(source, target, batch_size=30)
+    target = LocalVectorStore(tmp_path / "target.db", embedding)
+    with pytest.MonkeyPatch.context() as patch:
+        fail_after(1, target, patch)
+        with pytest.raises(StoreError, match="the disk is gone"):
+            copy(source, target, batch_size=30)
     assert target.count() == 30
-    target.batches = 100
     assert copy(source, target, batch_size=25) == CopyReport(total=100, copied=70, skipped=30)
     assert contents(target) == contents(source)
 
@@ -319,12 +320,16 @@ async def test_an_async_copy_leaves_the_loop_free(source: LocalVectorStore, targ
     assert ticks > 20
 
 
-def test_a_document_without_a_vector_is_told(source: LocalVectorStore, target: LocalVectorStore) -> None:
+def test_a_document_without_a_vector_is_told(
+    source: LocalVectorStore, target: LocalVectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Half a document is not copied."""
+    page = source.backend.page
 
-    class Bare(LocalVectorStore):
-        def _page(self, *args: Any, **options: Any) -> list[Any]:
-            return [replace(record, vector=None) for record in super()._page(*args, **options)]
+    def without_vectors(*args: Any, **options: Any) -> Flow[list[Record]]:
+        records = yield from page(*args, **options)
+        return [replace(record, vector=None) for record in records]
 
+    monkeypatch.setattr(source.backend, "page", without_vectors)
     with pytest.raises(StoreError, match=r"document 'cat' of .* has no vector"):
-        copy_store(Bare(source.path, source.space.embedding), target)
+        copy_store(source, target)

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from langchain_gemini_mm.batching import Stop
+from langchain_gemini_mm.batching import CancelToken
 from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall, arguments, described, read_answer
 from langchain_gemini_mm.embeddings.service.client import ServiceSettings, new_client, sdk_version
 from langchain_gemini_mm.embeddings.service.errors import translate
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _FIRST_S, _LONGEST_S, _JITTER_S = 0.5, 30.0, 0.5
 
 
-def policy(max_retries: int, deadline: float, stop: Stop) -> dict[str, Any]:
+def policy(max_retries: int, deadline: float, stop: CancelToken) -> dict[str, Any]:
     """Arguments of tenacity's `Retrying` and `AsyncRetrying`.
 
     Args:
@@ -140,7 +140,7 @@ class GeminiService:
         finally:
             self._opening.pop(loop, None)
 
-    def embed(self, call: EmbedCall, stop: Stop) -> Answer:
+    def embed(self, call: EmbedCall, stop: CancelToken) -> Answer:
         """Send `call` and read the answer.
 
         Raises:
@@ -157,17 +157,17 @@ class GeminiService:
         """Async twin of `embed`."""
         from tenacity import AsyncRetrying
 
-        retrying = AsyncRetrying(**self._policy(Stop()))
+        retrying = AsyncRetrying(**self._policy(CancelToken()))
         response: EmbedContentResponse = await retrying(self._aattempt, call)
         return read_answer(call, response, attempts=retrying.statistics["attempt_number"])
 
-    def persist(self, work: Callable[[], R], stop: Stop) -> R:
+    def persist(self, work: Callable[[], R], stop: CancelToken) -> R:
         """Run other work on the service, such as an upload, with the same patience."""
         from tenacity import Retrying
 
         return Retrying(sleep=stop.sleep, **self._policy(stop))(work)
 
-    def _attempt(self, call: EmbedCall, stop: Stop) -> EmbedContentResponse:
+    def _attempt(self, call: EmbedCall, stop: CancelToken) -> EmbedContentResponse:
         stop.sleep(self._reserve(call))
         if stop.requested:
             raise ServiceError(f"not sent, since another call of the same list failed ({described(call.names)})")
@@ -205,7 +205,7 @@ class GeminiService:
             self._quota.hold(min(ours.retry_after, self.settings.deadline))
         return ours
 
-    def _policy(self, stop: Stop) -> dict[str, Any]:
+    def _policy(self, stop: CancelToken) -> dict[str, Any]:
         return policy(self.settings.max_retries, self.settings.deadline, stop)
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from langchain_gemini_mm.batching import Stop
+from langchain_gemini_mm.batching import CancelToken
 from langchain_gemini_mm.content.parts import Part
 from langchain_gemini_mm.embeddings.service.errors import translate
 from langchain_gemini_mm.errors import ServiceError
@@ -50,7 +50,7 @@ class Uploads:
         """A copy uploads for itself, so that nobody deletes what another uses."""
         return Uploads, ()
 
-    def ensure(self, part: Part, media: MediaSource | None, client: Client, stop: Stop) -> Upload:
+    def ensure(self, part: Part, media: MediaSource | None, client: Client, stop: CancelToken) -> Upload:
         """Upload the media of `part`, or name the upload made before.
 
         Raises:
@@ -80,7 +80,7 @@ class Uploads:
                 logger.warning("could not delete the uploaded file %s; it expires within 48 hours", upload.name)
 
 
-def _upload(part: Part, media: MediaSource | None, client: Client, stop: Stop) -> Upload:
+def _upload(part: Part, media: MediaSource | None, client: Client, stop: CancelToken) -> Upload:
     since = time.monotonic()
     with part.open(media) as source:
         file: Any = client.files.upload(file=cast("io.BufferedIOBase", source), config={"mime_type": part.mime_type})

@@ -15,7 +15,7 @@ import numpy as np
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.interfaces import MediaSource, Vectors
 from langchain_gemini_mm.validation import positive_int
-from langchain_gemini_mm.vectorstores.backend import Nearest
+from langchain_gemini_mm.vectorstores.backend import VectorRequest
 from langchain_gemini_mm.vectorstores.local import rows
 from langchain_gemini_mm.vectorstores.local.check import Check, CheckReport
 from langchain_gemini_mm.vectorstores.local.database import Database, file_path, in_our_words
@@ -24,8 +24,6 @@ from langchain_gemini_mm.vectorstores.local.rows import batches_after, vectors_o
 from langchain_gemini_mm.vectorstores.local.schema import is_new
 
 if TYPE_CHECKING:
-    import os
-
     from langchain_gemini_mm.vectorstores.embedding_space import Space
     from langchain_gemini_mm.vectorstores.local.database import Database
     from langchain_gemini_mm.vectorstores.local.search import LocalSearch
@@ -193,7 +191,7 @@ class RecallCheck:
             return Recall(recall=1.0, worst=1.0, sample=0, k=k, prefix=self._search.prefix)
         c, ids, queries = drawn
         exact = exact_scores(self._batches(c, queries.shape[1]), queries, k + 1)
-        answers = self._search.nearest([Nearest(vector=query, k=k + 1) for query in queries])
+        answers = self._search.nearest([VectorRequest(vector=query, k=k + 1) for query in queries])
         found = [
             [scored.score for scored in answer if scored.record.id != id_][:k]
             for id_, answer in zip(ids, answers, strict=True)

@@ -11,7 +11,7 @@ import numpy as np
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.vectors import top_k
-from langchain_gemini_mm.vectorstores.backend import Matching, Nearest, Predicate, Scored
+from langchain_gemini_mm.vectorstores.backend import KeywordRequest, Predicate, Scored, VectorRequest
 from langchain_gemini_mm.vectorstores.embedding_space import require_dimensions, require_space
 from langchain_gemini_mm.vectorstores.filters import Node
 from langchain_gemini_mm.vectorstores.local import keyword_index, rows
@@ -94,7 +94,7 @@ class LocalSearch:
         """How many numbers of each vector are held now; None for all, or when nothing is loaded."""
         return self._matrix.prefix
 
-    def nearest(self, requests: Sequence[Nearest]) -> list[list[Scored]]:
+    def nearest(self, requests: Sequence[VectorRequest]) -> list[list[Scored]]:
         """Answer requests that differ in `vector`, `k` and `filter`; those that share a vector share its product."""
         filters = {id(request.filter): request.filter for request in requests}
         wanted = {key: self._as_node_or_numbers(given) for key, given in filters.items()}
@@ -104,7 +104,7 @@ class LocalSearch:
             answers += self._answered(requests[start : start + at_once], wanted)
         return answers
 
-    def _answered(self, requests: Sequence[Nearest], wanted: Mapping[int, _Filter]) -> list[list[Scored]]:
+    def _answered(self, requests: Sequence[VectorRequest], wanted: Mapping[int, _Filter]) -> list[list[Scored]]:
         """Score a state of the file, then fetch; when a row went in between, score the new state."""
         for _ in range(_ATTEMPTS):
             with self._database.reading() as connection:
@@ -121,7 +121,9 @@ class LocalSearch:
             raise AssertionError("rows go only in another transaction")
         return answer
 
-    def _look(self, connection: sqlite3.Connection, request: Nearest, wanted: Mapping[int, _Filter]) -> _Look | None:
+    def _look(
+        self, connection: sqlite3.Connection, request: VectorRequest, wanted: Mapping[int, _Filter]
+    ) -> _Look | None:
         collection = rows.find_collection(connection, self._collection)
         if collection is None or collection.dimensions is None:
             return None
@@ -139,7 +141,7 @@ class LocalSearch:
         allowed[positions_of(wanted, view.numbers)] = True
         return allowed
 
-    def _score(self, look: _Look | None, requests: Sequence[Nearest]) -> list[Found]:
+    def _score(self, look: _Look | None, requests: Sequence[VectorRequest]) -> list[Found]:
         if look is None:
             return []
         whole = look.view.whole
@@ -156,7 +158,11 @@ class LocalSearch:
         return look.view.nearest(np.stack(list(vectors.values())), wanted)
 
     def _read(
-        self, connection: sqlite3.Connection, look: _Look | None, requests: Sequence[Nearest], found: Sequence[Found]
+        self,
+        connection: sqlite3.Connection,
+        look: _Look | None,
+        requests: Sequence[VectorRequest],
+        found: Sequence[Found],
     ) -> list[list[Scored]] | None:
         """Fetch the records of what was found; None when one of them is gone."""
         if look is None:
@@ -192,13 +198,13 @@ class LocalSearch:
             last = max(page)
 
 
-def _chosen(view: View, request: Nearest, found: Found) -> _Choice:
+def _chosen(view: View, request: VectorRequest, found: Found) -> _Choice:
     best = found.above(request.score_threshold)
     vectors = view.rows[best.positions] if request.with_vectors else None
     return _Choice(view.numbers[best.positions].tolist(), best.scores.tolist(), vectors)
 
 
-def _rescored(connection: sqlite3.Connection, view: View, request: Nearest, found: Found) -> _Choice | None:
+def _rescored(connection: sqlite3.Connection, view: View, request: VectorRequest, found: Found) -> _Choice | None:
     """Score candidates again with their whole vectors; None when one of them is gone."""
     candidates = np.sort(found.positions)  # so that equal scores keep the order of writing
     numbers = view.numbers[candidates].tolist()
@@ -219,7 +225,7 @@ _EVERYTHING = -1
 """SQLite's word for no limit."""
 
 
-def matching(database: Database, name: str, request: Matching) -> list[Scored]:
+def matching(database: Database, name: str, request: KeywordRequest) -> list[Scored]:
     """Answer one request; an index that is out of step is built first.
 
     Args:
@@ -252,7 +258,7 @@ def matching(database: Database, name: str, request: Matching) -> list[Scored]:
 
 
 def _found(
-    connection: sqlite3.Connection, name: str, words: list[str], request: Matching, node: Node | None, k: int = 0
+    connection: sqlite3.Connection, name: str, words: list[str], request: KeywordRequest, node: Node | None, k: int = 0
 ) -> list[Scored] | None:
     collection = rows.find_collection(connection, name)
     if collection is None:
@@ -268,7 +274,9 @@ def _found(
     return [Scored(records[n], score) for n, score in best]
 
 
-def _kept(database: Database, name: str, words: list[str], request: Matching, keeps: Predicate) -> list[Scored] | None:
+def _kept(
+    database: Database, name: str, words: list[str], request: KeywordRequest, keeps: Predicate
+) -> list[Scored] | None:
     """Call a function for what has the words, outside of any lock: it may use the store."""
     with database.reading() as connection:
         found = _found(connection, name, words, request, None, _EVERYTHING)

@@ -9,7 +9,7 @@ from weaviate.classes.query import Diversity, MetadataQuery
 
 from langchain_gemini_mm.batching import Stop, gathered_map, slices, threaded_map
 from langchain_gemini_mm.flows import Call, Flow, arun, run
-from langchain_gemini_mm.vectorstores.backend import Matching, Nearest, Scored
+from langchain_gemini_mm.vectorstores.backend import KeywordRequest, Scored, VectorRequest
 from langchain_gemini_mm.vectorstores.embedding_space import require_dimensions
 from langchain_gemini_mm.vectorstores.filters import Node, matches
 from langchain_gemini_mm.vectorstores.records import Record
@@ -28,20 +28,20 @@ SEARCHES_AT_ONCE = 8
 _ROUNDING = 1e-5
 
 
-def nearest_flow(place: Place, request: Nearest, stop: Stop | None = None) -> Flow[list[Scored]]:
-    """Find the nearest objects; with `request.pick` the server chooses among them those unlike each other."""
+def nearest_flow(place: Place, request: VectorRequest, stop: Stop | None = None) -> Flow[list[Scored]]:
+    """Find the nearest objects; with `request.mmr` the server chooses among them those unlike each other."""
 
     def search(collection: Any, layout: Layout) -> Any:
         require_dimensions(place.label, layout.dimensions, len(request.vector))
         threshold = request.score_threshold
-        pick = request.pick
+        mmr = request.mmr
         return collection.query.near_vector(
             request.vector.tolist(),
             target_vector=VECTOR,
             limit=request.k,
             distance=None if threshold is None or threshold <= -1 else max(0.0, 1 - threshold + _ROUNDING),
             filters=_compiled(place, layout, request.filter),
-            diversity_selection=None if pick is None else Diversity.mmr(limit=pick[0], balance=pick[1]),
+            diversity_selection=None if mmr is None else Diversity.mmr(limit=mmr[0], balance=mmr[1]),
             include_vector=[VECTOR] if request.with_vectors else False,
             return_metadata=MetadataQuery(distance=True),
             return_properties=READ_PROPERTIES,
@@ -50,13 +50,13 @@ def nearest_flow(place: Place, request: Nearest, stop: Stop | None = None) -> Fl
     answer = yield from place.reading("searching", request.fingerprint, search, stop)
     if answer is None:
         return []
-    most = request.k if request.pick is None else request.pick[0]
+    most = request.k if request.mmr is None else request.mmr[0]
     found = [Scored(record_of(item), _cosine(item.metadata.distance)) for item in answer.objects[:most]]
     lowest = request.score_threshold
     return found if lowest is None else [scored for scored in found if scored.score >= lowest - _ROUNDING / 10]
 
 
-def nearest_many_flow(place: Place, requests: Sequence[Nearest]) -> Flow[list[list[Scored]]]:
+def nearest_many_flow(place: Place, requests: Sequence[VectorRequest]) -> Flow[list[list[Scored]]]:
     """Answer several requests, some of them at once."""
     # The first finds the collection for all.
     first = yield from nearest_flow(place, requests[0])
@@ -72,7 +72,7 @@ def nearest_many_flow(place: Place, requests: Sequence[Nearest]) -> Flow[list[li
     return [first, *others]
 
 
-def matching_flow(place: Place, request: Matching) -> Flow[list[Scored]]:
+def matching_flow(place: Place, request: KeywordRequest) -> Flow[list[Scored]]:
     """Find the objects that have the words of a text."""
     words = " ".join(token_terms(request.text))
     if not words:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from weaviate.classes.config import ConsistencyLevel
 
 from langchain_gemini_mm.flows import Flow, arun, run
-from langchain_gemini_mm.interfaces import Content, Filter, MediaEmbeddings, Vector
-from langchain_gemini_mm.vectorstores.backend import Matching, Nearest, Scored
+from langchain_gemini_mm.interfaces import MediaEmbeddings
+from langchain_gemini_mm.vectorstores.backend import Backend, KeywordRequest, Scored, VectorRequest
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, Space
 from langchain_gemini_mm.vectorstores.filters import Node
-from langchain_gemini_mm.vectorstores.hits import Group, Hit, Query
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.weaviate import maintenance, read, write
 from langchain_gemini_mm.vectorstores.weaviate.collection import Place
@@ -75,9 +73,6 @@ class WeaviateVectorStore(MultimodalVectorStore):
         StoreError: the server is away or too old, refuses the key, or the name belongs to something else.
     """
 
-    modes = ("similarity", "mmr", "keyword", "hybrid")
-    ordered_by_hash = True
-
     def __init__(
         self,
         client: Any,
@@ -98,7 +93,6 @@ class WeaviateVectorStore(MultimodalVectorStore):
         timeout: float = TIMEOUT,
         write_timeout: float = WRITE_TIMEOUT,
     ) -> None:
-        self.space = Space(embedding)
         options = checked_options(
             fields=declared_fields(fields),
             searchable=searchable,
@@ -109,15 +103,16 @@ class WeaviateVectorStore(MultimodalVectorStore):
             create_tenants=create_tenants,
             replication=replication,
         )
-        self._place = Place(
+        place = Place(
             Connection(client, async_client, timeout=timeout, write_timeout=write_timeout),
             checked_name(name),
             options,
             tenant=None if tenant is None else checked_tenant(tenant),
             consistency=None if consistency is None else ConsistencyLevel(consistency),
         )
-        if self._place.connection.client is not None:
-            run(self._place.located(self.space.fingerprint))
+        self.backend: WeaviateBackend = WeaviateBackend(Space(embedding), place)
+        if place.connection.client is not None:
+            run(place.located(self.space.fingerprint))
 
     @classmethod
     def _open(cls, embedding: Any, *, client: Any = None, name: str = "", **kwargs: Any) -> Self:
@@ -126,12 +121,12 @@ class WeaviateVectorStore(MultimodalVectorStore):
     @property
     def name(self) -> str:
         """Of the collection: the alias."""
-        return self._place.name
+        return self.backend.place.name
 
     @property
     def tenant(self) -> str | None:
         """Whose data; None in a collection without tenants, and where each call names one."""
-        return self._place.tenant
+        return self.backend.place.tenant
 
     def with_tenant(self, tenant: str) -> Self:
         """The same store for another tenant, on the same client; costs nothing.
@@ -141,7 +136,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
         """
         other = object.__new__(type(self))  # `copy` asks __reduce__, which refuses
         other.__dict__.update(self.__dict__)
-        other._place = self._place.of_tenant(checked_tenant(tenant))
+        other.backend = self.backend.for_tenant(tenant)
         return other
 
     def add_field(self, key: str, kind: FieldType, *, progress: Progress | None = None) -> int:
@@ -161,11 +156,11 @@ class WeaviateVectorStore(MultimodalVectorStore):
         Raises:
             ContentError: a stored value is not of that type.
         """
-        return run(maintenance.add_field_flow(self._place, declared_field(key, kind), progress))
+        return run(maintenance.add_field_flow(self.backend.place, declared_field(key, kind), progress))
 
     async def aadd_field(self, key: str, kind: FieldType, *, progress: Progress | None = None) -> int:
         """Async twin of `add_field`."""
-        return await arun(maintenance.add_field_flow(self._place, declared_field(key, kind), progress))
+        return await arun(maintenance.add_field_flow(self.backend.place, declared_field(key, kind), progress))
 
     def reindex(self, *, progress: Progress | None = None) -> int:
         """Put every stored vector into the indexes of all replicas anew; nothing is embedded.
@@ -179,11 +174,11 @@ class WeaviateVectorStore(MultimodalVectorStore):
         Returns:
             How many documents there are.
         """
-        return run(maintenance.reindex_flow(self._place, progress))
+        return run(maintenance.reindex_flow(self.backend.place, progress))
 
     async def areindex(self, *, progress: Progress | None = None) -> int:
         """Async twin of `reindex`."""
-        return await arun(maintenance.reindex_flow(self._place, progress))
+        return await arun(maintenance.reindex_flow(self.backend.place, progress))
 
     def wait_until_indexed(self, timeout: float = 600.0) -> None:
         """Wait until everything that was added can be found, on a server that indexes later (`ASYNC_INDEXING`).
@@ -191,11 +186,11 @@ class WeaviateVectorStore(MultimodalVectorStore):
         Raises:
             StoreError: there is something left after `timeout` seconds.
         """
-        run(maintenance.indexed_flow(self._place, timeout))
+        run(maintenance.indexed_flow(self.backend.place, timeout))
 
     async def await_until_indexed(self, timeout: float = 600.0) -> None:  # noqa: ASYNC109 - as in its twin
         """Async twin of `wait_until_indexed`."""
-        await arun(maintenance.indexed_flow(self._place, timeout))
+        await arun(maintenance.indexed_flow(self.backend.place, timeout))
 
     def __repr__(self) -> str:
         tenant = "" if self.tenant is None else f", tenant={self.tenant!r}"
@@ -205,134 +200,97 @@ class WeaviateVectorStore(MultimodalVectorStore):
         """Refuse: connections cannot travel."""
         raise TypeError("a store in Weaviate cannot be pickled, because its client cannot; make it where it is used")
 
-    def _for_call(self, options: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
-        """The store and the other options of a call that may name a tenant."""
-        rest = dict(options)
-        tenant = rest.pop("tenant", None)
-        return (self if tenant is None else self.with_tenant(tenant)), rest
 
-    def _add(
-        self,
-        documents: Iterable[Document],
-        ids: Iterable[str | None] | None,
-        vectors: Iterable[Any] | None,
-        batch_size: int,
-        progress: Progress | None,
-        unknown: dict[str, Any],
-    ) -> Flow[list[str]]:
-        store, rest = self._for_call(unknown)
-        return super(WeaviateVectorStore, store)._add(documents, ids, vectors, batch_size, progress, rest)
+class WeaviateBackend(Backend):
+    """The objects of one collection on a server, for one tenant where the collection has tenants."""
 
-    def _delete(self, ids: Iterable[str] | None, given: Filter | None, unknown: dict[str, Any]) -> Flow[bool]:
-        store, rest = self._for_call(unknown)
-        return super(WeaviateVectorStore, store)._delete(ids, given, rest)
+    store = "WeaviateVectorStore"
+    search_types = ("similarity", "mmr", "keyword", "hybrid")
+    ordered_by_hash = True
 
-    def _hits(self, query: Content | Query, k: int, options: dict[str, Any]) -> Flow[list[Hit]]:
-        store, rest = self._for_call(options)
-        return super(WeaviateVectorStore, store)._hits(query, k, rest)
+    def __init__(self, space: Space, place: Place) -> None:
+        self.space = space
+        self.place = place
 
-    def _many(self, queries: Iterable[Content | Query], k: int, options: dict[str, Any]) -> Flow[list[list[Hit]]]:
-        store, rest = self._for_call(options)
-        return super(WeaviateVectorStore, store)._many(queries, k, rest)
+    def for_tenant(self, tenant: str) -> WeaviateBackend:
+        """The same collection for the data of another tenant.
 
-    def _groups(
-        self, query: Content | Query, k: int, by: str, per_group: int, options: dict[str, Any]
-    ) -> Flow[list[Group]]:
-        store, rest = self._for_call(options)
-        return super(WeaviateVectorStore, store)._groups(query, k, by, per_group, rest)
-
-    def _neighbours(self, vector: Sequence[float] | Vector, k: int, options: dict[str, Any]) -> Flow[list[Hit]]:
-        store, rest = self._for_call(options)
-        return super(WeaviateVectorStore, store)._neighbours(vector, k, rest)
+        Raises:
+            ValueError: Weaviate does not take the name.
+        """
+        return WeaviateBackend(self.space, self.place.of_tenant(checked_tenant(tenant)))
 
     @property
-    def _picks(self) -> bool:
-        version = self._place.connection.version_if_known
+    def supports_mmr(self) -> bool:
+        """Whether the server picks by maximal marginal relevance itself."""
+        version = self.place.connection.version_if_known
         return version is not None and version >= NATIVE_MMR
 
-    def _check_document(self, text: str, metadata: Mapping[str, Any], where: str) -> None:
-        known = self._place.known
-        fields = known.fields if known else self._place.options.fields
+    def check_document(self, text: str, metadata: Mapping[str, Any], where: str) -> None:
+        """Refuse a document that is too large, and values that are not of their field's type; see `Backend`."""
+        known = self.place.known
+        fields = known.fields if known else self.place.options.fields
         require_size(text, dumped(metadata), where)
         stored_fields(fields, metadata, f"{where}.metadata")
 
-    def _check_filter(self, node: Node) -> None:
-        known = self._place.known
+    def check_filter(self, node: Node) -> None:
+        """Refuse a filter on keys that are not declared; see `Backend`."""
+        known = self.place.known
         if known is not None:
             require_declared(node, known.fields)
 
-    def _upsert(self, records: Sequence[Record], fingerprint: Fingerprint) -> None:
-        run(write.store_flow(self._place, records, fingerprint))
+    def upsert(self, records: Sequence[Record], fingerprint: Fingerprint) -> Flow[None]:
+        """Store records; see `Backend`."""
+        return write.store_flow(self.place, records, fingerprint)
 
-    async def _aupsert(self, records: Sequence[Record], fingerprint: Fingerprint) -> None:
-        await arun(write.store_flow(self._place, records, fingerprint))
+    def search_vectors(self, request: VectorRequest) -> Flow[list[Scored]]:
+        """Find the nearest objects; see `Backend`."""
+        return read.nearest_flow(self.place, request)
 
-    def _nearest(self, request: Nearest) -> list[Scored]:
-        return run(read.nearest_flow(self._place, request))
+    def search_vectors_many(self, requests: Sequence[VectorRequest]) -> Flow[list[list[Scored]]]:
+        """Answer several requests, some of them at once; see `Backend`."""
+        return read.nearest_many_flow(self.place, requests)
 
-    async def _anearest(self, request: Nearest) -> list[Scored]:
-        return await arun(read.nearest_flow(self._place, request))
+    def search_keywords(self, request: KeywordRequest) -> Flow[list[Scored]]:
+        """Find objects by their words; see `Backend`."""
+        return read.matching_flow(self.place, request)
 
-    def _nearest_many(self, requests: Sequence[Nearest]) -> list[list[Scored]]:
-        return run(read.nearest_many_flow(self._place, requests))
+    def fetch(self, ids: Sequence[str], with_vectors: bool = False) -> Flow[list[Record]]:
+        """Read objects by id; see `Backend`."""
+        return read.fetch_flow(self.place, ids, with_vectors)
 
-    async def _anearest_many(self, requests: Sequence[Nearest]) -> list[list[Scored]]:
-        return await arun(read.nearest_many_flow(self._place, requests))
+    def page(
+        self,
+        after: str | None,
+        limit: int,
+        node: Node | None = None,
+        *,
+        with_vectors: bool = False,
+        with_documents: bool = True,
+    ) -> Flow[list[Record]]:
+        """Read the next objects in the order of their UUIDs; see `Backend`."""
+        return read.page_flow(self.place, after, limit, node, with_vectors, with_documents)
 
-    def _matching(self, request: Matching) -> list[Scored]:
-        return run(read.matching_flow(self._place, request))
+    def delete(self, ids: Sequence[str] | None, node: Node | None) -> Flow[None]:
+        """Delete by ids or by filter; see `Backend`."""
+        return maintenance.remove_flow(self.place, ids, node)
 
-    async def _amatching(self, request: Matching) -> list[Scored]:
-        return await arun(read.matching_flow(self._place, request))
+    def update_metadata(self, changes: Mapping[str, Mapping[str, Any]], replace: bool) -> Flow[list[str]]:
+        """Change metadata; see `Backend`."""
+        return maintenance.revise_flow(self.place, changes, replace)
 
-    def _fetch(self, ids: Sequence[str], with_vectors: bool = False) -> list[Record]:
-        return run(read.fetch_flow(self._place, ids, with_vectors))
+    def truncate(self) -> Flow[None]:
+        """Delete everything; see `Backend`."""
+        return maintenance.clear_flow(self.place)
 
-    async def _afetch(self, ids: Sequence[str], with_vectors: bool = False) -> list[Record]:
-        return await arun(read.fetch_flow(self._place, ids, with_vectors))
+    def count(self, node: Node | None) -> Flow[int]:
+        """Count the objects; see `Backend`."""
+        return read.tally_flow(self.place, node)
 
-    def _page(
-        self, after: str | None, limit: int, node: Node | None, with_vectors: bool = False, with_documents: bool = True
-    ) -> list[Record]:
-        return run(read.page_flow(self._place, after, limit, node, with_vectors, with_documents))
+    def read_info(self, key: str) -> Flow[Any]:
+        """Read a JSON value; see `Backend`."""
+        return maintenance.read_flow(self.place, key)
 
-    async def _apage(
-        self, after: str | None, limit: int, node: Node | None, with_vectors: bool = False, with_documents: bool = True
-    ) -> list[Record]:
-        return await arun(read.page_flow(self._place, after, limit, node, with_vectors, with_documents))
-
-    def _remove(self, ids: Sequence[str] | None, node: Node | None) -> None:
-        run(maintenance.remove_flow(self._place, ids, node))
-
-    async def _aremove(self, ids: Sequence[str] | None, node: Node | None) -> None:
-        await arun(maintenance.remove_flow(self._place, ids, node))
-
-    def _revise(self, changes: Mapping[str, Mapping[str, Any]], replace: bool) -> list[str]:
-        return run(maintenance.revise_flow(self._place, changes, replace))
-
-    async def _arevise(self, changes: Mapping[str, Mapping[str, Any]], replace: bool) -> list[str]:
-        return await arun(maintenance.revise_flow(self._place, changes, replace))
-
-    def _clear(self) -> None:
-        run(maintenance.clear_flow(self._place))
-
-    async def _aclear(self) -> None:
-        await arun(maintenance.clear_flow(self._place))
-
-    def _tally(self, node: Node | None) -> int:
-        return run(read.tally_flow(self._place, node))
-
-    async def _atally(self, node: Node | None) -> int:
-        return await arun(read.tally_flow(self._place, node))
-
-    def _read_info(self, key: str) -> Any:
-        return run(maintenance.read_flow(self._place, key))
-
-    async def _aread_info(self, key: str) -> Any:
-        return await arun(maintenance.read_flow(self._place, key))
-
-    def _write_info(self, key: str, value: Any) -> None:
-        run(maintenance.write_flow(self._place, key, value))
-
-    async def _awrite_info(self, key: str, value: Any) -> None:
-        await arun(maintenance.write_flow(self._place, key, value))
+    def write_info(self, key: str, value: Any) -> Flow[None]:
+        """Store a JSON value; see `Backend`."""
+        return maintenance.write_flow(self.place, key, value)

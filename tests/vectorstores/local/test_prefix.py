@@ -14,7 +14,7 @@ from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.vectors import unit_rows
 from langchain_gemini_mm.vectorstores import LocalVectorStore
-from langchain_gemini_mm.vectorstores.backend import Nearest
+from langchain_gemini_mm.vectorstores.backend import VectorRequest
 from langchain_gemini_mm.vectorstores.local.database import Database
 from langchain_gemini_mm.vectorstores.local.prefix import PrefixPlan, Recall, exact_scores, prefix_rows, shares
 from langchain_gemini_mm.vectorstores.local.search import LocalSearch
@@ -140,7 +140,7 @@ def test_a_large_collection_turns_to_prefixes_that_suffice(
         search = LocalSearch(database, "default", plan)
         for prefix in (None, held):
             for query in vectors[::100]:
-                ((best, *_),) = search.nearest([Nearest(vector=query, k=3)])
+                ((best, *_),) = search.nearest([VectorRequest(vector=query, k=3)])
                 assert best.score == pytest.approx(store.search_by_vector(query, k=1)[0].score, abs=1e-5)
             assert search.prefix == prefix
             store.add_vectors(documents()[900:], vectors[900:])
