@@ -18,6 +18,7 @@ from langchain_core.stores import InMemoryByteStore
 from pydantic import ValidationError
 
 from langchain_gemini_mm import GeminiEmbeddings, MediaStore
+from langchain_gemini_mm.interfaces import Content
 from langchain_gemini_mm.testing import GeminiEmulator, png
 
 ROOT = Path(__file__).parent.parent.parent
@@ -67,7 +68,6 @@ def test_nothing_warns_at_exit(emulator: GeminiEmulator) -> None:
     program = f"""
 import asyncio
 from langchain_gemini_mm import GeminiEmbeddings
-from langchain_gemini_mm.interfaces import Content
 ours = GeminiEmbeddings(api_key={emulator.api_key!r}, base_url={emulator.url!r}, output_dimensionality=128)
 ours.embed_query("a")
 for _ in range(2):
