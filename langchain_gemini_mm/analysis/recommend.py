@@ -9,11 +9,12 @@ from typing import Any
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.analysis.stored_vectors import narrowed
-from langchain_gemini_mm.flows import Call, Flow, arun, run
+from langchain_gemini_mm.flows import Call, Flow, synchronous
 from langchain_gemini_mm.interfaces import Filter
 from langchain_gemini_mm.vectorstores import Hit, Hits, MultimodalVectorStore, Query
 
 
+@synchronous
 def recommend(
     store: MultimodalVectorStore,
     like: Sequence[str],
@@ -25,7 +26,7 @@ def recommend(
     modalities: Iterable[str] | None = None,
     one_per: str | None = None,
     new_sources: bool = False,
-) -> Hits:
+) -> Flow[Hits]:
     """Find what is near to stored documents that somebody likes; nothing is embedded.
 
     ```python
@@ -57,35 +58,7 @@ def recommend(
         TypeError: one id where a list is meant.
     """
     query = Query(like=like, unlike=unlike, weights=weights)
-    return run(_flow(store, query, k, narrowed(filter, modalities), one_per, new_sources=new_sources))
-
-
-async def arecommend(
-    store: MultimodalVectorStore,
-    like: Sequence[str],
-    unlike: Sequence[str] = (),
-    *,
-    weights: Sequence[float] | None = None,
-    k: int = 4,
-    filter: Filter | None = None,  # noqa: A002
-    modalities: Iterable[str] | None = None,
-    one_per: str | None = None,
-    new_sources: bool = False,
-) -> Hits:
-    """Async twin of `recommend`."""
-    query = Query(like=like, unlike=unlike, weights=weights)
-    return await arun(_flow(store, query, k, narrowed(filter, modalities), one_per, new_sources=new_sources))
-
-
-def _flow(
-    store: MultimodalVectorStore,
-    query: Query,
-    k: int,
-    given: Filter | None,
-    one_per: str | None,
-    *,
-    new_sources: bool,
-) -> Flow[Hits]:
+    given = narrowed(filter, modalities)
     if new_sources:
         documents: list[Document] = yield Call(store.get_by_ids, store.aget_by_ids, (query.ids,))
         known = sorted({source for source in map(_source, documents) if source is not None})
@@ -97,6 +70,9 @@ def _flow(
     groups = yield Call(store.search_groups, store.asearch_groups, (query, k), options)
     best: list[Hit] = [group.hits[0] for group in groups]
     return Hits(replace(hit, rank=rank) for rank, hit in enumerate(best, start=1))
+
+
+arecommend = recommend.asynchronous
 
 
 def _source(document: Document) -> str | None:
