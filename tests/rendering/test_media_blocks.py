@@ -25,6 +25,7 @@ from tests.media.generate import clip, noise_pdf, picture, saved
 PICTURES_ONLY = Accepts(name="pictures", image=frozenset({"image/png"}), max_bytes=4_000_000)
 
 
+@cache
 def noise(edge: int = 900) -> bytes:
     """A picture that does not get small by itself."""
     from PIL import Image
