@@ -13,12 +13,12 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.analysis.stored_vectors import narrowed
 from langchain_gemini_mm.batching import slices
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.flows import Call, Flow, synchronous
+from langchain_gemini_mm.flows import Flow, synchronous
 from langchain_gemini_mm.interfaces import Content, Filter, Vectors
 from langchain_gemini_mm.validation import number_in, positive_int, unknown_option
 from langchain_gemini_mm.vectors import unit_rows
-from langchain_gemini_mm.vectorstores import Hit, Hits, MultimodalVectorStore, Query
-from langchain_gemini_mm.vectorstores.search import query_vectors_flow
+from langchain_gemini_mm.vectorstores import Hit, MultimodalVectorStore, Query
+from langchain_gemini_mm.vectorstores.search import plan_search, query_vectors_flow, search_flow
 
 Label: TypeAlias = str | int | float | bool
 """What a document is called: the name of a label, or a value of metadata."""
@@ -76,7 +76,7 @@ def classify(
     min_share: float | None = None,
     filter: Filter | None = None,  # noqa: A002 - LangChain's word
     modalities: Iterable[str] | None = None,
-    task: str | None = None,
+    task_type: str | None = None,
 ) -> Flow[Classification]:
     """Tell what a content or a stored document is; stored vectors are used as they are.
 
@@ -105,7 +105,7 @@ def classify(
         min_share: the smallest part of the votes to win with, 0 to 1.
         filter: which documents may vote.
         modalities: which kinds of documents may vote. Those of the kind of `content` are at one level with it.
-        task: how contents and labels are embedded, where the embedding knows tasks.
+        task_type: how contents and labels are embedded, where the embedding knows tasks.
 
     Raises:
         ContentError: a content cannot be embedded, or the value under the key is not a text, number or bool.
@@ -117,7 +117,7 @@ def classify(
         "min_share": min_share,
         "filter": filter,
         "modalities": modalities,
-        "task": task,
+        "task_type": task_type,
     }
     (found,) = yield from _classified_flow(store, [content], labels, options)
     return found
@@ -155,7 +155,7 @@ class _Rule:
     min_share: float | None = None
     filter: Filter | None = None
     modalities: Iterable[str] | None = None
-    task: str | None = None
+    task_type: str | None = None
 
     def __post_init__(self) -> None:
         positive_int("k", self.k)
@@ -181,11 +181,11 @@ def _classified_flow(
         return (yield from _described_flow(store, contents, labels, rule))
     if not isinstance(labels, str) or not labels:
         raise TypeError(f"labels is a metadata key or a dict of contents by label, got {labels!r:.60}")
-    search = {"filter": narrowed(given, None, {labels: {"$exists": True}}), "task": rule.task}
+    voters = narrowed(given, None, {labels: {"$exists": True}})
+    plan = plan_search(store.backend, rule.k, filter=voters, task_type=rule.task_type)
     found: list[Classification] = []
     for some in slices(contents, _TOGETHER):
-        answers: list[Hits] = yield Call(store.search_many, store.asearch_many, (some, rule.k), search)
-        found += [_vote(hits, labels, rule) for hits in answers]
+        found += [_vote(hits, labels, rule) for hits in (yield from search_flow(some, plan))]
     return found
 
 
@@ -208,7 +208,7 @@ def _described_flow(
 
 def _rows_flow(store: MultimodalVectorStore, items: Sequence[Content | Query], rule: _Rule) -> Flow[Vectors]:
     queries = [item if isinstance(item, Query) else Query(item) for item in items]
-    return np.stack((yield from query_vectors_flow(store.backend, queries, rule.task)))
+    return np.stack((yield from query_vectors_flow(store.backend, queries, rule.task_type)))
 
 
 def _nearest(labels: Sequence[str], scores: Sequence[float], rule: _Rule) -> Classification:

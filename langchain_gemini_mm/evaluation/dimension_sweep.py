@@ -43,7 +43,7 @@ def dimension_sweep(
     ks: Iterable[int] = (1, 5, 10),
     by: str | None = None,
     filter: Filter | None = None,  # noqa: A002 - LangChain's word
-    task: str | None = None,
+    task_type: str | None = None,
     confidence: float = 0.95,
     seed: int = 0,
     progress: Progress | None = None,
@@ -71,7 +71,7 @@ def dimension_sweep(
         ks: as for `evaluate`.
         by: as for `evaluate`.
         filter: only documents that match.
-        task: what the queries are for, where the embedding knows tasks.
+        task_type: what the queries are for, where the embedding knows tasks.
         confidence: of the intervals.
         seed: of the intervals.
         progress: called with the number of documents read so far.
@@ -88,7 +88,7 @@ def dimension_sweep(
     queries = [one.query if isinstance(one.query, Query) else Query(one.query) for one in asked]
     vectors: list[Vector] = []
     for start in range(0, len(queries), TOGETHER):
-        vectors += yield from query_vectors_flow(store.backend, queries[start : start + TOGETHER], task)
+        vectors += yield from query_vectors_flow(store.backend, queries[start : start + TOGETHER], task_type)
     whole = np.stack(vectors)
     nearest = [
         _Nearest(_cut(whole, size), [query.ids for query in queries], settings.ks[-1])

@@ -63,7 +63,7 @@ def evaluate(
         seed: of the intervals.
         progress: called with the number of queries answered so far.
         concurrency: queries that `aevaluate` has in flight, where the target answers one query at a time.
-        options: passed on with each search, such as `filter`, `mode` or `ranking`.
+        options: passed on with each search, such as `filter`, `search_type` or `ranking`.
 
     Raises:
         TypeError: the target cannot be asked, or answers something else than ids, documents or hits.
