@@ -236,7 +236,7 @@ QUESTIONS: list[Case] = [
     ("k of True", lambda w: w.store.search("a", True), TypeError, "got True"),
     (
         "a misspelt search type",
-        lambda w: w.store.search("a", search_type="similarty"),
+        lambda w: w.store.search("a", search_type="similarty"),  # type: ignore[call-overload]
         ValueError,
         "'similarty'.*'similarity'",
     ),

@@ -9,6 +9,7 @@ from langchain_gemini_mm.vectorstores.local.check import CheckReport
 from langchain_gemini_mm.vectorstores.local.prefix import Recall
 from langchain_gemini_mm.vectorstores.local.store import LocalVectorStore
 from langchain_gemini_mm.vectorstores.query import Query
+from langchain_gemini_mm.vectorstores.store_retriever import StoreRetriever
 
 __all__ = [
     "CheckReport",
@@ -20,6 +21,7 @@ __all__ = [
     "MultimodalVectorStore",
     "Query",
     "Recall",
+    "StoreRetriever",
     "acopy_store",
     "copy_store",
 ]
