@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -104,7 +104,9 @@ def threaded_map(work: Callable[[T, CancelToken], R], inputs: Sequence[T], concu
         try:
             futures = [pool.submit(work, item, stop) for item in inputs]
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            _raise_first(futures, done)
+            for future in futures:
+                if future in done:
+                    future.result()
             return [future.result() for future in futures]
         except BaseException:
             stop()
@@ -127,9 +129,3 @@ async def gathered_map(work: Callable[[T], Awaitable[R]], inputs: Sequence[T], c
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _raise_first(futures: Sequence[Future[R]], done: set[Future[R]]) -> None:
-    for future in futures:
-        if future in done:
-            future.result()

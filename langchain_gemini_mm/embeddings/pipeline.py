@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -112,16 +112,13 @@ class EmbedPipeline:
         job = self._prepared(request) if short else await asyncio.to_thread(self._prepared, request)
         missing = job.items if self.cache is None else job.from_cache(await self.cache.amget(job.keys))
         with self._within_budget(job, missing):
-            files = TemporaryFiles()
-            try:
+            async with AsyncExitStack() as stack:
                 if requests := conversion_requests(missing, self.settings):
+                    files = TemporaryFiles()
+                    stack.push_async_callback(asyncio.to_thread, files.close)
                     converted = await gathered_map(partial(self._aconvert, files), by_file(requests), self._converters)
                     missing = with_converted(missing, dict(pair for pairs in converted for pair in pairs))
                 await gathered_map(partial(self._aembed, job), list(plan(missing, job.limits)), self.concurrency)
-            finally:
-                if files.used:
-                    await asyncio.to_thread(files.close)
-                files.close()
         return job.vectors
 
     def _prepared(self, request: EmbedRequest) -> EmbedJob:

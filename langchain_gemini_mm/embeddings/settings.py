@@ -178,22 +178,15 @@ class EmbeddingSettings(BaseModel):
 
     def _service_settings(self) -> ServiceSettings:
         key = self.google_api_key
-        return ServiceSettings(
-            backend=self.backend,
-            api_key=key.get_secret_value() if isinstance(key, SecretStr) else key,
-            project=self.project,
-            location=self.location,
-            credentials=self.credentials,
-            base_url=self.base_url,
-            api_version=self.api_version,
-            headers=self.additional_headers or {},
-            client_args=self.client_args or {},
-            timeout=request_timeout(self.request_options) or self.timeout,
-            max_retries=self.max_retries,
-            deadline=self.deadline,
-            requests_per_minute=self.requests_per_minute,
-            tokens_per_minute=self.tokens_per_minute,
-        )
+        same = {setting.name for setting in fields(ServiceSettings)} & type(self).model_fields.keys()
+        values = {name: getattr(self, name) for name in same}
+        values |= {
+            "timeout": request_timeout(self.request_options) or self.timeout,
+            "client_args": self.client_args or {},
+            "headers": self.additional_headers or {},
+            "api_key": key.get_secret_value() if isinstance(key, SecretStr) else key,
+        }
+        return ServiceSettings(backend=self.backend, **values)
 
 
 PREPARATION = "1"

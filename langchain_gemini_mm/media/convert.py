@@ -375,9 +375,11 @@ class TemporaryFiles:
     """Keeps converted media on disk until it is closed; the folder is created on first use. Thread-safe.
 
     ```python
+    from contextlib import closing
+
     from langchain_gemini_mm.media.convert import TemporaryFiles
 
-    with TemporaryFiles() as files:
+    with closing(TemporaryFiles()) as files:
         path = files.write(b"abc")
         assert path.read_bytes() == b"abc"
     assert not path.parent.exists()
@@ -389,11 +391,6 @@ class TemporaryFiles:
         self._numbers = itertools.count()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._closed = False
-
-    @property
-    def used(self) -> bool:
-        """Whether there is anything on disk."""
-        return self._folder is not None
 
     def write(self, data: bytes) -> Path:
         """Write `data` to a new file.
@@ -424,11 +421,3 @@ class TemporaryFiles:
             self._closed = True
             if self._folder is not None:
                 self._folder.cleanup()
-
-    def __enter__(self) -> Self:
-        """Close at the end of a `with` block."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close."""
-        self.close()
