@@ -15,7 +15,7 @@ from langchain_core.stores import BaseStore
 
 from langchain_gemini_mm.batching import CallLimits, CancelToken, gathered_map, plan, threaded_map
 from langchain_gemini_mm.content.parts import Part
-from langchain_gemini_mm.embeddings.cache import cache_key, from_bytes, to_bytes
+from langchain_gemini_mm.embeddings.cache import from_bytes, to_bytes
 from langchain_gemini_mm.embeddings.preparation import (
     EmbedItem,
     PreparedPart,
@@ -137,9 +137,7 @@ class EmbedPipeline:
         keys: list[str] = []
         if self.cache is not None:
             space = {**settings.space, "dimensions": dimensions}
-            for item in items:
-                digests = [(part.modality, part.digest(settings.media)) for part, _, _ in item.parts]
-                keys.append(cache_key(space, digests, (item.task_type, item.title)))
+            keys = [item.key(space, settings.media) for item in items]
         return EmbedJob(
             items=items,
             dimensions=dimensions,

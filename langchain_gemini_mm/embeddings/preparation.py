@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 from langchain_gemini_mm.content.mime_types import modality_of
 from langchain_gemini_mm.content.parts import Part, to_parts
+from langchain_gemini_mm.embeddings.cache import cache_key
 from langchain_gemini_mm.embeddings.settings import ResolvedSettings
 from langchain_gemini_mm.embeddings.tasks import Recipe
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError
-from langchain_gemini_mm.interfaces import Content, Modality
+from langchain_gemini_mm.interfaces import Content, MediaSource, Modality
 from langchain_gemini_mm.media.av.segments import Track
 from langchain_gemini_mm.media.convert import ConversionRequest, ConvertedPart
 from langchain_gemini_mm.media.facts import MediaFacts, known_facts
@@ -88,6 +89,16 @@ class EmbedItem:
             task_type=task_type,
             title=title,
         )
+
+    def key(self, space: Mapping[str, object], media: MediaSource | None) -> str:
+        """The key of the content in an embedding cache.
+
+        Args:
+            space: the embedding space.
+            media: where the bytes of references are.
+        """
+        parts = [(part.modality, part.digest(media)) for part, _, _ in self.parts]
+        return cache_key(space, parts, (self.task_type, self.title))
 
 
 def total_tokens(items: Iterable[EmbedItem]) -> Mapping[Modality, int]:
