@@ -76,7 +76,7 @@ def classify(
     min_share: float | None = None,
     filter: Filter | None = None,  # noqa: A002 - LangChain's word
     modalities: Iterable[str] | None = None,
-    task: str | None = None,
+    task_type: str | None = None,
 ) -> Classification:
     """Tell what a content or a stored document is; stored vectors are used as they are.
 
@@ -104,13 +104,13 @@ def classify(
         min_share: the smallest part of the votes to win with, 0 to 1.
         filter: which documents may vote.
         modalities: which kinds of documents may vote. Those of the kind of `content` are at one level with it.
-        task: how contents and labels are embedded, where the embedding knows tasks.
+        task_type: how contents and labels are embedded, where the embedding knows tasks.
 
     Raises:
         ContentError: a content cannot be embedded, or the value under the key is not a text, number or bool.
         ValueError: an option that does not go with the kind of labels, or is out of range.
     """
-    (found,) = run(_flow(store, [content], _rule(labels, k, min_similarity, min_share, filter, modalities, task)))
+    (found,) = run(_flow(store, [content], _rule(labels, k, min_similarity, min_share, filter, modalities, task_type)))
     return found
 
 
@@ -124,10 +124,10 @@ async def aclassify(
     min_share: float | None = None,
     filter: Filter | None = None,  # noqa: A002
     modalities: Iterable[str] | None = None,
-    task: str | None = None,
+    task_type: str | None = None,
 ) -> Classification:
     """Async twin of `classify`."""
-    rule = _rule(labels, k, min_similarity, min_share, filter, modalities, task)
+    rule = _rule(labels, k, min_similarity, min_share, filter, modalities, task_type)
     (found,) = await arun(_flow(store, [content], rule))
     return found
 
@@ -153,7 +153,7 @@ class _Rule:
     min_similarity: float | None
     min_share: float | None
     filter: Filter | None
-    task: str | None
+    task_type: str | None
 
 
 def _rule(
@@ -163,7 +163,7 @@ def _rule(
     min_share: float | None,
     given: Filter | None,
     modalities: Iterable[str] | None,
-    task: str | None,
+    task_type: str | None,
 ) -> _Rule:
     if not isinstance(labels, str | Mapping) or not labels:
         raise TypeError(f"labels is a metadata key or a dict of contents by label, got {labels!r:.60}")
@@ -178,12 +178,12 @@ def _rule(
         min_similarity=_within("min_similarity", min_similarity, -1.0),
         min_share=_within("min_share", min_share, 0.0),
         filter=found,
-        task=task,
+        task_type=task_type,
     )
 
 
 def _rule_of(labels: Labels, **options: Any) -> _Rule:
-    names = ("k", "min_similarity", "min_share", "filter", "modalities", "task")
+    names = ("k", "min_similarity", "min_share", "filter", "modalities", "task_type")
     for name in options:
         if name not in names:
             raise TypeError(f"classifying has no option {name!r}. Options: labels, {', '.join(names)}")
@@ -211,7 +211,7 @@ def _flow(store: MultimodalVectorStore, contents: Sequence[Content | Query], rul
     if isinstance(rule.labels, Mapping):
         return (yield from _described_flow(store, contents, rule.labels, rule))
     key = rule.labels
-    options = {"filter": narrowed(rule.filter, None, {key: {"$exists": True}}), "task": rule.task}
+    options = {"filter": narrowed(rule.filter, None, {key: {"$exists": True}}), "task_type": rule.task_type}
     found: list[Classification] = []
     for some in slices(contents, _TOGETHER):
         answers: list[Hits] = yield Call(store.search_many, store.asearch_many, (some, rule.k), options)
@@ -240,7 +240,7 @@ def _described_flow(
 
 
 def _rows_flow(store: MultimodalVectorStore, items: Sequence[Content | Query], rule: _Rule) -> Flow[Vectors]:
-    return np.stack((yield from query_vectors_flow(store.backend, [_query(item) for item in items], rule.task)))
+    return np.stack((yield from query_vectors_flow(store.backend, [_query(item) for item in items], rule.task_type)))
 
 
 def _query(item: Content | Query) -> Query:

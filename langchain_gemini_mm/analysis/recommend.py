@@ -92,7 +92,7 @@ def _flow(
     if one_per is None:
         found: Hits = yield Call(store.search, store.asearch, (query, k), {"filter": given})
         return found
-    options: dict[str, Any] = {"by": one_per, "per_group": 1, "filter": given}
+    options: dict[str, Any] = {"by": one_per, "per_source": 1, "filter": given}
     groups = yield Call(store.search_groups, store.asearch_groups, (query, k), options)
     best: list[Hit] = [group.hits[0] for group in groups]
     return Hits(replace(hit, rank=rank) for rank, hit in enumerate(best, start=1))

@@ -171,19 +171,19 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
         vectors: list[list[float]] = (await self._pipeline(batch_size).arun(job)).tolist()
         return vectors
 
-    def embed(self, contents: Sequence[Content], *, role: Role = "document", task: str | None = None) -> Vectors:
+    def embed(self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None) -> Vectors:
         """Embed contents to one array: `(n, d)` float32, unit rows, in order.
 
         Args:
             contents: one vector each; a nested list is one content.
             role: which side of a search they stand on.
-            task: what for, when not for searching.
+            task_type: what for, when not for searching.
         """
-        return self._pipeline().run(self._job(contents, role, task))
+        return self._pipeline().run(self._job(contents, role, task_type))
 
-    async def aembed(self, contents: Sequence[Content], *, role: Role = "document", task: str | None = None) -> Vectors:
+    async def aembed(self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None) -> Vectors:
         """Async twin of `embed`."""
-        return await self._pipeline().arun(await self._ajob(contents, role, task))
+        return await self._pipeline().arun(await self._ajob(contents, role, task_type))
 
     def embed_images(self, uris: Sequence[str | Path]) -> list[list[float]]:
         """Embed files by path, one vector each; the duck type that Chroma, AlloyDB and others look for."""

@@ -41,7 +41,7 @@ def dimension_sweep(
     ks: Iterable[int] = (1, 5, 10),
     by: str | None = None,
     filter: Filter | None = None,  # noqa: A002 - LangChain's word
-    task: str | None = None,
+    task_type: str | None = None,
     confidence: float = 0.95,
     seed: int = 0,
     progress: Progress | None = None,
@@ -68,7 +68,7 @@ def dimension_sweep(
         ks: as for `evaluate`.
         by: as for `evaluate`.
         filter: only documents that match.
-        task: what the queries are for, where the embedding knows tasks.
+        task_type: what the queries are for, where the embedding knows tasks.
         confidence: of the intervals.
         seed: of the intervals.
         progress: called with the number of documents read so far.
@@ -82,7 +82,7 @@ def dimension_sweep(
     settings = Settings.checked(
         ks=ks, by=by, kinds=None, name=None, confidence=confidence, seed=seed, progress=progress
     )
-    return run(_flow(store, checked_queries(labelled), dimensions, settings, narrowed(filter), task))
+    return run(_flow(store, checked_queries(labelled), dimensions, settings, narrowed(filter), task_type))
 
 
 async def adimension_sweep(
@@ -93,7 +93,7 @@ async def adimension_sweep(
     ks: Iterable[int] = (1, 5, 10),
     by: str | None = None,
     filter: Filter | None = None,  # noqa: A002
-    task: str | None = None,
+    task_type: str | None = None,
     confidence: float = 0.95,
     seed: int = 0,
     progress: Progress | None = None,
@@ -102,7 +102,7 @@ async def adimension_sweep(
     settings = Settings.checked(
         ks=ks, by=by, kinds=None, name=None, confidence=confidence, seed=seed, progress=progress
     )
-    return await arun(_flow(store, checked_queries(labelled), dimensions, settings, narrowed(filter), task))
+    return await arun(_flow(store, checked_queries(labelled), dimensions, settings, narrowed(filter), task_type))
 
 
 def _flow(
@@ -111,13 +111,13 @@ def _flow(
     dimensions: Iterable[int] | None,
     settings: Settings,
     given: Filter | None,
-    task: str | None,
+    task_type: str | None,
 ) -> Flow[Comparison]:
     wanted = None if dimensions is None else {positive_int("an element of dimensions", size) for size in dimensions}
     queries = [one.query if isinstance(one.query, Query) else Query(one.query) for one in labelled]
     vectors: list[Vector] = []
     for start in range(0, len(queries), TOGETHER):
-        vectors += yield from query_vectors_flow(store.backend, queries[start : start + TOGETHER], task)
+        vectors += yield from query_vectors_flow(store.backend, queries[start : start + TOGETHER], task_type)
     whole = np.stack(vectors)
     nearest = [
         _Nearest(_cut(whole, size), [query.ids for query in queries], settings.ks[-1])

@@ -58,7 +58,7 @@ def evaluate(
         confidence: of the intervals.
         seed: of the intervals.
         progress: called with the number of queries answered so far.
-        options: passed on with each search, such as `filter`, `mode` or `ranking`.
+        options: passed on with each search, such as `filter`, `search_type` or `ranking`.
 
     Raises:
         TypeError: the target cannot be asked, or answers something else than ids, documents or hits.

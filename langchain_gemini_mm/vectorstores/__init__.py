@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
-from langchain_gemini_mm.vectorstores.hits import Group, Hit, Hits, Query
+from langchain_gemini_mm.vectorstores.hits import Group, Hit, Hits
 from langchain_gemini_mm.vectorstores.local.prefix import Recall
 from langchain_gemini_mm.vectorstores.local.store import LocalVectorStore
+from langchain_gemini_mm.vectorstores.query import Query
 
 __all__ = ["Group", "Hit", "Hits", "LocalVectorStore", "MultimodalVectorStore", "Query", "Recall"]
