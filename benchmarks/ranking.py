@@ -20,7 +20,7 @@ from benchmarks.report import Row, cost, tell
 from langchain_gemini_mm import LabelledQuery, LocalVectorStore, calibrate, sample_background
 from langchain_gemini_mm.flows import run
 from langchain_gemini_mm.interfaces import Content, Role, Vectors
-from langchain_gemini_mm.ranking import RANKINGS, by_modality_flow, ranked_flow
+from langchain_gemini_mm.ranking import RANKINGS, Ranking, by_modality_flow, plan_ranking, ranked_flow
 
 MODALITIES = ("text", "text", "text", "text", "image", "image", "pdf", "pdf", "video", "audio")
 """What ten documents are."""
@@ -81,14 +81,14 @@ def measure(size: Size = FULL) -> Iterator[Row]:
 
 
 def _compared(store: LocalVectorStore, size: Size, k: int) -> Iterator[Row]:
-    def ranked(ranking: str) -> Callable[[str], object]:
-        return lambda query: run(ranked_flow(store, query, k, {}, ranking=ranking))
+    def ranked(ranking: Ranking) -> Callable[[str], object]:
+        return lambda query: run(ranked_flow([query], plan_ranking(store.backend, k, ranking=ranking)))
 
     medians = _medians(
         {
             "store.search": partial(store.search, k=k),
             **{ranking: ranked(ranking) for ranking in RANKINGS},
-            "by modality": lambda query: run(by_modality_flow(store, query, k, {})),
+            "by modality": lambda query: run(by_modality_flow(query, plan_ranking(store.backend, k))),
         },
         size,
     )

@@ -75,5 +75,7 @@ class MediaEmbeddings(Protocol):
     def embed(self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None) -> Vectors:
         """Embed each content to one row, in order."""
 
-    async def aembed(self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None) -> Vectors:
+    async def aembed(
+        self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None
+    ) -> Vectors:
         """Async twin of `embed`."""

@@ -181,7 +181,9 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
         """
         return self._pipeline().run(self._job(contents, role, task_type))
 
-    async def aembed(self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None) -> Vectors:
+    async def aembed(
+        self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None
+    ) -> Vectors:
         """Async twin of `embed`."""
         return await self._pipeline().arun(await self._ajob(contents, role, task_type))
 

@@ -17,10 +17,11 @@ from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from langchain_gemini_mm.batching import gathered_map, slices
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.evaluation.metrics import checked_ks
-from langchain_gemini_mm.evaluation.reports import QueryResult, Report, document_kind, query_kind, shown
+from langchain_gemini_mm.evaluation.reports import QueryResult, Report, shown
 from langchain_gemini_mm.flows import Call, Flow, blocking
 from langchain_gemini_mm.interfaces import Content, MediaSource
 from langchain_gemini_mm.labelled_query import LabelledQuery
+from langchain_gemini_mm.ranking.modalities import document_modality, query_modality
 from langchain_gemini_mm.vectorstores import Hit, MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.write import Progress
 
@@ -124,7 +125,7 @@ def _report(
 
 
 def _kinds(queries: Sequence[LabelledQuery], media: MediaSource | None) -> list[str]:
-    return [query_kind(query, media) for query in queries]
+    return [one.modality or query_modality(one.query, media) for one in queries]
 
 
 def _modalities_flow(
@@ -140,7 +141,7 @@ def _modalities_flow(
     documents: list[Document] | None = yield from documents_flow(store, relevant)
     if documents is None:
         return known, ()
-    stored = {document.id: document_kind(document) for document in documents if document.id is not None}
+    stored = {document.id: document_modality(document) for document in documents if document.id is not None}
     return stored | known, tuple(id_ for id_ in relevant if id_ not in stored)
 
 

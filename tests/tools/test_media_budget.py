@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_gemini_mm import MediaRef, MediaStore
 from langchain_gemini_mm.rendering import Accepts, Place, accepts_of
 from langchain_gemini_mm.testing import png
-from langchain_gemini_mm.testing.samples.write import drawings
+from langchain_gemini_mm.testing.samples import drawings
 from langchain_gemini_mm.tools.media_budget import DROPPED, REPEATED, BlockCache, media_size, show_media
 from tests.tools.chat import text_in
 
