@@ -25,7 +25,7 @@ import numpy as np
 
 from langchain_gemini_mm import GeminiEmbeddings, Hit, LabelledQuery, MediaStore, calibrate
 from langchain_gemini_mm.flows import run
-from langchain_gemini_mm.ranking import by_modality_flow, plan_ranking, ranked_flow
+from langchain_gemini_mm.ranking import Ranking, by_modality_flow, plan_ranking, ranked_flow
 from langchain_gemini_mm.testing import GeminiEmulator
 from langchain_gemini_mm.vectorstores.search import RANK_CONSTANT
 from scripts.ranking_media import samples, scenes
@@ -70,7 +70,7 @@ def quality(world: Made, labelled: int = LABELLED) -> dict[str, float]:
     return {ranking: float(np.mean([_one(world, query, ranking) for query in asked])) for ranking in RANKINGS}
 
 
-def _one(world: Made, query: LabelledQuery, ranking: str) -> float:
+def _one(world: Made, query: LabelledQuery, ranking: AnyRanking) -> float:
     return ndcg([str(hit.document.id) for hit in ranked(world, query, ranking)], query.relevant)
 
 
@@ -106,7 +106,7 @@ def _calibrated(world: Made, start: int, labelled: int, truth: Mapping[str, bool
     return best, balanced({name: _is_sure(hit) for name, hit in hits.items()}, left)
 
 
-def _best(world: Made, ranking: str) -> dict[str, Hit]:
+def _best(world: Made, ranking: AnyRanking) -> dict[str, Hit]:
     """The first hit of each query."""
     return {str(query.query): ranked(world, query, ranking, 1)[0] for query in world.labelled}
 
