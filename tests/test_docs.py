@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shutil
+import subprocess
+import sys
 import tomllib
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -130,6 +133,31 @@ def test_the_first_screen_prints_what_it_shows(
     first.run({"__name__": "__main__"})
     assert shown
     assert capsys.readouterr().out == shown[1]
+
+
+def test_the_first_screen_runs_on_the_emulator_as_a_program(tmp_path: Path) -> None:
+    """The commands that the README shows serve the emulator, write the samples and point the first program to it."""
+    serve = re.search(r"^python -m (langchain_gemini_mm[.]testing) --port 8899$", README, re.MULTILINE)
+    address = r"(GOOGLE_GEMINI_BASE_URL)=http://127.0.0.1:8899"
+    point = re.search(rf"^export (GOOGLE_API_KEY)=(\S+) {address}$", README, re.MULTILINE)
+    write = re.search(r'^python -c "(.* write_samples.*)"$', README, re.MULTILINE)
+    shown = re.search(r"^```python\n(.*?)^```\n\n^```\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert serve
+    assert point
+    assert write
+    assert shown
+    command = [sys.executable, "-m", serve[1], "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        assert server.stdout
+        environment = os.environ | {point[1]: point[2], point[3]: server.stdout.readline().strip()}
+        try:
+            printed = [
+                subprocess.check_output([sys.executable, "-c", program], cwd=tmp_path, env=environment, text=True)
+                for program in (write[1], shown[1])
+            ]
+        finally:
+            server.terminate()
+    assert printed == ["", shown[2]]
 
 
 def test_tables_are_those_of_the_program() -> None:

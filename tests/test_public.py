@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 
 import langchain_gemini_mm
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 OPTIONAL = ["MediaMiddleware", "WeaviateVectorStore"]
 """Names that need an extra, and so are not among those of `import *`."""

@@ -123,7 +123,7 @@ def _embedded(embeddings: Any, query: Content, task: str | None) -> Call:
             f"the store embeds with {type(embeddings).__name__}, which takes one text, got {traced(query)[:60]!r} with "
             f"task={task!r}. Give the store GeminiEmbeddings"
         )
-    given: Mapping[str, Any] = {"role": "query", "task": task}
+    given: Mapping[str, Any] = {"role": "query", "task_type": task}
 
     def embed() -> list[float]:
         vector: list[float] = embeddings.embed([query], **given)[0].tolist()

@@ -58,7 +58,7 @@ class Space:
         """
         wholes = [content[0] if len(content) == 1 else list(content) for content in contents]
         if self._media is not None:
-            return Call(self._media.embed, self._media.aembed, (wholes,), {"role": "query", "task": task})
+            return Call(self._media.embed, self._media.aembed, (wholes,), {"role": "query", "task_type": task})
         name = type(self.embedding).__name__
         for whole, content in zip(wholes, contents, strict=True):
             if not isinstance(whole, str):

@@ -18,6 +18,7 @@ from langchain_core.stores import InMemoryByteStore
 from pydantic import ValidationError
 
 from langchain_gemini_mm import GeminiEmbeddings, MediaStore
+from langchain_gemini_mm.interfaces import Content
 from langchain_gemini_mm.testing import GeminiEmulator, png
 
 ROOT = Path(__file__).parent.parent.parent
