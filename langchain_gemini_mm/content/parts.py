@@ -12,6 +12,7 @@ import hashlib
 import io
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
@@ -34,7 +35,6 @@ ACCEPTED = (
 )
 
 _TEXT_FILE_BYTES = 1_000_000
-_TEXT_ENCODINGS = ("utf-8-sig",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,13 +339,10 @@ def _text_file(path: Path, size: int) -> str:
         )
     with _open_file(path) as file:
         data = file.read()
-    if b"\x00" not in data:
-        for encoding in _TEXT_ENCODINGS:
-            try:
-                return data.decode(encoding)
-            except UnicodeDecodeError:
-                continue
-    raise ContentError(f"{path.name!r} is neither UTF-8 text nor a picture, sound, video or PDF by its first bytes")
+    with suppress(UnicodeDecodeError):
+        if b"\x00" not in data:
+            return data.decode("utf-8-sig")
+    raise ContentError(f"{path.name!r} is neither UTF-8 text nor an image, audio, video or PDF by its first bytes")
 
 
 def _decode(data: bytes, declared: str) -> str:

@@ -317,17 +317,14 @@ def uris_to_contents(uris: Sequence[str | Path]) -> list[Path | MediaRef]:
     """
     if isinstance(uris, str | Path):
         raise TypeError(f"expected a list of paths, got one {type(uris).__name__}; put it in a list")
-    return [_uri_to_content(uri) for uri in uris]
-
-
-def _uri_to_content(uri: str | Path) -> Path | MediaRef:
-    if isinstance(uri, Path):
-        return uri
-    if not isinstance(uri, str):
-        raise TypeError(f"expected a path as str or Path, got {type(uri).__name__}")
-    if uri.startswith(SCHEME):
-        return MediaRef.parse(uri)
-    scheme = next((known for known in _FOREIGN_SCHEMES if uri.lower().startswith(known)), None)
-    if scheme is not None:
-        raise ContentError(f"an address that starts with {scheme!r} is not fetched; give the path of a local file")
-    return Path(uri)
+    contents: list[Path | MediaRef] = []
+    for uri in uris:
+        if not isinstance(uri, str | Path):
+            raise TypeError(f"expected a path as str or Path, got {type(uri).__name__}")
+        scheme = next((known for known in _FOREIGN_SCHEMES if str(uri).lower().startswith(known)), None)
+        if scheme is not None and isinstance(uri, str):
+            raise ContentError(
+                f"an address that starts with {scheme!r} is not fetched; give the path of a local file"
+            ).about_input(len(contents))
+        contents.append(MediaRef.parse(uri) if isinstance(uri, str) and uri.startswith(SCHEME) else Path(uri))
+    return contents

@@ -111,12 +111,6 @@ class EmbeddingSettings(BaseModel):
     def _refuse_unknown(cls, values: Any) -> Any:
         return check_known(values, cls.model_fields)
 
-    @field_validator("model")
-    @classmethod
-    def _known_model(cls, value: str) -> str:
-        model_spec(value)
-        return value
-
     @field_validator("task_type")
     @classmethod
     def _known_task(cls, value: str | None) -> str | None:

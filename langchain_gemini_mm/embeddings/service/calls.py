@@ -92,13 +92,10 @@ def read_answer(call: EmbedCall, response: EmbedContentResponse, *, attempts: in
     """
     embeddings = response.embeddings or []
     if len(embeddings) != len(call.contents):
-        raise about(
-            ServiceError(
-                f"the embedding service answered with {len(embeddings)} vectors for {len(call.contents)} contents; "
-                "none is used, since which belongs to which is not known"
-            ),
-            call.positions,
-        )
+        raise ServiceError(
+            f"the embedding service answered with {len(embeddings)} vectors for {len(call.contents)} contents; none is "
+            "used, since which belongs to which is not known"
+        ).about_input(*call.positions)
     values = []
     for position, embedding in zip(call.positions, embeddings, strict=True):
         values.append(embedding.values or ())
@@ -109,15 +106,9 @@ def read_answer(call: EmbedCall, response: EmbedContentResponse, *, attempts: in
     try:
         vectors = unit_rows(np.array(values, dtype=np.float64))
     except ValueError as error:
-        wrong = ServiceError(f"the embedding service answered with an unusable vector: {error}")
-        raise about(wrong, call.positions) from error
+        message = f"the embedding service answered with an unusable vector: {error}"
+        raise ServiceError(message).about_input(*call.positions) from error
     return Answer(vectors, call.positions, _reported_tokens(response), attempts)
-
-
-def about(error: ServiceError, positions: tuple[int, ...]) -> ServiceError:
-    """Name the inputs of a call that an error is about; returns the error itself."""
-    error.inputs = error.inputs or positions
-    return error
 
 
 def _reported_tokens(response: EmbedContentResponse) -> int:

@@ -6,7 +6,7 @@ What a 429 carries: https://ai.google.dev/gemini-api/docs/rate-limits and the th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_gemini_mm.errors import QuotaError, ServiceError
@@ -94,15 +94,9 @@ def _retry_after(details: list[Mapping[str, Any]], said: str) -> float | None:
 def _is_transport(error: BaseException) -> bool:
     if isinstance(error, ConnectionError | TimeoutError):
         return True
-    ours = type(error).__module__.partition(".")[0] in _TRANSPORT_PACKAGES
-    return ours and any(
-        name.endswith(("TransportError", "ClientError", "Timeout", "TimeoutException", "ProtocolError", "SSLError"))
-        for name in _base_names(error)
-    )
-
-
-def _base_names(error: BaseException) -> Iterator[str]:
-    return (base.__name__ for base in type(error).__mro__)
+    endings = ("TransportError", "ClientError", "Timeout", "TimeoutException", "ProtocolError", "SSLError")
+    package = type(error).__module__.partition(".")[0]
+    return package in _TRANSPORT_PACKAGES and any(base.__name__.endswith(endings) for base in type(error).__mro__)
 
 
 def _list(mapping: object, key: str) -> list[Any]:

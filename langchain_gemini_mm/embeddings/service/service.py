@@ -10,12 +10,13 @@ import asyncio
 import logging
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from langchain_gemini_mm.batching import CancelToken
-from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall, about, arguments, read_answer
+from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall, arguments, read_answer
 from langchain_gemini_mm.embeddings.service.client import ServiceSettings, new_client, sdk_version
 from langchain_gemini_mm.embeddings.service.errors import translate
 from langchain_gemini_mm.embeddings.service.rate_limit import MinuteQuota
@@ -175,26 +176,17 @@ class GeminiService:
         if seconds := self._reserve(call):
             cancel.sleep(seconds)
         if cancel.requested:
-            raise about(ServiceError("not sent, since another call of the same list failed"), call.positions)
-        try:
+            message = "not sent, since another call of the same list failed"
+            raise ServiceError(message).about_input(*call.positions)
+        with self._translating(call):
             return self.client.models.embed_content(**arguments(call))
-        except Exception as error:
-            ours = self._translated(error, call)
-            if ours is None:
-                raise
-            raise ours from error
 
     async def _aattempt(self, call: EmbedCall) -> EmbedContentResponse:
         client = await self.aclient()
         if seconds := self._reserve(call):
             await asyncio.sleep(seconds)
-        try:
+        with self._translating(call):
             return await client.aio.models.embed_content(**arguments(call))
-        except Exception as error:
-            ours = self._translated(error, call)
-            if ours is None:
-                raise
-            raise ours from error
 
     def _reserve(self, call: EmbedCall) -> float:
         seconds = self._quota.reserve(len(call.contents), call.tokens)
@@ -202,13 +194,18 @@ class GeminiService:
             logger.info("waiting %.1f s to stay within the quota per minute", seconds)
         return seconds
 
-    def _translated(self, error: Exception, call: EmbedCall) -> ServiceError | None:
-        ours = translate(error, (self.settings.api_key or "",))
-        if ours is None:
-            return None
-        if isinstance(ours, QuotaError) and ours.retry_after and not ours.per_day:
-            self._quota.hold(min(ours.retry_after, self.settings.deadline))
-        return about(ours, call.positions)
+    @contextmanager
+    def _translating(self, call: EmbedCall) -> Iterator[None]:
+        """Raise errors of the SDK as ours, with the inputs of the call."""
+        try:
+            yield
+        except Exception as error:
+            ours = translate(error, (self.settings.api_key or "",))
+            if ours is None:
+                raise
+            if isinstance(ours, QuotaError) and ours.retry_after and not ours.per_day:
+                self._quota.hold(min(ours.retry_after, self.settings.deadline))
+            raise ours.about_input(*call.positions) from error
 
     def close(self) -> None:
         """Close the connections of threads; those of event loops are closed by their loops, or by `aclose`."""
