@@ -28,7 +28,7 @@ _NAMED = {"image": "an image", "audio": "audio", "video": "a video", "pdf": "a P
 _FOREIGN_SCHEMES = ("http://", "https://", "gs://", "s3://", "data:", "ftp://", "file:")
 _SHORT_LIST = 100
 _WIRE_OVERHEAD = 120
-"""Bytes of JSON around one part."""
+"""Bytes of JSON around one part in a request."""
 
 
 class PreparedPart(NamedTuple):
@@ -42,7 +42,7 @@ class PreparedPart(NamedTuple):
 
     @property
     def wire_bytes(self) -> int:
-        """Bytes in a request; media grow by a third as base64."""
+        """Size in a request, in bytes; base64 adds a third to media."""
         part = self.part
         content = len(part.text.encode()) if part.text is not None else (part.size + 2) // 3 * 4
         return content + _WIRE_OVERHEAD
@@ -68,13 +68,13 @@ class EmbedItem:
     def of(
         cls, position: int, parts: Sequence[PreparedPart], *, task_type: str | None = None, title: str | None = None
     ) -> EmbedItem:
-        """Add up the parts of a content.
+        """Build an item, with the sums over its parts.
 
         Args:
             position: of the input, from 0.
             parts: in their written order.
-            task_type: the request field, for models that read it.
-            title: the request field.
+            task_type: request field, for models that have one.
+            title: request field, for models that have one.
         """
         wire_bytes = token_count = 0
         for part in parts:
@@ -140,7 +140,7 @@ def prepare(
         shown = ", ".join(map(str, unused[:5])) + (", …" if len(unused) > 5 else "")
         warnings.warn(
             f"{len(unused)} title(s) have no effect (inputs {shown}): titles belong to text-only documents of a "
-            "retrieval task; put the words into the content instead",
+            "retrieval task; put the title into the content instead",
             UserWarning,
             stacklevel=5,
         )
@@ -179,7 +179,7 @@ def _prepare_part(settings: ResolvedSettings, part: Part) -> PreparedPart:
     check_modality(part.mime_type or "", settings.spec, backend, name=name)
     accepted = settings.targets[part.modality].mime_types
     if part.modality == "image" and part.mime_type not in accepted and not is_part:
-        # It is opened once, when it is converted.
+        # Not opened here: the conversion opens it.
         return PreparedPart(part, options.tokens("image", backend), convert=True)
     facts = _selected(part) if is_part else _facts_of(settings, part)
     check_extent(facts, settings.spec, backend, name=name)
@@ -200,7 +200,7 @@ def _prepare_part(settings: ResolvedSettings, part: Part) -> PreparedPart:
 
 
 def _facts_of(settings: ResolvedSettings, part: Part) -> MediaFacts:
-    """Open a file and measure it, unless a loader did so already."""
+    """Open a file and measure it, unless it was opened in this process before."""
     known = known_facts(part.ref.sha256) if part.ref is not None else None
     if known is not None and (known.mime_type, known.size) == (part.mime_type, part.size):
         return known
@@ -289,7 +289,7 @@ def with_converted(items: Iterable[EmbedItem], converted: Mapping[Part, Prepared
 
 
 def check_sequence(contents: Sequence[Content]) -> list[Content]:
-    """Contents as a list; one content where many are meant is the commonest slip.
+    """Return contents as a list; passing one content instead of a list is the most common mistake.
 
     Raises:
         TypeError: a single content, or nothing that can be iterated.
@@ -303,17 +303,17 @@ def check_sequence(contents: Sequence[Content]) -> list[Content]:
 
 
 def are_short_texts(contents: Sequence[Content]) -> bool:
-    """Whether contents are short work: few texts, and no reference that needs a file."""
+    """Whether contents are few and only text, so that preparing them does not block an event loop noticeably."""
     few = isinstance(contents, list) and len(contents) <= _SHORT_LIST
     return few and all(isinstance(item, str) and "mm:" not in item for item in contents)
 
 
 def uris_to_contents(uris: Sequence[str | Path]) -> list[Path | MediaRef]:
-    """Paths and references from strings that are known to be paths: nowhere else is a string taken for one.
+    """Turn strings that the caller declares to be paths into paths and references; elsewhere a string is text.
 
     Raises:
         TypeError: a single string.
-        ContentError: an address of another kind.
+        ContentError: a URL.
     """
     if isinstance(uris, str | Path):
         raise TypeError(f"expected a list of paths, got one {type(uris).__name__}; put it in a list")
@@ -324,7 +324,7 @@ def uris_to_contents(uris: Sequence[str | Path]) -> list[Path | MediaRef]:
         scheme = next((known for known in _FOREIGN_SCHEMES if str(uri).lower().startswith(known)), None)
         if scheme is not None and isinstance(uri, str):
             raise ContentError(
-                f"an address that starts with {scheme!r} is not fetched; give the path of a local file"
+                f"a URL that starts with {scheme!r} is not fetched; give the path of a local file"
             ).about_input(len(contents))
         contents.append(MediaRef.parse(uri) if isinstance(uri, str) and uri.startswith(SCHEME) else Path(uri))
     return contents

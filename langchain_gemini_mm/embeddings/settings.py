@@ -1,4 +1,4 @@
-"""The arguments of `GeminiEmbeddings`: what they are called, what they mean, and what they must satisfy."""
+"""The constructor arguments of `GeminiEmbeddings`, their validation, and the settings that follow from them."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class EmbeddingSettings(BaseModel):
     )
 
     client: Any = Field(default=None, exclude=True, repr=False)
-    """A ready `google.genai.Client` to use instead of one built from the fields below; it stays yours to close."""
+    """A `google.genai.Client` to use instead of one built from the fields below; the caller closes it."""
     model: str = DEFAULT_MODEL
     """The embedding model, such as `gemini-embedding-2`; `models.MODELS` lists those known."""
     task_type: str | None = None
-    """What the embeddings are for, when not for searching (`tasks.TASKS`); told to the model in its own way."""
+    """What the embeddings are for, when not for search (`tasks.TASKS`); passed to the model as prefix or field."""
     google_api_key: ApiKey | None = Field(
         alias="api_key", default_factory=secret_from_env(["GOOGLE_API_KEY", "GEMINI_API_KEY"], default=None)
     )
@@ -59,9 +59,9 @@ class EmbeddingSettings(BaseModel):
     location: str | None = Field(default_factory=from_env("GOOGLE_CLOUD_LOCATION", default=None))
     """Google Cloud location, Vertex AI only."""
     base_url: str | None = None
-    """Another address of the service, such as a gateway or an emulator."""
+    """Base URL of the service, such as that of a gateway or an emulator."""
     additional_headers: dict[str, str] | None = Field(default=None, repr=False)
-    """HTTP headers to add."""
+    """HTTP headers added to every request."""
     client_args: dict[str, Any] | None = Field(default=None, repr=False)
     """Arguments for the SDK's HTTP clients, such as `{"proxy": ...}`."""
     api_version: str | None = None
@@ -76,35 +76,35 @@ class EmbeddingSettings(BaseModel):
     unresolved: Unresolved = "error"
     """`"text"` keeps references that `media` does not know as plain text."""
     cache: BaseStore[str, bytes] | None = Field(default=None, repr=False)
-    """Keeps vectors, as float32 bytes under a key of model, size, task and content."""
+    """Caches vectors as float32 bytes, under a key of model, size, task and content."""
     max_concurrency: int = Field(default=8, ge=1, le=256)
-    """Requests of one call under way at once, in threads or tasks."""
+    """Concurrent requests of one call, in threads or tasks."""
     timeout: float = Field(default=120.0, gt=0)
     """Seconds for one request."""
     max_retries: int = Field(default=6, ge=0)
-    """How often a request is repeated after a 408, 429, 5xx or a lost connection."""
+    """Most retries of a request after status 408, 429, 5xx or a lost connection."""
     deadline: float = Field(default=300.0, gt=0)
-    """Seconds for one request with all its retries, whatever the service asks to wait."""
+    """Seconds for one request including its retries, whatever delay the service asks for."""
     requests_per_minute: int | None = Field(default=None, ge=1)
     """Your quota; each content of a batch counts as one request."""
     tokens_per_minute: int | None = Field(default=None, ge=1)
-    """Your quota of tokens, kept by estimate."""
+    """Your quota of tokens; the tokens of a request are estimated."""
     budget_usd: float | None = Field(default=None, ge=0)
-    """US dollars that may be spent by this object; what would pass it, by estimate, is a `BudgetError` and not sent."""
+    """US dollars that this object may spend, by estimate; a call that would exceed them raises `BudgetError`."""
     batch_bytes: int = Field(default=4_000_000, ge=1)
-    """Bytes of contents in one request; bounds memory together with `max_concurrency`."""
+    """Bytes of contents in one request; together with `max_concurrency` it bounds memory."""
     inline_limit: int = Field(default=INLINE_BYTES, ge=1)
     """Bytes above which a content's media go through the Files API."""
     image_max_edge: int | None = None
-    """Pixels: larger pictures are scaled down before they are sent. Part of the space, like the four below."""
+    """Longer side in pixels; larger images are scaled down. Part of the fingerprint, as are the next four."""
     video_max_edge: int | None = None
-    """Pixels: larger videos are written anew and smaller, which takes long."""
+    """Longer side in pixels; larger videos are scaled down and re-encoded, which is slow."""
     video_fps: float | None = None
-    """Frames of a second of video that Vertex AI looks at, 1 when None, of at most 120 in all."""
+    """Frames per second that Vertex AI samples from a video, 1 when None; at most 120 frames in all."""
     document_ocr: bool = False
-    """Whether Vertex AI also reads the words on PDF pages."""
+    """Whether Vertex AI also reads the text on PDF pages."""
     audio_track_extraction: bool = False
-    """Whether Vertex AI also hears the sound of videos, which then last 80 s at most."""
+    """Whether Vertex AI also processes the audio of videos, which may then last at most 80 s."""
 
     @model_validator(mode="before")
     @classmethod
@@ -136,10 +136,10 @@ class EmbeddingSettings(BaseModel):
         return "vertex" if given else "gemini"
 
     def _resolve(self) -> ResolvedSettings:
-        """Look up everything that follows from the fields.
+        """Derive everything that the preparation of contents needs.
 
         Raises:
-            ValueError: fields that do not go together, or a number out of its range.
+            ValueError: fields that contradict each other, or a number out of its range.
         """
         backend = self.backend
         options = MediaOptions(**{option.name: getattr(self, option.name) for option in fields(MediaOptions)})
@@ -184,27 +184,27 @@ class EmbeddingSettings(BaseModel):
 
 
 PREPARATION = "1"
-"""Version of how media are prepared before they are sent; a part of the fingerprint."""
+"""Version of the media preparation; a part of the fingerprint."""
 CONVERTED_BYTES = 64_000_000
 """Largest converted part; it is in memory while it is written. A larger one is encoded with fewer bits per second."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedSettings:
-    """What follows from the fields of `GeminiEmbeddings` for the preparation of contents."""
+    """Values derived from the fields of `GeminiEmbeddings`, computed once."""
 
     backend: Backend
     spec: ModelSpec
     """The model, with the limits that follow from the media options."""
     options: MediaOptions
     targets: Mapping[Modality, MediaTarget]
-    """What media are converted to."""
+    """What media are converted to, by modality."""
     dimensions: int
     """Size of the vectors, unless a call names another."""
     recipes: Mapping[Role, Recipe]
     """How texts are prefixed, unless a call names another task."""
     space: Mapping[str, object]
-    """The fingerprint, but for the task of documents."""
+    """The fingerprint without the task of documents."""
     media: MediaSource | None
     unresolved: Unresolved
     request_fields: Mapping[str, object]
@@ -247,7 +247,7 @@ def check_known(values: Any, fields: Mapping[str, FieldInfo]) -> Any:
     """Refuse an argument that does not exist, naming the nearest that does.
 
     Raises:
-        TypeError: as Python does for a function.
+        TypeError: as for an unknown keyword argument of a function.
     """
     names = {*fields, *(field.alias for field in fields.values() if field.alias)}
     for name in values if isinstance(values, Mapping) else ():
@@ -257,7 +257,7 @@ def check_known(values: Any, fields: Mapping[str, FieldInfo]) -> Any:
 
 
 def check_dimensions(given: int | None, spec: ModelSpec) -> int:
-    """The size of the vectors, in the model's range.
+    """Return the size of the vectors, if the model supports it.
 
     Raises:
         TypeError: not an integer.
@@ -272,7 +272,7 @@ def check_dimensions(given: int | None, spec: ModelSpec) -> int:
 
 
 def request_timeout(options: Mapping[str, Any] | None) -> float | None:
-    """The timeout in `request_options`, in seconds.
+    """Return the timeout in `request_options`, in seconds.
 
     Raises:
         ValueError: another option is in it, or the timeout is not a positive number.
@@ -292,10 +292,10 @@ def request_timeout(options: Mapping[str, Any] | None) -> float | None:
 
 
 def use_vertex(vertexai: bool | None, credentials: object, project: str | None) -> bool:
-    """Which backend is meant: what was said, then the environment, then what only Vertex AI needs."""
+    """Whether to use Vertex AI: by the argument, else the environment, else by arguments that only Vertex AI needs."""
     if vertexai is not None:
         return vertexai
-    word = os.environ.get("GOOGLE_GENAI_USE_VERTEXAI", "").lower()
-    if word in _TRUE + _FALSE:
-        return word in _TRUE
+    variable = os.environ.get("GOOGLE_GENAI_USE_VERTEXAI", "").lower()
+    if variable in _TRUE + _FALSE:
+        return variable in _TRUE
     return credentials is not None or project is not None

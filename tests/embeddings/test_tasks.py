@@ -116,7 +116,7 @@ def test_every_task_is_found_by_name_and_by_words() -> None:
     """Service names in any case and prefix words both work."""
     for task in TASKS.values():
         assert find_task(task.name.lower()) is task
-        assert find_task(task.words) is task
+        assert find_task(task.prefix) is task
 
 
 def test_a_wrong_task_is_refused_by_name() -> None:
