@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypedDict
 
 from langchain_gemini_mm.errors import ContentError
@@ -78,6 +78,10 @@ class Query:
     weights: tuple[float, ...]
     """As many as there are terms."""
     separate: bool
+    ids: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """All stored documents the query names; they are left out of its hits."""
+    wholes: tuple[tuple[Content, ...], ...] = field(init=False, repr=False, compare=False)
+    """What is to be embedded, each as one vector."""
 
     def __init__(
         self,
@@ -88,34 +92,31 @@ class Query:
         separate: bool = False,
     ) -> None:
         """Check the parts and fill in the weights."""
-        set_field = object.__setattr__
-        set_field(self, "content", content)
-        set_field(self, "like", _ids("like", like))
-        set_field(self, "unlike", _ids("unlike", unlike))
-        set_field(self, "separate", separate)
-        if not content and not self.ids:
+        liked = () if like == () else _ids("like", like)
+        unliked = () if unlike == () else _ids("unlike", unlike)
+        named = liked + unliked
+        if not content and not named:
             raise ContentError("the query is empty: give content, like=[ids] or unlike=[ids]")
-        twice = sorted({id_ for id_ in self.ids if self.ids.count(id_) > 1})
-        if twice:
+        if len(set(named)) < len(named):
+            twice = sorted({id_ for id_ in named if named.count(id_) > 1})
             raise ContentError(f"the query names {', '.join(map(repr, twice))} more than once in like and unlike")
-        set_field(self, "weights", self._checked(weights))
+        wholes = tuple(zip(content, strict=True)) if separate else (content,) if content else ()
+        fields = {
+            "content": content,
+            "like": liked,
+            "unlike": unliked,
+            "separate": separate,
+            "ids": named,
+            "wholes": wholes,
+            "weights": (1.0,) * (len(wholes) + len(named)),
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+        if weights is not None:
+            object.__setattr__(self, "weights", self._checked(weights))
 
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """All stored documents the query names; they are left out of its hits."""
-        return self.like + self.unlike
-
-    @property
-    def wholes(self) -> tuple[tuple[Content, ...], ...]:
-        """What is to be embedded, each as one vector."""
-        if self.separate:
-            return tuple((piece,) for piece in self.content)
-        return (self.content,) if self.content else ()
-
-    def _checked(self, weights: Sequence[float] | None) -> tuple[float, ...]:
+    def _checked(self, weights: Sequence[float]) -> tuple[float, ...]:
         terms = len(self.wholes) + len(self.ids)
-        if weights is None:
-            return (1.0,) * terms
         given = tuple(weights)
         if len(given) != terms:
             raise ContentError(

@@ -266,7 +266,7 @@ class WordsContract(ContractBase):
 
     async def test_what_does_not_fit_is_refused_by_name(self, animals: Any, call: Call) -> None:
         """Thresholds on ranks, tasks without embedding, cosine from words, words from a vector."""
-        with pytest.raises(ValueError, match="score_threshold is an option of .*, got search_type='hybrid'"):
+        with pytest.raises(ValueError, match=r"score_threshold is an option of .*, got search_type='hybrid'"):
             await call(animals, "search", "dog", search_type="hybrid", score_threshold=0.5)
         with pytest.raises(ValueError, match="score_threshold must be a number from 0 "):
             await call(animals, "search", "dog", search_type="keyword", score_threshold=-1)

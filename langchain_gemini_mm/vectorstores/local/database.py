@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,18 +60,13 @@ class Database:
                 self.close()
                 raise
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """A transaction that sees one state of the file throughout."""
-        with self._read_lock, in_our_words(self.path), self._transaction(self._reader, "BEGIN") as connection:
-            yield connection
+        return self._transaction(self._read_lock, self._reader, "BEGIN")
 
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> AbstractContextManager[sqlite3.Connection]:
         """A transaction that alone may write; it is durable when the block ends, and undone when it raises."""
-        begin = "BEGIN IMMEDIATE"
-        with self._write_lock, in_our_words(self.path), self._transaction(self._writer, begin) as connection:
-            yield connection
+        return self._transaction(self._write_lock, self._writer, "BEGIN IMMEDIATE")
 
     @contextmanager
     def undone(self) -> Iterator[sqlite3.Connection]:
@@ -99,19 +94,14 @@ class Database:
 
     def compact(self) -> int:
         """Rewrite the file without the space of what was deleted; how many bytes it became smaller."""
+        with self.writing() as connection:
+            before = _size(connection)
+            keyword_index.optimize(connection)
         with self._write_lock, in_our_words(self.path):
             self._require_open()
-            before = self._size()
-            with self._transaction(self._writer, "BEGIN IMMEDIATE") as connection:
-                keyword_index.optimize(connection)
             self._writer.execute("VACUUM")
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # readers may hold it back: no error
-            return max(0, before - self._size())
-
-    def _size(self) -> int:
-        (pages,) = self._writer.execute("PRAGMA page_count").fetchone()
-        (size,) = self._writer.execute("PRAGMA page_size").fetchone()
-        return int(pages) * int(size)
+            return max(0, before - _size(self._writer))
 
     def close(self) -> None:
         """Close the file; waits for what other threads are doing with it."""
@@ -163,16 +153,22 @@ class Database:
             raise StoreError(f"the store on {self.path} is closed. Open it again")
 
     @contextmanager
-    def _transaction(self, connection: sqlite3.Connection, begin: str) -> Iterator[sqlite3.Connection]:
-        self._require_open()
-        connection.execute(begin)
-        try:
-            yield connection
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+    def _transaction(
+        self, lock: threading.Lock, connection: sqlite3.Connection, begin: str
+    ) -> Iterator[sqlite3.Connection]:
+        with lock:
+            if os.getpid() != self._process or not self._connections:
+                self._require_open()
+            try:
+                connection.execute(begin)
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException as error:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise _in_our_words(self.path, error) from error
+                raise
 
 
 @contextmanager
@@ -181,8 +177,18 @@ def in_our_words(path: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        remedy = _REMEDIES.get(_primary_code(error))
-        raise StoreError(f"{path}: {remedy} ({error})" if remedy else f"{path}: {error}") from error
+        raise _in_our_words(path, error) from error
+
+
+def _in_our_words(path: str, error: sqlite3.Error) -> StoreError:
+    remedy = _REMEDIES.get(_primary_code(error))
+    return StoreError(f"{path}: {remedy} ({error})" if remedy else f"{path}: {error}")
+
+
+def _size(connection: sqlite3.Connection) -> int:
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    return int(pages) * int(size)
 
 
 def _primary_code(error: sqlite3.Error) -> int:

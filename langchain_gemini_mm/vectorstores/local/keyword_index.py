@@ -34,11 +34,6 @@ def has_fts5(connection: sqlite3.Connection) -> bool:
         return False
 
 
-def table(c: int) -> str:
-    """Name of the table of a collection."""
-    return f"keywords_{c}"
-
-
 def in_step(connection: sqlite3.Connection, c: int) -> bool:
     """Whether the index of a collection holds every text."""
     row = connection.execute("SELECT keywords FROM collection WHERE c = ?", (c,)).fetchone()
@@ -49,8 +44,8 @@ def build(connection: sqlite3.Connection, c: int) -> None:
     """Make the index of a collection from its texts; without FTS5 mark it as out of step."""
     able = has_fts5(connection)
     if able:
-        connection.execute(f"DROP TABLE IF EXISTS {table(c)}")
-        connection.execute(f'CREATE VIRTUAL TABLE {table(c)} USING fts5(words, tokenize="{_TOKENIZER}")')
+        connection.execute(f"DROP TABLE IF EXISTS keywords_{c}")
+        connection.execute(f'CREATE VIRTUAL TABLE keywords_{c} USING fts5(words, tokenize="{_TOKENIZER}")')
         found = connection.execute("SELECT n, text, metadata FROM doc WHERE c = ?", (c,))
         while rows := found.fetchmany(_ROWS_AT_ONCE):
             _insert(connection, c, ((n, _searched(text, metadata)) for n, text, metadata in rows))
@@ -66,7 +61,7 @@ def insert(connection: sqlite3.Connection, c: int, rows: Iterable[tuple[int, str
 def delete(connection: sqlite3.Connection, c: int, numbers: Sequence[int]) -> None:
     """Forget rows."""
     if _may_change(connection, c):
-        connection.executemany(f"DELETE FROM {table(c)} WHERE rowid = ?", ((n,) for n in numbers))  # noqa: S608
+        connection.executemany(f"DELETE FROM keywords_{c} WHERE rowid = ?", ((n,) for n in numbers))  # noqa: S608
 
 
 def search(
@@ -96,7 +91,7 @@ def search(
     if not in_step(connection, c):
         return None
     question = " OR ".join(f'"{word}"' for word in words)
-    sql = f"SELECT rowid, -rank FROM {table(c)} WHERE {table(c)} MATCH ? ORDER BY rank"  # noqa: S608
+    sql = f"SELECT rowid, -rank FROM keywords_{c} WHERE keywords_{c} MATCH ? ORDER BY rank"  # noqa: S608
     if allowed is None:
         found = connection.execute(f"{sql} LIMIT ?", (question, k)).fetchall()
     else:
@@ -110,13 +105,13 @@ def problems(connection: sqlite3.Connection, c: int) -> Iterator[str]:
     Raises:
         sqlite3.DatabaseError: the index contradicts itself.
     """
-    connection.execute(f"INSERT INTO {table(c)} ({table(c)}) VALUES ('integrity-check')")  # noqa: S608
-    sql = f"SELECT d.id, d.text, d.metadata, w.words FROM doc d LEFT JOIN {table(c)} w ON w.rowid = d.n WHERE d.c = ?"  # noqa: S608
+    connection.execute(f"INSERT INTO keywords_{c} (keywords_{c}) VALUES ('integrity-check')")  # noqa: S608
+    sql = f"SELECT d.id, d.text, d.metadata, w.words FROM doc d LEFT JOIN keywords_{c} w ON w.rowid = d.n WHERE d.c = ?"  # noqa: S608
     for id_, text, metadata, words in connection.execute(sql, (c,)):
         wanted = indexed_text(_searched(text, metadata))
         if wanted.split() != (words or "").split():
             yield f"keyword search does not know the words of {id_!r}"
-    sql = f"SELECT count(*) FROM {table(c)} WHERE rowid NOT IN (SELECT n FROM doc WHERE c = ?)"  # noqa: S608
+    sql = f"SELECT count(*) FROM keywords_{c} WHERE rowid NOT IN (SELECT n FROM doc WHERE c = ?)"  # noqa: S608
     (lost,) = connection.execute(sql, (c,)).fetchone()
     if lost:
         yield f"keyword search knows {lost} documents that are not there"
@@ -130,7 +125,7 @@ def optimize(connection: sqlite3.Connection) -> None:
     """Merge what many writes left in pieces."""
     if has_fts5(connection):
         for (c,) in connection.execute("SELECT c FROM collection WHERE keywords").fetchall():
-            connection.execute(f"INSERT INTO {table(c)} ({table(c)}) VALUES ('optimize')")  # noqa: S608
+            connection.execute(f"INSERT INTO keywords_{c} (keywords_{c}) VALUES ('optimize')")  # noqa: S608
 
 
 def _may_change(connection: sqlite3.Connection, c: int) -> bool:
@@ -154,6 +149,6 @@ def _first_of(found: sqlite3.Cursor, k: int, allowed: NDArray[np.int64]) -> list
 
 def _insert(connection: sqlite3.Connection, c: int, rows: Iterable[tuple[int, str]]) -> None:
     connection.executemany(
-        f"INSERT INTO {table(c)} (rowid, words) VALUES (?, ?)",  # noqa: S608
+        f"INSERT INTO keywords_{c} (rowid, words) VALUES (?, ?)",  # noqa: S608
         ((n, words) for n, text in rows if (words := indexed_text(text)).strip()),
     )

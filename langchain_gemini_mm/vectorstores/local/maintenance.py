@@ -16,6 +16,7 @@ from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.interfaces import MediaSource, Vectors
 from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores.backend import VectorRequest
+from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.local import rows
 from langchain_gemini_mm.vectorstores.local.check import Check, CheckReport
 from langchain_gemini_mm.vectorstores.local.database import Database, file_path, in_our_words
@@ -24,15 +25,15 @@ from langchain_gemini_mm.vectorstores.local.rows import batches_after, vectors_o
 from langchain_gemini_mm.vectorstores.local.schema import is_new
 
 if TYPE_CHECKING:
-    from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
-    from langchain_gemini_mm.vectorstores.local.database import Database
-    from langchain_gemini_mm.vectorstores.local.search import LocalSearch
+    from langchain_gemini_mm.vectorstores.local.backend import LocalBackend
+
+_ROWS_AT_ONCE = 1000
 
 
-class LocalUpkeep:
-    """The upkeep methods of `LocalVectorStore`; each works on the whole file, with all its collections."""
+class LocalMaintenance(MultimodalVectorStore):
+    """The maintenance methods of `LocalVectorStore`; all but `check_recall` work on the whole file."""
 
-    space: EmbeddingSpace
+    backend: LocalBackend
     collection: str
     _database: Database
 
@@ -100,12 +101,80 @@ class LocalUpkeep:
         """Async twin of `backup`, in a worker thread."""
         await asyncio.to_thread(self.backup, path)
 
+    def check_recall(self, *, sample: int = 100, k: int = 10) -> Recall:
+        """Measure how many of the `k` nearest documents a search finds, with stored vectors as queries.
+
+        The whole file is read once. What is written meanwhile may make the answer a little wrong. A search that holds
+        whole vectors is exact, and the answer 1.
+
+        ```python
+        from langchain_core.embeddings import DeterministicFakeEmbedding
+
+        from langchain_gemini_mm import LocalVectorStore
+
+        with LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=16), prefix=8) as store:
+            store.add_texts([f"text {number}" for number in range(50)])
+            assert store.check_recall(k=5).recall == 1.0
+        ```
+
+        Args:
+            sample: how many stored vectors to ask with, drawn at random but the same for the same rows.
+            k: how many neighbours of each, without itself.
+        """
+        positive_int("sample", sample)
+        positive_int("k", k)
+        drawn = self._drawn(sample)
+        if drawn is None:
+            return Recall(recall=1.0, worst=1.0, sample=0, k=k, prefix=self.backend.prefix)
+        c, ids, queries = drawn
+        exact = exact_scores(self._batches(c, queries.shape[1]), queries, k + 1)
+        answers = self.backend.nearest([VectorRequest(vector=query, k=k + 1) for query in queries])
+        found = [
+            [scored.score for scored in answer if scored.record.id != id_][:k]
+            for id_, answer in zip(ids, answers, strict=True)
+        ]
+        each = shares(exact[:, :-1], found)  # the last is the vector itself
+        mean, prefix = float(np.mean(each)), self.backend.prefix
+        return Recall(recall=mean, worst=min(each), sample=len(each), k=k, prefix=prefix)
+
+    async def acheck_recall(self, *, sample: int = 100, k: int = 10) -> Recall:
+        """Async twin of `check_recall`."""
+        return await asyncio.to_thread(self.check_recall, sample=sample, k=k)
+
+    def _drawn(self, sample: int) -> tuple[int, list[str], Vectors] | None:
+        with self._database.reading() as connection:
+            collection = rows.find_collection(connection, self.collection)
+            if collection is None or collection.dimensions is None:
+                return None
+            found = connection.execute("SELECT n FROM doc WHERE c = ? ORDER BY n", (collection.c,)).fetchall()
+            numbers = [n for (n,) in found]
+            drawn = (
+                np.random.default_rng(len(numbers)).choice(numbers, min(sample, len(numbers)), replace=False).tolist()
+            )
+            queries = vectors_of(connection, drawn, collection.dimensions)
+            if not drawn or queries is None:
+                return None
+            records = rows.by_numbers(connection, drawn)
+        return collection.c, [records[n].id for n in drawn], queries
+
+    def _batches(self, c: int, dimensions: int) -> Iterator[Vectors]:
+        """All vectors, in transactions so short that nobody waits."""
+        last = -1
+        while True:
+            before = last
+            with self._database.reading() as connection:
+                for numbers, vectors in batches_after(connection, c, last, dimensions, _ROWS_AT_ONCE):
+                    yield vectors
+                    last = int(numbers[-1])
+            if last == before:
+                return
+
 
 def back_up(database: Database, path: Any) -> None:
     """Copy to a temporary file beside `path`, sync it, and rename it.
 
     Raises:
-        StoreError: see `LocalUpkeep.backup`.
+        StoreError: see `LocalMaintenance.backup`.
     """
     target = Path(file_path(path))
     _require_free(database, target)
@@ -152,82 +221,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-_ROWS_AT_ONCE = 1000
-
-
-class RecallCheck:
-    """The part of a local store that measures its own search."""
-
-    collection: str
-    _database: Database
-    _search: LocalSearch
-
-    def check_recall(self, *, sample: int = 100, k: int = 10) -> Recall:
-        """Measure how many of the `k` nearest documents a search finds, with stored vectors as queries.
-
-        The whole file is read once. What is written meanwhile may make the answer a little wrong. A search that holds
-        whole vectors is exact, and the answer 1.
-
-        ```python
-        from langchain_core.embeddings import DeterministicFakeEmbedding
-
-        from langchain_gemini_mm import LocalVectorStore
-
-        with LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=16), prefix=8) as store:
-            store.add_texts([f"text {number}" for number in range(50)])
-            assert store.check_recall(k=5).recall == 1.0
-        ```
-
-        Args:
-            sample: how many stored vectors to ask with, drawn at random but the same for the same rows.
-            k: how many neighbours of each, without itself.
-        """
-        positive_int("sample", sample)
-        positive_int("k", k)
-        drawn = self._drawn(sample)
-        if drawn is None:
-            return Recall(recall=1.0, worst=1.0, sample=0, k=k, prefix=self._search.prefix)
-        c, ids, queries = drawn
-        exact = exact_scores(self._batches(c, queries.shape[1]), queries, k + 1)
-        answers = self._search.nearest([VectorRequest(vector=query, k=k + 1) for query in queries])
-        found = [
-            [scored.score for scored in answer if scored.record.id != id_][:k]
-            for id_, answer in zip(ids, answers, strict=True)
-        ]
-        each = shares(exact[:, :-1], found)  # the last is the vector itself
-        mean, prefix = float(np.mean(each)), self._search.prefix
-        return Recall(recall=mean, worst=min(each), sample=len(each), k=k, prefix=prefix)
-
-    async def acheck_recall(self, *, sample: int = 100, k: int = 10) -> Recall:
-        """Async twin of `check_recall`."""
-        return await asyncio.to_thread(self.check_recall, sample=sample, k=k)
-
-    def _drawn(self, sample: int) -> tuple[int, list[str], Vectors] | None:
-        with self._database.reading() as connection:
-            collection = rows.find_collection(connection, self.collection)
-            if collection is None or collection.dimensions is None:
-                return None
-            found = connection.execute("SELECT n FROM doc WHERE c = ? ORDER BY n", (collection.c,)).fetchall()
-            numbers = [n for (n,) in found]
-            drawn = (
-                np.random.default_rng(len(numbers)).choice(numbers, min(sample, len(numbers)), replace=False).tolist()
-            )
-            queries = vectors_of(connection, drawn, collection.dimensions)
-            if not drawn or queries is None:
-                return None
-            records = rows.by_numbers(connection, drawn)
-        return collection.c, [records[n].id for n in drawn], queries
-
-    def _batches(self, c: int, dimensions: int) -> Iterator[Vectors]:
-        """All vectors, in transactions so short that nobody waits."""
-        last = -1
-        while True:
-            before = last
-            with self._database.reading() as connection:
-                for numbers, vectors in batches_after(connection, c, last, dimensions, _ROWS_AT_ONCE):
-                    yield vectors
-                    last = int(numbers[-1])
-            if last == before:
-                return

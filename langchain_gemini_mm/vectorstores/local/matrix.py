@@ -18,7 +18,7 @@ from langchain_gemini_mm.vectorstores.local.prefix import (
     shares,
 )
 from langchain_gemini_mm.vectorstores.local.rows import FLOAT, Collection, batches_after, vectors_of
-from langchain_gemini_mm.vectorstores.local.scoring import View, Wanted
+from langchain_gemini_mm.vectorstores.local.scoring import RowQuery, View
 
 if TYPE_CHECKING:
     import sqlite3
@@ -96,9 +96,13 @@ class Matrix:
             size = self._size
         else:
             size = self._append(connection, collection.c, last, self._size + new)
-        self._last_gone = self._bury(connection, collection, size)
+        sql = "SELECT g, n FROM gone WHERE c = ? AND g > ? ORDER BY g"
+        gone = connection.execute(sql, (collection.c, self._last_gone)).fetchall()
+        if gone or self._alive is not None:
+            self._mark_gone(gone, size)
         self._size = size
-        self._tidy()
+        if self._alive is not None and self._alive.mean() < 1 - _DEAD_SHARE:
+            self._drop_gone(self._alive)
 
     def _turns_to_prefixes(self, rows: int) -> bool:
         """Whether it is time to hold less of each row than now."""
@@ -133,8 +137,8 @@ class Matrix:
         exact = exact_scores((rows for _, rows in batches_after(connection, c, 0, self._dimensions)), queries, k)
         view = View(self._numbers[: self._size], self._rows[: self._size], None, self._dimensions)
         found = []
-        wanted = [Wanted(number, self._plan.count(k), None) for number in range(len(queries))]
-        for query, best in zip(queries, view.nearest(queries, wanted), strict=True):
+        row_queries = [RowQuery(number, 0, self._plan.count(k)) for number in range(len(queries))]
+        for query, best in zip(queries, view.nearest(queries, [None], row_queries), strict=True):
             found.append(sorted((self._whole(connection, best.positions) @ query).tolist())[-k:-1])
         return float(np.mean(shares(exact[:, :-1], found)))
 
@@ -154,18 +158,16 @@ class Matrix:
             end += len(numbers)
         return end
 
-    def _bury(self, connection: sqlite3.Connection, collection: Collection, size: int) -> int:
-        """Mark rows that went since; return the last entry read."""
-        sql = "SELECT g, n FROM gone WHERE c = ? AND g > ?"
-        found = connection.execute(sql, (collection.c, self._last_gone)).fetchall()
-        if self._alive is not None or found:
-            alive = np.ones(size, dtype=np.bool_)
-            if self._alive is not None:
-                alive[: len(self._alive)] = self._alive
-            gone = np.array([n for _, n in found], dtype=np.int64)
-            alive[positions_of(gone, self._numbers[:size])] = False
-            self._alive = None if alive.all() else alive
-        return max((g for g, _ in found), default=self._last_gone)
+    def _mark_gone(self, gone: list[tuple[int, int]], size: int) -> None:
+        """Mark rows that were deleted since, given as entries of the table `gone`."""
+        alive = np.ones(size, dtype=np.bool_)
+        if self._alive is not None:
+            alive[: len(self._alive)] = self._alive
+        if gone:
+            numbers = np.array([n for _, n in gone], dtype=np.int64)
+            alive[positions_of(numbers, self._numbers[:size])] = False
+            self._last_gone = gone[-1][0]
+        self._alive = None if alive.all() else alive
 
     def _reserve(self, size: int) -> None:
         if size <= len(self._numbers):
@@ -177,11 +179,9 @@ class Matrix:
         rows[: self._size] = self._rows[: self._size]
         self._numbers, self._rows = numbers, rows
 
-    def _tidy(self) -> None:
+    def _drop_gone(self, alive: Mask) -> None:
         """Drop deleted rows once they are many; views handed out keep the old arrays."""
-        if self._alive is None or self._alive.mean() >= 1 - _DEAD_SHARE:
-            return
-        self._numbers = self._numbers[: self._size][self._alive]
-        self._rows = self._rows[: self._size][self._alive]
-        self.masks.keep_rows(self._alive)
+        self._numbers = self._numbers[: self._size][alive]
+        self._rows = self._rows[: self._size][alive]
+        self.masks.keep_rows(alive)
         self._size, self._alive = len(self._numbers), None

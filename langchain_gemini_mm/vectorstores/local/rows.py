@@ -77,7 +77,10 @@ def insert(connection: sqlite3.Connection, c: int, records: Sequence[Record]) ->
     numbered = list(enumerate(records, start=last + 1))
     connection.executemany(
         "INSERT INTO doc (n, c, id, text, metadata, vector) VALUES (?, ?, ?, ?, ?, ?)",
-        ((n, c, record.id, record.text, to_json(record.metadata), _blob(record)) for n, record in numbered),
+        (
+            (n, c, record.id, record.text, to_json(record.metadata), np.asarray(record.vector, dtype=FLOAT).tobytes())
+            for n, record in numbered
+        ),
     )
     connection.executemany(  # equal elements of a list give equal rows
         "INSERT OR IGNORE INTO attribute (c, key, kind, value, n) VALUES (?, ?, ?, ?, ?)",
@@ -89,8 +92,8 @@ def insert(connection: sqlite3.Connection, c: int, records: Sequence[Record]) ->
 
 def delete_ids(connection: sqlite3.Connection, c: int, ids: Iterable[str]) -> None:
     """Delete rows by id, in chunks."""
-    for chunk in _chunks(list(ids)):
-        _delete(connection, c, f"id IN ({_marks(chunk)})", chunk)
+    for chunk, marks in _chunks(list(ids)):
+        _delete(connection, c, f"id IN ({marks})", chunk)
 
 
 def revise(
@@ -102,17 +105,13 @@ def revise(
 ) -> list[str]:
     """Change metadata of rows, which keep their vectors; with ids that are not stored, return these and do nothing."""
     ids = list(changes)
-    known = {
-        id_
-        for chunk in _chunks(ids)
-        for (id_,) in connection.execute(
-            f"SELECT id FROM doc WHERE c = ? AND id IN ({_marks(chunk)})",  # noqa: S608
-            (collection.c, *chunk),
-        )
-    }
+    known: set[str] = set()
+    for chunk, marks in _chunks(ids):
+        sql = f"SELECT id FROM doc WHERE c = ? AND id IN ({marks})"  # noqa: S608
+        known |= {id_ for (id_,) in connection.execute(sql, (collection.c, *chunk))}
     if len(known) < len(ids):
         return [id_ for id_ in ids if id_ not in known]
-    for chunk in _chunks(ids):
+    for chunk, _ in _chunks(ids):
         found = by_ids(connection, collection.c, chunk, collection.dimensions)
         records = [
             Record(id_, old.text, {**({} if replace else old.metadata), **changes[id_]}, old.vector)
@@ -125,8 +124,8 @@ def revise(
 
 def delete_where(connection: sqlite3.Connection, c: int, node: Node) -> None:
     """Delete the rows a filter matches."""
-    for chunk in _chunks(numbers_where(connection, c, node).tolist()):
-        _delete(connection, c, f"n IN ({_marks(chunk)})", chunk)
+    for chunk, marks in _chunks(numbers_where(connection, c, node).tolist()):
+        _delete(connection, c, f"n IN ({marks})", chunk)
 
 
 def delete_everything(connection: sqlite3.Connection, c: int) -> None:
@@ -165,8 +164,8 @@ def count(connection: sqlite3.Connection, c: int, node: Node | None) -> int:
 def by_numbers(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, Record]:
     """Read records by row number; what is gone is left out."""
     found: dict[int, Record] = {}
-    for chunk in _chunks(numbers):
-        rows = connection.execute(f"SELECT n, id, text, metadata FROM doc WHERE n IN ({_marks(chunk)})", chunk)  # noqa: S608
+    for chunk, marks in _chunks(numbers):
+        rows = connection.execute(f"SELECT n, id, text, metadata FROM doc WHERE n IN ({marks})", chunk)  # noqa: S608
         found |= {n: Record(id_, text, json.loads(metadata)) for n, id_, text, metadata in rows}
     return found
 
@@ -182,8 +181,8 @@ def by_ids(connection: sqlite3.Connection, c: int, ids: Sequence[str], dimension
     """Read records by id, with their vectors where `dimensions` is given."""
     columns = _columns(vectors=dimensions is not None)
     found: dict[str, Record] = {}
-    for chunk in _chunks(ids):
-        sql = f"SELECT {columns} FROM doc WHERE c = ? AND id IN ({_marks(chunk)})"  # noqa: S608
+    for chunk, marks in _chunks(ids):
+        sql = f"SELECT {columns} FROM doc WHERE c = ? AND id IN ({marks})"  # noqa: S608
         found |= {row[0]: _record(row, dimensions) for row in connection.execute(sql, (c, *chunk))}
     return found
 
@@ -266,17 +265,11 @@ def _record(row: tuple[Any, ...], dimensions: int | None) -> Record:
     return Record(id_, text or "", {} if metadata is None else json.loads(metadata), vector)
 
 
-def _blob(record: Record) -> bytes:
-    return np.asarray(record.vector, dtype=FLOAT).tobytes()
-
-
-def _marks(values: Sequence[Any]) -> str:
-    return ", ".join("?" * len(values))
-
-
-def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+def _chunks(values: Sequence[Any]) -> Iterator[tuple[Sequence[Any], str]]:
+    """Values in chunks for `IN (...)`, each with its question marks."""
     for start in range(0, len(values), CHUNK):
-        yield values[start : start + CHUNK]
+        chunk = values[start : start + CHUNK]
+        yield chunk, ", ".join("?" * len(chunk))
 
 
 _BATCH_BYTES = 1_000_000
@@ -317,13 +310,13 @@ def vectors_of(connection: sqlite3.Connection, numbers: Sequence[int], dimension
         StoreError: a vector is damaged.
     """
     rows = np.empty((len(numbers), dimensions), dtype=FLOAT)
-    for start in range(0, len(numbers), CHUNK):
-        chunk = numbers[start : start + CHUNK]
-        sql = f"SELECT n, vector FROM doc WHERE n IN ({', '.join('?' * len(chunk))})"  # noqa: S608
-        found = dict(connection.execute(sql, chunk).fetchall())
+    start = 0
+    for chunk, marks in _chunks(numbers):
+        found = dict(connection.execute(f"SELECT n, vector FROM doc WHERE n IN ({marks})", chunk).fetchall())  # noqa: S608
         if len(found) < len(chunk):
             return None
         _filled(connection, rows[start : start + len(chunk)], [(n, found[n]) for n in chunk])
+        start += len(chunk)
     return rows
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -41,14 +42,14 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Wanted:
-    """What is looked for among the rows of a view."""
+class RowQuery:
+    """One search among the rows of a view."""
 
     vector: int
-    """Which of the vectors it is near to."""
+    """Which of the vectors."""
+    mask: int
+    """Which of the masks."""
     k: int
-    allowed: Mask | None
-    """`(n,)`; None allows all. Equal masks are best one object."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,68 +70,51 @@ class View:
         """Whether `rows` are whole vectors."""
         return int(self.rows.shape[1]) == self.dimensions
 
-    def nearest(self, vectors: Vectors, wanted: Sequence[Wanted]) -> list[Found]:
+    def nearest(self, vectors: Vectors, masks: Sequence[Mask | None], queries: Sequence[RowQuery]) -> list[Found]:
         """The best rows among those allowed and alive; each vector is multiplied once, however often it is asked for.
 
         Args:
             vectors: `(q, d)` float32, unit rows.
-            wanted: what to find.
+            masks: which rows are allowed, each `(n,)`; None allows all.
+            queries: which vector, which mask, and how many rows.
         """
-        if not self.whole:
+        if self.rows.shape[1] < self.dimensions:
             vectors = prefix_rows(vectors, self.rows.shape[1])
-        masks = {id(one.allowed): self._both(one.allowed) for one in wanted}
-        union = _union(list(masks.values()))
+        if self.alive is not None:
+            masks = [self.alive if mask is None else mask & self.alive for mask in masks]
+        given = [mask for mask in masks if mask is not None]
+        union: Mask | None = reduce(np.logical_or, given) if len(given) == len(masks) else None
         if union is None or np.count_nonzero(union) > _GATHER_BELOW * len(self.numbers):
             scores = products(vectors, self.rows)
-            return [_masked(scores[one.vector], masks[id(one.allowed)], one.k) for one in wanted]
+            return [_best(scores[query.vector], query.k, masks[query.mask]) for query in queries]
         positions = np.flatnonzero(union)
         scores = products(vectors, self.rows[positions])
-        inside = {key: None if mask is None or mask is union else mask[positions] for key, mask in masks.items()}
-        found = [_masked(scores[one.vector], inside[id(one.allowed)], one.k) for one in wanted]
+        inside = [None if mask is None or mask is union else mask[positions] for mask in masks]
+        found = [_best(scores[query.vector], query.k, inside[query.mask]) for query in queries]
         return [Found(positions[best.positions], best.scores) for best in found]
 
-    def _both(self, allowed: Mask | None) -> Mask | None:
-        if allowed is None or self.alive is None:
-            return self.alive if allowed is None else allowed
-        both: Mask = allowed & self.alive
-        return both
 
-
-def _union(masks: Sequence[Mask | None]) -> Mask | None:
-    """What any of the masks allows; None where one allows all."""
-    total: Mask | None = None
-    for mask in masks:
-        if mask is None:
-            return None
-        total = mask if total is None else total | mask
-    return total
-
-
-def _masked(scores: NDArray[np.float32], mask: Mask | None, k: int) -> Found:
-    if mask is None:
-        return _best(scores, k)
-    kept = int(np.count_nonzero(mask))
-    if kept > _PICK_BELOW * len(mask):
-        return _best(np.where(mask, scores, _NOTHING), min(k, kept))
-    positions = np.flatnonzero(mask)
-    best = _best(scores[positions], k)
-    return Found(positions[best.positions], best.scores)
-
-
-def _best(scores: NDArray[np.float32], k: int) -> Found:
+def _best(scores: NDArray[np.float32], k: int, mask: Mask | None = None) -> Found:
     """The `k` highest scores, best first; equal scores keep their order.
 
     Of many scores only those are sorted that reach the `k` best of the highest scores of groups: at least `k` do.
     """
+    if mask is not None:
+        kept = int(np.count_nonzero(mask))
+        if kept <= _PICK_BELOW * len(mask):
+            positions = np.flatnonzero(mask)
+            best = _best(scores[positions], k)
+            return Found(positions[best.positions], best.scores)
+        scores, k = np.where(mask, scores, _NOTHING), min(k, kept)
     height = min(_GROUPS_OF, len(scores) // (_GROUPS_PER_HIT * k)) if k else 0
     if height < _LEAST_GROUP:
-        best = top_k(scores, k)
-        return Found(best, scores[best])
-    columns = len(scores) // height
-    highest = scores[: height * columns].reshape(height, columns).max(axis=0)
-    candidates = np.flatnonzero(scores >= np.partition(highest, -k)[-k])
-    best = candidates[top_k(scores[candidates], k)]
-    return Found(best, scores[best])
+        order = top_k(scores, k)
+    else:
+        columns = len(scores) // height
+        highest = scores[: height * columns].reshape(height, columns).max(axis=0)
+        candidates = np.flatnonzero(scores >= np.partition(highest, -k)[-k])
+        order = candidates[top_k(scores[candidates], k)]
+    return Found(order, scores[order])
 
 
 def products(vectors: Vectors, rows: Vectors) -> NDArray[np.float32]:

@@ -15,9 +15,9 @@ from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.vectors import unit_rows
 from langchain_gemini_mm.vectorstores import LocalVectorStore
 from langchain_gemini_mm.vectorstores.backend import VectorRequest
+from langchain_gemini_mm.vectorstores.local.backend import LocalBackend
 from langchain_gemini_mm.vectorstores.local.database import Database
 from langchain_gemini_mm.vectorstores.local.prefix import PrefixPlan, Recall, exact_scores, prefix_rows, shares
-from langchain_gemini_mm.vectorstores.local.search import LocalSearch
 from tests.vectorstores.fakes import WordEmbeddings
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def test_only_prefixes_are_held(tmp_path: Path) -> None:
             store.add_vectors(documents()[start : start + 400], decaying()[start : start + 400])
             store.search("x")
             assert store.check_recall(sample=5).prefix == 16
-        assert store._search._matrix._rows.shape[1] == 16
+        assert store.backend._matrix._rows.shape[1] == 16
 
 
 @pytest.mark.parametrize("candidates", [1, 5, 200])
@@ -137,7 +137,7 @@ def test_a_large_collection_turns_to_prefixes_that_suffice(
     with opened(path, prefix=False) as store, caplog.at_level(logging.INFO):
         store.add_vectors(documents()[:900], vectors[:900])
         database = Database(path, 5.0)
-        search = LocalSearch(database, "default", plan)
+        search = LocalBackend(store.space, database, "default", plan)
         for prefix in (None, held):
             for query in vectors[::100]:
                 ((best, *_),) = search.nearest([VectorRequest(vector=query, k=3)])
@@ -183,7 +183,7 @@ def test_the_plan_travels_with_a_pickle(tmp_path: Path) -> None:
         store.add_vectors(documents(300), decaying(300))
         with pickle.loads(pickle.dumps(store)) as copy:
             copy.search("x")
-            assert (copy.check_recall().prefix, copy._search.plan) == (16, PrefixPlan(16, 33))
+            assert (copy.check_recall().prefix, copy.backend.plan) == (16, PrefixPlan(16, 33))
 
 
 @pytest.mark.parametrize(
