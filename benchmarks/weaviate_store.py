@@ -159,7 +159,7 @@ def prepared(bench: Bench, documents: Sequence[Document], vectors: Vectors) -> l
     from langchain_gemini_mm.vectorstores.weaviate.objects import sized
 
     with bench.store(documents[0], vectors[0]) as store:
-        layout = store.backend.place.known
+        layout = store.backend.collection.known
         records = (
             Record(item.id or "", item.page_content, item.metadata, row)
             for item, row in zip(documents, vectors, strict=True)

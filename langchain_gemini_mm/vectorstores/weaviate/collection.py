@@ -40,14 +40,14 @@ _PAUSE = 0.02
 
 
 @dataclass(slots=True)
-class _Seen:
+class _Resolved:
     """What was resolved last, for all tenants."""
 
     layout: Layout | None = None
     at: float = 0.0
 
 
-class Place:
+class WeaviateCollection:
     """A named collection on a server, for one tenant where it has tenants.
 
     Args:
@@ -72,10 +72,10 @@ class Place:
         self.options = options
         self.tenant = tenant
         self.consistency = consistency
-        self._seen = _Seen()
+        self._seen = _Resolved()
         self._handles: dict[int, tuple[str, Any]] = {}
 
-    def of_tenant(self, tenant: str) -> Place:
+    def of_tenant(self, tenant: str) -> WeaviateCollection:
         """The same collection for another tenant."""
         other = copy(self)
         other.tenant = tenant

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Self
 
 from langchain_core.embeddings import Embeddings
 from weaviate.classes.config import ConsistencyLevel
 
-from langchain_gemini_mm.flows import Flow, arun, run
+from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.flows import Call, Flow, arun, run
 from langchain_gemini_mm.interfaces import MediaEmbeddings
-from langchain_gemini_mm.vectorstores.backend import Backend, KeywordRequest, Scored, VectorRequest
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
-from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, Fingerprint
-from langchain_gemini_mm.vectorstores.filters import Node
-from langchain_gemini_mm.vectorstores.records import Record
-from langchain_gemini_mm.vectorstores.weaviate import maintenance, read, write
-from langchain_gemini_mm.vectorstores.weaviate.collection import Place
-from langchain_gemini_mm.vectorstores.weaviate.fields import FieldType, declared_field, declared_fields, stored_fields
-from langchain_gemini_mm.vectorstores.weaviate.filters import require_declared
-from langchain_gemini_mm.vectorstores.weaviate.objects import dumped, require_size
-from langchain_gemini_mm.vectorstores.weaviate.schema import checked_options
+from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
+from langchain_gemini_mm.vectorstores.weaviate.backend import WeaviateBackend
+from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
+from langchain_gemini_mm.vectorstores.weaviate.fields import Field, FieldType, declared_field, declared_fields
+from langchain_gemini_mm.vectorstores.weaviate.schema import checked_options, property_of
+from langchain_gemini_mm.vectorstores.weaviate.upsert import store_flow
 from langchain_gemini_mm.vectorstores.write import Progress
 from langchain_gemini_mm.weaviate_client.connection import TIMEOUT, WRITE_TIMEOUT, Connection
 from langchain_gemini_mm.weaviate_client.names import checked_name, checked_tenant
-from langchain_gemini_mm.weaviate_client.versions import NATIVE_MMR
 
 
 class WeaviateVectorStore(MultimodalVectorStore):
@@ -103,16 +102,16 @@ class WeaviateVectorStore(MultimodalVectorStore):
             create_tenants=create_tenants,
             replication=replication,
         )
-        place = Place(
+        collection = WeaviateCollection(
             Connection(client, async_client, timeout=timeout, write_timeout=write_timeout),
             checked_name(name),
             options,
             tenant=None if tenant is None else checked_tenant(tenant),
             consistency=None if consistency is None else ConsistencyLevel(consistency),
         )
-        self.backend: WeaviateBackend = WeaviateBackend(EmbeddingSpace(embedding), place)
-        if place.connection.client is not None:
-            run(place.located(self.space.fingerprint))
+        self.backend: WeaviateBackend = WeaviateBackend(EmbeddingSpace(embedding), collection)
+        if collection.connection.client is not None:
+            run(collection.located(self.space.fingerprint))
 
     @classmethod
     def _open(cls, embedding: Any, *, client: Any = None, name: str = "", **kwargs: Any) -> Self:
@@ -121,12 +120,12 @@ class WeaviateVectorStore(MultimodalVectorStore):
     @property
     def name(self) -> str:
         """Of the collection: the alias."""
-        return self.backend.place.name
+        return self.backend.collection.name
 
     @property
     def tenant(self) -> str | None:
         """Whose data; None in a collection without tenants, and where each call names one."""
-        return self.backend.place.tenant
+        return self.backend.collection.tenant
 
     def with_tenant(self, tenant: str) -> Self:
         """The same store for another tenant, on the same client; costs nothing.
@@ -156,11 +155,11 @@ class WeaviateVectorStore(MultimodalVectorStore):
         Raises:
             ContentError: a stored value is not of that type.
         """
-        return run(maintenance.add_field_flow(self.backend.place, declared_field(key, kind), progress))
+        return run(_add_field_flow(self.backend, declared_field(key, kind), progress))
 
     async def aadd_field(self, key: str, kind: FieldType, *, progress: Progress | None = None) -> int:
         """Async twin of `add_field`."""
-        return await arun(maintenance.add_field_flow(self.backend.place, declared_field(key, kind), progress))
+        return await arun(_add_field_flow(self.backend, declared_field(key, kind), progress))
 
     def reindex(self, *, progress: Progress | None = None) -> int:
         """Put every stored vector into the indexes of all replicas anew; nothing is embedded.
@@ -174,11 +173,11 @@ class WeaviateVectorStore(MultimodalVectorStore):
         Returns:
             How many documents there are.
         """
-        return run(maintenance.reindex_flow(self.backend.place, progress))
+        return run(_reindex_flow(self.backend, progress))
 
     async def areindex(self, *, progress: Progress | None = None) -> int:
         """Async twin of `reindex`."""
-        return await arun(maintenance.reindex_flow(self.backend.place, progress))
+        return await arun(_reindex_flow(self.backend, progress))
 
     def wait_until_indexed(self, timeout: float = 600.0) -> None:
         """Wait until everything that was added can be found, on a server that indexes later (`ASYNC_INDEXING`).
@@ -186,11 +185,11 @@ class WeaviateVectorStore(MultimodalVectorStore):
         Raises:
             StoreError: there is something left after `timeout` seconds.
         """
-        run(maintenance.indexed_flow(self.backend.place, timeout))
+        run(_indexed_flow(self.backend, timeout))
 
     async def await_until_indexed(self, timeout: float = 600.0) -> None:  # noqa: ASYNC109 - as in its twin
         """Async twin of `wait_until_indexed`."""
-        await arun(maintenance.indexed_flow(self.backend.place, timeout))
+        await arun(_indexed_flow(self.backend, timeout))
 
     def __repr__(self) -> str:
         tenant = "" if self.tenant is None else f", tenant={self.tenant!r}"
@@ -201,90 +200,98 @@ class WeaviateVectorStore(MultimodalVectorStore):
         raise TypeError("a store in Weaviate cannot be pickled, because its client cannot; make it where it is used")
 
 
-class WeaviateBackend(Backend):
-    """The objects of one collection on a server, for one tenant where the collection has tenants."""
+_PAGE = 500
+_PAUSE = 0.2
 
-    store = "WeaviateVectorStore"
-    search_types = ("similarity", "mmr", "keyword", "hybrid")
-    ordered_by_hash = True
 
-    def __init__(self, space: EmbeddingSpace, place: Place) -> None:
-        self.space = space
-        self.place = place
+def _add_field_flow(backend: WeaviateBackend, field: Field, progress: Progress | None) -> Flow[int]:
+    """Add a property and fill it from the metadata; how many documents have a value for it."""
+    collection = backend.collection
+    layout = yield from collection.located(fresh=True)
+    if layout is None:
+        return 0
+    collection.require_tenant(layout)
+    yield from _require_fitting(backend, field)
+    if field.key not in layout.fields:
+        physical = layout.physical
+        yield collection.connection.call(
+            "adding a field", lambda c: c.collections.use(physical).config.add_property(property_of(field))
+        )
+        yield from collection.located(fresh=True)
+    filled, after = 0, None
+    while records := (yield from backend.page(after, _PAGE, with_vectors=True)):
+        having = [record for record in records if record.metadata.get(field.key) is not None]
+        yield from backend.store_again(having)
+        filled += len(having)
+        after = records[-1].id
+        if progress is not None:
+            progress(filled)
+    return filled
 
-    def for_tenant(self, tenant: str | None) -> WeaviateBackend:
-        """The same collection for the data of another tenant; see `Backend`."""
-        if tenant is None:
-            return self
-        return WeaviateBackend(self.space, self.place.of_tenant(checked_tenant(tenant)))
 
-    @property
-    def supports_mmr(self) -> bool:
-        """Whether the server picks by maximal marginal relevance itself."""
-        version = self.place.connection.version_if_known
-        return version is not None and version >= NATIVE_MMR
+def _reindex_flow(backend: WeaviateBackend, progress: Progress | None) -> Flow[int]:
+    """Store every document as it is, so that each replica puts its vector into its index; how many there are."""
+    collection = backend.collection
+    layout = yield from collection.located(fresh=True)
+    if layout is None or layout.fingerprint is None:
+        return 0
+    collection.require_tenant(layout)
+    done, after = 0, None
+    while records := (yield from backend.page(after, _PAGE, with_vectors=True)):
+        yield from store_flow(collection, records, layout.fingerprint)
+        done += len(records)
+        after = records[-1].id
+        if progress is not None:
+            progress(done)
+    return done
 
-    def check_document(self, text: str, metadata: Mapping[str, Any], where: str) -> None:
-        """Refuse a document that is too large, and values that are not of their field's type; see `Backend`."""
-        known = self.place.known
-        fields = known.fields if known else self.place.options.fields
-        require_size(text, dumped(metadata), where)
-        stored_fields(fields, metadata, f"{where}.metadata")
 
-    def check_filter(self, node: Node) -> None:
-        """Refuse a filter on keys that are not declared; see `Backend`."""
-        known = self.place.known
-        if known is not None:
-            require_declared(node, known.fields)
+def _require_fitting(backend: WeaviateBackend, field: Field) -> Flow[None]:
+    """Look at what is stored before the schema is changed, which cannot be undone.
 
-    def upsert(self, records: Sequence[Record], fingerprint: Fingerprint) -> Flow[None]:
-        """Store records; see `Backend`."""
-        return write.store_flow(self.place, records, fingerprint)
+    Raises:
+        ContentError: a stored value is not of the field's type.
+    """
+    after: str | None = None
+    while records := (yield from backend.page(after, _PAGE)):
+        for record in records:
+            field.stored(record.metadata.get(field.key), f"document {record.id[:60]!r}: metadata")
+        after = records[-1].id
 
-    def search_vectors_many(self, requests: Sequence[VectorRequest]) -> Flow[list[list[Scored]]]:
-        """Answer several requests, some of them at once; see `Backend`."""
-        return read.nearest_many_flow(self.place, requests)
 
-    def search_keywords(self, request: KeywordRequest) -> Flow[list[Scored]]:
-        """Find objects by their words; see `Backend`."""
-        return read.matching_flow(self.place, request)
+def _indexed_flow(backend: WeaviateBackend, seconds: float) -> Flow[None]:
+    """Wait until every vector of the collection can be found.
 
-    def fetch(self, ids: Sequence[str], with_vectors: bool = False) -> Flow[list[Record]]:
-        """Read objects by id; see `Backend`."""
-        return read.fetch_flow(self.place, ids, with_vectors)
+    Raises:
+        StoreError: there are still some in the queue after `seconds`.
+    """
+    collection = backend.collection
+    ends = time.monotonic() + seconds
+    while True:
+        layout = yield from collection.located()
+        if layout is None:
+            return
+        nodes = yield collection.connection.call("looking at the index", partial(_nodes, layout.physical))
+        waiting = _waiting(nodes, collection.tenant)
+        if not waiting:
+            return
+        if time.monotonic() > ends:
+            raise StoreError(
+                f"{waiting} vectors of {collection.label} are not indexed after {seconds:g} s. Wait longer"
+            )
+        yield Call(time.sleep, asyncio.sleep, (_PAUSE,))
 
-    def page(
-        self,
-        after: str | None,
-        limit: int,
-        node: Node | None = None,
-        *,
-        with_vectors: bool = False,
-        with_documents: bool = True,
-    ) -> Flow[list[Record]]:
-        """Read the next objects in the order of their UUIDs; see `Backend`."""
-        return read.page_flow(self.place, after, limit, node, with_vectors, with_documents)
 
-    def delete(self, ids: Sequence[str] | None, node: Node | None) -> Flow[None]:
-        """Delete by ids or by filter; see `Backend`."""
-        return maintenance.remove_flow(self.place, ids, node)
+def _nodes(physical: str, client: Any) -> Any:
+    return client.cluster.nodes(collection=physical, output="verbose")
 
-    def update_metadata(self, changes: Mapping[str, Mapping[str, Any]], replace: bool) -> Flow[list[str]]:
-        """Change metadata; see `Backend`."""
-        return maintenance.revise_flow(self.place, changes, replace)
 
-    def truncate(self) -> Flow[None]:
-        """Delete everything; see `Backend`."""
-        return maintenance.clear_flow(self.place)
-
-    def count(self, node: Node | None) -> Flow[int]:
-        """Count the objects; see `Backend`."""
-        return read.tally_flow(self.place, node)
-
-    def read_info(self, key: str) -> Flow[Any]:
-        """Read a JSON value; see `Backend`."""
-        return maintenance.read_flow(self.place, key)
-
-    def write_info(self, key: str, value: Any) -> Flow[None]:
-        """Store a JSON value; see `Backend`."""
-        return maintenance.write_flow(self.place, key, value)
+def _waiting(nodes: Any, tenant: str | None) -> int:
+    """Vectors in the queues, or 1 where a shard is busy without saying how many."""
+    waiting = 0
+    for node in nodes:
+        for shard in node.shards or []:
+            if tenant is None or shard.name == tenant:
+                length = int(shard.vector_queue_length or 0)
+                waiting += length or int(shard.vector_indexing_status == "INDEXING")
+    return waiting

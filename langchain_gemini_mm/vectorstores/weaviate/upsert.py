@@ -16,7 +16,7 @@ from langchain_gemini_mm.errors import PartialWriteError, StoreError
 from langchain_gemini_mm.flows import Call, Flow, arun, run
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint
 from langchain_gemini_mm.vectorstores.records import Record
-from langchain_gemini_mm.vectorstores.weaviate.collection import Place
+from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
 from langchain_gemini_mm.vectorstores.weaviate.objects import Sized, chunks, sized, touched
 from langchain_gemini_mm.vectorstores.weaviate.schema import Layout
 from langchain_gemini_mm.weaviate_client.errors import CollectionGoneError, OutageError
@@ -34,12 +34,12 @@ _ATTEMPTS = 3
 
 
 def store_flow(
-    place: Place, records: Sequence[Record], fingerprint: Fingerprint, *, indexed: bool = False
+    collection: WeaviateCollection, records: Sequence[Record], fingerprint: Fingerprint, *, indexed: bool = False
 ) -> Flow[None]:
     """Store records; what is stored when this returns is on the server's disk.
 
     Args:
-        place: where.
+        collection: where.
         records: with their vectors.
         fingerprint: the space of the vectors.
         indexed: they are stored already with these vectors, so that the vector index may be left alone.
@@ -53,23 +53,27 @@ def store_flow(
         return
     dimensions = len(records[0].vector) if records[0].vector is not None else 0
     for _ in range(_ATTEMPTS):
-        layout = yield from _patiently(place, lambda: place.claimed(fingerprint, dimensions))
-        yield from place.require_known_tenant(layout)
+        layout = yield from _patiently(collection, lambda: collection.claimed(fingerprint, dimensions))
+        yield from collection.require_known_tenant(layout)
         try:
-            failed = yield from _sent(place, layout, [sized(record, layout) for record in records], indexed=indexed)
+            failed = yield from _sent(
+                collection, layout, [sized(record, layout) for record in records], indexed=indexed
+            )
         except CollectionGoneError:
-            place.forget()
+            collection.forget()
             continue
         if len(failed) == len(records):
             return _require_stored(records, failed)
-        yield from _settled(place, layout)
-        now = yield from _patiently(place, lambda: place.located(fingerprint, fresh=True))
+        yield from _settled(collection, layout)
+        now = yield from _patiently(collection, lambda: collection.located(fingerprint, fresh=True))
         if now is None or now.physical == layout.physical:  # else the alias was switched: store there, too
             return _require_stored(records, failed)
-    raise StoreError(f"{place.label} is made, switched and dropped by others all the time; this was not stored in time")
+    raise StoreError(
+        f"{collection.label} is made, switched and dropped by others all the time; this was not stored in time"
+    )
 
 
-def _settled(place: Place, layout: Layout) -> Flow[None]:
+def _settled(collection: WeaviateCollection, layout: Layout) -> Flow[None]:
     """Make the server write what the batch did to the vector index to its disk.
 
     A server that is killed keeps every object, but comes back with an index that does not know the last batch (1.39.0:
@@ -78,35 +82,37 @@ def _settled(place: Place, layout: Layout) -> Flow[None]:
     """
 
     def delete_nothing(client: Any) -> Any:
-        return place.handle(client, layout).data.delete_many(Filter.by_id().equal(_NOBODY))
+        return collection.handle(client, layout).data.delete_many(Filter.by_id().equal(_NOBODY))
 
     try:
-        yield place.connection.call("settling the index", delete_nothing)
+        yield collection.connection.call("settling the index", delete_nothing)
     except StoreError as error:
         logger.warning("what was stored last may be missing from the index if the server dies now: %s", error)
 
 
-def _patiently(place: Place, ask: Callable[[], Flow[T]]) -> Flow[T]:
+def _patiently(collection: WeaviateCollection, ask: Callable[[], Flow[T]]) -> Flow[T]:
     """Ask about the schema; a server that was there before and starts again, or has no leader, is waited for."""
-    ends = time.monotonic() + place.connection.write_timeout
+    ends = time.monotonic() + collection.connection.write_timeout
     for pause in pauses():
         try:
             return (yield from ask())
         except OutageError:
-            if place.known is None or time.monotonic() + pause > ends:
+            if collection.known is None or time.monotonic() + pause > ends:
                 raise
         yield Call(time.sleep, asyncio.sleep, (pause,))
     raise AssertionError("the pauses never end")
 
 
-def _sent(place: Place, layout: Layout, objects: Sequence[Sized], *, indexed: bool) -> Flow[Mapping[str, str]]:
+def _sent(
+    collection: WeaviateCollection, layout: Layout, objects: Sequence[Sized], *, indexed: bool
+) -> Flow[Mapping[str, str]]:
     """Send all chunks; reasons by id for what could not be stored."""
     inserter = Inserter(
-        connection=place.connection,
+        connection=collection.connection,
         what="storing documents",
-        collection=lambda client: place.handle(client, layout),
-        admit=lambda: place.admit_tenant(layout),
-        # Of replicas, two versions of an object on their way at once may cost a node its place in the index.
+        collection=lambda client: collection.handle(client, layout),
+        admit=lambda: collection.admit_tenant(layout),
+        # Of replicas, two versions of an object on their way at once may cost a node its collection in the index.
         renew=None if indexed or layout.replication > 1 else touched,
     )
     planned = [
