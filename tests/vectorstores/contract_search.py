@@ -294,5 +294,5 @@ class SearchingContract(ContractBase):
                 await call(animals, name, "dog", fliter={})
         with pytest.raises(TypeError, match="adding has no option 'id'"):
             await call(animals, "add_documents", [], id=["x"])
-        with pytest.raises(TypeError, match="no option 'where' for deleting"):
+        with pytest.raises(TypeError, match="deleting has no option 'where'"):
             await call(animals, "delete", ["x"], where={})
