@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -32,6 +33,29 @@ Flow: TypeAlias = Generator[Call, Any, T]
 def blocking(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Call:
     """Call a function that has no async twin; an async caller runs it in a worker thread."""
     return Call(function, partial(asyncio.to_thread, function), args, kwargs)
+
+
+def in_thread(function: Callable[P, T]) -> Callable[P, Flow[T]]:
+    """Make a flow of a function that blocks: a sync caller calls it, an async caller runs it in a worker thread.
+
+    ```python
+    from langchain_gemini_mm.flows import in_thread, run
+
+    @in_thread
+    def total(numbers):
+        return sum(numbers)
+
+    assert run(total([1, 2])) == 3
+    ```
+    """
+    asynchronous = partial(asyncio.to_thread, function)
+
+    @wraps(function)
+    def flow(*args: P.args, **kwargs: P.kwargs) -> Flow[T]:
+        result: T = yield Call(function, asynchronous, args, kwargs)
+        return result
+
+    return flow
 
 
 def run(flow: Flow[T]) -> T:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.flows import Flow, blocking
+from langchain_gemini_mm.flows import in_thread
 from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.vectors import top_k
 from langchain_gemini_mm.vectorstores.backend import Backend, KeywordRequest, Scored, VectorRequest
@@ -104,65 +104,9 @@ class LocalBackend(Backend):
             found = rows.find_collection(connection, self.collection)
         require_space(self._name, found.fingerprint if found else None, self.space.fingerprint)
 
-    def upsert(self, records: Sequence[Record], fingerprint: Fingerprint) -> Flow[None]:
+    @in_thread
+    def upsert(self, records: Sequence[Record], fingerprint: Fingerprint) -> None:
         """Store records; see `Backend`."""
-        yield blocking(self._upsert, records, fingerprint)
-
-    def search_vectors_many(self, requests: Sequence[VectorRequest]) -> Flow[list[list[Scored]]]:
-        """Answer several requests with one matrix product; see `Backend`."""
-        found: list[list[Scored]] = yield blocking(self.nearest, requests)
-        return found
-
-    def search_keywords(self, request: KeywordRequest) -> Flow[list[Scored]]:
-        """Find documents by their words; see `Backend`."""
-        found: list[Scored] = yield blocking(self._matching, request)
-        return found
-
-    def fetch(self, ids: Sequence[str], with_vectors: bool = False) -> Flow[list[Record]]:
-        """Read records by id; see `Backend`."""
-        records: list[Record] = yield blocking(self._fetch, ids, with_vectors)
-        return records
-
-    def page(
-        self,
-        after: str | None,
-        limit: int,
-        node: Node | None = None,
-        *,
-        with_vectors: bool = False,
-        with_documents: bool = True,
-    ) -> Flow[list[Record]]:
-        """Read the next records in the order of their ids; see `Backend`."""
-        records: list[Record] = yield blocking(self._page, after, limit, node, with_vectors, with_documents)
-        return records
-
-    def delete(self, ids: Sequence[str] | None, node: Node | None) -> Flow[None]:
-        """Delete by ids or by filter; see `Backend`."""
-        yield blocking(self._delete, ids, node)
-
-    def update_metadata(self, changes: Mapping[str, Mapping[str, Any]], replace: bool) -> Flow[list[str]]:
-        """Change metadata; see `Backend`."""
-        unknown: list[str] = yield blocking(self._update_metadata, changes, replace)
-        return unknown
-
-    def truncate(self) -> Flow[None]:
-        """Delete everything; see `Backend`."""
-        yield blocking(self._truncate)
-
-    def count(self, node: Node | None) -> Flow[int]:
-        """Count the records; see `Backend`."""
-        number: int = yield blocking(self._count, node)
-        return number
-
-    def read_info(self, key: str) -> Flow[Any]:
-        """Read a JSON value; see `Backend`."""
-        return (yield blocking(self._read_info, key))
-
-    def write_info(self, key: str, value: Any) -> Flow[None]:
-        """Store a JSON value; see `Backend`."""
-        yield blocking(self._write_info, key, value)
-
-    def _upsert(self, records: Sequence[Record], fingerprint: Fingerprint) -> None:
         if not records:
             return
         dimensions = len(records[0].vector) if records[0].vector is not None else 0
@@ -175,7 +119,35 @@ class LocalBackend(Backend):
             rows.delete_ids(connection, collection.c, [record.id for record in records])
             rows.insert(connection, collection.c, records)
 
-    def _fetch(self, ids: Sequence[str], with_vectors: bool) -> list[Record]:
+    @in_thread
+    def search_vectors_many(self, requests: Sequence[VectorRequest]) -> list[list[Scored]]:
+        """Answer several requests; see `Backend`."""
+        return self.nearest(requests)
+
+    @in_thread
+    def search_keywords(self, request: KeywordRequest) -> list[Scored]:
+        """Find documents by their words; an index that is out of step is built first."""
+        if request.properties not in (None, ("text",)):
+            raise ValueError(f"{self.store} searches the text alone; query_properties={list(request.properties)}")
+        words = terms(request.text)
+        if not words:
+            return []
+        for _ in range(_ATTEMPTS):
+            found = self._with_words(words, request)
+            if found is not None:
+                return found
+            with self._database.writing() as connection:
+                collection = rows.find_collection(connection, self.collection)
+                if collection is not None and not keyword_index.in_step(connection, collection.c):
+                    keyword_index.build(connection, collection.c)
+        raise StoreError(
+            f"{self._database.path}: the words were out of step {_ATTEMPTS} times in a row; another process may be "
+            "writing whose SQLite lacks FTS5. Try again"
+        )
+
+    @in_thread
+    def fetch(self, ids: Sequence[str], with_vectors: bool = False) -> list[Record]:
+        """Read records by id; see `Backend`."""
         with self._database.reading() as connection:
             collection = rows.find_collection(connection, self.collection)
             if collection is None:
@@ -184,9 +156,17 @@ class LocalBackend(Backend):
             found = rows.by_ids(connection, collection.c, ids, dimensions)
         return [found[id_] for id_ in dict.fromkeys(ids) if id_ in found]
 
-    def _page(
-        self, after: str | None, limit: int, node: Node | None, with_vectors: bool, with_documents: bool
+    @in_thread
+    def page(
+        self,
+        after: str | None,
+        limit: int,
+        node: Node | None = None,
+        *,
+        with_vectors: bool = False,
+        with_documents: bool = True,
     ) -> list[Record]:
+        """Read the next records in the order of their ids; see `Backend`."""
         with self._database.reading() as connection:
             collection = rows.find_collection(connection, self.collection)
             if collection is None:
@@ -196,43 +176,53 @@ class LocalBackend(Backend):
                 connection, collection.c, after, limit, node, dimensions=dimensions, documents=with_documents
             )
 
-    def _delete(self, ids: Sequence[str] | None, node: Node | None) -> None:
+    @in_thread
+    def delete(self, ids: Sequence[str] | None, node: Node | None) -> None:
+        """Delete by ids or by filter; see `Backend`."""
         with self._database.writing() as connection:
             collection = rows.find_collection(connection, self.collection)
-            if collection is None:
-                return
-            if ids is not None:
+            if collection is not None and ids is not None:
                 rows.delete_ids(connection, collection.c, ids)
-            elif node is not None:
+            elif collection is not None and node is not None:
                 rows.delete_where(connection, collection.c, node)
 
-    def _update_metadata(self, changes: Mapping[str, Mapping[str, Any]], replace: bool) -> list[str]:
+    @in_thread
+    def update_metadata(self, changes: Mapping[str, Mapping[str, Any]], replace: bool) -> list[str]:
+        """Change metadata; see `Backend`."""
         with self._database.writing() as connection:
             collection = rows.find_collection(connection, self.collection)
             return rows.revise(connection, collection, changes, replace=replace) if collection else list(changes)
 
-    def _truncate(self) -> None:
+    @in_thread
+    def truncate(self) -> None:
+        """Delete everything; see `Backend`."""
         with self._database.writing() as connection:
             collection = rows.find_collection(connection, self.collection)
             if collection is not None:
                 rows.delete_everything(connection, collection.c)
                 rows.set_space(connection, collection.c, None, None)
 
-    def _count(self, node: Node | None) -> int:
+    @in_thread
+    def count(self, node: Node | None) -> int:
+        """Count the records; see `Backend`."""
         with self._database.reading() as connection:
             collection = rows.find_collection(connection, self.collection)
             return rows.count(connection, collection.c, node) if collection else 0
 
-    def _read_info(self, key: str) -> Any:
+    @in_thread
+    def read_info(self, key: str) -> Any:
+        """Read a JSON value; see `Backend`."""
         with self._database.reading() as connection:
             collection = rows.find_collection(connection, self.collection)
             if collection is None:
                 return None
-            if key == "fingerprint":
-                return collection.fingerprint
-            return collection.dimensions if key == "dimensions" else rows.read_info(connection, collection.c, key)
+            if key in ("fingerprint", "dimensions"):
+                return getattr(collection, key)
+            return rows.read_info(connection, collection.c, key)
 
-    def _write_info(self, key: str, value: Any) -> None:
+    @in_thread
+    def write_info(self, key: str, value: Any) -> None:
+        """Store a JSON value; see `Backend`."""
         with self._database.writing() as connection:
             rows.write_info(connection, rows.make_collection(connection, self.collection).c, key, value)
 
@@ -327,26 +317,6 @@ class LocalBackend(Backend):
                 return np.array(allowed, dtype=np.int64)
             allowed += [n for n, record in page.items() if keeps(record.document)]
             last = max(page)
-
-    def _matching(self, request: KeywordRequest) -> list[Scored]:
-        """Find documents by their words; an index that is out of step is built first."""
-        if request.properties not in (None, ("text",)):
-            raise ValueError(f"{self.store} searches the text alone; query_properties={list(request.properties)}")
-        words = terms(request.text)
-        for _ in range(_ATTEMPTS if words else 0):
-            found = self._with_words(words, request)
-            if found is not None:
-                return found
-            with self._database.writing() as connection:
-                collection = rows.find_collection(connection, self.collection)
-                if collection is not None and not keyword_index.in_step(connection, collection.c):
-                    keyword_index.build(connection, collection.c)
-        if not words:
-            return []
-        raise StoreError(
-            f"{self._database.path}: the words were out of step {_ATTEMPTS} times in a row; another process may be "
-            "writing whose SQLite lacks FTS5. Try again"
-        )
 
     def _with_words(self, words: list[str], request: KeywordRequest) -> list[Scored] | None:
         """The documents with these words, best first; None when the index is out of step."""
