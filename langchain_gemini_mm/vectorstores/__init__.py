@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
-from langchain_gemini_mm.vectorstores.hits import Group, Hit, Hits
+from langchain_gemini_mm.vectorstores.hits import Group, Hit, Hits, ScoreKind
+from langchain_gemini_mm.vectorstores.local.check import CheckReport
 from langchain_gemini_mm.vectorstores.local.prefix import Recall
 from langchain_gemini_mm.vectorstores.local.store import LocalVectorStore
-from langchain_gemini_mm.vectorstores.query import Query
+from langchain_gemini_mm.vectorstores.query import Query, SearchType, StoreSearchOptions
 
-__all__ = ["Group", "Hit", "Hits", "LocalVectorStore", "MultimodalVectorStore", "Query", "Recall"]
+__all__ = [
+    "CheckReport",
+    "Group",
+    "Hit",
+    "Hits",
+    "LocalVectorStore",
+    "MultimodalVectorStore",
+    "Query",
+    "Recall",
+    "ScoreKind",
+    "SearchType",
+    "StoreSearchOptions",
+]

@@ -11,7 +11,7 @@ from langchain_core.embeddings import Embeddings
 
 from langchain_gemini_mm.errors import ContentError, ServiceError, SpaceMismatchError
 from langchain_gemini_mm.flows import Call
-from langchain_gemini_mm.interfaces import Content, MediaEmbeddings, MediaSource, Vector, Vectors
+from langchain_gemini_mm.interfaces import Content, MediaEmbeddings, MediaSource, Vectors
 from langchain_gemini_mm.vectors import unit_rows
 from langchain_gemini_mm.vectorstores.records import plain_json
 
@@ -90,12 +90,15 @@ class EmbeddingSpace:
             raise ServiceError(f"{name} answered something that is not {count} usable vectors: {error}") from error
 
 
-def given_rows(vectors: Sequence[Any], first: int = 0) -> Vectors:
+def given_rows(vectors: Sequence[Any], what: str) -> Vectors:
     """Check vectors that a caller gave and bring them to unit length.
 
     Args:
-        vectors: rows of one length.
-        first: position of the first one, for the message.
+        vectors: rows of one length, each `(d,)`.
+        what: what they are, for the message.
+
+    Returns:
+        `(n, d)` float32, unit rows.
 
     Raises:
         ContentError: they are not numbers of one length, not finite, or all zeros.
@@ -103,23 +106,7 @@ def given_rows(vectors: Sequence[Any], first: int = 0) -> Vectors:
     try:
         return unit_rows(np.stack([np.asarray(vector, dtype=np.float64) for vector in vectors]))
     except (TypeError, ValueError) as error:
-        raise ContentError(f"among the vectors from position {first}: {error}") from error
-
-
-def given_vector(vector: Sequence[float] | Vector) -> Vector:
-    """Check one vector that a caller gave.
-
-    Raises:
-        ContentError: it is not a list of finite numbers, or all zeros.
-    """
-    try:
-        row = np.asarray(vector, dtype=np.float64)
-        if row.ndim != 1:
-            raise ValueError(f"expected one vector, got shape {row.shape}")
-        unit: Vector = unit_rows(row[None, :])[0]
-    except (TypeError, ValueError) as error:
-        raise ContentError(f"the vector to search with is not usable: {error}") from error
-    return unit
+        raise ContentError(f"{what} cannot be used: {error}") from error
 
 
 def require_space(name: str, stored: Mapping[str, Any] | None, given: Mapping[str, Any] | None) -> None:

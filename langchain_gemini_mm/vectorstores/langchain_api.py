@@ -15,7 +15,7 @@ from langchain_gemini_mm.flows import Flow, arun, blocking, run
 from langchain_gemini_mm.interfaces import Content, MediaEmbeddings, Vector
 from langchain_gemini_mm.validation import positive_int, unknown_option
 from langchain_gemini_mm.vectorstores.backend import Backend
-from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, given_vector
+from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, given_rows
 from langchain_gemini_mm.vectorstores.hits import Hits
 from langchain_gemini_mm.vectorstores.query import Query
 from langchain_gemini_mm.vectorstores.search import neighbours_flow, plan_search, search_flow
@@ -307,7 +307,7 @@ class LangChainMethods(VectorStore):
             raise ValueError(f"search_type={plan.search_type!r} needs a query with text, not a vector")
         if plan.task_type is not None:
             raise TypeError("task_type says how to embed content; a vector is embedded already")
-        return only(neighbours_flow([given_vector(vector)], plan, None, [()]))
+        return only(neighbours_flow(given_rows([vector], "the vector to search with"), plan, None, [()]))
 
     @classmethod
     def _filled(cls, inputs: Inputs, embedding: Embeddings | MediaEmbeddings, kwargs: dict[str, Any]) -> Flow[Self]:

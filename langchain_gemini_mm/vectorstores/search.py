@@ -12,7 +12,7 @@ import numpy as np
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Flow
-from langchain_gemini_mm.interfaces import Content, Filter, MediaSource, Vector
+from langchain_gemini_mm.interfaces import Content, Filter, MediaSource, Vector, Vectors
 from langchain_gemini_mm.validation import did_you_mean, number_in, one_of, positive_int, unknown_option
 from langchain_gemini_mm.vectors import maximal_marginal_relevance
 from langchain_gemini_mm.vectorstores.backend import Backend, KeywordRequest, Scored, VectorRequest
@@ -174,7 +174,10 @@ def _similar_flow(queries: Sequence[Query], plan: SearchPlan) -> Flow[list[Hits]
 
 
 def neighbours_flow(
-    vectors: Sequence[Vector], plan: SearchPlan, fingerprint: Fingerprint | None, excluded: Sequence[Sequence[str]]
+    vectors: Sequence[Vector] | Vectors,
+    plan: SearchPlan,
+    fingerprint: Fingerprint | None,
+    excluded: Sequence[Sequence[str]],
 ) -> Flow[list[Hits]]:
     """Find the neighbours of vectors.
 

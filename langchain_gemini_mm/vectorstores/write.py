@@ -165,7 +165,7 @@ def _store(backend: Backend, items: list[_Item]) -> Flow[None]:
     if items[0].vector is None:
         rows = backend.space.rows((yield backend.space.documents(texts)), len(texts))
     else:
-        rows = given_rows([item.vector for item in items], items[0].position)
+        rows = given_rows([item.vector for item in items], f"one of the vectors from position {items[0].position}")
     records = [
         Record(item.id, text, plain, row) for item, text, plain, row in zip(items, texts, metadata, rows, strict=True)
     ]

@@ -64,20 +64,6 @@ def scans(node: In | Compare | Exists) -> Iterator[Scan]:
 def to_sql(node: Node, collection: int) -> tuple[str, list[Any]]:
     """A condition on `doc.n` and the values to bind to it, in order."""
     match node:
-        case In(key, values):
-            groups: dict[int, list[Any]] = {}
-            for _, kind, value in attributes({key: values}):
-                groups.setdefault(kind, []).append(value)
-            pieces = [
-                _having(collection, key, f"kind = {kind} AND value IN ({', '.join('?' * len(group))})", group)
-                for kind, group in groups.items()
-            ]
-            return _joined(" OR ", pieces) if pieces else ("0", [])
-        case Compare(key, order, value):
-            ((_, kind, bound),) = attributes({key: value})
-            return _having(collection, key, f"kind = {kind} AND value {_SIGNS[order]} ?", [bound])
-        case Exists(key):
-            return _having(collection, key, "", [])
         case And(parts):
             return _joined(" AND ", [to_sql(part, collection) for part in parts]) if parts else ("1", [])
         case Or(parts):
@@ -85,12 +71,13 @@ def to_sql(node: Node, collection: int) -> tuple[str, list[Any]]:
         case Not(part):
             condition, bound_values = to_sql(part, collection)
             return f"NOT {condition}", bound_values
-
-
-def _having(collection: int, key: str, condition: str, values: list[Any]) -> tuple[str, list[Any]]:
-    where = "c = ? AND key = ?" + (f" AND {condition}" if condition else "")
-    sql = f"n IN (SELECT n FROM attribute WHERE {where})"  # noqa: S608 - values are bound, the rest is ours
-    return sql, [collection, key, *values]
+        case _:
+            pieces: list[tuple[str, list[Any]]] = []
+            for scan in scans(node):
+                condition = scan.condition.replace("...", ", ".join("?" * len(scan.values)))
+                sql = f"n IN (SELECT n FROM attribute WHERE c = ? AND {condition})"  # noqa: S608 - values are bound
+                pieces.append((sql, [collection, scan.key, *scan.values]))
+            return _joined(" OR ", pieces) if pieces else ("0", [])
 
 
 def _joined(word: str, pieces: list[tuple[str, list[Any]]]) -> tuple[str, list[Any]]:

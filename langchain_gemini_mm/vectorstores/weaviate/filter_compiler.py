@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import uuid
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 from weaviate.classes.query import Filter
 
 from langchain_gemini_mm.errors import FilterError
+from langchain_gemini_mm.validation import did_you_mean
 from langchain_gemini_mm.vectorstores.filters import And, Compare, Exists, In, Node, Not, Or, comparable, kind_of
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field, encoded
 from langchain_gemini_mm.weaviate_client.versions import NOT_FILTERS, Version
@@ -52,10 +52,9 @@ def require_declared(node: Node, fields: Mapping[str, Field]) -> None:
     """
     for key in _keys(node):
         if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(key, fields)
             raise FilterError(
-                f"{key[:60]!r} is not a declared field, so Weaviate cannot filter on it.{hint} Declare it with "
+                f"{key[:60]!r} is not a declared field, so Weaviate cannot filter on it{hint or '.'} Declare it with "
                 f"fields={{{key[:60]!r}: ...}} when the collection is made, or call add_field()"
             )
 

@@ -11,7 +11,7 @@ from typing import Any
 from weaviate.classes.config import Configure, DataType, Property, StopwordsPreset, Tokenization, VectorDistances
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.validation import positive_int
+from langchain_gemini_mm.validation import one_of, positive_int
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field, described_field
 from langchain_gemini_mm.weaviate_client.versions import (
@@ -82,10 +82,8 @@ def checked_index(index: str, quantizer: str | None) -> None:
     Raises:
         ValueError: one is unknown, or they do not go together.
     """
-    if index not in INDEXES:
-        raise ValueError(f"index must be one of {', '.join(map(repr, INDEXES))}, got {index!r}")
-    if quantizer is not None and quantizer not in QUANTIZERS:
-        raise ValueError(f"quantizer must be None or one of {', '.join(map(repr, QUANTIZERS))}, got {quantizer!r}")
+    one_of("index", index, INDEXES)
+    one_of("quantizer", quantizer, (None, *QUANTIZERS))
     if index == "hfresh" and quantizer is not None:
         raise ValueError(f"index='hfresh' brings its own quantizer, got quantizer={quantizer!r}; use None")
 
