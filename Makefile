@@ -1,32 +1,45 @@
 # Needs Python 3.11 or newer with venv and pip; everything else is set up by the first command that needs it.
-# Options: PYTHON=python3.12  VENV=.venv-312  WORKERS=4  ARGS="-k batching"
+# Options: PYTHON=python3.12  VENV=.venv-312  WORKERS=4  SECONDS=20  SEED=7  ARGS="-k batching"
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # Test files run in so many processes, some of which wait for servers and deadlines; 0 is one, for debuggers.
-WORKERS ?= 3
-PARALLEL = -n $(WORKERS) --dist loadfile
+WORKERS ?= 4
+PARALLEL = -n $(WORKERS) --dist worksteal
+# How long each test marked soak goes on, and with which seed it begins.
+SECONDS ?= 60
+SEED ?= 0
+SOAK = -m soak --soak-seconds $(SECONDS) --soak-seed $(SEED)
 SOURCES = $(wildcard benchmarks conftest.py examples integration_tests langchain_gemini_mm scripts tests)
 
 export FOLDER Q
+# Hundreds of processes start in a run of the tests; none of them should compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo examples test test-genai2 test-stores integration chaos check fix bench bench-weaviate live wheel lock
+.PHONY: help demo examples test test-newest test-oldest test-unpinned test-stores integration soak chaos check fix bench bench-weaviate live wheel lock
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/stamp ## index sample media and ask across them; or: make demo FOLDER=~/Pictures Q="a dog on a beach"
 	@$(BIN)/python examples/demo.py $${FOLDER:+--folder "$$FOLDER"} $${Q:+--question "$$Q"}
 
-test: $(VENV)/stamp ## run all tests, offline (google-genai 3.x)
-	@$(BIN)/python -m pytest $(PARALLEL) -m "not stores and not rivals and not examples" $(ARGS)
+test: $(VENV)/stamp ## run all tests, offline
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not stores and not examples" $(ARGS)
 
 examples: $(VENV)/stamp ## run every example, offline
 	@$(BIN)/python -m pytest -n $(WORKERS) -m "examples and not stores" tests/test_examples.py $(ARGS)
 
-test-genai2: $(VENV)-genai2/stamp ## the same tests on google-genai 2.x, beside langchain-google-genai
-	@$(VENV)-genai2/bin/python -m pytest $(PARALLEL) -m "not stores and not examples" $(ARGS)
+test-newest: $(VENV)-newest/stamp ## the same on Python 3.13 with the newest versions of everything
+	@$(VENV)-newest/bin/python -m pytest $(PARALLEL) -m "not stores and not examples" $(ARGS)
+
+test-oldest: $(VENV)-oldest/stamp ## the same on the oldest versions that pyproject.toml allows
+	@$(VENV)-oldest/bin/python -m pytest $(PARALLEL) -m "not stores and not rivals and not examples" $(ARGS)
+
+test-unpinned: ## the same with whatever versions a user would get today
+	@$(PYTHON) scripts/environment.py newest --unpinned --venv $(VENV)
+	@$(VENV)-unpinned/bin/python -m pytest $(PARALLEL) -m "not stores and not examples" $(ARGS)
 
 test-stores: $(VENV)-stores/stamp ## tests with vector stores, pictures and examples of others: Chroma, FAISS, Qdrant; HEIC
 	@$(VENV)-stores/bin/python -m pytest -m "stores or real_media" tests/test_other_stores.py tests/media/images/test_decode.py tests/test_examples.py $(ARGS)
@@ -34,6 +47,10 @@ test-stores: $(VENV)-stores/stamp ## tests with vector stores, pictures and exam
 integration: $(VENV)/stamp ## tests on a real Weaviate: that of WEAVIATE_URL, else one that Go builds, once, in minutes
 	@$(BIN)/python -m scripts.weaviate_server install
 	@REQUIRE_WEAVIATE=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "weaviate and not chaos" integration_tests $(ARGS)
+
+soak: $(VENV)/stamp ## fuzzing, random histories, crowds and kills for SECONDS each; kills nodes of Weaviate where it is installed
+	@$(BIN)/python -m pytest $(PARALLEL) $(SOAK) tests $(ARGS)
+	@$(BIN)/python -m pytest $(SOAK) integration_tests $(ARGS)
 
 chaos: $(VENV)/stamp ## kill nodes of a Weaviate cluster of three on this machine
 	@$(BIN)/python -m scripts.weaviate_server install --own
@@ -48,8 +65,8 @@ fix: $(VENV)/stamp ## format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)-genai2/stamp ## measure against the bare SDK, langchain-google-genai and plain NumPy
-	@$(VENV)-genai2/bin/python benchmarks/run.py $(ARGS)
+bench: $(VENV)/stamp ## measure against the bare SDK, langchain-google-genai and plain NumPy
+	@$(BIN)/python benchmarks/run.py $(ARGS)
 
 bench-weaviate: $(VENV)/stamp ## measure the store in Weaviate against the bare client, on a server of this machine
 	@$(BIN)/python -m scripts.weaviate_server install
@@ -68,8 +85,11 @@ lock: ## resolve all versions anew and write the constraints files
 $(VENV)/stamp: pyproject.toml constraints.txt scripts/environment.py
 	@$(PYTHON) scripts/environment.py main --venv $(VENV)
 
-$(VENV)-genai2/stamp: pyproject.toml constraints-genai2.txt scripts/environment.py
-	@$(PYTHON) scripts/environment.py genai2 --venv $(VENV)
+$(VENV)-newest/stamp: pyproject.toml constraints-newest.txt scripts/environment.py
+	@$(PYTHON) scripts/environment.py newest --venv $(VENV)
+
+$(VENV)-oldest/stamp: pyproject.toml constraints-oldest.txt scripts/environment.py
+	@$(PYTHON) scripts/environment.py oldest --venv $(VENV)
 
 $(VENV)-stores/stamp: pyproject.toml constraints-stores.txt scripts/environment.py
 	@$(PYTHON) scripts/environment.py stores --venv $(VENV)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import threading
 import time
 import urllib.request
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ PATIENCE = 60.0
 """Seconds in which a node that was down has caught up."""
 PAUSE = 0.3
 BATCH = 200
+WAYS = ("sync", "async")
 
 Open = Callable[..., Any]
 
@@ -46,9 +48,9 @@ def name() -> str:
     return f"Chaos{uuid.uuid4().hex[:12]}"
 
 
-@pytest.fixture
-async def open_store(weaviate_cluster: WeaviateCluster, name: str) -> AsyncIterator[Open]:
-    """Opens the collection through one node, for sync and async use."""
+@asynccontextmanager
+async def opened(weaviate_cluster: WeaviateCluster, name: str) -> AsyncIterator[Open]:
+    """Opens a collection through one node, for sync and async use."""
     async with AsyncExitStack() as stack:
 
         async def open_one(number: int, **options: Any) -> WeaviateVectorStore:
@@ -57,6 +59,13 @@ async def open_store(weaviate_cluster: WeaviateCluster, name: str) -> AsyncItera
             given = {"replication": 3, "index": "flat", **options}
             return WeaviateVectorStore(client, name, EMBEDDING, async_client=async_client, **given)
 
+        yield open_one
+
+
+@pytest.fixture
+async def open_store(weaviate_cluster: WeaviateCluster, name: str) -> AsyncIterator[Open]:
+    """Opens the collection of the test through one node."""
+    async with opened(weaviate_cluster, name) as open_one:
         yield open_one
 
 
@@ -152,7 +161,7 @@ def leader(cluster: WeaviateCluster) -> int:
     return next(int(node["leaderId"].removeprefix("node")) - 1 for node in said if node.get("leaderId"))
 
 
-@pytest.mark.parametrize("way", ["sync", "async"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("victim", ["leader", "follower"])
 async def test_adding_goes_on_without_a_node(
     weaviate_cluster: WeaviateCluster, open_store: Open, way: str, victim: str
@@ -171,7 +180,7 @@ async def test_adding_goes_on_without_a_node(
     await caught_up(open_store, items, killed)
 
 
-@pytest.mark.parametrize("way", ["sync", "async"])
+@pytest.mark.parametrize("way", WAYS)
 async def test_what_was_acknowledged_outlives_the_node_that_said_so(
     weaviate_cluster: WeaviateCluster, open_store: Open, way: str
 ) -> None:
@@ -190,7 +199,7 @@ async def test_what_was_acknowledged_outlives_the_node_that_said_so(
     await caught_up(open_store, items)
 
 
-@pytest.mark.parametrize("way", ["sync", "async"])
+@pytest.mark.parametrize("way", WAYS)
 async def test_searches_go_on_without_a_node(weaviate_cluster: WeaviateCluster, open_store: Open, way: str) -> None:
     """The leader dies under searches through both other nodes: each is answered, rightly and before its deadline."""
     items, head = documents(0, 300), leader(weaviate_cluster)
@@ -221,7 +230,7 @@ async def test_searches_go_on_without_a_node(weaviate_cluster: WeaviateCluster, 
     assert slowest < TIMEOUTS["timeout"]
 
 
-@pytest.mark.parametrize("way", ["sync", "async"])
+@pytest.mark.parametrize("way", WAYS)
 async def test_without_two_nodes_errors_come_in_time(
     weaviate_cluster: WeaviateCluster, open_store: Open, way: str
 ) -> None:
@@ -248,6 +257,23 @@ async def test_without_two_nodes_errors_come_in_time(
     assert contents(before).items() <= read(store, [str(item.id) for item in items]).items()
     assert await call(way, store, "add_documents", items) == [item.id for item in items]
     await caught_up(open_store, items)
+
+
+@pytest.mark.soak
+async def test_kills_at_random(weaviate_cluster: WeaviateCluster, rounds: Callable[..., Iterable[int]]) -> None:
+    """Any nodes, at any moment of a load: what was acknowledged is there, and the same load again completes it."""
+    for seed in rounds(1):
+        chance, name = random.Random(seed), f"Random{uuid.uuid4().hex[:12]}"
+        items, killed = documents(0, 800), chance.sample(range(3), chance.randint(1, 3))
+        async with opened(weaviate_cluster, name) as open_store:
+            store = await open_store(0, **TIMEOUTS)
+            kill = partial(weaviate_cluster.kill, *killed)
+            stored, _ = await attempt(chance.choice(WAYS), store, interrupted(items, chance.randrange(800), kill))
+            weaviate_cluster.start()
+            again = await open_store(1)
+            assert read(again, stored) == contents([item for item in items if item.id in set(stored)])
+            assert again.add_documents(items) == [item.id for item in items]
+            await caught_up(open_store, items)
 
 
 async def test_all_nodes_killed_lose_nothing(weaviate_cluster: WeaviateCluster, open_store: Open) -> None:

@@ -7,11 +7,12 @@ equal. Texts that begin with control characters are not asked for by range: Weav
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from langchain_core.documents import Document
@@ -185,15 +186,20 @@ class BothStores(RuleBasedStateMachine):
         self.local.close()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("options", "examples"),
     [
-        pytest.param({"index": "flat"}, 60, id="flat"),
-        pytest.param({"index": "hnsw", "quantizer": "rq8"}, 30, id="quantized"),
+        pytest.param({"index": "flat"}, 20, id="flat"),
+        pytest.param({"index": "hnsw", "quantizer": "rq8"}, 10, id="quantized"),
     ],
 )
 def test_local_and_weaviate_agree(
-    weaviate_client: WeaviateClient, weaviate_name: str, options: dict[str, Any], examples: int
+    weaviate_client: WeaviateClient,
+    weaviate_name: str,
+    rounds: Callable[..., Iterable[int]],
+    options: dict[str, Any],
+    examples: int,
 ) -> None:
     """Whatever was written, whatever is asked."""
 
@@ -201,13 +207,13 @@ def test_local_and_weaviate_agree(
         def __init__(self) -> None:
             super().__init__(weaviate_client, weaviate_name, options)
 
-    run_state_machine_as_test(
-        Machine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=20,
-            deadline=None,
-            phases=[Phase.explicit, Phase.generate],  # shrinking would take minutes on a server
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-        ),
-    )
+    for number in rounds(1, parts=2):
+        run_state_machine_as_test(
+            seed(number)(Machine),
+            settings=settings(
+                max_examples=examples,
+                stateful_step_count=20,
+                phases=[Phase.explicit, Phase.generate],  # shrinking would take minutes on a server
+                suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+            ),
+        )

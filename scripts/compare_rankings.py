@@ -22,9 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from langchain_gemini_mm import GeminiEmbeddings, Hit, LabelledQuery, MediaStore, calibrate
+from langchain_gemini_mm import GeminiEmbeddings, Hit, MediaStore
 from langchain_gemini_mm.flows import run
-from langchain_gemini_mm.ranking import by_modality_flow, ranked_flow
+from langchain_gemini_mm.ranking import LabelledQuery, by_modality_flow, calibrate, ranked_flow
 from langchain_gemini_mm.testing import GeminiEmulator
 from langchain_gemini_mm.vectorstores.search import RANK_CONSTANT
 from scripts.ranking_media import samples, scenes

@@ -28,6 +28,8 @@ KEPT = 400
 WRITERS = ("even", "odd")
 READERS = 3
 K = 20
+LEAST = 10
+"""Steps of each process, also where the time is over before."""
 
 
 def open_store(path: str | Path) -> LocalVectorStore:
@@ -87,7 +89,7 @@ def work(path: str, number: int, act: Callable[..., None], seconds: float, pipe:
     try:
         with open_store(path) as store:
             end = time.monotonic() + seconds
-            while time.monotonic() < end:
+            while steps < LEAST or time.monotonic() < end:
                 act(store, number, steps, chance)
                 steps += 1
     except Exception as problem:  # noqa: BLE001 - sent to the one who started us

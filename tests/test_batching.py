@@ -93,7 +93,7 @@ def test_the_first_failure_stops_the_others() -> None:
     with pytest.raises(RuntimeError, match="input 0"):
         threaded_map(work, range(100), 3)
 
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
     assert len(started) < 10
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.rendering import citation
 from langchain_gemini_mm.vectorstores import Hit
+
+T = TypeVar("T")
 
 _NUMBERS = (int, float)
 GAP_S = 1.0
@@ -109,7 +111,9 @@ def _moments(hits: Sequence[Hit], gap_s: float) -> list[Moment]:
 
 
 def _moments_of(source: str | None, hits: Sequence[Hit], gap_s: float) -> list[Moment]:
-    timed, paged, others = [], [], []
+    timed: list[tuple[Any, Any, Hit]] = []
+    paged: list[tuple[Any, Any, Hit]] = []
+    others: list[Hit] = []
     for hit in hits:
         said = hit.document.metadata.get
         if type(start := said("start_s")) in _NUMBERS and type(end := said("end_s")) in _NUMBERS:
@@ -118,21 +122,39 @@ def _moments_of(source: str | None, hits: Sequence[Hit], gap_s: float) -> list[M
             paged.append((first, last, hit))
         else:
             others.append(hit)
-    moments = [Moment(found, source, start_s=low, end_s=high) for low, high, found in _joined(timed, gap_s)]
-    moments += [Moment(found, source, first_page=low, last_page=high) for low, high, found in _joined(paged, 1)]
-    moments += [Moment((hit,), source) for hit in others]
+    moments = [Moment((hit,), source) for hit in others]
+    for start_s, end_s, found in merge_spans(timed, gap_s):
+        moments.append(Moment(_best_first(found), source, start_s=start_s, end_s=end_s))
+    for first, last, found in merge_spans(paged, 1):
+        moments.append(Moment(_best_first(found), source, first_page=first, last_page=last))
     return moments
 
 
-def _joined(spans: list[tuple[Any, Any, Hit]], gap: float) -> list[tuple[Any, Any, tuple[Hit, ...]]]:
-    """Join spans that touch or overlap."""
-    runs: list[list[Any]] = []
-    for low, high, hit in sorted(spans, key=itemgetter(0, 1)):
-        if runs and low - runs[-1][1] <= gap:
-            runs[-1][1] = max(runs[-1][1], high)
-            runs[-1][2].append(hit)
+def _best_first(hits: Iterable[Hit]) -> tuple[Hit, ...]:
+    return tuple(sorted(hits, key=attrgetter("rank")))
+
+
+def merge_spans(spans: Iterable[tuple[float, float, T]], gap: float) -> list[tuple[Any, Any, list[T]]]:
+    """Merge time spans or page ranges that overlap or are adjacent.
+
+    ```python
+    from langchain_gemini_mm.retrievers.sources import merge_spans
+
+    assert merge_spans([(30, 60, "b"), (0, 30, "a"), (90, 120, "c")], gap=1) == [(0, 60, ["a", "b"]), (90, 120, ["c"])]
+    ```
+
+    Args:
+        spans: start, end and an item, in any order.
+        gap: largest distance between two spans that are merged, in the unit of the spans.
+
+    Returns:
+        Start, end and items of each merged span, in order.
+    """
+    merged: list[tuple[Any, Any, list[T]]] = []
+    for start, end, item in sorted(spans, key=itemgetter(0, 1)):
+        if merged and start - merged[-1][1] <= gap:
+            first, last, items = merged[-1]
+            merged[-1] = (first, max(last, end), [*items, item])
         else:
-            runs.append([low, high, [hit]])
-    for run in runs:
-        run[2].sort(key=attrgetter("rank"))
-    return [(low, high, tuple(hits)) for low, high, hits in runs]
+            merged.append((start, end, [item]))
+    return merged

@@ -1,10 +1,11 @@
-"""Which media of a conversation a model call shows: within a budget, those of the question and the newest first."""
+"""Selection of the media that a model call shows: within a budget, those of the last question, then the newest."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
 
@@ -13,172 +14,155 @@ from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
 from langchain_gemini_mm.interfaces import MediaSource
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.rendering import Accepts, Place, expand_blocks
-from langchain_gemini_mm.tools.attachments import Block, attachment_name, attachments, payload_of
+from langchain_gemini_mm.tools.attachments import Block, MediaBlock, attachment_name, media_blocks
 
 Expand: TypeAlias = Callable[[Block, Accepts, Place, int], list[Block]]
-"""Makes content blocks of a reference block, for a model and a place in the request, within so many bytes."""
+"""Returns content blocks for a reference block, a model, a place in the request and a number of bytes."""
 
-DROPPED = "(not shown any more, to save space; search for it or open it again to see it)"
-AGAIN = "(shown elsewhere in this conversation)"
-BELOW = "(shown in the message behind the results)"
+DROPPED = "(no longer shown, to save space; search for it or open it again to see it)"
+REPEATED = "(shown elsewhere in this conversation)"
+MOVED = "(shown in the message after the results)"
 HEADING = "The media of the results above:"
 
-_LEAST = 10_000
-"""With fewer bytes left nothing more is shown."""
+CACHED_BYTES = 32_000_000
+"""Default memory for expanded blocks, base64 included."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    blocks: list[Block]
-    apart: bool = False
-    """In a message of its own, since the model does not take it within the result of a tool."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Spot:
-    message: int
-    block: int
-    ref: MediaRef
-    content: Block = field(repr=False)
-    in_tool: bool
+_MIN_BYTES = 10_000
+"""With fewer bytes left, no further media are shown."""
 
 
 def show_media(
     messages: Sequence[BaseMessage], expand: Expand, *, accepts: Accepts, max_bytes: int, keep: int
 ) -> list[BaseMessage]:
-    """The conversation with media in the place of references; the messages given stay as they are.
+    """Return the conversation with media in place of references; the given messages are not changed.
+
+    Media of the last question are shown first, then those of the newest messages, until the budget is used up. Each
+    attachment of the user is preceded by its name, such as `[attachment:1]`.
 
     Args:
-        messages: of the conversation.
-        expand: makes content blocks of a reference block; it says in text what cannot be shown.
-        accepts: what the model takes, and where.
-        max_bytes: of all media together, as base64.
-        keep: most media.
+        messages: the conversation, oldest message first.
+        expand: returns the content blocks of a reference block, or text that says why it is not shown.
+        accepts: what the model accepts, and where.
+        max_bytes: bytes of all media together, base64 included.
+        keep: number of media.
     """
-    spots = list(_by_priority(messages))
-    if not spots:
+    found = list(media_blocks(messages))
+    references = [(block, block.payload) for block in found if isinstance(block.payload, MediaRef)]
+    if not references:
         return list(messages)
-    shown: dict[tuple[int, int], _Shown] = {}
+    question = max((i for i, message in enumerate(messages) if isinstance(message, HumanMessage)), default=-1)
+    references.sort(key=lambda item: (item[0].message != question, -item[0].message))
+    takes_media = bool(accepts.max_bytes)
+    shown: dict[tuple[int, int], list[Block]] = {}
+    moved: dict[tuple[int, int], list[Block]] = {}
     seen: set[MediaRef] = set()
-    left, count = max_bytes, 0
-    for spot in spots:
-        if spot.ref in seen:
-            found = _Shown([_text(AGAIN)])
-        elif accepts.max_bytes and (count >= keep or left < _LEAST):
-            found = _Shown([_text(DROPPED)])
+    left, number = max_bytes, 0
+    for block, ref in references:
+        at = (block.message, block.position)
+        if ref in seen:
+            shown[at] = [_text(REPEATED)]
+        elif takes_media and (number >= keep or left < _MIN_BYTES):
+            shown[at] = [_text(DROPPED)]
         else:
-            found = _expanded(spot, expand, accepts, left)
-            size = weight(found.blocks)
-            left, count = left - size, count + (size > 0)
-            seen.add(spot.ref)
-        shown[spot.message, spot.block] = found
-    return list(_written(messages, shown))
+            # Some models accept no media in tool results: these follow in a message of the user.
+            is_moved = block.in_tool_result and takes_media and not accepts.in_tools
+            blocks = expand(block.block, accepts, "tool" if block.in_tool_result and not is_moved else "message", left)
+            size = media_size(blocks)
+            left, number = left - size, number + (size > 0)
+            seen.add(ref)
+            shown[at] = [_text(MOVED)] if is_moved else blocks
+            if is_moved:
+                moved[at] = blocks
+    return _rewritten(messages, found, shown, moved)
 
 
-def _by_priority(messages: Sequence[BaseMessage]) -> Iterator[_Spot]:
-    """References of the last question, then from the newest message to the oldest; within one as they stand."""
-    asked = max((n for n, message in enumerate(messages) if isinstance(message, HumanMessage)), default=-1)
-    order = sorted(range(len(messages)), key=lambda number: (number != asked, -number))
-    for number in order:
-        message = messages[number]
-        if isinstance(message, HumanMessage | ToolMessage) and isinstance(message.content, list):
-            for place, block in enumerate(message.content):
-                ref = payload_of(block)
-                if isinstance(block, dict) and isinstance(ref, MediaRef):
-                    yield _Spot(number, place, ref, block, isinstance(message, ToolMessage))
-
-
-def _expanded(spot: _Spot, expand: Expand, accepts: Accepts, left: int) -> _Shown:
-    apart = spot.in_tool and bool(accepts.max_bytes) and not accepts.in_tools
-    place: Place = "tool" if spot.in_tool and not apart else "message"
-    return _Shown(expand(spot.content, accepts, place, left), apart)
-
-
-def _written(messages: Sequence[BaseMessage], shown: Mapping[tuple[int, int], _Shown]) -> Iterator[BaseMessage]:
-    names = {
-        (number, place): attachment_name(count) for count, (number, place, _) in enumerate(attachments(messages), 1)
-    }
-    apart: list[Block] = []
-    for number, message in enumerate(messages):
-        if apart and not isinstance(message, ToolMessage):
-            yield HumanMessage([_text(HEADING), *apart])
-            apart = []
-        if not any((number, place) in shown or (number, place) in names for place in range(len(message.content))):
-            yield message
+def _rewritten(
+    messages: Sequence[BaseMessage],
+    found: Sequence[MediaBlock],
+    shown: Mapping[tuple[int, int], list[Block]],
+    moved: Mapping[tuple[int, int], list[Block]],
+) -> list[BaseMessage]:
+    """Return the messages with blocks replaced; moved blocks follow the last of several tool results."""
+    attached = {(block.message, block.position) for block in found if not block.in_tool_result}
+    with_media = {block.message for block in found}
+    numbers = count(1)
+    written: list[BaseMessage] = []
+    waiting: list[Block] = []
+    for index, message in enumerate(messages):
+        if waiting and not isinstance(message, ToolMessage):
+            written.append(HumanMessage([_text(HEADING), *waiting]))
+            waiting = []
+        if index not in with_media:
+            written.append(message)
             continue
         content: list[Any] = []
-        for place, block in enumerate(message.content):
-            here = shown.get((number, place))
-            if (number, place) in names:
-                content.append(_text(f"[{names[number, place]}]"))
-            if here is not None and here.apart:
-                apart += [*_cited(block), *here.blocks]
-                content.append(_text(BELOW))
-            else:
-                content += [block] if here is None else here.blocks
-        yield message.model_copy(update={"content": content})
-    if apart:
-        yield HumanMessage([_text(HEADING), *apart])
-
-
-def _cited(block: Any) -> list[Block]:
-    said = (block.get("extras") or {}).get("citation")
-    return [_text(said)] if said else []
+        for position, block in enumerate(message.content):
+            at = (index, position)
+            if at in attached:
+                content.append(_text(f"[{attachment_name(next(numbers))}]"))
+            content += shown.get(at, [block])
+            if at in moved:
+                citation = (block.get("extras") or {}).get("citation") if isinstance(block, dict) else None
+                waiting += [*([_text(citation)] if citation else []), *moved[at]]
+        written.append(message.model_copy(update={"content": content}))
+    return [*written, HumanMessage([_text(HEADING), *waiting])] if waiting else written
 
 
 def _text(text: str) -> Block:
     return {"type": "text", "text": text}
 
 
-KEPT_BYTES = 32_000_000
-"""Of blocks held in memory, base64 counted."""
-
-
-class _Made(NamedTuple):
+class _CachedBlocks(NamedTuple):
     blocks: list[Block]
     size: int
+    """Bytes, base64 included."""
     room: int
-    """What there was room for when they were made; with more room they might have been larger."""
+    """Bytes that were available when the blocks were made; with more, they might have been larger."""
 
 
 @dataclass
-class Expansions:
-    """Cuts and scales media for a model once; safe for threads.
+class BlockCache:
+    """Content blocks made for reference blocks, so that media are cut and scaled once; thread-safe.
 
     Args:
-        media: where references lead.
-        kept_bytes: of blocks held in memory.
+        media: holds what the references name.
+        max_bytes: memory for blocks, base64 included.
     """
 
     media: MediaSource
-    kept_bytes: int = KEPT_BYTES
-    _made: OrderedDict[object, _Made] = field(init=False, default_factory=OrderedDict, repr=False)
+    max_bytes: int = CACHED_BYTES
+    _cached: OrderedDict[object, _CachedBlocks] = field(init=False, default_factory=OrderedDict, repr=False)
+    _size: int = field(init=False, default=0, repr=False)
     _lock: Lock = field(init=False, default_factory=Lock, repr=False)
 
-    def blocks(self, block: Block, accepts: Accepts, place: Place, room: int) -> list[Block]:
-        """Content blocks for a reference block, within `room` bytes, base64 counted; words where it cannot be shown."""
+    def expand(self, block: Block, accepts: Accepts, place: Place, max_bytes: int) -> list[Block]:
+        """Return content blocks for a reference block, or text where it cannot be shown.
+
+        Args:
+            block: names media by reference.
+            accepts: what the model accepts.
+            place: where the blocks are sent.
+            max_bytes: bytes that are available, base64 included.
+        """
         key = (block.get("url"), str(block.get("extras")), accepts, place)
         with self._lock:
-            known = self._made.get(key)
+            known = self._cached.get(key)
             if known is not None:
-                self._made.move_to_end(key)
-        if known is not None and known.size <= room and (room <= known.room or known.size < known.room // 2):
+                self._cached.move_to_end(key)
+        if known is not None and known.size <= max_bytes and (max_bytes <= known.room or known.size < known.room // 2):
             return known.blocks
-        blocks = expand_blocks([block], self.media, accepts=accepts, place=place, max_bytes=room)
-        self._keep(key, _Made(blocks, weight(blocks), room))
+        blocks = expand_blocks([block], self.media, accepts=accepts, place=place, max_bytes=max_bytes)
+        size = media_size(blocks)
+        if size:  # text is not cached: missing media may be there next time
+            with self._lock:
+                replaced = self._cached.pop(key, None)
+                self._cached[key] = _CachedBlocks(blocks, size, max_bytes)
+                self._size += size - (replaced.size if replaced else 0)
+                while self._size > self.max_bytes:
+                    self._size -= self._cached.popitem(last=False)[1].size
         return blocks
 
-    def _keep(self, key: object, made: _Made) -> None:
-        """Words are not kept: what is missing now may be there the next time."""
-        if not made.size:
-            return
-        with self._lock:
-            self._made[key] = made
-            self._made.move_to_end(key)
-            while self._made and sum(other.size for other in self._made.values()) > self.kept_bytes:
-                self._made.popitem(last=False)
 
-
-def weight(blocks: Iterable[Any]) -> int:
-    """Bytes of the media in content blocks, base64 counted."""
+def media_size(blocks: Iterable[Any]) -> int:
+    """Return the bytes of the media in content blocks, base64 included."""
     return sum(len(block.get("base64", "")) for block in blocks if isinstance(block, dict))

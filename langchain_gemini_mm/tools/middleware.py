@@ -1,21 +1,30 @@
-"""The middleware by which an agent's state names media and its model sees them."""
+"""`MediaMiddleware`: an agent's state holds references to media, and its model receives the media.
+
+What it depends on, tested with every minor version of LangChain 1 in `tests/tools/test_middleware.py`:
+
+* `AgentMiddleware` hooks and `ModelRequest.override`, which are public.
+* `BaseChatModel` passes messages to callbacks and caches first and to `_generate`, `_stream` and their async twins
+  afterwards. LangChain documents these methods as what a chat model implements. Whatever a request holds is traced, so
+  `request.override(messages=...)` would put all bytes into every trace; `model_with_media` puts them in below instead.
+* An instance of a pydantic model keeps its state in the attributes of `pydantic.BaseModel.__slots__`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import wraps
-from types import new_class
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AnyMessage, BaseMessage, ToolMessage
+from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, ToolMessage
+from pydantic import BaseModel
 
 from langchain_gemini_mm.errors import MissingExtraError
 from langchain_gemini_mm.rendering import accepts_of
-from langchain_gemini_mm.tools.attachments import all_with_references, references_wanted, with_references
-from langchain_gemini_mm.tools.media_budget import Expansions, show_media
+from langchain_gemini_mm.tools.attachments import REFERENCES_FOR, with_references
+from langchain_gemini_mm.tools.media_budget import BlockCache, show_media
 from langchain_gemini_mm.validation import positive_int
 
 try:
@@ -31,14 +40,14 @@ if TYPE_CHECKING:
     from langchain_gemini_mm.storage import MediaStore
 
 KEEP = 10
-"""Media in one model call; Gemini takes ten videos."""
+"""Default number of media in one model call; Gemini accepts ten videos."""
 
 
-class MediaMiddleware(AgentMiddleware[Any, Any, Any]):
-    """Keeps media out of an agent's state, its checkpoints and its traces, and shows them to its model.
+class MediaMiddleware(AgentMiddleware):
+    """Keeps media out of an agent's state, checkpoints and traces, and shows them to its model.
 
-    Tools of this package return references while it is around them, other tools' media and the user's attachments are
-    put into the media store, and references become media just before the model is called, beneath its callbacks.
+    Tools of this package return references while the middleware is active, media of other tools and of the user are
+    put into the media store, and references become media just before the model is called, after its callbacks.
 
     ```python
     from langchain.agents import create_agent
@@ -50,13 +59,13 @@ class MediaMiddleware(AgentMiddleware[Any, Any, Any]):
     agent = create_agent(FakeListChatModel(responses=["Hello."]), middleware=[MediaMiddleware(media)])
     ```
 
-    Put it last in the list of middlewares: one behind it that takes another model would send that one references.
+    Put it last in the list of middlewares: a later one that replaces the model would send references to that model.
 
     Args:
-        media: where references are looked up, and attachments are put.
-        model: what the chat model takes, where its class does not tell: `gemini`, `openai`, `anthropic`, `text`.
-        max_bytes: of the media in one model call, as base64; None is what the model takes.
-        keep: most media in one model call. Those of the last question stay, then the newest.
+        media: holds what references name; attachments are stored in it.
+        model: what the chat model accepts, where its class does not say: `gemini`, `openai`, `anthropic`, `text`.
+        max_bytes: bytes of the media in one model call, base64 included; None is what the model accepts.
+        keep: number of media in one model call. Those of the last question are kept, then the newest.
 
     Raises:
         MissingExtraError: langchain is not installed.
@@ -65,18 +74,18 @@ class MediaMiddleware(AgentMiddleware[Any, Any, Any]):
     def __init__(self, media: MediaStore, *, model: Any = None, max_bytes: int | None = None, keep: int = KEEP) -> None:
         super().__init__()
         self._media = media
-        self._expansions = Expansions(media)
+        self._cache = BlockCache(media)
         self._accepts = None if model is None else accepts_of(model)
         self._max_bytes = None if max_bytes is None else positive_int("max_bytes", max_bytes)
         self._keep = positive_int("keep", keep)
-        self._kinds: dict[type[BaseChatModel], type[BaseChatModel]] = {}
+        self._classes: dict[type[BaseChatModel], type[BaseChatModel]] = {}
 
     def take_in(self, message: Any) -> Any:
-        """A message whose media are in the store and named by reference: give it to the agent in place of its own.
+        """Store the media of a message and return it with references, to be given to the agent.
 
-        The agent does this by itself, but after the first checkpoint, which holds what it was given.
+        The agent does this itself, but only after the first checkpoint, which holds the input as it was given.
         """
-        return with_references(message, self._media) or message
+        return with_references(message, self._media)
 
     async def atake_in(self, message: Any) -> Any:
         """Async twin of `take_in`."""
@@ -84,7 +93,11 @@ class MediaMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def before_agent(self, state: Any, runtime: Runtime[Any]) -> dict[str, Any] | None:  # noqa: ARG002 - as in LangChain
         """Put the user's attachments into the media store."""
-        changed = all_with_references(state["messages"], self._media)
+        changed = []
+        for message in state["messages"]:
+            stored = with_references(message, self._media) if isinstance(message, HumanMessage) else message
+            if stored is not message:
+                changed.append(stored)
         return {"messages": changed} if changed else None
 
     async def abefore_agent(self, state: Any, runtime: Runtime[Any]) -> dict[str, Any] | None:
@@ -94,58 +107,61 @@ class MediaMiddleware(AgentMiddleware[Any, Any, Any]):
     def wrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
     ) -> ToolMessage | Command[Any]:
-        """Have a tool return references; media that it returns nevertheless are put into the store."""
-        with references_wanted(request.tool_call["name"]):
+        """Have a tool return references, and store media that it returns nevertheless."""
+        token = REFERENCES_FOR.set(request.tool_call["name"])
+        try:
             result = handler(request)
-        without: ToolMessage | Command[Any] = self._without_media(result)
-        return without
+        finally:
+            REFERENCES_FOR.reset(token)
+        stored: ToolMessage | Command[Any] = self._without_media(result)
+        return stored
 
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
     ) -> ToolMessage | Command[Any]:
         """Async twin of `wrap_tool_call`."""
-        with references_wanted(request.tool_call["name"]):
+        token = REFERENCES_FOR.set(request.tool_call["name"])
+        try:
             result = await handler(request)
-        without: ToolMessage | Command[Any] = await asyncio.to_thread(self._without_media, result)
-        return without
+        finally:
+            REFERENCES_FOR.reset(token)
+        stored: ToolMessage | Command[Any] = await asyncio.to_thread(self._without_media, result)
+        return stored
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelCallResult[Any]:
-        """Show the model what the references name."""
-        return handler(self._with_seeing_model(request) or self._with_media(request))
+        """Send the model the media that the references name."""
+        model: Any = request.model
+        if isinstance(model, BaseChatModel):
+            return handler(request.override(model=model_with_media(model, self._show, self._classes)))
+        return handler(self._with_media(request))
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelCallResult[Any]:
         """Async twin of `wrap_model_call`."""
-        seeing_request = self._with_seeing_model(request)
-        if seeing_request is None:
-            seeing_request = await asyncio.to_thread(self._with_media, request)
-        return await handler(seeing_request)
-
-    def _with_seeing_model(self, request: ModelRequest[Any]) -> ModelRequest[Any] | None:
         model: Any = request.model
-        if not isinstance(model, BaseChatModel):
-            return None
-        kind = type(model)
-        if kind not in self._kinds:
-            self._kinds[kind] = seeing_class(kind, self._show)
-        return request.override(model=seeing(model, self._kinds[kind]))
+        if isinstance(model, BaseChatModel):
+            return await handler(request.override(model=model_with_media(model, self._show, self._classes)))
+        return await handler(await asyncio.to_thread(self._with_media, request))
 
     def _with_media(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
-        """For a stand-in that is no chat model itself, such as that of `init_chat_model` without a name."""
+        """Put media into the messages for a model that is not a `BaseChatModel`, such as an unnamed `init_chat_model`.
+
+        Such a model receives the media, and so do its callbacks.
+        """
         return request.override(messages=cast("list[AnyMessage]", self._show(request.model, list(request.messages))))
 
     def _show(self, model: Any, messages: list[BaseMessage]) -> list[BaseMessage]:
         accepts = self._accepts or accepts_of(model)
         max_bytes = min(self._max_bytes or accepts.max_bytes, accepts.max_bytes)
-        return show_media(messages, self._expansions.blocks, accepts=accepts, max_bytes=max_bytes, keep=self._keep)
+        return show_media(messages, self._cache.expand, accepts=accepts, max_bytes=max_bytes, keep=self._keep)
 
     def _without_media(self, result: Any) -> Any:
-        """What a tool gave back, with references for its media: a message, or a `Command` that holds some."""
+        """Return a tool's result, a message or a `Command` with messages, with references for its media."""
         if isinstance(result, ToolMessage):
-            return with_references(result, self._media) or result
+            return with_references(result, self._media)
         if isinstance(result, list):
             return [self._without_media(one) for one in result]
         update = getattr(result, "update", None)
@@ -158,35 +174,41 @@ class MediaMiddleware(AgentMiddleware[Any, Any, Any]):
 
 
 Show: TypeAlias = Callable[[BaseChatModel, list[BaseMessage]], list[BaseMessage]]
-"""Puts media in the place of references, for a given model."""
-
-_SLOTS = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+"""Returns messages with media in place of references, for a given model."""
 
 
-def seeing_class(kind: type[BaseChatModel], show: Show) -> type[BaseChatModel]:
-    """A subclass of `kind` that calls `show` on its messages after callbacks, caches and tracers had them.
+def model_with_media(
+    model: BaseChatModel, show: Show, classes: dict[type[BaseChatModel], type[BaseChatModel]]
+) -> BaseChatModel:
+    """Return the same model, as one that calls `show` on its messages after its callbacks and caches received them.
 
-    They are told of a model call before its `_generate` or `_stream` runs, so what is put in there is in no trace.
+    It shares all state and connections with `model`, is an instance of its class, and has its name in traces, so that
+    `create_agent` chooses the same strategies for it.
+
+    Args:
+        model: a chat model.
+        show: puts media into messages.
+        classes: the subclasses made so far, by class; `show` must be the same for all of them.
     """
-    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
-    methods = {
-        name: wrap(getattr(kind, name), show)
-        for name, wrap in _WRAPPERS.items()
-        if getattr(kind, name, None) is not getattr(BaseChatModel, name, None)
-    }
-    made = new_class(kind.__name__, (kind,), exec_body=lambda namespace: namespace.update(names | methods))
-    return cast("type[BaseChatModel]", made)
-
-
-def seeing(model: BaseChatModel, kind: type[BaseChatModel]) -> BaseChatModel:
-    """The same model, state and connections shared, as one of `kind`, a class from `seeing_class`."""
-    twin = kind.__new__(kind)
-    for slot in _SLOTS:
+    kind = type(model)
+    if kind not in classes:
+        namespace: dict[str, Any] = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
+        for name, wrapper in _WRAPPERS.items():
+            method = getattr(kind, name, None)
+            # LangChain asks whether a model overrides `_stream`, so inherited defaults stay as they are.
+            if method is not getattr(BaseChatModel, name, None):
+                namespace[name] = wrapper(method, show)
+        metaclass: Any = type(kind)
+        classes[kind] = metaclass(kind.__name__, (kind,), namespace)
+    twin = object.__new__(classes[kind])
+    for slot in BaseModel.__slots__:
         object.__setattr__(twin, slot, getattr(model, slot))
     return twin
 
 
 def _plain(method: Callable[..., Any], show: Show) -> Callable[..., Any]:
+    """Wrap a method that returns a result or an iterator."""
+
     @wraps(method)
     def call(self: BaseChatModel, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> Any:
         return method(self, show(self, messages), *args, **kwargs)
@@ -195,6 +217,8 @@ def _plain(method: Callable[..., Any], show: Show) -> Callable[..., Any]:
 
 
 def _awaited(method: Callable[..., Awaitable[Any]], show: Show) -> Callable[..., Awaitable[Any]]:
+    """Wrap a coroutine function."""
+
     @wraps(method)
     async def call(self: BaseChatModel, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> Any:
         return await method(self, await asyncio.to_thread(show, self, messages), *args, **kwargs)
@@ -202,15 +226,9 @@ def _awaited(method: Callable[..., Awaitable[Any]], show: Show) -> Callable[...,
     return call
 
 
-def _iterated(method: Callable[..., Iterator[Any]], show: Show) -> Callable[..., Iterator[Any]]:
-    @wraps(method)
-    def call(self: BaseChatModel, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> Iterator[Any]:
-        yield from method(self, show(self, messages), *args, **kwargs)
-
-    return call
-
-
 def _async_iterated(method: Callable[..., AsyncIterator[Any]], show: Show) -> Callable[..., AsyncIterator[Any]]:
+    """Wrap an async generator function."""
+
     @wraps(method)
     async def call(self: BaseChatModel, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         async for piece in method(self, await asyncio.to_thread(show, self, messages), *args, **kwargs):
@@ -219,11 +237,11 @@ def _async_iterated(method: Callable[..., AsyncIterator[Any]], show: Show) -> Ca
     return call
 
 
-_WRAPPERS: dict[str, Callable[[Any, Show], Callable[..., Any]]] = {
+_WRAPPERS: Mapping[str, Callable[[Any, Show], Callable[..., Any]]] = {
     "_generate": _plain,
     "_agenerate": _awaited,
-    "_stream": _iterated,
+    "_stream": _plain,
     "_astream": _async_iterated,
-    "_stream_chat_model_events": _iterated,
+    "_stream_chat_model_events": _plain,
     "_astream_chat_model_events": _async_iterated,
 }

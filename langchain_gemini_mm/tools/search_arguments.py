@@ -1,4 +1,4 @@
-"""From the arguments a model filled in to a query and the settings of a search."""
+"""The arguments of the tools: what a model fills in, and the query and filter that result."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, Validat
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import Content, Modality
 from langchain_gemini_mm.references import SCHEME, MediaRef, escape_references
-from langchain_gemini_mm.tools.attachments import attachment_name, attachment_number, attachments, payload_of
+from langchain_gemini_mm.tools.attachments import attachment_name, attachment_number, media_blocks
 from langchain_gemini_mm.vectorstores import Query
 from langchain_gemini_mm.vectorstores.filters import matches, parse_filter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """One call of a search tool."""
+class ToolQuery:
+    """The arguments of one call of a search tool."""
 
     query: str = ""
     modalities: Sequence[str] = ()
@@ -30,29 +30,36 @@ class Asked:
     end_s: float | None = None
     k: int
     messages: Sequence[Any] = field(default=(), repr=False)
-    """The conversation, for its attachments."""
+    """The conversation, which has the attachments."""
 
     def content(self) -> Content | Query:
-        """What to look for.
+        """Return what to search for.
 
         Raises:
-            ToolException: nothing is asked, or `like` names nothing.
+            ToolException: there is neither `query` nor `like`, or `like` names nothing.
         """
-        words = escape_references(self.query.strip())
+        text = escape_references(self.query.strip())
         like = self.like.strip()
         if not like:
-            if not words:
+            if not text:
                 raise ToolException("Nothing to look for: give `query` in words, or `like` with the id of a hit.")
-            return words
+            return text
+        words = [text] if text else []
         number = attachment_number(like)
         if number is not None:
-            return _together(words, _attachment(self.messages, number))
-        if SCHEME in like:
-            return _together(words, _reference(like))
-        return Query(*([words] if words else []), like=[like])
+            return [*words, _attachment(self.messages, number)]
+        if SCHEME not in like:
+            return Query(*words, like=[like])
+        try:
+            return [*words, MediaRef.parse(like)]
+        except ContentError as error:
+            raise ToolException(f"like: {error}. Use the id of a hit instead, or attachment:1") from error
 
     def filter(self, own: Any) -> Any:
-        """The retriever's own filter, and what the model asks beside it: never in its place.
+        """Return the retriever's own filter combined with the restrictions of this call.
+
+        Args:
+            own: a dict, a function of a Document, or None.
 
         Raises:
             ToolException: the end is before the start.
@@ -61,14 +68,14 @@ class Asked:
         if self.source:
             conditions.append({"source": _source(self.messages, self.source.strip().strip("[]"))})
         if self.start_s is not None or self.end_s is not None:
-            conditions.append(_within(self.start_s, self.end_s))
+            conditions.append(_overlapping(self.start_s, self.end_s))
         if callable(own) and len(conditions) > 1:
             node = parse_filter({"$and": conditions[1:]})
             return lambda document: own(document) and matches(node, document.metadata)
         return conditions[0] if len(conditions) == 1 else {"$and": conditions} if conditions else None
 
     def __str__(self) -> str:
-        """In words, for the model that asked."""
+        """Name the arguments that are set, for the model that wrote them."""
         named: Mapping[str, object] = {
             "like": self.like,
             "modalities": ", ".join(self.modalities),
@@ -76,36 +83,34 @@ class Asked:
             "start_s": self.start_s,
             "end_s": self.end_s,
         }
-        told = [repr(self.query)] if self.query else []
-        told += [f"{name}={value}" for name, value in named.items() if value not in ("", None)]
-        return ", ".join(told)
+        shown = [repr(self.query)] if self.query else []
+        shown += [f"{name}={value}" for name, value in named.items() if value not in ("", None)]
+        return ", ".join(shown)
 
 
-def _together(words: str, media: Content) -> Content:
-    return [words, media] if words else [media]
-
-
-def _reference(text: str) -> MediaRef:
-    try:
-        return MediaRef.parse(text)
-    except ContentError as error:
-        raise ToolException(f"like: {error}. Use the id of a hit instead, or attachment:1") from error
+def conversation(runtime: Any) -> Sequence[Any]:
+    """Return the messages that a tool node passes in `runtime`; none outside of an agent."""
+    state = getattr(runtime, "state", None)
+    if isinstance(state, Mapping):
+        state = state.get("messages", ())
+    elif state is not None and not isinstance(state, list):
+        state = getattr(state, "messages", ())
+    return state if isinstance(state, list | tuple) else ()
 
 
 def _attachment(messages: Sequence[Any], number: int) -> Content:
-    found = [block for *_, block in attachments(messages)]
+    found = [media for media in media_blocks(messages) if not media.in_tool_result]
     if not found:
         raise ToolException("There is no attachment in this conversation: describe what to look for in `query`.")
     if not 1 <= number <= len(found):
         names = ", ".join(attachment_name(known) for known in range(1, len(found) + 1))
         raise ToolException(f"There is no {attachment_name(number)}; the attachments are: {names}.")
-    block = found[number - 1]
-    payload = payload_of(block)
-    return payload if isinstance(payload, MediaRef) else block
+    attached = found[number - 1]
+    return attached.payload if isinstance(attached.payload, MediaRef) else attached.block
 
 
 def _source(messages: Sequence[Any], name: str) -> str | dict[str, list[str]]:
-    """A source, or those that were shown before and have this name as the last part of their path."""
+    """Return a source, or the sources shown before whose path ends with this name."""
     shown = {source for message in messages for source in _sources_in(getattr(message, "artifact", None))}
     if name in shown:
         return name
@@ -114,7 +119,7 @@ def _source(messages: Sequence[Any], name: str) -> str | dict[str, list[str]]:
 
 
 def _sources_in(artifact: Any) -> Iterator[str]:
-    """Sources of the Documents in an artifact; out of a checkpoint they come as dicts."""
+    """List the sources of the Documents in an artifact; read from a checkpoint, they are dicts."""
     for document in artifact if isinstance(artifact, list) else ():
         metadata = document.get("metadata") if isinstance(document, dict) else getattr(document, "metadata", None)
         source = metadata.get("source") if isinstance(metadata, dict) else None
@@ -122,8 +127,8 @@ def _sources_in(artifact: Any) -> Iterator[str]:
             yield source
 
 
-def _within(start_s: float | None, end_s: float | None) -> dict[str, Any]:
-    """Segments that overlap; a recording that is one whole has no times, and is taken."""
+def _overlapping(start_s: float | None, end_s: float | None) -> dict[str, Any]:
+    """Select segments that overlap a time span, and recordings that were not cut: these have no times."""
     if start_s is not None and end_s is not None and end_s < start_s:
         raise ToolException(
             f"end_s={end_s:g} is before start_s={start_s:g}: give seconds from the beginning of the file."
@@ -142,86 +147,85 @@ _SHOWN = 60
 
 
 def _text(value: object) -> object:
-    """Models write what they leave out in many ways."""
-    if value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING):
-        return ""
-    return value
+    """Read the many spellings by which models leave a text out."""
+    return "" if _is_nothing(value) else value
 
 
 def _number(value: object) -> object:
-    return None if isinstance(value, str) and value.strip().lower() in _NOTHING else value
+    return None if _is_nothing(value) else value
 
 
 def _list(value: object) -> object:
     if isinstance(value, str):
-        value = [piece.strip().lower() for piece in value.split(",") if piece.strip().lower() not in _NOTHING]
+        value = [piece.strip().lower() for piece in value.split(",") if not _is_nothing(piece)]
     return value or []
+
+
+def _is_nothing(value: object) -> bool:
+    return value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING)
 
 
 Text = Annotated[str, BeforeValidator(_text)]
 Seconds = Annotated[float | None, BeforeValidator(_number)]
 Count = Annotated[int | None, BeforeValidator(_number)]
-Kinds = Annotated[list[Modality], BeforeValidator(_list)]
+Modalities = Annotated[list[Modality], BeforeValidator(_list)]
 Runtime = Annotated[Any, InjectedToolArg, PlainSerializer(lambda _: None)]
-"""What the tool node of an agent hands over, the conversation in it. Models neither see nor fill it."""
+"""What the tool node of an agent passes, with the conversation. Models neither see it nor fill it in."""
 
 
 class OpenArguments(BaseModel):
-    """What the tool that opens a hit is asked."""
+    """The arguments of the tool that opens a hit."""
 
-    id: Text = Field(description="The id of a hit, exactly as it stands in a search result.")
+    id: Text = Field(description="The id of a hit, exactly as in a search result.")
     before: Count = Field(
-        default=None, description="How many segments or pages before it to show, too: a longer clip, more pages."
+        default=None, description="How many segments or pages before it to show as well: a longer clip, more pages."
     )
-    after: Count = Field(default=None, description="How many segments or pages after it to show, too.")
+    after: Count = Field(default=None, description="How many segments or pages after it to show as well.")
 
 
-def search_arguments(name: str, *, k: int, max_k: int, modalities: tuple[str, ...] | None) -> type[BaseModel]:
-    """The schema of a search: `query`, `modalities`, `like`, `source`, `start_s`, `end_s`, `k`.
+class SearchArguments(BaseModel):
+    """The arguments of the tool that searches."""
+
+    query: Text = Field(
+        default="",
+        description="What to look for, in words: a question, or a description of a scene, a sound, a page. Words also "
+        "find pictures, sounds and videos. May be empty when `like` is given.",
+    )
+    modalities: Modalities = []
+    like: Text = Field(
+        default="",
+        description="Find more like this: the id of an earlier hit, or an attachment of the conversation as "
+        "`attachment:1`, or its `mm://` reference. With `query`, both count.",
+    )
+    source: Text = Field(
+        default="", description="Only from this file, named as in the brackets of an earlier result, without times."
+    )
+    start_s: Seconds = Field(default=None, description="Only from this second of audio or video on.")
+    end_s: Seconds = Field(default=None, description="Only up to this second of audio or video.")
+    k: Count = None
+    runtime: Runtime = None
+
+
+def search_arguments(name: str, *, k: int, max_k: int, modalities: Sequence[str] | None) -> type[BaseModel]:
+    """Make the schema of a search tool: `SearchArguments` that name the choices of this tool.
 
     Args:
-        name: of the tool.
-        k: hits when the model does not say how many.
-        max_k: most hits.
-        modalities: what can be searched; None for all kinds.
+        name: name of the tool.
+        k: number of hits by default.
+        max_k: largest number of hits.
+        modalities: what can be searched; None for all modalities.
     """
-    kinds = ", ".join(modalities or get_args(Modality))
+    listed = ", ".join(modalities or get_args(Modality))
     fields: dict[str, Any] = {
-        "query": (
-            Text,
-            Field(
-                default="",
-                description="What to look for, in words: a question, or a description of a scene, a sound, a page. "
-                "Words also find pictures, sounds and videos. May be empty when `like` is given.",
-            ),
-        ),
-        "modalities": (Kinds, Field(default=[], description=f"Only these kinds; empty for all. Kinds: {kinds}.")),
-        "like": (
-            Text,
-            Field(
-                default="",
-                description="Find more like this: the id of an earlier hit, or an attachment of the conversation as "
-                "`attachment:1`, or its `mm://` reference. With `query`, both count.",
-            ),
-        ),
-        "source": (
-            Text,
-            Field(
-                default="",
-                description="Only from this file, named as in the brackets of an earlier result, without times.",
-            ),
-        ),
-        "start_s": (Seconds, Field(default=None, description="Only from this second of audio or video on.")),
-        "end_s": (Seconds, Field(default=None, description="Only up to this second of audio or video.")),
+        "modalities": (Modalities, Field(default=[], description=f"Only these; empty for all. Modalities: {listed}.")),
         "k": (Count, Field(default=None, description=f"How many hits, 1 to {max_k}; {k} by default.")),
-        "runtime": (Runtime, Field(default=None)),
     }
-    schema: type[BaseModel] = create_model(f"{name}_arguments", **fields)
+    schema: type[BaseModel] = create_model(f"{name}_arguments", __base__=SearchArguments, **fields)
     return schema
 
 
 def validation_message(error: Any) -> str:
-    """What is wrong with arguments, for the model that gave them."""
+    """Return what is wrong with the arguments, for the model that wrote them."""
     if not isinstance(error, ValidationError):
         return "the arguments are not as the tool describes them"
     lines = [

@@ -1,4 +1,4 @@
-"""The tool by which an agent searches across everything."""
+"""The tool by which an agent searches all modalities."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from langchain_gemini_mm.errors import ContentError, FilterError
 from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
 from langchain_gemini_mm.rendering import accepts_of
 from langchain_gemini_mm.retrievers import MultimodalRetriever
-from langchain_gemini_mm.tools.attachments import are_references_wanted, messages_in
-from langchain_gemini_mm.tools.results import Answer, Look, nothing, told
-from langchain_gemini_mm.tools.search_arguments import Asked, search_arguments, validation_message
+from langchain_gemini_mm.tools.results import ResultRenderer, ToolResult, input_error
+from langchain_gemini_mm.tools.search_arguments import ToolQuery, conversation, search_arguments, validation_message
 from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores import Hit
 
 MAX_BYTES = 6_000_000
-"""Of all media in one tool result, base64 counted: three of them fit into a request to Gemini."""
+"""Bytes of all media in one tool result, base64 included: three such results fit into a request to Gemini."""
 MAX_K = 10
 SNIPPET = 600
 """Characters."""
@@ -36,7 +35,7 @@ def create_multimodal_retriever_tool(
     max_k: int = MAX_K,
     snippet: int = SNIPPET,
 ) -> StructuredTool:
-    """Make a tool by which an agent searches, and looks at what it found.
+    """Make a tool by which an agent searches and looks at what it found.
 
     ```python
     from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MultimodalRetriever
@@ -50,32 +49,35 @@ def create_multimodal_retriever_tool(
 
     The model fills in `query`, `modalities`, `like` (the id of an earlier hit, or an attachment of the conversation),
     `source`, `start_s`, `end_s` and `k`. The result is a line for each hit, media as content blocks that LangChain
-    allows in tool results (`text`, `image`, `file`), and the Documents, media by reference, as artifact. What is wrong
-    with the arguments is told to the model. A filter, modalities and a tenant of the retriever always hold.
+    accepts in tool results (`text`, `image`, `file`), and the Documents, media by reference, as artifact. Mistakes in
+    the arguments are reported to the model. The filter, modalities and tenant of the retriever always hold.
 
     Args:
-        retriever: what to search with.
-        name: of the tool.
-        description: what is in the collection, and when to search it; for the model.
-        look: whether the model can see and hear; text only when not.
+        retriever: searches.
+        name: name of the tool.
+        description: what is in the collection and when to search it, for the model.
+        look: whether the model can see and hear; if not, results are text.
         model: whose content blocks to return: `gemini`, `openai`, `anthropic`, `text`, or a LangChain chat model.
         media_references: return references, which `MediaMiddleware` turns into media for each model call, instead of
-            bytes; None does so where that middleware is around the call.
-        max_bytes: of the media of one result, base64 counted.
-        max_k: most hits the model can ask for.
+            bytes; None does so where that middleware is active.
+        max_bytes: bytes of the media of one result, base64 included.
+        max_k: largest number of hits the model can ask for.
         snippet: characters of a hit's text.
     """
-    search = Searching(
-        name=name,
-        retriever=retriever,
-        look=look_of(retriever, look=look, model=model, max_bytes=max_bytes, snippet=snippet),
+    renderer = result_renderer(
+        name,
+        retriever,
+        look=look,
+        model=model,
         media_references=media_references,
-        max_k=positive_int("max_k", max_k),
+        max_bytes=max_bytes,
+        snippet=snippet,
     )
+    search = SearchTool(retriever=retriever, renderer=renderer, max_k=positive_int("max_k", max_k))
     return StructuredTool(
         name=name,
         description=description,
-        args_schema=search_arguments(name, k=search.k, max_k=max_k, modalities=search.modalities),
+        args_schema=search_arguments(name, k=min(retriever.k, max_k), max_k=max_k, modalities=retriever.modalities),
         func=search.run,
         coroutine=search.arun,
         response_format="content_and_artifact",
@@ -84,79 +86,78 @@ def create_multimodal_retriever_tool(
     )
 
 
-def look_of(retriever: MultimodalRetriever, *, look: bool, model: Any, max_bytes: int, snippet: int) -> Look:
-    """How the results of a retriever's tools are shown."""
+def result_renderer(
+    tool: str,
+    retriever: MultimodalRetriever,
+    *,
+    look: bool,
+    model: Any,
+    media_references: bool | None,
+    max_bytes: int,
+    snippet: int,
+) -> ResultRenderer:
+    """Make what shows the results of a retriever's tool; arguments as in `create_multimodal_retriever_tool`.
+
+    Raises:
+        TypeError: `retriever` is not a `MultimodalRetriever`.
+        ValueError: a number is below 1, or there is no such family of models.
+    """
     if not isinstance(retriever, MultimodalRetriever):
         raise TypeError(
             f"the tool searches with a MultimodalRetriever, got {type(retriever).__name__}. Give "
             "MultimodalRetriever(store=...)"
         )
-    return Look(
+    return ResultRenderer(
+        tool=tool,
         media=retriever.media_store,
         accepts=accepts_of(model),
         look=look,
+        references=media_references,
         max_bytes=positive_int("max_bytes", max_bytes),
         snippet=positive_int("snippet", snippet),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Searching:
-    """A search tool at work."""
+class SearchTool:
+    """Carries out the calls of a search tool."""
 
-    name: str
     retriever: MultimodalRetriever = field(repr=False)
-    look: Look = field(repr=False)
-    media_references: bool | None
+    renderer: ResultRenderer = field(repr=False)
     max_k: int
 
-    @property
-    def k(self) -> int:
-        """Hits when the model does not say how many."""
-        return min(self.retriever.k, self.max_k)
+    def run(self, **arguments: Any) -> ToolResult:
+        """Search and return the rendered hits."""
+        return run(self._flow(**arguments))
 
-    @property
-    def modalities(self) -> tuple[str, ...] | None:
-        """What can be searched; None for all."""
-        own = self.retriever.modalities
-        return None if own is None else tuple(own)
-
-    def run(self, query: str = "", **arguments: Any) -> Answer:
-        """Search and show."""
-        return run(self._flow({"query": query, **arguments}))
-
-    async def arun(self, query: str = "", **arguments: Any) -> Answer:
+    async def arun(self, **arguments: Any) -> ToolResult:
         """Async twin of `run`."""
-        return await arun(self._flow({"query": query, **arguments}))
+        return await arun(self._flow(**arguments))
 
-    def _flow(self, arguments: dict[str, Any]) -> Flow[Answer]:
-        references = are_references_wanted(self.media_references, self.name)
-        asked = self._asked(arguments)
-        overrides = {"k": asked.k, "filter": asked.filter(self.retriever.filter), "modalities": self._kinds(asked)}
+    def _flow(self, *, k: int | None = None, runtime: Any = None, **arguments: Any) -> Flow[ToolResult]:
+        count = max(1, min(self.retriever.k if k is None else k, self.max_k))
+        asked = ToolQuery(**arguments, k=count, messages=conversation(runtime))
+        options = {"k": count, "filter": asked.filter(self.retriever.filter), "modalities": self._modalities(asked)}
         try:
-            content = asked.content()
-            hits: list[Hit] = yield Call(self.retriever.search, self.retriever.asearch, (content,), overrides)
+            hits: list[Hit] = yield Call(self.retriever.search, self.retriever.asearch, (asked.content(),), options)
         except (ContentError, FilterError) as error:
-            raise ToolException(told(error)) from error
+            raise ToolException(input_error(error)) from error
         if not hits:
-            return nothing(asked), []
-        answer: Answer = yield blocking(self.look.hits, hits, references=references)
-        return answer
-
-    def _asked(self, arguments: dict[str, Any]) -> Asked:
-        given = {name: value for name, value in arguments.items() if value is not None}
-        runtime = given.pop("runtime", None)
-        k = max(1, min(given.pop("k", self.k), self.max_k))
-        return Asked(**given, k=k, messages=messages_in(runtime))
-
-    def _kinds(self, asked: Asked) -> list[str] | None:
-        """Those asked for, of those allowed."""
-        allowed = self.modalities
-        if not asked.modalities:
-            return None if allowed is None else list(allowed)
-        kinds = [kind for kind in asked.modalities if allowed is None or kind in allowed]
-        if not kinds:
-            raise ToolException(
-                f"This collection is searched for {', '.join(allowed or ())} only; change `modalities`."
+            return (
+                f"Nothing matches {asked}. Nothing in this collection is close enough; do not guess. You may try other "
+                "words, fewer restrictions, or say that there is nothing.",
+                [],
             )
-        return kinds
+        documents = [hit.document for hit in hits]
+        content = yield blocking(self.renderer.content, self.renderer.list_hits(hits), documents)
+        return content, documents
+
+    def _modalities(self, asked: ToolQuery) -> list[str] | None:
+        """Return the requested modalities that the retriever searches; None for all."""
+        allowed = self.retriever.modalities
+        if not asked.modalities or allowed is None:
+            return list(asked.modalities or allowed or ()) or None
+        found = [modality for modality in asked.modalities if modality in allowed]
+        if not found:
+            raise ToolException(f"This collection is searched for {', '.join(allowed)} only; change `modalities`.")
+        return found

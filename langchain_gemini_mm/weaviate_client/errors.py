@@ -64,6 +64,10 @@ class AnswerTooLargeError(StoreError):
     """The answer, or what was sent, does not fit into one message."""
 
 
+class UnreadableSchemaError(StoreError):
+    """The client does not know what the server's schema holds."""
+
+
 class OutageError(StoreError):
     """The server did not answer in time or could not be reached; trying again later may help."""
 
@@ -123,6 +127,8 @@ def translate(what: str, error: Exception) -> StoreError:
         )
     if isinstance(error, exceptions.AuthenticationFailedError):
         return StoreError(f"{what} failed: Weaviate refused to log in ({said}). Check auth_credentials of the client")
+    if isinstance(error, exceptions.SchemaValidationError):
+        return UnreadableSchemaError(f"{what} failed: {said}")
     if _NOT_READY.search(said):
         return NotReadyError(f"{what} failed: the collection is being made or dropped ({said}). Try again")
     if _GONE.search(said) or (_status(error) == 404 and "onfiguration" in said):

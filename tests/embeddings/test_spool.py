@@ -105,7 +105,7 @@ def test_ctrl_c_leaves_nothing(emulator: GeminiEmulator, tmp_path: Path) -> None
     try:
         first_file(folder)
         program.send_signal(signal.SIGINT)
-        said, _ = program.communicate(timeout=30)
+        said, _ = program.communicate(timeout=60)
     finally:
         program.kill()
 

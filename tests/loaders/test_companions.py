@@ -181,6 +181,11 @@ CARRIED: dict[str, tuple[str, bytes, str]] = {
     "EXIF": ("a.jpg", jpeg("a brown dog"), "a brown dog"),
     "ID3": ("a.mp3", mp3(1, "a bell"), "a bell"),
     "RIFF INFO": ("a.wav", wav(1, "a bell"), "a bell"),
+    "a title that is not UTF-8": (
+        "a.wav",
+        wav(1, "a b?ll in caf?").replace(b"?", b"\xe9"),
+        "a bll in caf",
+    ),
     "a container's title": ("a.mp4", mp4(1, "a ball"), "a ball"),
     "a PDF's title and page": (
         "a.pdf",

@@ -216,7 +216,7 @@ def test_only_given_pictures_come_out(pieces: list[str | MediaRef], size: int) -
     """Whatever stands around it, every picture comes out once and alive, and no text becomes one."""
     given_refs = [MediaRef(f"{number:064x}") for number in range(len(pieces))]
     parts = [given_refs[number] if isinstance(piece, MediaRef) else piece for number, piece in enumerate(pieces)]
-    chunks = chunks_of_parts(parts, ".md", chunk_size=size, chunk_overlap=3, most_pictures=2)
+    chunks = chunks_of_parts(parts, ".md", chunk_size=size, chunk_overlap=3, max_images=2)
     found = [ref for chunk in chunks for ref in pictures(split_references(chunk))]
     assert found == [part for part in parts if isinstance(part, MediaRef)]
 
@@ -243,10 +243,10 @@ HOSTILE = [
 def test_hostile_pages_take_little_time(piece: str) -> None:
     """Two megabytes of unfinished markup take seconds, not hours."""
     text = piece * (2_000_000 // len(piece))
-    started = time.monotonic()
+    started = time.process_time()
     for read in (parts_of_html, parts_of_markdown):
         assert sum(1 for _ in read(text)) < 2_000_000
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
 
 
 CHARSETS: dict[str, bytes] = {

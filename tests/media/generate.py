@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -148,6 +149,7 @@ def pictures_pdf(*pictures: tuple[int, bytes]) -> bytes:
     return pdf_objects(b"<< /Type /Catalog /Pages 2 0 R >>", tree, *pages, *streams)
 
 
+@cache
 def noise_pdf(*sides: int) -> bytes:
     """A PDF with a square picture of noise on each page, of so many pixels a side."""
     from PIL import Image

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from langchain_gemini_mm.media.av.container import reading_options
+
 SIZE = (128, 64)
 BITS = 16
 RATE = 48_000
@@ -77,7 +79,7 @@ def numbers(data: bytes) -> list[int]:
     """Which frames a file shows, in the order in which it shows them."""
     import av
 
-    with av.open(io.BytesIO(data), "r") as container:
+    with av.open(io.BytesIO(data), "r", **reading_options(data)) as container:
         if not container.streams.video:
             return []
         return [_number(frame) for frame in container.decode(video=0)]
@@ -87,7 +89,7 @@ def moments(data: bytes) -> list[float]:
     """When a file shows its frames, in seconds."""
     import av
 
-    with av.open(io.BytesIO(data), "r") as container:
+    with av.open(io.BytesIO(data), "r", **reading_options(data)) as container:
         return [float(frame.time or 0) for frame in container.decode(video=0)]
 
 
@@ -95,7 +97,7 @@ def beginning(data: bytes) -> float:
     """The time stamp in seconds that a file begins with."""
     import av
 
-    with av.open(io.BytesIO(data), "r") as container:
+    with av.open(io.BytesIO(data), "r", **reading_options(data)) as container:
         return (container.start_time or 0) / 1_000_000
 
 
@@ -103,7 +105,7 @@ def sound(data: bytes) -> tuple[np.ndarray, int]:
     """`(n,)` samples of a file's sound, mixed to one channel, and how many there are a second."""
     import av
 
-    with av.open(io.BytesIO(data), "r") as container:
+    with av.open(io.BytesIO(data), "r", **reading_options(data)) as container:
         if not container.streams.audio:
             return np.zeros(0), RATE
         rate = container.streams.audio[0].rate
@@ -128,7 +130,7 @@ def told_seconds(data: bytes) -> float:
     """How long a file says that it lasts: the most that any reader would take it for."""
     import av
 
-    with av.open(io.BytesIO(data), "r") as container:
+    with av.open(io.BytesIO(data), "r", **reading_options(data)) as container:
         lengths = [float(stream.duration * (stream.time_base or 0)) for stream in container.streams if stream.duration]
         return max([*lengths, (container.duration or 0) / 1_000_000])
 

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from langchain_core.documents import Document
 
-from langchain_gemini_mm import MediaRef, MediaStore, to_blocks
+from langchain_gemini_mm import MediaStore
 from langchain_gemini_mm.content.mime_types import canonical_mime_type, sniff
 from langchain_gemini_mm.media.av.clip import inspect
 from langchain_gemini_mm.media.pdf.document import count_pages
-from langchain_gemini_mm.rendering import ACCEPTS, Accepts, expand_blocks, reference_blocks
+from langchain_gemini_mm.references import MediaRef
+from langchain_gemini_mm.rendering import ACCEPTS, Accepts, expand_blocks, reference_blocks, to_blocks
 from langchain_gemini_mm.storage.backend import MemoryBackend
 from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
 from langchain_gemini_mm.testing.samples.clips import tone
@@ -24,6 +25,7 @@ from tests.media.generate import clip, noise_pdf, picture, saved
 PICTURES_ONLY = Accepts(name="pictures", image=frozenset({"image/png"}), max_bytes=4_000_000)
 
 
+@cache
 def noise(edge: int = 900) -> bytes:
     """A picture that does not get small by itself."""
     from PIL import Image

@@ -174,7 +174,7 @@ def test_a_slow_server_is_left(port: int, path: str) -> None:
     started = time.monotonic()
     with pytest.raises(ContentError, match=r"was not fetched within 0\.3 s"):
         local_store().put_url(f"http://site.example:{port}/{path}", timeout=0.3, allow_http=True)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 def test_a_slow_look_up_is_left() -> None:

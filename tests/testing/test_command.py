@@ -36,7 +36,7 @@ def test_serves_until_a_signal(ending):
         assert [ask(url, "another") for _ in range(3)] == [200, 200, 429]
         assert ask(url) == 400
         process.send_signal(ending)
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "Traceback" not in errors
 

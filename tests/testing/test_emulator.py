@@ -332,7 +332,7 @@ def test_missing_uvicorn_is_told_when_an_emulator_is_made(monkeypatch):
 
 def test_stopping_cuts_off_who_waits():
     """An emulator that is stopped does not wait for its slow answers; their callers see a lost connection."""
-    emulator = GeminiEmulator(latency=30).start()
+    emulator = GeminiEmulator(latency=90).start()
     waiting = http.client.HTTPConnection(urlsplit(emulator.url).netloc)
     body = b'{"content": {"parts": [{"text": "a"}]}}'
     waiting.request("POST", f"/v1beta/models/{MODEL}:embedContent", body, {"x-goog-api-key": emulator.api_key})
@@ -340,7 +340,7 @@ def test_stopping_cuts_off_who_waits():
         pass
     start = time.monotonic()
     emulator.stop()
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 30
     with pytest.raises((http.client.HTTPException, ConnectionError)):
         waiting.getresponse()
     waiting.close()

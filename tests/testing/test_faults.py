@@ -157,7 +157,7 @@ def test_latency(emulator, latency):
     emulator.settings.latency = latency
     start = time.monotonic()
     ask(emulator)
-    assert 0.05 <= time.monotonic() - start < 2
+    assert 0.05 <= time.monotonic() - start < 30
 
 
 def test_slow_answer(emulator):

@@ -6,11 +6,18 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from langchain_gemini_mm import MediaRef, MediaStore
+from langchain_gemini_mm import MediaStore
+from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.rendering import Accepts, Place, accepts_of
 from langchain_gemini_mm.testing import png
-from langchain_gemini_mm.testing.samples.write import drawings
-from langchain_gemini_mm.tools.media_budget import AGAIN, DROPPED, Expansions, show_media, weight
+from langchain_gemini_mm.testing.samples import drawings
+from langchain_gemini_mm.tools.media_budget import (
+    DROPPED,
+    REPEATED,
+    BlockCache,
+    media_size,
+    show_media,
+)
 from tests.tools.chat import text_in
 
 GEMINI = accepts_of("gemini")
@@ -66,12 +73,12 @@ def test_bytes_are_bounded() -> None:
     messages: list[BaseMessage] = [HumanMessage("?"), result(1), result(2), result(3)]
     assert shown(messages, room=2 * SIZE + 1000) == [[DROPPED], [2], [3]]
     written = show_media(messages, expand, accepts=GEMINI, max_bytes=2 * SIZE, keep=9)
-    assert sum(weight(m.content) for m in written) == 2 * SIZE
+    assert sum(media_size(m.content) for m in written) == 2 * SIZE
 
 
 def test_the_same_is_shown_once() -> None:
     """A hit that was found twice is shown where it is newest."""
-    assert shown([HumanMessage("?"), result(1, 2), result(2)]) == [[1, AGAIN], [2]]
+    assert shown([HumanMessage("?"), result(1, 2), result(2)]) == [[1, REPEATED], [2]]
 
 
 def test_messages_without_media_are_the_same() -> None:
@@ -90,28 +97,28 @@ def test_media_behind_parallel_results() -> None:
     written = show_media(messages, expand, accepts=accepts_of("openai"), max_bytes=10**9, keep=9)
     assert [message.type for message in written] == ["human", "ai", "tool", "tool", "human", "ai", "human"]
     assert [b["was"]["url"] for b in written[4].content if "was" in b] == [ref(1).uri, ref(2).uri]  # type: ignore[index]
-    assert "shown in the message behind" in text_in(written[2:4])
+    assert "shown in the message after" in text_in(written[2:4])
 
 
 def test_made_once(media: MediaStore) -> None:
     """What was cut for a model is kept for its next call, and made anew when there is less room."""
     picture = media.put(png(image=drawings.puppy()))
-    expansions = Expansions(media)
+    cache = BlockCache(media)
     given = {"type": "image", "url": picture.uri, "mime_type": "image/png"}
-    first = expansions.blocks(given, GEMINI, "message", 10**6)
-    assert expansions.blocks(given, GEMINI, "message", 10**6) is first
-    assert expansions.blocks(given, GEMINI, "message", weight(first)) is first
-    assert weight(expansions.blocks(given, GEMINI, "message", weight(first) - 1)) < weight(first)
+    first = cache.expand(given, GEMINI, "message", 10**6)
+    assert cache.expand(given, GEMINI, "message", 10**6) is first
+    assert cache.expand(given, GEMINI, "message", media_size(first)) is first
+    assert media_size(cache.expand(given, GEMINI, "message", media_size(first) - 1)) < media_size(first)
 
 
 def test_memory_is_bounded(media: MediaStore) -> None:
     """No more is kept than allowed, and what cannot be shown is not kept at all."""
     pictures = [media.put(png(str(number))) for number in range(5)]
     given = [{"type": "image", "url": picture.uri, "mime_type": "image/png"} for picture in pictures]
-    size = weight(Expansions(media).blocks(given[0], GEMINI, "message", 10**6))
-    expansions = Expansions(media, kept_bytes=3 * size)
-    made = [expansions.blocks(one, GEMINI, "message", 10**6) for one in given]
-    again = [expansions.blocks(one, GEMINI, "message", 10**6) for one in given[::-1]]
+    size = media_size(BlockCache(media).expand(given[0], GEMINI, "message", 10**6))
+    cache = BlockCache(media, max_bytes=3 * size)
+    made = [cache.expand(one, GEMINI, "message", 10**6) for one in given]
+    again = [cache.expand(one, GEMINI, "message", 10**6) for one in given[::-1]]
     assert sum(new is old for new, old in zip(again[::-1], made, strict=True)) in (2, 3)
     gone = {"type": "image", "url": ref(1).uri, "mime_type": "image/png"}
-    assert expansions.blocks(gone, GEMINI, "message", 10**6) is not expansions.blocks(gone, GEMINI, "message", 10**6)
+    assert cache.expand(gone, GEMINI, "message", 10**6) is not cache.expand(gone, GEMINI, "message", 10**6)

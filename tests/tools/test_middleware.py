@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, ClassVar
 
 import pytest
 from langchain.agents import create_agent
+from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_openai import ChatOpenAI
 
 from langchain_gemini_mm import MediaMiddleware, MediaStore
 from langchain_gemini_mm.testing import png
-from langchain_gemini_mm.tools.middleware import seeing, seeing_class
+from langchain_gemini_mm.tools.middleware import model_with_media
+from tests.tools.chat import ScriptedModel, StreamingModel
 
 ANSWER = {
     "id": "1", "object": "chat.completion", "created": 1, "model": "gpt-4o-mini",
@@ -65,7 +69,7 @@ class Told(BaseCallbackHandler):
     def on_chat_model_start(self, serialized: Any, messages: list[list[BaseMessage]], **kwargs: Any) -> None:
         """A model is called."""
         self.messages += messages[0]
-        self.names.append((serialized["id"][-1], kwargs["metadata"]["ls_provider"]))
+        self.names.append((serialized["id"][-1], (kwargs["metadata"] or {}).get("ls_provider")))
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -87,12 +91,41 @@ async def test_media_are_sent_and_not_told(model: ChatOpenAI, media: MediaStore,
     assert told.names == [("ChatOpenAI", "openai")]
 
 
-def test_the_twin_shares_everything(model: ChatOpenAI) -> None:
-    """It is the same model: settings, connections, and what it can do, such as streaming."""
-    kind = seeing_class(ChatOpenAI, lambda model, messages: messages)
-    twin = seeing(model, kind)
+def test_the_model_keeps_its_class_and_state(model: ChatOpenAI) -> None:
+    """It is the same model: settings, connections, its name in traces, and what it can do, such as streaming."""
+    classes: dict[Any, Any] = {}
+    twin = model_with_media(model, lambda model, messages: messages, classes)
     assert isinstance(twin, ChatOpenAI)
-    assert twin == model or vars(twin) is vars(model)
-    assert (kind.__name__, kind.__module__) == ("ChatOpenAI", ChatOpenAI.__module__)
+    assert vars(twin) is vars(model)
+    assert (type(twin).__name__, type(twin).__module__) == ("ChatOpenAI", ChatOpenAI.__module__)
     assert twin.root_client is model.root_client
     assert twin.invoke("?").text == "A square."
+    assert type(model_with_media(model, lambda model, messages: messages, classes)) is type(twin)
+
+
+CALLS: dict[str, Callable[[BaseChatModel, Any], Awaitable[Any]]] = {
+    "invoke": lambda model, config: asyncio.to_thread(model.invoke, "mm", config),
+    "stream": lambda model, config: asyncio.to_thread(lambda: list(model.stream("mm", config))),
+    "batch": lambda model, config: asyncio.to_thread(model.batch, ["mm"], config),
+    "ainvoke": lambda model, config: model.ainvoke("mm", config),
+    "astream": lambda model, config: _read(model.astream("mm", config)),
+    "astream_events": lambda model, config: _read(model.astream_events("mm", config, version="v2")),
+}
+
+
+async def _read(pieces: AsyncIterator[Any]) -> list[Any]:
+    return [piece async for piece in pieces]
+
+
+@pytest.mark.parametrize("kind", [ScriptedModel, StreamingModel])
+@pytest.mark.parametrize("way", CALLS)
+async def test_every_call_of_a_model_shows_media(way: str, kind: type[ScriptedModel]) -> None:
+    """However a model is called, callbacks and caches get what is given and the model what is shown, once."""
+    scripted = kind(script=[AIMessage("Seen.")], cache=InMemoryCache())
+    told = Told()
+    twin = model_with_media(scripted, lambda model, messages: [*messages, HumanMessage("shown")], {})
+    await CALLS[way](twin, {"callbacks": [told]})
+    assert [message.text for message in scripted.received[0]] == ["mm", "shown"]
+    assert [message.text for message in told.messages] == ["mm"]
+    assert "shown" not in repr(scripted.cache)
+    assert len(scripted.received) == 1

@@ -9,8 +9,9 @@ from langchain_core.documents import Document
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
 
-from langchain_gemini_mm import MediaRef, MultimodalRetriever, MultimodalToolkit
-from langchain_gemini_mm.tools.open_tool import joined
+from langchain_gemini_mm import MultimodalRetriever, MultimodalToolkit
+from langchain_gemini_mm.references import MediaRef
+from langchain_gemini_mm.tools.open_tool import merged_documents
 from tests.tools.chat import call, media_in, references_in
 
 REF = MediaRef("ab" * 32)
@@ -117,5 +118,5 @@ JOINED: dict[str, tuple[list[MediaRef], MediaRef | None]] = {
 @pytest.mark.parametrize(("refs", "whole"), JOINED.values(), ids=JOINED)
 def test_joining(refs: list[MediaRef], whole: MediaRef | None) -> None:
     """Neighbours of one file are one part of it; what is apart, or of several files, is not."""
-    made = joined([Document(ref.markdown) for ref in refs])
+    made = merged_documents([Document(ref.markdown) for ref in refs])
     assert [document.page_content for document in made] == ([whole.markdown] if whole else [])

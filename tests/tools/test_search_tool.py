@@ -11,16 +11,11 @@ from langchain_core.documents import Document
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, ToolException
 
-from langchain_gemini_mm import (
-    MediaRef,
-    MediaStore,
-    MultimodalRetriever,
-    ServiceError,
-    create_multimodal_retriever_tool,
-)
+from langchain_gemini_mm import MediaStore, MultimodalRetriever, ServiceError, create_multimodal_retriever_tool
 from langchain_gemini_mm.content.mime_types import sniff
+from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.testing import GeminiEmulator, png
-from langchain_gemini_mm.tools.search_arguments import Asked
+from langchain_gemini_mm.tools.search_arguments import ToolQuery
 from tests.tools.chat import call, media_in, references_in
 
 
@@ -147,7 +142,7 @@ def test_a_source_is_known_by_its_last_part() -> None:
             "b/bees.mp4": "b/bees.mp4",
             "other.mov": "other.mov",
         }.items():
-            assert Asked(k=1, source=name, messages=[foreign, message]).filter(None) == {"source": meant}
+            assert ToolQuery(k=1, source=name, messages=[foreign, message]).filter(None) == {"source": meant}
 
 
 def test_the_retrievers_own_filter_holds(retriever: MultimodalRetriever) -> None:
@@ -168,7 +163,7 @@ def test_the_retrievers_own_filter_holds(retriever: MultimodalRetriever) -> None
 
 def test_a_filter_that_is_a_function_holds_too() -> None:
     """For stores that take functions, what the model asks and the function both decide."""
-    keeps = Asked(k=1, source="a.png").filter(lambda document: document.id == "1")
+    keeps = ToolQuery(k=1, source="a.png").filter(lambda document: document.id == "1")
     asked = [(Document("", id=id_, metadata={"source": source})) for id_ in "12" for source in ("a.png", "b.png")]
     assert [keeps(document) for document in asked] == [True, False, False, False]
 
@@ -226,7 +221,7 @@ def test_what_models_write_is_understood(tool: BaseTool, arguments: dict[str, An
 def test_references_in_a_query_are_literal() -> None:
     """Words of a model are never resolved: media are named by `like`."""
     reference = MediaRef("ab" * 32).markdown
-    assert Asked(k=1, query=f"see {reference}").content() == f"see \\{reference}"
+    assert ToolQuery(k=1, query=f"see {reference}").content() == f"see \\{reference}"
 
 
 def test_the_most_hits_are_bounded(retriever: MultimodalRetriever) -> None:
@@ -247,7 +242,7 @@ def test_attachments_are_named(name: str) -> None:
     ref = MediaRef("ab" * 32)
     blocks: list[Any] = ["a", {"type": "text", "text": "b"}, {"type": "image", "url": "https://example.com/a.png"}]
     blocks += [{"type": "file", "url": ref.segment(n, n + 1).uri, "mime_type": "video/mp4"} for n in range(1, 6)]
-    asked = Asked(k=1, like=name, messages=[HumanMessage(blocks)])
+    asked = ToolQuery(k=1, like=name, messages=[HumanMessage(blocks)])
     number = ATTACHMENTS[name]
     assert asked.content() == [ref.segment(number, number + 1)]
 
@@ -255,7 +250,7 @@ def test_attachments_are_named(name: str) -> None:
 def test_an_attachment_that_is_not_there() -> None:
     """The model is told which there are."""
     block = {"type": "image", "base64": base64.b64encode(png()).decode(), "mime_type": "image/png"}
-    asked = Asked(k=1, like="attachment:3", messages=[HumanMessage([block, block])])
+    asked = ToolQuery(k=1, like="attachment:3", messages=[HumanMessage([block, block])])
     with pytest.raises(ToolException, match=r"no attachment:3; the attachments are: attachment:1, attachment:2\."):
         asked.content()
 
@@ -263,7 +258,7 @@ def test_an_attachment_that_is_not_there() -> None:
 def test_nothing_prints_bytes(tool: BaseTool) -> None:
     """The tool and what was asked show no media."""
     block = {"type": "image", "base64": base64.b64encode(png()).decode(), "mime_type": "image/png"}
-    asked = Asked(k=1, like="attachment:1", messages=[HumanMessage([block])])
+    asked = ToolQuery(k=1, like="attachment:1", messages=[HumanMessage([block])])
     assert len(repr(asked)) < 300
     assert len(repr(tool)) < 1000
 

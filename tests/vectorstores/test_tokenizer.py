@@ -45,8 +45,9 @@ def test_a_question_has_a_bounded_number_of_terms() -> None:
     assert len(terms(" ".join(f"w{i}" for i in range(10_000)))) == MAX_TERMS
 
 
+@pytest.mark.soak
 @given(st.text(max_size=60) | st.text(KNOWN, max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100)
 def test_any_text_is_a_question(text: str) -> None:
     """No text is a syntax error, and a text with words finds itself."""
     with LocalVectorStore(":memory:", WordEmbeddings()) as store:

@@ -24,10 +24,18 @@ _FORMATS = (
     "wav"
 )
 """Only formats that hold their own media: a playlist in a video's clothes would open other files and addresses."""
+_PLAIN_SOUND = {
+    (b"RIFF", b"WAVE"): "wav",
+    (b"RF64", b"WAVE"): "wav",
+    (b"FORM", b"AIFF"): "aiff",
+    (b"FORM", b"AIFC"): "aiff",
+}
+"""libav's names of formats by the first four bytes and those after the length."""
 _MOST_PIXELS = 50_000_000
 """A picture of more is not decoded: 8K video has 33 million."""
 _MOST_STREAMS = 100
 _READ_BYTES = 1 << 16
+_HEAD_BYTES = 12
 _SPARE_BYTES = 256_000_000
 _SPARE_FACTOR = 16
 _MOST_DAMAGES = 50
@@ -63,12 +71,27 @@ def opened(source: Path | BinaryIO, name: str | None = None, **options: str) -> 
         }
         with damage_told(name):
             watched = _Watched(file, name)
+            head = watched.read(_HEAD_BYTES)
+            watched.seek(0)
             container = stack.enter_context(
-                av.open(watched, "r", metadata_errors="ignore", container_options=given, buffer_size=_READ_BYTES)
+                av.open(watched, "r", container_options=given, buffer_size=_READ_BYTES, **reading_options(head))
             )
             if not container.streams.audio and not container.streams.video:
                 raise ContentError(f"{name} is damaged or cut off: no sound or pictures can be found in it")
             yield container
+
+
+def reading_options(head: bytes) -> dict[str, Any]:
+    """Arguments of `av.open` for a file that begins with these bytes.
+
+    The format is named where the bytes leave no doubt: the samples of a WAV or AIFF file can look like MPEG transport
+    packets, and FFmpeg 9 then takes the file for such a stream.
+    """
+    import av
+
+    named = {"format": _PLAIN_SOUND.get((head[:4], head[8:12]))}
+    # Tags that are not UTF-8 are no errors; from PyAV 19 on they never are.
+    return named | ({} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "ignore"})
 
 
 @contextmanager

@@ -45,7 +45,8 @@ class Timeline:
 
     def __init__(self, stream: Any, origin_s: float, *, time_base: Fraction | None = None) -> None:
         self.stream: Stream = stream
-        self.time_base = time_base or stream.time_base or Fraction(1)
+        # PyAV 19 has a type of its own for fractions; a missing one is 0/1, not None.
+        self.time_base = time_base or Fraction(stream.time_base or 1)
         self.tick = float(self.time_base)
         self._offset = -round(origin_s / self.tick)
         self._last: int | None = None
@@ -112,6 +113,7 @@ class Timelines:
     def samples(self, container: InputContainer) -> Iterator[Sample]:
         """Packets of these tracks in file order, from where the recording stands."""
         for packet in packets_of(container, [line.stream for line in self._lines.values()]):
-            sample = self._lines[packet.stream_index].sample(packet)
+            # The packets that end a track tell its number only here: PyAV 19 leaves their `stream_index` at 0.
+            sample = self._lines[packet.stream.index].sample(packet)
             if sample is not None:
                 yield sample

@@ -137,7 +137,7 @@ def _spoken(text: str) -> NDArray[np.float32] | None:
 
     command = [program, "--stdin", "--stdout"]
     done = subprocess.run(command, input=text.encode(), capture_output=True, check=True)  # noqa: S603  a program's path
-    with av.open(io.BytesIO(done.stdout), "r") as container:
+    with av.open(io.BytesIO(done.stdout), "r", format="wav") as container:
         return np.concatenate(list(_resampled(container.decode(audio=0))))
 
 

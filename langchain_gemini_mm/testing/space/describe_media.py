@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES, modality_of, sniff
 from langchain_gemini_mm.errors import MissingExtraError
 from langchain_gemini_mm.interfaces import Modality
+from langchain_gemini_mm.media.av.container import reading_options
 from langchain_gemini_mm.media.pdf.document import PDFIUM
 from langchain_gemini_mm.testing.samples.speech import heard_in
 from langchain_gemini_mm.testing.space.concepts import COLOURS, Meaning, Word, words_of
@@ -130,7 +131,7 @@ def _image_texts(image: Any) -> Iterable[str]:
 def _probe_audio(data: bytes, mime_type: str) -> Probe:
     import av
 
-    with av.open(io.BytesIO(data), "r") as container:
+    with av.open(io.BytesIO(data), "r", **reading_options(data)) as container:
         if not container.streams.audio:
             raise UnreadableMediaError("no sound in it")
         seconds = _duration(container)
@@ -143,7 +144,7 @@ def _probe_audio(data: bytes, mime_type: str) -> Probe:
 def _probe_video(data: bytes, mime_type: str) -> Probe:
     import av
 
-    with av.open(io.BytesIO(data), "r") as container:
+    with av.open(io.BytesIO(data), "r", **reading_options(data)) as container:
         if not container.streams.video:
             raise UnreadableMediaError("no pictures in it")
         seconds = _duration(container)
@@ -166,7 +167,7 @@ def _tags(container: Any) -> Iterable[str]:
     for key in ("title", "comment", "description", "synopsis", "keywords", "genre", "album", "TIT2", "COMM"):
         value = container.metadata.get(key) or container.metadata.get(key.upper())
         if value:
-            yield value
+            yield value.encode("utf-8", "ignore").decode()
 
 
 def _probe_pdf(data: bytes, mime_type: str) -> Probe:

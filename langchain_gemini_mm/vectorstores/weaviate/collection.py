@@ -25,7 +25,12 @@ from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_dimensions, require_space
 from langchain_gemini_mm.vectorstores.weaviate.schema import Layout, Options, creation, described, layout_of
 from langchain_gemini_mm.weaviate_client.connection import Connection
-from langchain_gemini_mm.weaviate_client.errors import CollectionGoneError, OutageError, TenantGoneError
+from langchain_gemini_mm.weaviate_client.errors import (
+    CollectionGoneError,
+    OutageError,
+    TenantGoneError,
+    UnreadableSchemaError,
+)
 from langchain_gemini_mm.weaviate_client.names import is_taken
 from langchain_gemini_mm.weaviate_client.versions import require_replication
 
@@ -218,7 +223,7 @@ class WeaviateCollection:
             )
         except CollectionGoneError:
             return None
-        except (AssertionError, KeyError) as error:
+        except (AssertionError, KeyError, UnreadableSchemaError) as error:
             raise StoreError(
                 f"weaviate-client does not understand the schema of {self.label}. Upgrade weaviate-client"
             ) from error

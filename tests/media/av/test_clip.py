@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +11,7 @@ import pytest
 
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
 from langchain_gemini_mm.media.av.clip import inspect
+from langchain_gemini_mm.media.av.container import opened
 from langchain_gemini_mm.media.av.cut import cut
 from langchain_gemini_mm.media.av.silence import is_black, is_silent
 from langchain_gemini_mm.testing import mp4, wav
@@ -48,6 +50,22 @@ def test_what_is_in_a_recording(make: Callable[[], bytes], expected: dict[str, o
     assert not clip.is_cut_off
 
 
+def test_sound_that_looks_like_a_broadcast() -> None:
+    """Samples may look like the packets of an MPEG transport stream; a WAV is a WAV."""
+    data = bytearray(wav(3))
+    for place in range(0x40, len(data) - 188, 188):
+        data[place : place + 4] = b"G\x00\x11\x10"
+    clip = inspect(io.BytesIO(data))
+    assert clip.sound is not None
+    assert (clip.sound.codec, clip.duration_s) == ("pcm_s16le", 3)
+
+
+def test_our_own_mistakes_are_no_damage() -> None:
+    """Only what libav raises is told as damage of the file."""
+    with pytest.raises(TypeError, match="no such argument"), opened(io.BytesIO(wav(1))):
+        raise TypeError("no such argument")
+
+
 def test_the_default_of_several_sounds() -> None:
     """All sound tracks are counted; one is chosen."""
     clip = inspect(io.BytesIO(recording(sounds=3)))
@@ -56,8 +74,6 @@ def test_the_default_of_several_sounds() -> None:
 
 def lying(factor: float) -> bytes:
     """A Matroska whose header claims another length."""
-    import struct
-
     data = recording("matroska")
     place = data.index(b"\x44\x89\x88") + 3
     length = struct.unpack(">d", data[place : place + 8])[0]
@@ -114,19 +130,19 @@ class Counting(io.BytesIO):
 
 Track = Literal["audio", "video"]
 LONG: dict[str, tuple[Callable[[], bytes], Track | None]] = {
-    "MP4": (partial(recording, seconds=90, noisy=True), None),
-    "only its pictures": (partial(recording, seconds=90, noisy=True), "video"),
-    "only its sound": (partial(recording, seconds=90, noisy=True), "audio"),
-    "MOV": (partial(recording, "mov", seconds=90, noisy=True), None),
-    "Matroska": (partial(recording, "matroska", seconds=90, noisy=True), None),
-    "WebM": (partial(recording, "webm", seconds=90, video="libvpx", audio="libopus", noisy=True), None),
+    "MP4": (partial(recording, seconds=45, noisy=True), None),
+    "only its pictures": (partial(recording, seconds=45, noisy=True), "video"),
+    "only its sound": (partial(recording, seconds=45, noisy=True), "audio"),
+    "MOV": (partial(recording, "mov", seconds=45, noisy=True), None),
+    "Matroska": (partial(recording, "matroska", seconds=45, noisy=True), None),
+    "WebM": (partial(recording, "webm", seconds=45, video="libvpx", audio="libopus", noisy=True), None),
     "transport stream": (partial(recording, "mpegts", seconds=90, noisy=True), None),
-    "AVI": (partial(recording, "avi", seconds=90, video="mpeg4", audio="libmp3lame", noisy=True), None),
-    "WAV": (partial(recording, "wav", seconds=90, video=None, audio="pcm_s16le"), None),
-    "M4A": (partial(recording, "ipod", seconds=240, video=None), None),
-    "MP3 of a constant rate": (partial(recording, "mp3", seconds=240, video=None, audio="libmp3lame"), None),
-    "Ogg": (partial(recording, "ogg", seconds=240, video=None, audio="libopus"), None),
-    "FLAC": (partial(recording, "flac", seconds=300, video=None, audio="flac"), None),
+    "AVI": (partial(recording, "avi", seconds=45, video="mpeg4", audio="libmp3lame", noisy=True), None),
+    "WAV": (partial(recording, "wav", seconds=45, video=None, audio="pcm_s16le"), None),
+    "M4A": (partial(recording, "ipod", seconds=120, video=None), None),
+    "MP3 of a constant rate": (partial(recording, "mp3", seconds=120, video=None, audio="libmp3lame"), None),
+    "Ogg": (partial(recording, "ogg", seconds=120, video=None, audio="libopus"), None),
+    "FLAC": (partial(recording, "flac", seconds=150, video=None, audio="flac"), None),
 }
 
 
@@ -135,17 +151,18 @@ def test_a_stretch_is_found_by_seeking(make: Callable[[], bytes], track: Track |
     """Of a long file only the ends and the stretch are read, and the right stretch it is."""
     data = make()
     file = Counting(data)
-    found = cut(file, 61, 64, limit_s=120, track=track)
+    found = cut(file, 31, 34, limit_s=120, track=track)
+    assert len(data) > 400_000
     assert file.read_bytes < len(data) * 0.4 + 200_000, (file.read_bytes, len(data))
-    assert found.start_s <= 61.05
-    assert found.end_s >= 63.95
+    assert found.start_s <= 31.05
+    assert found.end_s >= 33.95
     if found.track != "audio":
-        assert set(range(611, 639)) <= set(numbers(found.data))
+        assert set(range(311, 339)) <= set(numbers(found.data))
         assert len(numbers(found.data)) <= 45
     if found.track != "video":
         samples, rate = sound(found.data)
-        place = round((62.2 - found.start_s) * rate)
-        assert note(samples[place : place + round(0.6 * rate)], rate) == pytest.approx(hertz(62), abs=4)
+        place = round((32.2 - found.start_s) * rate)
+        assert note(samples[place : place + round(0.6 * rate)], rate) == pytest.approx(hertz(32), abs=4)
 
 
 def test_a_segment_alone_is_the_segment_of_all() -> None:
@@ -176,12 +193,19 @@ def turned(degrees: int) -> bytes:
     buffer = io.BytesIO()
     with av.open(io.BytesIO(recording(audio=None)), "r") as source, av.open(buffer, "w", format="mp4") as output:
         stream = output.add_stream_from_template(source.streams.video[0])
-        stream.set_display_rotation(degrees)
         for packet in source.demux(video=0):
             if packet.size:
                 packet.stream = stream
                 output.mux(packet)
-    return buffer.getvalue()
+    # The matrix stands in the header of the track; PyAV can write it only since 17.1.
+    data = bytearray(buffer.getvalue())
+    matrix = data.index(b"tkhd") + 44
+    cosine, sine = {90: (0, -1), 180: (-1, 0), 270: (0, 1)}[degrees]
+    one = 1 << 16
+    data[matrix : matrix + 36] = struct.pack(
+        ">9i", cosine * one, sine * one, 0, -sine * one, cosine * one, 0, 0, 0, 1 << 30
+    )
+    return bytes(data)
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])

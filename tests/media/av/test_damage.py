@@ -20,7 +20,7 @@ from langchain_gemini_mm.media.av.silence import is_black, is_silent
 from tests.media.recordings import numbers, recording
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from langchain_gemini_mm.media.av.segments import Cut
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 VIDEO = Form(limit_s=6, mime_types=("video/mp4",))
 AUDIO = Form(limit_s=6, mime_types=("audio/mp3", "audio/wav"))
 PATIENCE_S = 20
+"""Seconds of computing, which a busy machine does not make more."""
 
 MADE: dict[str, Callable[[], bytes]] = {
     "mp4": recording,
@@ -64,9 +65,9 @@ def tried(data: bytes) -> list[Cut]:
 def test_what_is_left_of_a_cut_off_recording_is_used(name: str, share: float) -> None:
     """Segments of the part that is there, none of the rest; an MP4 without its index is an error."""
     data = MADE[name]()
-    started = time.monotonic()
+    started = time.process_time()
     found = tried(data[: int(len(data) * share)])
-    assert time.monotonic() - started < PATIENCE_S
+    assert time.process_time() - started < PATIENCE_S
     if name in PICTURED and name != "mp4" and share == 0.6:
         assert 2 <= len([one for one in found if one.track is None]) <= 4
         assert all(numbers(one.data) for one in found if one.track is None)
@@ -74,20 +75,20 @@ def test_what_is_left_of_a_cut_off_recording_is_used(name: str, share: float) ->
         assert 3 <= len([one for one in found if one.track == "audio"]) <= 5
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", MADE)
-def test_flipped_bits(name: str) -> None:
+def test_flipped_bits(name: str, rounds: Callable[..., Iterable[int]]) -> None:
     """Whatever is flipped, the answer is segments within the limits or one of our errors, and it comes soon."""
     whole = MADE[name]()
-    dice = random.Random(11)
-    started = time.monotonic()
-    for _ in range(6):
-        data = bytearray(whole)
+    for seed in rounds(4, parts=len(MADE)):
+        data, dice = bytearray(whole), random.Random(seed)
+        started = time.process_time()
         for _ in range(dice.randint(1, 40)):
             place = dice.randrange(len(data)) if dice.random() < 0.5 else dice.randrange(min(4000, len(data)))
             data[place] ^= 1 << dice.randrange(8)
         for found in tried(bytes(data)):
             assert found.end_s - found.start_s <= 6.001
-    assert time.monotonic() - started < 2 * PATIENCE_S
+        assert time.process_time() - started < PATIENCE_S
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -142,9 +143,9 @@ def test_claimed_sizes_and_counts_do_not_fill_the_memory() -> None:
     place = data.index(b"stsz") + 8
     data[place + 4 : place + 8] = struct.pack(">I", 0xFFFFFF00)
     for rotten in (bytes(data), claiming(65_535, 65_535)):
-        started = time.monotonic()
+        started = time.process_time()
         tried(rotten)
-        assert time.monotonic() - started < PATIENCE_S
+        assert time.process_time() - started < PATIENCE_S
 
 
 class Endless(io.BytesIO):
@@ -157,10 +158,10 @@ class Endless(io.BytesIO):
 
 def test_a_file_without_end_is_given_up() -> None:
     """Reading is bounded by the size that a file had when it was opened."""
-    started = time.monotonic()
+    started = time.process_time()
     with suppress(ContentError):
         inspect(Endless(recording("mpegts")))
-    assert time.monotonic() - started < PATIENCE_S
+    assert time.process_time() - started < PATIENCE_S
 
 
 class Broken(io.BytesIO):

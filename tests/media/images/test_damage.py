@@ -18,7 +18,7 @@ from langchain_gemini_mm.testing import pdf
 from tests.media.generate import picture, saved
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 GEMINI = frozenset({"image/png", "image/jpeg"})
 VERTEX = GEMINI | {"image/webp", "image/bmp", "image/heic", "image/heif", "image/avif"}
@@ -91,12 +91,13 @@ def test_cut_off_files_are_refused(kind: str, accepted: frozenset[str], share: f
         prepared(data[: int(len(data) * share)], accepted=accepted)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("kind", KINDS)
-def test_damage_never_escapes_as_another_error(kind: str) -> None:
+def test_damage_never_escapes_as_another_error(kind: str, rounds: Callable[..., Iterable[int]]) -> None:
     """Bits turned over anywhere give a picture or one of our errors, never what a decoder happens to raise."""
-    data, rng = saved(noise(40, 30), kind), random.Random(kind)
-    for _ in range(60):
-        damaged = bytearray(data)
+    data = saved(noise(40, 30), kind)
+    for seed in rounds(60, parts=len(KINDS)):
+        damaged, rng = bytearray(data), random.Random(f"{kind} {seed}")
         for _ in range(rng.choice((1, 4, 40))):
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)
         try:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.documents import Document
 
@@ -91,7 +91,8 @@ def found_by(store: LocalVectorStore, given_filter: dict[str, Any]) -> set[int]:
     return hits
 
 
-@settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.soak
+@settings(max_examples=200)
 @given(cases())
 def test_sql_agrees_with_the_predicate(
     store: LocalVectorStore, case: tuple[list[dict[str, Any]], dict[str, Any]]

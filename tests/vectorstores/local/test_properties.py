@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import numpy as np
-from hypothesis import settings
+import pytest
+from hypothesis import seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.vectorstores import LocalVectorStore
@@ -119,7 +121,9 @@ class PrefixHistories(Histories):
     options: ClassVar[dict[str, Any]] = {"prefix": 2, "candidates": 50}
 
 
-TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-TestPrefixHistories = PrefixHistories.TestCase
-TestPrefixHistories.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+@pytest.mark.soak
+@pytest.mark.parametrize("machine", [Histories, PrefixHistories])
+def test_histories(machine: type[Histories], rounds: Callable[..., Iterable[int]]) -> None:
+    """After any history."""
+    for number in rounds(1, parts=2):
+        run_state_machine_as_test(seed(number)(machine), settings=settings(max_examples=30, stateful_step_count=25))

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -80,10 +79,11 @@ def test_a_killed_writer_loses_nothing_it_was_told_is_stored(tmp_path: Path, sta
     for round_ in range(ROUNDS):
         writer = start(WRITER, path, f"r{round_}", 0)
         wait_until_ready(writer)
+        first = [writer.stdout.readline() for _ in range(chance.randrange(3))]
         threading.Timer(chance.uniform(0.005, 0.15), writer.kill).start()
         lines = writer.stdout.read().split("\n")
-        acknowledged[f"r{round_}"] = len([line for line in lines[:-1] if line])
-    assert sum(acknowledged.values()) > ROUNDS
+        acknowledged[f"r{round_}"] = len(first) + len([line for line in lines[:-1] if line])
+    assert sum(acknowledged.values()) > 0
     with LocalVectorStore(path, WordEmbeddings()) as store:
         batches: dict[tuple[str, int], int] = {}
         for document in store.iterate():
@@ -107,18 +107,14 @@ def test_two_writing_processes_and_readers(tmp_path: Path, start: Callable[..., 
             wait_until_ready(writer)
             for _ in range(3):
                 assert writer.stdout.readline()
-        searches = 0
-        end = time.monotonic() + 1.5
-        while time.monotonic() < end:
+        for _ in range(50):
             hits = store.search("one 5 5", k=20)
             assert len({hit.document.id for hit in hits}) == 20
             assert len(store.search("two", k=10, filter={"batch": {"$gte": 0}})) == 10
-            searches += 1
         for writer in writers:
             assert writer.poll() is None
             writer.kill()
             writer.wait()
-        assert searches > 20
         assert store.count() == 60
         last = max(document.metadata["batch"] for document in store.iterate())
         assert store.search("x", k=60, filter={"batch": last})

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,21 +17,25 @@ from scripts import kill_local_store, share_local_store
 from tests.vectorstores.fakes import WordEmbeddings
 
 
-def test_killed_writers_lose_nothing(tmp_path: Path) -> None:
+@pytest.mark.soak
+def test_killed_writers_lose_nothing(tmp_path: Path, rounds: Callable[..., Iterable[int]]) -> None:
     """Every kind of operation, from one and from two writers, killed at random moments: acknowledged means stored."""
-    tally = kill_local_store.run(tmp_path, rounds=12)
-    assert tally.problems == []
-    assert tally.clean
-    assert tally.rounds == 12
-    assert tally.acknowledged > 12
+    for seed in rounds(1):
+        (tmp_path / str(seed)).mkdir()
+        tally = kill_local_store.run(tmp_path / str(seed), rounds=12, seed=seed)
+        assert tally.problems == []
+        assert tally.clean
+        assert tally.rounds == 12
+        assert tally.acknowledged > 0
 
 
-def test_two_writers_and_three_readers(tmp_path: Path) -> None:
+@pytest.mark.soak
+def test_two_writers_and_three_readers(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """No error, no missing row, always k hits; a copy opens elsewhere."""
-    tally = share_local_store.run(tmp_path, seconds=3)
+    tally = share_local_store.run(tmp_path, seconds=request.config.getoption("--soak-seconds"))
     assert tally.errors == []
-    assert tally.writes >= 2  # a busy disk takes its time
-    assert tally.searches > 6
+    assert tally.writes >= 2 * share_local_store.LEAST
+    assert tally.searches >= 3 * share_local_store.LEAST
 
 
 @pytest.fixture

@@ -21,14 +21,15 @@ from grpc import StatusCode
 from langchain_gemini_mm import WeaviateVectorStore
 from langchain_gemini_mm.batching import Stop
 from langchain_gemini_mm.errors import PartialWriteError, StoreError
+from langchain_gemini_mm.weaviate_client import deadlines
 from langchain_gemini_mm.weaviate_client.deadlines import DeadlineError, within
 from tests.vectorstores.contract_base import Call, ids_of
 from tests.vectorstores.fakes import WordEmbeddings
 from tests.vectorstores.weaviate.fake_server import CUT, FakeWeaviate, closed, refuse, some_fail
 
-PATIENCE = 5.0
-"""Seconds within which every error has come: far from the minute that the client alone takes."""
-LONG = 60.0
+PATIENCE = 30.0
+"""Seconds within which every error has come, on a busy machine too: far from the minute that the client alone takes."""
+LONG = 90.0
 RPCS = ("Search", "BatchObjects", "BatchDelete", "Aggregate", "REST")
 
 
@@ -102,7 +103,7 @@ async def test_a_slow_server_ends_in_an_error_in_time(
     with pytest.raises(StoreError, match=r"no answer within .* raise the timeout|did not answer"):
         await OPERATIONS[name](call, store)
     assert 0.2 < time.monotonic() - start < PATIENCE
-    assert not call.asynchronous or ticks > 10
+    assert not call.asynchronous or ticks > 2
     clock.cancel()
 
 
@@ -133,13 +134,13 @@ async def test_a_server_that_is_gone_and_comes_back(
             with pytest.raises(StoreError, match="Is the server up and its address right"):
                 await operation(call, store)
             assert time.monotonic() - start < PATIENCE, name
-    deadline = time.monotonic() + 30  # the connection waits longer each time before it tries again
+    set_deadlines(store, 20)
+    deadline = time.monotonic() + 60  # the connection waits longer each time before it tries again
     found: list[Any] = []
     while not found and time.monotonic() < deadline:
         with suppress(StoreError):
             found = await call(store, "search", "a cat")
     assert ids_of(found) == ["cat"]
-    set_deadlines(store, 20)
     for operation in OPERATIONS.values():
         await operation(call, store)
 
@@ -167,7 +168,7 @@ async def test_a_server_that_goes_in_the_middle_of_a_call(
         back = threading.Event()
         server.answers[rpc] = die
         await OPERATIONS[name](call, store)
-        assert back.wait(10)
+        assert back.wait(PATIENCE)
     assert await call(store, "count") == 2
 
 
@@ -225,6 +226,13 @@ async def test_a_load_that_loses_its_server(server: FakeWeaviate, store: Weaviat
     assert list(caught.value.failed) == names[10:]
 
 
+def idle_again(count: int) -> None:
+    """Wait until so many workers have nothing to do."""
+    ends = time.monotonic() + PATIENCE
+    while len(deadlines._IDLE) < count and time.monotonic() < ends:
+        time.sleep(0.01)
+
+
 def test_workers_are_used_again_after_a_deadline() -> None:
     """A call that overran its deadline blocks nobody, and its thread is taken again once it ended."""
     gate = threading.Event()
@@ -233,7 +241,7 @@ def test_workers_are_used_again_after_a_deadline() -> None:
             within(0.02, gate.wait)
     assert within(5, lambda: "still works") == "still works"
     gate.set()
-    time.sleep(0.2)
+    idle_again(5)
     before = threading.active_count()
     again = threading.Event()
     for _ in range(5):
@@ -241,16 +249,19 @@ def test_workers_are_used_again_after_a_deadline() -> None:
             within(0.02, again.wait)
     again.set()
     assert threading.active_count() == before
+    idle_again(5)
 
 
 def test_waiting_can_be_called_off() -> None:
     """Long before the deadline."""
     stop = Stop()
     threading.Timer(0.2, stop).start()
+    gate = threading.Event()
     start = time.monotonic()
     with pytest.raises(DeadlineError):
-        within(LONG, lambda: time.sleep(1), stop)
-    assert time.monotonic() - start < 1
+        within(LONG, gate.wait, stop)
+    assert time.monotonic() - start < PATIENCE
+    gate.set()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
@@ -337,7 +348,7 @@ def test_ctrl_c_is_heeded_promptly(server: FakeWeaviate, start: Callable[..., An
 
     server.answers["Search"] = server.answers["BatchObjects"] = wait
     process = start(what, LONG)
-    assert waiting.wait(20)
+    assert waiting.wait(PATIENCE)
     time.sleep(0.3)
     begun = time.monotonic()
     process.send_signal(signal.SIGINT)
