@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.flows import Flow, arun, blocking, run
+from langchain_gemini_mm.flows import Flow, blocking, synchronous
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.storage.transfer import MediaTransfer
 from langchain_gemini_mm.validation import positive_int
@@ -41,6 +41,7 @@ class CopyReport:
     """Files copied by this call."""
 
 
+@synchronous
 def copy_store(
     source: MultimodalVectorStore,
     target: MultimodalVectorStore,
@@ -48,7 +49,7 @@ def copy_store(
     media: tuple[MediaStore, MediaStore] | None = None,
     batch_size: int = BATCH_SIZE,
     progress: Progress | None = None,
-) -> CopyReport:
+) -> Flow[CopyReport]:
     """Copy ids, texts, metadata and vectors from one store to another; nothing is embedded.
 
     ```python
@@ -84,28 +85,7 @@ def copy_store(
         ContentError: the target cannot keep a document; those before it are copied.
         MissingMediaError: everything is copied but media that the source's media store lacks, or has damaged.
     """
-    return run(_copied(source, target, media, positive_int("batch_size", batch_size), progress))
-
-
-async def acopy_store(
-    source: MultimodalVectorStore,
-    target: MultimodalVectorStore,
-    *,
-    media: tuple[MediaStore, MediaStore] | None = None,
-    batch_size: int = BATCH_SIZE,
-    progress: Progress | None = None,
-) -> CopyReport:
-    """Async twin of `copy_store`."""
-    return await arun(_copied(source, target, media, positive_int("batch_size", batch_size), progress))
-
-
-def _copied(
-    source: MultimodalVectorStore,
-    target: MultimodalVectorStore,
-    media: tuple[MediaStore, MediaStore] | None,
-    batch_size: int,
-    progress: Progress | None,
-) -> Flow[CopyReport]:
+    positive_int("batch_size", batch_size)
     transfer = _checked(source, target, media)
     fingerprint = yield from _one_space(source, target)
     yield from _require_two(source, target)
@@ -127,6 +107,9 @@ def _copied(
     if transfer is not None:
         transfer.require_complete()
     return CopyReport(total, copied, max(0, total - copied), transfer.copied if transfer else 0)
+
+
+acopy_store = copy_store.asynchronous
 
 
 def _checked(source: Any, target: Any, media: Any) -> MediaTransfer | None:
