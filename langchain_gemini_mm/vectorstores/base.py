@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
@@ -10,11 +10,11 @@ from langchain_core.documents import Document
 
 from langchain_gemini_mm.flows import Flow, arun, run
 from langchain_gemini_mm.interfaces import Content, Filter, Vector, Vectors
-from langchain_gemini_mm.validation import positive_int
+from langchain_gemini_mm.validation import positive_int, unknown_option
 from langchain_gemini_mm.vectorstores.export import export_flow, import_flow
 from langchain_gemini_mm.vectorstores.filters import And, Node, parse_filter
 from langchain_gemini_mm.vectorstores.hits import Group, Hits
-from langchain_gemini_mm.vectorstores.langchain_api import LangChainMethods, require_no_options
+from langchain_gemini_mm.vectorstores.langchain_api import LangChainMethods
 from langchain_gemini_mm.vectorstores.query import Query, StoreSearchOptions
 from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
 from langchain_gemini_mm.vectorstores.search import groups_flow, plan_search, search_flow
@@ -342,10 +342,8 @@ class MultimodalVectorStore(LangChainMethods):
 
         Adding and deleting meanwhile is allowed: a document that is there all the time comes exactly once.
         """
-        node, limit, after = _node(filter), positive_int("batch_size", batch_size), None
-        while records := run(self.backend.page(after, limit, node)):
+        for records in self._pages(filter, batch_size):
             yield from (record.document for record in records)
-            after = records[-1].id
 
     async def aiterate(
         self,
@@ -354,11 +352,9 @@ class MultimodalVectorStore(LangChainMethods):
         batch_size: int = PAGE_SIZE,
     ) -> AsyncIterator[Document]:
         """Async twin of `iterate`."""
-        node, limit, after = _node(filter), positive_int("batch_size", batch_size), None
-        while records := await arun(self.backend.page(after, limit, node)):
+        async for records in self._apages(filter, batch_size):
             for record in records:
                 yield record.document
-            after = records[-1].id
 
     def vectors(
         self,
@@ -370,10 +366,8 @@ class MultimodalVectorStore(LangChainMethods):
 
         Order and behaviour under change are those of `iterate`.
         """
-        node, limit, after = _node(filter), positive_int("batch_size", batch_size), None
-        while records := run(self.backend.page(after, limit, node, with_vectors=True, with_documents=False)):
+        for records in self._pages(filter, batch_size, with_vectors=True, with_documents=False):
             yield _ids_and_rows(records)
-            after = records[-1].id
 
     async def avectors(
         self,
@@ -382,10 +376,8 @@ class MultimodalVectorStore(LangChainMethods):
         batch_size: int = PAGE_SIZE,
     ) -> AsyncIterator[tuple[list[str], Vectors]]:
         """Async twin of `vectors`."""
-        node, limit, after = _node(filter), positive_int("batch_size", batch_size), None
-        while records := await arun(self.backend.page(after, limit, node, with_vectors=True, with_documents=False)):
+        async for records in self._apages(filter, batch_size, with_vectors=True, with_documents=False):
             yield _ids_and_rows(records)
-            after = records[-1].id
 
     def get_info(self, key: str) -> Any:
         """Read what `set_info` stored, or None; `fingerprint` and `dimensions` tell the embedding space."""
@@ -408,14 +400,27 @@ class MultimodalVectorStore(LangChainMethods):
         """Async twin of `set_info`."""
         await arun(self.backend.write_info(_info_key(key, to_write=True), plain_json(value, f"info {key!r}")))
 
+    def _pages(self, given: Filter | None, batch_size: int, **columns: bool) -> Iterator[list[Record]]:
+        node, limit, after = _node(given), positive_int("batch_size", batch_size), None
+        while records := run(self.backend.page(after, limit, node, **columns)):
+            yield records
+            after = records[-1].id
+
+    async def _apages(self, given: Filter | None, batch_size: int, **columns: bool) -> AsyncIterator[list[Record]]:
+        node, limit, after = _node(given), positive_int("batch_size", batch_size), None
+        while records := await arun(self.backend.page(after, limit, node, **columns)):
+            yield records
+            after = records[-1].id
+
     def _documents_by_ids(self, ids: Sequence[str]) -> Flow[list[Document]]:
         records = yield from self.backend.fetch(_checked_ids(ids))
         return [record.document for record in records]
 
     def _delete(
-        self, ids: Iterable[str] | None, given: Filter | None, tenant: str | None, unknown: Iterable[str]
+        self, ids: Iterable[str] | None, given: Filter | None, tenant: str | None, unknown: Collection[str]
     ) -> Flow[bool]:
-        require_no_options(unknown, "ids", "filter", "tenant", where="deleting")
+        if unknown:
+            raise unknown_option(next(iter(unknown)), ("ids", "filter", "tenant"), "deleting")
         if ids is not None and given is not None:
             raise ValueError("delete takes ids or a filter, not both")
         if ids is None and given is None:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -65,15 +66,13 @@ class Writer:
         self.folder = Path(folder).expanduser()
         self._count = 0
         self._dimensions: int | None = None
-        try:
+        with _writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             others = {path.name for path in self.folder.iterdir()} - {DOCUMENTS, VECTORS, _PARTIAL}
             if others:
                 raise StoreError(f"{self.folder} is not empty ({min(others)!r}). An export needs a folder of its own")
             self._documents = (self.folder / DOCUMENTS).open("wb")
             self._vectors = (self.folder / VECTORS).open("wb")
-        except OSError as error:
-            raise _failed(self.folder, error) from error
         self._vectors.write(bytes(_HEADER_BYTES))
 
     def add(self, records: list[Record]) -> None:
@@ -86,13 +85,11 @@ class Writer:
         if self._dimensions not in (None, rows.shape[1]):
             raise StoreError("the collection was emptied and filled with other vectors during the export. Start again")
         self._dimensions = rows.shape[1]
-        try:
+        with _writing(self.folder):
             for record in records:
                 line = {"id": record.id, "text": record.text, "metadata": record.metadata}
                 self._documents.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
             self._vectors.write(rows.astype(_FLOAT, copy=False).tobytes())
-        except OSError as error:
-            raise _failed(self.folder, error) from error
         self._count += len(records)
 
     def finish(self, fingerprint: Any) -> int:
@@ -101,7 +98,7 @@ class Writer:
         Raises:
             StoreError: the folder cannot be written.
         """
-        try:
+        with _writing(self.folder):
             self._vectors.seek(0)
             self._vectors.write(_header(self._count, self._dimensions or 0))
             for file in (self._documents, self._vectors):
@@ -120,8 +117,6 @@ class Writer:
                 last.flush()
                 os.fsync(last.fileno())
             (self.folder / _PARTIAL).replace(self.folder / MANIFEST)
-        except OSError as error:
-            raise _failed(self.folder, error) from error
         return self._count
 
     def close(self) -> None:
@@ -214,8 +209,14 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _failed(folder: Path, error: OSError) -> StoreError:
-    return StoreError(f"{folder} cannot be written: {error}. Make room or choose another folder, and export again")
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{folder} cannot be written: {error}. Make room or choose another folder, and export again"
+        ) from error
 
 
 _PAGE_SIZE = 1000

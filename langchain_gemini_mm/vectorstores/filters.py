@@ -209,9 +209,15 @@ def _connective(name: str, operand: Any, depth: int) -> Node:
     return And(parts) if name == "$and" else Or(parts)
 
 
-def _operators(key: str, operand: Mapping[Any, Any], depth: int) -> Node:
+def _operators(key: str, operand: Any, depth: int) -> Node:
+    if not isinstance(operand, Mapping):
+        raise FilterError(f"$not on {key!r} takes a dict such as {{'$gt': 5}}, got {_shown(operand)}")
+    if depth > MAX_DEPTH:
+        raise FilterError(f"the filter nests deeper than {MAX_DEPTH} levels")
     if not operand:
-        raise FilterError(f"the condition on {key!r} is empty; dicts cannot be compared. Use one of {_list(OPERATORS)}")
+        raise FilterError(
+            f"the condition on {key!r} is empty; dicts cannot be compared. Use one of {', '.join(OPERATORS)}"
+        )
     return _all([_operator(key, name, value, depth) for name, value in operand.items()])
 
 
@@ -231,18 +237,10 @@ def _operator(key: str, name: Any, value: Any, depth: int) -> Node:
             raise FilterError(f"$exists on {key!r} takes True or False, got {_shown(value)}")
         return _negated(not value, Exists(key))
     if name == "$not":
-        return Not(_inner(key, value, depth + 1))
+        return Not(_operators(key, value, depth + 1))
     raise FilterError(
-        f"unknown operator {_shown(name)} on {key!r}.{_did_you_mean(name, OPERATORS)} Allowed: {_list(OPERATORS)}"
+        f"unknown operator {_shown(name)} on {key!r}.{_did_you_mean(name, OPERATORS)} Allowed: {', '.join(OPERATORS)}"
     )
-
-
-def _inner(key: str, value: Any, depth: int) -> Node:
-    if not isinstance(value, Mapping):
-        raise FilterError(f"$not on {key!r} takes a dict such as {{'$gt': 5}}, got {_shown(value)}")
-    if depth > MAX_DEPTH:
-        raise FilterError(f"the filter nests deeper than {MAX_DEPTH} levels")
-    return _operators(key, value, depth)
 
 
 def _negated(negative: bool, node: Node) -> Node:
@@ -302,10 +300,6 @@ def _did_you_mean(name: Any, allowed: tuple[str, ...]) -> str:
         return ""
     near = difflib.get_close_matches("$" + name.strip().lstrip("$").lower(), allowed, n=1)
     return f" Did you mean {near[0]!r}?" if near and near[0] != name else ""
-
-
-def _list(names: tuple[str, ...]) -> str:
-    return ", ".join(names)
 
 
 def _shown(value: Any) -> str:

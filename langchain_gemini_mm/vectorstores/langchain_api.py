@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar, cast
 
 from langchain_core.documents import Document
@@ -281,12 +281,13 @@ class LangChainMethods(VectorStore):
         inputs: Inputs,
         batch_size: int,
         progress: Progress | None,
-        unknown: Iterable[str] = (),
+        unknown: Collection[str] = (),
         *,
         skip_unchanged: bool = False,
         tenant: str | None = None,
     ) -> Flow[list[str]]:
-        require_no_options(unknown, "ids", "batch_size", "progress", "skip_unchanged", where="adding")
+        if unknown:
+            raise unknown_option(next(iter(unknown)), ("ids", "batch_size", "progress", "skip_unchanged"), "adding")
         backend, size = self.backend.for_tenant(tenant), positive_int("batch_size", batch_size)
         return add_flow(backend, inputs, size, progress, skip_unchanged=skip_unchanged)
 
@@ -330,21 +331,6 @@ def only(flow: Flow[list[T]]) -> Flow[T]:
     """The only result of a flow that answers a list."""
     (result,) = yield from flow
     return result
-
-
-def require_no_options(unknown: Iterable[str], *allowed: str, where: str) -> None:
-    """Refuse options that do not exist.
-
-    Args:
-        unknown: the names of the options given.
-        allowed: the names of those that exist.
-        where: what was called, such as `adding`.
-
-    Raises:
-        TypeError: there is one.
-    """
-    for name in unknown:
-        raise unknown_option(name, allowed, where)
 
 
 def _mmr(fetch_k: int | None, lambda_mult: float, options: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
     from langchain_core.runnables import RunnableConfig
 
-    from langchain_gemini_mm.vectorstores.hits import Hit
+    from langchain_gemini_mm.vectorstores.hits import Hits
 
 _Found: TypeAlias = dict[str, list[list[Document]]]
 
@@ -43,11 +44,8 @@ class StoreRetriever(VectorStoreRetriever):
             return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         store: Any = self.vectorstore
         hits = store.search_many(inputs, **self._options(kwargs))
-        token = _FOUND.set((self, _by_text(inputs, hits)))
-        try:
+        with self._answers(inputs, hits):
             return super().batch(inputs, config, **kwargs)
-        finally:
-            _FOUND.reset(token)
 
     async def abatch(
         self,
@@ -62,11 +60,8 @@ class StoreRetriever(VectorStoreRetriever):
             return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         store: Any = self.vectorstore
         hits = await store.asearch_many(inputs, **self._options(kwargs))
-        token = _FOUND.set((self, _by_text(inputs, hits)))
-        try:
+        with self._answers(inputs, hits):
             return await super().abatch(inputs, config, **kwargs)
-        finally:
-            _FOUND.reset(token)
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
@@ -89,14 +84,19 @@ class StoreRetriever(VectorStoreRetriever):
         options = {**self.search_kwargs, **kwargs}
         return {**options, "search_type": "mmr"} if self.search_type == "mmr" else options
 
+    @contextmanager
+    def _answers(self, queries: Sequence[str], answers: Sequence[Hits]) -> Iterator[None]:
+        """Hold answers ready for the runs of their queries."""
+        found: _Found = {}
+        for query, hits in zip(queries, answers, strict=True):
+            found.setdefault(query, []).append(hits.documents)
+        token = _FOUND.set((self, found))
+        try:
+            yield
+        finally:
+            _FOUND.reset(token)
+
     def _taken(self, query: str) -> list[Document] | None:
         """Take an answer that waits for this run."""
         owner, found = _FOUND.get() or (None, {})
         return found[query].pop() if owner is self and found.get(query) else None
-
-
-def _by_text(queries: Sequence[str], answers: Sequence[Sequence[Hit]]) -> _Found:
-    found: _Found = {}
-    for query, hits in zip(queries, answers, strict=True):
-        found.setdefault(query, []).append([hit.document for hit in hits])
-    return found

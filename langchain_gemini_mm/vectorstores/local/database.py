@@ -68,17 +68,9 @@ class Database:
         """A transaction that alone may write; it is durable when the block ends, and undone when it raises."""
         return self._transaction(self._write_lock, self._writer, "BEGIN IMMEDIATE")
 
-    @contextmanager
-    def undone(self) -> Iterator[sqlite3.Connection]:
+    def undone(self) -> AbstractContextManager[sqlite3.Connection]:
         """A transaction that alone may write, and whose changes are always undone."""
-        with self._write_lock, in_our_words(self.path):
-            self._require_open()
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._writer
-            finally:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
+        return self._transaction(self._write_lock, self._writer, "BEGIN IMMEDIATE", "ROLLBACK")
 
     @contextmanager
     def whole(self) -> Iterator[sqlite3.Connection]:
@@ -154,7 +146,7 @@ class Database:
 
     @contextmanager
     def _transaction(
-        self, lock: threading.Lock, connection: sqlite3.Connection, begin: str
+        self, lock: threading.Lock, connection: sqlite3.Connection, begin: str, end: str = "COMMIT"
     ) -> Iterator[sqlite3.Connection]:
         with lock:
             if os.getpid() != self._process or not self._connections:
@@ -162,7 +154,7 @@ class Database:
             try:
                 connection.execute(begin)
                 yield connection
-                connection.execute("COMMIT")
+                connection.execute(end)
             except BaseException as error:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")

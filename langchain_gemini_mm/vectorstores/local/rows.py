@@ -171,10 +171,9 @@ def by_numbers(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[i
 
 
 def after_number(connection: sqlite3.Connection, c: int, n: int, limit: int) -> dict[int, Record]:
-    """Read the next records in the order in which they were written."""
-    sql = "SELECT n, id, text, metadata FROM doc WHERE c = ? AND n > ? ORDER BY n LIMIT ?"
-    rows = connection.execute(sql, (c, n, limit))
-    return {number: Record(id_, text, json.loads(metadata)) for number, id_, text, metadata in rows}
+    """Read the next records in the order in which they were written, by row number."""
+    found = connection.execute("SELECT n FROM doc WHERE c = ? AND n > ? ORDER BY n LIMIT ?", (c, n, limit))
+    return by_numbers(connection, [number for (number,) in found])
 
 
 def by_ids(connection: sqlite3.Connection, c: int, ids: Sequence[str], dimensions: int | None) -> dict[str, Record]:

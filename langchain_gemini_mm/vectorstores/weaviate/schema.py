@@ -40,18 +40,39 @@ _DATA_TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a collection is made when there is none."""
+    """How a collection is made when there is none.
+
+    Raises:
+        ValueError: a value is out of range, or two do not go together.
+        TypeError: one is of the wrong type.
+    """
 
     fields: Mapping[str, Field]
-    searchable: tuple[str, ...] = ()
+    searchable: Sequence[str] = ()
     index: str = "hnsw"
-    quantizer: str | None = "rq8"
+    quantizer: str | None = "auto"
     vector_config: Any = None
     multi_tenant: bool = False
     create_tenants: bool = True
     replication: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the values and resolve `quantizer="auto"`."""
+        one_of("index", self.index, INDEXES)
+        if self.quantizer == "auto":
+            object.__setattr__(self, "quantizer", "rq8" if self.index in ("hnsw", "dynamic") else None)
+        one_of("quantizer", self.quantizer, (None, *QUANTIZERS))
+        if self.index == "hfresh" and self.quantizer is not None:
+            raise ValueError(f"index='hfresh' brings its own quantizer, got quantizer={self.quantizer!r}; use None")
+        if isinstance(self.searchable, str) or not all(isinstance(key, str) for key in self.searchable):
+            raise TypeError(f"searchable is a list of metadata keys, got {self.searchable!r}")
+        object.__setattr__(self, "searchable", tuple(dict.fromkeys(self.searchable)))
+        for name in ("multi_tenant", "create_tenants"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} is True or False, got {getattr(self, name)!r}")
+        positive_int("replication", self.replication)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,18 +95,6 @@ class Layout:
     def version(self) -> int:
         """The number at the end of its name."""
         return int(self.physical.rpartition("_v")[2])
-
-
-def checked_index(index: str, quantizer: str | None) -> None:
-    """Check the words for index and quantizer.
-
-    Raises:
-        ValueError: one is unknown, or they do not go together.
-    """
-    one_of("index", index, INDEXES)
-    one_of("quantizer", quantizer, (None, *QUANTIZERS))
-    if index == "hfresh" and quantizer is not None:
-        raise ValueError(f"index='hfresh' brings its own quantizer, got quantizer={quantizer!r}; use None")
 
 
 def creation(
@@ -217,40 +226,3 @@ def _vector_config(options: Options) -> Any:
         "hfresh": lambda: index.hfresh(distance_metric=cosine),
     }
     return Configure.Vectors.self_provided(name=VECTOR, vector_index_config=made[options.index]())
-
-
-def checked_options(
-    *,
-    fields: Mapping[str, Field],
-    searchable: Sequence[str],
-    index: str,
-    quantizer: str | None,
-    vector_config: Any,
-    multi_tenant: bool,
-    create_tenants: bool,
-    replication: int,
-) -> Options:
-    """Check what says how a collection is made.
-
-    Raises:
-        ValueError: a value is out of range, or two do not go together.
-        TypeError: one is of the wrong type.
-    """
-    if quantizer == "auto":
-        quantizer = "rq8" if index in ("hnsw", "dynamic") else None
-    checked_index(index, quantizer)
-    if isinstance(searchable, str) or not all(isinstance(key, str) for key in searchable):
-        raise TypeError(f"searchable is a list of metadata keys, got {searchable!r}")
-    for name, value in (("multi_tenant", multi_tenant), ("create_tenants", create_tenants)):
-        if not isinstance(value, bool):
-            raise TypeError(f"{name} is True or False, got {value!r}")
-    return Options(
-        fields=fields,
-        searchable=tuple(dict.fromkeys(searchable)),
-        index=index,
-        quantizer=quantizer,
-        vector_config=vector_config,
-        multi_tenant=multi_tenant,
-        create_tenants=create_tenants,
-        replication=positive_int("replication", replication),
-    )

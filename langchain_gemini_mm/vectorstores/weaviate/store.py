@@ -19,7 +19,7 @@ from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
 from langchain_gemini_mm.vectorstores.weaviate.backend import WeaviateBackend
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field, FieldType, declared_field, declared_fields
-from langchain_gemini_mm.vectorstores.weaviate.schema import checked_options, property_of
+from langchain_gemini_mm.vectorstores.weaviate.schema import Options, property_of
 from langchain_gemini_mm.vectorstores.weaviate.upsert import store_flow
 from langchain_gemini_mm.vectorstores.write import Progress
 from langchain_gemini_mm.weaviate_client.connection import TIMEOUT, WRITE_TIMEOUT, Connection
@@ -92,7 +92,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
         timeout: float = TIMEOUT,
         write_timeout: float = WRITE_TIMEOUT,
     ) -> None:
-        options = checked_options(
+        options = Options(
             fields=declared_fields(fields),
             searchable=searchable,
             index=index,
