@@ -31,7 +31,7 @@ class EmbeddingSpace:
             raise TypeError(
                 f"embedding must be GeminiEmbeddings or another LangChain Embeddings, got {type(embedding).__name__}"
             )
-        self._known: tuple[Any, Fingerprint] = (None, {})
+        self._cached: tuple[Any, Fingerprint] = (None, {})
 
     @property
     def media(self) -> MediaSource | None:
@@ -41,19 +41,19 @@ class EmbeddingSpace:
     @property
     def fingerprint(self) -> Fingerprint:
         """What the embedding says of itself; for foreign embeddings its class and model name."""
-        said = getattr(self.embedding, "fingerprint", None)
-        if said is None or said != self._known[0]:
-            self._known = (said, _fingerprint(self.embedding))
-        return self._known[1]
+        reported = getattr(self.embedding, "fingerprint", None)
+        if reported is None or reported != self._cached[0]:
+            self._cached = (reported, _fingerprint(self.embedding))
+        return self._cached[1]
 
-    def documents(self, texts: list[str]) -> Call:
+    def embed_documents(self, texts: list[str]) -> Call:
         """Embed texts as documents, one row each; media references in them are for the embedding to resolve."""
         if self._media is not None:
             return Call(self._media.embed, self._media.aembed, (texts,), {"role": "document"})
         embedding: Any = self.embedding
         return Call(embedding.embed_documents, embedding.aembed_documents, (texts,))
 
-    def queries(self, contents: Sequence[Sequence[Content]], task_type: str | None) -> Call:
+    def embed_queries(self, contents: Sequence[Sequence[Content]], task_type: str | None) -> Call:
         """Embed queries, the parts of each together, one row each.
 
         Raises:
@@ -75,7 +75,7 @@ class EmbeddingSpace:
             )
         return Call(_each, _aeach, (self.embedding, wholes))
 
-    def rows(self, answer: Any, count: int) -> Vectors:
+    def checked_rows(self, answer: Any, count: int) -> Vectors:
         """Check what the embedding answered: `count` rows of one length, finite; brought to unit length.
 
         Raises:
@@ -147,9 +147,9 @@ async def _aeach(embedding: Any, texts: Sequence[str]) -> list[Any]:
 
 
 def _fingerprint(embedding: Any) -> Fingerprint:
-    said = getattr(embedding, "fingerprint", None)
-    if isinstance(said, Mapping):
-        found: Fingerprint = plain_json(said, f"{type(embedding).__name__}.fingerprint")
+    reported = getattr(embedding, "fingerprint", None)
+    if isinstance(reported, Mapping):
+        found: Fingerprint = plain_json(reported, f"{type(embedding).__name__}.fingerprint")
         return found
     wrapped = getattr(embedding, "underlying_embeddings", None)  # a cache does not change the space
     if wrapped is not None:

@@ -124,7 +124,7 @@ class Writer:
         for file in (self._documents, self._vectors):
             try:
                 file.close()
-            except OSError:  # a full disk again; `add` or `finish` has said so
+            except OSError:  # a full disk again; `add` or `finish` has raised already
                 continue
 
 
@@ -134,27 +134,27 @@ def checked_manifest(folder: str | os.PathLike[str]) -> Manifest:
     Raises:
         StoreError: the folder is no whole export, was changed, or is of a newer version.
     """
-    place = Path(folder).expanduser()
+    path = Path(folder).expanduser()
     try:
-        said = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
-        if said.get("format", 0) > FORMAT:
+        stored = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        if stored.get("format", 0) > FORMAT:
             raise StoreError(
-                f"{place} has format {said['format']}, this version of langchain-gemini-mm reads up to {FORMAT}. "
+                f"{path} has format {stored['format']}, this version of langchain-gemini-mm reads up to {FORMAT}. "
                 "Upgrade langchain-gemini-mm"
             )
-        manifest = Manifest(**said)
+        manifest = Manifest(**stored)
         wanted = {DOCUMENTS: manifest.documents_sha256, VECTORS: manifest.vectors_sha256}
         for name, digest in wanted.items():
-            if _sha256(place / name) != digest:
-                raise StoreError(f"{place / name} was changed or cut after the export. Export again")
-        with (place / VECTORS).open("rb") as file:
+            if _sha256(path / name) != digest:
+                raise StoreError(f"{path / name} was changed or cut after the export. Export again")
+        with (path / VECTORS).open("rb") as file:
             if _shape(file) != (manifest.count, manifest.dimensions):
-                raise StoreError(f"{place / VECTORS} does not hold what {MANIFEST} says. Export again")
+                raise StoreError(f"{path / VECTORS} does not hold what {MANIFEST} says. Export again")
     except FileNotFoundError as error:
         name = Path(error.filename).name
-        raise StoreError(f"{place} is not a whole export: {name} is missing. Export again") from error
+        raise StoreError(f"{path} is not a whole export: {name} is missing. Export again") from error
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise StoreError(f"{place} is not an export that can be read: {error}. Export again") from error
+        raise StoreError(f"{path} is not an export that can be read: {error}. Export again") from error
     return manifest
 
 
@@ -164,32 +164,32 @@ def records_in(folder: str | os.PathLike[str], size: int) -> Generator[list[Reco
     Raises:
         StoreError: a line or a vector is not what an export holds.
     """
-    place = Path(folder).expanduser()
-    with (place / DOCUMENTS).open(encoding="utf-8", newline="\n") as lines, (place / VECTORS).open("rb") as vectors:
+    path = Path(folder).expanduser()
+    with (path / DOCUMENTS).open(encoding="utf-8", newline="\n") as lines, (path / VECTORS).open("rb") as vectors:
         _, dimensions = _shape(vectors)
-        while said := list(islice(lines, size)):
+        while stored := list(islice(lines, size)):
             try:
-                block = vectors.read(len(said) * dimensions * _FLOAT.itemsize)
-                rows = np.frombuffer(block, dtype=_FLOAT).reshape(len(said), dimensions)
+                block = vectors.read(len(stored) * dimensions * _FLOAT.itemsize)
+                rows = np.frombuffer(block, dtype=_FLOAT).reshape(len(stored), dimensions)
                 if (np.abs(np.einsum("ij,ij->i", rows, rows) - 1) > _LENGTH_TOLERANCE).any():
                     raise ValueError("a vector is not of unit length")
-                records = [_record(line, row) for line, row in zip(said, rows, strict=True)]
+                records = [_record(line, row) for line, row in zip(stored, rows, strict=True)]
             except (ValueError, TypeError, KeyError) as error:
-                raise StoreError(f"{place} is not an export that can be read: {error}. Export again") from error
+                raise StoreError(f"{path} is not an export that can be read: {error}. Export again") from error
             yield records
 
 
 def _record(line: str, row: Vector) -> Record:
-    said = json.loads(line)
-    id_, text = plain_text(said["id"], "an id"), plain_text(said["text"], f"the text of {said['id']!r}")
-    return Record(id_, text, plain_json(said["metadata"], f"the metadata of {id_!r}"), row)
+    stored = json.loads(line)
+    id_, text = plain_text(stored["id"], "an id"), plain_text(stored["text"], f"the text of {stored['id']!r}")
+    return Record(id_, text, plain_json(stored["metadata"], f"the metadata of {id_!r}"), row)
 
 
 def _header(count: int, dimensions: int) -> bytes:
     """The head of an `npy` file of version 1.0, always of one length, so that it can be written last."""
-    said = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, {dimensions}), }}"
+    stored = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, {dimensions}), }}"
     magic = b"\x93NUMPY\x01\x00" + (_HEADER_BYTES - 10).to_bytes(2, "little")
-    return magic + said.ljust(_HEADER_BYTES - 11).encode() + b"\n"
+    return magic + stored.ljust(_HEADER_BYTES - 11).encode() + b"\n"
 
 
 def _shape(file: BinaryIO) -> tuple[int, ...]:

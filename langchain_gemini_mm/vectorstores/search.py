@@ -236,8 +236,8 @@ def query_vectors_flow(backend: Backend, queries: Sequence[Query], task_type: st
         ids |= dict.fromkeys(query.ids)
     embedded: Iterator[Vector] = iter(())
     if contents:
-        answer = yield backend.space.queries(contents, task_type)
-        embedded = iter(backend.space.rows(answer, len(contents)))
+        answer = yield backend.space.embed_queries(contents, task_type)
+        embedded = iter(backend.space.checked_rows(answer, len(contents)))
     stored: dict[str, Vector] = {}
     if ids:
         records = yield from backend.fetch(list(ids), with_vectors=True)

@@ -163,7 +163,7 @@ def _store(backend: Backend, items: list[_Item]) -> Flow[None]:
         texts.append(text)
         metadata.append(plain)
     if items[0].vector is None:
-        rows = backend.space.rows((yield backend.space.documents(texts)), len(texts))
+        rows = backend.space.checked_rows((yield backend.space.embed_documents(texts)), len(texts))
     else:
         rows = given_rows([item.vector for item in items], f"one of the vectors from position {items[0].position}")
     records = [

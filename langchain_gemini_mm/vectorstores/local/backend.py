@@ -27,7 +27,7 @@ from langchain_gemini_mm.vectorstores.local.filter_masks import Mask, positions_
 from langchain_gemini_mm.vectorstores.local.matrix import Matrix
 from langchain_gemini_mm.vectorstores.local.prefix import PrefixPlan
 from langchain_gemini_mm.vectorstores.local.rows import vectors_of
-from langchain_gemini_mm.vectorstores.local.scoring import Found, RowQuery, View, products
+from langchain_gemini_mm.vectorstores.local.scoring import BestRows, RowQuery, View, products
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.tokenizer import terms
 
@@ -138,7 +138,7 @@ class LocalBackend(Backend):
                 return found
             with self._database.writing() as connection:
                 collection = rows.find_collection(connection, self.collection)
-                if collection is not None and not keyword_index.in_step(connection, collection.c):
+                if collection is not None and not keyword_index.is_current(connection, collection.c):
                     keyword_index.build(connection, collection.c)
         raise StoreError(
             f"{self._database.path}: the words were out of step {_ATTEMPTS} times in a row; another process may be "
@@ -191,7 +191,11 @@ class LocalBackend(Backend):
         """Change metadata; see `Backend`."""
         with self._database.writing() as connection:
             collection = rows.find_collection(connection, self.collection)
-            return rows.revise(connection, collection, changes, replace=replace) if collection else list(changes)
+            return (
+                rows.update_metadata_rows(connection, collection, changes, replace=replace)
+                if collection
+                else list(changes)
+            )
 
     @in_thread
     def truncate(self) -> None:
@@ -199,7 +203,7 @@ class LocalBackend(Backend):
         with self._database.writing() as connection:
             collection = rows.find_collection(connection, self.collection)
             if collection is not None:
-                rows.delete_everything(connection, collection.c)
+                rows.delete_all(connection, collection.c)
                 rows.set_space(connection, collection.c, None, None)
 
     @in_thread
@@ -280,7 +284,7 @@ class LocalBackend(Backend):
             masks.append(mask)
         return view, masks
 
-    def _score(self, view: View, masks: Sequence[Mask | None], batch: _Batch) -> list[Found]:
+    def _score(self, view: View, masks: Sequence[Mask | None], batch: _Batch) -> list[BestRows]:
         vectors, vector_of = _distinct([request.vector for request in batch.requests])
         queries = [
             RowQuery(vector, mask, request.k if view.whole else self.plan.count(request.k))
@@ -289,7 +293,7 @@ class LocalBackend(Backend):
         return view.nearest(np.stack(vectors), masks, queries)
 
     def _read(
-        self, connection: sqlite3.Connection, view: View, requests: Sequence[VectorRequest], found: Sequence[Found]
+        self, connection: sqlite3.Connection, view: View, requests: Sequence[VectorRequest], found: Sequence[BestRows]
     ) -> list[list[Scored]] | None:
         """Fetch the records of what was found; None when one of them is gone."""
         choices: list[_Choice] = []
@@ -363,13 +367,13 @@ def _scored(choice: _Choice, records: Mapping[int, Record]) -> list[Scored]:
     return answer
 
 
-def _chosen(view: View, request: VectorRequest, found: Found) -> _Choice:
+def _chosen(view: View, request: VectorRequest, found: BestRows) -> _Choice:
     best = found.above(request.score_threshold)
     vectors = view.rows[best.positions] if request.with_vectors else None
     return _Choice(view.numbers[best.positions].tolist(), best.scores.tolist(), vectors)
 
 
-def _rescored(connection: sqlite3.Connection, view: View, request: VectorRequest, found: Found) -> _Choice | None:
+def _rescored(connection: sqlite3.Connection, view: View, request: VectorRequest, found: BestRows) -> _Choice | None:
     """Score candidates again with their whole vectors; None when one of them is gone."""
     candidates = np.sort(found.positions)  # so that equal scores keep the order of writing
     numbers = view.numbers[candidates].tolist()
@@ -378,7 +382,7 @@ def _rescored(connection: sqlite3.Connection, view: View, request: VectorRequest
         return None
     scores = products(request.vector[None, :], vectors)[0]
     order = top_k(scores, request.k)
-    best = Found(order, scores[order]).above(request.score_threshold)
+    best = BestRows(order, scores[order]).above(request.score_threshold)
     return _Choice(
         [numbers[position] for position in best.positions.tolist()],
         best.scores.tolist(),

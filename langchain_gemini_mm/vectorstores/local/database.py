@@ -49,12 +49,12 @@ class Database:
         self._write_lock = threading.Lock()
         self._read_lock = self._write_lock if self.in_memory else threading.Lock()
         self._connections: list[sqlite3.Connection] = []
-        with in_our_words(self.path):
+        with translate_errors(self.path):
             try:
                 self._writer = self._connect(timeout)
                 schema.is_new(self._writer, self.path)  # refuses the files of others before anything is changed
                 self._set_durable(timeout)
-                schema.bring_up_to_date(self._writer, self.path)
+                schema.upgrade(self._writer, self.path)
                 self._reader = self._writer if self.in_memory else self._connect(timeout)
             except BaseException:
                 self.close()
@@ -68,7 +68,7 @@ class Database:
         """A transaction that alone may write; it is durable when the block ends, and undone when it raises."""
         return self._transaction(self._write_lock, self._writer, "BEGIN IMMEDIATE")
 
-    def undone(self) -> AbstractContextManager[sqlite3.Connection]:
+    def rolled_back(self) -> AbstractContextManager[sqlite3.Connection]:
         """A transaction that alone may write, and whose changes are always undone."""
         return self._transaction(self._write_lock, self._writer, "BEGIN IMMEDIATE", "ROLLBACK")
 
@@ -89,7 +89,7 @@ class Database:
         with self.writing() as connection:
             before = _size(connection)
             keyword_index.optimize(connection)
-        with self._write_lock, in_our_words(self.path):
+        with self._write_lock, translate_errors(self.path):
             self._require_open()
             self._writer.execute("VACUUM")
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # readers may hold it back: no error
@@ -159,20 +159,20 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 if isinstance(error, sqlite3.Error):
-                    raise _in_our_words(self.path, error) from error
+                    raise _store_error(self.path, error) from error
                 raise
 
 
 @contextmanager
-def in_our_words(path: str) -> Iterator[None]:
+def translate_errors(path: str) -> Iterator[None]:
     """Raise SQLite's errors as `StoreError`, with a remedy where there is one."""
     try:
         yield
     except sqlite3.Error as error:
-        raise _in_our_words(path, error) from error
+        raise _store_error(path, error) from error
 
 
-def _in_our_words(path: str, error: sqlite3.Error) -> StoreError:
+def _store_error(path: str, error: sqlite3.Error) -> StoreError:
     remedy = _REMEDIES.get(_primary_code(error))
     return StoreError(f"{path}: {remedy} ({error})" if remedy else f"{path}: {error}")
 

@@ -34,7 +34,7 @@ def has_fts5(connection: sqlite3.Connection) -> bool:
         return False
 
 
-def in_step(connection: sqlite3.Connection, c: int) -> bool:
+def is_current(connection: sqlite3.Connection, c: int) -> bool:
     """Whether the index of a collection holds every text."""
     row = connection.execute("SELECT keywords FROM collection WHERE c = ?", (c,)).fetchone()
     return row is not None and bool(row[0])
@@ -88,7 +88,7 @@ def search(
     """
     if not has_fts5(connection):
         raise StoreError(NEEDS_FTS5)
-    if not in_step(connection, c):
+    if not is_current(connection, c):
         return None
     question = " OR ".join(f'"{word}"' for word in words)
     sql = f"SELECT rowid, -rank FROM keywords_{c} WHERE keywords_{c} MATCH ? ORDER BY rank"  # noqa: S608
@@ -129,7 +129,7 @@ def optimize(connection: sqlite3.Connection) -> None:
 
 
 def _may_change(connection: sqlite3.Connection, c: int) -> bool:
-    if not in_step(connection, c):
+    if not is_current(connection, c):
         return False
     if has_fts5(connection):
         return True

@@ -19,9 +19,9 @@ from langchain_gemini_mm.vectorstores.backend import VectorRequest
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.local import rows
 from langchain_gemini_mm.vectorstores.local.check import Check, CheckReport
-from langchain_gemini_mm.vectorstores.local.database import Database, file_path, in_our_words
+from langchain_gemini_mm.vectorstores.local.database import Database, file_path, translate_errors
 from langchain_gemini_mm.vectorstores.local.prefix import Recall, exact_scores, shares
-from langchain_gemini_mm.vectorstores.local.rows import batches_after, vectors_of
+from langchain_gemini_mm.vectorstores.local.rows import vector_batches, vectors_of
 from langchain_gemini_mm.vectorstores.local.schema import is_new
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class LocalMaintenance(MultimodalVectorStore):
         while True:
             before = last
             with self._database.reading() as connection:
-                for numbers, vectors in batches_after(connection, c, last, dimensions, _ROWS_AT_ONCE):
+                for numbers, vectors in vector_batches(connection, c, last, dimensions, _ROWS_AT_ONCE):
                     yield vectors
                     last = int(numbers[-1])
             if last == before:
@@ -181,7 +181,7 @@ def back_up(database: Database, path: Any) -> None:
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         partial.unlink(missing_ok=True)
-        with in_our_words(str(target)):
+        with translate_errors(str(target)):
             _copy(database, partial)
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
@@ -203,7 +203,7 @@ def _require_free(database: Database, target: Path) -> None:
         raise StoreError(
             f"{target} is open somewhere, or was not closed: {beside[0]} is beside it. Close it, or choose another path"
         )
-    with in_our_words(str(target)), closing(sqlite3.connect(f"{target.as_uri()}?mode=ro", uri=True)) as connection:
+    with translate_errors(str(target)), closing(sqlite3.connect(f"{target.as_uri()}?mode=ro", uri=True)) as connection:
         is_new(connection, str(target))  # refuses what is not one of ours
 
 

@@ -17,7 +17,7 @@ from langchain_gemini_mm.vectorstores.local.prefix import (
     prefix_rows,
     shares,
 )
-from langchain_gemini_mm.vectorstores.local.rows import FLOAT, Collection, batches_after, vectors_of
+from langchain_gemini_mm.vectorstores.local.rows import FLOAT, CollectionRow, vector_batches, vectors_of
 from langchain_gemini_mm.vectorstores.local.scoring import RowQuery, View
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger("langchain_gemini_mm")
 _GROWTH = 1.25
 _DEAD_SHARE = 0.25
-_TRIED = 32
+_SAMPLE = 32
 """Stored vectors that try out the prefixes of a collection that is large by itself."""
-_TRIED_FOR = 10
+_SAMPLE_K = 10
 
 
 class Matrix:
@@ -50,7 +50,7 @@ class Matrix:
         self.masks = Masks()
         self._clear(0)
 
-    def view(self, connection: sqlite3.Connection, collection: Collection) -> View:
+    def view(self, connection: sqlite3.Connection, collection: CollectionRow) -> View:
         """The state of the collection that this transaction sees.
 
         Raises:
@@ -87,7 +87,7 @@ class Matrix:
         self._size = 0
         self.masks.clear()
 
-    def _catch_up(self, connection: sqlite3.Connection, collection: Collection) -> None:
+    def _catch_up(self, connection: sqlite3.Connection, collection: CollectionRow) -> None:
         last = int(self._numbers[self._size - 1]) if self._size else 0
         sql = "SELECT count(*) FROM doc WHERE c = ? AND n > ?"
         (new,) = connection.execute(sql, (collection.c, last)).fetchone()
@@ -109,7 +109,7 @@ class Matrix:
         width = self._plan.width(rows, self._dimensions)
         return width < self._rows.shape[1] and rows > 2 * self._refused_at
 
-    def _turn_to_prefixes(self, connection: sqlite3.Connection, collection: Collection) -> None:
+    def _turn_to_prefixes(self, connection: sqlite3.Connection, collection: CollectionRow) -> None:
         """Load the prefixes; where nobody asked for them, only keep them when they find what there is."""
         (rows,) = connection.execute("SELECT count(*) FROM doc WHERE c = ?", (collection.c,)).fetchone()
         self._alive = None
@@ -117,7 +117,7 @@ class Matrix:
         self._size = self._append(connection, collection.c, 0, rows)
         if self._plan.prefix is not None:
             return
-        recall = self._tried(connection, collection.c)
+        recall = self._measured_recall(connection, collection.c)
         if recall < LEAST_RECALL:
             _LOGGER.info(
                 "collection %d: prefixes of %d find %.3f of the nearest; whole vectors are held instead",
@@ -129,12 +129,12 @@ class Matrix:
             self._size = self._append(connection, collection.c, 0, rows)
             self._refused_at = rows
 
-    def _tried(self, connection: sqlite3.Connection, c: int) -> float:
+    def _measured_recall(self, connection: sqlite3.Connection, c: int) -> float:
         """The recall of the prefixes now loaded, on some stored vectors."""
-        spread = np.linspace(0, self._size - 1, min(_TRIED, self._size)).astype(np.intp)
+        spread = np.linspace(0, self._size - 1, min(_SAMPLE, self._size)).astype(np.intp)
         queries = self._whole(connection, spread)
-        k = min(_TRIED_FOR + 1, self._size)
-        exact = exact_scores((rows for _, rows in batches_after(connection, c, 0, self._dimensions)), queries, k)
+        k = min(_SAMPLE_K + 1, self._size)
+        exact = exact_scores((rows for _, rows in vector_batches(connection, c, 0, self._dimensions)), queries, k)
         view = View(self._numbers[: self._size], self._rows[: self._size], None, self._dimensions)
         found = []
         row_queries = [RowQuery(number, 0, self._plan.count(k)) for number in range(len(queries))]
@@ -152,7 +152,7 @@ class Matrix:
         """Read rows that came since, into space that no view shows yet; return the new size."""
         self._reserve(size)
         width, end = self._rows.shape[1], self._size
-        for numbers, rows in batches_after(connection, c, last, self._dimensions):
+        for numbers, rows in vector_batches(connection, c, last, self._dimensions):
             self._numbers[end : end + len(numbers)] = numbers
             self._rows[end : end + len(numbers)] = rows if width == self._dimensions else prefix_rows(rows, width)
             end += len(numbers)

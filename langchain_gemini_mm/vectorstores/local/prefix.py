@@ -49,13 +49,13 @@ class PrefixPlan:
     candidates: int
     above: int = PREFIX_ABOVE
     """Bytes of vectors from which on None means prefixes,"""
-    by_itself: int = PREFIX
+    default_prefix: int = PREFIX
     """and of how many numbers."""
 
     def width(self, rows: int, dimensions: int) -> int:
         """How many numbers of each vector to hold, before any look at how well it works."""
         if self.prefix is None:
-            return min(self.by_itself, dimensions) if 4 * rows * dimensions > self.above else dimensions
+            return min(self.default_prefix, dimensions) if 4 * rows * dimensions > self.above else dimensions
         return min(self.prefix, dimensions) if self.prefix else dimensions
 
     def count(self, k: int) -> int:

@@ -32,7 +32,7 @@ FLOAT = np.dtype("<f4")
 
 
 @dataclass(frozen=True, slots=True)
-class Collection:
+class CollectionRow:
     """The row of a collection."""
 
     c: int
@@ -42,7 +42,7 @@ class Collection:
     epoch: int
 
 
-def find_collection(connection: sqlite3.Connection, name: str) -> Collection | None:
+def find_collection(connection: sqlite3.Connection, name: str) -> CollectionRow | None:
     """Read the row of a collection; None before the first write."""
     row = connection.execute(
         "SELECT c, dimensions, fingerprint, revision, epoch FROM collection WHERE name = ?", (name,)
@@ -50,10 +50,10 @@ def find_collection(connection: sqlite3.Connection, name: str) -> Collection | N
     if row is None:
         return None
     c, dimensions, fingerprint, revision, epoch = row
-    return Collection(c, dimensions, None if fingerprint is None else json.loads(fingerprint), revision, epoch)
+    return CollectionRow(c, dimensions, None if fingerprint is None else json.loads(fingerprint), revision, epoch)
 
 
-def make_collection(connection: sqlite3.Connection, name: str) -> Collection:
+def make_collection(connection: sqlite3.Connection, name: str) -> CollectionRow:
     """Read the row of a collection, making it when it is new."""
     found = find_collection(connection, name)
     if found is None:
@@ -87,7 +87,7 @@ def insert(connection: sqlite3.Connection, c: int, records: Sequence[Record]) ->
         ((c, *attribute, n) for n, record in numbered for attribute in attributes(record.metadata)),
     )
     keyword_index.insert(connection, c, ((n, searched_text(record.text, record.metadata)) for n, record in numbered))
-    changed(connection, c)
+    mark_changed(connection, c)
 
 
 def delete_ids(connection: sqlite3.Connection, c: int, ids: Iterable[str]) -> None:
@@ -96,9 +96,9 @@ def delete_ids(connection: sqlite3.Connection, c: int, ids: Iterable[str]) -> No
         _delete(connection, c, f"id IN ({marks})", chunk)
 
 
-def revise(
+def update_metadata_rows(
     connection: sqlite3.Connection,
-    collection: Collection,
+    collection: CollectionRow,
     changes: Mapping[str, Mapping[str, Any]],
     *,
     replace: bool,
@@ -128,7 +128,7 @@ def delete_where(connection: sqlite3.Connection, c: int, node: Node) -> None:
         _delete(connection, c, f"n IN ({marks})", chunk)
 
 
-def delete_everything(connection: sqlite3.Connection, c: int) -> None:
+def delete_all(connection: sqlite3.Connection, c: int) -> None:
     """Delete all rows of a collection; readers load anew."""
     for table in ("doc", "attribute", "gone"):
         connection.execute(f"DELETE FROM {table} WHERE c = ?", (c,))  # noqa: S608
@@ -136,7 +136,7 @@ def delete_everything(connection: sqlite3.Connection, c: int) -> None:
     connection.execute("UPDATE collection SET revision = revision + 1, epoch = epoch + 1 WHERE c = ?", (c,))
 
 
-def changed(connection: sqlite3.Connection, c: int) -> None:
+def mark_changed(connection: sqlite3.Connection, c: int) -> None:
     """Tell readers that there is something to catch up with."""
     (gone,) = connection.execute("SELECT coalesce(max(g) - min(g), 0) FROM gone").fetchone()
     if gone > GONE_KEPT:
@@ -249,7 +249,7 @@ def _delete(connection: sqlite3.Connection, c: int, condition: str, values: Sequ
     keyword_index.delete(connection, c, [n for n, _ in rows])
     connection.executemany("DELETE FROM doc WHERE n = ?", ((n,) for n, _ in rows))
     connection.executemany("INSERT INTO gone (c, n) VALUES (?, ?)", ((c, n) for n, _ in rows))
-    changed(connection, c)
+    mark_changed(connection, c)
 
 
 def _columns(*, vectors: bool, documents: bool = True) -> str:
@@ -276,7 +276,7 @@ _BATCH_BYTES = 1_000_000
 _LENGTH_TOLERANCE = 1e-3
 
 
-def batches_after(
+def vector_batches(
     connection: sqlite3.Connection, c: int, last: int, dimensions: int, limit: int = -1
 ) -> Iterator[tuple[NDArray[np.int64], Vectors]]:
     """Read the vectors of a collection beyond a row number, as row numbers and `(n, d)` float32 unit rows.

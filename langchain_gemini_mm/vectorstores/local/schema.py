@@ -64,7 +64,7 @@ def is_new(connection: sqlite3.Connection, path: str) -> bool:
         connection.execute("ROLLBACK")
 
 
-def bring_up_to_date(connection: sqlite3.Connection, path: str) -> None:
+def upgrade(connection: sqlite3.Connection, path: str) -> None:
     """Make the tables of a new file, or bring those of an older version to the present one, all or nothing.
 
     Several processes may do so at once; one that is killed leaves the file as it was.

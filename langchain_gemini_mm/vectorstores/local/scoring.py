@@ -25,20 +25,20 @@ _NOTHING = np.float32(-np.inf)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
+class BestRows:
     """Rows of a view, best first."""
 
     positions: NDArray[np.intp]
     scores: NDArray[np.float32]
     """Cosine similarities; of the prefixes, where the view has no more."""
 
-    def above(self, threshold: float | None) -> Found:
+    def above(self, threshold: float | None) -> BestRows:
         """Those that reach a threshold; rounding errors beyond 1 are taken off."""
         scores = np.clip(self.scores, -1.0, 1.0)
         if threshold is None:
-            return Found(self.positions, scores)
+            return BestRows(self.positions, scores)
         keep = scores >= threshold
-        return Found(self.positions[keep], scores[keep])
+        return BestRows(self.positions[keep], scores[keep])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +70,7 @@ class View:
         """Whether `rows` are whole vectors."""
         return int(self.rows.shape[1]) == self.dimensions
 
-    def nearest(self, vectors: Vectors, masks: Sequence[Mask | None], queries: Sequence[RowQuery]) -> list[Found]:
+    def nearest(self, vectors: Vectors, masks: Sequence[Mask | None], queries: Sequence[RowQuery]) -> list[BestRows]:
         """The best rows among those allowed and alive; each vector is multiplied once, however often it is asked for.
 
         Args:
@@ -91,10 +91,10 @@ class View:
         scores = products(vectors, self.rows[positions])
         inside = [None if mask is None or mask is union else mask[positions] for mask in masks]
         found = [_best(scores[query.vector], query.k, inside[query.mask]) for query in queries]
-        return [Found(positions[best.positions], best.scores) for best in found]
+        return [BestRows(positions[best.positions], best.scores) for best in found]
 
 
-def _best(scores: NDArray[np.float32], k: int, mask: Mask | None = None) -> Found:
+def _best(scores: NDArray[np.float32], k: int, mask: Mask | None = None) -> BestRows:
     """The `k` highest scores, best first; equal scores keep their order.
 
     Of many scores only those are sorted that reach the `k` best of the highest scores of groups: at least `k` do.
@@ -104,7 +104,7 @@ def _best(scores: NDArray[np.float32], k: int, mask: Mask | None = None) -> Foun
         if kept <= _PICK_BELOW * len(mask):
             positions = np.flatnonzero(mask)
             best = _best(scores[positions], k)
-            return Found(positions[best.positions], best.scores)
+            return BestRows(positions[best.positions], best.scores)
         scores, k = np.where(mask, scores, _NOTHING), min(k, kept)
     height = min(_GROUPS_OF, len(scores) // (_GROUPS_PER_HIT * k)) if k else 0
     if height < _LEAST_GROUP:
@@ -114,7 +114,7 @@ def _best(scores: NDArray[np.float32], k: int, mask: Mask | None = None) -> Foun
         highest = scores[: height * columns].reshape(height, columns).max(axis=0)
         candidates = np.flatnonzero(scores >= np.partition(highest, -k)[-k])
         order = candidates[top_k(scores[candidates], k)]
-    return Found(order, scores[order])
+    return BestRows(order, scores[order])
 
 
 def products(vectors: Vectors, rows: Vectors) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.tokenizer import token_terms
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
 from langchain_gemini_mm.vectorstores.weaviate.fields import stored_fields
-from langchain_gemini_mm.vectorstores.weaviate.filter_compiler import compiled, require_declared
+from langchain_gemini_mm.vectorstores.weaviate.filter_compiler import compile_filter, require_declared
 from langchain_gemini_mm.vectorstores.weaviate.objects import (
     READ_PROPERTIES,
     dumped,
@@ -30,7 +30,7 @@ from langchain_gemini_mm.vectorstores.weaviate.objects import (
     uuid_of,
 )
 from langchain_gemini_mm.vectorstores.weaviate.schema import VECTOR, Layout
-from langchain_gemini_mm.vectorstores.weaviate.upsert import store_flow
+from langchain_gemini_mm.vectorstores.weaviate.upsert import upsert_flow
 from langchain_gemini_mm.weaviate_client.errors import AnswerTooLargeError, CollectionGoneError, OutageError
 from langchain_gemini_mm.weaviate_client.insert import Inserter
 from langchain_gemini_mm.weaviate_client.names import checked_tenant
@@ -69,20 +69,20 @@ class WeaviateBackend(Backend):
 
     def check_document(self, text: str, metadata: Mapping[str, Any], where: str) -> None:
         """Refuse a document that is too large, and values that are not of their field's type; see `Backend`."""
-        known = self.collection.known
-        fields = known.fields if known else self.collection.options.fields
+        cached_layout = self.collection.cached_layout
+        fields = cached_layout.fields if cached_layout else self.collection.options.fields
         require_size(text, dumped(metadata), where)
         stored_fields(fields, metadata, f"{where}.metadata")
 
     def check_filter(self, node: Node) -> None:
         """Refuse a filter on keys that are not declared; see `Backend`."""
-        known = self.collection.known
-        if known is not None:
-            require_declared(node, known.fields)
+        cached_layout = self.collection.cached_layout
+        if cached_layout is not None:
+            require_declared(node, cached_layout.fields)
 
     def upsert(self, records: Sequence[Record], fingerprint: Fingerprint) -> Flow[None]:
         """Store records; see `Backend`."""
-        return store_flow(self.collection, records, fingerprint)
+        return upsert_flow(self.collection, records, fingerprint)
 
     def search_vectors_many(self, requests: Sequence[VectorRequest]) -> Flow[list[list[Scored]]]:
         """Answer several requests, some of them at once."""
@@ -118,7 +118,7 @@ class WeaviateBackend(Backend):
                 return_properties=READ_PROPERTIES,
             )
 
-        answer = yield from self.collection.reading("searching", request.fingerprint, search, stop)
+        answer = yield from self.collection.read("searching", request.fingerprint, search, stop)
         if answer is None:
             return []
         most = request.k if request.mmr is None else request.mmr[0]
@@ -142,7 +142,7 @@ class WeaviateBackend(Backend):
                 return_properties=READ_PROPERTIES,
             )
 
-        answer = yield from self.collection.reading("searching for words", None, search)
+        answer = yield from self.collection.read("searching for words", None, search)
         if answer is None:
             return []
         lowest = request.score_threshold or 0.0
@@ -197,8 +197,8 @@ class WeaviateBackend(Backend):
     def update_metadata(self, changes: Mapping[str, Mapping[str, Any]], replace: bool) -> Flow[list[str]]:
         """Change metadata; the ids that are not stored, and then nothing is changed."""
         records = yield from self.fetch(list(changes), with_vectors=True)
-        known = {record.id for record in records}
-        unknown = [id_ for id_ in changes if id_ not in known]
+        cached_layout = {record.id for record in records}
+        unknown = [id_ for id_ in changes if id_ not in cached_layout]
         if unknown:
             return unknown
         revised = [
@@ -212,12 +212,12 @@ class WeaviateBackend(Backend):
 
     def truncate(self) -> Flow[None]:
         """Delete everything; with tenants what this one has, and the collection stays: others may be writing to it."""
-        layout = yield from self.collection.located(fresh=True)
+        layout = yield from self.collection.find(fresh=True)
         if layout is None:
             return
         self.collection.require_tenant(layout)
         if self.collection.tenant is None:
-            yield from self.collection.renewed(layout, None, None)
+            yield from self.collection.replace_with_empty(layout, None, None)
             return
         tenant, physical = self.collection.tenant, layout.physical
         yield self.collection.connection.call(
@@ -233,15 +233,15 @@ class WeaviateBackend(Backend):
         # A cluster asks one replica of each shard, and waits in vain for one that has just died; next time it knows.
         half = self.collection.connection.timeout / 2
         try:
-            answer = yield from self.collection.reading("counting", None, count, timeout=half)
+            answer = yield from self.collection.read("counting", None, count, timeout=half)
         except OutageError:
-            answer = yield from self.collection.reading("counting", None, count, timeout=half)
+            answer = yield from self.collection.read("counting", None, count, timeout=half)
         return 0 if answer is None else int(answer.total_count or 0)
 
     def read_info(self, key: str) -> Flow[Any]:
         """Read a value; None when there is none."""
         if key in ("fingerprint", "dimensions"):
-            layout = yield from self.collection.located(fresh=True)
+            layout = yield from self.collection.find(fresh=True)
             return getattr(layout, key, None)
         name, uuid = info_name(self.collection), _info_uuid(self.collection, key)
         try:
@@ -261,8 +261,12 @@ class WeaviateBackend(Backend):
             with suppress(CollectionGoneError):
                 yield connection.call("removing information", lambda c: c.collections.use(name).data.delete_by_id(uuid))
             return
-        said = {"key": key, "tenant": self.collection.tenant or "", "value": json.dumps(value, ensure_ascii=False)}
-        objects = {str(uuid): DataObject(uuid=uuid, properties=said)}
+        properties = {
+            "key": key,
+            "tenant": self.collection.tenant or "",
+            "value": json.dumps(value, ensure_ascii=False),
+        }
+        objects = {str(uuid): DataObject(uuid=uuid, properties=properties)}
         inserter = Inserter(
             connection=connection, what="storing information", collection=lambda c: c.collections.use(name)
         )
@@ -270,7 +274,9 @@ class WeaviateBackend(Backend):
             reasons = yield from inserter.insert(objects, Stop())
         except CollectionGoneError:
             creation = _info_creation(self.collection)
-            yield from self.collection.unless_there("making the collection", lambda c: c.collections.create(**creation))
+            yield from self.collection.create_if_missing(
+                "making the collection", lambda c: c.collections.create(**creation)
+            )
             reasons = yield from inserter.insert(objects, Stop())
         if reasons:
             reason = next(iter(reasons.values()))
@@ -278,9 +284,9 @@ class WeaviateBackend(Backend):
 
     def store_again(self, records: Sequence[Record]) -> Flow[None]:
         """Store records that are stored with the same vectors, so that the vector index may be left alone."""
-        layout = yield from self.collection.located()
+        layout = yield from self.collection.find()
         if layout is not None and layout.fingerprint is not None:
-            yield from store_flow(self.collection, records, layout.fingerprint, indexed=True)
+            yield from upsert_flow(self.collection, records, layout.fingerprint, indexed=True)
 
     def _next_page(self, after: str | None, limit: int, with_vectors: bool, with_documents: bool) -> Flow[list[Record]]:
         start = None if after is None else uuid_of(after)
@@ -296,7 +302,7 @@ class WeaviateBackend(Backend):
                 )
 
             try:
-                answer = yield from self.collection.reading("reading documents", None, read)
+                answer = yield from self.collection.read("reading documents", None, read)
             except AnswerTooLargeError:
                 if limit == 1:
                     raise
@@ -312,7 +318,7 @@ class WeaviateBackend(Backend):
                 filters=self._compiled(layout, node), limit=MOST_RESULTS, return_properties=[]
             )
 
-        answer = yield from self.collection.reading("reading documents", None, read)
+        answer = yield from self.collection.read("reading documents", None, read)
         keys = [] if answer is None else [str(item.uuid) for item in answer.objects]
         return keys if len(keys) < MOST_RESULTS else None
 
@@ -332,7 +338,7 @@ class WeaviateBackend(Backend):
                 )
 
             try:
-                answer = yield from self.collection.reading("reading documents", None, read)
+                answer = yield from self.collection.read("reading documents", None, read)
             except AnswerTooLargeError:
                 if len(some) == 1:
                     raise
@@ -342,7 +348,7 @@ class WeaviateBackend(Backend):
         return [found[key] for key in keys if key in found]
 
     def _compiled(self, layout: Layout, node: Any) -> Any:
-        return compiled(node, layout.fields, self.collection.connection.known_version)
+        return compile_filter(node, layout.fields, self.collection.connection.known_version)
 
     def _delete_all_of(self, where: Any) -> Flow[None]:
         """Delete until nothing matches: a server deletes no more than 10,000 at once."""
@@ -351,7 +357,7 @@ class WeaviateBackend(Backend):
             return handle.data.delete_many(where(layout) or Filter.by_id().not_equal(uuid_of("")))
 
         while True:
-            answer = yield from self.collection.reading("deleting", None, delete)
+            answer = yield from self.collection.read("deleting", None, delete)
             if answer is None or answer.matches == answer.successful:
                 return
             if not answer.successful:
@@ -368,7 +374,7 @@ class WeaviateBackend(Backend):
         Raises:
             OutageError: a quorum cannot be had.
         """
-        layout = yield from self.collection.located()
+        layout = yield from self.collection.find()
         if layout is None or layout.replication == 1:
             return
         nodes = yield self.collection.connection.call("looking at the cluster", lambda c: c.cluster.nodes())

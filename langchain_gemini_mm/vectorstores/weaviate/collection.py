@@ -23,7 +23,7 @@ from langchain_gemini_mm.batching import Stop
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_dimensions, require_space
-from langchain_gemini_mm.vectorstores.weaviate.schema import Layout, Options, creation, described, layout_of
+from langchain_gemini_mm.vectorstores.weaviate.schema import Layout, Options, creation, description_of, layout_of
 from langchain_gemini_mm.weaviate_client.connection import Connection
 from langchain_gemini_mm.weaviate_client.errors import (
     CollectionGoneError,
@@ -31,7 +31,7 @@ from langchain_gemini_mm.weaviate_client.errors import (
     TenantGoneError,
     UnreadableSchemaError,
 )
-from langchain_gemini_mm.weaviate_client.names import is_taken
+from langchain_gemini_mm.weaviate_client.names import is_already_there
 from langchain_gemini_mm.weaviate_client.versions import require_replication
 
 REFRESH_SECONDS = 5.0
@@ -77,8 +77,8 @@ class WeaviateCollection:
         self.options = options
         self.tenant = tenant
         self.consistency = consistency
-        self._seen = _Resolved()
-        self._handles: dict[int, tuple[str, Any]] = {}
+        self._resolved = _Resolved()
+        self._handles: dict[Any, tuple[str, Any]] = {}
 
     def of_tenant(self, tenant: str) -> WeaviateCollection:
         """The same collection for another tenant."""
@@ -93,27 +93,27 @@ class WeaviateCollection:
         return f"collection {self.name!r} in Weaviate"
 
     @property
-    def known(self) -> Layout | None:
+    def cached_layout(self) -> Layout | None:
         """What was resolved last."""
-        return self._seen.layout
+        return self._resolved.layout
 
-    def forget(self) -> None:
+    def forget_layout(self) -> None:
         """Resolve again before the next operation."""
-        self._seen.layout = None
+        self._resolved.layout = None
 
     def handle(self, client: Any, layout: Layout) -> Any:
         """The client's object for the collection, for tenant and consistency."""
-        name, found = self._handles.get(id(client), ("", None))
+        name, found = self._handles.get(client, ("", None))
         if name != layout.physical:
             found = client.collections.use(layout.physical, skip_argument_validation=True)
             if self.tenant is not None:
                 found = found.with_tenant(self.tenant)
             if self.consistency is not None:
                 found = found.with_consistency_level(self.consistency)
-            self._handles[id(client)] = layout.physical, found
+            self._handles[client] = layout.physical, found
         return found
 
-    def located(self, fingerprint: Fingerprint | None = None, *, fresh: bool = False) -> Flow[Layout | None]:
+    def find(self, fingerprint: Fingerprint | None = None, *, fresh: bool = False) -> Flow[Layout | None]:
         """Find the collection; None when there is none yet.
 
         Args:
@@ -124,25 +124,25 @@ class WeaviateCollection:
             SpaceMismatchError: the collection is of another space.
             StoreError: something else has the name, or it has no tenants and one is named.
         """
-        layout = self._seen.layout  # once: another thread may forget it at any moment
-        if fresh or layout is None or time.monotonic() - self._seen.at > REFRESH_SECONDS:
+        layout = self._resolved.layout  # once: another thread may forget it at any moment
+        if fresh or layout is None or time.monotonic() - self._resolved.at > REFRESH_SECONDS:
             must = fresh or layout is None
             try:
-                layout = yield from self._resolved(None if must else _REFRESH_TIMEOUT)
+                layout = yield from self._resolve(None if must else _REFRESH_TIMEOUT)
             except OutageError:
                 # What is known stays right for reading: data are asked for by the name they were resolved to.
                 if must:
                     raise
-                self._seen.at = time.monotonic()
+                self._resolved.at = time.monotonic()
             else:
-                self._seen.layout, self._seen.at = layout, time.monotonic()
+                self._resolved.layout, self._resolved.at = layout, time.monotonic()
         if layout is not None:
             if self.tenant is not None and not layout.multi_tenant:
                 raise StoreError(f"{self.label} was made without tenants; open it without tenant={self.tenant!r}")
             require_space(self.label, layout.fingerprint, fingerprint)
         return layout
 
-    def claimed(self, fingerprint: Fingerprint, dimensions: int) -> Flow[Layout]:
+    def claim(self, fingerprint: Fingerprint, dimensions: int) -> Flow[Layout]:
         """The collection, made for this space when it is there for none yet.
 
         Raises:
@@ -151,34 +151,34 @@ class WeaviateCollection:
         """
         for attempt in range(_ATTEMPTS):
             yield from _paused(attempt)
-            layout = yield from self.located(fingerprint, fresh=True)
+            layout = yield from self.find(fingerprint, fresh=True)
             self.require_tenant(layout)
             if layout is not None and layout.fingerprint is not None:
                 if layout.dimensions is None:
-                    yield from self._say(layout, fingerprint, dimensions)
+                    yield from self._describe(layout, fingerprint, dimensions)
                     continue
                 require_dimensions(self.label, layout.dimensions, dimensions)
                 return layout
             if layout is None:
-                yield from self._created(fingerprint, dimensions)
+                yield from self._create(fingerprint, dimensions)
             else:
-                yield from self.renewed(layout, fingerprint, dimensions)
+                yield from self.replace_with_empty(layout, fingerprint, dimensions)
         raise StoreError(f"{self.label} is made and dropped by others all the time; nothing was stored")
 
-    def renewed(self, layout: Layout, fingerprint: Fingerprint | None, dimensions: int | None) -> Flow[None]:
+    def replace_with_empty(self, layout: Layout, fingerprint: Fingerprint | None, dimensions: int | None) -> Flow[None]:
         """Put an empty collection of the same schema in the place of this one.
 
         Readers see the old one or the new one. A writer that is busy with the old one is sent to the new one.
         """
         client, old, new = self.connection, layout.physical, f"{self.name}_v{layout.version + 1}"
         config = yield client.call("reading the schema", lambda c: c.collections.use(old).config.get())
-        wanted = {**config.to_dict(), "class": new, "description": described(fingerprint, dimensions)}
-        yield from self.unless_there("making the collection", lambda c: c.collections.create_from_dict(wanted))
+        wanted = {**config.to_dict(), "class": new, "description": description_of(fingerprint, dimensions)}
+        yield from self.create_if_missing("making the collection", lambda c: c.collections.create_from_dict(wanted))
         yield client.call("switching", lambda c: c.alias.update(alias_name=self.name, new_target_collection=new))
         yield client.call("dropping the old collection", lambda c: c.collections.delete(old))
-        self.forget()
+        self.forget_layout()
 
-    def reading(
+    def read(
         self,
         what: str,
         fingerprint: Fingerprint | None,
@@ -197,25 +197,25 @@ class WeaviateCollection:
         """
         for attempt in range(_ATTEMPTS):
             yield from _paused(attempt)
-            layout = yield from self.located(fingerprint, fresh=attempt > 0)
+            layout = yield from self.find(fingerprint, fresh=attempt > 0)
             if layout is None:
                 return None
             self.require_tenant(layout)
             try:
-                asked = partial(self._on, operation, layout)
+                asked = partial(self._with_handle, operation, layout)
                 return (yield self.connection.call(what, asked, stop=stop, timeout=timeout))
             except CollectionGoneError:
-                self.forget()
+                self.forget_layout()
             except TenantGoneError as error:
                 if not self.options.create_tenants:
-                    raise self._no_tenant() from error
+                    raise self._missing_tenant_error() from error
                 return None  # it is made by the first write
         raise StoreError(f"{self.label} is made and dropped by others all the time; {what} failed")
 
-    def _on(self, operation: Callable[[Any, Layout], Any], layout: Layout, client: Any) -> Any:
+    def _with_handle(self, operation: Callable[[Any, Layout], Any], layout: Layout, client: Any) -> Any:
         return operation(self.handle(client, layout), layout)
 
-    def _resolved(self, seconds: float | None = None) -> Flow[Layout | None]:
+    def _resolve(self, seconds: float | None = None) -> Flow[Layout | None]:
         version = yield from self.connection.version()
         try:
             config = yield self.connection.call(
@@ -232,27 +232,28 @@ class WeaviateCollection:
             require_replication(version)
         return layout
 
-    def _created(self, fingerprint: Fingerprint, dimensions: int) -> Flow[None]:
+    def _create(self, fingerprint: Fingerprint, dimensions: int) -> Flow[None]:
         physical = f"{self.name}_v1"
         version = yield from self.connection.version()
         wanted = creation(physical, self.options, version, fingerprint, dimensions)
-        yield from self.unless_there("making the collection", lambda c: c.collections.create(**wanted))
-        yield from self.unless_there(
+        yield from self.create_if_missing("making the collection", lambda c: c.collections.create(**wanted))
+        yield from self.create_if_missing(
             "making the alias", lambda c: c.alias.create(alias_name=self.name, target_collection=physical)
         )
 
-    def unless_there(self, what: str, operation: Callable[[Any], Any]) -> Flow[None]:
+    def create_if_missing(self, what: str, operation: Callable[[Any], Any]) -> Flow[None]:
         """Make something; that another was faster is no error."""
         try:
             yield self.connection.call(what, operation)
         except StoreError as error:
-            if not is_taken(error):
+            if not is_already_there(error):
                 raise
 
-    def _say(self, layout: Layout, fingerprint: Fingerprint, dimensions: int) -> Flow[None]:
-        said = described(fingerprint, dimensions)
+    def _describe(self, layout: Layout, fingerprint: Fingerprint, dimensions: int) -> Flow[None]:
+        description = description_of(fingerprint, dimensions)
         yield self.connection.call(
-            "describing the collection", lambda c: c.collections.use(layout.physical).config.update(description=said)
+            "describing the collection",
+            lambda c: c.collections.use(layout.physical).config.update(description=description),
         )
 
     def require_tenant(self, layout: Layout | None) -> None:
@@ -268,14 +269,14 @@ class WeaviateCollection:
                 "call"
             )
 
-    def admit_tenant(self, layout: Layout) -> Flow[None]:
+    def create_tenant(self, layout: Layout) -> Flow[None]:
         """Make the tenant that a write found missing.
 
         Raises:
             TenantGoneError: tenants are not to be made here.
         """
         if not self.options.create_tenants:
-            raise self._no_tenant()
+            raise self._missing_tenant_error()
         physical, tenant = layout.physical, self.tenant
         yield self.connection.call(
             "making the tenant", lambda c: c.collections.use(physical).tenants.create([Tenant(name=tenant)])
@@ -294,9 +295,9 @@ class WeaviateCollection:
             "looking for the tenant", lambda c: c.collections.use(physical).tenants.exists(tenant)
         )
         if not there:
-            raise self._no_tenant()
+            raise self._missing_tenant_error()
 
-    def _no_tenant(self) -> TenantGoneError:
+    def _missing_tenant_error(self) -> TenantGoneError:
         return TenantGoneError(
             f"tenant {self.tenant!r} of {self.label} does not exist, and create_tenants is off. Make it first, or turn "
             "create_tenants on"

@@ -29,7 +29,7 @@ _KINDS = {"str": "string", "bool": "bool", "int": "number", "float": "number"}
 _INT64 = 2**63
 
 
-def compiled(node: Node | None, fields: Mapping[str, Field], version: Version) -> Any:
+def compile_filter(node: Node | None, fields: Mapping[str, Field], version: Version) -> Any:
     """Compile a filter; None for no filter at all.
 
     Raises:

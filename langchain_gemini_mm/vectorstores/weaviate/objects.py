@@ -36,7 +36,7 @@ _NAMESPACE = uuid.UUID("4c1d7a42-31f5-5f0e-9d0c-6a3b7f2e8d55")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Sized:
+class SizedObject:
     """An object that is to be stored, under its document's id."""
 
     id: str
@@ -72,7 +72,7 @@ def require_size(text: str, metadata_json: str, where: str) -> int:
     return size
 
 
-def sized(record: Record, layout: Layout) -> Sized:
+def sized_object(record: Record, layout: Layout) -> SizedObject:
     """Make the object of a record.
 
     Raises:
@@ -92,10 +92,10 @@ def sized(record: Record, layout: Layout) -> Sized:
         properties["doc_id"] = record.id
     assert record.vector is not None  # noqa: S101 - what is stored has a vector
     item = DataObject(properties=properties, uuid=key, vector=_packed(np.asarray(record.vector, np.float32)))
-    return Sized(record.id, key, item, 2 * size + 4 * len(record.vector) + 500)
+    return SizedObject(record.id, key, item, 2 * size + 4 * len(record.vector) + 500)
 
 
-def touched(item: Any) -> Any:
+def perturbed(item: Any) -> Any:
     """The same object, its vector changed in the last bits of two of its numbers, chosen at random (one in a million).
 
     A server that is killed may keep an object without its place in the vector index. When the object is stored again,
@@ -127,9 +127,9 @@ def _words(record: Record, layout: Layout) -> Iterator[tuple[str, str]]:
         yield name, " ".join(word for text in texts for word in tokens(text))
 
 
-def chunks(items: Iterable[Sized]) -> Iterator[list[Sized]]:
+def chunks(items: Iterable[SizedObject]) -> Iterator[list[SizedObject]]:
     """Group objects by count and bytes; an object larger than the bound stands alone."""
-    chunk: list[Sized] = []
+    chunk: list[SizedObject] = []
     size = 0
     for item in items:
         if chunk and (len(chunk) >= CHUNK_OBJECTS or size + item.size > CHUNK_BYTES):
@@ -143,11 +143,11 @@ def chunks(items: Iterable[Sized]) -> Iterator[list[Sized]]:
 
 def record_of(found: Any) -> Record:
     """The record of an object that was read; without its vector where that was not asked for."""
-    said = found.properties
+    properties = found.properties
     vector = found.vector.get(VECTOR) if found.vector else None
     return Record(
-        said.get("doc_id") or str(found.uuid),
-        said.get("text") or "",
-        _DECODE(said.get("metadata_json") or "{}"),
+        properties.get("doc_id") or str(found.uuid),
+        properties.get("text") or "",
+        _DECODE(properties.get("metadata_json") or "{}"),
         None if vector is None else np.asarray(vector, dtype=np.float32),
     )

@@ -111,7 +111,7 @@ def creation(
         require_index(version, options.index, options.quantizer)
     return {
         "name": physical,
-        "description": described(fingerprint, dimensions),
+        "description": description_of(fingerprint, dimensions),
         "properties": _properties(options),
         "vector_config": options.vector_config or _vector_config(options),
         "inverted_index_config": Configure.inverted_index(index_null_state=True, stopwords_preset=StopwordsPreset.NONE),
@@ -124,10 +124,10 @@ def creation(
     }
 
 
-def described(fingerprint: Fingerprint | None, dimensions: int | None) -> str:
+def description_of(fingerprint: Fingerprint | None, dimensions: int | None) -> str:
     """The description of a collection."""
-    said = {"writer": _WRITER, "format": FORMAT, "fingerprint": fingerprint, "dimensions": dimensions}
-    return json.dumps(said, ensure_ascii=False, sort_keys=True)
+    stored = {"writer": _WRITER, "format": FORMAT, "fingerprint": fingerprint, "dimensions": dimensions}
+    return json.dumps(stored, ensure_ascii=False, sort_keys=True)
 
 
 def layout_of(config: Any, name: str) -> Layout:
@@ -137,24 +137,24 @@ def layout_of(config: Any, name: str) -> Layout:
         StoreError: it was not made by this package, or by a newer version of it.
     """
     try:
-        said = json.loads(config.description or "")
+        stored = json.loads(config.description or "")
     except ValueError:
-        said = None
-    if not isinstance(said, dict) or said.get("writer") != _WRITER or not re.fullmatch(r".*_v\d+", config.name):
+        stored = None
+    if not isinstance(stored, dict) or stored.get("writer") != _WRITER or not re.fullmatch(r".*_v\d+", config.name):
         raise StoreError(
             f"there is a collection {config.name!r} in Weaviate that this package did not make. Choose another name "
             f"than {name!r}, or copy what is in it"
         )
-    if said.get("format") != FORMAT:
+    if stored.get("format") != FORMAT:
         raise StoreError(
-            f"the collection {config.name!r} has format {said.get('format')!r}, and this version reads {FORMAT}. "
+            f"the collection {config.name!r} has format {stored.get('format')!r}, and this version reads {FORMAT}. "
             "Upgrade langchain-gemini-mm"
         )
     fields = [field for item in config.properties if (field := described_field(item.description))]
     return Layout(
         physical=config.name,
-        fingerprint=said.get("fingerprint"),
-        dimensions=said.get("dimensions"),
+        fingerprint=stored.get("fingerprint"),
+        dimensions=stored.get("dimensions"),
         fields={field.key: field for field in fields},
         words={"text": "words", **_words_of(config.properties)},
         multi_tenant=bool(config.multi_tenancy_config.enabled),

@@ -20,7 +20,7 @@ from langchain_gemini_mm.vectorstores.weaviate.backend import WeaviateBackend
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field, FieldType, declared_field, declared_fields
 from langchain_gemini_mm.vectorstores.weaviate.schema import Options, property_of
-from langchain_gemini_mm.vectorstores.weaviate.upsert import store_flow
+from langchain_gemini_mm.vectorstores.weaviate.upsert import upsert_flow
 from langchain_gemini_mm.vectorstores.write import Progress
 from langchain_gemini_mm.weaviate_client.connection import TIMEOUT, WRITE_TIMEOUT, Connection
 from langchain_gemini_mm.weaviate_client.names import checked_name, checked_tenant
@@ -111,7 +111,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
         )
         self.backend: WeaviateBackend = WeaviateBackend(EmbeddingSpace(embedding), collection)
         if collection.connection.client is not None:
-            run(collection.located(self.space.fingerprint))
+            run(collection.find(self.space.fingerprint))
 
     @classmethod
     def _open(cls, embedding: Any, *, client: Any = None, name: str = "", **kwargs: Any) -> Self:
@@ -207,7 +207,7 @@ _PAUSE = 0.2
 def _add_field_flow(backend: WeaviateBackend, field: Field, progress: Progress | None) -> Flow[int]:
     """Add a property and fill it from the metadata; how many documents have a value for it."""
     collection = backend.collection
-    layout = yield from collection.located(fresh=True)
+    layout = yield from collection.find(fresh=True)
     if layout is None:
         return 0
     collection.require_tenant(layout)
@@ -217,7 +217,7 @@ def _add_field_flow(backend: WeaviateBackend, field: Field, progress: Progress |
         yield collection.connection.call(
             "adding a field", lambda c: c.collections.use(physical).config.add_property(property_of(field))
         )
-        yield from collection.located(fresh=True)
+        yield from collection.find(fresh=True)
     filled, after = 0, None
     while records := (yield from backend.page(after, _PAGE, with_vectors=True)):
         having = [record for record in records if record.metadata.get(field.key) is not None]
@@ -232,13 +232,13 @@ def _add_field_flow(backend: WeaviateBackend, field: Field, progress: Progress |
 def _reindex_flow(backend: WeaviateBackend, progress: Progress | None) -> Flow[int]:
     """Store every document as it is, so that each replica puts its vector into its index; how many there are."""
     collection = backend.collection
-    layout = yield from collection.located(fresh=True)
+    layout = yield from collection.find(fresh=True)
     if layout is None or layout.fingerprint is None:
         return 0
     collection.require_tenant(layout)
     done, after = 0, None
     while records := (yield from backend.page(after, _PAGE, with_vectors=True)):
-        yield from store_flow(collection, records, layout.fingerprint)
+        yield from upsert_flow(collection, records, layout.fingerprint)
         done += len(records)
         after = records[-1].id
         if progress is not None:
@@ -268,7 +268,7 @@ def _indexed_flow(backend: WeaviateBackend, seconds: float) -> Flow[None]:
     collection = backend.collection
     ends = time.monotonic() + seconds
     while True:
-        layout = yield from collection.located()
+        layout = yield from collection.find()
         if layout is None:
             return
         nodes = yield collection.connection.call("looking at the index", partial(_nodes, layout.physical))

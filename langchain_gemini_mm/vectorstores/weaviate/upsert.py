@@ -17,7 +17,7 @@ from langchain_gemini_mm.flows import Call, Flow, arun, run
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
-from langchain_gemini_mm.vectorstores.weaviate.objects import Sized, chunks, sized, touched
+from langchain_gemini_mm.vectorstores.weaviate.objects import SizedObject, chunks, perturbed, sized_object
 from langchain_gemini_mm.vectorstores.weaviate.schema import Layout
 from langchain_gemini_mm.weaviate_client.errors import CollectionGoneError, OutageError
 from langchain_gemini_mm.weaviate_client.insert import Inserter, Reasons, pauses
@@ -33,7 +33,7 @@ _NOBODY = uuid.UUID(int=0)
 _ATTEMPTS = 3
 
 
-def store_flow(
+def upsert_flow(
     collection: WeaviateCollection, records: Sequence[Record], fingerprint: Fingerprint, *, indexed: bool = False
 ) -> Flow[None]:
     """Store records; what is stored when this returns is on the server's disk.
@@ -53,27 +53,27 @@ def store_flow(
         return
     dimensions = len(records[0].vector) if records[0].vector is not None else 0
     for _ in range(_ATTEMPTS):
-        layout = yield from _patiently(collection, lambda: collection.claimed(fingerprint, dimensions))
+        layout = yield from _retry_outages(collection, lambda: collection.claim(fingerprint, dimensions))
         yield from collection.require_known_tenant(layout)
         try:
-            failed = yield from _sent(
-                collection, layout, [sized(record, layout) for record in records], indexed=indexed
+            failed = yield from _send(
+                collection, layout, [sized_object(record, layout) for record in records], indexed=indexed
             )
         except CollectionGoneError:
-            collection.forget()
+            collection.forget_layout()
             continue
         if len(failed) == len(records):
-            return _require_stored(records, failed)
-        yield from _settled(collection, layout)
-        now = yield from _patiently(collection, lambda: collection.located(fingerprint, fresh=True))
+            return _raise_failures(records, failed)
+        yield from _flush_index(collection, layout)
+        now = yield from _retry_outages(collection, lambda: collection.find(fingerprint, fresh=True))
         if now is None or now.physical == layout.physical:  # else the alias was switched: store there, too
-            return _require_stored(records, failed)
+            return _raise_failures(records, failed)
     raise StoreError(
         f"{collection.label} is made, switched and dropped by others all the time; this was not stored in time"
     )
 
 
-def _settled(collection: WeaviateCollection, layout: Layout) -> Flow[None]:
+def _flush_index(collection: WeaviateCollection, layout: Layout) -> Flow[None]:
     """Make the server write what the batch did to the vector index to its disk.
 
     A server that is killed keeps every object, but comes back with an index that does not know the last batch (1.39.0:
@@ -90,33 +90,33 @@ def _settled(collection: WeaviateCollection, layout: Layout) -> Flow[None]:
         logger.warning("what was stored last may be missing from the index if the server dies now: %s", error)
 
 
-def _patiently(collection: WeaviateCollection, ask: Callable[[], Flow[T]]) -> Flow[T]:
+def _retry_outages(collection: WeaviateCollection, ask: Callable[[], Flow[T]]) -> Flow[T]:
     """Ask about the schema; a server that was there before and starts again, or has no leader, is waited for."""
     ends = time.monotonic() + collection.connection.write_timeout
     for pause in pauses():
         try:
             return (yield from ask())
         except OutageError:
-            if collection.known is None or time.monotonic() + pause > ends:
+            if collection.cached_layout is None or time.monotonic() + pause > ends:
                 raise
         yield Call(time.sleep, asyncio.sleep, (pause,))
     raise AssertionError("the pauses never end")
 
 
-def _sent(
-    collection: WeaviateCollection, layout: Layout, objects: Sequence[Sized], *, indexed: bool
+def _send(
+    collection: WeaviateCollection, layout: Layout, objects: Sequence[SizedObject], *, indexed: bool
 ) -> Flow[Mapping[str, str]]:
     """Send all chunks; reasons by id for what could not be stored."""
     inserter = Inserter(
         connection=collection.connection,
         what="storing documents",
         collection=lambda client: collection.handle(client, layout),
-        admit=lambda: collection.admit_tenant(layout),
+        create_tenant=lambda: collection.create_tenant(layout),
         # Of replicas, two versions of an object on their way at once may cost a node its collection in the index.
-        renew=None if indexed or layout.replication > 1 else touched,
+        refresh=None if indexed or layout.replication > 1 else perturbed,
     )
     planned = [
-        {item.key: item.object if indexed else touched(item.object) for item in chunk} for chunk in chunks(objects)
+        {item.key: item.object if indexed else perturbed(item.object) for item in chunk} for chunk in chunks(objects)
     ]
 
     def in_threads() -> list[Reasons]:
@@ -130,7 +130,7 @@ def _sent(
     return {ids[key]: reason for failed in answers for key, reason in failed.items()}
 
 
-def _require_stored(records: Sequence[Record], failed: Mapping[str, str]) -> None:
+def _raise_failures(records: Sequence[Record], failed: Mapping[str, str]) -> None:
     if not failed:
         return
     stored = [record.id for record in records if record.id not in failed]

@@ -132,7 +132,7 @@ def test_a_large_collection_turns_to_prefixes_that_suffice(
     tmp_path: Path, vectors: Vectors, held: int | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """By itself, once it is large; what is held answers rightly before and after."""
-    plan = PrefixPlan(None, 30, above=1000 * 4 * DIMENSIONS, by_itself=32)
+    plan = PrefixPlan(None, 30, above=1000 * 4 * DIMENSIONS, default_prefix=32)
     path = tmp_path / "index.db"
     with opened(path, prefix=False) as store, caplog.at_level(logging.INFO):
         store.add_vectors(documents()[:900], vectors[:900])

@@ -204,7 +204,7 @@ async def test_a_proxy_without_a_server(
 async def test_reading_goes_on_without_rest(server: FakeWeaviate, store: WeaviateVectorStore, call: Call) -> None:
     """Where only the schema cannot be looked at, what is known of it is used on."""
     server.answers["REST"] = lambda *_: CUT
-    store.backend.collection._seen.at -= 60  # as if the last look was a minute ago
+    store.backend.collection._resolved.at -= 60  # as if the last look was a minute ago
     assert ids_of(await call(store, "search", "a cat")) == ["cat"]
 
 
