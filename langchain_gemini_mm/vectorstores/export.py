@@ -1,4 +1,4 @@
-"""A collection as a plain folder, written and read in constant memory.
+"""A collection as a plain folder, written and read with constant memory.
 
 ```
 documents.jsonl   one JSON object a line: id, text, metadata
@@ -6,7 +6,7 @@ vectors.npy       (n, d) little-endian float32, row i belongs to line i
 manifest.json     format, count, dimensions, fingerprint, SHA-256 of the two others; written last
 ```
 
-Media are not copied: texts hold references, and the media store they name is kept on its own.
+Media are not exported: texts contain references, and the media store is backed up separately.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from langchain_gemini_mm.vectorstores.write import Progress
 
 DOCUMENTS, VECTORS, MANIFEST = "documents.jsonl", "vectors.npy", "manifest.json"
 FORMAT = 1
-"""Of the folder; a newer one is refused."""
+"""The format of the folder; newer formats are refused."""
 
 _PARTIAL = f"{MANIFEST}.partial"
 _FLOAT = np.dtype("<f4")
@@ -45,7 +45,7 @@ _LENGTH_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a folder holds."""
+    """The manifest of an export."""
 
     count: int
     dimensions: int
@@ -56,10 +56,10 @@ class Manifest:
 
 
 class Writer:
-    """Writes a folder; it is an export only after `finish`.
+    """Writes an export; it is complete after `finish`.
 
     Raises:
-        StoreError: the folder holds something else, or cannot be written.
+        StoreError: the folder contains other files, or cannot be written.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -79,7 +79,7 @@ class Writer:
         """Append records with their vectors.
 
         Raises:
-            StoreError: the folder cannot be written, or the vectors changed their length meanwhile.
+            StoreError: the folder cannot be written, or the length of the vectors changed.
         """
         rows = np.stack([record.vector for record in records if record.vector is not None])
         if self._dimensions not in (None, rows.shape[1]):
@@ -93,7 +93,7 @@ class Writer:
         self._count += len(records)
 
     def finish(self, fingerprint: Any) -> int:
-        """Complete the folder; how many documents it holds.
+        """Complete the export and return the number of documents.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -120,7 +120,7 @@ class Writer:
         return self._count
 
     def close(self) -> None:
-        """Close the files, whatever happened."""
+        """Close the files."""
         for file in (self._documents, self._vectors):
             try:
                 file.close()
@@ -129,10 +129,10 @@ class Writer:
 
 
 def checked_manifest(folder: str | os.PathLike[str]) -> Manifest:
-    """Read the manifest of a folder and hold both files to it, byte by byte.
+    """Read the manifest of a folder and compare the hashes of both files with it.
 
     Raises:
-        StoreError: the folder is no whole export, was changed, or is of a newer version.
+        StoreError: the export is incomplete, was changed, or has a newer format.
     """
     path = Path(folder).expanduser()
     try:
@@ -162,7 +162,7 @@ def records_in(folder: str | os.PathLike[str], size: int) -> Generator[list[Reco
     """Read the documents with their vectors, `size` at a time.
 
     Raises:
-        StoreError: a line or a vector is not what an export holds.
+        StoreError: a line or a vector is damaged.
     """
     path = Path(folder).expanduser()
     with (path / DOCUMENTS).open(encoding="utf-8", newline="\n") as lines, (path / VECTORS).open("rb") as vectors:
@@ -186,7 +186,7 @@ def _record(line: str, row: Vector) -> Record:
 
 
 def _header(count: int, dimensions: int) -> bytes:
-    """The head of an `npy` file of version 1.0, always of one length, so that it can be written last."""
+    """The header of an `npy` file of version 1.0; its length is fixed, so that it can be written last."""
     stored = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, {dimensions}), }}"
     magic = b"\x93NUMPY\x01\x00" + (_HEADER_BYTES - 10).to_bytes(2, "little")
     return magic + stored.ljust(_HEADER_BYTES - 11).encode() + b"\n"
@@ -223,7 +223,7 @@ _PAGE_SIZE = 1000
 
 
 def export_flow(backend: Backend, folder: str | os.PathLike[str]) -> Flow[int]:
-    """Write everything to a folder; how many documents."""
+    """Export all documents to a folder and return their number."""
     fingerprint = yield from backend.read_info("fingerprint")
     writer: Writer = yield blocking(Writer, folder)
     try:
@@ -240,11 +240,11 @@ def export_flow(backend: Backend, folder: str | os.PathLike[str]) -> Flow[int]:
 def import_flow(
     backend: Backend, folder: str | os.PathLike[str], batch_size: int, progress: Progress | None
 ) -> Flow[int]:
-    """Store everything from a folder; how many documents.
+    """Store all documents of an export and return their number.
 
     Args:
-        backend: where to.
-        folder: a whole export.
+        backend: where to store.
+        folder: a complete export.
         batch_size: how many documents are stored together.
         progress: called after each batch with the number of documents stored so far.
     """

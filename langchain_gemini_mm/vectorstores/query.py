@@ -56,32 +56,31 @@ class Query:
     Query("a red bicycle", like=["photo-7"], unlike=["photo-9"], weights=[1, 1, 0.5])
     ```
 
-    Pieces of content are embedded together, as one vector: the model reads them as one thing, such as a photo with
-    words on what should be different. With `separate=True` each is a vector of its own, and their weighted sum is
-    looked for: what is a little like each of them.
+    Several contents are embedded together as one vector, such as a photo with a text about what should differ. With
+    `separate=True` each content is embedded to a vector of its own, and the weighted sum of these is searched for.
 
     Args:
-        content: pieces to look for.
+        content: what to search for.
         like: ids of stored documents whose vectors are added.
         unlike: ids of stored documents whose vectors are subtracted.
-        weights: one number >= 0 for the content (when there is any; for each piece when they are separate), then for
-            each liked, then for each unliked id; all 1 by default.
-        separate: whether each piece of content is embedded by itself.
+        weights: one number >= 0 for the content (for each content if they are separate), then one for each id of
+            `like`, then one for each id of `unlike`; all 1 by default.
+        separate: whether each content is embedded separately.
 
     Raises:
-        ContentError: there is nothing to look for, an id is named twice, or the weights do not fit.
+        ContentError: the query is empty, an id is given twice, or the weights do not fit.
     """
 
     content: tuple[Content, ...]
     like: tuple[str, ...]
     unlike: tuple[str, ...]
     weights: tuple[float, ...]
-    """As many as there are terms."""
+    """One per term: contents, `like`, `unlike`."""
     separate: bool
     ids: tuple[str, ...] = field(init=False, repr=False, compare=False)
-    """All stored documents the query names; they are left out of its hits."""
+    """The ids of `like` and `unlike`; these documents are excluded from the hits."""
     wholes: tuple[tuple[Content, ...], ...] = field(init=False, repr=False, compare=False)
-    """What is to be embedded, each as one vector."""
+    """The contents to embed, one vector each."""
 
     def __init__(
         self,
@@ -91,7 +90,7 @@ class Query:
         weights: Sequence[float] | None = None,
         separate: bool = False,
     ) -> None:
-        """Check the parts and fill in the weights."""
+        """Check the arguments and fill in default weights."""
         liked = () if like == () else _ids("like", like)
         unliked = () if unlike == () else _ids("unlike", unlike)
         named = liked + unliked
@@ -129,7 +128,7 @@ class Query:
         return tuple(map(float, given))
 
     def __repr__(self) -> str:
-        """Name the parts without their bytes."""
+        """Show texts and types, never bytes."""
         parts = [shown(part) for part in self.content]
         parts += [f"{name}={list(ids)!r}" for name, ids in (("like", self.like), ("unlike", self.unlike)) if ids]
         if set(self.weights) != {1.0}:

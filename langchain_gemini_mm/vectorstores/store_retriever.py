@@ -1,4 +1,4 @@
-"""The retriever of `as_retriever()`, whose `batch` searches once for all queries."""
+"""The retriever of `as_retriever()`, whose `batch` embeds all queries in one call."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 _Found: TypeAlias = dict[str, list[list[Document]]]
 
 _FOUND: ContextVar[tuple[object, _Found] | None] = ContextVar("found", default=None)
-"""Who searched, and the answers that wait for their runs, of each text as often as it was asked."""
+"""The retriever that searched, and for each text the results for its runs."""
 
 _TOGETHER = ("similarity", "mmr")
 
 
 class StoreRetriever(VectorStoreRetriever):
-    """LangChain's retriever; `batch` and `abatch` search for all queries together.
+    """LangChain's retriever; `batch` and `abatch` search with all queries in one call.
 
-    Every query remains a run of its own, with its config and callbacks. Where each may fail for itself
-    (`return_exceptions=True`), and with a threshold on relevance, the queries are searched one by one.
+    Every query has a run with its own config and callbacks. With `return_exceptions=True` and with a relevance
+    threshold the queries are searched one by one.
     """
 
     def batch(
@@ -39,7 +39,7 @@ class StoreRetriever(VectorStoreRetriever):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[list[Document]]:
-        """Search for all queries together, then run each."""
+        """Search with all queries in one call, then run each."""
         if return_exceptions or not self._together(inputs):
             return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         store: Any = self.vectorstore
@@ -86,7 +86,7 @@ class StoreRetriever(VectorStoreRetriever):
 
     @contextmanager
     def _answers(self, queries: Sequence[str], answers: Sequence[Hits]) -> Iterator[None]:
-        """Hold answers ready for the runs of their queries."""
+        """Prepare results for the runs of their queries."""
         found: _Found = {}
         for query, hits in zip(queries, answers, strict=True):
             found.setdefault(query, []).append(hits.documents)
@@ -97,6 +97,6 @@ class StoreRetriever(VectorStoreRetriever):
             _FOUND.reset(token)
 
     def _taken(self, query: str) -> list[Document] | None:
-        """Take an answer that waits for this run."""
+        """Take a result that `batch` prepared for this run."""
         owner, found = _FOUND.get() or (None, {})
         return found[query].pop() if owner is self and found.get(query) else None

@@ -1,8 +1,8 @@
 """Blocking calls with a deadline.
 
-The client retries a lost connection for a minute, and no setting changes that. A call therefore runs in a worker thread,
-and the caller stops waiting at the deadline. Workers are daemon threads and are reused, because starting a thread takes
-a third of the time of a fast query; a worker whose call missed its deadline is reused when that call has ended.
+The client retries a lost connection for a minute, and no setting changes that. A call therefore runs in a worker
+thread, and the caller stops waiting at the deadline. Workers are daemon threads and are reused, because starting a
+thread takes a third of the time of a fast query; a worker whose call missed its deadline is reused when that call ends.
 """
 
 from __future__ import annotations

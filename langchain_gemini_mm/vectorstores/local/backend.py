@@ -43,7 +43,7 @@ _Filter: TypeAlias = "Node | NDArray[np.int64] | None"
 
 _ATTEMPTS = 3
 _SCORES_AT_ONCE = 16_000_000
-"""Most scores of one product of several queries; 4 bytes each."""
+"""Maximum number of scores of one matrix product; 4 bytes each."""
 _PAGE_SIZE = 1000
 _NO_LIMIT = -1
 
@@ -91,7 +91,7 @@ class LocalBackend(Backend):
 
     @property
     def prefix(self) -> int | None:
-        """How many numbers of each vector are held now; None for all, or when nothing is loaded."""
+        """How many numbers of each vector are held in memory; None for all, or if nothing is loaded."""
         return self._matrix.prefix
 
     def require_space(self) -> None:
@@ -126,7 +126,7 @@ class LocalBackend(Backend):
 
     @in_thread
     def search_keywords(self, request: KeywordRequest) -> list[Scored]:
-        """Find documents by their words; an index that is out of step is built first."""
+        """Find documents by their words; an outdated index is rebuilt first."""
         if request.properties not in (None, ("text",)):
             raise ValueError(f"{self.store} searches the text alone; query_properties={list(request.properties)}")
         words = terms(request.text)
@@ -141,7 +141,7 @@ class LocalBackend(Backend):
                 if collection is not None and not keyword_index.is_current(connection, collection.c):
                     keyword_index.build(connection, collection.c)
         raise StoreError(
-            f"{self._database.path}: the words were out of step {_ATTEMPTS} times in a row; another process may be "
+            f"{self._database.path}: the keyword index was outdated {_ATTEMPTS} times in a row; another process may be "
             "writing whose SQLite lacks FTS5. Try again"
         )
 
@@ -245,7 +245,7 @@ class LocalBackend(Backend):
         return answers
 
     def _answered(self, batch: _Batch) -> list[list[Scored]]:
-        """Score a state of the file, then fetch; when a row went in between, score the new state."""
+        """Score one state of the file, then read the records; if a row was deleted in between, score the new state."""
         for _ in range(_ATTEMPTS):
             with self._database.reading() as connection:
                 seen = self._view(connection, batch)
@@ -256,7 +256,7 @@ class LocalBackend(Backend):
                 answer = self._read(connection, seen[0], batch.requests, found)
             if answer is not None:
                 return answer
-        with self._database.reading() as connection:  # so busy that only one transaction around both will do
+        with self._database.reading() as connection:  # with many writes, do both in one transaction
             seen = self._view(connection, batch)
             found = [] if seen is None else self._score(*seen, batch)
             answer = [] if seen is None else self._read(connection, seen[0], batch.requests, found)
@@ -295,7 +295,7 @@ class LocalBackend(Backend):
     def _read(
         self, connection: sqlite3.Connection, view: View, requests: Sequence[VectorRequest], found: Sequence[BestRows]
     ) -> list[list[Scored]] | None:
-        """Fetch the records of what was found; None when one of them is gone."""
+        """Read the records of the best rows; None if one of them was deleted."""
         choices: list[_Choice] = []
         numbers: dict[int, None] = {}
         for request, best in zip(requests, found, strict=True):
@@ -310,7 +310,7 @@ class LocalBackend(Backend):
         return [_scored(choice, records) for choice in choices]
 
     def _numbers_kept(self, keeps: Predicate) -> NDArray[np.int64]:
-        """Call a function once for every document, outside of any lock; the row numbers that it keeps."""
+        """Call a filter function for every document, without holding a lock; return the row numbers that it keeps."""
         allowed: list[int] = []
         last = 0
         while True:
@@ -323,7 +323,7 @@ class LocalBackend(Backend):
             last = max(page)
 
     def _with_words(self, words: list[str], request: KeywordRequest) -> list[Scored] | None:
-        """The documents with these words, best first; None when the index is out of step."""
+        """The documents with these words, best first; None if the index is outdated."""
         keeps, node = (request.filter, None) if callable(request.filter) else (None, request.filter)
         with self._database.reading() as connection:
             collection = rows.find_collection(connection, self.collection)
@@ -342,7 +342,7 @@ class LocalBackend(Backend):
                 return None
             records = rows.by_numbers(connection, [n for n, _ in best])
         scored = (Scored(records[n], score) for n, score in best)
-        # The function is called outside of any lock: it may use the store.
+        # No lock is held here: a filter function may use the store.
         return list(islice((one for one in scored if keeps is None or keeps(one.record.document)), request.k))
 
 
@@ -374,8 +374,8 @@ def _chosen(view: View, request: VectorRequest, found: BestRows) -> _Choice:
 
 
 def _rescored(connection: sqlite3.Connection, view: View, request: VectorRequest, found: BestRows) -> _Choice | None:
-    """Score candidates again with their whole vectors; None when one of them is gone."""
-    candidates = np.sort(found.positions)  # so that equal scores keep the order of writing
+    """Score candidates again with whole vectors; None if one of them was deleted."""
+    candidates = np.sort(found.positions)  # equal scores keep the order of insertion
     numbers = view.numbers[candidates].tolist()
     vectors = vectors_of(connection, numbers, view.dimensions)
     if vectors is None:

@@ -1,4 +1,4 @@
-"""Whether the file of a local store is what it should be."""
+"""The check of a local store's file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from langchain_gemini_mm.vectorstores.local.filter_sql import attributes
 from langchain_gemini_mm.vectorstores.local.rows import FLOAT, CollectionRow, find_collection
 
 MOST_PROBLEMS = 1000
-"""Problems listed; how many there are beyond is the last entry."""
+"""Maximum number of listed problems; a last entry gives the number of the others."""
 
 _ROWS_AT_ONCE = 500
 _TOLERANCE = 1e-3
@@ -28,29 +28,29 @@ _REMEMBERED_MEDIA = 100_000
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What `check` found."""
+    """The result of `check`."""
 
     documents: int
-    """Documents looked at, in all collections of the file."""
+    """Documents checked, in all collections of the file."""
     problems: tuple[str, ...]
-    """One sentence each; empty when all is well."""
+    """One sentence each; empty if there are none."""
     missing_media: tuple[str, ...] = ()
-    """References in texts that the media store given cannot find, each once and named in `problems`, too."""
+    """References in texts that the media store cannot resolve, each once; they are also in `problems`."""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there are no problems."""
         return not self.problems
 
 
 class Check:
-    """One walk through a file.
+    """One check of a file.
 
     Args:
         database: the open file.
-        collection: whose fingerprint is compared.
+        collection: the collection whose fingerprint is compared.
         fingerprint: of the embeddings in use.
-        media: where references are looked up.
+        media: resolves references in texts; None does not check them.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class Check:
         self._documents = 0
 
     def report(self) -> CheckReport:
-        """Look at everything."""
+        """Run all checks."""
         with self._database.rolled_back() as connection:
             try:
                 self._look(connection)
             except sqlite3.DatabaseError as error:
-                self._report(f"SQLite cannot read the file to its end: {error}")
+                self._report(f"SQLite cannot read the whole file: {error}")
         if self._unlisted:
             self._problems.append(f"and {self._unlisted} more problems")
         return CheckReport(self._documents, tuple(self._problems), tuple(self._missing))
@@ -100,12 +100,10 @@ class Check:
             except SpaceMismatchError as error:
                 self._report(str(error))
         if (collection.fingerprint is None) != (collection.dimensions is None):
-            self._report(
-                f"collection {name!r} knows only half of its embedding space: fingerprint or dimensions is missing"
-            )
+            self._report(f"collection {name!r} has an incomplete embedding space: fingerprint or dimensions is missing")
 
     def _rows(self, connection: sqlite3.Connection, name: str, collection: CollectionRow) -> None:
-        """Vectors, metadata with their attributes, and references, row by row."""
+        """Check vectors, attributes and references of all rows."""
         expected = 0
         found = connection.execute("SELECT n, id, text, metadata, vector FROM doc WHERE c = ?", (collection.c,))
         while rows := found.fetchmany(_ROWS_AT_ONCE):
@@ -117,7 +115,7 @@ class Check:
                     self._references(name, id_, text, self._media)
         (stored,) = connection.execute("SELECT count(*) FROM attribute WHERE c = ?", (collection.c,)).fetchone()
         if stored > expected:
-            self._report(f"collection {name!r}: filters see {stored - expected} values that no document has")
+            self._report(f"collection {name!r}: filters find {stored - expected} values that no document has")
 
     def _vectors(self, name: str, dimensions: int | None, rows: list[tuple[str, object]]) -> None:
         size = (dimensions or 0) * FLOAT.itemsize
@@ -142,7 +140,7 @@ class Check:
         sql = "SELECT 1 FROM attribute WHERE c = ? AND key = ? AND kind = ? AND value = ? AND n = ?"
         for key, kind, value in wanted:
             if connection.execute(sql, (c, key, kind, value, n)).fetchone() is None:
-                self._report(f"collection {name!r}: filters do not see the value under {key!r} of {id_!r}")
+                self._report(f"collection {name!r}: filters do not find the value of {key!r} of {id_!r}")
         return len(wanted)
 
     def _references(self, name: str, id_: str, text: str, media: MediaSource) -> None:

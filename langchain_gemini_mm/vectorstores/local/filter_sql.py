@@ -1,4 +1,4 @@
-"""A checked filter as an SQL condition on the local store's table of attributes."""
+"""Parsed filters as SQL conditions on the table of attributes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _SIGNS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
 
 def attributes(metadata: Mapping[str, Any]) -> Iterator[tuple[str, int, Any]]:
-    """The rows `(key, kind, value)` by which metadata is found.
+    """The attribute rows `(key, kind, value)` of metadata.
 
-    Values are native SQLite numbers and texts rather than JSON: SQLite's own parsing of decimals is not always exact.
+    Values are SQLite numbers and texts instead of JSON, because SQLite does not always parse decimals exactly.
     """
     for key, value in metadata.items():
         for element in elements(value):
@@ -37,16 +37,16 @@ def attributes(metadata: Mapping[str, Any]) -> Iterator[tuple[str, int, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A look through the attributes of one key and kind."""
+    """A scan of the attributes of one key and kind."""
 
     condition: str
-    """SQL on `attribute`, where `...` stands for the marks of the values."""
+    """SQL on `attribute`; `...` is replaced by the placeholders of the values."""
     key: str
     values: tuple[Any, ...]
 
 
 def scans(node: In | Compare | Exists) -> Iterator[Scan]:
-    """What to look for so as to find all rows of one condition; equal conditions give equal looks."""
+    """The scans that find all rows of one condition; equal conditions give equal scans."""
     match node:
         case In(key, values):
             groups: dict[int, list[Any]] = {}

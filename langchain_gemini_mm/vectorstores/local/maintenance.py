@@ -1,4 +1,4 @@
-"""Keeping a local store in order: checking it, giving back space, and copying it while it is in use."""
+"""Maintenance of a local store: checks, compaction, backups, and measuring the recall."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class LocalMaintenance(MultimodalVectorStore):
     _database: Database
 
     def check(self, *, media: MediaSource | None = None) -> CheckReport:
-        """Read everything in the file and say what is wrong with it; nothing is changed.
+        """Check the whole file without changing it.
 
-        SQLite's own check, the vectors (length, unit length), the tables that filters and keyword search look at, and
-        the fingerprint. Other processes may read meanwhile, and wait with writing until it is done.
+        Runs SQLite's integrity check and checks the vectors (dimensions, unit length), the tables of filters and
+        keyword search, and the fingerprint. Other processes can read during the check; writers wait.
 
         ```python
         from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -55,7 +55,7 @@ class LocalMaintenance(MultimodalVectorStore):
         ```
 
         Args:
-            media: a media store; references in texts that it cannot find are problems, too.
+            media: a media store; references in texts that it cannot resolve are reported as problems.
 
         Raises:
             StoreError: the file cannot be read at all.
@@ -67,13 +67,13 @@ class LocalMaintenance(MultimodalVectorStore):
         return await asyncio.to_thread(self.check, media=media)
 
     def compact(self) -> int:
-        """Give the space of deleted documents back to the disk, and merge what many writes left in pieces.
+        """Release the space of deleted documents and merge the segments of the keyword index.
 
-        Needs up to twice the size of the file meanwhile. Others may read, and wait with writing until it is done; a
-        process that is killed leaves the file as it was.
+        Needs free space of up to twice the size of the file. Other processes can read; writers wait. A killed process
+        leaves the file unchanged.
 
         Returns:
-            How many bytes the file became smaller; at least 0.
+            By how many bytes the file shrank; at least 0.
 
         Raises:
             StoreError: another process writes for longer than the timeout, or the disk is full.
@@ -85,15 +85,15 @@ class LocalMaintenance(MultimodalVectorStore):
         return await asyncio.to_thread(self.compact)
 
     def backup(self, path: str | os.PathLike[str]) -> None:
-        """Copy the whole file as it is at this moment, while others read and write it.
+        """Copy the current state of the whole file, while others read and write it.
 
-        The copy appears under its name when it is complete and on disk; an older copy is replaced then.
+        The copy appears under its name when it is complete and on disk, and replaces an older copy.
 
         Args:
-            path: a new file, or an older copy that nobody has open.
+            path: a new file, or an older copy that is not open.
 
         Raises:
-            StoreError: there is another kind of file, or the copy cannot be written.
+            StoreError: the path is a file of another program, or the copy cannot be written.
         """
         back_up(self._database, path)
 
@@ -102,10 +102,10 @@ class LocalMaintenance(MultimodalVectorStore):
         await asyncio.to_thread(self.backup, path)
 
     def check_recall(self, *, sample: int = 100, k: int = 10) -> Recall:
-        """Measure how many of the `k` nearest documents a search finds, with stored vectors as queries.
+        """Measure the recall of the search with stored vectors as queries.
 
-        The whole file is read once. What is written meanwhile may make the answer a little wrong. A search that holds
-        whole vectors is exact, and the answer 1.
+        The whole file is read once. Concurrent writes can change the result slightly. A search on whole vectors is
+        exact and has recall 1.
 
         ```python
         from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -118,7 +118,7 @@ class LocalMaintenance(MultimodalVectorStore):
         ```
 
         Args:
-            sample: how many stored vectors to ask with, drawn at random but the same for the same rows.
+            sample: how many stored vectors are used as queries, drawn with a fixed seed.
             k: how many neighbours of each, without itself.
         """
         positive_int("sample", sample)
@@ -158,7 +158,7 @@ class LocalMaintenance(MultimodalVectorStore):
         return collection.c, [records[n].id for n in drawn], queries
 
     def _batches(self, c: int, dimensions: int) -> Iterator[Vectors]:
-        """All vectors, in transactions so short that nobody waits."""
+        """All vectors, read in short transactions."""
         last = -1
         while True:
             before = last
@@ -171,7 +171,7 @@ class LocalMaintenance(MultimodalVectorStore):
 
 
 def back_up(database: Database, path: Any) -> None:
-    """Copy to a temporary file beside `path`, sync it, and rename it.
+    """Copy to a temporary file in the folder of `path`, sync it, and rename it.
 
     Raises:
         StoreError: see `LocalMaintenance.backup`.
@@ -200,17 +200,15 @@ def _require_free(database: Database, target: Path) -> None:
         raise StoreError(f"{target} is the store itself. Choose another path for the copy")
     beside = [name for name in (f"{target.name}-wal", f"{target.name}-journal") if target.with_name(name).exists()]
     if beside:
-        raise StoreError(
-            f"{target} is open somewhere, or was not closed: {beside[0]} is beside it. Close it, or choose another path"
-        )
+        raise StoreError(f"{target} is open, or was not closed: {beside[0]} exists. Close it, or choose another path")
     with translate_errors(str(target)), closing(sqlite3.connect(f"{target.as_uri()}?mode=ro", uri=True)) as connection:
-        is_new(connection, str(target))  # refuses what is not one of ours
+        is_new(connection, str(target))  # refuses files of other programs
 
 
 def _copy(database: Database, partial: Path) -> None:
     with database.whole() as source, closing(sqlite3.connect(partial)) as copy:
-        source.backup(copy)  # in one step, so that writers of other processes do not make it start over
-        copy.execute("PRAGMA journal_mode = DELETE")  # one file, without companions
+        source.backup(copy)  # in one step: with several, writes of other processes would restart it
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a write-ahead log
 
 
 def _sync_folder(folder: Path) -> None:

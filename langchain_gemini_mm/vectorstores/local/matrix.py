@@ -1,4 +1,4 @@
-"""The vectors of a collection in memory: a cache of the file that catches up instead of loading again."""
+"""The vectors of a collection in memory: a cache that reads only changes of the file."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _LOGGER = logging.getLogger("langchain_gemini_mm")
 _GROWTH = 1.25
 _DEAD_SHARE = 0.25
 _SAMPLE = 32
-"""Stored vectors that try out the prefixes of a collection that is large by itself."""
+"""Stored vectors with which the recall of prefixes is measured."""
 _SAMPLE_K = 10
 
 
 class Matrix:
-    """Follows a collection from read to read; the caller holds a lock while it does."""
+    """The cached vectors of a collection; the caller holds a lock."""
 
     _numbers: NDArray[np.int64]
     _rows: Vectors
@@ -43,7 +43,7 @@ class Matrix:
     _revision: int
     _epoch: int
     _refused_at: int
-    """Rows at which prefixes were tried and found too little; 0 where they were not tried."""
+    """Number of rows at which prefixes had too little recall; 0 if they were not tried."""
 
     def __init__(self, plan: PrefixPlan) -> None:
         self._plan = plan
@@ -51,7 +51,7 @@ class Matrix:
         self._clear(0)
 
     def view(self, connection: sqlite3.Connection, collection: CollectionRow) -> View:
-        """The state of the collection that this transaction sees.
+        """The state of the collection in this transaction.
 
         Raises:
             StoreError: a stored vector is damaged.
@@ -70,7 +70,7 @@ class Matrix:
 
     @property
     def prefix(self) -> int | None:
-        """How many numbers of each vector are held; None for all of them."""
+        """How many numbers of each vector are held; None for all."""
         width = self._rows.shape[1]
         return width if width < self._dimensions else None
 
@@ -105,12 +105,12 @@ class Matrix:
             self._drop_gone(self._alive)
 
     def _turns_to_prefixes(self, rows: int) -> bool:
-        """Whether it is time to hold less of each row than now."""
+        """Whether fewer numbers of each row should be held than now."""
         width = self._plan.width(rows, self._dimensions)
         return width < self._rows.shape[1] and rows > 2 * self._refused_at
 
     def _turn_to_prefixes(self, connection: sqlite3.Connection, collection: CollectionRow) -> None:
-        """Load the prefixes; where nobody asked for them, only keep them when they find what there is."""
+        """Load prefixes; if they were not requested, keep them only if their recall is sufficient."""
         (rows,) = connection.execute("SELECT count(*) FROM doc WHERE c = ?", (collection.c,)).fetchone()
         self._alive = None
         self._empty(self._plan.width(rows, self._dimensions))
@@ -130,7 +130,7 @@ class Matrix:
             self._refused_at = rows
 
     def _measured_recall(self, connection: sqlite3.Connection, c: int) -> float:
-        """The recall of the prefixes now loaded, on some stored vectors."""
+        """The recall of the loaded prefixes, measured on some stored vectors."""
         spread = np.linspace(0, self._size - 1, min(_SAMPLE, self._size)).astype(np.intp)
         queries = self._whole(connection, spread)
         k = min(_SAMPLE_K + 1, self._size)
@@ -149,7 +149,7 @@ class Matrix:
         return rows
 
     def _append(self, connection: sqlite3.Connection, c: int, last: int, size: int) -> int:
-        """Read rows that came since, into space that no view shows yet; return the new size."""
+        """Read new rows into memory that no view shows yet; return the new size."""
         self._reserve(size)
         width, end = self._rows.shape[1], self._size
         for numbers, rows in vector_batches(connection, c, last, self._dimensions):
@@ -159,7 +159,7 @@ class Matrix:
         return end
 
     def _mark_gone(self, gone: list[tuple[int, int]], size: int) -> None:
-        """Mark rows that were deleted since, given as entries of the table `gone`."""
+        """Mark rows that were deleted since, given as rows `(g, n)` of the table `gone`."""
         alive = np.ones(size, dtype=np.bool_)
         if self._alive is not None:
             alive[: len(self._alive)] = self._alive
@@ -180,7 +180,7 @@ class Matrix:
         self._numbers, self._rows = numbers, rows
 
     def _drop_gone(self, alive: Mask) -> None:
-        """Drop deleted rows once they are many; views handed out keep the old arrays."""
+        """Drop the deleted rows; existing views keep the old arrays."""
         self._numbers = self._numbers[: self._size][alive]
         self._rows = self._rows[: self._size][alive]
         self.masks.keep_rows(alive)

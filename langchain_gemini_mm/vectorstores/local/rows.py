@@ -1,4 +1,4 @@
-"""The SQL of the local store: every statement on its rows, given a connection in a transaction."""
+"""The SQL statements of the local store; connections are in a transaction."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 
 CHUNK = 500
-"""Most ids in one statement; old SQLite builds take 999 values."""
+"""Maximum number of values in one statement; old SQLite builds accept 999."""
 GONE_KEPT = 100_000
-"""Deleted rows remembered for readers to catch up; beyond that they load everything again."""
+"""Maximum number of deleted rows that are recorded for readers; beyond it they load everything again."""
 FLOAT = np.dtype("<f4")
 """Vectors in the file are little-endian float32 on every machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionRow:
-    """The row of a collection."""
+    """A row of the table `collection`."""
 
     c: int
     dimensions: int | None
@@ -43,7 +43,7 @@ class CollectionRow:
 
 
 def find_collection(connection: sqlite3.Connection, name: str) -> CollectionRow | None:
-    """Read the row of a collection; None before the first write."""
+    """Read a collection; None before the first write."""
     row = connection.execute(
         "SELECT c, dimensions, fingerprint, revision, epoch FROM collection WHERE name = ?", (name,)
     ).fetchone()
@@ -54,7 +54,7 @@ def find_collection(connection: sqlite3.Connection, name: str) -> CollectionRow 
 
 
 def make_collection(connection: sqlite3.Connection, name: str) -> CollectionRow:
-    """Read the row of a collection, making it when it is new."""
+    """Read a collection, and insert it if it is new."""
     found = find_collection(connection, name)
     if found is None:
         connection.execute("INSERT INTO collection (name) VALUES (?)", (name,))
@@ -66,13 +66,13 @@ def make_collection(connection: sqlite3.Connection, name: str) -> CollectionRow:
 
 
 def set_space(connection: sqlite3.Connection, c: int, dimensions: int | None, fingerprint: Fingerprint | None) -> None:
-    """Remember the embedding space of a collection; None forgets it."""
+    """Store the embedding space of a collection; None removes it."""
     text = None if fingerprint is None else to_json(fingerprint)
     connection.execute("UPDATE collection SET dimensions = ?, fingerprint = ? WHERE c = ?", (dimensions, text, c))
 
 
 def insert(connection: sqlite3.Connection, c: int, records: Sequence[Record]) -> None:
-    """Insert records whose ids are free, with the attributes filters look at."""
+    """Insert records with new ids, with their attributes and keywords."""
     (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'doc'").fetchone()
     numbered = list(enumerate(records, start=last + 1))
     connection.executemany(
@@ -103,7 +103,7 @@ def update_metadata_rows(
     *,
     replace: bool,
 ) -> list[str]:
-    """Change metadata of rows, which keep their vectors; with ids that are not stored, return these and do nothing."""
+    """Change the metadata of rows; if some ids are not stored, return these and change nothing."""
     ids = list(changes)
     known: set[str] = set()
     for chunk, marks in _chunks(ids):
@@ -123,13 +123,13 @@ def update_metadata_rows(
 
 
 def delete_where(connection: sqlite3.Connection, c: int, node: Node) -> None:
-    """Delete the rows a filter matches."""
+    """Delete the rows that a filter matches."""
     for chunk, marks in _chunks(numbers_where(connection, c, node).tolist()):
         _delete(connection, c, f"n IN ({marks})", chunk)
 
 
 def delete_all(connection: sqlite3.Connection, c: int) -> None:
-    """Delete all rows of a collection; readers load anew."""
+    """Delete all rows of a collection; readers load it again."""
     for table in ("doc", "attribute", "gone"):
         connection.execute(f"DELETE FROM {table} WHERE c = ?", (c,))  # noqa: S608
     keyword_index.build(connection, c)
@@ -137,7 +137,7 @@ def delete_all(connection: sqlite3.Connection, c: int) -> None:
 
 
 def mark_changed(connection: sqlite3.Connection, c: int) -> None:
-    """Tell readers that there is something to catch up with."""
+    """Increase the revision, so that readers read the changes."""
     (gone,) = connection.execute("SELECT coalesce(max(g) - min(g), 0) FROM gone").fetchone()
     if gone > GONE_KEPT:
         connection.execute("DELETE FROM gone")
@@ -146,7 +146,7 @@ def mark_changed(connection: sqlite3.Connection, c: int) -> None:
 
 
 def numbers_where(connection: sqlite3.Connection, c: int, node: Node) -> NDArray[np.int64]:
-    """Row numbers of what a filter matches, ascending."""
+    """Row numbers that a filter matches, `(n,)`, ascending."""
     condition, values = to_sql(node, c)
     found = connection.execute(f"SELECT n FROM doc WHERE c = ? AND {condition}", (c, *values))  # noqa: S608
     numbers = np.fromiter((n for (n,) in found), dtype=np.int64)
@@ -162,7 +162,7 @@ def count(connection: sqlite3.Connection, c: int, node: Node | None) -> int:
 
 
 def by_numbers(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, Record]:
-    """Read records by row number; what is gone is left out."""
+    """Read records by row number; deleted rows are left out."""
     found: dict[int, Record] = {}
     for chunk, marks in _chunks(numbers):
         rows = connection.execute(f"SELECT n, id, text, metadata FROM doc WHERE n IN ({marks})", chunk)  # noqa: S608
@@ -177,7 +177,7 @@ def after_number(connection: sqlite3.Connection, c: int, n: int, limit: int) -> 
 
 
 def by_ids(connection: sqlite3.Connection, c: int, ids: Sequence[str], dimensions: int | None) -> dict[str, Record]:
-    """Read records by id, with their vectors where `dimensions` is given."""
+    """Read records by id, with vectors if `dimensions` is given."""
     columns = _columns(vectors=dimensions is not None)
     found: dict[str, Record] = {}
     for chunk, marks in _chunks(ids):
@@ -196,7 +196,17 @@ def page(
     dimensions: int | None = None,
     documents: bool = True,
 ) -> list[Record]:
-    """Read the next records in the order of their ids, with their vectors where `dimensions` is given."""
+    """Read the next records in the order of their ids.
+
+    Args:
+        connection: in a transaction.
+        c: the collection.
+        after: the last id of the previous page; None for the first page.
+        limit: maximum number of records.
+        node: only records that match this filter.
+        dimensions: length of the vectors; None leaves the vectors out.
+        documents: whether to read texts and metadata.
+    """
     condition, values = ("1", []) if node is None else to_sql(node, c)
     columns = _columns(vectors=dimensions is not None, documents=documents)
     sql = f"SELECT {columns} FROM doc WHERE c = ? AND id > ? AND {condition} ORDER BY id LIMIT ?"  # noqa: S608
@@ -272,23 +282,23 @@ def _chunks(values: Sequence[Any]) -> Iterator[tuple[Sequence[Any], str]]:
 
 
 _BATCH_BYTES = 1_000_000
-"""Vectors decoded together; small enough to still be in the processor's cache when they are checked."""
+"""Bytes of vectors that are decoded at once; they stay in the processor's cache while they are checked."""
 _LENGTH_TOLERANCE = 1e-3
 
 
 def vector_batches(
     connection: sqlite3.Connection, c: int, last: int, dimensions: int, limit: int = -1
 ) -> Iterator[tuple[NDArray[np.int64], Vectors]]:
-    """Read the vectors of a collection beyond a row number, as row numbers and `(n, d)` float32 unit rows.
+    """Read the vectors of a collection above a row number, as row numbers and `(n, d)` float32 unit rows.
 
-    The arrays are used again for the next batch.
+    The arrays are reused for the next batch.
 
     Args:
         connection: in a transaction.
         c: the collection.
         last: the row number.
-        dimensions: how long each vector must be.
-        limit: most rows; -1 reads all.
+        dimensions: length of the vectors.
+        limit: maximum number of rows; -1 reads all.
 
     Raises:
         StoreError: a vector is damaged.
@@ -303,7 +313,7 @@ def vector_batches(
 
 
 def vectors_of(connection: sqlite3.Connection, numbers: Sequence[int], dimensions: int) -> Vectors | None:
-    """Read the vectors of rows, in their order: `(n, d)` float32 unit rows; None when one of the rows is gone.
+    """Read the vectors of rows in the given order: `(n, d)` float32 unit rows; None if a row was deleted.
 
     Raises:
         StoreError: a vector is damaged.
@@ -320,7 +330,7 @@ def vectors_of(connection: sqlite3.Connection, numbers: Sequence[int], dimension
 
 
 def _filled(connection: sqlite3.Connection, rows: Vectors, batch: Sequence[tuple[int, bytes]]) -> Vectors:
-    """Decode vectors into `rows` and check them."""
+    """Decode vectors into `rows` and check their length."""
     row_bytes = rows.itemsize * rows.shape[1]
     space = rows.reshape(-1).view(np.uint8).data
     try:

@@ -1,4 +1,4 @@
-"""One state of a collection in memory, and which of its rows are nearest to a vector."""
+"""Scoring: the rows of one state of a collection that are nearest to a vector."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from langchain_gemini_mm.vectorstores.local.filter_masks import Mask
 from langchain_gemini_mm.vectorstores.local.prefix import prefix_rows
 
 _GATHER_BELOW = 0.1
-"""Share of rows up to which scoring only the allowed rows beats scoring all."""
+"""Up to this share of allowed rows, scoring only these is faster than scoring all."""
 _PICK_BELOW = 0.5
-"""Share of scores up to which looking at the allowed ones alone beats looking at all."""
+"""Up to this share of allowed scores, selecting them first is faster than masking the others."""
 _GROUPS_OF, _LEAST_GROUP, _GROUPS_PER_HIT = 64, 4, 4
 _NOTHING = np.float32(-np.inf)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BestRows:
-    """Rows of a view, best first."""
+    """The best rows of a view, best first."""
 
     positions: NDArray[np.intp]
     scores: NDArray[np.float32]
-    """Cosine similarities; of the prefixes, where the view has no more."""
+    """Cosine similarities; of the prefixes if the view holds only these."""
 
     def above(self, threshold: float | None) -> BestRows:
-        """Those that reach a threshold; rounding errors beyond 1 are taken off."""
+        """The rows that reach a threshold, with scores clipped to [-1, 1]."""
         scores = np.clip(self.scores, -1.0, 1.0)
         if threshold is None:
             return BestRows(self.positions, scores)
@@ -54,14 +54,14 @@ class RowQuery:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """One state of the collection; it never changes, so threads score it without a lock."""
+    """One immutable state of a collection; threads score it without a lock."""
 
     numbers: NDArray[np.int64]
     """`(n,)` row numbers, ascending."""
     rows: Vectors
     """`(n, w)` float32, unit rows: whole vectors, or their prefixes."""
     alive: Mask | None
-    """`(n,)`, or None while nothing is deleted."""
+    """`(n,)`, False for deleted rows; None if there are none."""
     dimensions: int
     """Length of the whole vectors."""
 
@@ -71,7 +71,7 @@ class View:
         return int(self.rows.shape[1]) == self.dimensions
 
     def nearest(self, vectors: Vectors, masks: Sequence[Mask | None], queries: Sequence[RowQuery]) -> list[BestRows]:
-        """The best rows among those allowed and alive; each vector is multiplied once, however often it is asked for.
+        """The best rows that are allowed and not deleted; each vector is multiplied once for all its queries.
 
         Args:
             vectors: `(q, d)` float32, unit rows.
@@ -97,7 +97,7 @@ class View:
 def _best(scores: NDArray[np.float32], k: int, mask: Mask | None = None) -> BestRows:
     """The `k` highest scores, best first; equal scores keep their order.
 
-    Of many scores only those are sorted that reach the `k` best of the highest scores of groups: at least `k` do.
+    Of many scores only those are sorted that reach the k-th highest of the maxima of groups; at least `k` do.
     """
     if mask is not None:
         kept = int(np.count_nonzero(mask))
@@ -129,15 +129,15 @@ def products(vectors: Vectors, rows: Vectors) -> NDArray[np.float32]:
     return scores
 
 
-# A thread of OpenBLAS takes two to three times as long for a matrix and a vector as for the same rows one by one, so
-# two threads win nothing on short rows; on few rows they are not worth waiting for each other, long on busy cores.
+# One OpenBLAS thread needs two to three times as long for a matrix-vector product as `vecdot` for the same rows, so two
+# threads gain nothing for short rows, and for few rows their synchronization costs more than it saves.
 _ROW_BY_ROW: Any = getattr(np, "vecdot", None)  # from NumPy 2 on
 _SHORT = 512
 _SMALL = 8_000_000
 
 
 def _one_thread() -> bool:
-    """Whether OpenBLAS has been told to use one thread, or finds one core; it looks in this order."""
+    """Whether OpenBLAS uses one thread; it reads these variables in this order."""
     for name in ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"):
         if os.environ.get(name, "").strip():
             return os.environ[name].strip() == "1"
