@@ -37,7 +37,7 @@ from langchain_gemini_mm.weaviate_client.names import checked_tenant
 from langchain_gemini_mm.weaviate_client.versions import NATIVE_MMR
 
 MOST_RESULTS = 10_000
-"""What a server gives in one answer, unless it is set up otherwise (`QUERY_MAXIMUM_RESULTS`)."""
+"""Maximum number of results in one answer, unless the server sets `QUERY_MAXIMUM_RESULTS`."""
 IDS_AT_ONCE = 500
 SEARCHES_AT_ONCE = 8
 
@@ -45,7 +45,7 @@ _ROUNDING = 1e-5
 
 
 class WeaviateBackend(Backend):
-    """The objects of one collection on a server, for one tenant where the collection has tenants."""
+    """The objects of one collection on a server, for one tenant if it has tenants."""
 
     store = "WeaviateVectorStore"
     search_types = ("similarity", "mmr", "keyword", "hybrid")
@@ -86,7 +86,7 @@ class WeaviateBackend(Backend):
 
     def search_vectors_many(self, requests: Sequence[VectorRequest]) -> Flow[list[list[Scored]]]:
         """Answer several requests, some of them at once."""
-        # The first finds the collection for all.
+        # The first request resolves the collection for all.
         first = yield from self._nearest(requests[0])
         rest = requests[1:]
 
@@ -100,7 +100,7 @@ class WeaviateBackend(Backend):
         return [first, *others]
 
     def _nearest(self, request: VectorRequest, stop: Stop | None = None) -> Flow[list[Scored]]:
-        """Find the nearest objects; with `request.mmr` the server chooses among them those unlike each other."""
+        """Find the nearest objects; with `request.mmr` the server selects from them."""
 
         def search(handle: Any, layout: Layout) -> Any:
             require_dimensions(self.collection.label, layout.dimensions, len(request.vector))
@@ -127,7 +127,7 @@ class WeaviateBackend(Backend):
         return found if lowest is None else [scored for scored in found if scored.score >= lowest - _ROUNDING / 10]
 
     def search_keywords(self, request: KeywordRequest) -> Flow[list[Scored]]:
-        """Find the objects that have the words of a text."""
+        """Find the objects that contain words of a text; see `Backend`."""
         words = " ".join(token_terms(request.text))
         if not words:
             return []
@@ -167,8 +167,8 @@ class WeaviateBackend(Backend):
     ) -> Flow[list[Record]]:
         """Read the next objects in the order of their UUIDs.
 
-        With a filter the ids of all matches are asked for first; where they are more than one answer holds, everything
-        is read and filtered here, because the server's cursor takes no filter.
+        With a filter the ids of all matches are read first. If they do not fit into one answer, all objects are read
+        and filtered here, because the server's cursor does not support filters.
         """
         if node is None:
             return (yield from self._next_page(after, min(limit, MOST_RESULTS), with_vectors, with_documents))
@@ -195,7 +195,7 @@ class WeaviateBackend(Backend):
             yield from self._delete_all_of(lambda layout: self._compiled(layout, node))
 
     def update_metadata(self, changes: Mapping[str, Mapping[str, Any]], replace: bool) -> Flow[list[str]]:
-        """Change metadata; the ids that are not stored, and then nothing is changed."""
+        """Change metadata; see `Backend`."""
         records = yield from self.fetch(list(changes), with_vectors=True)
         cached_layout = {record.id for record in records}
         unknown = [id_ for id_ in changes if id_ not in cached_layout]
@@ -211,7 +211,7 @@ class WeaviateBackend(Backend):
         return []
 
     def truncate(self) -> Flow[None]:
-        """Delete everything; with tenants what this one has, and the collection stays: others may be writing to it."""
+        """Delete everything; for a tenant only its objects, because others may be writing to the collection."""
         layout = yield from self.collection.find(fresh=True)
         if layout is None:
             return
@@ -230,7 +230,7 @@ class WeaviateBackend(Backend):
         def count(handle: Any, layout: Layout) -> Any:
             return handle.aggregate.over_all(total_count=True, filters=self._compiled(layout, node))
 
-        # A cluster asks one replica of each shard, and waits in vain for one that has just died; next time it knows.
+        # A cluster asks one replica of each shard and times out if it has just died; the second request avoids it.
         half = self.collection.connection.timeout / 2
         try:
             answer = yield from self.collection.read("counting", None, count, timeout=half)
@@ -275,7 +275,7 @@ class WeaviateBackend(Backend):
         except CollectionGoneError:
             creation = _info_creation(self.collection)
             yield from self.collection.create_if_missing(
-                "making the collection", lambda c: c.collections.create(**creation)
+                "creating the collection", lambda c: c.collections.create(**creation)
             )
             reasons = yield from inserter.insert(objects, Stop())
         if reasons:
@@ -283,7 +283,7 @@ class WeaviateBackend(Backend):
             raise StoreError(f"storing information with {self.collection.label} failed: {reason}")
 
     def store_again(self, records: Sequence[Record]) -> Flow[None]:
-        """Store records that are stored with the same vectors, so that the vector index may be left alone."""
+        """Store records again whose vectors have not changed, without updating the vector index."""
         layout = yield from self.collection.find()
         if layout is not None and layout.fingerprint is not None:
             yield from upsert_flow(self.collection, records, layout.fingerprint, indexed=True)
@@ -311,7 +311,7 @@ class WeaviateBackend(Backend):
             return [] if answer is None else [record_of(item) for item in answer.objects]
 
     def _matching_keys(self, node: Node) -> Flow[list[str] | None]:
-        """UUIDs of all matches; None when they are too many for one answer."""
+        """UUIDs of all matches; None if they do not fit into one answer."""
 
         def read(handle: Any, layout: Layout) -> Any:
             return handle.query.fetch_objects(
@@ -323,7 +323,7 @@ class WeaviateBackend(Backend):
         return keys if len(keys) < MOST_RESULTS else None
 
     def _by_keys(self, keys: Sequence[str], with_vectors: bool) -> Flow[list[Record]]:
-        """Read objects by UUID, in the order of these; what does not fit into one answer is asked for in halves."""
+        """Read objects by UUID, in this order; requests whose answer is too large are halved."""
         found: dict[str, Record] = {}
         pending = list(slices(keys, IDS_AT_ONCE))
         while pending:
@@ -351,7 +351,7 @@ class WeaviateBackend(Backend):
         return compile_filter(node, layout.fields, self.collection.connection.known_version)
 
     def _delete_all_of(self, where: Any) -> Flow[None]:
-        """Delete until nothing matches: a server deletes no more than 10,000 at once."""
+        """Delete until nothing matches; a server deletes at most 10,000 objects per request."""
 
         def delete(handle: Any, layout: Layout) -> Any:
             return handle.data.delete_many(where(layout) or Filter.by_id().not_equal(uuid_of("")))
@@ -361,7 +361,7 @@ class WeaviateBackend(Backend):
             if answer is None or answer.matches == answer.successful:
                 return
             if not answer.successful:
-                # A server that is asked for the reasons (`verbose`) fails over them.
+                # With `verbose`, which would return the reasons, the server fails.
                 raise StoreError(
                     f"deleting failed: {answer.matches} documents of {self.collection.label} match, and "
                     f"{answer.failed} of them could not be deleted. Is a shard read-only, as when the server's disk is "
@@ -369,21 +369,21 @@ class WeaviateBackend(Backend):
                 )
 
     def _require_quorum(self) -> Flow[None]:
-        """Refuse to delete while most copies are away: the server deletes from those that are there and calls it done.
+        """Refuse to delete without a quorum: the server would delete from the available replicas and report success.
 
         Raises:
-            OutageError: a quorum cannot be had.
+            OutageError: there is no quorum.
         """
         layout = yield from self.collection.find()
         if layout is None or layout.replication == 1:
             return
         nodes = yield self.collection.connection.call("looking at the cluster", lambda c: c.cluster.nodes())
         up = sum(node.status == "HEALTHY" for node in nodes)
-        # A node that is away for long is no longer listed.
+        # A node that has been unreachable for long is no longer listed.
         if up <= layout.replication // 2 or len(nodes) - up > (layout.replication - 1) // 2:
             raise OutageError(
-                f"nothing was deleted: {up} nodes answer, and {self.collection.label} has {layout.replication} copies. "
-                "Start the others first, or they would keep what is deleted"
+                f"nothing was deleted: {up} nodes answer, and {self.collection.label} has {layout.replication} "
+                "replicas. Start the others first, or they would keep the deleted documents"
             )
 
 
@@ -395,7 +395,7 @@ def _searched(layout: Layout, wanted: Sequence[str]) -> list[str]:
         if key not in layout.words:
             raise ValueError(
                 f"{key[:60]!r} is not searched for words. There are: {', '.join(layout.words)}. Others are given as "
-                "searchable=[...] when the collection is made"
+                "searchable=[...] when the collection is created"
             )
         found.append(f"{layout.words[key]}{caret}{weight}")
     return found

@@ -1,4 +1,4 @@
-"""The schema of a collection: what is asked for when it is made, and what one that exists says of itself."""
+"""The schema of a collection: its creation, and its description on the server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from langchain_gemini_mm.weaviate_client.versions import (
 VECTOR = "media"
 """The name of the vector."""
 FORMAT = 1
-"""Of the schema; a newer one is refused."""
+"""The format of the schema; other formats are refused."""
 
 _WRITER = "langchain_gemini_mm"
 _DATA_TYPES = {
@@ -42,7 +42,7 @@ _DATA_TYPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a collection is made when there is none.
+    """How a missing collection is created.
 
     Raises:
         ValueError: a value is out of range, or two do not go together.
@@ -77,7 +77,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """One collection as it is on the server."""
+    """A collection on the server."""
 
     physical: str
     """The collection behind the alias."""
@@ -87,13 +87,13 @@ class Layout:
     fields: Mapping[str, Field]
     """By metadata key."""
     words: Mapping[str, str]
-    """The property with the words of a metadata key; `text` for the document's own."""
+    """The searched property by metadata key; `text` is the document's text."""
     multi_tenant: bool
     replication: int
 
     @property
     def version(self) -> int:
-        """The number at the end of its name."""
+        """The version number at the end of its name."""
         return int(self.physical.rpartition("_v")[2])
 
 
@@ -103,7 +103,7 @@ def creation(
     """The arguments of `collections.create`.
 
     Raises:
-        StoreError: the server's version lacks something that is asked for.
+        StoreError: the server's version lacks a requested feature.
     """
     if options.replication > 1:
         require_replication(version)
@@ -125,16 +125,16 @@ def creation(
 
 
 def description_of(fingerprint: Fingerprint | None, dimensions: int | None) -> str:
-    """The description of a collection."""
+    """The description of a collection, which holds its embedding space."""
     stored = {"writer": _WRITER, "format": FORMAT, "fingerprint": fingerprint, "dimensions": dimensions}
     return json.dumps(stored, ensure_ascii=False, sort_keys=True)
 
 
 def layout_of(config: Any, name: str) -> Layout:
-    """Read what a collection says of itself.
+    """Read the layout from the configuration of a collection.
 
     Raises:
-        StoreError: it was not made by this package, or by a newer version of it.
+        StoreError: it was not created by this package, or by a newer version.
     """
     try:
         stored = json.loads(config.description or "")
@@ -142,8 +142,8 @@ def layout_of(config: Any, name: str) -> Layout:
         stored = None
     if not isinstance(stored, dict) or stored.get("writer") != _WRITER or not re.fullmatch(r".*_v\d+", config.name):
         raise StoreError(
-            f"there is a collection {config.name!r} in Weaviate that this package did not make. Choose another name "
-            f"than {name!r}, or copy what is in it"
+            f"there is a collection {config.name!r} in Weaviate that was not created by this package. Choose another "
+            f"name than {name!r}, or copy its contents"
         )
     if stored.get("format") != FORMAT:
         raise StoreError(

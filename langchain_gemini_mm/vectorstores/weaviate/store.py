@@ -41,35 +41,35 @@ class WeaviateVectorStore(MultimodalVectorStore):
         assert store.search("a cup", filter={"price": {"$lt": 20}})[0].document.page_content == "a blue mug"
     ```
 
-    `Mugs` is an alias of `Mugs_v1`, which is made by the first write. The client stays yours: connect it before,
-    close it after.
+    `Mugs` is an alias of `Mugs_v1`, which is created by the first write. The store never connects or closes the client.
 
     Args:
         client: a connected `WeaviateClient` or a `WeaviateAsyncClient`. Async methods use an async client, and without
             one a worker thread with the sync client.
-        name: of the collection: a capital letter, then letters, digits or `_`.
+        name: name of the collection: a capital letter, then letters, digits or `_`.
         embedding: `GeminiEmbeddings`, or any LangChain embeddings for text alone.
-        async_client: a `WeaviateAsyncClient` beside a sync one; connected on first use, for one event loop.
-        tenant: whose data, in a collection with tenants. Searching, adding and deleting also take `tenant=`.
-        multi_tenant: make the collection with tenants; by default when `tenant` is given.
-        create_tenants: a tenant is made by its first write.
-        fields: metadata keys that filters ask for, with their types: `{"price": float, "tags": list[str]}`. Those of
-            `MediaLoader` are always declared. See `add_field`.
-        searchable: metadata keys whose words are searched too, when `query_properties` names them.
+        async_client: a `WeaviateAsyncClient` in addition to a sync client; connected on first use, for one event loop.
+        tenant: the tenant, in a collection with tenants. Searching, adding and deleting also accept `tenant=`.
+        multi_tenant: create the collection with tenants; by default if `tenant` is given.
+        create_tenants: create a tenant with its first write.
+        fields: metadata keys that can be used in filters, with their types: `{"price": float, "tags": list[str]}`.
+            Those of `MediaLoader` are always declared. See `add_field`.
+        searchable: metadata keys that keyword search can use, if `query_properties` names them.
         index: `hnsw`, `flat` (exact), `dynamic` or `hfresh`.
-        quantizer: `rq8`, `rq4`, `rq1`, None for whole vectors; `auto` is `rq8` for `hnsw` and `dynamic`, else None.
-        vector_config: in place of `index` and `quantizer`, a `Configure.Vectors.self_provided(name="media", ...)`.
-        replication: copies in a cluster.
-        consistency: how many copies answer: `ONE`, `QUORUM` or `ALL`; by default a quorum for writes, one for reads.
+        quantizer: `rq8`, `rq4`, `rq1`, None for full vectors; `auto` is `rq8` for `hnsw` and `dynamic`, else None.
+        vector_config: instead of `index` and `quantizer`, a `Configure.Vectors.self_provided(name="media", ...)`.
+        replication: number of replicas in a cluster.
+        consistency: how many replicas must answer: `ONE`, `QUORUM` or `ALL`; by default a quorum for writes, one for
+            reads.
         timeout: seconds for one answer.
-        write_timeout: seconds for storing one chunk, attempts included.
+        write_timeout: seconds for storing one chunk, including retries.
 
-    What concerns the schema (from `multi_tenant` to `replication`, without `create_tenants`) matters when the
-    collection is made; one that is there stays as it is.
+    The options of the schema (`multi_tenant` to `replication`, except `create_tenants`) are used when the collection is
+    created; an existing collection is not changed.
 
     Raises:
-        SpaceMismatchError: the collection was made with other embeddings.
-        StoreError: the server is away or too old, refuses the key, or the name belongs to something else.
+        SpaceMismatchError: the collection was created with other embeddings.
+        StoreError: the server is unreachable or too old, refuses the key, or the name belongs to something else.
     """
 
     def __init__(
@@ -119,19 +119,19 @@ class WeaviateVectorStore(MultimodalVectorStore):
 
     @property
     def name(self) -> str:
-        """Of the collection: the alias."""
+        """The name of the collection: the alias."""
         return self.backend.collection.name
 
     @property
     def tenant(self) -> str | None:
-        """Whose data; None in a collection without tenants, and where each call names one."""
+        """The tenant; None in a collection without tenants, or if each call names one."""
         return self.backend.collection.tenant
 
     def with_tenant(self, tenant: str) -> Self:
-        """The same store for another tenant, on the same client; costs nothing.
+        """The same store for another tenant, with the same client; sends no request.
 
         Raises:
-            ValueError: Weaviate does not take the name.
+            ValueError: Weaviate does not accept the name.
         """
         other = object.__new__(type(self))  # `copy` asks __reduce__, which refuses
         other.__dict__.update(self.__dict__)
@@ -139,21 +139,21 @@ class WeaviateVectorStore(MultimodalVectorStore):
         return other
 
     def add_field(self, key: str, kind: FieldType, *, progress: Progress | None = None) -> int:
-        """Declare a field in a collection that is there, and fill it from the metadata that is stored.
+        """Declare a field of an existing collection, and fill it from the stored metadata.
 
-        Nothing is embedded. Other stores on the collection know the field within five seconds. A filter on it misses
+        Nothing is embedded. Other stores on the collection use the field within five seconds. A filter on it misses
         documents until this returns.
 
         Args:
-            key: of the metadata.
+            key: the metadata key.
             kind: `str`, `int`, `float`, `bool`, or `list[...]` of one of these.
             progress: called after each page with the number of documents filled so far.
 
         Returns:
-            How many documents have a value for it.
+            How many documents have a value.
 
         Raises:
-            ContentError: a stored value is not of that type.
+            ContentError: a stored value has another type.
         """
         return run(_add_field_flow(self.backend, declared_field(key, kind), progress))
 
@@ -162,16 +162,16 @@ class WeaviateVectorStore(MultimodalVectorStore):
         return await arun(_add_field_flow(self.backend, declared_field(key, kind), progress))
 
     def reindex(self, *, progress: Progress | None = None) -> int:
-        """Put every stored vector into the indexes of all replicas anew; nothing is embedded.
+        """Insert every stored vector into the vector indexes of all replicas again; nothing is embedded.
 
-        For the time after a node was killed while documents were written: it may have documents that its vector index
-        does not know, and does not mend that by itself (1.39.0).
+        Use it after a node was killed during writes: its vector index may lack documents that it stores, and the node
+        does not repair it (1.39.0).
 
         Args:
-            progress: called after each page with the number of documents done so far.
+            progress: called after each page with the number of documents processed so far.
 
         Returns:
-            How many documents there are.
+            The number of documents.
         """
         return run(_reindex_flow(self.backend, progress))
 
@@ -180,10 +180,10 @@ class WeaviateVectorStore(MultimodalVectorStore):
         return await arun(_reindex_flow(self.backend, progress))
 
     def wait_until_indexed(self, timeout: float = 600.0) -> None:
-        """Wait until everything that was added can be found, on a server that indexes later (`ASYNC_INDEXING`).
+        """Wait until all added documents can be found, on a server with `ASYNC_INDEXING`.
 
         Raises:
-            StoreError: there is something left after `timeout` seconds.
+            StoreError: some cannot be found after `timeout` seconds.
         """
         run(_indexed_flow(self.backend, timeout))
 
@@ -196,8 +196,8 @@ class WeaviateVectorStore(MultimodalVectorStore):
         return f"{type(self).__name__}({self.name!r}, {type(self.space.embedding).__name__}{tenant})"
 
     def __reduce__(self) -> Any:
-        """Refuse: connections cannot travel."""
-        raise TypeError("a store in Weaviate cannot be pickled, because its client cannot; make it where it is used")
+        """Refuse pickling, because connections cannot be pickled."""
+        raise TypeError("a store in Weaviate cannot be pickled, because its client cannot; create it in each process")
 
 
 _PAGE = 500
@@ -205,7 +205,7 @@ _PAUSE = 0.2
 
 
 def _add_field_flow(backend: WeaviateBackend, field: Field, progress: Progress | None) -> Flow[int]:
-    """Add a property and fill it from the metadata; how many documents have a value for it."""
+    """Add a property and fill it from the metadata; return how many documents have a value."""
     collection = backend.collection
     layout = yield from collection.find(fresh=True)
     if layout is None:
@@ -230,7 +230,7 @@ def _add_field_flow(backend: WeaviateBackend, field: Field, progress: Progress |
 
 
 def _reindex_flow(backend: WeaviateBackend, progress: Progress | None) -> Flow[int]:
-    """Store every document as it is, so that each replica puts its vector into its index; how many there are."""
+    """Store every document unchanged, so that each replica indexes its vector; return their number."""
     collection = backend.collection
     layout = yield from collection.find(fresh=True)
     if layout is None or layout.fingerprint is None:
@@ -247,10 +247,10 @@ def _reindex_flow(backend: WeaviateBackend, progress: Progress | None) -> Flow[i
 
 
 def _require_fitting(backend: WeaviateBackend, field: Field) -> Flow[None]:
-    """Look at what is stored before the schema is changed, which cannot be undone.
+    """Check the stored values before the schema is changed, which is permanent.
 
     Raises:
-        ContentError: a stored value is not of the field's type.
+        ContentError: a stored value has another type than the field.
     """
     after: str | None = None
     while records := (yield from backend.page(after, _PAGE)):
@@ -260,10 +260,10 @@ def _require_fitting(backend: WeaviateBackend, field: Field) -> Flow[None]:
 
 
 def _indexed_flow(backend: WeaviateBackend, seconds: float) -> Flow[None]:
-    """Wait until every vector of the collection can be found.
+    """Wait until every vector of the collection is indexed.
 
     Raises:
-        StoreError: there are still some in the queue after `seconds`.
+        StoreError: some are still in the queue after `seconds`.
     """
     collection = backend.collection
     ends = time.monotonic() + seconds
@@ -287,7 +287,7 @@ def _nodes(physical: str, client: Any) -> Any:
 
 
 def _waiting(nodes: Any, tenant: str | None) -> int:
-    """Vectors in the queues, or 1 where a shard is busy without saying how many."""
+    """The number of vectors in the queues; a shard that reports only that it is busy counts as 1."""
     waiting = 0
     for node in nodes:
         for shard in node.shards or []:

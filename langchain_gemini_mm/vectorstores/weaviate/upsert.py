@@ -1,4 +1,4 @@
-"""Storing objects: in chunks, several at once, each object accounted for."""
+"""Storing records in chunks, several of them concurrently."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ logger = logging.getLogger("langchain_gemini_mm")
 T = TypeVar("T")
 
 CONCURRENCY = 4
-"""Chunks on their way at once."""
+"""Number of chunks that are sent concurrently."""
 
 _NOBODY = uuid.UUID(int=0)
 _ATTEMPTS = 3
@@ -36,18 +36,18 @@ _ATTEMPTS = 3
 def upsert_flow(
     collection: WeaviateCollection, records: Sequence[Record], fingerprint: Fingerprint, *, indexed: bool = False
 ) -> Flow[None]:
-    """Store records; what is stored when this returns is on the server's disk.
+    """Store records durably.
 
     Args:
-        collection: where.
+        collection: where to store.
         records: with their vectors.
-        fingerprint: the space of the vectors.
-        indexed: they are stored already with these vectors, so that the vector index may be left alone.
+        fingerprint: the embedding space of the vectors.
+        indexed: the records are already stored with these vectors, so that the vector index need not change.
 
     Raises:
-        PartialWriteError: some objects could not be stored; both lists are given.
+        PartialWriteError: some objects could not be stored.
         StoreError: none could be stored.
-        SpaceMismatchError: the collection is of another space.
+        SpaceMismatchError: the collection belongs to another embedding space.
     """
     if not records:
         return
@@ -66,32 +66,32 @@ def upsert_flow(
             return _raise_failures(records, failed)
         yield from _flush_index(collection, layout)
         now = yield from _retry_outages(collection, lambda: collection.find(fingerprint, fresh=True))
-        if now is None or now.physical == layout.physical:  # else the alias was switched: store there, too
+        if now is None or now.physical == layout.physical:  # else the alias was switched: store again
             return _raise_failures(records, failed)
     raise StoreError(
-        f"{collection.label} is made, switched and dropped by others all the time; this was not stored in time"
+        f"{collection.label} is repeatedly created, switched and dropped by other processes; nothing was stored in time"
     )
 
 
 def _flush_index(collection: WeaviateCollection, layout: Layout) -> Flow[None]:
-    """Make the server write what the batch did to the vector index to its disk.
+    """Make the server write the changes of the vector index to its disk.
 
-    A server that is killed keeps every object, but comes back with an index that does not know the last batch (1.39.0:
-    of 100 documents near_vector found 40 or none). The log of the index is flushed with the next write, and a deletion
-    that matches nothing is one, on every shard and replica.
+    A killed server keeps every object, but its vector index may lack the last batch (1.39.0: of 100 documents
+    near_vector found 40 or none). The log of the index is flushed by the next write, and a deletion that matches
+    nothing is a write on every shard and replica.
     """
 
     def delete_nothing(client: Any) -> Any:
         return collection.handle(client, layout).data.delete_many(Filter.by_id().equal(_NOBODY))
 
     try:
-        yield collection.connection.call("settling the index", delete_nothing)
+        yield collection.connection.call("flushing the index", delete_nothing)
     except StoreError as error:
-        logger.warning("what was stored last may be missing from the index if the server dies now: %s", error)
+        logger.warning("the last documents may be missing from the vector index if the server dies now: %s", error)
 
 
 def _retry_outages(collection: WeaviateCollection, ask: Callable[[], Flow[T]]) -> Flow[T]:
-    """Ask about the schema; a server that was there before and starts again, or has no leader, is waited for."""
+    """Run a schema operation; wait for a known server that restarts or has no leader."""
     ends = time.monotonic() + collection.connection.write_timeout
     for pause in pauses():
         try:
@@ -106,7 +106,7 @@ def _retry_outages(collection: WeaviateCollection, ask: Callable[[], Flow[T]]) -
 def _send(
     collection: WeaviateCollection, layout: Layout, objects: Sequence[SizedObject], *, indexed: bool
 ) -> Flow[Mapping[str, str]]:
-    """Send all chunks; reasons by id for what could not be stored."""
+    """Send all chunks; return the reasons for objects that could not be stored, by id."""
     inserter = Inserter(
         connection=collection.connection,
         what="storing documents",
