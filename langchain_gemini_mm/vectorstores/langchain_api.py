@@ -18,7 +18,7 @@ from langchain_gemini_mm.vectorstores.backend import Backend
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, given_rows
 from langchain_gemini_mm.vectorstores.hits import Hits
 from langchain_gemini_mm.vectorstores.query import Query
-from langchain_gemini_mm.vectorstores.search import neighbours_flow, plan_search, search_flow
+from langchain_gemini_mm.vectorstores.search import WORD_SEARCHES, neighbours_flow, plan_search, search_flow
 from langchain_gemini_mm.vectorstores.store_retriever import StoreRetriever
 from langchain_gemini_mm.vectorstores.write import BATCH_SIZE, Inputs, Progress, add_flow, texts_as_documents
 
@@ -311,7 +311,7 @@ class LangChainMethods(VectorStore):
         self, query: Content | Query, k: int, options: Mapping[str, Any], *, with_score: bool = False
     ) -> Flow[Hits]:
         plan = plan_search(self.backend, k, **options)
-        if with_score and plan.by_words:
+        if with_score and plan.search_type in WORD_SEARCHES:
             raise ValueError(
                 f"these scores are cosine similarities, and those of search_type={plan.search_type!r} are not; use "
                 "search(), whose hits say what their score means"
@@ -320,7 +320,7 @@ class LangChainMethods(VectorStore):
 
     def _neighbours(self, vector: Sequence[float] | Vector, k: int, options: Mapping[str, Any]) -> Flow[Hits]:
         plan = plan_search(self.backend, k, **options)
-        if plan.by_words:
+        if plan.search_type in WORD_SEARCHES:
             raise ValueError(f"search_type={plan.search_type!r} needs a query with text, not a vector")
         if plan.task_type is not None:
             raise TypeError("task_type says how to embed content; a vector is embedded already")

@@ -35,6 +35,9 @@ _SEARCH_TYPES_OF = {
 }
 """The search types that accept an option; options not listed here are accepted by all."""
 
+WORD_SEARCHES = ("keyword", "hybrid")
+"""Search types that use the words of a query; their scores are no cosine similarities."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchPlan:
@@ -53,11 +56,6 @@ class SearchPlan:
     alpha: float = 0.5
     fusion: Fusion = "ranks"
     query_properties: tuple[str, ...] | None = None
-
-    @property
-    def by_words(self) -> bool:
-        """Whether the search uses the words of the query; its scores are then no cosine similarities."""
-        return self.search_type in ("keyword", "hybrid")
 
 
 def plan_search(backend: Backend, /, k: int = 4, **options: Any) -> SearchPlan:
@@ -157,7 +155,7 @@ def search_flow(queries: Iterable[Content | Query], plan: SearchPlan) -> Flow[li
         ValueError: a `task_type` where nothing is embedded.
     """
     asked = [query if isinstance(query, Query) else Query(query) for query in queries]
-    if not plan.by_words:
+    if plan.search_type not in WORD_SEARCHES:
         return (yield from _similar_flow(asked, plan)) if asked else []
     answers: list[Hits] = []
     for query in asked:

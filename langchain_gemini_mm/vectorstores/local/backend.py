@@ -120,11 +120,6 @@ class LocalBackend(Backend):
             rows.insert(connection, collection.c, records)
 
     @in_thread
-    def search_vectors_many(self, requests: Sequence[VectorRequest]) -> list[list[Scored]]:
-        """Answer several requests; see `Backend`."""
-        return self.nearest(requests)
-
-    @in_thread
     def search_keywords(self, request: KeywordRequest) -> list[Scored]:
         """Find documents by their words; an outdated index is rebuilt first."""
         if request.properties not in (None, ("text",)):
@@ -230,8 +225,9 @@ class LocalBackend(Backend):
         with self._database.writing() as connection:
             rows.write_info(connection, rows.make_collection(connection, self.collection).c, key, value)
 
-    def nearest(self, requests: Sequence[VectorRequest]) -> list[list[Scored]]:
-        """Answer requests that differ only in `vector`, `k` and `filter`.
+    @in_thread
+    def search_vectors_many(self, requests: Sequence[VectorRequest]) -> list[list[Scored]]:
+        """Answer requests that differ only in `vector`, `k` and `filter`; see `Backend`.
 
         Neighbouring requests that share a vector share its product; those that share a filter evaluate it once.
         """

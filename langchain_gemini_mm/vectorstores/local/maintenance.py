@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.flows import run
 from langchain_gemini_mm.interfaces import MediaSource, Vectors
 from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores.backend import VectorRequest
@@ -128,7 +129,7 @@ class LocalMaintenance(MultimodalVectorStore):
             return Recall(recall=1.0, worst=1.0, sample=0, k=k, prefix=self.backend.prefix)
         c, ids, queries = drawn
         exact = exact_scores(self._batches(c, queries.shape[1]), queries, k + 1)
-        answers = self.backend.nearest([VectorRequest(vector=query, k=k + 1) for query in queries])
+        answers = run(self.backend.search_vectors_many([VectorRequest(vector=query, k=k + 1) for query in queries]))
         found = [
             [scored.score for scored in answer if scored.record.id != id_][:k]
             for id_, answer in zip(ids, answers, strict=True)

@@ -37,7 +37,8 @@ class Matrix:
     _numbers: NDArray[np.int64]
     _rows: Vectors
     _alive: Mask | None
-    _size: int
+    size: int
+    """How many rows are loaded."""
     _dimensions: int
     _last_gone: int
     _revision: int
@@ -61,12 +62,7 @@ class Matrix:
         if collection.revision != self._revision:
             self._catch_up(connection, collection)
             self._revision, self._epoch = collection.revision, collection.epoch
-        return View(self._numbers[: self._size], self._rows[: self._size], self._alive, self._dimensions)
-
-    @property
-    def size(self) -> int:
-        """How many rows are loaded."""
-        return self._size
+        return View(self._numbers[: self.size], self._rows[: self.size], self._alive, self._dimensions)
 
     @property
     def prefix(self) -> int | None:
@@ -84,37 +80,34 @@ class Matrix:
     def _empty(self, width: int) -> None:
         self._numbers = np.empty(0, dtype=np.int64)
         self._rows = np.empty((0, width), dtype=FLOAT)
-        self._size = 0
+        self.size = 0
         self.masks.clear()
 
     def _catch_up(self, connection: sqlite3.Connection, collection: CollectionRow) -> None:
-        last = int(self._numbers[self._size - 1]) if self._size else 0
+        last = int(self._numbers[self.size - 1]) if self.size else 0
         sql = "SELECT count(*) FROM doc WHERE c = ? AND n > ?"
         (new,) = connection.execute(sql, (collection.c, last)).fetchone()
-        if self._turns_to_prefixes(self._size + new):
+        total = self.size + new
+        width = self._plan.width(total, self._dimensions)
+        if width < self._rows.shape[1] and total > 2 * self._refused_at:
             self._turn_to_prefixes(connection, collection)
-            size = self._size
+            size = self.size
         else:
-            size = self._append(connection, collection.c, last, self._size + new)
+            size = self._append(connection, collection.c, last, total)
         sql = "SELECT g, n FROM gone WHERE c = ? AND g > ? ORDER BY g"
         gone = connection.execute(sql, (collection.c, self._last_gone)).fetchall()
         if gone or self._alive is not None:
             self._mark_gone(gone, size)
-        self._size = size
+        self.size = size
         if self._alive is not None and self._alive.mean() < 1 - _DEAD_SHARE:
             self._drop_gone(self._alive)
-
-    def _turns_to_prefixes(self, rows: int) -> bool:
-        """Whether fewer numbers of each row should be held than now."""
-        width = self._plan.width(rows, self._dimensions)
-        return width < self._rows.shape[1] and rows > 2 * self._refused_at
 
     def _turn_to_prefixes(self, connection: sqlite3.Connection, collection: CollectionRow) -> None:
         """Load prefixes; if they were not requested, keep them only if their recall is sufficient."""
         (rows,) = connection.execute("SELECT count(*) FROM doc WHERE c = ?", (collection.c,)).fetchone()
         self._alive = None
         self._empty(self._plan.width(rows, self._dimensions))
-        self._size = self._append(connection, collection.c, 0, rows)
+        self.size = self._append(connection, collection.c, 0, rows)
         if self._plan.prefix is not None:
             return
         recall = self._measured_recall(connection, collection.c)
@@ -126,16 +119,16 @@ class Matrix:
                 recall,
             )
             self._empty(self._dimensions)
-            self._size = self._append(connection, collection.c, 0, rows)
+            self.size = self._append(connection, collection.c, 0, rows)
             self._refused_at = rows
 
     def _measured_recall(self, connection: sqlite3.Connection, c: int) -> float:
         """The recall of the loaded prefixes, measured on some stored vectors."""
-        spread = np.linspace(0, self._size - 1, min(_SAMPLE, self._size)).astype(np.intp)
+        spread = np.linspace(0, self.size - 1, min(_SAMPLE, self.size)).astype(np.intp)
         queries = self._whole(connection, spread)
-        k = min(_SAMPLE_K + 1, self._size)
+        k = min(_SAMPLE_K + 1, self.size)
         exact = exact_scores((rows for _, rows in vector_batches(connection, c, 0, self._dimensions)), queries, k)
-        view = View(self._numbers[: self._size], self._rows[: self._size], None, self._dimensions)
+        view = View(self._numbers[: self.size], self._rows[: self.size], None, self._dimensions)
         found = []
         row_queries = [RowQuery(number, 0, self._plan.count(k)) for number in range(len(queries))]
         for query, best in zip(queries, view.nearest(queries, [None], row_queries), strict=True):
@@ -150,8 +143,12 @@ class Matrix:
 
     def _append(self, connection: sqlite3.Connection, c: int, last: int, size: int) -> int:
         """Read new rows into memory that no view shows yet; return the new size."""
-        self._reserve(size)
-        width, end = self._rows.shape[1], self._size
+        width, end = self._rows.shape[1], self.size
+        if size > len(self._numbers):
+            capacity = max(size, int(end * _GROWTH)) if end else size
+            numbers, rows = np.empty(capacity, dtype=np.int64), np.empty((capacity, width), dtype=FLOAT)
+            numbers[:end], rows[:end] = self._numbers[:end], self._rows[:end]
+            self._numbers, self._rows = numbers, rows
         for numbers, rows in vector_batches(connection, c, last, self._dimensions):
             self._numbers[end : end + len(numbers)] = numbers
             self._rows[end : end + len(numbers)] = rows if width == self._dimensions else prefix_rows(rows, width)
@@ -169,19 +166,9 @@ class Matrix:
             self._last_gone = gone[-1][0]
         self._alive = None if alive.all() else alive
 
-    def _reserve(self, size: int) -> None:
-        if size <= len(self._numbers):
-            return
-        capacity = max(size, int(self._size * _GROWTH)) if self._size else size
-        numbers = np.empty(capacity, dtype=np.int64)
-        rows = np.empty((capacity, self._rows.shape[1]), dtype=FLOAT)
-        numbers[: self._size] = self._numbers[: self._size]
-        rows[: self._size] = self._rows[: self._size]
-        self._numbers, self._rows = numbers, rows
-
     def _drop_gone(self, alive: Mask) -> None:
         """Drop the deleted rows; existing views keep the old arrays."""
-        self._numbers = self._numbers[: self._size][alive]
-        self._rows = self._rows[: self._size][alive]
+        self._numbers = self._numbers[: self.size][alive]
+        self._rows = self._rows[: self.size][alive]
         self.masks.keep_rows(alive)
-        self._size, self._alive = len(self._numbers), None
+        self.size, self._alive = len(self._numbers), None

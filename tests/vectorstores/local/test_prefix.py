@@ -11,6 +11,7 @@ import pytest
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.flows import run
 from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.vectors import unit_rows
 from langchain_gemini_mm.vectorstores import LocalVectorStore
@@ -140,7 +141,7 @@ def test_a_large_collection_turns_to_prefixes_that_suffice(
         search = LocalBackend(store.space, database, "default", plan)
         for prefix in (None, held):
             for query in vectors[::100]:
-                ((best, *_),) = search.nearest([VectorRequest(vector=query, k=3)])
+                best, *_ = run(search.search_vectors(VectorRequest(vector=query, k=3)))
                 assert best.score == pytest.approx(store.search_by_vector(query, k=1)[0].score, abs=1e-5)
             assert search.prefix == prefix
             store.add_vectors(documents()[900:], vectors[900:])
