@@ -40,6 +40,8 @@ MOST_RESULTS = 10_000
 """Maximum number of results in one answer, unless the server sets `QUERY_MAXIMUM_RESULTS`."""
 IDS_AT_ONCE = 500
 SEARCHES_AT_ONCE = 8
+KEPT_TENANTS = 100
+"""Maximum number of tenants whose backends are kept."""
 
 _ROUNDING = 1e-5
 
@@ -54,12 +56,22 @@ class WeaviateBackend(Backend):
     def __init__(self, space: EmbeddingSpace, collection: WeaviateCollection) -> None:
         self.space = space
         self.collection = collection
+        self._tenants: dict[str, WeaviateBackend] = {}
 
     def for_tenant(self, tenant: str | None) -> WeaviateBackend:
-        """The same collection for the data of another tenant; see `Backend`."""
+        """The same collection for the data of another tenant; see `Backend`.
+
+        A tenant has one backend as long as it is kept, so that `ranking` can keep the background of a backend.
+        """
         if tenant is None:
             return self
-        return WeaviateBackend(self.space, self.collection.of_tenant(checked_tenant(tenant)))
+        name = checked_tenant(tenant)
+        found = self._tenants.get(name)
+        if found is None:
+            while len(self._tenants) >= KEPT_TENANTS:
+                self._tenants.pop(next(iter(self._tenants)), None)
+            found = self._tenants.setdefault(name, WeaviateBackend(self.space, self.collection.of_tenant(name)))
+        return found
 
     @property
     def supports_mmr(self) -> bool:
