@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
@@ -93,6 +93,20 @@ class MultimodalRetriever(BaseRetriever):
     """Whose data, in a `WeaviateVectorStore` with tenants."""
     media: MediaStore | None = None
     """Holds the media; None is the store of the embeddings."""
+
+    if TYPE_CHECKING:  # LangChain's constructor takes anything
+
+        def __init__(
+            self,
+            *,
+            store: VectorStore,
+            k: int = 4,
+            media: MediaStore | None = None,
+            name: str | None = None,
+            tags: list[str] | None = None,
+            metadata: dict[str, Any] | None = None,
+            **options: Unpack[SearchOptions],
+        ) -> None: ...
 
     @model_validator(mode="after")
     def _check(self) -> MultimodalRetriever:

@@ -12,6 +12,7 @@ from langchain_core.documents.base import Blob
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.messages import HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_core.vectorstores import InMemoryVectorStore
 from PIL import Image
@@ -24,6 +25,7 @@ from langchain_gemini_mm import (
     MultimodalRetriever,
     Query,
 )
+from langchain_gemini_mm.retrievers.search_options import SearchOptions
 from langchain_gemini_mm.testing import png
 from tests.vectorstores.contract_base import Call
 
@@ -287,4 +289,24 @@ def test_mistakes_in_the_constructor(store: LocalVectorStore) -> None:
         with pytest.raises(ValueError, match=r"k|search_type|ranking|modality|modalities"):
             MultimodalRetriever(store=store, **options)
     with pytest.raises(ValueError, match="store"):
-        MultimodalRetriever(store="index.db")
+        MultimodalRetriever(store="index.db")  # type: ignore[arg-type]
+
+
+def test_type_checkers_find_mistakes(store: LocalVectorStore, retriever: MultimodalRetriever) -> None:
+    """Each of these is an error for mypy, which reports a comment that ignores none; and an error when it is run."""
+    with pytest.raises(ValueError, match="search_type"):
+        MultimodalRetriever(store=store, search_type="hybird")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="ranking"):
+        MultimodalRetriever(store=store, ranking="normlized")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="search_type"):
+        retriever.search("x", search_type="hybird")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="Did you mean 'ranking'"):
+        retriever.search("x", rankin="raw")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="Did you mean 'modalities'"):
+        retriever.by_modality("x", modalites=["image"])  # type: ignore[call-arg]
+
+
+def test_options_are_fields() -> None:
+    """Every option of a search can be set for all searches of a retriever."""
+    own = MultimodalRetriever.model_fields.keys() - BaseRetriever.model_fields.keys()
+    assert own - {"store", "media", "k"} == SearchOptions.__optional_keys__
