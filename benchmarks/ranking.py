@@ -17,10 +17,19 @@ import numpy as np
 
 from benchmarks.local_store import made_up_documents, made_up_vectors
 from benchmarks.report import Row, cost, tell
-from langchain_gemini_mm import LabelledQuery, LocalVectorStore, calibrate, sample_background
+from langchain_gemini_mm import LocalVectorStore
 from langchain_gemini_mm.flows import run
 from langchain_gemini_mm.interfaces import Content, Role, Vectors
-from langchain_gemini_mm.ranking import RANKINGS, Ranking, by_modality_flow, plan_ranking, ranked_flow
+from langchain_gemini_mm.ranking import (
+    RANKINGS,
+    LabelledQuery,
+    Ranking,
+    by_modality_flow,
+    calibrate,
+    plan_ranking,
+    ranked_flow,
+    sample_background,
+)
 
 MODALITIES = ("text", "text", "text", "text", "image", "image", "pdf", "pdf", "video", "audio")
 """What ten documents are."""
@@ -52,7 +61,7 @@ class Given:
 
     def embed(self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None) -> Vectors:  # noqa: ARG002
         """Look up."""
-        return self._vectors[[int(content) for content in contents]]
+        return self._vectors[[int(str(content)) for content in contents]]
 
     async def aembed(
         self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaLoader, MediaStore
+from langchain_gemini_mm.interfaces import Content
 from langchain_gemini_mm.testing import GeminiEmulator, write_samples
 
 with ExitStack() as stack:
@@ -30,11 +31,12 @@ with ExitStack() as stack:
     print(f"{store.count()} documents, {len(loader.skipped)} files left out")
 
     puppy = work / "photos-and-talks/pictures/puppy2.jpg"
-    for title, question in {
+    questions: dict[str, Content] = {
         "text": "an image of an animal",
         "picture": puppy,
         "picture and text": [puppy, "but sleeping"],
-    }.items():
+    }
+    for title, question in questions.items():
         print(f"\n{title}:")
         for hit in store.search(question, k=3):
             print(f"  {hit.score:.2f}  {hit.document.metadata['source']}")

@@ -15,16 +15,9 @@ from pathlib import Path
 
 import weaviate
 
-from langchain_gemini_mm import (
-    GeminiEmbeddings,
-    LocalVectorStore,
-    MediaLoader,
-    MediaStore,
-    MultimodalVectorStore,
-    WeaviateVectorStore,
-    copy_store,
-)
+from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaLoader, MediaStore, WeaviateVectorStore
 from langchain_gemini_mm.testing import GeminiEmulator, write_samples
+from langchain_gemini_mm.vectorstores import MultimodalVectorStore, copy_store
 
 PORTS = int(os.environ.get("WEAVIATE_PORT", "8080")), int(os.environ.get("WEAVIATE_GRPC_PORT", "50051"))
 

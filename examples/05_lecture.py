@@ -16,9 +16,9 @@ import numpy as np
 from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaLoader, MediaStore
 from langchain_gemini_mm.loaders import Segments
 from langchain_gemini_mm.testing import GeminiEmulator, jpeg, mp4, pdf
+from langchain_gemini_mm.testing.samples import drawings
 from langchain_gemini_mm.testing.samples.clips import RATE
 from langchain_gemini_mm.testing.samples.speech import speech
-from langchain_gemini_mm.testing.samples.write import drawings
 
 SECONDS = 180
 SLIDES = [drawings.bird(), drawings.beach(), drawings.diagram(), drawings.apple(), drawings.kitten(), drawings.pizza()]

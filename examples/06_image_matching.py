@@ -11,20 +11,10 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from langchain_gemini_mm import (
-    Classification,
-    GeminiEmbeddings,
-    Hit,
-    Hits,
-    LocalVectorStore,
-    MediaLoader,
-    MediaStore,
-    Query,
-    classify,
-    classify_many,
-)
+from langchain_gemini_mm import GeminiEmbeddings, Hit, Hits, LocalVectorStore, MediaLoader, MediaStore, Query
+from langchain_gemini_mm.analysis import Classification, classify, classify_many
 from langchain_gemini_mm.testing import GeminiEmulator, jpeg, png
-from langchain_gemini_mm.testing.samples.write import drawings
+from langchain_gemini_mm.testing.samples import drawings
 
 
 def write_photos(folder: Path) -> None:

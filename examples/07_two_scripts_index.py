@@ -17,7 +17,7 @@ from PIL.Image import Image
 
 from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaStore, MultimodalRetriever
 from langchain_gemini_mm.testing import GeminiEmulator, jpeg
-from langchain_gemini_mm.testing.samples.write import drawings
+from langchain_gemini_mm.testing.samples import drawings
 
 
 def house() -> Image:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaStore, MultimodalRetriever
 from langchain_gemini_mm.testing import GeminiEmulator, jpeg
-from langchain_gemini_mm.testing.samples.write import drawings
+from langchain_gemini_mm.testing.samples import drawings
 
 with ExitStack() as stack:
     if len(sys.argv) > 1:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from langchain_gemini_mm import GeminiEmbeddings, Hits, LocalVectorStore, MediaStore, MultimodalRetriever
 from langchain_gemini_mm.testing import GeminiEmulator, jpeg, wav, write_samples
-from langchain_gemini_mm.testing.samples.write import clips, drawings
+from langchain_gemini_mm.testing.samples import clips, drawings
 
 
 def side_by_side(title: str, found: Mapping[str, Hits]) -> str:

@@ -13,20 +13,13 @@ from pathlib import Path
 import numpy as np
 from PIL.Image import Image
 
-from langchain_gemini_mm import (
-    GeminiEmbeddings,
-    LocalVectorStore,
-    MediaLoader,
-    MediaStore,
-    MultimodalRetriever,
-    Segments,
-    Source,
-)
-from langchain_gemini_mm.retrievers import Moment
+from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaLoader, MediaStore, MultimodalRetriever
+from langchain_gemini_mm.loaders import Segments
+from langchain_gemini_mm.retrievers import Moment, Source
 from langchain_gemini_mm.testing import GeminiEmulator, jpeg, mp3, mp4, pdf
+from langchain_gemini_mm.testing.samples import drawings
 from langchain_gemini_mm.testing.samples.clips import RATE
 from langchain_gemini_mm.testing.samples.speech import speech
-from langchain_gemini_mm.testing.samples.write import drawings
 
 
 def chart() -> Image:

@@ -18,11 +18,11 @@ from langchain_gemini_mm import (
     MediaLoader,
     MediaStore,
     MultimodalRetriever,
-    Segments,
     citation,
 )
+from langchain_gemini_mm.loaders import Segments
 from langchain_gemini_mm.testing import GeminiEmulator, mp4
-from langchain_gemini_mm.testing.samples.write import drawings
+from langchain_gemini_mm.testing.samples import drawings
 
 SECONDS = 160
 

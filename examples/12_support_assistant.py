@@ -30,8 +30,8 @@ from langchain_gemini_mm import (
     to_message,
 )
 from langchain_gemini_mm.testing import GeminiEmulator, mp3, mp4, pdf
+from langchain_gemini_mm.testing.samples import drawings
 from langchain_gemini_mm.testing.samples.speech import speech
-from langchain_gemini_mm.testing.samples.write import drawings
 
 
 class ScriptedModel(BaseChatModel):

@@ -11,7 +11,7 @@ from typing import Any
 
 from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaStore, MultimodalRetriever
 from langchain_gemini_mm.testing import GeminiEmulator, jpeg, png
-from langchain_gemini_mm.testing.samples.write import drawings
+from langchain_gemini_mm.testing.samples import drawings
 
 ARTICLES = {
     "plush-puppy": (drawings.puppy(), 19, "Plush puppy, a soft and washable toy for a small child"),

@@ -18,9 +18,9 @@ import numpy as np
 
 from langchain_gemini_mm import GeminiEmbeddings, Hits, LocalVectorStore, MediaStore, MultimodalRetriever, citation
 from langchain_gemini_mm.testing import GeminiEmulator, jpeg, mp3
+from langchain_gemini_mm.testing.samples import drawings
 from langchain_gemini_mm.testing.samples.clips import RATE
 from langchain_gemini_mm.testing.samples.speech import speech
-from langchain_gemini_mm.testing.samples.write import drawings
 
 QUESTION = "system architecture sketches on a whiteboard"
 SAID = {

@@ -26,13 +26,13 @@ from langchain_gemini_mm import (
     MediaLoader,
     MediaStore,
     MultimodalRetriever,
-    Segments,
     citation,
 )
+from langchain_gemini_mm.loaders import Segments
 from langchain_gemini_mm.testing import GeminiEmulator, mp3, mp4
+from langchain_gemini_mm.testing.samples import drawings
 from langchain_gemini_mm.testing.samples.clips import RATE, surf
 from langchain_gemini_mm.testing.samples.speech import speech
-from langchain_gemini_mm.testing.samples.write import drawings
 
 MINUTES = 20
 NIGHT = {4: "I want to cancel my contract, it is too expensive.", 15: "The heating is cold and a pipe is dripping."}

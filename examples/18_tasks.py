@@ -14,7 +14,7 @@ from typing import Any
 from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaStore, MultimodalRetriever
 from langchain_gemini_mm.analysis import classify, find_duplicates, find_outliers
 from langchain_gemini_mm.testing import GeminiEmulator, jpeg, write_samples
-from langchain_gemini_mm.testing.samples.write import drawings
+from langchain_gemini_mm.testing.samples import drawings
 
 REVIEWS = {
     "The pizza was delicious, the waiter was friendly": "praise",

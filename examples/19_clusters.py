@@ -15,7 +15,7 @@ import numpy as np
 
 from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaStore
 from langchain_gemini_mm.testing import GeminiEmulator, mp4, pdf, png, wav
-from langchain_gemini_mm.testing.samples.write import clips, drawings
+from langchain_gemini_mm.testing.samples import clips, drawings
 
 try:
     from sklearn.cluster import KMeans

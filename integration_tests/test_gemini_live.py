@@ -18,7 +18,7 @@ import pytest
 
 from integration_tests.gemini_api import MODEL, Answer, Api, UsedUpError
 from langchain_gemini_mm.testing import GeminiEmulator, jpeg, mp3, mp4, pdf, png, wav
-from langchain_gemini_mm.testing.samples.write import drawings
+from langchain_gemini_mm.testing.samples import drawings
 
 pytestmark = [pytest.mark.live, pytest.mark.enable_socket]
 

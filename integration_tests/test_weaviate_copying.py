@@ -13,7 +13,6 @@ from langchain_core.documents import Document
 from integration_tests.weaviate_server import Endpoint, WeaviateServer
 from langchain_gemini_mm import (
     ContentError,
-    CopyReport,
     GeminiEmbeddings,
     LocalVectorStore,
     MediaLoader,
@@ -21,11 +20,10 @@ from langchain_gemini_mm import (
     SpaceMismatchError,
     StoreError,
     WeaviateVectorStore,
-    acopy_store,
-    copy_store,
 )
 from langchain_gemini_mm.references import MediaRef, split_references
 from langchain_gemini_mm.testing import GeminiEmulator, png, wav, write_samples
+from langchain_gemini_mm.vectorstores import CopyReport, acopy_store, copy_store
 from tests.vectorstores.contract_base import ANIMALS, FIELDS
 from tests.vectorstores.fakes import WordEmbeddings
 

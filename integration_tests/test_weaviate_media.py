@@ -20,7 +20,8 @@ import pytest
 from weaviate.classes.config import Configure, DataType, Property
 
 from integration_tests.weaviate_server import Endpoint, WeaviateServer
-from langchain_gemini_mm import MediaLimitError, MediaRef, MediaStore, MissingMediaError, StoreError
+from langchain_gemini_mm import MediaLimitError, MediaStore, MissingMediaError, StoreError
+from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.storage.byte_store import PIECES
 from langchain_gemini_mm.testing import jpeg, png, wav
 from tests.storage import test_garbage as test_sweep

@@ -7,16 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langchain_core.documents import Document
 
-from langchain_gemini_mm import (
-    LabelledQuery,
-    LocalVectorStore,
-    MultimodalRetriever,
-    MultimodalVectorStore,
-    Query,
-    WeaviateVectorStore,
-    calibrate,
-    sample_background,
-)
+from langchain_gemini_mm import LocalVectorStore, MultimodalRetriever, Query, WeaviateVectorStore
+from langchain_gemini_mm.ranking import LabelledQuery, calibrate, sample_background
+from langchain_gemini_mm.vectorstores import MultimodalVectorStore
 from tests.vectorstores.contract_base import Call, ids_of
 from tests.vectorstores.fakes import WordEmbeddings
 

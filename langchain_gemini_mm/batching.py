@@ -67,7 +67,7 @@ def slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-class Stop:
+class CancelToken:
     """Tells workers that their result is no longer wanted, and wakes those that are waiting."""
 
     def __init__(self) -> None:
@@ -87,12 +87,15 @@ class Stop:
         self._event.wait(max(0.0, seconds))
 
 
-def threaded_map(work: Callable[[T, Stop], R], inputs: Sequence[T], concurrency: int) -> list[R]:
+Stop = CancelToken
+
+
+def threaded_map(work: Callable[[T, CancelToken], R], inputs: Sequence[T], concurrency: int) -> list[R]:
     """Run `work` on every input in at most `concurrency` threads; results in the order of the inputs.
 
     The first failure stops the others and is raised once they have ended.
     """
-    stop = Stop()
+    stop = CancelToken()
     if not inputs:
         return []
     if len(inputs) == 1:

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
+    from langchain_core.documents import Document
+    from langchain_core.documents.base import Blob
+    from langchain_core.messages import HumanMessage
     from numpy.typing import NDArray
 
     from langchain_gemini_mm.references import MediaRef
@@ -24,10 +29,6 @@ Role: TypeAlias = Literal["query", "document"]
 COMPANION_TEXT = "companion_text"
 """The metadata key with words that belong to media: the text of a page, subtitles, a title, a caption."""
 
-Content: TypeAlias = Any
-"""One thing to embed: a `str`, `pathlib.Path`, `bytes`, `MediaRef`, LangChain `Blob`, `Document`, `HumanMessage` or
-content block, PIL image, google-genai `Part` or `Content`, or a list or tuple of these (interleaved, in order)."""
-
 Filter: TypeAlias = Mapping[str, Any]
 """A metadata filter, such as `{"modality": "image", "start_s": {"$gte": 60}}`."""
 
@@ -36,6 +37,97 @@ Vectors: TypeAlias = "NDArray[np.float32]"
 
 Vector: TypeAlias = "NDArray[np.float32]"
 """`(d,)` float32, unit length."""
+
+
+class PILImage(Protocol):
+    """What a `PIL.Image.Image` looks like to a type checker, whether Pillow is installed or not."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+
+    def getbands(self) -> tuple[str, ...]:
+        """Names of the channels, such as `("R", "G", "B")`."""
+
+
+class GenaiPart(Protocol):
+    """What a `google.genai.types.Part` looks like to a type checker."""
+
+    @property
+    def inline_data(self) -> Any:
+        """Bytes with their MIME type."""
+
+    @property
+    def file_data(self) -> Any:
+        """The address of a file with its MIME type."""
+
+
+class GenaiContent(Protocol):
+    """What a `google.genai.types.Content` looks like to a type checker."""
+
+    @property
+    def parts(self) -> Any:
+        """A list of parts."""
+
+    @property
+    def role(self) -> Any:
+        """Who said it."""
+
+
+class GenaiFile(Protocol):
+    """What a `google.genai.types.File` looks like to a type checker."""
+
+    @property
+    def uri(self) -> Any:
+        """Its address."""
+
+    @property
+    def mime_type(self) -> Any:
+        """Its MIME type."""
+
+
+if TYPE_CHECKING:
+    ContentPiece: TypeAlias = (
+        str
+        | Path
+        | bytes
+        | bytearray
+        | memoryview
+        | MediaRef
+        | Blob
+        | Document
+        | HumanMessage
+        | Mapping[str, Any]
+        | PILImage
+        | GenaiPart
+        | GenaiContent
+        | GenaiFile
+    )
+    Content: TypeAlias = ContentPiece | Sequence["Content"]
+else:
+    # Names of libraries that are imported late: what evaluates annotations at run time takes any content.
+    ContentPiece: TypeAlias = Any
+    """One piece of content: a text, a file, bytes, a reference, or one of the objects listed under `Content`."""
+    Content: TypeAlias = Any
+    """One thing to embed: a `str`, `pathlib.Path`, `bytes`, `MediaRef`, LangChain `Blob`, `Document`, `HumanMessage` or
+    content block, PIL image, google-genai `Part`, `Content` or `File`, or a list or tuple of these (interleaved, in
+    order)."""
+
+
+class QueryLike(Protocol):
+    """What `vectorstores.Query` is: contents to look for, and stored documents to be near to or far from."""
+
+    @property
+    def content(self) -> tuple[Content, ...]:
+        """Contents to look for."""
+
+    @property
+    def like(self) -> tuple[str, ...]:
+        """Ids of stored documents to be near to."""
+
+    @property
+    def unlike(self) -> tuple[str, ...]:
+        """Ids of stored documents to be far from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +171,35 @@ class MediaEmbeddings(Protocol):
         self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None
     ) -> Vectors:
         """Async twin of `embed`."""
+
+
+class HitLike(Protocol):
+    """What rendering needs of a search hit; `vectorstores.Hit` is one."""
+
+    @property
+    def document(self) -> Document:
+        """The document that was found."""
+
+    @property
+    def score(self) -> float:
+        """Higher is better."""
+
+    @property
+    def score_kind(self) -> str:
+        """What `score` means, such as `cosine`."""
+
+    @property
+    def rank(self) -> int:
+        """Position among the hits, from 1."""
+
+    @property
+    def cosine(self) -> float | None:
+        """Cosine similarity to the query; None where none was computed."""
+
+    @property
+    def confidence(self) -> float | None:
+        """Probability from 0 to 1 that the document matches; None where the ranking gives none."""
+
+    @property
+    def media(self) -> MediaSource | None:
+        """The store that holds the media of the document."""

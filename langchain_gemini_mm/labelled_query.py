@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
-from langchain_gemini_mm.interfaces import Content, Modality
+from langchain_gemini_mm.interfaces import Content, Modality, QueryLike
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -15,7 +16,7 @@ class LabelledQuery:
     """A query and the documents it should find.
 
     ```python
-    from langchain_gemini_mm import LabelledQuery
+    from langchain_gemini_mm.evaluation import LabelledQuery
 
     LabelledQuery("an image of an animal", {"puppy": 2, "kitten": 1}, modality="text")
     nothing = LabelledQuery("a steam locomotive", [])
@@ -23,7 +24,7 @@ class LabelledQuery:
     ```
 
     Args:
-        query: any content.
+        query: any content, or a `vectorstores.Query`.
         relevant: ids of documents with a grade > 0, higher is better; a plain list of ids has grade 1. Empty when
             nothing in the collection matches.
         modality: of the query, for tables by pairs of modalities; None where it does not matter.
@@ -33,12 +34,17 @@ class LabelledQuery:
         TypeError: an id is not a str.
     """
 
-    query: Content = field(repr=False)
+    query: Any = field(repr=False)
+    """A content or a `vectorstores.Query`."""
     relevant: Mapping[str, float]
     modality: Modality | None
 
     def __init__(
-        self, query: Content, relevant: Mapping[str, float] | Iterable[str], *, modality: Modality | None = None
+        self,
+        query: Content | QueryLike,
+        relevant: Mapping[str, float] | Iterable[str],
+        *,
+        modality: Modality | None = None,
     ) -> None:
         """Check the labels."""
         if isinstance(relevant, str | bytes):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from langchain_gemini_mm.interfaces import Backend, Modality
+from langchain_gemini_mm.validation import did_you_mean
 
 GEMINI_DOCS = "https://ai.google.dev/gemini-api/docs/embeddings (read 2026-11-21)"
 VERTEX_DOCS = (
@@ -17,7 +18,6 @@ VERTEX_DOCS = (
     "(read 2026-11-21)"
 )
 DEPRECATIONS = "https://ai.google.dev/gemini-api/docs/deprecations (read 2026-11-21)"
-PRICES = "https://ai.google.dev/gemini-api/docs/pricing (read 2026-11-21)"
 VERTEX_TEXT_DOCS = (
     "https://docs.cloud.google.com/vertex-ai/generative-ai/docs/embeddings/get-text-embeddings (read 2026-11-21)"
 )
@@ -99,7 +99,8 @@ _MULTIMODAL: Mapping[Backend, Mapping[Modality, MediaLimit]] = MappingProxyType(
     {"gemini": _GEMINI_MEDIA, "vertex": _VERTEX_MEDIA}
 )
 _MULTIMODAL_PRICES: Mapping[Modality, float] = MappingProxyType(
-    {"text": 0.20, "image": 0.45, "audio": 6.50, "video": 12.00, "pdf": 0.45}  # PRICES; PDF pages bill as images
+    # https://ai.google.dev/gemini-api/docs/pricing (read 2026-11-21); PDF pages are billed as images.
+    {"text": 0.20, "image": 0.45, "audio": 6.50, "video": 12.00, "pdf": 0.45}
 )
 
 MODELS: Mapping[str, ModelSpec] = MappingProxyType(
@@ -178,9 +179,9 @@ def model_spec(name: str) -> ModelSpec:
     short = name.rsplit("/", 1)[-1]
     spec = MODELS.get(short)
     if spec is None:
-        near = difflib.get_close_matches(short, MODELS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown embedding model {name!r}.{hint} Known models: {', '.join(MODELS)}")
+        raise ValueError(
+            f"unknown embedding model {name!r}{did_you_mean(short, MODELS) or '.'} Known models: {', '.join(MODELS)}"
+        )
     return spec
 
 
@@ -193,3 +194,42 @@ def warn_if_retired(spec: ModelSpec) -> None:
             DeprecationWarning,
             stacklevel=3,
         )
+
+
+def estimate_tokens(
+    modality: Modality,
+    backend: Backend,
+    *,
+    characters: int = 0,
+    seconds: float | None = None,
+    pages: int | None = None,
+    fps: float = 1.0,
+) -> int:
+    """Estimate the input tokens of one part by the published rates; the service does not report them per part.
+
+    ```python
+    from langchain_gemini_mm.models import estimate_tokens
+
+    assert estimate_tokens("video", "gemini", seconds=60) == 32 * 66
+    ```
+
+    Args:
+        modality: of the part.
+        backend: the service; the two look at different numbers of video frames.
+        characters: of a text.
+        seconds: duration of audio or video; 1 when None.
+        pages: of a PDF; 1 when None.
+        fps: frames per second of a video that Vertex AI looks at.
+    """
+    if modality == "text":
+        return max(1, math.ceil(characters / CHARACTERS_PER_TOKEN))
+    if modality == "image":
+        return IMAGE_TOKENS
+    if modality == "pdf":
+        return IMAGE_TOKENS * (pages or 1)
+    whole = math.ceil(seconds or 1)
+    if modality == "audio":
+        return AUDIO_TOKENS_PER_SECOND * whole
+    if backend == "gemini":
+        return VIDEO_FRAME_TOKENS * min(GEMINI_VIDEO_FRAMES, whole)
+    return VIDEO_FRAME_TOKENS * min(VERTEX_VIDEO_FRAMES, math.ceil(whole * fps))

@@ -18,7 +18,8 @@ class ProgressBar:
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
 
-    from langchain_gemini_mm import LocalVectorStore, ProgressBar
+    from langchain_gemini_mm import LocalVectorStore
+    from langchain_gemini_mm.progress import ProgressBar
 
     store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=8))
     with ProgressBar(total=3) as progress:

@@ -37,7 +37,7 @@ class MediaRef:
     """Names stored bytes by their hash, and optionally a part of them.
 
     ```python
-    from langchain_gemini_mm import MediaRef
+    from langchain_gemini_mm.references import MediaRef
 
     talk = MediaRef("ab" * 32)
     assert talk.segment(30, 60.5).uri.endswith("#t=30,60.5")

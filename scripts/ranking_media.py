@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from langchain_core.documents import Document
 
-from langchain_gemini_mm import GeminiEmbeddings, LabelledQuery, LocalVectorStore, MediaLoader, MediaStore
+from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaLoader, MediaStore
+from langchain_gemini_mm.evaluation import LabelledQuery
 from langchain_gemini_mm.testing import pdf, png, wav, write_samples
 from scripts.ranking_worlds import Made
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from langchain_core.documents import Document
 
-from langchain_gemini_mm import LabelledQuery, LocalVectorStore
+from langchain_gemini_mm import LocalVectorStore
+from langchain_gemini_mm.evaluation import LabelledQuery
 from scripts.ranking_worlds import GivenEmbeddings, Made
 
 _LENGTH = 0.7

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from langchain_core.documents import Document
 
-from langchain_gemini_mm import LabelledQuery, LocalVectorStore
+from langchain_gemini_mm import LocalVectorStore
+from langchain_gemini_mm.evaluation import LabelledQuery
 from langchain_gemini_mm.interfaces import Content, Role, Vectors
 from langchain_gemini_mm.vectors import unit_rows
 
@@ -73,7 +74,7 @@ class GivenEmbeddings:
 
     def embed(self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None) -> Vectors:  # noqa: ARG002
         """Look each up."""
-        return np.stack([self.vectors[content] for content in contents])
+        return np.stack([self.vectors[str(content)] for content in contents])
 
     async def aembed(
         self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None

@@ -1,4 +1,4 @@
-"""Write the tables of README.md that come from the program: what can be embedded, from `models.MODELS`.
+"""Write the table of media limits in README.md from `models.MODELS`.
 
 Run: python -m scripts.readme_tables
 """
@@ -28,15 +28,15 @@ NAMES = {
 
 
 def limits() -> str:
-    """A row for each modality, a column for each backend."""
+    """Return a Markdown table with a row per modality and a column per backend."""
     spec = model_spec(DEFAULT_MODEL)
-    text = f"{spec.tokens:,} tokens in all"
+    text = f"{spec.tokens:,} tokens in total"
     lines = ["| | Gemini API | Vertex AI |", "| --- | --- | --- |", f"| text | {text} | {text} |"]
     for modality, extra in (
         ("image", ("", "")),
         ("audio", ("", "")),
-        ("video", ("; its sound is not heard", f"; {VERTEX_HEARD_SECONDS:g} s when its sound is heard")),
-        ("pdf", ("", "; its words are read when asked for")),
+        ("video", ("; the audio stream is ignored", f"; {VERTEX_HEARD_SECONDS:g} s with `audio_track_extraction`")),
+        ("pdf", ("", "; text is read with `document_ocr`")),
     ):
         found = [spec.limit(modality, "gemini"), spec.limit(modality, "vertex")]  # type: ignore[arg-type]
         cells = [_told(limit) + more for limit, more in zip(found, extra, strict=True)]
@@ -48,14 +48,14 @@ def _told(limit: MediaLimit | None) -> str:
     if limit is None:
         return "none"
     said = [", ".join(NAMES[kind] for kind in limit.mime_types if kind in NAMES)]
-    said += [f"{limit.per_item} in one content"] if limit.per_item else []
+    said += [f"{limit.per_item} per content"] if limit.per_item else []
     said += [f"{limit.seconds:g} s"] if limit.seconds else []
     said += [f"{limit.pages} pages"] if limit.pages else []
     return "; ".join(filter(None, said))
 
 
 def with_tables(text: str) -> str:
-    """The page with its tables as the program has them now."""
+    """Replace the table between the markers by the current one."""
     return re.sub(
         r"(<!-- limits -->\n).*?(<!-- /limits -->)",
         lambda found: f"{found[1]}{limits()}\n{found[2]}",

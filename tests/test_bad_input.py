@@ -22,7 +22,6 @@ from langchain_gemini_mm import (
     LocalVectorStore,
     MediaLimitError,
     MediaLoader,
-    MediaRef,
     MediaStore,
     MissingMediaError,
     Query,
@@ -30,6 +29,7 @@ from langchain_gemini_mm import (
     SpaceMismatchError,
     StoreError,
 )
+from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.testing import GeminiEmulator, jpeg, mp4, pdf, png, wav
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ MEDIA: list[Case] = [
     ("a folder", lambda w: w.media.put_file(w.folder), ContentError, "is a folder; load a folder with MediaLoader"),
     ("a missing file", lambda w: w.media.put_file(w.folder / "nope"), ContentError, "nope"),
     ("an empty document", lambda w: w.media.document(), ContentError, "at least one text or media"),
-    ("an odd part", lambda w: w.media.document(3), ContentError, "cannot embed int"),
+    ("an odd part", lambda w: w.media.document(3), ContentError, "cannot embed int"),  # type: ignore[arg-type]
     ("a blob of junk", lambda w: w.media.put(Blob.from_data(b"junk", mime_type="image/png")), ContentError, "4 bytes"),
     ("a loader of nothing", lambda w: MediaLoader(None, w.media).load(), TypeError, "folder.*got NoneType"),
     ("a missing folder", lambda w: MediaLoader(w.folder / "nope", w.media).load(), ContentError, "nope"),
@@ -236,7 +236,7 @@ QUESTIONS: list[Case] = [
     ("k of True", lambda w: w.store.search("a", True), TypeError, "got True"),
     (
         "a misspelt search type",
-        lambda w: w.store.search("a", search_type="similarty"),
+        lambda w: w.store.search("a", search_type="similarty"),  # type: ignore[call-overload]
         ValueError,
         "'similarty'.*'similarity'",
     ),
@@ -255,7 +255,7 @@ QUESTIONS: list[Case] = [
         "list of values, got 'abc'",
     ),
     ("a misspelt option", lambda w: w.store.search("a", filtr={}), TypeError, "'filtr'. Did you mean 'filter'"),  # type: ignore[call-overload]
-    ("nothing", lambda w: w.store.search(None), ContentError, "NoneType"),
+    ("nothing", lambda w: w.store.search(None), ContentError, "NoneType"),  # type: ignore[call-overload]
     ("an empty query", lambda w: Query(), ContentError, "empty: give content, like"),
     ("an unknown id", lambda w: w.store.search(Query(like=["zz"])), ContentError, "not stored: 'zz'"),
     ("a vector with NaN", lambda w: w.store.similarity_search_by_vector([math.nan] * 768), ContentError, "NaN"),

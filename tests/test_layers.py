@@ -11,7 +11,7 @@ LAYERS = (
     {"tools", "evaluation"},
     {"retrievers", "analysis"},
     {"loaders", "ranking"},
-    {"embeddings", "vectorstores", "_making"},
+    {"embeddings", "vectorstores"},
     {"rendering", "storage", "weaviate_client"},
     {"media"},
     {"content"},

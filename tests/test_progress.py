@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from langchain_gemini_mm import LocalVectorStore, ProgressBar
+from langchain_gemini_mm import LocalVectorStore
+from langchain_gemini_mm.progress import ProgressBar
 from tests.vectorstores.fakes import WordEmbeddings
 
 if TYPE_CHECKING:

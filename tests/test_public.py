@@ -7,15 +7,29 @@ import inspect
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import langchain_gemini_mm
 
+if TYPE_CHECKING:
+    from types import ModuleType
+
 OPTIONAL = ["MediaMiddleware", "WeaviateVectorStore"]
 """Names that need an extra, and so are not among those of `import *`."""
 NAMES = [name for name in langchain_gemini_mm.__all__ if name != "__version__"]
+
+MODULES = [
+    "analysis", "embeddings", "errors", "evaluation", "interfaces", "loaders", "progress", "ranking", "references",
+    "rendering", "retrievers", "storage", "testing", "tools", "tools.middleware", "vectorstores",
+    "vectorstores.weaviate",
+]  # fmt: skip
+"""Modules whose names are documented; everything else may move."""
 
 # Imported only when something is embedded, opened or served.
 LATE = ("google.genai", "PIL", "av", "obstore", "pypdfium2", "uvicorn", "weaviate")
@@ -91,3 +105,76 @@ def test_importing_is_quiet(statement: str) -> None:
 def test_the_package_is_typed() -> None:
     """The marker file that lets type checkers use our annotations is there."""
     assert Path(langchain_gemini_mm.__file__).with_name("py.typed").is_file()
+
+
+def public_names() -> dict[str, object]:
+    """The public names of all public modules."""
+    found = {name: getattr(langchain_gemini_mm, name) for name in [*NAMES, *OPTIONAL]}
+    for word in MODULES:
+        module = import_module(f"{langchain_gemini_mm.__name__}.{word}")
+        own = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+        found |= {name: getattr(module, name) for name in getattr(module, "__all__", own) if not name.startswith("_")}
+    return found
+
+
+def public_classes() -> list[type]:
+    """The public classes, each once."""
+    return sorted(
+        {thing for thing in public_names().values() if inspect.isclass(thing)}, key=lambda kind: kind.__name__
+    )
+
+
+@cache
+def imported_for_types(module: ModuleType) -> dict[str, str]:
+    """Names that a module imports for type checkers alone, with the modules they come from."""
+    tree = ast.parse(inspect.getsource(module))
+    return {
+        alias.asname or alias.name: str(node.module)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def annotations_of(kind: type) -> Iterator[tuple[str, ModuleType, str]]:
+    """What the public methods, properties and fields of a class return: name, module and annotation."""
+    for owner in kind.__mro__:
+        if not owner.__module__.startswith(langchain_gemini_mm.__name__):
+            continue
+        module = sys.modules[owner.__module__]
+        for name, value in vars(owner).items():
+            function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+            if not name.startswith("_") and inspect.isfunction(function):
+                yield f"{kind.__name__}.{name}", module, str(function.__annotations__.get("return", ""))
+        for name, annotation in vars(owner).get("__annotations__", {}).items():
+            if not name.startswith("_"):
+                yield f"{kind.__name__}.{name}", module, str(annotation)
+
+
+def classes_in(annotation: str, module: ModuleType) -> Iterator[type]:
+    """Classes of this package that an annotation names."""
+    for node in ast.walk(ast.parse(annotation, mode="eval")):
+        if not isinstance(node, ast.Name):
+            continue
+        home = imported_for_types(module).get(node.id)
+        found = getattr(module, node.id, None) or (home and getattr(import_module(home), node.id, None))
+        if inspect.isclass(found) and found.__module__.startswith(langchain_gemini_mm.__name__):
+            yield found
+
+
+INTERNAL = {"backend", "files", "space", "survey", "wanted"}
+"""Attributes for other modules of this package."""
+
+
+@pytest.mark.parametrize("kind", public_classes(), ids=lambda kind: kind.__name__)
+def test_returned_types_are_public(kind: type) -> None:
+    """A user can name every type that a public method, property or field of a public class has."""
+    public = set(public_classes())
+    hidden = {
+        f"{name}: {found.__module__}.{found.__name__}"
+        for name, module, annotation in annotations_of(kind)
+        if annotation and name.rpartition(".")[2] not in INTERNAL
+        for found in classes_in(annotation, module)
+        if found not in public
+    }
+    assert not hidden

@@ -2,89 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from langchain_gemini_mm.embeddings.service.calls import Answer
 from langchain_gemini_mm.errors import BudgetError
-from langchain_gemini_mm.interfaces import Backend, Modality
-from langchain_gemini_mm.models import (
-    AUDIO_TOKENS_PER_SECOND,
-    CHARACTERS_PER_TOKEN,
-    GEMINI_VIDEO_FRAMES,
-    IMAGE_TOKENS,
-    PAGE_TEXT_TOKENS,
-    TIMESTAMP_TOKENS_PER_SECOND,
-    VERTEX_VIDEO_FRAMES,
-    VIDEO_FRAME_TOKENS,
-    ModelSpec,
-)
-
-
-def estimate_tokens(
-    modality: Modality,
-    backend: Backend,
-    *,
-    characters: int = 0,
-    seconds: float | None = None,
-    pages: int | None = None,
-    fps: float = 1.0,
-) -> int:
-    """Guess the tokens of one part by the published rates; an estimate, since the service does not tell per part.
-
-    ```python
-    from langchain_gemini_mm.embeddings.usage import estimate_tokens
-
-    assert estimate_tokens("video", "gemini", seconds=60) == 32 * 66
-    ```
-    """
-    if modality == "text":
-        return max(1, math.ceil(characters / CHARACTERS_PER_TOKEN))
-    if modality == "image":
-        return IMAGE_TOKENS
-    if modality == "pdf":
-        return IMAGE_TOKENS * (pages or 1)
-    whole = math.ceil(seconds or 1)
-    if modality == "audio":
-        return AUDIO_TOKENS_PER_SECOND * whole
-    if backend == "gemini":
-        return VIDEO_FRAME_TOKENS * min(GEMINI_VIDEO_FRAMES, whole)
-    return VIDEO_FRAME_TOKENS * min(VERTEX_VIDEO_FRAMES, math.ceil(whole * fps))
-
-
-def extra_tokens(
-    modality: Modality,
-    *,
-    seconds: float | None = None,
-    pages: int | None = None,
-    heard: bool = False,
-    read: bool = False,
-) -> Mapping[Modality, int]:
-    """Guess what a part costs beside its own tokens where Vertex AI hears a video's sound or reads a PDF's words.
-
-    ```python
-    from langchain_gemini_mm.embeddings.usage import extra_tokens
-
-    assert extra_tokens("video", seconds=60, heard=True) == {"audio": 60 * 25, "text": 60 * 10}
-    ```
-
-    Args:
-        modality: of the part.
-        seconds: of a video.
-        pages: of a PDF.
-        heard: a video has sound, and `audio_track_extraction` is on.
-        read: `document_ocr` is on.
-    """
-    if modality == "video" and heard:
-        whole = math.ceil(seconds or 1)
-        # Timestamps are taken for text; no page says at which rate they are billed.
-        return {"audio": AUDIO_TOKENS_PER_SECOND * whole, "text": TIMESTAMP_TOKENS_PER_SECOND * whole}
-    if modality == "pdf" and read:
-        return {"text": PAGE_TEXT_TOKENS * (pages or 1)}
-    return {}
+from langchain_gemini_mm.interfaces import Modality
+from langchain_gemini_mm.models import ModelSpec
 
 
 def price_usd(spec: ModelSpec, tokens: Mapping[Modality, int]) -> float:
@@ -134,12 +61,10 @@ class Meter:
         with self._lock:
             self._usage = Usage()
 
-    def add(self, *, cached: int = 0, retries: int = 0) -> None:
-        """Count what did not reach the service."""
+    def add_cached(self, count: int) -> None:
+        """Count contents that were answered from the cache."""
         with self._lock:
-            self._usage = replace(
-                self._usage, cached=self._usage.cached + cached, retries=self._usage.retries + retries
-            )
+            self._usage = replace(self._usage, cached=self._usage.cached + count)
 
     @contextmanager
     def within_budget(self, needed_usd: float, budget_usd: float | None) -> Iterator[None]:
@@ -169,16 +94,22 @@ class Meter:
             with self._lock:
                 self._reserved_usd -= needed_usd
 
-    def add_call(self, spec: ModelSpec, items: int, tokens: Mapping[Modality, int], reported: int) -> None:
-        """Count one answered call."""
+    def add_call(self, spec: ModelSpec, tokens: Mapping[Modality, int], answer: Answer) -> None:
+        """Count one answered call.
+
+        Args:
+            spec: the model, for its prices.
+            tokens: estimated, by modality.
+            answer: its vectors are counted, and the tokens and attempts that it reports.
+        """
         with self._lock:
             usage = self._usage
-            money = price_usd(spec, tokens)
             self._usage = replace(
                 usage,
-                items=usage.items + items,
+                items=usage.items + len(answer.vectors),
                 requests=usage.requests + 1,
-                reported_tokens=usage.reported_tokens + reported,
+                retries=usage.retries + answer.attempts - 1,
+                reported_tokens=usage.reported_tokens + answer.reported_tokens,
                 estimated_tokens=dict(Counter(usage.estimated_tokens) + Counter(tokens)),
-                estimated_usd=usage.estimated_usd + money,
+                estimated_usd=usage.estimated_usd + price_usd(spec, tokens),
             )

@@ -5,9 +5,11 @@ from langchain_gemini_mm.evaluation.evaluate import acompare_rankings, aevaluate
 from langchain_gemini_mm.evaluation.labelled_files import read_labelled, write_labelled
 from langchain_gemini_mm.evaluation.metrics import Measure
 from langchain_gemini_mm.evaluation.reports import Comparison, QueryResult, Report
+from langchain_gemini_mm.labelled_query import LabelledQuery
 
 __all__ = [
     "Comparison",
+    "LabelledQuery",
     "Measure",
     "QueryResult",
     "Report",

@@ -37,7 +37,7 @@ def read_labelled(path: str | os.PathLike[str]) -> list[LabelledQuery]:
     ```python
     from pathlib import Path
 
-    from langchain_gemini_mm import LabelledQuery, read_labelled, write_labelled
+    from langchain_gemini_mm.evaluation import LabelledQuery, read_labelled, write_labelled
 
     queries = [LabelledQuery("a dog", {"dog-1": 2}), LabelledQuery(Path("puppy.png"), ["dog-1"])]
     write_labelled("labelled.jsonl", queries)
@@ -108,7 +108,7 @@ def _labelled(row: Any, folder: Path) -> LabelledQuery:
     return LabelledQuery(_query(row["query"], folder), relevant, modality=modality)
 
 
-def _query(value: Any, folder: Path) -> Content:
+def _query(value: Any, folder: Path) -> Content | Query:
     if isinstance(value, list):
         if not value:
             raise ContentError("a query is empty")
@@ -147,7 +147,7 @@ def _file(name: Any, folder: Path) -> Path:
     return path
 
 
-def _plain(query: Content, folder: Path) -> Any:
+def _plain(query: Any, folder: Path) -> Any:
     if isinstance(query, Query):
         parts: dict[str, Any] = {"content": [_plain_part(part, folder) for part in query.content]}
         weights = list(query.weights) if set(query.weights) != {1.0} else None

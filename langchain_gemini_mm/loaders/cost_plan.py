@@ -5,26 +5,22 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Hashable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 from langchain_gemini_mm.batching import CallLimits
 from langchain_gemini_mm.batching import plan as calls_of
-from langchain_gemini_mm.embeddings.usage import estimate_tokens
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import Modality
-from langchain_gemini_mm.loaders.examine import FAILURES, Examined, Here, planned, refusal
-from langchain_gemini_mm.loaders.inputs import GivenBlob
+from langchain_gemini_mm.loaders.examine import FAILURES, Examined, examine, refusal
 from langchain_gemini_mm.loaders.mail import SUFFIXES, Attachment, mails_of
 from langchain_gemini_mm.loaders.media_loader import MediaLoader
-from langchain_gemini_mm.loaders.segmentation import Piece
-from langchain_gemini_mm.loaders.walk import Found, Skipped
+from langchain_gemini_mm.loaders.segmentation import MediaSegment
+from langchain_gemini_mm.loaders.walk import InputFile, Skipped
 from langchain_gemini_mm.media.facts import MediaFacts
-from langchain_gemini_mm.media.model_limits import check_kind
-from langchain_gemini_mm.media.source import open_source
-from langchain_gemini_mm.models import INLINE_BYTES, ITEMS_PER_CALL
+from langchain_gemini_mm.media.model_limits import check_modality
+from langchain_gemini_mm.media.source import OpenedSource
+from langchain_gemini_mm.models import INLINE_BYTES, ITEMS_PER_CALL, estimate_tokens
 from langchain_gemini_mm.storage import MediaStore
 
 BATCH_SHARE = 0.5
@@ -118,16 +114,16 @@ def plan(source: Any, embeddings: Any = None, **options: Any) -> Plan:
     if embeddings is not None and not isinstance(source, MediaLoader):
         options = {"model": embeddings.model, "backend": embeddings.backend, **options}
     loader = source if isinstance(source, MediaLoader) else MediaLoader(source, MediaStore.memory(), **options)
-    if embeddings is not None and (loader.wanted.spec.name, loader.wanted.backend) != _meant(embeddings):
+    if embeddings is not None and (loader.options.spec.name, loader.options.backend) != _meant(embeddings):
         raise ValueError(
-            f"the loader is for {(loader.wanted.spec.name, loader.wanted.backend)!r}, the embeddings are for "
+            f"the loader is for {(loader.options.spec.name, loader.options.backend)!r}, the embeddings are for "
             f"{_meant(embeddings)!r}; give both the same model and backend"
         )
     tally = _Tally(loader)
-    items = ITEMS_PER_CALL if loader.wanted.backend == "gemini" else 1
+    items = ITEMS_PER_CALL if loader.options.backend == "gemini" else 1
     calls = sum(1 for _ in calls_of(tally.contents(), CallLimits(items=items, wire_bytes=INLINE_BYTES)))
     return Plan(
-        model=loader.wanted.spec.name,
+        model=loader.options.spec.name,
         files=tally.files,
         kinds=tally.shares(),
         calls=calls,
@@ -168,78 +164,73 @@ class _Tally:
             self.files += bool(made)
 
     def shares(self) -> dict[Modality, Share]:
-        prices = self.loader.wanted.spec.usd_per_million_tokens
+        prices = self.loader.options.spec.usd_per_million_tokens
         return {
             modality: Share(documents=documents, tokens=tokens, usd=tokens * prices.get(modality, 0.0) / 1e6)
             for modality, (documents, tokens) in sorted(self._counts.items())
         }
 
-    def _of(self, item: Found | GivenBlob, seen: Examined) -> Iterator[_Content]:
-        if seen.facts is not None:
-            yield from self._media(seen)
-            return
-        with closing(io.BytesIO(item.data) if isinstance(item, GivenBlob) else open_source(item.path)[0]) as file:
-            suffix = PurePosixPath(item.source).suffix.lower()
-            if suffix in SUFFIXES:
-                yield from self._mails(file, suffix, item.source)
-            elif seen.wanted:
-                yield from self._text(file.seek(0, 2))
+    def _of(self, item: InputFile, opened: OpenedSource, examined: Examined) -> Iterator[_Content]:
+        if examined.facts is not None:
+            yield from self._media(examined)
+        elif item.source.lower().endswith(SUFFIXES):
+            yield from self._mails(opened.file, item.source)
+        elif examined.is_text:
+            yield from self._text(opened.file.seek(0, io.SEEK_END))
 
-    def _media(self, seen: Examined) -> Iterator[_Content]:
-        wanted = self.loader.wanted
-        pieces = planned(seen, wanted)
-        if seen.facts is None or not pieces:
+    def _media(self, examined: Examined) -> Iterator[_Content]:
+        options, facts = self.loader.options, examined.facts
+        if facts is None or not examined.segments:
             return
-        check_kind(seen.facts.mime_type, wanted.spec, wanted.backend, name="it")
-        for piece in pieces:
-            seconds, pages = _extent(piece, seen.facts)
-            tokens = estimate_tokens(piece.modality, wanted.backend, seconds=seconds, pages=pages)
-            yield _Content(piece.modality, tokens, _wire_bytes(piece, seen.facts, seconds, pages))
+        check_modality(facts.mime_type, options.spec, options.backend, name="it")
+        for segment in examined.segments:
+            seconds, pages = _extent(segment, facts)
+            tokens = estimate_tokens(segment.modality, options.backend, seconds=seconds, pages=pages)
+            yield _Content(segment.modality, tokens, _wire_bytes(segment, facts, seconds, pages))
 
     def _text(self, characters: int) -> Iterator[_Content]:
-        size, overlap = self.loader.chunks
+        size, overlap = self.loader.options.chunk_size, self.loader.options.chunk_overlap
         for _ in range(max(1, math.ceil((characters - overlap) / (size - overlap)))):
             length = min(size, characters)
-            yield _Content("text", estimate_tokens("text", self.loader.wanted.backend, characters=length), length)
+            yield _Content("text", estimate_tokens("text", self.loader.options.backend, characters=length), length)
 
-    def _mails(self, file: BinaryIO, suffix: str, source: str) -> Iterator[_Content]:
-        here = Here(self.loader.wanted)
-        for key, mail in mails_of(file, suffix):
+    def _mails(self, file: BinaryIO, source: str) -> Iterator[_Content]:
+        for key, mail in mails_of(file, source):
             if isinstance(mail, ContentError):
                 self.skipped.append(Skipped(f"{source}/{key}", str(mail)))
                 continue
-            if "text" in self.loader.wanted.modalities:
+            if "text" in self.loader.options.modalities:
                 yield from self._text(sum(len(part) for part in mail.parts if isinstance(part, str)))
             for part in mail.parts:
                 if isinstance(part, Attachment):
-                    yield from self._attached(part, here, f"{source}/{part.name}")
+                    yield from self._attached(part, f"{source}/{part.name}")
 
-    def _attached(self, part: Attachment, here: Here, source: str) -> Iterator[_Content]:
+    def _attached(self, part: Attachment, source: str) -> Iterator[_Content]:
         try:
-            seen = here.look(part.data, source)
+            examined = examine(io.BytesIO(part.data), source, self.loader.options)
         except FAILURES as error:
             self.skipped.append(Skipped(source, refusal(error)))
             return
-        if seen.facts is not None and seen.facts.modality != "image":
-            yield from self._media(seen)
+        if examined.facts is not None and examined.facts.modality != "image":
+            yield from self._media(examined)
 
 
 def _meant(embeddings: Any) -> tuple[str, str]:
     return str(embeddings.model).rsplit("/", 1)[-1], str(embeddings.backend)
 
 
-def _extent(piece: Piece, facts: MediaFacts) -> tuple[float | None, int | None]:
-    if piece.start_s is not None and piece.end_s is not None:
-        return piece.end_s - piece.start_s, None
-    if piece.first_page is not None and piece.last_page is not None:
-        return None, piece.last_page - piece.first_page + 1
+def _extent(segment: MediaSegment, facts: MediaFacts) -> tuple[float | None, int | None]:
+    if segment.start_s is not None and segment.end_s is not None:
+        return segment.end_s - segment.start_s, None
+    if segment.first_page is not None and segment.last_page is not None:
+        return None, segment.last_page - segment.first_page + 1
     return facts.seconds, facts.pages
 
 
-def _wire_bytes(piece: Piece, facts: MediaFacts, seconds: float | None, pages: int | None) -> int:
+def _wire_bytes(segment: MediaSegment, facts: MediaFacts, seconds: float | None, pages: int | None) -> int:
     """Bytes in a request, as base64: its share of the file, or what its sound takes when it is written anew."""
     size = float(facts.size)
-    if piece.track:
+    if segment.track:
         size = _SOUND_BYTES_PER_SECOND * (seconds or 0)
     elif seconds and facts.seconds:
         size *= min(seconds / facts.seconds, 1)

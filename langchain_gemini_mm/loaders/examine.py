@@ -1,32 +1,29 @@
-"""Looking into one file, the part of loading that costs time and meets damage: what it is, its pieces, its words."""
+"""Examining one file: its type, its segments and its text. This is where loading takes time and meets damage."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.util import find_spec
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Protocol, TypeVar
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO, Protocol, TypeAlias
 
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES, modality_of, sniff
+from langchain_gemini_mm.content.parts import Part
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError, MissingExtraError
 from langchain_gemini_mm.interfaces import Modality
-from langchain_gemini_mm.loaders.inputs import GivenBlob
-from langchain_gemini_mm.loaders.options import Wanted
-from langchain_gemini_mm.loaders.segmentation import Piece, pieces_of
-from langchain_gemini_mm.loaders.walk import Found
+from langchain_gemini_mm.loaders.options import LoadOptions
+from langchain_gemini_mm.loaders.segmentation import MediaSegment, plan_segments
+from langchain_gemini_mm.loaders.walk import InputFile, Skipped
 from langchain_gemini_mm.media.av.clip import inspect
-from langchain_gemini_mm.media.av.cut import segments as cut_segments
-from langchain_gemini_mm.media.av.segments import Form, Window
-from langchain_gemini_mm.media.embedded_text import Carried, Cue, carried
+from langchain_gemini_mm.media.convert import ConversionRequest, MediaTarget, convert
+from langchain_gemini_mm.media.embedded_text import Cue, EmbeddedText, read_embedded_text
 from langchain_gemini_mm.media.facts import MediaFacts
 from langchain_gemini_mm.media.probe import probe
-from langchain_gemini_mm.media.source import open_source
-
-T = TypeVar("T")
+from langchain_gemini_mm.media.source import OpenedSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +31,12 @@ class Examined:
     """What was found in a file."""
 
     facts: MediaFacts | None = None
-    """None for a text."""
-    found: Carried = field(default_factory=Carried)
-    kept: tuple[int, ...] | None = None
-    """Which of its pieces say something, where that was to be found out."""
-    wanted: bool = True
-    """Whether it is of a kind that is wanted."""
+    """None for a text, and for media of a modality that is not loaded."""
+    embedded: EmbeddedText = field(default_factory=EmbeddedText)
+    segments: tuple[MediaSegment, ...] = ()
+    """Those that become Documents."""
+    is_text: bool = False
+    """Whether it is to be loaded as text."""
 
     def to_json(self) -> dict[str, Any]:
         """For another process."""
@@ -53,81 +50,62 @@ class Examined:
             ValueError: it was not made by `to_json`.
         """
         try:
-            facts, found, kept = given["facts"], given["found"], given["kept"]
+            facts, embedded = given["facts"], given["embedded"]
+            cues = tuple(Cue(*cue) for cue in embedded["cues"])
+            lists = {key: tuple(embedded[key]) for key in ("texts", "pages")}
             return cls(
                 facts=None if facts is None else MediaFacts(**facts),
-                found=Carried(
-                    words=tuple(found["words"]),
-                    cues=tuple(Cue(*cue) for cue in found["cues"]),
-                    pages=tuple(found["pages"]),
-                    pictures_s=found["pictures_s"],
-                    sound_s=found["sound_s"],
-                ),
-                kept=None if kept is None else tuple(kept),
-                wanted=bool(given["wanted"]),
+                embedded=EmbeddedText(**{**embedded, **lists, "cues": cues}),
+                segments=tuple(MediaSegment(**segment) for segment in given["segments"]),
+                is_text=bool(given["is_text"]),
             )
         except (KeyError, TypeError) as error:
-            raise ValueError(f"not what was found in a file: {error!r}") from error
+            raise ValueError(f"not the result of examining a file: {error!r}") from error
 
 
-class Looking(Protocol):
-    """Who looks into files: this process, or others."""
-
-    def look(self, stored: Path | bytes, source: str, *, into_texts: bool = False) -> Examined:
-        """Look into a file, or into one that stands in a text, where other wishes hold."""
-
-
-Examination = Callable[[], Examined]
+Examination: TypeAlias = Callable[[OpenedSource], Examined]
 """Gives what was found in a file, or raises why it cannot be used."""
 
 
-class Here:
-    """Looks into files in this process, each when it is asked for."""
+class Examiner(Protocol):
+    """Examines files in this process or in others."""
 
-    def __init__(self, wanted: Wanted) -> None:
-        self._wanted = wanted
+    def ahead(self, items: Iterable[InputFile | Skipped]) -> Iterator[tuple[InputFile | Skipped, Examination]]:
+        """Give items in their order, each with its examination, which may have begun already."""
 
-    def ahead(self, items: Iterable[T]) -> Iterator[tuple[T, Examination]]:
+    def examine(self, opened: OpenedSource, source: str, *, in_text: bool = False) -> Examined:
+        """Examine a file, or one that is part of a text, for which `LoadOptions.in_texts` hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalExaminer:
+    """Examines files in this process, each when it is asked for."""
+
+    options: LoadOptions
+
+    def ahead(self, items: Iterable[InputFile | Skipped]) -> Iterator[tuple[InputFile | Skipped, Examination]]:
         """Give items in their order, each with its examination."""
         for item in items:
-            yield item, examination(self, item)
+            yield item, partial(self.examine, source=item.source)
 
-    def look(self, stored: Path | bytes, source: str, *, into_texts: bool = False) -> Examined:
-        """Look into a file, or into one that stands in a text."""
-        wanted = self._wanted.inside_texts() if into_texts else self._wanted
-        if isinstance(stored, Path):
-            return examine_path(stored, source, wanted)
-        return examine(io.BytesIO(stored), source, wanted)
+    def examine(self, opened: OpenedSource, source: str, *, in_text: bool = False) -> Examined:
+        """Examine a file, or one that is part of a text."""
+        return examine(opened.file, source, self.options.in_texts() if in_text else self.options)
 
 
-def examination(looking: Looking, item: object) -> Examination:
-    """What looks into a file or blob when it is called."""
-    stored = item.data if isinstance(item, GivenBlob) else item.path if isinstance(item, Found) else b""
-    source = item.source if isinstance(item, GivenBlob | Found) else ""
-    return lambda: looking.look(stored, source)
-
-
-def examine_path(path: Path, source: str, wanted: Wanted) -> Examined:
-    """Look into a file on disk, as `examine`."""
-    with closing(open_source(path)[0]) as file:
-        return examine(file, source, wanted)
-
-
-def examine(file: BinaryIO, source: str, wanted: Wanted) -> Examined:
-    """Look into a file.
+def examine(file: BinaryIO, source: str, options: LoadOptions) -> Examined:
+    """Examine a file.
 
     Args:
         file: open, seekable.
-        source: its name; it only words the reason.
-        wanted: what is wanted of it.
+        source: its name, which decides nothing but the wording of a refusal.
+        options: what is to be loaded.
 
     Raises:
-        ContentError: empty, damaged, over the sizes that are wanted, or of a kind that is not read.
+        ContentError: empty, damaged, silent or black, outside of the sizes of `options`, or of a type that is not read.
         MissingExtraError: the library that opens this type is not installed.
     """
-    size = file.seek(0, 2)
-    _check_size(size, wanted)
-    file.seek(0)
+    size = _checked_size(file, options)
     head = file.read(HEAD_BYTES)
     mime_type = sniff(head)
     modality = modality_of(mime_type) if mime_type else None
@@ -136,27 +114,34 @@ def examine(file: BinaryIO, source: str, wanted: Wanted) -> Examined:
             raise ContentError(refused)
         if mime_type is not None:
             raise ContentError(f"{mime_type} files are not read")
-        return Examined(wanted="text" in wanted.modalities)
-    heard = {"audio"} if modality == "video" else set()
-    if not {modality, *heard} & wanted.modalities:
-        return Examined(wanted=False)
-    facts = _probed(file, mime_type, size)
-    found = carried(file, facts, name="it") if wanted.words or facts.modality == "video" else Carried()
-    _check_tools(facts, found, wanted)
-    return Examined(facts=facts, found=found, kept=_kept(file, facts, found, wanted))
+        return Examined(is_text="text" in options.modalities)
+    if options.modalities.isdisjoint(("video", "audio") if modality == "video" else (modality,)):
+        return Examined()
+    facts = _probe(file, mime_type, size)
+    embedded = EmbeddedText()
+    if options.companions or facts.modality == "video":
+        embedded = read_embedded_text(file, facts, name="it")
+    planned = plan_segments(facts, embedded, options.segments, options.limits)
+    planned = [segment for segment in planned if segment.modality in options.modalities]
+    if facts.modality in ("audio", "video") and planned:
+        planned = _audible_and_visible(file, facts, planned, options)
+    return Examined(facts=facts, embedded=embedded, segments=tuple(planned))
 
 
-def planned(seen: Examined, wanted: Wanted) -> list[Piece]:
-    """The pieces of a file that are wanted."""
-    if seen.facts is None:
-        return []
-    pieces = pieces_of(seen.facts, seen.found, wanted.segments, wanted.spec, wanted.backend)
-    kept = range(len(pieces)) if seen.kept is None else seen.kept
-    return [pieces[number] for number in kept if pieces[number].modality in wanted.modalities]
+def _checked_size(file: BinaryIO, options: LoadOptions) -> int:
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    if size == 0:
+        raise ContentError("it is empty")
+    if size < options.min_bytes:
+        raise ContentError(f"it has {size:,} bytes; min_bytes is {options.min_bytes:,}")
+    if options.max_bytes is not None and size > options.max_bytes:
+        raise ContentError(f"it has {size:,} bytes; max_bytes is {options.max_bytes:,}")
+    return size
 
 
-def _probed(file: BinaryIO, mime_type: str, size: int) -> MediaFacts:
-    """What is in a file; a container for video that holds sound alone, as browsers record calls, is sound."""
+def _probe(file: BinaryIO, mime_type: str, size: int) -> MediaFacts:
+    """Measure a file; a video container that holds audio alone, as browsers record calls, is audio."""
     try:
         return probe(file, mime_type, name="it")
     except MediaLimitError:
@@ -164,89 +149,64 @@ def _probed(file: BinaryIO, mime_type: str, size: int) -> MediaFacts:
     except ContentError:
         if modality_of(mime_type) != "video":
             raise
-        sound = _sound_alone(file, mime_type, size)
-        if sound is None:
+        try:
+            clip = inspect(file, name="it")
+        except ContentError:
+            clip = None
+        if clip is None or clip.pictures is not None or clip.sound is None or clip.is_cut_off:
             raise
-        return sound
+        return MediaFacts(mime_type=mime_type, modality="audio", size=size, seconds=clip.duration_s, has_audio=True)
 
 
-def _sound_alone(file: BinaryIO, mime_type: str, size: int) -> MediaFacts | None:
-    try:
-        clip = inspect(file, name="it")
-    except ContentError:
-        return None
-    if clip.pictures is not None or clip.sound is None or clip.is_cut_off:
-        return None
-    return MediaFacts(mime_type=mime_type, modality="audio", size=size, seconds=clip.duration_s, has_audio=True)
+def _audible_and_visible(
+    file: BinaryIO, facts: MediaFacts, planned: Sequence[MediaSegment], options: LoadOptions
+) -> list[MediaSegment]:
+    """The segments that are neither silent nor black, by cutting them as they would be cut for the model.
+
+    Raises:
+        ContentError: there is none.
+        MissingExtraError: it must be cut, and PyAV is not installed.
+    """
+    # Reported here rather than when it is embedded: a WAV file was measured without PyAV.
+    if not has_package("av") and not all(segment.is_whole for segment in planned):
+        raise MissingExtraError("cutting it", package="PyAV", extra="media")
+    skipping: dict[Modality, bool] = {"audio": options.segments.skip_silent, "video": options.segments.skip_black}
+    end_s = max(round(facts.seconds or 0, 3), 0.001)
+    part = Part(modality=facts.modality, mime_type=facts.mime_type, size=facts.size, label="it")
+    requests = {
+        ConversionRequest(
+            part=part,
+            start_s=segment.start_s or 0.0,
+            end_s=segment.end_s or end_s,
+            track="audio" if segment.modality == "audio" else "video",
+        ): segment
+        for segment in planned
+        if skipping[segment.modality]
+    }
+    if not requests:
+        return list(planned)
+    targets = {modality: _target(modality, options) for modality in skipping}
+    converted = {made.request for made in convert(list(requests), targets, file)}
+    blank = {segment for request, segment in requests.items() if request not in converted}
+    kept = [segment for segment in planned if segment not in blank]
+    if not kept:
+        raise ContentError("it holds nothing but silence or blackness")
+    return kept
 
 
-def _check_size(size: int, wanted: Wanted) -> None:
-    if size == 0:
-        raise ContentError("it is empty")
-    if size < wanted.min_bytes:
-        raise ContentError(f"it has {size:,} bytes; min_bytes is {wanted.min_bytes:,}")
-    if wanted.max_bytes is not None and size > wanted.max_bytes:
-        raise ContentError(f"it has {size:,} bytes; max_bytes is {wanted.max_bytes:,}")
+def _target(modality: Modality, options: LoadOptions) -> MediaTarget:
+    limit = options.limits.get(modality)
+    if limit is None or limit.seconds is None:
+        return MediaTarget(mime_types=("video/mp4",) if modality == "video" else ("audio/mp3",), skip_blank=True)
+    return MediaTarget(mime_types=limit.mime_types, max_seconds=limit.seconds, skip_blank=True)
 
 
-def _check_tools(facts: MediaFacts, found: Carried, wanted: Wanted) -> None:
-    """Say now, rather than when it is embedded, that a WAV file needs more than its own header to be cut."""
-    if facts.modality == "audio" and find_spec_of("av") is None:
-        pieces = pieces_of(facts, found, wanted.segments, wanted.spec, wanted.backend)
-        if not all(piece.is_whole for piece in pieces):
-            raise MissingExtraError("cutting it", package="PyAV", extra="media")
-
-
-def find_spec_of(package: str) -> object | None:
+def has_package(name: str) -> bool:
     """Whether a package is installed, without importing it."""
     try:
-        return find_spec(package)
+        return find_spec(name) is not None
     except ValueError:
-        return None
-
-
-def _kept(file: BinaryIO, facts: MediaFacts, found: Carried, wanted: Wanted) -> tuple[int, ...] | None:
-    """Which pieces are neither silent nor black, by cutting them as they would be cut for the model."""
-    skip = wanted.segments
-    if facts.modality not in ("audio", "video") or not (skip.skip_silent or skip.skip_black):
-        return None
-    pieces = pieces_of(facts, found, skip, wanted.spec, wanted.backend)
-    length = facts.seconds or 0
-    bounds = [Window(piece.start_s or 0.0, piece.end_s or max(round(length, 3), 0.001)) for piece in pieces]
-    kinds = {
-        kind: [bound for bound, piece in zip(bounds, pieces, strict=True) if piece.modality == kind]
-        for kind in ("video", "audio")
-    }
-    if not skip.skip_black:
-        kinds["video"] = []
-    if not skip.skip_silent:
-        kinds["audio"] = []
-    cuts = cut_segments(
-        file,
-        video=kinds["video"],
-        audio=kinds["audio"],
-        video_form=_form("video", wanted, kinds["video"]),
-        audio_form=_form("audio", wanted, kinds["audio"]),
-        skip_silent=skip.skip_silent,
-        skip_black=skip.skip_black,
-        name="it",
-    )
-    said = {("audio" if cut.track == "audio" else "video", cut.window) for cut in cuts}
-    return tuple(
-        number
-        for number, (piece, bound) in enumerate(zip(pieces, bounds, strict=True))
-        if not kinds[piece.modality] or (piece.modality, bound) in said
-    )
-
-
-def _form(modality: Modality, wanted: Wanted, bounds: list[Window]) -> Form | None:
-    if not bounds:
-        return None
-    limit = wanted.spec.limit(modality, wanted.backend)
-    longest = max(bound.length_s for bound in bounds)
-    if limit is None or limit.seconds is None:
-        return Form(limit_s=longest + 1, mime_types=("video/mp4",) if modality == "video" else ("audio/mp3",))
-    return Form(limit_s=max(limit.seconds, longest), mime_types=limit.mime_types)
+        return False
 
 
 _LOADERS = "load it with docling or unstructured, which make text of it, or save it as PDF"

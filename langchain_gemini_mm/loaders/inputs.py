@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,8 @@ from typing import Any
 from langchain_core.documents.base import Blob
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders.walk import Found, Patterns, Scan, Skipped, printable, split_glob
+from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, Patterns, Skipped, printable, split_glob
 from langchain_gemini_mm.media.source import shown
-
-
-@dataclass(frozen=True, slots=True)
-class GivenBlob:
-    """A blob with its data in memory."""
-
-    data: bytes
-    source: str
-    """Its own, or its hash when it has none."""
-    metadata: Mapping[str, Any]
 
 
 @dataclass
@@ -32,7 +22,7 @@ class Inputs:
 
     given: Any
     """A folder, file, glob, Blob, blob loader, or a list of paths and Blobs."""
-    scan: Scan
+    walk: FolderWalk
     """How folders are walked; its root is set for each."""
     hidden: int = 0
     """How many hidden entries the last walk left out."""
@@ -55,21 +45,21 @@ class Inputs:
                 f"{type(self.given).__name__}"
             )
 
-    def __iter__(self) -> Iterator[Found | GivenBlob | Skipped]:
+    def __iter__(self) -> Iterator[InputFile | Skipped]:
         """Yield files and blobs as they are met, and what cannot be used."""
         self.hidden = 0
         if isinstance(self.given, str | os.PathLike):
             path = _path(self.given)
             if path.is_dir() or not path.exists():
-                yield from self._tree(path, self.scan.prefix)
+                yield from self._tree(path, self.walk.prefix)
             else:
-                yield self.scan.single(path, self.scan.prefix + printable(path.name))
+                yield self.walk.single(path, self.walk.prefix + printable(path.name))
         elif isinstance(self.given, list | tuple):
             yield from self._listed(self.given)
         else:
             yield from self._blobs([self.given] if isinstance(self.given, Blob) else self.given.yield_blobs())
 
-    def _listed(self, items: list[Any] | tuple[Any, ...]) -> Iterator[Found | GivenBlob | Skipped]:
+    def _listed(self, items: list[Any] | tuple[Any, ...]) -> Iterator[InputFile | Skipped]:
         paths = {number: _path(item) for number, item in enumerate(items) if not isinstance(item, Blob)}
         far = [path.parent for path in paths.values() if path.is_absolute()]
         root = _common(far)
@@ -80,32 +70,32 @@ class Inputs:
                 continue
             path = paths[number]
             near = path.relative_to(root) if root and path.is_absolute() else path
-            source = self.scan.prefix + printable(Path(os.path.normpath(near)).as_posix())
+            source = self.walk.prefix + printable(Path(os.path.normpath(near)).as_posix())
             if source in seen:
                 yield Skipped(source, "it is in the list twice")
             elif path.is_dir() or (not path.exists() and split_glob(path)):
-                yield from self._tree(path, f"{source}/" if path.is_dir() else self.scan.prefix)
+                yield from self._tree(path, f"{source}/" if path.is_dir() else self.walk.prefix)
             else:
-                yield self.scan.single(path, source)
+                yield self.walk.single(path, source)
             seen.add(source)
 
-    def _tree(self, path: Path, prefix: str) -> Iterator[Found | Skipped]:
-        scan = replace(self.scan, root=path, prefix=prefix, hidden=0)
+    def _tree(self, path: Path, prefix: str) -> Iterator[InputFile | Skipped]:
+        walk = replace(self.walk, root=path, prefix=prefix, hidden=0)
         split = None if path.exists() else split_glob(path)
         if split:
-            scan = replace(scan, root=split[0], include=Patterns(split[1]))
-        yield from scan
-        self.hidden += scan.hidden
+            walk = replace(walk, root=split[0], include=Patterns(split[1]))
+        yield from walk
+        self.hidden += walk.hidden
 
-    def _blobs(self, blobs: Iterable[Blob]) -> Iterator[Found | GivenBlob | Skipped]:
+    def _blobs(self, blobs: Iterable[Blob]) -> Iterator[InputFile | Skipped]:
         for blob in blobs:
             named = printable(Path(blob.source).as_posix()) if blob.source else ""
             if blob.data is None:
-                yield self.scan.single(Path(blob.path or ""), self.scan.prefix + named)
+                yield self.walk.single(Path(blob.path or ""), self.walk.prefix + named)
                 continue
             data = blob.data.encode("utf-8", "replace") if isinstance(blob.data, str) else blob.data
             source = named or f"sha256-{hashlib.sha256(data).hexdigest()}"
-            yield GivenBlob(data, self.scan.prefix + source, blob.metadata)
+            yield InputFile(self.walk.prefix + source, data=data, metadata=blob.metadata)
 
 
 def _path(given: str | os.PathLike[str]) -> Path:

@@ -14,8 +14,8 @@ from email.message import Message
 from typing import BinaryIO
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders.markup import html_page, parts_of_html
-from langchain_gemini_mm.loaders.plain_text import decoded
+from langchain_gemini_mm.loaders.markup import parts_of_html
+from langchain_gemini_mm.loaders.plain_text import declared_encoding, decoded
 from langchain_gemini_mm.loaders.walk import printable
 
 SUFFIXES = (".eml", ".mbox")
@@ -50,7 +50,7 @@ class Mail:
     """Headers, words, and files where they stand in these, the others behind."""
 
 
-def mails_of(file: BinaryIO, suffix: str) -> Iterator[tuple[str, Mail | ContentError]]:
+def mails_of(file: BinaryIO, source: str) -> Iterator[tuple[str, Mail | ContentError]]:
     """Read an `.eml`, or one by one the mails of an `.mbox`.
 
     Yields:
@@ -61,7 +61,7 @@ def mails_of(file: BinaryIO, suffix: str) -> Iterator[tuple[str, Mail | ContentE
         ContentError: an `.eml` that cannot be read, or an `.mbox` that is none.
     """
     file.seek(0)
-    if suffix != ".mbox":
+    if not source.lower().endswith(".mbox"):
         data = file.read(_MAIL_BYTES + 1)
         if len(data) > _MAIL_BYTES:
             raise ContentError(f"it is a mail of more than {_MAIL_BYTES:,} bytes; save its attachments as files")
@@ -173,13 +173,13 @@ def _words(part: Message) -> Iterator[str | Attachment]:
     """The text of a body, and the ids of pictures that stand in it (as attachments without data)."""
     data = part.get_payload(decode=True)
     data = data if isinstance(data, bytes) else b""
-    charset = part.get_content_charset()
+    charset = part.get_content_charset() or declared_encoding(data)
     if part.get_content_type() != "text/html":
         text = decoded(data, charset).replace("\r\n", "\n").strip()
         if text:
             yield text
         return
-    for piece in parts_of_html(decoded(data, charset) if charset else html_page(data)):
+    for piece in parts_of_html(decoded(data, charset)):
         if isinstance(piece, str):
             yield piece
         elif piece.source.lower().startswith("cid:"):

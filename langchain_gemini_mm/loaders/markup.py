@@ -11,8 +11,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from langchain_gemini_mm.loaders.plain_text import decoded
-
 _UNSEEN = {"script", "style", "template", "svg", "iframe", "noframes"}
 _HEADINGS = {f"h{level}": f"\n\n{'#' * level} " for level in range(1, 7)}
 _BLOCKS = {
@@ -26,12 +24,10 @@ _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]{0,20})(?=[\s/>])")
 _ATTRIBUTE = re.compile(
     r"""(?<![\w-])(src|alt)\s{0,9}=\s{0,9}(?:"([^"]{0,4000})"|'([^']{0,4000})'|([^\s"'>]{1,4000}))""", re.IGNORECASE
 )
-_CHARSET = re.compile(rb"<meta[^<>]{0,200}charset=[\"']?([A-Za-z0-9_-]{1,30})", re.IGNORECASE)
 _SPACE = re.compile(r"\s+")
 _MANY_LINES = re.compile(r"\n{3,}")
 _MANY_SPACES = re.compile(r"[ \t]{2,}")
 _TAG_CHARACTERS = 10_000
-_HEAD_BYTES = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +67,6 @@ def parts_of_html(page: str) -> Iterator[str | Picture]:
     text = _tidy(held).rstrip()
     if text.strip():
         yield text if started else text.lstrip()
-
-
-def html_page(data: bytes) -> str:
-    """A page's bytes as text, in the encoding that it names."""
-    named = _CHARSET.search(data[:_HEAD_BYTES])
-    return decoded(data, named[1].decode() if named else None)
 
 
 def _pieces(page: str) -> Iterator[str | Picture]:

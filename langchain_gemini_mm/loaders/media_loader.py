@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.document_loaders import BaseLoader
-from langchain_core.documents import Document
 
 from langchain_gemini_mm.interfaces import Backend, Modality
-from langchain_gemini_mm.loaders.examine import FAILURES, Examined, Looking, refusal
-from langchain_gemini_mm.loaders.inputs import GivenBlob, Inputs
+from langchain_gemini_mm.loaders.examine import FAILURES, Examination, Examined, Examiner, LocalExaminer, refusal
+from langchain_gemini_mm.loaders.inputs import Inputs
 from langchain_gemini_mm.loaders.mail import SUFFIXES
 from langchain_gemini_mm.loaders.mail_documents import MailDocuments
 from langchain_gemini_mm.loaders.media_documents import Description, MediaDocuments
-from langchain_gemini_mm.loaders.options import Wanted
+from langchain_gemini_mm.loaders.options import LoadOptions, chosen_modalities
 from langchain_gemini_mm.loaders.segmentation import Segments
 from langchain_gemini_mm.loaders.text_documents import TextDocuments
-from langchain_gemini_mm.loaders.walk import Found, Scan, Skipped
-from langchain_gemini_mm.media.source import open_source
+from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, Patterns, Skipped
+from langchain_gemini_mm.media.source import OpenedSource
 from langchain_gemini_mm.models import DEFAULT_MODEL
-from langchain_gemini_mm.references import MediaRef
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
-    from langchain_gemini_mm.loaders.examine import Examined, Here
-    from langchain_gemini_mm.loaders.workers import Workers
+    from langchain_gemini_mm.references import MediaRef
     from langchain_gemini_mm.storage import MediaStore
 
 
@@ -121,20 +115,38 @@ class MediaLoader(BaseLoader):
         backend: Backend = "gemini",
         on_file: Callable[[str, str | None], None] | None = None,
     ) -> None:
-        _check(media, chunk_size, chunk_overlap, workers)
-        wanted = Wanted.checked(segments, model, backend, modalities, companions, min_bytes, max_bytes)
-        walk = {"recursive": recursive, "include_hidden": include_hidden, "follow_symlinks": follow_symlinks}
-        scan = Scan.chosen(glob, exclude, source_prefix, media.path, companions=companions, **walk)
+        if not callable(getattr(media, "put_file", None)):
+            raise TypeError(f"media must be a MediaStore, got {type(media).__name__}")
+        if not 0 <= workers <= _MOST_WORKERS:
+            raise ValueError(f"workers must be from 0 to {_MOST_WORKERS}, got {workers!r}")
+        self.options = LoadOptions(
+            segments=segments,
+            model=model,
+            backend=backend,
+            modalities=chosen_modalities(modalities),
+            companions=companions,
+            fuse_text=fuse_text,
+            min_bytes=min_bytes,
+            max_bytes=max_bytes,
+            chunk_size=chunk_size,
+            chunk_overlap=chunk_overlap,
+        )
+        """What it makes of files, and for which model."""
         self.skipped: list[Skipped] = []
         """What the last run left out, so far as it went."""
-        self._inputs, self._scan, self._store = Inputs(source, scan), scan, media
-        self._wanted, self._workers, self._on_file = wanted, workers, on_file
-        self._words: dict[str, Any] = {
-            "companions": companions,
-            "describe": Description(describe),
-            "fuse_text": fuse_text,
-        }
-        self._chunks: dict[str, Any] = {"chunk_size": chunk_size, "chunk_overlap": chunk_overlap}
+        self._walk = FolderWalk(
+            include=Patterns(glob),
+            exclude=Patterns(exclude),
+            prefix=source_prefix,
+            recursive=recursive,
+            follow_symlinks=follow_symlinks,
+            include_hidden=include_hidden,
+            omit=media.path,
+            companions=companions,
+        )
+        self._inputs, self._store = Inputs(source, self._walk), media
+        self._describe = None if describe is None else Description(describe)
+        self._workers, self._on_file = workers, on_file
 
     def lazy_load(self) -> Iterator[Document]:
         """Yield Documents file by file; `skipped` fills meanwhile.
@@ -145,58 +157,32 @@ class MediaLoader(BaseLoader):
         run = _Run(self._on_file)
         self.skipped = run.skipped
         with ExitStack() as stack:
-            looking = self._looking(stack)
-            reader = self._reader(looking)
+            examiner: Examiner = LocalExaminer(self.options)
+            if self._workers:
+                from langchain_gemini_mm.loaders.workers import Workers
+
+                examiner = stack.enter_context(Workers(self._workers, self.options))
+            reader = Reader(self._store, self.options, self._describe, self._walk, examiner)
             try:
-                for item, examined in looking.ahead(self._inputs):
+                for item, examination in examiner.ahead(self._inputs):
                     if isinstance(item, Skipped):
                         run.note(item.source, item.reason)
                     else:
-                        yield from run.file(item, reader, examined)
+                        yield from run.file(item, reader, examination)
             finally:
                 run.log(self._inputs.hidden)
 
-    def survey(self) -> Iterator[tuple[Found | GivenBlob, Examined] | Skipped]:
-        """Look into every file without storing or reading it: what it is, how long, and which are left out."""
-        from langchain_gemini_mm.loaders.examine import Here
-
-        wanted = replace(self._wanted, words=False)
-        for item, examined in Here(wanted).ahead(self._inputs):
+    def survey(self) -> Iterator[tuple[InputFile, OpenedSource, Examined] | Skipped]:
+        """Examine every file without storing it: yields it, open, with the result; or why it would be left out."""
+        for item, examination in LocalExaminer(replace(self.options, companions=False)).ahead(self._inputs):
             if isinstance(item, Skipped):
                 yield item
                 continue
             try:
-                yield item, examined()
+                with item.opened() as opened:
+                    yield item, opened, examination(opened)
             except FAILURES as error:
                 yield Skipped(item.source, refusal(error))
-
-    @property
-    def wanted(self) -> Wanted:
-        """What it makes of files, and for which model."""
-        return self._wanted
-
-    @property
-    def chunks(self) -> tuple[int, int]:
-        """Most characters in a chunk of text, and how many the next one repeats."""
-        return int(self._chunks["chunk_size"]), int(self._chunks["chunk_overlap"])
-
-    def _looking(self, stack: ExitStack) -> Here | Workers:
-        """Who looks into files; what does is imported when something is loaded."""
-        from langchain_gemini_mm.loaders.examine import Here
-        from langchain_gemini_mm.loaders.workers import Workers
-
-        if self._workers:
-            return stack.enter_context(Workers(self._workers, self._wanted))
-        return Here(self._wanted)
-
-    def _reader(self, looking: Here | Workers) -> Reader:
-        from langchain_gemini_mm.loaders.media_documents import MediaDocuments, Words
-        from langchain_gemini_mm.loaders.text_documents import TextDocuments
-
-        media = MediaDocuments(self._store, self._wanted, Words(**self._words))
-        pictures = self._wanted.spec.limit("image", self._wanted.backend)
-        texts = partial(TextDocuments, **self._chunks, scan=self._scan, pictures=pictures)
-        return Reader(media, texts, looking, wants_text="text" in self._wanted.modalities)
 
 
 @dataclass
@@ -208,10 +194,10 @@ class _Run:
     files: int = 0
     documents: int = 0
 
-    def file(self, item: Found | GivenBlob, reader: Reader, examined: Callable[[], Examined]) -> Iterator[Document]:
+    def file(self, item: InputFile, reader: Reader, examination: Examination) -> Iterator[Document]:
         reason = None
         try:
-            for found in reader.documents(item, examined):
+            for found in reader.documents(item, examination):
                 if isinstance(found, Skipped):
                     self.skipped.append(found)
                     logger.info("left out %r: %s", found.source, found.reason)
@@ -241,55 +227,49 @@ class _Run:
             logger.warning("left out %d of %d: %s", len(self.skipped), self.files + len(self.skipped), "; ".join(lines))
 
 
-def _check(media: MediaStore, chunk_size: int, chunk_overlap: int, workers: int) -> None:
-    if not callable(getattr(media, "put_file", None)):
-        raise TypeError(f"media must be a MediaStore, got {type(media).__name__}")
-    if not 0 <= chunk_overlap < chunk_size:
-        raise ValueError(f"needs 0 <= chunk_overlap < chunk_size, got {chunk_overlap!r} and {chunk_size!r}")
-    if not 0 <= workers <= _MOST_WORKERS:
-        raise ValueError(f"workers must be from 0 to {_MOST_WORKERS}, got {workers!r}")
-
-
 _LEAST_SIDE = 16
 """Pixels: smaller pictures in pages and mails are spacers and trackers."""
 
 
 class Reader:
-    """Turns files and blobs into Documents."""
+    """Turns files into Documents."""
 
     def __init__(
-        self, media: MediaDocuments, texts: Callable[..., TextDocuments], looking: Looking, *, wants_text: bool
+        self,
+        store: MediaStore,
+        options: LoadOptions,
+        describe: Description | None,
+        walk: FolderWalk,
+        examiner: Examiner,
     ) -> None:
-        self._media = media
-        self._looking = looking
-        self._wants_text = wants_text
-        self._texts = texts(store=self._picture)
-        self._mails = MailDocuments(self._texts, media, self._attachment, wants_text=wants_text)
+        self._store, self._examiner = store, examiner
+        self._media = MediaDocuments(store, options, describe)
+        self._texts = TextDocuments(options, walk, self._stored_image)
+        self._mails = MailDocuments(options, self._texts, self._media, examiner)
 
-    def documents(self, item: Found | GivenBlob, examined: Callable[[], Examined]) -> Iterator[Document | Skipped]:
-        """Yield the Documents of one file, and what in it could not be used."""
-        seen = examined()
-        extra = dict(item.metadata) if isinstance(item, GivenBlob) else {}
-        stored = item.path if isinstance(item, Found) else item.data
-        suffix = PurePosixPath(item.source).suffix.lower()
-        if seen.facts is not None:
-            yield from self._media.of(item, stored, item.source, seen, extra)
-        elif suffix in SUFFIXES or (self._wants_text and seen.wanted):
-            with closing(open_source(stored)[0] if isinstance(stored, Path) else io.BytesIO(stored)) as file:
-                if suffix in SUFFIXES:
-                    yield from self._mails.of(file, suffix, item.source, extra)
-                else:
-                    yield from self._texts.of(file, item, item.source, extra)
+    def documents(self, item: InputFile, examination: Examination) -> Iterator[Document | Skipped]:
+        """Yield the Documents of one file, and what in it could not be used.
 
-    def _picture(self, stored: Path | bytes) -> MediaRef | None:
-        """Store a picture that stands in a text; None for what is a file with a reason of its own, or too small."""
+        Raises:
+            ContentError: it cannot be used.
+            MissingExtraError: the library that opens it is not installed.
+        """
+        with item.opened() as opened:
+            examined = examination(opened)
+            if examined.facts is not None:
+                yield from self._media.of(item, opened, examined)
+            elif item.source.lower().endswith(SUFFIXES):
+                yield from self._mails.of(item, opened.file)
+            elif examined.is_text:
+                yield from self._texts.of(item, opened.file)
+
+    def _stored_image(self, item: InputFile) -> MediaRef | None:
+        """Store an image that is part of a text; None for a file that cannot be used or is too small."""
         try:
-            facts = self._looking.look(stored, "", into_texts=True).facts
-            if facts is None or facts.modality != "image" or min(facts.width or 0, facts.height or 0) < _LEAST_SIDE:
-                return None
-            return self._media.put(stored)
+            with item.opened() as opened:
+                facts = self._examiner.examine(opened, item.source, in_text=True).facts
+                if facts is None or facts.modality != "image" or min(facts.width or 0, facts.height or 0) < _LEAST_SIDE:
+                    return None
+                return self._store.put_opened(opened)
         except FAILURES:
             return None
-
-    def _attachment(self, data: bytes, source: str) -> Examined:
-        return self._looking.look(data, source, into_texts=True)

@@ -1,83 +1,85 @@
-"""What a loader wants of files, as it is told to whoever looks into them."""
+"""The options of a loader: checked once, and sent to its worker processes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from langchain_gemini_mm.interfaces import Backend, Modality
 from langchain_gemini_mm.loaders.segmentation import Segments
-from langchain_gemini_mm.models import ModelSpec, model_spec
+from langchain_gemini_mm.models import MediaLimit, ModelSpec, model_spec
+from langchain_gemini_mm.validation import one_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What a loader wants of files."""
+class LoadOptions:
+    """What a loader makes of files; the arguments of `MediaLoader`, checked.
+
+    Raises:
+        ValueError: an option that can never work; the message says which.
+    """
 
     segments: Segments
     model: str
     backend: Backend
     modalities: frozenset[Modality]
-    words: bool
-    """Whether to look for words in media."""
-    min_bytes: int
-    max_bytes: int | None
+    companions: bool = True
+    """Whether to look for text in and beside media."""
+    fuse_text: bool = False
+    min_bytes: int = 0
+    max_bytes: int | None = None
+    chunk_size: int = 2000
+    chunk_overlap: int = 200
 
-    @classmethod
-    def checked(
-        cls,
-        segments: Segments,
-        model: str,
-        backend: Backend,
-        modalities: Iterable[Modality] | None,
-        words: bool,
-        min_bytes: int,
-        max_bytes: int | None,
-    ) -> Wanted:
-        """Wishes that can be met.
-
-        Raises:
-            ValueError: the message says which cannot.
-        """
-        if backend not in get_args(Backend):
-            raise ValueError(f"backend must be one of {get_args(Backend)}, got {backend!r}")
-        kinds = frozenset(get_args(Modality) if modalities is None else _listed(modalities))
-        if not kinds or not kinds <= set(get_args(Modality)):
-            raise ValueError(f"modalities must be some of {get_args(Modality)}, got {modalities!r}")
-        if not 0 <= min_bytes <= (min_bytes if max_bytes is None else max_bytes):
-            raise ValueError(f"needs 0 <= min_bytes <= max_bytes, got {min_bytes!r} and {max_bytes!r}")
-        segments.check(model_spec(model), backend)
-        return cls(
-            segments=segments,
-            model=model,
-            backend=backend,
-            modalities=kinds,
-            words=words,
-            min_bytes=min_bytes,
-            max_bytes=max_bytes,
-        )
+    def __post_init__(self) -> None:
+        """Refuse what can never work."""
+        one_of("backend", self.backend, get_args(Backend))
+        most = self.min_bytes if self.max_bytes is None else self.max_bytes
+        if not 0 <= self.min_bytes <= most:
+            raise ValueError(f"needs 0 <= min_bytes <= max_bytes, got {self.min_bytes!r} and {self.max_bytes!r}")
+        if not 0 <= self.chunk_overlap < self.chunk_size:
+            raise ValueError(
+                f"needs 0 <= chunk_overlap < chunk_size, got {self.chunk_overlap!r} and {self.chunk_size!r}"
+            )
+        self.segments.check(self.spec, self.backend)
 
     @property
     def spec(self) -> ModelSpec:
-        """The model's facts."""
+        """The facts of the model that the Documents are for."""
         return model_spec(self.model)
 
-    def inside_texts(self) -> Wanted:
-        """What is wanted of files that stand in a page or a mail: also pictures for their words' sake, of any size."""
-        wanted: set[Modality] = {"image"} if "text" in self.modalities else set()
-        return replace(self, modalities=self.modalities | wanted, min_bytes=0)
+    @property
+    def limits(self) -> Mapping[Modality, MediaLimit]:
+        """What the model takes of each modality of media."""
+        return self.spec.media.get(self.backend, {})
+
+    def in_texts(self) -> LoadOptions:
+        """The options for files inside a page or a mail: images are taken with text, files of any size."""
+        added: set[Modality] = {"image"} if "text" in self.modalities else set()
+        return replace(self, modalities=self.modalities | added, min_bytes=0)
 
     def to_json(self) -> dict[str, Any]:
         """For another process."""
         return {**asdict(self), "modalities": sorted(self.modalities)}
 
     @classmethod
-    def from_json(cls, given: Mapping[str, Any]) -> Wanted:
+    def from_json(cls, given: Mapping[str, Any]) -> LoadOptions:
         """Undo `to_json`."""
         modalities = frozenset(given["modalities"])
         return cls(**{**given, "segments": Segments(**given["segments"]), "modalities": modalities})
 
 
-def _listed(modalities: Iterable[Modality]) -> Iterable[Modality]:
-    return [modalities] if isinstance(modalities, str) else modalities  # type: ignore[list-item]
+def chosen_modalities(given: Iterable[Modality] | None) -> frozenset[Modality]:
+    """The modalities that were asked for, all of them for None.
+
+    Raises:
+        ValueError: none, or one that does not exist.
+    """
+    known: tuple[Modality, ...] = get_args(Modality)
+    chosen: frozenset[Modality] = frozenset(
+        known if given is None else cast("list[Modality]", [given]) if isinstance(given, str) else given
+    )
+    if not chosen or not chosen <= set(known):
+        raise ValueError(f"modalities must be some of {known}, got {given!r}")
+    return chosen

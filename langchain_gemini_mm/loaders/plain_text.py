@@ -25,6 +25,35 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_DECLARATION = re.compile(
+    rb"<meta[^<>]{0,200}charset=[\"']?([A-Za-z0-9_-]{1,30})|\A\s{0,9}<\?xml[^<>]{0,100}encoding=[\"']([A-Za-z0-9_-]{1,30})",
+    re.IGNORECASE,
+)
+_DECLARATION_BYTES = 2048
+_LABELS = {"windows-874": "cp874", "x-sjis": "cp932", "x-gbk": "gb18030", "iso-8859-8-i": "iso8859_8"}
+"""Labels that Python does not know."""
+_BROWSERS = {
+    "ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874", "tis-620": "cp874",
+    "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949",
+}  # fmt: skip
+"""Encodings that browsers and mailers take for the larger ones that contain them (https://encoding.spec.whatwg.org)."""
+_DETECTED = (
+    "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp866", "cp874", "koi8_r",
+    "koi8_u", "iso8859_2", "iso8859_5", "iso8859_6", "iso8859_7", "iso8859_8", "gb18030", "big5", "euc_jp",
+    "cp932", "cp949", "iso2022_jp",
+)  # fmt: skip
+"""Without Windows-1257 and Mac Roman, which French and Spanish are mistaken for."""
+_LATIN = {"cp1250", "cp1254", "iso8859_2"}
+_MOST_MESS = 0.4
+"""Of characters that look wrong together, as charset-normalizer counts them; short texts look worse than they are."""
+_ACCEPTED = re.compile(
+    r"utf-?(?:8|16|32)(?:-(?:sig|le|be))?|cp(?:125\d|866|874|932|949)|iso(?:8859-\d{1,2}|2022_(?:jp|kr).{0,6})|koi8-[ru]"
+    r"|mac-(?:roman|cyrillic)|gb18030|big5|big5hkscs|euc_jp|iso8859_8"
+)
+"""Some codecs of Python take a time that grows with the square of a text, or are no encodings of text."""
+_SAMPLE_BYTES = 1 << 16
+_UTF8_SHARE = 10
+"""Text with that many valid multi-byte characters for each invalid byte is UTF-8 with mistakes."""
 _LANGUAGES = {
     ".md": "markdown", ".markdown": "markdown", ".mdx": "markdown", ".html": "html", ".htm": "html", ".rst": "rst",
     ".tex": "latex", ".py": "python", ".pyi": "python", ".js": "js", ".mjs": "js", ".cjs": "js", ".jsx": "js",
@@ -44,11 +73,9 @@ _NOT_PROSE = {
     ".ipynb": "notebooks hold outputs as base64; export it as Markdown",
 }
 BINARY = "it is neither text nor a picture, sound, video or PDF by its content"
-_ASCII = bytes(range(128))
 _CONTROLS = bytes({*range(32), 127} - set(b"\t\n\r\f\x1b"))
-_UNDEFINED = b"\x81\x8d\x8f\x90\x9d"
-"""Bytes that mean nothing in Windows-1252."""
-_WESTERN_SHARE = 0.3
+_HIGH = bytes(range(128, 256))
+_FIRST_HIGH = re.compile(rb"[\x80-\xff]")
 
 
 def mime_type_of(suffix: str) -> str:
@@ -96,40 +123,78 @@ def split_text(text: str, suffix: str, *, chunk_size: int, chunk_overlap: int) -
 
 
 def _encoding(file: BinaryIO) -> str:
-    """Read the file through for what it is written in."""
+    """The encoding of a text file; the file is read through.
+
+    Raises:
+        ContentError: binary data, or an encoding that cannot be detected.
+    """
     file.seek(0)
-    head = file.read(4)
-    for mark, encoding in _BOMS:
-        if head.startswith(mark):
-            return encoding
+    head = file.read(_DECLARATION_BYTES)
+    if marked := _byte_order_mark(head):
+        return marked
     file.seek(0)
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    is_utf8 = True
-    size = foreign = controls = undefined = 0
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    size = controls = invalid = foreign = 0
+    sample = b""
     while block := file.read(1 << 20):
         if b"\x00" in block:
             raise ContentError(BINARY)
         size += len(block)
         controls += len(block) - len(block.translate(None, _CONTROLS))
-        foreign += len(block.translate(None, _ASCII))
-        undefined += len(block) - len(block.translate(None, _UNDEFINED))
-        try:
-            decoder.decode(block if is_utf8 else b"")
-        except UnicodeDecodeError:
-            is_utf8 = False
-            decoder.reset()
+        text = decoder.decode(block)
+        if high := _FIRST_HIGH.search(block):
+            invalid += text.count("\ufffd") - block.count(b"\xef\xbf\xbd")
+            foreign += len(text) - len(block.translate(None, _HIGH))
+            sample = sample or block[max(high.start() - _SAMPLE_BYTES // 2, 0) :][:_SAMPLE_BYTES]
     if controls > size // 100:
         raise ContentError(BINARY)
-    if not is_utf8 and (undefined or controls or foreign > size * _WESTERN_SHARE):
-        raise ContentError("its text encoding cannot be told; save it as UTF-8")
-    return "utf-8" if is_utf8 else "cp1252"
+    if invalid * _UTF8_SHARE <= foreign - invalid:
+        return "utf-8"
+    encoding = declared_encoding(head) or _detected(sample)
+    if encoding is None or controls:
+        raise ContentError("its text encoding cannot be detected; save it as UTF-8")
+    return encoding
+
+
+def declared_encoding(head: bytes) -> str | None:
+    """The encoding that the beginning of an HTML or XML file declares; None where it declares none that is known."""
+    found = _DECLARATION.search(head[:_DECLARATION_BYTES])
+    return _codec((found[1] or found[2]).decode()) if found else None
+
+
+def _byte_order_mark(head: bytes) -> str | None:
+    return next((encoding for mark, encoding in _BOMS if head.startswith(mark)), None)
+
+
+def _codec(label: str) -> str | None:
+    """The codec for a declared encoding, as browsers understand the label."""
+    label = label.strip().lower()
+    try:
+        name = codecs.lookup(_LABELS.get(label, label)).name if len(label) <= 30 else ""
+    except (LookupError, ValueError):
+        return None
+    name = _BROWSERS.get(name, name)
+    return name if _ACCEPTED.fullmatch(name) else None
+
+
+def _detected(sample: bytes) -> str | None:
+    from charset_normalizer import from_bytes
+
+    matches = from_bytes(sample, cp_isolation=list(_DETECTED), threshold=_MOST_MESS)
+    best = matches.best()
+    if best is None:
+        return None
+    # Western text fits other encodings as well, a short one even Chinese, and Windows-1252 is by far the commonest.
+    western = next((match for match in matches if "cp1252" in match.could_be_from_charset), None)
+    if western is not None and (western.chaos <= best.chaos or best.encoding in _LATIN):
+        return "cp1252"
+    return best.encoding
 
 
 def _blocks(file: BinaryIO, encoding: str) -> Iterator[str]:
     """The text in blocks that end between paragraphs, lines or words, whichever is there."""
     file.seek(0)
-    # A file that is cut off within its last character is still UTF-8, hence "replace".
-    errors = "replace" if encoding.startswith("utf-8") else "strict"
+    errors = "strict" if encoding.startswith(("utf-16", "utf-32")) else "replace"
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(errors), translate=True)
     held = ""
     raw = b"-"
@@ -173,24 +238,22 @@ def whole_text(file: BinaryIO) -> str:
     return "".join(_blocks(file, _encoding(file)))
 
 
-_KNOWN = re.compile(
-    r"(?:us-)?ascii|utf-?8|utf-?16(?:-?[lb]e)?|(?:iso-?)?8859-\d{1,2}|iso-8859-\d{1,2}|latin-?1|windows-125\d|cp125\d|"
-    r"koi8-[ru]|shift[_-]jis|sjis|euc-(?:jp|kr)|iso-2022-(?:jp|kr)|gb2312|gbk|gb18030|big5|macintosh",
-    re.IGNORECASE,
-)
-"""Some codecs that Python knows besides take a time that grows with the square of a text."""
+def decoded(data: bytes, declared: str | None = None) -> str:
+    """Decode text in memory; bytes that do not fit become U+FFFD.
 
+    Valid UTF-8 is decoded as that whatever was declared, UTF-8 with a few invalid bytes as well. Other text is decoded
+    as declared, or else as detected.
 
-def decoded(data: bytes, declared: str | None) -> str:
-    """UTF-8 where it is that, whatever was declared; else the declared encoding where it fits; else Windows-1252."""
-    named = declared.strip().lower() if declared and _KNOWN.fullmatch(declared.strip()) else None
-    # These are written in ASCII signs, and so are valid UTF-8, too.
-    tries = (
-        [named, "utf-8-sig"] if named and named.startswith(("iso-2022", "utf-16", "utf16")) else ["utf-8-sig", named]
-    )
-    for encoding in filter(None, tries):
-        try:
-            return data.decode(encoding)
-        except (UnicodeError, LookupError):
-            continue
-    return data.decode("cp1252", "replace")
+    Args:
+        data: the text.
+        declared: the label of its encoding, such as `"gb2312"`; None where there is none.
+    """
+    encoding = _byte_order_mark(data) or (_codec(declared) if declared else None)
+    # Text in these encodings is ASCII, and so would be valid UTF-8.
+    if encoding and encoding.startswith(("iso2022", "utf")):
+        return data.decode(encoding, "replace")
+    text = data.decode("utf-8", "replace")
+    invalid = text.count("\ufffd") - data.count(b"\xef\xbf\xbd")
+    if invalid * _UTF8_SHARE <= len(text) - len(data.translate(None, _HIGH)) - invalid:
+        return text
+    return data.decode(encoding or _detected(data[:_SAMPLE_BYTES]) or "cp1252", "replace")

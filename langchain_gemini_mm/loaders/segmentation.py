@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from langchain_gemini_mm.interfaces import Backend, Modality
 from langchain_gemini_mm.media.av.segments import windows
+from langchain_gemini_mm.media.embedded_text import EmbeddedText
 from langchain_gemini_mm.media.facts import MediaFacts
-from langchain_gemini_mm.models import ModelSpec
+from langchain_gemini_mm.media.pdf.pages import windows as page_windows
+from langchain_gemini_mm.models import MediaLimit, ModelSpec
 from langchain_gemini_mm.references import MediaRef
-
-if TYPE_CHECKING:
-    from langchain_gemini_mm.media.embedded_text import Carried
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +20,7 @@ class Segments:
     """How long files are cut: into windows of seconds or pages.
 
     ```python
-    from langchain_gemini_mm import Segments
+    from langchain_gemini_mm.loaders import Segments
 
     assert Segments(video_s=15, video_overlap_s=5).audio_s == 60
     ```
@@ -45,7 +44,7 @@ class Segments:
     sound_tracks: bool = True
     """Whether the sound of a video becomes segments of its own; the Gemini API does not hear it otherwise."""
     skip_silent: bool = False
-    """Leave out sound in which nothing can be heard (`media.quiet`); every recording is read through for that."""
+    """Leave out sound in which nothing can be heard (`media.av.silence`); every recording is read through for that."""
     skip_black: bool = False
     """Leave out video in which nothing can be seen; as `skip_silent`."""
 
@@ -77,12 +76,12 @@ class Segments:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """What of a file one Document holds: all of it, some seconds, or some pages."""
+class MediaSegment:
+    """The part of a media file that one Document holds: all of it, some seconds, or some pages."""
 
     modality: Modality
     position: int
-    """Number among the pieces of its kind, from 0."""
+    """Number among the segments of its modality in the file, from 0."""
     start_s: float | None = None
     end_s: float | None = None
     track: Literal["audio"] | None = None
@@ -91,11 +90,11 @@ class Piece:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is the file as it is."""
+        """Whether it is the whole file."""
         return self.start_s is None and self.first_page is None
 
     def of(self, ref: MediaRef) -> MediaRef:
-        """The reference to this piece of a file."""
+        """The reference to this part of a file."""
         if self.first_page is not None and self.last_page is not None:
             return ref.pages(self.first_page, self.last_page)
         if self.start_s is not None and self.end_s is not None:
@@ -103,83 +102,70 @@ class Piece:
         return ref
 
     @property
-    def key(self) -> str:
-        """What tells it from the other pieces of its file, the same whatever the file holds."""
-        return str(self.position) if self.is_whole else self.of(MediaRef("0" * 64)).uri.partition("#")[2]
-
-    @property
-    def words(self) -> dict[str, Any]:
-        """Its metadata."""
-        said = {
-            "start_s": self.start_s,
-            "end_s": self.end_s,
-            "track": self.track,
-            "first_page": self.first_page,
-            "last_page": self.last_page,
-        }
-        return {key: value for key, value in said.items() if value is not None} | {"position": self.position}
+    def metadata(self) -> dict[str, Any]:
+        """Its entries in the metadata of a Document."""
+        return {key: value for key in _METADATA if (value := getattr(self, key)) is not None}
 
 
-def pieces_of(facts: MediaFacts, found: Carried, segments: Segments, spec: ModelSpec, backend: Backend) -> list[Piece]:
-    """Plan the pieces of a file, pictures and sound of a video interleaved by where they end.
+_METADATA = ("start_s", "end_s", "track", "first_page", "last_page", "position", "modality")
 
-    A file that fits into one window and is of a type that the model takes stays whole.
+
+def plan_segments(
+    facts: MediaFacts, embedded: EmbeddedText, segments: Segments, limits: Mapping[Modality, MediaLimit]
+) -> list[MediaSegment]:
+    """Plan the segments of a file; those of the image and audio stream of a video are in order of their ends.
+
+    A file that fits into one window and has a type that the model takes stays whole.
+
+    Args:
+        facts: what the file is.
+        embedded: its text, and how long its streams are.
+        segments: the lengths of the windows.
+        limits: what the model takes of each modality.
     """
-    limit = spec.limit(facts.modality, backend)
+    limit = limits.get(facts.modality)
     taken = limit is None or facts.mime_type in limit.mime_types
     if facts.modality == "pdf":
-        return _paged(facts.pages or 1, segments)
+        bounds = list(page_windows(facts.pages or 1, segments.pages, segments.page_overlap))
+        if len(bounds) > 1:
+            return [
+                MediaSegment(modality="pdf", position=position, first_page=first, last_page=last)
+                for position, (first, last) in enumerate(bounds)
+            ]
     if facts.modality == "audio":
-        # By its type a container for video is video, also where it holds sound alone.
+        # A container for video is a video by its type, also where it holds an audio stream alone.
         track: Literal["audio"] | None = "audio" if facts.mime_type.startswith("video/") else None
-        return _sounding(facts.seconds or 0, segments, limit.seconds if limit else None, whole=taken, track=track)
+        return _audio_segments(facts.seconds or 0, segments, limit, whole=taken, track=track)
     if facts.modality != "video":
-        return [Piece(modality=facts.modality, position=0)]
+        return [MediaSegment(modality=facts.modality, position=0)]
     length = facts.seconds or 0
-    seen = min(found.pictures_s or length, length)
+    seen = min(embedded.video_s or length, length)
     stretches = windows(seen, segments.video_s, segments.video_overlap_s, limit_s=limit.seconds if limit else None)
-    pieces = [
-        Piece(modality="video", position=position, start_s=start, end_s=end)
+    planned = [
+        MediaSegment(modality="video", position=position, start_s=start, end_s=end)
         for position, (start, end) in enumerate(stretches)
     ]
-    if taken and len(pieces) == 1:
-        pieces = [Piece(modality="video", position=0)]
+    if taken and len(planned) == 1:
+        planned = [MediaSegment(modality="video", position=0)]
     if facts.has_audio and segments.sound_tracks:
-        heard = spec.limit("audio", backend)
-        sound = min(found.sound_s or length, length)
-        pieces += _sounding(sound, segments, heard.seconds if heard else None, track="audio")
-    return sorted(pieces, key=lambda piece: (piece.end_s or 0, piece.track or ""))
+        heard = min(embedded.audio_s or length, length)
+        planned += _audio_segments(heard, segments, limits.get("audio"), track="audio")
+    return sorted(planned, key=lambda segment: (segment.end_s or 0, segment.track or ""))
 
 
-def matching(pieces: Sequence[Piece], kept: Sequence[int] | None) -> Iterator[Piece]:
-    """The pieces that were not found to say nothing, by their numbers; all of them where nobody looked."""
-    return (piece for number, piece in enumerate(pieces) if kept is None or number in kept)
-
-
-def _paged(pages: int, segments: Segments) -> list[Piece]:
-    from langchain_gemini_mm.media.pdf.pages import windows as page_windows
-
-    bounds = list(page_windows(pages, segments.pages, segments.page_overlap))
-    if len(bounds) == 1:
-        return [Piece(modality="pdf", position=0)]
-    return [
-        Piece(modality="pdf", position=position, first_page=first, last_page=last)
-        for position, (first, last) in enumerate(bounds)
-    ]
-
-
-def _sounding(
+def _audio_segments(
     seconds: float,
     segments: Segments,
-    limit_s: float | None,
+    limit: MediaLimit | None,
     *,
     whole: bool = False,
     track: Literal["audio"] | None = None,
-) -> list[Piece]:
+) -> list[MediaSegment]:
+    limit_s = limit.seconds if limit else None
     stretches = windows(seconds, segments.audio_s, segments.audio_overlap_s, limit_s=limit_s)
     if whole and len(stretches) == 1:
-        return [Piece(modality="audio", position=0)]
+        return [MediaSegment(modality="audio", position=0)]
     return [
-        Piece(modality="audio", position=position, start_s=start, end_s=end, track=track)
+        MediaSegment(modality="audio", position=position, start_s=start, end_s=end, track=track)
         for position, (start, end) in enumerate(stretches)
     ]

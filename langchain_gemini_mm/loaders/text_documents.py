@@ -12,50 +12,50 @@ from urllib.parse import unquote
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.loaders.document_ids import document_of
-from langchain_gemini_mm.loaders.markup import Picture, html_page, parts_of_html, parts_of_markdown
+from langchain_gemini_mm.loaders.markup import Picture, parts_of_html, parts_of_markdown
+from langchain_gemini_mm.loaders.options import LoadOptions
 from langchain_gemini_mm.loaders.plain_text import (
     BINARY,
     chunks_of_text,
+    declared_encoding,
+    decoded,
     mime_type_of,
     refuse_other_than_prose,
     split_text,
     whole_text,
 )
-from langchain_gemini_mm.loaders.walk import Found, Scan, is_hidden
-from langchain_gemini_mm.models import MediaLimit
+from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, is_hidden
 from langchain_gemini_mm.references import MediaRef, escape_references
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
 
-Store: TypeAlias = Callable[["Path | bytes"], "MediaRef | None"]
-"""Stores a picture that stands in a text; None where it is none that can be used."""
+StoreImage: TypeAlias = Callable[[InputFile], "MediaRef | None"]
+"""Stores an image that is part of a text; None for a file that cannot be used."""
 
 _PAGE_BYTES = 32_000_000
-_BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class TextDocuments:
     """Makes the Documents of texts."""
 
-    chunk_size: int
-    chunk_overlap: int
-    scan: Scan
-    pictures: MediaLimit | None
-    """What the model takes of pictures."""
-    store: Store
+    options: LoadOptions
+    walk: FolderWalk
+    store_image: StoreImage
 
-    def of(self, file: BinaryIO, item: object, source: str, extra: dict[str, Any]) -> Iterator[Document]:
+    def of(self, item: InputFile, file: BinaryIO) -> Iterator[Document]:
         """Yield the chunks of one text file.
 
         Raises:
-            ContentError: no text, or nothing in it.
+            ContentError: no text, or an empty one.
         """
-        suffix = PurePosixPath(source).suffix.lower()
+        suffix = PurePosixPath(item.source).suffix.lower()
         refuse_other_than_prose(suffix)
-        yield from self.numbered(self._chunks(file, suffix, item), source, {**extra, "mime_type": mime_type_of(suffix)})
+        metadata = {**item.metadata, "mime_type": mime_type_of(suffix)}
+        yield from self.numbered(self._chunks(file, suffix, item), item.source, metadata)
 
     def numbered(
         self, chunks: Iterable[str], source: str, metadata: dict[str, Any], title: str | None = None
@@ -74,32 +74,34 @@ class TextDocuments:
 
     def split(self, parts: Iterable[str | MediaRef], suffix: str) -> Iterator[str]:
         """Cut texts with pictures into chunks."""
+        images = self.options.limits.get("image")
         return chunks_of_parts(
             parts,
             suffix,
-            chunk_size=self.chunk_size,
-            chunk_overlap=self.chunk_overlap,
-            most_pictures=self.pictures.per_item if self.pictures else None,
+            chunk_size=self.options.chunk_size,
+            chunk_overlap=self.options.chunk_overlap,
+            max_images=images.per_item if images else None,
         )
 
-    def _chunks(self, file: BinaryIO, suffix: str, item: object) -> Iterator[str]:
-        kind = mime_type_of(suffix)
-        if kind == "text/html":
+    def _chunks(self, file: BinaryIO, suffix: str, item: InputFile) -> Iterator[str]:
+        mime_type = mime_type_of(suffix)
+        if mime_type == "text/html":
             return self.split(self._interleaved(parts_of_html(_page(file)), item), ".md")
-        if kind == "text/markdown" and file.seek(0, 2) <= _PAGE_BYTES:
+        if mime_type == "text/markdown" and file.seek(0, 2) <= _PAGE_BYTES:
             return self.split(self._interleaved(parts_of_markdown(whole_text(file)), item), suffix)
-        return chunks_of_text(file, suffix, chunk_size=self.chunk_size, chunk_overlap=self.chunk_overlap)
+        return chunks_of_text(
+            file, suffix, chunk_size=self.options.chunk_size, chunk_overlap=self.options.chunk_overlap
+        )
 
-    def _interleaved(self, parts: Iterable[str | Picture], item: object) -> Iterator[str | MediaRef]:
-        local = LocalPictures.near(item, self.scan) if isinstance(item, Found) and self.pictures else None
+    def _interleaved(self, parts: Iterable[str | Picture], item: InputFile) -> Iterator[str | MediaRef]:
         known: dict[str, MediaRef | None] = {}
         for part in parts:
             if isinstance(part, str):
                 yield part
                 continue
             if part.source not in known:
-                path = local.path_of(part.source) if local else None
-                known[part.source] = self.store(path) if path else None
+                path = linked_file(item, part.source, self.walk) if "image" in self.options.limits else None
+                known[part.source] = self.store_image(InputFile(part.source, path)) if path else None
             ref = known[part.source]
             yield part.written if ref is None else part.alt
             if ref is not None:
@@ -111,11 +113,9 @@ def _page(file: BinaryIO) -> str:
     data = file.read(_PAGE_BYTES + 1)
     if len(data) > _PAGE_BYTES:
         raise ContentError(f"it is a page of more than {_PAGE_BYTES:,} bytes; split it")
-    if data.startswith(_BYTE_ORDER_MARKS):
-        return data.decode("utf-16", "replace")
-    if b"\0" in data:
+    if b"\0" in data and not data.startswith(_UTF16_MARKS):
         raise ContentError(BINARY)
-    return html_page(data)
+    return decoded(data, declared_encoding(data))
 
 
 _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:|[/\\#?]")
@@ -123,63 +123,53 @@ _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:|[/\\#?]")
 _MOST_CHARACTERS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class LocalPictures:
-    """Finds the files that a text of others means by its pictures."""
+def linked_file(item: InputFile, link: str, walk: FolderWalk) -> Path | None:
+    """The file that a link in a text names; None for one that is remote, outside, hidden, excluded or absent.
 
-    beside: Path
-    """The folder of the text."""
-    root: Path
-    """Nothing outside of this folder is ever looked at."""
-    scan: Scan
-    """What the loader may load: exclusions, hidden names and links hold here, too."""
+    ```python
+    from pathlib import Path
 
-    @classmethod
-    def near(cls, item: Found, scan: Scan) -> LocalPictures:
-        """For one text file."""
-        return cls(item.path.parent, item.root or item.path.parent, scan)
+    from langchain_gemini_mm.loaders.text_documents import linked_file
+    from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, Patterns
 
-    def path_of(self, source: str) -> Path | None:
-        """The file that is meant, None for what is remote, outside, hidden, excluded or not there.
+    walk = FolderWalk(include=Patterns("**"), exclude=Patterns(()))
+    page = InputFile("page.md", Path("notes/page.md"), root=Path("notes"))
+    for link in ("https://example.com/cat.png", "../../etc/passwd"):
+        assert linked_file(page, link, walk) is None
+    ```
 
-        ```python
-        from pathlib import Path
+    Args:
+        item: the text file; nothing outside of its root is ever opened.
+        link: as written in the text; not to be trusted.
+        walk: what the loader may load: its exclusions, hidden names and links hold here, too.
+    """
+    if item.path is None or len(link) > _MOST_CHARACTERS or _ELSEWHERE.match(link):
+        return None
+    name = unquote(re.split(r"[?#]", link, maxsplit=1)[0])
+    if not name or _ELSEWHERE.match(name) or any(sign in name for sign in "\0\\:"):
+        return None
+    path = Path(os.path.normpath(item.path.parent / name))
+    root = Path(os.path.normpath(item.root or item.path.parent))
+    try:
+        return path if path.is_relative_to(root) and _may_be_opened(path, root, walk) else None
+    except (OSError, ValueError):
+        return None
 
-        from langchain_gemini_mm.loaders.text_documents import LocalPictures
-        from langchain_gemini_mm.loaders.walk import Patterns, Scan
 
-        scan = Scan(root=Path(), prefix="", include=Patterns("**"), exclude=Patterns(()))
-        local = LocalPictures(Path("notes"), Path("notes"), scan)
-        assert local.path_of("https://example.com/cat.png") is local.path_of("../../etc/passwd") is None
-        ```
-        """
-        if len(source) > _MOST_CHARACTERS or _ELSEWHERE.match(source):
-            return None
-        name = unquote(re.split(r"[?#]", source, maxsplit=1)[0])
-        if not name or _ELSEWHERE.match(name) or any(sign in name for sign in "\0\\:"):
-            return None
-        try:
-            return self._checked(Path(os.path.normpath(self.beside / name)))
-        except (OSError, ValueError):
-            return None
-
-    def _checked(self, path: Path) -> Path | None:
-        root = Path(os.path.normpath(self.root))
-        if not path.is_relative_to(root):
-            return None
-        inside = path.relative_to(root)
-        real, real_root = os.path.realpath(path), os.path.realpath(root)
-        if not Path(real).is_relative_to(real_root):
-            return None
-        if not self.scan.follow_symlinks and real != os.path.join(real_root, inside):  # noqa: PTH118  compared as text
-            return None
-        if not self.scan.include_hidden and any(map(is_hidden, inside.parts)):
-            return None
-        if any(self.scan.exclude.match("/".join(inside.parts[: n + 1])) for n in range(len(inside.parts))):
-            return None
-        if self.scan.apart is not None and Path(real).is_relative_to(os.path.realpath(self.scan.apart)):
-            return None
-        return path if path.is_file() else None
+def _may_be_opened(path: Path, root: Path, walk: FolderWalk) -> bool:
+    inside = path.relative_to(root)
+    real, real_root = os.path.realpath(path), os.path.realpath(root)
+    if not Path(real).is_relative_to(real_root):
+        return False
+    if not walk.follow_symlinks and real != os.path.join(real_root, inside):  # noqa: PTH118  compared as text
+        return False
+    if not walk.include_hidden and any(map(is_hidden, inside.parts)):
+        return False
+    if any(walk.exclude.match("/".join(inside.parts[: n + 1])) for n in range(len(inside.parts))):
+        return False
+    if walk.omit is not None and Path(real).is_relative_to(os.path.realpath(walk.omit)):
+        return False
+    return path.is_file()
 
 
 _FIRST = 0x100000
@@ -189,7 +179,7 @@ _PLACEHOLDER = re.compile("[\U00100000-\U0010ffff]")
 
 
 def chunks_of_parts(
-    parts: Iterable[str | MediaRef], suffix: str, *, chunk_size: int, chunk_overlap: int, most_pictures: int | None
+    parts: Iterable[str | MediaRef], suffix: str, *, chunk_size: int, chunk_overlap: int, max_images: int | None
 ) -> Iterator[str]:
     """Split a text and write down its pictures as references; what looks like one in the text is escaped.
 
@@ -198,7 +188,7 @@ def chunks_of_parts(
         suffix: of the separators to split at, such as `".md"`.
         chunk_size: most characters in a chunk, a picture counted as three.
         chunk_overlap: most characters that the next chunk repeats.
-        most_pictures: in one chunk; None for any number.
+        max_images: in one chunk; None for any number.
     """
     refs: list[MediaRef] = []
     text: list[str] = []
@@ -210,7 +200,7 @@ def chunks_of_parts(
             refs.append(part)
     seen: set[int] = set()
     for chunk in split_text("".join(text), suffix, chunk_size=chunk_size, chunk_overlap=chunk_overlap):
-        yield from (_written(piece, refs) for piece in _bearable(chunk, most_pictures, seen) if piece.strip())
+        yield from (_written(piece, refs) for piece in _bearable(chunk, max_images, seen) if piece.strip())
 
 
 def _bearable(chunk: str, most: int | None, seen: set[int]) -> Iterator[str]:

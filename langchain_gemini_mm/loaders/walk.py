@@ -1,17 +1,24 @@
-"""Which files a folder holds, lazily and in the same order everywhere."""
+"""Walking folders: files in a stable order, each with its companion files."""
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path, PurePath
+from typing import Any
 
 from langchain_gemini_mm.loaders.captions import NAME
+from langchain_gemini_mm.media.source import OpenedSource, open_source
 
 _MAGIC = re.compile(r"[*?\[]")
+_TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.")
+_WILDCARDS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
 class Patterns:
@@ -25,11 +32,11 @@ class Patterns:
         listed: list[object] = [patterns] if isinstance(patterns, str) else list(patterns)
         if not all(isinstance(pattern, str) and pattern for pattern in listed):
             raise TypeError(f"patterns are non-empty strings such as '**/*.jpg', got {listed!r}")
-        self._expressions = [re.compile(_expression(str(pattern)), re.IGNORECASE | re.DOTALL) for pattern in listed]
+        self._expression = re.compile("|".join(map(_expression, map(str, listed))) or "(?!)", re.IGNORECASE | re.DOTALL)
 
     def match(self, path: str) -> bool:
-        """Whether `path`, relative and with forward slashes, is meant."""
-        return any(expression.fullmatch(path) for expression in self._expressions)
+        """Whether `path`, relative and with forward slashes, matches."""
+        return self._expression.fullmatch(path) is not None
 
 
 def split_glob(path: Path) -> tuple[Path, str] | None:
@@ -44,17 +51,16 @@ def split_glob(path: Path) -> tuple[Path, str] | None:
 def _expression(pattern: str) -> str:
     pattern = pattern.replace("\\", "/").rstrip("/")
     anywhere = "" if "/" in pattern else "(?:.*/)?"
-    pattern = pattern.removeprefix("./").lstrip("/")
-    return anywhere + "".join(_piece(match[0]) for match in re.finditer(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", pattern))
+    return anywhere + _TOKEN.sub(_translated, pattern.removeprefix("./").lstrip("/"))
 
 
-def _piece(piece: str) -> str:
-    known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    if piece in known:
-        return known[piece]
-    if piece.startswith("[") and len(piece) > 2:
-        return _one_of(piece[2:-1], "[^/{}]") if piece[1] == "!" else _one_of(piece[1:-1], "(?!/)[{}]")
-    return re.escape(piece)
+def _translated(match: re.Match[str]) -> str:
+    token = match[0]
+    if token in _WILDCARDS:
+        return _WILDCARDS[token]
+    if token.startswith("[") and len(token) > 2:
+        return _one_of(token[2:-1], "[^/{}]") if token[1] == "!" else _one_of(token[1:-1], "(?!/)[{}]")
+    return re.escape(token)
 
 
 def _one_of(signs: str, wanted: str) -> str:
@@ -90,18 +96,37 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A file to load."""
+class InputFile:
+    """A file to load, on disk or in memory."""
 
-    path: Path
     source: str
-    """POSIX path relative to the loaded root, in Unicode's composed form."""
+    """POSIX path relative to the loaded root, in Unicode's composed form; of a Blob its own source or its hash."""
+    path: Path | None = None
+    """None for a Blob in memory."""
+    data: bytes = field(default=b"", repr=False)
+    """The content of a Blob in memory."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Of a Blob, for its Documents."""
     root: Path | None = None
-    """The folder that was loaded; nothing out of it is opened for this file's sake."""
+    """The folder that was loaded; files outside of it are never opened for this file."""
     subtitles: tuple[Path, ...] = ()
-    """What stands beside it as its subtitles."""
+    """Its subtitle files."""
     captions: tuple[tuple[Path, str, str], ...] = ()
-    """Each `captions.jsonl` that may speak of it: its path, its source, and what it would call this file."""
+    """Each `captions.jsonl` that may describe it: its path, its source, and the name of this file in it."""
+
+    @contextmanager
+    def opened(self) -> Iterator[OpenedSource]:
+        """Open it for reading.
+
+        Raises:
+            ContentError: it cannot be read, or is no regular file.
+        """
+        if self.path is None:
+            yield OpenedSource(io.BytesIO(self.data))
+            return
+        file, stamp = open_source(self.path)
+        with closing(file):
+            yield OpenedSource(file, self.path, stamp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,52 +138,26 @@ class _Folder:
 
 
 @dataclass
-class Scan:
+class FolderWalk:
     """One walk through a folder; names in order of their code points, folders among files."""
 
-    root: Path
-    prefix: str
-    """Stands before every source."""
     include: Patterns
     exclude: Patterns
+    prefix: str = ""
+    """Prepended to every source."""
+    root: Path = field(default_factory=Path)
     recursive: bool = True
     follow_symlinks: bool = False
     include_hidden: bool = False
-    apart: Path | None = None
-    """A folder that is not looked into: the media store's own."""
+    omit: Path | None = None
+    """A folder that is not walked: the media store's own."""
     companions: bool = True
-    """Whether subtitles and captions go with the files beside them, rather than being files of their own."""
+    """Whether subtitles and captions belong to the files beside them, rather than being files of their own."""
     hidden: int = 0
     """How many hidden and system entries were left out so far."""
     _seen: set[str] = field(default_factory=set)
 
-    @classmethod
-    def chosen(
-        cls,
-        glob: str | Iterable[str],
-        exclude: str | Iterable[str],
-        prefix: str,
-        apart: Path | None,
-        *,
-        recursive: bool,
-        include_hidden: bool,
-        follow_symlinks: bool,
-        companions: bool,
-    ) -> Scan:
-        """What a caller chose, for any folder."""
-        return cls(
-            root=Path(),
-            prefix=prefix,
-            include=Patterns(glob),
-            exclude=Patterns(exclude),
-            recursive=recursive,
-            follow_symlinks=follow_symlinks,
-            include_hidden=include_hidden,
-            apart=apart,
-            companions=companions,
-        )
-
-    def __iter__(self) -> Iterator[Found | Skipped]:
+    def __iter__(self) -> Iterator[InputFile | Skipped]:
         """Yield files as they are met, and what cannot be used."""
         self._seen = {os.path.realpath(self.root)}
         stack = [self._entries(_Folder(self.root, ""))]
@@ -171,15 +170,15 @@ class Scan:
             else:
                 yield entry
 
-    def _entries(self, folder: _Folder) -> Iterator[Found | Skipped | _Folder]:
+    def _entries(self, folder: _Folder) -> Iterator[InputFile | Skipped | _Folder]:
         try:
             with os.scandir(folder.path) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
+                entries = sorted(listing, key=attrgetter("name"))
         except OSError as error:
-            yield self._skipped(folder.source or ".", f"it cannot be listed: {error.strerror or error}")
+            yield Skipped(self.prefix + (folder.source or "."), f"it cannot be listed: {error.strerror or error}")
             return
         names = {entry.name for entry in entries}
-        beside = self._beside(folder, entries)
+        companions = self._companions(folder, entries)
         for entry in entries:
             if not self.include_hidden and is_hidden(entry.name):
                 self.hidden += 1
@@ -189,32 +188,31 @@ class Scan:
                 # Two spellings of one name side by side: each keeps its own, so that neither replaces the other.
                 name = entry.name
             source = f"{folder.source}/{name}" if folder.source else name
-            if not self.exclude.match(source) and entry.name not in beside.taken:
-                yield from self._entry(entry, source, beside)
+            if not self.exclude.match(source) and entry.name not in companions.taken:
+                yield from self._entry(entry, source, companions)
 
-    def _beside(self, folder: _Folder, entries: Sequence[os.DirEntry[str]]) -> Beside:
+    def _companions(self, folder: _Folder, entries: Sequence[os.DirEntry[str]]) -> CompanionFiles:
         if not self.companions:
-            return Beside()
-        usable = [entry for entry in entries if is_companion(entry.name) and self._is_usable(entry)]
+            return CompanionFiles()
+        usable = [Path(entry.path) for entry in entries if is_companion(entry.name) and self._is_usable(entry)]
         if not usable and not folder.captions:
-            return Beside()
+            return CompanionFiles()
         sources = {entry.name: f"{folder.source}/{entry.name}" if folder.source else entry.name for entry in entries}
-        left = {name for name, source in sources.items() if not self.exclude.match(source)}
-        wanted = [name for name in left if self.include.match(sources[name])]
-        companions = [Path(entry.path) for entry in usable if entry.name in left]
-        return Beside.of(companions, wanted, folder.source, folder.captions)
+        companions = [path for path in usable if not self.exclude.match(sources[path.name])]
+        names = [
+            name for name, source in sources.items() if self.include.match(source) and not self.exclude.match(source)
+        ]
+        return CompanionFiles.sorted(companions, names, folder.source, folder.captions)
 
-    def single(self, path: Path, source: str) -> Found:
+    def single(self, path: Path, source: str) -> InputFile:
         """A file that was given by itself, with what stands beside it."""
         if not self.companions:
-            return Found(path, source, path.parent)
+            return InputFile(source, path, root=path.parent)
         names = [path.with_name(NAME), *(other for other in _named_like(path) if is_companion(other.name))]
         usable = [other for other in names if other != path and other.is_file() and not other.is_symlink()]
-        beside = Beside.of(usable, [path.name], "")
-        captions = tuple(
-            (place, source.removesuffix(path.name) + place.name, path.name) for place, _ in beside.captions
-        )
-        return Found(path, source, path.parent, beside.subtitles(path.name), captions)
+        found = CompanionFiles.sorted(usable, [path.name], "")
+        captions = tuple((place, source.removesuffix(path.name) + place.name, path.name) for place, _ in found.captions)
+        return InputFile(source, path, root=path.parent, subtitles=found.subtitles_of(path.name), captions=captions)
 
     def _is_usable(self, entry: os.DirEntry[str]) -> bool:
         try:
@@ -222,30 +220,36 @@ class Scan:
         except OSError:
             return False
 
-    def _entry(self, entry: os.DirEntry[str], source: str, beside: Beside) -> Iterator[Found | Skipped | _Folder]:
+    def _entry(
+        self, entry: os.DirEntry[str], source: str, companions: CompanionFiles
+    ) -> Iterator[InputFile | Skipped | _Folder]:
+        path = Path(entry.path)
         try:
             is_folder = entry.is_dir()
-            wanted = self.recursive if is_folder else self.include.match(source)
-            if not wanted or (is_folder and self._is_apart(entry)):
+            if not (self.recursive if is_folder else self.include.match(source)):
+                return
+            if is_folder and self.omit is not None and self.omit.exists() and path.samefile(self.omit):
                 return
             refused = self._refused(entry, is_folder)
         except OSError as error:
             refused = f"it cannot be looked at: {error.strerror or error}"
             is_folder = False
         if refused:
-            yield self._skipped(source, refused)
+            yield Skipped(self.prefix + source, refused)
         elif is_folder:
-            yield _Folder(Path(entry.path), source, beside.captions)
+            yield _Folder(path, source, companions.captions)
         else:
-            yield self.found(Path(entry.path), source, beside)
-
-    def found(self, path: Path, source: str, beside: Beside) -> Found:
-        """A file with what stands beside it."""
-        captions = []
-        for place, folder in beside.captions:
-            above = f"{folder}/" if folder else ""
-            captions.append((place, f"{self.prefix}{above}{place.name}", source.removeprefix(above)))
-        return Found(path, self.prefix + source, self.root, beside.subtitles(path.name), tuple(captions))
+            captions = []
+            for place, folder in companions.captions:
+                above = f"{folder}/" if folder else ""
+                captions.append((place, f"{self.prefix}{above}{place.name}", source.removeprefix(above)))
+            yield InputFile(
+                self.prefix + source,
+                path,
+                root=self.root,
+                subtitles=companions.subtitles_of(path.name),
+                captions=tuple(captions),
+            )
 
     def _refused(self, entry: os.DirEntry[str], is_folder: bool) -> str:
         """Why an entry is not taken; empty when it is."""
@@ -265,12 +269,6 @@ class Scan:
         if not is_folder and not entry.is_file():
             return "it is no regular file but a pipe, socket, device or broken link"
         return ""
-
-    def _is_apart(self, entry: os.DirEntry[str]) -> bool:
-        return self.apart is not None and self.apart.exists() and Path(entry.path).samefile(self.apart)
-
-    def _skipped(self, source: str, reason: str) -> Skipped:
-        return Skipped(self.prefix + source, reason)
 
 
 def _named_like(path: Path) -> Iterator[Path]:
@@ -304,28 +302,29 @@ _WITH_SUBTITLES = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
-    """The companions in one folder."""
+class CompanionFiles:
+    """The companion files in one folder: subtitles, and captions of the folder and those above."""
 
     captions: tuple[tuple[Path, str], ...] = ()
     """Each `captions.jsonl` here and above: its path, and its folder's source."""
     taken: frozenset[str] = frozenset()
-    """Names that go with others, and so are no files of their own."""
-    _subtitles: dict[str, list[Path]] = field(default_factory=dict)
+    """Names of companions, which are no files of their own."""
+    subtitles: dict[str, list[Path]] = field(default_factory=dict)
+    """By the stem of the file that they belong to."""
 
     @classmethod
-    def of(
-        cls, companions: Iterable[Path], wanted: Iterable[str], folder: str, above: tuple[tuple[Path, str], ...] = ()
-    ) -> Beside:
-        """Sort what is in a folder.
+    def sorted(
+        cls, companions: Iterable[Path], names: Iterable[str], folder: str, above: tuple[tuple[Path, str], ...] = ()
+    ) -> CompanionFiles:
+        """Assign the companions in a folder to its files.
 
         Args:
-            companions: files that are named like companions.
-            wanted: names of all files that are to be loaded; only those take companions.
+            companions: files whose names look like those of companions.
+            names: of all files that are to be loaded; only those have companions.
             folder: its source.
-            above: the captions of folders that it is in.
+            above: the captions of the folders above.
         """
-        stems = {PurePath(name).stem for name in wanted if PurePath(name).suffix.lower() in _WITH_SUBTITLES}
+        stems = {PurePath(name).stem for name in names if PurePath(name).suffix.lower() in _WITH_SUBTITLES}
         captions, taken = above, set()
         subtitles: dict[str, list[Path]] = {}
         for path in companions:
@@ -337,10 +336,12 @@ class Beside:
                 taken.add(path.name)
         return cls(captions, frozenset(taken), subtitles)
 
-    def subtitles(self, name: str) -> tuple[Path, ...]:
+    def subtitles_of(self, name: str) -> tuple[Path, ...]:
         """The subtitles of a file: those without a language in their name, or else the first by name."""
         path = PurePath(name)
-        found = self._subtitles.get(path.stem, []) if path.suffix.lower() in _WITH_SUBTITLES else []
+        found = self.subtitles.get(path.stem)
+        if not found or path.suffix.lower() not in _WITH_SUBTITLES:
+            return ()
         plain = [one for one in found if one.stem == path.stem]
         return tuple((plain or found)[:1])
 

@@ -10,18 +10,18 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from langchain_gemini_mm.errors import ContentError, StoreError
-from langchain_gemini_mm.loaders.examine import Examination, Examined, examination, examine_path, refusal
-from langchain_gemini_mm.loaders.options import Wanted
-from langchain_gemini_mm.loaders.walk import Found
-
-T = TypeVar("T")
+from langchain_gemini_mm.loaders.examine import Examination, Examined, examine, refusal
+from langchain_gemini_mm.loaders.options import LoadOptions
+from langchain_gemini_mm.loaders.walk import InputFile, Skipped
+from langchain_gemini_mm.media.source import OpenedSource, open_source
 
 FILE_SECONDS = 900.0
 """How long a worker may take over one file."""
@@ -42,11 +42,11 @@ class Workers:
     to this process.
     """
 
-    def __init__(self, count: int, wanted: Wanted, *, file_seconds: float = FILE_SECONDS) -> None:
-        self._wanted = wanted
+    def __init__(self, count: int, options: LoadOptions, *, file_seconds: float = FILE_SECONDS) -> None:
+        self._options = options
         self._file_seconds = file_seconds
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-        self._workers = [_Worker(wanted) for _ in range(count)]
+        self._workers = [_Worker(options) for _ in range(count)]
         for worker in self._workers:
             self._idle.put(worker)
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="media-loader")
@@ -62,40 +62,47 @@ class Workers:
             worker.end()
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def ahead(self, items: Iterable[T]) -> Iterator[tuple[T, Examination]]:
-        """Give items in their order, files with their examination, which was begun before; a bounded number of them."""
-        waiting: deque[tuple[T, Examination]] = deque()
+    def ahead(self, items: Iterable[InputFile | Skipped]) -> Iterator[tuple[InputFile | Skipped, Examination]]:
+        """Give items in their order; files on disk are examined before their turn, a bounded number of them."""
+        waiting: deque[tuple[InputFile | Skipped, Examination]] = deque()
         for item in items:
-            begun = self._threads.submit(self.look, item.path, item.source) if isinstance(item, Found) else None
-            waiting.append((item, begun.result if begun else examination(self, item)))
+            if isinstance(item, Skipped) or item.path is None:
+                waiting.append((item, partial(self.examine, source=item.source)))
+            else:
+                begun = self._threads.submit(self._examine, item.path, item.source, in_text=False)
+                waiting.append((item, partial(_result, begun)))
             if len(waiting) > self._ahead:
                 yield waiting.popleft()
-        while waiting:
-            yield waiting.popleft()
+        yield from waiting
 
-    def look(self, stored: Path | bytes, source: str, *, into_texts: bool = False) -> Examined:
-        """Have a worker look into a file; bytes go by way of a temporary one."""
-        if isinstance(stored, Path):
-            return self._examine(stored, source, into_texts=into_texts)
+    def examine(self, opened: OpenedSource, source: str, *, in_text: bool = False) -> Examined:
+        """Have a worker examine a file; one in memory by way of a temporary file."""
+        if opened.path is not None:
+            return self._examine(opened.path, source, in_text=in_text)
         with TemporaryDirectory(prefix="media-loader-") as folder:
             path = Path(folder, "file")
-            path.write_bytes(stored)
-            return self._examine(path, source, into_texts=into_texts)
+            opened.file.seek(0)
+            path.write_bytes(opened.file.read())
+            return self._examine(path, source, in_text=in_text)
 
-    def _examine(self, path: Path, source: str, *, into_texts: bool = False) -> Examined:
+    def _examine(self, path: Path, source: str, *, in_text: bool) -> Examined:
         worker = self._idle.get()
-        question = {"path": os.fsencode(path).hex(), "source": source, "into_texts": into_texts}
+        question = {"path": os.fsencode(path).hex(), "source": source, "in_text": in_text}
         try:
             return worker.examine(question, self._file_seconds)
         finally:
             self._idle.put(worker)
 
 
+def _result(begun: Future[Examined], _opened: OpenedSource) -> Examined:
+    return begun.result()
+
+
 class _Worker:
     """One process; a new one is started after it died."""
 
-    def __init__(self, wanted: Wanted) -> None:
-        self._wanted = wanted
+    def __init__(self, options: LoadOptions) -> None:
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._ended = False
@@ -114,7 +121,7 @@ class _Worker:
             answer = json.loads(line)
             if "refused" in answer:
                 raise ContentError(str(answer["refused"]))
-            return Examined.from_json(answer["seen"])
+            return Examined.from_json(answer["examined"])
         except ContentError:
             raise
         except (ValueError, KeyError, TypeError) as error:
@@ -150,11 +157,11 @@ class _Worker:
                 return self._process
             if self._process is not None:
                 _close(self._process)
-            self._process = _start(self._wanted)
+            self._process = _start(self._options)
             return self._process
 
 
-def _start(wanted: Wanted) -> subprocess.Popen[bytes]:
+def _start(options: LoadOptions) -> subprocess.Popen[bytes]:
     try:
         process = subprocess.Popen(  # noqa: S603  this very interpreter
             [sys.executable, "-P", "-c", _START],
@@ -166,7 +173,7 @@ def _start(wanted: Wanted) -> subprocess.Popen[bytes]:
         raise StoreError(f"cannot start a worker process ({error}); use workers=0") from error
     assert process.stdin is not None  # noqa: S101
     with suppress(OSError):
-        process.stdin.write(json.dumps(sys.path).encode() + b"\n" + json.dumps(wanted.to_json()).encode() + b"\n")
+        process.stdin.write(json.dumps(sys.path).encode() + b"\n" + json.dumps(options.to_json()).encode() + b"\n")
         process.stdin.flush()
     return process
 
@@ -184,25 +191,25 @@ def _ending(code: int) -> str:
 
 
 def main() -> None:
-    """Answer until there are no more questions.
+    """Answer questions until standard input ends; its first line holds the options.
 
-    The first line says what is wanted. Libraries that print would spoil the answers, so these go out by a door of
-    their own.
+    Standard output is redirected to standard error, because libraries that print would spoil the answers.
     """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)
     questions = sys.stdin.buffer
-    wanted = Wanted.from_json(json.loads(questions.readline()))
+    options = LoadOptions.from_json(json.loads(questions.readline()))
     while line := questions.readline():
-        answers.write(json.dumps(answer(json.loads(line), wanted)) + "\n")
+        answers.write(json.dumps(answer(json.loads(line), options)) + "\n")
         answers.flush()
 
 
-def answer(question: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
-    """What is in a file, or why it cannot be used."""
+def answer(question: dict[str, Any], options: LoadOptions) -> dict[str, Any]:
+    """The result of examining a file, or why it cannot be used."""
     path = Path(os.fsdecode(bytes.fromhex(question["path"])))
-    wanted = wanted.inside_texts() if question["into_texts"] else wanted
+    options = options.in_texts() if question["in_text"] else options
     try:
-        return {"seen": examine_path(path, question["source"], wanted).to_json()}
+        with closing(open_source(path)[0]) as file:
+            return {"examined": examine(file, question["source"], options).to_json()}
     except Exception as error:  # noqa: BLE001  whatever a file causes is the file's fault here
         return {"refused": refusal(error)}

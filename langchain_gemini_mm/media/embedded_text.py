@@ -1,10 +1,10 @@
-"""What a file says about itself: its title and caption, the subtitles in a video, the words of a PDF's pages."""
+"""Text embedded in media files: titles and captions, subtitles and chapters, the text of PDF pages."""
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -35,7 +35,7 @@ _MARKUP = re.compile(r"<[^<>\n]{0,200}>|\{[^{}\n]{0,200}\}")
 
 
 class Cue(NamedTuple):
-    """Words and when they stand, in seconds from the beginning."""
+    """A subtitle or chapter title and when it is shown, in seconds from the beginning."""
 
     start_s: float
     end_s: float
@@ -43,60 +43,61 @@ class Cue(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Carried:
-    """What was found in a file beside what it shows."""
+class EmbeddedText:
+    """The text found in a media file, and how long its streams are."""
 
-    words: tuple[str, ...] = ()
-    """Titles, captions and comments, of the whole file."""
+    texts: tuple[str, ...] = ()
+    """Titles, captions and comments about the whole file."""
     cues: tuple[Cue, ...] = ()
     """Subtitles and chapters, in order."""
     pages: tuple[str, ...] = ()
     """The text of each page of a PDF, empty where it has none that can be read."""
-    pictures_s: float | None = None
-    """How long the pictures of a video last, where it tells; its sound may be longer or shorter."""
-    sound_s: float | None = None
-    """As `pictures_s`."""
+    video_s: float | None = None
+    """Seconds of the video stream where it declares them; the audio stream may be longer or shorter."""
+    audio_s: float | None = None
+    """Seconds of the audio stream where it declares them."""
 
 
-def carried(file: BinaryIO, facts: MediaFacts, *, name: str) -> Carried:
-    """Look for words in a file that was opened before; what cannot be read is not there.
+def read_embedded_text(file: BinaryIO, facts: MediaFacts, *, name: str) -> EmbeddedText:
+    """Read the text in a media file that `probe` accepted; text that cannot be read counts as absent.
 
     ```python
     import io
 
-    from langchain_gemini_mm.media.embedded_text import carried
+    from langchain_gemini_mm.media.embedded_text import read_embedded_text
     from langchain_gemini_mm.media.probe import probe
     from langchain_gemini_mm.testing import pdf
 
     paper = io.BytesIO(pdf(("one", "two"), title="Numbers"))
-    found = carried(paper, probe(paper, "application/pdf"), name="'numbers.pdf'")
-    assert (found.words, found.pages) == (("Numbers",), ("one", "two"))
+    found = read_embedded_text(paper, probe(paper, "application/pdf"), name="'numbers.pdf'")
+    assert (found.texts, found.pages) == (("Numbers",), ("one", "two"))
     ```
 
     Args:
         file: an open seekable binary file (left open, at any position).
-        facts: what `probing.probe` found.
-        name: for messages.
+        facts: the result of `probe` for this file.
+        name: of the file, for messages.
     """
-    look = {"image": _picture, "pdf": _pdf}.get(facts.modality, _recording)
-    # Words are a gift: a file that was proved to be good is not left out for want of them.
+    # The file itself was proved to be good, and is not left out because of its text.
     with suppress(GeminiMMError):
-        return look(file, facts, name)
-    return Carried()
+        if facts.modality == "image":
+            return EmbeddedText(texts=distinct(_image_texts(file, facts.mime_type, name)))
+        return _pdf(file, name) if facts.modality == "pdf" else _recording(file, name)
+    return EmbeddedText()
 
 
 def plain_cue(text: str) -> str:
-    """The words of a subtitle without their styles."""
+    """The text of a subtitle without its styles."""
     return tidy(_MARKUP.sub("", text.replace("\\N", "\n").replace("\\n", "\n").replace("\\h", " ")))
 
 
 def tidy(text: str) -> str:
-    """A caption without signs that nobody sees, of bearable length."""
+    """A caption without invisible characters, cut off at 5,000 characters."""
     return clean(text[:_MOST_CHARACTERS])
 
 
-def distinct(texts: Iterator[str]) -> tuple[str, ...]:
-    """Texts that say something, each once: a comment often repeats the title."""
+def distinct(texts: Iterable[str]) -> tuple[str, ...]:
+    """Texts that are not empty, each once: a comment often repeats the title."""
     found: dict[str, str] = {}
     for text in map(tidy, texts):
         if text:
@@ -104,17 +105,12 @@ def distinct(texts: Iterator[str]) -> tuple[str, ...]:
     return tuple(found.values())
 
 
-def _picture(file: BinaryIO, facts: MediaFacts, name: str) -> Carried:
-    return Carried(words=distinct(words_of_picture(file, facts.mime_type, name)))
-
-
-def _recording(file: BinaryIO, facts: MediaFacts, name: str) -> Carried:
-    del facts
+def _recording(file: BinaryIO, name: str) -> EmbeddedText:
     with opened(file, name) as container:
-        words = distinct(_tags(container))
-        pictures, sound = _length_of(container, pictures_of(container)), _length_of(container, sound_of(container))
+        texts = distinct(_tags(container))
+        video_s, audio_s = _length_of(container, pictures_of(container)), _length_of(container, sound_of(container))
         cues = [*_chapters(container), *_subtitles(container)][:_MOST_CUES]
-    return Carried(words=words, cues=tuple(sorted(cues)), pictures_s=pictures, sound_s=sound)
+    return EmbeddedText(texts=texts, cues=tuple(sorted(cues)), video_s=video_s, audio_s=audio_s)
 
 
 def _tags(container: InputContainer) -> Iterator[str]:
@@ -161,12 +157,12 @@ def _subtitles(container: InputContainer) -> Iterator[Cue]:
         if packet.pts is None or not packet.size:
             continue
         start = packet.pts * tick - origin
-        text = _words_of(bytes(packet), codec)
+        text = _text_of(bytes(packet), codec)
         if text and start >= 0:
             yield Cue(round(start, 3), round(start + (packet.duration or 0) * tick, 3), text)
 
 
-def _words_of(data: bytes, codec: str) -> str:
+def _text_of(data: bytes, codec: str) -> str:
     if codec == "mov_text":
         data = data[2 : 2 + int.from_bytes(data[:2], "big")]
     text = data.decode("utf-8", "replace")
@@ -175,12 +171,11 @@ def _words_of(data: bytes, codec: str) -> str:
     return plain_cue(text)
 
 
-def _pdf(file: BinaryIO, facts: MediaFacts, name: str) -> Carried:
-    del facts
+def _pdf(file: BinaryIO, name: str) -> EmbeddedText:
     pages: list[str] = []
     left = _ALL_CHARACTERS
     with opened_document(file, name) as document:
-        words = distinct(_entries(document, name))
+        texts = distinct(_entries(document, name))
         paper = PdfPages(document, name)
         for page in range(1, paper.pages + 1):
             text = ""
@@ -188,7 +183,7 @@ def _pdf(file: BinaryIO, facts: MediaFacts, name: str) -> Carried:
                 text = paper.text(page)[: min(left, _PAGE_CHARACTERS)]
             pages.append(text)
             left -= len(text)
-    return Carried(words=words, pages=tuple(pages))
+    return EmbeddedText(texts=texts, pages=tuple(pages))
 
 
 def _entries(document: Document, name: str) -> Iterator[str]:
@@ -202,7 +197,6 @@ _EXIF_PART, _USER_COMMENT = 0x8769, 0x9286
 _IPTC = ((2, 5), (2, 105), (2, 120), (2, 25))
 """Title, headline, caption and keywords."""
 _PNG = ("title", "description", "caption", "comment", "headline")
-_XMP_KEYS = ("xmp", "XML:com.adobe.xmp")
 _XMP_BYTES = 200_000
 _XMP = re.compile(
     r"<(dc:title|dc:description|photoshop:Headline|dc:subject)(?:\s[^<>]{0,500})?>(.{0,5000}?)</\1>", re.DOTALL
@@ -218,22 +212,18 @@ _BY_CAMERAS = re.compile(
 _CHARSETS = {b"ASCII\0\0\0": "utf-8", b"UNICODE\0": "utf-16", b"\0" * 8: "utf-8"}
 
 
-def words_of_picture(file: BinaryIO, mime_type: str, name: str) -> Iterator[str]:
-    """Titles, captions and keywords, as they are written; the picture is not decoded.
-
-    Raises:
-        ContentError: damaged.
-        MissingExtraError: Pillow is not installed.
-    """
+def _image_texts(file: BinaryIO, mime_type: str, name: str) -> Iterator[str]:
+    """Titles, captions and keywords in the order of the standards; the image is not decoded."""
     with opened_picture(file, mime_type, name) as picture:
-        found = [*_png(picture), *_exif(picture), *_iptc(picture), *_xmp(picture)]
-    yield from (text for text in found if not _BY_CAMERAS.fullmatch(text.strip()))
-
-
-def _png(picture: ImageFile) -> Iterator[str]:
-    # Text behind the pixels is only known when they are decoded, and they are not.
-    known = {str(key).lower(): value for key, value in picture.info.items() if isinstance(value, str)}
-    yield from (known[key] for key in _PNG if key in known)
+        # PNG text behind the pixels is only known when they are decoded, and they are not.
+        known = {str(key).lower(): value for key, value in picture.info.items()}
+        texts = [value for key in _PNG if isinstance(value := known.get(key), str)]
+        for tags in (_exif, _iptc, _xmp):
+            texts += tags(picture)
+    for text in texts:
+        printable = text.replace("\0", "")
+        if not _BY_CAMERAS.fullmatch(printable.strip()):
+            yield printable
 
 
 def _exif(picture: ImageFile) -> Iterator[str]:
@@ -242,13 +232,13 @@ def _exif(picture: ImageFile) -> Iterator[str]:
     try:
         exif = picture.getexif()
         inner = exif.get_ifd(_EXIF_PART)
-    except Exception:  # noqa: BLE001  broken EXIF says nothing
+    except Exception:  # noqa: BLE001  Pillow raises errors of every kind for broken EXIF
         return
     for tag in (_DESCRIPTION, _XP_TITLE, _XP_SUBJECT, _XP_COMMENT, _XP_KEYWORDS):
-        yield from _text(exif.get(tag), "utf-16-le")
+        yield from _decoded(exif.get(tag), "utf-16-le")
     comment = inner.get(_USER_COMMENT)
     if isinstance(comment, bytes) and comment[:8] in _CHARSETS:
-        yield from _text(comment[8:], _CHARSETS[comment[:8]])
+        yield from _decoded(comment[8:], _CHARSETS[comment[:8]])
 
 
 def _iptc(picture: ImageFile) -> Iterator[str]:
@@ -256,15 +246,16 @@ def _iptc(picture: ImageFile) -> Iterator[str]:
 
     try:
         found: dict[Any, Any] = getiptcinfo(picture) or {}
-    except Exception:  # noqa: BLE001  broken IPTC says nothing
+    except Exception:  # noqa: BLE001  Pillow raises errors of every kind for broken IPTC
         return
     for key in _IPTC:
         value = found.get(key)
-        yield from (text for one in (value if isinstance(value, list) else [value]) for text in _text(one, "utf-8"))
+        for one in value if isinstance(value, list) else [value]:
+            yield from _decoded(one, "utf-8")
 
 
 def _xmp(picture: ImageFile) -> Iterator[str]:
-    packet = next((picture.info[key] for key in _XMP_KEYS if key in picture.info), b"")
+    packet = picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp") or b""
     text = packet.decode("utf-8", "replace") if isinstance(packet, bytes) else str(packet)
     text = text[:_XMP_BYTES]
     for match in _XMP.finditer(text):
@@ -273,8 +264,8 @@ def _xmp(picture: ImageFile) -> Iterator[str]:
     yield from map(html.unescape, _XMP_ATTRIBUTE.findall(text))
 
 
-def _text(value: Any, charset: str) -> Iterator[str]:
+def _decoded(value: Any, charset: str) -> Iterator[str]:
     if isinstance(value, bytes):
         value = value.decode(charset, "replace")
-    if isinstance(value, str) and value.strip("\0 \n"):
-        yield value.replace("\0", "")
+    if isinstance(value, str):
+        yield value

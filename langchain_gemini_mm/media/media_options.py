@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from langchain_gemini_mm.embeddings.usage import estimate_tokens, extra_tokens
 from langchain_gemini_mm.interfaces import Backend, Modality
 from langchain_gemini_mm.models import (
     AUDIO_TOKENS_PER_SECOND,
+    PAGE_TEXT_TOKENS,
     TIMESTAMP_TOKENS_PER_SECOND,
     VERTEX_HEARD_SECONDS,
     VERTEX_VIDEO_FPS,
     VERTEX_VIDEO_FRAMES,
     VIDEO_FRAME_TOKENS,
     ModelSpec,
+    estimate_tokens,
 )
 
 _LEAST_EDGE = 16
@@ -97,12 +98,33 @@ class MediaOptions:
         pages: int | None = None,
         has_audio: bool = True,
     ) -> Mapping[Modality, int]:
-        """Estimate the tokens of one part, by the modality they are billed as."""
-        own = estimate_tokens(
-            modality, backend, characters=characters, seconds=seconds, pages=pages, fps=self.video_fps or 1.0
-        )
-        if not (self.audio_track_extraction or self.document_ocr):
-            return {modality: own}
-        heard = self.audio_track_extraction and has_audio
-        extra = extra_tokens(modality, seconds=seconds, pages=pages, heard=heard, read=self.document_ocr)
-        return dict(Counter[Modality]({modality: own}) + Counter(extra))
+        """Estimate the tokens of one part, by the modality that they are billed as.
+
+        ```python
+        from langchain_gemini_mm.media.media_options import MediaOptions
+
+        options = MediaOptions(audio_track_extraction=True)
+        assert options.tokens("video", "vertex", seconds=60) == {"video": 60 * 66, "audio": 60 * 25, "text": 60 * 10}
+        ```
+
+        Args:
+            modality: of the part.
+            backend: the service.
+            characters: of a text.
+            seconds: duration of audio or video.
+            pages: of a PDF.
+            has_audio: whether a video has an audio stream.
+        """
+        tokens: dict[Modality, int] = {
+            modality: estimate_tokens(
+                modality, backend, characters=characters, seconds=seconds, pages=pages, fps=self.video_fps or 1.0
+            )
+        }
+        if modality == "video" and self.audio_track_extraction and has_audio:
+            whole = math.ceil(seconds or 1)
+            tokens["audio"] = AUDIO_TOKENS_PER_SECOND * whole
+            # Timestamps are taken for text; no page says at which rate they are billed.
+            tokens["text"] = TIMESTAMP_TOKENS_PER_SECOND * whole
+        if modality == "pdf" and self.document_ocr:
+            tokens["text"] = PAGE_TEXT_TOKENS * (pages or 1)
+        return tokens

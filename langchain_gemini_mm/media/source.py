@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -23,6 +24,7 @@ _MTIME_GRAIN_NS = 2_000_000_000
 _CTIME_GRAIN_NS = 100_000_000
 """Where there is a time of the last change at all, its clock ticks at least ten times a second."""
 _SHOWN = 120
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _KINDS = (
     (stat.S_ISDIR, "a folder; load a folder with MediaLoader"),
     (stat.S_ISFIFO, "a named pipe, not a file"),
@@ -52,6 +54,18 @@ class Stamp:
     def same_content(self, other: Stamp) -> bool:
         """Whether nothing wrote to the file between the two stamps; a renamed or linked file is the same."""
         return (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSource:
+    """A file that is open for reading, on disk or in memory."""
+
+    file: BinaryIO
+    """Seekable."""
+    path: Path | None = None
+    """None in memory."""
+    stamp: Stamp | None = None
+    """The status of a file on disk when it was opened."""
 
 
 def open_source(path: Path) -> tuple[BinaryIO, Stamp]:
@@ -118,7 +132,7 @@ def media_type(head: bytes, name: str) -> str:
 
 def shown(path: Path | str) -> str:
     """A path for a message: quoted, shortened, never unprintable."""
-    text = ascii(str(path)) if any("\ud800" <= sign <= "\udfff" for sign in str(path)) else repr(str(path))
+    text = ascii(str(path)) if _SURROGATE.search(str(path)) else repr(str(path))
     return text if len(text) <= _SHOWN else f"…{text[-_SHOWN:]}"
 
 

@@ -1,5 +1,6 @@
 """Rankings that are fair to all modalities: deviations from a background, and probabilities learned from labels."""
 
+from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.ranking.background import asample_background, sample_background
 from langchain_gemini_mm.ranking.calibrate import acalibrate, calibrate
 from langchain_gemini_mm.ranking.calibration import Calibration
@@ -16,6 +17,7 @@ from langchain_gemini_mm.ranking.search import (
 __all__ = [
     "RANKINGS",
     "Calibration",
+    "LabelledQuery",
     "Ranking",
     "RankingPlan",
     "acalibrate",

@@ -97,7 +97,8 @@ def sample_background(
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
 
-    from langchain_gemini_mm import LocalVectorStore, sample_background
+    from langchain_gemini_mm import LocalVectorStore
+    from langchain_gemini_mm.ranking import sample_background
 
     store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=8))
     store.add_texts(["a", "b", "c"], [{"modality": "text"}, {"modality": "text"}, {"modality": "image"}])

@@ -31,7 +31,8 @@ def calibrate(
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
 
-    from langchain_gemini_mm import LabelledQuery, LocalVectorStore, calibrate
+    from langchain_gemini_mm import LocalVectorStore
+    from langchain_gemini_mm.ranking import LabelledQuery, calibrate
 
     store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=8))
     store.add_texts([f"text {number}" for number in range(20)], ids=[f"{number}" for number in range(20)])

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.interfaces import COMPANION_TEXT
+from langchain_gemini_mm.interfaces import COMPANION_TEXT, HitLike
 from langchain_gemini_mm.references import MediaRef, split_references
 
-if TYPE_CHECKING:
-    from langchain_gemini_mm.vectorstores import Hit
-
-Shown: TypeAlias = "Document | Hit"
+Shown: TypeAlias = Document | HitLike
 """What is rendered: a Document, or a hit of a search."""
 
 MOST_CHARACTERS = 20_000
@@ -34,7 +31,8 @@ def clean_text(document: Shown, *, companion: bool = True) -> str:
     ```python
     from langchain_core.documents import Document
 
-    from langchain_gemini_mm import MediaRef, clean_text
+    from langchain_gemini_mm.references import MediaRef
+    from langchain_gemini_mm.rendering import clean_text
 
     photo = MediaRef("0" * 64).markdown
     assert clean_text(Document(f"our dog {photo} at home")) == "our dog at home"

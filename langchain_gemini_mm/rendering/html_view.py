@@ -7,18 +7,16 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from html import escape
-from typing import TYPE_CHECKING
 
 from langchain_gemini_mm.content.parts import Part, to_parts
 from langchain_gemini_mm.errors import MediaLimitError
+from langchain_gemini_mm.interfaces import HitLike
+from langchain_gemini_mm.media.convert import ConvertedPart
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.rendering.citations import citation
 from langchain_gemini_mm.rendering.clean_text import clean_text, pieces_of
+from langchain_gemini_mm.rendering.media_blocks import MediaFitter
 from langchain_gemini_mm.rendering.model_capabilities import Accepts
-from langchain_gemini_mm.rendering.pieces import Making, Piece
-
-if TYPE_CHECKING:
-    from langchain_gemini_mm.vectorstores import Hit
 
 HIT_BYTES = 400_000
 """Most bytes of the media of one hit, base64 counted."""
@@ -48,12 +46,12 @@ _MEDIUM = "max-width:100%;max-height:240px;display:block;margin-top:6px"
 _LOG = logging.getLogger(__name__)
 
 
-def hit_html(hit: Hit) -> str:
+def hit_html(hit: HitLike) -> str:
     """One hit with its media; a long video is made small for it, which takes a second or two."""
     return _card(hit, HIT_BYTES, quick=False)[0]
 
 
-def hits_html(hits: Sequence[Hit]) -> str:
+def hits_html(hits: Sequence[HitLike]) -> str:
     """A list of hits; video that would have to be made small becomes a still."""
     cards, left = [], ALL_BYTES
     for hit in hits[:MOST_HITS]:
@@ -65,12 +63,12 @@ def hits_html(hits: Sequence[Hit]) -> str:
     return f"<div>{''.join(cards)}{rest}</div>" if cards else "<div>no hits</div>"
 
 
-def _card(hit: Hit, most: int, *, quick: bool) -> tuple[str, int]:
+def _card(hit: HitLike, most: int, *, quick: bool) -> tuple[str, int]:
     """A hit and how many bytes its media take."""
     left = most
     media: list[str] = []
     for piece in _pieces(hit, most, quick=quick):
-        left -= piece.encoded_bytes
+        left -= piece.base64_bytes
         media.append(_medium(piece, citation(hit)))
     text = clean_text(hit)
     text = text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS].rstrip()} …"
@@ -79,7 +77,7 @@ def _card(hit: Hit, most: int, *, quick: bool) -> tuple[str, int]:
     return f"<div style='{_CARD}'><div>{head}</div>{words}{''.join(media)}</div>", most - left
 
 
-def _scores(hit: Hit) -> str:
+def _scores(hit: HitLike) -> str:
     shown = [f"{hit.score_kind} {hit.score:.3f}"]
     if hit.cosine is not None and hit.score_kind != "cosine":
         shown.append(f"cosine {hit.cosine:.3f}")
@@ -88,26 +86,26 @@ def _scores(hit: Hit) -> str:
     return " · ".join(shown)
 
 
-def _pieces(hit: Hit, most: int, *, quick: bool) -> Iterator[Piece]:
+def _pieces(hit: HitLike, most: int, *, quick: bool) -> Iterator[ConvertedPart]:
     refs = [piece for piece in pieces_of(hit.document.page_content) if isinstance(piece, MediaRef)]
     if hit.media is None:
         return
-    making = Making(accepts=_BROWSER, media=hit.media, pictures=1, quick=quick, video_edge=_VIDEO_EDGE)
+    fitter = MediaFitter(accepts=_BROWSER, media=hit.media, stills=1, quick=quick, video_edge=_VIDEO_EDGE)
     for ref in refs[:MOST_MEDIA]:
         try:
             (part,) = to_parts(ref, hit.media)
-            made = _made(making, part, most)
+            made = _made(fitter, part, most)
         except Exception as error:  # noqa: BLE001  a notebook shows what there is
             _LOG.warning("%s is not shown: %s", citation(hit), error)
             continue
         for piece in made:
-            most -= piece.encoded_bytes
+            most -= piece.base64_bytes
             yield piece
 
 
-def _made(making: Making, part: Part, most: int) -> list[Piece]:
+def _made(fitter: MediaFitter, part: Part, most: int) -> list[ConvertedPart]:
     try:
-        return making.pieces(part, most)
+        return fitter.fit(part, most)
     except MediaLimitError:
         if part.modality != "audio" or part.ref is None:
             raise
@@ -115,15 +113,15 @@ def _made(making: Making, part: Part, most: int) -> list[Piece]:
     beginning = part.ref.segment(
         start_s, min(part.ref.end_s or start_s + _PLAYED_S, start_s + _PLAYED_S), track="audio"
     )
-    made = making.pieces(replace(part, ref=beginning), most)
-    return [replace(piece, says=f"its first {_PLAYED_S:g} seconds") for piece in made]
+    made = fitter.fit(replace(part, ref=beginning), most)
+    return [replace(piece, description=f"its first {_PLAYED_S:g} seconds") for piece in made]
 
 
-def _medium(piece: Piece, cited: str) -> str:
+def _medium(piece: ConvertedPart, cited: str) -> str:
     encoded = base64.b64encode(piece.data).decode("ascii")
     start = f"#t={piece.lead_s:.3f}" if piece.lead_s else ""
     source = f"data:{_TYPES.get(piece.mime_type, piece.mime_type)};base64,{encoded}"
-    title = escape(f"{piece.says} of {cited}" if piece.says else cited)
+    title = escape(f"{piece.description} of {cited}" if piece.description else cited)
     if piece.modality == "image":
         return f"<img src='{source}' alt='{title}' title='{title}' style='{_MEDIUM}'>"
     kind = "audio" if piece.modality == "audio" else "video"

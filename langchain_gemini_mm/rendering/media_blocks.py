@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 import logging
+import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from langchain_gemini_mm.content.parts import Part, to_parts
 from langchain_gemini_mm.errors import (
@@ -18,9 +21,13 @@ from langchain_gemini_mm.errors import (
     MissingMediaError,
 )
 from langchain_gemini_mm.interfaces import MediaSource, Modality
-from langchain_gemini_mm.rendering.model_capabilities import Place, accepts_of
-from langchain_gemini_mm.rendering.pieces import Making, Piece
+from langchain_gemini_mm.media.convert import ConversionRequest, ConvertedPart, MediaTarget, convert
+from langchain_gemini_mm.rendering.citations import page_span, time_span
+from langchain_gemini_mm.rendering.model_capabilities import Accepts, Place, accepts_of
 from langchain_gemini_mm.rendering.reference_blocks import Block, Reference, read_reference, text_block
+
+if TYPE_CHECKING:
+    from langchain_gemini_mm.media.pdf.pages import PdfPages
 
 KEPT_BYTES = 200_000
 """What is kept free for each later medium, at most half of what is left: enough for a picture."""
@@ -28,7 +35,232 @@ KEPT_BYTES = 200_000
 _NOUNS: Mapping[Modality, str] = {"image": "picture", "audio": "sound", "video": "video", "pdf": "PDF"}
 _ENDINGS = {"application/pdf": "pdf", "audio/mp3": "mp3", "audio/wav": "wav", "video/mp4": "mp4", "video/webm": "webm"}
 _NOT_IN_NAMES = re.compile(r"[^\w .,()&+-]+")
+_TARGET_TYPES: Mapping[Modality, frozenset[str]] = {
+    "audio": frozenset({"audio/mp3", "audio/wav"}),
+    "video": frozenset({"video/mp4"}),
+}
+"""What audio and video are converted to."""
 _LOG = logging.getLogger(__name__)
+
+STILLS = 4
+"""Most stills of a video, or pages drawn as images, in the place of one medium."""
+AUDIO_SECONDS = 1_800.0
+"""Longer audio is not re-encoded: it is in memory meanwhile."""
+VIDEO_SECONDS = 300.0
+"""Longer video is not re-encoded: it would take minutes."""
+VIDEO_BYTES_PER_SECOND = 8_000
+"""With fewer bytes per second, stills show more than video."""
+_STILL_EDGE = 1024
+_PAGE_EDGE = 1536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaFitter:
+    """Converts media to what one family of chat models takes, within a number of bytes."""
+
+    accepts: Accepts
+    media: MediaSource | None
+    place: Place = "message"
+    stills: int = STILLS
+    """Most stills or pages of one medium."""
+    quick: bool = False
+    """Give stills of a video that would have to be re-encoded."""
+    video_edge: int = 640
+    """Longer side, in pixels, of video that is re-encoded to fit."""
+
+    def fit(self, part: Part, max_bytes: int) -> list[ConvertedPart]:
+        """Convert a medium to what fits into `max_bytes`, base64 counted; empty where its modality is not taken.
+
+        Raises:
+            MissingMediaError: the media are gone.
+            MediaLimitError: it does not fit.
+            ContentError: damaged, or without such a part.
+            MissingExtraError: the library that opens it is not installed.
+        """
+        fit = {"image": self._image, "audio": self._audio, "video": self._video, "pdf": self._pages}[part.modality]
+        return fit(ConversionRequest.of(part), max_bytes // 4 * 3)
+
+    def _image(self, request: ConversionRequest, room: int) -> list[ConvertedPart]:
+        part, accepted = request.part, self._types("image")
+        if not accepted:
+            return []
+        try:
+            with part.open(self.media) as file:
+                return [self._scaled(request, file, room)]
+        except MissingExtraError:
+            if part.mime_type in accepted and part.size <= room:
+                return [self._whole(request)]
+            raise
+
+    def _audio(self, request: ConversionRequest, room: int) -> list[ConvertedPart]:
+        if not self._types("audio"):
+            return []
+        if self._fits_whole(request, room):
+            return [self._whole(request)]
+        with request.part.open(self.media) as file:
+            return [self._cut(_bounded(request, file), file, room)]
+
+    def _video(self, request: ConversionRequest, room: int) -> list[ConvertedPart]:
+        if self._types("video"):
+            if self._fits_whole(request, room):
+                return [self._whole(request)]
+            try:
+                with request.part.open(self.media) as file:
+                    converted = self._moving(_bounded(request, file), file, room)
+                    return [converted] if self._types(converted.modality) else []
+            except MediaLimitError:
+                if not self._types("image"):
+                    raise
+        fitted = self._stills(request, room) if self._types("image") else []
+        if self._types("audio"):
+            left = room - sum(len(still.data) for still in fitted)
+            try:
+                with request.part.open(self.media) as file:
+                    track = self._cut(_bounded(replace(request, track="audio"), file), file, left)
+                fitted.append(replace(track, description="its audio"))
+            except GeminiMMError:
+                # Next to stills the audio may be missing.
+                if not fitted:
+                    raise
+        return fitted
+
+    def _moving(self, request: ConversionRequest, file: BinaryIO, room: int) -> ConvertedPart:
+        """A segment of video, scaled down where it does not fit otherwise."""
+        from langchain_gemini_mm.media.av.clip import inspect
+
+        part, length = request.part, (request.end_s or 0.0) - (request.start_s or 0.0)
+        copied_bytes = part.size * length / max(inspect(file, name=part.name).duration_s, length, 0.001)
+        fits = copied_bytes <= room
+        if not fits and (self.quick or room < VIDEO_BYTES_PER_SECOND * length):
+            raise MediaLimitError(f"{part.name} would have to be re-encoded, with too few bytes to show anything")
+        if fits:
+            with suppress(MediaLimitError):
+                return self._cut(request, file, room)
+        return self._cut(request, file, room, max_edge=self.video_edge)
+
+    def _stills(self, request: ConversionRequest, room: int) -> list[ConvertedPart]:
+        from langchain_gemini_mm.media.av.stills import stills
+
+        with request.part.open(self.media) as file:
+            request = _bounded(request, file)
+            start_s, end_s = request.start_s or 0.0, request.end_s or 0.0
+            moments = [start_s + (end_s - start_s) * (number + 0.5) / self.stills for number in range(self.stills)]
+            edge = min(self.accepts.image_edge, _STILL_EDGE)
+            found = stills(file, moments, max_edge=edge, name=request.part.name)
+        return [
+            self._drawn(request, still.picture.data, room // len(found), f"still at {time_span(still.time_s)}")
+            for still in found
+        ]
+
+    def _pages(self, request: ConversionRequest, room: int) -> list[ConvertedPart]:
+        from langchain_gemini_mm.media.pdf.pages import opened_pdf
+
+        part = request.part
+        if not self._types("pdf") and not self._types("image"):
+            return []
+        with part.open(self.media) as file, opened_pdf(file, name=part.name) as document:
+            most = self.accepts.pdf_pages or document.pages
+            if self._types("pdf"):
+                if request.pages is None and part.size <= room and document.pages <= most:
+                    return [self._whole(request)]
+                # As many pages as may fit, so that a book is not copied whole to find that it does not.
+                most = min(most, max(1, 2 * room * document.pages // max(part.size, 1)))
+                try:
+                    return [_first_pages(request, document, room, most)]
+                except MediaLimitError:
+                    if not self._types("image"):
+                        raise
+            return list(self._page_images(request, document, room))
+
+    def _page_images(self, request: ConversionRequest, document: PdfPages, room: int) -> Iterator[ConvertedPart]:
+        first, last = request.pages or (1, document.pages)
+        shown = min(last, first + self.stills - 1)
+        omitted = f" of {document.pages}, the others are not shown" if shown < last else ""
+        for number in range(first, shown + 1):
+            drawn = document.picture(number, min(self.accepts.image_edge, _PAGE_EDGE))
+            description = f"image of {page_span(number, number)}{omitted}"
+            yield self._drawn(request, drawn.data, room // (shown - first + 1), description)
+
+    def _drawn(self, request: ConversionRequest, jpeg: bytes, room: int, description: str) -> ConvertedPart:
+        """An image made here, scaled down where it does not fit."""
+        if len(jpeg) <= room and "image/jpeg" in self._types("image"):
+            return ConvertedPart(request=request, data=jpeg, mime_type="image/jpeg", description=description)
+        part = Part(modality="image", mime_type="image/jpeg", size=len(jpeg), data=jpeg, label=request.part.name)
+        scaled = self._scaled(ConversionRequest(part=part), io.BytesIO(jpeg), room)
+        return replace(scaled, request=request, description=description)
+
+    def _scaled(self, request: ConversionRequest, file: BinaryIO, room: int) -> ConvertedPart:
+        if self.accepts.image_bytes is not None:
+            room = min(room, self.accepts.image_bytes // 4 * 3)
+        return self._converted(request, file, room, max_edge=self.accepts.image_edge)
+
+    def _cut(
+        self, request: ConversionRequest, file: BinaryIO, room: int, *, max_edge: int | None = None
+    ) -> ConvertedPart:
+        length = (request.end_s or 0.0) - (request.start_s or 0.0)
+        longest = AUDIO_SECONDS if request.track == "audio" else VIDEO_SECONDS
+        if length > longest:
+            raise MediaLimitError(
+                f"{request.part.name} is {length:,.1f} s long; at most {longest:g} s are cut and converted"
+            )
+        return self._converted(request, file, room, max_edge=max_edge)
+
+    def _converted(
+        self, request: ConversionRequest, file: BinaryIO, room: int, *, max_edge: int | None
+    ) -> ConvertedPart:
+        if room < 1:
+            raise MediaLimitError(f"{request.part.name} does not fit into what is left")
+        modality = request.modality
+        types = self._types(modality) & _TARGET_TYPES.get(modality, self._types(modality))
+        target = MediaTarget(mime_types=tuple(sorted(types)), max_bytes=room, max_edge=max_edge)
+        (converted,) = convert([request], {modality: target}, file)
+        return converted
+
+    def _fits_whole(self, request: ConversionRequest, room: int) -> bool:
+        part = request.part
+        is_part = part.ref is not None and part.ref.is_part
+        return part.mime_type in self._types(part.modality) and not is_part and part.size <= room
+
+    def _whole(self, request: ConversionRequest) -> ConvertedPart:
+        """A file as it is; a damaged one would cost the whole request."""
+        from langchain_gemini_mm.media.probe import probe
+
+        part = request.part
+        if part.modality in ("audio", "video"):
+            with suppress(MissingExtraError), part.open(self.media) as file:
+                probe(file, part.mime_type or "", name=part.name)
+        return ConvertedPart(request=request, data=part.read(self.media), mime_type=part.mime_type or "", changed=False)
+
+    def _types(self, modality: Modality) -> frozenset[str]:
+        return self.accepts.types(modality, self.place)
+
+
+def _bounded(request: ConversionRequest, file: BinaryIO) -> ConversionRequest:
+    """The request with its times; a whole recording goes from 0 to its end."""
+    from langchain_gemini_mm.media.av.clip import inspect
+
+    if request.start_s is not None and request.end_s is not None:
+        return request
+    seconds = inspect(file, name=request.part.name).duration_s
+    if seconds <= 0:
+        raise ContentError(f"{request.part.name} has a duration of 0 s")
+    return replace(request, start_s=0.0, end_s=math.ceil(seconds * 1000) / 1000)
+
+
+def _first_pages(request: ConversionRequest, document: PdfPages, room: int, most: int) -> ConvertedPart:
+    """The pages as a PDF, or as many of the first as fit."""
+    first, end = request.pages or (1, document.pages)
+    last = min(end, first + most - 1)
+    while True:
+        try:
+            data = document.cut(first, last, max_bytes=max(room, 1))
+        except MediaLimitError:
+            if first == last:
+                raise
+            last = first + (last - first) // 2
+            continue
+        omitted = f"{page_span(first, last)} of {document.pages}, the others are not shown" if last < end else ""
+        return ConvertedPart(request=request, data=data, mime_type="application/pdf", description=omitted)
 
 
 def expand_blocks(
@@ -77,7 +309,7 @@ def expand_blocks(
     family = accepts_of(accepts)
     left = (family.max_bytes if max_bytes is None else max_bytes) - sum(map(_held_bytes, blocks))
     references = [read_reference(block) for block in blocks]
-    expansion = Expansion(Making(accepts=family, media=media, place=place), left, sum(map(bool, references)))
+    expansion = Expansion(MediaFitter(accepts=family, media=media, place=place), left, sum(map(bool, references)))
     expanded: list[Any] = []
     for block, reference in zip(blocks, references, strict=True):
         expanded += [block] if reference is None else expansion.of_reference(reference)
@@ -88,7 +320,7 @@ def expand_blocks(
 class Expansion:
     """The media of one message: what is left of its budget, and what it shows already."""
 
-    making: Making
+    fitter: MediaFitter
     left: int
     """Bytes, base64 counted."""
     waiting: int
@@ -104,7 +336,7 @@ class Expansion:
             self.waiting -= 1
             return [text_block(f"(Shown above{_of(reference.citation)}.)")]
         try:
-            (part,) = to_parts(reference.ref, self.making.media)
+            (part,) = to_parts(reference.ref, self.fitter.media)
         except Exception as error:  # noqa: BLE001  one bad medium must not cost the others
             self.waiting -= 1
             return [_failed(None, reference.citation, error)]
@@ -119,31 +351,31 @@ class Expansion:
         noun = _NOUNS[part.modality]
         allowed = self.left - min(self.waiting * KEPT_BYTES, self.left // 2)
         try:
-            pieces = self.making.pieces(part, max(allowed, 0)) if self._may_fit(part) else None
+            pieces = self.fitter.fit(part, max(allowed, 0)) if self._may_fit(part) else None
         except Exception as error:  # noqa: BLE001  as above
             return [_failed(part.modality, cited, error)]
         if pieces is None:
             return [_not_shown(noun, cited, "There is no room left for it")]
         if not pieces:
-            where = " in the results of tools" if self.making.accepts.takes(part.modality) else ""
+            where = " in the results of tools" if self.fitter.accepts.takes(part.modality) else ""
             return [_not_shown(noun, cited, f"This model takes none{where}")]
-        self.left -= sum(piece.encoded_bytes for piece in pieces)
+        self.left -= sum(piece.base64_bytes for piece in pieces)
         blocks: list[Block] = []
         for piece in pieces:
-            blocks += [text_block(f"({piece.says}{_of(cited)})")] if piece.says else []
-            blocks.append(_media_block(piece, self.making.place, cited))
+            blocks += [text_block(f"({piece.description}{_of(cited)})")] if piece.description else []
+            blocks.append(_media_block(piece, self.fitter.place, cited))
         return blocks
 
     def _may_fit(self, part: Part) -> bool:
         """Without room nothing is opened; what is not taken is told as such all the same."""
-        taken = self.making.accepts.takes
+        taken = self.fitter.accepts.takes
         kinds: tuple[Modality, ...] = {
             "video": ("video", "image", "audio"), "pdf": ("pdf", "image"), "audio": ("audio",)
         }.get(part.modality, ("image",))  # type: ignore[assignment]  # fmt: skip
-        return self.left > 0 or not any(taken(kind, self.making.place) for kind in kinds)
+        return self.left > 0 or not any(taken(kind, self.fitter.place) for kind in kinds)
 
 
-def _media_block(piece: Piece, place: Place, cited: str) -> Block:
+def _media_block(piece: ConvertedPart, place: Place, cited: str) -> Block:
     encoded = base64.b64encode(piece.data).decode("ascii")
     block: Block = {"type": piece.modality, "base64": encoded, "mime_type": piece.mime_type}
     if piece.modality == "pdf" or (place == "tool" and piece.modality != "image"):

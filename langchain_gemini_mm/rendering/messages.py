@@ -12,9 +12,8 @@ from langchain_gemini_mm.content.parts import to_parts
 from langchain_gemini_mm.interfaces import Content, MediaSource
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.rendering.clean_text import Shown, document_of, pieces_of
-from langchain_gemini_mm.rendering.media_blocks import Expansion, expand_blocks
+from langchain_gemini_mm.rendering.media_blocks import Expansion, MediaFitter, expand_blocks
 from langchain_gemini_mm.rendering.model_capabilities import Accepts, Place, accepts_of
-from langchain_gemini_mm.rendering.pieces import Making
 from langchain_gemini_mm.rendering.reference_blocks import Block, reference_blocks, text_block
 
 INSTRUCTIONS = (
@@ -40,7 +39,8 @@ def to_blocks(
     Each document is a text block with its citation and its words, followed by its media.
 
     ```python
-    from langchain_gemini_mm import MediaStore, to_blocks
+    from langchain_gemini_mm import MediaStore
+    from langchain_gemini_mm.rendering import to_blocks
     from langchain_gemini_mm.testing import png
 
     media = MediaStore.memory()
@@ -133,7 +133,7 @@ async def ato_message(
 def _asked(question: Content, media: MediaSource | None, family: Accepts, most: int) -> tuple[list[Block], int]:
     """The question as blocks, and the bytes that are left for the sources."""
     parts = to_parts(question, media)
-    expansion = Expansion(Making(accepts=family, media=media), most, sum(part.text is None for part in parts))
+    expansion = Expansion(MediaFitter(accepts=family, media=media), most, sum(part.text is None for part in parts))
     blocks: list[Block] = []
     for part in parts:
         blocks += expansion.of_part(part) if part.text is None else [text_block(part.text)]

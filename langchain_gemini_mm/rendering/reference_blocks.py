@@ -35,7 +35,7 @@ def reference_blocks(
     ```python
     from langchain_core.documents import Document
 
-    from langchain_gemini_mm import MediaRef
+    from langchain_gemini_mm.references import MediaRef
     from langchain_gemini_mm.rendering import reference_blocks
 
     talk = MediaRef("0" * 64).segment(30, 60)

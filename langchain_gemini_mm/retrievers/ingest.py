@@ -50,7 +50,7 @@ class Intake:
         """One Document for each item; a `Path` is loaded as `MediaLoader` does it."""
         for is_path, some in groupby(items, key=lambda item: isinstance(item, Path)):
             if is_path:
-                yield from map(self._labelled, self._loaded(list(some)))
+                yield from map(self._labelled, self._loaded([path for path in some if isinstance(path, Path)]))
                 continue
             for item in some:
                 yield self._labelled(item if isinstance(item, Document) else self._composed(item))
@@ -71,8 +71,9 @@ class Intake:
 
     def _composed(self, item: Content) -> Document:
         pieces = item if isinstance(item, list | tuple) else [item]
-        if self._media is None and all(isinstance(piece, str) for piece in pieces):
-            text = escape_references("\n".join(pieces))
+        texts = [piece for piece in pieces if isinstance(piece, str)]
+        if self._media is None and len(texts) == len(pieces):
+            text = escape_references("\n".join(texts))
             document = Document(page_content=text, metadata={"modality": "text"})
         else:
             document = self._store().document(*pieces)

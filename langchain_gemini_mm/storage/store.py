@@ -18,7 +18,7 @@ from langchain_gemini_mm.content.mime_types import HEAD_BYTES
 from langchain_gemini_mm.content.parts import Part, to_parts
 from langchain_gemini_mm.errors import ContentError, MissingMediaError
 from langchain_gemini_mm.interfaces import Content, MediaInfo, Modality
-from langchain_gemini_mm.media.source import Stamp, chunks_of, hash_of, media_type, open_source, shown
+from langchain_gemini_mm.media.source import OpenedSource, Stamp, chunks_of, hash_of, media_type, open_source, shown
 from langchain_gemini_mm.references import MediaRef, escape_references
 from langchain_gemini_mm.storage.backend import DAMAGED, MediaBackend, MemoryBackend, missing
 from langchain_gemini_mm.storage.buckets import SCHEMES, Bucket
@@ -129,11 +129,11 @@ class MediaStore:
             StoreError: the store cannot be written.
         """
         if isinstance(data, bytes | bytearray | memoryview):
-            return self._put_bytes(bytes(data))
+            return MediaRef(self._store(io.BytesIO(data), f"{len(data):,} bytes", hash_first=True))
         if callable(getattr(data, "read", None)):
-            return MediaRef(self._copy(data, "the given file"))
+            return MediaRef(self._store(data, "the given file"))
         if hasattr(data, "as_bytes") and hasattr(data, "mimetype"):
-            return self.put_file(data.path) if data.data is None else self._put_bytes(data.as_bytes())
+            return self.put_file(data.path) if data.data is None else self.put(data.as_bytes())
         if isinstance(data, str | os.PathLike):
             raise TypeError(f"put takes bytes, an open binary file or a Blob; for {shown(str(data))} use put_file")
         raise TypeError(f"put takes bytes, an open binary file or a Blob, got {type(data).__name__}")
@@ -146,18 +146,37 @@ class MediaStore:
             StoreError: the store cannot be written.
         """
         given = Path(path)
-        place = given.absolute()
-        known = self._backend.files.find(place) if self._backend.files else None
         file, stamp = open_source(given)
         with closing(file):
-            if known and known.is_still(stamp) and self._backend.touch(known.sha256):
-                return MediaRef(known.sha256)
-            started = time.time_ns()
-            digest = self._read_file(file, shown(given), new=known is None)
-            if not stamp.same_content(Stamp.of(os.fstat(file.fileno()))):
-                raise ContentError(f"{shown(given)} was written to while it was read; put it again when it is complete")
-        if self._backend.files:
-            self._backend.files.remember(place, stamp, digest, started)
+            return self.put_opened(OpenedSource(file, given, stamp))
+
+    def put_opened(self, source: OpenedSource) -> MediaRef:
+        """Store a file that is open already, as `put_file`; a file in memory as `put`.
+
+        Raises:
+            ContentError: empty, being written, or no media by content.
+            StoreError: the store cannot be written.
+        """
+        if source.path is None or source.stamp is None:
+            source.file.seek(0)
+            return MediaRef(self._store(source.file, "the given file", hash_first=True))
+        files, place, name = self._backend.files, source.path.absolute(), shown(source.path)
+        known = files.find(place) if files else None
+        if known and known.is_still(source.stamp) and self._backend.touch(known.sha256):
+            return MediaRef(known.sha256)
+        started = time.time_ns()
+        source.file.seek(0)
+        if self._backend.in_place:
+            media_type(source.file.read(HEAD_BYTES), name)
+            source.file.seek(0)
+            digest = hash_of(source.file, name)
+        else:
+            # A file met before is hashed first, because it is often stored already under another name.
+            digest = self._store(source.file, name, hash_first=not files or known is not None)
+        if not source.stamp.same_content(Stamp.of(os.fstat(source.file.fileno()))):
+            raise ContentError(f"{name} was written to while it was read; put it again when it is complete")
+        if files:
+            files.remember(place, source.stamp, digest, started)
         return MediaRef(digest)
 
     def put_url(
@@ -180,7 +199,7 @@ class MediaStore:
             StoreError: the store cannot be written.
         """
         with self._fetcher.opened(url, max_bytes=max_bytes, timeout=timeout, allow_http=allow_http) as download:
-            return MediaRef(self._copy(cast("BinaryIO", download), download.name))
+            return MediaRef(self._store(cast("BinaryIO", download), download.name))
 
     def document(self, *content: Content, metadata: Mapping[str, Any] | None = None, id: str | None = None) -> Document:  # noqa: A002
         """Make one Document of texts and media in their written order, joined with one space; media are stored.
@@ -346,42 +365,32 @@ class MediaStore:
         place = f" {str(self.path)!r}" if self.path else ""
         return f"<MediaStore {self._backend.kind}{place}>"
 
-    def _put_bytes(self, data: bytes) -> MediaRef:
-        name = f"{len(data):,} bytes"
-        media_type(data[:HEAD_BYTES], name)
-        digest = hashlib.sha256(data).hexdigest()
-        if not self._backend.touch(digest):
-            self._copy(io.BytesIO(data), name)
-        return MediaRef(digest)
+    def _store(self, source: BinaryIO, name: str, *, hash_first: bool = False) -> str:
+        """Store what is left to read in `source` unless it is stored already; returns its hash.
 
-    def _read_file(self, file: BinaryIO, name: str, *, new: bool) -> str:
-        """Hash a file and see to it that its bytes are stored; a file met before is hashed first, to write nothing."""
-        if self._backend.in_place:
-            media_type(file.read(HEAD_BYTES), name)
-            file.seek(0)
-            return hash_of(file, name)
-        if new and self._backend.files:
-            return self._copy(file, name)
-        media_type(file.read(HEAD_BYTES), name)
-        file.seek(0)
-        digest = hash_of(file, name)
-        if self._backend.touch(digest):
-            return digest
-        file.seek(0)
-        return self._copy(file, name)
-
-    def _copy(self, source: BinaryIO, name: str) -> str:
-        """Store what is left to read in `source`, hashing it on the way."""
+        A file of one chunk is read once. A larger one is hashed while it is written, or with `hash_first` (it must be
+        seekable then) is read through before, which saves the writing where it is stored already.
+        """
+        start = source.tell() if hash_first else 0
         chunks = chunks_of(source, name)
-        chunk = next(chunks, b"")
-        media_type(chunk[:HEAD_BYTES], name)
-        digest = hashlib.sha256()
+        chunk, following = next(chunks, b""), next(chunks, b"")
+        media_type(chunk, name)
+        digest = hashlib.sha256(chunk)
+        if hash_first or not following:
+            for rest in (following, *chunks) if following else ():
+                digest.update(rest)
+            if self._backend.touch(digest.hexdigest()):
+                return digest.hexdigest()
+            if following:
+                source.seek(start)
+                return self._store(source, name)
         writer = self._backend.writer()
         try:
-            while chunk:
-                digest.update(chunk)
-                writer.write(chunk)
-                chunk = next(chunks, b"")
+            writer.write(chunk)
+            while following:
+                digest.update(following)
+                writer.write(following)
+                following = next(chunks, b"")
             writer.commit(digest.hexdigest())
         finally:
             writer.discard()

@@ -9,8 +9,8 @@ from langchain_gemini_mm.testing.emulator import GeminiEmulator
 from langchain_gemini_mm.testing.faults import Failure
 from langchain_gemini_mm.testing.files import UploadedFile
 from langchain_gemini_mm.testing.samples.clips import mp3, mp4, wav
+from langchain_gemini_mm.testing.samples.images import jpeg, png
 from langchain_gemini_mm.testing.samples.papers import pdf
-from langchain_gemini_mm.testing.samples.pictures import jpeg, png
 from langchain_gemini_mm.testing.samples.write import write_samples
 from langchain_gemini_mm.testing.service import Received
 from langchain_gemini_mm.testing.settings import Settings

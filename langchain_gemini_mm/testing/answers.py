@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from langchain_gemini_mm.interfaces import Backend
 from langchain_gemini_mm.testing.faults import Damage, Values, spoil
 from langchain_gemini_mm.testing.transport.exchange import HttpReply, Json, RefusedError, json_reply
-
-if TYPE_CHECKING:
-    from langchain_gemini_mm.testing.service import Route
-    from langchain_gemini_mm.testing.space.embedder import Embedded
+from langchain_gemini_mm.testing.transport.wire import Embedded, Route
 
 
 def embeddings(embedded: Sequence[Embedded], route: Route, damage: Damage | None) -> HttpReply:

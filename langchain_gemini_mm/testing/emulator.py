@@ -83,7 +83,7 @@ class GeminiEmulator:
     @property
     def requests(self) -> list[Received]:
         """What arrived, oldest first; at most `Settings.keep_requests`."""
-        return list(self._service.received)
+        return self._service.log.requests
 
     @property
     def embed_requests(self) -> list[Received]:

@@ -16,10 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_gemini_mm.interfaces import Backend
 from langchain_gemini_mm.models import MODELS
 from langchain_gemini_mm.testing import answers
-from langchain_gemini_mm.testing.faults import Failure, spoil_body
+from langchain_gemini_mm.testing.faults import Failure, refusal_of, spoil_body
 from langchain_gemini_mm.testing.files import Uploads
 from langchain_gemini_mm.testing.limits import check_count
 from langchain_gemini_mm.testing.quotas import (
@@ -32,14 +31,13 @@ from langchain_gemini_mm.testing.quotas import (
 from langchain_gemini_mm.testing.settings import Settings
 from langchain_gemini_mm.testing.space.embedder import Embedder
 from langchain_gemini_mm.testing.transport.exchange import HttpReply, HttpRequest, Json, RefusedError, json_reply
-from langchain_gemini_mm.testing.transport.wire import SentItem, SentPart, Verb, parse_json, read_items, shorten_media
+from langchain_gemini_mm.testing.transport.wire import Route, SentItem, SentPart, parse_json, read_items, shorten_media
 
 _VERBS = "embedContent|batchEmbedContents|predict|countTokens"
 _GEMINI = re.compile(rf"^/(v1|v1beta|v1alpha)/models/([^/:]+):({_VERBS})$")
 _VERTEX = re.compile(
     rf"^/(?:v1|v1beta1)/(?:projects/[^/]+/locations/[^/]+/)?publishers/google/models/([^/:]+):({_VERBS})$"
 )
-_SECRET_HEADERS = frozenset({"x-goog-api-key", "authorization", "cookie"})
 _INLINE_MARK = re.compile(rb'"inline_?[dD]ata"')
 
 
@@ -76,14 +74,59 @@ class Received:
         return tuple(part.text for part in self.parts if part.text is not None)
 
 
-@dataclass(frozen=True)
-class Route:
-    """Where a request for embeddings goes."""
+@dataclass
+class _ParsedRequest:
+    """What is known of a request so far."""
 
-    backend: Backend
-    model: str
-    verb: Verb
-    version: str = "v1beta"
+    body: Json = field(default_factory=dict)
+    items: tuple[SentItem, ...] = ()
+    delay: float = 0.0
+    """Seconds until it is answered."""
+
+
+class RequestLog:
+    """The last `keep_requests` requests, with at most `keep_bytes` of their inline media. Not thread-safe."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._requests: deque[Received] = deque()
+        self._bytes = 0
+
+    @property
+    def requests(self) -> list[Received]:
+        """What arrived, oldest first."""
+        return list(self._requests)
+
+    def clear(self) -> None:
+        """Forget every request."""
+        self._requests.clear()
+        self._bytes = 0
+
+    def add(self, request: HttpRequest, parsed: _ParsedRequest, reply: HttpReply) -> None:
+        """Record a request and how it was answered."""
+        self._requests.append(
+            Received(
+                method=request.method,
+                path=request.path,
+                status=0 if reply.cut == "before" else reply.status,
+                items=tuple(
+                    dataclasses.replace(item, parts=tuple(map(self._keep, item.parts))) for item in parsed.items
+                ),
+                body=parsed.body,
+                headers=request.headers,
+                size=len(request.body),
+            )
+        )
+        while len(self._requests) > self._settings.keep_requests:
+            self._bytes -= sum(part.size for part in self._requests.popleft().parts if part.data is not None)
+
+    def _keep(self, part: SentPart) -> SentPart:
+        if part.data is None:
+            return part
+        if self._bytes + part.size > self._settings.keep_bytes:
+            return dataclasses.replace(part, data=None)
+        self._bytes += part.size
+        return part
 
 
 class Service:
@@ -91,53 +134,54 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.received: deque[Received] = deque()
+        self.log = RequestLog(settings)
         self.uploads = Uploads(settings)
         self.objects: dict[str, tuple[bytes, str]] = {}
         self.script: deque[Failure | None] = deque()
         self.embedded = 0
         self._embedder = Embedder(settings, self.uploads, self.objects)
         self._lock = threading.RLock()
-        self._bytes_kept = 0
         self.reset()
 
     def reset(self) -> None:
         """Forget requests, files, scripts and used quotas; settings stay."""
         with self._lock:
-            self.received.clear()
+            self.log.clear()
             self.uploads.clear()
             self.script.clear()
             self.embedded = 0
-            self._bytes_kept = 0
             self._dice = random.Random(self.settings.seed)
             self._windows: dict[str, Window] = {}
 
     def handle(self, request: HttpRequest) -> HttpReply:
         """Answer one request; never raises for what a client sent."""
-        seen = _Seen()
+        parsed = _ParsedRequest()
         try:
             self._authorise(request)
-            reply = self._answer(request, seen)
+            reply = self._answer(request, parsed)
         except RefusedError as refusal:
-            reply = dataclasses.replace(refusal.reply(), delay=seen.delay)
-        self._remember(request, seen, reply)
+            reply = dataclasses.replace(refusal.reply(), delay=parsed.delay)
+        if self.settings.keep_requests:
+            shorten_media(parsed.body)
+            with self._lock:
+                self.log.add(request, parsed, reply)
         return reply
 
-    def _answer(self, request: HttpRequest, seen: _Seen) -> HttpReply:
+    def _answer(self, request: HttpRequest, parsed: _ParsedRequest) -> HttpReply:
         if self.uploads.matches(request.path):
             with self._lock:
                 return self.uploads.handle(request)
         route = _route(request)
         if route is None:
             return _models(request)
-        seen.body = parse_json(request.body)
-        seen.items = read_items(seen.body, route.verb, route.backend)
+        parsed.body = parse_json(request.body)
+        parsed.items = read_items(parsed.body, route.verb, route.backend)
         if route.verb == "countTokens":
-            return answers.token_count(self._embedder.load(seen.items, route))
-        failure, seen.delay = self._next_failure()
-        if failure and (refusal := failure.refusal(route.model)):
+            return answers.token_count(self._embedder.load(parsed.items, route))
+        failure, parsed.delay = self._next_failure()
+        if failure and (refusal := refusal_of(failure, route.model)):
             raise refusal
-        reply = dataclasses.replace(self._embed(request, route, seen.items, failure), delay=seen.delay)
+        reply = dataclasses.replace(self._embed(request, route, parsed.items, failure), delay=parsed.delay)
         if failure is None:
             return reply
         return dataclasses.replace(spoil_body(reply, failure.damage), cut=failure.cut)
@@ -201,45 +245,6 @@ class Service:
             requests=window(now.rpd, now.day, REQUESTS_PER_DAY) + window(now.rpm, now.minute, REQUESTS_PER_MINUTE),
             tokens=window(now.tpm, now.minute, TOKENS_PER_MINUTE),
         )
-
-    def _remember(self, request: HttpRequest, seen: _Seen, reply: HttpReply) -> None:
-        if not self.settings.keep_requests:
-            return
-        shorten_media(seen.body)
-        with self._lock:
-            items = tuple(
-                dataclasses.replace(item, parts=tuple(self._keep(part) for part in item.parts)) for item in seen.items
-            )
-            self.received.append(
-                Received(
-                    method=request.method,
-                    path=request.path,
-                    status=0 if reply.cut == "before" else reply.status,
-                    items=items,
-                    body=seen.body,
-                    headers=request.headers,
-                    size=len(request.body),
-                )
-            )
-            while len(self.received) > self.settings.keep_requests:
-                self._bytes_kept -= sum(part.size for part in self.received.popleft().parts if part.data is not None)
-
-    def _keep(self, part: SentPart) -> SentPart:
-        if part.data is None:
-            return part
-        if self._bytes_kept + part.size > self.settings.keep_bytes:
-            return part.without_data()
-        self._bytes_kept += part.size
-        return part
-
-
-@dataclass
-class _Seen:
-    """What is known of a request so far, for the record."""
-
-    body: Json = field(default_factory=dict)
-    items: tuple[SentItem, ...] = ()
-    delay: float = 0.0
 
 
 def _route(request: HttpRequest) -> Route | None:

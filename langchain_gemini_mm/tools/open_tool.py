@@ -108,7 +108,7 @@ def merged_documents(documents: Sequence[Document]) -> list[Document]:
     ```python
     from langchain_core.documents import Document
 
-    from langchain_gemini_mm import MediaRef
+    from langchain_gemini_mm.references import MediaRef
     from langchain_gemini_mm.tools.open_tool import joined
 
     talk = MediaRef("ab" * 32)

@@ -54,7 +54,8 @@ def copy_store(
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
 
-    from langchain_gemini_mm import LocalVectorStore, copy_store
+    from langchain_gemini_mm import LocalVectorStore
+    from langchain_gemini_mm.vectorstores import copy_store
 
     embeddings = DeterministicFakeEmbedding(size=8)
     source, target = (LocalVectorStore(":memory:", embeddings) for _ in range(2))

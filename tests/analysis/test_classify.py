@@ -10,16 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_gemini_mm import (
-    Classification,
-    ContentError,
-    LocalVectorStore,
-    Query,
-    aclassify,
-    aclassify_many,
-    classify,
-    classify_many,
-)
+from langchain_gemini_mm import ContentError, LocalVectorStore, Query
+from langchain_gemini_mm.analysis import Classification, aclassify, aclassify_many, classify, classify_many
 from tests.analysis.stores import both, random_rows, store_of_rows
 from tests.vectorstores.fakes import WordEmbeddings
 

@@ -15,8 +15,10 @@ from langchain_core.documents import Document
 from langchain_core.documents.base import Blob
 from langchain_core.messages import AIMessage, HumanMessage
 
-from langchain_gemini_mm import ContentError, MediaLimitError, MediaRef, MediaStore, MissingMediaError
+from langchain_gemini_mm import ContentError, MediaLimitError, MediaStore, MissingMediaError
 from langchain_gemini_mm.content.parts import to_parts
+from langchain_gemini_mm.interfaces import Content
+from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.testing import pdf, png, wav
 
 PNG = png("a brown puppy")
@@ -134,7 +136,14 @@ def test_equal_content_has_one_form(media: MediaStore, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(PNG)
     ref = media.put(PNG)
-    forms = [PNG, path, ref, ref.markdown, {"type": "image", "base64": B64}, {"type": "image", "url": ref.uri}]
+    forms: list[Content] = [
+        PNG,
+        path,
+        ref,
+        ref.markdown,
+        {"type": "image", "base64": B64},
+        {"type": "image", "url": ref.uri},
+    ]
 
     assert {to_parts(form, media)[0].digest(media) for form in forms} == {ref.sha256}
 

@@ -12,7 +12,7 @@ import pytest
 from langchain_core.stores import InMemoryByteStore
 
 from langchain_gemini_mm import ContentError, GeminiEmbeddings, MediaLimitError, MediaStore
-from langchain_gemini_mm.interfaces import MediaInfo
+from langchain_gemini_mm.interfaces import Content, MediaInfo
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.testing import GeminiEmulator, pdf, png, wav
 from tests.media.recordings import numbers, recording, sound
@@ -195,12 +195,12 @@ REFUSED: dict[str, tuple[Callable[[MediaStore], MediaRef], type[ContentError], s
     "sound of a silent film": (
         lambda store: _film(store, audio=None).segment(0, 4, track="audio"),
         ContentError,
-        "#t=0,4&track=audio asks for the sound of a video that has none.*Leave track=audio out",
+        "#t=0,4&track=audio asks for the audio of a video that has none.*Leave track=audio out",
     ),
     "pictures of a sound": (
         lambda store: _film(store, video=None).segment(0, 4),
         ContentError,
-        "asks for pictures, and the file holds only sound.*track=audio",
+        "asks for video, and the file holds only audio.*track=audio",
     ),
     "pages of a film": (lambda store: _film(store).pages(1, 2), ContentError, "selects pages, and the file is a video"),
     "seconds of a PDF": (lambda store: store.put(pdf()).segment(0, 1), ContentError, "selects seconds.*is a PDF"),
@@ -237,7 +237,7 @@ def test_refusals(
 ) -> None:
     """What a file does not have, or the model does not take: input, reference, value and remedy; nothing is sent."""
     make, kind, words = REFUSED[name]
-    contents = ["a text", media.put(pdf(PAGES)).pages(1, 1), make(media)]
+    contents: list[Content] = ["a text", media.put(pdf(PAGES)).pages(1, 1), make(media)]
 
     with pytest.raises(kind, match=f"(?s)^input 2: .*{words}"):
         embeddings.embed(contents) if how == "sync" else asyncio.run(embeddings.aembed(contents))

@@ -18,6 +18,7 @@ from langchain_core.stores import InMemoryByteStore
 from pydantic import ValidationError
 
 from langchain_gemini_mm import GeminiEmbeddings, MediaStore
+from langchain_gemini_mm.interfaces import Content
 from langchain_gemini_mm.testing import GeminiEmulator, png
 
 ROOT = Path(__file__).parent.parent.parent
@@ -25,7 +26,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 async def test_sync_equals_async(embeddings: GeminiEmbeddings, media: MediaStore) -> None:
     """Both drivers give the same vectors for the same contents."""
-    contents = ["a", png("p"), ["b", png("q")], media.put(png("r")).markdown]
+    contents: list[Content] = ["a", png("p"), ["b", png("q")], media.put(png("r")).markdown]
 
     assert await embeddings.aembed_documents(contents) == embeddings.embed_documents(contents)
     assert await embeddings.aembed_query("a") == embeddings.embed_query("a")

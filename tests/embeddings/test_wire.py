@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from langchain_gemini_mm import ContentError, GeminiEmbeddings, MediaLimitError, MediaStore
+from langchain_gemini_mm.interfaces import Content
 from langchain_gemini_mm.testing import GeminiEmulator, mp4, pdf, png, wav
 
 if TYPE_CHECKING:
@@ -108,11 +109,12 @@ def test_vertex_sends_what_its_sdk_can(emulator: GeminiEmulator, vertexai: bool,
     """On Vertex AI every content gets its own vector, whichever SDK is installed."""
     vertex = GeminiEmbeddings(vertexai=vertexai, base_url=emulator.url, api_key=emulator.api_key)
 
-    vectors = vertex.embed_documents(["a", ["b", PNG], "c"])
+    contents: list[Content] = ["a", ["b", PNG], "c"]
+    vectors = vertex.embed_documents(contents)
 
     assert len(vectors) == sum(request.count for request in emulator.embed_requests) == 3
     assert all(request.path.startswith(path) for request in emulator.embed_requests)
-    assert vectors == [vertex.embed_documents([content])[0] for content in ["a", ["b", PNG], "c"]]
+    assert vectors == [vertex.embed_documents([content])[0] for content in contents]
 
 
 def test_project_credentials_and_location_reach_vertex(emulator: GeminiEmulator) -> None:

@@ -10,15 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_gemini_mm import (
-    Comparison,
-    ContentError,
-    LabelledQuery,
-    LocalVectorStore,
-    Query,
-    adimension_sweep,
-    dimension_sweep,
-)
+from langchain_gemini_mm import ContentError, LocalVectorStore, Query
+from langchain_gemini_mm.evaluation import Comparison, LabelledQuery, adimension_sweep, dimension_sweep
 from langchain_gemini_mm.vectors import truncate
 from tests.analysis.stores import both, random_rows, store_of_rows
 from tests.vectorstores.fakes import WordEmbeddings

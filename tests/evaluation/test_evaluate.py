@@ -17,18 +17,21 @@ from langchain_gemini_mm import (
     ContentError,
     GeminiEmbeddings,
     Hits,
-    LabelledQuery,
     LocalVectorStore,
     MediaStore,
     MultimodalRetriever,
     Query,
+)
+from langchain_gemini_mm.evaluation import (
+    Comparison,
+    LabelledQuery,
     Report,
     acompare_rankings,
     aevaluate,
     compare_rankings,
     evaluate,
 )
-from langchain_gemini_mm.evaluation import Comparison
+from langchain_gemini_mm.interfaces import Content
 from langchain_gemini_mm.testing import png
 from tests.analysis.stores import both
 from tests.vectorstores.fakes import WordEmbeddings
@@ -218,7 +221,12 @@ def test_kinds_of_media_queries(
     store = LocalVectorStore(":memory:", embeddings)
     photo = media.put(png("a kitten"))
     store.add_documents([media.document(photo, id="kitten", metadata={"modality": "image"})])
-    queries = [photo, samples / "sounds" / "purring.wav", f"at night {photo.markdown}", [photo, "asleep"]]
+    queries: list[Content] = [
+        photo,
+        samples / "sounds" / "purring.wav",
+        f"at night {photo.markdown}",
+        [photo, "asleep"],
+    ]
     report = measure(store, [LabelledQuery(query, ["kitten"]) for query in queries], ks=[1])
     assert [result.modality for result in report.results] == ["image", "audio", "image+text", "image+text"]
     assert report.results[1].query == "<purring.wav>"

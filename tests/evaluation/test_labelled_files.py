@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_gemini_mm import ContentError, LabelledQuery, MediaRef, Query, read_labelled, write_labelled
+from langchain_gemini_mm import ContentError, Query
+from langchain_gemini_mm.evaluation import LabelledQuery, read_labelled, write_labelled
+from langchain_gemini_mm.references import MediaRef
 
 REF = MediaRef("ab" * 32).segment(1, 2)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

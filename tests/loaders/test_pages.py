@@ -216,7 +216,7 @@ def test_only_given_pictures_come_out(pieces: list[str | MediaRef], size: int) -
     """Whatever stands around it, every picture comes out once and alive, and no text becomes one."""
     given_refs = [MediaRef(f"{number:064x}") for number in range(len(pieces))]
     parts = [given_refs[number] if isinstance(piece, MediaRef) else piece for number, piece in enumerate(pieces)]
-    chunks = chunks_of_parts(parts, ".md", chunk_size=size, chunk_overlap=3, most_pictures=2)
+    chunks = chunks_of_parts(parts, ".md", chunk_size=size, chunk_overlap=3, max_images=2)
     found = [ref for chunk in chunks for ref in pictures(split_references(chunk))]
     assert found == [part for part in parts if isinstance(part, MediaRef)]
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.loaders import MediaLoader
-from langchain_gemini_mm.loaders.options import Wanted
+from langchain_gemini_mm.loaders.options import LoadOptions, chosen_modalities
 from langchain_gemini_mm.loaders.segmentation import Segments
 from langchain_gemini_mm.loaders.workers import Workers
+from langchain_gemini_mm.media.source import OpenedSource
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.testing import jpeg, pdf, png
 
@@ -52,9 +55,11 @@ def test_a_crash_is_reported(
     assert all(words in skipped.reason for skipped in loader.skipped)
 
 
-def wanted() -> Wanted:
-    """Everything."""
-    return Wanted.checked(Segments(), "gemini-embedding-2", "gemini", None, True, 0, None)
+def options() -> LoadOptions:
+    """The default options of a loader."""
+    return LoadOptions(
+        segments=Segments(), model="gemini-embedding-2", backend="gemini", modalities=chosen_modalities(None)
+    )
 
 
 def test_a_file_that_takes_too_long_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,11 +70,11 @@ def test_a_file_that_takes_too_long_is_reported(tmp_path: Path, monkeypatch: pyt
     slow.write_bytes(pdf(1))
     fine.write_bytes(png())
     started = time.monotonic()
-    with Workers(1, wanted(), file_seconds=3) as workers:
+    with Workers(1, options(), file_seconds=3) as workers:
         with pytest.raises(ContentError, match="more than 3 s"):
-            workers.look(slow, "slow.pdf")
+            workers.examine(OpenedSource(io.BytesIO(), slow), "slow.pdf")
         workers._file_seconds = 120  # enough for a worker that starts on a busy machine
-        facts = workers.look(fine, "fine.png").facts
+        facts = workers.examine(OpenedSource(io.BytesIO(), fine), "fine.png").facts
         assert facts is not None
         assert facts.width == 64
     assert time.monotonic() - started < 120
@@ -89,8 +94,11 @@ def children() -> set[str]:
     """The processes that this one started, where the system tells."""
     if sys.platform != "linux":
         return set()
-    threads = Path("/proc/self/task").iterdir()
-    return {child for thread in threads for child in (thread / "children").read_text().split()}
+    found: set[str] = set()
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError):  # it has ended in the meantime
+            found.update((thread / "children").read_text().split())
+    return found
 
 
 async def test_the_event_loop_stays_free(samples: Path, media: MediaStore) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
 from langchain_gemini_mm.interfaces import Backend
-from langchain_gemini_mm.media.model_limits import check_limits
+from langchain_gemini_mm.media.model_limits import check_extent, check_modality
 from langchain_gemini_mm.media.probe import MediaFacts
 from langchain_gemini_mm.models import model_spec
 
@@ -30,7 +30,7 @@ TAKEN: dict[str, tuple[Backend, dict[str, object]]] = {
 @pytest.mark.parametrize(("backend", "facts"), TAKEN.values(), ids=TAKEN)
 def test_what_is_within_the_limits_passes(backend: Backend, facts: dict[str, object]) -> None:
     """A limit itself is still allowed."""
-    check_limits(MediaFacts(**facts), MODEL, backend, name="'it'")  # type: ignore[arg-type]
+    check_extent(MediaFacts(**facts), MODEL, backend, name="'it'")  # type: ignore[arg-type]
 
 
 OVER: dict[str, tuple[Backend, dict[str, object], tuple[str, ...]]] = {
@@ -61,19 +61,11 @@ OVER: dict[str, tuple[Backend, dict[str, object], tuple[str, ...]]] = {
 def test_what_is_over_a_limit_is_refused(backend: Backend, facts: dict[str, object], words: tuple[str, ...]) -> None:
     """The message has the name, the value, the limit, the service and the remedy."""
     with pytest.raises(MediaLimitError) as caught:
-        check_limits(MediaFacts(**facts), MODEL, backend, name="'it'")  # type: ignore[arg-type]
+        check_extent(MediaFacts(**facts), MODEL, backend, name="'it'")  # type: ignore[arg-type]
     assert [word for word in ("'it'", MODEL.name, *words) if word not in str(caught.value)] == []
-
-
-def test_types_that_are_not_taken_are_refused_with_those_that_are() -> None:
-    """WebP is for Vertex; on the Gemini API the message says what to convert it to."""
-    facts = MediaFacts(mime_type="image/webp", modality="image", size=10, width=1, height=1)
-    with pytest.raises(ContentError, match=r"image/png, image/jpeg on the Gemini API\. Convert it to PNG"):
-        check_limits(facts, MODEL, "gemini", name="'it'")
 
 
 def test_a_text_model_takes_no_media() -> None:
     """gemini-embedding-001 is for text, and the message says so."""
-    facts = MediaFacts(mime_type="image/png", modality="image", size=10, width=1, height=1)
     with pytest.raises(ContentError, match="text only"):
-        check_limits(facts, model_spec("gemini-embedding-001"), "gemini", name="'it'")
+        check_modality("image/png", model_spec("gemini-embedding-001"), "gemini", name="'it'")

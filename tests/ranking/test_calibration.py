@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from langchain_gemini_mm import LabelledQuery, LocalVectorStore, Query, acalibrate, calibrate
+from langchain_gemini_mm import LocalVectorStore, Query
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import run
+from langchain_gemini_mm.ranking import LabelledQuery, acalibrate, calibrate
 from langchain_gemini_mm.ranking.calibration import Example, fit
 from scripts.compare_rankings import confidence, ndcg, quality
 from scripts.ranking_overlaps import Overlap, balanced, best_threshold, known

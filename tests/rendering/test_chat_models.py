@@ -10,8 +10,9 @@ from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 
-from langchain_gemini_mm import MediaStore, to_blocks, to_message
+from langchain_gemini_mm import MediaStore, to_message
 from langchain_gemini_mm.content.mime_types import canonical_mime_type, sniff
+from langchain_gemini_mm.rendering import to_blocks
 
 Library: TypeAlias = tuple[list[Document], MediaStore]
 QUESTION = "What colour is the bicycle?"

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.documents import Document
 
-from langchain_gemini_mm import Hit, MediaRef, citation, clean_text
+from langchain_gemini_mm import Hit, citation
+from langchain_gemini_mm.references import MediaRef
+from langchain_gemini_mm.rendering import clean_text
 from langchain_gemini_mm.rendering.clean_text import MOST_CHARACTERS
 
 REF = MediaRef("ab" * 32)

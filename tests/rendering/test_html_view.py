@@ -11,8 +11,9 @@ from html.parser import HTMLParser
 import pytest
 from langchain_core.documents import Document
 
-from langchain_gemini_mm import Hit, Hits, MediaRef, MediaStore
+from langchain_gemini_mm import Hit, Hits, MediaStore
 from langchain_gemini_mm.media.av.clip import inspect
+from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.rendering.html_view import ALL_BYTES, HIT_BYTES
 from langchain_gemini_mm.testing import mp3, mp4, pdf, png
 from langchain_gemini_mm.testing.samples.clips import tone

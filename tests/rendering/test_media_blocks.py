@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from langchain_core.documents import Document
 
-from langchain_gemini_mm import MediaRef, MediaStore, to_blocks
+from langchain_gemini_mm import MediaStore
 from langchain_gemini_mm.content.mime_types import canonical_mime_type, sniff
 from langchain_gemini_mm.media.av.clip import inspect
 from langchain_gemini_mm.media.pdf.document import count_pages
-from langchain_gemini_mm.rendering import ACCEPTS, Accepts, expand_blocks, reference_blocks
+from langchain_gemini_mm.references import MediaRef
+from langchain_gemini_mm.rendering import ACCEPTS, Accepts, expand_blocks, reference_blocks, to_blocks
 from langchain_gemini_mm.storage.backend import MemoryBackend
 from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
 from langchain_gemini_mm.testing.samples.clips import tone

@@ -10,9 +10,10 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.messages import HumanMessage
 
-from langchain_gemini_mm import Hit, MediaRef, MediaStore, ato_message, to_blocks, to_message
+from langchain_gemini_mm import Hit, MediaStore, to_message
 from langchain_gemini_mm.errors import ContentError, MissingMediaError
-from langchain_gemini_mm.rendering import INSTRUCTIONS
+from langchain_gemini_mm.references import MediaRef
+from langchain_gemini_mm.rendering import INSTRUCTIONS, ato_message, to_blocks
 from langchain_gemini_mm.testing import jpeg, mp4, png
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langchain_core.stores import InMemoryByteStore
 
-from langchain_gemini_mm import MediaRef
 from langchain_gemini_mm.errors import MediaLimitError, MissingMediaError, StoreError
+from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.storage.byte_store import ByteStoreBackend
 from langchain_gemini_mm.testing import png, wav

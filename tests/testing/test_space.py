@@ -13,7 +13,7 @@ from google.genai.types import Part
 from PIL import Image
 
 from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
-from langchain_gemini_mm.testing.space import vectors as space
+from langchain_gemini_mm.testing.space import directions as space
 from langchain_gemini_mm.testing.space.concepts import meaning_of, stem_of
 from langchain_gemini_mm.testing.space.describe_media import colours_of
 

@@ -19,12 +19,12 @@ from langgraph.types import Command
 
 from langchain_gemini_mm import (
     MediaMiddleware,
-    MediaRef,
     MediaStore,
     MultimodalRetriever,
     MultimodalToolkit,
     create_multimodal_retriever_tool,
 )
+from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.testing import jpeg, png
 from langchain_gemini_mm.testing.samples.drawings import puppy
 from tests.tools.chat import ScriptedModel, StreamingModel, blocks_in, call, media_in, references_in, text_in

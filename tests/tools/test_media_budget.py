@@ -6,7 +6,8 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from langchain_gemini_mm import MediaRef, MediaStore
+from langchain_gemini_mm import MediaStore
+from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.rendering import Accepts, Place, accepts_of
 from langchain_gemini_mm.testing import png
 from langchain_gemini_mm.testing.samples import drawings

@@ -9,7 +9,8 @@ from langchain_core.documents import Document
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
 
-from langchain_gemini_mm import MediaRef, MultimodalRetriever, MultimodalToolkit
+from langchain_gemini_mm import MultimodalRetriever, MultimodalToolkit
+from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.tools.open_tool import merged_documents
 from tests.tools.chat import call, media_in, references_in
 

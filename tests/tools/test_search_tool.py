@@ -11,14 +11,9 @@ from langchain_core.documents import Document
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, ToolException
 
-from langchain_gemini_mm import (
-    MediaRef,
-    MediaStore,
-    MultimodalRetriever,
-    ServiceError,
-    create_multimodal_retriever_tool,
-)
+from langchain_gemini_mm import MediaStore, MultimodalRetriever, ServiceError, create_multimodal_retriever_tool
 from langchain_gemini_mm.content.mime_types import sniff
+from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.testing import GeminiEmulator, png
 from langchain_gemini_mm.tools.search_arguments import ToolQuery
 from tests.tools.chat import call, media_in, references_in

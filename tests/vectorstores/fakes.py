@@ -71,7 +71,7 @@ class AnswerEmbeddings(Embeddings):
 def _words(content: Content) -> list[str]:
     if isinstance(content, list | tuple):
         return [word for part in content for word in _words(part)]
-    text = content.decode() if isinstance(content, bytes) else content
+    text = content.decode() if isinstance(content, bytes) else str(content)
     words = re.findall(r"\w+", text.lower()) or ["nothing"]
     if "poison" in words:
         raise ServiceError("the service does not like poison")

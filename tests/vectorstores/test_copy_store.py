@@ -10,19 +10,17 @@ import pytest
 from langchain_core.documents import Document
 
 from langchain_gemini_mm import (
-    CopyReport,
     LocalVectorStore,
     MediaLimitError,
     MediaStore,
     MissingMediaError,
     SpaceMismatchError,
     StoreError,
-    acopy_store,
-    copy_store,
 )
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.storage.byte_store import ByteStoreBackend
 from langchain_gemini_mm.testing import jpeg, png, wav
+from langchain_gemini_mm.vectorstores import CopyReport, acopy_store, copy_store
 from langchain_gemini_mm.vectorstores.records import Record
 from tests.vectorstores.contract_base import ANIMALS, cases
 from tests.vectorstores.fakes import WordEmbeddings

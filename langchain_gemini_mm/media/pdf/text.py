@@ -1,4 +1,4 @@
-"""The text of a PDF page as people would copy it: what only the layout put there is taken out."""
+"""Text as it would be copied from a page: without the marks that only its layout needs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ _SPACES = re.compile("[ \t\xa0\u2000-\u200a\u202f\u205f\u3000]+")
 _EMPTY_LINES = re.compile("\n{3,}")
 _GARBAGE_SHARE = 0.3
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn"}
-_JOINERS = {"\u200c", "\u200d"}
-"""They shape letters in Persian, Hindi and others, and hold emoji together."""
+_KEPT = {"\n", "\t", "\u200c", "\u200d"}
+"""The joiners shape letters in Persian, Hindi and others, and hold emoji together."""
 
 
 def clean(text: str) -> str:
-    r"""Words as they are read: joined where a line broke them, without signs that nobody sees.
+    r"""Normalise extracted text: join words broken at line ends, remove invisible characters, collapse white space.
 
-    A font that does not say which letters it draws gives signs without meaning; a text that is mostly those is none.
+    A font without a character map gives meaningless characters; a text that consists of more than 30 % of them
+    becomes empty.
 
     ```python
     from langchain_gemini_mm.media.pdf.text import clean
@@ -29,18 +30,19 @@ def clean(text: str) -> str:
     ```
     """
     joined = _BREAKS.sub("\n", _HYPHEN.sub("", text))
-    if _is_garbage(joined):
+    unseen: dict[int, None] = {}
+    garbage = ignored = 0
+    for sign in set(joined):
+        category = unicodedata.category(sign)
+        if sign.isspace() or category == "Cf":
+            ignored += joined.count(sign)
+        elif sign == "\ufffd" or category in _UNSEEN:
+            garbage += joined.count(sign)
+        if (sign == "\ufffd" or category in _UNSEEN) and sign not in _KEPT:
+            unseen[ord(sign)] = None
+    if garbage > _GARBAGE_SHARE * (len(joined) - ignored):
         return ""
-    seen = "".join(sign for sign in joined if sign in "\n\t" or sign in _JOINERS or not _is_unseen(sign))
+    seen = joined.translate(unseen)
     spelt = unicodedata.normalize("NFC", _LIGATURES.sub(lambda match: unicodedata.normalize("NFKC", match[0]), seen))
-    lines = (_SPACES.sub(" ", line).strip() for line in spelt.split("\n"))
+    lines = map(str.strip, _SPACES.sub(" ", spelt).split("\n"))
     return _EMPTY_LINES.sub("\n\n", "\n".join(lines)).strip()
-
-
-def _is_unseen(sign: str) -> bool:
-    return sign == "\ufffd" or unicodedata.category(sign) in _UNSEEN
-
-
-def _is_garbage(text: str) -> bool:
-    signs = [sign for sign in text if not sign.isspace() and unicodedata.category(sign) != "Cf"]
-    return sum(map(_is_unseen, signs)) > _GARBAGE_SHARE * len(signs)

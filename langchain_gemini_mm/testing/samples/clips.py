@@ -164,7 +164,7 @@ def _describe(container: Any, description: str | None) -> None:
 
 
 def _plain(size: tuple[int, int], colour: str) -> Callable[[float], Image]:
-    from langchain_gemini_mm.testing.samples.pictures import plain
+    from langchain_gemini_mm.testing.samples.images import plain
 
     picture = plain(size, colour)
     return lambda _: picture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from langchain_gemini_mm.testing.samples.pictures import plain
+from langchain_gemini_mm.testing.samples.images import plain
 
 if TYPE_CHECKING:
     from PIL.Image import Image

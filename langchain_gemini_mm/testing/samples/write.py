@@ -8,8 +8,8 @@ from pathlib import Path
 
 from langchain_gemini_mm.testing.samples import clips, drawings
 from langchain_gemini_mm.testing.samples.clips import mp3, mp4, wav
+from langchain_gemini_mm.testing.samples.images import jpeg, png
 from langchain_gemini_mm.testing.samples.papers import pdf
-from langchain_gemini_mm.testing.samples.pictures import jpeg, png
 
 _TRIP = """# A weekend by the sea
 

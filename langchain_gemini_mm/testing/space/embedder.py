@@ -7,7 +7,6 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,14 +19,13 @@ from langchain_gemini_mm.testing import answers
 from langchain_gemini_mm.testing.limits import Loaded, check_item, check_media, supported, tokens_of
 from langchain_gemini_mm.testing.space.concepts import meaning_of
 from langchain_gemini_mm.testing.space.describe_media import Prober, UnreadableMediaError
-from langchain_gemini_mm.testing.space.vectors import Piece, content_vector
+from langchain_gemini_mm.testing.space.directions import Piece, content_vector
 from langchain_gemini_mm.testing.transport.exchange import RefusedError
+from langchain_gemini_mm.testing.transport.wire import Embedded, Route, SentItem, SentPart
 
 if TYPE_CHECKING:
     from langchain_gemini_mm.testing.files import Uploads
-    from langchain_gemini_mm.testing.service import Route
     from langchain_gemini_mm.testing.settings import Settings
-    from langchain_gemini_mm.testing.transport.wire import SentItem, SentPart
 
 _CACHED_VECTORS = 2048
 _TASKS = {
@@ -41,16 +39,6 @@ _TASKS = {
     "SEMANTIC_SIMILARITY": "sentence similarity",
     "TASK_TYPE_UNSPECIFIED": "",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Embedded:
-    """The vector of one item and what it cost."""
-
-    values: Vector | None
-    """None for an embedding without values."""
-    tokens: Mapping[str, int] = field(default_factory=dict)
-    truncated: bool = False
 
 
 class Embedder:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import binascii
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import orjson
 
-from langchain_gemini_mm.interfaces import Backend
+from langchain_gemini_mm.interfaces import Backend, Vector
 from langchain_gemini_mm.testing.transport.exchange import Json, RefusedError
 
 Verb: TypeAlias = Literal["embedContent", "batchEmbedContents", "predict", "countTokens"]
@@ -44,10 +44,6 @@ class SentPart:
         """Whether the part holds nothing, or an empty text."""
         return not self.text and self.sha256 is None and self.uri is None
 
-    def without_data(self) -> SentPart:
-        """The same part, its bytes left out."""
-        return replace(self, data=None)
-
 
 @dataclass(frozen=True, kw_only=True)
 class SentItem:
@@ -63,6 +59,26 @@ class SentItem:
     """Vertex AI: whether the words of PDF pages are read."""
     audio_track_extraction: bool = False
     """Vertex AI: whether the sound of videos is heard."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where a request for embeddings goes."""
+
+    backend: Backend
+    model: str
+    verb: Verb
+    version: str = "v1beta"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedded:
+    """The vector of one item and what it cost."""
+
+    values: Vector | None
+    """None for an embedding without values."""
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    truncated: bool = False
 
 
 def parse_json(body: bytes) -> Json:
