@@ -1,6 +1,6 @@
 """`MediaMiddleware`: an agent's state holds references to media, and its model receives the media.
 
-What it depends on, tested with every minor version of LangChain 1 in `tests/tools/test_middleware.py`:
+What it depends on (`tests/tools` pass with LangChain 1.0 to 1.5):
 
 * `AgentMiddleware` hooks and `ModelRequest.override`, which are public.
 * `BaseChatModel` passes messages to callbacks and caches first and to `_generate`, `_stream` and their async twins

@@ -109,7 +109,7 @@ def merged_documents(documents: Sequence[Document]) -> list[Document]:
     from langchain_core.documents import Document
 
     from langchain_gemini_mm.references import MediaRef
-    from langchain_gemini_mm.tools.open_tool import joined
+    from langchain_gemini_mm.tools.open_tool import merged_documents
 
     talk = MediaRef("ab" * 32)
     parts = [Document(talk.segment(start, start + 30).markdown) for start in (0, 30)]

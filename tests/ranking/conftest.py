@@ -12,7 +12,7 @@ from langchain_core.documents import Document
 from langchain_gemini_mm import Hits, LocalVectorStore, ranking
 from langchain_gemini_mm.flows import Flow, arun, run
 from langchain_gemini_mm.interfaces import Content, Role, Vectors
-from langchain_gemini_mm.ranking import plan_ranking
+from langchain_gemini_mm.ranking.search import plan_ranking
 from langchain_gemini_mm.vectors import unit_rows
 
 DIMENSIONS = 32
