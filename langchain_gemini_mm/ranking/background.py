@@ -33,6 +33,8 @@ INFO_KEY = "ranking_background"
 """Key under which the ids are stored, for `get_info`."""
 SAMPLE_SIZE = 1000
 """Default number of sampled documents, shared equally among the modalities."""
+REST = "rest"
+"""Name of the group of modalities without sampled documents."""
 SEED = 0
 MAX_BYTES = 60_000
 """Bytes of the stored JSON; with long ids fewer of them are stored."""
@@ -67,6 +69,8 @@ class Background:
 
     samples: Mapping[str, Sample]
     """By modality; a modality without documents has none."""
+    groups: Mapping[str, tuple[str, ...]]
+    """The modalities that are searched one by one, and `rest` for all others, which may have been added since."""
     sampled: tuple[str, ...]
     """The `m` modalities of which documents were read."""
     sizes: NDArray[np.int64]
@@ -244,10 +248,14 @@ def _vectors_flow(
         samples[modality] = Sample(frozenset(there), count)
         vectors += [rows[id_] for id_ in there]
     sampled = tuple(modality for modality, sample in samples.items() if sample.ids)
+    groups: dict[str, tuple[str, ...]] = {modality: (modality,) for modality in samples}
+    if len(groups) < len(GROUPS):
+        groups[REST] = tuple(group for group in GROUPS if group not in samples)
     sizes = np.array([len(samples[modality].ids) for modality in sampled], dtype=np.int64)
     now = time.monotonic()
     return Background(
         samples=samples,
+        groups=groups,
         sampled=sampled,
         sizes=sizes,
         member=np.repeat(np.arange(len(sizes)), sizes),

@@ -95,7 +95,7 @@ async def test_without_a_place_for_media(call: Call) -> None:
     store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=8))
     retriever = MultimodalRetriever(store=store)
     assert len(await call(retriever, "add", "a text", Document(page_content="another"))) == 2
-    with pytest.raises(TypeError, match=r"no place for media. Give MultimodalRetriever\(media=MediaStore"):
+    with pytest.raises(TypeError, match=r"no media store. Give MultimodalRetriever\(media=MediaStore"):
         await call(retriever, "add", png("a puppy"))
     mine = MediaStore.memory()
     given = MultimodalRetriever(store=store, media=mine)
