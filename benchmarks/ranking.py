@@ -26,7 +26,6 @@ from langchain_gemini_mm.ranking import (
     Ranking,
     by_modality_flow,
     calibrate,
-    plan_ranking,
     ranked_flow,
     sample_background,
 )

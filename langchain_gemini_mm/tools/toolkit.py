@@ -1,4 +1,4 @@
-"""The tools of an agent that searches and looks closer."""
+"""The tools of an agent that searches and opens hits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OPEN = (
 
 
 class MultimodalToolkit(BaseToolkit):
-    """A tool that searches, and one that opens a hit: its whole text, a longer clip, the pages around it.
+    """Two tools: one searches, one opens a hit: all of its text, a longer clip, the pages around it.
 
     ```python
     from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MultimodalRetriever, MultimodalToolkit
@@ -43,7 +43,7 @@ class MultimodalToolkit(BaseToolkit):
 
     retriever: InstanceOf[MultimodalRetriever]
     what: str = "a collection of texts, pictures, sounds, videos and PDFs"
-    """What is in the collection, for the model."""
+    """What is in the collection, for the description of the tools."""
     search_name: str = "search_library"
     open_name: str = "open_hit"
     look: bool = True
