@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 from typing import Any
@@ -11,6 +12,7 @@ from langchain.agents import create_agent
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import FakeMessagesListChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.outputs import ChatResult
 from langchain_core.tools import BaseTool, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
@@ -340,6 +342,22 @@ def test_missing_media_do_not_end_the_conversation(media: MediaStore) -> None:
     model = ScriptedModel(script=[AIMessage("Sorry.")])
     run(agent(model, media), HumanMessage([gone]))
     assert "Not shown" in text_in(model.received[0])
+
+
+class DelegatingModel(ScriptedModel):
+    """A model whose methods call each other, as those of some integrations do."""
+
+    async def _agenerate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        return await asyncio.to_thread(self._generate, messages, *args, **kwargs)
+
+
+async def test_media_are_shown_once_where_methods_call_each_other(media: MediaStore) -> None:
+    """Media and the names of attachments are put into messages once, however many wrapped methods are called."""
+    model = DelegatingModel(script=[AIMessage("A puppy.")])
+    asking = create_agent(model, middleware=[MediaMiddleware(media, model="gemini")])
+    await asking.ainvoke({"messages": [ATTACHED]})
+    assert text_in(model.received[0]).count("[attachment:1]") == 1
+    assert len(media_in(model.received[0])) == 1
 
 
 def test_options_are_checked(media: MediaStore) -> None:
