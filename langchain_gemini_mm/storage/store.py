@@ -7,10 +7,11 @@ import hashlib
 import io
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import wraps
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Concatenate, ParamSpec, TypeVar, cast
 
 from langchain_core.documents import Document
 
@@ -34,6 +35,25 @@ GRACE_SECONDS = 24 * 3600.0
 """How long a sweep leaves alone what was put: the time between storing media and indexing their Document."""
 
 _KNOWN_TYPES = 10_000
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _in_thread(
+    method: Callable[Concatenate[MediaStore, P], T],
+) -> Callable[Concatenate[MediaStore, P], Coroutine[Any, Any, T]]:
+    """The async twin of a method of `MediaStore`."""
+    name = method.__name__
+
+    @wraps(method)
+    async def twin(self: MediaStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        found: T = await asyncio.to_thread(getattr(self, name), *args, **kwargs)
+        return found
+
+    twin.__name__, twin.__qualname__ = f"a{name}", f"MediaStore.a{name}"
+    twin.__doc__ = f"Async twin of `{name}`, in a worker thread."
+    return twin
 
 
 class MediaStore:
@@ -313,53 +333,15 @@ class MediaStore:
         leftovers = self._backend.tidy(before, dry_run=dry_run)
         return Sweep(tuple(dict.fromkeys(removed)), size, leftovers)
 
-    async def aput(self, data: Any) -> MediaRef:
-        """Async twin of `put`, in a worker thread."""
-        return await asyncio.to_thread(self.put, data)
-
-    async def aput_file(self, path: str | os.PathLike[str]) -> MediaRef:
-        """Async twin of `put_file`, in a worker thread."""
-        return await asyncio.to_thread(self.put_file, path)
-
-    async def aput_url(
-        self,
-        url: str,
-        *,
-        max_bytes: int = FETCH_BYTES,
-        timeout: float = FETCH_SECONDS,  # noqa: ASYNC109  as in put_url
-        allow_http: bool = False,
-    ) -> MediaRef:
-        """Async twin of `put_url`, in a worker thread."""
-        return await asyncio.to_thread(self.put_url, url, max_bytes=max_bytes, timeout=timeout, allow_http=allow_http)
-
-    async def adocument(
-        self,
-        *content: Content,
-        metadata: Mapping[str, Any] | None = None,
-        id: str | None = None,  # noqa: A002
-    ) -> Document:
-        """Async twin of `document`, in a worker thread."""
-        return await asyncio.to_thread(self.document, *content, metadata=metadata, id=id)
-
-    async def ainfo(self, ref: MediaRef | str) -> MediaInfo:
-        """Async twin of `info`, in a worker thread."""
-        return await asyncio.to_thread(self.info, ref)
-
-    async def aget(self, ref: MediaRef | str) -> bytes:
-        """Async twin of `get`, in a worker thread."""
-        return await asyncio.to_thread(self.get, ref)
-
-    async def aread_range(self, ref: MediaRef | str, start: int, length: int) -> bytes:
-        """Async twin of `read_range`, in a worker thread."""
-        return await asyncio.to_thread(self.read_range, ref, start, length)
-
-    async def adelete(self, ref: MediaRef | str) -> bool:
-        """Async twin of `delete`, in a worker thread."""
-        return await asyncio.to_thread(self.delete, ref)
-
-    async def asweep(self, keep: Any, *, grace_s: float = GRACE_SECONDS, dry_run: bool = False) -> Sweep:
-        """Async twin of `sweep`, in a worker thread."""
-        return await asyncio.to_thread(self.sweep, keep, grace_s=grace_s, dry_run=dry_run)
+    aput = _in_thread(put)
+    aput_file = _in_thread(put_file)
+    aput_url = _in_thread(put_url)
+    adocument = _in_thread(document)
+    ainfo = _in_thread(info)
+    aget = _in_thread(get)
+    aread_range = _in_thread(read_range)
+    adelete = _in_thread(delete)
+    asweep = _in_thread(sweep)
 
     def __repr__(self) -> str:
         place = f" {str(self.path)!r}" if self.path else ""

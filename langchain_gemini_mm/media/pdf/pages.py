@@ -6,7 +6,6 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
@@ -28,17 +27,6 @@ _MOST_DPI = 600
 """A page the size of a stamp is not blown up beyond this."""
 
 
-@dataclass(frozen=True, slots=True)
-class PageWindow:
-    """Pages of a PDF as a PDF of their own."""
-
-    first: int
-    """1-based."""
-    last: int
-    """Inclusive."""
-    data: bytes = field(repr=False)
-
-
 class PdfPages:
     """An open PDF; pages are counted from 1. Safe to use from many threads, one call at a time.
 
@@ -49,7 +37,7 @@ class PdfPages:
     from langchain_gemini_mm.testing import pdf
 
     with opened_pdf(io.BytesIO(pdf(("one", "two", "three")))) as paper:
-        assert [(window.first, window.last) for window in paper.windows(2)] == [(1, 2), (3, 3)]
+        assert paper.pages == 3 and paper.cut(2, 3).startswith(b"%PDF")
         assert paper.text(2) == "two"
     ```
     """
@@ -63,26 +51,6 @@ class PdfPages:
         """How many pages there are."""
         return self._document.pages
 
-    def windows(self, size: int = 1, overlap: int = 0, *, max_bytes: int | None = None) -> Iterator[PageWindow]:
-        """Cut the whole document into windows, one in memory at a time; fewer pages where `size` is over `max_bytes`.
-
-        Raises:
-            ContentError: a page is damaged.
-            MediaLimitError: a page alone is over `max_bytes`.
-        """
-        _check_window(size, overlap)
-        first = 1
-        while True:
-            last = min(first + size - 1, self.pages)
-            data, needed = self._copy(first, last, max_bytes)
-            while data is None:
-                last = self._fewer(first, last, needed, max_bytes)
-                data, needed = self._copy(first, last, max_bytes)
-            yield PageWindow(first, last, data)
-            if last == self.pages:
-                return
-            first = max(first + 1, last + 1 - overlap)
-
     def cut(self, first: int, last: int, *, max_bytes: int | None = None) -> bytes:
         """Pages `first` to `last` as a PDF of their own; what was filled into forms is part of its pages.
 
@@ -92,9 +60,16 @@ class PdfPages:
             ContentError: a page is damaged, or there is none of that number.
             MediaLimitError: it takes more than `max_bytes`.
         """
-        data, needed = self._copy(first, last, max_bytes)
+        file = _Capped(max_bytes)
+        with self._copied(first, last) as new:
+            new.save(file)
+        data = file.steady()
         if data is None:
-            raise self._too_large(first, last, needed, max_bytes)
+            remedy = "Allow more, or use its picture" if first == last else "Take fewer pages"
+            raise MediaLimitError(
+                f"{self._which(first, last)}: {file.length:,} bytes as a PDF; at most {max_bytes:,} are allowed. "
+                f"{remedy}"
+            )
         return data
 
     def text(self, page: int) -> str:
@@ -131,13 +106,6 @@ class PdfPages:
                 image = bitmap.to_pil().convert("RGB")
         return picture_of(image, mime_type)
 
-    def _copy(self, first: int, last: int, max_bytes: int | None) -> tuple[bytes | None, int]:
-        """The pages as a PDF, None when it is over `max_bytes`; and how many bytes it takes."""
-        with self._copied(first, last) as new:
-            file = _Capped(max_bytes)
-            new.save(file)
-        return file.steady(), file.length
-
     @contextmanager
     def _copied(self, first: int, last: int) -> Iterator[PdfDocument]:
         from pypdfium2 import PdfDocument, raw
@@ -162,19 +130,6 @@ class PdfPages:
             self._check_pages(page, page)
             stack.enter_context(calling(self._document, self._which(page, page)))
             yield stack.enter_context(closing(self._document.pdfium[page - 1]))
-
-    def _fewer(self, first: int, last: int, needed: int, max_bytes: int | None) -> int:
-        """The last page of a smaller window."""
-        count = last - first + 1
-        if count == 1 or max_bytes is None:
-            raise self._too_large(first, last, needed, max_bytes)
-        return first + max(1, min(count - 1, count * max_bytes // needed)) - 1
-
-    def _too_large(self, first: int, last: int, needed: int, max_bytes: int | None) -> MediaLimitError:
-        remedy = "Allow more, or use its picture" if first == last else "Take fewer pages"
-        return MediaLimitError(
-            f"{self._which(first, last)}: {needed:,} bytes as a PDF; at most {max_bytes:,} are allowed. {remedy}"
-        )
 
     def _which(self, first: int, last: int) -> str:
         return f"pages {first} to {last} of {self._name}" if first != last else f"page {first} of {self._name}"
@@ -212,30 +167,11 @@ def windows(pages: int, size: int = 1, overlap: int = 0) -> Iterator[tuple[int, 
     assert list(windows(7, 3, overlap=1)) == [(1, 3), (3, 5), (5, 7)]
     ```
     """
-    _check_window(size, overlap)
+    if size < 1 or not 0 <= overlap < size:
+        raise ValueError(f"a window needs at least one page and a smaller overlap, got {size!r} and {overlap!r}")
     if pages > 0:
         for first in range(1, max(pages - overlap, 1) + 1, size - overlap):
             yield first, min(first + size - 1, pages)
-
-
-def cut(source: Source, first: int, last: int, *, max_bytes: int | None = None, name: str | None = None) -> bytes:
-    """Pages `first` to `last` of a PDF, as `PdfPages.cut`."""
-    with opened_pdf(source, name=name) as paper:
-        return paper.cut(first, last, max_bytes=max_bytes)
-
-
-def page_text(source: Source, page: int, *, name: str | None = None) -> str:
-    """The words of a page, as `PdfPages.text`."""
-    with opened_pdf(source, name=name) as paper:
-        return paper.text(page)
-
-
-def page_picture(
-    source: Source, page: int, max_edge: int = 1536, *, mime_type: str = JPEG, name: str | None = None
-) -> Picture:
-    """A picture of a page, as `PdfPages.picture`."""
-    with opened_pdf(source, name=name) as paper:
-        return paper.picture(page, max_edge, mime_type=mime_type)
 
 
 class _Capped:
@@ -272,8 +208,3 @@ def _blank(view: memoryview, start: int, pattern: re.Pattern[bytes], instead: Ca
     if found := pattern.search(bytes(view[start : start + _HEAD_BYTES])):
         for group in range(1, pattern.groups + 1):
             view[start + found.start(group) : start + found.end(group)] = instead(found[group])
-
-
-def _check_window(size: int, overlap: int) -> None:
-    if size < 1 or not 0 <= overlap < size:
-        raise ValueError(f"a window needs at least one page and a smaller overlap, got {size!r} and {overlap!r}")
