@@ -88,7 +88,9 @@ def _pieces(page: str) -> Iterator[str | Picture]:
         closing, name = bool(tag[1]), tag[2].lower()
         position = _tag_end(page, tag.end())
         if name == "img" and not closing:
-            yield from _picture(page[tag.end() : min(position, tag.end() + _TAG_CHARACTERS)])
+            source, alt = _source_and_alt(page[tag.end() : min(position, tag.end() + _TAG_CHARACTERS)])
+            if source:
+                yield Picture(source, alt, alt)
         elif name in _UNSEEN and not closing:
             position = _behind_element(page, name, position)
         elif name == "pre":
@@ -112,13 +114,12 @@ def _break(name: str, *, closing: bool) -> str:
     return " " if name in _CELLS else ""
 
 
-def _picture(attributes: str) -> Iterator[Picture]:
+def _source_and_alt(attributes: str) -> tuple[str, str]:
+    """The `src` and `alt` of an image tag, empty where it has none."""
     found: dict[str, str] = {}
     for match in _ATTRIBUTE.finditer(attributes):
         found.setdefault(match[1].lower(), html.unescape(match[2] or match[3] or match[4] or ""))
-    alt = _SPACE.sub(" ", found.get("alt", "")).strip()
-    if found.get("src"):
-        yield Picture(found["src"].strip(), alt, alt)
+    return found.get("src", "").strip(), _SPACE.sub(" ", found.get("alt", "")).strip()
 
 
 def _tag_end(page: str, position: int) -> int:
@@ -158,10 +159,6 @@ _IMAGE = re.compile(
     r"|<img\b(?P<tag>[^<>]{1,2000})>",
     re.IGNORECASE,
 )
-_SOURCE = re.compile(
-    r"""(?<![\w-])src\s{0,9}=\s{0,9}(?:"([^"]{1,1000})"|'([^']{1,1000})'|([^\s"'>]{1,1000}))""", re.IGNORECASE
-)
-_ALT = re.compile(r"""(?<![\w-])alt\s{0,9}=\s{0,9}(?:"([^"]{1,1000})"|'([^']{1,1000})')""", re.IGNORECASE)
 
 
 def parts_of_markdown(text: str) -> Iterator[str | Picture]:
@@ -176,9 +173,9 @@ def parts_of_markdown(text: str) -> Iterator[str | Picture]:
     """
     position = 0
     for match in _IMAGE.finditer(text):
-        source, alt = match["quoted"] or match["plain"], match["alt"] or ""
+        source, alt = match["quoted"] or match["plain"] or "", match["alt"] or ""
         if match["tag"] is not None:
-            source, alt = _first(_SOURCE.search(match["tag"])), _first(_ALT.search(match["tag"]))
+            source, alt = _source_and_alt(match["tag"])
         if not source:
             continue
         if match.start() > position:
@@ -187,7 +184,3 @@ def parts_of_markdown(text: str) -> Iterator[str | Picture]:
         position = match.end()
     if position < len(text):
         yield text[position:]
-
-
-def _first(match: re.Match[str] | None) -> str:
-    return next((group for group in match.groups() if group), "") if match else ""

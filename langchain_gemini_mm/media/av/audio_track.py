@@ -6,21 +6,17 @@ import io
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.media.av.container import codec_name
-from langchain_gemini_mm.media.av.copy_packets import CopiedTrack, Output, TooManyBytesError, end_tick
+from langchain_gemini_mm.media.av.container import Decoder, Resampler, codec_name
+from langchain_gemini_mm.media.av.copy_packets import CopiedSegment, CopiedTrack, end_tick
 from langchain_gemini_mm.media.av.encode import SOUND_RATE, write_sound
 from langchain_gemini_mm.media.av.segments import Cut, Form, Uncut, Window
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
-
-if TYPE_CHECKING:
-    from av.packet import Packet
-
 
 _PLAIN = {"pcm_u8": 1, "pcm_s16le": 2, "pcm_s24le": 3, "pcm_s32le": 4, "pcm_f32le": 4}
 """Bytes of a sample of one channel."""
@@ -29,7 +25,6 @@ _RESERVOIR_BYTES = 512
 _MOST_LEADING = 12
 _MP3_SAMPLES = 1152
 _JITTER = SOUND_RATE // 20
-_BAD_PACKETS = 1_000
 
 
 def copied_type(timeline: Timeline, muxer: str, windows: Iterable[Window], form: Form) -> str | None:
@@ -97,16 +92,14 @@ class CopiedSoundTrack:
         return leading
 
 
-class _CopiedSound:
+class _CopiedSound(CopiedSegment):
     """One segment that takes its packets as they are."""
 
     def __init__(self, window: Window, leading: list[Sample], timeline: Timeline, form: Form, mime_type: str) -> None:
-        self._window, self._leading, self._timeline = window, leading, timeline
-        self._end = end_tick(window, timeline)
-        self._output = Output(mime_type, form.max_bytes)
-        self._track: CopiedTrack | None = None
+        super().__init__(window, timeline, form, mime_type)
+        self._leading = leading
+        self._copied: CopiedTrack | None = None
         self._first = self._last = 0
-        self._failed: Uncut | None = None
         context: Any = timeline.stream.codec_context
         self._frame_bytes = context.channels * _PLAIN[codec_name(timeline.stream)] if mime_type == "audio/wav" else 0
 
@@ -117,54 +110,31 @@ class _CopiedSound:
         if self._frame_bytes:
             sample = self._trimmed(sample)
         for one in (*self._leading, sample):
-            if not self._failed:
-                self._write(one)
+            if self._copied is None:
+                self._first = one.pts
+                self._copied = CopiedTrack(self._output, self._timeline, one.pts * self._timeline.tick)
+            if not self.failed:
+                self._last = one.pts + one.duration
+            self._write(self._copied, one)
         self._leading = []
         return True
 
     def close(self) -> Cut | Uncut:
         """Finish the segment."""
-        try:
-            data = self._output.close()
-        except TooManyBytesError:
-            self._failed = Uncut(self._window, "a copy has too many bytes")
-            data = b""
-        tick = self._timeline.tick
-        return self._failed or Cut(
-            data=data,
-            mime_type=self._output.mime_type,
-            window=self._window,
-            start_s=max(round(self._first * tick, 3), 0.0),
-            end_s=round(self._last * tick, 3),
-            track="audio",
-            codec=codec_name(self._timeline.stream),
-            copied=True,
-        )
+        return self._finished(self._first * self._timeline.tick, self._last * self._timeline.tick, "audio")
 
     def _trimmed(self, sample: Sample) -> Sample:
         """Plain samples can be cut anywhere."""
         import av
 
         count = sample.size // self._frame_bytes
-        first = max(self._timeline.ticks(self._window.start_s) - sample.pts, 0)
-        last = min(self._timeline.ticks(self._window.end_s) - sample.pts, count)
+        first = max(self._timeline.ticks(self.window.start_s) - sample.pts, 0)
+        last = min(self._timeline.ticks(self.window.end_s) - sample.pts, count)
         if (first, last) == (0, count) or first >= last:
             return sample
         packet = av.Packet(bytes(sample.packet)[first * self._frame_bytes : last * self._frame_bytes])
         packet.is_keyframe = True
         return Sample(packet, self._timeline, sample.pts + first, sample.dts + first, last - first)
-
-    def _write(self, sample: Sample) -> None:
-        if self._track is None:
-            self._first = sample.pts
-            self._track = CopiedTrack(self._output, self._timeline, sample.pts * self._timeline.tick)
-        self._last = sample.pts + sample.duration
-        try:
-            self._track.write(sample)
-        except TooManyBytesError:
-            self._failed = Uncut(self._window, "a copy has too many bytes")
-        except (OSError, ValueError) as error:  # What libav raises is one of these.
-            self._failed = Uncut(self._window, f"its container cannot hold it ({type(error).__name__})")
 
 
 class WrittenSoundTrack:
@@ -175,12 +145,11 @@ class WrittenSoundTrack:
             raise ContentError(f"sound is written anew as audio/mp3, and only {', '.join(form.mime_types)} is taken")
         self.first_key: int | None = None
         self._timeline, self._form = timeline, form
-        self._context: Any = timeline.stream.codec_context
         self._waiting = deque(windows)
         self._active: list[_WrittenSound] = []
-        self._resampler: Any = None
+        self._decoder = Decoder(timeline.stream, "most of its sound cannot be decoded")
+        self._resampler = Resampler("s16", SOUND_RATE)
         self._next: int | None = None
-        self._bad = 0
 
     @property
     def done(self) -> bool:
@@ -191,15 +160,12 @@ class WrittenSoundTrack:
         """Take a packet in file order; give the segments that are complete."""
         if self.first_key is None:
             self.first_key = sample.pts
-        return [
-            cut for frame in self._frames(sample.restored()) for piece in self._mono(frame) for cut in self._take(piece)
-        ]
+        frames = self._decoder.frames(sample.restored())
+        return [cut for frame in frames for piece in self._mono(frame) for cut in self._take(piece)]
 
     def finish(self) -> Sequence[Cut | Uncut]:
         """End of the file; give the rest."""
-        pieces = [piece for frame in self._frames(None) for piece in self._mono(frame)]
-        if self._resampler is not None:
-            pieces += self._resampler.resample(None)
+        pieces = [piece for frame in (*self._decoder.frames(None), None) for piece in self._mono(frame)]
         closed = [cut for piece in pieces for cut in self._take(piece)]
         closed += [cut for segment in self._active if (cut := segment.close())]
         self._active = []
@@ -221,29 +187,9 @@ class WrittenSoundTrack:
                 yield cut
 
     def _mono(self, frame: Any) -> list[Any]:
-        import av
-
-        frame.time_base = self._timeline.time_base
-        if self._resampler is None:
-            self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SOUND_RATE)
-        try:
-            return list(self._resampler.resample(frame))
-        except ValueError:
-            # The track changes its kind on the way.
-            rest = list(self._resampler.resample(None))
-            self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SOUND_RATE)
-            return [*rest, *self._resampler.resample(frame)]
-
-    def _frames(self, packet: Packet[Any] | None) -> list[Any]:
-        import av
-
-        try:
-            return list(self._context.decode(packet))
-        except (av.error.FFmpegError, EOFError) as error:
-            self._bad += 1
-            if self._bad > _BAD_PACKETS:
-                raise ContentError("most of its sound cannot be decoded") from error
-            return []
+        if frame is not None:
+            frame.time_base = self._timeline.time_base
+        return self._resampler.frames(frame)
 
 
 class _WrittenSound:
@@ -299,31 +245,17 @@ class ConvertedSound(Timeline):
         stream.codec_context.open(strict=False)
         super().__init__(stream, 0.0, time_base=Fraction(1, _RATE))
         self._encoder: Any = stream.codec_context
-        self._resampler: Any = None
+        self._decoder = Decoder(source.stream)
+        self._resampler = Resampler("fltp", _RATE, self._encoder.frame_size)
 
     def converted(self, sample: Sample) -> list[Sample]:
         """AAC packets that a packet of the source gives."""
-        import av
-
-        decoder: Any = self.source.stream.codec_context
-        try:
-            frames = list(decoder.decode(sample.restored()))
-            return [made for frame in frames for piece in self._pieces(frame) for made in self._encoded(piece)]
-        except (av.error.FFmpegError, EOFError):
-            return []
-
-    def _pieces(self, frame: Any) -> list[Any]:
-        import av
-
-        frame.time_base = self.source.time_base
-        size = self._encoder.frame_size
-        try:
-            if self._resampler is None:
-                self._resampler = av.AudioResampler(format="fltp", layout="mono", rate=_RATE, frame_size=size)
-            return list(self._resampler.resample(frame))
-        except ValueError:  # The track changes its kind on the way.
-            self._resampler = None
-            return []
+        made = []
+        for frame in self._decoder.frames(sample.restored()):
+            frame.time_base = self.source.time_base
+            for piece in self._resampler.frames(frame):
+                made += self._encoded(piece)
+        return made
 
     def _encoded(self, piece: Any) -> list[Sample]:
         made = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from langchain_gemini_mm.errors import ContentError
@@ -20,7 +19,7 @@ from langchain_gemini_mm.media.av.container import (
     sound_of,
 )
 from langchain_gemini_mm.media.facts import Measures
-from langchain_gemini_mm.media.source import shown
+from langchain_gemini_mm.media.source import Source, name_of
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -86,7 +85,7 @@ class Clip:
         return not guessed and self.declared_s is not None and self.duration_s < self.declared_s * _TOLERANCE
 
 
-def inspect(source: Path | BinaryIO, *, name: str | None = None) -> Clip:
+def inspect(source: Source, *, name: str | None = None) -> Clip:
     """Look into a recording; a cut-off one is as long as what is left of it.
 
     ```python
@@ -100,14 +99,14 @@ def inspect(source: Path | BinaryIO, *, name: str | None = None) -> Clip:
     ```
 
     Args:
-        source: a path, or an open seekable binary file (left open, at any position).
+        source: a path, bytes, or an open seekable binary file (left open, at any position).
         name: for messages.
 
     Raises:
         ContentError: damaged, or nothing in it can be read.
         MissingExtraError: PyAV is not installed.
     """
-    name = name or (shown(source.name) if isinstance(source, Path) else "the recording")
+    name = name or name_of(source, "recording")
     with opened(source, name) as container:
         pictures, sound = pictures_of(container), sound_of(container)
         length = _length(

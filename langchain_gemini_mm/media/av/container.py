@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MissingExtraError
-from langchain_gemini_mm.media.source import open_source, shown
+from langchain_gemini_mm.media.source import Source, name_of
+from langchain_gemini_mm.media.source import opened as opened_source
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -36,6 +36,7 @@ _MOST_PIXELS = 50_000_000
 _MOST_STREAMS = 100
 _READ_BYTES = 1 << 16
 _HEAD_BYTES = 12
+_BAD_PACKETS = 1_000
 _SPARE_BYTES = 256_000_000
 _SPARE_FACTOR = 16
 _MOST_DAMAGES = 50
@@ -44,38 +45,31 @@ _BYTES_A_CALL = 256
 
 
 @contextmanager
-def opened(source: Path | BinaryIO, name: str | None = None, **options: str) -> Iterator[InputContainer]:
+def opened(source: Source, name: str | None = None, **options: str) -> Iterator[InputContainer]:
     """Open a recording; a file that was given open stays so.
 
     Args:
-        source: a path, or an open seekable binary file.
-        name: for messages.
+        source: a path, bytes, or an open seekable binary file.
+        name: of the file, for messages.
         options: of libav's demuxer.
 
     Raises:
         ContentError: damaged or cut off, now or while it is used.
         MissingExtraError: PyAV is not installed.
     """
-    name = name or (shown(source.name) if isinstance(source, Path) else "the recording")
+    name = name or name_of(source, "recording")
     try:
         import av
     except ImportError as error:
         raise MissingExtraError(f"opening {name}", package="PyAV", extra="media") from error
-    with ExitStack() as stack:
-        file = stack.enter_context(closing(open_source(source)[0])) if isinstance(source, Path) else source
-        given = {
-            "format_whitelist": _FORMATS,
-            "protocol_whitelist": "none",
-            "max_streams": str(_MOST_STREAMS),
-            **options,
-        }
-        with damage_told(name):
-            watched = _Watched(file, name)
-            head = watched.read(_HEAD_BYTES)
-            watched.seek(0)
-            container = stack.enter_context(
-                av.open(watched, "r", container_options=given, buffer_size=_READ_BYTES, **reading_options(head))
-            )
+    given = {"format_whitelist": _FORMATS, "protocol_whitelist": "none", "max_streams": str(_MOST_STREAMS), **options}
+    with opened_source(source) as file, damage_told(name):
+        watched = _Watched(file, name)
+        head = watched.read(_HEAD_BYTES)
+        watched.seek(0)
+        with av.open(
+            watched, "r", container_options=given, buffer_size=_READ_BYTES, **reading_options(head)
+        ) as container:
             if not container.streams.audio and not container.streams.video:
                 raise ContentError(f"{name} is damaged or cut off: no sound or pictures can be found in it")
             yield container
@@ -96,23 +90,17 @@ def reading_options(head: bytes) -> dict[str, Any]:
 
 @contextmanager
 def damage_told(name: str) -> Iterator[None]:
-    """Turn whatever libav throws into a ContentError that names the file."""
+    """Report an error of libav as a `ContentError` that names the file; other errors are not the file's fault."""
     import av
 
     try:
         yield
     except GeminiMMError:
         raise
-    except (
-        av.error.FFmpegError,
-        OSError,
-        ValueError,
-        LookupError,
-        RuntimeError,
-        ArithmeticError,
-        MemoryError,
-    ) as error:
+    except (av.error.FFmpegError, OSError, MemoryError) as error:
         raise ContentError(f"{name} cannot be opened as sound or video: it is damaged or cut off") from error
+    except av.codec.codec.UnknownCodecError as error:
+        raise ContentError(f"{name} cannot be read: PyAV was built without the codec {error}") from error
 
 
 def pictures_of(container: InputContainer) -> VideoStream | None:
@@ -165,6 +153,61 @@ def packets_of(container: InputContainer, streams: Sequence[Stream]) -> Iterator
 def codec_name(stream: Stream) -> str:
     """The codec's own name, whichever library decodes it."""
     return str(getattr(stream.codec_context.codec, "canonical_name", stream.codec_context.name))
+
+
+class Decoder:
+    """Decodes the packets of one stream; damaged packets give no frames."""
+
+    def __init__(self, stream: Any, refusal: str | None = None) -> None:
+        self._context = stream.codec_context
+        self._refusal = refusal
+        self._bad = 0
+
+    def frames(self, packet: Packet[Any] | None) -> list[Any]:
+        """The frames that a packet gives, or for None those that the decoder still holds.
+
+        Raises:
+            ContentError: most packets are damaged, where the decoder was made with the text of a refusal.
+        """
+        import av
+
+        try:
+            return list(self._context.decode(packet))
+        except (av.error.FFmpegError, EOFError) as error:
+            self._bad += 1
+            if self._refusal and self._bad > _BAD_PACKETS:
+                raise ContentError(self._refusal) from error
+            return []
+
+
+class Resampler:
+    """Converts audio frames to one format, also where that of the stream changes on the way.
+
+    Args:
+        format: libav's name of the sample format.
+        rate: samples per second.
+        frame_size: samples in each frame; None for as many as there are.
+    """
+
+    def __init__(self, format: str, rate: int, frame_size: int | None = None) -> None:  # noqa: A002
+        self._target = {"format": format, "layout": "mono", "rate": rate, "frame_size": frame_size}
+        self._resampler: Any = None
+
+    def frames(self, frame: Any) -> list[Any]:
+        """Convert a frame, or for None give what is left."""
+        import av
+
+        if self._resampler is None:
+            if frame is None:
+                return []
+            self._resampler = av.AudioResampler(**self._target)  # type: ignore[arg-type]
+        try:
+            return list(self._resampler.resample(frame))
+        except ValueError:  # The frame does not match those before.
+            # An incomplete frame would end what an encoder takes.
+            rest = [] if self._target["frame_size"] else list(self._resampler.resample(None))
+            self._resampler = None
+            return [*rest, *self.frames(frame)]
 
 
 def _chosen(streams: Sequence[Any]) -> Any:

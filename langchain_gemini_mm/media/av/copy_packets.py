@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +14,7 @@ MUXERS = {"video/mp4": "mp4", "video/quicktime": "mov", "audio/mp3": "mp3", "aud
 _OPTIONS = {"fflags": "+bitexact", "write_xing": "1", "id3v2_version": "0"}
 """Equal segments are equal bytes, in every version of libav."""
 _BUFFER_BYTES = 1 << 18
+_TOO_MANY_BYTES = "a copy has too many bytes"
 
 
 class TooManyBytesError(Exception):
@@ -86,22 +86,57 @@ class CopiedTrack:
         self._output.write(packet)
 
 
-class CopiedPictures:
+class CopiedSegment:
+    """A segment that takes its packets as they are; `failed` once it must be written anew instead."""
+
+    def __init__(self, window: Window, timeline: Timeline, form: Form, mime_type: str) -> None:
+        self.window = window
+        self.failed: Uncut | None = None
+        self._timeline = timeline
+        self._end = end_tick(window, timeline)
+        self._output = Output(mime_type, form.max_bytes)
+
+    def _write(self, track: CopiedTrack, sample: Sample, duration: int | None = None) -> None:
+        import av
+
+        if self.failed:
+            return
+        try:
+            track.write(sample, duration)
+        except TooManyBytesError:
+            self.failed = Uncut(self.window, _TOO_MANY_BYTES)
+        except av.error.FFmpegError as error:
+            self.failed = Uncut(self.window, f"its container cannot hold it ({type(error).__name__})")
+
+    def _finished(self, start_s: float, end_s: float, track: Track | None) -> Cut | Uncut:
+        try:
+            data = self._output.close()
+        except TooManyBytesError:
+            return Uncut(self.window, _TOO_MANY_BYTES)
+        return self.failed or Cut(
+            data=data,
+            mime_type=self._output.mime_type,
+            window=self.window,
+            start_s=max(round(start_s, 3), 0.0),
+            end_s=round(end_s, 3),
+            track=track,
+            codec=codec_name(self._timeline.stream),
+            copied=True,
+        )
+
+
+class CopiedPictures(CopiedSegment):
     """A segment of pictures, and their sound where wanted, that begins at a keyframe."""
 
     def __init__(
         self, window: Window, key: Sample, timeline: Timeline, sound: Timeline | None, form: Form, track: Track | None
     ) -> None:
-        self.window = window
-        self.failed: Uncut | None = None
-        self._timeline, self._form, self._track = timeline, form, track
-        self._key = key.pts
+        super().__init__(window, timeline, form, video_type(form))
+        self._form, self._track = form, track
+        self._key = self._last = key.pts
         self._start_s = key.pts * timeline.tick
-        self._end = end_tick(window, timeline)
         self._shown_to = timeline.ticks(window.end_s)
-        self._last = key.pts
         self._ahead: list[Sample] = []
-        self._output = Output(video_type(form), form.max_bytes)
         self._pictures = CopiedTrack(self._output, timeline, self._start_s)
         self._sound = CopiedTrack(self._output, sound, self._start_s) if sound else None
         self._sound_tick = sound.tick if sound else 1.0
@@ -121,50 +156,23 @@ class CopiedPictures:
     def add_sound(self, sample: Sample) -> None:
         """Take a packet of sound; those outside of the segment are left out."""
         starts, ends = sample.pts * self._sound_tick, (sample.pts + sample.duration) * self._sound_tick
-        if self._sound is not None and ends > self._start_s and starts < self.window.end_s and not self.failed:
+        if self._sound is not None and ends > self._start_s and starts < self.window.end_s:
             self._write(self._sound, sample)
 
     def close(self) -> Cut | Uncut:
         """Finish the segment."""
-        try:
-            data = self._output.close()
-        except TooManyBytesError:
-            self._fail()
-            data = b""
-        if self.failed:
-            return self.failed
         end_s = self._last * self._timeline.tick
-        if end_s - self._start_s > self._form.limit_s:
+        finished = self._finished(self._start_s, end_s, self._track)
+        if isinstance(finished, Cut) and end_s - self._start_s > self._form.limit_s:
             return Uncut(self.window, "its last pictures reach beyond the limit")
-        return Cut(
-            data=data,
-            mime_type=self._output.mime_type,
-            window=self.window,
-            start_s=max(round(self._start_s, 3), 0.0),
-            end_s=round(end_s, 3),
-            track=self._track,
-            codec=codec_name(self._timeline.stream),
-            copied=True,
-        )
+        return finished
 
     def _flush(self) -> None:
         for sample in self._ahead:
             duration = min(sample.duration, max(self._shown_to - sample.pts, 1))
             self._last = max(self._last, sample.pts + duration)
-            if not self.failed:
-                self._write(self._pictures, sample, duration)
+            self._write(self._pictures, sample, duration)
         self._ahead.clear()
-
-    def _write(self, track: CopiedTrack, sample: Sample, duration: int | None = None) -> None:
-        try:
-            track.write(sample, duration)
-        except TooManyBytesError:
-            self._fail()
-        except (OSError, ValueError) as error:  # What libav raises is one of these.
-            self.failed = Uncut(self.window, f"its container cannot hold it ({type(error).__name__})")
-
-    def _fail(self) -> None:
-        self.failed = Uncut(self.window, "a copy has too many bytes")
 
 
 def start_tick(window: Window, timeline: Timeline) -> int:
@@ -179,8 +187,6 @@ def end_tick(window: Window, timeline: Timeline) -> int:
 
 def video_type(form: Form) -> str:
     """The type that segments of pictures get."""
-    return _first(form.mime_types, ("video/mp4", "video/quicktime"))
-
-
-def _first(accepted: Iterable[str], ours: tuple[str, ...]) -> str:
-    return next((mime_type for mime_type in ours if mime_type in set(accepted)), ours[0])
+    return next(
+        (mime_type for mime_type in ("video/mp4", "video/quicktime") if mime_type in form.mime_types), "video/mp4"
+    )

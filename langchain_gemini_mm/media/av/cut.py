@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
-from pathlib import Path
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
@@ -22,7 +21,8 @@ from langchain_gemini_mm.media.av.segments import Cut, Form, Track, Uncut, Windo
 from langchain_gemini_mm.media.av.silence import is_black, is_silent
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline, Timelines
 from langchain_gemini_mm.media.av.video_track import SOUND_CODECS, PictureTrack
-from langchain_gemini_mm.media.source import open_source, shown
+from langchain_gemini_mm.media.source import Source, name_of
+from langchain_gemini_mm.media.source import opened as opened_source
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -39,7 +39,7 @@ AnyTrack = PictureTrack | CopiedSoundTrack | WrittenSoundTrack
 
 
 def cut(
-    source: Path | BinaryIO,
+    source: Source,
     start_s: float,
     end_s: float,
     *,
@@ -68,7 +68,7 @@ def cut(
     ```
 
     Args:
-        source: a path, or an open seekable binary file (left open, at any position).
+        source: a path, bytes, or an open seekable binary file (left open, at any position).
         start_s: from where, in seconds.
         end_s: to where; what lies behind the recording's end is left away.
         limit_s: the model's hard limit in seconds.
@@ -85,9 +85,9 @@ def cut(
         MissingExtraError: PyAV is not installed.
     """
     window = _window(start_s, end_s, limit_s)
-    name = name or (shown(source.name) if isinstance(source, Path) else "the recording")
+    name = name or name_of(source, "recording")
     with ExitStack() as stack:
-        file = stack.enter_context(closing(open_source(source)[0])) if isinstance(source, Path) else source
+        file = stack.enter_context(opened_source(source))
         container = stack.enter_context(opened(file, name, **_seeking(file)))
         has_pictures = pictures_of(container) is not None
         wanted: Track | None = track or (None if has_pictures else "audio")
@@ -242,7 +242,7 @@ def _window(start_s: float, end_s: float, limit_s: float) -> Window:
 
 
 def segments(
-    source: Path | BinaryIO,
+    source: Source,
     *,
     video: Iterable[Window] = (),
     audio: Iterable[Window] = (),
@@ -272,7 +272,7 @@ def segments(
     ```
 
     Args:
-        source: a path, or an open seekable binary file (left open, at any position).
+        source: a path, bytes, or an open seekable binary file (left open, at any position).
         video: windows over its pictures, in order.
         audio: windows over its sound, in order.
         video_form: what the model takes of pictures.
@@ -288,7 +288,7 @@ def segments(
         MissingExtraError: PyAV is not installed.
     """
     plans = {"video": _checked(video, video_form, "video"), "audio": _checked(audio, audio_form, "audio")}
-    name = name or (shown(source.name) if isinstance(source, Path) else "the recording")
+    name = name or name_of(source, "recording")
     with opened(source, name) as container, ExitStack() as again:
         timelines = Timelines(origin_s(container))
         readings: list[Reading] = []

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from langchain_gemini_mm.media.av.container import damage_told, is_huge, opened, packets_of, pictures_of, sound_of
-from langchain_gemini_mm.media.source import shown
+from langchain_gemini_mm.media.av.container import (
+    Decoder,
+    Resampler,
+    is_huge,
+    opened,
+    packets_of,
+    pictures_of,
+    sound_of,
+)
+from langchain_gemini_mm.media.source import Source
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -28,7 +35,7 @@ _EVERY_S = 1.0
 _FULL_SCALE = 32768.0
 
 
-def is_silent(source: Path | BinaryIO, *, below_db: float = SILENT_DB, name: str | None = None) -> bool:
+def is_silent(source: Source, *, below_db: float = SILENT_DB, name: str | None = None) -> bool:
     """Whether there is no sound in a recording, or none that could be heard; stops at the first that can.
 
     ```python
@@ -44,13 +51,12 @@ def is_silent(source: Path | BinaryIO, *, below_db: float = SILENT_DB, name: str
         ContentError: damaged.
         MissingExtraError: PyAV is not installed.
     """
-    name = name or (shown(source.name) if isinstance(source, Path) else "the recording")
     most = 10 ** (below_db / 20) * _FULL_SCALE
-    with opened(source, name) as container, damage_told(name):
+    with opened(source, name) as container:
         return all(loudness < most for loudness in _loudness(container))
 
 
-def is_black(source: Path | BinaryIO, *, name: str | None = None) -> bool:
+def is_black(source: Source, *, name: str | None = None) -> bool:
     """Whether a video shows nothing but black; stops at the first picture that is not.
 
     Keyframes are looked at first, then a picture a second. A recording without moving pictures is not black.
@@ -59,9 +65,8 @@ def is_black(source: Path | BinaryIO, *, name: str | None = None) -> bool:
         ContentError: damaged.
         MissingExtraError: PyAV is not installed.
     """
-    name = name or (shown(source.name) if isinstance(source, Path) else "the recording")
     for skipped in ("NONKEY", "DEFAULT"):
-        with opened(source, name) as container, damage_told(name):
+        with opened(source, name) as container:
             stream = pictures_of(container)
             if stream is None or is_huge(stream):
                 return False
@@ -73,19 +78,12 @@ def is_black(source: Path | BinaryIO, *, name: str | None = None) -> bool:
 
 def _loudness(container: InputContainer) -> Iterator[float]:
     """Root mean square of each tenth of a second, on the scale of 16-bit samples."""
-    import av
-
     stream = sound_of(container)
     if stream is None:
         return
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=_RATE, frame_size=_PIECE)
+    resampler = Resampler("s16", _RATE, _PIECE)
     for frame in _frames(container, stream):
-        try:
-            pieces = resampler.resample(frame)
-        except ValueError:  # The track changes its kind on the way.
-            resampler = av.AudioResampler(format="s16", layout="mono", rate=_RATE, frame_size=_PIECE)
-            pieces = resampler.resample(frame)
-        for piece in pieces:
+        for piece in resampler.frames(frame):
             yield float(np.sqrt(np.mean(np.square(piece.to_ndarray().astype(np.float64)))))
 
 
@@ -100,13 +98,9 @@ def _spaced(container: InputContainer) -> Iterator[Any]:
 
 
 def _frames(container: InputContainer, stream: Any) -> Iterator[Any]:
-    import av
-
+    decoder = Decoder(stream)
     for packet in packets_of(container, [stream]):
-        try:
-            yield from packet.decode()
-        except (av.error.FFmpegError, EOFError):
-            continue
+        yield from decoder.frames(packet)
 
 
 def _all_black(frame: Any) -> bool:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.media.av.container import damage_told, is_huge, opened, origin_s, packets_of, pictures_of
+from langchain_gemini_mm.media.av.container import Decoder, is_huge, opened, origin_s, packets_of, pictures_of
 from langchain_gemini_mm.media.images.transform import JPEG, Picture, picture_of
-from langchain_gemini_mm.media.source import shown
+from langchain_gemini_mm.media.source import Source, name_of
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -29,9 +28,7 @@ class Still:
     picture: Picture
 
 
-def stills(
-    source: Path | BinaryIO, moments: Sequence[float], *, max_edge: int = 1024, name: str | None = None
-) -> list[Still]:
+def stills(source: Source, moments: Sequence[float], *, max_edge: int = 1024, name: str | None = None) -> list[Still]:
     """What a video shows at some moments; each is sought, so that a long file is not read from its start.
 
     ```python
@@ -45,7 +42,7 @@ def stills(
     ```
 
     Args:
-        source: a path, or an open seekable binary file (left open, at any position).
+        source: a path, bytes, or an open seekable binary file (left open, at any position).
         moments: seconds, in order; a moment behind the end gives the last picture, and equal pictures are given once.
         max_edge: pixels of a picture's longer side.
         name: of the file, for messages.
@@ -54,9 +51,9 @@ def stills(
         ContentError: damaged, without moving pictures, or none of them can be decoded.
         MissingExtraError: PyAV or Pillow is not installed.
     """
-    name = name or (shown(source.name) if isinstance(source, Path) else "the recording")
+    name = name or name_of(source, "recording")
     found: list[Still] = []
-    with opened(source, name) as container, damage_told(name):
+    with opened(source, name) as container:
         stream = pictures_of(container)
         if stream is None or is_huge(stream):
             raise ContentError(f"{name} holds no moving pictures that can be decoded")
@@ -78,12 +75,9 @@ def _still(container: InputContainer, stream: Any, moment: float, max_edge: int)
         container.seek(int((moment + origin) / stream.time_base), stream=stream)
     except av.error.FFmpegError:
         container.seek(0)
+    decoder = Decoder(stream)
     for number, packet in enumerate(packets_of(container, [stream])):
-        try:
-            frames = packet.decode()
-        except (av.error.FFmpegError, EOFError):
-            continue
-        for frame in frames:
+        for frame in decoder.frames(packet):
             if last is not None and (frame.time or 0.0) - origin > moment + _ROUNDING_S:
                 return _drawn(last, origin, max_edge)
             last = frame

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.media.av.container import codec_name, is_huge
+from langchain_gemini_mm.media.av.container import Decoder, codec_name, is_huge
 from langchain_gemini_mm.media.av.copy_packets import CopiedPictures, end_tick, start_tick
 from langchain_gemini_mm.media.av.encode import WrittenPictures
 from langchain_gemini_mm.media.av.segments import Cut, Form, Track, Uncut, Window
@@ -21,7 +21,6 @@ _HELD_BYTES = 64_000_000
 """Of packets since the last keyframe; a longer stretch is decoded."""
 _SOUND_BEHIND_S = 2.0
 _REORDER_S = 0.25
-_BAD_PACKETS = 1_000
 
 
 class PictureTrack:
@@ -52,7 +51,7 @@ class PictureTrack:
         self._margin = timeline.ticks(_REORDER_S) if getattr(self._context, "has_b_frames", False) else 0
         self._decoding = False
         self._frame: tuple[Any, float, float] | None = None
-        self._bad = 0
+        self._decoder = Decoder(timeline.stream, "most of its pictures cannot be decoded")
 
     @property
     def done(self) -> bool:
@@ -192,7 +191,7 @@ class PictureTrack:
     def _decode(self, samples: Sequence[Sample | None]) -> None:
         """Give the segments that are written anew what packets show, or for None what the decoder still has."""
         for sample in samples:
-            for frame in self._frames(sample):
+            for frame in self._decoder.frames(None if sample is None else sample.restored()):
                 if frame.pts is None:
                     continue
                 duration = getattr(frame, "duration", 0) or 1
@@ -200,16 +199,3 @@ class PictureTrack:
                 for segment in [one for one in self._written if not one.add(*self._frame)]:
                     self._written.remove(segment)
                     self._closing.append(segment)
-
-    def _frames(self, sample: Sample | None) -> list[Any]:
-        import av
-
-        try:
-            if sample is None:
-                return list(self._context.decode(None))
-            return list(self._context.decode(sample.restored()))
-        except (av.error.FFmpegError, EOFError) as error:
-            self._bad += 1
-            if self._bad > _BAD_PACKETS:
-                raise ContentError("most of its pictures cannot be decoded") from error
-            return []
