@@ -16,23 +16,30 @@ export FOLDER Q
 # Hundreds of processes start in a run of the tests; none of them should compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo examples test test-genai2 test-stores integration soak chaos check fix bench bench-weaviate live wheel lock
+.PHONY: help demo examples test test-newest test-oldest test-unpinned test-stores integration soak chaos check fix bench bench-weaviate live wheel lock
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/stamp ## index sample media and ask across them; or: make demo FOLDER=~/Pictures Q="a dog on a beach"
 	@$(BIN)/python examples/demo.py $${FOLDER:+--folder "$$FOLDER"} $${Q:+--question "$$Q"}
 
-test: $(VENV)/stamp ## run all tests, offline (google-genai 3.x)
-	@$(BIN)/python -m pytest $(PARALLEL) -m "not stores and not rivals and not examples" $(ARGS)
+test: $(VENV)/stamp ## run all tests, offline
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not stores and not examples" $(ARGS)
 
 examples: $(VENV)/stamp ## run every example, offline
 	@$(BIN)/python -m pytest -n $(WORKERS) -m "examples and not stores" tests/test_examples.py $(ARGS)
 
-test-genai2: $(VENV)-genai2/stamp ## the same tests on google-genai 2.x, beside langchain-google-genai
-	@$(VENV)-genai2/bin/python -m pytest $(PARALLEL) -m "not stores and not examples" $(ARGS)
+test-newest: $(VENV)-newest/stamp ## the same on Python 3.13 with the newest versions of everything
+	@$(VENV)-newest/bin/python -m pytest $(PARALLEL) -m "not stores and not examples" $(ARGS)
+
+test-oldest: $(VENV)-oldest/stamp ## the same on the oldest versions that pyproject.toml allows
+	@$(VENV)-oldest/bin/python -m pytest $(PARALLEL) -m "not stores and not rivals and not examples" $(ARGS)
+
+test-unpinned: ## the same with whatever versions a user would get today
+	@$(PYTHON) scripts/environment.py newest --unpinned --venv $(VENV)
+	@$(VENV)-unpinned/bin/python -m pytest $(PARALLEL) -m "not stores and not examples" $(ARGS)
 
 test-stores: $(VENV)-stores/stamp ## tests with vector stores, pictures and examples of others: Chroma, FAISS, Qdrant; HEIC
 	@$(VENV)-stores/bin/python -m pytest -m "stores or real_media" tests/test_other_stores.py tests/media/images/test_decode.py tests/test_examples.py $(ARGS)
@@ -58,8 +65,8 @@ fix: $(VENV)/stamp ## format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)-genai2/stamp ## measure against the bare SDK, langchain-google-genai and plain NumPy
-	@$(VENV)-genai2/bin/python benchmarks/run.py $(ARGS)
+bench: $(VENV)/stamp ## measure against the bare SDK, langchain-google-genai and plain NumPy
+	@$(BIN)/python benchmarks/run.py $(ARGS)
 
 bench-weaviate: $(VENV)/stamp ## measure the store in Weaviate against the bare client, on a server of this machine
 	@$(BIN)/python -m scripts.weaviate_server install
@@ -78,8 +85,11 @@ lock: ## resolve all versions anew and write the constraints files
 $(VENV)/stamp: pyproject.toml constraints.txt scripts/environment.py
 	@$(PYTHON) scripts/environment.py main --venv $(VENV)
 
-$(VENV)-genai2/stamp: pyproject.toml constraints-genai2.txt scripts/environment.py
-	@$(PYTHON) scripts/environment.py genai2 --venv $(VENV)
+$(VENV)-newest/stamp: pyproject.toml constraints-newest.txt scripts/environment.py
+	@$(PYTHON) scripts/environment.py newest --venv $(VENV)
+
+$(VENV)-oldest/stamp: pyproject.toml constraints-oldest.txt scripts/environment.py
+	@$(PYTHON) scripts/environment.py oldest --venv $(VENV)
 
 $(VENV)-stores/stamp: pyproject.toml constraints-stores.txt scripts/environment.py
 	@$(PYTHON) scripts/environment.py stores --venv $(VENV)

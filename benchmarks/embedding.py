@@ -100,7 +100,7 @@ def _rows(arena: Arena, kind: str, items: Sequence[str | Path], per_call: int, r
         yield skipped(
             f"{name}, threads",
             "langchain-google-genai",
-            "langchain-google-genai is not installed; it needs google-genai 2.x",
+            "langchain-google-genai is not installed",
         )
     yield _processor(f"processor time of that, {kind}, threads", turns)
     turns = _warm(tasks, rounds)

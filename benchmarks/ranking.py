@@ -57,13 +57,15 @@ class Given:
     def __init__(self, vectors: Vectors) -> None:
         self._vectors = vectors
 
-    def embed(self, contents: Sequence[Content], *, role: Role = "document", task: str | None = None) -> Vectors:  # noqa: ARG002
+    def embed(self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None) -> Vectors:  # noqa: ARG002
         """Look up."""
         return self._vectors[[int(str(content)) for content in contents]]
 
-    async def aembed(self, contents: Sequence[Content], *, role: Role = "document", task: str | None = None) -> Vectors:
+    async def aembed(
+        self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None
+    ) -> Vectors:
         """Look up."""
-        return self.embed(contents, role=role, task=task)
+        return self.embed(contents, role=role, task_type=task_type)
 
 
 def measure(size: Size = FULL) -> Iterator[Row]:

@@ -46,7 +46,7 @@ with ExitStack() as stack:
     assert near == ["pictures/puppy2.jpg", "pictures/sleeping-puppy.png"]
 
     # Several things of different kinds: a text about a trip, and the sound of waves.
-    both = show("like a text and a sound", recommend(store, [trip, waves], k=2, one_per="source"))
+    both = show("like a text and a sound", recommend(store, [trip, waves], k=2, by="source"))
     assert set(both) == {"pictures/beach.jpg", "videos/waves.mov"}
 
     # Of every kind the nearest, side by side; what was liked is never among the answers.

@@ -10,7 +10,8 @@ import argparse
 import os
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ def demo(stack: ExitStack, folder: Path | None, question: str | None) -> None:
     embeddings = stack.enter_context(GeminiEmbeddings(media=media, output_dimensionality=768, **service))
     store = stack.enter_context(LocalVectorStore(home / "index.db", embeddings, collection=folder.resolve().as_posix()))
     loader = MediaLoader(folder, media)
-    store.add_documents(loader.lazy_load(), skip_unchanged=True, progress=show_progress)
+    with progress_line() as progress:
+        store.add_documents(loader.lazy_load(), skip_unchanged=True, progress=progress)
     report(store, loader, embeddings)
     if question:
         show(store, question, question)
@@ -64,9 +66,20 @@ def demo(stack: ExitStack, folder: Path | None, question: str | None) -> None:
         ask_samples(store, folder)
 
 
-def show_progress(stored: int) -> None:
-    """One line that grows."""
-    print(f"  {stored} embedded", end="\r", file=sys.stderr, flush=True)
+@contextmanager
+def progress_line() -> Iterator[Callable[[int], None]]:
+    """One line that is written over as more is stored, and ended before anything else is printed."""
+    counts = [0]
+
+    def show_progress(stored: int) -> None:
+        counts.append(stored)
+        print(f"  {stored} embedded", end="\r", file=sys.stderr, flush=True)
+
+    try:
+        yield show_progress
+    finally:
+        if any(counts):
+            print(file=sys.stderr, flush=True)
 
 
 def report(store: LocalVectorStore, loader: MediaLoader, embeddings: GeminiEmbeddings) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import clean_environment, emulator, emulator_server, samples
-from tests.test_docs import ROOT, SHOWN, Block, Reading, furnish
+from tests.test_docs import ROOT, SHOWN, Block, Session, copy_samples
 from tests.test_examples import run_python
 
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ def test_shown_code_runs_on_a_server(
     """Letter for letter, but for the address of the server."""
     here = f"port={weaviate_server.rest_port}, grpc_port={weaviate_server.grpc_port}, skip_init_checks=True"
     moved = [dataclasses.replace(block, code=block.code.replace("_local()", f"_local({here})")) for block in blocks]
-    monkeypatch.chdir(furnish(tmp_path, samples))
-    reading = Reading(moved)
+    monkeypatch.chdir(copy_samples(tmp_path, samples))
+    session = Session(moved)
     try:
-        reading.run_through(moved[-1])
+        session.run_through(moved[-1])
     finally:
-        client = reading.namespace.get("client")
+        client = session.namespace.get("client")
         if client is not None:
             client.close()
 

@@ -164,10 +164,12 @@ class MediaEmbeddings(Protocol):
     def fingerprint(self) -> Mapping[str, object]:
         """The embedding space, as JSON-able values; equal fingerprints mean comparable vectors."""
 
-    def embed(self, contents: Sequence[Content], *, role: Role = "document", task: str | None = None) -> Vectors:
+    def embed(self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None) -> Vectors:
         """Embed each content to one row, in order."""
 
-    async def aembed(self, contents: Sequence[Content], *, role: Role = "document", task: str | None = None) -> Vectors:
+    async def aembed(
+        self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None
+    ) -> Vectors:
         """Async twin of `embed`."""
 
 

@@ -72,13 +72,15 @@ class GivenEmbeddings:
     def __init__(self) -> None:
         self.vectors: dict[str, Any] = {}
 
-    def embed(self, contents: Sequence[Content], *, role: Role = "document", task: str | None = None) -> Vectors:  # noqa: ARG002
+    def embed(self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None) -> Vectors:  # noqa: ARG002
         """Look each up."""
         return np.stack([self.vectors[str(content)] for content in contents])
 
-    async def aembed(self, contents: Sequence[Content], *, role: Role = "document", task: str | None = None) -> Vectors:
+    async def aembed(
+        self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None
+    ) -> Vectors:
         """Look each up."""
-        return self.embed(contents, role=role, task=task)
+        return self.embed(contents, role=role, task_type=task_type)
 
 
 def made(world: World, seed: int) -> Made:

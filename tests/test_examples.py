@@ -1,4 +1,4 @@
-"""Every example runs offline as somebody would run it, and on the service it is pointed to."""
+"""Every example runs as a program: offline on an emulator, and with a key on the configured service."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.test_docs import ROOT, furnish
+from tests.test_docs import ROOT, copy_samples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,12 +31,12 @@ EXAMPLES = [
 
 @pytest.mark.parametrize("path", EXAMPLES)
 def test_examples(path: Path, samples: Path, emulator: GeminiEmulator, tmp_path: Path) -> None:
-    """An example runs with nothing but the package, on an emulator of its own."""
+    """Without a key, an example starts an emulator of its own."""
     needed = FOREIGN.get(path.name)
     if needed and find_spec(needed) is None:
         pytest.skip(f"{path.name} needs {needed}: make test-stores")
     environment = {name: value for name, value in os.environ.items() if name not in KEYS}
-    run = run_python([str(path)], furnish(tmp_path, samples), environment)
+    run = run_python([str(path)], copy_samples(tmp_path, samples), environment)
     assert run.returncode == 0, run.stderr
     assert "Warning" not in run.stderr
     assert run.stdout
@@ -46,23 +46,23 @@ def test_examples(path: Path, samples: Path, emulator: GeminiEmulator, tmp_path:
 
 @pytest.mark.parametrize("name", ["01_quickstart.py", "12_support_assistant.py", "20_agent.py", "demo.py"])
 def test_examples_with_a_key(name: str, samples: Path, emulator: GeminiEmulator, tmp_path: Path) -> None:
-    """With a key in the environment an example asks the service that it is pointed to."""
-    run = run_python([str(ROOT / "examples" / name)], furnish(tmp_path, samples), os.environ)
+    """With a key in the environment, an example uses the configured service."""
+    run = run_python([str(ROOT / "examples" / name)], copy_samples(tmp_path, samples), os.environ)
     assert run.returncode == 0, run.stderr
     assert emulator.requests
 
 
 @pytest.mark.parametrize("path", EXAMPLES)
 def test_every_example_knows_a_key(path: Path) -> None:
-    """An example starts an emulator only where there is no key."""
+    """An example starts an emulator only if there is no key."""
     code = path.read_text(encoding="utf-8")
-    said = 'os.environ.get("GOOGLE_API_KEY") or os.environ.get("GEMINI_API_KEY")'
-    assert said in code or "runpy" in code or "subprocess" in code
+    lookup = 'os.environ.get("GOOGLE_API_KEY") or os.environ.get("GEMINI_API_KEY")'
+    assert lookup in code or "runpy" in code or "subprocess" in code
 
 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_example_without_its_package_says_so(name: str, tmp_path: Path) -> None:
-    """An example whose package is not installed names it, and is no failure."""
+    """An example whose package is not installed prints how to install it and exits with status 0."""
     code = f"import runpy, sys; sys.modules[{FOREIGN[name]!r}] = None; runpy.run_path(sys.argv[1])"
     run = run_python(["-c", code, str(ROOT / "examples" / name)], tmp_path, os.environ)
     assert (run.returncode, run.stderr) == (0, "")
@@ -70,7 +70,7 @@ def test_example_without_its_package_says_so(name: str, tmp_path: Path) -> None:
 
 
 def run_python(arguments: list[str], folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run it as somebody would, in a process of its own."""
+    """Run Python in a separate process."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,

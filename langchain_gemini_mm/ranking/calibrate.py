@@ -12,7 +12,7 @@ from langchain_gemini_mm.ranking.modalities import query_kind
 from langchain_gemini_mm.ranking.search import candidates_flow, similarity_plan
 from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
-from langchain_gemini_mm.vectorstores.hits import Query
+from langchain_gemini_mm.vectorstores.query import Query
 from langchain_gemini_mm.vectorstores.search import query_vectors_flow
 
 DEPTH = 10
@@ -20,7 +20,7 @@ DEPTH = 10
 
 
 def calibrate(
-    store: MultimodalVectorStore, labelled: Iterable[LabelledQuery], *, task: str | None = None, depth: int = DEPTH
+    store: MultimodalVectorStore, labelled: Iterable[LabelledQuery], *, task_type: str | None = None, depth: int = DEPTH
 ) -> Calibration:
     """Learn from labelled queries how sure a match is, for `ranking="calibrated"`; stored with the collection.
 
@@ -42,31 +42,31 @@ def calibrate(
     Args:
         store: one of ours.
         labelled: queries and what they should find.
-        task: of the queries, where the embedding knows tasks.
+        task_type: of the queries, where the embedding knows tasks.
         depth: how many documents of each modality are compared with the labels of each query.
 
     Raises:
         ValueError: no query, or none with a relevant document.
         ContentError: a label names a document that is not stored.
     """
-    return run(calibrating_flow(store, _checked(labelled), task, positive_int("depth", depth)))
+    return run(calibrating_flow(store, _checked(labelled), task_type, positive_int("depth", depth)))
 
 
 async def acalibrate(
-    store: MultimodalVectorStore, labelled: Iterable[LabelledQuery], *, task: str | None = None, depth: int = DEPTH
+    store: MultimodalVectorStore, labelled: Iterable[LabelledQuery], *, task_type: str | None = None, depth: int = DEPTH
 ) -> Calibration:
     """Async twin of `calibrate`."""
-    return await arun(calibrating_flow(store, _checked(labelled), task, positive_int("depth", depth)))
+    return await arun(calibrating_flow(store, _checked(labelled), task_type, positive_int("depth", depth)))
 
 
 def calibrating_flow(
-    store: MultimodalVectorStore, labelled: Sequence[LabelledQuery], task: str | None, depth: int
+    store: MultimodalVectorStore, labelled: Sequence[LabelledQuery], task_type: str | None, depth: int
 ) -> Flow[Calibration]:
     """Search for each query, learn, and store what was learned."""
     yield from _require_stored_flow(store, labelled)
-    plan = similarity_plan(store, depth, {} if task is None else {"task": task})
+    plan = similarity_plan(store, depth, {} if task_type is None else {"task_type": task_type})
     asked = [one.query if isinstance(one.query, Query) else Query(one.query) for one in labelled]
-    vectors = yield from query_vectors_flow(store.backend, asked, task)
+    vectors = yield from query_vectors_flow(store.backend, asked, task_type)
     examples: list[Example] = []
     for number, (one, query, vector) in enumerate(zip(labelled, asked, vectors, strict=True)):
         kind = one.modality or query_kind(query, store.space.media)

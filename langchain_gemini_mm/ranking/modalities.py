@@ -12,10 +12,10 @@ from langchain_gemini_mm.content.parts import to_parts
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.interfaces import MediaSource, Modality, Vector
-from langchain_gemini_mm.vectorstores.backend import Predicate, Scored, VectorRequest
+from langchain_gemini_mm.vectorstores.backend import Scored, VectorRequest
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
-from langchain_gemini_mm.vectorstores.filters import And, In, Node, Not, Or, matches
-from langchain_gemini_mm.vectorstores.hits import Query
+from langchain_gemini_mm.vectorstores.filters import And, In, Node, Not, Or, Predicate, matches
+from langchain_gemini_mm.vectorstores.query import Query
 from langchain_gemini_mm.vectorstores.search import SearchPlan
 
 KEY = "modality"

@@ -23,7 +23,8 @@ from langchain_gemini_mm.ranking.modalities import (
 from langchain_gemini_mm.ranking.normalize import Levels, levels
 from langchain_gemini_mm.vectorstores.backend import Scored
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
-from langchain_gemini_mm.vectorstores.hits import Hit, Query, ScoreKind
+from langchain_gemini_mm.vectorstores.hits import Hit, ScoreKind
+from langchain_gemini_mm.vectorstores.query import Query
 from langchain_gemini_mm.vectorstores.search import (
     SearchPlan,
     hits_of,
@@ -67,7 +68,7 @@ def ranked_flow(
         store: one of ours.
         query: any content, or a `Query`.
         k: how many.
-        options: `filter`, `task` and `score_threshold` (of the cosine similarity), as for `search`.
+        options: `filter`, `task_type` and `score_threshold` (of the cosine similarity), as for `search`.
         ranking: `raw`, `normalized` or `calibrated`; None is what `default_ranking_flow` says.
         modalities: kinds to search: modalities, and `other` for documents that name none; None for all.
         min_confidence: leave out hits below it, from 0 to 1; an empty list says that nothing matches.
@@ -84,9 +85,10 @@ def ranked_flow(
         ranking = yield from default_ranking_flow(store, modalities=kinds, min_confidence=least)
     if ranking == "raw":
         only = plan if kinds is None else replace(plan, filter=narrowed(plan.filter, kinds_node(kinds)))
-        return (yield from search_flow(store.backend, asked, only))
+        (hits,) = yield from search_flow([asked], only)
+        return hits
     calibration = (yield from calibration_flow(store)) if ranking == "calibrated" else None
-    (vector,) = yield from query_vectors_flow(store.backend, [asked], plan.task)
+    (vector,) = yield from query_vectors_flow(store.backend, [asked], plan.task_type)
     candidates = yield from candidates_flow(store, vector, plan, kinds, asked.ids)
     judged = _by_calibration(calibration, query_kind(asked, store.space.media)) if calibration else _by_deviation
     return _hits(store, candidates, judged, plan.k, least)
@@ -136,7 +138,7 @@ def by_modality_flow(
     kinds = checked_kinds(modalities)
     plan = similarity_plan(store, k, options)
     asked = query if isinstance(query, Query) else Query(query)
-    (vector,) = yield from query_vectors_flow(store.backend, [asked], plan.task)
+    (vector,) = yield from query_vectors_flow(store.backend, [asked], plan.task_type)
     nodes = {kind: kinds_node([kind]) for kind in kinds or KINDS}
     lists = yield from nearest_by_kind_flow(store, vector, plan, nodes, asked.ids)
     return {kind: hits_of(found, "cosine", store.space.media) for kind, found in lists.items() if found or kinds}
@@ -169,11 +171,13 @@ def similarity_plan(store: MultimodalVectorStore, k: int, options: Mapping[str, 
     """Check the options of a ranked search.
 
     Raises:
-        ValueError: another mode than `similarity`.
+        ValueError: another search type than `similarity`.
     """
-    if options.get("mode", "similarity") != "similarity":
-        raise ValueError(f"rankings go with mode='similarity', got mode={options['mode']!r}")
-    return plan_search(store.backend, k, options)
+    if options.get("search_type", "similarity") != "similarity":
+        raise ValueError(f"rankings go with search_type='similarity', got search_type={options['search_type']!r}")
+    if options.get("tenant") is not None:
+        raise ValueError(f"rankings search the store of one tenant; use store.with_tenant({options['tenant']!r})")
+    return plan_search(store.backend, k, **options)
 
 
 def candidates_flow(

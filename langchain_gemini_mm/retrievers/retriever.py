@@ -70,7 +70,7 @@ class MultimodalRetriever(BaseRetriever):
     """On metadata: see `vectorstores.filters`; for another store in its own form."""
     modalities: Sequence[Modality] | None = None
     """Only these kinds; None for all."""
-    task: str | None = None
+    task_type: str | None = None
     """What the query is for, such as `question answering`; None is the embedding's own."""
     score_threshold: float | None = None
     """Lowest cosine similarity, -1 to 1; with `keyword` lowest BM25 score."""

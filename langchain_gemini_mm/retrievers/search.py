@@ -32,7 +32,7 @@ def find_flow(ask: Ask, query: Content | Query) -> Flow[list[Hit]]:
     if ranking == "raw":
         return (yield from _searched(ask, query))
     options = {**ask.options(), "filter": ask.filter}
-    del options["mode"]
+    del options["search_type"]
     return (
         yield from ranked_flow(
             ask.store,
@@ -68,7 +68,7 @@ def kinds_flow(ask: Ask, query: Content | Query) -> Flow[dict[str, list[Hit]]]:
     if ask.search_type != "similarity":
         raise ValueError(f"by_modality compares by similarity, got search_type={ask.search_type!r}")
     options = {**ask.options(), "filter": ask.filter}
-    del options["mode"]
+    del options["search_type"]
     return (yield from by_modality_flow(store, query, ask.k, options, modalities=ask.modalities))
 
 
@@ -95,10 +95,10 @@ def _foreign_flow(ask: Ask, query: Content | Query) -> Flow[list[Hit]]:
             ask.ours("Query(like=..., unlike=...)")
         query = query.content[0] if len(query.content) == 1 else list(query.content)
     store: Any = ask.store
-    if isinstance(query, str) and ask.task is None:
+    if isinstance(query, str) and ask.task_type is None:
         found: list[Document] = yield Call(store.similarity_search, store.asimilarity_search, (query,), options)
     else:
-        vector = yield _embedded(store.embeddings, query, ask.task)
+        vector = yield _embedded(store.embeddings, query, ask.task_type)
         by_vector, aby_vector = store.similarity_search_by_vector, store.asimilarity_search_by_vector
         found = yield Call(by_vector, aby_vector, (vector,), options)
     return [Hit(document, 1 / (RANK_CONSTANT + rank), "rank", rank) for rank, document in enumerate(found, start=1)]
@@ -117,13 +117,13 @@ def _require_similarity(ask: Ask) -> None:
             ask.ours(what)
 
 
-def _embedded(embeddings: Any, query: Content, task: str | None) -> Call:
+def _embedded(embeddings: Any, query: Content, task_type: str | None) -> Call:
     if not isinstance(embeddings, MediaEmbeddings):
         raise ContentError(
             f"the store embeds with {type(embeddings).__name__}, which takes one text, got {traced(query)[:60]!r} with "
-            f"task={task!r}. Give the store GeminiEmbeddings"
+            f"task_type={task_type!r}. Give the store GeminiEmbeddings"
         )
-    given: Mapping[str, Any] = {"role": "query", "task": task}
+    given: Mapping[str, Any] = {"role": "query", "task_type": task_type}
 
     def embed() -> list[float]:
         vector: list[float] = embeddings.embed([query], **given)[0].tolist()
@@ -143,7 +143,7 @@ def sources_flow(ask: Ask, query: Content | Query, by: str, per_source: int) -> 
         raise TypeError(f"by is the metadata key that files have in common, got {by!r}")
     ranking = yield from _ranking(store, ask)
     if ask.search_type == "similarity" and ranking == "raw":
-        options = {**ask.options(), "by": by, "per_group": wanted}
+        options = {**ask.options(), "by": by, "per_source": wanted}
         groups = yield Call(store.search_groups, store.asearch_groups, (query, ask.k), options)
         return [source for group in groups for source in group_by_source(group.hits, by=by)]
     deep = replace(ask, ranking=ranking, k=min(_DEEPEST, _DEEPER * ask.k * wanted))

@@ -19,7 +19,7 @@ from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore, Query
 
 SEARCH_TYPES = ("similarity", "mmr", "hybrid", "keyword")
-"""How a retriever searches; the words are those of `store.search(mode=...)`."""
+"""How a retriever searches; the words are those of `store.search(search_type=...)`."""
 
 _SHOWN = 200
 
@@ -33,7 +33,7 @@ class Ask:
     search_type: str
     filter: Any
     modalities: tuple[str, ...] | None
-    task: str | None
+    task_type: str | None
     score_threshold: float | None
     ranking: str | None
     min_confidence: float | None
@@ -59,9 +59,9 @@ class Ask:
     def options(self) -> dict[str, Any]:
         """The options of `store.search`, modalities within the filter."""
         given = {
-            "mode": self.search_type,
+            "search_type": self.search_type,
             "filter": narrowed(self.filter, self.modalities),
-            "task": self.task,
+            "task_type": self.task_type,
             "score_threshold": self.score_threshold,
             "fetch_k": self.fetch_k,
             "lambda_mult": self.lambda_mult,
@@ -104,7 +104,7 @@ def asked(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> Ask:
 _AS_GIVEN = (
     "search_type",
     "filter",
-    "task",
+    "task_type",
     "score_threshold",
     "ranking",
     "min_confidence",

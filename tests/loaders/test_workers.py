@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -93,8 +94,11 @@ def children() -> set[str]:
     """The processes that this one started, where the system tells."""
     if sys.platform != "linux":
         return set()
-    threads = Path("/proc/self/task").iterdir()
-    return {child for thread in threads for child in (thread / "children").read_text().split()}
+    found: set[str] = set()
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError):  # it has ended in the meantime
+            found.update((thread / "children").read_text().split())
+    return found
 
 
 async def test_the_event_loop_stays_free(samples: Path, media: MediaStore) -> None:

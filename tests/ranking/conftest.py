@@ -25,13 +25,15 @@ class GivenEmbeddings:
     def __init__(self, model: str = "given") -> None:
         self.fingerprint: Mapping[str, object] = {"model": model, "dimensions": DIMENSIONS}
 
-    def embed(self, contents: Sequence[Content], *, role: Role = "document", task: str | None = None) -> Vectors:
+    def embed(self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None) -> Vectors:
         """Draw each."""
         return np.stack([query_vector(str(content)) for content in contents])
 
-    async def aembed(self, contents: Sequence[Content], *, role: Role = "document", task: str | None = None) -> Vectors:
+    async def aembed(
+        self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None
+    ) -> Vectors:
         """Async twin of `embed`."""
-        return self.embed(contents, role=role, task=task)
+        return self.embed(contents, role=role, task_type=task_type)
 
 
 def query_vector(name: str) -> Any:

@@ -216,7 +216,9 @@ async def test_default(
         pytest.param(
             {"modalities": ["picture"]}, ValueError, r"there is no modality 'picture'\. Modalities: text", id="unknown"
         ),
-        pytest.param({"mode": "mmr"}, ValueError, "mode='similarity', got mode='mmr'", id="mode"),
+        pytest.param(
+            {"search_type": "mmr"}, ValueError, "search_type='similarity', got search_type='mmr'", id="search type"
+        ),
         pytest.param({"fliter": {}}, TypeError, "Did you mean 'filter'", id="option"),
         pytest.param({"filter": {"a": {"$foo": 1}}}, FilterError, "unknown operator", id="filter"),
         pytest.param({"k": 0}, ValueError, "k must be", id="k"),

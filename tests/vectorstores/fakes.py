@@ -37,16 +37,18 @@ class WordEmbeddings:
         """Model and size."""
         return {"model": self.model, "dimensions": self.size}
 
-    def embed(self, contents: Sequence[Content], *, role: Role = "document", task: str | None = None) -> Vectors:
+    def embed(self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None) -> Vectors:
         """Sum up the words."""
-        self.calls.append((list(contents), role, task))
+        self.calls.append((list(contents), role, task_type))
         return unit_rows(
             [np.sum([word_vector(word, self.size) for word in _words(content)], axis=0) for content in contents]
         )
 
-    async def aembed(self, contents: Sequence[Content], *, role: Role = "document", task: str | None = None) -> Vectors:
+    async def aembed(
+        self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None
+    ) -> Vectors:
         """Async twin of `embed`."""
-        return self.embed(contents, role=role, task=task)
+        return self.embed(contents, role=role, task_type=task_type)
 
 
 class AnswerEmbeddings(Embeddings):
