@@ -17,6 +17,7 @@ class Measures(TypedDict, total=False):
     seconds: float
     pages: int
     has_audio: bool
+    needs_redraw: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -166,6 +166,7 @@ def _bombs() -> Iterator[tuple[str, bytes]]:
 
 
 def _torn_texts(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    yield "texts/cyrillic.txt", "Привет, мир! Как дела?".encode("cp1251")
     mail = MAIL + b"iVBORw0KGgo=\n--cut--\n"
     for part in (0.3, 0.7, 0.9):
         yield f"texts/cut-{part}.eml", mail[: int(len(mail) * part)]

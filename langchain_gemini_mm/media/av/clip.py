@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.media.av.container import (
     MICROSECONDS,
     codec_name,
@@ -122,40 +123,33 @@ def inspect(source: Source, *, name: str | None = None) -> Clip:
         )
 
 
-def measure_audio(file: BinaryIO, size: int, name: str) -> Measures:
-    """Measure a sound.
+def measure(file: BinaryIO, modality: Modality, size: int, name: str) -> Measures:
+    """Measure an audio file or a video.
+
+    Args:
+        file: open, seekable.
+        modality: `"audio"`, or `"video"`, which must hold moving pictures.
+        size: of the file, in bytes.
+        name: for messages.
 
     Raises:
-        ContentError: damaged, cut off, or without sound.
+        ContentError: damaged, cut off, or without such a stream.
         MissingExtraError: PyAV is not installed.
     """
     with opened(file, name) as container:
-        sound = sound_of(container)
-        if sound is None:
+        pictures, sound = pictures_of(container) if modality == "video" else None, sound_of(container)
+        if modality == "audio" and sound is None:
             raise ContentError(f"{name} holds no sound")
-        return Measures(seconds=_whole_length(container, [sound], size, name), has_audio=True)
-
-
-def measure_video(file: BinaryIO, size: int, name: str) -> Measures:
-    """Measure a video.
-
-    Raises:
-        ContentError: damaged, cut off, or without moving pictures.
-        MissingExtraError: PyAV is not installed.
-    """
-    with opened(file, name) as container:
-        pictures, sound = pictures_of(container), sound_of(container)
-        if pictures is None:
+        if modality == "video" and pictures is None:
             if any(not is_cover(stream) for stream in container.streams.video):
                 # A stream of a codec that libav does not know has no width.
                 raise ContentError(f"{name} is damaged, or a video of an unknown kind; convert it to MP4 with H.264")
             raise ContentError(f"{name} holds no moving pictures; store its sound as MP3 or WAV")
-        return Measures(
-            width=pictures.width,
-            height=pictures.height,
-            seconds=_whole_length(container, [pictures, *([sound] if sound else [])], size, name),
-            has_audio=sound is not None,
-        )
+        seconds = _whole_length(container, [stream for stream in (pictures, sound) if stream], size, name)
+        measures = Measures(seconds=seconds, has_audio=sound is not None)
+        if pictures is not None:
+            measures |= Measures(width=pictures.width, height=pictures.height)
+        return measures
 
 
 def _pictures(container: InputContainer, stream: VideoStream) -> Pictures:

@@ -46,7 +46,8 @@ def decode(file: BinaryIO, name: str, *, max_pixels: int = MAX_PIXELS) -> Measur
     with opened_picture(file, mime_type, name, max_pixels=max_pixels) as picture:
         width, height = picture.size
         picture.load()
-    return Measures(width=width, height=height)
+    # Whether it looks alike everywhere is only known to who decodes it.
+    return Measures(width=width, height=height, needs_redraw=True)
 
 
 @contextmanager

@@ -24,14 +24,13 @@ _KEPT_BYTES = 48_000_000
 """How much of a document PDFium may keep in memory, about."""
 
 
-def count_pages(file: BinaryIO, size: int, name: str) -> Measures:
+def count_pages(file: BinaryIO, name: str) -> Measures:
     """Count the pages of a PDF.
 
     Raises:
         ContentError: damaged, cut off, locked with a password, or without pages.
         MissingExtraError: pypdfium2 is not installed.
     """
-    del size
     with opened_document(file, name) as document, calling(document, name):
         document.pdfium[0].close()
         return Measures(pages=document.pages)
