@@ -42,7 +42,7 @@ class LoadOptions:
             raise ValueError(
                 f"needs 0 <= chunk_overlap < chunk_size, got {self.chunk_overlap!r} and {self.chunk_size!r}"
             )
-        self.segments.check(self.spec, self.backend)
+        self.segments.check(self.limits, self.model)
 
     @property
     def spec(self) -> ModelSpec:

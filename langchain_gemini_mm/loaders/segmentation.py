@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from langchain_gemini_mm.interfaces import Backend, Modality
+from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.media.av.segments import windows
 from langchain_gemini_mm.media.embedded_text import EmbeddedText
 from langchain_gemini_mm.media.facts import MediaFacts
 from langchain_gemini_mm.media.pdf.pages import windows as page_windows
-from langchain_gemini_mm.models import MediaLimit, ModelSpec
+from langchain_gemini_mm.models import MediaLimit
 from langchain_gemini_mm.references import MediaRef
 
 
@@ -57,7 +57,7 @@ class Segments:
                 f"a window needs at least one page and a smaller overlap, got {self.pages!r} and {self.page_overlap!r}"
             )
 
-    def check(self, spec: ModelSpec, backend: Backend) -> None:
+    def check(self, limits: Mapping[Modality, MediaLimit], model: str) -> None:
         """Refuse windows that are longer than the model takes.
 
         Raises:
@@ -69,10 +69,10 @@ class Segments:
             ("pages", "pdf", self.pages),
         )
         for word, modality, size in sizes:
-            limit = spec.limit(modality, backend)
+            limit = limits.get(modality)
             most = (limit.pages if modality == "pdf" else limit.seconds) if limit else None
             if most is not None and size > most:
-                raise ValueError(f"{word} must be at most {most:g} for {spec.name}, got {size!r}")
+                raise ValueError(f"{word} must be at most {most:g} for {model}, got {size!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

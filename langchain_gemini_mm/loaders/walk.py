@@ -177,7 +177,7 @@ class FolderWalk:
         except OSError as error:
             yield Skipped(self.prefix + (folder.source or "."), f"it cannot be listed: {error.strerror or error}")
             return
-        names = {entry.name for entry in entries}
+        names = set(map(attrgetter("name"), entries))
         companions = self._companions(folder, entries)
         for entry in entries:
             if not self.include_hidden and is_hidden(entry.name):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -160,7 +160,7 @@ class MemoryBackend:
 
 
 class _MemoryWriter:
-    def __init__(self, keep: _Keep) -> None:
+    def __init__(self, keep: Callable[[str, bytes], None]) -> None:
         self._keep = keep
         self._chunks: list[bytes] = []
 
@@ -173,7 +173,3 @@ class _MemoryWriter:
 
     def discard(self) -> None:
         self._chunks = []
-
-
-class _Keep(Protocol):
-    def __call__(self, sha256: str, data: bytes) -> None: ...
