@@ -6,7 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from langchain_gemini_mm.content.mime_types import modality_of
 from langchain_gemini_mm.content.parts import Part, to_parts
@@ -196,25 +196,7 @@ def _facts_of(settings: ResolvedSettings, part: Part) -> MediaFacts:
     if known is not None and (known.mime_type, known.size) == (part.mime_type, part.size):
         return known
     with part.open(settings.media) as file:
-        try:
-            return probe(file, part.mime_type or "", name=part.name)
-        except ContentError:
-            audio = _audio_only(part, file)
-            if audio is None:
-                raise
-            return audio
-
-
-def _audio_only(part: Part, file: BinaryIO) -> MediaFacts | None:
-    """Facts of a video container that holds only audio, as browsers and phones record it."""
-    from langchain_gemini_mm.media.av.clip import inspect
-
-    clip = inspect(file, name=part.name) if part.modality == "video" else None
-    if clip is None or clip.pictures is not None or clip.sound is None or clip.is_cut_off:
-        return None
-    return MediaFacts(
-        mime_type=part.mime_type or "", modality="audio", size=part.size, seconds=clip.duration_s, has_audio=True
-    )
+        return probe(file, part.mime_type or "", name=part.name)
 
 
 def _selected(part: Part) -> MediaFacts:

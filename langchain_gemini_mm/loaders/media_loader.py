@@ -35,7 +35,6 @@ logger = logging.getLogger("langchain_gemini_mm")
 
 _SHOWN_REASONS = 10
 _SEGMENTS = Segments()
-_MOST_WORKERS = 64
 
 
 class MediaLoader(BaseLoader):
@@ -117,36 +116,19 @@ class MediaLoader(BaseLoader):
     ) -> None:
         if not callable(getattr(media, "put_file", None)):
             raise TypeError(f"media must be a MediaStore, got {type(media).__name__}")
-        if not 0 <= workers <= _MOST_WORKERS:
-            raise ValueError(f"workers must be from 0 to {_MOST_WORKERS}, got {workers!r}")
+        chosen, sizes = chosen_modalities(modalities), (min_bytes, max_bytes)
         self.options = LoadOptions(
-            segments=segments,
-            model=model,
-            backend=backend,
-            modalities=chosen_modalities(modalities),
-            companions=companions,
-            fuse_text=fuse_text,
-            min_bytes=min_bytes,
-            max_bytes=max_bytes,
-            chunk_size=chunk_size,
-            chunk_overlap=chunk_overlap,
+            segments, model, backend, chosen, companions, fuse_text, *sizes, chunk_size, chunk_overlap, workers
         )
         """What it makes of files, and for which model."""
         self.skipped: list[Skipped] = []
         """What the last run left out, so far as it went."""
         self._walk = FolderWalk(
-            include=Patterns(glob),
-            exclude=Patterns(exclude),
-            prefix=source_prefix,
-            recursive=recursive,
-            follow_symlinks=follow_symlinks,
-            include_hidden=include_hidden,
-            omit=media.path,
-            companions=companions,
+            Patterns(glob), Patterns(exclude), source_prefix, recursive, follow_symlinks, include_hidden, companions
         )
-        self._inputs, self._store = Inputs(source, self._walk), media
+        self._walk.omit = media.path
+        self._inputs, self._store, self._on_file = Inputs(source, self._walk), media, on_file
         self._describe = None if describe is None else Description(describe)
-        self._workers, self._on_file = workers, on_file
 
     def lazy_load(self) -> Iterator[Document]:
         """Yield Documents file by file; `skipped` fills meanwhile.
@@ -158,10 +140,10 @@ class MediaLoader(BaseLoader):
         self.skipped = run.skipped
         with ExitStack() as stack:
             examiner: Examiner = LocalExaminer(self.options)
-            if self._workers:
+            if self.options.workers:
                 from langchain_gemini_mm.loaders.workers import Workers
 
-                examiner = stack.enter_context(Workers(self._workers, self.options))
+                examiner = stack.enter_context(Workers(self.options.workers, self.options))
             reader = Reader(self._store, self.options, self._describe, self._walk, examiner)
             try:
                 for item, examination in examiner.ahead(self._inputs):

@@ -12,7 +12,10 @@ from langchain_gemini_mm.models import MediaLimit, ModelSpec, model_spec
 from langchain_gemini_mm.validation import one_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+_MAX_WORKERS = 64
+
+
+@dataclass(frozen=True, slots=True)
 class LoadOptions:
     """What a loader makes of files; the arguments of `MediaLoader`, checked.
 
@@ -31,6 +34,7 @@ class LoadOptions:
     max_bytes: int | None = None
     chunk_size: int = 2000
     chunk_overlap: int = 200
+    workers: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what can never work."""
@@ -42,6 +46,8 @@ class LoadOptions:
             raise ValueError(
                 f"needs 0 <= chunk_overlap < chunk_size, got {self.chunk_overlap!r} and {self.chunk_size!r}"
             )
+        if not 0 <= self.workers <= _MAX_WORKERS:
+            raise ValueError(f"workers must be from 0 to {_MAX_WORKERS}, got {self.workers!r}")
         self.segments.check(self.limits, self.model)
 
     @property

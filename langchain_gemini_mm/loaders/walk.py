@@ -145,14 +145,14 @@ class FolderWalk:
     exclude: Patterns
     prefix: str = ""
     """Prepended to every source."""
-    root: Path = field(default_factory=Path)
     recursive: bool = True
     follow_symlinks: bool = False
     include_hidden: bool = False
-    omit: Path | None = None
-    """A folder that is not walked: the media store's own."""
     companions: bool = True
     """Whether subtitles and captions belong to the files beside them, rather than being files of their own."""
+    root: Path = field(default_factory=Path)
+    omit: Path | None = None
+    """A folder that is not walked: the media store's own."""
     hidden: int = 0
     """How many hidden and system entries were left out so far."""
     _seen: set[str] = field(default_factory=set)

@@ -24,6 +24,8 @@ __all__ = ["MAX_PIXELS", "MediaFacts", "probe"]
 def probe(file: Path | BinaryIO, mime_type: str, *, name: str | None = None) -> MediaFacts:
     """Open a file whose type `sniff` found and measure it; it is read in pieces.
 
+    A video container that holds audio alone, as browsers and phones record it, is audio.
+
     ```python
     import io
 
@@ -54,6 +56,8 @@ def probe(file: Path | BinaryIO, mime_type: str, *, name: str | None = None) -> 
         if size == 0:
             raise ContentError(f"{name} is empty")
         measures = _measure(source, mime_type, modality, size, name)
+    if modality == "video" and "width" not in measures:
+        modality = "audio"
     if modality == "image":
         check_pixels(measures["width"], measures["height"], name)
     return MediaFacts(mime_type=mime_type, modality=modality, size=size, **measures)

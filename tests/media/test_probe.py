@@ -50,6 +50,7 @@ FACTS: dict[str, tuple[Callable[[], bytes], dict[str, object]]] = {
     "webp": (partial(picture, "WEBP"), {"modality": "image", "width": 24, "height": 16}),
     "bmp": (partial(picture, "BMP"), {"width": 24, "height": 16}),
     "wav": (partial(wav, 1.5), {"modality": "audio", "seconds": 1.5, "has_audio": True}),
+    "sound in a container for video": (partial(clip, "mp4", "aac"), {"modality": "audio", "has_audio": True}),
     "pdf": (lambda: pdf(("one", "two", "three")), {"modality": "pdf", "pages": 3, "has_audio": False}),
 }
 
@@ -159,7 +160,6 @@ REFUSED: dict[str, tuple[bytes, str, str]] = {
     "junk as sound": (b"ID3\x03" + b"junk" * 100, "audio/mp3", "damaged or cut off"),
     "junk as PDF": (b"%PDF-1.7\n" + b"junk" * 100, "application/pdf", "damaged or cut-off PDF"),
     "a locked PDF": (locked_pdf(), "application/pdf", "password"),
-    "sound in a video's clothes": (clip("mp4", "aac"), "video/mp4", "no moving pictures"),
     "a picture of no kind we know": (b"BM" + bytes(100), "image/bmp", "cannot be opened as a picture"),
     "text": (b"text", "text/plain", "not a picture"),
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from langchain_gemini_mm.errors import ContentError
@@ -13,7 +12,6 @@ from langchain_gemini_mm.media.av.container import (
     MICROSECONDS,
     codec_name,
     is_cover,
-    is_huge,
     opened,
     origin_s,
     pictures_of,
@@ -23,9 +21,7 @@ from langchain_gemini_mm.media.facts import Measures
 from langchain_gemini_mm.media.source import Source, name_of
 
 if TYPE_CHECKING:
-    from av.audio.stream import AudioStream
     from av.container import InputContainer
-    from av.video.stream import VideoStream
 
 _UNINDEXED = {"mp3", "aac"}
 """Formats whose headers only guess the length."""
@@ -35,7 +31,6 @@ _COUNTED_BYTES = 256_000_000
 """A larger file is longer than any limit, so its own word on its length does where its end cannot be looked at."""
 _TAIL_SECONDS = 2.0
 _TOLERANCE = 0.9
-_FIRST_PACKETS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +42,6 @@ class Pictures:
     width: int
     """Pixels as stored, before any turning."""
     height: int
-    fps: float | None
-    """Frames per second on average; None where the file does not tell."""
-    rotation: int
-    """Degrees counter-clockwise by which a player turns them: 0, 90, 180 or 270."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +49,6 @@ class Sound:
     """The sound track that counts."""
 
     codec: str
-    channels: int
-    sample_rate: int
-    """Samples per second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +64,6 @@ class Clip:
     pictures: Pictures | None
     """None for a sound; a cover is no moving picture."""
     sound: Sound | None
-    sound_tracks: int
-    """How many there are; `sound` is the default one, or the first."""
 
     @property
     def is_cut_off(self) -> bool:
@@ -117,18 +103,19 @@ def inspect(source: Source, *, name: str | None = None) -> Clip:
             container=container.format.name,
             duration_s=round(length, 6),
             declared_s=_declared(container) or None,
-            pictures=_pictures(container, pictures) if pictures is not None else None,
-            sound=_sound(sound) if sound is not None else None,
-            sound_tracks=len(container.streams.audio),
+            pictures=None
+            if pictures is None
+            else Pictures(codec=codec_name(pictures), width=pictures.width, height=pictures.height),
+            sound=None if sound is None else Sound(codec=codec_name(sound)),
         )
 
 
 def measure(file: BinaryIO, modality: Modality, size: int, name: str) -> Measures:
-    """Measure an audio file or a video.
+    """Measure an audio file or a video; the width is missing where a video container holds audio alone.
 
     Args:
         file: open, seekable.
-        modality: `"audio"`, or `"video"`, which must hold moving pictures.
+        modality: `"audio"` or `"video"`, by the type of the file.
         size: of the file, in bytes.
         name: for messages.
 
@@ -138,49 +125,16 @@ def measure(file: BinaryIO, modality: Modality, size: int, name: str) -> Measure
     """
     with opened(file, name) as container:
         pictures, sound = pictures_of(container) if modality == "video" else None, sound_of(container)
-        if modality == "audio" and sound is None:
-            raise ContentError(f"{name} holds no sound")
-        if modality == "video" and pictures is None:
-            if any(not is_cover(stream) for stream in container.streams.video):
+        if pictures is None and sound is None:
+            if modality == "video" and any(not is_cover(stream) for stream in container.streams.video):
                 # A stream of a codec that libav does not know has no width.
                 raise ContentError(f"{name} is damaged, or a video of an unknown kind; convert it to MP4 with H.264")
-            raise ContentError(f"{name} holds no moving pictures; store its sound as MP3 or WAV")
+            raise ContentError(f"{name} holds no {'sound' if modality == 'audio' else 'moving pictures'}")
         seconds = _whole_length(container, [stream for stream in (pictures, sound) if stream], size, name)
         measures = Measures(seconds=seconds, has_audio=sound is not None)
         if pictures is not None:
             measures |= Measures(width=pictures.width, height=pictures.height)
         return measures
-
-
-def _pictures(container: InputContainer, stream: VideoStream) -> Pictures:
-    rate = stream.average_rate
-    return Pictures(
-        codec=codec_name(stream),
-        width=stream.width,
-        height=stream.height,
-        fps=round(float(rate), 3) if rate else None,
-        rotation=_rotation(container, stream),
-    )
-
-
-def _sound(stream: AudioStream) -> Sound:
-    return Sound(codec=codec_name(stream), channels=stream.channels, sample_rate=stream.rate)
-
-
-def _rotation(container: InputContainer, stream: VideoStream) -> int:
-    """Only a decoded frame tells it."""
-    import av
-
-    if is_huge(stream):
-        return 0
-    try:
-        _seek(container, 0)
-        for packet in islice(container.demux(stream), _FIRST_PACKETS):
-            for frame in packet.decode():
-                return round(getattr(frame, "rotation", 0) / 90) % 4 * 90
-    except (av.error.FFmpegError, EOFError, ValueError):
-        return 0
-    return 0
 
 
 def _declared(container: InputContainer) -> float:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from langchain_gemini_mm.errors import ContentError, GeminiMMError, MissingExtraError
+from langchain_gemini_mm.errors import ContentError, MissingExtraError
 from langchain_gemini_mm.media.facts import Measures
 
 PDFIUM = threading.RLock()
@@ -170,12 +170,10 @@ def _reading(blocks: Blocks, name: str) -> Iterator[None]:
             yield
     except MemoryError as error:
         raise ContentError(f"{name} does not fit into memory when it is opened") from error
-    except (pypdfium2.PdfiumError, OSError, ValueError, RuntimeError, ArithmeticError, LookupError) as error:
+    except (pypdfium2.PdfiumError, OSError) as error:
         cause = blocks.failure or (error if isinstance(error, OSError) else None)
         if cause:
             raise ContentError(f"cannot read {name}: {getattr(cause, 'strerror', None) or cause}") from cause
-        if isinstance(error, GeminiMMError):
-            raise
         raise ContentError(_refusal(name)) from error
 
 
