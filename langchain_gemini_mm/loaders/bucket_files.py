@@ -16,7 +16,7 @@ from langchain_core.documents.base import Blob
 
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.loaders.walk import Patterns, Skipped, is_hidden
-from langchain_gemini_mm.storage.buckets import Bucket, Object
+from langchain_gemini_mm.storage.buckets import Bucket, BucketObject
 
 logger = logging.getLogger("langchain_gemini_mm")
 
@@ -89,7 +89,7 @@ class BucketFiles(BlobLoader):
             if self._fetch(found.key, path):
                 yield Blob(path=path, metadata={"source": found.key})
 
-    def _is_wanted(self, found: Object) -> bool:
+    def _is_wanted(self, found: BucketObject) -> bool:
         key = found.key
         if any(is_hidden(part) for part in key.split("/")) or not self._include.match(key) or self._exclude.match(key):
             return False

@@ -17,7 +17,7 @@ from langchain_gemini_mm.loaders.inputs import Inputs
 from langchain_gemini_mm.loaders.mail import SUFFIXES
 from langchain_gemini_mm.loaders.mail_documents import MailDocuments
 from langchain_gemini_mm.loaders.media_documents import Description, MediaDocuments
-from langchain_gemini_mm.loaders.options import LoadOptions, chosen_modalities
+from langchain_gemini_mm.loaders.options import LoadOptions, checked_workers, chosen_modalities
 from langchain_gemini_mm.loaders.segmentation import Segments
 from langchain_gemini_mm.loaders.text_documents import TextDocuments
 from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, Patterns, Skipped
@@ -116,9 +116,9 @@ class MediaLoader(BaseLoader):
     ) -> None:
         if not callable(getattr(media, "put_file", None)):
             raise TypeError(f"media must be a MediaStore, got {type(media).__name__}")
-        chosen, sizes = chosen_modalities(modalities), (min_bytes, max_bytes)
+        wanted = chosen_modalities(modalities)
         self.options = LoadOptions(
-            segments, model, backend, chosen, companions, fuse_text, *sizes, chunk_size, chunk_overlap, workers
+            segments, model, backend, wanted, companions, fuse_text, min_bytes, max_bytes, chunk_size, chunk_overlap
         )
         """What it makes of files, and for which model."""
         self.skipped: list[Skipped] = []
@@ -127,8 +127,8 @@ class MediaLoader(BaseLoader):
             Patterns(glob), Patterns(exclude), source_prefix, recursive, follow_symlinks, include_hidden, companions
         )
         self._walk.omit = media.path
-        self._inputs, self._store, self._on_file = Inputs(source, self._walk), media, on_file
-        self._describe = None if describe is None else Description(describe)
+        self._inputs, self._store, self._workers = Inputs(source, self._walk), media, checked_workers(workers)
+        self._describe, self._on_file = None if describe is None else Description(describe), on_file
 
     def lazy_load(self) -> Iterator[Document]:
         """Yield Documents file by file; `skipped` fills meanwhile.
@@ -140,10 +140,10 @@ class MediaLoader(BaseLoader):
         self.skipped = run.skipped
         with ExitStack() as stack:
             examiner: Examiner = LocalExaminer(self.options)
-            if self.options.workers:
+            if self._workers:
                 from langchain_gemini_mm.loaders.workers import Workers
 
-                examiner = stack.enter_context(Workers(self.options.workers, self.options))
+                examiner = stack.enter_context(Workers(self._workers, self.options))
             reader = Reader(self._store, self.options, self._describe, self._walk, examiner)
             try:
                 for item, examination in examiner.ahead(self._inputs):

@@ -11,7 +11,6 @@ from langchain_gemini_mm.loaders.segmentation import Segments
 from langchain_gemini_mm.models import MediaLimit, ModelSpec, model_spec
 from langchain_gemini_mm.validation import one_of
 
-
 _MAX_WORKERS = 64
 
 
@@ -34,7 +33,6 @@ class LoadOptions:
     max_bytes: int | None = None
     chunk_size: int = 2000
     chunk_overlap: int = 200
-    workers: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what can never work."""
@@ -46,8 +44,6 @@ class LoadOptions:
             raise ValueError(
                 f"needs 0 <= chunk_overlap < chunk_size, got {self.chunk_overlap!r} and {self.chunk_size!r}"
             )
-        if not 0 <= self.workers <= _MAX_WORKERS:
-            raise ValueError(f"workers must be from 0 to {_MAX_WORKERS}, got {self.workers!r}")
         self.segments.check(self.limits, self.model)
 
     @property
@@ -89,3 +85,14 @@ def chosen_modalities(given: Iterable[Modality] | None) -> frozenset[Modality]:
     if not chosen or not chosen <= set(known):
         raise ValueError(f"modalities must be some of {known}, got {given!r}")
     return chosen
+
+
+def checked_workers(count: int) -> int:
+    """The number of worker processes.
+
+    Raises:
+        ValueError: below 0, or more than 64.
+    """
+    if not 0 <= count <= _MAX_WORKERS:
+        raise ValueError(f"workers must be from 0 to {_MAX_WORKERS}, got {count!r}")
+    return count

@@ -13,7 +13,7 @@ SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl")
 _CHUNK = 1 << 20
 
 
-class Object(NamedTuple):
+class BucketObject(NamedTuple):
     """One object of a bucket."""
 
     key: str
@@ -68,7 +68,7 @@ class Bucket:
         with _translated("open", url):
             return cls(from_url(url, **options), url)
 
-    def objects(self, prefix: str | None = None) -> Iterator[Object]:
+    def objects(self, prefix: str | None = None) -> Iterator[BucketObject]:
         """List objects, as the service lists them: a page at a time.
 
         Raises:
@@ -78,7 +78,7 @@ class Bucket:
 
         with _translated("list", self.name):
             for page in obstore.list(self._store, prefix=prefix):
-                yield from (Object(entry["path"], entry["size"]) for entry in page)
+                yield from (BucketObject(entry["path"], entry["size"]) for entry in page)
 
     def chunks(self, key: str) -> Iterator[bytes]:
         """Read an object in pieces.
