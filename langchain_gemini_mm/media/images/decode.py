@@ -52,7 +52,7 @@ def decode(file: BinaryIO, name: str, *, max_pixels: int = MAX_PIXELS) -> Measur
 
 @contextmanager
 def opened_picture(file: BinaryIO, mime_type: str, name: str, *, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFile]:
-    """Open a picture whose header says a bearable size; whatever fails within is the picture's fault.
+    """Open an image whose header declares at most `max_pixels`; errors of Pillow become `ContentError`s.
 
     Raises:
         ContentError: damaged, cut off, or of a kind that is not opened.
@@ -72,11 +72,27 @@ def opened_picture(file: BinaryIO, mime_type: str, name: str, *, max_pixels: int
     except MemoryError as error:
         raise MediaLimitError(f"{name} does not fit into memory when it is opened. Scale it down") from error
     except Exception as error:
-        # Decoders meet hostile files with errors of every kind, and with warnings where those are made errors.
+        if not _is_decoding_error(error):
+            raise
         raise ContentError(
             f"{name} cannot be opened as a picture ({mime_type}): it is damaged, cut off, or of a kind that Pillow "
             "does not know. Convert it to PNG or JPEG, or export or copy it again"
         ) from error
+
+
+def _is_decoding_error(error: Exception) -> bool:
+    """Whether an error is Pillow's or the file's, rather than one of our own code.
+
+    Pillow meets hostile files with exceptions of nearly every type, and with warnings where those are made errors, so
+    the module that raised decides.
+    """
+    if isinstance(error, OSError | EOFError | SyntaxError):
+        return True
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = str(trace.tb_frame.f_globals.get("__name__")) if trace else ""
+    return module.partition(".")[0] in {"PIL", "pillow_heif"}
 
 
 def check_pixels(width: int, height: int, name: str, *, max_pixels: int = MAX_PIXELS) -> None:

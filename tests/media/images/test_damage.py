@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import struct
 import zlib
@@ -13,8 +14,9 @@ import pytest
 from PIL import Image
 
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError
+from langchain_gemini_mm.media.images.decode import opened_picture
 from langchain_gemini_mm.media.images.transform import prepared
-from langchain_gemini_mm.testing import pdf
+from langchain_gemini_mm.testing import pdf, png
 from tests.media.generate import picture, saved
 
 if TYPE_CHECKING:
@@ -122,3 +124,13 @@ def test_what_is_no_picture_is_refused(data: Any, words: str) -> None:
     with pytest.raises(ContentError, match=words) as caught:
         prepared(data, accepted=GEMINI, name="'my file'")
     assert "'my file'" in str(caught.value)
+
+
+def test_our_own_mistakes_are_no_damage() -> None:
+    """Only what Pillow or the file raises is reported as damage."""
+    for mistake in (TypeError, ValueError, KeyError, RuntimeError):
+        with (
+            pytest.raises(mistake, match="no such argument"),
+            opened_picture(io.BytesIO(png()), "image/png", "it"),
+        ):
+            raise mistake("no such argument")
