@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.media.embedded_text import Cue, plain_cue
+from langchain_gemini_mm.media.embedded_text import Cue, unstyled
 from langchain_gemini_mm.media.source import open_source
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
 _TIMES = re.compile(rf"\s{{0,20}}{_TIME}\s{{0,20}}-->\s{{0,20}}{_TIME}")
-_MOST_LINES = 20
+_MAX_LINES = 20
 
 
 def parse(text: str) -> list[Cue]:
@@ -39,13 +39,13 @@ def parse(text: str) -> list[Cue]:
         if times is None:
             continue
         start, end = _seconds(times.groups()[:4]), _seconds(times.groups()[4:])
-        said = plain_cue(html.unescape("\n".join(_said(lines, number + 1))))
+        said = unstyled(html.unescape("\n".join(_said(lines, number + 1))))
         if said and start < end:
             cues.append(Cue(start, end, said))
     return sorted(cues, key=lambda cue: cue[:2])
 
 
-def said_between(cues: Sequence[Cue], start_s: float, end_s: float) -> str:
+def text_between(cues: Sequence[Cue], start_s: float, end_s: float) -> str:
     """What is said in a stretch, each line once: subtitles that roll repeat what is still to be seen."""
     lines: list[str] = []
     for cue in cues:
@@ -57,7 +57,7 @@ def said_between(cues: Sequence[Cue], start_s: float, end_s: float) -> str:
 
 
 def _said(lines: Sequence[str], start: int) -> Iterator[str]:
-    for line in lines[start : start + _MOST_LINES]:
+    for line in lines[start : start + _MAX_LINES]:
         if not line.strip() or _TIMES.match(line):
             return
         yield line
@@ -71,7 +71,7 @@ def _seconds(parts: Sequence[str | None]) -> float:
 
 NAME = "captions.jsonl"
 
-_MOST_BYTES = 64_000_000
+_MAX_BYTES = 64_000_000
 _LINE_BYTES = 1_000_000
 _TIME_KEYS, _PAGE_KEYS = ("start_s", "end_s"), ("first_page", "last_page")
 
@@ -107,8 +107,8 @@ class Captions:
         """What was wrong with the first of them."""
         file, stamp = open_source(path)
         with closing(file):
-            if stamp.size > _MOST_BYTES:
-                raise ContentError(f"it has {stamp.size:,} bytes; captions of up to {_MOST_BYTES:,} are read")
+            if stamp.size > _MAX_BYTES:
+                raise ContentError(f"it has {stamp.size:,} bytes; captions of up to {_MAX_BYTES:,} are read")
             number = 0
             while line := file.readline(_LINE_BYTES):
                 number += 1

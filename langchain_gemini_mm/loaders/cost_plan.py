@@ -12,8 +12,8 @@ from langchain_gemini_mm.batching import CallLimits
 from langchain_gemini_mm.batching import plan as calls_of
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import Modality
-from langchain_gemini_mm.loaders.examine import FAILURES, Examined, examine, refusal
-from langchain_gemini_mm.loaders.mail import SUFFIXES, Attachment, mails_of
+from langchain_gemini_mm.loaders.examine import FILE_ERRORS, Examined, examine, refusal
+from langchain_gemini_mm.loaders.mail import SUFFIXES, Attachment, read_mails
 from langchain_gemini_mm.loaders.media_loader import MediaLoader
 from langchain_gemini_mm.loaders.segmentation import MediaSegment
 from langchain_gemini_mm.loaders.walk import InputFile, Skipped
@@ -159,7 +159,7 @@ class _Tally:
                     self._counts[content.modality] = documents + 1, tokens + content.token_count
                     made += 1
                     yield content
-            except FAILURES as error:
+            except FILE_ERRORS as error:
                 self.skipped.append(Skipped(found[0].source, refusal(error)))
             self.files += bool(made)
 
@@ -195,7 +195,7 @@ class _Tally:
             yield _Content("text", estimate_tokens("text", self.loader.options.backend, characters=length), length)
 
     def _mails(self, file: BinaryIO, source: str) -> Iterator[_Content]:
-        for key, mail in mails_of(file, source):
+        for key, mail in read_mails(file, source):
             if isinstance(mail, ContentError):
                 self.skipped.append(Skipped(f"{source}/{key}", str(mail)))
                 continue
@@ -208,7 +208,7 @@ class _Tally:
     def _attached(self, part: Attachment, source: str) -> Iterator[_Content]:
         try:
             examined = examine(io.BytesIO(part.data), source, self.loader.options)
-        except FAILURES as error:
+        except FILE_ERRORS as error:
             self.skipped.append(Skipped(source, refusal(error)))
             return
         if examined.facts is not None and examined.facts.modality != "image":

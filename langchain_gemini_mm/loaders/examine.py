@@ -228,7 +228,7 @@ def reason(head: bytes, source: str) -> str | None:
     return found
 
 
-FAILURES = (ContentError, MissingExtraError, OSError, MemoryError, RecursionError)
+FILE_ERRORS = (ContentError, MissingExtraError, OSError, MemoryError, RecursionError)
 """What is a file's own fault; everything else ends the run."""
 
 

@@ -14,7 +14,7 @@ from email.message import Message
 from typing import BinaryIO
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders.markup import parts_of_html
+from langchain_gemini_mm.loaders.markup import html_parts
 from langchain_gemini_mm.loaders.plain_text import declared_encoding, decoded
 from langchain_gemini_mm.loaders.walk import printable
 
@@ -25,8 +25,8 @@ _HEADER_CHARACTERS = 2000
 _NAME_CHARACTERS = 120
 _MAIL_BYTES = 100_000_000
 _LINE_BYTES = 1 << 20
-_MOST_PARTS = 1000
-_DEEPEST = 5
+_MAX_PARTS = 1000
+_MAX_DEPTH = 5
 _PATH_SIGNS = re.compile(r"[:\x00-\x1f]+")
 
 
@@ -50,7 +50,7 @@ class Mail:
     """Headers, words, and files where they stand in these, the others behind."""
 
 
-def mails_of(file: BinaryIO, source: str) -> Iterator[tuple[str, Mail | ContentError]]:
+def read_mails(file: BinaryIO, source: str) -> Iterator[tuple[str, Mail | ContentError]]:
     """Read an `.eml`, or one by one the mails of an `.mbox`.
 
     Yields:
@@ -109,7 +109,7 @@ class _Budget:
     """How many parts are looked at."""
 
     def __init__(self) -> None:
-        self.left = _MOST_PARTS
+        self.left = _MAX_PARTS
 
     def spend(self) -> bool:
         self.left -= 1
@@ -134,7 +134,7 @@ def _parts(message: Message, depth: int, budget: _Budget) -> Iterator[str | Atta
                 yield _attachment(inner, inline=True)
     for part in attached:
         nested = part.get_payload(0) if part.get_content_type() == "message/rfc822" and part.is_multipart() else None
-        if isinstance(nested, Message) and depth < _DEEPEST:
+        if isinstance(nested, Message) and depth < _MAX_DEPTH:
             yield "\n\n"
             yield from _parts(nested, depth + 1, budget)
         elif isinstance(nested, Message):
@@ -179,7 +179,7 @@ def _words(part: Message) -> Iterator[str | Attachment]:
         if text:
             yield text
         return
-    for piece in parts_of_html(decoded(data, charset)):
+    for piece in html_parts(decoded(data, charset)):
         if isinstance(piece, str):
             yield piece
         elif piece.source.lower().startswith("cid:"):

@@ -31,7 +31,7 @@ _TAG_CHARACTERS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ImageLink:
     """A place in a text where a picture stands."""
 
     source: str
@@ -42,14 +42,14 @@ class Picture:
     """What stays in the text when it cannot be had."""
 
 
-def parts_of_html(page: str) -> Iterator[str | Picture]:
+def html_parts(page: str) -> Iterator[str | ImageLink]:
     r"""The text of a page, headings marked as in Markdown, and its pictures, in their order.
 
     ```python
-    from langchain_gemini_mm.loaders.markup import parts_of_html
+    from langchain_gemini_mm.loaders.markup import html_parts
 
     page = "<h1>Pets</h1><script>x</script><p>A&nbsp;cat: <img src='cat.png' alt='grey'> asleep"
-    text, picture, rest = parts_of_html(page)
+    text, picture, rest = html_parts(page)
     assert (text, picture.source, rest) == ("# Pets\n\nA cat: ", "cat.png", " asleep")
     ```
     """
@@ -69,7 +69,7 @@ def parts_of_html(page: str) -> Iterator[str | Picture]:
         yield text if started else text.lstrip()
 
 
-def _pieces(page: str) -> Iterator[str | Picture]:
+def _pieces(page: str) -> Iterator[str | ImageLink]:
     position = 0
     preformatted = 0
     while (start := page.find("<", position)) >= 0:
@@ -90,7 +90,7 @@ def _pieces(page: str) -> Iterator[str | Picture]:
         if name == "img" and not closing:
             source, alt = _source_and_alt(page[tag.end() : min(position, tag.end() + _TAG_CHARACTERS)])
             if source:
-                yield Picture(source, alt, alt)
+                yield ImageLink(source, alt, alt)
         elif name in _UNSEEN and not closing:
             position = _behind_element(page, name, position)
         elif name == "pre":
@@ -161,13 +161,13 @@ _IMAGE = re.compile(
 )
 
 
-def parts_of_markdown(text: str) -> Iterator[str | Picture]:
+def markdown_parts(text: str) -> Iterator[str | ImageLink]:
     r"""Text and pictures in their order; `\![…](…)` is text.
 
     ```python
-    from langchain_gemini_mm.loaders.markup import parts_of_markdown
+    from langchain_gemini_mm.loaders.markup import markdown_parts
 
-    text, picture = parts_of_markdown("A cat ![grey](<my cat.png> 'Tom')")
+    text, picture = markdown_parts("A cat ![grey](<my cat.png> 'Tom')")
     assert (text, picture.source, picture.alt) == ("A cat ", "my cat.png", "grey")
     ```
     """
@@ -180,7 +180,7 @@ def parts_of_markdown(text: str) -> Iterator[str | Picture]:
             continue
         if match.start() > position:
             yield text[position : match.start()]
-        yield Picture(source, alt, match[0])
+        yield ImageLink(source, alt, match[0])
         position = match.end()
     if position < len(text):
         yield text[position:]

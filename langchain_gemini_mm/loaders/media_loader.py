@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.document_loaders import BaseLoader
 
 from langchain_gemini_mm.interfaces import Backend, Modality
-from langchain_gemini_mm.loaders.examine import FAILURES, Examination, Examined, Examiner, LocalExaminer, refusal
+from langchain_gemini_mm.loaders.examine import FILE_ERRORS, Examination, Examined, Examiner, LocalExaminer, refusal
 from langchain_gemini_mm.loaders.inputs import Inputs
 from langchain_gemini_mm.loaders.mail import SUFFIXES
 from langchain_gemini_mm.loaders.mail_documents import MailDocuments
@@ -163,7 +163,7 @@ class MediaLoader(BaseLoader):
             try:
                 with item.opened() as opened:
                     yield item, opened, examination(opened)
-            except FAILURES as error:
+            except FILE_ERRORS as error:
                 yield Skipped(item.source, refusal(error))
 
 
@@ -186,7 +186,7 @@ class _Run:
                 else:
                     self.documents += 1
                     yield found
-        except FAILURES as error:
+        except FILE_ERRORS as error:
             reason = refusal(error)
         self.note(item.source, reason)
 
@@ -209,7 +209,7 @@ class _Run:
             logger.warning("left out %d of %d: %s", len(self.skipped), self.files + len(self.skipped), "; ".join(lines))
 
 
-_LEAST_SIDE = 16
+_MIN_SIDE = 16
 """Pixels: smaller pictures in pages and mails are spacers and trackers."""
 
 
@@ -250,8 +250,8 @@ class Reader:
         try:
             with item.opened() as opened:
                 facts = self._examiner.examine(opened, item.source, in_text=True).facts
-                if facts is None or facts.modality != "image" or min(facts.width or 0, facts.height or 0) < _LEAST_SIDE:
+                if facts is None or facts.modality != "image" or min(facts.width or 0, facts.height or 0) < _MIN_SIDE:
                     return None
                 return self._store.put_opened(opened)
-        except FAILURES:
+        except FILE_ERRORS:
             return None

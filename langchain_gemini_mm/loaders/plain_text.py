@@ -44,7 +44,7 @@ _DETECTED = (
 )  # fmt: skip
 """Without Windows-1257 and Mac Roman, which French and Spanish are mistaken for."""
 _LATIN = {"cp1250", "cp1254", "iso8859_2"}
-_MOST_MESS = 0.4
+_MAX_MESS = 0.4
 """Of characters that look wrong together, as charset-normalizer counts them; short texts look worse than they are."""
 _ACCEPTED = re.compile(
     r"utf-?(?:8|16|32)(?:-(?:sig|le|be))?|cp(?:125\d|866|874|932|949)|iso(?:8859-\d{1,2}|2022_(?:jp|kr).{0,6})|koi8-[ru]"
@@ -83,7 +83,7 @@ def mime_type_of(suffix: str) -> str:
     return _MIME_TYPES.get(_LANGUAGES.get(suffix.lower(), ""), "text/plain")
 
 
-def refuse_other_than_prose(suffix: str) -> None:
+def require_prose(suffix: str) -> None:
     """Refuse texts that nobody reads.
 
     Raises:
@@ -105,7 +105,7 @@ def chunks_of_text(file: BinaryIO, suffix: str, *, chunk_size: int, chunk_overla
     Raises:
         ContentError: binary data, or an encoding that cannot be told.
     """
-    refuse_other_than_prose(suffix)
+    require_prose(suffix)
     encoding = _encoding(file)
     splitter = _splitter(suffix.lower(), chunk_size, chunk_overlap)
     for block in _blocks(file, encoding):
@@ -180,7 +180,7 @@ def _codec(label: str) -> str | None:
 def _detected(sample: bytes) -> str | None:
     from charset_normalizer import from_bytes
 
-    matches = from_bytes(sample, cp_isolation=list(_DETECTED), threshold=_MOST_MESS)
+    matches = from_bytes(sample, cp_isolation=list(_DETECTED), threshold=_MAX_MESS)
     best = matches.best()
     if best is None:
         return None
@@ -229,7 +229,7 @@ def _splitter(suffix: str, chunk_size: int, chunk_overlap: int) -> RecursiveChar
     )
 
 
-def whole_text(file: BinaryIO) -> str:
+def read_text(file: BinaryIO) -> str:
     """All of a text file, for what is small.
 
     Raises:

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.loaders.document_ids import document_of
-from langchain_gemini_mm.loaders.markup import Picture, parts_of_html, parts_of_markdown
+from langchain_gemini_mm.loaders.markup import ImageLink, html_parts, markdown_parts
 from langchain_gemini_mm.loaders.options import LoadOptions
 from langchain_gemini_mm.loaders.plain_text import (
     BINARY,
@@ -20,9 +20,9 @@ from langchain_gemini_mm.loaders.plain_text import (
     declared_encoding,
     decoded,
     mime_type_of,
-    refuse_other_than_prose,
+    read_text,
+    require_prose,
     split_text,
-    whole_text,
 )
 from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, is_hidden
 from langchain_gemini_mm.references import MediaRef, escape_references
@@ -53,7 +53,7 @@ class TextDocuments:
             ContentError: no text, or an empty one.
         """
         suffix = PurePosixPath(item.source).suffix.lower()
-        refuse_other_than_prose(suffix)
+        require_prose(suffix)
         metadata = {**item.metadata, "mime_type": mime_type_of(suffix)}
         yield from self.numbered(self._chunks(file, suffix, item), item.source, metadata)
 
@@ -75,7 +75,7 @@ class TextDocuments:
     def split(self, parts: Iterable[str | MediaRef], suffix: str) -> Iterator[str]:
         """Cut texts with pictures into chunks."""
         images = self.options.limits.get("image")
-        return chunks_of_parts(
+        return split_parts(
             parts,
             suffix,
             chunk_size=self.options.chunk_size,
@@ -86,14 +86,14 @@ class TextDocuments:
     def _chunks(self, file: BinaryIO, suffix: str, item: InputFile) -> Iterator[str]:
         mime_type = mime_type_of(suffix)
         if mime_type == "text/html":
-            return self.split(self._interleaved(parts_of_html(_page(file)), item), ".md")
+            return self.split(self._interleaved(html_parts(_page(file)), item), ".md")
         if mime_type == "text/markdown" and file.seek(0, 2) <= _PAGE_BYTES:
-            return self.split(self._interleaved(parts_of_markdown(whole_text(file)), item), suffix)
+            return self.split(self._interleaved(markdown_parts(read_text(file)), item), suffix)
         return chunks_of_text(
             file, suffix, chunk_size=self.options.chunk_size, chunk_overlap=self.options.chunk_overlap
         )
 
-    def _interleaved(self, parts: Iterable[str | Picture], item: InputFile) -> Iterator[str | MediaRef]:
+    def _interleaved(self, parts: Iterable[str | ImageLink], item: InputFile) -> Iterator[str | MediaRef]:
         known: dict[str, MediaRef | None] = {}
         for part in parts:
             if isinstance(part, str):
@@ -120,7 +120,7 @@ def _page(file: BinaryIO) -> str:
 
 _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:|[/\\#?]")
 """An address of any kind, a drive, a path from the top."""
-_MOST_CHARACTERS = 1000
+_MAX_CHARACTERS = 1000
 
 
 def linked_file(item: InputFile, link: str, walk: FolderWalk) -> Path | None:
@@ -143,7 +143,7 @@ def linked_file(item: InputFile, link: str, walk: FolderWalk) -> Path | None:
         link: as written in the text; not to be trusted.
         walk: what the loader may load: its exclusions, hidden names and links hold here, too.
     """
-    if item.path is None or len(link) > _MOST_CHARACTERS or _ELSEWHERE.match(link):
+    if item.path is None or len(link) > _MAX_CHARACTERS or _ELSEWHERE.match(link):
         return None
     name = unquote(re.split(r"[?#]", link, maxsplit=1)[0])
     if not name or _ELSEWHERE.match(name) or any(sign in name for sign in "\0\\:"):
@@ -178,7 +178,7 @@ _PLACEHOLDER = re.compile("[\U00100000-\U0010ffff]")
 """A private sign stands for each picture while the text is split: it is one character, which nothing can tear."""
 
 
-def chunks_of_parts(
+def split_parts(
     parts: Iterable[str | MediaRef], suffix: str, *, chunk_size: int, chunk_overlap: int, max_images: int | None
 ) -> Iterator[str]:
     """Split a text and write down its pictures as references; what looks like one in the text is escaped.

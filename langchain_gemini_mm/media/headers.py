@@ -28,7 +28,7 @@ _EXIF = b"Exif\x00\x00"
 _CMYK = b"\x04"
 """Four channels."""
 _ORIENTATION = 0x0112
-_MOST_ENTRIES = 500
+_MAX_ENTRIES = 500
 _END_OF_IMAGE = b"\xff\xd9"
 _TAIL = 4096
 _BLOCK = 1 << 20
@@ -145,7 +145,7 @@ def _is_turned(exif: bytes) -> bool:
     try:
         file.seek(*struct.unpack_from(f"{order}I", exif, 4))
         (entries,) = struct.unpack(f"{order}H", file.read(2))
-        for _ in range(min(entries, _MOST_ENTRIES)):
+        for _ in range(min(entries, _MAX_ENTRIES)):
             tag, kind, count, value = struct.unpack(f"{order}HHIH2x", file.read(12))
             if (tag, kind, count) == (_ORIENTATION, 3, 1):
                 return bool(2 <= value <= 8)

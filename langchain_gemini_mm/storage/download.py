@@ -32,7 +32,7 @@ Resolver: TypeAlias = "Callable[[str, int], Sequence[str]]"
 
 _CONNECT_SECONDS = 15.0
 _CLOCK_GRAIN = 0.05
-_MOST_REDIRECTS = 5
+_MAX_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
 _HEADERS = {
     "User-Agent": "langchain-gemini-mm",
@@ -81,7 +81,7 @@ class Fetcher:
         if max_bytes < 1 or not timeout > 0:
             raise ValueError(f"max_bytes and timeout must be positive, got {max_bytes!r} and {timeout!r}")
         target, deadline = target_of(url, allow_http=allow_http), Deadline(timeout)
-        for _ in range(_MOST_REDIRECTS + 1):
+        for _ in range(_MAX_REDIRECTS + 1):
             with ExitStack() as stack:
                 with _translated(target, deadline):
                     connection = stack.enter_context(closing(self._connection(target, deadline)))
@@ -91,7 +91,7 @@ class Fetcher:
                     return
                 location = response.headers.get("Location") or ""
             target = target.redirected(quote(location.encode("latin-1"), safe=RESERVED), allow_http=allow_http)
-        raise ContentError(f"{target.shown} is behind more than {_MOST_REDIRECTS} redirects")
+        raise ContentError(f"{target.shown} is behind more than {_MAX_REDIRECTS} redirects")
 
     def _connection(self, target: Target, deadline: Deadline) -> HTTPConnection:
         connection = HTTPConnection(target.host, target.port)

@@ -47,7 +47,7 @@ class KnownFile:
 
     def is_still(self, stamp: Stamp) -> bool:
         """Whether a file with this stamp surely has the remembered hash."""
-        return self.stamp == _spell(stamp) and stamp.settled(self.hashed_ns)
+        return self.stamp == _spelled(stamp) and stamp.settled(self.hashed_ns)
 
     @property
     def size(self) -> int:
@@ -80,7 +80,7 @@ class FileTable:
 
     def remember(self, path: Path, stamp: Stamp, sha256: str, hashed_ns: int) -> None:
         """Note that `path`, with this stamp, has this hash."""
-        row = (os.fsencode(path), _spell(stamp), sha256, hashed_ns, time.time())
+        row = (os.fsencode(path), _spelled(stamp), sha256, hashed_ns, time.time())
         self._write("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?)", *row)
 
     def touch(self, sha256: str) -> bool:
@@ -138,5 +138,5 @@ class FileTable:
                 self._path.unlink()
 
 
-def _spell(stamp: Stamp) -> str:
+def _spelled(stamp: Stamp) -> str:
     return f"{stamp.size} {stamp.mtime_ns} {stamp.ctime_ns}"

@@ -20,7 +20,7 @@ RESERVED = "/%:@!$&'()*+,;=~-._?#[]"
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _MORE_PRIVATE = tuple(map(ipaddress.IPv6Network, ("64:ff9b:1::/48", "fec0::/10", "::/96", "5f00::/16")))
 _ODD = re.compile(r"[\x00-\x20\x7f\\]")
-_LONGEST = 8000
+_MAX_URL_CHARACTERS = 8000
 _SHOWN = 120
 
 
@@ -68,7 +68,7 @@ def target_of(url: str, *, allow_http: bool) -> Target:
     """
     if not isinstance(url, str):
         raise TypeError(f"a URL is given as str, got {type(url).__name__}")
-    if _ODD.search(url) or len(url) > _LONGEST:
+    if _ODD.search(url) or len(url) > _MAX_URL_CHARACTERS:
         raise ContentError("the URL holds spaces, control signs or backslashes, or is too long; quote it")
     try:
         parts = urlsplit(url)

@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.media.av.container import Decoder, Resampler, codec_name
 from langchain_gemini_mm.media.av.copy_packets import CopiedSegment, CopiedTrack, end_tick
-from langchain_gemini_mm.media.av.encode import SOUND_RATE, write_sound
-from langchain_gemini_mm.media.av.segments import Cut, Form, Uncut, Window
+from langchain_gemini_mm.media.av.encode import AUDIO_RATE, encode_audio
+from langchain_gemini_mm.media.av.segments import Cut, Form, NotCopied, Window
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
 
 _PLAIN = {"pcm_u8": 1, "pcm_s16le": 2, "pcm_s24le": 3, "pcm_s32le": 4, "pcm_f32le": 4}
 """Bytes of a sample of one channel."""
 _RESERVOIR_BYTES = 512
 """An MP3 packet may build on so many bytes of those before it."""
-_MOST_LEADING = 12
+_MAX_LEADING = 12
 _MP3_SAMPLES = 1152
-_JITTER = SOUND_RATE // 20
+_JITTER = AUDIO_RATE // 20
 
 
 def copied_type(timeline: Timeline, muxer: str, windows: Iterable[Window], form: Form) -> str | None:
@@ -32,7 +32,7 @@ def copied_type(timeline: Timeline, muxer: str, windows: Iterable[Window], form:
     codec = codec_name(timeline.stream)
     longest = max((window.length_s for window in windows), default=0.0)
     context: Any = timeline.stream.codec_context
-    overhang = _MP3_SAMPLES * (_MOST_LEADING + 2) / max(context.rate, 1)
+    overhang = _MP3_SAMPLES * (_MAX_LEADING + 2) / max(context.rate, 1)
     if codec == "mp3" and longest + overhang <= form.limit_s and "audio/mp3" in form.mime_types:
         return "audio/mp3"
     if codec in _PLAIN and muxer == "wav" and "audio/wav" in form.mime_types:
@@ -41,22 +41,22 @@ def copied_type(timeline: Timeline, muxer: str, windows: Iterable[Window], form:
     return None
 
 
-class CopiedSoundTrack:
+class CopiedAudioTrack:
     """Gives segments of one sound track by copying its packets."""
 
     def __init__(self, timeline: Timeline, windows: Iterable[Window], form: Form, mime_type: str) -> None:
         self.first_key: int | None = None
         self._timeline, self._form, self._mime_type = timeline, form, mime_type
         self._waiting = deque(windows)
-        self._active: list[_CopiedSound] = []
-        self._before: deque[Sample] = deque(maxlen=_MOST_LEADING)
+        self._active: list[_CopiedAudio] = []
+        self._before: deque[Sample] = deque(maxlen=_MAX_LEADING)
 
     @property
     def done(self) -> bool:
         """Whether every window has been served."""
         return not (self._waiting or self._active)
 
-    def feed(self, sample: Sample) -> Sequence[Cut | Uncut]:
+    def feed(self, sample: Sample) -> Sequence[Cut | NotCopied]:
         """Take a packet in file order; give the segments that are complete."""
         if self.first_key is None:
             self.first_key = sample.pts
@@ -65,7 +65,7 @@ class CopiedSoundTrack:
             window = self._waiting.popleft()
             if end_tick(window, self._timeline) > sample.pts:
                 leading = self._leading() if self._mime_type == "audio/mp3" else []
-                self._active.append(_CopiedSound(window, leading, self._timeline, self._form, self._mime_type))
+                self._active.append(_CopiedAudio(window, leading, self._timeline, self._form, self._mime_type))
         self._before.append(sample)
         complete = [one for one in self._active if not one.add(sample)]
         if not complete:
@@ -73,7 +73,7 @@ class CopiedSoundTrack:
         self._active = [one for one in self._active if one not in complete]
         return [one.close() for one in complete]
 
-    def finish(self) -> Sequence[Cut | Uncut]:
+    def finish(self) -> Sequence[Cut | NotCopied]:
         """End of the file; give the rest."""
         closed = [segment.close() for segment in self._active]
         self._active = []
@@ -92,7 +92,7 @@ class CopiedSoundTrack:
         return leading
 
 
-class _CopiedSound(CopiedSegment):
+class _CopiedAudio(CopiedSegment):
     """One segment that takes its packets as they are."""
 
     def __init__(self, window: Window, leading: list[Sample], timeline: Timeline, form: Form, mime_type: str) -> None:
@@ -119,7 +119,7 @@ class _CopiedSound(CopiedSegment):
         self._leading = []
         return True
 
-    def close(self) -> Cut | Uncut:
+    def close(self) -> Cut | NotCopied:
         """Finish the segment."""
         return self._finished(self._first * self._timeline.tick, self._last * self._timeline.tick, "audio")
 
@@ -137,7 +137,7 @@ class _CopiedSound(CopiedSegment):
         return Sample(packet, self._timeline, sample.pts + first, sample.dts + first, last - first)
 
 
-class WrittenSoundTrack:
+class EncodedAudioTrack:
     """Gives segments of one sound track as mono MP3, decoding it once."""
 
     def __init__(self, timeline: Timeline, windows: Iterable[Window], form: Form) -> None:
@@ -146,9 +146,9 @@ class WrittenSoundTrack:
         self.first_key: int | None = None
         self._timeline, self._form = timeline, form
         self._waiting = deque(windows)
-        self._active: list[_WrittenSound] = []
+        self._active: list[_EncodedAudio] = []
         self._decoder = Decoder(timeline.stream, "most of its sound cannot be decoded")
-        self._resampler = Resampler("s16", SOUND_RATE)
+        self._resampler = Resampler("s16", AUDIO_RATE)
         self._next: int | None = None
 
     @property
@@ -156,14 +156,14 @@ class WrittenSoundTrack:
         """Whether every window has been served."""
         return not (self._waiting or self._active)
 
-    def feed(self, sample: Sample) -> Sequence[Cut | Uncut]:
+    def feed(self, sample: Sample) -> Sequence[Cut | NotCopied]:
         """Take a packet in file order; give the segments that are complete."""
         if self.first_key is None:
             self.first_key = sample.pts
         frames = self._decoder.frames(sample.restored())
         return [cut for frame in frames for piece in self._mono(frame) for cut in self._take(piece)]
 
-    def finish(self) -> Sequence[Cut | Uncut]:
+    def finish(self) -> Sequence[Cut | NotCopied]:
         """End of the file; give the rest."""
         pieces = [piece for frame in (*self._decoder.frames(None), None) for piece in self._mono(frame)]
         closed = [cut for piece in pieces for cut in self._take(piece)]
@@ -175,12 +175,12 @@ class WrittenSoundTrack:
     def _take(self, piece: Any) -> Iterator[Cut]:
         """Give the windows what they want of a piece of mono sound."""
         samples = piece.to_ndarray().reshape(-1)
-        told = round(float(piece.pts * piece.time_base) * SOUND_RATE) if piece.pts is not None else self._next or 0
+        told = round(float(piece.pts * piece.time_base) * AUDIO_RATE) if piece.pts is not None else self._next or 0
         # Times are rounded, so only a real gap moves the place.
         place = self._next if self._next is not None and abs(told - self._next) < _JITTER else told
         self._next = place + len(samples)
-        while self._waiting and self._next > round(self._waiting[0].start_s * SOUND_RATE):
-            self._active.append(_WrittenSound(self._waiting.popleft(), self._form))
+        while self._waiting and self._next > round(self._waiting[0].start_s * AUDIO_RATE):
+            self._active.append(_EncodedAudio(self._waiting.popleft(), self._form))
         for segment in [one for one in self._active if not one.add(place, samples)]:
             self._active.remove(segment)
             if cut := segment.close():
@@ -192,12 +192,12 @@ class WrittenSoundTrack:
         return self._resampler.frames(frame)
 
 
-class _WrittenSound:
+class _EncodedAudio:
     """One segment that collects samples; what is missing between them is silence."""
 
     def __init__(self, window: Window, form: Form) -> None:
         self._window, self._form = window, form
-        self._start, self._end = round(window.start_s * SOUND_RATE), round(window.end_s * SOUND_RATE)
+        self._start, self._end = round(window.start_s * AUDIO_RATE), round(window.end_s * AUDIO_RATE)
         self._samples: NDArray[np.int16] = np.zeros(self._end - self._start, np.int16)
         self._first, self._last = self._end, self._start
 
@@ -215,11 +215,11 @@ class _WrittenSound:
             return None
         samples = self._samples[self._first - self._start : self._last - self._start]
         return Cut(
-            data=write_sound(samples, self._form),
+            data=encode_audio(samples, self._form),
             mime_type="audio/mp3",
             window=self._window,
-            start_s=round(self._first / SOUND_RATE, 3),
-            end_s=round(self._last / SOUND_RATE, 3),
+            start_s=round(self._first / AUDIO_RATE, 3),
+            end_s=round(self._last / AUDIO_RATE, 3),
             track="audio",
             codec="mp3",
             copied=False,
@@ -230,7 +230,7 @@ _RATE = 48_000
 _BITS = 96_000
 
 
-class ConvertedSound(Timeline):
+class ConvertedAudio(Timeline):
     """A timeline whose samples are AAC, whatever the track holds."""
 
     def __init__(self, source: Timeline) -> None:

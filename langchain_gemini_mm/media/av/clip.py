@@ -1,4 +1,4 @@
-"""Sound and video: what is in a recording and how long it is, by what can be read rather than by what it says."""
+"""AudioInfo and video: what is in a recording and how long it is, by what can be read rather than by what it says."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.media.av.container import (
     MICROSECONDS,
+    audio_stream_of,
     codec_name,
     is_cover,
     opened,
     origin_s,
-    pictures_of,
-    sound_of,
+    video_stream_of,
 )
 from langchain_gemini_mm.media.facts import Measures
 from langchain_gemini_mm.media.source import Source, name_of
@@ -34,7 +34,7 @@ _TOLERANCE = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pictures:
+class VideoInfo:
     """The track of moving pictures that counts."""
 
     codec: str
@@ -45,7 +45,7 @@ class Pictures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sound:
+class AudioInfo:
     """The sound track that counts."""
 
     codec: str
@@ -61,9 +61,9 @@ class Clip:
     """By its packets."""
     declared_s: float | None
     """By its header; None where that says nothing."""
-    pictures: Pictures | None
+    video: VideoInfo | None
     """None for a sound; a cover is no moving picture."""
-    sound: Sound | None
+    audio: AudioInfo | None
 
     @property
     def is_cut_off(self) -> bool:
@@ -82,7 +82,7 @@ def inspect(source: Source, *, name: str | None = None) -> Clip:
     from langchain_gemini_mm.testing import mp4
 
     clip = inspect(io.BytesIO(mp4(3.0)))
-    assert clip.duration_s == 3 and clip.pictures.codec == "h264" and clip.sound is None
+    assert clip.duration_s == 3 and clip.video.codec == "h264" and clip.audio is None
     ```
 
     Args:
@@ -95,7 +95,7 @@ def inspect(source: Source, *, name: str | None = None) -> Clip:
     """
     name = name or name_of(source, "recording")
     with opened(source, name) as container:
-        pictures, sound = pictures_of(container), sound_of(container)
+        pictures, sound = video_stream_of(container), audio_stream_of(container)
         length = _length(
             container, [stream for stream in (pictures, sound) if stream is not None], container.size, name
         )
@@ -103,10 +103,10 @@ def inspect(source: Source, *, name: str | None = None) -> Clip:
             container=container.format.name,
             duration_s=round(length, 6),
             declared_s=_declared(container) or None,
-            pictures=None
+            video=None
             if pictures is None
-            else Pictures(codec=codec_name(pictures), width=pictures.width, height=pictures.height),
-            sound=None if sound is None else Sound(codec=codec_name(sound)),
+            else VideoInfo(codec=codec_name(pictures), width=pictures.width, height=pictures.height),
+            audio=None if sound is None else AudioInfo(codec=codec_name(sound)),
         )
 
 
@@ -124,7 +124,7 @@ def measure(file: BinaryIO, modality: Modality, size: int, name: str) -> Measure
         MissingExtraError: PyAV is not installed.
     """
     with opened(file, name) as container:
-        pictures, sound = pictures_of(container) if modality == "video" else None, sound_of(container)
+        pictures, sound = video_stream_of(container) if modality == "video" else None, audio_stream_of(container)
         if pictures is None and sound is None:
             if modality == "video" and any(not is_cover(stream) for stream in container.streams.video):
                 # A stream of a codec that libav does not know has no width.

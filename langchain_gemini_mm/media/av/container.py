@@ -24,22 +24,22 @@ _FORMATS = (
     "wav"
 )
 """Only formats that hold their own media: a playlist in a video's clothes would open other files and addresses."""
-_PLAIN_SOUND = {
+_PCM_FORMATS = {
     (b"RIFF", b"WAVE"): "wav",
     (b"RF64", b"WAVE"): "wav",
     (b"FORM", b"AIFF"): "aiff",
     (b"FORM", b"AIFC"): "aiff",
 }
 """libav's names of formats by the first four bytes and those after the length."""
-_MOST_PIXELS = 50_000_000
+_MAX_PIXELS = 50_000_000
 """A picture of more is not decoded: 8K video has 33 million."""
-_MOST_STREAMS = 100
+_MAX_STREAMS = 100
 _READ_BYTES = 1 << 16
 _HEAD_BYTES = 12
 _BAD_PACKETS = 1_000
 _SPARE_BYTES = 256_000_000
 _SPARE_FACTOR = 16
-_MOST_DAMAGES = 50
+_MAX_DAMAGES = 50
 _BYTES_A_CALL = 256
 """An endless loop at a file's end reads nothing; each call counts as so much."""
 
@@ -62,9 +62,9 @@ def opened(source: Source, name: str | None = None, **options: str) -> Iterator[
         import av
     except ImportError as error:
         raise MissingExtraError(f"opening {name}", package="PyAV", extra="media") from error
-    given = {"format_whitelist": _FORMATS, "protocol_whitelist": "none", "max_streams": str(_MOST_STREAMS), **options}
-    with opened_source(source) as file, damage_told(name):
-        watched = _Watched(file, name)
+    given = {"format_whitelist": _FORMATS, "protocol_whitelist": "none", "max_streams": str(_MAX_STREAMS), **options}
+    with opened_source(source) as file, reporting_damage(name):
+        watched = _BoundedFile(file, name)
         head = watched.read(_HEAD_BYTES)
         watched.seek(0)
         with av.open(
@@ -83,13 +83,13 @@ def reading_options(head: bytes) -> dict[str, Any]:
     """
     import av
 
-    named = {"format": _PLAIN_SOUND.get((head[:4], head[8:12]))}
+    named = {"format": _PCM_FORMATS.get((head[:4], head[8:12]))}
     # Tags that are not UTF-8 are no errors; from PyAV 19 on they never are.
     return named | ({} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "ignore"})
 
 
 @contextmanager
-def damage_told(name: str) -> Iterator[None]:
+def reporting_damage(name: str) -> Iterator[None]:
     """Report an error of libav as a `ContentError` that names the file; other errors are not the file's fault."""
     import av
 
@@ -103,7 +103,7 @@ def damage_told(name: str) -> Iterator[None]:
         raise ContentError(f"{name} cannot be read: PyAV was built without the codec {error}") from error
 
 
-def pictures_of(container: InputContainer) -> VideoStream | None:
+def video_stream_of(container: InputContainer) -> VideoStream | None:
     """The moving pictures: the default track or the first, without covers and what libav does not know."""
     chosen: VideoStream | None = _chosen(
         [s for s in container.streams.video if not is_cover(s) and getattr(s, "width", None)]
@@ -111,7 +111,7 @@ def pictures_of(container: InputContainer) -> VideoStream | None:
     return chosen
 
 
-def sound_of(container: InputContainer) -> AudioStream | None:
+def audio_stream_of(container: InputContainer) -> AudioStream | None:
     """The sound: the default track or the first, of those that libav can decode."""
     chosen: AudioStream | None = _chosen(
         [s for s in container.streams.audio if getattr(s, "rate", None) and getattr(s, "channels", None)]
@@ -128,7 +128,7 @@ def is_cover(stream: VideoStream) -> bool:
 
 def is_huge(stream: VideoStream) -> bool:
     """Whether its pictures are too large to be decoded, or say so."""
-    return stream.width * stream.height > _MOST_PIXELS
+    return stream.width * stream.height > _MAX_PIXELS
 
 
 def origin_s(container: InputContainer) -> float:
@@ -140,7 +140,7 @@ def packets_of(container: InputContainer, streams: Sequence[Stream]) -> Iterator
     """Packets in file order; damaged places are passed over, and a file that gives no more has ended."""
     import av
 
-    for _ in range(_MOST_DAMAGES):
+    for _ in range(_MAX_DAMAGES):
         try:
             yield from container.demux(*streams)
             return
@@ -216,7 +216,7 @@ def _chosen(streams: Sequence[Any]) -> Any:
     return next((s for s in streams if s.disposition & Disposition.default), streams[0] if streams else None)
 
 
-class _Watched:
+class _BoundedFile:
     """A file that gives up on a decoder that reads it over and over."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from langchain_gemini_mm.media.av.container import codec_name
-from langchain_gemini_mm.media.av.segments import Cut, Form, Track, Uncut, Window
+from langchain_gemini_mm.media.av.segments import Cut, Form, NotCopied, Track, Window
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
 
 MUXERS = {"video/mp4": "mp4", "video/quicktime": "mov", "audio/mp3": "mp3", "audio/wav": "wav"}
@@ -91,7 +91,7 @@ class CopiedSegment:
 
     def __init__(self, window: Window, timeline: Timeline, form: Form, mime_type: str) -> None:
         self.window = window
-        self.failed: Uncut | None = None
+        self.failed: NotCopied | None = None
         self._timeline = timeline
         self._end = end_tick(window, timeline)
         self._output = Output(mime_type, form.max_bytes)
@@ -104,15 +104,15 @@ class CopiedSegment:
         try:
             track.write(sample, duration)
         except TooManyBytesError:
-            self.failed = Uncut(self.window, _TOO_MANY_BYTES)
+            self.failed = NotCopied(self.window, _TOO_MANY_BYTES)
         except av.error.FFmpegError as error:
-            self.failed = Uncut(self.window, f"its container cannot hold it ({type(error).__name__})")
+            self.failed = NotCopied(self.window, f"its container cannot hold it ({type(error).__name__})")
 
-    def _finished(self, start_s: float, end_s: float, track: Track | None) -> Cut | Uncut:
+    def _finished(self, start_s: float, end_s: float, track: Track | None) -> Cut | NotCopied:
         try:
             data = self._output.close()
         except TooManyBytesError:
-            return Uncut(self.window, _TOO_MANY_BYTES)
+            return NotCopied(self.window, _TOO_MANY_BYTES)
         return self.failed or Cut(
             data=data,
             mime_type=self._output.mime_type,
@@ -125,7 +125,7 @@ class CopiedSegment:
         )
 
 
-class CopiedPictures(CopiedSegment):
+class CopiedVideo(CopiedSegment):
     """A segment of pictures, and their sound where wanted, that begins at a keyframe."""
 
     def __init__(
@@ -153,18 +153,18 @@ class CopiedPictures(CopiedSegment):
             self._flush()
         return True
 
-    def add_sound(self, sample: Sample) -> None:
+    def add_audio(self, sample: Sample) -> None:
         """Take a packet of sound; those outside of the segment are left out."""
         starts, ends = sample.pts * self._sound_tick, (sample.pts + sample.duration) * self._sound_tick
         if self._sound is not None and ends > self._start_s and starts < self.window.end_s:
             self._write(self._sound, sample)
 
-    def close(self) -> Cut | Uncut:
+    def close(self) -> Cut | NotCopied:
         """Finish the segment."""
         end_s = self._last * self._timeline.tick
         finished = self._finished(self._start_s, end_s, self._track)
         if isinstance(finished, Cut) and end_s - self._start_s > self._form.limit_s:
-            return Uncut(self.window, "its last pictures reach beyond the limit")
+            return NotCopied(self.window, "its last pictures reach beyond the limit")
         return finished
 
     def _flush(self) -> None:

@@ -8,19 +8,19 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
-from langchain_gemini_mm.media.av.audio_track import ConvertedSound, CopiedSoundTrack, WrittenSoundTrack, copied_type
+from langchain_gemini_mm.media.av.audio_track import ConvertedAudio, CopiedAudioTrack, EncodedAudioTrack, copied_type
 from langchain_gemini_mm.media.av.container import (
+    audio_stream_of,
     codec_name,
-    damage_told,
     opened,
     origin_s,
-    pictures_of,
-    sound_of,
+    reporting_damage,
+    video_stream_of,
 )
-from langchain_gemini_mm.media.av.segments import Cut, Form, Track, Uncut, Window
+from langchain_gemini_mm.media.av.segments import Cut, Form, NotCopied, Track, Window
 from langchain_gemini_mm.media.av.silence import is_black, is_silent
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline, Timelines
-from langchain_gemini_mm.media.av.video_track import SOUND_CODECS, PictureTrack
+from langchain_gemini_mm.media.av.video_track import AUDIO_CODECS, VideoTrack
 from langchain_gemini_mm.media.source import Source, name_of
 from langchain_gemini_mm.media.source import opened as opened_source
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 VIDEO_TYPES = ("video/mp4", "video/quicktime")
 AUDIO_TYPES = ("audio/mp3", "audio/wav")
 _STEPS_BACK_S = (0.0, 2.0, 10.0, 60.0, 300.0)
-_SOUND_LEAD_S = 0.5
+_AUDIO_LEAD_S = 0.5
 _FIRST_FRAME = 128
 """Bytes within which the first MP3 frame says whether its rate is constant."""
 
-AnyTrack = PictureTrack | CopiedSoundTrack | WrittenSoundTrack
+AnyTrack = VideoTrack | CopiedAudioTrack | EncodedAudioTrack
 
 
 def cut(
@@ -89,7 +89,7 @@ def cut(
     with ExitStack() as stack:
         file = stack.enter_context(opened_source(source))
         container = stack.enter_context(opened(file, name, **_seeking(file)))
-        has_pictures = pictures_of(container) is not None
+        has_pictures = video_stream_of(container) is not None
         wanted: Track | None = track or (None if has_pictures else "audio")
         types = mime_types or (AUDIO_TYPES if wanted == "audio" else VIDEO_TYPES)
         form = Form(limit_s=limit_s, mime_types=types, max_bytes=max_bytes, lead_s=lead_s, max_edge=max_edge)
@@ -108,11 +108,11 @@ def cut_one(
         ContentError: damaged, or without such a track.
         MediaLimitError: it does not fit.
     """
-    with damage_told(name):
+    with reporting_damage(name):
         found = _sought(container, window, track, form, name, anew=anew)
-        if isinstance(found, Uncut) and not anew:
+        if isinstance(found, NotCopied) and not anew:
             found = _sought(container, window, track, form, name, anew=True)
-    if not isinstance(found, Uncut):
+    if not isinstance(found, NotCopied):
         return found
     raise ContentError(f"{name} cannot be cut from {window.start_s:g} s to {window.end_s:g} s: {found.reason}")
 
@@ -124,12 +124,12 @@ class Reading:
         self.cutter, self.timeline, self.form, self.track = cutter, timeline, form, track
         self._beside = beside
 
-    def feed(self, sample: Sample) -> Sequence[Cut | Uncut]:
+    def feed(self, sample: Sample) -> Sequence[Cut | NotCopied]:
         """Hand a packet on, if it is wanted."""
         if sample.timeline is self.timeline:
             return self.cutter.feed(sample)
-        if sample.timeline is self._beside and isinstance(self.cutter, PictureTrack):
-            return self.cutter.feed_sound(sample)
+        if sample.timeline is self._beside and isinstance(self.cutter, VideoTrack):
+            return self.cutter.feed_audio(sample)
         return ()
 
 
@@ -148,31 +148,31 @@ def reading(
     Raises:
         ContentError: there is no such track.
     """
-    sound = sound_of(container) if track != "video" else None
+    sound = audio_stream_of(container) if track != "video" else None
     if track == "audio":
         if sound is None:
             raise ContentError(f"{name} holds no sound")
         line = timelines.of(sound)
         copied = None if anew else copied_type(line, container.format.name, windows, form)
         if copied is not None:
-            return Reading(CopiedSoundTrack(line, windows, form, copied), line, None, form, track)
-        return Reading(WrittenSoundTrack(line, windows, form), line, None, form, track)
-    stream = pictures_of(container)
+            return Reading(CopiedAudioTrack(line, windows, form, copied), line, None, form, track)
+        return Reading(EncodedAudioTrack(line, windows, form), line, None, form, track)
+    stream = video_stream_of(container)
     if stream is None:
         raise ContentError(f"{name} holds no moving pictures")
     line, beside = timelines.of(stream), None if sound is None else timelines.of(sound)
     converted = (
-        ConvertedSound(beside) if beside is not None and codec_name(beside.stream) not in SOUND_CODECS else beside
+        ConvertedAudio(beside) if beside is not None and codec_name(beside.stream) not in AUDIO_CODECS else beside
     )
-    pictures = PictureTrack(line, windows, form, sound=converted, track=track, anew=anew)
+    pictures = VideoTrack(line, windows, form, sound=converted, track=track, anew=anew)
     return Reading(pictures, line, beside, form, track)
 
 
 def _sought(
     container: InputContainer, window: Window, track: Track | None, form: Form, name: str, *, anew: bool
-) -> Cut | Uncut | None:
+) -> Cut | NotCopied | None:
     """Try from the place that the file's index gives, then from ever earlier ones."""
-    lead = _SOUND_LEAD_S if track == "audio" else 0.0
+    lead = _AUDIO_LEAD_S if track == "audio" else 0.0
     for back in (*_STEPS_BACK_S, None):
         timelines = Timelines(origin_s(container))
         one = reading(container, timelines, [window], track, form, name, anew=anew)
@@ -189,7 +189,7 @@ _TOO_LATE = object()
 
 
 def _run(container: InputContainer, timelines: Timelines, one: Reading, latest: int | None) -> object:
-    found: list[Cut | Uncut] = []
+    found: list[Cut | NotCopied] = []
     for sample in timelines.samples(container):
         found += one.feed(sample)
         first = one.cutter.first_key
@@ -248,7 +248,7 @@ def segments(
     audio: Iterable[Window] = (),
     video_form: Form | None = None,
     audio_form: Form | None = None,
-    with_sound: bool = False,
+    with_audio: bool = False,
     skip_silent: bool = False,
     skip_black: bool = False,
     name: str | None = None,
@@ -277,7 +277,7 @@ def segments(
         audio: windows over its sound, in order.
         video_form: what the model takes of pictures.
         audio_form: what the model takes of sound.
-        with_sound: keep the sound beside the pictures.
+        with_audio: keep the sound beside the pictures.
         skip_silent: leave out segments of sound in which nothing can be heard (`quiet.is_silent`).
         skip_black: leave out segments of pictures in which nothing can be seen (`quiet.is_black`).
         name: of the file, for messages.
@@ -293,14 +293,14 @@ def segments(
         timelines = Timelines(origin_s(container))
         readings: list[Reading] = []
         if plans["video"] and video_form:
-            track: Track | None = None if with_sound else "video"
+            track: Track | None = None if with_audio else "video"
             readings.append(reading(container, timelines, plans["video"], track, video_form, name))
         if plans["audio"] and audio_form:
             readings.append(reading(container, timelines, plans["audio"], "audio", audio_form, name))
         second: InputContainer | None = None
         for one, found in _read(container, timelines, readings):
             cut = found if isinstance(found, Cut) else None
-            if isinstance(found, Uncut):
+            if isinstance(found, NotCopied):
                 if second is None:
                     second = again.enter_context(opened(source, name))
                 cut = cut_one(second, found.window, one.track, one.form, name, anew=True)
@@ -316,7 +316,7 @@ def _is_skipped(cut: Cut, *, silent: bool, black: bool) -> bool:
 
 def _read(
     container: InputContainer, timelines: Timelines, readings: list[Reading]
-) -> Iterator[tuple[Reading, Cut | Uncut]]:
+) -> Iterator[tuple[Reading, Cut | NotCopied]]:
     unfinished = list(readings)
     for sample in timelines.samples(container) if readings else ():
         for one in unfinished:

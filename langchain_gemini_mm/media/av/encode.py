@@ -17,21 +17,21 @@ from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-SOUND_RATE = 24_000
+AUDIO_RATE = 24_000
 """Samples per second of sound that is written anew."""
-_SOUND_BITS = 64_000
-_PICTURE_ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf", "mpeg4")
+_AUDIO_BITS = 64_000
+_VIDEO_ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf", "mpeg4")
 """Tried in this order; the wheels of PyAV have the first."""
-_PICTURE_OPTIONS = {"libx264": {"preset": "veryfast", "crf": "26", "mbtree": "0"}}
+_VIDEO_OPTIONS = {"libx264": {"preset": "veryfast", "crf": "26", "mbtree": "0"}}
 """Without `mbtree=0` equal frames do not always become equal bytes, and the cache of embeddings would miss."""
 _TIME_BASE = Fraction(1, 60_000)
 _USUAL_FPS = 25
 _BYTES_KEPT_FREE = 0.85
-_LEAST_BITS = 20_000
+_MIN_BITS = 20_000
 _ROUNDING_S = 0.001
 
 
-class WrittenPictures:
+class EncodedVideo:
     """A segment of pictures that is made of decoded frames."""
 
     def __init__(
@@ -67,7 +67,7 @@ class WrittenPictures:
         self._last_s = min(time_s + duration_s, self.window.end_s)
         return True
 
-    def add_sound(self, sample: Sample) -> None:
+    def add_audio(self, sample: Sample) -> None:
         """Take a packet of sound; those outside of the segment are left out."""
         source = self._sound_source
         if source is None or not self.window.start_s <= sample.pts * source.tick < self.window.end_s:
@@ -134,11 +134,11 @@ class WrittenPictures:
     def _open(self, frame: VideoFrame, time_s: float) -> None:
         width, height = fitted(frame, self._form.max_edge)
         rate = self._timeline.stream.average_rate or _USUAL_FPS
-        name = picture_encoder()
-        options = dict(_PICTURE_OPTIONS.get(name, {}))
+        name = video_encoder()
+        options = dict(_VIDEO_OPTIONS.get(name, {}))
         if self._form.max_bytes is not None:
             bits = int(self._form.max_bytes * 8 * _BYTES_KEPT_FREE / max(self.window.length_s, 1.0))
-            options |= {"maxrate": str(max(bits, _LEAST_BITS)), "bufsize": str(max(bits, _LEAST_BITS))}
+            options |= {"maxrate": str(max(bits, _MIN_BITS)), "bufsize": str(max(bits, _MIN_BITS))}
         encoder = self._output.container.add_stream(name, rate=Fraction(rate).limit_denominator(1001), options=options)
         encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
         encoder.codec_context.time_base = _TIME_BASE
@@ -161,7 +161,7 @@ class WrittenPictures:
             self._output.write(packet)
 
 
-def picture_encoder() -> str:
+def video_encoder() -> str:
     """The best encoder for pictures that this installation of PyAV has.
 
     Raises:
@@ -169,7 +169,7 @@ def picture_encoder() -> str:
     """
     import av
 
-    for name in _PICTURE_ENCODERS:
+    for name in _VIDEO_ENCODERS:
         if name in av.codecs_available:
             return name
     raise MissingExtraError("writing video anew", package="PyAV with an H.264 encoder", extra="media")
@@ -203,7 +203,7 @@ def upright(frame: VideoFrame, width: int, height: int) -> VideoFrame:
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(flat.reshape(-1, columns)), format="yuv420p")
 
 
-def write_sound(samples: NDArray[np.int16], form: Form) -> bytes:
+def encode_audio(samples: NDArray[np.int16], form: Form) -> bytes:
     """`(n,)` samples of mono sound as an MP3 file.
 
     Raises:
@@ -213,20 +213,20 @@ def write_sound(samples: NDArray[np.int16], form: Form) -> bytes:
 
     try:
         output = Output("audio/mp3", form.max_bytes)
-        stream = output.container.add_stream("libmp3lame", rate=SOUND_RATE, options={"compression_level": "7"})
+        stream = output.container.add_stream("libmp3lame", rate=AUDIO_RATE, options={"compression_level": "7"})
         stream.layout, stream.format = "mono", "s16p"
-        stream.bit_rate = _SOUND_BITS
+        stream.bit_rate = _AUDIO_BITS
         stream.codec_context.open(strict=False)
         size = stream.codec_context.frame_size
         for start in range(0, len(samples), size):
             frame = av.AudioFrame.from_ndarray(samples[None, start : start + size], format="s16p", layout="mono")
-            frame.sample_rate, frame.pts, frame.time_base = SOUND_RATE, start, Fraction(1, SOUND_RATE)
+            frame.sample_rate, frame.pts, frame.time_base = AUDIO_RATE, start, Fraction(1, AUDIO_RATE)
             output.write(stream.encode(frame))
         output.write(stream.encode(None))
         return output.close()
     except TooManyBytesError:
         raise MediaLimitError(
-            f"{len(samples) / SOUND_RATE:,.1f} s of sound do not fit into {form.max_bytes:,} bytes; make the windows "
+            f"{len(samples) / AUDIO_RATE:,.1f} s of sound do not fit into {form.max_bytes:,} bytes; make the windows "
             "shorter"
         ) from None
 

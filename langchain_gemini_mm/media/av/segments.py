@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-_MOST_WINDOWS = 1_000_000
+_MAX_WINDOWS = 1_000_000
 _TOO_LONG_S = 10**9
 _ROUNDING_S = 1e-6
 
@@ -60,7 +60,7 @@ def windows(
     length, window, overlap, most, least = _milliseconds(duration_s, window_s, overlap_s, limit_s, least_s)
     step = window - overlap
     count = max(math.ceil((length - overlap) / step), 1) if length > 0 else 0
-    if count > _MOST_WINDOWS:
+    if count > _MAX_WINDOWS:
         raise ValueError(
             f"{duration_s!r} s in windows of {window_s!r} s are {count:,} windows; make the windows longer"
         )
@@ -144,7 +144,7 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class Uncut:
+class NotCopied:
     """A window that copying could not serve; it must be written anew."""
 
     window: Window

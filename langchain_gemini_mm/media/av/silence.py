@@ -10,11 +10,11 @@ import numpy as np
 from langchain_gemini_mm.media.av.container import (
     Decoder,
     Resampler,
+    audio_stream_of,
     is_huge,
     opened,
     packets_of,
-    pictures_of,
-    sound_of,
+    video_stream_of,
 )
 from langchain_gemini_mm.media.source import Source
 
@@ -67,7 +67,7 @@ def is_black(source: Source, *, name: str | None = None) -> bool:
     """
     for skipped in ("NONKEY", "DEFAULT"):
         with opened(source, name) as container:
-            stream = pictures_of(container)
+            stream = video_stream_of(container)
             if stream is None or is_huge(stream):
                 return False
             stream.codec_context.skip_frame = skipped
@@ -78,7 +78,7 @@ def is_black(source: Source, *, name: str | None = None) -> bool:
 
 def _loudness(container: InputContainer) -> Iterator[float]:
     """Root mean square of each tenth of a second, on the scale of 16-bit samples."""
-    stream = sound_of(container)
+    stream = audio_stream_of(container)
     if stream is None:
         return
     resampler = Resampler("s16", _RATE, _PIECE)
@@ -90,7 +90,7 @@ def _loudness(container: InputContainer) -> Iterator[float]:
 def _spaced(container: InputContainer) -> Iterator[Any]:
     """A frame a second."""
     following = float("-inf")
-    for frame in _frames(container, pictures_of(container)):
+    for frame in _frames(container, video_stream_of(container)):
         moment = frame.time if frame.time is not None else following
         if moment >= following:
             following = moment + _EVERY_S

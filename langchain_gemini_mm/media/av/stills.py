@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.media.av.container import Decoder, is_huge, opened, origin_s, packets_of, pictures_of
-from langchain_gemini_mm.media.images.transform import JPEG, Picture, picture_of
+from langchain_gemini_mm.media.av.container import Decoder, is_huge, opened, origin_s, packets_of, video_stream_of
+from langchain_gemini_mm.media.images.transform import JPEG, PreparedImage, encoded_image
 from langchain_gemini_mm.media.source import Source, name_of
 
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-_MOST_PACKETS = 2_000
+_MAX_PACKETS = 2_000
 """From the keyframe before a moment; what lies further ahead is not decoded for one picture."""
 _ROUNDING_S = 0.001
 
@@ -25,7 +25,7 @@ class Still:
 
     time_s: float
     """When it is shown, in seconds."""
-    picture: Picture
+    image: PreparedImage
 
 
 def stills(source: Source, moments: Sequence[float], *, max_edge: int = 1024, name: str | None = None) -> list[Still]:
@@ -38,7 +38,7 @@ def stills(source: Source, moments: Sequence[float], *, max_edge: int = 1024, na
     from langchain_gemini_mm.testing import mp4
 
     first, second = stills(io.BytesIO(mp4(4.0)), [0.5, 3])
-    assert first.picture.width == 64 and second.time_s <= 3
+    assert first.image.width == 64 and second.time_s <= 3
     ```
 
     Args:
@@ -54,7 +54,7 @@ def stills(source: Source, moments: Sequence[float], *, max_edge: int = 1024, na
     name = name or name_of(source, "recording")
     found: list[Still] = []
     with opened(source, name) as container:
-        stream = pictures_of(container)
+        stream = video_stream_of(container)
         if stream is None or is_huge(stream):
             raise ContentError(f"{name} holds no moving pictures that can be decoded")
         for moment in moments:
@@ -81,7 +81,7 @@ def _still(container: InputContainer, stream: Any, moment: float, max_edge: int)
             if last is not None and (frame.time or 0.0) - origin > moment + _ROUNDING_S:
                 return _drawn(last, origin, max_edge)
             last = frame
-        if number > _MOST_PACKETS:
+        if number > _MAX_PACKETS:
             break
     return None if last is None else _drawn(last, origin, max_edge)
 
@@ -95,4 +95,4 @@ def _drawn(frame: Any, origin: float, max_edge: int) -> Still:
     turns = round(getattr(frame, "rotation", 0) / 90) % 4
     if turns:
         image = image.transpose((Transpose.ROTATE_90, Transpose.ROTATE_180, Transpose.ROTATE_270)[turns - 1])
-    return Still(max(round((frame.time or 0.0) - origin, 3), 0.0), picture_of(image, JPEG))
+    return Still(max(round((frame.time or 0.0) - origin, 3), 0.0), encoded_image(image, JPEG))

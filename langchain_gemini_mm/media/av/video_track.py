@@ -8,22 +8,22 @@ from typing import Any
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.media.av.container import Decoder, codec_name, is_huge
-from langchain_gemini_mm.media.av.copy_packets import CopiedPictures, end_tick, start_tick
-from langchain_gemini_mm.media.av.encode import WrittenPictures
-from langchain_gemini_mm.media.av.segments import Cut, Form, Track, Uncut, Window
+from langchain_gemini_mm.media.av.copy_packets import CopiedVideo, end_tick, start_tick
+from langchain_gemini_mm.media.av.encode import EncodedVideo
+from langchain_gemini_mm.media.av.segments import Cut, Form, NotCopied, Track, Window
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
 
 CODECS = frozenset({"h264", "hevc", "av1", "vp9"})
 """What the model takes in an MP4 (https://ai.google.dev/gemini-api/docs/embeddings, read 2026-11-21)."""
-SOUND_CODECS = frozenset({"aac", "mp3"})
+AUDIO_CODECS = frozenset({"aac", "mp3"})
 """Sound that stays as it is beside pictures; other sound becomes AAC."""
 _HELD_BYTES = 64_000_000
 """Of packets since the last keyframe; a longer stretch is decoded."""
-_SOUND_BEHIND_S = 2.0
+_AUDIO_BEHIND_S = 2.0
 _REORDER_S = 0.25
 
 
-class PictureTrack:
+class VideoTrack:
     """Gives segments of one picture track, by copying where that is possible."""
 
     def __init__(
@@ -40,9 +40,9 @@ class PictureTrack:
         self._timeline, self._form, self._track = timeline, form, track
         self._sound = sound
         self._waiting = deque(windows)
-        self._copies: list[CopiedPictures] = []
-        self._written: list[WrittenPictures] = []
-        self._closing: deque[CopiedPictures | WrittenPictures] = deque()
+        self._copies: list[CopiedVideo] = []
+        self._written: list[EncodedVideo] = []
+        self._closing: deque[CopiedVideo | EncodedVideo] = deque()
         self._since_key: list[Sample] | None = None
         self._held_bytes = 0
         self._sounds: deque[Sample] = deque()
@@ -58,7 +58,7 @@ class PictureTrack:
         """Whether every window has been served."""
         return not (self._waiting or self._copies or self._written or self._closing)
 
-    def feed(self, sample: Sample) -> Sequence[Cut | Uncut]:
+    def feed(self, sample: Sample) -> Sequence[Cut | NotCopied]:
         """Take a packet of pictures in file order; give the segments that are complete."""
         if sample.key:
             self._begin(sample.pts - 1)
@@ -74,9 +74,9 @@ class PictureTrack:
             self._closing.extend(complete)
         if self._decoding:
             self._decode([sample])
-        return self._closed(sample.dts * self._timeline.tick - _SOUND_BEHIND_S) if self._closing else ()
+        return self._closed(sample.dts * self._timeline.tick - _AUDIO_BEHIND_S) if self._closing else ()
 
-    def feed_sound(self, sample: Sample) -> Sequence[Cut | Uncut]:
+    def feed_audio(self, sample: Sample) -> Sequence[Cut | NotCopied]:
         """Take a packet of the sound that goes with the pictures; give the segments that are complete."""
         if self._sound is None:
             return ()
@@ -84,12 +84,12 @@ class PictureTrack:
             self._sounds.append(sound)
             for segments in (self._copies, self._written, self._closing):
                 for segment in segments:
-                    segment.add_sound(sound)
+                    segment.add_audio(sound)
         if not self._closing or not self._sounds:
             return ()
         return self._closed(self._sounds[-1].pts * self._sound.tick)
 
-    def finish(self) -> Sequence[Cut | Uncut]:
+    def finish(self) -> Sequence[Cut | NotCopied]:
         """End of the file; give the rest."""
         if self.first_key is not None:
             last = max((sample.pts for sample in self._since_key or ()), default=None)
@@ -104,9 +104,9 @@ class PictureTrack:
         self._waiting.clear()
         return self._closed(float("inf"))
 
-    def _closed(self, heard_s: float) -> list[Cut | Uncut]:
+    def _closed(self, heard_s: float) -> list[Cut | NotCopied]:
         """Segments whose pictures are complete, once their sound has been heard too."""
-        closed: list[Cut | Uncut] = []
+        closed: list[Cut | NotCopied] = []
         while self._closing and (self._sound is None or self._closing[0].window.end_s <= heard_s):
             found = self._closing.popleft().close()
             if found is not None:
@@ -116,7 +116,7 @@ class PictureTrack:
     def _forget_sounds(self, key_s: float) -> None:
         """Keep the sound that a segment from the last keyframe would need."""
         tick = self._sound.tick if self._sound else 1.0
-        while self._sounds and self._sounds[0].pts * tick < key_s - _SOUND_BEHIND_S:
+        while self._sounds and self._sounds[0].pts * tick < key_s - _AUDIO_BEHIND_S:
             self._sounds.popleft()
 
     def _begin(self, before: int) -> None:
@@ -135,16 +135,16 @@ class PictureTrack:
         ends = end_tick(window, self._timeline)
         fits = held and ends - held[0].pts + self._margin <= limit
         if not self._anew and held and fits and not self._leads_too_long(held[0], window):
-            copy = CopiedPictures(window, held[0], self._timeline, self._sound, self._form, self._track)
+            copy = CopiedVideo(window, held[0], self._timeline, self._sound, self._form, self._track)
             self._copies.append(copy)
             for sound in self._sounds:
-                copy.add_sound(sound)
+                copy.add_audio(sound)
             for sample in held:
                 copy.add(sample)
             return
-        segment = WrittenPictures(window, self._timeline, self._sound, self._form, self._track)
+        segment = EncodedVideo(window, self._timeline, self._sound, self._form, self._track)
         for sound in self._sounds:
-            segment.add_sound(sound)
+            segment.add_audio(sound)
         self._written.append(segment)
         if not self._decoding:
             self._start_decoding(held or [])

@@ -43,7 +43,7 @@ def decode(file: BinaryIO, name: str, *, max_pixels: int = MAX_PIXELS) -> Measur
     """
     file.seek(0)
     mime_type = sniff(file.read(HEAD_BYTES)) or "unknown"
-    with opened_picture(file, mime_type, name, max_pixels=max_pixels) as picture:
+    with opened_image(file, mime_type, name, max_pixels=max_pixels) as picture:
         width, height = picture.size
         picture.load()
     # Whether it looks alike everywhere is only known to who decodes it.
@@ -51,7 +51,7 @@ def decode(file: BinaryIO, name: str, *, max_pixels: int = MAX_PIXELS) -> Measur
 
 
 @contextmanager
-def opened_picture(file: BinaryIO, mime_type: str, name: str, *, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFile]:
+def opened_image(file: BinaryIO, mime_type: str, name: str, *, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFile]:
     """Open an image whose header declares at most `max_pixels`; errors of Pillow become `ContentError`s.
 
     Raises:

@@ -18,7 +18,7 @@ import numpy as np
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
 from langchain_gemini_mm.media import headers
-from langchain_gemini_mm.media.images.decode import MAX_PIXELS, opened_picture
+from langchain_gemini_mm.media.images.decode import MAX_PIXELS, opened_image
 from langchain_gemini_mm.media.source import Source, media_type, name_of, opened
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 JPEG, PNG = "image/jpeg", "image/png"
 _WHOLE = {PNG: headers.read_png, JPEG: headers.read_jpeg}
 _QUALITIES = (85, 75, 60)
-_LEAST_EDGE = 32
+_MIN_EDGE = 32
 _ORIENTATION = 0x0112
 _TRANSPOSED = {
     2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
@@ -38,7 +38,7 @@ _TRANSPOSED = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class PreparedImage:
     """A picture file, ready to be sent."""
 
     data: bytes = field(repr=False)
@@ -59,7 +59,7 @@ def prepared(
     max_bytes: int | None = None,
     max_pixels: int = MAX_PIXELS,
     name: str | None = None,
-) -> Picture:
+) -> PreparedImage:
     """Give a picture as it is, or written anew where its type, size or orientation is not what the model takes.
 
     ```python
@@ -94,7 +94,7 @@ def prepared(
     name = name or name_of(source, "picture")
     with opened(source) as file:
         size, mime_type = _checked(file, name)
-        with opened_picture(file, mime_type, name, max_pixels=max_pixels) as image:
+        with opened_image(file, mime_type, name, max_pixels=max_pixels) as image:
             within = (max_edge is None or max(image.size) <= max_edge) and (max_bytes is None or size <= max_bytes)
             if mime_type in accepted and within and _looks_alike_everywhere(image):
                 return _as_it_is(file, image, mime_type)
@@ -104,10 +104,10 @@ def prepared(
             return _written(plain, accepted, max_bytes, name, lossless=drawn and not scaled)
 
 
-def picture_of(image: Image, mime_type: str) -> Picture:
+def encoded_image(image: Image, mime_type: str) -> PreparedImage:
     """A file of pixels that are sRGB or grey already."""
     data = _saved(image, "PNG") if mime_type == PNG else _saved(image, "JPEG", quality=_QUALITIES[0])
-    return Picture(data=data, mime_type=mime_type, width=image.width, height=image.height, changed=True)
+    return PreparedImage(data=data, mime_type=mime_type, width=image.width, height=image.height, changed=True)
 
 
 def _checked(file: BinaryIO, name: str) -> tuple[int, str]:
@@ -138,12 +138,12 @@ def _orientation(image: ImageFile) -> int:
     return found if found in _TRANSPOSED else 1
 
 
-def _as_it_is(file: BinaryIO, image: ImageFile, mime_type: str) -> Picture:
+def _as_it_is(file: BinaryIO, image: ImageFile, mime_type: str) -> PreparedImage:
     width, height = image.size
     if mime_type not in _WHOLE:
         image.load()
     file.seek(0)
-    return Picture(data=file.read(), mime_type=mime_type, width=width, height=height, changed=False)
+    return PreparedImage(data=file.read(), mime_type=mime_type, width=width, height=height, changed=False)
 
 
 def _plain(image: ImageFile, max_edge: int | None) -> Image:
@@ -174,23 +174,25 @@ def _scaled(image: Image, size: tuple[int, int]) -> Image:
     return image if image.size == size else image.resize(size, Resampling.BICUBIC, reducing_gap=2.0)
 
 
-def _written(image: Image, accepted: frozenset[str], max_bytes: int | None, name: str, *, lossless: bool) -> Picture:
+def _written(
+    image: Image, accepted: frozenset[str], max_bytes: int | None, name: str, *, lossless: bool
+) -> PreparedImage:
     """Write it, and again with less quality and then smaller, until it fits."""
     while True:
         least = 0
         for data, mime_type in _encodings(image, accepted, lossless=lossless):
             if max_bytes is None or len(data) <= max_bytes:
                 width, height = image.size
-                return Picture(data=data, mime_type=mime_type, width=width, height=height, changed=True)
+                return PreparedImage(data=data, mime_type=mime_type, width=width, height=height, changed=True)
             least = min(least or len(data), len(data))
         edge = max(image.size)
-        if edge <= _LEAST_EDGE or max_bytes is None:
+        if edge <= _MIN_EDGE or max_bytes is None:
             raise MediaLimitError(
                 f"{name} takes {least:,} bytes even at {edge} pixels a side; at most {max_bytes:,} are allowed. "
                 "Allow more"
             )
         smaller = int(edge * min(0.75, math.sqrt(max_bytes / least)))
-        image = _scaled(image, _fitted(image.size, max(_LEAST_EDGE, smaller)))
+        image = _scaled(image, _fitted(image.size, max(_MIN_EDGE, smaller)))
 
 
 def _encodings(image: Image, accepted: frozenset[str], *, lossless: bool) -> Iterator[tuple[bytes, str]]:

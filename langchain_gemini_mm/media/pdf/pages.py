@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
-from langchain_gemini_mm.media.images.transform import JPEG, PNG, Picture, picture_of
+from langchain_gemini_mm.media.images.transform import JPEG, PNG, PreparedImage, encoded_image
 from langchain_gemini_mm.media.pdf.document import Document, calling, opened_document
 from langchain_gemini_mm.media.pdf.text import clean
 from langchain_gemini_mm.media.source import Source, name_of, opened
@@ -23,7 +23,7 @@ _HEAD_BYTES = 1024
 _POINTS_PER_INCH = 72
 _ROUNDING = 1e-4
 """PDFium rounds up."""
-_MOST_DPI = 600
+_MAX_DPI = 600
 """A page the size of a stamp is not blown up beyond this."""
 
 
@@ -82,7 +82,7 @@ class PdfPages:
             # Only what lies on the page; what lies beside it nobody sees.
             return clean(text.get_text_bounded())
 
-    def picture(self, page: int, max_edge: int = 1536, *, mime_type: str = JPEG) -> Picture:
+    def image(self, page: int, max_edge: int = 1536, *, mime_type: str = JPEG) -> PreparedImage:
         """A page drawn on white, its longer side `max_edge` pixels.
 
         Args:
@@ -101,10 +101,10 @@ class PdfPages:
             longest = max(pdfium.get_size())
             if not longest > 0:
                 raise ContentError(f"page {page} of {self._name} has no size")
-            scale = min((max_edge - _ROUNDING) / longest, _MOST_DPI / _POINTS_PER_INCH)
+            scale = min((max_edge - _ROUNDING) / longest, _MAX_DPI / _POINTS_PER_INCH)
             with closing(pdfium.render(scale=scale, limit_image_cache=True)) as bitmap:
                 image = bitmap.to_pil().convert("RGB")
-        return picture_of(image, mime_type)
+        return encoded_image(image, mime_type)
 
     @contextmanager
     def _copied(self, first: int, last: int) -> Iterator[PdfDocument]:

@@ -41,7 +41,7 @@ FACTS: dict[str, tuple[Callable[[], bytes], dict[str, object]]] = {
 def test_what_is_in_a_recording(make: Callable[[], bytes], expected: dict[str, object]) -> None:
     """Codecs and sizes are those it was made with."""
     clip = inspect(io.BytesIO(make()))
-    pictures, heard = clip.pictures, clip.sound
+    pictures, heard = clip.video, clip.audio
     assert expected == {
         "video": pictures and (pictures.codec, pictures.width, pictures.height),
         "audio": heard and heard.codec,
@@ -56,8 +56,8 @@ def test_sound_that_looks_like_a_broadcast() -> None:
     for place in range(0x40, len(data) - 188, 188):
         data[place : place + 4] = b"G\x00\x11\x10"
     clip = inspect(io.BytesIO(data))
-    assert clip.sound is not None
-    assert (clip.sound.codec, clip.duration_s) == ("pcm_s16le", 3)
+    assert clip.audio is not None
+    assert (clip.audio.codec, clip.duration_s) == ("pcm_s16le", 3)
 
 
 def test_our_own_mistakes_are_no_damage() -> None:
@@ -107,7 +107,7 @@ def covered_song() -> bytes:
 def test_a_cover_is_no_video() -> None:
     """A song with a cover has no moving pictures, and is cut as a sound."""
     clip = inspect(io.BytesIO(covered_song()))
-    assert clip.pictures is None
+    assert clip.video is None
     assert cut(io.BytesIO(covered_song()), 2, 4, limit_s=180).track == "audio"
 
 
@@ -219,7 +219,7 @@ def test_turned_videos_stay_turned(degrees: int) -> None:
     data = turned(degrees)
     assert rotation_of(data) == rotation_of(cut(io.BytesIO(data), 2, 4, limit_s=120).data) == degrees
     anew = cut(io.BytesIO(data), 2, 4, limit_s=120, max_edge=128).data
-    upright = inspect(io.BytesIO(anew)).pictures
+    upright = inspect(io.BytesIO(anew)).video
     assert upright is not None
     assert (upright.width, upright.height) == ((64, 128) if degrees % 180 else (128, 64))
     assert rotation_of(anew) == 0

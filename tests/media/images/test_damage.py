@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError
-from langchain_gemini_mm.media.images.decode import opened_picture
+from langchain_gemini_mm.media.images.decode import opened_image
 from langchain_gemini_mm.media.images.transform import prepared
 from langchain_gemini_mm.testing import pdf, png
 from tests.media.generate import picture, saved
@@ -131,6 +131,6 @@ def test_our_own_mistakes_are_no_damage() -> None:
     for mistake in (TypeError, ValueError, KeyError, RuntimeError):
         with (
             pytest.raises(mistake, match="no such argument"),
-            opened_picture(io.BytesIO(png()), "image/png", "it"),
+            opened_image(io.BytesIO(png()), "image/png", "it"),
         ):
             raise mistake("no such argument")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from langchain_gemini_mm.media.images.transform import Picture
+    from langchain_gemini_mm.media.images.transform import PreparedImage
     from langchain_gemini_mm.media.source import Source
 
 TWENTY = pdf([f"This is page {number}." for number in range(1, 21)])
@@ -43,10 +43,10 @@ def page_text(source: Source, page: int) -> str:
         return paper.text(page)
 
 
-def page_picture(source: Source, page: int, max_edge: int, mime_type: str = "image/jpeg") -> Picture:
+def page_picture(source: Source, page: int, max_edge: int, mime_type: str = "image/jpeg") -> PreparedImage:
     """An image of a page."""
     with opened_pdf(source) as paper:
-        return paper.picture(page, max_edge, mime_type=mime_type)
+        return paper.image(page, max_edge, mime_type=mime_type)
 
 
 def texts(data: bytes) -> list[str]:
@@ -221,9 +221,9 @@ def test_pages_that_are_not_there() -> None:
             with pytest.raises(ValueError, match="counted from 1 and in order"):
                 paper.cut(first, last)
         with pytest.raises(ValueError, match="max_edge must be at least 1"):
-            paper.picture(1, 0)
+            paper.image(1, 0)
         with pytest.raises(ValueError, match="image/jpeg or image/png, got 'image/webp'"):
-            paper.picture(1, mime_type="image/webp")
+            paper.image(1, mime_type="image/webp")
 
 
 def test_a_damaged_page_is_named() -> None:
@@ -260,7 +260,7 @@ def test_damage_never_escapes_as_another_error() -> None:
                 for first, last in windows(paper.pages, 3):
                     assert paper.cut(first, last).startswith(b"%PDF")
                 assert isinstance(paper.text(1), str)
-                assert paper.picture(1, 50).data
+                assert paper.image(1, 50).data
         except GeminiMMError:
             continue
 
@@ -301,7 +301,7 @@ def test_many_threads() -> None:
                 started.wait(timeout=30)
             paper = papers[number % 3]
             page = number % 20 + 1
-            assert paper.picture(page, 60).data
+            assert paper.image(page, 60).data
             assert texts(paper.cut(page, page)) == [paper.text(page)]
             return paper.text(page)
 
