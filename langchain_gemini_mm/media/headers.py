@@ -115,10 +115,10 @@ def read_wav(file: BinaryIO, size: int, name: str) -> Measures:
         if head[:4] == b"data":
             seconds = _wav_bytes(length, size - position, block, name) / (bytes_per_second or 1)
             if not bytes_per_second:
-                raise _damaged(name, "WAV", "it has no format before its sound")
+                raise _damaged(name, "WAV", "it has no format before its samples")
             return Measures(seconds=seconds, has_audio=True)
         position += length + length % 2
-    raise _damaged(name, "WAV", "it is cut off before its sound")
+    raise _damaged(name, "WAV", "it is cut off before its samples")
 
 
 def _png_chunks(file: BinaryIO, size: int, until: bytes) -> Iterator[tuple[bytes, int]]:
@@ -192,9 +192,9 @@ def _wav_bytes(length: int, left: int, block: int, name: str) -> int:
     if length == 0 or length >= _STREAMED_BYTES:
         length = left
     if length - left > max(block, 64):
-        raise _damaged(name, "WAV", f"it is cut off: {left:,} of {length:,} bytes of sound are there")
+        raise _damaged(name, "WAV", f"it is cut off: {left:,} of {length:,} bytes of audio are there")
     if min(length, left) <= 0:
-        raise ContentError(f"{name} holds no sound")
+        raise ContentError(f"{name} has no audio")
     return min(length, left)
 
 

@@ -48,7 +48,7 @@ def probe(file: Path | BinaryIO, mime_type: str, *, name: str | None = None) -> 
     mime_type = canonical_mime_type(mime_type)
     modality = modality_of(mime_type)
     if modality is None or modality == "text":
-        raise ContentError(f"{name or 'the file'} is {mime_type}, which is not a picture, sound, video or PDF")
+        raise ContentError(f"{name or 'the file'} is {mime_type}, which is not an image, audio, video or PDF file")
     name = name or (shown(file.name) if isinstance(file, Path) else f"the {modality} file")
     with opened(file) as source:
         size = source.seek(0, 2)

@@ -144,7 +144,7 @@ REFUSED: dict[str, tuple[bytes, str, str]] = {
     "a head alone": (b"\x89PNG\r\n\x1a\n", "image/png", "damaged PNG"),
     "junk behind a JPEG's head": (b"\xff\xd8\xff\xe0" + b"junk" * 100, "image/jpeg", "damaged JPEG"),
     "a JPEG without a picture": (b"\xff\xd8\xff\xd9", "image/jpeg", "says no size"),
-    "a WAV without sound": (b"RIFF\x04\x00\x00\x00WAVE", "audio/wav", "cut off before its sound"),
+    "a WAV without sound": (b"RIFF\x04\x00\x00\x00WAVE", "audio/wav", "cut off before its samples"),
     "a WAV of no length": (
         b"RIFF\x24\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00@\x1f\x00\x00\x80>\x00\x00\x02\x00\x10\x00data"
         b"\x00\x00\x00\x00",
@@ -160,7 +160,7 @@ REFUSED: dict[str, tuple[bytes, str, str]] = {
     "junk as sound": (b"ID3\x03" + b"junk" * 100, "audio/mp3", "damaged or cut off"),
     "junk as PDF": (b"%PDF-1.7\n" + b"junk" * 100, "application/pdf", "damaged or cut-off PDF"),
     "a locked PDF": (locked_pdf(), "application/pdf", "password"),
-    "a picture of no kind we know": (b"BM" + bytes(100), "image/bmp", "cannot be opened as a picture"),
+    "a picture of no kind we know": (b"BM" + bytes(100), "image/bmp", "cannot be opened as an image"),
     "text": (b"text", "text/plain", "not a picture"),
 }
 

@@ -1,4 +1,4 @@
-"""The sound of a recording, cut into windows while its packets pass by once."""
+"""Segments of the audio stream of a recording, cut in one pass over its packets."""
 
 from __future__ import annotations
 
@@ -19,16 +19,23 @@ from langchain_gemini_mm.media.av.segments import Cut, Form, NotCopied, Window
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
 
 _PLAIN = {"pcm_u8": 1, "pcm_s16le": 2, "pcm_s24le": 3, "pcm_s32le": 4, "pcm_f32le": 4}
-"""Bytes of a sample of one channel."""
+"""Uncompressed codecs, with the bytes of a sample of one channel."""
 _RESERVOIR_BYTES = 512
-"""An MP3 packet may build on so many bytes of those before it."""
+"""An MP3 packet may refer to this many bytes of the packets before it."""
 _MAX_LEADING = 12
 _MP3_SAMPLES = 1152
 _JITTER = AUDIO_RATE // 20
 
 
 def copied_type(timeline: Timeline, muxer: str, windows: Iterable[Window], form: Form) -> str | None:
-    """The type in which sound can be cut without decoding it; None where it must be written anew."""
+    """The MIME type in which audio can be cut without decoding it; None where it must be encoded again.
+
+    Args:
+        timeline: of the audio stream.
+        muxer: libav's name of the container's format.
+        windows: that will be cut.
+        form: what the model takes.
+    """
     codec = codec_name(timeline.stream)
     longest = max((window.length_s for window in windows), default=0.0)
     context: Any = timeline.stream.codec_context
@@ -42,7 +49,7 @@ def copied_type(timeline: Timeline, muxer: str, windows: Iterable[Window], form:
 
 
 class CopiedAudioTrack:
-    """Gives segments of one sound track by copying its packets."""
+    """Cuts segments of an audio stream by copying its packets."""
 
     def __init__(self, timeline: Timeline, windows: Iterable[Window], form: Form, mime_type: str) -> None:
         self.first_key: int | None = None
@@ -53,11 +60,11 @@ class CopiedAudioTrack:
 
     @property
     def done(self) -> bool:
-        """Whether every window has been served."""
+        """Whether all windows are cut."""
         return not (self._waiting or self._active)
 
     def feed(self, sample: Sample) -> Sequence[Cut | NotCopied]:
-        """Take a packet in file order; give the segments that are complete."""
+        """Add a packet, in file order; returns the segments that it completes."""
         if self.first_key is None:
             self.first_key = sample.pts
         ends = sample.pts + sample.duration
@@ -74,14 +81,14 @@ class CopiedAudioTrack:
         return [one.close() for one in complete]
 
     def finish(self) -> Sequence[Cut | NotCopied]:
-        """End of the file; give the rest."""
+        """Return the remaining segments at the end of the file."""
         closed = [segment.close() for segment in self._active]
         self._active = []
         self._waiting.clear()
         return closed
 
     def _leading(self) -> list[Sample]:
-        """The packets before, which the first one builds on."""
+        """The preceding packets that the first one refers to."""
         leading: list[Sample] = []
         held = 0
         for sample in reversed(self._before):
@@ -93,7 +100,7 @@ class CopiedAudioTrack:
 
 
 class _CopiedAudio(CopiedSegment):
-    """One segment that takes its packets as they are."""
+    """A segment of copied packets."""
 
     def __init__(self, window: Window, leading: list[Sample], timeline: Timeline, form: Form, mime_type: str) -> None:
         super().__init__(window, timeline, form, mime_type)
@@ -104,7 +111,7 @@ class _CopiedAudio(CopiedSegment):
         self._frame_bytes = context.channels * _PLAIN[codec_name(timeline.stream)] if mime_type == "audio/wav" else 0
 
     def add(self, sample: Sample) -> bool:
-        """Take a packet; False once the window is over."""
+        """Add a packet; False after the end of the window."""
         if sample.pts >= self._end:
             return False
         if self._frame_bytes:
@@ -124,7 +131,7 @@ class _CopiedAudio(CopiedSegment):
         return self._finished(self._first * self._timeline.tick, self._last * self._timeline.tick, "audio")
 
     def _trimmed(self, sample: Sample) -> Sample:
-        """Plain samples can be cut anywhere."""
+        """Uncompressed samples outside of the window are cut off."""
         import av
 
         count = sample.size // self._frame_bytes
@@ -138,33 +145,33 @@ class _CopiedAudio(CopiedSegment):
 
 
 class EncodedAudioTrack:
-    """Gives segments of one sound track as mono MP3, decoding it once."""
+    """Encodes segments of an audio stream as mono MP3, decoding the stream once."""
 
     def __init__(self, timeline: Timeline, windows: Iterable[Window], form: Form) -> None:
         if "audio/mp3" not in form.mime_types:
-            raise ContentError(f"sound is written anew as audio/mp3, and only {', '.join(form.mime_types)} is taken")
+            raise ContentError(f"audio is encoded as audio/mp3, and only {', '.join(form.mime_types)} is taken")
         self.first_key: int | None = None
         self._timeline, self._form = timeline, form
         self._waiting = deque(windows)
         self._active: list[_EncodedAudio] = []
-        self._decoder = Decoder(timeline.stream, "most of its sound cannot be decoded")
+        self._decoder = Decoder(timeline.stream, "most of its audio cannot be decoded")
         self._resampler = Resampler("s16", AUDIO_RATE)
         self._next: int | None = None
 
     @property
     def done(self) -> bool:
-        """Whether every window has been served."""
+        """Whether all windows are cut."""
         return not (self._waiting or self._active)
 
     def feed(self, sample: Sample) -> Sequence[Cut | NotCopied]:
-        """Take a packet in file order; give the segments that are complete."""
+        """Add a packet, in file order; returns the segments that it completes."""
         if self.first_key is None:
             self.first_key = sample.pts
         frames = self._decoder.frames(sample.restored())
         return [cut for frame in frames for piece in self._mono(frame) for cut in self._take(piece)]
 
     def finish(self) -> Sequence[Cut | NotCopied]:
-        """End of the file; give the rest."""
+        """Return the remaining segments at the end of the file."""
         pieces = [piece for frame in (*self._decoder.frames(None), None) for piece in self._mono(frame)]
         closed = [cut for piece in pieces for cut in self._take(piece)]
         closed += [cut for segment in self._active if (cut := segment.close())]
@@ -173,10 +180,10 @@ class EncodedAudioTrack:
         return closed
 
     def _take(self, piece: Any) -> Iterator[Cut]:
-        """Give the windows what they want of a piece of mono sound."""
+        """Add mono samples to the windows that contain them."""
         samples = piece.to_ndarray().reshape(-1)
         told = round(float(piece.pts * piece.time_base) * AUDIO_RATE) if piece.pts is not None else self._next or 0
-        # Times are rounded, so only a real gap moves the place.
+        # Times are rounded, so only a larger difference is a gap.
         place = self._next if self._next is not None and abs(told - self._next) < _JITTER else told
         self._next = place + len(samples)
         while self._waiting and self._next > round(self._waiting[0].start_s * AUDIO_RATE):
@@ -193,7 +200,7 @@ class EncodedAudioTrack:
 
 
 class _EncodedAudio:
-    """One segment that collects samples; what is missing between them is silence."""
+    """A segment of decoded samples; gaps between them are silence."""
 
     def __init__(self, window: Window, form: Form) -> None:
         self._window, self._form = window, form
@@ -202,7 +209,7 @@ class _EncodedAudio:
         self._first, self._last = self._end, self._start
 
     def add(self, place: int, samples: NDArray[np.int16]) -> bool:
-        """Take samples that stand at `place`; False once the window is over."""
+        """Add `(n,)` samples that begin at sample number `place`; False after the end of the window."""
         first, last = max(place, self._start), min(place + len(samples), self._end)
         if last > first:
             self._samples[first - self._start : last - self._start] = samples[first - place : last - place]
@@ -210,7 +217,7 @@ class _EncodedAudio:
         return place + len(samples) < self._end
 
     def close(self) -> Cut | None:
-        """Finish the segment; None when it holds nothing."""
+        """Finish the segment; None if it is empty."""
         if self._last <= self._first:
             return None
         samples = self._samples[self._first - self._start : self._last - self._start]
@@ -231,13 +238,13 @@ _BITS = 96_000
 
 
 class ConvertedAudio(Timeline):
-    """A timeline whose samples are AAC, whatever the track holds."""
+    """A timeline that converts the packets of an audio stream to AAC."""
 
     def __init__(self, source: Timeline) -> None:
         import av
 
         self.source = source
-        # Never written: an encoder needs a container to say what its packets are.
+        # Never written: an encoder needs a container that defines the format of its packets.
         self._pattern: Any = av.open(io.BytesIO(), "w", format="mp4")
         stream = self._pattern.add_stream("aac", rate=_RATE, layout="mono")
         stream.bit_rate = _BITS
@@ -249,7 +256,7 @@ class ConvertedAudio(Timeline):
         self._resampler = Resampler("fltp", _RATE, self._encoder.frame_size)
 
     def converted(self, sample: Sample) -> list[Sample]:
-        """AAC packets that a packet of the source gives."""
+        """The AAC packets for a packet of the source."""
         made = []
         for frame in self._decoder.frames(sample.restored()):
             frame.time_base = self.source.time_base

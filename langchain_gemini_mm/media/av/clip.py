@@ -1,4 +1,4 @@
-"""AudioInfo and video: what is in a recording and how long it is, by what can be read rather than by what it says."""
+"""Streams and length of audio and video files, measured from their packets rather than read from their headers."""
 
 from __future__ import annotations
 
@@ -24,56 +24,56 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 _UNINDEXED = {"mp3", "aac"}
-"""Formats whose headers only guess the length."""
+"""Formats whose headers only estimate the length."""
 _INDEXED = "mov,mp4,m4a,3gp,3g2,mj2"
-"""Formats whose end can be looked at without reading what comes before."""
+"""Formats whose end can be read without reading what comes before."""
 _COUNTED_BYTES = 256_000_000
-"""A larger file is longer than any limit, so its own word on its length does where its end cannot be looked at."""
+"""The declared length of a larger file is accepted where its end cannot be read alone: it is over any limit."""
 _TAIL_SECONDS = 2.0
 _TOLERANCE = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoInfo:
-    """The track of moving pictures that counts."""
+    """The video stream in use."""
 
     codec: str
     """libav's name, such as `h264`."""
     width: int
-    """Pixels as stored, before any turning."""
+    """Pixels as stored, before rotation."""
     height: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioInfo:
-    """The sound track that counts."""
+    """The audio stream in use."""
 
     codec: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
-    """What is in a recording."""
+    """The streams and the length of a recording."""
 
     container: str
     """libav's names for the format, such as `matroska,webm`."""
     duration_s: float
-    """By its packets."""
+    """Seconds, measured from its packets."""
     declared_s: float | None
-    """By its header; None where that says nothing."""
+    """Seconds, declared by its header; None where it declares none."""
     video: VideoInfo | None
-    """None for a sound; a cover is no moving picture."""
+    """None for audio files; a cover image is no video."""
     audio: AudioInfo | None
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether much of what the header promises is missing."""
+        """Whether more than a tenth of the declared length is missing."""
         guessed = self.container in _UNINDEXED
         return not guessed and self.declared_s is not None and self.duration_s < self.declared_s * _TOLERANCE
 
 
 def inspect(source: Source, *, name: str | None = None) -> Clip:
-    """Look into a recording; a cut-off one is as long as what is left of it.
+    """Find the streams and the length of a recording; of a truncated one, the length of the rest.
 
     ```python
     import io
@@ -128,8 +128,8 @@ def measure(file: BinaryIO, modality: Modality, size: int, name: str) -> Measure
         if pictures is None and sound is None:
             if modality == "video" and any(not is_cover(stream) for stream in container.streams.video):
                 # A stream of a codec that libav does not know has no width.
-                raise ContentError(f"{name} is damaged, or a video of an unknown kind; convert it to MP4 with H.264")
-            raise ContentError(f"{name} holds no {'sound' if modality == 'audio' else 'moving pictures'}")
+                raise ContentError(f"{name} is damaged, or has an unknown codec; convert it to MP4 with H.264")
+            raise ContentError(f"{name} has no {modality}")
         seconds = _whole_length(container, [stream for stream in (pictures, sound) if stream], size, name)
         measures = Measures(seconds=seconds, has_audio=sound is not None)
         if pictures is not None:
@@ -142,7 +142,7 @@ def _declared(container: InputContainer) -> float:
 
 
 def _whole_length(container: InputContainer, streams: Sequence[Any], size: int, name: str) -> float:
-    """Length in seconds of a recording that is not cut off."""
+    """Length in seconds of a recording that is not truncated."""
     declared = _declared(container)
     length = _length(container, streams, size, name)
     if length < declared * _TOLERANCE and container.format.name not in _UNINDEXED:
@@ -154,7 +154,7 @@ def _whole_length(container: InputContainer, streams: Sequence[Any], size: int, 
 
 
 def _length(container: InputContainer, streams: Sequence[Any], size: int, name: str) -> float:
-    """Length in seconds by the last packets, read from near the end where there is an index."""
+    """Length in seconds from the last packets; read near the end where the file has an index."""
     declared = _declared(container)
     if declared and size > _COUNTED_BYTES and container.format.name != _INDEXED:
         return declared
@@ -166,7 +166,7 @@ def _length(container: InputContainer, streams: Sequence[Any], size: int, name: 
     _seek(container, 0)
     end = _read_end(container, streams)
     if end <= 0:
-        raise ContentError(f"{name} is damaged or cut off: none of its sound or pictures can be read")
+        raise ContentError(f"{name} is damaged or cut off: none of its audio or video can be read")
     return end
 
 
@@ -175,7 +175,7 @@ def _seek(container: InputContainer, seconds: float) -> None:
 
 
 def _read_end(container: InputContainer, streams: Sequence[Any]) -> float:
-    """Read packets to the end, without decoding: the last end time in seconds, 0 when there is no packet."""
+    """Read packets to the end without decoding them; the largest end time in seconds, 0 if there is no packet."""
     import av
 
     start = origin_s(container)

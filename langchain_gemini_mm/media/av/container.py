@@ -1,4 +1,4 @@
-"""Recordings opened with PyAV: which of their tracks count, and nothing that libav throws gets out."""
+"""Opening recordings with PyAV: choice of streams, limits for hostile files, and translation of libav's errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FORMATS = (
     "aac,ac3,aiff,amr,asf,au,avi,caf,eac3,flac,flv,h264,hevc,ivf,matroska,mov,mp2,mp3,mpeg,mpegts,mpegvideo,m4v,ogg,w64,"
     "wav"
 )
-"""Only formats that hold their own media: a playlist in a video's clothes would open other files and addresses."""
+"""Only formats that contain their media: a playlist disguised as a video would open other files and addresses."""
 _PCM_FORMATS = {
     (b"RIFF", b"WAVE"): "wav",
     (b"RF64", b"WAVE"): "wav",
@@ -32,7 +32,7 @@ _PCM_FORMATS = {
 }
 """libav's names of formats by the first four bytes and those after the length."""
 _MAX_PIXELS = 50_000_000
-"""A picture of more is not decoded: 8K video has 33 million."""
+"""Larger frames are not decoded; 8K video has 33 million pixels."""
 _MAX_STREAMS = 100
 _READ_BYTES = 1 << 16
 _HEAD_BYTES = 12
@@ -41,12 +41,12 @@ _SPARE_BYTES = 256_000_000
 _SPARE_FACTOR = 16
 _MAX_DAMAGES = 50
 _BYTES_A_CALL = 256
-"""An endless loop at a file's end reads nothing; each call counts as so much."""
+"""Cost of a call: an endless loop at the end of a file reads nothing."""
 
 
 @contextmanager
 def opened(source: Source, name: str | None = None, **options: str) -> Iterator[InputContainer]:
-    """Open a recording; a file that was given open stays so.
+    """Open a recording; an open file is left open.
 
     Args:
         source: a path, bytes, or an open seekable binary file.
@@ -71,7 +71,7 @@ def opened(source: Source, name: str | None = None, **options: str) -> Iterator[
             watched, "r", container_options=given, buffer_size=_READ_BYTES, **reading_options(head)
         ) as container:
             if not container.streams.audio and not container.streams.video:
-                raise ContentError(f"{name} is damaged or cut off: no sound or pictures can be found in it")
+                raise ContentError(f"{name} is damaged or cut off: no audio or video stream can be found in it")
             yield container
 
 
@@ -98,13 +98,13 @@ def reporting_damage(name: str) -> Iterator[None]:
     except GeminiMMError:
         raise
     except (av.error.FFmpegError, OSError, MemoryError) as error:
-        raise ContentError(f"{name} cannot be opened as sound or video: it is damaged or cut off") from error
+        raise ContentError(f"{name} cannot be opened as audio or video: it is damaged or cut off") from error
     except av.codec.codec.UnknownCodecError as error:
         raise ContentError(f"{name} cannot be read: PyAV was built without the codec {error}") from error
 
 
 def video_stream_of(container: InputContainer) -> VideoStream | None:
-    """The moving pictures: the default track or the first, without covers and what libav does not know."""
+    """The default video stream or the first one; cover images and unknown codecs do not count."""
     chosen: VideoStream | None = _chosen(
         [s for s in container.streams.video if not is_cover(s) and getattr(s, "width", None)]
     )
@@ -112,7 +112,7 @@ def video_stream_of(container: InputContainer) -> VideoStream | None:
 
 
 def audio_stream_of(container: InputContainer) -> AudioStream | None:
-    """The sound: the default track or the first, of those that libav can decode."""
+    """The default audio stream or the first one that libav can decode."""
     chosen: AudioStream | None = _chosen(
         [s for s in container.streams.audio if getattr(s, "rate", None) and getattr(s, "channels", None)]
     )
@@ -120,24 +120,24 @@ def audio_stream_of(container: InputContainer) -> AudioStream | None:
 
 
 def is_cover(stream: VideoStream) -> bool:
-    """Whether a picture track is only a cover in a sound file."""
+    """Whether a video stream is only the cover image of an audio file."""
     from av.stream import Disposition
 
     return bool(stream.disposition & Disposition.attached_pic)
 
 
 def is_huge(stream: VideoStream) -> bool:
-    """Whether its pictures are too large to be decoded, or say so."""
+    """Whether a stream declares frames that are too large to be decoded."""
     return stream.width * stream.height > _MAX_PIXELS
 
 
 def origin_s(container: InputContainer) -> float:
-    """The time stamp that a recording begins with, in seconds; often not 0, sometimes negative."""
+    """The first time stamp of a recording, in seconds; often not 0, sometimes negative."""
     return (container.start_time or 0) / MICROSECONDS
 
 
 def packets_of(container: InputContainer, streams: Sequence[Stream]) -> Iterator[Packet[Any]]:
-    """Packets in file order; damaged places are passed over, and a file that gives no more has ended."""
+    """Packets in file order; damaged ones are skipped."""
     import av
 
     for _ in range(_MAX_DAMAGES):
@@ -164,10 +164,10 @@ class Decoder:
         self._bad = 0
 
     def frames(self, packet: Packet[Any] | None) -> list[Any]:
-        """The frames that a packet gives, or for None those that the decoder still holds.
+        """Decode a packet; None returns the frames that the decoder still holds.
 
         Raises:
-            ContentError: most packets are damaged, where the decoder was made with the text of a refusal.
+            ContentError: more than 1,000 packets are damaged, if the decoder was created with a `refusal`.
         """
         import av
 
@@ -181,7 +181,7 @@ class Decoder:
 
 
 class Resampler:
-    """Converts audio frames to one format, also where that of the stream changes on the way.
+    """Converts audio frames to mono in one format, also if the format of the stream changes.
 
     Args:
         format: libav's name of the sample format.
@@ -194,7 +194,7 @@ class Resampler:
         self._resampler: Any = None
 
     def frames(self, frame: Any) -> list[Any]:
-        """Convert a frame, or for None give what is left."""
+        """Convert a frame; None returns the samples that are left."""
         import av
 
         if self._resampler is None:
@@ -204,7 +204,7 @@ class Resampler:
         try:
             return list(self._resampler.resample(frame))
         except ValueError:  # The frame does not match those before.
-            # An incomplete frame would end what an encoder takes.
+            # An incomplete frame would end the input of an encoder.
             rest = [] if self._target["frame_size"] else list(self._resampler.resample(None))
             self._resampler = None
             return [*rest, *self.frames(frame)]
@@ -217,7 +217,7 @@ def _chosen(streams: Sequence[Any]) -> Any:
 
 
 class _BoundedFile:
-    """A file that gives up on a decoder that reads it over and over."""
+    """A file that raises an error if a decoder reads far more than its size."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file, self._name = file, name
@@ -232,7 +232,7 @@ class _BoundedFile:
         self._position += len(data)
         self._left -= len(data) + _BYTES_A_CALL
         if self._left < 0:
-            raise ContentError(f"{self._name} is damaged: its parts lie so that it would be read without end")
+            raise ContentError(f"{self._name} is damaged: its structure would make a decoder read without end")
         return data
 
     def seek(self, offset: int, whence: int = 0) -> int:

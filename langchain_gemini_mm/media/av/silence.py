@@ -1,4 +1,4 @@
-"""Stretches that say nothing: silence and blackness."""
+"""Detection of silent audio and black video."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 SILENT_DB = -50.0
-"""Sound of less, in decibels below full scale over a tenth of a second, is silence: a quiet room is at -60 to -50."""
+"""Audio below this level over a tenth of a second, in dB of full scale, is silent; a quiet room has -60 to -50."""
 BLACK_LEVEL = 0.1
-"""A pixel of which every colour is below this share of white is black; libav's own filter draws the line there."""
+"""A pixel whose colours are all below this share of white is black, as in libav's own filter."""
 BLACK_SHARE = 0.999
-"""A picture of which so many pixels are black is black; white words on black are not."""
+"""A frame with this share of black pixels is black; white text on black is not."""
 
 _RATE = 16_000
 _PIECE = _RATE // 10
@@ -36,7 +36,7 @@ _FULL_SCALE = 32768.0
 
 
 def is_silent(source: Source, *, below_db: float = SILENT_DB, name: str | None = None) -> bool:
-    """Whether there is no sound in a recording, or none that could be heard; stops at the first that can.
+    """Whether a recording has no audio, or only silence; stops at the first audible part.
 
     ```python
     import io
@@ -46,6 +46,11 @@ def is_silent(source: Source, *, below_db: float = SILENT_DB, name: str | None =
 
     assert is_silent(io.BytesIO(mp4(1.0))) and not is_silent(io.BytesIO(wav(1.0)))
     ```
+
+    Args:
+        source: a path, bytes, or an open seekable binary file.
+        below_db: the level of silence, in decibels of full scale.
+        name: of the file, for messages.
 
     Raises:
         ContentError: damaged.
@@ -57,9 +62,9 @@ def is_silent(source: Source, *, below_db: float = SILENT_DB, name: str | None =
 
 
 def is_black(source: Source, *, name: str | None = None) -> bool:
-    """Whether a video shows nothing but black; stops at the first picture that is not.
+    """Whether a video is black throughout; stops at the first other frame.
 
-    Keyframes are looked at first, then a picture a second. A recording without moving pictures is not black.
+    Keyframes are decoded first, then a frame a second. A recording without video is not black.
 
     Raises:
         ContentError: damaged.

@@ -1,4 +1,4 @@
-"""Single pictures out of a video, for those who take pictures only."""
+"""Still images out of a video, for models that do not take video."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 _MAX_PACKETS = 2_000
-"""From the keyframe before a moment; what lies further ahead is not decoded for one picture."""
+"""Packets decoded from the keyframe before a moment, at most."""
 _ROUNDING_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """A picture of a video."""
+    """A still image of a video."""
 
     time_s: float
-    """When it is shown, in seconds."""
+    """Time in the video, in seconds."""
     image: PreparedImage
 
 
 def stills(source: Source, moments: Sequence[float], *, max_edge: int = 1024, name: str | None = None) -> list[Still]:
-    """What a video shows at some moments; each is sought, so that a long file is not read from its start.
+    """The images that a video shows at some moments, found by seeking.
 
     ```python
     import io
@@ -43,12 +43,12 @@ def stills(source: Source, moments: Sequence[float], *, max_edge: int = 1024, na
 
     Args:
         source: a path, bytes, or an open seekable binary file (left open, at any position).
-        moments: seconds, in order; a moment behind the end gives the last picture, and equal pictures are given once.
-        max_edge: pixels of a picture's longer side.
+        moments: seconds, in order; a moment after the end gives the last image, and each image is returned once.
+        max_edge: pixels of the longer side.
         name: of the file, for messages.
 
     Raises:
-        ContentError: damaged, without moving pictures, or none of them can be decoded.
+        ContentError: damaged, without video, or no frame can be decoded.
         MissingExtraError: PyAV or Pillow is not installed.
     """
     name = name or name_of(source, "recording")
@@ -56,13 +56,13 @@ def stills(source: Source, moments: Sequence[float], *, max_edge: int = 1024, na
     with opened(source, name) as container:
         stream = video_stream_of(container)
         if stream is None or is_huge(stream):
-            raise ContentError(f"{name} holds no moving pictures that can be decoded")
+            raise ContentError(f"{name} has no video that can be decoded")
         for moment in moments:
             still = _still(container, stream, moment, max_edge)
             if still is not None and all(still.time_s != other.time_s for other in found):
                 found.append(still)
     if not found:
-        raise ContentError(f"none of the pictures of {name} can be decoded")
+        raise ContentError(f"no frame of {name} can be decoded")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The pictures of a recording, cut into windows while their packets pass by once."""
+"""Segments of the video stream of a recording, cut in one pass over its packets."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
 CODECS = frozenset({"h264", "hevc", "av1", "vp9"})
 """What the model takes in an MP4 (https://ai.google.dev/gemini-api/docs/embeddings, read 2026-11-21)."""
 AUDIO_CODECS = frozenset({"aac", "mp3"})
-"""Sound that stays as it is beside pictures; other sound becomes AAC."""
+"""Audio codecs that are copied into video segments; others are converted to AAC."""
 _HELD_BYTES = 64_000_000
-"""Of packets since the last keyframe; a longer stretch is decoded."""
+"""Packets since the last keyframe are held up to this size; above it, they are decoded."""
 _AUDIO_BEHIND_S = 2.0
 _REORDER_S = 0.25
 
 
 class VideoTrack:
-    """Gives segments of one picture track, by copying where that is possible."""
+    """Cuts segments of a video stream, by copying where possible."""
 
     def __init__(
         self,
@@ -51,15 +51,15 @@ class VideoTrack:
         self._margin = timeline.ticks(_REORDER_S) if getattr(self._context, "has_b_frames", False) else 0
         self._decoding = False
         self._frame: tuple[Any, float, float] | None = None
-        self._decoder = Decoder(timeline.stream, "most of its pictures cannot be decoded")
+        self._decoder = Decoder(timeline.stream, "most of its video cannot be decoded")
 
     @property
     def done(self) -> bool:
-        """Whether every window has been served."""
+        """Whether all windows are cut."""
         return not (self._waiting or self._copies or self._written or self._closing)
 
     def feed(self, sample: Sample) -> Sequence[Cut | NotCopied]:
-        """Take a packet of pictures in file order; give the segments that are complete."""
+        """Add a video packet, in file order; returns the segments that it completes."""
         if sample.key:
             self._begin(sample.pts - 1)
             self._at_key(sample)
@@ -77,7 +77,7 @@ class VideoTrack:
         return self._closed(sample.dts * self._timeline.tick - _AUDIO_BEHIND_S) if self._closing else ()
 
     def feed_audio(self, sample: Sample) -> Sequence[Cut | NotCopied]:
-        """Take a packet of the sound that goes with the pictures; give the segments that are complete."""
+        """Add a packet of the audio stream; returns the segments that it completes."""
         if self._sound is None:
             return ()
         for sound in self._sound.converted(sample):
@@ -90,7 +90,7 @@ class VideoTrack:
         return self._closed(self._sounds[-1].pts * self._sound.tick)
 
     def finish(self) -> Sequence[Cut | NotCopied]:
-        """End of the file; give the rest."""
+        """Return the remaining segments at the end of the file."""
         if self.first_key is not None:
             last = max((sample.pts for sample in self._since_key or ()), default=None)
             self._begin(last if last is not None else 2**62)
@@ -105,7 +105,7 @@ class VideoTrack:
         return self._closed(float("inf"))
 
     def _closed(self, heard_s: float) -> list[Cut | NotCopied]:
-        """Segments whose pictures are complete, once their sound has been heard too."""
+        """Complete segments whose audio was read up to `heard_s` seconds."""
         closed: list[Cut | NotCopied] = []
         while self._closing and (self._sound is None or self._closing[0].window.end_s <= heard_s):
             found = self._closing.popleft().close()
@@ -114,7 +114,7 @@ class VideoTrack:
         return closed
 
     def _forget_sounds(self, key_s: float) -> None:
-        """Keep the sound that a segment from the last keyframe would need."""
+        """Keep only the audio that a segment from the last keyframe would need."""
         tick = self._sound.tick if self._sound else 1.0
         while self._sounds and self._sounds[0].pts * tick < key_s - _AUDIO_BEHIND_S:
             self._sounds.popleft()
@@ -165,7 +165,7 @@ class VideoTrack:
         self._forget_sounds(sample.pts * self._timeline.tick)
 
     def _hold(self, sample: Sample) -> None:
-        """Keep what a later window may have to begin with, within bounds."""
+        """Hold a packet with which a later window may have to begin."""
         held = self._since_key
         if held is None:
             return
@@ -183,13 +183,13 @@ class VideoTrack:
         stream: Any = self._timeline.stream
         if is_huge(stream):
             raise ContentError(
-                f"pictures of {stream.width:,} x {stream.height:,} pixels are not written anew; scale the video down"
+                f"frames of {stream.width:,} x {stream.height:,} pixels are not encoded; scale the video down"
             )
         self._decoding = True
         self._decode(held)
 
     def _decode(self, samples: Sequence[Sample | None]) -> None:
-        """Give the segments that are written anew what packets show, or for None what the decoder still has."""
+        """Decode packets for the encoded segments; None returns the frames that the decoder still holds."""
         for sample in samples:
             for frame in self._decoder.frames(None if sample is None else sample.restored()):
                 if frame.pts is None:

@@ -60,7 +60,7 @@ def opened_image(file: BinaryIO, mime_type: str, name: str, *, max_pixels: int =
         MissingExtraError: Pillow is not installed, or pillow-heif for a HEIC picture.
     """
     if mime_type not in _OPENERS:
-        raise ContentError(f"{name} is {mime_type}, which is no kind of picture that is opened. Convert it to PNG")
+        raise ContentError(f"{name} is {mime_type}, which is no image type that is opened. Convert it to PNG")
     factory = _factory(mime_type, name)
     file.seek(0)
     try:
@@ -75,7 +75,7 @@ def opened_image(file: BinaryIO, mime_type: str, name: str, *, max_pixels: int =
         if not _is_decoding_error(error):
             raise
         raise ContentError(
-            f"{name} cannot be opened as a picture ({mime_type}): it is damaged, cut off, or of a kind that Pillow "
+            f"{name} cannot be opened as an image ({mime_type}): it is damaged, cut off, or of a type that Pillow "
             "does not know. Convert it to PNG or JPEG, or export or copy it again"
         ) from error
 
@@ -104,7 +104,7 @@ def check_pixels(width: int, height: int, name: str, *, max_pixels: int = MAX_PI
     if width * height > max_pixels:
         raise MediaLimitError(
             f"{name} has {width:,} x {height:,} pixels; at most {max_pixels:,} are opened, because a small file may "
-            "hold a picture that fills the memory. Scale it down"
+            "contain an image that fills the memory. Scale it down"
         )
 
 

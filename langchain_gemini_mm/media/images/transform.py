@@ -87,7 +87,7 @@ def prepared(
         MissingExtraError: Pillow is not installed, or pillow-heif for a HEIC picture.
     """
     if not accepted & {PNG, JPEG}:
-        raise ValueError(f"pictures are written as PNG or JPEG, and accepted has neither: {sorted(accepted)!r}")
+        raise ValueError(f"images are encoded as PNG or JPEG, and accepted has neither: {sorted(accepted)!r}")
     for word, limit in (("max_edge", max_edge), ("max_bytes", max_bytes), ("max_pixels", max_pixels)):
         if limit is not None and limit < 1:
             raise ValueError(f"{word} must be at least 1, got {limit!r}")
@@ -116,7 +116,7 @@ def _checked(file: BinaryIO, name: str) -> tuple[int, str]:
     file.seek(0)
     mime_type = media_type(file.read(HEAD_BYTES), name)
     if not mime_type.startswith("image/"):
-        raise ContentError(f"{name} is {mime_type}, which is not a picture")
+        raise ContentError(f"{name} is {mime_type}, which is not an image")
     if mime_type in _WHOLE:
         file.seek(0)
         _WHOLE[mime_type](file, size, name)

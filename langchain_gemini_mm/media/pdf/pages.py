@@ -96,7 +96,7 @@ class PdfPages:
         if max_edge < 1:
             raise ValueError(f"max_edge must be at least 1, got {max_edge!r}")
         if mime_type not in (JPEG, PNG):
-            raise ValueError(f"pages are drawn as {JPEG} or {PNG}, got {mime_type!r}")
+            raise ValueError(f"pages are rendered as {JPEG} or {PNG}, got {mime_type!r}")
         with self._shown(page) as pdfium:
             longest = max(pdfium.get_size())
             if not longest > 0:

@@ -241,7 +241,7 @@ REFUSED: dict[str, tuple[dict[str, object], type[Exception], str]] = {
     "out of order": ({"video": [Window(3, 4), Window(0, 1)], "video_form": VIDEO}, ValueError, "in order"),
     "backwards": ({"video": [Window(3, 2)], "video_form": VIDEO}, ValueError, "start < end"),
     "too long": ({"video": [Window(0, 7)], "video_form": VIDEO}, ValueError, "limit_s is 6"),
-    "no sound": ({"audio": [Window(0, 1)], "audio_form": AUDIO}, ContentError, "'it' holds no sound"),
+    "no sound": ({"audio": [Window(0, 1)], "audio_form": AUDIO}, ContentError, "'it' has no audio"),
 }
 
 

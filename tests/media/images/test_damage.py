@@ -112,7 +112,7 @@ def test_damage_never_escapes_as_another_error(kind: str, rounds: Callable[..., 
 REFUSED: dict[str, tuple[object, str]] = {
     "empty": (b"", "is empty"),
     "text": (b"just text, no picture", "no image"),
-    "a pdf": (pdf(1), "application/pdf, which is not a picture"),
+    "a pdf": (pdf(1), "application/pdf, which is not an image"),
     "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image"),
     "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no image"),
 }
