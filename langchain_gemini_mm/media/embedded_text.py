@@ -78,7 +78,7 @@ def read_embedded_text(file: BinaryIO, facts: MediaFacts, *, name: str) -> Embed
         facts: the result of `probe` for this file.
         name: of the file, for messages.
     """
-    # The file itself was proved to be good, and is not left out because of its text.
+    # The file itself is not damaged, and is loaded without its text.
     with suppress(GeminiMMError):
         if facts.modality == "image":
             return EmbeddedText(texts=distinct(_image_texts(file, facts.mime_type, name)))
@@ -117,19 +117,19 @@ def _recording(file: BinaryIO, name: str) -> EmbeddedText:
 
 
 def _tags(container: InputContainer) -> Iterator[str]:
-    """A title and the like, with or without the language that ID3 hangs on."""
+    """Titles, comments and the like, also where ID3 appends a language to the key."""
     given = {key.lower(): value for key, value in container.metadata.items()}
     for tag in _TAGS:
         yield from (_plain(value) for key, value in given.items() if key == tag or key.startswith(f"{tag}-"))
 
 
 def _plain(value: str) -> str:
-    """A tag without what is not UTF-8: PyAV 19 hands it on as surrogates."""
+    """A tag without bytes that are not UTF-8: PyAV 19 returns them as surrogates."""
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "ignore")
 
 
 def _length_of(container: InputContainer, stream: Any) -> float | None:
-    """How long a track says that it lasts, counted from the file's beginning."""
+    """The end of a stream as it declares it, in seconds from the beginning of the file."""
     if stream is None:
         return None
     if stream.duration:
@@ -149,7 +149,7 @@ def _chapters(container: InputContainer) -> Iterator[Cue]:
 
 
 def _subtitles(container: InputContainer) -> Iterator[Cue]:
-    """The first subtitles that are text; others are pictures."""
+    """The first subtitle stream of text; others contain images."""
     known = _PLAIN | _STYLED | {"mov_text"}
     tracks = [(stream, stream.codec_context.name) for stream in container.streams.subtitles]
     stream, codec = next(((stream, codec) for stream, codec in tracks if codec in known), (None, ""))
@@ -211,14 +211,14 @@ _BY_CAMERAS = re.compile(
     r"|screenshot|created with gimp|processed with .{0,40}|file written by adobe photoshop.{0,20}|asc",
     re.IGNORECASE,
 )
-"""What programs and cameras write there themselves."""
+"""Values that programs and cameras write by default."""
 _CHARSETS = {b"ASCII\0\0\0": "utf-8", b"UNICODE\0": "utf-16", b"\0" * 8: "utf-8"}
 
 
 def _image_texts(file: BinaryIO, mime_type: str, name: str) -> Iterator[str]:
     """Titles, captions and keywords in the order of the standards; the image is not decoded."""
     with opened_image(file, mime_type, name) as picture:
-        # PNG text behind the pixels is only known when they are decoded, and they are not.
+        # PNG text after the pixels would only be found by decoding them.
         known = {str(key).lower(): value for key, value in picture.info.items()}
         texts = [value for key in _PNG if isinstance(value := known.get(key), str)]
         for tags in (_exif, _iptc, _xmp):

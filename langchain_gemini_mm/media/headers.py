@@ -1,8 +1,7 @@
-"""PNG, JPEG and WAV by their own headers and ends: measured without any library and without decoding.
+"""PNG, JPEG and WAV files, measured by their headers and ends, without a library and without decoding.
 
-A PNG or JPEG that EXIF turns, or with CMYK colours, is marked `needs_redraw`: viewers disagree on how it looks.
-
-A cut-off file is told by what is missing at its end. Damage in the middle that leaves the frame whole is not seen.
+A PNG or JPEG with EXIF rotation or CMYK colours is marked `needs_redraw`, because viewers show it differently.
+A truncated file is recognised by its end. Damage in the middle that leaves the structure intact is not detected.
 """
 
 from __future__ import annotations
@@ -33,11 +32,16 @@ _END_OF_IMAGE = b"\xff\xd9"
 _TAIL = 4096
 _BLOCK = 1 << 20
 _STREAMED_BYTES = 0x7FFF_0000
-"""Writers that do not know the length put this or more, or 0."""
+"""Programs that do not know the length write this or more, or 0."""
 
 
 def read_png(file: BinaryIO, size: int, name: str) -> Measures:
-    """Measure a PNG and see that it is whole.
+    """Measure a PNG and check that it is complete.
+
+    Args:
+        file: open, seekable, at its beginning.
+        size: of the file, in bytes.
+        name: for messages.
 
     Raises:
         ContentError: damaged or cut off.
@@ -58,7 +62,12 @@ def read_png(file: BinaryIO, size: int, name: str) -> Measures:
 
 
 def read_jpeg(file: BinaryIO, size: int, name: str) -> Measures:
-    """Measure a JPEG and see that it is whole.
+    """Measure a JPEG and check that it is complete.
+
+    Args:
+        file: open, seekable, at its beginning.
+        size: of the file, in bytes.
+        name: for messages.
 
     Raises:
         ContentError: damaged or cut off.
@@ -92,10 +101,15 @@ def read_jpeg(file: BinaryIO, size: int, name: str) -> Measures:
 
 
 def read_wav(file: BinaryIO, size: int, name: str) -> Measures:
-    """Measure a WAV and see that it is whole.
+    """Measure a WAV and check that it is complete.
+
+    Args:
+        file: open, seekable, at its beginning.
+        size: of the file, in bytes.
+        name: for messages.
 
     Raises:
-        ContentError: damaged, cut off, or without sound.
+        ContentError: damaged, truncated, or without samples.
     """
     position, bytes_per_second, block = 12, 0, 1
     for _ in range(_MAX_CHUNKS):
@@ -155,7 +169,7 @@ def _is_turned(exif: bytes) -> bool:
 
 
 def _jpeg_marker(file: BinaryIO, position: int, size: int, name: str) -> tuple[int, int]:
-    """The marker at `position` and the position behind it, where the file then stands."""
+    """The marker at `position` and the position after it, to which the file is set."""
     while position < size:
         file.seek(position)
         code = file.read(2)
@@ -175,7 +189,7 @@ def _ends_with_jpeg_end(file: BinaryIO, size: int) -> bool:
 
 
 def _after_scan(file: BinaryIO, position: int, name: str) -> int:
-    """Skip compressed picture data: the position of the next marker."""
+    """Skip compressed image data; returns the position of the next marker."""
     file.seek(position)
     held = b""
     while block := file.read(_BLOCK):

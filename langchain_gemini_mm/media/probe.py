@@ -1,7 +1,7 @@
-"""What a media file is, by opening it: size, length, pages. The proof that it can be read.
+"""Measuring media files by opening them, which also proves that they can be read.
 
-PNG, JPEG and WAV are read by their own headers and ends, without any library: enough to tell a cut-off file, without
-decoding it. Other pictures are decoded with Pillow, sound and video opened with PyAV, PDFs with pypdfium2.
+PNG, JPEG and WAV are measured by their headers and ends, without a library, which is enough to recognise truncated
+files. Other images are decoded with Pillow, audio and video opened with PyAV, PDFs with pypdfium2.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def probe(file: Path | BinaryIO, mime_type: str, *, name: str | None = None) -> 
         name: for messages; the path's last part by default.
 
     Raises:
-        ContentError: damaged, cut off, locked with a password, or not what its first bytes promise.
-        MediaLimitError: more pixels than anybody needs.
+        ContentError: damaged, truncated, locked with a password, or of another type than its first bytes declare.
+        MediaLimitError: more than `MAX_PIXELS` pixels.
         MissingExtraError: the library that opens this type is not installed.
     """
     mime_type = canonical_mime_type(mime_type)

@@ -1,4 +1,4 @@
-"""Pictures, opened with Pillow: by their real type, and never decoded before their size is known to be bearable."""
+"""Opening images with Pillow, by their real type, and decoding them only below a limit on their pixels."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 MAX_PIXELS = 250_000_000
-"""A picture of more pixels is refused before anything is decoded; the largest phone cameras give 200 million."""
+"""Larger images are refused before they are decoded; the largest phone cameras give 200 million pixels."""
 
-# Pillow's own `open` tries every plugin it has, Ghostscript's among them, and has a limit of its own on pixels.
+# Pillow's own `open` tries every plugin, Ghostscript's among them, and has its own limit on pixels.
 _OPENERS = {
     "image/png": ("PIL.PngImagePlugin", "PngImageFile"),
     "image/jpeg": ("PIL.JpegImagePlugin", "JpegImageFile"),
@@ -34,19 +34,24 @@ _FOR_HEIF = "pillow_heif"
 
 
 def decode(file: BinaryIO, name: str, *, max_pixels: int = MAX_PIXELS) -> Measures:
-    """Measure a picture and decode it, which is the only sure way to tell that it is whole.
+    """Measure and decode an image; only decoding proves that it is complete.
+
+    Args:
+        file: open, seekable.
+        name: for messages.
+        max_pixels: width times height.
 
     Raises:
-        ContentError: damaged, cut off, or of a kind that is not opened.
+        ContentError: damaged, truncated, or of a type that is not opened.
         MediaLimitError: more than `max_pixels`; nothing was decoded.
-        MissingExtraError: Pillow is not installed, or pillow-heif for a HEIC picture.
+        MissingExtraError: Pillow is not installed, or pillow-heif for a HEIC image.
     """
     file.seek(0)
     mime_type = sniff(file.read(HEAD_BYTES)) or "unknown"
     with opened_image(file, mime_type, name, max_pixels=max_pixels) as picture:
         width, height = picture.size
         picture.load()
-    # Whether it looks alike everywhere is only known to who decodes it.
+    # Rotation and colours are only looked at by `transform.prepared`.
     return Measures(width=width, height=height, needs_redraw=True)
 
 
@@ -54,10 +59,16 @@ def decode(file: BinaryIO, name: str, *, max_pixels: int = MAX_PIXELS) -> Measur
 def opened_image(file: BinaryIO, mime_type: str, name: str, *, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFile]:
     """Open an image whose header declares at most `max_pixels`; errors of Pillow become `ContentError`s.
 
+    Args:
+        file: open, seekable.
+        mime_type: of the file, by its content.
+        name: for messages.
+        max_pixels: width times height.
+
     Raises:
-        ContentError: damaged, cut off, or of a kind that is not opened.
+        ContentError: damaged, truncated, or of a type that is not opened.
         MediaLimitError: more than `max_pixels`; nothing was decoded.
-        MissingExtraError: Pillow is not installed, or pillow-heif for a HEIC picture.
+        MissingExtraError: Pillow is not installed, or pillow-heif for a HEIC image.
     """
     if mime_type not in _OPENERS:
         raise ContentError(f"{name} is {mime_type}, which is no image type that is opened. Convert it to PNG")
@@ -83,8 +94,8 @@ def opened_image(file: BinaryIO, mime_type: str, name: str, *, max_pixels: int =
 def _is_decoding_error(error: Exception) -> bool:
     """Whether an error is Pillow's or the file's, rather than one of our own code.
 
-    Pillow meets hostile files with exceptions of nearly every type, and with warnings where those are made errors, so
-    the module that raised decides.
+    Pillow raises exceptions of nearly every type for damaged files, and warnings that may be errors, so the module that
+    raised the exception decides.
     """
     if isinstance(error, OSError | EOFError | SyntaxError):
         return True
@@ -96,7 +107,13 @@ def _is_decoding_error(error: Exception) -> bool:
 
 
 def check_pixels(width: int, height: int, name: str, *, max_pixels: int = MAX_PIXELS) -> None:
-    """Refuse a picture of too many pixels.
+    """Refuse an image of too many pixels.
+
+    Args:
+        width: in pixels.
+        height: in pixels.
+        name: for messages.
+        max_pixels: width times height.
 
     Raises:
         MediaLimitError: more than `max_pixels`.

@@ -1,4 +1,4 @@
-"""Pages of a PDF: windows of them as PDFs of their own, their text, and a picture of each."""
+"""Pages of a PDF: cut out as PDFs of their own, as text and as images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _POINTS_PER_INCH = 72
 _ROUNDING = 1e-4
 """PDFium rounds up."""
 _MAX_DPI = 600
-"""A page the size of a stamp is not blown up beyond this."""
+"""Small pages are not rendered with a higher resolution."""
 
 
 class PdfPages:
@@ -48,17 +48,20 @@ class PdfPages:
 
     @property
     def pages(self) -> int:
-        """How many pages there are."""
+        """Number of pages."""
         return self._document.pages
 
     def cut(self, first: int, last: int, *, max_bytes: int | None = None) -> bytes:
-        """Pages `first` to `last` as a PDF of their own; what was filled into forms is part of its pages.
+        """Cut out pages as a PDF of their own, with the values of form fields; equal pages give equal bytes.
 
-        Equal pages give equal bytes.
+        Args:
+            first: first page, 1-based.
+            last: last page, inclusive.
+            max_bytes: largest size of the result.
 
         Raises:
-            ContentError: a page is damaged, or there is none of that number.
-            MediaLimitError: it takes more than `max_bytes`.
+            ContentError: a page is damaged or does not exist.
+            MediaLimitError: the result is over `max_bytes`.
         """
         file = _Capped(max_bytes)
         with self._copied(first, last) as new:
@@ -73,17 +76,17 @@ class PdfPages:
         return data
 
     def text(self, page: int) -> str:
-        """The words of a page, an empty string where it has none that can be read, such as on a scan.
+        """The text of a page; empty where it has none that can be read, such as on a scan.
 
         Raises:
-            ContentError: the page is damaged, or there is none of that number.
+            ContentError: the page is damaged or does not exist.
         """
         with self._shown(page) as pdfium, closing(pdfium.get_textpage()) as text:
-            # Only what lies on the page; what lies beside it nobody sees.
+            # Text outside of the visible page is ignored.
             return clean(text.get_text_bounded())
 
     def image(self, page: int, max_edge: int = 1536, *, mime_type: str = JPEG) -> PreparedImage:
-        """A page drawn on white, its longer side `max_edge` pixels.
+        """Render a page on white.
 
         Args:
             page: 1-based.
@@ -91,7 +94,7 @@ class PdfPages:
             mime_type: `"image/jpeg"` or `"image/png"`.
 
         Raises:
-            ContentError: the page is damaged or has no size, or there is none of that number.
+            ContentError: the page is damaged, has no size, or does not exist.
         """
         if max_edge < 1:
             raise ValueError(f"max_edge must be at least 1, got {max_edge!r}")
@@ -114,14 +117,14 @@ class PdfPages:
         with calling(self._document, self._which(first, last), last - first + 1), closing(PdfDocument.new()) as new:
             new.import_pages(self._document.pdfium, list(range(first - 1, last)))
             for number in range(len(new)) if self._document.has_form else ():
-                # A form is left behind by the import, and what was filled in with it.
+                # The import leaves forms and their values behind.
                 with closing(new[number]) as page:
                     raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY)
             yield new
 
     @contextmanager
     def _shown(self, page: int) -> Iterator[Any]:
-        """One page, loaded, with what was filled into it."""
+        """A loaded page, with the values of its form fields."""
         with ExitStack() as stack:
             if self._document.has_form:
                 source = stack.enter_context(self._copied(page, page))
@@ -143,7 +146,7 @@ class PdfPages:
 
 @contextmanager
 def opened_pdf(source: Source, *, name: str | None = None) -> Iterator[PdfPages]:
-    """Open a PDF for many questions; a large one is not read whole.
+    """Open a PDF; a large one is not read completely.
 
     Args:
         source: a path, bytes, or an open seekable binary file.
@@ -159,13 +162,21 @@ def opened_pdf(source: Source, *, name: str | None = None) -> Iterator[PdfPages]
 
 
 def windows(pages: int, size: int = 1, overlap: int = 0) -> Iterator[tuple[int, int]]:
-    """First and last page (1-based, inclusive) of windows that cover all of `pages`.
+    """Cover a document with windows; yields their first and last pages, 1-based and inclusive.
 
     ```python
     from langchain_gemini_mm.media.pdf.pages import windows
 
     assert list(windows(7, 3, overlap=1)) == [(1, 3), (3, 5), (5, 7)]
     ```
+
+    Args:
+        pages: of the document.
+        size: pages of a window.
+        overlap: pages that adjacent windows share.
+
+    Raises:
+        ValueError: no pages in a window, or an overlap that is not smaller.
     """
     if size < 1 or not 0 <= overlap < size:
         raise ValueError(f"a window needs at least one page and a smaller overlap, got {size!r} and {overlap!r}")
@@ -175,7 +186,7 @@ def windows(pages: int, size: int = 1, overlap: int = 0) -> Iterator[tuple[int, 
 
 
 class _Capped:
-    """A file in memory that stops growing where it is too large anyway."""
+    """A file in memory that stores nothing above its limit."""
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
@@ -183,7 +194,7 @@ class _Capped:
         self.length = 0
 
     def write(self, block: Any) -> int:
-        """Keep a block, unless the limit is reached."""
+        """Store a block if the limit is not reached."""
         length = len(block)
         self.length += length
         if self._fits:
@@ -195,7 +206,7 @@ class _Capped:
         return self._limit is None or self.length <= self._limit
 
     def steady(self) -> bytes | None:
-        """What was written, but without its time and its random number; None where that is too large."""
+        """The content without its creation time and random id; None where it is over the limit."""
         if not self._fits:
             return None
         with self._buffer.getbuffer() as view:
