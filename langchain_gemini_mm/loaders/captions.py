@@ -1,4 +1,4 @@
-"""`captions.jsonl`: what somebody wrote about the files of a folder, one object a line."""
+"""Subtitle files, and `captions.jsonl`: descriptions of the files of a folder, one JSON object a line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MAX_LINES = 20
 
 
 def parse(text: str) -> list[Cue]:
-    r"""Read the cues of a subtitle file, in the order of their times; damaged ones are passed over.
+    r"""Parse an SRT or WebVTT file into cues, in the order of their times; damaged cues are skipped.
 
     ```python
     from langchain_gemini_mm.loaders.captions import parse
@@ -46,7 +46,13 @@ def parse(text: str) -> list[Cue]:
 
 
 def text_between(cues: Sequence[Cue], start_s: float, end_s: float) -> str:
-    """What is said in a stretch, each line once: subtitles that roll repeat what is still to be seen."""
+    """The text of the cues within a segment, each line once, because rolling subtitles repeat lines.
+
+    Args:
+        cues: in order.
+        start_s: start of the segment, in seconds.
+        end_s: end of the segment, in seconds.
+    """
     lines: list[str] = []
     for cue in cues:
         if cue.start_s >= end_s:
@@ -78,7 +84,7 @@ _TIME_KEYS, _PAGE_KEYS = ("start_s", "end_s"), ("first_page", "last_page")
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """Words about a file, or about a part of it."""
+    """A description of a file or of a part of it."""
 
     text: str
     start_s: float | None = None
@@ -88,7 +94,7 @@ class Caption:
 
     @property
     def of_all(self) -> bool:
-        """Whether the whole file is meant."""
+        """Whether it describes the whole file."""
         return self.start_s is None and self.first_page is None
 
 
@@ -96,15 +102,15 @@ class Captions:
     """The captions of one folder, by the files' paths below it.
 
     Raises:
-        ContentError: it cannot be read, or is too large; single lines that say nothing usable are counted.
+        ContentError: the file cannot be read or is too large; single lines that cannot be used are counted.
     """
 
     def __init__(self, path: Path) -> None:
         self._by_source: dict[str, list[Caption]] = {}
         self.mistakes = 0
-        """Lines that could not be used."""
+        """Number of lines that could not be used."""
         self.first_mistake = ""
-        """What was wrong with the first of them."""
+        """What is wrong with the first of them."""
         file, stamp = open_source(path)
         with closing(file):
             if stamp.size > _MAX_BYTES:
@@ -115,7 +121,7 @@ class Captions:
                 self._add(line, number)
 
     def about(self, source: str) -> Sequence[Caption]:
-        """What is written about a file, given by its path below the folder."""
+        """The captions of a file, given by its path below the folder."""
         return self._by_source.get(source, ())
 
     def _add(self, line: bytes, number: int) -> None:

@@ -85,7 +85,7 @@ class Companions:
     def _captions(self, path: Path, source: str, name: str, item: InputFile) -> Sequence[Caption]:
         if path not in self._read:
             if len(self._read) > len(item.captions):
-                # Folders that the walk has left are not needed again.
+                # Captions of folders that the walk has left are not needed again.
                 self._read = {place: self._read[place] for place, *_ in item.captions if place in self._read}
             self._read[path] = self._opened(path, source)
         captions = self._read[path]

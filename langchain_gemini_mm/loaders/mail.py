@@ -1,4 +1,4 @@
-"""E-mails: their headers, their words and what is attached, in the order in which people see them."""
+"""Parsing of mails into headers, text and attachments, in the order in which mail programs show them."""
 
 from __future__ import annotations
 
@@ -32,33 +32,33 @@ _PATH_SIGNS = re.compile(r"[:\x00-\x1f]+")
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file in a mail."""
+    """A file attached to a mail."""
 
     name: str
-    """Never a path."""
+    """A file name, never a path."""
     data: bytes = field(repr=False)
     inline: bool = False
-    """Whether it stands in the words; otherwise it comes behind them."""
+    """Whether it is shown within the text rather than after it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """One mail, ready to be read."""
+    """A parsed mail."""
 
     subject: str
     parts: tuple[str | Attachment, ...]
-    """Headers, words, and files where they stand in these, the others behind."""
+    """Headers, text, and attachments where they are shown in the text or after it."""
 
 
 def read_mails(file: BinaryIO, source: str) -> Iterator[tuple[str, Mail | ContentError]]:
-    """Read an `.eml`, or one by one the mails of an `.mbox`.
+    """Read the mail of an `.eml` file, or the mails of an `.mbox` file one by one.
 
     Yields:
-        A key of the mail in its file (empty for `.eml`; it stays when mails around it go), and the mail, or why it
-        cannot be read.
+        A key, and the mail or the reason why it cannot be read. The key is empty for `.eml`; in an `.mbox` it is made
+        of the content, so that it stays the same when other mails are removed.
 
     Raises:
-        ContentError: an `.eml` that cannot be read, or an `.mbox` that is none.
+        ContentError: an `.eml` that cannot be read, or a file that is no mailbox.
     """
     file.seek(0)
     if not source.lower().endswith(".mbox"):
@@ -82,7 +82,7 @@ def read_mails(file: BinaryIO, source: str) -> Iterator[tuple[str, Mail | Conten
 
 
 def read_mail(data: bytes) -> Mail:
-    r"""Take a mail apart.
+    r"""Parse a mail.
 
     ```python
     from langchain_gemini_mm.loaders.mail import read_mail
@@ -92,7 +92,7 @@ def read_mail(data: bytes) -> Mail:
     ```
 
     Raises:
-        ContentError: damaged, or nothing is in it.
+        ContentError: damaged or empty.
     """
     try:
         message = message_from_bytes(data)
@@ -106,7 +106,7 @@ def read_mail(data: bytes) -> Mail:
 
 
 class _Budget:
-    """How many parts are looked at."""
+    """Limits the number of parts of a mail."""
 
     def __init__(self) -> None:
         self.left = _MAX_PARTS
@@ -144,7 +144,7 @@ def _parts(message: Message, depth: int, budget: _Budget) -> Iterator[str | Atta
 
 
 def _sort(message: Message, body: list[Message], attached: list[Message], budget: _Budget) -> None:
-    """What is read as words, and what is attached; of alternatives the plainest that says something."""
+    """Divide the parts of a mail into text and attachments; of alternatives, one is text."""
     if not budget.spend():
         return
     kind = message.get_content_type()
@@ -163,14 +163,14 @@ def _sort(message: Message, body: list[Message], attached: list[Message], budget
 
 
 def _plainest(parts: list[Message]) -> list[Message]:
-    # HTML with pictures in it says more than the text that stands for it.
+    # HTML with its own images is preferred to its plain alternative.
     rich = [part for part in parts if part.is_multipart()]
     plain = [part for part in parts if part.get_content_type() == "text/plain" and str(part.get_payload()).strip()]
     return (rich or plain or parts)[:1]
 
 
 def _words(part: Message) -> Iterator[str | Attachment]:
-    """The text of a body, and the ids of pictures that stand in it (as attachments without data)."""
+    """The text of a body, and the content ids of images in it, as attachments without data."""
     data = part.get_payload(decode=True)
     data = data if isinstance(data, bytes) else b""
     charset = part.get_content_charset() or declared_encoding(data)
@@ -212,12 +212,12 @@ def _decoded_header(value: str) -> str:
     except (ValueError, LookupError, MessageError):
         pieces = [value]
     words = " ".join(" ".join(pieces).split())
-    # What is no ASCII though it must be comes as half characters.
+    # Headers that are not ASCII, as they must be, are returned with surrogates.
     return words.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _messages(file: BinaryIO) -> Iterator[bytes]:
-    """The mails of an mbox, one in memory at a time; empty for one that is too long."""
+    """The mails of a mailbox, one in memory at a time; empty for one that is too long."""
     file.seek(0)
     held = io.BytesIO()
     blank = whole = True

@@ -1,7 +1,7 @@
-"""HTML as the text that people read, with its pictures where they stand.
+"""HTML and Markdown as text with image links.
 
-The standard library's parser takes a time that grows with the square of a damaged page (a minute for 60 kB of `<a `),
-so tags are told apart here, in one pass.
+The HTML parser of the standard library takes quadratic time for damaged pages (a minute for 60 kB of `<a `), so tags
+are parsed here, in one pass.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _TAG_CHARACTERS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class ImageLink:
-    """A place in a text where a picture stands."""
+    """An image in a text."""
 
     source: str
-    """What the text calls it; not to be trusted."""
+    """Its address as written in the text; not to be trusted."""
     alt: str
-    """The words that stand for it."""
+    """Its alternative text."""
     written: str
-    """What stays in the text when it cannot be had."""
+    """The text that remains if the image cannot be loaded."""
 
 
 def html_parts(page: str) -> Iterator[str | ImageLink]:
-    r"""The text of a page, headings marked as in Markdown, and its pictures, in their order.
+    r"""The text of an HTML page, with Markdown headings, and its images, in their order.
 
     ```python
     from langchain_gemini_mm.loaders.markup import html_parts
@@ -123,7 +123,7 @@ def _source_and_alt(attributes: str) -> tuple[str, str]:
 
 
 def _tag_end(page: str, position: int) -> int:
-    """Behind a tag's `>`, which may also stand within quotes."""
+    """The position after the `>` of a tag, which may also be within quotes."""
     start = position
     for _ in range(5):
         end = page.find(">", position)
@@ -162,7 +162,7 @@ _IMAGE = re.compile(
 
 
 def markdown_parts(text: str) -> Iterator[str | ImageLink]:
-    r"""Text and pictures in their order; `\![…](…)` is text.
+    r"""The text and the images of a Markdown file, in their order; `\![…](…)` is text.
 
     ```python
     from langchain_gemini_mm.loaders.markup import markdown_parts

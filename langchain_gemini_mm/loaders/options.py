@@ -27,7 +27,7 @@ class LoadOptions:
     backend: Backend
     modalities: frozenset[Modality]
     companions: bool = True
-    """Whether to look for text in and beside media."""
+    """Whether to collect text that belongs to media."""
     fuse_text: bool = False
     min_bytes: int = 0
     max_bytes: int | None = None
@@ -35,7 +35,7 @@ class LoadOptions:
     chunk_overlap: int = 200
 
     def __post_init__(self) -> None:
-        """Refuse what can never work."""
+        """Check all options."""
         one_of("backend", self.backend, get_args(Backend))
         most = self.min_bytes if self.max_bytes is None else self.max_bytes
         if not 0 <= self.min_bytes <= most:

@@ -1,4 +1,4 @@
-"""From a text to its Documents: chunks of it, with the pictures that stand in it."""
+"""Documents of text files: chunks, with the images of the text."""
 
 from __future__ import annotations
 
@@ -62,6 +62,12 @@ class TextDocuments:
     ) -> Iterator[Document]:
         """Make Documents of chunks.
 
+        Args:
+            chunks: in order.
+            source: of the Documents.
+            metadata: further entries.
+            title: by default, the file name without its suffix.
+
         Raises:
             ContentError: there is none.
         """
@@ -73,7 +79,7 @@ class TextDocuments:
             raise ContentError("it holds nothing but white space")
 
     def split(self, parts: Iterable[str | MediaRef], suffix: str) -> Iterator[str]:
-        """Cut texts with pictures into chunks."""
+        """Split text with images into chunks."""
         images = self.options.limits.get("image")
         return split_parts(
             parts,
@@ -119,7 +125,7 @@ def _page(file: BinaryIO) -> str:
 
 
 _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:|[/\\#?]")
-"""An address of any kind, a drive, a path from the top."""
+"""A URL, a drive, or an absolute path."""
 _MAX_CHARACTERS = 1000
 
 
@@ -175,20 +181,20 @@ def _may_be_opened(path: Path, root: Path, walk: FolderWalk) -> bool:
 _FIRST = 0x100000
 _MOST = 60_000
 _PLACEHOLDER = re.compile("[\U00100000-\U0010ffff]")
-"""A private sign stands for each picture while the text is split: it is one character, which nothing can tear."""
+"""A private-use character replaces each image while the text is split, because one character cannot be split."""
 
 
 def split_parts(
     parts: Iterable[str | MediaRef], suffix: str, *, chunk_size: int, chunk_overlap: int, max_images: int | None
 ) -> Iterator[str]:
-    """Split a text and write down its pictures as references; what looks like one in the text is escaped.
+    """Split a text with images; the images become references, and references in the text are escaped.
 
     Args:
-        parts: texts of others, and pictures, in their order.
-        suffix: of the separators to split at, such as `".md"`.
-        chunk_size: most characters in a chunk, a picture counted as three.
-        chunk_overlap: most characters that the next chunk repeats.
-        max_images: in one chunk; None for any number.
+        parts: text and references to images, in order.
+        suffix: selects the separators, such as `".md"`.
+        chunk_size: longest chunk in characters; an image counts as three.
+        chunk_overlap: longest overlap of adjacent chunks, in characters.
+        max_images: most images in one chunk; None for any number.
     """
     refs: list[MediaRef] = []
     text: list[str] = []
@@ -204,7 +210,7 @@ def split_parts(
 
 
 def _bearable(chunk: str, most: int | None, seen: set[int]) -> Iterator[str]:
-    """A chunk in pieces of not too many pictures; those which only its overlap repeats are taken out."""
+    """Split a chunk with too many images; images that its overlap repeats are removed."""
     start = count = 0
     kept: list[str] = []
     for match in _PLACEHOLDER.finditer(chunk):
@@ -227,14 +233,14 @@ def _written(chunk: str, refs: list[MediaRef]) -> str:
     position = 0
     for match in _PLACEHOLDER.finditer(chunk):
         before = _text(chunk[position : match.start()], behind=bool(pieces)).rstrip(" ")
-        # A backslash right before a reference would make it literal.
+        # A backslash directly before a reference would make it literal.
         pieces += [before, "" if not before or before.endswith("\n") else " ", refs[ord(match[0]) - _FIRST].markdown]
         position = match.end()
     return "".join([*pieces, _text(chunk[position:], behind=bool(pieces))]).strip()
 
 
 def _text(text: str, *, behind: bool) -> str:
-    """Escaped; behind a picture with one space at most, where there were those around its mark."""
+    """Escape text; after an image, the spaces around its placeholder become one."""
     escaped = escape_references(text)
     if not behind or not escaped.startswith(" "):
         return escaped

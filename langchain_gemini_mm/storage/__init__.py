@@ -1,4 +1,4 @@
-"""Where media live: a content-addressed store over a folder, links, memory, a byte store or a backend of one's own."""
+"""Media stores: content-addressed storage in a folder, a bucket, a byte store, in memory, or as links to files."""
 
 from langchain_gemini_mm.storage.backend import MediaBackend, MediaWriter, MemoryBackend, Stored
 from langchain_gemini_mm.storage.buckets import Bucket, BucketObject
