@@ -66,7 +66,7 @@ class BucketFiles(BlobLoader):
         self._include, self._exclude = Patterns(glob), Patterns(exclude)
         self._max_bytes, self._held = max_bytes, held
         self.skipped: list[Skipped] = []
-        """Objects that the last run did not fetch, with the reasons; files that were not used are in the loader's list."""
+        """Objects that the last run did not fetch, with the reasons; unused files are in the loader's list."""
 
     def yield_blobs(self) -> Iterator[Blob]:
         """Fetch object by object; a file is removed when `held` more were requested.

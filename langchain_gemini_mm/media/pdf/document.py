@@ -175,10 +175,12 @@ def _reading(blocks: Blocks, name: str) -> Iterator[None]:
             yield
     except MemoryError as error:
         raise ContentError(f"{name} does not fit into memory when it is opened") from error
-    except (pypdfium2.PdfiumError, OSError) as error:
+    except (pypdfium2.PdfiumError, OSError, ContentError) as error:
         cause = blocks.failure or (error if isinstance(error, OSError) else None)
         if cause:
             raise ContentError(f"cannot read {name}: {getattr(cause, 'strerror', None) or cause}") from cause
+        if isinstance(error, ContentError):
+            raise
         raise ContentError(_refusal(name)) from error
 
 
