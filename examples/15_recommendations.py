@@ -46,7 +46,7 @@ with ExitStack() as stack:
     assert near == ["pictures/puppy2.jpg", "pictures/sleeping-puppy.png"]
 
     # Several documents of different modalities: a text about a trip, and a recording of waves.
-    both = show("similar to a text and a recording", recommend(store, [trip, waves], k=2, one_per="source"))
+    both = show("similar to a text and a recording", recommend(store, [trip, waves], k=2, by="source"))
     assert set(both) == {"pictures/beach.jpg", "videos/waves.mov"}
 
     # The nearest of each modality; liked documents are left out of the answers.

@@ -54,7 +54,7 @@ with ExitStack() as stack:
         ("fact checking", "An apple pie is baked with five apples.", "notes/recipes.txt"),
         ("code retrieval", "a function that sorts numbers", "notes/sorting.py"),
     ):
-        (found,) = library.invoke(question, task=task, modalities=["text"])
+        (found,) = library.invoke(question, task_type=task, modalities=["text"])
         show(task, found.metadata["source"])
         assert found.metadata["source"] == source
 

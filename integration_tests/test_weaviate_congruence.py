@@ -144,7 +144,7 @@ class BothStores(RuleBasedStateMachine):
         vector = self.random.standard_normal(DIMENSIONS).astype(np.float32)
         options: dict[str, Any] = {"filter": given, "score_threshold": threshold}
         if mmr is not None:
-            options |= {"mode": "mmr", "fetch_k": k + mmr[0], "lambda_mult": mmr[1]}
+            options |= {"search_type": "mmr", "fetch_k": k + mmr[0], "lambda_mult": mmr[1]}
         self.require_same(*(store.search_by_vector(vector, k=k, **options) for store in self.both))
 
     @rule(k=st.integers(1, 9), data=st.data())

@@ -222,7 +222,9 @@ def test_keys_and_rights(start_weaviate: Callable[..., WeaviateServer], tenant: 
         store.delete_all()
         store.add_texts(["a cat", "a dog"], ids=["cat", "dog"])
         reading = WeaviateVectorStore(reader, "Docs", WordEmbeddings(), tenant=tenant)
-        assert ids_of(reading.search("a dog", k=1)) == ids_of(reading.search("dog", k=1, mode="keyword")) == ["dog"]
+        assert (
+            ids_of(reading.search("a dog", k=1)) == ids_of(reading.search("dog", k=1, search_type="keyword")) == ["dog"]
+        )
         assert (reading.count(), len(list(reading.iterate())), reading.get_info("calibration")) == (2, 2, 2)
         reading.wait_until_indexed()
         for operation in (
@@ -358,4 +360,4 @@ def test_a_killed_server_finds_what_it_has_acknowledged(
         assert store.search("word5", k=1)[0].document.id == "id 5"
         assert [document.id for document in store.get_by_ids(ids)] == ids
         assert store.count(filter={"modality": "pdf"}) == 50
-        assert [hit.document.id for hit in store.search("word7", mode="keyword")] == ["id 7"]
+        assert [hit.document.id for hit in store.search("word7", search_type="keyword")] == ["id 7"]

@@ -91,16 +91,16 @@ async def test_more_than_one_text_is_searched(open_store: Open, call: Call) -> N
     store = open_store(searchable=["title", "shop"])
     await call(store, "add_documents", GOODS)
 
-    async def words(*properties: str, mode: str = "keyword") -> list[str]:
+    async def words(*properties: str, search_type: str = "keyword") -> list[str]:
         options = {"query_properties": list(properties)} if properties else {}
-        return ids_of(await call(store, "search", "red", k=3, mode=mode, **options))
+        return ids_of(await call(store, "search", "red", k=3, search_type=search_type, **options))
 
     assert await words() == ["cup"]
     assert await words("title") == ["mug"]
     assert set(await words("text", "title^2", "shop")) == {"cup", "mug", "pot"}
     assert (await words("text", "title^9"))[0] == "mug"
     assert (await words("text^9", "title"))[0] == "cup"
-    assert "pot" in await words("shop", mode="hybrid")
+    assert "pot" in await words("shop", search_type="hybrid")
     with pytest.raises(ValueError, match="maker"):
         await words("maker")
 

@@ -225,7 +225,7 @@ def test_long_texts_and_large_metadata(open_store: Open) -> None:
     text = "".join(chr(0x4E00 + i % 5000) if i % 7 == 0 else f"{i % 10}" for i in range(100_000)) + " needle"
     store.add_texts([text, "short"], ids=["long", "short"])
     assert store.get_by_ids(["long"])[0].page_content == text
-    assert ids_of(store.search("needle", k=1, mode="keyword")) == ["long"]
+    assert ids_of(store.search("needle", k=1, search_type="keyword")) == ["long"]
     embedding: Any = store.space.embedding
     embedding.calls.clear()
     documents = [Document("small"), Document("large", id="large", metadata={"blob": "x" * 10_000_000})]

@@ -7,12 +7,15 @@ in). `run` and `arun` carry the calls out, so a rule never exists in two copies.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Mapping
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from functools import partial, wraps
+from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
+P = ParamSpec("P")
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +78,51 @@ async def arun(flow: Flow[T]) -> T:
     except StopIteration as stop:
         result: T = stop.value
         return result
+
+
+class Synchronous(Protocol[P, T_co]):
+    """A function that was written as a flow; `asynchronous` is its async twin, with the same parameters."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T_co:
+        """Carry the flow out."""
+
+    @property
+    def asynchronous(self) -> Callable[P, Coroutine[Any, Any, T_co]]:
+        """The async twin; its name begins with `a`."""
+
+
+def synchronous(function: Callable[P, Flow[T]]) -> Synchronous[P, T]:
+    """Turn a function that makes a flow into one that carries it out.
+
+    ```python
+    import asyncio
+
+    from langchain_gemini_mm.flows import blocking, synchronous
+
+    @synchronous
+    def largest(numbers):
+        return (yield blocking(max, numbers))
+
+    alargest = largest.asynchronous
+    assert largest([3, 1, 2]) == asyncio.run(alargest([3, 1, 2])) == 3
+    ```
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return run(function(*args, **kwargs))
+
+    @wraps(function)
+    async def acall(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await arun(function(*args, **kwargs))
+
+    signature = inspect.signature(function)
+    returned = str(signature.return_annotation).removeprefix("Flow[").removesuffix("]")
+    for made in (call, acall):
+        vars(made)["__signature__"] = signature.replace(return_annotation=returned)
+        made.__annotations__ = {**function.__annotations__, "return": returned}
+    acall.__name__ = f"a{function.__name__}"
+    acall.__qualname__ = f"a{function.__qualname__}"
+    acall.__doc__ = f"Async twin of `{function.__name__}`."
+    vars(call)["asynchronous"] = acall
+    return cast("Synchronous[P, T]", call)

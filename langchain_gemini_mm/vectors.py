@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -106,18 +104,6 @@ def maximal_marginal_relevance(query: Vector, vectors: Vectors, k: int, lambda_m
         picked.append(best)
         redundancy = np.maximum(redundancy, vectors @ vectors[best])
     return picked
-
-
-def as_vector(values: Sequence[float] | Vector) -> Vector:
-    """One unit vector of `values`.
-
-    Raises:
-        ValueError: not one-dimensional, not finite, or all zeros.
-    """
-    row = np.asarray(values, dtype=np.float64)
-    if row.ndim != 1:
-        raise ValueError(f"expected one vector, got shape {row.shape}")
-    return np.asarray(unit_rows(row[None, :])[0])
 
 
 def _first(mask: ArrayLike) -> int:

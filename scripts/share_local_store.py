@@ -68,9 +68,9 @@ def read(store: LocalVectorStore, reader: int, step: int, chance: random.Random)
     asked: dict[str, Any] = (
         {},
         {"filter": {"kept": True}},
-        {"mode": "keyword", "filter": {"kept": True}},
-        {"mode": "hybrid"},
-        {"mode": "mmr", "fetch_k": 40},
+        {"search_type": "keyword", "filter": {"kept": True}},
+        {"search_type": "hybrid"},
+        {"search_type": "mmr", "fetch_k": 40},
     )[(step + reader) % 5]
     found = {hit.document.id for hit in store.search(question, k=K, **asked)}
     if len(found) != K:

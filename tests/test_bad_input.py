@@ -234,7 +234,12 @@ DOCUMENTS: list[Case] = [
 QUESTIONS: list[Case] = [
     ("k of 0", lambda w: w.store.search("a", 0), ValueError, "k must be an int >= 1, got 0"),
     ("k of True", lambda w: w.store.search("a", True), TypeError, "got True"),
-    ("a misspelt mode", lambda w: w.store.search("a", mode="similarty"), ValueError, "'similarty'.*'similarity'"),
+    (
+        "a misspelt search type",
+        lambda w: w.store.search("a", search_type="similarty"),  # type: ignore[call-overload]
+        ValueError,
+        "'similarty'.*'similarity'",
+    ),
     ("a threshold of 3", lambda w: w.store.search("a", score_threshold=3), ValueError, "-1 to 1, got 3"),
     (
         "an unknown operator",
@@ -261,7 +266,7 @@ QUESTIONS: list[Case] = [
         SpaceMismatchError,
         "768 dimensions.*have 5",
     ),
-    ("an unknown task", lambda w: w.store.search("a", task="guess"), ValueError, "unknown task 'guess'"),
+    ("an unknown task", lambda w: w.store.search("a", task_type="guess"), ValueError, "unknown task 'guess'"),
 ]
 DATABASES: list[Case] = [
     (

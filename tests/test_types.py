@@ -63,12 +63,10 @@ MISTAKES = [
     pytest.param(
         'store.search("x", search_type="hybird")',
         id="misspelt search type",
-        marks=pytest.mark.xfail(reason="waits for typed search options", strict=False),
     ),
     pytest.param(
         'store.search_many(["x"], search_typ="mmr")',
         id="misspelt option",
-        marks=pytest.mark.xfail(reason="waits for typed search options", strict=False),
     ),
     pytest.param(
         'MultimodalRetriever(store=store, search_type="hybird")',

@@ -10,7 +10,6 @@ from hypothesis.extra import numpy as npst
 from langchain_core.vectorstores.utils import maximal_marginal_relevance as langchains
 
 from langchain_gemini_mm.vectors import (
-    as_vector,
     cosine_similarity,
     maximal_marginal_relevance,
     top_k,
@@ -76,10 +75,3 @@ def test_mmr_picks_what_langchain_picks(n: int, k: int, lambda_mult: float, seed
     candidates = candidates[np.argsort(-candidates @ query)]
     theirs = langchains(query, candidates.tolist(), lambda_mult=lambda_mult, k=k)
     assert maximal_marginal_relevance(query, candidates, k, lambda_mult) == theirs
-
-
-def test_as_vector_takes_one_vector_only() -> None:
-    """A list of numbers becomes one unit vector; a matrix is refused."""
-    np.testing.assert_allclose(as_vector([3, 4]), [0.6, 0.8], rtol=1e-6)
-    with pytest.raises(ValueError, match="one vector"):
-        as_vector([[3, 4]])  # type: ignore[list-item]

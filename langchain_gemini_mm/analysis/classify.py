@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,12 +13,12 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.analysis.stored_vectors import narrowed
 from langchain_gemini_mm.batching import slices
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.flows import Call, Flow, arun, run
+from langchain_gemini_mm.flows import Flow, synchronous
 from langchain_gemini_mm.interfaces import Content, Filter, Vectors
-from langchain_gemini_mm.validation import positive_int
+from langchain_gemini_mm.validation import number_in, positive_int, unknown_option
 from langchain_gemini_mm.vectors import unit_rows
-from langchain_gemini_mm.vectorstores import Hit, Hits, MultimodalVectorStore, Query
-from langchain_gemini_mm.vectorstores.search import query_vectors_flow
+from langchain_gemini_mm.vectorstores import Hit, MultimodalVectorStore, Query
+from langchain_gemini_mm.vectorstores.search import plan_search, query_vectors_flow, search_flow
 
 Label: TypeAlias = str | int | float | bool
 """What a document is called: the name of a label, or a value of metadata."""
@@ -66,6 +65,7 @@ class Classification:
         return self.label is None
 
 
+@synchronous
 def classify(
     store: MultimodalVectorStore,
     content: Content | Query,
@@ -76,8 +76,8 @@ def classify(
     min_share: float | None = None,
     filter: Filter | None = None,  # noqa: A002 - LangChain's word
     modalities: Iterable[str] | None = None,
-    task: str | None = None,
-) -> Classification:
+    task_type: str | None = None,
+) -> Flow[Classification]:
     """Tell what a content or a stored document is; stored vectors are used as they are.
 
     ```python
@@ -105,118 +105,87 @@ def classify(
         min_share: the smallest part of the votes to win with, 0 to 1.
         filter: which documents may vote.
         modalities: which kinds of documents may vote. Those of the kind of `content` are at one level with it.
-        task: how contents and labels are embedded, where the embedding knows tasks.
+        task_type: how contents and labels are embedded, where the embedding knows tasks.
 
     Raises:
         ContentError: a content cannot be embedded, or the value under the key is not a text, number or bool.
         ValueError: an option that does not go with the kind of labels, or is out of range.
     """
-    (found,) = run(_flow(store, [content], _rule(labels, k, min_similarity, min_share, filter, modalities, task)))
+    options = {
+        "k": k,
+        "min_similarity": min_similarity,
+        "min_share": min_share,
+        "filter": filter,
+        "modalities": modalities,
+        "task_type": task_type,
+    }
+    (found,) = yield from _classified_flow(store, [content], labels, options)
     return found
 
 
-async def aclassify(
-    store: MultimodalVectorStore,
-    content: Content | Query,
-    *,
-    labels: Labels,
-    k: int = 5,
-    min_similarity: float | None = None,
-    min_share: float | None = None,
-    filter: Filter | None = None,  # noqa: A002
-    modalities: Iterable[str] | None = None,
-    task: str | None = None,
-) -> Classification:
-    """Async twin of `classify`."""
-    rule = _rule(labels, k, min_similarity, min_share, filter, modalities, task)
-    (found,) = await arun(_flow(store, [content], rule))
-    return found
+aclassify = classify.asynchronous
 
 
+@synchronous
 def classify_many(
     store: MultimodalVectorStore, contents: Iterable[Content | Query], *, labels: Labels, **options: Any
-) -> list[Classification]:
-    """Classify several contents, embedded together; labels are embedded once. Options are those of `classify`."""
-    return run(_flow(store, _listed(contents), _rule_of(labels, **options)))
+) -> Flow[list[Classification]]:
+    """Classify several contents, embedded together; labels are embedded once.
+
+    Args:
+        store: a store of this package.
+        contents: any contents, or `Query(like=[id])` for stored documents.
+        labels: as for `classify`.
+        options: those of `classify`.
+    """
+    if isinstance(contents, str | bytes | Query):
+        raise TypeError(f"contents is a list of contents, got one {type(contents).__name__}; write [content]")
+    return (yield from _classified_flow(store, list(contents), labels, options))
 
 
-async def aclassify_many(
-    store: MultimodalVectorStore, contents: Iterable[Content | Query], *, labels: Labels, **options: Any
-) -> list[Classification]:
-    """Async twin of `classify_many`."""
-    return await arun(_flow(store, _listed(contents), _rule_of(labels, **options)))
+aclassify_many = classify_many.asynchronous
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    labels: Labels
-    k: int
-    min_similarity: float | None
-    min_share: float | None
-    filter: Filter | None
-    task: str | None
+    """The options of a classification, checked."""
+
+    k: int = 5
+    min_similarity: float | None = None
+    min_share: float | None = None
+    filter: Filter | None = None
+    modalities: Iterable[str] | None = None
+    task_type: str | None = None
+
+    def __post_init__(self) -> None:
+        positive_int("k", self.k)
+        for name, low in (("min_similarity", -1), ("min_share", 0)):
+            value = getattr(self, name)
+            if value is not None:
+                number_in(name, value, low, 1)
 
 
-def _rule(
-    labels: Any,
-    k: int,
-    min_similarity: float | None,
-    min_share: float | None,
-    given: Filter | None,
-    modalities: Iterable[str] | None,
-    task: str | None,
-) -> _Rule:
-    if not isinstance(labels, str | Mapping) or not labels:
-        raise TypeError(f"labels is a metadata key or a dict of contents by label, got {labels!r:.60}")
-    found = narrowed(given, modalities)
-    if isinstance(labels, Mapping):
-        for name, value in (("min_share", min_share), ("filter or modalities", found)):
+def _classified_flow(
+    store: MultimodalVectorStore, contents: Sequence[Content | Query], labels: Labels, options: Mapping[str, Any]
+) -> Flow[list[Classification]]:
+    names = [field.name for field in fields(_Rule)]
+    unknown = [name for name in options if name not in names]
+    if unknown:
+        raise unknown_option(unknown[0], ["labels", *names], "classify")
+    rule = _Rule(**options)
+    given = narrowed(rule.filter, rule.modalities)
+    if isinstance(labels, Mapping) and labels:
+        for name, value in (("min_share", rule.min_share), ("filter or modalities", given)):
             if value is not None:
                 raise ValueError(f"{name} is for the vote of stored documents; labels={{...}} describes labels instead")
-    return _Rule(
-        labels=labels,
-        k=positive_int("k", k),
-        min_similarity=_within("min_similarity", min_similarity, -1.0),
-        min_share=_within("min_share", min_share, 0.0),
-        filter=found,
-        task=task,
-    )
-
-
-def _rule_of(labels: Labels, **options: Any) -> _Rule:
-    names = ("k", "min_similarity", "min_share", "filter", "modalities", "task")
-    for name in options:
-        if name not in names:
-            raise TypeError(f"classifying has no option {name!r}. Options: labels, {', '.join(names)}")
-    defaults = dict.fromkeys(names) | {"k": 5}
-    return _rule(labels, *(defaults | options).values())  # type: ignore[arg-type]
-
-
-def _within(name: str, value: Any, low: float) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float | np.floating):
-        raise TypeError(f"{name} is a number from {low:g} to 1, got {value!r}")
-    if math.isnan(value) or not low <= value <= 1:
-        raise ValueError(f"{name} is from {low:g} to 1, got {value!r}")
-    return float(value)
-
-
-def _listed(contents: Any) -> list[Content | Query]:
-    if isinstance(contents, str | bytes | Query):
-        raise TypeError(f"contents is a list of contents, got one {type(contents).__name__}; write [content]")
-    return list(contents)
-
-
-def _flow(store: MultimodalVectorStore, contents: Sequence[Content | Query], rule: _Rule) -> Flow[list[Classification]]:
-    if isinstance(rule.labels, Mapping):
-        return (yield from _described_flow(store, contents, rule.labels, rule))
-    key = rule.labels
-    options = {"filter": narrowed(rule.filter, None, {key: {"$exists": True}}), "task": rule.task}
+        return (yield from _described_flow(store, contents, labels, rule))
+    if not isinstance(labels, str) or not labels:
+        raise TypeError(f"labels is a metadata key or a dict of contents by label, got {labels!r:.60}")
+    voters = narrowed(given, None, {labels: {"$exists": True}})
+    plan = plan_search(store.backend, rule.k, filter=voters, task_type=rule.task_type)
     found: list[Classification] = []
     for some in slices(contents, _TOGETHER):
-        answers: list[Hits] = yield Call(store.search_many, store.asearch_many, (some, rule.k), options)
-        found += [_vote(hits, key, rule) for hits in answers]
+        found += [_vote(hits, labels, rule) for hits in (yield from search_flow(some, plan))]
     return found
 
 
@@ -228,11 +197,8 @@ def _described_flow(
     if empty:
         raise ContentError(f"the label {empty[0]!r} has no example")
     rows = yield from _rows_flow(store, [item for given in examples.values() for item in given], rule)
-    means, position = [], 0
-    for given in examples.values():
-        means.append(rows[position : position + len(given)].mean(axis=0, dtype=np.float64))
-        position += len(given)
-    described = unit_rows(np.stack(means))
+    ends = np.cumsum([len(given) for given in examples.values()])
+    described = unit_rows([part.mean(axis=0, dtype=np.float64) for part in np.split(rows, ends[:-1])])
     found: list[Classification] = []
     for some in slices(contents, _TOGETHER):
         similarity = np.clip((yield from _rows_flow(store, some, rule)) @ described.T, -1, 1)
@@ -241,11 +207,8 @@ def _described_flow(
 
 
 def _rows_flow(store: MultimodalVectorStore, items: Sequence[Content | Query], rule: _Rule) -> Flow[Vectors]:
-    return np.stack((yield from query_vectors_flow(store.backend, [_query(item) for item in items], rule.task)))
-
-
-def _query(item: Content | Query) -> Query:
-    return item if isinstance(item, Query) else Query(item)
+    queries = [item if isinstance(item, Query) else Query(item) for item in items]
+    return np.stack((yield from query_vectors_flow(store.backend, queries, rule.task_type)))
 
 
 def _nearest(labels: Sequence[str], scores: Sequence[float], rule: _Rule) -> Classification:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.analysis.stored_vectors import StoredRows, batches_flow, narrowed
-from langchain_gemini_mm.flows import Flow, arun, blocking, run
+from langchain_gemini_mm.flows import Flow, blocking, synchronous
 from langchain_gemini_mm.interfaces import Filter
-from langchain_gemini_mm.validation import positive_int
+from langchain_gemini_mm.validation import number_in, positive_int
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.write import Progress
 
 THRESHOLD = 0.97
 """Cosine similarity from which two documents count as one, when nothing is said."""
-BLOCK_ROWS = 2048
-"""Rows compared with as many others at once: 16 MB of similarities."""
 
 # The product of a vector and its copy may be rounded to a little under 1.
 _ALIKE = 1 - 1e-5
@@ -70,6 +66,7 @@ class Duplicates:
         return [id_ for group in self.groups for id_ in group.others]
 
 
+@synchronous
 def find_duplicates(
     store: MultimodalVectorStore,
     *,
@@ -78,7 +75,7 @@ def find_duplicates(
     modalities: list[str] | None = None,
     max_pairs: int = 10_000,
     progress: Progress | None = None,
-) -> Duplicates:
+) -> Flow[Duplicates]:
     """Find groups of documents whose stored vectors are almost the same; nothing is embedded.
 
     ```python
@@ -108,30 +105,11 @@ def find_duplicates(
     Raises:
         ValueError: the threshold is not within 0 to 1.
     """
-    return run(_flow(store, threshold, narrowed(filter, modalities), max_pairs, progress))
-
-
-async def afind_duplicates(
-    store: MultimodalVectorStore,
-    *,
-    threshold: float = THRESHOLD,
-    filter: Filter | None = None,  # noqa: A002
-    modalities: list[str] | None = None,
-    max_pairs: int = 10_000,
-    progress: Progress | None = None,
-) -> Duplicates:
-    """Async twin of `find_duplicates`; it compares in a worker thread."""
-    return await arun(_flow(store, threshold, narrowed(filter, modalities), max_pairs, progress))
-
-
-def _flow(
-    store: MultimodalVectorStore, threshold: float, given: Filter | None, max_pairs: int, progress: Progress | None
-) -> Flow[Duplicates]:
-    search = _Search(_checked(threshold), positive_int("max_pairs", max_pairs))
+    search = _Search(number_in("threshold", threshold, 0, 1), positive_int("max_pairs", max_pairs))
     with StoredRows() as rows:
-        yield from batches_flow(store, given, rows.add)
+        yield from batches_flow(store, narrowed(filter, modalities), rows.add)
         search.begin(len(rows))
-        for start, stop in rows.ranges(BLOCK_ROWS):
+        for start, stop in rows.ranges():
             yield blocking(search.compare, rows, start, stop)
             if progress is not None:
                 progress(stop)
@@ -139,12 +117,7 @@ def _flow(
     return found
 
 
-def _checked(threshold: Any) -> float:
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.floating):
-        raise TypeError(f"threshold is a number from 0 to 1, got {threshold!r}")
-    if math.isnan(threshold) or not 0 <= threshold <= 1:
-        raise ValueError(f"threshold is a cosine similarity from 0 to 1, got {threshold!r}")
-    return float(threshold)
+afind_duplicates = find_duplicates.asynchronous
 
 
 class _Search:
@@ -165,7 +138,7 @@ class _Search:
     def compare(self, rows: StoredRows, start: int, stop: int) -> None:
         """Compare a block of rows with itself and all that follow."""
         block = rows.block(start, stop)
-        for other_start, other_stop in rows.ranges(BLOCK_ROWS, start):
+        for other_start, other_stop in rows.ranges(start):
             others = block if other_start == start else rows.block(other_start, other_stop)
             similarity = block @ others.T
             if other_start == start:

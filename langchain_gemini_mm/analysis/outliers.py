@@ -10,14 +10,11 @@ from langchain_core.documents import Document
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.analysis.stored_vectors import StoredRows, batches_flow, narrowed
-from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
+from langchain_gemini_mm.flows import Call, Flow, blocking, synchronous
 from langchain_gemini_mm.interfaces import Filter, Modality
 from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.write import Progress
-
-BLOCK_ROWS = 2048
-"""Rows compared with as many others at once: 16 MB of similarities."""
 
 _FEWEST = 3
 _MAD_TO_DEVIATION = 1.4826
@@ -36,6 +33,7 @@ class Outlier:
     """The kind it was compared within; None for documents that name none of ours."""
 
 
+@synchronous
 def find_outliers(
     store: MultimodalVectorStore,
     *,
@@ -44,7 +42,7 @@ def find_outliers(
     filter: Filter | None = None,  # noqa: A002 - LangChain's word
     modalities: list[str] | None = None,
     progress: Progress | None = None,
-) -> list[Outlier]:
+) -> Flow[list[Outlier]]:
     """Find the documents that are farthest from their nearest neighbours of the same kind; nothing is embedded.
 
     ```python
@@ -73,34 +71,8 @@ def find_outliers(
     Returns:
         The farthest out first. There is always a farthest one: look at the scores; under 3 is nothing unusual.
     """
-    return run(_flow(store, positive_int("k", k), positive_int("limit", limit), narrowed(filter, modalities), progress))
-
-
-async def afind_outliers(
-    store: MultimodalVectorStore,
-    *,
-    k: int = 10,
-    limit: int = 20,
-    filter: Filter | None = None,  # noqa: A002
-    modalities: list[str] | None = None,
-    progress: Progress | None = None,
-) -> list[Outlier]:
-    """Async twin of `find_outliers`; it compares in a worker thread."""
-    flow = _flow(store, positive_int("k", k), positive_int("limit", limit), narrowed(filter, modalities), progress)
-    return await arun(flow)
-
-
-@dataclass(frozen=True, slots=True)
-class _Suspect:
-    id: str
-    score: float
-    similarity: float
-    modality: str | None
-
-
-def _flow(
-    store: MultimodalVectorStore, k: int, limit: int, given: Filter | None, progress: Progress | None
-) -> Flow[list[Outlier]]:
+    k, limit = positive_int("k", k), positive_int("limit", limit)
+    given = narrowed(filter, modalities)
     suspects: list[_Suspect] = []
     done = 0
     for modality in (*get_args(Modality), None):
@@ -110,7 +82,7 @@ def _flow(
             if len(rows) < _FEWEST:
                 continue
             closeness = []
-            for start, stop in rows.ranges(BLOCK_ROWS):
+            for start, stop in rows.ranges():
                 closeness.append((yield blocking(_closeness, rows, start, stop, k)))
                 if progress is not None:
                     progress(done - len(rows) + stop)
@@ -125,12 +97,23 @@ def _flow(
     ]
 
 
+afind_outliers = find_outliers.asynchronous
+
+
+@dataclass(frozen=True, slots=True)
+class _Suspect:
+    id: str
+    score: float
+    similarity: float
+    modality: str | None
+
+
 def _closeness(rows: StoredRows, start: int, stop: int, k: int) -> NDArray[np.float64]:
     """The mean similarity of each row of a block to its `k` nearest of all others."""
     block = rows.block(start, stop)
     k = min(k, len(rows) - 1)
     nearest = np.full((len(block), k), -np.inf, dtype=np.float32)
-    for other_start, other_stop in rows.ranges(BLOCK_ROWS):
+    for other_start, other_stop in rows.ranges():
         similarity = block @ rows.block(other_start, other_stop).T
         if other_start == start:
             np.fill_diagonal(similarity, -np.inf)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
-from typing import Any, Self, cast
+from typing import Self
 
 import numpy as np
 
-from langchain_gemini_mm.flows import Call, Flow, blocking
+from langchain_gemini_mm.flows import Flow, blocking
 from langchain_gemini_mm.interfaces import Filter, Vectors
-from langchain_gemini_mm.ranking.modalities import checked_modalities
+from langchain_gemini_mm.ranking.modalities import filter_for_modalities
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore
+from langchain_gemini_mm.vectorstores.filters import parse_filter
 from langchain_gemini_mm.vectorstores.write import Progress
 
 MEMORY_BYTES = 64_000_000
 """Up to this size vectors are kept in memory, beyond it in a temporary file."""
 
+BLOCK_ROWS = 2048
+"""Rows that are compared with as many others at once: 16 MB of similarities."""
+_BATCH_ROWS = 1000
 _FLOAT = 4
 
 
@@ -32,12 +35,13 @@ def batches_flow(
     Returns:
         How many vectors there were.
     """
-    rows, arows = store.vectors(filter=given), store.avectors(filter=given)
-    following = Call(partial(next, rows, None), cast("Any", partial(anext, arows, None)))
-    count = 0
-    while (batch := (yield following)) is not None:
-        yield blocking(take, *batch)
-        count += len(batch[0])
+    node = None if given is None else parse_filter(given)
+    last, count = None, 0
+    while records := (yield from store.backend.page(last, _BATCH_ROWS, node, with_vectors=True, with_documents=False)):
+        rows = np.stack([record.vector for record in records if record.vector is not None])
+        yield blocking(take, [record.id for record in records], rows)
+        last = records[-1].id
+        count += len(records)
         if progress is not None:
             progress(count)
     return count
@@ -78,9 +82,9 @@ class StoredRows:
         data = self._file.read((min(stop, len(self)) - start) * width)
         return np.frombuffer(data, dtype=np.float32).reshape(-1, self.dimensions)
 
-    def ranges(self, size: int, first: int = 0) -> Iterator[tuple[int, int]]:
-        """Where blocks of `size` rows begin and end, from row `first` on."""
-        return ((start, min(start + size, len(self))) for start in range(first, len(self), size))
+    def ranges(self, first: int = 0) -> Iterator[tuple[int, int]]:
+        """First row and end of each block of `BLOCK_ROWS` rows, from row `first` on."""
+        return ((start, min(start + BLOCK_ROWS, len(self))) for start in range(first, len(self), BLOCK_ROWS))
 
     def close(self) -> None:
         """Let go of the rows."""
@@ -107,15 +111,7 @@ def narrowed(given: Filter | None, modalities: Iterable[str] | None = None, *mor
         TypeError: the filter is a function, or `modalities` one word.
         ValueError: `modalities` is empty, or there is no such modality.
     """
-    parts: list[Filter] = []
-    if given is not None:
-        if not isinstance(given, Mapping):
-            raise TypeError(f"filter is a dict here, got {type(given).__name__}")
-        parts.append(given)
-    kinds = checked_modalities(modalities)
-    if kinds is not None:
-        parts.append({"modality": {"$in": list(kinds)}})
-    parts += more
-    if len(parts) > 1:
-        return {"$and": parts}
-    return parts[0] if parts else None
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(f"filter is a dict here, got {type(given).__name__}")
+    found: Filter | None = filter_for_modalities(given, modalities, *more)
+    return found

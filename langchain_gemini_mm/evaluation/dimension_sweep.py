@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from langchain_gemini_mm.analysis.stored_vectors import batches_flow, narrowed
 from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.evaluation.metrics import checked_ks
 from langchain_gemini_mm.evaluation.reports import Comparison
 from langchain_gemini_mm.evaluation.run import (
     TOGETHER,
@@ -18,7 +19,7 @@ from langchain_gemini_mm.evaluation.run import (
     documents_flow,
     names_of,
 )
-from langchain_gemini_mm.flows import Flow, arun, run
+from langchain_gemini_mm.flows import Flow, synchronous
 from langchain_gemini_mm.interfaces import Filter, Vector, Vectors
 from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.validation import positive_int
@@ -33,6 +34,7 @@ SIZES = (128, 256, 512, 768, 1024, 1536, 2048, 3072)
 _QUERIES = 1024
 
 
+@synchronous
 def dimension_sweep(
     store: MultimodalVectorStore,
     labelled: Iterable[LabelledQuery],
@@ -41,11 +43,11 @@ def dimension_sweep(
     ks: Iterable[int] = (1, 5, 10),
     by: str | None = None,
     filter: Filter | None = None,  # noqa: A002 - LangChain's word
-    task: str | None = None,
+    task_type: str | None = None,
     confidence: float = 0.95,
     seed: int = 0,
     progress: Progress | None = None,
-) -> Comparison:
+) -> Flow[Comparison]:
     """Measure what is lost when vectors are cut to fewer dimensions, before embedding anything again.
 
     ```python
@@ -69,7 +71,7 @@ def dimension_sweep(
         ks: as for `evaluate`.
         by: as for `evaluate`.
         filter: only documents that match.
-        task: what the queries are for, where the embedding knows tasks.
+        task_type: what the queries are for, where the embedding knows tasks.
         confidence: of the intervals.
         seed: of the intervals.
         progress: called with the number of documents read so far.
@@ -80,45 +82,13 @@ def dimension_sweep(
     Raises:
         ValueError: a size is larger than the stored vectors, or there are no queries.
     """
-    settings = Settings.checked(
-        ks=ks, by=by, kinds=None, name=None, confidence=confidence, seed=seed, progress=progress
-    )
-    return run(_flow(store, checked_queries(labelled), dimensions, settings, narrowed(filter), task))
-
-
-async def adimension_sweep(
-    store: MultimodalVectorStore,
-    labelled: Iterable[LabelledQuery],
-    dimensions: Iterable[int] | None = None,
-    *,
-    ks: Iterable[int] = (1, 5, 10),
-    by: str | None = None,
-    filter: Filter | None = None,  # noqa: A002
-    task: str | None = None,
-    confidence: float = 0.95,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> Comparison:
-    """Async twin of `dimension_sweep`; it scores in a worker thread."""
-    settings = Settings.checked(
-        ks=ks, by=by, kinds=None, name=None, confidence=confidence, seed=seed, progress=progress
-    )
-    return await arun(_flow(store, checked_queries(labelled), dimensions, settings, narrowed(filter), task))
-
-
-def _flow(
-    store: MultimodalVectorStore,
-    labelled: Sequence[LabelledQuery],
-    dimensions: Iterable[int] | None,
-    settings: Settings,
-    given: Filter | None,
-    task: str | None,
-) -> Flow[Comparison]:
+    settings = Settings(ks=checked_ks(ks), by=by, confidence=confidence, seed=seed, progress=progress)
+    asked = checked_queries(labelled)
     wanted = None if dimensions is None else {positive_int("an element of dimensions", size) for size in dimensions}
-    queries = [one.query if isinstance(one.query, Query) else Query(one.query) for one in labelled]
+    queries = [one.query if isinstance(one.query, Query) else Query(one.query) for one in asked]
     vectors: list[Vector] = []
     for start in range(0, len(queries), TOGETHER):
-        vectors += yield from query_vectors_flow(store.backend, queries[start : start + TOGETHER], task)
+        vectors += yield from query_vectors_flow(store.backend, queries[start : start + TOGETHER], task_type)
     whole = np.stack(vectors)
     nearest = [
         _Nearest(_cut(whole, size), [query.ids for query in queries], settings.ks[-1])
@@ -129,13 +99,16 @@ def _flow(
         for one in nearest:
             one.add(ids, rows)
 
-    yield from batches_flow(store, given, add, settings.progress)
-    background = yield from background_flow(store, labelled, settings)
+    yield from batches_flow(store, narrowed(filter), add, settings.progress)
+    background = yield from background_flow(store, asked, settings)
     reports = []
     for one in nearest:
         found = yield from _named_flow(store, one.found(), settings)
         reports.append(background(str(one.dimensions), found))
     return Comparison(reports)
+
+
+adimension_sweep = dimension_sweep.asynchronous
 
 
 def _sizes(wanted: set[int] | None, whole: int) -> list[int]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from langchain_gemini_mm.evaluation.metrics import checked_ks
 from langchain_gemini_mm.evaluation.reports import Comparison, Report
 from langchain_gemini_mm.evaluation.run import Settings, checked_queries, evaluation_flow
-from langchain_gemini_mm.flows import arun, run
+from langchain_gemini_mm.flows import Call, Flow, synchronous
 from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.retrievers import MultimodalRetriever
 from langchain_gemini_mm.validation import positive_int
@@ -15,9 +16,10 @@ from langchain_gemini_mm.vectorstores import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.write import Progress
 
 CONCURRENCY = 8
-"""How many queries an async evaluation has under way, where they are asked one by one."""
+"""Queries that an async evaluation of a retriever or a function has in flight."""
 
 
+@synchronous
 def evaluate(
     target: Any,
     labelled: Iterable[LabelledQuery],
@@ -29,8 +31,9 @@ def evaluate(
     confidence: float = 0.95,
     seed: int = 0,
     progress: Progress | None = None,
+    concurrency: int = CONCURRENCY,
     **options: Any,
-) -> Report:
+) -> Flow[Report]:
     """Measure how well labelled queries find what they should.
 
     ```python
@@ -59,46 +62,28 @@ def evaluate(
         confidence: of the intervals.
         seed: of the intervals.
         progress: called with the number of queries answered so far.
-        options: passed on with each search, such as `filter`, `mode` or `ranking`.
+        concurrency: queries that `aevaluate` has in flight, where the target answers one query at a time.
+        options: passed on with each search, such as `filter`, `search_type` or `ranking`.
 
     Raises:
         TypeError: the target cannot be asked, or answers something else than ids, documents or hits.
         ValueError: there are no queries, or a depth is out of range.
         ContentError: a query cannot be embedded, or the documents of an answer have no ids.
     """
-    settings = Settings.checked(
-        ks=ks, by=by, kinds=kinds, name=name, confidence=confidence, seed=seed, progress=progress
+    settings = Settings(
+        ks=checked_ks(ks), by=by, modalities=kinds, name=name, confidence=confidence, seed=seed, progress=progress
     )
-    return run(evaluation_flow(target, checked_queries(labelled), settings, CONCURRENCY, options))
+    concurrency = positive_int("concurrency", concurrency)
+    return (yield from evaluation_flow(target, checked_queries(labelled), settings, concurrency, options))
 
 
-async def aevaluate(
-    target: Any,
-    labelled: Iterable[LabelledQuery],
-    *,
-    ks: Iterable[int] = (1, 5, 10),
-    by: str | None = None,
-    kinds: Mapping[str, str] | None = None,
-    name: str | None = None,
-    confidence: float = 0.95,
-    seed: int = 0,
-    progress: Progress | None = None,
-    concurrency: int = CONCURRENCY,
-    **options: Any,
-) -> Report:
-    """Async twin of `evaluate`; a retriever or a function is asked `concurrency` queries at a time."""
-    settings = Settings.checked(
-        ks=ks, by=by, kinds=kinds, name=name, confidence=confidence, seed=seed, progress=progress
-    )
-    flow = evaluation_flow(
-        target, checked_queries(labelled), settings, positive_int("concurrency", concurrency), options
-    )
-    return await arun(flow)
+aevaluate = evaluate.asynchronous
 
 
+@synchronous
 def compare_rankings(
     target: Any, labelled: Iterable[LabelledQuery], rankings: Sequence[str] = ("raw", "normalized"), **options: Any
-) -> Comparison:
+) -> Flow[Comparison]:
     """Measure the same queries with several rankings; each asks, and so embeds, them anew.
 
     Args:
@@ -112,17 +97,14 @@ def compare_rankings(
         TypeError: the target has no rankings.
     """
     queries, retriever = checked_queries(labelled), _ranker(target)
-    reports = [evaluate(retriever, queries, **options, name=ranking, ranking=ranking) for ranking in rankings]
+    reports = []
+    for ranking in rankings:
+        call = Call(evaluate, aevaluate, (retriever, queries), {**options, "name": ranking, "ranking": ranking})
+        reports.append((yield call))
     return Comparison(reports)
 
 
-async def acompare_rankings(
-    target: Any, labelled: Iterable[LabelledQuery], rankings: Sequence[str] = ("raw", "normalized"), **options: Any
-) -> Comparison:
-    """Async twin of `compare_rankings`."""
-    queries, retriever = checked_queries(labelled), _ranker(target)
-    reports = [await aevaluate(retriever, queries, **options, name=ranking, ranking=ranking) for ranking in rankings]
-    return Comparison(reports)
+acompare_rankings = compare_rankings.asynchronous
 
 
 def _ranker(target: Any) -> Any:

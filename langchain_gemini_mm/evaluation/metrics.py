@@ -30,6 +30,17 @@ def checked_ks(ks: Iterable[int]) -> tuple[int, ...]:
     return tuple(found)
 
 
+def checked_confidence(confidence: float) -> float:
+    """The confidence level of intervals.
+
+    Raises:
+        ValueError: it is not between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence is between 0 and 1, such as 0.95, got {confidence!r}")
+    return float(confidence)
+
+
 def names_of_measures(ks: Sequence[int]) -> tuple[str, ...]:
     """What `measures` calls its values, in its order."""
     each = [f"{word}@{k}" for word in ("recall", "precision", "ndcg") for k in ks]
@@ -139,8 +150,7 @@ def bootstrap(
     Raises:
         ValueError: `confidence` is not between 0 and 1.
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is between 0 and 1, such as 0.95, got {confidence!r}")
+    checked_confidence(confidence)
     count = len(values)
     if not count:
         return []

@@ -9,20 +9,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from langchain_core.documents import Document
 
-from langchain_gemini_mm.content.parts import to_parts
-from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.errors import ContentError, MissingExtraError
 from langchain_gemini_mm.evaluation.metrics import Measure, bootstrap, checked_ks, measures, names_of_measures
-from langchain_gemini_mm.evaluation.pictures import Series, bars, lines, save
-from langchain_gemini_mm.interfaces import MediaSource
-from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.retrievers.search_options import traced
-from langchain_gemini_mm.vectorstores import Query
 
 if TYPE_CHECKING:
-    import os
-    from pathlib import Path
+    from matplotlib.figure import Figure
 
 
 REPORT_FORMAT = "langchain-gemini-mm report 1"
@@ -115,16 +108,28 @@ class Report:
             notes.append(f"Labelled but not stored: {len(self.unknown)} ({some}).")
         return "\n".join([f"**{_cell(self.name)}**\n", *markdown(rows), *notes, ""])
 
-    def picture(self, measures: Iterable[str] | None = None) -> str:
-        """A chart with bars, as SVG text."""
-        columns = self._columns(measures)
-        places = {"all": self.measures} | {f"{one} → {two}": found for (one, two), found in self.pairs.items()}
-        series = [Series(column, [found.get(column) for found in places.values()]) for column in columns]
-        return bars(self.name, list(places), series)
+    def plot(self, measures: Iterable[str] | None = None) -> Figure:
+        """Draw the measures with their intervals as bars, for all queries and by pairs of modalities.
 
-    def save_picture(self, path: str | os.PathLike[str]) -> Path:
-        """Write the picture into a file that ends in `.svg`."""
-        return save(path, self.picture())
+        ```python
+        from langchain_gemini_mm.evaluation import Report
+        from langchain_gemini_mm.evaluation.reports import QueryResult
+
+        report = Report("a store", (1,), (QueryResult("a cat", "text", {"cat": 1.0}, ("cat", "dog")),))
+        report.plot().savefig("report.png")
+        ```
+
+        Args:
+            measures: names of the measures to show; `success@1`, `mrr`, recall and the deepest `ndcg` by default.
+
+        Raises:
+            KeyError: there is no such measure.
+            MissingExtraError: matplotlib is not installed.
+        """
+        columns = self._columns(measures)
+        groups = {"all": self.measures} | {f"{one} → {two}": found for (one, two), found in self.pairs.items()}
+        series = {column: [found.get(column) for found in groups.values()] for column in columns}
+        return _chart(self.name, list(groups), series)
 
     def to_json(self) -> str:
         """Everything as JSON text: the results, from which `from_json` makes an equal report, and the means."""
@@ -256,35 +261,65 @@ def _plain(found: Mapping[str, Measure]) -> dict[str, Any]:
     }
 
 
+def _chart(
+    title: str,
+    groups: Sequence[str],
+    series: Mapping[str, Sequence[Measure | None]],
+    over: Sequence[float] | None = None,
+) -> Figure:
+    """Draw values from 0 to 1 with their intervals.
+
+    Args:
+        title: above the chart.
+        groups: labels of the positions on the axis.
+        series: for each color a value for each group; None where there is none.
+        over: the groups as numbers, for lines; None for bars.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("a chart", package="matplotlib", extra="charts") from error
+    figure = Figure(figsize=(max(6.4, 0.25 * len(groups) * (len(series) + 1)), 4.8), layout="constrained")
+    axes = figure.subplots()
+    positions = range(len(groups)) if over is None else over
+    width = 0.8 / max(1, len(series))
+    for number, (name, values) in enumerate(series.items()):
+        points = [(position, value) for position, value in zip(positions, values, strict=True) if value is not None]
+        x = [position for position, _ in points]
+        y = [value.value for _, value in points]
+        intervals = [
+            [value.value - value.low for _, value in points],
+            [value.high - value.value for _, value in points],
+        ]
+        if over is None:
+            axes.bar([at + number * width for at in x], y, width, yerr=intervals, capsize=2, label=_literal(name))
+        else:
+            axes.errorbar(x, y, yerr=intervals, marker="o", capsize=3, label=_literal(name))
+    shift = 0.4 - width / 2 if over is None else 0.0
+    if over is not None:
+        axes.set_xscale("log", base=2)
+    axes.minorticks_off()
+    axes.set_xticks([at + shift for at in positions], [_literal(group).replace(" → ", "\n→ ") for group in groups])
+    axes.set_title(_literal(title))
+    axes.set_ylim(0, 1)
+    axes.legend()
+    return figure
+
+
+def _literal(text: str) -> str:
+    """Text that matplotlib does not read as a formula."""
+    return text.replace("$", r"\$")
+
+
 OTHER = "other"
 """A kind that nobody could tell."""
 STORED = "stored"
 """The kind of a query that names stored documents alone."""
 
 _QUERY_CHARACTERS = 80
-
-
-def query_kind(labelled: LabelledQuery, media: MediaSource | None) -> str:
-    """The modality that was labelled, else what the content is; several are joined, such as `image+text`."""
-    if labelled.modality is not None:
-        return labelled.modality
-    query: Any = labelled.query
-    if isinstance(query, Query):
-        query = list(query.content)
-        if not query:
-            return STORED
-    try:
-        return "+".join(sorted({part.modality for part in to_parts(query, media)}))
-    except ContentError:
-        return OTHER
-
-
-def document_kind(document: Document) -> str:
-    """The modality in the metadata; a document that has none and names no media is a text."""
-    modality = document.metadata.get("modality")
-    if isinstance(modality, str):
-        return modality
-    return OTHER if "mm://" in document.page_content else "text"
 
 
 def shown(query: Any) -> str:
@@ -370,19 +405,23 @@ class Comparison:
             notes.append(f"Nothing to find, answered with nothing: {'; '.join(empty)}.")
         return "\n".join([*markdown(rows), *notes, ""])
 
-    def picture(self, columns: Iterable[str] | None = None) -> str:
-        """A chart as SVG text: lines over dimensions, else bars."""
-        names = shown_measures(self.reports[0].ks) if columns is None else list(columns)
-        titles = [report.name for report in self.reports]
-        if len(titles) > 1 and all(title.isdecimal() for title in titles):
-            over = [Series(name, [report.measures.get(name) for report in self.reports]) for name in names]
-            return lines("by dimensions", [float(title) for title in titles], over)
-        beside = [Series(report.name, [report.measures.get(name) for name in names]) for report in self.reports]
-        return bars("compared", names, beside)
+    def plot(self, measures: Iterable[str] | None = None) -> Figure:
+        """Draw the measures of all reports with their intervals: lines over dimensions, else bars.
 
-    def save_picture(self, path: str | os.PathLike[str]) -> Path:
-        """Write the picture into a file that ends in `.svg`."""
-        return save(path, self.picture())
+        Args:
+            measures: names of the measures to show; `success@1`, `mrr`, recall and the deepest `ndcg` by default.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+        """
+        columns = shown_measures(self.reports[0].ks) if measures is None else list(measures)
+        names = [report.name for report in self.reports]
+        if len(names) > 1 and all(name.isdecimal() for name in names):
+            series = {column: [report.measures.get(column) for report in self.reports] for column in columns}
+            return _chart("by dimensions", names, series, over=[int(name) for name in names])
+        return _chart(
+            "compared", columns, {one.name: [one.measures.get(name) for name in columns] for one in self.reports}
+        )
 
     def to_json(self) -> str:
         """All reports as JSON text; `from_json` reads it."""

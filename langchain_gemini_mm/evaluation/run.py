@@ -16,11 +16,12 @@ from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from langchain_gemini_mm.batching import gathered_map, slices
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.evaluation.metrics import checked_ks
-from langchain_gemini_mm.evaluation.reports import QueryResult, Report, document_kind, query_kind, shown
+from langchain_gemini_mm.evaluation.metrics import checked_confidence
+from langchain_gemini_mm.evaluation.reports import QueryResult, Report, shown
 from langchain_gemini_mm.flows import Call, Flow, blocking
 from langchain_gemini_mm.interfaces import Content, MediaSource
 from langchain_gemini_mm.labelled_query import LabelledQuery
+from langchain_gemini_mm.ranking.modalities import document_modality, query_modality
 from langchain_gemini_mm.vectorstores import Hit, MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.write import Progress
 
@@ -33,36 +34,22 @@ class Settings:
     """How to measure, checked."""
 
     ks: tuple[int, ...]
-    by: str | None
-    kinds: Mapping[str, str] | None
-    name: str | None
-    confidence: float
-    seed: int
-    progress: Progress | None
+    """Depths, ascending; from `checked_ks`."""
+    by: str | None = None
+    """The metadata key that labels name; None where labels are ids."""
+    modalities: Mapping[str, str] | None = None
+    """Of the relevant documents, by id."""
+    name: str | None = None
+    """Of the report; the class of the target where None."""
+    confidence: float = 0.95
+    seed: int = 0
+    progress: Progress | None = None
 
-    @classmethod
-    def checked(
-        cls,
-        *,
-        ks: Iterable[int],
-        by: str | None,
-        kinds: Mapping[str, str] | None,
-        name: str | None,
-        confidence: float,
-        seed: int,
-        progress: Progress | None,
-    ) -> Settings:
-        """Check what a caller gave.
-
-        Raises:
-            TypeError: something is of the wrong type.
-            ValueError: something is out of range.
-        """
-        if by is not None and not isinstance(by, str):
-            raise TypeError(f"by is a metadata key, got {by!r}")
-        if not 0 < confidence < 1:
-            raise ValueError(f"confidence is between 0 and 1, such as 0.95, got {confidence!r}")
-        return cls(checked_ks(ks), by, kinds, name, float(confidence), operator.index(seed), progress)
+    def __post_init__(self) -> None:
+        if self.by is not None and not isinstance(self.by, str):
+            raise TypeError(f"by is a metadata key, got {self.by!r}")
+        checked_confidence(self.confidence)
+        operator.index(self.seed)
 
 
 def checked_queries(labelled: Iterable[LabelledQuery]) -> list[LabelledQuery]:
@@ -87,10 +74,10 @@ def evaluation_flow(
     target: Any, queries: Sequence[LabelledQuery], settings: Settings, concurrency: int, options: Mapping[str, Any]
 ) -> Flow[Report]:
     """Ask a target with all queries."""
-    ask = ask_with(target, settings.ks[-1], options, concurrency)
+    ask, aask = _questions(target, settings.ks[-1], options, concurrency)
     found: list[tuple[str, ...]] = []
     for some in slices(queries, TOGETHER):
-        answers = yield ask([query.query for query in some])
+        answers = yield Call(ask, aask, ([query.query for query in some],))
         found += [names_of(answer, settings.ks[-1], settings.by) for answer in answers]
         if settings.progress is not None:
             settings.progress(len(found))
@@ -102,37 +89,29 @@ def background_flow(
     target: Any, queries: Sequence[LabelledQuery], settings: Settings
 ) -> Flow[Callable[[str, Sequence[tuple[str, ...]]], Report]]:
     """Look up what reports on these queries have in common; what is returned makes one from a name and answers."""
-    kinds: list[str] = yield blocking(_kinds, queries, media_of(target))
+    query_modalities: list[str] = yield blocking(_query_modalities, queries, media_of(target))
     modalities, unknown = yield from _modalities_flow(target, queries, settings)
-    return partial(_report, queries, kinds, modalities, unknown, settings)
+
+    def report(name: str, found: Sequence[tuple[str, ...]]) -> Report:
+        results = tuple(
+            QueryResult(shown(query.query), modality, dict(query.relevant), names)
+            for query, modality, names in zip(queries, query_modalities, found, strict=True)
+        )
+        return Report(name, settings.ks, results, modalities, unknown, settings.confidence, settings.seed)
+
+    return report
 
 
-def _report(
-    queries: Sequence[LabelledQuery],
-    kinds: Sequence[str],
-    modalities: Mapping[str, str],
-    unknown: tuple[str, ...],
-    settings: Settings,
-    name: str,
-    found: Sequence[tuple[str, ...]],
-) -> Report:
-    results = tuple(
-        QueryResult(shown(query.query), kind, dict(query.relevant), names)
-        for query, kind, names in zip(queries, kinds, found, strict=True)
-    )
-    return Report(name, settings.ks, results, modalities, unknown, settings.confidence, settings.seed)
-
-
-def _kinds(queries: Sequence[LabelledQuery], media: MediaSource | None) -> list[str]:
-    return [query_kind(query, media) for query in queries]
+def _query_modalities(queries: Sequence[LabelledQuery], media: MediaSource | None) -> list[str]:
+    return [one.modality or query_modality(one.query, media) for one in queries]
 
 
 def _modalities_flow(
     target: Any, queries: Sequence[LabelledQuery], settings: Settings
 ) -> Flow[tuple[Mapping[str, str], tuple[str, ...]]]:
-    """The kinds of the relevant documents by id, and those ids that are not stored."""
+    """The modalities of the relevant documents by id, and those ids that are not stored."""
     relevant = list(dict.fromkeys(id_ for query in queries for id_ in query.relevant))
-    given = settings.kinds or {}
+    given = settings.modalities or {}
     known = {id_: given[id_] for id_ in relevant if id_ in given}
     store = store_of(target)
     if store is None or settings.by is not None:
@@ -140,45 +119,47 @@ def _modalities_flow(
     documents: list[Document] | None = yield from documents_flow(store, relevant)
     if documents is None:
         return known, ()
-    stored = {document.id: document_kind(document) for document in documents if document.id is not None}
+    stored = {document.id: document_modality(document) for document in documents if document.id is not None}
     return stored | known, tuple(id_ for id_ in relevant if id_ not in stored)
 
-
-Answer: TypeAlias = Iterable[str | Document | Hit]
-"""What a target may answer: ids, documents or hits, best first."""
 
 _LOOKED_UP = 500
 
 
-def ask_with(target: Any, k: int, options: Mapping[str, Any], concurrency: int) -> Callable[[Sequence[Content]], Call]:
-    """How to ask a target with several queries: a function of them that makes the call.
+_Question: TypeAlias = Callable[..., Any]
+
+
+def _questions(
+    target: Any, k: int, options: Mapping[str, Any], concurrency: int
+) -> tuple[_Question, Callable[..., Awaitable[Any]]]:
+    """Functions, sync and async, that ask a target several queries.
 
     Raises:
         TypeError: it is nothing that can be asked.
     """
     if isinstance(target, MultimodalVectorStore):
-        return lambda queries: Call(target.search_many, target.asearch_many, (queries, k), options)
-    one, aone = _one(target, k, options)
-    return lambda queries: Call(partial(_each, one), partial(_aeach, aone, concurrency), (queries,))
-
-
-def _one(target: Any, k: int, options: Mapping[str, Any]) -> tuple[Callable[..., Any], Callable[..., Awaitable[Any]]]:
+        return partial(target.search_many, k=k, **options), partial(target.asearch_many, k=k, **options)
+    depth: dict[str, Any] = {"k": k}
+    one: _Question
+    aone: Callable[..., Awaitable[Any]]
     if isinstance(target, VectorStore):
-        ways = target.similarity_search, target.asimilarity_search
-        return partial(ways[0], k=k, **options), partial(ways[1], k=k, **options)
-    if hasattr(target, "search") and hasattr(target, "asearch"):
-        return partial(target.search, k=k, **options), partial(target.asearch, k=k, **options)
-    if isinstance(target, BaseRetriever):
-        depth: dict[str, Any] = {"k": k} if isinstance(target, VectorStoreRetriever) else {}
-        return partial(target.invoke, **depth, **options), partial(target.ainvoke, **depth, **options)
-    if not callable(target):
+        one, aone = target.similarity_search, target.asimilarity_search
+    elif hasattr(target, "search") and hasattr(target, "asearch"):
+        one, aone = target.search, target.asearch
+    elif isinstance(target, BaseRetriever):
+        one, aone = target.invoke, target.ainvoke
+        depth = depth if isinstance(target, VectorStoreRetriever) else {}
+    elif not callable(target):
         raise TypeError(
             "only a vector store, a retriever or a function from a query to ids can be measured, got "
             f"{type(target).__name__}"
         )
-    for name in options:
-        raise TypeError(f"a function is asked with the query alone, but the option {name!r} is given")
-    return partial(_called, target), partial(_acalled, target)
+    elif options:
+        raise TypeError(f"a function is asked with the query alone, but the option {next(iter(options))!r} is given")
+    else:
+        one, aone, depth = partial(_called, target), partial(_acalled, target), {}
+    one, aone = partial(one, **depth, **options), partial(aone, **depth, **options)
+    return partial(_each, one), partial(gathered_map, aone, concurrency=concurrency)
 
 
 def _called(function: Callable[[Content], Any], query: Content) -> Any:
@@ -199,10 +180,6 @@ async def _acalled(function: Callable[[Content], Any], query: Content) -> Any:
 
 def _each(one: Callable[[Content], Any], queries: Sequence[Content]) -> list[Any]:
     return [one(query) for query in queries]
-
-
-async def _aeach(one: Callable[[Content], Awaitable[Any]], concurrency: int, queries: Sequence[Content]) -> list[Any]:
-    return await gathered_map(one, queries, concurrency)
 
 
 def names_of(answer: Any, k: int, by: str | None) -> tuple[str, ...]:

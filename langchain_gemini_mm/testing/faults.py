@@ -94,14 +94,17 @@ class Failure:
             raise ValueError(f"unknown failure {kind!r}; give a status from 400 to 599 or one of {', '.join(words)}")
         return cls(**{**known[kind], **details})  # type: ignore[arg-type]
 
-    def refusal(self, model: str) -> RefusedError | None:
-        """The error answer of this failure, if it is one."""
-        if self.status == 200:
-            return None
-        if self.status == 429:
-            name = REQUESTS_PER_DAY if self.per_day else REQUESTS_PER_MINUTE
-            return exhausted(name, limit=1000 if self.per_day else 100, model=model, retry_delay=self.retry_delay)
-        return RefusedError(self.status, self.message or _MESSAGES.get(self.status, f"Emulated failure {self.status}."))
+
+def refusal_of(failure: Failure, model: str) -> RefusedError | None:
+    """The error answer of a failure, if it is one."""
+    if failure.status == 200:
+        return None
+    if failure.status == 429:
+        name = REQUESTS_PER_DAY if failure.per_day else REQUESTS_PER_MINUTE
+        limit = 1000 if failure.per_day else 100
+        return exhausted(name, limit=limit, model=model, retry_delay=failure.retry_delay)
+    message = failure.message or _MESSAGES.get(failure.status, f"Emulated failure {failure.status}.")
+    return RefusedError(failure.status, message)
 
 
 def spoil(values: Sequence[NDArray[np.float32]], damage: Damage | None) -> list[Values]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from langchain_gemini_mm.models import MODELS
 from langchain_gemini_mm.testing import answers
-from langchain_gemini_mm.testing.faults import Failure, spoil_body
+from langchain_gemini_mm.testing.faults import Failure, refusal_of, spoil_body
 from langchain_gemini_mm.testing.files import Uploads
 from langchain_gemini_mm.testing.limits import check_count
 from langchain_gemini_mm.testing.quotas import (
@@ -179,7 +179,7 @@ class Service:
         if route.verb == "countTokens":
             return answers.token_count(self._embedder.load(parsed.items, route))
         failure, parsed.delay = self._next_failure()
-        if failure and (refusal := failure.refusal(route.model)):
+        if failure and (refusal := refusal_of(failure, route.model)):
             raise refusal
         reply = dataclasses.replace(self._embed(request, route, parsed.items, failure), delay=parsed.delay)
         if failure is None:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, TypeAlias
-
-from langchain_core.documents import Document
+from typing import Any, ClassVar, Self
 
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.interfaces import Vector
-from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, Space
-from langchain_gemini_mm.vectorstores.filters import Node
+from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, Fingerprint
+from langchain_gemini_mm.vectorstores.filters import Node, Predicate
 from langchain_gemini_mm.vectorstores.records import Record
-
-Predicate: TypeAlias = Callable[[Document], bool]
-"""A filter as a function, for stores that can call one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +69,7 @@ class Backend(ABC):
     ordered_by_hash: ClassVar[bool] = False
     """Whether the order of `page` is independent of the ids, so that neighbours in it are a random sample."""
 
-    space: Space
+    space: EmbeddingSpace
     """The embedding, and its embedding space."""
 
     @property
@@ -82,13 +77,16 @@ class Backend(ABC):
         """Whether `search_vectors` carries out `VectorRequest.mmr`."""
         return False
 
-    def for_tenant(self, tenant: str) -> Self:
-        """The same backend for the data of another tenant.
+    def for_tenant(self, tenant: str | None) -> Self:
+        """The same backend for the data of another tenant; None is the tenant it has.
 
         Raises:
             TypeError: the store has no tenants.
+            ValueError: the server does not take the name.
         """
-        raise TypeError(f"{self.store} has no tenants, got tenant={tenant!r}")
+        if tenant is not None:
+            raise TypeError(f"{self.store} has no tenants, got tenant={tenant!r}")
+        return self
 
     def check_document(self, text: str, metadata: Mapping[str, Any], where: str) -> None:  # noqa: B027 - refuses nothing
         """Refuse what this store could not keep, before it is embedded.
@@ -109,20 +107,18 @@ class Backend(ABC):
             FilterError: with what is wrong and what to do.
         """
 
-    @abstractmethod
     def search_vectors(self, request: VectorRequest) -> Flow[list[Scored]]:
         """Find the `k` nearest rows, best first; fewer only when fewer match.
 
         Raises:
             SpaceMismatchError: the vector is of another space.
         """
+        (found,) = yield from self.search_vectors_many([request])
+        return found
 
+    @abstractmethod
     def search_vectors_many(self, requests: Sequence[VectorRequest]) -> Flow[list[list[Scored]]]:
-        """Answer several requests that differ only in `vector`, `k` and `filter`."""
-        answers: list[list[Scored]] = []
-        for request in requests:
-            answers += [(yield from self.search_vectors(request))]
-        return answers
+        """Answer several requests, at least one, that differ only in `vector`, `k` and `filter`."""
 
     def search_keywords(self, request: KeywordRequest) -> Flow[list[Scored]]:
         """Find the `k` documents that match the words best, best first, by BM25 (higher is better).

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from typing import Any, overload
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
 from langchain_core.documents import Document
@@ -11,13 +11,17 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.flows import Flow, arun, run
 from langchain_gemini_mm.interfaces import Content, Filter, Vector, Vectors
 from langchain_gemini_mm.validation import positive_int
-from langchain_gemini_mm.vectorstores.backend import Predicate
-from langchain_gemini_mm.vectorstores.export import Portable
+from langchain_gemini_mm.vectorstores.export import export_flow, import_flow
 from langchain_gemini_mm.vectorstores.filters import And, Node, parse_filter
-from langchain_gemini_mm.vectorstores.hits import Group, Hits, Query
-from langchain_gemini_mm.vectorstores.langchain_api import LangChainSurface
+from langchain_gemini_mm.vectorstores.hits import Group, Hits
+from langchain_gemini_mm.vectorstores.langchain_api import LangChainMethods, require_no_options
+from langchain_gemini_mm.vectorstores.query import Query, StoreSearchOptions
 from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
-from langchain_gemini_mm.vectorstores.write import BATCH_SIZE, Progress
+from langchain_gemini_mm.vectorstores.search import groups_flow, plan_search, search_flow
+from langchain_gemini_mm.vectorstores.write import BATCH_SIZE, Changes, Inputs, Progress, update_metadata_flow
+
+if TYPE_CHECKING:
+    import os
 
 PAGE_SIZE = 1000
 """Documents read together by `iterate` and `vectors`."""
@@ -25,7 +29,7 @@ PAGE_SIZE = 1000
 _READ_ONLY_INFO = ("fingerprint", "dimensions")
 
 
-class MultimodalVectorStore(Portable, LangChainSurface):
+class MultimodalVectorStore(LangChainMethods):
     """A vector store that is searched with any content.
 
     ```python
@@ -40,76 +44,48 @@ class MultimodalVectorStore(Portable, LangChainSurface):
     ```
     """
 
+    @overload  # type: ignore[override] # `search_type` by name is ours
+    def search(self, query: str, search_type: str, /, **options: Any) -> list[Document]: ...
     @overload
-    def search(self, query: str, search_type: str, **kwargs: Any) -> list[Document]: ...
-    @overload
-    def search(
-        self,
-        query: Content | Query,
-        k: int = 4,
-        *,
-        mode: str = "similarity",
-        filter: Filter | Predicate | None = None,
-        task: str | None = None,
-        score_threshold: float | None = None,
-        fetch_k: int | None = None,
-        lambda_mult: float | None = None,
-        alpha: float | None = None,
-        fusion: str | None = None,
-        query_properties: Sequence[str] | None = None,
-    ) -> Hits: ...
-    def search(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+    def search(self, query: Content | Query, k: int = 4, **options: Unpack[StoreSearchOptions]) -> Hits: ...
+    def search(self, query: Any, *args: Any, **options: Any) -> Any:  # type: ignore[misc] # `query` is no option
         """Find the nearest documents.
 
-        There are two forms. Ours takes `k` and `mode` and returns hits. LangChain's takes `search_type` (second or by
-        name: `similarity`, `mmr`, `similarity_score_threshold`) and returns documents.
+        LangChain's form, with a search type in the place of `k`, returns documents: `store.search("a cat", "mmr", k=2)`
+        with `similarity`, `mmr` or `similarity_score_threshold`.
 
         Args:
             query: any content, or a `Query` for several wishes at once.
-            args: `k`, or LangChain's `search_type`.
-            kwargs: `k`: how many, at least 1. `mode`: `similarity`, `mmr` for hits unlike each other, `keyword` for
-                the words of the query (`score_kind` "bm25"), `hybrid` for both lists fused by rank ("rank"); `modes`
-                lists those of a store. `filter`: on metadata, see `vectorstores.filters`. `task`: what the query is
-                for, where the embedding knows tasks. `score_threshold`: lowest score, of cosine -1 to 1. With `mmr`
-                also `fetch_k` (candidates, at least k; 20 by default) and `lambda_mult` (1 relevance alone, 0 diversity
-                alone). With `hybrid` also `alpha` (share of the vectors, 0 to 1, 0.5 by default) and `fusion` (`ranks`,
-                or `scores`: stretched from 0 to 1 and added). With `keyword` and `hybrid`, where a store has more texts
-                than the document's, `query_properties` such as `["text", "title^2"]`.
+            args: `k`, how many hits, at least 1; 4 by default. Also by name.
+            options: those of `StoreSearchOptions`: `search_type` (`similarity` by vector; `mmr` for hits unlike each
+                other; `keyword` for the words of the query, with `score_kind` "bm25"; `hybrid` for both lists fused,
+                with `score_kind` "rank"), `filter` on metadata, `task_type`, `score_threshold`, `fetch_k` and
+                `lambda_mult` of mmr, `alpha` and `fusion` of hybrid, `query_properties`, `tenant`.
 
         Raises:
             ContentError: the query cannot be embedded, or names ids that are not stored.
             FilterError: the filter is malformed.
             SpaceMismatchError: the collection is of another embedding space.
         """
-        if _is_langchains(args, kwargs):
-            return super().search(query, *args, **kwargs)
-        return Hits(run(self._hits(query, *_k_and_options(*args, **kwargs))))
+        if args and isinstance(args[0], str):
+            return super().search(query, *args, **options)
+        (hits,) = run(search_flow([query], plan_search(self.backend, *args, **options)))
+        return hits
 
+    @overload  # type: ignore[override] # as above
+    async def asearch(self, query: str, search_type: str, /, **options: Any) -> list[Document]: ...
     @overload
-    async def asearch(self, query: str, search_type: str, **kwargs: Any) -> list[Document]: ...
-    @overload
-    async def asearch(
-        self,
-        query: Content | Query,
-        k: int = 4,
-        *,
-        mode: str = "similarity",
-        filter: Filter | Predicate | None = None,
-        task: str | None = None,
-        score_threshold: float | None = None,
-        fetch_k: int | None = None,
-        lambda_mult: float | None = None,
-        alpha: float | None = None,
-        fusion: str | None = None,
-        query_properties: Sequence[str] | None = None,
-    ) -> Hits: ...
-    async def asearch(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+    async def asearch(self, query: Content | Query, k: int = 4, **options: Unpack[StoreSearchOptions]) -> Hits: ...
+    async def asearch(self, query: Any, *args: Any, **options: Any) -> Any:  # type: ignore[misc] # as above
         """Async twin of `search`."""
-        if _is_langchains(args, kwargs):
-            return await super().asearch(query, *args, **kwargs)
-        return Hits(await arun(self._hits(query, *_k_and_options(*args, **kwargs))))
+        if args and isinstance(args[0], str):
+            return await super().asearch(query, *args, **options)
+        (hits,) = await arun(search_flow([query], plan_search(self.backend, *args, **options)))
+        return hits
 
-    def search_many(self, queries: Iterable[Content | Query], k: int = 4, **options: Any) -> list[Hits]:
+    def search_many(
+        self, queries: Iterable[Content | Query], k: int = 4, **options: Unpack[StoreSearchOptions]
+    ) -> list[Hits]:
         """Search with several queries at once, for less than as many searches cost.
 
         Contents are embedded together, and a local store scores all queries in one matrix product.
@@ -122,22 +98,40 @@ class MultimodalVectorStore(Portable, LangChainSurface):
         Returns:
             The hits of each query, in order.
         """
-        return list(map(Hits, run(self._many(queries, k, options))))
+        return run(search_flow(_listed(queries), plan_search(self.backend, k, **options)))
 
-    async def asearch_many(self, queries: Iterable[Content | Query], k: int = 4, **options: Any) -> list[Hits]:
+    async def asearch_many(
+        self, queries: Iterable[Content | Query], k: int = 4, **options: Unpack[StoreSearchOptions]
+    ) -> list[Hits]:
         """Async twin of `search_many`."""
-        return list(map(Hits, await arun(self._many(queries, k, options))))
+        return await arun(search_flow(_listed(queries), plan_search(self.backend, k, **options)))
 
-    def search_by_vector(self, vector: Sequence[float] | Vector, k: int = 4, **options: Any) -> Hits:
-        """Find the documents nearest to a vector; options as in `search`, without `task`."""
-        return Hits(run(self._neighbours(vector, k, options)))
+    def search_by_vector(
+        self, vector: Sequence[float] | Vector, k: int = 4, **options: Unpack[StoreSearchOptions]
+    ) -> Hits:
+        """Find the documents nearest to a vector.
 
-    async def asearch_by_vector(self, vector: Sequence[float] | Vector, k: int = 4, **options: Any) -> Hits:
+        Args:
+            vector: `(d,)`, made by this store's embedding; brought to unit length.
+            k: how many hits.
+            options: those of `search`, without `task_type`.
+        """
+        return run(self._neighbours(vector, k, options))
+
+    async def asearch_by_vector(
+        self, vector: Sequence[float] | Vector, k: int = 4, **options: Unpack[StoreSearchOptions]
+    ) -> Hits:
         """Async twin of `search_by_vector`."""
-        return Hits(await arun(self._neighbours(vector, k, options)))
+        return await arun(self._neighbours(vector, k, options))
 
     def search_groups(
-        self, query: Content | Query, k: int = 4, *, by: str = "source", per_group: int = 3, **options: Any
+        self,
+        query: Content | Query,
+        k: int = 4,
+        *,
+        by: str = "source",
+        per_source: int = 3,
+        **options: Unpack[StoreSearchOptions],
     ) -> list[Group]:
         """Find the nearest files rather than the nearest pieces: `k` groups, each with its nearest hits.
 
@@ -155,19 +149,25 @@ class MultimodalVectorStore(Portable, LangChainSurface):
             query: as for `search`.
             k: how many groups.
             by: the metadata key whose value makes a group; a document without it is a group of its own.
-            per_group: how many hits in each, at most.
-            options: `filter`, `task` and `score_threshold`, as in `search`.
+            per_source: how many hits in each, at most.
+            options: `filter`, `task_type`, `score_threshold` and `tenant`, as in `search`.
 
         Returns:
             Groups, the one with the best hit first.
         """
-        return run(self._groups(query, k, by, per_group, options))
+        return run(groups_flow(query, plan_search(self.backend, k, **options), by, per_source))
 
     async def asearch_groups(
-        self, query: Content | Query, k: int = 4, *, by: str = "source", per_group: int = 3, **options: Any
+        self,
+        query: Content | Query,
+        k: int = 4,
+        *,
+        by: str = "source",
+        per_source: int = 3,
+        **options: Unpack[StoreSearchOptions],
     ) -> list[Group]:
         """Async twin of `search_groups`."""
-        return await arun(self._groups(query, k, by, per_group, options))
+        return await arun(groups_flow(query, plan_search(self.backend, k, **options), by, per_source))
 
     def add_vectors(
         self,
@@ -191,7 +191,7 @@ class MultimodalVectorStore(Portable, LangChainSurface):
             ContentError: a vector is not finite, or all zeros.
             SpaceMismatchError: the vectors have another length than those stored.
         """
-        return run(self._add(documents, ids, vectors, batch_size, progress, {}))
+        return run(self._add(Inputs(documents, ids, vectors), batch_size, progress))
 
     async def aadd_vectors(
         self,
@@ -203,7 +203,7 @@ class MultimodalVectorStore(Portable, LangChainSurface):
         progress: Progress | None = None,
     ) -> list[str]:
         """Async twin of `add_vectors`."""
-        return await arun(self._add(documents, ids, vectors, batch_size, progress, {}))
+        return await arun(self._add(Inputs(documents, ids, vectors), batch_size, progress))
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Read documents by id, each once, in the order asked; unknown ids are left out."""
@@ -213,17 +213,110 @@ class MultimodalVectorStore(Portable, LangChainSurface):
         """Async twin of `get_by_ids`."""
         return await arun(self._documents_by_ids(ids))
 
-    def delete(self, ids: Iterable[str] | None = None, *, filter: Filter | None = None, **kwargs: Any) -> bool:  # noqa: A002
+    def delete(
+        self,
+        ids: Iterable[str] | None = None,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+        tenant: str | None = None,
+        **kwargs: Any,
+    ) -> bool:
         """Delete documents by their ids or by a filter; unknown ids are no error, an empty list deletes nothing.
 
         Raises:
             ValueError: neither ids nor a filter is given, or both, or the filter is empty; see `delete_all`.
         """
-        return run(self._delete(ids, filter, kwargs))
+        return run(self._delete(ids, filter, tenant, kwargs))
 
-    async def adelete(self, ids: Iterable[str] | None = None, *, filter: Filter | None = None, **kwargs: Any) -> bool:  # noqa: A002
+    async def adelete(
+        self,
+        ids: Iterable[str] | None = None,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+        tenant: str | None = None,
+        **kwargs: Any,
+    ) -> bool:
         """Async twin of `delete`."""
-        return await arun(self._delete(ids, filter, kwargs))
+        return await arun(self._delete(ids, filter, tenant, kwargs))
+
+    def update_metadata(
+        self, ids: Iterable[str] | Changes, metadata: Mapping[str, Any] | None = None, *, replace: bool = False
+    ) -> None:
+        """Change the metadata of stored documents; nothing is embedded, and they can be found all the while.
+
+        ```python
+        from langchain_core.embeddings import DeterministicFakeEmbedding
+
+        from langchain_gemini_mm import LocalVectorStore
+
+        store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=8))
+        store.add_texts(["a cat", "a dog"], [{"page": 1}, {"page": 2}], ids=["cat", "dog"])
+        store.update_metadata(["cat", "dog"], {"seen": True})
+        store.update_metadata({"cat": {"page": 7}, "dog": {"page": 8}})
+        assert store.get_by_ids(["cat"])[0].metadata == {"page": 7, "seen": True}
+        ```
+
+        Args:
+            ids: the documents, or a dict of metadata by id.
+            metadata: for each of `ids`.
+            replace: put it in the place of all the old metadata. Otherwise the keys given are set and the others stay;
+                a value is never merged into a value.
+
+        Raises:
+            ContentError: an id is not stored, or metadata is not JSON; then nothing is changed.
+        """
+        run(update_metadata_flow(self.backend, ids, metadata, replace=replace))
+
+    async def aupdate_metadata(
+        self, ids: Iterable[str] | Changes, metadata: Mapping[str, Any] | None = None, *, replace: bool = False
+    ) -> None:
+        """Async twin of `update_metadata`."""
+        await arun(update_metadata_flow(self.backend, ids, metadata, replace=replace))
+
+    def export_to(self, folder: str | os.PathLike[str]) -> int:
+        """Write the collection as a plain folder: JSON lines, one `.npy` array and a manifest.
+
+        Works in batches, so memory stays flat. Media are not copied. What is added or deleted meanwhile may be in it or
+        not; what is there all the time is in it once.
+
+        Returns:
+            How many documents were written.
+
+        Raises:
+            StoreError: the folder holds something else, or cannot be written.
+        """
+        return run(export_flow(self.backend, folder))
+
+    async def aexport_to(self, folder: str | os.PathLike[str]) -> int:
+        """Async twin of `export_to`."""
+        return await arun(export_flow(self.backend, folder))
+
+    def import_from(
+        self, folder: str | os.PathLike[str], *, batch_size: int = BATCH_SIZE, progress: Progress | None = None
+    ) -> int:
+        """Add everything from a folder of `export_to`; nothing is embedded.
+
+        Batches are stored one by one. Whatever stopped it, running it again is safe and completes it.
+
+        Args:
+            folder: a whole export of a collection with the same embeddings.
+            batch_size: how many documents are stored together.
+            progress: called after each batch with the number of documents stored so far.
+
+        Returns:
+            How many documents were read.
+
+        Raises:
+            StoreError: the folder is not whole, or was changed; nothing is added then.
+            SpaceMismatchError: the vectors are of other embeddings; nothing is added then.
+        """
+        return run(import_flow(self.backend, folder, batch_size, progress))
+
+    async def aimport_from(
+        self, folder: str | os.PathLike[str], *, batch_size: int = BATCH_SIZE, progress: Progress | None = None
+    ) -> int:
+        """Async twin of `import_from`."""
+        return await arun(import_flow(self.backend, folder, batch_size, progress))
 
     def delete_all(self) -> None:
         """Delete every document of the collection, and forget its embedding space; `get_info` values stay.
@@ -319,10 +412,10 @@ class MultimodalVectorStore(Portable, LangChainSurface):
         records = yield from self.backend.fetch(_checked_ids(ids))
         return [record.document for record in records]
 
-    def _delete(self, ids: Iterable[str] | None, given: Filter | None, unknown: dict[str, Any]) -> Flow[bool]:
-        backend = self._backend_of(unknown)
-        for name in unknown:
-            raise TypeError(f"there is no option {name!r} for deleting. Options: ids, filter")
+    def _delete(
+        self, ids: Iterable[str] | None, given: Filter | None, tenant: str | None, unknown: Iterable[str]
+    ) -> Flow[bool]:
+        require_no_options(unknown, "ids", "filter", "tenant", where="deleting")
         if ids is not None and given is not None:
             raise ValueError("delete takes ids or a filter, not both")
         if ids is None and given is None:
@@ -332,16 +425,14 @@ class MultimodalVectorStore(Portable, LangChainSurface):
             raise ValueError("delete with an empty filter would delete everything; if that is meant, call delete_all()")
         checked = None if ids is None else _checked_ids(ids)
         if checked != []:
-            yield from backend.delete(checked, node)
+            yield from self.backend.for_tenant(tenant).delete(checked, node)
         return True
 
 
-def _is_langchains(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    return "search_type" in kwargs or (bool(args) and isinstance(args[0], str))
-
-
-def _k_and_options(k: int = 4, **options: Any) -> tuple[int, dict[str, Any]]:
-    return k, options
+def _listed(queries: Iterable[Content | Query]) -> Iterable[Content | Query]:
+    if isinstance(queries, str | bytes | Query):
+        raise TypeError(f"queries is a list of queries, got one {type(queries).__name__}; write [query]")
+    return queries
 
 
 def _node(given: Filter | None) -> Node | None:

@@ -21,7 +21,7 @@ Fingerprint: TypeAlias = dict[str, Any]
 _WAY_OUT = "Use the embeddings it was made with, or embed the documents again into a new collection or file"
 
 
-class Space:
+class EmbeddingSpace:
     """One embedding, called the same way whether it knows media or only text."""
 
     def __init__(self, embedding: Embeddings | MediaEmbeddings) -> None:
@@ -31,6 +31,7 @@ class Space:
             raise TypeError(
                 f"embedding must be GeminiEmbeddings or another LangChain Embeddings, got {type(embedding).__name__}"
             )
+        self._known: tuple[Any, Fingerprint] = (None, {})
 
     @property
     def media(self) -> MediaSource | None:
@@ -40,7 +41,10 @@ class Space:
     @property
     def fingerprint(self) -> Fingerprint:
         """What the embedding says of itself; for foreign embeddings its class and model name."""
-        return _fingerprint(self.embedding)
+        said = getattr(self.embedding, "fingerprint", None)
+        if said is None or said != self._known[0]:
+            self._known = (said, _fingerprint(self.embedding))
+        return self._known[1]
 
     def documents(self, texts: list[str]) -> Call:
         """Embed texts as documents, one row each; media references in them are for the embedding to resolve."""
@@ -49,7 +53,7 @@ class Space:
         embedding: Any = self.embedding
         return Call(embedding.embed_documents, embedding.aembed_documents, (texts,))
 
-    def queries(self, contents: Sequence[Sequence[Content]], task: str | None) -> Call:
+    def queries(self, contents: Sequence[Sequence[Content]], task_type: str | None) -> Call:
         """Embed queries, the parts of each together, one row each.
 
         Raises:
@@ -58,16 +62,16 @@ class Space:
         """
         wholes = [content[0] if len(content) == 1 else list(content) for content in contents]
         if self._media is not None:
-            return Call(self._media.embed, self._media.aembed, (wholes,), {"role": "query", "task_type": task})
+            return Call(self._media.embed, self._media.aembed, (wholes,), {"role": "query", "task_type": task_type})
         name = type(self.embedding).__name__
         for whole, content in zip(wholes, contents, strict=True):
             if not isinstance(whole, str):
                 raise ContentError(
                     f"{name} embeds one text, got {_kinds(content)}. Use GeminiEmbeddings to search with other content"
                 )
-        if task is not None:
+        if task_type is not None:
             raise ValueError(
-                f"task={task!r} is given, but {name} knows no tasks. Use GeminiEmbeddings, or leave it out"
+                f"task_type={task_type!r} is given, but {name} knows no tasks. Use GeminiEmbeddings, or leave it out"
             )
         return Call(_each, _aeach, (self.embedding, wholes))
 

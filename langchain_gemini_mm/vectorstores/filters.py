@@ -26,6 +26,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from langchain_core.documents import Document
+
 from langchain_gemini_mm.errors import FilterError
 
 OPERATORS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$not")
@@ -40,6 +42,8 @@ MAX_CONDITIONS = 500
 MAX_VALUES = 10_000
 """How many values all `$in` and `$nin` of one filter may hold."""
 
+Predicate: TypeAlias = Callable[[Document], bool]
+"""A filter as a function, for stores that can call one."""
 Scalar: TypeAlias = str | int | float | bool
 Order: TypeAlias = Literal["$gt", "$gte", "$lt", "$lte"]
 _ORDERS: dict[Order, Callable[[Any, Any], bool]] = {

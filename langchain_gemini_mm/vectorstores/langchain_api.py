@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Self, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Self, TypeVar, cast
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
@@ -13,34 +13,19 @@ from langchain_core.vectorstores import VectorStore
 
 from langchain_gemini_mm.flows import Flow, arun, blocking, run
 from langchain_gemini_mm.interfaces import Content, MediaEmbeddings, Vector
-from langchain_gemini_mm.validation import positive_int
+from langchain_gemini_mm.validation import positive_int, unknown_option
 from langchain_gemini_mm.vectorstores.backend import Backend
-from langchain_gemini_mm.vectorstores.embedding_space import Space, given_vector
-from langchain_gemini_mm.vectorstores.filters import Exists
-from langchain_gemini_mm.vectorstores.hits import Group, Hit, Query
-from langchain_gemini_mm.vectorstores.search import (
-    groups_flow,
-    hybrid_flow,
-    keyword_flow,
-    nearest_flow,
-    plan_search,
-    search_flow,
-    search_many_flow,
-)
+from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, given_vector
+from langchain_gemini_mm.vectorstores.hits import Hits
+from langchain_gemini_mm.vectorstores.query import Query
+from langchain_gemini_mm.vectorstores.search import neighbours_flow, plan_search, search_flow
 from langchain_gemini_mm.vectorstores.store_retriever import StoreRetriever
-from langchain_gemini_mm.vectorstores.write import (
-    BATCH_SIZE,
-    Intake,
-    Progress,
-    add_flow,
-    texts_as_documents,
-)
+from langchain_gemini_mm.vectorstores.write import BATCH_SIZE, Inputs, Progress, add_flow, texts_as_documents
 
-_FLOWS: dict[str, Callable[..., Flow[list[Hit]]]] = {"keyword": keyword_flow, "hybrid": hybrid_flow}
-"""Modes that do not go by vectors alone."""
+T = TypeVar("T")
 
 
-class LangChainSurface(VectorStore):
+class LangChainMethods(VectorStore):
     """The methods that chains, retrievers and `index()` call.
 
     A query may be any content or a `Query`, not only text. Search options are those of
@@ -51,13 +36,13 @@ class LangChainSurface(VectorStore):
     """What holds the rows."""
 
     @property
-    def space(self) -> Space:
+    def space(self) -> EmbeddingSpace:
         """The embedding, and its embedding space."""
         return self.backend.space
 
     @property
-    def modes(self) -> tuple[str, ...]:
-        """What `search(mode=...)` can do."""
+    def search_types(self) -> tuple[str, ...]:
+        """What `search(search_type=...)` can do."""
         return self.backend.search_types
 
     @classmethod
@@ -92,6 +77,7 @@ class LangChainSurface(VectorStore):
         batch_size: int = BATCH_SIZE,
         progress: Progress | None = None,
         skip_unchanged: bool = False,
+        tenant: str | None = None,
         **kwargs: Any,
     ) -> list[str]:
         """Add documents, or replace those with the same id; they are durably stored when this returns.
@@ -103,6 +89,7 @@ class LangChainSurface(VectorStore):
             progress: called after each batch with the number of documents stored so far.
             skip_unchanged: leave what is stored under the same id with the same text and metadata as it is: a folder
                 that is added again costs nothing but for what is new.
+            tenant: whose data, in a collection with tenants; the store's own tenant by default.
             kwargs: nothing else; LangChain's signature has it.
 
         Returns:
@@ -113,7 +100,8 @@ class LangChainSurface(VectorStore):
             ContentError: metadata is not JSON.
             SpaceMismatchError: the collection is of another embedding space.
         """
-        return run(self._add(documents, ids, None, batch_size, progress, kwargs | {"skip_unchanged": skip_unchanged}))
+        inputs = Inputs(documents, ids)
+        return run(self._add(inputs, batch_size, progress, kwargs, skip_unchanged=skip_unchanged, tenant=tenant))
 
     async def aadd_documents(
         self,
@@ -123,11 +111,12 @@ class LangChainSurface(VectorStore):
         batch_size: int = BATCH_SIZE,
         progress: Progress | None = None,
         skip_unchanged: bool = False,
+        tenant: str | None = None,
         **kwargs: Any,
     ) -> list[str]:
         """Async twin of `add_documents`; a generator is drawn in a worker thread."""
-        options = kwargs | {"skip_unchanged": skip_unchanged}
-        return await arun(self._add(documents, ids, None, batch_size, progress, options))
+        inputs = Inputs(documents, ids)
+        return await arun(self._add(inputs, batch_size, progress, kwargs, skip_unchanged=skip_unchanged, tenant=tenant))
 
     def add_texts(
         self,
@@ -162,7 +151,7 @@ class LangChainSurface(VectorStore):
         **kwargs: Any,
     ) -> Self:
         """Make a store that holds `texts`; other arguments are those of the class and of `add_documents`."""
-        return run(cls._filled(texts_as_documents(texts, metadatas, ids), embedding, ids, kwargs))
+        return run(cls._filled(Inputs(texts_as_documents(texts, metadatas, ids), ids), embedding, kwargs))
 
     @classmethod
     async def afrom_texts(
@@ -175,65 +164,65 @@ class LangChainSurface(VectorStore):
         **kwargs: Any,
     ) -> Self:
         """Async twin of `from_texts`."""
-        return await arun(cls._filled(texts_as_documents(texts, metadatas, ids), embedding, ids, kwargs))
+        return await arun(cls._filled(Inputs(texts_as_documents(texts, metadatas, ids), ids), embedding, kwargs))
 
     @classmethod
     def from_documents(
         cls, documents: Iterable[Document], embedding: Embeddings | MediaEmbeddings, **kwargs: Any
     ) -> Self:
         """Make a store that holds `documents`; other arguments are those of the class and of `add_documents`."""
-        return run(cls._filled(documents, embedding, kwargs.pop("ids", None), kwargs))
+        return run(cls._filled(Inputs(documents, kwargs.pop("ids", None)), embedding, kwargs))
 
     @classmethod
     async def afrom_documents(
         cls, documents: Iterable[Document], embedding: Embeddings | MediaEmbeddings, **kwargs: Any
     ) -> Self:
         """Async twin of `from_documents`."""
-        return await arun(cls._filled(documents, embedding, kwargs.pop("ids", None), kwargs))
+        return await arun(cls._filled(Inputs(documents, kwargs.pop("ids", None)), embedding, kwargs))
 
     def similarity_search(self, query: Content | Query, k: int = 4, **kwargs: Any) -> list[Document]:
         """The `k` nearest documents, nearest first."""
-        return _documents_of(run(self._hits(query, k, kwargs)))
+        return run(self._similar(query, k, kwargs)).documents
 
     async def asimilarity_search(self, query: Content | Query, k: int = 4, **kwargs: Any) -> list[Document]:
         """Async twin of `similarity_search`."""
-        return _documents_of(await arun(self._hits(query, k, kwargs)))
+        return (await arun(self._similar(query, k, kwargs))).documents
 
     def similarity_search_with_score(
         self, query: Content | Query, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
         """The `k` nearest documents with their cosine similarity in [-1, 1]."""
-        return _scored_documents(run(self._cosine_hits(query, k, kwargs)))
+        return run(self._similar(query, k, kwargs, with_score=True)).scored
 
     async def asimilarity_search_with_score(
         self, query: Content | Query, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
         """Async twin of `similarity_search_with_score`."""
-        return _scored_documents(await arun(self._cosine_hits(query, k, kwargs)))
+        return (await arun(self._similar(query, k, kwargs, with_score=True))).scored
 
     def similarity_search_by_vector(
         self, embedding: Sequence[float] | Vector, k: int = 4, **kwargs: Any
     ) -> list[Document]:
         """The `k` documents nearest to a vector."""
-        return _documents_of(run(self._neighbours(embedding, k, kwargs)))
+        return run(self._neighbours(embedding, k, kwargs)).documents
 
     async def asimilarity_search_by_vector(
         self, embedding: Sequence[float] | Vector, k: int = 4, **kwargs: Any
     ) -> list[Document]:
         """Async twin of `similarity_search_by_vector`."""
-        return _documents_of(await arun(self._neighbours(embedding, k, kwargs)))
+        return (await arun(self._neighbours(embedding, k, kwargs))).documents
 
     def similarity_search_with_score_by_vector(
         self, embedding: Sequence[float] | Vector, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
         """The `k` documents nearest to a vector with their cosine similarity."""
-        return _scored_documents(run(self._neighbours(embedding, k, kwargs)))
+        return run(self._neighbours(embedding, k, kwargs)).scored
 
     async def asimilarity_search_with_score_by_vector(
         self, embedding: Sequence[float] | Vector, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
         """Async twin of `similarity_search_with_score_by_vector`."""
-        return _scored_documents(await arun(self._neighbours(embedding, k, kwargs)))
+        return (await arun(self._neighbours(embedding, k, kwargs))).scored
 
     def max_marginal_relevance_search(
         self,
@@ -244,7 +233,7 @@ class LangChainSurface(VectorStore):
         **kwargs: Any,
     ) -> list[Document]:
         """Pick `k` documents of the `fetch_k` nearest that are near the query and unlike each other."""
-        return _documents_of(run(self._hits(query, k, _mmr(fetch_k, lambda_mult, kwargs))))
+        return run(self._similar(query, k, _mmr(fetch_k, lambda_mult, kwargs))).documents
 
     async def amax_marginal_relevance_search(
         self,
@@ -255,7 +244,7 @@ class LangChainSurface(VectorStore):
         **kwargs: Any,
     ) -> list[Document]:
         """Async twin of `max_marginal_relevance_search`."""
-        return _documents_of(await arun(self._hits(query, k, _mmr(fetch_k, lambda_mult, kwargs))))
+        return (await arun(self._similar(query, k, _mmr(fetch_k, lambda_mult, kwargs)))).documents
 
     def max_marginal_relevance_search_by_vector(
         self,
@@ -266,7 +255,7 @@ class LangChainSurface(VectorStore):
         **kwargs: Any,
     ) -> list[Document]:
         """The same for a vector."""
-        return _documents_of(run(self._neighbours(embedding, k, _mmr(fetch_k, lambda_mult, kwargs))))
+        return run(self._neighbours(embedding, k, _mmr(fetch_k, lambda_mult, kwargs))).documents
 
     async def amax_marginal_relevance_search_by_vector(
         self,
@@ -277,7 +266,7 @@ class LangChainSurface(VectorStore):
         **kwargs: Any,
     ) -> list[Document]:
         """Async twin of `max_marginal_relevance_search_by_vector`."""
-        return _documents_of(await arun(self._neighbours(embedding, k, _mmr(fetch_k, lambda_mult, kwargs))))
+        return (await arun(self._neighbours(embedding, k, _mmr(fetch_k, lambda_mult, kwargs)))).documents
 
     def as_retriever(self, **kwargs: Any) -> StoreRetriever:
         """A retriever on this store, as LangChain has it; its `batch` searches for all queries together."""
@@ -287,95 +276,49 @@ class LangChainSurface(VectorStore):
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return relevance
 
-    def _backend_of(self, options: dict[str, Any]) -> Backend:
-        """The backend of a call; takes `tenant` out of its options."""
-        tenant = options.pop("tenant", None)
-        return self.backend if tenant is None else self.backend.for_tenant(tenant)
-
     def _add(
         self,
-        documents: Iterable[Document],
-        ids: Iterable[str | None] | None,
-        vectors: Iterable[Any] | None,
+        inputs: Inputs,
         batch_size: int,
         progress: Progress | None,
-        others: dict[str, Any],
+        unknown: Iterable[str] = (),
+        *,
+        skip_unchanged: bool = False,
+        tenant: str | None = None,
     ) -> Flow[list[str]]:
-        skip_unchanged = others.pop("skip_unchanged", False)
-        backend = self._backend_of(others)
-        for name in others:
-            raise TypeError(
-                f"there is no option {name!r} for adding. Options: ids, batch_size, progress, skip_unchanged"
-            )
-        intake = Intake(documents, ids, vectors)
-        size = positive_int("batch_size", batch_size)
-        return add_flow(backend, intake, size, progress, skip_unchanged=skip_unchanged)
+        require_no_options(unknown, "ids", "batch_size", "progress", "skip_unchanged", where="adding")
+        backend, size = self.backend.for_tenant(tenant), positive_int("batch_size", batch_size)
+        return add_flow(backend, inputs, size, progress, skip_unchanged=skip_unchanged)
 
-    def _hits(self, query: Content | Query, k: int, options: dict[str, Any]) -> Flow[list[Hit]]:
-        backend = self._backend_of(options)
-        plan = plan_search(backend, k, options)
-        return _FLOWS.get(plan.mode, search_flow)(backend, query, plan)
-
-    def _many(self, queries: Iterable[Content | Query], k: int, options: dict[str, Any]) -> Flow[list[list[Hit]]]:
-        backend = self._backend_of(options)
-        plan = plan_search(backend, k, options)
-        asked = _listed(queries)
-        if plan.mode not in _FLOWS:
-            return (yield from search_many_flow(backend, asked, plan)) if asked else []
-        answers: list[list[Hit]] = []
-        for query in asked:
-            answers += [(yield from _FLOWS[plan.mode](backend, query, plan))]
-        return answers
-
-    def _groups(
-        self, query: Content | Query, k: int, by: str, per_group: int, options: dict[str, Any]
-    ) -> Flow[list[Group]]:
-        backend = self._backend_of(options)
-        plan = plan_search(backend, k, options)
-        if not isinstance(by, str):
-            raise TypeError(f"by is the metadata key of the groups, got {by!r}")
-        backend.check_filter(Exists(by))
-        return groups_flow(backend, query, plan, by, positive_int("per_group", per_group))
-
-    def _cosine_hits(self, query: Content | Query, k: int, options: dict[str, Any]) -> Flow[list[Hit]]:
-        if options.get("mode") in _FLOWS:
+    def _similar(
+        self, query: Content | Query, k: int, options: Mapping[str, Any], *, with_score: bool = False
+    ) -> Flow[Hits]:
+        plan = plan_search(self.backend, k, **options)
+        if with_score and plan.by_words:
             raise ValueError(
-                f"these scores are cosine similarities, and those of mode={options['mode']!r} are not; use search(), "
-                "whose hits say what their score means"
+                f"these scores are cosine similarities, and those of search_type={plan.search_type!r} are not; use "
+                "search(), whose hits say what their score means"
             )
-        return self._hits(query, k, options)
+        return only(search_flow([query], plan))
 
-    def _neighbours(self, vector: Sequence[float] | Vector, k: int, options: dict[str, Any]) -> Flow[list[Hit]]:
-        if options.get("mode") in _FLOWS:
-            raise ValueError(f"mode={options['mode']!r} needs a query with text, not a vector")
-        if options.get("task") is not None:
-            raise TypeError("task says how to embed content; a vector is embedded already")
-        backend = self._backend_of(options)
-        return nearest_flow(backend, given_vector(vector), plan_search(backend, k, options))
+    def _neighbours(self, vector: Sequence[float] | Vector, k: int, options: Mapping[str, Any]) -> Flow[Hits]:
+        plan = plan_search(self.backend, k, **options)
+        if plan.by_words:
+            raise ValueError(f"search_type={plan.search_type!r} needs a query with text, not a vector")
+        if plan.task_type is not None:
+            raise TypeError("task_type says how to embed content; a vector is embedded already")
+        return only(neighbours_flow([given_vector(vector)], plan, None, [()]))
 
     @classmethod
-    def _filled(
-        cls,
-        documents: Iterable[Document],
-        embedding: Embeddings | MediaEmbeddings,
-        ids: Iterable[str | None] | None,
-        kwargs: dict[str, Any],
-    ) -> Flow[Self]:
-        adding = {name: kwargs.pop(name) for name in ("batch_size", "progress") if name in kwargs}
+    def _filled(cls, inputs: Inputs, embedding: Embeddings | MediaEmbeddings, kwargs: dict[str, Any]) -> Flow[Self]:
+        batch_size, progress = kwargs.pop("batch_size", BATCH_SIZE), kwargs.pop("progress", None)
         store: Self = yield blocking(cls._open, embedding, **kwargs)
         try:
-            batch_size = adding.get("batch_size", BATCH_SIZE)
-            yield from store._add(documents, ids, None, batch_size, adding.get("progress"), {})
+            yield from store._add(inputs, batch_size, progress)
         except BaseException:
             store.close()
             raise
         return store
-
-
-def _listed(queries: Iterable[Content | Query]) -> list[Content | Query]:
-    if isinstance(queries, str | bytes | Query):
-        raise TypeError(f"queries is a list of queries, got one {type(queries).__name__}; write [query]")
-    return list(queries)
 
 
 def relevance(score: float) -> float:
@@ -383,13 +326,26 @@ def relevance(score: float) -> float:
     return min(1.0, max(0.0, (1.0 + score) / 2.0))
 
 
+def only(flow: Flow[list[T]]) -> Flow[T]:
+    """The only result of a flow that answers a list."""
+    (result,) = yield from flow
+    return result
+
+
+def require_no_options(unknown: Iterable[str], *allowed: str, where: str) -> None:
+    """Refuse options that do not exist.
+
+    Args:
+        unknown: the names of the options given.
+        allowed: the names of those that exist.
+        where: what was called, such as `adding`.
+
+    Raises:
+        TypeError: there is one.
+    """
+    for name in unknown:
+        raise unknown_option(name, allowed, where)
+
+
 def _mmr(fetch_k: int | None, lambda_mult: float, options: dict[str, Any]) -> dict[str, Any]:
-    return {**options, "mode": "mmr", "fetch_k": fetch_k, "lambda_mult": lambda_mult}
-
-
-def _documents_of(hits: list[Hit]) -> list[Document]:
-    return [hit.document for hit in hits]
-
-
-def _scored_documents(hits: list[Hit]) -> list[tuple[Document, float]]:
-    return [(hit.document, hit.score) for hit in hits]
+    return {**options, "search_type": "mmr", "fetch_k": fetch_k, "lambda_mult": lambda_mult}

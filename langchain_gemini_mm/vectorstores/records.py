@@ -55,7 +55,12 @@ def plain_json(value: Any, where: str, depth: int = 0) -> Any:
     if depth > MAX_DEPTH:
         raise ContentError(f"{where[:80]}… nests deeper than {MAX_DEPTH} levels, or contains itself")
     if isinstance(value, Mapping):
-        return {_key(key, where): plain_json(item, f"{where}[{key!r}]", depth + 1) for key, item in value.items()}
+        plain: dict[str, Any] = {}
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ContentError(f"{where} has the key {key!r}; keys in JSON are str, so write {str(key)!r}")
+            plain[plain_text(key, f"a key of {where}")] = plain_json(item, f"{where}[{key!r}]", depth + 1)
+        return plain
     if isinstance(value, list | tuple):
         return [plain_json(item, f"{where}[{i}]", depth + 1) for i, item in enumerate(value)]
     raise ContentError(
@@ -88,9 +93,3 @@ def _number(value: float, where: str) -> int | float:
     if not math.isfinite(value):
         raise ContentError(f"{where} is {value!r}, which JSON cannot hold; leave the key out or use None")
     return float(value)
-
-
-def _key(key: Any, where: str) -> str:
-    if not isinstance(key, str):
-        raise ContentError(f"{where} has the key {key!r}; keys in JSON are str, so write {str(key)!r}")
-    return plain_text(key, f"a key of {where}")

@@ -1,131 +1,145 @@
-"""Searching: checked options, the vector of a query, and the hits."""
+"""Searching: checked options, the vectors of queries, and the hits."""
 
 from __future__ import annotations
 
-import difflib
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from itertools import islice
+from typing import Any, get_args
 
 import numpy as np
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.interfaces import Content, Filter, MediaSource, Vector
-from langchain_gemini_mm.validation import positive_int
+from langchain_gemini_mm.validation import did_you_mean, number_in, one_of, positive_int, unknown_option
 from langchain_gemini_mm.vectors import maximal_marginal_relevance
-from langchain_gemini_mm.vectorstores.backend import Backend, KeywordRequest, Predicate, Scored, VectorRequest
+from langchain_gemini_mm.vectorstores.backend import Backend, KeywordRequest, Scored, VectorRequest
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_dimensions
-from langchain_gemini_mm.vectorstores.filters import And, In, Node, matches, parse_filter
-from langchain_gemini_mm.vectorstores.hits import Group, Hit, Query, ScoreKind
+from langchain_gemini_mm.vectorstores.filters import And, Exists, In, Node, Predicate, matches, parse_filter
+from langchain_gemini_mm.vectorstores.hits import Group, Hit, Hits, ScoreKind
+from langchain_gemini_mm.vectorstores.query import Fusion, Query, SearchType, StoreSearchOptions
 from langchain_gemini_mm.vectorstores.tokenizer import has_words, mentions, readable_text, searched_text, terms
 
 FETCH_K = 20
-"""Candidates that `mode="mmr"` chooses from, when nothing is said and k is not larger."""
+"""Candidates that `search_type="mmr"` chooses from by default, when k is not larger."""
 
-FUSIONS = ("ranks", "scores")
-"""How `mode="hybrid"` puts two lists together: by the places in them, or by scores stretched from 0 to 1."""
-
-OPTIONS = (
-    "alpha",
-    "fetch_k",
-    "filter",
-    "fusion",
-    "lambda_mult",
-    "mode",
-    "query_properties",
-    "score_threshold",
-    "task",
-)
-"""What a search takes beside k."""
+_SEARCH_TYPES_OF = {
+    "fetch_k": ("mmr",),
+    "lambda_mult": ("mmr",),
+    "alpha": ("hybrid",),
+    "fusion": ("hybrid",),
+    "query_properties": ("keyword", "hybrid"),
+    "score_threshold": ("similarity", "mmr", "keyword"),  # scores of hybrid are ranks
+}
+"""The search types of the options that not every search has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchPlan:
     """The options of one search, checked."""
 
+    backend: Backend
+    """Where to search: that of the tenant, when the options name one."""
     k: int
-    mode: str
-    filter: Node | Predicate | None
-    task: str | None
-    score_threshold: float | None
+    search_type: SearchType = "similarity"
+    filter: Node | Predicate | None = None
+    task_type: str | None = None
+    score_threshold: float | None = None
     fetch_k: int
     """How many candidates to fetch; k, except for mmr."""
-    lambda_mult: float
-    alpha: float
-    """Of hybrid: the share of the vectors; that of the words is the rest."""
-    fusion: str
-    query_properties: tuple[str, ...] | None
+    lambda_mult: float = 0.5
+    alpha: float = 0.5
+    fusion: Fusion = "ranks"
+    query_properties: tuple[str, ...] | None = None
+
+    @property
+    def by_words(self) -> bool:
+        """Whether words decide too, so that the query must be content and its scores are no cosine similarities."""
+        return self.search_type in ("keyword", "hybrid")
 
 
-def plan_search(backend: Backend, k: int, options: Mapping[str, Any]) -> SearchPlan:
+def plan_search(backend: Backend, /, k: int = 4, **options: Any) -> SearchPlan:
     """Check the options of a search.
+
+    Args:
+        backend: of the store.
+        k: how many hits, at least 1.
+        options: those of `StoreSearchOptions`.
 
     Raises:
         TypeError: an option does not exist, or is of the wrong type.
-        ValueError: a value is out of range, or the store lacks the mode.
+        ValueError: a value is out of range, or the store lacks the search type.
         FilterError: the filter is malformed.
     """
-    for name in options:
-        if name not in OPTIONS:
-            near = difflib.get_close_matches(name, OPTIONS, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise TypeError(f"search has no option {name!r}.{hint} Options: {', '.join(OPTIONS)}")
-    return _plan(backend, positive_int("k", k), **options)
+    given: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in StoreSearchOptions.__optional_keys__:
+            raise unknown_option(name, StoreSearchOptions.__optional_keys__, "search")
+        if value is not None:
+            given[name] = value
+    if "tenant" in given:
+        backend = backend.for_tenant(given.pop("tenant"))
+    search_type = given.get("search_type", "similarity")
+    if search_type not in backend.search_types:
+        listed = ", ".join(map(repr, backend.search_types))
+        hint = did_you_mean(search_type, backend.search_types)
+        raise ValueError(f"search_type {search_type!r} is not among those of {backend.store}: {listed}{hint}")
+    plan: dict[str, Any] = {"backend": backend, "k": positive_int("k", k), "fetch_k": k}
+    if given:
+        plan |= _checked(backend, k, search_type, given)
+    return SearchPlan(**plan)
 
 
-def _plan(
-    backend: Backend,
-    k: int,
-    *,
-    mode: str = "similarity",
-    filter: Filter | Predicate | None = None,  # noqa: A002 - LangChain's word
-    task: str | None = None,
-    score_threshold: float | None = None,
-    fetch_k: int | None = None,
-    lambda_mult: float | None = None,
-    alpha: float | None = None,
-    fusion: str | None = None,
-    query_properties: Sequence[str] | None = None,
-) -> SearchPlan:
-    if mode not in backend.search_types:
-        has = ", ".join(map(repr, backend.search_types))
-        raise ValueError(f"mode {mode!r} is not among those of {backend.store}: {has}")
-    if mode != "mmr" and (fetch_k, lambda_mult) != (None, None):
-        raise ValueError(f"fetch_k and lambda_mult are options of mode='mmr', got mode={mode!r}")
-    if score_threshold is not None and mode == "hybrid":
-        raise ValueError(
-            "score_threshold does not go with mode='hybrid', whose scores are ranks; use mode='similarity' or 'keyword'"
-        )
-    if task is not None and not isinstance(task, str):
-        raise TypeError(f"task must be a str, got {task!r}")
-    candidates = (max(k, FETCH_K) if fetch_k is None else positive_int("fetch_k", fetch_k)) if mode == "mmr" else k
-    if candidates < k:
-        raise ValueError(f"fetch_k={candidates} is smaller than k={k}; mmr chooses k of fetch_k candidates")
-    return SearchPlan(
-        k=k,
-        mode=mode,
-        filter=checked_filter(backend, filter),
-        task=task,
-        score_threshold=None if score_threshold is None else _threshold(score_threshold, mode),
-        fetch_k=candidates,
-        lambda_mult=0.5 if lambda_mult is None else _within("lambda_mult", lambda_mult, 0.0, 1.0),
-        alpha=0.5 if alpha is None else _within("alpha", alpha, 0.0, 1.0),
-        fusion=_fusion(fusion, alpha, mode),
-        query_properties=_properties(query_properties, mode),
-    )
+def _checked(backend: Backend, k: int, search_type: str, given: dict[str, Any]) -> dict[str, Any]:
+    for name, search_types in _SEARCH_TYPES_OF.items():
+        if name in given and search_type not in search_types:
+            listed = " or ".join(f"search_type={allowed!r}" for allowed in search_types)
+            raise ValueError(f"{name} is an option of {listed}, got search_type={search_type!r}")
+    for name, check in _CHECKS.items():
+        if name in given:
+            given[name] = check(name, given[name])
+    if "filter" in given:
+        given["filter"] = checked_filter(backend, given["filter"])
+    if "score_threshold" in given:
+        low, high = (0, 1e9) if search_type == "keyword" else (-1, 1)
+        given["score_threshold"] = number_in("score_threshold", given["score_threshold"], low, high)
+    if search_type == "mmr" and given.setdefault("fetch_k", max(k, FETCH_K)) < k:
+        raise ValueError(f"fetch_k={given['fetch_k']} is smaller than k={k}; mmr chooses k of fetch_k candidates")
+    return given
 
 
-def checked_filter(backend: Backend, given: Filter | Predicate | None) -> Node | Predicate | None:
+def _task_type(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, got {value!r}")
+    return value
+
+
+def _properties(name: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not value or not all(isinstance(item, str) for item in value):
+        raise TypeError(f"{name} is a list such as ['text', 'title^2'], got {value!r}")
+    return tuple(value)
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "task_type": _task_type,
+    "fetch_k": positive_int,
+    "lambda_mult": partial(number_in, low=0, high=1),
+    "alpha": partial(number_in, low=0, high=1),
+    "fusion": partial(one_of, allowed=get_args(Fusion)),
+    "query_properties": _properties,
+}
+"""The checks of single options, called with name and value; each returns the checked value."""
+
+
+def checked_filter(backend: Backend, given: Filter | Predicate) -> Node | Predicate:
     """Parse a filter; a function passes where the store can call it.
 
     Raises:
         FilterError: it is malformed.
         TypeError: a function for a store that cannot call one.
     """
-    if given is None:
-        return None
     if callable(given):
         if backend.calls_predicates:
             return given
@@ -135,108 +149,110 @@ def checked_filter(backend: Backend, given: Filter | Predicate | None) -> Node |
     return node
 
 
-def search_flow(backend: Backend, query: Content | Query, plan: SearchPlan) -> Flow[list[Hit]]:
-    """Turn the query into a vector and find its neighbours."""
-    (hits,) = yield from search_many_flow(backend, [query], plan)
-    return hits
+def search_flow(queries: Iterable[Content | Query], plan: SearchPlan) -> Flow[list[Hits]]:
+    """Find the hits of each query; contents are embedded together.
 
-
-def search_many_flow(backend: Backend, queries: Sequence[Content | Query], plan: SearchPlan) -> Flow[list[list[Hit]]]:
-    """Turn queries into vectors, with one call of the embedding, and find the neighbours of each."""
+    Raises:
+        ContentError: a query cannot be embedded, names ids that are not stored, or has no text for a keyword search.
+        ValueError: a `task_type` where nothing is embedded.
+    """
     asked = [query if isinstance(query, Query) else Query(query) for query in queries]
-    if plan.task is not None and not all(query.content for query in asked):
-        raise ValueError(f"task={plan.task!r} says how to embed content, but the query names only stored ids")
-    fingerprint = backend.space.fingerprint
-    vectors = yield from query_vectors_flow(backend, asked, plan.task)
-    excluded = [query.ids for query in asked]
-    return (yield from nearest_many_flow(backend, vectors, plan, fingerprint=fingerprint, excluded=excluded))
+    if not plan.by_words:
+        return (yield from _similar_flow(asked, plan)) if asked else []
+    answers: list[Hits] = []
+    for query in asked:
+        answers += [(yield from (_keyword_flow if plan.search_type == "keyword" else _hybrid_flow)(query, plan))]
+    return answers
 
 
-def nearest_flow(backend: Backend, vector: Vector, plan: SearchPlan) -> Flow[list[Hit]]:
-    """Find the neighbours of a vector."""
-    (hits,) = yield from nearest_many_flow(backend, [vector], plan, fingerprint=None, excluded=[()])
-    return hits
+def _similar_flow(queries: Sequence[Query], plan: SearchPlan) -> Flow[list[Hits]]:
+    if plan.task_type is not None and not all(query.content for query in queries):
+        raise ValueError(f"task_type={plan.task_type!r} says how to embed content, but the query names only stored ids")
+    fingerprint = plan.backend.space.fingerprint
+    vectors = yield from query_vectors_flow(plan.backend, queries, plan.task_type)
+    return (yield from neighbours_flow(vectors, plan, fingerprint, [query.ids for query in queries]))
 
 
-def nearest_many_flow(
-    backend: Backend,
-    vectors: Sequence[Vector],
-    plan: SearchPlan,
-    *,
-    fingerprint: Fingerprint | None,
-    excluded: Sequence[Sequence[str]],
-) -> Flow[list[list[Hit]]]:
-    """Find the neighbours of vectors, each without its own excluded ids."""
-    requests = [
-        _request(backend, vector, plan, ids, fingerprint) for vector, ids in zip(vectors, excluded, strict=True)
-    ]
-    answers: list[list[Scored]]
-    if len(requests) == 1:
-        answers = [(yield from backend.search_vectors(requests[0]))]
-    else:
-        answers = yield from backend.search_vectors_many(requests)
-    return [
-        _hits(request, [scored for scored in found if scored.record.id not in ids], plan, backend.space.media)
-        for request, ids, found in zip(requests, excluded, answers, strict=True)
-    ]
+def neighbours_flow(
+    vectors: Sequence[Vector], plan: SearchPlan, fingerprint: Fingerprint | None, excluded: Sequence[Sequence[str]]
+) -> Flow[list[Hits]]:
+    """Find the neighbours of vectors.
+
+    Args:
+        vectors: each `(d,)` float32, unit length.
+        plan: the options.
+        fingerprint: the space of the vectors; None where a caller gave them.
+        excluded: for each vector the ids that are left out of its hits.
+    """
+    backend, is_mmr = plan.backend, plan.search_type == "mmr"
+    requests = []
+    for vector, ids in zip(vectors, excluded, strict=True):
+        # A backend picks by itself only where nothing that it chooses from is left out afterwards.
+        native = is_mmr and not ids and plan.score_threshold is None and backend.supports_mmr
+        request = VectorRequest(
+            vector=vector,
+            k=plan.fetch_k + len(ids),
+            filter=plan.filter,
+            score_threshold=plan.score_threshold,
+            with_vectors=is_mmr and not native,
+            fingerprint=fingerprint,
+            mmr=(plan.k, plan.lambda_mult) if native else None,
+        )
+        requests.append(request)
+    answers = []
+    for request, ids, found in zip(requests, excluded, (yield from backend.search_vectors_many(requests)), strict=True):
+        kept = [scored for scored in found if scored.record.id not in ids] if ids else found
+        if request.with_vectors and kept:
+            kept = _most_relevant(request.vector, kept[: plan.fetch_k], plan)
+        answers.append(hits_of(kept[: plan.fetch_k], "cosine", backend.space.media))
+    return answers
 
 
-def _request(
-    backend: Backend, vector: Vector, plan: SearchPlan, excluded: Sequence[str], fingerprint: Fingerprint | None
-) -> VectorRequest:
-    """What is asked of the store; it may pick by itself where nothing that it chooses from is left out."""
-    picks = plan.mode == "mmr" and not excluded and plan.score_threshold is None and backend.supports_mmr
-    return VectorRequest(
-        vector=vector,
-        k=plan.fetch_k + len(excluded),
-        filter=plan.filter,
-        score_threshold=plan.score_threshold,
-        with_vectors=plan.mode == "mmr" and not picks,
-        fingerprint=fingerprint,
-        mmr=(plan.k, plan.lambda_mult) if picks else None,
+def _most_relevant(vector: Vector, found: Sequence[Scored], plan: SearchPlan) -> list[Scored]:
+    rows = np.stack([scored.record.vector for scored in found if scored.record.vector is not None])
+    return [found[i] for i in maximal_marginal_relevance(vector, rows, plan.k, plan.lambda_mult)]
+
+
+def hits_of(found: Iterable[Scored], kind: ScoreKind, media: MediaSource | None) -> Hits:
+    """Number what was found, best first."""
+    return Hits(
+        Hit(scored.record.document, scored.score, kind, rank, media=media) for rank, scored in enumerate(found, start=1)
     )
 
 
-def _hits(request: VectorRequest, found: list[Scored], plan: SearchPlan, media: MediaSource | None) -> list[Hit]:
-    found = found[: plan.fetch_k]
-    if plan.mode == "mmr" and found and request.mmr is None:
-        rows = np.stack([_vector_of(scored) for scored in found])
-        order = maximal_marginal_relevance(request.vector, rows, plan.k, plan.lambda_mult)
-        found = [found[i] for i in order]
-    return hits_of(found, "cosine", media)
+def query_vectors_flow(backend: Backend, queries: Sequence[Query], task_type: str | None) -> Flow[list[Vector]]:
+    """The weighted sum of the terms of each query, at unit length.
 
-
-def hits_of(found: Sequence[Scored], kind: ScoreKind, media: MediaSource | None) -> list[Hit]:
-    """Number what was found, best first."""
-    return [
-        Hit(scored.record.document, scored.score, kind, rank, media=media) for rank, scored in enumerate(found, start=1)
-    ]
-
-
-def query_vectors_flow(backend: Backend, queries: Sequence[Query], task: str | None) -> Flow[list[Vector]]:
-    """The weighted sum of the terms of each query, at unit length."""
-    contents = [whole for query in queries for whole in query.wholes]
+    Raises:
+        ContentError: a query names ids that are not stored.
+    """
+    contents: list[tuple[Content, ...]] = []
+    ids: dict[str, None] = {}
+    for query in queries:
+        contents += query.wholes
+        ids |= dict.fromkeys(query.ids)
     embedded: Iterator[Vector] = iter(())
     if contents:
-        answer = yield backend.space.queries(contents, task)
+        answer = yield backend.space.queries(contents, task_type)
         embedded = iter(backend.space.rows(answer, len(contents)))
-    ids = list(dict.fromkeys(id_ for query in queries for id_ in query.ids))
     stored: dict[str, Vector] = {}
     if ids:
-        records = yield from backend.fetch(ids, with_vectors=True)
+        records = yield from backend.fetch(list(ids), with_vectors=True)
         stored = {record.id: record.vector for record in records if record.vector is not None}
-    unknown = [id_ for id_ in ids if id_ not in stored]
-    if unknown:
-        raise ContentError(f"the query names ids that are not stored: {', '.join(map(repr, unknown[:10]))}")
-    return [
-        _weighted(query, [*(next(embedded) for _ in query.wholes), *(stored[id_] for id_ in query.ids)])
-        for query in queries
-    ]
+        unknown = [repr(id_) for id_ in ids if id_ not in stored]
+        if unknown:
+            raise ContentError(f"the query names ids that are not stored: {', '.join(unknown[:10])}")
+    vectors = []
+    for query in queries:
+        parts = list(islice(embedded, len(query.wholes)))
+        if query.ids or len(parts) > 1:
+            vectors.append(_weighted(query, [*parts, *(stored[id_] for id_ in query.ids)]))
+        else:
+            vectors += parts
+    return vectors
 
 
 def _weighted(query: Query, terms: Sequence[Vector]) -> Vector:
-    if len(terms) == 1 and not query.ids:
-        return terms[0]
     require_dimensions("the store", len(terms[-1]), len(terms[0]))
     signs = np.ones(len(terms))
     signs[len(terms) - len(query.unlike) :] = -1
@@ -248,75 +264,46 @@ def _weighted(query: Query, terms: Sequence[Vector]) -> Vector:
     return unit
 
 
-def _vector_of(scored: Scored) -> Vector:
-    if scored.record.vector is None:
-        raise AssertionError("a store must return vectors when asked to")
-    return scored.record.vector
-
-
-def _threshold(value: Any, mode: str) -> float:
-    low, high = (0.0, 1e9) if mode == "keyword" else (-1.0, 1.0)
-    return _within("score_threshold", value, low, high)
-
-
-def _fusion(fusion: Any, alpha: Any, mode: str) -> str:
-    if mode != "hybrid" and (alpha, fusion) != (None, None):
-        raise ValueError(f"alpha and fusion are options of mode='hybrid', got mode={mode!r}")
-    if fusion not in (None, *FUSIONS):
-        raise ValueError(f"fusion must be one of {', '.join(map(repr, FUSIONS))}, got {fusion!r}")
-    return fusion or FUSIONS[0]
-
-
-def _properties(value: Any, mode: str) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    if mode not in ("keyword", "hybrid"):
-        raise ValueError(f"query_properties is an option of mode='keyword' and 'hybrid', got mode={mode!r}")
-    if isinstance(value, str) or not all(isinstance(item, str) for item in value) or not value:
-        raise TypeError(f"query_properties is a list such as ['text', 'title^2'], got {value!r}")
-    return tuple(value)
-
-
-def _within(name: str, value: Any, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.floating):
-        raise TypeError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}")
-    if math.isnan(value) or not low <= value <= high:
-        raise ValueError(f"{name} must be from {low:g} to {high:g}, got {value!r}")
-    return float(value)
-
-
 RANK_CONSTANT = 60
 """How little the first ranks stand out: a hit of rank r is worth 1 / (60 + r), as in the paper on the method."""
 MIN_CANDIDATES = 50
 """How many of each list are fused, when k is not larger."""
 
 
-def keyword_flow(backend: Backend, query: Content | Query, plan: SearchPlan) -> Flow[list[Hit]]:
-    """Find documents by the words of the query; nothing is embedded.
-
-    Raises:
-        ValueError: a task is given, which only an embedding knows.
-        ContentError: the query has no text.
-    """
-    asked = query if isinstance(query, Query) else Query(query)
-    if plan.task is not None:
-        raise ValueError(f"task={plan.task!r} says how to embed content; mode='keyword' embeds nothing")
-    text = readable_text(asked.content)
+def _keyword_flow(query: Query, plan: SearchPlan) -> Flow[Hits]:
+    """Find documents by the words of the query; nothing is embedded."""
+    if plan.task_type is not None:
+        raise ValueError(
+            f"task_type={plan.task_type!r} says how to embed content; search_type='keyword' embeds nothing"
+        )
+    text = readable_text(query.content)
     if text is None:
-        raise ContentError("mode='keyword' looks for words, and the query has no text. Use mode='similarity'")
-    found = yield from _keyword_search(backend, text, plan, plan.k, asked.ids)
-    return hits_of(found, "bm25", backend.space.media)
+        raise ContentError(
+            "search_type='keyword' looks for words, and the query has no text. Use search_type='similarity'"
+        )
+    return (yield from _documents_with_words(text, plan, plan.k, query.ids))
 
 
-def hybrid_flow(backend: Backend, query: Content | Query, plan: SearchPlan) -> Flow[list[Hit]]:
+def _hybrid_flow(query: Query, plan: SearchPlan) -> Flow[Hits]:
     """Fuse the neighbours of the query's vector with the documents that have its words, by their ranks."""
-    asked = query if isinstance(query, Query) else Query(query)
     depth = max(plan.k, MIN_CANDIDATES)
-    near = yield from search_flow(backend, asked, replace(plan, mode="similarity", k=depth, fetch_k=depth))
-    text = readable_text(asked.content)
-    found = (yield from _keyword_search(backend, text, plan, depth, asked.ids)) if text else []
-    worded = hits_of(found, "bm25", backend.space.media)
+    (near,) = yield from _similar_flow([query], replace(plan, search_type="similarity", k=depth, fetch_k=depth))
+    text = readable_text(query.content)
+    worded = (yield from _documents_with_words(text, plan, depth, query.ids)) if text else []
     return fused(near, worded, plan.k, words=terms(text or ""), alpha=plan.alpha, fusion=plan.fusion)
+
+
+def _documents_with_words(text: str, plan: SearchPlan, k: int, excluded: Sequence[str]) -> Flow[Hits]:
+    request = KeywordRequest(
+        text=text,
+        k=k + len(excluded),
+        filter=plan.filter,
+        score_threshold=plan.score_threshold,
+        properties=plan.query_properties,
+    )
+    found = yield from plan.backend.search_keywords(request)
+    kept = [scored for scored in found if scored.record.id not in excluded][:k]
+    return hits_of(kept, "bm25", plan.backend.space.media)
 
 
 def fused(
@@ -326,8 +313,8 @@ def fused(
     *,
     words: Sequence[str] = (),
     alpha: float = 0.5,
-    fusion: str = FUSIONS[0],
-) -> list[Hit]:
+    fusion: Fusion = "ranks",
+) -> Hits:
     """Put two rankings together: each document is worth the sum of what it is worth in either.
 
     By ranks it is worth 1 / (60 + rank); by scores its score, stretched so that the list goes from 0 to 1.
@@ -358,31 +345,17 @@ def fused(
             lost = chance * shares[1] / share if hit.document.id in wordless and share else 0.0
             scores[str(hit.document.id)] += worth * share * (1 + lost)
     best = sorted(scores, key=lambda id_: -scores[id_])[:k]
-    return [
+    return Hits(
         replace(hits[id_], score=scores[id_], score_kind="rank", rank=rank) for rank, id_ in enumerate(best, start=1)
-    ]
+    )
 
 
-def _worths(ranking: Sequence[Hit], fusion: str) -> list[float]:
+def _worths(ranking: Sequence[Hit], fusion: Fusion) -> list[float]:
     if fusion == "ranks":
         return [1 / (RANK_CONSTANT + rank) for rank in range(1, len(ranking) + 1)]
     scores = [hit.score for hit in ranking]
     low, high = min(scores, default=0.0), max(scores, default=0.0)
     return [(score - low) / (high - low) if high > low else 1.0 for score in scores]
-
-
-def _keyword_search(
-    backend: Backend, text: str, plan: SearchPlan, k: int, exclude: Sequence[str]
-) -> Flow[list[Scored]]:
-    request = KeywordRequest(
-        text=text,
-        k=k + len(exclude),
-        filter=plan.filter,
-        score_threshold=plan.score_threshold,
-        properties=plan.query_properties,
-    )
-    found = yield from backend.search_keywords(request)
-    return [scored for scored in found if scored.record.id not in exclude][:k]
 
 
 MOST_CANDIDATES = 10_000
@@ -391,22 +364,36 @@ MOST_CANDIDATES = 10_000
 _FIRST_CANDIDATES = 50
 
 
-def groups_flow(
-    backend: Backend, query: Content | Query, plan: SearchPlan, by: str, per_group: int
-) -> Flow[list[Group]]:
-    """The `plan.k` groups with the nearest hits, each with its `per_group` nearest.
+def groups_flow(query: Content | Query, plan: SearchPlan, by: str, per_source: int) -> Flow[list[Group]]:
+    """The `plan.k` groups with the nearest hits, each with its `per_source` nearest.
 
-    The query is embedded once. More and more of the nearest documents are read until there are groups enough; then the
-    groups that may have more than was read are asked for by name.
+    The query is embedded once. More and more of the nearest documents are read until there are enough groups; then
+    further hits of the groups that may have more are asked for.
+
+    Args:
+        query: any content, or a `Query`.
+        plan: the options of a similarity search.
+        by: the metadata key whose value makes a group.
+        per_source: how many hits of each group, at most.
+
+    Raises:
+        TypeError: `by` is not a str.
+        ValueError: another search type, or `per_source` is below 1.
     """
-    if plan.mode != "similarity":
-        raise ValueError(f"groups are made of mode='similarity', got mode={plan.mode!r}")
+    if plan.search_type != "similarity":
+        raise ValueError(f"groups are made of search_type='similarity', got search_type={plan.search_type!r}")
+    if not isinstance(by, str):
+        raise TypeError(f"by is the metadata key of the groups, got {by!r}")
+    positive_int("per_source", per_source)
+    plan.backend.check_filter(Exists(by))
     asked = query if isinstance(query, Query) else Query(query)
-    (vector,) = yield from query_vectors_flow(backend, [asked], plan.task)
+    fingerprint = plan.backend.space.fingerprint
+    vectors = yield from query_vectors_flow(plan.backend, [asked], plan.task_type)
     wanted, most = plan.k, MOST_CANDIDATES - len(asked.ids)
-    depth = min(max(3 * plan.k * per_group, _FIRST_CANDIDATES), most)
+    depth = min(max(3 * plan.k * per_source, _FIRST_CANDIDATES), most)
     while True:
-        hits = yield from _nearest(backend, vector, replace(plan, k=depth, fetch_k=depth), asked)
+        deep = replace(plan, k=depth, fetch_k=depth)
+        (hits,) = yield from neighbours_flow(vectors, deep, fingerprint, [asked.ids])
         groups = _grouped(hits, by)
         is_all = len(hits) < depth
         if is_all or len(groups) >= wanted or depth >= most:
@@ -414,18 +401,13 @@ def groups_flow(
         depth = min(4 * depth, most)
     found = []
     for value, members in groups[:wanted]:
-        is_whole = is_all or value is None or len(members) >= per_group
-        only = replace(plan, k=per_group, fetch_k=per_group, filter=_in_group(plan.filter, In(by, (value,))))
-        best = members if is_whole else (yield from _nearest(backend, vector, only, asked))
+        best = members
+        if not (is_all or value is None or len(members) >= per_source):
+            only = replace(plan, k=per_source, fetch_k=per_source, filter=_in_group(plan.filter, In(by, (value,))))
+            (best,) = yield from neighbours_flow(vectors, only, fingerprint, [asked.ids])
         if best:  # else all were deleted meanwhile
-            found.append(Group(value, tuple(best[:per_group])))
+            found.append(Group(value, tuple(best[:per_source])))
     return found
-
-
-def _nearest(backend: Backend, vector: Vector, plan: SearchPlan, query: Query) -> Flow[list[Hit]]:
-    fingerprint = backend.space.fingerprint
-    (hits,) = yield from nearest_many_flow(backend, [vector], plan, fingerprint=fingerprint, excluded=[query.ids])
-    return hits
 
 
 def _grouped(hits: Sequence[Hit], by: str) -> list[tuple[Any, list[Hit]]]:

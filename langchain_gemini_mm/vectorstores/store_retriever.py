@@ -87,7 +87,7 @@ class StoreRetriever(VectorStoreRetriever):
 
     def _options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         options = {**self.search_kwargs, **kwargs}
-        return {**options, "mode": "mmr"} if self.search_type == "mmr" else options
+        return {**options, "search_type": "mmr"} if self.search_type == "mmr" else options
 
     def _taken(self, query: str) -> list[Document] | None:
         """Take an answer that waits for this run."""

@@ -32,26 +32,32 @@ class _Item:
     vector: Any
 
 
-class Intake:
-    """Documents with their ids and, where given, vectors: drawn in step from iterables of any kind."""
+class Inputs:
+    """Documents with their ids and, where given, vectors, read in step from iterables of any kind.
+
+    Args:
+        documents: any iterable.
+        ids: one per document; None for those of the documents.
+        vectors: one per document, `(d,)`; None where the documents are still to be embedded.
+
+    Raises:
+        TypeError: one of them is not iterable.
+        ValueError: their lengths, where known, differ.
+    """
 
     def __init__(
-        self, documents: Iterable[Document], ids: Iterable[str | None] | None, vectors: Iterable[Any] | None = None
+        self,
+        documents: Iterable[Document],
+        ids: Iterable[str | None] | None = None,
+        vectors: Iterable[Any] | None = None,
     ) -> None:
-        given = {"documents": documents, "ids": ids, "vectors": vectors}
-        self._given = {
-            name: _iterable(name, items) for name, items in given.items() if name == "documents" or items is not None
-        }
-        require_equal_lengths({name: items for name, items in self._given.items() if isinstance(items, Sized)})
+        self._given = checked_inputs(documents=documents, ids=ids, vectors=vectors)
         self._iterators: dict[str, Iterator[Any]] = {name: iter(items) for name, items in self._given.items()}
         self._drawn = 0
         self.pending: list[_Item] = []
         """What `draw` took last, also when it failed half-way."""
-
-    @property
-    def in_memory(self) -> bool:
+        self.in_memory = isinstance(documents, list | tuple)
         """Whether drawing is sure not to wait, as it may when a loader reads files."""
-        return all(isinstance(items, list | tuple) for items in self._given.values())
 
     def draw(self, size: int) -> list[_Item]:
         """Take the next documents, at most `size`; an empty list is the end.
@@ -62,15 +68,16 @@ class Intake:
         """
         self.pending = []
         while len(self.pending) < size:
-            document = next(self._iterators["documents"], _END)
-            if document is _END:
-                self._require_end()
+            row = {name: next(items, _END) for name, items in self._iterators.items()}
+            if row["documents"] is _END:
+                for name, item in row.items():
+                    if item is not _END:
+                        raise ValueError(f"got at least {self._drawn + 1} {name} for {self._drawn} documents")
                 break
-            others = {name: next(items, _END) for name, items in self._iterators.items() if name != "documents"}
-            for name, item in others.items():
+            for name, item in row.items():
                 if item is _END:
                     raise ValueError(f"got {self._drawn} {name} for at least {self._drawn + 1} documents")
-            self.pending.append(_item(self._drawn, document, others.get("ids"), others.get("vectors")))
+            self.pending.append(_item(self._drawn, row["documents"], row.get("ids"), row.get("vectors")))
             self._drawn += 1
         return self.pending
 
@@ -82,20 +89,15 @@ class Intake:
         ids = (item.id if isinstance(item, Document) else item for item in known[self._drawn :])
         return [id_ for id_ in ids if isinstance(id_, str)]
 
-    def _require_end(self) -> None:
-        for name, items in self._iterators.items():
-            if next(items, _END) is not _END:
-                raise ValueError(f"got at least {self._drawn + 1} {name} for {self._drawn} documents")
-
 
 def add_flow(
-    backend: Backend, intake: Intake, batch_size: int, progress: Progress | None, *, skip_unchanged: bool = False
+    backend: Backend, inputs: Inputs, batch_size: int, progress: Progress | None, *, skip_unchanged: bool = False
 ) -> Flow[list[str]]:
     """Embed and store everything; one id per document, in order, once it is durably stored.
 
     Args:
         backend: where.
-        intake: the documents.
+        inputs: the documents.
         batch_size: how many are embedded and stored together.
         progress: told how many are stored so far.
         skip_unchanged: whether what is stored with the same text and metadata is left as it is.
@@ -107,7 +109,7 @@ def add_flow(
     unchanged: list[str] = []
     try:
         while True:
-            items = intake.draw(batch_size) if intake.in_memory else (yield blocking(intake.draw, batch_size))
+            items = inputs.draw(batch_size) if inputs.in_memory else (yield blocking(inputs.draw, batch_size))
             if not items:
                 return stored
             last_of_each = list({item.id: item for item in items}.values())
@@ -115,11 +117,11 @@ def add_flow(
                 last_of_each = yield from _changed(backend, last_of_each)
                 changed = {item.id for item in last_of_each}
                 unchanged = [item.id for item in items if item.id not in changed]
-                intake.pending = [item for item in items if item.id in changed]
+                inputs.pending = [item for item in items if item.id in changed]
             if last_of_each:
                 yield from _store(backend, last_of_each)
             stored += [item.id for item in items]
-            intake.pending, unchanged = [], []
+            inputs.pending, unchanged = [], []
             if progress is not None:
                 progress(len(stored))
     except Exception as error:
@@ -127,11 +129,11 @@ def add_flow(
         if not stored and not isinstance(error, PartialWriteError):
             raise
         reason = f"{type(error).__name__}: {error}"
-        failed = {item.id: reason for item in intake.pending}
+        failed = {item.id: reason for item in inputs.pending}
         if isinstance(error, PartialWriteError):
             reason, failed = next(iter(error.failed.values())), error.failed
-            stored += [item.id for item in intake.pending if item.id not in failed]
-        failed |= {id_: "not tried" for id_ in intake.undrawn_ids() if id_ not in failed}
+            stored += [item.id for item in inputs.pending if item.id not in failed]
+        failed |= {id_: "not tried" for id_ in inputs.undrawn_ids() if id_ not in failed}
         raise PartialWriteError(
             f"{len(stored)} documents are stored, {len(failed) or 'the rest'} not: {reason}. "
             "Calling again with the same ids is safe",
@@ -152,10 +154,14 @@ def _changed(backend: Backend, items: list[_Item]) -> Flow[list[_Item]]:
 
 def _store(backend: Backend, items: list[_Item]) -> Flow[None]:
     fingerprint = backend.space.fingerprint
-    texts = [plain_text(item.document.page_content, f"documents[{item.position}].page_content") for item in items]
-    metadata = [plain_json(item.document.metadata, f"documents[{item.position}].metadata") for item in items]
-    for item, text, plain in zip(items, texts, metadata, strict=True):
-        backend.check_document(text, plain, f"documents[{item.position}]")
+    texts, metadata = [], []
+    for item in items:
+        where = f"documents[{item.position}]"
+        text = plain_text(item.document.page_content, f"{where}.page_content")
+        plain = plain_json(item.document.metadata, f"{where}.metadata")
+        backend.check_document(text, plain, where)
+        texts.append(text)
+        metadata.append(plain)
     if items[0].vector is None:
         rows = backend.space.rows((yield backend.space.documents(texts)), len(texts))
     else:
@@ -169,47 +175,47 @@ def _store(backend: Backend, items: list[_Item]) -> Flow[None]:
 def texts_as_documents(
     texts: Iterable[str], metadatas: Iterable[Any] | None, ids: Iterable[Any] | None
 ) -> Iterator[Document]:
-    """Pair texts with their metadata, lazily; what can be counted is compared at once.
+    """Pair texts with their metadata, lazily; what can be counted is compared before the first.
 
     Raises:
         TypeError: a text is not a `str`.
         ValueError: there are more or fewer metadatas or ids than texts.
     """
-    given = {"texts": texts, "metadatas": metadatas, "ids": ids}
-    checked = {name: _iterable(name, items) for name, items in given.items() if name == "texts" or items is not None}
-    require_equal_lengths({name: items for name, items in checked.items() if isinstance(items, Sized)})
-    return _documents(iter(texts), None if metadatas is None else iter(metadatas))
-
-
-def _documents(texts: Iterator[str], metadatas: Iterator[Any] | None) -> Iterator[Document]:
+    checked_inputs(texts=texts, metadatas=metadatas, ids=ids)
+    rest = iter(() if metadatas is None else metadatas)
     count = 0
     for text in texts:
         if not isinstance(text, str):
             raise TypeError(f"texts[{count}] is a {type(text).__name__}, not a str")
-        metadata = next(metadatas, _END) if metadatas is not None else {}
+        metadata = {} if metadatas is None else next(rest, _END)
         if metadata is _END:
             raise ValueError(f"got {count} metadatas for at least {count + 1} texts")
         yield Document(page_content=text, metadata=metadata or {})
         count += 1
-    if metadatas is not None and next(metadatas, _END) is not _END:
+    if next(rest, _END) is not _END:
         raise ValueError(f"got at least {count + 1} metadatas for {count} texts")
 
 
-def require_equal_lengths(sized: dict[str, Any]) -> None:
-    """Compare what can be counted before anything is embedded.
+def checked_inputs(**given: Any) -> dict[str, Iterable[Any]]:
+    """The inputs that are given, by their names, before anything of them is read; the first is required.
 
     Raises:
-        ValueError: the lengths differ.
+        TypeError: one is not a list or another iterable.
+        ValueError: the lengths, where they can be counted, differ.
     """
-    lengths = {name: len(items) for name, items in sized.items()}
+    required = next(iter(given))
+    checked, lengths = {}, {}
+    for name, items in given.items():
+        if items is None and name != required:
+            continue
+        if isinstance(items, Document | str | bytes | Mapping) or not isinstance(items, Iterable):
+            raise TypeError(f"{name} is a list or another iterable, got one {type(items).__name__}")
+        checked[name] = items
+        if isinstance(items, Sized):
+            lengths[name] = len(items)
     if len(set(lengths.values())) > 1:
         raise ValueError("got " + " and ".join(f"{length} {name}" for name, length in lengths.items()))
-
-
-def _iterable(name: str, items: Any) -> Iterable[Any]:
-    if isinstance(items, Document | str | bytes | Mapping) or not isinstance(items, Iterable):
-        raise TypeError(f"{name} is a list or another iterable, got one {type(items).__name__}")
-    return items
+    return checked
 
 
 def _item(position: int, document: Any, given_id: Any, vector: Any) -> _Item:
@@ -231,7 +237,7 @@ Changes = Mapping[str, Mapping[str, Any]]
 """Metadata by id."""
 
 
-def revise_flow(
+def update_metadata_flow(
     backend: Backend, what: Iterable[str] | Changes, metadata: Mapping[str, Any] | None, *, replace: bool
 ) -> Flow[None]:
     """Change metadata, of all the documents named or of none.

@@ -16,8 +16,8 @@ from langchain_gemini_mm.analysis import (
     DuplicatePair,
     Duplicates,
     afind_duplicates,
-    duplicates,
     find_duplicates,
+    stored_vectors,
 )
 from langchain_gemini_mm.vectors import unit_rows
 from tests.analysis.stores import both, random_rows, store_of_rows
@@ -55,7 +55,7 @@ def test_what_brute_force_finds(vectors: list[list[int]], threshold: float, bloc
     threshold += 1e-4 if away.min() < 1e-4 and threshold < 1 else 0  # a little above what is exactly on it
     groups, pairs = brute_force(rows, min(threshold, 1 - 1e-5))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(duplicates, "BLOCK_ROWS", block)
+        patch.setattr(stored_vectors, "BLOCK_ROWS", block)
         found = find_duplicates(store_of_rows(vectors), threshold=threshold)
     assert {frozenset(group.ids) for group in found.groups} == groups
     assert {(pair.first, pair.second) for pair in found.pairs} == pairs
@@ -92,7 +92,7 @@ def test_an_empty_store_has_none(find: Callable[..., Duplicates]) -> None:
 
 def test_the_best_pairs_are_kept(find: Callable[..., Duplicates], monkeypatch: pytest.MonkeyPatch) -> None:
     """However many there are: the count and the groups know all of them."""
-    monkeypatch.setattr(duplicates, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(stored_vectors, "BLOCK_ROWS", 7)
     rows = random_rows(30, 3)
     everything, best = (find(store_of_rows(rows), threshold=0.2, max_pairs=n) for n in (1000, 10))
     assert best.pairs == everything.pairs[:10]
@@ -108,7 +108,7 @@ def test_all_alike() -> None:
 
 def test_progress_counts_documents(find: Callable[..., Duplicates], monkeypatch: pytest.MonkeyPatch) -> None:
     """After each block, up to all of them."""
-    monkeypatch.setattr(duplicates, "BLOCK_ROWS", 4)
+    monkeypatch.setattr(stored_vectors, "BLOCK_ROWS", 4)
     told: list[int] = []
     find(store_of_rows(random_rows(10, 3)), progress=told.append)
     assert told == [4, 8, 10]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_gemini_mm import LocalVectorStore
-from langchain_gemini_mm.analysis import Outlier, afind_outliers, find_outliers, outliers
+from langchain_gemini_mm.analysis import Outlier, afind_outliers, find_outliers, stored_vectors
 from langchain_gemini_mm.vectors import unit_rows
 from tests.analysis.stores import both, random_rows, store_of_rows
 from tests.vectorstores.fakes import WordEmbeddings
@@ -31,7 +31,7 @@ def test_what_brute_force_finds(seed: int, n: int, k: int, block: int) -> None:
     np.fill_diagonal(similarity, -2)
     nearest = np.sort(similarity, axis=1)[:, ::-1][:, : min(k, n - 1)].mean(axis=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(outliers, "BLOCK_ROWS", block)
+        patch.setattr(stored_vectors, "BLOCK_ROWS", block)
         found = find_outliers(store_of_rows(rows), k=k, limit=n)
     assert {one.document.id: one.similarity for one in found} == pytest.approx(
         {f"d{i:02}": value for i, value in enumerate(nearest)}, abs=1e-5
@@ -85,7 +85,7 @@ def test_limits_and_filters(find: Callable[..., list[Outlier]]) -> None:
 
 def test_progress_counts_documents(find: Callable[..., list[Outlier]], monkeypatch: pytest.MonkeyPatch) -> None:
     """Over all kinds."""
-    monkeypatch.setattr(outliers, "BLOCK_ROWS", 4)
+    monkeypatch.setattr(stored_vectors, "BLOCK_ROWS", 4)
     told: list[int] = []
     kinds = [{"modality": kind} for kind in ("text", "image") for _ in range(5)]
     find(store_of_rows(random_rows(10, 3), kinds), progress=told.append)

@@ -66,7 +66,7 @@ def test_across_kinds_and_sources(ask: Callable[..., Hits]) -> None:
 
 def test_one_per_file(ask: Callable[..., Hits]) -> None:
     """Only the best of each, and ranks without gaps."""
-    hits = ask(store_of_rows(ROWS, METADATA), ["d02"], k=9, one_per="source")
+    hits = ask(store_of_rows(ROWS, METADATA), ["d02"], k=9, by="source")
     assert ids(hits) == ["d03", "d04", "d05"]
     assert [hit.rank for hit in hits] == [1, 2, 3]
 

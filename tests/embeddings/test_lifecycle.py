@@ -68,7 +68,6 @@ def test_nothing_warns_at_exit(emulator: GeminiEmulator) -> None:
     program = f"""
 import asyncio
 from langchain_gemini_mm import GeminiEmbeddings
-from langchain_gemini_mm.interfaces import Content
 ours = GeminiEmbeddings(api_key={emulator.api_key!r}, base_url={emulator.url!r}, output_dimensionality=128)
 ours.embed_query("a")
 for _ in range(2):

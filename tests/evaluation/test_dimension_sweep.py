@@ -82,7 +82,7 @@ def test_a_vector_without_a_beginning(sweep: Callable[..., Comparison]) -> None:
 def test_queries_are_embedded_once(sweep: Callable[..., Comparison]) -> None:
     """For all sizes together, with their task; kinds and unknown labels are in the report."""
     store = store_of_rows(random_rows(5, 16), [{"modality": "image"}] * 5, names(5))
-    found = sweep(store, [LabelledQuery("a dog", ["d0001", "ghost"])], [4, 8, 16], task="clustering")
+    found = sweep(store, [LabelledQuery("a dog", ["d0001", "ghost"])], [4, 8, 16], task_type="clustering")
     embedding: Any = store.space.embedding
     assert embedding.calls == [(["a dog"], "query", "clustering")]
     assert found["8"].unknown == ("ghost",)

@@ -287,7 +287,12 @@ MISTAKES: list[Any] = [
     ("an answer of numbers", {"target": lambda _: [1]}, TypeError, "ids, documents or hits, got a int"),
     ("documents without ids", {"target": lambda _: [Document("x")]}, ContentError, "have no ids"),
     ("ids by source", {"target": lambda _: ["x"], "by": "source"}, TypeError, "by='source' looks into the metadata"),
-    ("options of a function", {"target": lambda _: [], "mode": "mmr"}, TypeError, "the option 'mode' is given"),
+    (
+        "options of a function",
+        {"target": lambda _: [], "search_type": "mmr"},
+        TypeError,
+        "the option 'search_type' is given",
+    ),
     ("no concurrency", {"concurrency": 0}, (ValueError, TypeError), "concurrency"),
 ]
 

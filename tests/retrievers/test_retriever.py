@@ -97,14 +97,17 @@ async def test_two_vectors_or_one(retriever: MultimodalRetriever, samples: Path,
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"search_type": "mmr", "fetch_k": 9, "lambda_mult": 0.3}, {"mode": "mmr", "fetch_k": 9, "lambda_mult": 0.3}),
+        (
+            {"search_type": "mmr", "fetch_k": 9, "lambda_mult": 0.3},
+            {"search_type": "mmr", "fetch_k": 9, "lambda_mult": 0.3},
+        ),
         (
             {"search_type": "hybrid", "alpha": 0.3, "fusion": "scores"},
-            {"mode": "hybrid", "alpha": 0.3, "fusion": "scores"},
+            {"search_type": "hybrid", "alpha": 0.3, "fusion": "scores"},
         ),
-        ({"search_type": "keyword"}, {"mode": "keyword"}),
+        ({"search_type": "keyword"}, {"search_type": "keyword"}),
         ({"score_threshold": 0.3}, {"score_threshold": 0.3}),
-        ({"task": "question answering"}, {"task": "question answering"}),
+        ({"task_type": "question answering"}, {"task_type": "question answering"}),
         ({"filter": {"title": "waves"}}, {"filter": {"title": "waves"}}),
         ({"modalities": ["pdf", "audio"]}, {"filter": {"modality": {"$in": ["pdf", "audio"]}}}),
         (
@@ -235,7 +238,7 @@ async def test_another_store_is_asked_with_pictures(
     await call(retriever, "add", png("a puppy"), png("a pizza"), ["a recipe with", png("an apple")])
     (found,) = await call(retriever, "invoke", [png("a puppy"), "a dog"])
     assert media.get(found.page_content.strip("![]()")) == png("a puppy")
-    (hit,) = await call(retriever, "search", "a pizza", task="question answering")
+    (hit,) = await call(retriever, "search", "a pizza", task_type="question answering")
     assert (hit.score_kind, hit.cosine) == ("rank", None)
     deaf = MultimodalRetriever(store=InMemoryVectorStore(DeterministicFakeEmbedding(size=8)))
     with pytest.raises(ContentError, match="DeterministicFakeEmbedding, which takes one text"):
@@ -252,13 +255,13 @@ MISTAKES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"modalities": ["picture", "imag"]}, ValueError, "there is no modality 'picture'"),
     ({"modalities": ["imag"]}, ValueError, r"Did you mean 'image'\?"),
     ({"modalities": []}, ValueError, "modalities is empty"),
-    ({"search_type": "similar"}, ValueError, "search_type must be one of"),
+    ({"search_type": "similar"}, ValueError, "search_type 'similar' is not among .*Did you mean 'similarity'"),
     ({"ranking": "fair"}, ValueError, "ranking must be one of 'raw', 'normalized', 'calibrated', got 'fair'"),
-    ({"min_confidence": 2, "ranking": None}, ValueError, "min_confidence must be from 0 to 1, got 2"),
+    ({"min_confidence": 2, "ranking": None}, ValueError, "min_confidence must be a number from 0 to 1, got 2"),
     ({"min_confidence": 0.5}, ValueError, "does not go with ranking='raw'.* Use score_threshold"),
     ({"search_type": "mmr", "ranking": "normalized"}, ValueError, "of search_type='similarity', got search_type='mmr'"),
-    ({"tenant": "red"}, TypeError, "tenant='red' needs a WeaviateVectorStore"),
-    ({"score_threshold": 3}, ValueError, "score_threshold must be from -1 to 1"),
+    ({"tenant": "red"}, TypeError, "LocalVectorStore has no tenants, got tenant='red'"),
+    ({"score_threshold": 3}, ValueError, "score_threshold must be a number from -1 to 1"),
     ({"filter": {"$near": 1}}, Exception, "near"),
 ]
 

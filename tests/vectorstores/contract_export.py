@@ -91,7 +91,9 @@ class PortableContract(ContractBase):
         assert set(ids_of(await call(animals, "search", "x", k=9, filter={"modality": "image"}))) == {"cat", "puppy"}
         assert await call(animals, "count", filter={"tags": "pet"}) == 0
         assert await call(animals, "count", filter={"start_s": {"$exists": True}}) == 2
-        assert ids_of(await call(animals, "search", "wind", mode="keyword", filter={"modality": "text"})) == ["noise"]
+        assert ids_of(await call(animals, "search", "wind", search_type="keyword", filter={"modality": "text"})) == [
+            "noise"
+        ]
         assert len(embedding.calls) == calls + 1
 
     async def test_updating_nothing_is_no_error(self, animals: Any, call: Call) -> None:

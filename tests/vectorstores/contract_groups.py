@@ -42,7 +42,7 @@ class GroupsContract(ContractBase):
 
     async def test_groups_come_by_their_best_hit(self, files: Any, call: Call) -> None:
         """Each with its own best hits, also those far down; what has no value stands alone."""
-        groups = await call(files, "search_groups", "dog", k=4, per_group=2)
+        groups = await call(files, "search_groups", "dog", k=4, per_source=2)
         assert summary(groups) == [
             ("a.mp4", ["a1", "a2"]),
             ("b.mp4", ["b1", "b2"]),
@@ -54,23 +54,23 @@ class GroupsContract(ContractBase):
     async def test_there_are_as_many_groups_as_asked_for(self, files: Any, call: Call) -> None:
         """Though the nearest hundred belong to few, and no more than there are."""
         for k, count in ((1, 1), (5, 5), (50, 5)):
-            assert len(await call(files, "search_groups", "dog", k=k, per_group=1)) == count
-        assert summary(await call(files, "search_groups", "dog", k=9, per_group=1))[-1] == ("d.pdf", ["d1"])
+            assert len(await call(files, "search_groups", "dog", k=k, per_source=1)) == count
+        assert summary(await call(files, "search_groups", "dog", k=9, per_source=1))[-1] == ("d.pdf", ["d1"])
 
     async def test_options_of_searching_apply(self, files: Any, call: Call) -> None:
         """Filter, threshold, other keys, queries by example."""
         groups = await call(files, "search_groups", "dog", filter={"modality": "pdf"})
         assert summary(groups) == [("c.pdf", ["c1"]), ("d.pdf", ["d1"])]
-        groups = await call(files, "search_groups", "dog", by="modality", per_group=1)
+        groups = await call(files, "search_groups", "dog", by="modality", per_source=1)
         assert summary(groups) == [("video", ["a1"]), ("pdf", ["c1"])]
-        groups = await call(files, "search_groups", Query(like=["a1"]), k=1, per_group=1)
+        groups = await call(files, "search_groups", Query(like=["a1"]), k=1, per_source=1)
         assert summary(groups) == [("b.mp4", ["b1"])]
         assert await call(files, "search_groups", "dog", filter={"modality": "none"}) == []
 
     async def test_the_query_is_embedded_once(self, files: Any, call: Call) -> None:
         """However often the store is asked."""
         before = len(files.space.embedding.calls)
-        await call(files, "search_groups", "dog", k=5, per_group=3)
+        await call(files, "search_groups", "dog", k=5, per_source=3)
         assert len(files.space.embedding.calls) == before + 1
 
     @pytest.mark.parametrize(
@@ -78,9 +78,14 @@ class GroupsContract(ContractBase):
         cases(
             [
                 ("k", {"k": 0}, ValueError, "k must be"),
-                ("per_group", {"per_group": 0}, ValueError, "per_group must be"),
+                ("per_source", {"per_source": 0}, ValueError, "per_source must be"),
                 ("by", {"by": 5}, TypeError, "by is the metadata key of the groups, got 5"),
-                ("mode", {"mode": "mmr"}, ValueError, "groups are made of mode='similarity', got mode='mmr'"),
+                (
+                    "search type",
+                    {"search_type": "mmr"},
+                    ValueError,
+                    "groups are made of search_type='similarity', got search_type='mmr'",
+                ),
                 ("misspelt", {"fliter": {}}, TypeError, "Did you mean 'filter'"),
                 ("filter", {"filter": {"modality": {"eq": 1}}}, FilterError, "Did you mean"),
             ]

@@ -88,7 +88,7 @@ HARMLESS = [
 
 
 class WordsContract(ContractBase):
-    """What `mode="keyword"` and `mode="hybrid"` find and refuse."""
+    """What `search_type="keyword"` and `search_type="hybrid"` find and refuse."""
 
     @pytest.fixture
     def texts(self, store: Any) -> Any:
@@ -100,49 +100,54 @@ class WordsContract(ContractBase):
 
     def test_modes_are_listed(self, store: Any) -> None:
         """A store says what it can do."""
-        assert store.modes == ("similarity", "mmr", "keyword", "hybrid")
+        assert store.search_types == ("similarity", "mmr", "keyword", "hybrid")
 
     @pytest.mark.parametrize(("query", "expected"), cases(FINDS))
     async def test_words_of_many_scripts_are_found(
         self, texts: Any, call: Call, query: str, expected: set[str]
     ) -> None:
         """Case, accents and width do not matter; scripts without spaces are searched by neighbouring characters."""
-        assert set(ids_of(await call(texts, "search", query, k=20, mode="keyword"))) == expected
+        assert set(ids_of(await call(texts, "search", query, k=20, search_type="keyword"))) == expected
 
     @pytest.mark.parametrize("query", NO_WORDS)
     async def test_a_query_without_words_finds_nothing(self, texts: Any, call: Call, query: str) -> None:
         """Empty, punctuation, and words too common to mean something."""
-        assert await call(texts, "search", query, mode="keyword") == []
+        assert await call(texts, "search", query, search_type="keyword") == []
 
     @pytest.mark.parametrize("query", HARMLESS, ids=lambda query: query[:15])
     async def test_no_text_is_a_syntax_error(self, texts: Any, call: Call, query: str) -> None:
         """What means something in a query language is text like any other."""
-        assert "captioned" in ids_of(await call(texts, "search", query, mode="keyword"))
+        assert "captioned" in ids_of(await call(texts, "search", query, search_type="keyword"))
 
     async def test_scores_are_bm25_best_first(self, animals: Any, call: Call, embedding: Any) -> None:
         """More and rarer words score higher; nothing is embedded."""
         before = len(embedding.calls)
-        hits = await call(animals, "search", "small black cat", k=3, mode="keyword")
+        hits = await call(animals, "search", "small black cat", k=3, search_type="keyword")
         assert set(ids_of(hits)) == {"puppy", "cat", "dog"}
         assert ids_of(hits)[-1] == "dog"
         assert [(hit.rank, hit.score_kind) for hit in hits] == [(1, "bm25"), (2, "bm25"), (3, "bm25")]
         assert hits[0].score >= hits[1].score > hits[2].score > 0
-        cut = await call(animals, "search", "small black cat", k=3, mode="keyword", score_threshold=hits[1].score)
+        cut = await call(
+            animals, "search", "small black cat", k=3, search_type="keyword", score_threshold=hits[1].score
+        )
         assert ids_of(cut) == ids_of(hits[:2])
-        assert len(await call(animals, "search", "small black cat", k=1, mode="keyword")) == 1
+        assert len(await call(animals, "search", "small black cat", k=1, search_type="keyword")) == 1
         assert len(embedding.calls) == before
 
-    @pytest.mark.parametrize("mode", ["keyword", "hybrid"])
-    async def test_filters_apply(self, animals: Any, call: Call, mode: str) -> None:
+    @pytest.mark.parametrize("search_type", ["keyword", "hybrid"])
+    async def test_filters_apply(self, animals: Any, call: Call, search_type: str) -> None:
         """To the words as to the vectors."""
         for given, expected in (
             ({"modality": "video"}, {"dog", "puppy"}),
             ({"modality": {"$ne": "video"}, "tags": "pet"}, {"cat"}),
             ({"modality": "nothing"}, set()),
         ):
-            assert set(ids_of(await call(animals, "search", "black", k=9, mode=mode, filter=given))) == expected
+            assert (
+                set(ids_of(await call(animals, "search", "black", k=9, search_type=search_type, filter=given)))
+                == expected
+            )
         with pytest.raises(FilterError):
-            await call(animals, "search", "black", mode=mode, filter={"a": {"eq": 1}})
+            await call(animals, "search", "black", search_type=search_type, filter={"a": {"eq": 1}})
 
     async def test_words_follow_every_write(self, store: Any, call: Call) -> None:
         """Replaced, revised and deleted documents are found by what they are now."""
@@ -150,7 +155,7 @@ class WordsContract(ContractBase):
 
         async def look() -> dict[str, set[str]]:
             for word in ("cat", "dog", "fox"):
-                found[word] = set(ids_of(await call(store, "search", word, mode="keyword")))
+                found[word] = set(ids_of(await call(store, "search", word, search_type="keyword")))
             return found
 
         await call(store, "add_texts", ["cat", "dog"], ids=["1", "2"])
@@ -168,67 +173,73 @@ class WordsContract(ContractBase):
     async def test_hybrid_is_reciprocal_rank_fusion(self, animals: Any, call: Call) -> None:
         """Each list adds 1 / (60 + rank); the hits are labelled as ranks."""
         near = ids_of(await call(animals, "search", "report summary", k=6))
-        worded = ids_of(await call(animals, "search", "report summary", k=6, mode="keyword"))
+        worded = ids_of(await call(animals, "search", "report summary", k=6, search_type="keyword"))
         expected = {
             id_: sum(1 / (61 + ranks.index(id_)) for ranks in (near, worded) if id_ in ranks)
             for id_ in {*near, *worded}
         }
-        hits = await call(animals, "search", "report summary", k=6, mode="hybrid")
+        hits = await call(animals, "search", "report summary", k=6, search_type="hybrid")
         assert {hit.document.id: hit.score for hit in hits} == pytest.approx(expected)
         assert [hit.score for hit in hits] == sorted(expected.values(), reverse=True)
         assert [(hit.rank, hit.score_kind) for hit in hits] == [(i, "rank") for i in range(1, 7)]
         assert ids_of(hits)[0] == "summary"
-        assert ids_of(await call(animals, "similarity_search", "report summary", k=6, mode="hybrid")) == ids_of(hits)
+        assert ids_of(await call(animals, "similarity_search", "report summary", k=6, search_type="hybrid")) == ids_of(
+            hits
+        )
 
     async def test_hybrid_shares_between_vectors_and_words(self, animals: Any, call: Call) -> None:
         """Alpha 1 is the order of the vectors, 0 that of the words; scores may be fused in place of ranks."""
         query = "report summary wind"
         near = ids_of(await call(animals, "search", query, k=6))
-        worded = ids_of(await call(animals, "search", query, k=6, mode="keyword"))
-        assert ids_of(await call(animals, "search", query, k=6, mode="hybrid", alpha=1)) == near
-        hits = await call(animals, "search", query, k=6, mode="hybrid", alpha=0.0)
+        worded = ids_of(await call(animals, "search", query, k=6, search_type="keyword"))
+        assert ids_of(await call(animals, "search", query, k=6, search_type="hybrid", alpha=1)) == near
+        hits = await call(animals, "search", query, k=6, search_type="hybrid", alpha=0.0)
         assert ids_of(hits)[: len(worded)] == worded
-        hits = await call(animals, "search", query, k=6, mode="hybrid", fusion="scores")
+        hits = await call(animals, "search", query, k=6, search_type="hybrid", fusion="scores")
         assert hits[0].document.id in {near[0], worded[0]}
         assert hits[0].score >= hits[1].score >= hits[-1].score >= 0
         bad: list[tuple[dict[str, Any], type[Exception], str]] = [
-            ({"alpha": 1.5}, ValueError, "alpha must be from 0 to 1, got 1.5"),
+            ({"alpha": 1.5}, ValueError, "alpha must be a number from 0 to 1, got 1.5"),
             ({"fusion": "magic"}, ValueError, "fusion must be one of 'ranks', 'scores', got 'magic'"),
             ({"query_properties": "text"}, TypeError, "query_properties is a list"),
             ({"query_properties": ["nothing"]}, ValueError, "nothing"),
-            ({"mode": "similarity", "alpha": 0.5}, ValueError, "alpha and fusion are options of mode='hybrid'"),
             (
-                {"mode": "similarity", "query_properties": ["text"]},
+                {"search_type": "similarity", "alpha": 0.5},
                 ValueError,
-                "query_properties is an option of mode=",
+                "alpha is an option of search_type='hybrid', got",
+            ),
+            (
+                {"search_type": "similarity", "query_properties": ["text"]},
+                ValueError,
+                "query_properties is an option of search_type=",
             ),
         ]
         for options, error, message in bad:
             with pytest.raises(error, match=message):
-                await call(animals, "search", query, **{"mode": "hybrid", **options})
+                await call(animals, "search", query, **{"search_type": "hybrid", **options})
 
     async def test_a_rare_word_beats_a_near_vector(self, store: Any, call: Call) -> None:
         """What only words can tell apart comes first."""
         await call(store, "add_texts", [f"invoice number {i}" for i in range(300)], ids=[str(i) for i in range(300)])
-        assert ids_of(await call(store, "search", "number 217", k=1, mode="hybrid")) == ["217"]
+        assert ids_of(await call(store, "search", "number 217", k=1, search_type="hybrid")) == ["217"]
 
     async def test_media_alone_is_not_drowned(self, store: Any, call: Call) -> None:
         """A picture without words keeps its place among texts that have the words and the place."""
         await call(store, "add_texts", [f"a black dog {i}" for i in range(100)])
         vector = store.space.embedding.embed(["a black dog"])[0]
         await call(store, "add_vectors", [Document(id="picture", page_content=PICTURE)], [vector])
-        assert "picture" in ids_of(await call(store, "search", "a black dog", mode="hybrid"))
+        assert "picture" in ids_of(await call(store, "search", "a black dog", search_type="hybrid"))
 
     async def test_words_that_came_with_media_are_found(self, store: Any, call: Call) -> None:
         """A page, a recording, a picture by its companion text, as it is now; it is not part of the Document's text."""
         page = Document(id="page", page_content=PICTURE, metadata={"companion_text": f"Blue whales sing {PICTURE}"})
         await call(store, "add_documents", [page, Document(id="other", page_content="a note")])
-        (hit,) = await call(store, "search", "whales", mode="keyword")
+        (hit,) = await call(store, "search", "whales", search_type="keyword")
         assert hit.document == page
-        assert ids_of(await call(store, "search", "whales sing", k=1, mode="hybrid")) == ["page"]
+        assert ids_of(await call(store, "search", "whales sing", k=1, search_type="hybrid")) == ["page"]
         await call(store, "update_metadata", {"page": {"companion_text": "Herons fly"}})
-        assert await call(store, "search", "whales", mode="keyword") == []
-        assert ids_of(await call(store, "search", "herons", mode="keyword")) == ["page"]
+        assert await call(store, "search", "whales", search_type="keyword") == []
+        assert ids_of(await call(store, "search", "herons", search_type="keyword")) == ["page"]
 
     async def test_a_query_with_media_uses_its_text_for_words(self, animals: Any, call: Call) -> None:
         """Lists, messages, blocks and Documents are read; media alone go by vector alone."""
@@ -237,41 +248,41 @@ class WordsContract(ContractBase):
             Query("summary", b"wind"),
             HumanMessage([{"type": "text", "text": "summary"}]).content,
         ):
-            assert ids_of(await call(animals, "search", query, mode="keyword")) == ["summary"]
-        fused = await call(animals, "search", [b"a black", "dog"], k=6, mode="hybrid")
+            assert ids_of(await call(animals, "search", query, search_type="keyword")) == ["summary"]
+        fused = await call(animals, "search", [b"a black", "dog"], k=6, search_type="hybrid")
         assert ids_of(fused)[0] == "dog"
-        alone = await call(animals, "search", b"a black dog", k=6, mode="hybrid")
+        alone = await call(animals, "search", b"a black dog", k=6, search_type="hybrid")
         assert ids_of(alone) == ids_of(await call(animals, "search", b"a black dog", k=6))
         with pytest.raises(ContentError, match="looks for words, and the query has no text"):
-            await call(animals, "search", b"a black dog", mode="keyword")
+            await call(animals, "search", b"a black dog", search_type="keyword")
 
     async def test_liked_and_unliked_documents_are_left_out(self, animals: Any, call: Call) -> None:
         """Of both lists."""
         query = Query("black", like=["dog"], unlike=["report"])
-        assert set(ids_of(await call(animals, "search", query, k=9, mode="keyword"))) == {"cat", "puppy"}
-        hits = await call(animals, "search", query, k=9, mode="hybrid")
+        assert set(ids_of(await call(animals, "search", query, k=9, search_type="keyword"))) == {"cat", "puppy"}
+        hits = await call(animals, "search", query, k=9, search_type="hybrid")
         assert set(ids_of(hits)) == {doc.id for doc in ANIMALS} - {"dog", "report"}
-        assert len(await call(animals, "search", Query(like=["dog"]), k=9, mode="hybrid")) == len(ANIMALS) - 1
+        assert len(await call(animals, "search", Query(like=["dog"]), k=9, search_type="hybrid")) == len(ANIMALS) - 1
 
     async def test_what_does_not_fit_is_refused_by_name(self, animals: Any, call: Call) -> None:
         """Thresholds on ranks, tasks without embedding, cosine from words, words from a vector."""
-        with pytest.raises(ValueError, match="score_threshold does not go with mode='hybrid', whose scores are ranks"):
-            await call(animals, "search", "dog", mode="hybrid", score_threshold=0.5)
-        with pytest.raises(ValueError, match="score_threshold must be from 0 "):
-            await call(animals, "search", "dog", mode="keyword", score_threshold=-1)
-        with pytest.raises(ValueError, match=r"task='search' .* mode='keyword' embeds nothing"):
-            await call(animals, "search", "dog", mode="keyword", task="search")
-        for mode in ("keyword", "hybrid"):
-            with pytest.raises(ValueError, match=f"those of mode='{mode}' are not"):
-                await call(animals, "similarity_search_with_score", "dog", mode=mode)
-            with pytest.raises(ValueError, match=f"those of mode='{mode}' are not"):
-                await call(animals, "similarity_search_with_relevance_scores", "dog", mode=mode)
-            with pytest.raises(ValueError, match=f"mode='{mode}' needs a query with text, not a vector"):
-                await call(animals, "search_by_vector", [1.0] * 16, mode=mode)
-            with pytest.raises(ValueError, match="fetch_k and lambda_mult are options of mode='mmr'"):
-                await call(animals, "search", "dog", mode=mode, fetch_k=5)
+        with pytest.raises(ValueError, match=r"score_threshold is an option of .*, got search_type='hybrid'"):
+            await call(animals, "search", "dog", search_type="hybrid", score_threshold=0.5)
+        with pytest.raises(ValueError, match="score_threshold must be a number from 0 "):
+            await call(animals, "search", "dog", search_type="keyword", score_threshold=-1)
+        with pytest.raises(ValueError, match=r"task_type='search' .* search_type='keyword' embeds nothing"):
+            await call(animals, "search", "dog", search_type="keyword", task_type="search")
+        for search_type in ("keyword", "hybrid"):
+            with pytest.raises(ValueError, match=f"those of search_type='{search_type}' are not"):
+                await call(animals, "similarity_search_with_score", "dog", search_type=search_type)
+            with pytest.raises(ValueError, match=f"those of search_type='{search_type}' are not"):
+                await call(animals, "similarity_search_with_relevance_scores", "dog", search_type=search_type)
+            with pytest.raises(ValueError, match=f"search_type='{search_type}' needs a query with text, not a vector"):
+                await call(animals, "search_by_vector", [1.0] * 16, search_type=search_type)
+            with pytest.raises(ValueError, match="fetch_k is an option of search_type='mmr'"):
+                await call(animals, "search", "dog", search_type=search_type, fetch_k=5)
 
     async def test_an_empty_store_has_no_words(self, store: Any, call: Call) -> None:
         """Searching before the first write is no error."""
-        for mode in ("keyword", "hybrid"):
-            assert await call(store, "search", "anything", mode=mode) == []
+        for search_type in ("keyword", "hybrid"):
+            assert await call(store, "search", "anything", search_type=search_type) == []

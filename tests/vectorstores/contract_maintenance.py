@@ -137,8 +137,10 @@ class KeepingContract(ContractBase):
         for query in (b"b", ["a", "b"], Query("a", "b"), None):
             with pytest.raises(ContentError, match=r"DeterministicFakeEmbedding embeds one text.*Use GeminiEmbeddings"):
                 await call(store, "search", query)
-        with pytest.raises(ValueError, match="task='search' is given, but DeterministicFakeEmbedding knows no tasks"):
-            await call(store, "search", "b", task="search")
+        with pytest.raises(
+            ValueError, match="task_type='search' is given, but DeterministicFakeEmbedding knows no tasks"
+        ):
+            await call(store, "search", "b", task_type="search")
 
     async def test_information_is_stored_with_the_collection(
         self, open_store: OpenStore, store: Any, call: Call

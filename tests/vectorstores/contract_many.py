@@ -30,7 +30,7 @@ class SearchingManyContract(ContractBase):
                 ("as it is", {}),
                 ("filter", {"filter": {"modality": {"$ne": "pdf"}}}),
                 ("threshold", {"score_threshold": 0.3}),
-                ("mmr", {"mode": "mmr", "fetch_k": 5}),
+                ("mmr", {"search_type": "mmr", "fetch_k": 5}),
                 ("narrow filter", {"filter": {"first_page": 7}}),
             ]
         ),
@@ -77,7 +77,13 @@ class SearchingManyContract(ContractBase):
                 ("one fails", ["dog", "poison"], {}, ServiceError, "poison"),
                 ("no such option", ["dog"], {"fliter": {}}, TypeError, "Did you mean 'filter'"),
                 ("bad k", ["dog"], {"k": 0}, ValueError, "k must be"),
-                ("task without content", ["dog", Query(like=["cat"])], {"task": "t"}, ValueError, "only stored ids"),
+                (
+                    "task without content",
+                    ["dog", Query(like=["cat"])],
+                    {"task_type": "t"},
+                    ValueError,
+                    "only stored ids",
+                ),
             ]
         ),
     )

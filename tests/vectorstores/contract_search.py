@@ -44,13 +44,33 @@ BAD_OPTIONS: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("k negative", {"k": -1}, ValueError, "k must be an int >= 1, got -1"),
     ("k a bool", {"k": True}, TypeError, "k must be an int >= 1, got True"),
     ("k a float", {"k": 2.0}, TypeError, "k must be an int >= 1, got 2.0"),
-    ("threshold too high", {"score_threshold": 1.5}, ValueError, "score_threshold must be from -1 to 1, got 1.5"),
-    ("threshold NaN", {"score_threshold": float("nan")}, ValueError, "score_threshold must be from -1 to 1"),
+    (
+        "threshold too high",
+        {"score_threshold": 1.5},
+        ValueError,
+        "score_threshold must be a number from -1 to 1, got 1.5",
+    ),
+    ("threshold NaN", {"score_threshold": float("nan")}, ValueError, "score_threshold must be a number from -1 to 1"),
     ("threshold text", {"score_threshold": "0.5"}, TypeError, "score_threshold must be a number"),
-    ("unknown mode", {"mode": "magic"}, ValueError, "'magic' is not among those of .*'similarity', 'mmr'"),
-    ("fetch_k below k", {"mode": "mmr", "k": 5, "fetch_k": 4}, ValueError, "fetch_k=4 is smaller than k=5"),
-    ("fetch_k without mmr", {"fetch_k": 10}, ValueError, "options of mode='mmr', got mode='similarity'"),
-    ("lambda too high", {"mode": "mmr", "lambda_mult": 2}, ValueError, "lambda_mult must be from 0 to 1, got 2"),
+    (
+        "unknown search type",
+        {"search_type": "magic"},
+        ValueError,
+        "'magic' is not among those of .*'similarity', 'mmr'",
+    ),
+    ("fetch_k below k", {"search_type": "mmr", "k": 5, "fetch_k": 4}, ValueError, "fetch_k=4 is smaller than k=5"),
+    (
+        "fetch_k without mmr",
+        {"fetch_k": 10},
+        ValueError,
+        "an option of search_type='mmr', got search_type='similarity'",
+    ),
+    (
+        "lambda too high",
+        {"search_type": "mmr", "lambda_mult": 2},
+        ValueError,
+        "lambda_mult must be a number from 0 to 1, got 2",
+    ),
     (
         "an unknown option",
         {"score_treshold": 0.5},
@@ -59,7 +79,7 @@ BAD_OPTIONS: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ),
     ("a malformed filter", {"filter": {"modality": {"eq": 1}}}, FilterError, r"Did you mean '\$eq'"),
     ("a filter that is a list", {"filter": [("a", 1)]}, FilterError, "a filter is a dict"),
-    ("a task that is no text", {"task": 5}, TypeError, "task must be a str, got 5"),
+    ("a task that is no text", {"task_type": 5}, TypeError, "task_type must be a str, got 5"),
 ]
 
 
@@ -78,7 +98,7 @@ class SearchingContract(ContractBase):
     async def test_any_content_is_a_query(self, animals: Any, call: Call, embedding: WordEmbeddings) -> None:
         """Bytes and mixed lists reach the embedding whole, as one content on the query side, with the task."""
         assert ids_of(await call(animals, "search", b"a black cat", k=1)) == ["cat"]
-        assert ids_of(await call(animals, "search", [b"small", "black dog"], 1, task="search")) == ["puppy"]
+        assert ids_of(await call(animals, "search", [b"small", "black dog"], 1, task_type="search")) == ["puppy"]
         assert ids_of(await call(animals, "search", Query(b"small", "black dog"), 1)) == ["puppy"]
         assert embedding.calls[1:] == [
             ([b"a black cat"], "query", None),
@@ -88,8 +108,8 @@ class SearchingContract(ContractBase):
 
     async def test_an_empty_store_answers_nothing(self, store: Any, call: Call) -> None:
         """Searching before the first write is no error."""
-        for mode in ("similarity", "mmr"):
-            assert await call(store, "search", "anything", mode=mode) == []
+        for search_type in ("similarity", "mmr"):
+            assert await call(store, "search", "anything", search_type=search_type) == []
         assert await call(store, "get_by_ids", ["x"]) == []
         assert await call(store, "delete", ["x"]) is True
         assert await call(store, "count") == 0
@@ -108,7 +128,7 @@ class SearchingContract(ContractBase):
         expected = {doc.id for doc in ANIMALS if matches(parse_filter(given), doc.metadata)}
         hits = await call(animals, "search", "a black dog", k=100, filter=given)
         assert set(ids_of(hits)) == expected
-        assert set(ids_of(await call(animals, "search", "dog", k=100, mode="mmr", filter=given))) == expected
+        assert set(ids_of(await call(animals, "search", "dog", k=100, search_type="mmr", filter=given))) == expected
         assert await call(animals, "count", filter=given) == len(expected)
         assert set(ids_of(await call.list(animals, "iterate", filter=given))) == expected
         assert {id_ for ids, _ in await call.list(animals, "vectors", filter=given) for id_ in ids} == expected
@@ -122,7 +142,7 @@ class SearchingContract(ContractBase):
         assert ids_of(await call(animals, "search", "a black dog", k=6, score_threshold=middle)) == ids_of(
             everything[:3]
         )
-        few = await call(animals, "search", "a black dog", k=6, score_threshold=middle, mode="mmr")
+        few = await call(animals, "search", "a black dog", k=6, score_threshold=middle, search_type="mmr")
         assert set(ids_of(few)) == set(ids_of(everything[:3]))
         assert len(await call(animals, "search", "a black dog", k=6, score_threshold=-1)) == 6
 
@@ -135,7 +155,7 @@ class SearchingContract(ContractBase):
         picked = maximal_marginal_relevance(query, rows[nearest].tolist(), lambda_mult=lambda_mult, k=3)
         expected = [ids[nearest[i]] for i in picked]
         options = {"k": 3, "fetch_k": 5, "lambda_mult": lambda_mult}
-        hits = await call(animals, "search", "a black dog", mode="mmr", **options)
+        hits = await call(animals, "search", "a black dog", search_type="mmr", **options)
         assert ids_of(hits) == expected
         assert [hit.rank for hit in hits] == [1, 2, 3]
         assert [hit.score for hit in hits] == pytest.approx(
@@ -154,13 +174,13 @@ class SearchingContract(ContractBase):
             query = unit_rows(random.standard_normal((1, 16)))[0]
             near = [i for i in np.argsort(-(rows @ query)) if rows[i] @ query >= 0]
             picked = maximal_marginal_relevance(query, rows[near].tolist(), lambda_mult=0.3, k=13)
-            options = {"k": 13, "mode": "mmr", "lambda_mult": 0.3, "score_threshold": 0.0}
+            options = {"k": 13, "search_type": "mmr", "lambda_mult": 0.3, "score_threshold": 0.0}
             assert ids_of(await call(store, "search_by_vector", query, **options)) == [str(near[i]) for i in picked]
 
     async def test_mmr_has_enough_candidates_for_a_large_k(self, animals: Any, call: Call) -> None:
         """When nothing is said, fetch_k grows with k."""
         assert len(await call(animals, "max_marginal_relevance_search", "dog", k=6)) == 6
-        assert len(await call(animals, "search", "dog", k=50, mode="mmr")) == 6
+        assert len(await call(animals, "search", "dog", k=50, search_type="mmr")) == 6
 
     @pytest.mark.parametrize(("options", "error", "message"), cases(BAD_OPTIONS))
     async def test_bad_options_fail_by_name(
@@ -228,16 +248,19 @@ class SearchingContract(ContractBase):
 
     async def test_a_task_needs_content(self, animals: Any, call: Call) -> None:
         """Stored vectors cannot be worded for a task."""
-        with pytest.raises(ValueError, match=r"task='search' .* names only stored ids"):
-            await call(animals, "search", Query(like=["cat"]), task="search")
+        with pytest.raises(ValueError, match=r"task_type='search' .* names only stored ids"):
+            await call(animals, "search", Query(like=["cat"]), task_type="search")
 
     async def test_langchains_search_returns_documents(self, animals: Any, call: Call) -> None:
-        """With `search_type`, second or by name, `search` is LangChain's."""
+        """With a search type as the second argument `search` is LangChain's; by name `search_type` is ours."""
         for search_type in ("similarity", "mmr", "similarity_score_threshold"):
-            for args, kwargs in (((search_type,), {}), ((), {"search_type": search_type})):
-                found = await call(animals, "search", "a black dog", *args, k=2, **kwargs)
-                assert [type(document) for document in found] == [Document, Document]
-                assert found[0].id == "dog"
+            found = await call(animals, "search", "a black dog", search_type, k=2)
+            assert [type(document) for document in found] == [Document, Document]
+            assert found[0].id == "dog"
+        hits = await call(animals, "search", "a black dog", k=2, search_type="mmr")
+        assert hits[0].document.id == "dog"
+        with pytest.raises(ValueError, match="'similarity_score_threshold' is not among"):
+            await call(animals, "search", "a black dog", search_type="similarity_score_threshold")
         with pytest.raises(ValueError, match="search_type of magic not allowed"):
             await call(animals, "search", "a black dog", "magic")
 
@@ -269,7 +292,7 @@ class SearchingContract(ContractBase):
         for name in ("similarity_search", "similarity_search_with_score", "max_marginal_relevance_search"):
             with pytest.raises(TypeError, match=r"no option 'fliter'. Did you mean 'filter'"):
                 await call(animals, name, "dog", fliter={})
-        with pytest.raises(TypeError, match="no option 'id' for adding"):
+        with pytest.raises(TypeError, match="adding has no option 'id'"):
             await call(animals, "add_documents", [], id=["x"])
         with pytest.raises(TypeError, match="no option 'where' for deleting"):
             await call(animals, "delete", ["x"], where={})

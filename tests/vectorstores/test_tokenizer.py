@@ -52,7 +52,7 @@ def test_any_text_is_a_question(text: str) -> None:
     """No text is a syntax error, and a text with words finds itself."""
     with LocalVectorStore(":memory:", WordEmbeddings()) as store:
         store.add_texts(["something else", text], ids=["other", "text"])
-        found = [hit.document.id for hit in store.search(text, mode="keyword")]
+        found = [hit.document.id for hit in store.search(text, search_type="keyword")]
         assert ("text" in found) == bool(terms(text)) or not set(text) <= set(KNOWN)
         assert terms(text) or "text" not in found
         assert store.check().problems == ()

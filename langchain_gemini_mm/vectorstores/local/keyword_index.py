@@ -18,8 +18,8 @@ from langchain_gemini_mm.interfaces import COMPANION_TEXT
 from langchain_gemini_mm.vectorstores.tokenizer import indexed_text, searched_text
 
 NEEDS_FTS5 = (
-    "keyword search needs SQLite with FTS5, which this Python's sqlite3 lacks. Use mode='similarity', or a Python that "
-    "has it"
+    "keyword search needs SQLite with FTS5, which this Python's sqlite3 lacks. Use search_type='similarity', or "
+    "another Python"
 )
 
 _TOKENIZER = "unicode61 remove_diacritics 2 categories 'L* N* Co Mn Mc'"

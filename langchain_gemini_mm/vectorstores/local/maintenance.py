@@ -24,7 +24,7 @@ from langchain_gemini_mm.vectorstores.local.rows import batches_after, vectors_o
 from langchain_gemini_mm.vectorstores.local.schema import is_new
 
 if TYPE_CHECKING:
-    from langchain_gemini_mm.vectorstores.embedding_space import Space
+    from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
     from langchain_gemini_mm.vectorstores.local.database import Database
     from langchain_gemini_mm.vectorstores.local.search import LocalSearch
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class LocalUpkeep:
     """The upkeep methods of `LocalVectorStore`; each works on the whole file, with all its collections."""
 
-    space: Space
+    space: EmbeddingSpace
     collection: str
     _database: Database
 

@@ -11,9 +11,9 @@ import numpy as np
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.vectors import top_k
-from langchain_gemini_mm.vectorstores.backend import KeywordRequest, Predicate, Scored, VectorRequest
+from langchain_gemini_mm.vectorstores.backend import KeywordRequest, Scored, VectorRequest
 from langchain_gemini_mm.vectorstores.embedding_space import require_dimensions, require_space
-from langchain_gemini_mm.vectorstores.filters import Node
+from langchain_gemini_mm.vectorstores.filters import Node, Predicate
 from langchain_gemini_mm.vectorstores.local import keyword_index, rows
 from langchain_gemini_mm.vectorstores.local.database import Database
 from langchain_gemini_mm.vectorstores.local.filter_masks import Mask, positions_of

@@ -14,8 +14,8 @@ from langchain_gemini_mm.interfaces import MediaEmbeddings
 from langchain_gemini_mm.vectorstores.backend import Backend, KeywordRequest, Scored, VectorRequest
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.embedding_space import (
+    EmbeddingSpace,
     Fingerprint,
-    Space,
     require_dimensions,
     require_space,
 )
@@ -72,7 +72,7 @@ class LocalVectorStore(LocalUpkeep, MultimodalVectorStore, RecallCheck):
         prefix: int | Literal[False] | None = None,
         candidates: int = CANDIDATES,
     ) -> None:
-        space = Space(embedding)
+        space = EmbeddingSpace(embedding)
         self.collection = _checked_name(collection)
         self._timeout = _checked_seconds(timeout)
         plan = prefix_plan(prefix, candidates)
@@ -131,7 +131,7 @@ class LocalBackend(Backend):
     search_types = ("similarity", "mmr", "keyword", "hybrid")
     calls_predicates = True
 
-    def __init__(self, space: Space, database: Database, search: LocalSearch, collection: str) -> None:
+    def __init__(self, space: EmbeddingSpace, database: Database, search: LocalSearch, collection: str) -> None:
         self.space = space
         self._database = database
         self._search = search
@@ -151,11 +151,6 @@ class LocalBackend(Backend):
     def upsert(self, records: Sequence[Record], fingerprint: Fingerprint) -> Flow[None]:
         """Store records; see `Backend`."""
         yield blocking(self._upsert, records, fingerprint)
-
-    def search_vectors(self, request: VectorRequest) -> Flow[list[Scored]]:
-        """Find the nearest rows; see `Backend`."""
-        (found,) = yield blocking(self._search.nearest, [request])
-        return list(found)
 
     def search_vectors_many(self, requests: Sequence[VectorRequest]) -> Flow[list[list[Scored]]]:
         """Answer several requests with one matrix product; see `Backend`."""

@@ -12,7 +12,7 @@ from langchain_gemini_mm.flows import Flow, arun, run
 from langchain_gemini_mm.interfaces import MediaEmbeddings
 from langchain_gemini_mm.vectorstores.backend import Backend, KeywordRequest, Scored, VectorRequest
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
-from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, Space
+from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, Fingerprint
 from langchain_gemini_mm.vectorstores.filters import Node
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.weaviate import maintenance, read, write
@@ -25,6 +25,9 @@ from langchain_gemini_mm.vectorstores.write import Progress
 from langchain_gemini_mm.weaviate_client.connection import TIMEOUT, WRITE_TIMEOUT, Connection
 from langchain_gemini_mm.weaviate_client.names import checked_name, checked_tenant
 from langchain_gemini_mm.weaviate_client.versions import NATIVE_MMR
+
+KEPT_TENANTS = 100
+"""Tenants whose backends are kept."""
 
 
 class WeaviateVectorStore(MultimodalVectorStore):
@@ -110,7 +113,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
             tenant=None if tenant is None else checked_tenant(tenant),
             consistency=None if consistency is None else ConsistencyLevel(consistency),
         )
-        self.backend: WeaviateBackend = WeaviateBackend(Space(embedding), place)
+        self.backend: WeaviateBackend = WeaviateBackend(EmbeddingSpace(embedding), place)
         if place.connection.client is not None:
             run(place.located(self.space.fingerprint))
 
@@ -208,17 +211,25 @@ class WeaviateBackend(Backend):
     search_types = ("similarity", "mmr", "keyword", "hybrid")
     ordered_by_hash = True
 
-    def __init__(self, space: Space, place: Place) -> None:
+    def __init__(self, space: EmbeddingSpace, place: Place) -> None:
         self.space = space
         self.place = place
+        self._tenants: dict[str, WeaviateBackend] = {}
 
-    def for_tenant(self, tenant: str) -> WeaviateBackend:
-        """The same collection for the data of another tenant.
+    def for_tenant(self, tenant: str | None) -> WeaviateBackend:
+        """The same collection for the data of another tenant; see `Backend`.
 
-        Raises:
-            ValueError: Weaviate does not take the name.
+        The same tenant is the same object as long as it is kept, with what `ranking` has read of its background.
         """
-        return WeaviateBackend(self.space, self.place.of_tenant(checked_tenant(tenant)))
+        if tenant is None:
+            return self
+        name = checked_tenant(tenant)
+        found = self._tenants.get(name)
+        if found is None:
+            while len(self._tenants) >= KEPT_TENANTS:
+                self._tenants.pop(next(iter(self._tenants)), None)
+            found = self._tenants.setdefault(name, WeaviateBackend(self.space, self.place.of_tenant(name)))
+        return found
 
     @property
     def supports_mmr(self) -> bool:
@@ -242,10 +253,6 @@ class WeaviateBackend(Backend):
     def upsert(self, records: Sequence[Record], fingerprint: Fingerprint) -> Flow[None]:
         """Store records; see `Backend`."""
         return write.store_flow(self.place, records, fingerprint)
-
-    def search_vectors(self, request: VectorRequest) -> Flow[list[Scored]]:
-        """Find the nearest objects; see `Backend`."""
-        return read.nearest_flow(self.place, request)
 
     def search_vectors_many(self, requests: Sequence[VectorRequest]) -> Flow[list[list[Scored]]]:
         """Answer several requests, some of them at once; see `Backend`."""

@@ -51,10 +51,10 @@ def test_a_file_of_version_one_is_brought_up_to_date(tmp_path: Path) -> None:
     with LocalVectorStore(path, embeddings()) as store:
         assert {str(doc.id): (doc.page_content, doc.metadata) for doc in store.iterate()} == rows
         assert store.count(filter={"batch": 0}) == 1200
-        assert ids_of(store.search("text 217", k=1, mode="keyword")) == ["old-217"]
+        assert ids_of(store.search("text 217", k=1, search_type="keyword")) == ["old-217"]
         assert store.check().problems == ()
         store.add_texts(["new"], ids=["old-1"])
-        assert ids_of(store.search("new", mode="keyword")) == ["old-1"]
+        assert ids_of(store.search("new", search_type="keyword")) == ["old-1"]
         assert store.check().problems == ()
     with sqlite(path) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
@@ -235,7 +235,7 @@ async def test_compacting_gives_space_back(tmp_path: Path) -> None:
         assert store.compact() > 500_000
         assert size_on_disk(tmp_path) < before / 2
         assert len(other.search("text 5", k=200)) == store.count() == 100
-        assert ids_of(other.search("1950", mode="keyword")) == [ids[1950]]
+        assert ids_of(other.search("1950", search_type="keyword")) == [ids[1950]]
         other.add_texts(["more"])
         assert await store.acompact() == 0
         assert store.check().problems == ()
@@ -257,7 +257,7 @@ async def test_a_copy_is_made_while_the_store_is_in_use(tmp_path: Path) -> None:
         shutil.copy(copy, tmp_path / "elsewhere.db")
         with LocalVectorStore(tmp_path / "elsewhere.db", WordEmbeddings()) as found:
             assert found.count() == len(ANIMALS)
-            assert ids_of(found.search("black dog", k=1, mode="hybrid")) == ["dog"]
+            assert ids_of(found.search("black dog", k=1, search_type="hybrid")) == ["dog"]
             assert found.check().problems == ()
         store.backup(copy)
         with LocalVectorStore(copy, WordEmbeddings()) as found:
@@ -333,9 +333,9 @@ def test_without_fts5_everything_else_works(tmp_path: Path, without_fts5: Callab
         store.update_metadata(["cat"], {"x": 1})
         store.delete(["dog"])
         assert ids_of(store.search("a black dog", k=1)) == ["puppy"]
-        for mode in ("keyword", "hybrid"):
+        for search_type in ("keyword", "hybrid"):
             with pytest.raises(StoreError, match="keyword search needs SQLite with FTS5"):
-                store.search("dog", mode=mode)
+                store.search("dog", search_type=search_type)
         store.compact()
         assert store.check().problems == ()
         store.delete_all()
@@ -348,15 +348,15 @@ def test_words_catch_up_after_a_writer_without_fts5(
     path = tmp_path / "index.db"
     filled(path)
     with without_fts5(path) as poor, LocalVectorStore(path, WordEmbeddings()) as rich:
-        assert set(ids_of(rich.search("black", mode="keyword"))) == {"cat", "dog", "puppy"}
+        assert set(ids_of(rich.search("black", search_type="keyword"))) == {"cat", "dog", "puppy"}
         poor.delete(["cat"])
         poor.add_texts(["a black fox"], ids=["fox"])
-        assert set(ids_of(rich.search("black", mode="keyword"))) == {"dog", "puppy", "fox"}
+        assert set(ids_of(rich.search("black", search_type="keyword"))) == {"dog", "puppy", "fox"}
         poor.add_documents([Document(id="dog", page_content="white")])
-        assert set(ids_of(rich.search("black", mode="hybrid", filter={"modality": "video"}))) == {"puppy"}
+        assert set(ids_of(rich.search("black", search_type="hybrid", filter={"modality": "video"}))) == {"puppy"}
         assert rich.check().problems == ()
         poor.delete_all()
-        assert rich.search("black", mode="keyword") == []
+        assert rich.search("black", search_type="keyword") == []
 
 
 def test_a_function_filters_words_too(tmp_path: Path) -> None:
@@ -369,6 +369,6 @@ def test_a_function_filters_words_too(tmp_path: Path) -> None:
             seen.append(document.id)
             return store.count() > 0 and "small" not in document.page_content
 
-        assert set(ids_of(store.search("black", mode="keyword", filter=keeps))) == {"cat", "dog"}
+        assert set(ids_of(store.search("black", search_type="keyword", filter=keeps))) == {"cat", "dog"}
         assert set(seen) == {"cat", "dog", "puppy"}
-        assert len(store.search("black", k=1, mode="keyword", filter=keeps)) == 1
+        assert len(store.search("black", k=1, search_type="keyword", filter=keeps)) == 1

@@ -69,7 +69,7 @@ def answers(store: LocalVectorStore, queries: Vectors, **options: Any) -> list[l
         pytest.param({"k": 10, "filter": {"few": 7}}, id="few"),
         pytest.param({"k": 10, "filter": {"few": {"$ne": 7}}}, id="most"),
         pytest.param({"k": 10, "score_threshold": 0.5}, id="threshold"),
-        pytest.param({"k": 5, "mode": "mmr", "fetch_k": 25, "lambda_mult": 0.3}, id="mmr"),
+        pytest.param({"k": 5, "search_type": "mmr", "fetch_k": 25, "lambda_mult": 0.3}, id="mmr"),
         pytest.param({"k": 4, "filter": lambda document: document.metadata["few"] == 3}, id="function"),
     ],
 )

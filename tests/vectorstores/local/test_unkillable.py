@@ -84,7 +84,7 @@ def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
             store.add_texts(["text"] * 2000, batch_size=100)
         assert store.count() >= count
         assert len(store.search("text", k=50)) == 50
-        assert len(store.search("text", k=50, mode="hybrid")) == 50
+        assert len(store.search("text", k=50, search_type="hybrid")) == 50
         assert store.check().problems == ()
         assert not [path.name for path in small_disk.iterdir() if path.name.endswith(".partial")]
         (small_disk / "rest").unlink()

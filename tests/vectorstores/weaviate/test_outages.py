@@ -70,7 +70,7 @@ async def read_all(call: Call, store: WeaviateVectorStore) -> None:
 OPERATIONS: dict[str, Callable[[Call, WeaviateVectorStore], Any]] = {
     "search": lambda call, store: call(store, "search", "a cat"),
     "search_many": lambda call, store: call(store, "search_many", ["a cat", "a dog", "a bird"]),
-    "keyword": lambda call, store: call(store, "search", "a cat", mode="keyword"),
+    "keyword": lambda call, store: call(store, "search", "a cat", search_type="keyword"),
     "add": lambda call, store: call(store, "add_texts", ["a dog"], ids=["dog"]),
     "update": lambda call, store: call(store, "update_metadata", ["cat"], {"track": "x"}),
     "count": lambda call, store: call(store, "count"),

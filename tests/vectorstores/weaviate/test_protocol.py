@@ -268,7 +268,7 @@ async def test_diversity_is_made_by_the_server_where_it_can(version: str, native
     with FakeWeaviate(version) as server, server.client() as client:
         store = WeaviateVectorStore(client, "Docs", WordEmbeddings())
         await add(call, store)
-        found = await call(store, "search", "number one", k=2, mode="mmr")
+        found = await call(store, "search", "number one", k=2, search_type="mmr")
         (request,) = server.calls("Search")
         assert ("mmr" in str(request), bool(request.metadata.vectors)) == (native, not native)
         assert ids_of(found)[0] == "one"

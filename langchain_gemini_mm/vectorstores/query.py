@@ -1,0 +1,160 @@
+"""What a search takes: `Query` and the options of `search`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, TypedDict
+
+from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.interfaces import Content, Filter
+from langchain_gemini_mm.vectorstores.filters import Predicate
+from langchain_gemini_mm.vectorstores.records import plain_text
+
+SearchType: TypeAlias = Literal["similarity", "mmr", "keyword", "hybrid"]
+"""How a store searches: by vector, by vector with hits unlike each other, by words, or by vector and words fused."""
+
+Fusion: TypeAlias = Literal["ranks", "scores"]
+"""How `hybrid` fuses its two lists: by the ranks in them, or by scores scaled to the range from 0 to 1."""
+
+_SHOWN = 40
+
+
+class StoreSearchOptions(TypedDict, total=False):
+    """The options of `search`, `search_many`, `search_by_vector` and `search_groups`; None is the default of each."""
+
+    search_type: SearchType
+    """`similarity` by default."""
+    filter: Filter | Predicate | None
+    """On metadata, see `vectorstores.filters`; a local store also takes a function of a document."""
+    task_type: str | None
+    """What the query is for, for embeddings that know tasks."""
+    score_threshold: float | None
+    """Lowest score of a hit: a cosine similarity from -1 to 1, for `keyword` a BM25 score; not for `hybrid`."""
+    fetch_k: int | None
+    """For `mmr`: how many candidates to choose from, at least `k`; 20 by default."""
+    lambda_mult: float | None
+    """For `mmr`: 1 is relevance alone, 0 is diversity alone; 0.5 by default."""
+    alpha: float | None
+    """For `hybrid`: the weight of the vectors, from 0 to 1; that of the words is the rest. 0.5 by default."""
+    fusion: Fusion | None
+    """For `hybrid`: `ranks` by default."""
+    query_properties: Sequence[str] | None
+    """For `keyword` and `hybrid`, in stores with more texts than the document's: such as `["text", "title^2"]`."""
+    tenant: str | None
+    """Whose data, in a collection with tenants; the store's own tenant by default."""
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Query:
+    """Content to look for, stored documents to be near to, and stored documents to be far from.
+
+    ```python
+    from langchain_gemini_mm.vectorstores import Query
+
+    Query("a red bicycle", like=["photo-7"], unlike=["photo-9"], weights=[1, 1, 0.5])
+    ```
+
+    Pieces of content are embedded together, as one vector: the model reads them as one thing, such as a photo with
+    words on what should be different. With `separate=True` each is a vector of its own, and their weighted sum is
+    looked for: what is a little like each of them.
+
+    Args:
+        content: pieces to look for.
+        like: ids of stored documents whose vectors are added.
+        unlike: ids of stored documents whose vectors are subtracted.
+        weights: one number >= 0 for the content (when there is any; for each piece when they are separate), then for
+            each liked, then for each unliked id; all 1 by default.
+        separate: whether each piece of content is embedded by itself.
+
+    Raises:
+        ContentError: there is nothing to look for, an id is named twice, or the weights do not fit.
+    """
+
+    content: tuple[Content, ...]
+    like: tuple[str, ...]
+    unlike: tuple[str, ...]
+    weights: tuple[float, ...]
+    """As many as there are terms."""
+    separate: bool
+
+    def __init__(
+        self,
+        *content: Content,
+        like: Sequence[str] = (),
+        unlike: Sequence[str] = (),
+        weights: Sequence[float] | None = None,
+        separate: bool = False,
+    ) -> None:
+        """Check the parts and fill in the weights."""
+        set_field = object.__setattr__
+        set_field(self, "content", content)
+        set_field(self, "like", _ids("like", like))
+        set_field(self, "unlike", _ids("unlike", unlike))
+        set_field(self, "separate", separate)
+        if not content and not self.ids:
+            raise ContentError("the query is empty: give content, like=[ids] or unlike=[ids]")
+        twice = sorted({id_ for id_ in self.ids if self.ids.count(id_) > 1})
+        if twice:
+            raise ContentError(f"the query names {', '.join(map(repr, twice))} more than once in like and unlike")
+        set_field(self, "weights", self._checked(weights))
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """All stored documents the query names; they are left out of its hits."""
+        return self.like + self.unlike
+
+    @property
+    def wholes(self) -> tuple[tuple[Content, ...], ...]:
+        """What is to be embedded, each as one vector."""
+        if self.separate:
+            return tuple((piece,) for piece in self.content)
+        return (self.content,) if self.content else ()
+
+    def _checked(self, weights: Sequence[float] | None) -> tuple[float, ...]:
+        terms = len(self.wholes) + len(self.ids)
+        if weights is None:
+            return (1.0,) * terms
+        given = tuple(weights)
+        if len(given) != terms:
+            raise ContentError(
+                f"weights has {len(given)} numbers for {terms} terms: "
+                f"{len(self.wholes)} content, {len(self.like)} like, {len(self.unlike)} unlike"
+            )
+        for weight in given:
+            if not _is_weight(weight):
+                raise ContentError(f"a weight is a finite number >= 0, got {weight!r}; to subtract, name it in unlike")
+        return tuple(map(float, given))
+
+    def __repr__(self) -> str:
+        """Name the parts without their bytes."""
+        parts = [shown(part) for part in self.content]
+        parts += [f"{name}={list(ids)!r}" for name, ids in (("like", self.like), ("unlike", self.unlike)) if ids]
+        if set(self.weights) != {1.0}:
+            parts.append(f"weights={list(self.weights)}")
+        if self.separate:
+            parts.append("separate=True")
+        return f"Query({', '.join(parts)})"
+
+
+def _is_weight(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+def _ids(name: str, ids: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(ids, str | bytes):
+        raise TypeError(f"{name} is a list of ids, got one {type(ids).__name__}; write {name}=[...]")
+    found = tuple(ids)
+    for id_ in found:
+        if not isinstance(id_, str):
+            raise TypeError(f"{name} holds ids as str, got {type(id_).__name__}")
+        plain_text(id_, f"an id in {name}")
+    return found
+
+
+def shown(part: Any) -> str:
+    """A part of a query for reprs: the beginning of a text, and the type of anything else."""
+    if isinstance(part, str):
+        return repr(part) if len(part) <= _SHOWN else f"{part[:_SHOWN]!r}…"
+    return f"<{type(part).__name__}>"
