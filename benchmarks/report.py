@@ -47,7 +47,6 @@ def interleaved(contenders: Mapping[str, Callable[[], object]], rounds: int) -> 
     Args:
         contenders: functions by name; each has been called once before, so that a turn contains no set-up.
         rounds: how often each is called.
-
     """
     turns: dict[str, list[Turn]] = {name: [] for name in contenders}
     order = list(contenders)

@@ -22,7 +22,6 @@ def emulator_process(latency: float) -> Iterator[str]:
 
     Args:
         latency: seconds before each answer.
-
     """
     command = [sys.executable, "-m", "langchain_gemini_mm.testing", "--api-key", KEY, "--latency", str(latency)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -45,7 +44,6 @@ class PlainClient:
         url: URL of the emulator.
         bodies: JSON bodies, one per request.
         concurrency: number of concurrent requests.
-
     """
 
     def __init__(self, url: str, bodies: Sequence[bytes], concurrency: int) -> None:

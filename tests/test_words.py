@@ -90,7 +90,7 @@ def cases() -> Iterator[Any]:
         yield pytest.param(path, id=name, marks=marks)
 
 
-@pytest.mark.parametrize("path", cases())
+@pytest.mark.parametrize("path", list(cases()))
 def test_plain_words(path: Path) -> None:
     """A file contains no expression of `WORDS`."""
     assert offences(path) == []
