@@ -13,12 +13,11 @@ from typing import Any, BinaryIO, Protocol, TypeAlias
 
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES, modality_of, sniff
 from langchain_gemini_mm.content.parts import Part
-from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError, MissingExtraError
+from langchain_gemini_mm.errors import ContentError, GeminiMMError, MissingExtraError
 from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.loaders.options import LoadOptions
 from langchain_gemini_mm.loaders.segmentation import MediaSegment, plan_segments
 from langchain_gemini_mm.loaders.walk import InputFile, Skipped
-from langchain_gemini_mm.media.av.clip import inspect
 from langchain_gemini_mm.media.convert import ConversionRequest, MediaTarget, convert
 from langchain_gemini_mm.media.embedded_text import Cue, EmbeddedText, read_embedded_text
 from langchain_gemini_mm.media.facts import MediaFacts
@@ -105,7 +104,7 @@ def examine(file: BinaryIO, source: str, options: LoadOptions) -> Examined:
         ContentError: empty, damaged, silent or black, outside of the sizes of `options`, or of a type that is not read.
         MissingExtraError: the library that opens this type is not installed.
     """
-    size = _checked_size(file, options)
+    _check_size(file, options)
     head = file.read(HEAD_BYTES)
     mime_type = sniff(head)
     modality = modality_of(mime_type) if mime_type else None
@@ -117,7 +116,7 @@ def examine(file: BinaryIO, source: str, options: LoadOptions) -> Examined:
         return Examined(is_text="text" in options.modalities)
     if options.modalities.isdisjoint(("video", "audio") if modality == "video" else (modality,)):
         return Examined()
-    facts = _probe(file, mime_type, size)
+    facts = probe(file, mime_type, name="it", audio_only=True)
     embedded = EmbeddedText()
     if options.companions or facts.modality == "video":
         embedded = read_embedded_text(file, facts, name="it")
@@ -128,7 +127,7 @@ def examine(file: BinaryIO, source: str, options: LoadOptions) -> Examined:
     return Examined(facts=facts, embedded=embedded, segments=tuple(planned))
 
 
-def _checked_size(file: BinaryIO, options: LoadOptions) -> int:
+def _check_size(file: BinaryIO, options: LoadOptions) -> None:
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     if size == 0:
@@ -137,25 +136,6 @@ def _checked_size(file: BinaryIO, options: LoadOptions) -> int:
         raise ContentError(f"it has {size:,} bytes; min_bytes is {options.min_bytes:,}")
     if options.max_bytes is not None and size > options.max_bytes:
         raise ContentError(f"it has {size:,} bytes; max_bytes is {options.max_bytes:,}")
-    return size
-
-
-def _probe(file: BinaryIO, mime_type: str, size: int) -> MediaFacts:
-    """Measure a file; a video container that holds audio alone, as browsers record calls, is audio."""
-    try:
-        return probe(file, mime_type, name="it")
-    except MediaLimitError:
-        raise
-    except ContentError:
-        if modality_of(mime_type) != "video":
-            raise
-        try:
-            clip = inspect(file, name="it")
-        except ContentError:
-            clip = None
-        if clip is None or clip.pictures is not None or clip.sound is None or clip.is_cut_off:
-            raise
-        return MediaFacts(mime_type=mime_type, modality="audio", size=size, seconds=clip.duration_s, has_audio=True)
 
 
 def _audible_and_visible(

@@ -15,6 +15,7 @@ from langchain_gemini_mm.loaders.examine import Examined
 from langchain_gemini_mm.loaders.options import LoadOptions
 from langchain_gemini_mm.loaders.walk import InputFile, Skipped
 from langchain_gemini_mm.media.embedded_text import EmbeddedText
+from langchain_gemini_mm.media.facts import remember_facts
 from langchain_gemini_mm.media.model_limits import check_modality
 from langchain_gemini_mm.media.source import OpenedSource
 from langchain_gemini_mm.references import escape_references
@@ -86,6 +87,7 @@ class MediaDocuments:
         companion = self.companions.of(item, examined.embedded) if self.options.companions else _NO_COMPANIONS
         yield from companion.unread
         ref = self.store.put_opened(opened)
+        remember_facts(ref.sha256, facts)
         shared = {**item.metadata, "mime_type": facts.mime_type, "media_sha256": ref.sha256, "size_bytes": facts.size}
         failures: list[str] = []
         made = 0

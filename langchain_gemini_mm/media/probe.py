@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from langchain_gemini_mm.content.mime_types import canonical_mime_type, modality_of
-from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.errors import ContentError, MediaLimitError
 from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.media import headers
 from langchain_gemini_mm.media.facts import Measures, MediaFacts
@@ -23,7 +23,7 @@ from langchain_gemini_mm.media.source import open_source, shown
 __all__ = ["MAX_PIXELS", "MediaFacts", "probe"]
 
 
-def probe(file: Path | BinaryIO, mime_type: str, *, name: str | None = None) -> MediaFacts:
+def probe(file: Path | BinaryIO, mime_type: str, *, name: str | None = None, audio_only: bool = False) -> MediaFacts:
     """Open a file of a type that `sniffing.sniff` told and measure it; it is read in pieces.
 
     ```python
@@ -39,6 +39,7 @@ def probe(file: Path | BinaryIO, mime_type: str, *, name: str | None = None) -> 
         file: a path, or an open seekable binary file (left open, at any position).
         mime_type: of the file, by its content.
         name: for messages; the path's last part by default.
+        audio_only: whether a video container that holds only audio, as browsers record calls, counts as audio.
 
     Raises:
         ContentError: damaged, cut off, locked with a password, or not what its first bytes promise.
@@ -51,8 +52,17 @@ def probe(file: Path | BinaryIO, mime_type: str, *, name: str | None = None) -> 
         raise ContentError(f"{name or 'the file'} is {mime_type}, which is not a picture, sound, video or PDF")
     if isinstance(file, Path):
         with closing(open_source(file)[0]) as opened:
-            return _probe(opened, mime_type, modality, name or shown(file.name))
-    return _probe(file, mime_type, modality, name or f"the {modality} file")
+            return probe(opened, mime_type, name=name or shown(file.name), audio_only=audio_only)
+    name = name or f"the {modality} file"
+    try:
+        return _probe(file, mime_type, modality, name)
+    except MediaLimitError:
+        raise
+    except ContentError:
+        facts = _probe_audio_only(file, mime_type, name) if audio_only and modality == "video" else None
+        if facts is None:
+            raise
+        return facts
 
 
 def _probe(file: BinaryIO, mime_type: str, modality: Modality, name: str) -> MediaFacts:
@@ -65,6 +75,19 @@ def _probe(file: BinaryIO, mime_type: str, modality: Modality, name: str) -> Med
         check_pixels(measures["width"], measures["height"], name)
     redraw = modality == "image" and (mime_type not in _HEADER_TYPES or looks_turned(file, mime_type))
     return MediaFacts(mime_type=mime_type, modality=modality, size=size, needs_redraw=redraw, **measures)
+
+
+def _probe_audio_only(file: BinaryIO, mime_type: str, name: str) -> MediaFacts | None:
+    from langchain_gemini_mm.media.av.clip import inspect
+
+    try:
+        clip = inspect(file, name=name)
+    except ContentError:
+        return None
+    if clip.pictures is not None or clip.sound is None or clip.is_cut_off:
+        return None
+    size = file.seek(0, 2)
+    return MediaFacts(mime_type=mime_type, modality="audio", size=size, seconds=clip.duration_s, has_audio=True)
 
 
 def _image(file: BinaryIO, _size: int, name: str) -> Measures:
