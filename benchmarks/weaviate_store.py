@@ -156,15 +156,15 @@ def _ingest(bench: Bench) -> Iterator[Row]:
 def prepared(bench: Bench, documents: Sequence[Document], vectors: Vectors) -> list[Any]:
     """Return the objects that the store would send, for the bare client."""
     from langchain_gemini_mm.vectorstores.records import Record
-    from langchain_gemini_mm.vectorstores.weaviate.objects import sized
+    from langchain_gemini_mm.vectorstores.weaviate.objects import sized_object
 
     with bench.store(documents[0], vectors[0]) as store:
-        layout = store.backend.place.known
+        layout = store.backend.collection.cached_layout
         records = (
             Record(item.id or "", item.page_content, item.metadata, row)
             for item, row in zip(documents, vectors, strict=True)
         )
-        objects = [sized(record, layout).object for record in records]
+        objects = [sized_object(record, layout).object for record in records]
     for item, row in zip(objects, vectors, strict=True):
         item.vector = {"media": row.tolist()}  # fastest for the bare client to serialize
     return objects

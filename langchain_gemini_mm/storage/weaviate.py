@@ -35,7 +35,7 @@ from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.weaviate_client.connection import Connection, Operation
 from langchain_gemini_mm.weaviate_client.errors import AnswerTooLargeError, CollectionGoneError, TenantGoneError
 from langchain_gemini_mm.weaviate_client.insert import Inserter
-from langchain_gemini_mm.weaviate_client.names import checked_name, checked_tenant, is_taken
+from langchain_gemini_mm.weaviate_client.names import checked_name, checked_tenant, is_already_there
 from langchain_gemini_mm.weaviate_client.versions import require_replication
 
 FORMAT = 1
@@ -193,7 +193,7 @@ class WeaviateValues:
                 self._connection.write_timeout,
             )
         except StoreError as error:
-            if not is_taken(error):
+            if not is_already_there(error):
                 raise
         self._made = self._found()
 
