@@ -1,6 +1,6 @@
 """Measure a search on a few questions of your own, before and after a change: rankings, dimensions, a picture.
 
-Run: python examples/21_evaluate.py     (without GOOGLE_API_KEY it runs on the emulator, kinds set far apart)
+Run: python examples/21_evaluate.py     (without GOOGLE_API_KEY it runs on the emulator, with modalities far apart)
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ with ExitStack() as stack:
     write_labelled(folder / "questions.jsonl", labelled)
     assert len(read_labelled(folder / "questions.jsonl")) == len(labelled)
 
-    kinds = {document.metadata["source"]: document.metadata["modality"] for document in store.iterate()}
-    report = evaluate(retriever, labelled, ks=(1, 5), by="source", kinds=kinds)
+    modalities = {document.metadata["source"]: document.metadata["modality"] for document in store.iterate()}
+    report = evaluate(retriever, labelled, ks=(1, 5), by="source", document_modalities=modalities)
     print(report)
     assert report["recall@5"].value > 0.7
     assert ("text", "image") in report.pairs
