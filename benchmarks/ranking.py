@@ -20,14 +20,8 @@ from benchmarks.report import Row, cost, tell
 from langchain_gemini_mm import LocalVectorStore
 from langchain_gemini_mm.flows import run
 from langchain_gemini_mm.interfaces import Content, Role, Vectors
-from langchain_gemini_mm.ranking import (
-    RANKINGS,
-    LabelledQuery,
-    by_modality_flow,
-    calibrate,
-    ranked_flow,
-    sample_background,
-)
+from langchain_gemini_mm.ranking import RANKINGS, LabelledQuery, Ranking, calibrate, sample_background
+from langchain_gemini_mm.ranking.search import by_modality_flow, plan_ranking, ranked_flow
 
 MODALITIES = ("text", "text", "text", "text", "image", "image", "pdf", "pdf", "video", "audio")
 """What ten documents are."""
@@ -88,14 +82,14 @@ def measure(size: Size = FULL) -> Iterator[Row]:
 
 
 def _compared(store: LocalVectorStore, size: Size, k: int) -> Iterator[Row]:
-    def ranked(ranking: str) -> Callable[[str], object]:
-        return lambda query: run(ranked_flow(store, query, k, {}, ranking=ranking))
+    def ranked(ranking: Ranking) -> Callable[[str], object]:
+        return lambda query: run(ranked_flow([query], plan_ranking(store.backend, k, ranking=ranking)))
 
     medians = _medians(
         {
             "store.search": partial(store.search, k=k),
             **{ranking: ranked(ranking) for ranking in RANKINGS},
-            "by modality": lambda query: run(by_modality_flow(store, query, k, {})),
+            "by modality": lambda query: run(by_modality_flow(query, plan_ranking(store.backend, k))),
         },
         size,
     )

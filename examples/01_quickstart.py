@@ -1,4 +1,4 @@
-"""Index a folder of pictures, sounds, clips, PDFs and notes, and ask across all of it by text, picture and sound.
+"""Index a folder of images, audio, video, PDFs and notes, and search it by text, image and audio.
 
 Run: python examples/01_quickstart.py     (without GOOGLE_API_KEY it runs on the emulator, on sample files)
 """
@@ -19,7 +19,7 @@ with ExitStack() as stack:
     write_samples(work / "photos-and-talks")
     service = {}
     if not (os.environ.get("GOOGLE_API_KEY") or os.environ.get("GEMINI_API_KEY")):
-        emulator = stack.enter_context(GeminiEmulator())  # a stand-in: near means related words, nothing more
+        emulator = stack.enter_context(GeminiEmulator())  # compares words; it is not a model
         service = {"api_key": emulator.api_key, "base_url": emulator.url}
 
     media = MediaStore(work / "library/media")
@@ -28,20 +28,20 @@ with ExitStack() as stack:
 
     loader = MediaLoader(work / "photos-and-talks", media)
     store.add_documents(loader.lazy_load())
-    print(f"{store.count()} documents, {len(loader.skipped)} files left out")
+    print(f"{store.count()} documents, {len(loader.skipped)} files skipped")
 
     puppy = work / "photos-and-talks/pictures/puppy2.jpg"
     questions: dict[str, Content] = {
         "text": "an image of an animal",
-        "picture": puppy,
-        "picture and text": [puppy, "but sleeping"],
+        "image": puppy,
+        "image and text": [puppy, "but sleeping"],
     }
     for title, question in questions.items():
         print(f"\n{title}:")
         for hit in store.search(question, k=3):
             print(f"  {hit.score:.2f}  {hit.document.metadata['source']}")
 
-    print("\nsound, among sounds:")
+    print("\naudio, among audio files:")
     purring = work / "photos-and-talks/sounds/purring.wav"
     for hit in store.search(purring, k=2, filter={"modality": "audio"}):
         print(f"  {hit.score:.2f}  {hit.document.metadata['source']}")

@@ -1,4 +1,4 @@
-"""Make a vector store you already have multimodal: only the embeddings change, the store is LangChain's own.
+"""Make a vector store that you already have multimodal: only the embeddings change, the store is LangChain's own.
 
 Run: python examples/02_any_vector_store.py     (without GOOGLE_API_KEY it runs on the emulator)
 """
@@ -24,7 +24,7 @@ with ExitStack() as stack:
     embeddings = stack.enter_context(GeminiEmbeddings(media=media, output_dimensionality=768, **service))
     store = InMemoryVectorStore(embeddings)
 
-    # A Document holds its media as short references, so that indexing, caching and splitting work as ever.
+    # A Document contains references to its media, so that indexing, caching and splitting work unchanged.
     documents = [
         media.document(png("a red bicycle", colour="red"), metadata={"source": "bicycle.png"}),
         media.document("how the cat sounds:", wav(1, "a cat purring"), metadata={"source": "cat.wav"}),

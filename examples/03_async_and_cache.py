@@ -1,4 +1,4 @@
-"""Embed many contents at once from async code, keep the vectors, and see what it cost.
+"""Embed many contents concurrently from async code, cache the vectors, and see the cost.
 
 Run: python examples/03_async_and_cache.py     (without GOOGLE_API_KEY it runs on the emulator)
 """
@@ -17,14 +17,14 @@ from langchain_gemini_mm.testing import GeminiEmulator, png
 
 
 async def main(service: dict[str, Any]) -> None:
-    """Embed twice; the second time nothing is sent."""
+    """Embed twice; the second time, all vectors come from the cache."""
     async with GeminiEmbeddings(
         output_dimensionality=768,
         cache=InMemoryByteStore(),  # any BaseStore[str, bytes]
-        requests_per_minute=3000,  # your quota; each content of a batch counts
+        requests_per_minute=3000,  # your quota; each content of a batch counts as a request
         **service,
     ) as embeddings:
-        # One vector each; an inner list is one content whose pieces are embedded together.
+        # One vector each; an inner list is one content whose parts are embedded together.
         contents: list[Any] = [f"note number {n}" for n in range(18)]
         contents += [png("a red bicycle", colour="red"), ["a red bicycle, 300 euros", png(colour="red")]]
 

@@ -1,9 +1,9 @@
-"""Begin in one local file, then move to a Weaviate server that a team shares: nothing is embedded twice.
+"""Start with a local file, then copy it to a Weaviate server that a team shares: nothing is embedded twice.
 
 Run: python examples/04_weaviate.py     (without GOOGLE_API_KEY it runs on the emulator)
 
-A server is looked for on the usual ports, or on WEAVIATE_PORT and WEAVIATE_GRPC_PORT. Where there is none, a second
-file stands in for it: the program is the same.
+The server is expected on the usual ports, or on WEAVIATE_PORT and WEAVIATE_GRPC_PORT. Without a server, a second local
+file takes its place; the rest of the program is the same.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ PORTS = int(os.environ.get("WEAVIATE_PORT", "8080")), int(os.environ.get("WEAVIA
 
 
 def shared_store(stack: ExitStack, embeddings: GeminiEmbeddings, folder: Path) -> MultimodalVectorStore:
-    """A store on the server; a second file where there is none."""
+    """Open a store on the server, or a second local file if there is no server."""
     try:
         client = stack.enter_context(weaviate.connect_to_local(port=PORTS[0], grpc_port=PORTS[1]))
     except weaviate.exceptions.WeaviateConnectionError:
-        print("no Weaviate answers here, so a second file stands in for it")
+        print("no Weaviate server found, using a second local file instead")
         return stack.enter_context(LocalVectorStore(folder / "team.db", embeddings))
     return WeaviateVectorStore(client, "Example", embeddings, tenant="team-a")
 

@@ -1,4 +1,4 @@
-"""Find the minute of a lecture at which something is said or shown, and the page of its paper, in one index.
+"""Find the minute of a lecture in which something is said or shown, and the page of its handout, in one index.
 
 Run: python examples/05_lecture.py     (without GOOGLE_API_KEY it runs on the emulator; with it, install espeak-ng)
 """
@@ -37,18 +37,18 @@ PAGES = [
 
 
 def record(folder: Path) -> None:
-    """Write the lecture: a slide every half minute, sentences at their seconds, and notes as a PDF."""
-    sound = np.zeros(SECONDS * RATE, dtype=np.float32)
+    """Write the lecture: a slide per half minute, sentences at given seconds, and notes as a PDF."""
+    recording = np.zeros(SECONDS * RATE, dtype=np.float32)
     for second, sentence in SAID.items():
         voice = speech(sentence)
-        sound[second * RATE :][: len(voice)] = voice
-    film = mp4(SECONDS, frame=lambda moment: SLIDES[int(moment * len(SLIDES))], samples=sound, fps=1)
+        recording[second * RATE :][: len(voice)] = voice
+    film = mp4(SECONDS, frame=lambda moment: SLIDES[int(moment * len(SLIDES))], samples=recording, fps=1)
     (folder / "talk.mp4").write_bytes(film)
     (folder / "notes.pdf").write_bytes(pdf(PAGES))
 
 
 def place(metadata: dict[str, Any]) -> str:
-    """Where in its file a Document is."""
+    """Describe the position of a Document in its file."""
     if "first_page" in metadata:
         return f"{metadata['source']} page {metadata['first_page']}"
     heard = ", heard" if metadata.get("track") == "audio" else ""
@@ -70,7 +70,7 @@ with ExitStack() as stack:
     loader = MediaLoader(work / "lecture", media, segments=Segments(video_s=30, audio_s=30))
     print(f"{len(store.add_documents(loader.lazy_load()))} segments of {SECONDS} s and {len(PAGES)} pages")
 
-    photo = jpeg(image=SLIDES[3])  # as somebody in the audience took it
+    photo = jpeg(image=SLIDES[3])  # a photo taken in the audience
     for title, question, expected in (
         ("said", "when do swifts sleep?", "talk.mp4 120-150 s, heard"),
         ("shown", photo, "talk.mp4 90-120 s"),

@@ -1,4 +1,4 @@
-"""Name a photo by the vote of its nearest neighbours among labelled photos, and look at what it was matched with.
+"""Label a photo by the vote of its nearest labelled photos, and inspect the photos that it matched.
 
 Run: python examples/06_image_matching.py     (without GOOGLE_API_KEY it runs on the emulator)
 """
@@ -18,7 +18,7 @@ from langchain_gemini_mm.testing.samples import drawings
 
 
 def write_photos(folder: Path) -> None:
-    """A folder for each label with five photos in it, and three files that are not what they seem."""
+    """Write a folder with five photos per label, and three files with errors."""
     for label, draw in (("puppy", drawings.puppy), ("kitten", drawings.kitten), ("bird", drawings.bird)):
         (folder / label).mkdir(parents=True)
         for turn in range(5):
@@ -29,7 +29,7 @@ def write_photos(folder: Path) -> None:
 
 
 def index(store: LocalVectorStore, loader: MediaLoader, *, rebuild: bool = False) -> int:
-    """Embed what is new or changed, forget what is gone; or embed all. The label is the folder."""
+    """Embed new and changed photos and delete removed ones, or embed all again. The label is the folder's name."""
     if rebuild:
         store.delete_all()
     found = {document.id: document for document in loader.lazy_load()}
@@ -41,14 +41,14 @@ def index(store: LocalVectorStore, loader: MediaLoader, *, rebuild: bool = False
 
 
 def show(photo: bytes, found: Classification, media: MediaStore) -> str:
-    """HTML with a photo beside its matches."""
+    """Return HTML with a photo next to its matches."""
     hits = Hits(
         Hit(match.document, match.score, "cosine", rank, media=media)
         for rank, match in enumerate(found.matches, start=1)
         if match.document
     )
-    picture = f"<img src='data:image/jpeg;base64,{base64.b64encode(photo).decode()}' style='max-width:320px'>"
-    return f"<h1>{found.label or 'unknown'}</h1><div style='display:flex'>{picture}{hits.to_html()}</div>"
+    image = f"<img src='data:image/jpeg;base64,{base64.b64encode(photo).decode()}' style='max-width:320px'>"
+    return f"<h1>{found.label or 'unknown'}</h1><div style='display:flex'>{image}{hits.to_html()}</div>"
 
 
 with ExitStack() as stack:
@@ -70,7 +70,7 @@ with ExitStack() as stack:
 
     store = stack.enter_context(LocalVectorStore(work / "library/index.db", embeddings))
     for skipped in loader.skipped:
-        print(f"left out: {skipped.source}: {skipped.reason}")
+        print(f"skipped: {skipped.source}: {skipped.reason}")
     stored = list(store.iterate())
     votes = classify_many(store, [Query(like=[str(photo.id)]) for photo in stored], labels="label", k=5)
     suspects = [photo for photo, vote in zip(stored, votes, strict=True) if vote.label != photo.metadata["label"]]
@@ -79,7 +79,7 @@ with ExitStack() as stack:
     assert [skipped.source for skipped in loader.skipped] == ["bird/cut-off.jpg"]
     assert [photo.metadata["source"] for photo in suspects] == ["puppy/mouse.jpg"]
 
-    # Clearly less alike than any labelled photo is to the one next to it: unknown.
+    # Clearly less similar than any labelled photo to its nearest neighbour: unknown.
     least = 0.8 * min(match.score for vote in votes for match in vote.matches[:1])
     for name, new, at_two, at_five in (
         ("puppy", jpeg("a young puppy", image=drawings.puppy("wheat", "dimgrey")), "puppy", "puppy"),
@@ -87,7 +87,9 @@ with ExitStack() as stack:
         ("pizza", jpeg("a pizza", image=drawings.pizza()), None, None),
     ):
         for k, label in ((2, at_two), (5, at_five)):
-            found = classify(store, new, labels="label", k=k, min_similarity=least, min_share=0.51)  # a tie is no win
+            found = classify(
+                store, new, labels="label", k=k, min_similarity=least, min_share=0.51
+            )  # a tie gives no label
             matches = ", ".join(f"{match.label} {match.score:.2f} {match.source}" for match in found.matches)
             print(f"{name}, k={k}: {found.label or 'unknown'} ({matches})")
             assert (found.label, len(found.matches)) == (label, k)

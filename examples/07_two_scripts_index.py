@@ -1,8 +1,8 @@
-"""The first of two scripts: embed a folder of pictures. The second, 08_two_scripts_search.py, searches them.
+"""The first of two scripts: embed a folder of images. The second, 08_two_scripts_search.py, searches them.
 
-Run: python examples/07_two_scripts_index.py FOLDER     (ten pictures are drawn into a folder that is empty or left out)
+Run: python examples/07_two_scripts_index.py FOLDER     (without a folder, or with an empty one, ten images are drawn)
 
-Without GOOGLE_API_KEY it runs on the emulator: take another folder then, for its vectors are none of Gemini's.
+Without GOOGLE_API_KEY it runs on the emulator. Use a different folder then: its vectors differ from Gemini's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from langchain_gemini_mm.testing.samples import drawings
 
 
 def house() -> Image:
-    """A house under a blue sky."""
+    """Draw a house under a blue sky."""
     canvas = drawings.Canvas("skyblue")
     canvas.block(70, 110, 250, 220, "peachpuff")
     canvas.shape("firebrick", (50, 110), (160, 30), (270, 110))
@@ -29,7 +29,7 @@ def house() -> Image:
 
 
 def car() -> Image:
-    """A car on a street."""
+    """Draw a car on a street."""
     canvas = drawings.Canvas("whitesmoke")
     canvas.block(40, 110, 280, 170, "seagreen")
     for x in (95, 225):
@@ -37,7 +37,7 @@ def car() -> Image:
     return canvas.finish()
 
 
-PICTURES = {
+IMAGES = {
     "puppy": ("a puppy on a meadow", drawings.puppy()),
     "kitten": ("a grey kitten", drawings.kitten()),
     "bird": ("a small bird on a branch", drawings.bird()),
@@ -56,15 +56,15 @@ with ExitStack() as stack:
     if not (os.environ.get("GOOGLE_API_KEY") or os.environ.get("GEMINI_API_KEY")):
         emulator = stack.enter_context(GeminiEmulator())
         service = {"api_key": emulator.api_key, "base_url": emulator.url}
-    pictures = folder / "pictures"
-    if not pictures.exists():
-        pictures.mkdir(parents=True)
-        for name, (description, drawing) in PICTURES.items():
-            (pictures / f"{name}.jpg").write_bytes(jpeg(description, image=drawing))
+    images = folder / "images"
+    if not images.exists():
+        images.mkdir(parents=True)
+        for name, (description, drawing) in IMAGES.items():
+            (images / f"{name}.jpg").write_bytes(jpeg(description, image=drawing))
 
     media = MediaStore.links(folder / "library/media")
     embeddings = stack.enter_context(GeminiEmbeddings(media=media, output_dimensionality=768, **service))
     store = stack.enter_context(LocalVectorStore(folder / "library/index.db", embeddings))
-    added = MultimodalRetriever(store=store).add(pictures)
-    print(f"{len(added)} pictures embedded, {len(added.skipped)} files left out")
+    added = MultimodalRetriever(store=store).add(images)
+    print(f"{len(added)} images embedded, {len(added.skipped)} files skipped")
     assert len(added) == store.count() > 0

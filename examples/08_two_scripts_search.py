@@ -1,6 +1,6 @@
-"""The second of two scripts: search pictures that 07_two_scripts_index.py has embedded, by words and by a picture.
+"""The second of two scripts: search the images that 07_two_scripts_index.py has embedded, by text and by an image.
 
-Run: python examples/08_two_scripts_search.py FOLDER     (without a folder it runs the first script, too)
+Run: python examples/08_two_scripts_search.py FOLDER     (without a folder it runs the first script as well)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which lessons of a course discuss this diagram? Lectures on video, recordings and handouts in one index.
+"""Which lessons of a course discuss this diagram? Video lectures, recordings and handouts in one index.
 
 Run: python examples/10_course_search.py     (on the emulator; with GOOGLE_API_KEY on Gemini, then install espeak-ng)
 """
@@ -23,7 +23,7 @@ from langchain_gemini_mm.testing.samples.speech import speech
 
 
 def chart() -> Image:
-    """A bar chart on a blackboard."""
+    """Draw a bar chart on a blackboard."""
     canvas = drawings.Canvas("darkgreen")
     for quarter, amount in enumerate((70, 100, 120, 160)):
         canvas.block(50 + 60 * quarter, 210 - amount, 90 + 60 * quarter, 210, "ivory")
@@ -31,7 +31,7 @@ def chart() -> Image:
 
 
 BIRD, SEA, PIZZA, APPLE = drawings.bird(), drawings.beach(), drawings.pizza(), drawings.apple()
-LESSONS = {  # what the lecture shows for half a minute each, what is asked afterwards, and the pages of the handout
+LESSONS = {  # slides shown for half a minute each, the question asked afterwards, and the pages of the handout
     "lesson 1, birds": ([BIRD, SEA, BIRD, SEA], "Do swifts sleep?", ["Birds on their way", "How robins find north"]),
     "lesson 2, accounts": (
         [APPLE, PIZZA, chart(), chart()],
@@ -43,12 +43,12 @@ LESSONS = {  # what the lecture shows for half a minute each, what is asked afte
 
 
 def film(slides: list[Image]) -> bytes:
-    """A video of half a minute for each slide."""
+    """Return a video that shows each slide for half a minute."""
     return mp4(30 * len(slides), frame=lambda moment: slides[int(moment * len(slides))], fps=1)
 
 
 def record(folder: Path) -> None:
-    """Write the course: a folder for each lesson with its lecture, the recorded question hour and the handout."""
+    """Write the course: a folder per lesson with its lecture, the recorded questions and the handout."""
     for name, (slides, question, pages) in LESSONS.items():
         (folder / name).mkdir(parents=True)
         (folder / name / "lecture.mp4").write_bytes(film(slides))
@@ -59,7 +59,7 @@ def record(folder: Path) -> None:
 
 
 def place(moment: Moment) -> str:
-    """Where in its file a moment is."""
+    """Describe the position of a moment in its file."""
     if moment.start_s is None:
         return f"pages {moment.first_page}-{moment.last_page}"
     return f"{moment.start_s:g}-{moment.end_s:g} s"
@@ -73,14 +73,14 @@ with ExitStack() as stack:
         service = {"api_key": emulator.api_key, "base_url": emulator.url}
     record(work / "course")
 
-    media = MediaStore.links(work / "library/media")  # fifty hours of video stay where they are
+    media = MediaStore.links(work / "library/media")  # files stay where they are
     embeddings = stack.enter_context(GeminiEmbeddings(media=media, output_dimensionality=768, **service))
     store = stack.enter_context(LocalVectorStore(work / "library/index.db", embeddings))
     retriever = MultimodalRetriever(store=store, k=5)
     loader = MediaLoader(work / "course", media, segments=Segments(video_s=30, audio_s=30))
     print(f"{len(retriever.add_documents(loader.lazy_load()))} segments and pages")
 
-    photo = jpeg("bar chart of revenue", image=chart().rotate(4))  # as somebody in the third row took it
+    photo = jpeg("bar chart of revenue", image=chart().rotate(4))  # a photo taken in the audience
     lessons: dict[str, list[Source]] = {}
     for source in retriever.sources(photo, per_source=2):
         lessons.setdefault(Path(source.source or "").parts[0], []).append(source)

@@ -1,4 +1,4 @@
-"""Find the part of a film where something is seen, and open a page that plays it from there.
+"""Find the part of a film that shows something, and write a page that plays it from there.
 
 Run: python examples/11_find_the_moment.py     (without GOOGLE_API_KEY it runs on the emulator)
 """
@@ -28,7 +28,7 @@ SECONDS = 160
 
 
 def woman(dress: str) -> Image:
-    """A woman in a dress of some colour, before a wall."""
+    """Draw a woman in a dress of a given colour."""
     canvas = drawings.Canvas("whitesmoke")
     canvas.oval(160, 55, 34, 44, "saddlebrown")
     canvas.oval(160, 60, 25, 31, "bisque")
@@ -70,7 +70,7 @@ with ExitStack() as stack:
     start, end = (hits[0].document.metadata[key] for key in ("start_s", "end_s"))
     assert (start, end) == (100, 120)
 
-    # The film itself, from the first second to the last of that part; below it each hit, cut out.
+    # The film, played from the start to the end of that part; below it each hit as a clip.
     page = f"<h1>{question}</h1><video controls src='film.mp4#t={start:g},{end:g}'></video>{hits.to_html()}"
     (work / "found.html").write_text(page, encoding="utf-8")
     assert page.count("<video controls") == 1 + len(hits)

@@ -1,8 +1,8 @@
-"""Answer support questions from a manual, recorded calls, a clip and e-mails: a chain whose model sees the media.
+"""Answer support questions from a manual, recorded calls, a clip and e-mails: a chain whose model receives the media.
 
-Run: python examples/12_support_assistant.py     (on the emulator, with a scripted model in place of a chat model)
+Run: python examples/12_support_assistant.py     (on the emulator, with a scripted model instead of a chat model)
 
-With GOOGLE_API_KEY, langchain-google-genai and CHAT_MODEL=gemini-2.5-flash a real model answers.
+With GOOGLE_API_KEY, langchain-google-genai and CHAT_MODEL=gemini-2.5-flash, a real model answers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from langchain_gemini_mm.testing.samples.speech import speech
 
 
 class ScriptedModel(BaseChatModel):
-    """Stands in for a chat model: says always the same, and which sources it was shown."""
+    """Replace a chat model: always give the same answer, with the sources it received."""
 
     shown: list[str] = Field(default_factory=list)
 
@@ -48,12 +48,12 @@ class ScriptedModel(BaseChatModel):
         self.shown = [block["mime_type"] for block in blocks if block.get("base64")]
         names = [block["text"].splitlines()[0] for block in blocks if block["type"] == "text"]
         cited = " ".join(name for name in names if name.startswith("["))
-        answer = AIMessage(f"Hold the button beside the power socket for ten seconds {cited}.")
+        answer = AIMessage(f"Hold the button next to the power socket for ten seconds {cited}.")
         return ChatResult(generations=[ChatGeneration(message=answer)])
 
 
 def chat_model() -> BaseChatModel:
-    """The model named by CHAT_MODEL, else a scripted one."""
+    """Return the model named by CHAT_MODEL, or a scripted one."""
     if name := os.environ.get("CHAT_MODEL"):
         from langchain_google_genai import ChatGoogleGenerativeAI
 
@@ -62,7 +62,7 @@ def chat_model() -> BaseChatModel:
 
 
 def router(moment: float) -> Image:
-    """A finger that comes near the button of a router and stays on it."""
+    """Draw a finger that moves to the button of a router and stays there."""
     canvas = drawings.Canvas("aliceblue")
     canvas.block(60, 150, 260, 210, "dimgrey")
     canvas.oval(220, 180, 12, 12, "red")
@@ -71,9 +71,13 @@ def router(moment: float) -> Image:
 
 
 def write_material(folder: Path) -> None:
-    """A manual, recorded calls, a clip that shows what to do, and mails."""
+    """Write a manual, recorded calls, an instruction clip and mails."""
     folder.mkdir()
-    pages = ["What is in the box", "Diagram: the button that resets the router\nis beside the power socket", "Warranty"]
+    pages = [
+        "What is in the box",
+        "Diagram: the button that resets the router\nis next to the power socket",
+        "Warranty",
+    ]
     (folder / "manual.pdf").write_bytes(pdf(pages))
     (folder / "call-1.mp3").write_bytes(mp3(samples=speech("To reset the router, hold the button for ten seconds.")))
     (folder / "call-2.mp3").write_bytes(mp3(samples=speech("Your parcel left our house on Monday.")))
@@ -98,7 +102,7 @@ with ExitStack() as stack:
     model = chat_model()
 
     def ask(given: dict[str, Any]) -> list[BaseMessage]:
-        """The question as one message, with what was found for it: its media, not descriptions of them."""
+        """Return the question as one message, with the documents found and their media."""
         return [to_message(given["question"], given["found"], media=media, model="gemini")]
 
     answered = RunnableLambda(ask) | model | StrOutputParser()
@@ -109,5 +113,5 @@ with ExitStack() as stack:
     assert sorted(sources) == ["[call-1.mp3]", "[june.eml]", "[manual.pdf p. 2]", "[reset.mp4]"]
     assert any(source in result["answer"] for source in sources)
     if isinstance(model, ScriptedModel):
-        print("The model was shown:", ", ".join(model.shown))
+        print("The model received:", ", ".join(model.shown))
         assert sorted(model.shown) == ["application/pdf", "audio/mp3", "video/mp4"]

@@ -1,4 +1,4 @@
-"""A shop: photo and description of an article become one vector, found by words, by a photo, or by a photo with words.
+"""A shop: photo and description of an article become one vector, found by text, by a photo, or by a photo with text.
 
 Run: python examples/13_shop_listing.py     (without GOOGLE_API_KEY it runs on the emulator)
 """
@@ -39,24 +39,24 @@ with ExitStack() as stack:
         for article, (photo, price, words) in ARTICLES.items()
     ]
     shop.add_documents(listings)
-    assert store.count() == len(ARTICLES)  # one vector for a photo and its words together
+    assert store.count() == len(ARTICLES)  # one vector per photo with its text
 
     def found(question: Any, **options: Any) -> list[str]:
-        """The articles that fit, best first."""
+        """Return the ids of matching articles, best first."""
         ids = [str(document.id) for document in shop.invoke(question, **options)]
         shown = "a photo" if isinstance(question, bytes) else question if isinstance(question, str) else question[1]
         print(f"{shown:42} {', '.join(ids)}")
         return ids
 
-    # By words: what is written beside the photo counts as much as what is in it.
+    # By text: the description counts as much as the photo.
     assert found("a soft, washable toy for my child")[0] == "plush-puppy"
     assert found("a towel of thick cotton for the beach")[0] == "towel"
 
-    # By a photo that a customer took: everything that shows the same.
+    # By a customer's photo: all articles that show the same.
     photo = jpeg("a kitten", image=drawings.kitten().crop((20, 10, 300, 230)))
     assert set(found(photo)) == {"kitten-mug", "kitten-poster"}
 
-    # By both, as one question: the words say which of the articles on the photo is meant.
+    # By both, as one query: the text selects among the articles in the photo.
     assert found([photo, "as a poster of matt paper, for the wall"])[0] == "kitten-poster"
     assert found([photo, "a mug for my coffee or tea"])[0] == "kitten-mug"
     assert found([photo, "a present for under ten euros"], filter={"price": {"$lt": 10}})[0] == "kitten-poster"

@@ -1,9 +1,9 @@
-"""An archive that nobody tagged: find the photos of a whiteboard, and the minutes of the meeting that talk about it.
+"""An archive without tags: find the photos of a whiteboard, and the minutes of the meeting that talk about it.
 
-Raw similarities favour documents of the question's own kind: here the notes, whatever is in them. The ranking of the
-retriever compares each document with others of its kind, so that none drowns the rest.
+Raw similarities favour documents of the query's own modality: here the notes, whatever they contain. The ranking of
+the retriever compares each document with others of its modality, so that no modality displaces the others.
 
-Run: python examples/14_untagged_archive.py     (without GOOGLE_API_KEY it runs on the emulator, kinds set far apart)
+Run: python examples/14_untagged_archive.py     (without GOOGLE_API_KEY on the emulator, with a large modality gap)
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ NOTES = (
 
 
 def whiteboard(*names: str) -> bytes:
-    """A photo of boxes and arrows; the emulator, which cannot see, reads the words inside the file."""
+    """Draw boxes and arrows; the emulator, which cannot see, reads the description inside the file."""
     canvas = drawings.Canvas("whitesmoke")
     for number, name in enumerate(names):
         top = 20 + 70 * number
@@ -50,17 +50,17 @@ def whiteboard(*names: str) -> bytes:
 
 
 def fill(folder: Path) -> None:
-    """Write what lies around: camera names, a recording of three minutes, notes."""
+    """Write the archive: photos with camera names, a recording of three minutes, and notes."""
     photos = {"IMG_0412.jpg": whiteboard("browser", "queue", "database"), "IMG_0413.jpg": whiteboard("app", "cache")}
     scenes = {"kitten": drawings.kitten(), "pizza": drawings.pizza(), "bird": drawings.bird()}
     photos |= {f"IMG_05{n}.jpg": jpeg(f"a {name}", image=image) for n, (name, image) in enumerate(scenes.items())}
     for name, photo in photos.items():
         (folder / name).write_bytes(photo)
-    sound = np.zeros(180 * RATE, dtype=np.float32)
+    recording = np.zeros(180 * RATE, dtype=np.float32)
     for second, sentence in SAID.items():
         voice = speech(sentence)
-        sound[second * RATE :][: len(voice)] = voice
-    (folder / "REC_0017.mp3").write_bytes(mp3(samples=sound))
+        recording[second * RATE :][: len(voice)] = voice
+    (folder / "REC_0017.mp3").write_bytes(mp3(samples=recording))
     for number, note in enumerate(NOTES):
         (folder / f"note-{number}.txt").write_text(note, encoding="utf-8")
 
@@ -87,7 +87,7 @@ with ExitStack() as stack:
 
     wanted = {"[IMG_0412.jpg]", "[IMG_0413.jpg]", "[REC_0017.mp3 1:00-2:00]"}
     raw = show("raw similarity", archive.search(QUESTION, ranking="raw"))
-    fair = show("compared within each kind", archive.search(QUESTION))
+    fair = show("ranked within each modality", archive.search(QUESTION))
     assert set(fair) == wanted
     if service:
         assert not wanted & set(raw)

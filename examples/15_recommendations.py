@@ -1,4 +1,4 @@
-"""Recommend what is near to something somebody liked, or to several things of any kind: nothing is embedded again.
+"""Recommend what is similar to one or several things that somebody liked, of any modality, without embedding again.
 
 Run: python examples/15_recommendations.py     (without GOOGLE_API_KEY it runs on the emulator)
 """
@@ -17,7 +17,7 @@ from langchain_gemini_mm.testing import GeminiEmulator, write_samples
 
 
 def show(title: str, hits: Hits) -> list[str]:
-    """Print recommendations, and return their files, best first."""
+    """Print recommendations and return their files, best first."""
     sources = [hit.document.metadata["source"] for hit in hits]
     print(f"{title:34} {', '.join(sources)}")
     return sources
@@ -37,32 +37,32 @@ with ExitStack() as stack:
     retriever.add(folder)
     embeddings.reset_usage()
 
-    # What the visitor looked at is known by its id, as a shop or a library keeps it.
+    # The visitor's history is a list of ids, as in a shop or a library.
     ids = {document.metadata["source"]: str(document.id) for document in store.iterate()}
     puppy, kitten = ids["pictures/puppy.png"], ids["pictures/kitten.png"]
     trip, waves = ids["notes/trip.md"], ids["sounds/waves.wav"]
 
-    near = show("like a picture", recommend(store, [puppy], k=2, modalities=["image"]))
+    near = show("similar to an image", recommend(store, [puppy], k=2, modalities=["image"]))
     assert near == ["pictures/puppy2.jpg", "pictures/sleeping-puppy.png"]
 
-    # Several things of different kinds: a text about a trip, and the sound of waves.
-    both = show("like a text and a sound", recommend(store, [trip, waves], k=2, by="source"))
+    # Several documents of different modalities: a text about a trip, and a recording of waves.
+    both = show("similar to a text and a recording", recommend(store, [trip, waves], k=2, by="source"))
     assert set(both) == {"pictures/beach.jpg", "videos/waves.mov"}
 
-    # Of every kind the nearest, side by side; what was liked is never among the answers.
-    for kind in ("text", "image", "audio", "video", "pdf"):
-        found = show(f"  the nearest {kind}", recommend(store, [trip, waves], k=1, modalities=[kind]))
+    # The nearest of each modality; liked documents are left out of the answers.
+    for modality in ("text", "image", "audio", "video", "pdf"):
+        found = show(f"  the nearest {modality}", recommend(store, [trip, waves], k=1, modalities=[modality]))
         assert not {"notes/trip.md", "sounds/waves.wav"} & set(found)
     everything = recommend(store, [trip, waves], k=store.count())
     assert len(everything) == store.count() - 2
 
-    # Liked and disliked, and how much each counts.
+    # Liked and disliked documents, with weights.
     dogs = show("dogs rather than cats", recommend(store, [puppy], unlike=[kitten], weights=[1, 0.5], k=3))
     assert "pictures/puppy2.jpg" in dogs
     assert not {"pictures/puppy.png", "pictures/kitten.png"} & set(dogs)
 
     assert not embeddings.usage.items  # all of this was computed from stored vectors
 
-    # The same as a question, with words of the moment; all kinds in one fair order.
-    asleep = show("like a picture, but asleep", retriever.search(Query("a nap on a cushion", like=[puppy]), k=1))
+    # The same as a query with additional text; all modalities in one ranking.
+    asleep = show("similar to an image, but asleep", retriever.search(Query("a nap on a cushion", like=[puppy]), k=1))
     assert asleep == ["pictures/sleeping-puppy.png"]

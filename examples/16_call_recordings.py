@@ -1,7 +1,7 @@
-"""Find what callers wanted, and the take one looks for in raw footage, by intent: nothing is written down before.
+"""Find what callers wanted, and a take in raw footage, by intent and without transcripts.
 
-Recordings are cut into segments that are embedded as sound, so a hit says at which minute to listen. However long a
-file is, only the segments that are on their way are in memory.
+Recordings are cut into segments that are embedded as audio, so a hit has the minute to listen to. However long a file
+is, only the segments that are being embedded are in memory.
 
 Run: python examples/16_call_recordings.py     (without GOOGLE_API_KEY it runs on the emulator; with it, install
 espeak-ng)
@@ -45,8 +45,8 @@ FOOTAGE = {
 LINE = 0.02 * surf(90)
 
 
-def sound(seconds: int, said: dict[int, str]) -> NDArray[np.float32]:
-    """`(n,)` samples of a noisy line with sentences at their seconds."""
+def recording(seconds: int, said: dict[int, str]) -> NDArray[np.float32]:
+    """Return `(n,)` samples of a noisy line, with sentences at their seconds."""
     samples = LINE[: seconds * RATE].copy()
     for second, sentence in said.items():
         voice = speech(sentence)
@@ -55,15 +55,15 @@ def sound(seconds: int, said: dict[int, str]) -> NDArray[np.float32]:
 
 
 def record(folder: Path) -> None:
-    """Write a call, raw footage with its sound, and the line of a whole night shift, minute by minute."""
-    (folder / "call-0931.mp3").write_bytes(mp3(samples=sound(60, CALL)))
+    """Write a call, raw footage with audio, and the recording of a whole night shift, minute by minute."""
+    (folder / "call-0931.mp3").write_bytes(mp3(samples=recording(60, CALL)))
     scenes = [drawings.kitten(), drawings.beach(), drawings.puppy()]
-    film = mp4(90, frame=lambda moment: scenes[int(moment * 3)], samples=sound(90, FOOTAGE), fps=1)
+    film = mp4(90, frame=lambda moment: scenes[int(moment * 3)], samples=recording(90, FOOTAGE), fps=1)
     (folder / "footage.mp4").write_bytes(film)
     with wave.open(str(folder / "night-shift.wav"), "wb") as line:
         line.setparams((1, 2, RATE, 0, "NONE", "not compressed"))
         for minute in range(MINUTES):
-            samples = sound(60, {10: NIGHT[minute]} if minute in NIGHT else {})
+            samples = recording(60, {10: NIGHT[minute]} if minute in NIGHT else {})
             line.writeframes((samples * 32_767).astype("<i2").tobytes())
 
 
@@ -100,6 +100,6 @@ with ExitStack() as stack:
         print(f"{citation(hit):30} {intent}")
         found = hit.document.metadata
         assert (found["source"], found["start_s"]) == (source, second)
-        assert "companion_text" not in found  # no transcript: the sound itself was found
+        assert "companion_text" not in found  # no transcript: the audio itself was found
     (hit,) = calls.search(drawings.puppy("wheat"), modalities=["video"])
     assert citation(hit) == "[footage.mp4 1:00-1:30]"

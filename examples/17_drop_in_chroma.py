@@ -1,4 +1,4 @@
-"""An application on Chroma becomes multimodal: its embeddings are exchanged, and not a line of the rest.
+"""Make an application on Chroma multimodal by exchanging its embeddings and nothing else.
 
 Run: pip install langchain-chroma, then python examples/17_drop_in_chroma.py
 (without GOOGLE_API_KEY it runs on the emulator)
@@ -33,7 +33,7 @@ NOTES = [
 
 
 def application(embeddings: Embeddings, folder: Path) -> VectorStore:
-    """The application as it was: texts in, and a question."""
+    """Run the application as it was: add texts, ask a question."""
     settings = Settings(anonymized_telemetry=False, is_persistent=True, persist_directory=str(folder))
     store = Chroma("notes", embeddings, client_settings=settings, collection_metadata={"hnsw:space": "cosine"})
     store.add_texts(NOTES, [{"kind": "note"}] * len(NOTES), ids=["office", "kitten", "bread"])
@@ -47,7 +47,7 @@ with ExitStack() as stack:
     if not (os.environ.get("GOOGLE_API_KEY") or os.environ.get("GEMINI_API_KEY")):
         emulator = stack.enter_context(GeminiEmulator())
         service = {"api_key": emulator.api_key, "base_url": emulator.url}
-    # Chroma keeps its files open while the process lives, which Windows minds.
+    # Chroma keeps its files open until the process ends, so Windows cannot delete them.
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
     write_samples(folder / "samples")
 
@@ -56,11 +56,11 @@ with ExitStack() as stack:
     embeddings = stack.enter_context(GeminiEmbeddings(media=media, output_dimensionality=768, **service))
     store = application(embeddings, folder / "chroma")
 
-    # From here on the same store takes pictures, sounds, videos and PDFs: as Documents that hold references,
+    # From here on, the same store accepts images, audio, video and PDFs as Documents with references,
     documents = MediaLoader(folder / "samples", media, modalities=["image", "audio", "video", "pdf"]).load()
     store.add_documents(documents)
 
-    # is asked by text, with Chroma's own filters,
+    # is searched by text, with Chroma's own filters,
     for question, modality, source in (
         ("a sleeping puppy", "image", "pictures/sleeping-puppy.png"),
         ("a cat purring", "audio", "sounds/purring.wav"),
@@ -71,13 +71,13 @@ with ExitStack() as stack:
         print(f"{question:34} {found.metadata['source']}")
         assert found.metadata["source"] == source
 
-    # and by a picture: a reference is a text, so it goes wherever a question goes.
+    # and by an image: a reference is text, so it can be passed wherever a query can.
     photo = media.put_file(folder / "samples/pictures/puppy2.jpg").markdown
     similar = store.similarity_search(f"{photo} but sleeping", k=3)
     assert "pictures/sleeping-puppy.png" in [document.metadata["source"] for document in similar]
 
-    # What was found goes to a chat model as media, with its sources.
+    # The documents found are passed to a chat model as media, with citations.
     message = to_message("What do these show?", similar, media=media)
-    kinds = [block["type"] for block in message.content if isinstance(block, dict)]
-    print(kinds)
-    assert "image" in kinds
+    types = [block["type"] for block in message.content if isinstance(block, dict)]
+    print(types)
+    assert "image" in types

@@ -1,4 +1,4 @@
-"""What embeddings are used for, each in a few lines: search, questions, facts, code, labels, oddities, copies.
+"""Uses of embeddings, each in a few lines: search, questions, facts, code, labels, outliers, duplicates.
 
 Run: python examples/18_tasks.py     (without GOOGLE_API_KEY it runs on the emulator)
 """
@@ -28,7 +28,7 @@ REVIEWS = {
 
 
 def show(task: str, answer: object) -> None:
-    """Print a line."""
+    """Print a task and its answer."""
     print(f"{task:28} {answer}")
 
 
@@ -47,7 +47,7 @@ with ExitStack() as stack:
     library = MultimodalRetriever(store=store, k=1)
     library.add(*(folder / name for name in ("pictures", "sounds", "videos", "papers", "notes")))
 
-    # Search, questions, facts and code: the task is told to the model with the query.
+    # Search, questions, facts and code: the task is passed to the model with the query.
     for task, question, source in (
         ("search", "how long does a kitten nap?", "notes/kitten.md"),
         ("question answering", "how do I bake banana bread?", "notes/recipes.txt"),
@@ -58,25 +58,25 @@ with ExitStack() as stack:
         show(task, found.metadata["source"])
         assert found.metadata["source"] == source
 
-    # Any kind finds any kind.
-    for task, query, kind, source in (
+    # Any modality finds any modality.
+    for task, query, modality, source in (
         ("text to image", "a bird on a branch", "image", "pictures/bird.jpg"),
         ("text to video moment", "a puppy plays with a ball", "video", "videos/puppy-playing.mp4"),
         ("description to sound", "the purring of a cat", "audio", "sounds/purring.wav"),
         ("image to PDF page", pictures / "bird.jpg", "pdf", "papers/birds.pdf"),
         ("photo to slides", pictures / "revenue-chart.png", "pdf", "papers/annual-report.pdf"),
         ("sound to image", folder / "sounds/purring.wav", "image", "pictures/kitten.png"),
-        # The emulator knows no languages: it meets the name. The model needs none.
+        # The emulator knows only English words, so the query contains the name. The model does not need it.
         ("German to English", "Wie macht man eine Pizza Margherita?", "pdf", "papers/pizza.pdf"),
     ):
-        (found,) = library.invoke(query, modalities=[kind])
+        (found,) = library.invoke(query, modalities=[modality])
         show(task, found.metadata["source"])
         assert found.metadata["source"] == source
     changed = library.invoke([pictures / "puppy2.jpg", "but sleeping"], k=2, modalities=["image"])
     show("image and text to image", changed[1].metadata["source"])
     assert changed[1].metadata["source"] == "pictures/sleeping-puppy.png"
 
-    # Labels by description, and by the vote of labelled examples; what is like none of them is unknown.
+    # Labels by description, and by the vote of labelled examples; what is similar to none of them is unknown.
     labels = {"animal": "a picture of an animal", "food": "a picture of food"}
     for name, label in (("kitten.png", "animal"), ("apple.png", "food")):
         described = classify(store, pictures / name, labels=labels)
@@ -89,7 +89,7 @@ with ExitStack() as stack:
     assert voted.label == "complaint"
     assert classify(reviews, "Galaxies collide", labels="label", k=3, min_similarity=0.6).unknown
 
-    # What belongs to nothing, and what is there twice.
+    # Outliers and duplicates.
     reviews.delete(filter={"label": "spam"})
     reviews.add_texts(["Invoice 2214 is due in thirty days"], [{"modality": "text"}])
     oddest = find_outliers(reviews, n_neighbors=2)[0]

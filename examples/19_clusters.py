@@ -1,4 +1,4 @@
-"""Sort a mixed folder into groups by what its files are about: stored vectors go to scikit-learn as they are.
+"""Group a mixed folder by subject: pass the stored vectors to scikit-learn.
 
 Run: pip install scikit-learn, then python examples/19_clusters.py
 (without GOOGLE_API_KEY it runs on the emulator)
@@ -53,9 +53,9 @@ with ExitStack() as stack:
     embeddings = stack.enter_context(GeminiEmbeddings(media=media, output_dimensionality=768, **service))
     store = stack.enter_context(LocalVectorStore(":memory:", embeddings))
     store.add_documents(
-        media.document(content, metadata={"modality": kind, "subject": subject})
-        for subject, kinds in SUBJECTS.items()
-        for kind, contents in kinds.items()
+        media.document(content, metadata={"modality": modality, "subject": subject})
+        for subject, by_modality in SUBJECTS.items()
+        for modality, contents in by_modality.items()
         for content in contents
     )
 
@@ -66,10 +66,10 @@ with ExitStack() as stack:
     matrix = np.concatenate(rows)
     documents = {str(document.id): document.metadata for document in store.get_by_ids(ids)}
 
-    # Vectors of one kind have a direction in common, whatever they show: without it the groups would be the kinds.
-    kinds = np.array([documents[id_]["modality"] for id_ in ids])
-    for kind in np.unique(kinds):
-        matrix[kinds == kind] -= matrix[kinds == kind].mean(axis=0)
+    # Vectors of one modality share a direction; without removing it, the groups would be the modalities.
+    modalities = np.array([documents[id_]["modality"] for id_ in ids])
+    for modality in np.unique(modalities):
+        matrix[modalities == modality] -= matrix[modalities == modality].mean(axis=0)
     matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
 
     groups = KMeans(n_clusters=len(SUBJECTS), n_init=20, random_state=0).fit_predict(matrix)

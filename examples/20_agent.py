@@ -1,6 +1,6 @@
-"""An agent that searches across everything, looks at what it finds, and keeps only references in its state; a chain.
+"""An agent that searches all modalities, sees what it finds, and keeps only references in its state; and a chain.
 
-Run: python examples/20_agent.py     (without GOOGLE_API_KEY on the emulator; the chat model is a scripted one)
+Run: python examples/20_agent.py     (without GOOGLE_API_KEY on the emulator; the chat model is scripted)
      python examples/20_agent.py --model google_genai:gemini-flash-latest     (with langchain-google-genai and a key)
 """
 
@@ -37,7 +37,7 @@ from langchain_gemini_mm.tools import MultimodalToolkit
 
 
 class Scripted(BaseChatModel):
-    """Stands in for a chat model: searches with the user's picture, opens the hit it reads of, and answers."""
+    """Replace a chat model: search with the user's image, open the hit it finds, and answer."""
 
     seen: list[list[str]] = Field(default_factory=list)
 
@@ -46,7 +46,7 @@ class Scripted(BaseChatModel):
         return "scripted"
 
     def bind_tools(self, tools: Any, **kwargs: Any) -> Any:  # noqa: ARG002 - it knows them by heart
-        """Be ready for tools."""
+        """Accept tools."""
         return self
 
     def _generate(self, messages: Any, *args: Any, **kwargs: Any) -> ChatResult:  # noqa: ARG002 - it needs no settings
@@ -62,12 +62,12 @@ class Scripted(BaseChatModel):
 
 
 def call(name: str, **arguments: Any) -> AIMessage:
-    """Call a tool."""
+    """Return a tool call."""
     return AIMessage("", tool_calls=[{"name": name, "args": arguments, "id": name, "type": "tool_call"}])
 
 
-parser = argparse.ArgumentParser(description="An agent over pictures, sounds, videos, PDFs and notes.")
-parser.add_argument("--model", help="a chat model for init_chat_model; a scripted one when left out")
+parser = argparse.ArgumentParser(description="An agent that searches images, audio, video, PDFs and notes.")
+parser.add_argument("--model", help="a chat model for init_chat_model (default: a scripted one)")
 chosen = parser.parse_args().model
 model: Any = chosen or Scripted()
 
@@ -85,7 +85,7 @@ with ExitStack() as stack:
     retriever.add(work / "samples")
 
     middleware = MediaMiddleware(media, model=None if chosen else "gemini")
-    tools = MultimodalToolkit(retriever=retriever, what="our photos, videos, sounds and papers").get_tools()
+    tools = MultimodalToolkit(retriever=retriever, what="our photos, videos, recordings and papers").get_tools()
     agent = create_agent(model, tools, middleware=[middleware], checkpointer=(saver := InMemorySaver()))
 
     photo = base64.b64encode((work / "samples/pictures/puppy.png").read_bytes()).decode()
@@ -101,10 +101,10 @@ with ExitStack() as stack:
     print(f"{len(sizes)} checkpoints of at most {max(sizes):,} bytes")
     assert max(sizes) < 50_000
     if not chosen:
-        print(f"the model saw {model.seen}")
+        print(f"the model received {model.seen}")
         assert model.seen == [["image/png"], ["image/png", "video/mp4"], ["image/png", "video/mp4"]]
 
-        # The same index in a chain, which looks first and asks then.
+        # The same index in a chain that searches first and then asks the model.
         found: Any = RunnableLambda(lambda asked: retriever.search(asked, modalities=["video"], k=1))
         ask: Any = RunnableLambda(lambda both: [to_message(both["question"], both["hits"], model="gemini")])
         chain = {"question": RunnablePassthrough(), "hits": found} | ask | model

@@ -1,6 +1,6 @@
-"""Measure a search on a few questions of your own, before and after a change: rankings, dimensions, a picture.
+"""Measure a search with a few labelled queries, before and after a change: rankings, dimensions, a chart.
 
-Run: python examples/21_evaluate.py     (without GOOGLE_API_KEY it runs on the emulator, with modalities far apart)
+Run: python examples/21_evaluate.py     (without GOOGLE_API_KEY on the emulator, with a large modality gap)
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ with ExitStack() as stack:
     retriever = MultimodalRetriever(store=store)
     retriever.add(folder)
 
-    # Questions and the files they should find, kept in a file that people can read and extend. Files have their names
-    # here; a grade says what is better; nothing at all is an answer, too.
+    # Queries and the files they should find, stored in a readable file. A grade says which file is better; an empty
+    # list means that nothing should be found.
     labelled = [
         LabelledQuery("a puppy dog", {"pictures/puppy.png": 2, "pictures/puppy2.jpg": 2, "sounds/barking.mp3": 1}),
         LabelledQuery("a cat purring", ["sounds/purring.wav", "notes/kitten.md"]),
@@ -57,7 +57,7 @@ with ExitStack() as stack:
     assert report["recall@5"].value > 0.7
     assert ("text", "image") in report.pairs
 
-    # Which ranking? The difference is that of the same questions, with its interval.
+    # Which ranking? The difference is computed query by query, with an interval.
     rankings = compare_rankings(retriever, labelled, ks=(5,), by="source")
     print(rankings)
     gain = rankings.difference("ndcg@5", "normalized")
@@ -65,7 +65,7 @@ with ExitStack() as stack:
     if service:
         assert gain.value > 0
 
-    # How many dimensions are enough? Stored vectors are cut; nothing is embedded but the questions.
+    # How many dimensions are enough? Stored vectors are truncated; only the queries are embedded.
     sweep = dimension_sweep(store, labelled, [1536, 768, 256, 32], ks=(5,), by="source")
     print(sweep)
     assert sweep["768"]["recall@5"].value > sweep["32"]["recall@5"].value - 0.1

@@ -1,9 +1,9 @@
-"""A team's library on Weaviate: each tenant sees its own; one question across kinds, by file, and as an agent's tool.
+"""A team's library on Weaviate: tenants, one query across modalities, hits grouped by file, and a tool for an agent.
 
 Run: python examples/22_team_weaviate.py     (without GOOGLE_API_KEY it runs on the emulator)
 
-A server is looked for on the usual ports, or on WEAVIATE_PORT and WEAVIATE_GRPC_PORT. Where there is none, a file for
-each tenant stands in for it: the rest of the program is the same.
+The server is expected on the usual ports, or on WEAVIATE_PORT and WEAVIATE_GRPC_PORT. Without a server, a local file
+per tenant takes its place; the rest of the program is the same.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ COLLECTION = "ExampleTeams"
 
 
 def retrievers(stack: ExitStack, embeddings: GeminiEmbeddings, folder: Path) -> dict[str, MultimodalRetriever]:
-    """A retriever for each team."""
+    """Return a retriever per team."""
     teams = ("design", "kitchen")
     try:
         client = stack.enter_context(weaviate.connect_to_local(port=PORTS[0], grpc_port=PORTS[1]))
     except weaviate.exceptions.WeaviateConnectionError:
-        print("no Weaviate answers here, so files stand in for it")
+        print("no Weaviate server found, using local files instead")
         stores = {team: stack.enter_context(LocalVectorStore(folder / f"{team}.db", embeddings)) for team in teams}
         return {team: MultimodalRetriever(store=store) for team, store in stores.items()}
     stack.callback(client.collections.delete, COLLECTION)
@@ -59,15 +59,15 @@ with ExitStack() as stack:
     team["design"].add(folder / "samples")
     team["kitchen"].add("The dishwasher is emptied by whoever comes first.")
 
-    # The nearest of each kind, side by side.
-    best = {kind: hits[0] for kind, hits in team["design"].by_modality("a cat, or a kitten that purrs").items()}
-    for kind, hit in best.items():
-        print(f"{kind:6} {hit.score:.2f} {citation(hit)}")
+    # The nearest document of each modality.
+    best = {modality: hits[0] for modality, hits in team["design"].by_modality("a cat, or a kitten that purrs").items()}
+    for modality, hit in best.items():
+        print(f"{modality:6} {hit.score:.2f} {citation(hit)}")
     assert citation(best["text"]) == "[notes/kitten.md]"
     assert citation(best["image"]) == "[pictures/kitten.png]"
     assert citation(best["audio"]) == "[sounds/purring.wav]"
 
-    # Files rather than pieces, each with its pages or moments; and what stands around a hit.
+    # Hits grouped by file, with adjacent pages joined; and the pages around a hit.
     (report, *_) = team["design"].sources("how did revenue grow by quarter?", k=2, modalities=["pdf"])
     moment = report.moments[0]
     print(f"{report.source}, pages {moment.first_page} to {moment.last_page}")
@@ -75,12 +75,12 @@ with ExitStack() as stack:
     around = team["design"].context(report.hits[0])
     assert [document.metadata["first_page"] for document in around] == [1, 2]
 
-    # One team does not see what the other has.
+    # A team does not see the other team's documents.
     (note,) = team["kitchen"].invoke("a picture of a kitten", k=10)
     assert "dishwasher" in note.page_content
 
-    # The same as a tool: the model's own words, narrowed to a kind; the tenant is not the model's to choose.
-    tool = create_multimodal_retriever_tool(team["design"], "search_library", "Searches pictures, sounds and papers.")
+    # The same as a tool: the model chooses the query and the modalities, but not the tenant.
+    tool = create_multimodal_retriever_tool(team["design"], "search_library", "Searches images, recordings and papers.")
     call = {"name": tool.name, "args": {"query": "waves on a beach", "modalities": ["audio"], "k": 1}, "id": "1"}
     answer = tool.invoke({**call, "type": "tool_call"})
     print([block["type"] for block in answer.content])

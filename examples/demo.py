@@ -1,7 +1,7 @@
-"""What `make demo` runs: index a folder and print what it finds for a text, a picture, a sound, and both together.
+"""The program behind `make demo`: index a folder and search it by text, image, audio, and image with text.
 
 Run: python examples/demo.py [--folder ~/Pictures] [--question "a dog on a beach"]
-Without GOOGLE_API_KEY the emulator answers, a stand-in that knows words, descriptions inside files and colours.
+Without GOOGLE_API_KEY an emulator answers; it compares words, descriptions inside files, and colours.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ INDEX = Path("demo-index")
 
 
 def main() -> int:
-    """Index, ask, print."""
+    """Parse the arguments and run the demo; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, help="your files; sample files when left out")
-    parser.add_argument("--question", help="what to look for, in words")
+    parser.add_argument("--folder", type=Path, help="your files (default: sample files)")
+    parser.add_argument("--question", help="text to search for")
     given = parser.parse_args()
     with ExitStack() as stack:
         try:
@@ -37,21 +37,19 @@ def main() -> int:
 
 
 def demo(stack: ExitStack, folder: Path | None, question: str | None) -> None:
-    """Index `folder` next to nothing of yours, and ask."""
+    """Index `folder` outside of it, and search."""
     live = bool(os.environ.get("GOOGLE_API_KEY") or os.environ.get("GEMINI_API_KEY"))
     service: dict[str, Any] = {}
     if not live:
         emulator = stack.enter_context(GeminiEmulator())
         service = {"api_key": emulator.api_key, "base_url": emulator.url}
-        print(
-            "No GOOGLE_API_KEY: the emulator answers. It is a stand-in that goes by words, descriptions and colours.\n"
-        )
+        print("No GOOGLE_API_KEY: an emulator answers. It compares words, descriptions inside files, and colours.\n")
     samples = folder is None
     if folder is None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "samples"
         write_samples(folder)
 
-    # Real vectors and stand-in vectors must never share an index; your own files are not embedded twice.
+    # Vectors of the service and of the emulator need separate indexes; your own files are not embedded twice.
     home = folder.parent if samples else INDEX / ("gemini" if live else "emulator")
     media = MediaStore.links(home / "media")
     embeddings = stack.enter_context(GeminiEmbeddings(media=media, output_dimensionality=768, **service))
@@ -68,7 +66,7 @@ def demo(stack: ExitStack, folder: Path | None, question: str | None) -> None:
 
 @contextmanager
 def progress_line() -> Iterator[Callable[[int], None]]:
-    """One line that is written over as more is stored, and ended before anything else is printed."""
+    """Show the number of stored Documents on one line, and end the line afterwards."""
     counts = [0]
 
     def show_progress(stored: int) -> None:
@@ -83,11 +81,11 @@ def progress_line() -> Iterator[Callable[[int], None]]:
 
 
 def report(store: LocalVectorStore, loader: MediaLoader, embeddings: GeminiEmbeddings) -> None:
-    """What was indexed, what was not, and what it cost."""
-    counts = {kind: store.count(filter={"modality": kind}) for kind in ("text", "image", "audio", "video", "pdf")}
-    print("Indexed:", ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "nothing")
+    """Print what was indexed, what was skipped, and the cost."""
+    counts = {name: store.count(filter={"modality": name}) for name in ("text", "image", "audio", "video", "pdf")}
+    print("Indexed:", ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing")
     for skipped in loader.skipped[:10]:
-        print(f"Left out: {skipped.source}: {skipped.reason}")
+        print(f"Skipped: {skipped.source}: {skipped.reason}")
     if len(loader.skipped) > 10:
         print(f"... and {len(loader.skipped) - 10} more")
     usage = embeddings.usage
@@ -98,18 +96,18 @@ def report(store: LocalVectorStore, loader: MediaLoader, embeddings: GeminiEmbed
 
 
 def ask_samples(store: LocalVectorStore, folder: Path) -> None:
-    """A question of each kind."""
+    """Search with a query of each modality."""
     puppy = folder / "pictures/puppy2.jpg"
     show(store, 'text: "an image of an animal"', "an image of an animal", modality="image")
     show(store, 'text: "an image of food"', "an image of food", modality="image")
-    show(store, "picture: puppy2.jpg", puppy)
-    show(store, "sound: purring.wav", folder / "sounds/purring.wav")
-    show(store, 'picture and text: puppy2.jpg, "but sleeping"', [puppy, "but sleeping"])
-    show(store, 'text: "waves on a beach", any kind', "waves on a beach")
+    show(store, "image: puppy2.jpg", puppy)
+    show(store, "audio: purring.wav", folder / "sounds/purring.wav")
+    show(store, 'image and text: puppy2.jpg, "but sleeping"', [puppy, "but sleeping"])
+    show(store, 'text: "waves on a beach", any modality', "waves on a beach")
 
 
 def show(store: LocalVectorStore, title: str, question: Any, modality: str | None = None) -> None:
-    """Print the nearest three."""
+    """Print the three nearest documents."""
     print(f"\n{title}")
     for hit in store.search(question, k=3, filter={"modality": modality} if modality else None):
         metadata = hit.document.metadata

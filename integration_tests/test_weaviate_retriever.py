@@ -116,3 +116,9 @@ async def test_tenants(
     assert {d.page_content for d in await call(red, "invoke", "a cat")} == {"a red cat", "a red dog"}
     assert [d.page_content for d in await call(anyone, "invoke", "a cat", tenant="blue")] == ["a blue cat"]
     assert [d.page_content for d in await call(red, "invoke", "a cat", tenant="blue")] == ["a blue cat"]
+    for tenant, expected in (("red", 2), ("blue", 1)):
+        hits = await call(anyone, "search", "a cat", tenant=tenant, ranking="normalized")
+        assert [hit.score_kind for hit in hits] == ["deviation"] * expected
+        assert store.with_tenant(tenant).backend is store.with_tenant(tenant).backend
+        kinds = store.with_tenant(tenant).get_info("ranking_background")["kinds"]
+        assert sum(kind["count"] for kind in kinds.values()) == expected

@@ -45,8 +45,12 @@ class GeminiMMError(Exception):
         message = super().__str__()
         if not self.inputs:
             return message
-        noun = "input" if len(self.inputs) == 1 else "inputs"
-        return f"{noun} {', '.join(map(str, self.inputs))}: {message}"
+        first, last = self.inputs[0], self.inputs[-1]
+        if len(self.inputs) == 1:
+            return f"input {first}: {message}"
+        consecutive = len(self.inputs) > 2 and self.inputs == tuple(range(first, last + 1))
+        shown = f"{first} to {last}" if consecutive else ", ".join(map(str, self.inputs))
+        return f"inputs {shown}: {message}"
 
 
 class ContentError(GeminiMMError, ValueError):

@@ -19,12 +19,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from langchain_gemini_mm import GeminiEmbeddings, Hit, MediaStore
 from langchain_gemini_mm.flows import run
-from langchain_gemini_mm.ranking import LabelledQuery, by_modality_flow, calibrate, ranked_flow
+from langchain_gemini_mm.ranking import LabelledQuery, Ranking, calibrate
+from langchain_gemini_mm.ranking.search import by_modality_flow, plan_ranking, ranked_flow
 from langchain_gemini_mm.testing import GeminiEmulator
 from langchain_gemini_mm.vectorstores.search import RANK_CONSTANT
 from scripts.ranking_media import samples, scenes
@@ -32,7 +34,8 @@ from scripts.ranking_overlaps import OVERLAPS, Known, Overlap, balanced, best_th
 from scripts.ranking_worlds import WORLDS, Made, World, made
 
 K = 10
-RANKINGS = ("raw", "fused", "normalized", "calibrated")
+AnyRanking: TypeAlias = Ranking | Literal["fused"]
+RANKINGS: tuple[AnyRanking, ...] = ("raw", "fused", "normalized", "calibrated")
 SEEDS = (101, 102)
 """None of them was looked at while the constants of the rankings were chosen."""
 LABELLED = 8
@@ -51,11 +54,12 @@ def ndcg(ids: Sequence[str], relevant: Mapping[str, float], k: int = K) -> float
     return gain / best
 
 
-def ranked(world: Made, query: LabelledQuery, ranking: str, k: int = K) -> list[Hit]:
+def ranked(world: Made, query: LabelledQuery, ranking: AnyRanking, k: int = K) -> list[Hit]:
     """The answer of one ranking."""
     if ranking != "fused":
-        return run(ranked_flow(world.store, query.query, k, {}, ranking=ranking))
-    lists = run(by_modality_flow(world.store, query.query, k, {})).values()
+        (best,) = run(ranked_flow([query.query], plan_ranking(world.store.backend, k, ranking=ranking)))
+        return best
+    lists = run(by_modality_flow(query.query, plan_ranking(world.store.backend, k))).values()
     hits = [hit for found in lists for hit in found]
     return sorted(hits, key=lambda hit: (-1 / (RANK_CONSTANT + hit.rank), -hit.score))[:k]
 
@@ -67,7 +71,7 @@ def quality(world: Made, labelled: int = LABELLED) -> dict[str, float]:
     return {ranking: float(np.mean([_one(world, query, ranking) for query in asked])) for ranking in RANKINGS}
 
 
-def _one(world: Made, query: LabelledQuery, ranking: str) -> float:
+def _one(world: Made, query: LabelledQuery, ranking: AnyRanking) -> float:
     return ndcg([str(hit.document.id) for hit in ranked(world, query, ranking)], query.relevant)
 
 
@@ -103,7 +107,7 @@ def _calibrated(world: Made, start: int, labelled: int, truth: Mapping[str, bool
     return best, balanced({name: _is_sure(hit) for name, hit in hits.items()}, left)
 
 
-def _best(world: Made, ranking: str) -> dict[str, Hit]:
+def _best(world: Made, ranking: AnyRanking) -> dict[str, Hit]:
     """The first hit of each query."""
     return {str(query.query): ranked(world, query, ranking, 1)[0] for query in world.labelled}
 

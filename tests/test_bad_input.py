@@ -164,7 +164,12 @@ REFERENCES: list[Case] = [
     ("forged, asked of the store", lambda w: w.media.get(UNKNOWN), MissingMediaError, "000.*Put the file again"),
     ("with a path in it", lambda w: w.media.get("mm://sha256-../../etc/passwd"), ContentError, "not a media reference"),
     ("torn", lambda w: w.store.add_texts(["see ![](mm://sha256-12ab"]), ContentError, r"12ab.*truncated.*chunk size"),
-    ("upper case", lambda w: w.store.search("![](mm://sha256-" + "AB" * 32 + ")"), ContentError, "truncated or malformed"),
+    (
+        "upper case",
+        lambda w: w.store.search("![](mm://sha256-" + "AB" * 32 + ")"),
+        ContentError,
+        "truncated or malformed",
+    ),
     ("not hexadecimal", lambda w: MediaRef("zz"), ContentError, "64 lower-case hex digits, got 'zz'"),
     ("backwards", lambda w: UNKNOWN.segment(5, 2), ContentError, "got 5.0 to 2.0"),
     ("not a number", lambda w: UNKNOWN.segment(math.nan, 2), ContentError, "got nan"),

@@ -10,7 +10,7 @@ import numpy as np
 
 from langchain_gemini_mm.flows import Flow, blocking
 from langchain_gemini_mm.interfaces import Filter, Vectors
-from langchain_gemini_mm.ranking.modalities import checked_modalities
+from langchain_gemini_mm.ranking.modalities import filter_for_modalities
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.filters import parse_filter
 from langchain_gemini_mm.vectorstores.write import Progress
@@ -117,15 +117,7 @@ def narrowed(given: Filter | None, modalities: Iterable[str] | None = None, *mor
         TypeError: the filter is a function, or `modalities` is one str.
         ValueError: `modalities` is empty, or a modality is unknown.
     """
-    parts: list[Filter] = []
-    if given is not None:
-        if not isinstance(given, Mapping):
-            raise TypeError(f"filter must be a dict, got {type(given).__name__}")
-        parts.append(given)
-    allowed = checked_modalities(modalities)
-    if allowed is not None:
-        parts.append({"modality": {"$in": list(allowed)}})
-    parts += more
-    if len(parts) > 1:
-        return {"$and": parts}
-    return parts[0] if parts else None
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(f"filter must be a dict, got {type(given).__name__}")
+    found: Filter | None = filter_for_modalities(given, modalities, *more)
+    return found

@@ -5,26 +5,21 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from langchain_core.embeddings import Embeddings
 from pydantic import PrivateAttr
 
-from langchain_gemini_mm.embeddings.pipeline import EmbedJob, EmbedPipeline, call_limits
-from langchain_gemini_mm.embeddings.preparation import Preparation, media_targets
+from langchain_gemini_mm.embeddings.pipeline import EmbedPipeline, EmbedRequest
 from langchain_gemini_mm.embeddings.service.service import GeminiService
 from langchain_gemini_mm.embeddings.service.uploads import Uploads
-from langchain_gemini_mm.embeddings.settings import EmbeddingSettings, all_plain, check_sequence, uris_to_contents
-from langchain_gemini_mm.embeddings.tasks import recipe
+from langchain_gemini_mm.embeddings.settings import EmbeddingSettings, uris_to_contents
 from langchain_gemini_mm.embeddings.usage import Meter, Usage
 from langchain_gemini_mm.interfaces import Content, Role, Vectors
 from langchain_gemini_mm.models import ITEMS_PER_CALL
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-PREPARATION = "1"
-"""Version of how media are prepared before they are sent; a part of the fingerprint."""
 
 
 class GeminiEmbeddings(EmbeddingSettings, Embeddings):
@@ -78,15 +73,16 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
         | `HTTPS_PROXY`, `SSL_CERT_FILE` | as httpx reads them |
     """
 
-    _service: GeminiService | None = PrivateAttr(default=None)
+    _current: EmbedPipeline | None = PrivateAttr(default=None)
     _meter: Meter = PrivateAttr(default_factory=Meter)
     _uploads: Uploads = PrivateAttr(default_factory=Uploads)
 
     @property
     def fingerprint(self) -> dict[str, object]:
-        """The space of the document vectors; vectors are comparable when fingerprints are equal."""
-        words = recipe(self._spec, "document", self.task_type)
-        return {**self._space(self._sized(None)), "document_task": words.template or words.task_type or "none"}
+        """The embedding space of documents, as JSON values; vectors are comparable when fingerprints are equal."""
+        settings = self._pipeline.settings
+        document = settings.recipes["document"]
+        return {**settings.space, "document_task": document.template or document.task_type or "none"}
 
     @property
     def usage(self) -> Usage:
@@ -112,8 +108,7 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
             QuotaError: a quota is used up.
             ServiceError: the service refused or failed.
         """
-        job = self._job([text], "query", task_type, [title], output_dimensionality)
-        vector: list[float] = self._pipeline().run(job)[0].tolist()
+        vector: list[float] = self._pipeline.run(_query(text, task_type, title, output_dimensionality))[0].tolist()
         return vector
 
     async def aembed_query(
@@ -125,8 +120,8 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
         output_dimensionality: int | None = None,
     ) -> list[float]:
         """Async twin of `embed_query`."""
-        job = await self._ajob([text], "query", task_type, [title], output_dimensionality)
-        vector: list[float] = (await self._pipeline().arun(job))[0].tolist()
+        vectors = await self._pipeline.arun(_query(text, task_type, title, output_dimensionality))
+        vector: list[float] = vectors[0].tolist()
         return vector
 
     def embed_documents(
@@ -152,8 +147,8 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
             QuotaError: a quota is used up.
             ServiceError: the service refused or failed.
         """
-        job = self._job(texts, "document", task_type, titles, output_dimensionality)
-        vectors: list[list[float]] = self._pipeline(batch_size).run(job).tolist()
+        request = EmbedRequest(texts, "document", task_type, titles, output_dimensionality, batch_size)
+        vectors: list[list[float]] = self._pipeline.run(request).tolist()
         return vectors
 
     async def aembed_documents(
@@ -166,8 +161,8 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
         batch_size: int = ITEMS_PER_CALL,
     ) -> list[list[float]]:
         """Async twin of `embed_documents`."""
-        job = await self._ajob(texts, "document", task_type, titles, output_dimensionality)
-        vectors: list[list[float]] = (await self._pipeline(batch_size).arun(job)).tolist()
+        request = EmbedRequest(texts, "document", task_type, titles, output_dimensionality, batch_size)
+        vectors: list[list[float]] = (await self._pipeline.arun(request)).tolist()
         return vectors
 
     def embed(self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None) -> Vectors:
@@ -178,13 +173,13 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
             role: which side of a search they stand on.
             task_type: what for, when not for searching.
         """
-        return self._pipeline().run(self._job(contents, role, task_type))
+        return self._pipeline.run(EmbedRequest(contents, role, task_type))
 
     async def aembed(
         self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None
     ) -> Vectors:
         """Async twin of `embed`."""
-        return await self._pipeline().arun(await self._ajob(contents, role, task_type))
+        return await self._pipeline.arun(EmbedRequest(contents, role, task_type))
 
     def embed_images(self, uris: Sequence[str | Path]) -> list[list[float]]:
         """Embed files by path, one vector each; the duck type that Chroma, AlloyDB and others look for."""
@@ -203,16 +198,16 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
         return await self.aembed_images(uris)
 
     def close(self) -> None:
-        """Delete uploads and close connections; the object can be used again, and connects anew."""
-        self._uploads.delete(lambda: self._connection.client)
-        if self._service is not None:
-            self._service.close()
+        """Delete uploads and close connections; the object can be used again and reconnects then."""
+        if self._current is not None:
+            self._uploads.delete(self._current.service)
+            self._current.service.close()
 
     async def aclose(self) -> None:
         """Async twin of `close`, also for the connections of the running event loop."""
-        await asyncio.to_thread(self._uploads.delete, lambda: self._connection.client)
-        if self._service is not None:
-            await self._service.aclose()
+        if self._current is not None:
+            await asyncio.to_thread(self._uploads.delete, self._current.service)
+            await self._current.service.aclose()
 
     def __enter__(self) -> Self:
         """Close at the end of a `with` block."""
@@ -230,65 +225,37 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
         """Close."""
         await self.aclose()
 
-    def _space(self, dimensions: int) -> dict[str, object]:
-        preparation = f"{PREPARATION} {self._options.recipe}".rstrip()
-        return {"model": self._spec.name, "dimensions": dimensions, "preparation": preparation}
+    @property
+    def _pipeline(self) -> EmbedPipeline:
+        """The pipeline for the fields as they are now; a changed field makes a new one."""
+        pipeline = self._current
+        if pipeline is None or pipeline.fields != self.__dict__:
+            with _renewing:
+                pipeline = self._renewed()
+        return pipeline
 
-    def _job(
-        self,
-        contents: Sequence[Content],
-        role: Role,
-        task: str | None,
-        titles: Sequence[str | None] | None = None,
-        output_dimensionality: int | None = None,
-    ) -> EmbedJob:
-        dimensions = self._sized(output_dimensionality)
-        preparation = Preparation(
-            spec=self._limits,
-            backend=self.backend,
-            options=self._options,
-            recipe=recipe(self._spec, role, task if task is not None else self.task_type),
-            media=self.media,
-            unresolved=self.unresolved,
-        )
-        items = preparation.items(check_sequence(contents), titles)
-        space = self._space(dimensions)
-        keys = [item.key(space, self.media) for item in items] if self.cache is not None else []
-        return EmbedJob(items=items, dimensions=dimensions, keys=keys)
-
-    async def _ajob(self, contents: Sequence[Content], *how: Any) -> EmbedJob:
-        if all_plain(contents) and self.cache is None:
-            return self._job(contents, *how)
-        return await asyncio.to_thread(self._job, contents, *how)
-
-    def _pipeline(self, batch_size: int = ITEMS_PER_CALL) -> EmbedPipeline:
-        service = self._connection
-        return EmbedPipeline(
+    def _renewed(self) -> EmbedPipeline:
+        """Resolve the fields again; connections are kept unless the service is reached in another way."""
+        settings = self._service_settings()
+        service = None if self._current is None else self._current.service
+        if service is None or service.settings != settings or service.given_client is not self.client:
+            service = GeminiService(settings, self.client)
+        self._current = EmbedPipeline(
+            fields=dict(self.__dict__),
+            settings=self._resolve(),
             service=service,
             uploads=self._uploads,
-            options=self._options,
-            targets=media_targets(self._limits, self.backend, self._options, self.inline_limit),
             meter=self._meter,
-            budget_usd=self.budget_usd,
-            spec=self._spec,
-            media=self.media,
             cache=self.cache,
             concurrency=self.max_concurrency,
-            limits=call_limits(
-                service, batch_size=batch_size, batch_bytes=self.batch_bytes, check_order=self.check_order
-            ),
-            inline_limit=self.inline_limit,
-            check_order=self.check_order,
+            batch_bytes=self.batch_bytes,
+            budget_usd=self.budget_usd,
         )
-
-    @property
-    def _connection(self) -> GeminiService:
-        """The service for the fields as they are now; a changed field connects anew."""
-        settings = self._service_settings()
-        with _connecting:
-            if self._service is None or self._service.settings != settings:
-                self._service = GeminiService(settings, self.client)
-            return self._service
+        return self._current
 
 
-_connecting = threading.Lock()
+_renewing = threading.Lock()
+
+
+def _query(text: Content, task_type: str | None, title: str | None, dimensions: int | None) -> EmbedRequest:
+    return EmbedRequest([text], "query", task_type, None if title is None else [title], dimensions)

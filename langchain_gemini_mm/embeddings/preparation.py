@@ -1,4 +1,4 @@
-"""What is embedded: one item per content, checked against the model's limits, worded for its task, and measured."""
+"""Preparation of contents: validated against the model's limits, prefixed for their task, measured and priced."""
 
 from __future__ import annotations
 
@@ -9,23 +9,37 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO, NamedTuple
 
 from langchain_gemini_mm.content.mime_types import modality_of
-from langchain_gemini_mm.content.parts import Part, Unresolved, to_parts
-from langchain_gemini_mm.embeddings.cache import cache_key
+from langchain_gemini_mm.content.parts import Part, to_parts
+from langchain_gemini_mm.embeddings.settings import ResolvedSettings
 from langchain_gemini_mm.embeddings.tasks import Recipe
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError
-from langchain_gemini_mm.interfaces import Backend, Content, MediaSource, Modality
+from langchain_gemini_mm.interfaces import Content, Modality
 from langchain_gemini_mm.media.av.segments import Track
-from langchain_gemini_mm.media.convert import ConversionRequest, MediaTarget
-from langchain_gemini_mm.media.facts import MediaFacts
-from langchain_gemini_mm.media.images.exif import looks_turned
-from langchain_gemini_mm.media.media_options import MediaOptions
-from langchain_gemini_mm.media.model_limits import check_extent, check_modality, consumer_name
+from langchain_gemini_mm.media.convert import ConversionRequest, ConvertedPart
+from langchain_gemini_mm.media.facts import MediaFacts, known_facts
+from langchain_gemini_mm.media.model_limits import check_extent, check_modality
 from langchain_gemini_mm.media.probe import probe
-from langchain_gemini_mm.models import MediaLimit, ModelSpec
 
-_NAMED = {"image": "a picture", "audio": "sound", "video": "a video", "pdf": "a PDF"}
+_NAMED = {"image": "an image", "audio": "audio", "video": "a video", "pdf": "a PDF"}
 _WIRE_OVERHEAD = 120
 """Bytes of JSON around one part."""
+
+
+class PreparedPart(NamedTuple):
+    """A part as it is sent."""
+
+    part: Part
+    tokens: Mapping[Modality, int]
+    """Estimated, by the modality they are billed as."""
+    convert: bool = False
+    """Whether it has yet to be cut out of its file, or converted."""
+
+    @property
+    def wire_bytes(self) -> int:
+        """Bytes in a request; media grow by a third as base64."""
+        part = self.part
+        content = len(part.text.encode()) if part.text is not None else (part.size + 2) // 3 * 4
+        return content + _WIRE_OVERHEAD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,125 +47,190 @@ class EmbedItem:
     """One content, ready to be sent."""
 
     position: int
-    """Which input it is, from 0."""
-    parts: tuple[Part, ...]
-    costs: tuple[Mapping[Modality, int], ...]
-    """Tokens of each part, estimated, by modality."""
-    unconverted: frozenset[int] = frozenset()
-    """Which parts are yet to be cut out of their file, or converted."""
+    """Position of the input, from 0."""
+    parts: tuple[PreparedPart, ...]
+    wire_bytes: int
+    """Bytes in a request."""
+    token_count: int
+    """Tokens of all modalities, estimated."""
+    group: Hashable = None
+    """Items of different groups cannot share a request: task type and title are fields of the request."""
     task_type: str | None = None
     title: str | None = None
 
-    @property
-    def group(self) -> Hashable:
-        """Request fields hold for a whole call, so items with other fields travel apart."""
-        return self.task_type, self.title
+    @classmethod
+    def of(
+        cls, position: int, parts: Sequence[PreparedPart], *, task_type: str | None = None, title: str | None = None
+    ) -> EmbedItem:
+        """Add up the parts of a content.
 
-    @property
-    def wire_bytes(self) -> int:
-        """Bytes in a request: media grow by a third as base64."""
-        return sum(wire_bytes(part) for part in self.parts)
-
-    @property
-    def tokens(self) -> Mapping[Modality, int]:
-        """Estimated, by modality."""
-        total: Counter[Modality] = Counter()
-        for cost in self.costs:
-            total.update(cost)
-        return total
-
-    @property
-    def token_count(self) -> int:
-        """All tokens, estimated."""
-        return sum(sum(cost.values()) for cost in self.costs)
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-        return f"input {self.position}"
-
-    def key(self, space: Mapping[str, object], media: MediaSource | None) -> str:
-        """The content's key in an embedding cache."""
-        parts = [(part.modality, part.digest(media)) for part in self.parts]
-        return cache_key(space, parts, (self.task_type, self.title))
-
-
-class SentPart(NamedTuple):
-    """What is sent for a part after conversion."""
-
-    part: Part
-    cost: Mapping[Modality, int]
-    """Tokens, estimated, by the modality they are billed as."""
-
-
-def conversion_requests(items: Iterable[EmbedItem], options: MediaOptions) -> list[ConversionRequest]:
-    """Which parts of the items have to be converted."""
-    track: Track | None = None if options.audio_track_extraction else "video"
-    return [
-        ConversionRequest.of(
-            item.parts[index], track=track if item.parts[index].modality == "video" else None, position=item.position
+        Args:
+            position: of the input, from 0.
+            parts: in their written order.
+            task_type: the request field, for models that read it.
+            title: the request field.
+        """
+        wire_bytes = token_count = 0
+        for part in parts:
+            wire_bytes += part.wire_bytes
+            token_count += sum(part.tokens.values())
+        return cls(
+            position=position,
+            parts=tuple(parts),
+            wire_bytes=wire_bytes,
+            token_count=token_count,
+            group=(task_type, title),
+            task_type=task_type,
+            title=title,
         )
-        for item in items
-        for index in sorted(item.unconverted)
-    ]
 
 
-def with_converted(items: Iterable[EmbedItem], converted: Iterable[Mapping[Part, SentPart]]) -> list[EmbedItem]:
-    """The items with the converted media in the places of their parts."""
-    found = {part: sent for results in converted for part, sent in results.items()}
-    ready: list[EmbedItem] = []
+def total_tokens(items: Iterable[EmbedItem]) -> Mapping[Modality, int]:
+    """Estimated tokens of items, by the modality they are billed as."""
+    total: Counter[Modality] = Counter()
     for item in items:
-        parts, costs = list(item.parts), list(item.costs)
-        for index in item.unconverted:
-            parts[index], costs[index] = found[parts[index]]
-        ready.append(replace(item, parts=tuple(parts), costs=tuple(costs), unconverted=frozenset()))
-    return ready
+        for part in item.parts:
+            total.update(part.tokens)
+    return total
 
 
-CONVERTED_BYTES = 64_000_000
-"""Largest converted part; it is in memory while it is written. A larger one is encoded with fewer bits per second."""
-
-
-def media_targets(
-    spec: ModelSpec, backend: Backend, options: MediaOptions, inline_limit: int
-) -> dict[Modality, MediaTarget]:
-    """What the model takes of each modality under the options.
+def prepare(
+    settings: ResolvedSettings, contents: Sequence[Content], recipe: Recipe, titles: Sequence[str | None] | None = None
+) -> list[EmbedItem]:
+    """Prepare every content, one item each, in order.
 
     Args:
-        spec: the model, with the limits that follow from the options.
-        backend: the service.
-        options: choices of the caller.
-        inline_limit: bytes of a request, base64 counted; Vertex AI has no other way for media.
-    """
-    inline = max(inline_limit - 1000, 4) // 4 * 3
-    max_bytes = min(CONVERTED_BYTES, inline) if backend == "vertex" else CONVERTED_BYTES
-    targets: dict[Modality, MediaTarget] = {}
-    for modality, limit in spec.media.get(backend, {}).items():
-        edges = {"image": (options.image_max_edge, limit.pixels_per_side), "video": (options.video_max_edge,)}
-        targets[modality] = MediaTarget(
-            mime_types=limit.mime_types,
-            max_bytes=max_bytes,
-            max_edge=min((edge for edge in edges.get(modality, ()) if edge), default=None),
-            max_seconds=limit.seconds,
-            consumer=consumer_name(spec, backend),
-        )
-    return targets
-
-
-def selected(part: Part) -> MediaFacts:
-    """What a reference to a part of a file asks for, without opening the file.
+        settings: of the embeddings.
+        contents: one vector each.
+        recipe: how texts are prefixed for their task.
+        titles: one for each content; used where a text stands alone in its content.
 
     Raises:
-        ContentError: it selects what files of this kind do not have.
+        ContentError: a content cannot be embedded; the error names the input.
+        ValueError: another number of titles than of contents.
+    """
+    if titles is not None and len(titles) != len(contents):
+        raise ValueError(f"got {len(titles)} titles for {len(contents)} contents")
+    items = [
+        _prepare_item(settings, position, content, recipe, titles[position] if titles else None)
+        for position, content in enumerate(contents)
+    ]
+    unused = [
+        item.position
+        for item, title in zip(items, titles or (), strict=False)
+        if title and not (recipe.takes_title and _is_text(item.parts))
+    ]
+    if unused:
+        shown = ", ".join(map(str, unused[:5])) + (", …" if len(unused) > 5 else "")
+        warnings.warn(
+            f"{len(unused)} title(s) have no effect (inputs {shown}): titles belong to text-only documents of a "
+            "retrieval task; put the words into the content instead",
+            UserWarning,
+            stacklevel=5,
+        )
+    return items
+
+
+def _prepare_item(
+    settings: ResolvedSettings, position: int, content: Content, recipe: Recipe, title: str | None
+) -> EmbedItem:
+    try:
+        parts = to_parts(content, settings.media, unresolved=settings.unresolved)
+        if len(parts) > 1 or parts[0].text is None:
+            _check_counts(settings, parts)
+        prepared = [_prepare_part(settings, part) for part in parts]
+    except GeminiMMError as error:
+        error.about_input(position)
+        raise
+    if not _is_text(prepared):
+        return EmbedItem.of(position, prepared)
+    ((text, tokens, _),) = prepared
+    prefixed = replace(text, text=recipe.text(text.text or "", title))
+    return EmbedItem.of(
+        position,
+        [PreparedPart(prefixed, tokens)],
+        task_type=recipe.task_type,
+        title=title if recipe.task_type is not None and recipe.takes_title else None,
+    )
+
+
+def _is_text(parts: Sequence[PreparedPart]) -> bool:
+    return len(parts) == 1 and parts[0].part.text is not None
+
+
+def _prepare_part(settings: ResolvedSettings, part: Part) -> PreparedPart:
+    options, backend = settings.options, settings.backend
+    if part.text is not None:
+        return PreparedPart(part, options.tokens("text", backend, characters=len(part.text)))
+    if part.uri is not None:
+        return PreparedPart(part, options.tokens(part.modality, backend))
+    check_modality(part.mime_type or "", settings.spec, backend, name=part.name)
+    accepted = settings.targets[part.modality].mime_types
+    if part.ref is not None and part.ref.is_part:
+        facts = _selected(part)
+    elif part.modality == "image" and part.mime_type not in accepted:
+        # It is opened once, when it is converted.
+        return PreparedPart(part, options.tokens("image", backend), convert=True)
+    else:
+        facts = _facts_of(settings, part)
+    check_extent(facts, settings.spec, backend, name=part.name)
+    tokens = options.tokens(
+        facts.modality, backend, seconds=facts.seconds, pages=facts.pages, has_audio=facts.has_audio
+    )
+    edge = settings.targets[facts.modality].max_edge
+    convert = (
+        (part.ref is not None and part.ref.is_part)
+        or facts.modality != part.modality
+        or facts.mime_type not in accepted
+        or facts.needs_redraw
+        or (edge is not None and max(facts.width or 0, facts.height or 0) > edge)
+    )
+    return PreparedPart(
+        part if facts.modality == part.modality else replace(part, modality=facts.modality), tokens, convert
+    )
+
+
+def _facts_of(settings: ResolvedSettings, part: Part) -> MediaFacts:
+    """Open a file and measure it, unless a loader did so already."""
+    known = known_facts(part.ref.sha256) if part.ref is not None else None
+    if known is not None and (known.mime_type, known.size) == (part.mime_type, part.size):
+        return known
+    with part.open(settings.media) as file:
+        try:
+            return probe(file, part.mime_type or "", name=part.name)
+        except ContentError:
+            audio = _audio_only(part, file)
+            if audio is None:
+                raise
+            return audio
+
+
+def _audio_only(part: Part, file: BinaryIO) -> MediaFacts | None:
+    """Facts of a video container that holds only audio, as browsers and phones record it."""
+    from langchain_gemini_mm.media.av.clip import inspect
+
+    clip = inspect(file, name=part.name) if part.modality == "video" else None
+    if clip is None or clip.pictures is not None or clip.sound is None or clip.is_cut_off:
+        return None
+    return MediaFacts(
+        mime_type=part.mime_type or "", modality="audio", size=part.size, seconds=clip.duration_s, has_audio=True
+    )
+
+
+def _selected(part: Part) -> MediaFacts:
+    """What a reference to a part of a file selects, without opening the file.
+
+    Raises:
+        ContentError: it selects what files of this modality do not have.
     """
     ref = part.ref
-    if ref is None or not ref.is_part:
-        raise TypeError(f"{part.name} is a whole file")
-    kind = modality_of(part.mime_type or "")
-    what = "pages" if ref.first_page is not None else "seconds" if ref.start_s is not None else "a sound track"
-    if kind not in (("pdf",) if what == "pages" else ("audio", "video")):
+    if ref is None:
+        raise TypeError(f"{part.name} has no reference")
+    modality = modality_of(part.mime_type or "")
+    what = "pages" if ref.first_page is not None else "seconds" if ref.start_s is not None else "an audio track"
+    if modality not in (("pdf",) if what == "pages" else ("audio", "video")):
         raise ContentError(
-            f"{ref} selects {what}, and the file is {_NAMED.get(kind or '', part.mime_type)}, which has none"
+            f"{ref} selects {what}, and the file is {_NAMED.get(modality or '', part.mime_type)}, which has none"
         )
     return MediaFacts(
         mime_type=part.mime_type or "",
@@ -163,143 +242,56 @@ def selected(part: Part) -> MediaFacts:
     )
 
 
-def _sound_alone(part: Part, file: BinaryIO) -> MediaFacts | None:
-    """What is in a container for video that holds only sound, as browsers and phones record it."""
-    from langchain_gemini_mm.media.av.clip import inspect
-
-    clip = inspect(file, name=part.name) if part.modality == "video" else None
-    if clip is None or clip.pictures is not None or clip.sound is None or clip.is_cut_off:
-        return None
-    return MediaFacts(
-        mime_type=part.mime_type or "", modality="audio", size=part.size, seconds=clip.duration_s, has_audio=True
-    )
-
-
-def wire_bytes(part: Part) -> int:
-    """Bytes that one part takes in a request."""
-    content = len(part.text.encode()) if part.text is not None else (part.size + 2) // 3 * 4
-    return content + _WIRE_OVERHEAD
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preparation:
-    """What items are made with: the model, its backend, the task's recipe and where media come from."""
-
-    spec: ModelSpec
-    backend: Backend
-    recipe: Recipe
-    media: MediaSource | None
-    options: MediaOptions
-    unresolved: Unresolved = "error"
-
-    def items(self, contents: Sequence[Content], titles: Sequence[str | None] | None) -> list[EmbedItem]:
-        """Make an item of every content.
-
-        Raises:
-            ContentError: a content cannot be embedded; the message says which.
-        """
-        named = titles if titles is not None else [None] * len(contents)
-        if len(named) != len(contents):
-            raise ValueError(f"got {len(named)} titles for {len(contents)} contents")
-        items = [
-            self._item(position, content, title)
-            for position, (content, title) in enumerate(zip(contents, named, strict=True))
-        ]
-        self._warn_of_idle_titles(items, named)
-        return items
-
-    def _item(self, position: int, content: Content, title: str | None) -> EmbedItem:
-        try:
-            parts = to_parts(content, self.media, unresolved=self.unresolved)
-            self._check_counts(parts)
-            seen = [self._seen(part) for part in parts]
-        except GeminiMMError as error:
-            error.about_input(position)
-            raise
-        parts, costs = tuple(part for part, _, _ in seen), tuple(cost for _, cost, _ in seen)
-        if len(parts) > 1 or parts[0].text is None:
-            unconverted = frozenset(place for place, (_, _, to_make) in enumerate(seen) if to_make)
-            return EmbedItem(position=position, parts=parts, costs=costs, unconverted=unconverted)
-        worded = replace(parts[0], text=self.recipe.text(parts[0].text, title))
-        in_field = self.recipe.task_type is not None and self.recipe.takes_title
-        return EmbedItem(
-            position=position,
-            parts=(worded,),
-            costs=costs,
-            task_type=self.recipe.task_type,
-            title=title if in_field else None,
-        )
-
-    def _seen(self, part: Part) -> tuple[Part, Mapping[Modality, int], bool]:
-        """A part as what it is, its tokens estimated, and whether it is yet to be made."""
-        if part.text is not None:
-            return part, self.options.tokens("text", self.backend, characters=len(part.text)), False
-        if part.uri is not None:
-            return part, self.options.tokens(part.modality, self.backend), False
-        limit = check_modality(part.mime_type or "", self.spec, self.backend, name=part.name)
-        taken = part.mime_type in limit.mime_types
-        if part.ref is not None and part.ref.is_part:
-            facts, to_make = selected(part), True
-        elif part.modality == "image" and not taken:
-            # It is read once, when it is converted.
-            facts, to_make = None, True
-        else:
-            facts, to_make = self._opened(part, limit)
-        if facts is None:
-            return part, self.options.tokens(part.modality, self.backend), to_make
-        check_extent(facts, self.spec, self.backend, name=part.name)
-        cost = self.options.tokens(
-            facts.modality, self.backend, seconds=facts.seconds, pages=facts.pages, has_audio=facts.has_audio
-        )
-        return part if facts.modality == part.modality else replace(part, modality=facts.modality), cost, to_make
-
-    def _opened(self, part: Part, limit: MediaLimit) -> tuple[MediaFacts, bool]:
-        """Open a file for the proof that it is what it looks like."""
-        with part.open(self.media) as file:
-            try:
-                facts = probe(file, part.mime_type or "", name=part.name)
-            except ContentError:
-                sound = _sound_alone(part, file)
-                if sound is None:
-                    raise
-                return sound, True
-            if facts.mime_type not in limit.mime_types or self._is_larger(facts):
-                return facts, True
-            # Of other types only Pillow knows how they are turned.
-            known = facts.mime_type in ("image/png", "image/jpeg") or facts.modality != "image"
-            return facts, looks_turned(file, facts.mime_type) if known else True
-
-    def _is_larger(self, facts: MediaFacts) -> bool:
-        edges = {"image": self.options.image_max_edge, "video": self.options.video_max_edge}
-        most = edges.get(facts.modality)
-        return most is not None and max(facts.width or 0, facts.height or 0) > most
-
-    def _check_counts(self, parts: tuple[Part, ...]) -> None:
-        for modality, count in Counter(part.modality for part in parts).items():
-            if modality == "text":
-                continue
-            limit = self.spec.limit(modality, self.backend)
-            if limit is None:
-                raise ContentError(
-                    f"{self.spec.name} takes text only, and this content holds {modality}. Use 'gemini-embedding-2'"
-                )
-            if limit.per_item is not None and count > limit.per_item:
-                raise MediaLimitError(
-                    f"{count} {modality} files in one content; {self.spec.name} takes at most {limit.per_item} for one "
-                    "vector. Give them as separate contents"
-                )
-
-    def _warn_of_idle_titles(self, items: Sequence[EmbedItem], titles: Sequence[str | None]) -> None:
-        idle = [item.position for item in items if titles[item.position] and not self._takes_title(item)]
-        if idle:
-            shown = ", ".join(map(str, idle[:5])) + (", …" if len(idle) > 5 else "")
-            warnings.warn(
-                f"{len(idle)} title(s) have no effect (inputs {shown}): titles belong to text-only documents of a "
-                "retrieval task; put the words into the content instead",
-                UserWarning,
-                stacklevel=5,
+def _check_counts(settings: ResolvedSettings, parts: Sequence[Part]) -> None:
+    """Refuse more files of a modality than fit into one embedding."""
+    spec = settings.spec
+    for modality, count in Counter(part.modality for part in parts if part.text is None).items():
+        limit = spec.limit(modality, settings.backend)
+        if limit is None:
+            raise ContentError(
+                f"{spec.name} takes text only, and this content holds {modality}. Use 'gemini-embedding-2'"
+            )
+        if limit.per_item is not None and count > limit.per_item:
+            raise MediaLimitError(
+                f"{count} {modality} files in one content; {spec.name} takes at most {limit.per_item} for one vector. "
+                "Give them as separate contents"
             )
 
-    def _takes_title(self, item: EmbedItem) -> bool:
-        text_only = len(item.parts) == 1 and item.parts[0].text is not None
-        return text_only and self.recipe.takes_title
+
+def conversion_requests(items: Iterable[EmbedItem], settings: ResolvedSettings) -> list[ConversionRequest]:
+    """Requests for the parts that have to be converted."""
+    track: Track | None = None if settings.options.audio_track_extraction else "video"
+    requests: list[ConversionRequest] = []
+    for item in items:
+        for prepared in item.parts:
+            if prepared.convert:
+                kept = track if prepared.part.modality == "video" else None
+                requests.append(ConversionRequest.of(prepared.part, track=kept, position=item.position))
+    return requests
+
+
+def converted_part(converted: ConvertedPart, sent: Part, settings: ResolvedSettings) -> PreparedPart:
+    """A part after its conversion, with the tokens of what is really sent.
+
+    Args:
+        converted: the result.
+        sent: where its bytes are.
+        settings: of the embeddings.
+    """
+    request = converted.request
+    seconds = None if converted.end_s is None else converted.end_s - (converted.start_s or 0.0)
+    pages = None if request.pages is None else request.pages[1] - request.pages[0] + 1
+    return PreparedPart(sent, settings.options.tokens(request.modality, settings.backend, seconds=seconds, pages=pages))
+
+
+def with_converted(items: Iterable[EmbedItem], converted: Mapping[Part, PreparedPart]) -> list[EmbedItem]:
+    """The items with the converted parts in place of those that had to be converted."""
+    return [
+        EmbedItem.of(
+            item.position,
+            [converted[prepared.part] if prepared.convert else prepared for prepared in item.parts],
+            task_type=item.task_type,
+            title=item.title,
+        )
+        for item in items
+    ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from langchain_core.stores import BaseStore
@@ -16,12 +16,15 @@ from pydantic.fields import FieldInfo
 
 from langchain_gemini_mm.content.parts import Unresolved
 from langchain_gemini_mm.embeddings.service.client import ServiceSettings
-from langchain_gemini_mm.embeddings.tasks import find_task
+from langchain_gemini_mm.embeddings.tasks import Recipe, find_task, recipe
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.interfaces import Backend, Content, MediaSource
+from langchain_gemini_mm.interfaces import Backend, Content, MediaSource, Modality, Role
+from langchain_gemini_mm.media.convert import MediaTarget
 from langchain_gemini_mm.media.media_options import MediaOptions
+from langchain_gemini_mm.media.model_limits import consumer_name
 from langchain_gemini_mm.models import DEFAULT_MODEL, INLINE_BYTES, ModelSpec, model_spec, warn_if_retired
 from langchain_gemini_mm.references import SCHEME, MediaRef
+from langchain_gemini_mm.validation import positive_int, unknown_option
 
 # Pydantic makes a secret of a plain str; type checkers must know that one may be given.
 if TYPE_CHECKING:
@@ -105,8 +108,6 @@ class EmbeddingSettings(BaseModel):
     """Whether Vertex AI also reads the words on PDF pages."""
     audio_track_extraction: bool = False
     """Whether Vertex AI also hears the sound of videos, which then last 80 s at most."""
-    check_order: bool = False
-    """Send the first content of a batch twice and raise if the answer is out of order; costs a content per call."""
 
     @model_validator(mode="before")
     @classmethod
@@ -126,39 +127,56 @@ class EmbeddingSettings(BaseModel):
 
     @model_validator(mode="after")
     def _ready(self) -> Self:
-        self._sized(None)
-        request_timeout(self.request_options)
-        self._options.check(self.backend)
+        self._resolve()
+        self._service_settings()
         if self.backend == "gemini" and self.google_api_key is None and self.client is None:
             raise ValueError(
                 "no API key: set GOOGLE_API_KEY (or GEMINI_API_KEY), or give api_key=. For Vertex AI give project="
             )
-        warn_if_retired(self._spec)
+        warn_if_retired(model_spec(self.model))
         return self
 
     @property
     def backend(self) -> Backend:
         """Which service answers."""
         given = getattr(self.client, "vertexai", None)
-        if given is not None:
-            return "vertex" if given else "gemini"
-        return "vertex" if use_vertex(self.vertexai, self.credentials, self.project) else "gemini"
+        if given is None:
+            given = use_vertex(self.vertexai, self.credentials, self.project)
+        return "vertex" if given else "gemini"
 
-    @property
-    def _spec(self) -> ModelSpec:
-        return model_spec(self.model)
+    def _resolve(self) -> ResolvedSettings:
+        """Look up everything that follows from the fields.
 
-    @property
-    def _options(self) -> MediaOptions:
-        return MediaOptions(**{option.name: getattr(self, option.name) for option in fields(MediaOptions)})
-
-    @property
-    def _limits(self) -> ModelSpec:
-        """The model's facts as they are under the options."""
-        return self._options.limits(self._spec, self.backend)
-
-    def _sized(self, dimensions: int | None) -> int:
-        return check_dimensions(dimensions if dimensions is not None else self.output_dimensionality, self._spec)
+        Raises:
+            ValueError: fields that do not go together, or a number out of its range.
+        """
+        backend = self.backend
+        options = MediaOptions(**{option.name: getattr(self, option.name) for option in fields(MediaOptions)})
+        options.check(backend)
+        spec = options.limits(model_spec(self.model), backend)
+        recipes: dict[Role, Recipe] = {
+            "query": recipe(spec, "query", self.task_type),
+            "document": recipe(spec, "document", self.task_type),
+        }
+        dimensions = check_dimensions(self.output_dimensionality, spec)
+        return ResolvedSettings(
+            backend=backend,
+            spec=spec,
+            options=options,
+            targets=MappingProxyType(media_targets(spec, backend, options, self.inline_limit)),
+            dimensions=dimensions,
+            recipes=MappingProxyType(recipes),
+            space=MappingProxyType(
+                {
+                    "model": spec.name,
+                    "dimensions": dimensions,
+                    "preparation": f"{PREPARATION} {options.recipe}".rstrip(),
+                }
+            ),
+            media=self.media,
+            unresolved=self.unresolved,
+            inline_limit=self.inline_limit,
+        )
 
     def _service_settings(self) -> ServiceSettings:
         key = self.google_api_key
@@ -180,6 +198,70 @@ class EmbeddingSettings(BaseModel):
         )
 
 
+PREPARATION = "1"
+"""Version of how media are prepared before they are sent; a part of the fingerprint."""
+CONVERTED_BYTES = 64_000_000
+"""Largest converted part; it is in memory while it is written. A larger one is encoded with fewer bits per second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedSettings:
+    """What follows from the fields of `GeminiEmbeddings` for the preparation of contents."""
+
+    backend: Backend
+    spec: ModelSpec
+    """The model, with the limits that follow from the media options."""
+    options: MediaOptions
+    targets: Mapping[Modality, MediaTarget]
+    """What media are converted to."""
+    dimensions: int
+    """Size of the vectors, unless a call names another."""
+    recipes: Mapping[Role, Recipe]
+    """How texts are prefixed, unless a call names another task."""
+    space: Mapping[str, object]
+    """The fingerprint, but for the task of documents."""
+    media: MediaSource | None
+    unresolved: Unresolved
+    inline_limit: int
+    """Bytes of a request."""
+
+    def recipe(self, role: Role, task_type: str | None) -> Recipe:
+        """How texts are prefixed for a role and a task.
+
+        Raises:
+            ValueError: no such role or task.
+        """
+        if task_type is None and role in self.recipes:
+            return self.recipes[role]
+        return recipe(self.spec, role, task_type)
+
+
+def media_targets(
+    spec: ModelSpec, backend: Backend, options: MediaOptions, inline_limit: int
+) -> dict[Modality, MediaTarget]:
+    """What a model takes of each modality.
+
+    Args:
+        spec: the model, with the limits that follow from the options.
+        backend: the service.
+        options: choices of the caller.
+        inline_limit: bytes of a request, base64 counted; Vertex AI has no other way for media.
+    """
+    inline = max(inline_limit - 1000, 4) // 4 * 3
+    max_bytes = min(CONVERTED_BYTES, inline) if backend == "vertex" else CONVERTED_BYTES
+    targets: dict[Modality, MediaTarget] = {}
+    for modality, limit in spec.media.get(backend, {}).items():
+        edges = {"image": (options.image_max_edge, limit.pixels_per_side), "video": (options.video_max_edge,)}
+        targets[modality] = MediaTarget(
+            mime_types=limit.mime_types,
+            max_bytes=max_bytes,
+            max_edge=min((edge for edge in edges.get(modality, ()) if edge), default=None),
+            max_seconds=limit.seconds,
+            consumer=consumer_name(spec, backend),
+        )
+    return targets
+
+
 _FEW = 100
 _TRUE = ("true", "1", "yes")
 _FALSE = ("false", "0", "no")
@@ -192,14 +274,10 @@ def check_known(values: Any, fields: Mapping[str, FieldInfo]) -> Any:
     Raises:
         TypeError: as Python does for a function.
     """
-    if not isinstance(values, Mapping):
-        return values
     names = {*fields, *(field.alias for field in fields.values() if field.alias)}
-    for name in values:
+    for name in values if isinstance(values, Mapping) else ():
         if name not in names:
-            near = difflib.get_close_matches(str(name), sorted(names), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise TypeError(f"GeminiEmbeddings has no argument {name!r}{hint}")
+            raise unknown_option(name, names, "GeminiEmbeddings")
     return values
 
 
@@ -207,15 +285,13 @@ def check_dimensions(given: int | None, spec: ModelSpec) -> int:
     """The size of the vectors, in the model's range.
 
     Raises:
-        TypeError: not a whole number.
+        TypeError: not an integer.
         ValueError: outside the range.
     """
     if given is None:
         return spec.default_dimensions
-    if isinstance(given, bool) or not isinstance(given, int):
-        raise TypeError(f"output_dimensionality must be a whole number, got {given!r}")
     least, most = spec.dimensions
-    if not least <= given <= most:
+    if not least <= positive_int("output_dimensionality", given) <= most:
         raise ValueError(f"output_dimensionality must be {least} to {most} for {spec.name}, got {given}")
     return given
 
@@ -234,7 +310,7 @@ def check_sequence(contents: Sequence[Content]) -> list[Content]:
     return list(contents)
 
 
-def all_plain(contents: Sequence[Content]) -> bool:
+def are_short_texts(contents: Sequence[Content]) -> bool:
     """Whether contents are short work: few texts, and no reference that needs a file."""
     few = isinstance(contents, list) and len(contents) <= _FEW
     return few and all(isinstance(item, str) and "mm:" not in item for item in contents)

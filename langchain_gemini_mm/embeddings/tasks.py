@@ -6,7 +6,6 @@ a request field. Source: https://ai.google.dev/gemini-api/docs/embeddings (read 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from types import MappingProxyType
 
 from langchain_gemini_mm.interfaces import Role
 from langchain_gemini_mm.models import ModelSpec
+from langchain_gemini_mm.validation import did_you_mean, one_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +93,7 @@ def find_task(name: str) -> Task:
         raise TypeError(f"a task is a name such as 'QUESTION_ANSWERING', got {type(name).__name__}")
     task = TASKS.get(name.strip().upper()) or _BY_WORDS.get(name.strip().lower().replace("_", " "))
     if task is None:
-        near = difflib.get_close_matches(name.upper(), TASKS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown task {name!r}.{hint} Tasks: {', '.join(TASKS)}")
+        raise ValueError(f"unknown task {name!r}{did_you_mean(name.upper(), TASKS) or '.'} Tasks: {', '.join(TASKS)}")
     return task
 
 
@@ -105,8 +103,7 @@ def recipe(spec: ModelSpec, role: Role, task: str | None = None) -> Recipe:
     Without a task, queries search and documents are searched. The document side of an asymmetric task (question
     answering, fact checking, code retrieval) is the plain document form.
     """
-    if role not in ("query", "document"):
-        raise ValueError(f"role must be 'query' or 'document', got {role!r}")
+    one_of("role", role, ("query", "document"))
     found = find_task(task) if task is not None else TASKS[_QUERY if role == "query" else _DOCUMENT]
     if role == "document" and not found.symmetric and found.name != _QUERY:
         found = TASKS[_DOCUMENT]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from langchain_gemini_mm.embeddings.service.calls import Answer
 from langchain_gemini_mm.errors import BudgetError
 from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.models import ModelSpec
@@ -60,12 +61,10 @@ class Meter:
         with self._lock:
             self._usage = Usage()
 
-    def add(self, *, cached: int = 0, retries: int = 0) -> None:
-        """Count what did not reach the service."""
+    def add_cached(self, count: int) -> None:
+        """Count contents that were answered from the cache."""
         with self._lock:
-            self._usage = replace(
-                self._usage, cached=self._usage.cached + cached, retries=self._usage.retries + retries
-            )
+            self._usage = replace(self._usage, cached=self._usage.cached + count)
 
     @contextmanager
     def within_budget(self, needed_usd: float, budget_usd: float | None) -> Iterator[None]:
@@ -95,16 +94,22 @@ class Meter:
             with self._lock:
                 self._reserved_usd -= needed_usd
 
-    def add_call(self, spec: ModelSpec, items: int, tokens: Mapping[Modality, int], reported: int) -> None:
-        """Count one answered call."""
+    def add_call(self, spec: ModelSpec, tokens: Mapping[Modality, int], answer: Answer) -> None:
+        """Count one answered call.
+
+        Args:
+            spec: the model, for its prices.
+            tokens: estimated, by modality.
+            answer: its vectors are counted, and the tokens and attempts that it reports.
+        """
         with self._lock:
             usage = self._usage
-            money = price_usd(spec, tokens)
             self._usage = replace(
                 usage,
-                items=usage.items + items,
+                items=usage.items + len(answer.vectors),
                 requests=usage.requests + 1,
-                reported_tokens=usage.reported_tokens + reported,
+                retries=usage.retries + answer.attempts - 1,
+                reported_tokens=usage.reported_tokens + answer.reported_tokens,
                 estimated_tokens=dict(Counter(usage.estimated_tokens) + Counter(tokens)),
-                estimated_usd=usage.estimated_usd + money,
+                estimated_usd=usage.estimated_usd + price_usd(spec, tokens),
             )

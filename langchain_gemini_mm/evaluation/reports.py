@@ -9,15 +9,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from langchain_core.documents import Document
 
-from langchain_gemini_mm.content.parts import to_parts
 from langchain_gemini_mm.errors import ContentError, MissingExtraError
 from langchain_gemini_mm.evaluation.metrics import Measure, bootstrap, checked_ks, measures, names_of_measures
-from langchain_gemini_mm.interfaces import MediaSource
-from langchain_gemini_mm.labelled_query import LabelledQuery
+from langchain_gemini_mm.ranking.modalities import OTHER
 from langchain_gemini_mm.retrievers.search_options import traced
-from langchain_gemini_mm.vectorstores import Query
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -326,35 +322,7 @@ def _literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-OTHER = "other"
-"""The modality of documents and queries whose modality is unknown."""
-STORED = "stored"
-"""The modality of a query that consists of stored ids only."""
-
 _QUERY_CHARACTERS = 80
-
-
-def query_modality(labelled: LabelledQuery, media: MediaSource | None) -> str:
-    """The labelled modality, else that of the content; several are joined, such as `image+text`."""
-    if labelled.modality is not None:
-        return labelled.modality
-    query: Any = labelled.query
-    if isinstance(query, Query):
-        query = list(query.content)
-        if not query:
-            return STORED
-    try:
-        return "+".join(sorted({part.modality for part in to_parts(query, media)}))
-    except ContentError:
-        return OTHER
-
-
-def document_modality(document: Document) -> str:
-    """The modality in the metadata; without one, a document without media references is text."""
-    modality = document.metadata.get("modality")
-    if isinstance(modality, str):
-        return modality
-    return OTHER if "mm://" in document.page_content else "text"
 
 
 def summary(query: Any) -> str:

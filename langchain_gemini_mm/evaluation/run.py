@@ -17,10 +17,11 @@ from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from langchain_gemini_mm.batching import gathered_map, slices
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.evaluation.metrics import checked_confidence
-from langchain_gemini_mm.evaluation.reports import QueryResult, Report, document_modality, query_modality, summary
+from langchain_gemini_mm.evaluation.reports import QueryResult, Report, summary
 from langchain_gemini_mm.flows import Call, Flow, blocking
 from langchain_gemini_mm.interfaces import Content, MediaSource
 from langchain_gemini_mm.labelled_query import LabelledQuery
+from langchain_gemini_mm.ranking.modalities import document_modality, query_modality
 from langchain_gemini_mm.vectorstores import Hit, MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.write import Progress
 
@@ -114,7 +115,7 @@ def report_maker_flow(
 
 
 def _query_modalities(queries: Sequence[LabelledQuery], media: MediaSource | None) -> list[str]:
-    return [query_modality(query, media) for query in queries]
+    return [one.modality or query_modality(one.query, media) for one in queries]
 
 
 def _modalities_flow(

@@ -1,7 +1,8 @@
-"""What is found out about a media file."""
+"""Facts of a media file, as found by opening it."""
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -36,3 +37,29 @@ class MediaFacts:
     """Of a PDF."""
     has_audio: bool = False
     """Whether there is a sound track."""
+    needs_redraw: bool = False
+    """Whether an image may look different from viewer to viewer: EXIF turns it, its colours are CMYK, or only decoding
+    tells. Such an image is converted before it is embedded."""
+
+
+_KNOWN_FILES = 10_000
+_known: dict[str, MediaFacts] = {}
+_lock = threading.Lock()
+
+
+def remember_facts(sha256: str, facts: MediaFacts) -> None:
+    """Remember the facts of stored media for this process, so that they are not opened again to be embedded.
+
+    Args:
+        sha256: of the bytes, as 64 hex digits.
+        facts: what `probe` found in these bytes.
+    """
+    with _lock:
+        _known[sha256] = facts
+        if len(_known) > _KNOWN_FILES:
+            del _known[next(iter(_known))]
+
+
+def known_facts(sha256: str) -> MediaFacts | None:
+    """The facts of media that were opened before in this process, if any."""
+    return _known.get(sha256)

@@ -17,6 +17,7 @@ from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.media import headers
 from langchain_gemini_mm.media.facts import Measures, MediaFacts
 from langchain_gemini_mm.media.images.decode import MAX_PIXELS, check_pixels, decode
+from langchain_gemini_mm.media.images.exif import looks_turned
 from langchain_gemini_mm.media.source import open_source, shown
 
 __all__ = ["MAX_PIXELS", "MediaFacts", "probe"]
@@ -62,7 +63,8 @@ def _probe(file: BinaryIO, mime_type: str, modality: Modality, name: str) -> Med
     measures = _PROBERS.get(mime_type, _BY_MODALITY[modality])(file, size, name)
     if modality == "image":
         check_pixels(measures["width"], measures["height"], name)
-    return MediaFacts(mime_type=mime_type, modality=modality, size=size, **measures)
+    redraw = modality == "image" and (mime_type not in _HEADER_TYPES or looks_turned(file, mime_type))
+    return MediaFacts(mime_type=mime_type, modality=modality, size=size, needs_redraw=redraw, **measures)
 
 
 def _image(file: BinaryIO, _size: int, name: str) -> Measures:
@@ -87,6 +89,7 @@ def _pdf(file: BinaryIO, size: int, name: str) -> Measures:
     return count_pages(file, size, name)
 
 
+_HEADER_TYPES = frozenset({"image/png", "image/jpeg"})
 _Prober = Callable[[BinaryIO, int, str], Measures]
 _PROBERS: dict[str, _Prober] = {
     "image/png": headers.read_png,

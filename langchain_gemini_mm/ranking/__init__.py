@@ -4,17 +4,18 @@ from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.ranking.background import asample_background, sample_background
 from langchain_gemini_mm.ranking.calibrate import acalibrate, calibrate
 from langchain_gemini_mm.ranking.calibration import Calibration
-from langchain_gemini_mm.ranking.search import RANKINGS, by_modality_flow, default_ranking_flow, ranked_flow
+from langchain_gemini_mm.ranking.search import (
+    RANKINGS,
+    Ranking,
+)
 
 __all__ = [
     "RANKINGS",
     "Calibration",
     "LabelledQuery",
+    "Ranking",
     "acalibrate",
     "asample_background",
-    "by_modality_flow",
     "calibrate",
-    "default_ranking_flow",
-    "ranked_flow",
     "sample_background",
 ]

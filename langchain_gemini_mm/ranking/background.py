@@ -1,6 +1,6 @@
-"""The background of a collection: some documents of each kind, drawn at random, against whose scores hits are held.
+"""The background of a collection: a random sample of each modality, with whose scores those of hits are compared.
 
-The ids are stored with the collection; the vectors are read once and kept in memory as long as the store object lives.
+The ids of the sample are stored with the collection; the vectors are read once and kept in memory with the store.
 """
 
 from __future__ import annotations
@@ -18,48 +18,47 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Flow, arun, blocking, run
 from langchain_gemini_mm.interfaces import Vectors
-from langchain_gemini_mm.ranking.modalities import KINDS, OTHER, kinds_node
+from langchain_gemini_mm.ranking.modalities import GROUPS, OTHER, group_filter
 from langchain_gemini_mm.validation import positive_int
+from langchain_gemini_mm.vectorstores.backend import Backend
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.filters import Node
-from langchain_gemini_mm.vectorstores.records import Record
 
 INFO_KEY = "ranking_background"
-"""Where the ids are, for `get_info`."""
-IN_ALL = 1000
-"""Documents drawn of all kinds together, the same number of each, when nothing is said."""
+"""Key under which the ids are stored, for `get_info`."""
+SAMPLE_SIZE = 1000
+"""Default number of sampled documents, shared equally among the modalities."""
 SEED = 0
-MOST_BYTES = 60_000
-"""Most JSON that is stored; with long ids fewer of them are."""
+MAX_BYTES = 60_000
+"""Bytes of the stored JSON; with long ids fewer of them are stored."""
 COUNT_EVERY = 1.0
-"""Seconds between two looks at how many documents there are."""
+"""Seconds between two counts of the documents."""
 READ_EVERY = 600.0
-"""Seconds after which the sample is read again at all events."""
+"""Seconds after which the sample is read again in any case."""
 
 _FORMAT = 1
 _CHANGED = 0.1
-"""Share of more or fewer documents that makes it worth looking closer."""
-_GROWN, _OUTGROWN = 2.0, 1.25
-"""How many times the documents of a kind there must be for a new sample; the second where all of them were in it."""
-_GONE = 0.2
-"""Share of a sample that may be missing."""
+"""Relative change of the number of documents after which the sample is checked."""
+_GROWTH, _GROWTH_OF_ALL = 2.0, 1.25
+"""Growth of a modality that requires a new sample; the second where the sample had all of its documents."""
+_MISSING = 0.2
+"""Share of a sample that may have been deleted."""
 _RUNS = 4
 _PAGE = 20_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """The background of one kind."""
+    """The sample of one modality."""
 
     ids: frozenset[str]
     count: int
-    """Documents of this kind in the collection."""
-    rows: slice
-    """Where their vectors are in the matrix of all kinds."""
+    """Documents of this modality in the collection."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,24 +66,33 @@ class Background:
     """The background of a collection, in memory."""
 
     samples: Mapping[str, Sample]
-    """By kind; a kind without documents has none."""
+    """By modality; a modality without documents has none."""
+    sampled: tuple[str, ...]
+    """The `m` modalities of which documents were read."""
+    sizes: NDArray[np.int64]
+    """`(m,)`, number of sampled documents of each modality."""
+    member: NDArray[np.int64]
+    """`(n,)`, the index of the modality of each row of `vectors`."""
     vectors: Vectors
-    """`(n, d)` float32, unit rows, those of each kind side by side."""
+    """`(n, d)` float32, unit rows, those of a modality next to each other."""
     total: int
-    """Documents in the collection when that was last looked at closely."""
+    """Documents in the collection when the sample was read."""
     read_at: float
+    """`time.monotonic` when the sample was read."""
     counted_at: float
-    """By `time.monotonic`."""
+    """`time.monotonic` when the documents were counted last."""
 
 
-_kept: WeakKeyDictionary[MultimodalVectorStore, Background] = WeakKeyDictionary()
+_kept: WeakKeyDictionary[Backend, Background] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
 def sample_background(
     store: MultimodalVectorStore, *, per_modality: int | None = None, seed: int = SEED
 ) -> dict[str, int]:
-    """Draw the background of a collection anew; it is made by itself at first use, and renewed when it no longer fits.
+    """Draw a new background for a collection.
+
+    This is optional: the background is drawn at first use, and again when the collection has changed much.
 
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -98,178 +106,183 @@ def sample_background(
     ```
 
     Args:
-        store: one of ours.
-        per_modality: how many documents of each modality, at most; by default 1000 shared out among all.
-        seed: of the draw; the same seed and documents give the same sample.
+        store: a store of this package.
+        per_modality: number of documents of each modality; by default 1000 are shared equally among the modalities.
+        seed: of the random draw; the same seed and documents give the same sample.
 
     Returns:
-        How many documents were drawn of each kind: a modality, or `other` for documents that name none.
+        Number of sampled documents by modality, with `other` for documents whose metadata name none.
+
+    Raises:
+        TypeError: an argument is not an int.
+        ValueError: `per_modality` is below 1.
     """
-    return run(_drawn_flow(store, per_modality, seed))
+    return run(_sample_flow(store.backend, per_modality, seed))
 
 
 async def asample_background(
     store: MultimodalVectorStore, *, per_modality: int | None = None, seed: int = SEED
 ) -> dict[str, int]:
     """Async twin of `sample_background`."""
-    return await arun(_drawn_flow(store, per_modality, seed))
+    return await arun(_sample_flow(store.backend, per_modality, seed))
 
 
-def background_flow(store: MultimodalVectorStore) -> Flow[Background]:
-    """The background that fits the collection as it is: from memory, from what is stored, or drawn now."""
+def _sample_flow(backend: Backend, per_modality: int | None, seed: int) -> Flow[dict[str, int]]:
+    if per_modality is not None:
+        positive_int("per_modality", per_modality)
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"seed must be an int, got {seed!r}")
+    counts = yield from _counts_flow(backend)
+    background = yield from _draw_flow(backend, counts, per_modality, seed)
+    return {modality: len(sample.ids) for modality, sample in background.samples.items()}
+
+
+def background_flow(backend: Backend) -> Flow[Background]:
+    """Return the background of a collection as it is now: from memory, as stored, or drawn again."""
     now = time.monotonic()
     with _lock:
-        kept = _kept.get(store)
-    if kept is None:
-        return (yield from read_background_flow(store))
-    if now - kept.counted_at < COUNT_EVERY:
-        return kept
-    total: int = yield from store.backend.count(None)
-    if now - kept.read_at > READ_EVERY or abs(total - kept.total) > _CHANGED * kept.total:
-        return (yield from read_background_flow(store))
-    return _keep(store, replace(kept, counted_at=now))
+        kept = _kept.get(backend)
+    if kept is not None:
+        if now - kept.counted_at < COUNT_EVERY:
+            return kept
+        total = yield from backend.count(None)
+        if now - kept.read_at <= READ_EVERY and abs(total - kept.total) <= _CHANGED * kept.total:
+            return _keep(backend, replace(kept, counted_at=now))
+    return (yield from read_background_flow(backend))
 
 
-def read_background_flow(store: MultimodalVectorStore) -> Flow[Background]:
-    """Read what is stored; where that no longer fits the collection, draw it anew."""
-    stored = yield from store.backend.read_info(INFO_KEY)
-    counts = yield from _counts_flow(store)
-    if _is_readable(stored, store) and _fits(stored, counts):
-        found = yield from _vectors_flow(store, stored, counts)
-        if not _lacks(stored, found):
-            return _keep(store, found)
-    seed, most = _recipe(stored)
-    return (yield from make_background_flow(store, counts, most, seed))
+def read_background_flow(backend: Backend) -> Flow[Background]:
+    """Read the stored background; where it does not fit the collection any more, draw it again."""
+    stored = yield from backend.read_info(INFO_KEY)
+    counts = yield from _counts_flow(backend)
+    if _is_readable(stored, backend) and not _has_grown(stored["kinds"], counts):
+        background = yield from _vectors_flow(backend, stored["kinds"], counts)
+        if not _is_incomplete(stored["kinds"], background):
+            return _keep(backend, background)
+    # A new sample has the size and seed of the one before.
+    before = stored if isinstance(stored, Mapping) else {}
+    seed, size = before.get("seed"), before.get("per_modality")
+    size = size if isinstance(size, int) and size > 0 else None
+    return (yield from _draw_flow(backend, counts, size, seed if isinstance(seed, int) else SEED))
 
 
-def make_background_flow(
-    store: MultimodalVectorStore, counts: Mapping[str, int], most: int | None, seed: int
-) -> Flow[Background]:
-    """Draw the background and store its ids."""
-    kinds: dict[str, Any] = {}
-    for kind, count in counts.items():
-        ids = yield from _drawn_ids_flow(store, kinds_node([kind]), most or IN_ALL // len(counts), f"{seed} {kind}")
-        kinds[kind] = {"count": count, "ids": ids}
-    made = {
+def _draw_flow(backend: Backend, counts: Mapping[str, int], per_modality: int | None, seed: int) -> Flow[Background]:
+    """Draw a background, store its ids, and read its vectors."""
+    kinds: dict[str, dict[str, Any]] = {}
+    for modality, count in counts.items():
+        size = per_modality or SAMPLE_SIZE // len(counts)
+        ids = yield from _draw_ids_flow(backend, group_filter((modality,)), size, f"{seed} {modality}")
+        kinds[modality] = {"count": count, "ids": ids}
+    stored = {
         "format": _FORMAT,
-        "fingerprint": store.space.fingerprint,
+        "fingerprint": backend.space.fingerprint,
         "seed": seed,
-        "per_modality": most,
+        "per_modality": per_modality,
         "kinds": kinds,
     }
-    _shorten(made)
-    found = yield from _vectors_flow(store, made, counts)
+    while len(json.dumps(stored)) > MAX_BYTES:
+        most = max(len(kind["ids"]) for kind in kinds.values())
+        for kind in kinds.values():
+            kind["ids"] = kind["ids"][: most * 3 // 4]
+    background = yield from _vectors_flow(backend, kinds, counts)
     with suppress(StoreError):  # a collection that may only be read is ranked all the same
-        yield from store.backend.write_info(INFO_KEY, made)
-    return _keep(store, found)
+        yield from backend.write_info(INFO_KEY, stored)
+    return _keep(backend, background)
 
 
-def _drawn_flow(store: MultimodalVectorStore, most: int | None, seed: int) -> Flow[dict[str, int]]:
-    if most is not None:
-        positive_int("per_modality", most)
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise TypeError(f"seed must be a whole number, got {seed!r}")
-    counts = yield from _counts_flow(store)
-    made = yield from make_background_flow(store, counts, most, seed)
-    return {kind: len(sample.ids) for kind, sample in made.samples.items()}
-
-
-def _counts_flow(store: MultimodalVectorStore) -> Flow[dict[str, int]]:
-    """How many documents there are of each kind; kinds without any are left out."""
-    total: int = yield from store.backend.count(None)
+def _counts_flow(backend: Backend) -> Flow[dict[str, int]]:
+    """Count the documents of each modality; modalities without any are left out."""
+    rest = yield from backend.count(None)
     counts: dict[str, int] = {}
-    for kind in KINDS:
-        if kind == OTHER or sum(counts.values()) < total:
-            counts[kind] = yield from store.backend.count(kinds_node([kind]))
-    return {kind: count for kind, count in counts.items() if count}
+    for modality in GROUPS:
+        # Documents of several modalities are counted more than once, so `other` is always counted itself.
+        count = (yield from backend.count(group_filter((modality,)))) if modality == OTHER or rest > 0 else 0
+        rest -= count
+        if count:
+            counts[modality] = count
+    return counts
 
 
-def _drawn_ids_flow(store: MultimodalVectorStore, node: Node, most: int, name: str) -> Flow[list[str]]:
-    if not store.backend.ordered_by_hash:
+def _draw_ids_flow(backend: Backend, node: Node, size: int, seed: str) -> Flow[list[str]]:
+    """Draw ids of documents that match a filter; the same ids for the same seed and documents."""
+    if not backend.ordered_by_hash:
         smallest: list[str] = []
         after: str | None = None
-        while records := (yield from store.backend.page(after, _PAGE, node, with_documents=False)):
+        while records := (yield from backend.page(after, _PAGE, node, with_documents=False)):
             after = records[-1].id
-            smallest = yield blocking(_smallest, [*smallest, *(record.id for record in records)], most, name)
+            smallest = yield blocking(_smallest, [*smallest, *(record.id for record in records)], size, seed)
         return smallest
     found: dict[str, None] = {}
-    dice = random.Random(name)  # noqa: S311 - a sample, not a secret
-    share = -(-most // _RUNS)
-    for place in [*(str(dice.random()) for _ in range(_RUNS)), None]:  # the last begins at the beginning
-        goal = most if place is None else min(most, len(found) + share)
-        after = place
-        while len(found) < goal and (
-            records := (yield from store.backend.page(after, share, node, with_documents=False))
-        ):
+    dice = random.Random(seed)  # noqa: S311 - a sample, not a secret
+    share = -(-size // _RUNS)
+    for start in [*(str(dice.random()) for _ in range(_RUNS)), None]:  # the last run starts with the first id
+        goal = size if start is None else min(size, len(found) + share)
+        after = start
+        while len(found) < goal and (records := (yield from backend.page(after, share, node, with_documents=False))):
             found |= dict.fromkeys(record.id for record in records)
             after = records[-1].id
-    return list(found)[:most]
+    return list(found)[:size]
 
 
-def _smallest(ids: Sequence[str], most: int, name: str) -> list[str]:
-    """The ids that draw the lowest numbers, which have nothing to do with them and are the same in every process."""
-    key = blake2b(name.encode(), digest_size=16).digest()
-    return heapq.nsmallest(most, ids, key=lambda id_: blake2b(id_.encode(), digest_size=8, key=key).digest())
-
-
-def _shorten(made: dict[str, Any]) -> None:
-    """Leave out ids until the JSON is small."""
-    while len(json.dumps(made)) > MOST_BYTES:
-        most = max(len(kind["ids"]) for kind in made["kinds"].values())
-        for kind in made["kinds"].values():
-            kind["ids"] = kind["ids"][: most * 3 // 4]
+def _smallest(ids: Sequence[str], size: int, seed: str) -> list[str]:
+    """Return the ids with the smallest keyed hashes, which are the same in every process."""
+    key = blake2b(seed.encode(), digest_size=16).digest()
+    return heapq.nsmallest(size, ids, key=lambda id_: blake2b(id_.encode(), digest_size=8, key=key).digest())
 
 
 def _vectors_flow(
-    store: MultimodalVectorStore, stored: Mapping[str, Any], counts: Mapping[str, int]
+    backend: Backend, kinds: Mapping[str, Mapping[str, Any]], counts: Mapping[str, int]
 ) -> Flow[Background]:
-    ids = [id_ for kind in stored["kinds"].values() for id_ in kind["ids"]]
-    records: list[Record] = (yield from store.backend.fetch(ids, with_vectors=True)) if ids else []
+    """Read the vectors of a sample; what was deleted is left out."""
+    ids = [id_ for kind in kinds.values() for id_ in kind["ids"]]
+    records = (yield from backend.fetch(ids, with_vectors=True)) if ids else []
     rows = {record.id: record.vector for record in records if record.vector is not None}
     samples: dict[str, Sample] = {}
     vectors: list[Any] = []
-    for kind, count in counts.items():
-        there = [id_ for id_ in stored["kinds"].get(kind, {}).get("ids", ()) if id_ in rows]
-        samples[kind] = Sample(frozenset(there), count, slice(len(vectors), len(vectors) + len(there)))
+    for modality, count in counts.items():
+        there = [id_ for id_ in kinds.get(modality, {}).get("ids", ()) if id_ in rows]
+        samples[modality] = Sample(frozenset(there), count)
         vectors += [rows[id_] for id_ in there]
+    sampled = tuple(modality for modality, sample in samples.items() if sample.ids)
+    sizes = np.array([len(samples[modality].ids) for modality in sampled], dtype=np.int64)
     now = time.monotonic()
-    matrix = np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
-    return Background(samples, matrix, sum(counts.values()), now, now)
+    return Background(
+        samples=samples,
+        sampled=sampled,
+        sizes=sizes,
+        member=np.repeat(np.arange(len(sizes)), sizes),
+        vectors=np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32),
+        total=sum(counts.values()),
+        read_at=now,
+        counted_at=now,
+    )
 
 
-def _keep(store: MultimodalVectorStore, background: Background) -> Background:
+def _keep(backend: Backend, background: Background) -> Background:
     with _lock:
-        _kept[store] = background
+        _kept[backend] = background
     return background
 
 
-def _is_readable(stored: Any, store: MultimodalVectorStore) -> bool:
+def _is_readable(stored: Any, backend: Backend) -> bool:
     return (
         isinstance(stored, Mapping)
         and stored.get("format") == _FORMAT
-        and stored.get("fingerprint") == store.space.fingerprint
+        and stored.get("fingerprint") == backend.space.fingerprint
         and isinstance(stored.get("kinds"), Mapping)
     )
 
 
-def _fits(stored: Mapping[str, Any], counts: Mapping[str, int]) -> bool:
-    """Whether the kinds are those there are, and none has grown much."""
-    kinds = stored["kinds"]
-    return kinds.keys() == counts.keys() and all(
-        counts[kind] < (_OUTGROWN if len(sample["ids"]) >= sample["count"] else _GROWN) * sample["count"]
-        for kind, sample in kinds.items()
+def _has_grown(kinds: Mapping[str, Any], counts: Mapping[str, int]) -> bool:
+    """Whether there are other modalities than sampled, or many more documents of one."""
+    return kinds.keys() != counts.keys() or any(
+        counts[modality] >= (_GROWTH_OF_ALL if len(kind["ids"]) >= kind["count"] else _GROWTH) * kind["count"]
+        for modality, kind in kinds.items()
     )
 
 
-def _lacks(stored: Mapping[str, Any], found: Background) -> bool:
-    """Whether much of a sample is gone."""
+def _is_incomplete(kinds: Mapping[str, Any], background: Background) -> bool:
+    """Whether many sampled documents were deleted."""
     return any(
-        len(found.samples[kind].ids) < (1 - _GONE) * len(sample["ids"]) for kind, sample in stored["kinds"].items()
+        len(background.samples[modality].ids) < (1 - _MISSING) * len(kind["ids"]) for modality, kind in kinds.items()
     )
-
-
-def _recipe(stored: Any) -> tuple[int, int | None]:
-    """Seed and size of what was drawn before, which a renewal keeps."""
-    said = stored if isinstance(stored, Mapping) else {}
-    seed, most = said.get("seed"), said.get("per_modality")
-    return seed if isinstance(seed, int) else SEED, most if isinstance(most, int) and most > 0 else None

@@ -1,31 +1,32 @@
-"""Calibrating a collection: search for labelled queries, compare what is found with the labels, learn, store."""
+"""Calibration of a collection: search for labelled queries, compare the hits with the labels, learn and store."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Flow, arun, blocking, run
 from langchain_gemini_mm.labelled_query import LabelledQuery
-from langchain_gemini_mm.ranking.calibration import Calibration, Example, fitted, pair_of, store_flow
-from langchain_gemini_mm.ranking.modalities import query_kind
-from langchain_gemini_mm.ranking.search import candidates_flow, similarity_plan
+from langchain_gemini_mm.ranking.calibration import Calibration, Example, fit, pair_of, store_calibration_flow
+from langchain_gemini_mm.ranking.modalities import query_modality
+from langchain_gemini_mm.ranking.search import candidates_flow, plan_ranking
 from langchain_gemini_mm.validation import positive_int
+from langchain_gemini_mm.vectorstores.backend import Backend
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.query import Query
 from langchain_gemini_mm.vectorstores.search import query_vectors_flow
 
 DEPTH = 10
-"""Documents of each kind that are compared with the labels of a query, when nothing is said."""
+"""Default number of documents of each modality that are compared with the labels of a query."""
 
 
 def calibrate(
     store: MultimodalVectorStore, labelled: Iterable[LabelledQuery], *, task_type: str | None = None, depth: int = DEPTH
 ) -> Calibration:
-    """Learn from labelled queries how sure a match is, for `ranking="calibrated"`; stored with the collection.
+    """Learn from labelled queries how probable a match is, for `ranking="calibrated"`; stored with the collection.
 
-    Five to ten queries are enough to begin with. Those with nothing relevant count, too: they show what noise looks
-    like. What is found and not labelled counts as not relevant.
+    Five to ten queries are enough to begin with. Queries without a relevant document count as well: they show the
+    scores of documents that do not match. Hits that are not labelled count as not relevant.
 
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -40,56 +41,51 @@ def calibrate(
     ```
 
     Args:
-        store: one of ours.
-        labelled: queries and what they should find.
-        task_type: of the queries, where the embedding knows tasks.
-        depth: how many documents of each modality are compared with the labels of each query.
+        store: a store of this package.
+        labelled: queries and the documents they should find.
+        task_type: what the queries are for, for embeddings that know tasks.
+        depth: number of documents of each modality that are compared with the labels of each query.
 
     Raises:
-        ValueError: no query, or none with a relevant document.
+        ValueError: there is no query, or none with a relevant document.
         ContentError: a label names a document that is not stored.
     """
-    return run(calibrating_flow(store, _checked(labelled), task_type, positive_int("depth", depth)))
+    return run(_calibrate_flow(store.backend, labelled, task_type, depth))
 
 
 async def acalibrate(
     store: MultimodalVectorStore, labelled: Iterable[LabelledQuery], *, task_type: str | None = None, depth: int = DEPTH
 ) -> Calibration:
     """Async twin of `calibrate`."""
-    return await arun(calibrating_flow(store, _checked(labelled), task_type, positive_int("depth", depth)))
+    return await arun(_calibrate_flow(store.backend, labelled, task_type, depth))
 
 
-def calibrating_flow(
-    store: MultimodalVectorStore, labelled: Sequence[LabelledQuery], task_type: str | None, depth: int
+def _calibrate_flow(
+    backend: Backend, given: Iterable[LabelledQuery], task_type: str | None, depth: int
 ) -> Flow[Calibration]:
-    """Search for each query, learn, and store what was learned."""
-    yield from _require_stored_flow(store, labelled)
-    plan = similarity_plan(store, depth, {} if task_type is None else {"task_type": task_type})
-    asked = [one.query if isinstance(one.query, Query) else Query(one.query) for one in labelled]
-    vectors = yield from query_vectors_flow(store.backend, asked, task_type)
+    labelled = _checked(given)
+    plan = plan_ranking(backend, positive_int("depth", depth), task_type=task_type)
+    ids = list(dict.fromkeys(id_ for one in labelled for id_ in one.relevant))
+    records = yield from backend.fetch(ids)
+    unknown = sorted(set(ids) - {record.id for record in records})
+    if unknown:
+        raise ContentError(f"the labels name ids that are not stored: {', '.join(map(repr, unknown[:10]))}")
+    queries = [one.query if isinstance(one.query, Query) else Query(one.query) for one in labelled]
+    vectors = yield from query_vectors_flow(backend, queries, task_type)
     examples: list[Example] = []
-    for number, (one, query, vector) in enumerate(zip(labelled, asked, vectors, strict=True)):
-        kind = one.modality or query_kind(query, store.space.media)
-        found = yield from candidates_flow(store, vector, plan, None, query.ids)
-        examples += [
-            Example(
-                number,
-                pair_of(kind, candidate.kind),
-                candidate.scored.score,
-                candidate.deviation,
-                candidate.scored.record.id in one.relevant,
-            )
-            for candidate in found
-        ]
-    calibration: Calibration = yield blocking(
-        fitted,
+    for number, (one, query, vector) in enumerate(zip(labelled, queries, vectors, strict=True)):
+        modality = one.modality or query_modality(query, backend.space.media)
+        for found in (yield from candidates_flow(vector, plan, query.ids)):
+            pair, id_ = pair_of(modality, found.modality), found.scored.record.id
+            examples.append(Example(number, pair, found.scored.score, found.deviation, id_ in one.relevant))
+    calibration = yield blocking(
+        fit,
         examples,
         queries=len(labelled),
         unanswered=sum(not one.relevant for one in labelled),
         relevant=sum(len(one.relevant) for one in labelled),
     )
-    yield from store_flow(store, calibration)
-    return calibration
+    return (yield from store_calibration_flow(backend, calibration))
 
 
 def _checked(labelled: Iterable[LabelledQuery]) -> list[LabelledQuery]:
@@ -102,11 +98,3 @@ def _checked(labelled: Iterable[LabelledQuery]) -> list[LabelledQuery]:
             f"of {len(found)} labelled queries none has a relevant document; without one there is nothing to learn"
         )
     return found
-
-
-def _require_stored_flow(store: MultimodalVectorStore, labelled: Sequence[LabelledQuery]) -> Flow[None]:
-    ids = list(dict.fromkeys(id_ for one in labelled for id_ in one.relevant))
-    records = yield from store.backend.fetch(ids)
-    unknown = sorted(set(ids) - {record.id for record in records})
-    if unknown:
-        raise ContentError(f"the labels name ids that are not stored: {', '.join(map(repr, unknown[:10]))}")

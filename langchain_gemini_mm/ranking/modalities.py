@@ -1,49 +1,74 @@
-"""Kinds of documents that are ranked apart: the modalities, and whatever names none of them."""
+"""Modalities of documents and queries: how they are named, checked and filtered by."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import get_args
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import Any, get_args
 
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.content.parts import to_parts
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.flows import Flow
-from langchain_gemini_mm.interfaces import MediaSource, Modality, Vector
-from langchain_gemini_mm.vectorstores.backend import Scored, VectorRequest
-from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
-from langchain_gemini_mm.vectorstores.filters import And, In, Node, Not, Or, Predicate, matches
+from langchain_gemini_mm.interfaces import Content, Filter, MediaSource, Modality
+from langchain_gemini_mm.validation import did_you_mean
+from langchain_gemini_mm.vectorstores.filters import And, In, Node, Not, Or, Predicate, matches, parse_filter
 from langchain_gemini_mm.vectorstores.query import Query
-from langchain_gemini_mm.vectorstores.search import SearchPlan
 
 KEY = "modality"
-"""The metadata key that tells the kind of a document, as `MediaLoader` writes it."""
+"""The metadata key that names the modality of a document, as `MediaLoader` writes it."""
+MODALITIES: tuple[str, ...] = get_args(Modality)
 OTHER = "other"
-"""The kind of documents whose metadata name no modality."""
-KINDS: tuple[str, ...] = (*get_args(Modality), OTHER)
-"""All kinds, in the order in which they are looked through."""
-
-MIXED = "mixed"
-"""The kind of a query of several modalities."""
+"""Stands for the modality of documents whose metadata name none, and of queries that cannot be read."""
+GROUPS = (*MODALITIES, OTHER)
+"""What documents are grouped by: the modalities, and `other`."""
 STORED = "stored"
-"""The kind of a query that only names stored documents."""
+"""Stands for the modality of a query that only names stored documents."""
 
 
-def checked_kinds(modalities: Iterable[str] | None) -> tuple[str, ...] | None:
-    """As `checked_modalities`; `other` for documents that name no modality is among them."""
-    return checked_modalities(modalities, known=KINDS)
+def query_modality(query: Content | Query, media: MediaSource | None) -> str:
+    """Name the modality of a query: `image`, several joined as in `image+text`, `stored`, or `other`.
+
+    Args:
+        query: any content, or a `Query`.
+        media: holds the media that references in the query name.
+
+    Returns:
+        `stored` where the query only names stored documents, `other` where its content cannot be read: the name never
+        makes a search fail that works without it.
+    """
+    if isinstance(query, Query):
+        if not query.content:
+            return STORED
+        query = query.content[0] if len(query.content) == 1 else list(query.content)
+    if isinstance(query, str) and "mm:" not in query:
+        return "text"
+    try:
+        return "+".join(sorted({part.modality for part in to_parts(query, media)}))
+    except ContentError:
+        return OTHER
 
 
-def checked_modalities(
-    modalities: Iterable[str] | None, *, known: Sequence[str] = KINDS[:-1]
-) -> tuple[str, ...] | None:
-    """The modalities to search, each once; None for all.
+def document_modality(document: Document) -> str:
+    """Name the modality of a document: the first in its metadata, else `text`, or `other` where it names media."""
+    named = document.metadata.get(KEY)
+    if isinstance(named, list | tuple):
+        named = next((modality for modality in MODALITIES if modality in named), None)
+    if isinstance(named, str):
+        return named
+    return OTHER if "mm://" in document.page_content else "text"
+
+
+def checked_modalities(modalities: Iterable[str] | None, allowed: Sequence[str] = MODALITIES) -> tuple[str, ...] | None:
+    """Check a choice of modalities, and return each once; None for all.
+
+    Args:
+        modalities: names, or None.
+        allowed: the names that exist.
 
     Raises:
-        TypeError: one string where a list is meant.
-        ValueError: there is none, or no such modality.
+        TypeError: one string instead of a list.
+        ValueError: the list is empty, or has an unknown name.
     """
     if modalities is None:
         return None
@@ -51,31 +76,27 @@ def checked_modalities(
         raise TypeError(f"modalities is a list, got one {type(modalities).__name__}; write modalities=[{modalities!r}]")
     found = tuple(dict.fromkeys(modalities))
     if not found:
-        raise ValueError(f"modalities is empty; name some of {', '.join(known)}, or leave it out for all")
+        raise ValueError(f"modalities is empty; name some of {', '.join(allowed)}, or leave it out for all")
     for name in found:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"there is no modality {name!r}.{hint} Modalities: {', '.join(known)}")
+        if name not in allowed:
+            hint = did_you_mean(name, allowed)
+            raise ValueError(f"there is no modality {name!r}{hint}. Modalities: {', '.join(allowed)}")
     return found
 
 
-def kinds_node(kinds: Sequence[str]) -> Node:
-    """The filter that keeps documents of these kinds."""
-    named = tuple(kind for kind in kinds if kind != OTHER)
+@cache
+def group_filter(groups: tuple[str, ...]) -> Node:
+    """Make the filter that selects documents of some of `GROUPS`."""
+    named = tuple(group for group in groups if group != OTHER)
     parts: list[Node] = [In(KEY, named)] if named else []
-    if OTHER in kinds:
-        parts.append(Not(In(KEY, KINDS[:-1])))
+    if OTHER in groups:
+        parts.append(Not(In(KEY, MODALITIES)))
     return parts[0] if len(parts) == 1 else Or(tuple(parts))
 
 
-def kind_of(document: Document) -> str:
-    """The kind of a document: the first that its metadata name."""
-    return next((kind for kind in KINDS[:-1] if matches(In(KEY, (kind,)), document.metadata)), OTHER)
-
-
-def narrowed(given: Node | Predicate | None, node: Node) -> Node | Predicate:
-    """A filter that keeps what both keep."""
+def in_groups(given: Node | Predicate | None, groups: tuple[str, ...]) -> Node | Predicate:
+    """Narrow a checked filter to some of `GROUPS`."""
+    node = group_filter(groups)
     if given is None:
         return node
     if callable(given):
@@ -83,55 +104,35 @@ def narrowed(given: Node | Predicate | None, node: Node) -> Node | Predicate:
     return And((given, node))
 
 
-def nearest_by_kind_flow(
-    store: MultimodalVectorStore, vector: Vector, plan: SearchPlan, nodes: Mapping[str, Node], excluded: Sequence[str]
-) -> Flow[dict[str, list[Scored]]]:
-    """The `plan.k` nearest documents behind each of several filters; a document is told once, under the first."""
-    given = _asked_once(plan.filter) if callable(plan.filter) else plan.filter
-    fingerprint = store.space.fingerprint
-    requests = [
-        VectorRequest(
-            vector=vector,
-            k=plan.k + len(excluded),
-            filter=narrowed(given, node),
-            score_threshold=plan.score_threshold,
-            fingerprint=fingerprint,
-        )
-        for node in nodes.values()
-    ]
-    answers: list[list[Scored]] = yield from store.backend.search_vectors_many(requests)
-    told = set(excluded)
-    lists: dict[str, list[Scored]] = {}
-    for name, found in zip(nodes, answers, strict=True):
-        lists[name] = [scored for scored in found if scored.record.id not in told][: plan.k]
-        told.update(scored.record.id for scored in lists[name])
-    return lists
+def filter_for_modalities(given: Any, modalities: Iterable[str] | None, *more: Filter) -> Any:
+    """Narrow a filter to some modalities, and to further filters.
 
+    ```python
+    from langchain_gemini_mm.ranking.modalities import filter_for_modalities
 
-def query_kind(query: Query, media: MediaSource | None) -> str:
-    """What a query is to the model: a modality, `mixed`, or `stored` where it only names documents.
+    assert filter_for_modalities(None, None) is None
+    narrowed = filter_for_modalities({"year": 2024}, ["image"])
+    assert narrowed == {"$and": [{"year": 2024}, {"modality": {"$in": ["image"]}}]}
+    ```
 
-    What cannot be told counts as text, so that the kind never makes a search fail that would do without it.
+    Args:
+        given: a dict, a function of a Document, or None.
+        modalities: names; None for all.
+        more: dicts that must match as well.
+
+    Returns:
+        A filter of the same form; None where nothing is required.
+
+    Raises:
+        TypeError: one string instead of a list of modalities.
+        ValueError: there is no modality, or no such modality.
     """
-    if not query.content:
-        return STORED
-    if all(isinstance(part, str) and "mm:" not in part for part in query.content):
-        return "text"
-    try:
-        whole = query.content[0] if len(query.content) == 1 else list(query.content)
-        found = {part.modality for part in to_parts(whole, media, unresolved="text")}
-    except ContentError:
-        return "text"
-    return found.pop() if len(found) == 1 else MIXED
-
-
-def _asked_once(given: Predicate) -> Callable[[Document], bool]:
-    """The same function, asked once for each document however many searches it takes part in."""
-    answers: dict[str | None, bool] = {}
-
-    def kept(document: Document) -> bool:
-        if document.id not in answers:
-            answers[document.id] = bool(given(document))
-        return answers[document.id]
-
-    return kept
+    names = checked_modalities(modalities)
+    parts: list[Filter] = [*([{KEY: {"$in": list(names)}}] if names else []), *more]
+    if callable(given) and parts:
+        keeps: Callable[[Document], bool] = given
+        node = parse_filter({"$and": parts})
+        return lambda document: matches(node, document.metadata) and keeps(document)
+    if given is not None:
+        parts.insert(0, given)
+    return {"$and": parts} if len(parts) > 1 else parts[0] if parts else None

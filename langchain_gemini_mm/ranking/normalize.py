@@ -1,4 +1,4 @@
-"""How far a cosine similarity stands out of those of the same query with other documents of its kind."""
+"""Deviation of a cosine similarity from those of the same query with other documents of the same modality."""
 
 from __future__ import annotations
 
@@ -13,118 +13,124 @@ from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.ranking.background import Background
 
 _PRIOR_SPREAD, _PRIOR_WEIGHT = 0.05, 2.0
-"""A spread of cosine similarities to begin with, and how many documents it counts as."""
-_LEAST_SPREAD = 0.003
+"""Prior of the standard deviation of cosine similarities, and the number of documents it counts as."""
+_MIN_SPREAD = 0.003
 _SMALL = 40
-"""Up to so many sampled documents, a hit that is among them is not compared with itself."""
+"""With up to so many sampled documents, a hit that is among them is not compared with itself."""
 _MAD = 1.4826
-"""Makes the median absolute deviation of a normal distribution its standard deviation."""
+"""Factor from the median absolute deviation of a normal distribution to its standard deviation."""
 _CLIPPED, _CLIPPED_SPREAD = 2.0, 0.9597
-"""Scores beyond so many spreads are drawn in, and what that makes of the spread of a normal distribution."""
-_ALIKE = 0.05
-"""Kinds are never taken to be more alike than this, in spreads."""
+"""Standard deviations beyond which scores are clipped, and that of a normal distribution clipped so."""
+_MIN_DIFFERENCE = 0.05
+"""Smallest assumed difference between modalities, in standard deviations."""
 _TAIL = 0.1
-"""The share of the sample whose scores tell how the highest thin out."""
+"""Share of the sample, the highest scores, that the tail is estimated from."""
 _TAIL_START, _TAIL_EXCESS = 1.2816, 0.4734
-"""Where that begins in a normal distribution, and how far beyond it lies on average."""
-_BROADEST, _NARROWEST = 2.0, 0.9
-_HALF_SURE = 1 / 6
-"""The chance of finding as much in noise at which a match counts as likely as not: docs/ranking.md has the evidence."""
+"""Where that tail begins in a normal distribution, and the mean excess over it."""
+_MAX_SCALE, _MIN_SCALE = 2.0, 0.9
+_EVEN_CHANCE = 1 / 6
+"""Probability of such a deviation by chance at which a confidence is one half: docs/ranking.md has the evidence."""
 _TYPICAL_WEIGHT = 10
-"""How many scores the normal distribution counts as."""
+"""Number of scores that the normal distribution counts as in the estimate of the tail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Where the scores of one kind lie, for one query."""
+    """Where the scores of one modality lie, for one query."""
 
     mean: float
-    """Of the sampled documents."""
+    """Mean of the clipped scores of the sampled documents."""
     spread: float
+    """Their standard deviation."""
     sampled: int
-    """How many sampled documents it was measured on."""
+    """Number of sampled documents."""
     weight: float
-    """The share of the mean in the location; the rest is that of"""
+    """Share of `mean` in the location, from 0 to 1; the rest is that of `centre`."""
     centre: float
-    """the location of all kinds."""
-
-    @property
-    def location(self) -> float:
-        """Where the scores of documents that do not match lie."""
-        return self.weight * self.mean + (1 - self.weight) * self.centre
+    """Mean of all modalities."""
 
     def deviation(self, cosine: float, *, is_sampled: bool = False) -> float:
-        """How many spreads a score lies above the location; of a sampled document, above that of the others."""
-        if not is_sampled or self.sampled > _SMALL:
-            return (cosine - self.location) / self.spread
-        if self.sampled == 1:
-            return (cosine - self.centre) / self.spread
-        others = (self.sampled * self.mean - min(cosine, self.mean + _CLIPPED * self.spread)) / (self.sampled - 1)
-        return (cosine - self.weight * others - (1 - self.weight) * self.centre) / self.spread
+        """Return how many standard deviations a score lies above the location of documents that do not match.
+
+        Args:
+            cosine: the score, a cosine similarity.
+            is_sampled: whether its document is in the sample, which is then left out of the location.
+        """
+        mean = self.mean
+        if is_sampled and self.sampled == 1:
+            mean = self.centre
+        elif is_sampled and self.sampled <= _SMALL:
+            clipped = min(cosine, self.mean + _CLIPPED * self.spread)
+            mean = (self.sampled * self.mean - clipped) / (self.sampled - 1)
+        return (cosine - self.weight * mean - (1 - self.weight) * self.centre) / self.spread
 
 
 @dataclass(frozen=True, slots=True)
-class Levels:
-    """Where the scores of each kind lie, for one query."""
+class Comparison:
+    """Where the scores of each modality lie, for one query."""
 
-    of: Mapping[str, Level]
+    levels: Mapping[str, Level]
+    """By modality."""
     total: int
     """Documents in the collection."""
     start: float
-    """The deviation that the highest tenth exceeds."""
+    """Deviation exceeded by the highest tenth of the scores."""
     scale: float
-    """How much slower the scores thin out from there on than a normal distribution."""
+    """How much more slowly the scores above it thin out than those of a normal distribution."""
     is_known: bool
     """Whether there is anything to compare with."""
 
     def confidence(self, deviation: float) -> float:
-        """How sure it is that so much is no chance: one half where one query in six finds as much in mere noise."""
+        """Return from 0 to 1 how sure it is that a deviation is not by chance.
+
+        It is one half where one query in six finds such a deviation among the documents that do not match.
+        """
         if not self.is_known:
             return 0.0
-        beyond = _beyond(_TAIL_START + (deviation - self.start) / self.scale)
-        chance = -math.expm1(-self.total * beyond)
-        return _HALF_SURE / (_HALF_SURE + chance)
+        standard = _TAIL_START + (deviation - self.start) / self.scale
+        above = math.erfc(standard / math.sqrt(2)) / 2  # share of a normal distribution
+        chance = -math.expm1(-self.total * above)
+        return _EVEN_CHANCE / (_EVEN_CHANCE + chance)
 
 
-def levels(background: Background, vector: Vector) -> Levels:
+def compare(background: Background, vector: Vector) -> Comparison:
     """Compare a query with the background, in one small matrix product.
 
     Args:
         background: of the collection.
-        vector: `(d,)` float32, unit length.
+        vector: of the query, `(d,)` float32, unit length.
     """
-    kinds = [kind for kind, sample in background.samples.items() if sample.ids]
-    if not kinds:
-        return Levels({}, 0, 0.0, 1.0, is_known=False)
+    sizes, member = background.sizes, background.member
+    if not len(sizes):
+        return Comparison({}, 0, 0.0, 1.0, is_known=False)
     products = (background.vectors @ vector).astype(np.float64)
-    sizes = np.array([len(background.samples[kind].ids) for kind in kinds])
-    member = np.repeat(np.arange(len(kinds)), sizes)
     means, own = _measured(products, sizes, member)
     spreads, pooled = _spreads(own, sizes.astype(np.float64))
     noise: NDArray[np.float64] = np.square(spreads) / sizes
-    weights = _weights(means, noise, (_ALIKE * pooled) ** 2)
+    weights = _weights(means, noise, (_MIN_DIFFERENCE * pooled) ** 2)
     centre = float(sizes @ means) / len(products)
-    numbers = zip(kinds, means.tolist(), spreads.tolist(), sizes.tolist(), weights.tolist(), strict=True)
-    of = {kind: Level(mean, spread, size, weight, centre) for kind, mean, spread, size, weight in numbers}
+    levels: dict[str, Level] = {}
+    for place, modality in enumerate(background.sampled):
+        numbers = float(means[place]), float(spreads[place]), int(sizes[place]), float(weights[place])
+        levels[modality] = Level(*numbers, centre)
     locations = weights * means + (1 - weights) * centre
     start, scale = _tail((products - locations[member]) / spreads[member])
-    total = sum(sample.count for sample in background.samples.values())
-    return Levels(of, total, start, scale, is_known=len(products) > 1)
+    return Comparison(levels, background.total, start, scale, is_known=len(products) > 1)
 
 
 def _measured(
     scores: NDArray[np.float64], sizes: NDArray[np.int64], member: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Location and spread of the scores of each kind; the few that stand out hardly count.
+    """Estimate mean and standard deviation of the scores of each modality, robust against outliers.
 
     Args:
-        scores: `(n,)`, those of a kind side by side.
-        sizes: `(kinds,)`, how many there are of each.
-        member: `(n,)`, the kind of each.
+        scores: `(n,)`, those of a modality next to each other.
+        sizes: `(m,)`, number of scores of each modality.
+        member: `(n,)`, the index of the modality of each score.
     """
     starts = np.cumsum(sizes) - sizes
     middles = starts + sizes // 2
-    apart = 4.0 * np.arange(len(sizes))  # more than two cosines differ, so one sort does for all kinds
+    apart = 4.0 * np.arange(len(sizes))  # more than two cosines can differ, so one sort orders each modality
     ascending = np.sort(scores + apart[member])
     medians = ascending[middles]
     rough = _MAD * (np.sort(np.abs(ascending - medians[member]) + apart[member])[middles] - apart)
@@ -136,17 +142,23 @@ def _measured(
 
 
 def _spreads(own: NDArray[np.float64], sampled: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """The spread of each kind, drawn to that of all as far as they do not truly differ; and that of all."""
+    """Shrink the standard deviation of each modality towards that of all; return these, and that of all."""
     total = float(sampled.sum())
     pooled = math.sqrt((float(np.sum(sampled * own**2)) + _PRIOR_WEIGHT * _PRIOR_SPREAD**2) / (total + _PRIOR_WEIGHT))
     held = (sampled * own**2 + _PRIOR_WEIGHT * pooled**2) / (sampled + _PRIOR_WEIGHT)
     logs = np.log(held / pooled**2) / 2
-    weights = _weights(logs, 0.6 / (sampled + _PRIOR_WEIGHT), _ALIKE**2)
-    return np.maximum(pooled * np.exp(weights * logs), _LEAST_SPREAD), pooled
+    weights = _weights(logs, 0.6 / (sampled + _PRIOR_WEIGHT), _MIN_DIFFERENCE**2)
+    return np.maximum(pooled * np.exp(weights * logs), _MIN_SPREAD), pooled
 
 
 def _weights(values: NDArray[np.float64], noise: NDArray[np.float64], least: float) -> NDArray[np.float64]:
-    """How far each measured value is to be believed, against that of all: much where they truly differ."""
+    """Return the weight of each estimate, from 0 to 1, against the mean of all: high where they differ significantly.
+
+    Args:
+        values: `(m,)`, the estimates.
+        noise: `(m,)`, the variance of each.
+        least: smallest variance assumed between them.
+    """
     if len(values) < 2:
         return np.ones(len(values))
     trust = 1 / (noise + least)
@@ -158,15 +170,10 @@ def _weights(values: NDArray[np.float64], noise: NDArray[np.float64], least: flo
 
 
 def _tail(deviations: NDArray[np.float64]) -> tuple[float, float]:
-    """Where the highest deviations begin, and how much slower they thin out than those of a normal distribution."""
+    """Estimate where the tail of the deviations begins, and its scale relative to that of a normal distribution."""
     together = np.sort(deviations)
     above = math.ceil(_TAIL * len(together))
     start = float(together[-above - 1]) if above < len(together) else _TAIL_START
     excess = float((together[-above:] - start).sum())
     scale = (excess / _TAIL_EXCESS + _TYPICAL_WEIGHT) / (above + _TYPICAL_WEIGHT)
-    return max(start, 0.5), min(max(scale, _NARROWEST), _BROADEST)
-
-
-def _beyond(value: float) -> float:
-    """The share of a normal distribution above a value."""
-    return math.erfc(value / math.sqrt(2)) / 2
+    return max(start, 0.5), min(max(scale, _MIN_SCALE), _MAX_SCALE)

@@ -1,29 +1,27 @@
-"""Searching with a ranking that is fair to all kinds of documents."""
+"""Searches whose order is fair to all modalities."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.interfaces import Content, Vector
 from langchain_gemini_mm.ranking.background import Background, background_flow, read_background_flow
-from langchain_gemini_mm.ranking.calibration import Calibration, calibration_flow, is_readable, pair_of, stored_flow
+from langchain_gemini_mm.ranking.calibration import Calibration, calibration_flow, pair_of, stored_calibration_flow
 from langchain_gemini_mm.ranking.modalities import (
-    KINDS,
-    checked_kinds,
-    kind_of,
-    kinds_node,
-    narrowed,
-    nearest_by_kind_flow,
-    query_kind,
+    GROUPS,
+    checked_modalities,
+    document_modality,
+    in_groups,
+    query_modality,
 )
-from langchain_gemini_mm.ranking.normalize import Levels, levels
-from langchain_gemini_mm.vectorstores.backend import Scored
-from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
-from langchain_gemini_mm.vectorstores.hits import Hit, ScoreKind
+from langchain_gemini_mm.ranking.normalize import compare
+from langchain_gemini_mm.validation import number_in, one_of
+from langchain_gemini_mm.vectorstores.backend import Backend, Scored, VectorRequest
+from langchain_gemini_mm.vectorstores.filters import Predicate
+from langchain_gemini_mm.vectorstores.hits import Hit, Hits, ScoreKind
 from langchain_gemini_mm.vectorstores.query import Query
 from langchain_gemini_mm.vectorstores.search import (
     SearchPlan,
@@ -33,228 +31,257 @@ from langchain_gemini_mm.vectorstores.search import (
     search_flow,
 )
 
-RANKINGS = ("raw", "normalized", "calibrated")
-"""How documents of different modalities are put in one order."""
+Ranking: TypeAlias = Literal["raw", "normalized", "calibrated"]
+"""How documents of several modalities are put in one order: by cosine similarity, by its deviation from a background,
+or by the probability of being relevant."""
+RANKINGS: tuple[Ranking, ...] = get_args(Ranking)
 
 _REST = "rest"
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A document near a query, and what its place depends on."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankingPlan:
+    """The options of one ranked search, checked."""
+
+    search: SearchPlan
+    ranking: Ranking | None = None
+    """None is what `default_ranking_flow` chooses."""
+    modalities: tuple[str, ...] | None = None
+    """Some of `GROUPS`; None for all."""
+    min_confidence: float | None = None
+    """From 0 to 1: hits below it are left out."""
+
+    @property
+    def narrowed(self) -> SearchPlan:
+        """The search, with the modalities as part of its filter."""
+        if self.modalities is None:
+            return self.search
+        return replace(self.search, filter=in_groups(self.search.filter, self.modalities))
+
+
+class Candidate(NamedTuple):
+    """A document near a query, with what its place depends on."""
 
     scored: Scored
-    kind: str
+    modality: str
     deviation: float
     confidence: float
-    """That nothing which does not match would deviate as much."""
+    """Probability that no document that does not match has such a deviation."""
 
 
-def ranked_flow(
-    store: MultimodalVectorStore,
-    query: Content | Query,
-    k: int,
-    options: Mapping[str, Any],
+def plan_ranking(
+    backend: Backend,
+    /,
+    k: int = 4,
     *,
-    ranking: str | None,
+    ranking: Ranking | None = None,
     modalities: Iterable[str] | None = None,
     min_confidence: float | None = None,
-) -> Flow[list[Hit]]:
-    """Find the `k` best documents by one of `RANKINGS`.
+    **options: Any,
+) -> RankingPlan:
+    """Check the options of a ranked search.
+
+    Args:
+        backend: of the store.
+        k: number of hits, at least 1.
+        ranking: None is what `default_ranking_flow` chooses.
+        modalities: some of `GROUPS`; None for all.
+        min_confidence: from 0 to 1: hits below it are left out, so that there may be none.
+        options: those of `StoreSearchOptions`.
+
+    Raises:
+        TypeError: an option does not exist, or is of the wrong type.
+        ValueError: a value is out of range, or two options exclude each other.
+        FilterError: the filter is malformed.
+    """
+    if ranking is not None:
+        one_of("ranking", ranking, RANKINGS)
+    if min_confidence is not None:
+        min_confidence = number_in("min_confidence", min_confidence, 0, 1)
+        if ranking == "raw":
+            raise ValueError(
+                "min_confidence does not go with ranking='raw', whose scores do not tell how sure a match is. Use "
+                "score_threshold, or ranking='normalized' or 'calibrated'"
+            )
+    search = plan_search(backend, k, **options)
+    if search.search_type != "similarity" and (ranking not in (None, "raw") or min_confidence is not None):
+        raise ValueError(
+            f"ranking and min_confidence are of search_type='similarity', got search_type={search.search_type!r}"
+        )
+    groups = None if modalities is None else checked_modalities(modalities, GROUPS)
+    return RankingPlan(search=search, ranking=ranking, modalities=groups, min_confidence=min_confidence)
+
+
+def ranked_flow(queries: Iterable[Content | Query], plan: RankingPlan) -> Flow[list[Hits]]:
+    """Find the best documents for each query; contents are embedded together.
 
     Hits carry their cosine similarity whatever the ranking, and a confidence except with `raw`.
 
     Args:
-        store: one of ours.
-        query: any content, or a `Query`.
-        k: how many.
-        options: `filter`, `task_type` and `score_threshold` (of the cosine similarity), as for `search`.
-        ranking: `raw`, `normalized` or `calibrated`; None is what `default_ranking_flow` says.
-        modalities: kinds to search: modalities, and `other` for documents that name none; None for all.
-        min_confidence: leave out hits below it, from 0 to 1; an empty list says that nothing matches.
+        queries: each any content, or a `Query`.
+        plan: the options.
 
     Raises:
-        ValueError: no such ranking or modality, `min_confidence` with `raw`, or nothing calibrated.
+        ContentError: a query cannot be embedded, or names ids that are not stored.
+        ValueError: nothing was calibrated.
         SpaceMismatchError: calibrated in another embedding space.
     """
-    least = checked_confidence(min_confidence, ranking)
-    kinds = checked_kinds(modalities)
-    plan = similarity_plan(store, k, options)
-    asked = query if isinstance(query, Query) else Query(query)
-    if ranking is None:
-        ranking = yield from default_ranking_flow(store, modalities=kinds, min_confidence=least)
+    search = plan.search
+    asked = [query if isinstance(query, Query) else Query(query) for query in queries]
+    ranking = plan.ranking or (yield from default_ranking_flow(plan))
     if ranking == "raw":
-        only = plan if kinds is None else replace(plan, filter=narrowed(plan.filter, kinds_node(kinds)))
-        (hits,) = yield from search_flow([asked], only)
-        return hits
-    calibration = (yield from calibration_flow(store)) if ranking == "calibrated" else None
-    (vector,) = yield from query_vectors_flow(store.backend, [asked], plan.task_type)
-    candidates = yield from candidates_flow(store, vector, plan, kinds, asked.ids)
-    judged = _by_calibration(calibration, query_kind(asked, store.space.media)) if calibration else _by_deviation
-    return _hits(store, candidates, judged, plan.k, least)
+        return (yield from search_flow(asked, plan.narrowed))
+    calibration = (yield from calibration_flow(search.backend)) if ranking == "calibrated" else None
+    answers = []
+    for query, vector in zip(
+        asked, (yield from query_vectors_flow(search.backend, asked, search.task_type)), strict=True
+    ):
+        candidates = yield from candidates_flow(vector, plan, query.ids)
+        answers.append(_best(candidates, plan, query, calibration))
+    return answers
 
 
-def default_ranking_flow(
-    store: MultimodalVectorStore, *, modalities: Iterable[str] | None = None, min_confidence: float | None = None
-) -> Flow[str]:
-    """The ranking to use when the user names none.
+def default_ranking_flow(plan: RankingPlan) -> Flow[Ranking]:
+    """Choose the ranking for a search that names none.
 
-    Documents of one kind are ranked by cosine similarity, unless a confidence is asked for. Several kinds are ranked by
-    the calibration of the collection where it has one of this embedding space, else normalized: docs/ranking.md has the
-    evidence.
+    Documents of one modality are ranked by cosine similarity, unless a confidence is required. Several modalities are
+    ranked by the calibration of the collection where it has one of this embedding space, else normalized:
+    docs/ranking.md has the evidence.
     """
-    kinds = checked_kinds(modalities)
-    if min_confidence is None:
-        if kinds is not None and len(kinds) == 1:
+    if plan.search.search_type != "similarity":
+        return "raw"
+    backend = plan.search.backend
+    if plan.min_confidence is None:
+        if plan.modalities is not None and len(plan.modalities) == 1:
             return "raw"
-        background = yield from background_flow(store)
-        if len([kind for kind in kinds or KINDS if kind in background.samples]) < 2:
+        samples = (yield from background_flow(backend)).samples
+        if len(samples if plan.modalities is None else samples.keys() & set(plan.modalities)) < 2:
             return "raw"
-    stored = yield from stored_flow(store)
-    fits = is_readable(stored) and stored["fingerprint"] == store.space.fingerprint
+    stored = yield from stored_calibration_flow(backend)
+    fits = stored is not None and stored.fingerprint == backend.space.fingerprint
     return "calibrated" if fits else "normalized"
 
 
-def by_modality_flow(
-    store: MultimodalVectorStore,
-    query: Content | Query,
-    k: int,
-    options: Mapping[str, Any],
-    *,
-    modalities: Iterable[str] | None = None,
-) -> Flow[dict[str, list[Hit]]]:
-    """Find the `k` nearest documents of each kind, by cosine similarity.
+def by_modality_flow(query: Content | Query, plan: RankingPlan) -> Flow[dict[str, Hits]]:
+    """Find the nearest documents of each modality, by cosine similarity.
 
     Args:
-        store: one of ours.
         query: any content, or a `Query`.
-        k: how many of each.
-        options: as for `ranked_flow`.
-        modalities: kinds to search; each is then in the answer, even without hits. None for all that have hits.
+        plan: the options; `k` is how many of each modality.
 
     Returns:
-        Hits by kind, in the order of `KINDS` or of `modalities`; the ranks of each begin with 1.
-    """
-    kinds = checked_kinds(modalities)
-    plan = similarity_plan(store, k, options)
-    asked = query if isinstance(query, Query) else Query(query)
-    (vector,) = yield from query_vectors_flow(store.backend, [asked], plan.task_type)
-    nodes = {kind: kinds_node([kind]) for kind in kinds or KINDS}
-    lists = yield from nearest_by_kind_flow(store, vector, plan, nodes, asked.ids)
-    return {kind: hits_of(found, "cosine", store.space.media) for kind, found in lists.items() if found or kinds}
-
-
-def checked_confidence(min_confidence: Any, ranking: Any) -> float | None:
-    """Check ranking and confidence.
-
-    Raises:
-        ValueError: no such ranking, a confidence out of range, or one with `raw`.
-        TypeError: the confidence is not a number.
-    """
-    if ranking is not None and ranking not in RANKINGS:
-        raise ValueError(f"ranking must be one of {', '.join(map(repr, RANKINGS))}, got {ranking!r}")
-    if min_confidence is None:
-        return None
-    if isinstance(min_confidence, bool) or not isinstance(min_confidence, int | float):
-        raise TypeError(f"min_confidence must be a number from 0 to 1, got {min_confidence!r}")
-    if math.isnan(min_confidence) or not 0 <= min_confidence <= 1:
-        raise ValueError(f"min_confidence must be from 0 to 1, got {min_confidence!r}")
-    if ranking == "raw":
-        raise ValueError(
-            "min_confidence does not go with ranking='raw', whose scores do not tell how sure a match is. Use "
-            "score_threshold, or ranking='normalized' or 'calibrated'"
-        )
-    return float(min_confidence)
-
-
-def similarity_plan(store: MultimodalVectorStore, k: int, options: Mapping[str, Any]) -> SearchPlan:
-    """Check the options of a ranked search.
+        Hits by modality, in the order of `GROUPS` or of the plan's modalities; ranks of each begin with 1. Modalities
+        without hits are in it only where the plan names them.
 
     Raises:
         ValueError: another search type than `similarity`.
     """
-    if options.get("search_type", "similarity") != "similarity":
-        raise ValueError(f"rankings go with search_type='similarity', got search_type={options['search_type']!r}")
-    if options.get("tenant") is not None:
-        raise ValueError(f"rankings search the store of one tenant; use store.with_tenant({options['tenant']!r})")
-    return plan_search(store.backend, k, **options)
+    search = plan.search
+    if search.search_type != "similarity":
+        raise ValueError(f"by_modality compares by similarity, got search_type={search.search_type!r}")
+    asked = query if isinstance(query, Query) else Query(query)
+    (vector,) = yield from query_vectors_flow(search.backend, [asked], search.task_type)
+    groups = {group: (group,) for group in plan.modalities or GROUPS}
+    found = yield from _nearest_flow(vector, search, groups, asked.ids)
+    media = search.backend.space.media
+    return {group: hits_of(hits, "cosine", media) for group, hits in found.items() if hits or plan.modalities}
 
 
-def candidates_flow(
-    store: MultimodalVectorStore, vector: Vector, plan: SearchPlan, kinds: Sequence[str] | None, excluded: Sequence[str]
-) -> Flow[list[Candidate]]:
-    """The nearest documents of each kind, and how far they stand out."""
-    background = yield from background_flow(store)
-    lists = yield from _lists_flow(store, vector, plan, kinds, excluded, background)
-    known = {kind for kind, sample in background.samples.items() if sample.ids}
-    if any(found and kind not in known for kind, found in lists.items()):  # kinds that are new here
-        background = yield from read_background_flow(store)
-        lists = yield from _lists_flow(store, vector, plan, kinds, excluded, background)
-    compared = levels(background, vector)
-    return [
-        _candidate(scored, kind, compared, background)
-        for name, found in lists.items()
-        for scored in found
-        for kind in [kind_of(scored.record.document) if name == _REST else name]
-    ]
+def candidates_flow(vector: Vector, plan: RankingPlan, excluded: Sequence[str]) -> Flow[list[Candidate]]:
+    """Find the nearest documents of each modality, and how far their scores deviate from the background.
+
+    Args:
+        vector: of the query, `(d,)` float32, unit length.
+        plan: the options.
+        excluded: ids that are left out.
+    """
+    backend = plan.search.backend
+    background = yield from background_flow(backend)
+    found = yield from _groups_flow(vector, plan, excluded, background)
+    for group, nearest in found.items():
+        if nearest and (group not in background.samples or not background.samples[group].ids):
+            # Documents of a modality that is new in this collection.
+            background = yield from read_background_flow(backend)
+            found = yield from _groups_flow(vector, plan, excluded, background)
+            break
+    compared = compare(background, vector)
+    candidates = []
+    for group, nearest in found.items():
+        for scored in nearest:
+            modality = document_modality(scored.record.document) if group == _REST else group
+            level = compared.levels.get(modality)
+            if level is None:  # added after the background was read
+                candidates.append(Candidate(scored, modality, 0.0, 0.0))
+                continue
+            is_sampled = scored.record.id in background.samples[modality].ids
+            deviation = level.deviation(scored.score, is_sampled=is_sampled)
+            candidates.append(Candidate(scored, modality, deviation, compared.confidence(deviation)))
+    return candidates
 
 
-def _lists_flow(
-    store: MultimodalVectorStore,
-    vector: Vector,
-    plan: SearchPlan,
-    kinds: Sequence[str] | None,
-    excluded: Sequence[str],
-    background: Background,
+def _groups_flow(
+    vector: Vector, plan: RankingPlan, excluded: Sequence[str], background: Background
 ) -> Flow[dict[str, list[Scored]]]:
-    """The nearest of each kind that is asked for, or that there is; what came lately is looked for together."""
-    nodes = {kind: kinds_node([kind]) for kind in kinds or background.samples}
-    rest = [kind for kind in KINDS if kind not in nodes]
-    if kinds is None and rest:
-        nodes[_REST] = kinds_node(rest)
-    return (yield from nearest_by_kind_flow(store, vector, plan, nodes, excluded))
+    """Search each modality of the plan, or of the background; all others together, for what was added since."""
+    groups: dict[str, tuple[str, ...]] = {group: (group,) for group in plan.modalities or background.samples}
+    if plan.modalities is None and len(groups) < len(GROUPS):
+        groups[_REST] = tuple(group for group in GROUPS if group not in groups)
+    return (yield from _nearest_flow(vector, plan.search, groups, excluded))
 
 
-def _candidate(scored: Scored, kind: str, compared: Levels, background: Background) -> Candidate:
-    level = compared.of.get(kind)
-    if level is None:  # came between two looks
-        return Candidate(scored, kind, 0.0, 0.0)
-    is_sampled = scored.record.id in background.samples[kind].ids
-    deviation = level.deviation(scored.score, is_sampled=is_sampled)
-    return Candidate(scored, kind, deviation, compared.confidence(deviation))
-
-
-_Judge = Callable[[Candidate], tuple[float, ScoreKind, float]]
-"""Score, what the score means, and confidence of a candidate."""
-
-
-def _by_deviation(candidate: Candidate) -> tuple[float, ScoreKind, float]:
-    return candidate.deviation, "deviation", candidate.confidence
-
-
-def _by_calibration(calibration: Calibration, asked: str) -> _Judge:
-    def judged(candidate: Candidate) -> tuple[float, ScoreKind, float]:
-        logit = calibration.logit(pair_of(asked, candidate.kind), candidate.scored.score, candidate.deviation)
-        return calibration.probability(logit), "probability", calibration.confidence(logit)
-
-    return judged
-
-
-def _hits(
-    store: MultimodalVectorStore, candidates: Iterable[Candidate], judged: _Judge, k: int, least: float | None
-) -> list[Hit]:
-    found = [(candidate, *judged(candidate)) for candidate in candidates]
-    sure = [entry for entry in found if least is None or entry[3] >= least]
-    sure.sort(key=lambda entry: -entry[1])
-    return [
-        Hit(
-            candidate.scored.record.document,
-            score,
-            kind,
-            rank,
-            cosine=candidate.scored.score,
-            confidence=confidence,
-            media=store.space.media,
+def _nearest_flow(
+    vector: Vector, search: SearchPlan, groups: Mapping[str, tuple[str, ...]], excluded: Sequence[str]
+) -> Flow[dict[str, list[Scored]]]:
+    """Find the `k` nearest documents of each group; a document of several groups is listed once, in the first."""
+    backend = search.backend
+    given = _called_once(search.filter) if callable(search.filter) else search.filter
+    requests = [
+        VectorRequest(
+            vector=vector,
+            k=search.k + len(excluded),
+            filter=in_groups(given, members),
+            score_threshold=search.score_threshold,
+            fingerprint=backend.space.fingerprint,
         )
-        for rank, (candidate, score, kind, confidence) in enumerate(sure[:k], start=1)
+        for members in groups.values()
     ]
+    listed = set(excluded)
+    nearest: dict[str, list[Scored]] = {}
+    for group, found in zip(groups, (yield from backend.search_vectors_many(requests)), strict=True):
+        nearest[group] = [scored for scored in found if scored.record.id not in listed][: search.k]
+        listed.update(scored.record.id for scored in nearest[group])
+    return nearest
+
+
+def _called_once(given: Predicate) -> Predicate:
+    """Return the same function, called once for each document, however many searches ask it."""
+    answers: dict[str | None, bool] = {}
+
+    def keeps(document: Any) -> bool:
+        if document.id not in answers:
+            answers[document.id] = bool(given(document))
+        return answers[document.id]
+
+    return keeps
+
+
+def _best(candidates: Iterable[Candidate], plan: RankingPlan, query: Query, calibration: Calibration | None) -> Hits:
+    """Return the best candidates, ranked by probability or by deviation."""
+    media = plan.search.backend.space.media
+    asked = "" if calibration is None else query_modality(query, media)
+    scored: list[tuple[float, float, Candidate]] = []
+    for candidate in candidates:
+        score, confidence = candidate.deviation, candidate.confidence
+        if calibration is not None:
+            pair = pair_of(asked, candidate.modality)
+            logit = calibration.logit(pair, candidate.scored.score, candidate.deviation)
+            score, confidence = calibration.probability(logit), calibration.confidence(logit)
+        if plan.min_confidence is None or confidence >= plan.min_confidence:
+            scored.append((score, confidence, candidate))
+    scored.sort(key=lambda entry: -entry[0])
+    kind: ScoreKind = "deviation" if calibration is None else "probability"
+    hits = Hits()
+    for score, confidence, candidate in scored[: plan.search.k]:
+        document, cosine = candidate.scored.record.document, candidate.scored.score
+        hits.append(Hit(document, score, kind, len(hits) + 1, cosine=cosine, confidence=confidence, media=media))
+    return hits

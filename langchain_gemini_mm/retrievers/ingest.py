@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from langchain_gemini_mm.storage import MediaStore
 
 
-Extra: TypeAlias = Mapping[str, Any] | Callable[[Document], Mapping[str, Any]]
+Metadata: TypeAlias = Mapping[str, Any] | Callable[[Document], Mapping[str, Any]]
 """Metadata for every Document, or a function that makes it from one."""
 
 
@@ -40,7 +40,7 @@ class Intake:
         source_prefix: before the names of files.
     """
 
-    def __init__(self, media: MediaStore | None, metadata: Extra, source_prefix: str = "") -> None:
+    def __init__(self, media: MediaStore | None, metadata: Metadata, source_prefix: str = "") -> None:
         self._media = media
         self._metadata = metadata
         self._prefix = source_prefix

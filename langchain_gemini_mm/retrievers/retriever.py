@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from langchain_core.runnables import RunnableConfig
 from langchain_core.vectorstores import VectorStore
-from pydantic import ConfigDict, PrivateAttr, model_validator
+from pydantic import ConfigDict, model_validator
 
 from langchain_gemini_mm.flows import Flow, arun, run
 from langchain_gemini_mm.interfaces import Content, Modality
+from langchain_gemini_mm.ranking import Ranking
+from langchain_gemini_mm.ranking.search import RankingPlan, by_modality_flow, plan_ranking, ranked_flow
 from langchain_gemini_mm.retrievers.context import neighbours_flow
-from langchain_gemini_mm.retrievers.ingest import Added, Extra, Intake
-from langchain_gemini_mm.retrievers.search import find_flow, kinds_flow, many_flow, sources_flow
-from langchain_gemini_mm.retrievers.search_options import Ask, asked, store_of_tenant, traced
+from langchain_gemini_mm.retrievers.ingest import Added, Intake, Metadata
+from langchain_gemini_mm.retrievers.search import foreign_flow, require_own_store, sources_flow
+from langchain_gemini_mm.retrievers.search_options import OPTIONS, SearchOptions, traced
 from langchain_gemini_mm.retrievers.sources import Source
 from langchain_gemini_mm.storage import MediaStore
+from langchain_gemini_mm.validation import unknown_option
 from langchain_gemini_mm.vectorstores import Hit, Hits, MultimodalVectorStore, Query
+from langchain_gemini_mm.vectorstores.query import Fusion, SearchType
 
-_KEPT_TENANTS = 100
 _AS_TEXT: Any = object()
 
 
@@ -61,57 +64,55 @@ class MultimodalRetriever(BaseRetriever):
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     store: VectorStore
-    """Any LangChain vector store. Similarity works with all; what needs ours fails by name on others."""
+    """Any LangChain vector store. Similarity works with all; options that need a store of this package say so."""
     k: int = 4
-    """How many documents, at least 1."""
-    search_type: str = "similarity"
-    """`similarity`, `mmr`, `hybrid` or `keyword`."""
+    """Number of documents, at least 1."""
+    search_type: SearchType = "similarity"
     filter: Any = None
-    """On metadata: see `vectorstores.filters`; for another store in its own form."""
+    """On metadata: see `vectorstores.filters`; a store of another package has its own form."""
     modalities: Sequence[Modality] | None = None
-    """Only these kinds; None for all."""
+    """Only these modalities; None for all."""
     task_type: str | None = None
-    """What the query is for, such as `question answering`; None is the embedding's own."""
+    """What queries are for, such as `question answering`; None is the default of the embedding."""
     score_threshold: float | None = None
-    """Lowest cosine similarity, -1 to 1; with `keyword` lowest BM25 score."""
-    ranking: str | None = None
-    """`raw`, `normalized` or `calibrated`: see `docs/ranking.md`. None is raw where one modality is searched."""
+    """Lowest cosine similarity, -1 to 1; for `keyword` lowest BM25 score."""
+    ranking: Ranking | None = None
+    """`raw`, `normalized` or `calibrated`: see `docs/ranking.md`. None is `raw` where one modality is searched."""
     min_confidence: float | None = None
-    """From 0 to 1: nothing less sure is an answer, and there may be none. With `normalized` and `calibrated`."""
+    """From 0 to 1: hits below it are left out, so that there may be none. With `normalized` and `calibrated`."""
     fetch_k: int | None = None
-    """Candidates of `mmr`; 20 by default."""
+    """For `mmr`: number of candidates; 20 by default."""
     lambda_mult: float | None = None
-    """Of `mmr`: 1 relevance alone, 0 diversity alone."""
+    """For `mmr`: 1 is relevance alone, 0 is diversity alone."""
     alpha: float | None = None
-    """Of `hybrid`: share of the vectors, 0 to 1."""
-    fusion: str | None = None
-    """Of `hybrid`: `ranks` or `scores`."""
+    """For `hybrid`: weight of the vectors, 0 to 1."""
+    fusion: Fusion | None = None
+    """For `hybrid`: `ranks` or `scores`."""
     query_properties: Sequence[str] | None = None
-    """Of `hybrid` and `keyword`: which texts are searched."""
+    """For `hybrid` and `keyword`: which texts are searched."""
     tenant: str | None = None
-    """Of a `WeaviateVectorStore`."""
+    """Whose data, in a `WeaviateVectorStore` with tenants."""
     media: MediaStore | None = None
-    """Where media are; None is the store of the embeddings."""
-
-    _tenants: dict[str, VectorStore] = PrivateAttr(default_factory=dict)
-    """Stores by tenant: each keeps what it has read of its background."""
+    """Holds the media; None is the store of the embeddings."""
 
     @model_validator(mode="after")
     def _check(self) -> MultimodalRetriever:
-        """Refuse at once what can never work."""
-        self._ask({"tenant": None})
-        self._store_of(self.tenant)
+        """Refuse options that can never work; the filter is checked in each search, by the fields there are then."""
+        self._hits([], None, {"filter": None})  # checks options at once, and searches only when it is run
         return self
 
     @property
     def media_store(self) -> MediaStore | None:
-        """Where media are kept and found."""
+        """Holds the media of what is added and found."""
         return self.media or getattr(self.store.embeddings, "media", None)
 
     @property
     def tenant_store(self) -> VectorStore:
-        """The store of the retriever's own tenant; where it has none, the store."""
-        return self._store_of(self.tenant)
+        """The store of the retriever's own tenant; without one, the store."""
+        if self.tenant is None:
+            return self.store
+        found: VectorStore = self.store.with_tenant(self.tenant)  # type: ignore[attr-defined]
+        return found
 
     def invoke(self, input: Content | Query, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:  # noqa: A002
         """Find documents.
@@ -148,7 +149,7 @@ class MultimodalRetriever(BaseRetriever):
         """Find documents for several queries, embedded together; each remains a run of its own."""
         if return_exceptions or len(inputs) < 2:
             return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        answers = run(many_flow(self._ask(kwargs), inputs))
+        answers = run(self._hits(inputs, None, kwargs))
         return super().batch(_answered(inputs, answers), config, **kwargs)
 
     async def abatch(
@@ -162,71 +163,104 @@ class MultimodalRetriever(BaseRetriever):
         """Async twin of `batch`."""
         if return_exceptions or len(inputs) < 2:
             return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        answers = await arun(many_flow(self._ask(kwargs), inputs))
+        answers = await arun(self._hits(inputs, None, kwargs))
         return await super().abatch(_answered(inputs, answers), config, **kwargs)
 
-    def search(self, query: Content | Query, **overrides: Any) -> Hits:
+    def search(self, query: Content | Query, k: int | None = None, **options: Unpack[SearchOptions]) -> Hits:
         """Find hits: documents with their scores, as `invoke` finds documents.
 
         Args:
             query: as in `invoke`.
-            overrides: fields of the retriever, for this call.
-        """
-        return Hits(run(find_flow(self._ask(overrides), query)))
+            k: number of hits; None is the retriever's.
+            options: those of `SearchOptions`, for this call; the others are the retriever's.
 
-    async def asearch(self, query: Content | Query, **overrides: Any) -> Hits:
+        Raises:
+            ContentError: the query cannot be embedded, or names ids that are not stored.
+            TypeError: an option does not exist, or the store lacks what it needs.
+            ValueError: an option is out of range.
+        """
+        (hits,) = run(self._hits([query], k, options))
+        return hits
+
+    async def asearch(self, query: Content | Query, k: int | None = None, **options: Unpack[SearchOptions]) -> Hits:
         """Async twin of `search`."""
-        return Hits(await arun(find_flow(self._ask(overrides), query)))
+        (hits,) = await arun(self._hits([query], k, options))
+        return hits
 
-    def by_modality(self, query: Content | Query, k: int = 1, **overrides: Any) -> dict[str, Hits]:
-        """Find the closest `k` of each kind, side by side: scores of different kinds are not compared.
-
-        Returns:
-            Hits by modality, of those that the collection has; the raw cosine similarity is their score.
-        """
-        return _each_hits(run(kinds_flow(self._ask({**overrides, "k": k}), query)))
-
-    async def aby_modality(self, query: Content | Query, k: int = 1, **overrides: Any) -> dict[str, Hits]:
-        """Async twin of `by_modality`."""
-        return _each_hits(await arun(kinds_flow(self._ask({**overrides, "k": k}), query)))
-
-    def sources(
-        self, query: Content | Query, *, by: str = "source", per_source: int = 5, **overrides: Any
-    ) -> list[Source]:
-        """Find files rather than pieces: `k` of them, each with its best moments or pages.
+    def by_modality(self, query: Content | Query, k: int = 1, **options: Unpack[SearchOptions]) -> dict[str, Hits]:
+        """Find the closest documents of each modality, side by side: their scores are not compared.
 
         Args:
             query: as in `invoke`.
-            by: the metadata key that files have in common, such as `lesson`; by default each file is by itself.
-            per_source: how many hits of a file, at most; neighbouring ones are joined to one moment.
-            overrides: fields of the retriever, for this call.
+            k: number of hits of each modality.
+            options: as in `search`.
+
+        Returns:
+            Hits by modality, of those that the collection has; their score is the cosine similarity.
         """
-        return run(sources_flow(self._ask(overrides), query, by, per_source))
+        return run(by_modality_flow(query, self._plan("by_modality", k, options)))
+
+    async def aby_modality(
+        self, query: Content | Query, k: int = 1, **options: Unpack[SearchOptions]
+    ) -> dict[str, Hits]:
+        """Async twin of `by_modality`."""
+        return await arun(by_modality_flow(query, self._plan("by_modality", k, options)))
+
+    def sources(
+        self,
+        query: Content | Query,
+        k: int | None = None,
+        *,
+        by: str = "source",
+        per_source: int = 5,
+        **options: Unpack[SearchOptions],
+    ) -> list[Source]:
+        """Find files rather than pieces, each with its best moments or pages.
+
+        Args:
+            query: as in `invoke`.
+            k: number of files; None is the retriever's.
+            by: the metadata key that files have in common, such as `lesson`; by default each file is by itself.
+            per_source: number of hits of a file; adjacent ones are merged into one moment.
+            options: as in `search`.
+        """
+        return run(sources_flow(query, self._plan("sources", k, options), by, per_source))
 
     async def asources(
-        self, query: Content | Query, *, by: str = "source", per_source: int = 5, **overrides: Any
+        self,
+        query: Content | Query,
+        k: int | None = None,
+        *,
+        by: str = "source",
+        per_source: int = 5,
+        **options: Unpack[SearchOptions],
     ) -> list[Source]:
         """Async twin of `sources`."""
-        return await arun(sources_flow(self._ask(overrides), query, by, per_source))
+        return await arun(sources_flow(query, self._plan("sources", k, options), by, per_source))
 
     def context(self, found: Hit | Document, *, before: int = 1, after: int = 1) -> list[Document]:
-        """Read what stands around a hit: the neighbouring segments or pages of the same file and kind, it among them.
+        """Read the segments or pages around a hit, of the same file and modality, the hit among them.
+
+        Args:
+            found: a hit or a Document.
+            before: number of documents before it.
+            after: number of documents after it.
 
         Raises:
-            ContentError: the document does not say where it stands, or is not stored any more.
+            ContentError: the document does not name its place in a file, or is not stored any more.
         """
-        return run(self._around(found, before, after))
+        return run(self._context_flow(found, before, after))
 
     async def acontext(self, found: Hit | Document, *, before: int = 1, after: int = 1) -> list[Document]:
         """Async twin of `context`."""
-        return await arun(self._around(found, before, after))
+        return await arun(self._context_flow(found, before, after))
 
-    def add(self, *items: Content, metadata: Extra | None = None, source_prefix: str = "", **options: Any) -> Added:
-        """Store content, one Document for each item; media go into the media store.
+    def add(self, *items: Content, metadata: Metadata | None = None, source_prefix: str = "", **options: Any) -> Added:
+        """Store content, one Document for each item; media are put into the media store.
 
-        A `Path` to a file, folder or glob is loaded as `MediaLoader` does it, long files in segments. A nested list is
-        one Document of all its pieces. The same content has the same id: with our stores, what is stored already is
-        left as it is, and costs nothing.
+        A `Path` to a file, folder or glob is loaded as by `MediaLoader`, long files in segments. A nested list is one
+        Document of all its pieces. The same content has the same id: a store of this package keeps what is stored
+        already, at no cost.
 
         Args:
             items: any content.
@@ -235,29 +269,29 @@ class MultimodalRetriever(BaseRetriever):
             options: of `store.add_documents`, such as `progress`.
 
         Returns:
-            The ids, and what was left out: `skipped`.
+            The ids, with `skipped` for what was left out.
         """
         intake = Intake(self.media_store, metadata or {}, source_prefix)
-        documents, given = self._to_add(intake.documents(items), options)
-        ids = self.tenant_store.add_documents(documents, **given)
-        return Added(ids, intake.skipped)
+        documents, given = self._to_add(intake.documents(items), {"skip_unchanged": True, **options})
+        return Added(self.store.add_documents(documents, **given), intake.skipped)
 
     async def aadd(
-        self, *items: Content, metadata: Extra | None = None, source_prefix: str = "", **options: Any
+        self, *items: Content, metadata: Metadata | None = None, source_prefix: str = "", **options: Any
     ) -> Added:
         """Async twin of `add`."""
         intake = Intake(self.media_store, metadata or {}, source_prefix)
-        documents, given = self._to_add(intake.documents(items), options)
-        ids = await self.tenant_store.aadd_documents(documents, **given)
-        return Added(ids, intake.skipped)
+        documents, given = self._to_add(intake.documents(items), {"skip_unchanged": True, **options})
+        return Added(await self.store.aadd_documents(documents, **given), intake.skipped)
 
     def add_documents(self, documents: Iterable[Document], **options: Any) -> list[str]:
-        """Store Documents, and return their ids; options as in `store.add_documents`."""
-        return self.tenant_store.add_documents(documents, **options)  # type: ignore[arg-type]
+        """Store Documents and return their ids; options as in `store.add_documents`."""
+        listed, given = self._to_add(documents, options)
+        return self.store.add_documents(listed, **given)
 
     async def aadd_documents(self, documents: Iterable[Document], **options: Any) -> list[str]:
         """Async twin of `add_documents`."""
-        return await self.tenant_store.aadd_documents(documents, **options)  # type: ignore[arg-type]
+        listed, given = self._to_add(documents, options)
+        return await self.store.aadd_documents(listed, **given)
 
     def _get_relevant_documents(
         self,
@@ -290,36 +324,46 @@ class MultimodalRetriever(BaseRetriever):
             params["ls_embedding_provider"] = type(self.store.embeddings).__name__
         return params
 
-    def _ask(self, overrides: Mapping[str, Any]) -> Ask:
-        own = type(self).model_fields.keys() - BaseRetriever.model_fields.keys() - {"media", "tenant"}
-        tenant = overrides.get("tenant", self.tenant)
-        settings = {name: getattr(self, name) for name in own} | {"store": self._store_of(tenant)}
-        return asked(settings, {name: value for name, value in overrides.items() if name != "tenant"})
+    def _options(self, k: int | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """Combine the options of a call with the retriever's own."""
+        options = {name: getattr(self, name) for name in OPTIONS}
+        for name in overrides:
+            if name not in options:
+                raise unknown_option(name, OPTIONS, "the retriever")
+        options.update(overrides)
+        if k is not None:
+            options["k"] = k
+        return options
 
-    def _store_of(self, tenant: str | None) -> VectorStore:
-        if tenant is None:
-            return self.store
-        if tenant not in self._tenants:
-            while len(self._tenants) >= _KEPT_TENANTS:
-                self._tenants.pop(next(iter(self._tenants)))
-            self._tenants[tenant] = store_of_tenant(self.store, tenant)
-        return self._tenants[tenant]
+    def _hits(
+        self, queries: Sequence[Content | Query], k: int | None, overrides: Mapping[str, Any]
+    ) -> Flow[list[Hits]]:
+        options = self._options(k, overrides)
+        if isinstance(self.store, MultimodalVectorStore):
+            return ranked_flow(queries, plan_ranking(self.store.backend, **options))
+        return foreign_flow(self.store, queries, **options)
+
+    def _plan(self, what: str, k: int | None, overrides: Mapping[str, Any]) -> RankingPlan:
+        backend = require_own_store(self.store, what).backend
+        return plan_ranking(backend, **self._options(k, overrides))
 
     def _to_add(self, documents: Iterable[Document], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Documents and options as the store wants them: others than ours want a list."""
+        """Return documents and options as the store accepts them."""
         if isinstance(self.store, MultimodalVectorStore):
-            return documents, {"skip_unchanged": True, **options}
+            return documents, {"tenant": self.tenant, **options}
+        options.pop("skip_unchanged", None)
         return list(documents), options
 
-    def _around(self, found: Hit | Document, before: int, after: int) -> Flow[list[Document]]:
+    def _context_flow(self, found: Hit | Document, before: int, after: int) -> Flow[list[Document]]:
         document = found.document if isinstance(found, Hit) else found
         if not isinstance(document, Document):
-            raise TypeError(f"context of a hit or a Document is asked for, got {type(document).__name__}")
+            raise TypeError(f"context is that of a hit or a Document, got {type(document).__name__}")
         counts: dict[str, Any] = {"before": before, "after": after}
         for name, value in counts.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise ValueError(f"{name} must be an int >= 0, got {value!r}")
-        return neighbours_flow(self._ask({}).ours("context"), document, before, after)
+        backend = require_own_store(self.store, "context").backend.for_tenant(self.tenant)
+        return neighbours_flow(backend, document, before, after)
 
 
 def _text_of(query: Any) -> str:
@@ -328,7 +372,3 @@ def _text_of(query: Any) -> str:
 
 def _answered(queries: Sequence[Content | Query], answers: Sequence[Sequence[Hit]]) -> list[Any]:
     return [_Answered(query, [hit.document for hit in hits]) for query, hits in zip(queries, answers, strict=True)]
-
-
-def _each_hits(found: Mapping[str, Iterable[Hit]]) -> dict[str, Hits]:
-    return {modality: Hits(hits) for modality, hits in found.items()}

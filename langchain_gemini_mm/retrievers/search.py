@@ -1,151 +1,126 @@
-"""Carrying out what a retriever is asked, on our stores and on any other."""
+"""Searches of a retriever: in a store of another package, and for files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from langchain_core.documents import Document
+from langchain_core.vectorstores import VectorStore
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.interfaces import Content, MediaEmbeddings
-from langchain_gemini_mm.ranking import by_modality_flow, default_ranking_flow, ranked_flow
-from langchain_gemini_mm.retrievers.search_options import Ask, traced
+from langchain_gemini_mm.ranking.search import RankingPlan, default_ranking_flow, ranked_flow
+from langchain_gemini_mm.retrievers.search_options import traced
 from langchain_gemini_mm.retrievers.sources import Source, group_by_source
 from langchain_gemini_mm.validation import positive_int
-from langchain_gemini_mm.vectorstores import Hit, MultimodalVectorStore, Query
+from langchain_gemini_mm.vectorstores import Hit, Hits, MultimodalVectorStore, Query
+from langchain_gemini_mm.vectorstores.search import RANK_CONSTANT, groups_flow
 
-RANK_CONSTANT = 60
-"""A hit of another store is worth 1 / (60 + rank): its own score may be a distance or a similarity of any scale."""
-
-_DEEPER, _DEEPEST = 4, 2000
-"""How many more hits are ranked than files and hits are wanted, to find files enough."""
+_DEPTH, _MAX_DEPTH = 4, 2000
+"""Hits that are ranked to find enough files, per file and hit, and in all."""
 
 
-def find_flow(ask: Ask, query: Content | Query) -> Flow[list[Hit]]:
-    """The hits, best first."""
-    if not isinstance(ask.store, MultimodalVectorStore):
-        return (yield from _foreign_flow(ask, query))
-    ranking = yield from _ranking(ask.store, ask)
-    if ranking == "raw":
-        return (yield from _searched(ask, query))
-    options = {**ask.options(), "filter": ask.filter}
-    del options["search_type"]
-    return (
-        yield from ranked_flow(
-            ask.store,
-            query,
-            ask.k,
-            options,
-            ranking=ranking,
-            modalities=ask.modalities,
-            min_confidence=ask.min_confidence,
+def require_own_store(store: VectorStore, what: str) -> MultimodalVectorStore:
+    """Return the store, which must be one of this package.
+
+    Raises:
+        TypeError: it is another one, which lacks `what`.
+    """
+    if not isinstance(store, MultimodalVectorStore):
+        raise TypeError(
+            f"{what} needs LocalVectorStore or WeaviateVectorStore, and the store is a {type(store).__name__}. "
+            f"Copy it with copy_store, or leave {what} out"
         )
-    )
+    return store
 
 
-def _ranking(store: MultimodalVectorStore, ask: Ask) -> Flow[str]:
-    """The ranking that is asked for, or the best one where none is named; searches by words know raw scores alone."""
-    if ask.search_type != "similarity":
-        return "raw"
-    chosen: str = ask.ranking or (
-        yield from default_ranking_flow(store, modalities=ask.modalities, min_confidence=ask.min_confidence)
-    )
-    return chosen
+def foreign_flow(
+    store: Any,
+    queries: Iterable[Content | Query],
+    *,
+    k: int,
+    filter: Any = None,  # noqa: A002 - LangChain's word
+    task_type: str | None = None,
+    **options: Any,
+) -> Flow[list[Hits]]:
+    """Search a store of another package, which knows texts and vectors only.
+
+    The score of a hit is 1 / (60 + rank): scores of other stores may be distances or similarities of any scale.
+
+    Args:
+        store: a LangChain vector store.
+        queries: each any content, or a `Query` without ids.
+        k: number of hits, at least 1.
+        filter: in the form of the store.
+        task_type: what the queries are for, for embeddings that know tasks.
+        options: other options of `SearchOptions`, all at their defaults: other stores lack them.
+
+    Raises:
+        TypeError: an option is set that the store lacks.
+        ValueError: `k` is below 1.
+    """
+    for name, value in options.items():
+        if value is not None and (name, value) not in (("search_type", "similarity"), ("ranking", "raw")):
+            require_own_store(store, f"{name}={value!r}" if isinstance(value, str) else name)
+    asked = {"k": positive_int("k", k)} | ({} if filter is None else {"filter": filter})
+    return _foreign_flow(store, queries, asked, task_type)
 
 
-def _searched(ask: Ask, query: Content | Query) -> Flow[list[Hit]]:
-    store: Any = ask.store
-    hits: list[Hit] = yield Call(store.search, store.asearch, (query, ask.k), ask.options())
-    return hits
-
-
-def kinds_flow(ask: Ask, query: Content | Query) -> Flow[dict[str, list[Hit]]]:
-    """The closest `k` of each modality."""
-    store = ask.ours("by_modality")
-    if ask.search_type != "similarity":
-        raise ValueError(f"by_modality compares by similarity, got search_type={ask.search_type!r}")
-    options = {**ask.options(), "filter": ask.filter}
-    del options["search_type"]
-    return (yield from by_modality_flow(store, query, ask.k, options, modalities=ask.modalities))
-
-
-def many_flow(ask: Ask, queries: Sequence[Content | Query]) -> Flow[list[list[Hit]]]:
-    """The hits of several queries, which share one call of the embedding where nothing but vectors decides."""
-    if isinstance(ask.store, MultimodalVectorStore) and ask.search_type in ("similarity", "mmr"):
-        ask = replace(ask, ranking=(yield from _ranking(ask.store, ask)))
-    if isinstance(ask.store, MultimodalVectorStore) and ask.ranking == "raw":
-        call = Call(ask.store.search_many, ask.store.asearch_many, (list(queries), ask.k), ask.options())
-        together: list[list[Hit]] = yield call
-        return together
-    answers: list[list[Hit]] = []
+def _foreign_flow(
+    store: Any, queries: Iterable[Content | Query], asked: Mapping[str, Any], task_type: str | None
+) -> Flow[list[Hits]]:
+    """Carry out `foreign_flow`, whose arguments are checked before the first search."""
+    answers = []
     for query in queries:
-        answers += [(yield from find_flow(ask, query))]
+        content = query
+        if isinstance(query, Query):
+            if query.ids:
+                require_own_store(store, "Query(like=..., unlike=...)")
+            content = query.content[0] if len(query.content) == 1 else list(query.content)
+        found: list[Document]
+        if isinstance(content, str) and task_type is None:
+            found = yield Call(store.similarity_search, store.asimilarity_search, (content,), asked)
+        else:
+            embeddings = store.embeddings
+            if not isinstance(embeddings, MediaEmbeddings):
+                raise ContentError(
+                    f"the store embeds with {type(embeddings).__name__}, which takes one text, got "
+                    f"{traced(content)[:60]!r} with task_type={task_type!r}. Give the store GeminiEmbeddings"
+                )
+            how = {"role": "query", "task_type": task_type}
+            (vector,) = yield Call(embeddings.embed, embeddings.aembed, ([content],), how)
+            by_vector, aby_vector = store.similarity_search_by_vector, store.asimilarity_search_by_vector
+            found = yield Call(by_vector, aby_vector, (vector.tolist(),), asked)
+        hits = (Hit(document, 1 / (RANK_CONSTANT + rank), "rank", rank) for rank, document in enumerate(found, 1))
+        answers.append(Hits(hits))
     return answers
 
 
-def _foreign_flow(ask: Ask, query: Content | Query) -> Flow[list[Hit]]:
-    """Search a store of another package, which knows texts and vectors only."""
-    _require_similarity(ask)
-    options = {"k": ask.k} | ({"filter": ask.filter} if ask.filter is not None else {})
-    if isinstance(query, Query):
-        if query.ids:
-            ask.ours("Query(like=..., unlike=...)")
-        query = query.content[0] if len(query.content) == 1 else list(query.content)
-    store: Any = ask.store
-    if isinstance(query, str) and ask.task_type is None:
-        found: list[Document] = yield Call(store.similarity_search, store.asimilarity_search, (query,), options)
-    else:
-        vector = yield _embedded(store.embeddings, query, ask.task_type)
-        by_vector, aby_vector = store.similarity_search_by_vector, store.asimilarity_search_by_vector
-        found = yield Call(by_vector, aby_vector, (vector,), options)
-    return [Hit(document, 1 / (RANK_CONSTANT + rank), "rank", rank) for rank, document in enumerate(found, start=1)]
+def sources_flow(query: Content | Query, plan: RankingPlan, by: str, per_source: int) -> Flow[list[Source]]:
+    """Find the best files, each with its best hits.
 
+    Args:
+        query: any content, or a `Query`.
+        plan: the options; `k` is how many files.
+        by: the metadata key that files have in common.
+        per_source: number of hits of each file.
 
-def _require_similarity(ask: Ask) -> None:
-    needs = {
-        f"search_type={ask.search_type!r}": ask.search_type != "similarity",
-        f"ranking={ask.ranking!r}": ask.ranking not in (None, "raw"),
-        "modalities": ask.modalities is not None,
-        "min_confidence": ask.min_confidence is not None,
-        "score_threshold": ask.score_threshold is not None,
-    }
-    for what, is_asked in needs.items():
-        if is_asked:
-            ask.ours(what)
-
-
-def _embedded(embeddings: Any, query: Content, task_type: str | None) -> Call:
-    if not isinstance(embeddings, MediaEmbeddings):
-        raise ContentError(
-            f"the store embeds with {type(embeddings).__name__}, which takes one text, got {traced(query)[:60]!r} with "
-            f"task_type={task_type!r}. Give the store GeminiEmbeddings"
-        )
-    given: Mapping[str, Any] = {"role": "query", "task_type": task_type}
-
-    def embed() -> list[float]:
-        vector: list[float] = embeddings.embed([query], **given)[0].tolist()
-        return vector
-
-    async def aembed() -> list[float]:
-        vector: list[float] = (await embeddings.aembed([query], **given))[0].tolist()
-        return vector
-
-    return Call(embed, aembed)
-
-
-def sources_flow(ask: Ask, query: Content | Query, by: str, per_source: int) -> Flow[list[Source]]:
-    """The best files, each with its best hits."""
-    store, wanted = ask.ours("sources"), positive_int("per_source", per_source)
+    Raises:
+        TypeError: `by` is not a str.
+        ValueError: `per_source` is below 1.
+    """
+    positive_int("per_source", per_source)
     if not isinstance(by, str):
         raise TypeError(f"by is the metadata key that files have in common, got {by!r}")
-    ranking = yield from _ranking(store, ask)
-    if ask.search_type == "similarity" and ranking == "raw":
-        options = {**ask.options(), "by": by, "per_source": wanted}
-        groups = yield Call(store.search_groups, store.asearch_groups, (query, ask.k), options)
+    ranking = plan.ranking or (yield from default_ranking_flow(plan))
+    search = plan.search
+    if search.search_type == "similarity" and ranking == "raw":
+        groups = yield from groups_flow(query, plan.narrowed, by, per_source)
         return [source for group in groups for source in group_by_source(group.hits, by=by)]
-    deep = replace(ask, ranking=ranking, k=min(_DEEPEST, _DEEPER * ask.k * wanted))
-    hits = yield from find_flow(deep, query)
-    return group_by_source(hits, by=by, per_source=wanted)[: ask.k]
+    depth = min(_MAX_DEPTH, _DEPTH * search.k * per_source)
+    deep = replace(plan, ranking=ranking, search=replace(search, k=depth, fetch_k=max(depth, search.fetch_k)))
+    (hits,) = yield from ranked_flow([query], deep)
+    return group_by_source(hits, by=by, per_source=per_source)[: search.k]

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.tools import StructuredTool, ToolException
 
 from langchain_gemini_mm.errors import ContentError, FilterError
 from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
+from langchain_gemini_mm.ranking.modalities import filter_for_modalities
 from langchain_gemini_mm.references import MediaRef, split_references
 from langchain_gemini_mm.rendering import citation, clean_text
 from langchain_gemini_mm.retrievers import MultimodalRetriever
 from langchain_gemini_mm.retrievers.context import has_neighbours
-from langchain_gemini_mm.retrievers.search_options import narrowed
 from langchain_gemini_mm.retrievers.sources import GAP_S, merge_spans
 from langchain_gemini_mm.tools.results import ResultRenderer, ToolResult, input_error
 from langchain_gemini_mm.tools.search_arguments import OpenArguments, validation_message
@@ -83,8 +82,7 @@ class OpenTool:
 
     def _is_allowed(self, document: Document) -> bool:
         """Whether the retriever could find the document: what its filter excludes cannot be opened."""
-        own = self.retriever.modalities
-        given: Any = narrowed(self.retriever.filter, None if own is None else tuple(own))
+        given = filter_for_modalities(self.retriever.filter, self.retriever.modalities)
         if not isinstance(given, Mapping):
             return given is None or bool(given(document))
         try:

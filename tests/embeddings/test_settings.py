@@ -12,8 +12,8 @@ from langchain_gemini_mm import GeminiEmbeddings
 from langchain_gemini_mm.testing import GeminiEmulator
 
 REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
-    "typo": ({"output_dimension": 768}, TypeError, "'output_dimension'; did you mean 'output_dimensionality'"),
-    "unknown": ({"zebra": 1}, TypeError, "no argument 'zebra'"),
+    "typo": ({"output_dimension": 768}, TypeError, r"'output_dimension'\. Did you mean 'output_dimensionality'"),
+    "unknown": ({"zebra": 1}, TypeError, "no option 'zebra'"),
     "unknown model": ({"model": "gemini-embeding-2"}, ValueError, "Did you mean 'gemini-embedding-2'"),
     "retired model": ({"model": "text-embedding-004"}, ValueError, "Known models: gemini-embedding-2"),
     "too few dimensions": ({"output_dimensionality": 64}, ValueError, "128 to 3072.*got 64"),
@@ -54,13 +54,13 @@ CALLS: dict[str, tuple[str, tuple[Any, ...], dict[str, Any], type[Exception], st
     "one text for many": ("embed_documents", ("hello",), {}, TypeError, "list of contents.*got one str"),
     "one number": ("embed_documents", (3,), {}, TypeError, "got one int"),
     "batch size 0": ("embed_documents", (["a"],), {"batch_size": 0}, ValueError, "batch_size.*got 0"),
-    "batch size True": ("embed_documents", (["a"],), {"batch_size": True}, ValueError, "got True"),
+    "batch size True": ("embed_documents", (["a"],), {"batch_size": True}, TypeError, "got True"),
     "titles too few": ("embed_documents", (["a", "b"],), {"titles": ["A"]}, ValueError, "1 titles for 2 contents"),
     "unknown task": ("embed_query", ("a",), {"task_type": "nope"}, ValueError, "unknown task 'nope'"),
     "dimensions True": ("embed_query", ("a",), {"output_dimensionality": True}, TypeError, "got True"),
     "dimensions 0": ("embed_query", ("a",), {"output_dimensionality": 0}, ValueError, "got 0"),
     "unknown keyword": ("embed_query", ("a",), {"dims": 3}, TypeError, "dims"),
-    "wrong role": ("embed", (["a"],), {"role": "doc"}, ValueError, "'query' or 'document', got 'doc'"),
+    "wrong role": ("embed", (["a"],), {"role": "doc"}, ValueError, "'query', 'document', got 'doc'"),
 }
 
 

@@ -125,5 +125,5 @@ def test_a_wrong_task_is_refused_by_name() -> None:
         find_task("QUESTION_ANSWERNG")
     with pytest.raises(TypeError, match="int"):
         find_task(3)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="role must be 'query' or 'document', got 'doc'"):
+    with pytest.raises(ValueError, match="role must be one of 'query', 'document', got 'doc'"):
         recipe(model_spec("gemini-embedding-2"), "doc")  # type: ignore[arg-type]

@@ -77,7 +77,7 @@ def test_huge_grades_do_not_overflow() -> None:
     [
         pytest.param([], ValueError, "ks is empty", id="none"),
         pytest.param([0], ValueError, "got 0", id="zero"),
-        pytest.param([1001], ValueError, "up to 1000, got 1001", id="too deep"),
+        pytest.param([1001], ValueError, "at most 1000, got 1001", id="too deep"),
         pytest.param(["5"], TypeError, "got '5'", id="a word"),
     ],
 )

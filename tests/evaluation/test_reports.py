@@ -176,7 +176,7 @@ def test_names_that_are_numbers_are_plotted_as_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("reports", "words"),
     [
-        pytest.param([], "no report to compare", id="none"),
+        pytest.param([], "reports is empty", id="none"),
         pytest.param([report("x", "a"), report("x", "b")], "different names, got x, x", id="one name"),
         pytest.param([report("x", "a"), report("y", "a", "b")], "same labelled queries", id="other queries"),
         pytest.param([report("x", "a"), report("y", "a", relevant="b")], "same labelled queries", id="other labels"),

@@ -12,16 +12,11 @@ from langchain_gemini_mm import LocalVectorStore
 from langchain_gemini_mm.flows import run
 from langchain_gemini_mm.ranking import asample_background, sample_background
 from langchain_gemini_mm.ranking.background import COUNT_EVERY, INFO_KEY, Background, background_flow
+from langchain_gemini_mm.vectorstores.local.store import LocalBackend
 from tests.ranking.conftest import GivenEmbeddings, fill
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-class HashOrdered(LocalVectorStore):
-    """A store that says its order is random, as one in Weaviate does."""
-
-    ordered_by_hash = True
 
 
 def sampled(background: Background) -> dict[str, int]:
@@ -55,9 +50,10 @@ def test_a_sample_is_spread_over_the_collection(store: LocalVectorStore) -> None
 
 
 @pytest.mark.parametrize("count", [3, 60, 400])
-def test_in_a_random_order_runs_are_drawn(count: int) -> None:
-    """Each document at most once, and all where there are few."""
-    store = HashOrdered(":memory:", GivenEmbeddings())
+def test_in_a_random_order_runs_are_drawn(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a backend whose order is random, as in Weaviate: each document at most once, and all where there are few."""
+    monkeypatch.setattr(LocalBackend, "ordered_by_hash", True)
+    store = LocalVectorStore(":memory:", GivenEmbeddings())
     fill(store, {"text": count, "image": 2})
     assert sample_background(store, per_modality=100) == {"text": min(count, 100), "image": 2}
     assert len(set(stored_ids(store)["text"])) == min(count, 100)
@@ -78,22 +74,22 @@ def test_it_is_made_once_and_read_by_others(tmp_path: Path) -> None:
     """Another object on the same file finds it there."""
     with LocalVectorStore(tmp_path / "index.db", GivenEmbeddings()) as store:
         fill(store, {"text": 300, "image": 300})
-        run(background_flow(store))
+        run(background_flow(store.backend))
         made = stored_ids(store)
     with LocalVectorStore(tmp_path / "index.db", GivenEmbeddings()) as store:
         store.delete(["text-0"])
-        found = run(background_flow(store))
+        found = run(background_flow(store.backend))
         assert stored_ids(store) == made
         assert sum(sampled(found).values()) >= 599
 
 
 def drawn_again(store: LocalVectorStore, change: Any) -> bool:
     """Whether a change makes a search draw a new sample."""
-    run(background_flow(store))
+    run(background_flow(store.backend))
     before = store.get_info(INFO_KEY)
     change(store)
     time.sleep(COUNT_EVERY + 0.05)
-    run(background_flow(store))
+    run(background_flow(store.backend))
     return bool(store.get_info(INFO_KEY) != before)
 
 
@@ -123,7 +119,7 @@ def test_it_is_renewed_after_everything_was_replaced(store: LocalVectorStore) ->
         fill(store, {"text": 10, "image": 10}, prefix="new ")
 
     assert drawn_again(store, replace_all)
-    assert sampled(run(background_flow(store))) == {"text": 10, "image": 10}
+    assert sampled(run(background_flow(store.backend))) == {"text": 10, "image": 10}
 
 
 @pytest.mark.parametrize(
@@ -141,7 +137,7 @@ def test_it_is_renewed_after_everything_was_replaced(store: LocalVectorStore) ->
 def test_what_is_stored_and_not_understood_is_drawn_anew(store: LocalVectorStore, stored: Any) -> None:
     """Of another version or embedding space, or simply wrong."""
     store.set_info(INFO_KEY, stored)
-    assert sampled(run(background_flow(store)))["text"] == 250
+    assert sampled(run(background_flow(store.backend)))["text"] == 250
     assert store.get_info(INFO_KEY)["format"] == 1
 
 

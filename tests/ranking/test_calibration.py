@@ -11,12 +11,12 @@ import pytest
 from langchain_gemini_mm import LocalVectorStore, Query
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import run
-from langchain_gemini_mm.ranking import LabelledQuery, acalibrate, calibrate, ranked_flow
-from langchain_gemini_mm.ranking.calibration import Example, fitted
+from langchain_gemini_mm.ranking import LabelledQuery, acalibrate, calibrate
+from langchain_gemini_mm.ranking.calibration import Example, fit
 from scripts.compare_rankings import confidence, ndcg, quality
 from scripts.ranking_overlaps import Overlap, balanced, best_threshold, known
 from scripts.ranking_worlds import World, made
-from tests.ranking.conftest import GivenEmbeddings, add_answer, fill, ids_of
+from tests.ranking.conftest import GivenEmbeddings, add_answer, fill, ids_of, ranked_flow
 
 ASKED = [f"query {letter}" for letter in "abcdefghij"]
 LABELS = [
@@ -39,7 +39,7 @@ async def test_six_labelled_queries_are_enough(answered: LocalVectorStore, drive
     learned = await acalibrate(answered, LABELS[:6])
     assert (learned.queries, learned.unanswered, learned.relevant) == (6, 3, 3)
     for label in LABELS[6:]:
-        hits = await drive(ranked_flow(answered, label.query, 3, {}, ranking="calibrated", min_confidence=0.5))
+        hits = await drive(ranked_flow(answered, label.query, 3, ranking="calibrated", min_confidence=0.5))
         assert ids_of(hits[:1]) == list(label.relevant)
         for hit in hits:
             assert hit.score_kind == "probability"
@@ -57,7 +57,7 @@ def test_it_is_stored_and_small(answered: LocalVectorStore, tmp_path: Any) -> No
     with LocalVectorStore(tmp_path / "index.db", GivenEmbeddings()) as other:
         fill(other, {"text": 20, "image": 20})
         other.set_info("ranking_calibration", stored)
-        assert run(ranked_flow(other, "a", 1, {}, ranking="calibrated"))[0].score_kind == "probability"
+        assert run(ranked_flow(other, "a", 1, ranking="calibrated"))[0].score_kind == "probability"
 
 
 @pytest.mark.parametrize(
@@ -78,14 +78,14 @@ def test_what_is_refused(store: LocalVectorStore, labelled: Any, error: type[Exc
 def test_a_calibration_without_unanswered_queries_works(answered: LocalVectorStore) -> None:
     """The best of what is not relevant shows what noise looks like."""
     calibrate(answered, [label for label in LABELS if label.relevant][:4])
-    assert run(ranked_flow(answered, ASKED[9], 3, {}, ranking="calibrated", min_confidence=0.5)) == []
-    assert len(run(ranked_flow(answered, ASKED[8], 3, {}, ranking="calibrated", min_confidence=0.5))) == 1
+    assert run(ranked_flow(answered, ASKED[9], 3, ranking="calibrated", min_confidence=0.5)) == []
+    assert len(run(ranked_flow(answered, ASKED[8], 3, ranking="calibrated", min_confidence=0.5))) == 1
 
 
 def test_queries_by_stored_documents_are_ranked(answered: LocalVectorStore) -> None:
     """A kind of query that was not labelled is ranked by what holds for all."""
     calibrate(answered, LABELS)
-    hits = run(ranked_flow(answered, Query(like=["answer query a"]), 3, {}, ranking="calibrated"))
+    hits = run(ranked_flow(answered, Query(like=["answer query a"]), 3, ranking="calibrated"))
     assert len(hits) == 3
 
 
@@ -98,7 +98,7 @@ def test_a_modality_that_never_answers_is_believed_less() -> None:
         for kind in ("text", "image")
         for right in ((True, False) if kind == "text" else (False, False))
     ]
-    learned = fitted(examples, queries=10, unanswered=0, relevant=10)
+    learned = fit(examples, queries=10, unanswered=0, relevant=10)
     assert learned.logit("text>text", 0.5, 3.5) > learned.logit("text>image", 0.5, 3.5) + 0.5
     assert learned.probability(learned.logit("text>text", 0.5, 6.0)) > 0.9
 
@@ -107,7 +107,7 @@ def test_a_modality_that_never_answers_is_believed_less() -> None:
 def test_examples_of_one_sort_are_no_error(right: bool) -> None:
     """Everything found is relevant, or nothing is."""
     examples = [Example(query, "text>text", 0.5, 3.0 + query / 10, right) for query in range(4)]
-    learned = fitted(examples, queries=4, unanswered=0, relevant=4)
+    learned = fit(examples, queries=4, unanswered=0, relevant=4)
     assert np.isfinite([learned.logit("text>text", 0.5, 3.0), learned.confidence(0.0)]).all()
 
 

@@ -10,8 +10,17 @@ import pytest
 from langchain_gemini_mm import LocalVectorStore, Query
 from langchain_gemini_mm.errors import FilterError, SpaceMismatchError
 from langchain_gemini_mm.flows import run
-from langchain_gemini_mm.ranking import LabelledQuery, by_modality_flow, calibrate, default_ranking_flow, ranked_flow
-from tests.ranking.conftest import GivenEmbeddings, add_answer, fill, ids_of, query_vector
+from langchain_gemini_mm.ranking import LabelledQuery, calibrate
+from langchain_gemini_mm.ranking.search import default_ranking_flow, plan_ranking
+from tests.ranking.conftest import (
+    GivenEmbeddings,
+    add_answer,
+    by_modality_flow,
+    fill,
+    ids_of,
+    query_vector,
+    ranked_flow,
+)
 
 FILTERS: list[Any] = [
     pytest.param({}, id="nothing"),
@@ -32,14 +41,13 @@ def brute(store: LocalVectorStore, query: str) -> dict[str, float]:
 
 def ranked(store: LocalVectorStore, query: Any, k: int = 5, ranking: str | None = "normalized", **options: Any) -> Any:
     """A ranked search."""
-    rest = {name: options.pop(name) for name in ("modalities", "min_confidence") if name in options}
-    return run(ranked_flow(store, query, k, options, ranking=ranking, **rest))
+    return run(ranked_flow(store, query, k, ranking=ranking, **options))
 
 
 @pytest.mark.parametrize("options", FILTERS)
 async def test_each_modality_is_a_filtered_search(store: LocalVectorStore, drive: Any, options: dict[str, Any]) -> None:
     """`by_modality` finds in each kind what a search with that filter finds."""
-    found = await drive(by_modality_flow(store, Query("a", like=["text-1"]), 3, options))
+    found = await drive(by_modality_flow(store, Query("a", like=["text-1"]), 3, **options))
     alone = LocalVectorStore(":memory:", GivenEmbeddings())
     for kind, hits in found.items():
         wanted = {"modality": None if kind == "other" else kind}
@@ -60,7 +68,7 @@ async def test_each_modality_is_a_filtered_search(store: LocalVectorStore, drive
 
 async def test_modalities_asked_for_are_in_the_answer(store: LocalVectorStore, drive: Any) -> None:
     """Also those of which there is nothing, in the order asked."""
-    found = await drive(by_modality_flow(store, "a", 1, {}, modalities=["video", "image"]))
+    found = await drive(by_modality_flow(store, "a", 1, modalities=["video", "image"]))
     assert {kind: len(hits) for kind, hits in found.items()} == {"video": 0, "image": 1}
     assert list(found) == ["video", "image"]
 
@@ -72,8 +80,8 @@ async def test_hits_are_those_of_brute_force(
 ) -> None:
     """The cosine similarity is exact, and the best five are the first five of everything."""
     scores = brute(store, "a")
-    few = await drive(ranked_flow(store, "a", 5, options, ranking=ranking))
-    everything = await drive(ranked_flow(store, "a", 1000, options, ranking=ranking))
+    few = await drive(ranked_flow(store, "a", 5, **options, ranking=ranking))
+    everything = await drive(ranked_flow(store, "a", 1000, **options, ranking=ranking))
     assert ids_of(few) == ids_of(everything)[:5]
     assert [hit.cosine for hit in everything] == pytest.approx([scores[id_] for id_ in ids_of(everything)], abs=1e-5)
     assert len(everything) == len(store.search("a", 1000, **options))
@@ -85,16 +93,16 @@ async def test_hits_are_those_of_brute_force(
 
 async def test_raw_is_the_search_of_the_store(store: LocalVectorStore, drive: Any) -> None:
     """With modalities it is a search with that filter."""
-    assert await drive(ranked_flow(store, "a", 3, {}, ranking="raw")) == store.search("a", 3)
-    only = await drive(ranked_flow(store, "a", 3, {}, ranking="raw", modalities=["image", "audio"]))
+    assert await drive(ranked_flow(store, "a", 3, ranking="raw")) == store.search("a", 3)
+    only = await drive(ranked_flow(store, "a", 3, ranking="raw", modalities=["image", "audio"]))
     assert only == store.search("a", 3, filter={"modality": {"$in": ["image", "audio"]}})
 
 
 async def test_an_answer_of_a_distant_modality_comes_first(store: LocalVectorStore, drive: Any) -> None:
     """Normalized, a sound that answers beats the texts that score higher for being texts."""
     add_answer(store, "answer", "a", "audio", strength=0.6)
-    raw = await drive(ranked_flow(store, "a", 1, {}, ranking="raw"))
-    fair = await drive(ranked_flow(store, "a", 1, {}, ranking="normalized"))
+    raw = await drive(ranked_flow(store, "a", 1, ranking="raw"))
+    fair = await drive(ranked_flow(store, "a", 1, ranking="normalized"))
     assert ids_of(raw) != ["answer"]
     assert ids_of(fair) == ["answer"]
     assert fair[0].score > 3
@@ -154,7 +162,7 @@ def test_a_document_of_two_modalities_comes_once() -> None:
 async def test_nothing_matches_is_an_empty_list(store: LocalVectorStore, drive: Any) -> None:
     """Noise is left out, an answer is not."""
     add_answer(store, "answer", "a", "audio")
-    asked = {name: ranked_flow(store, name, 3, {}, ranking="normalized", min_confidence=0.8) for name in ("a", "zz")}
+    asked = {name: ranked_flow(store, name, 3, ranking="normalized", min_confidence=0.8) for name in ("a", "zz")}
     assert {name: ids_of(await drive(flow)) for name, flow in asked.items()} == {"a": ["answer"], "zz": []}
 
 
@@ -195,10 +203,10 @@ async def test_default(
     if is_calibrated:
         add_answer(store, "answer", "a", "text")
         calibrate(store, LABELS)
-    assert await drive(default_ranking_flow(store, **options)) == expected
+    assert await drive(default_ranking_flow(plan_ranking(store.backend, **options))) == expected
     if sizes:
         kind = {"raw": "cosine", "normalized": "deviation", "calibrated": "probability"}[expected]
-        hits = await drive(ranked_flow(store, "a", 1, {}, ranking=None, **{**options, "min_confidence": None}))
+        hits = await drive(ranked_flow(store, "a", 1, ranking=None, **{**options, "min_confidence": None}))
         assert hits[0].score_kind == kind or options.get("min_confidence")
 
 
@@ -240,4 +248,4 @@ def test_a_calibration_of_another_space_is_refused(store: LocalVectorStore) -> N
     other.set_info("ranking_calibration", store.get_info("ranking_calibration"))
     with pytest.raises(SpaceMismatchError, match="calibration of the ranking"):
         ranked(other, "a", ranking="calibrated")
-    assert run(default_ranking_flow(other)) == "normalized"
+    assert run(default_ranking_flow(plan_ranking(other.backend))) == "normalized"

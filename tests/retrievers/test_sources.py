@@ -133,10 +133,10 @@ async def test_what_stands_around(lectures: LocalVectorStore, call: Call) -> Non
 
 
 async def test_where_nothing_is_known_around(lectures: LocalVectorStore, call: Call) -> None:
-    """A document that does not say where it stands has no neighbours, which is said."""
+    """A document that does not say where it is has no neighbours, which is said."""
     retriever = MultimodalRetriever(store=lectures)
     (note,) = lectures.get_by_ids(["note"])
-    with pytest.raises(ContentError, match=r"does not say where in 'note\.md' it stands"):
+    with pytest.raises(ContentError, match=r"does not say where in 'note\.md' it is"):
         await call(retriever, "context", note)
     with pytest.raises(ContentError, match="has no 'source'"):
         await call(retriever, "context", Document(id="x", page_content="y"))
@@ -147,7 +147,7 @@ async def test_where_nothing_is_known_around(lectures: LocalVectorStore, call: C
     for wrong in (-1, "1", True):
         with pytest.raises(ValueError, match="before must be an int >= 0, got "):
             await call(retriever, "context", page, before=wrong)
-    with pytest.raises(TypeError, match="a hit or a Document is asked for, got int"):
+    with pytest.raises(TypeError, match="context is that of a hit or a Document, got int"):
         await call(retriever, "context", 5)
     with pytest.raises(TypeError, match="by is the metadata key"):
         await call(retriever, "sources", "x", by=5)

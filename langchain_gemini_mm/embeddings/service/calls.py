@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedCall:
-    """One request: contents in the SDK's plain form, and what is expected back."""
+    """One request, and what is expected back."""
 
     model: str
-    contents: Sequence[Mapping[str, Any]] = field(repr=False)
-    names: Sequence[str]
-    """A name for each content, for messages."""
+    contents: Sequence[Sequence[Mapping[str, Any]]] = field(repr=False)
+    """The parts of each content, in the SDK's plain form."""
+    positions: tuple[int, ...]
+    """Positions of the inputs, one for each content."""
     dimensions: int
     task_type: str | None = None
     title: str | None = None
@@ -39,6 +40,8 @@ class Answer:
 
     vectors: Vectors = field(repr=False)
     """`(n, d)` float32, unit rows, in the order of the contents."""
+    positions: tuple[int, ...]
+    """Positions of the inputs, one for each vector."""
     reported_tokens: int
     attempts: int
 
@@ -51,12 +54,11 @@ def arguments(call: EmbedCall) -> dict[str, Any]:
         "title": call.title,
         **call.options,
     }
-    make = _content_maker()
-    return {"model": call.model, "contents": [make(content) for content in call.contents], "config": config}
+    return {"model": call.model, "contents": list(map(_content_maker(), call.contents)), "config": config}
 
 
 @cache
-def _content_maker() -> Callable[[Mapping[str, Any]], Content]:
+def _content_maker() -> Callable[[Sequence[Mapping[str, Any]]], Content]:
     from google.genai import types
 
     class LeanContent(types.Content):
@@ -71,32 +73,51 @@ def _content_maker() -> Callable[[Mapping[str, Any]], Content]:
             def __getattr__(self, name: str) -> Any:
                 raise AttributeError(name)
 
-    def make(content: Mapping[str, Any]) -> Content:
-        return LeanContent(role=content["role"], parts=[types.Part(**part) for part in content["parts"]])
+    def make(parts: Sequence[Mapping[str, Any]]) -> Content:
+        return LeanContent(role="user", parts=[types.Part(**part) for part in parts])
 
     return make
 
 
 def read_answer(call: EmbedCall, response: EmbedContentResponse, *, attempts: int) -> Answer:
-    """Check an answer against its call: as many vectors as contents, each whole, finite and of the size asked for."""
+    """Check an answer against its call: as many vectors as contents, each whole, finite and of the requested size.
+
+    Args:
+        call: what was sent.
+        response: of the SDK.
+        attempts: how often it was sent.
+
+    Raises:
+        ServiceError: the answer does not fit; the error names the inputs.
+    """
     embeddings = response.embeddings or []
     if len(embeddings) != len(call.contents):
-        raise ServiceError(
-            f"the embedding service answered with {len(embeddings)} vectors for {len(call.contents)} contents "
-            f"({described(call.names)}); none is used, since which belongs to which is not known"
+        raise about(
+            ServiceError(
+                f"the embedding service answered with {len(embeddings)} vectors for {len(call.contents)} contents; "
+                "none is used, since which belongs to which is not known"
+            ),
+            call.positions,
         )
-    for name, embedding in zip(call.names, embeddings, strict=True):
-        length = len(embedding.values or ())
+    values = []
+    for position, embedding in zip(call.positions, embeddings, strict=True):
+        values.append(embedding.values or ())
+        length = len(values[-1])
         if length != call.dimensions:
             what = f"a vector of {length} values instead of {call.dimensions}" if length else "no vector"
-            raise ServiceError(f"the embedding service answered with {what} for {name}")
+            raise ServiceError(f"the embedding service answered with {what}").about_input(position)
     try:
-        vectors = unit_rows(np.array([embedding.values for embedding in embeddings], dtype=np.float64))
+        vectors = unit_rows(np.array(values, dtype=np.float64))
     except ValueError as error:
-        raise ServiceError(
-            f"the embedding service answered with an unusable vector: {error} ({described(call.names)})"
-        ) from error
-    return Answer(vectors, _reported_tokens(response), attempts)
+        wrong = ServiceError(f"the embedding service answered with an unusable vector: {error}")
+        raise about(wrong, call.positions) from error
+    return Answer(vectors, call.positions, _reported_tokens(response), attempts)
+
+
+def about(error: ServiceError, positions: tuple[int, ...]) -> ServiceError:
+    """Name the inputs of a call that an error is about; returns the error itself."""
+    error.inputs = error.inputs or positions
+    return error
 
 
 def _reported_tokens(response: EmbedContentResponse) -> int:
@@ -105,8 +126,3 @@ def _reported_tokens(response: EmbedContentResponse) -> int:
         return int(usage.prompt_token_count)
     statistics = [embedding.statistics for embedding in response.embeddings or ()]
     return int(sum((item.token_count or 0) for item in statistics if item is not None))
-
-
-def described(names: Sequence[str]) -> str:
-    """Which inputs a call is about."""
-    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from langchain_gemini_mm.batching import CancelToken
-from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall, arguments, described, read_answer
+from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall, about, arguments, read_answer
 from langchain_gemini_mm.embeddings.service.client import ServiceSettings, new_client, sdk_version
 from langchain_gemini_mm.embeddings.service.errors import translate
 from langchain_gemini_mm.embeddings.service.rate_limit import MinuteQuota
@@ -31,20 +31,16 @@ if TYPE_CHECKING:
 _FIRST_S, _LONGEST_S, _JITTER_S = 0.5, 30.0, 0.5
 
 
-def policy(max_retries: int, deadline: float, stop: CancelToken) -> dict[str, Any]:
+def retry_policy(max_retries: int, deadline: float) -> dict[str, Any]:
     """Arguments of tenacity's `Retrying` and `AsyncRetrying`.
 
     Args:
         max_retries: how often after the first try.
         deadline: seconds in all; a wait that would end later is not begun.
-        stop: ends the tries when the result is no longer wanted.
     """
     from tenacity import retry_if_exception, stop_after_attempt, stop_any, stop_before_delay, wait_exponential_jitter
 
     backoff = wait_exponential_jitter(initial=_FIRST_S, max=_LONGEST_S, jitter=_JITTER_S)
-
-    def again(error: BaseException) -> bool:
-        return isinstance(error, ServiceError) and error.transient and not stop.requested
 
     def wait(state: RetryCallState) -> float:
         """As long as the service asks; the jitter keeps callers told the same delay from coming back in one burst."""
@@ -52,7 +48,7 @@ def policy(max_retries: int, deadline: float, stop: CancelToken) -> dict[str, An
         return backoff(state) if asked is None else asked + min(_JITTER_S, backoff(state))
 
     return {
-        "retry": retry_if_exception(again),
+        "retry": retry_if_exception(lambda error: isinstance(error, ServiceError) and error.transient),
         "wait": wait,
         "stop": stop_any(stop_after_attempt(max_retries + 1), stop_before_delay(deadline)),
         "before_sleep": _log_retry,
@@ -80,8 +76,8 @@ class GeminiService:
 
     def __init__(self, settings: ServiceSettings, client: Client | None = None) -> None:
         self.settings = settings
+        self.given_client = client
         self._quota = MinuteQuota(settings.requests_per_minute, settings.tokens_per_minute)
-        self._given = client
         self._lock = threading.Lock()
         self._shared: Client | None = None
         self._closer: Callable[[], object]
@@ -91,11 +87,11 @@ class GeminiService:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel without connections."""
-        return GeminiService, (self.settings, self._given)
+        return GeminiService, (self.settings, self.given_client)
 
     def __deepcopy__(self, memo: object) -> GeminiService:
         """Copies share no connections."""
-        return GeminiService(self.settings, self._given)
+        return GeminiService(self.settings, self.given_client)
 
     @cached_property
     def items_per_call(self) -> int:
@@ -107,8 +103,8 @@ class GeminiService:
     @property
     def client(self) -> Client:
         """The SDK client shared by all threads."""
-        if self._given is not None:
-            return self._given
+        if self.given_client is not None:
+            return self.given_client
         with self._lock:
             if self._shared is None:
                 self._shared = new_client(self.settings)
@@ -118,8 +114,8 @@ class GeminiService:
 
     async def aclient(self) -> Client:
         """The SDK client of the running event loop, closed by the loop when it shuts down."""
-        if self._given is not None:
-            return self._given
+        if self.given_client is not None:
+            return self.given_client
         loop = asyncio.get_running_loop()
         if loop in self._loop_clients:
             return self._loop_clients[loop]
@@ -140,8 +136,16 @@ class GeminiService:
         finally:
             self._opening.pop(loop, None)
 
-    def embed(self, call: EmbedCall, stop: CancelToken) -> Answer:
+    @cached_property
+    def _retries(self) -> dict[str, Any]:
+        return retry_policy(self.settings.max_retries, self.settings.deadline)
+
+    def embed(self, call: EmbedCall, cancel: CancelToken) -> Answer:
         """Send `call` and read the answer.
+
+        Args:
+            call: one request.
+            cancel: ends waiting and retries when the answer is no longer wanted.
 
         Raises:
             QuotaError: a quota is used up.
@@ -149,28 +153,29 @@ class GeminiService:
         """
         from tenacity import Retrying
 
-        retrying = Retrying(sleep=stop.sleep, **self._policy(stop))
-        response = retrying(self._attempt, call, stop)
+        retrying = Retrying(sleep=cancel.sleep, **self._retries)
+        response = retrying(self._attempt, call, cancel)
         return read_answer(call, response, attempts=retrying.statistics["attempt_number"])
 
     async def aembed(self, call: EmbedCall) -> Answer:
         """Async twin of `embed`."""
         from tenacity import AsyncRetrying
 
-        retrying = AsyncRetrying(**self._policy(CancelToken()))
+        retrying = AsyncRetrying(**self._retries)
         response: EmbedContentResponse = await retrying(self._aattempt, call)
         return read_answer(call, response, attempts=retrying.statistics["attempt_number"])
 
-    def persist(self, work: Callable[[], R], stop: CancelToken) -> R:
-        """Run other work on the service, such as an upload, with the same patience."""
+    def persist(self, work: Callable[[], R], cancel: CancelToken) -> R:
+        """Run other work on the service, such as an upload, with the same retries."""
         from tenacity import Retrying
 
-        return Retrying(sleep=stop.sleep, **self._policy(stop))(work)
+        return Retrying(sleep=cancel.sleep, **self._retries)(work)
 
-    def _attempt(self, call: EmbedCall, stop: CancelToken) -> EmbedContentResponse:
-        stop.sleep(self._reserve(call))
-        if stop.requested:
-            raise ServiceError(f"not sent, since another call of the same list failed ({described(call.names)})")
+    def _attempt(self, call: EmbedCall, cancel: CancelToken) -> EmbedContentResponse:
+        if seconds := self._reserve(call):
+            cancel.sleep(seconds)
+        if cancel.requested:
+            raise about(ServiceError("not sent, since another call of the same list failed"), call.positions)
         try:
             return self.client.models.embed_content(**arguments(call))
         except Exception as error:
@@ -181,7 +186,8 @@ class GeminiService:
 
     async def _aattempt(self, call: EmbedCall) -> EmbedContentResponse:
         client = await self.aclient()
-        await asyncio.sleep(self._reserve(call))
+        if seconds := self._reserve(call):
+            await asyncio.sleep(seconds)
         try:
             return await client.aio.models.embed_content(**arguments(call))
         except Exception as error:
@@ -200,13 +206,9 @@ class GeminiService:
         ours = translate(error, (self.settings.api_key or "",))
         if ours is None:
             return None
-        ours.args = (f"{ours.args[0]} ({described(call.names)})",)
         if isinstance(ours, QuotaError) and ours.retry_after and not ours.per_day:
             self._quota.hold(min(ours.retry_after, self.settings.deadline))
-        return ours
-
-    def _policy(self, stop: CancelToken) -> dict[str, Any]:
-        return policy(self.settings.max_retries, self.settings.deadline, stop)
+        return about(ours, call.positions)
 
     def close(self) -> None:
         """Close the connections of threads; those of event loops are closed by their loops, or by `aclose`."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_gemini_mm.batching import CancelToken
 from langchain_gemini_mm.content.parts import Part
 from langchain_gemini_mm.embeddings.service.errors import translate
+from langchain_gemini_mm.embeddings.service.service import GeminiService
 from langchain_gemini_mm.errors import ServiceError
 from langchain_gemini_mm.interfaces import MediaSource
 
@@ -50,8 +50,14 @@ class Uploads:
         """A copy uploads for itself, so that nobody deletes what another uses."""
         return Uploads, ()
 
-    def ensure(self, part: Part, media: MediaSource | None, client: Client, stop: CancelToken) -> Upload:
-        """Upload the media of `part`, or name the upload made before.
+    def ensure(self, part: Part, media: MediaSource | None, client: Client, cancel: CancelToken) -> Upload:
+        """Upload the media of `part`, or return the upload made before.
+
+        Args:
+            part: media of any modality.
+            media: where its bytes are.
+            client: of the SDK.
+            cancel: ends waiting when the upload is no longer wanted.
 
         Raises:
             ServiceError: the upload failed, or the service could not process the file.
@@ -63,32 +69,41 @@ class Uploads:
             known = self._by_digest.get(digest)
             if known is not None and time.monotonic() - known.since < KEPT_S:
                 return known
-            upload = _translated(lambda: _upload(part, media, client, stop), part)
+            try:
+                upload = _upload(part, media, client, cancel)
+            except ServiceError:
+                raise
+            except Exception as error:
+                ours = translate(error)
+                if ours is None:
+                    raise
+                ours.args = (f"{ours.args[0]} (uploading {part.name})",)
+                raise ours from error
             self._by_digest[digest] = upload
             return upload
 
-    def delete(self, client: Callable[[], Client]) -> None:
+    def delete(self, service: GeminiService) -> None:
         """Delete every upload; one that cannot be deleted expires by itself and is logged."""
         with self._lock:
             uploads, self._by_digest = list(self._by_digest.values()), {}
         for upload in uploads:
             try:
-                client().files.delete(name=upload.name)
+                service.client.files.delete(name=upload.name)
             except Exception as error:
                 if translate(error) is None:
                     raise
                 logger.warning("could not delete the uploaded file %s; it expires within 48 hours", upload.name)
 
 
-def _upload(part: Part, media: MediaSource | None, client: Client, stop: CancelToken) -> Upload:
+def _upload(part: Part, media: MediaSource | None, client: Client, cancel: CancelToken) -> Upload:
     since = time.monotonic()
     with part.open(media) as source:
         file: Any = client.files.upload(file=cast("io.BufferedIOBase", source), config={"mime_type": part.mime_type})
     logger.info("uploaded %s (%d bytes)", part.name, part.size)
     while _state(file) == "PROCESSING":
-        if stop.requested or time.monotonic() - since > _READY_WITHIN_S:
+        if cancel.requested or time.monotonic() - since > _READY_WITHIN_S:
             raise ServiceError(f"the uploaded file {part.name} was not ready after {time.monotonic() - since:.0f} s")
-        stop.sleep(_POLL_S)
+        cancel.sleep(_POLL_S)
         file = client.files.get(name=file.name)
     if _state(file) == "FAILED":
         raise ServiceError(f"the service could not process the uploaded file {part.name}; check that it plays or opens")
@@ -97,16 +112,3 @@ def _upload(part: Part, media: MediaSource | None, client: Client, stop: CancelT
 
 def _state(file: Any) -> str:
     return str(getattr(file.state, "name", file.state))
-
-
-def _translated(work: Callable[[], Upload], part: Part) -> Upload:
-    try:
-        return work()
-    except ServiceError:
-        raise
-    except Exception as error:
-        ours = translate(error)
-        if ours is None:
-            raise
-        ours.args = (f"{ours.args[0]} (uploading {part.name})",)
-        raise ours from error

@@ -26,6 +26,9 @@ from langchain_gemini_mm.weaviate_client.connection import TIMEOUT, WRITE_TIMEOU
 from langchain_gemini_mm.weaviate_client.names import checked_name, checked_tenant
 from langchain_gemini_mm.weaviate_client.versions import NATIVE_MMR
 
+KEPT_TENANTS = 100
+"""Tenants whose backends are kept."""
+
 
 class WeaviateVectorStore(MultimodalVectorStore):
     """A vector store in Weaviate, from 1.32 on.
@@ -211,12 +214,22 @@ class WeaviateBackend(Backend):
     def __init__(self, space: EmbeddingSpace, place: Place) -> None:
         self.space = space
         self.place = place
+        self._tenants: dict[str, WeaviateBackend] = {}
 
     def for_tenant(self, tenant: str | None) -> WeaviateBackend:
-        """The same collection for the data of another tenant; see `Backend`."""
+        """The same collection for the data of another tenant; see `Backend`.
+
+        The same tenant is the same object as long as it is kept, with what `ranking` has read of its background.
+        """
         if tenant is None:
             return self
-        return WeaviateBackend(self.space, self.place.of_tenant(checked_tenant(tenant)))
+        name = checked_tenant(tenant)
+        found = self._tenants.get(name)
+        if found is None:
+            while len(self._tenants) >= KEPT_TENANTS:
+                self._tenants.pop(next(iter(self._tenants)), None)
+            found = self._tenants.setdefault(name, WeaviateBackend(self.space, self.place.of_tenant(name)))
+        return found
 
     @property
     def supports_mmr(self) -> bool:

@@ -1,6 +1,6 @@
-"""Ask by words, by a picture or by a sound, and see the closest text, picture and sound side by side.
+"""Search by text, by an image or by a recording, and see the closest text, image and recording side by side.
 
-Run: python examples/09_one_of_each_kind.py     (without GOOGLE_API_KEY it runs on the emulator)
+Run: python examples/09_one_of_each_modality.py     (without GOOGLE_API_KEY it runs on the emulator)
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from langchain_gemini_mm.testing.samples import clips, drawings
 
 
 def side_by_side(title: str, found: Mapping[str, Hits]) -> str:
-    """HTML with a column for each kind; sounds have a player."""
-    columns = (f"<div style='flex:1'><h2>{kind}</h2>{hits.to_html()}</div>" for kind, hits in found.items())
+    """Return HTML with a column per modality; audio has a player."""
+    columns = (f"<div style='flex:1'><h2>{modality}</h2>{hits.to_html()}</div>" for modality, hits in found.items())
     return f"<h1>{title}</h1><div style='display:flex;gap:12px'>{''.join(columns)}</div>"
 
 
@@ -36,19 +36,19 @@ with ExitStack() as stack:
     retriever = MultimodalRetriever(store=store, modalities=["text", "image", "audio"])
     print(f"{len(retriever.add(work / 'samples'))} documents")
 
-    photo, sound = work / "uploaded.jpg", work / "recorded.wav"
+    photo, recording = work / "uploaded.jpg", work / "recorded.wav"
     photo.write_bytes(jpeg("a tabby cat", image=drawings.kitten().rotate(8)))
-    sound.write_bytes(wav(description="purring", samples=clips.purr(2)))
-    for title, question in (("words", "cat"), ("picture", photo), ("sound", sound)):
+    recording.write_bytes(wav(description="purring", samples=clips.purr(2)))
+    for title, question in (("text", "cat"), ("image", photo), ("audio", recording)):
         found = retriever.by_modality(question)
-        print(f"\nasked by {title}:")
-        for kind, (closest,) in found.items():
-            print(f"  {kind:5}  {closest.score:.2f}  {closest.document.metadata['source']}")
+        print(f"\nquery by {title}:")
+        for modality, (closest,) in found.items():
+            print(f"  {modality:5}  {closest.score:.2f}  {closest.document.metadata['source']}")
         assert [hits[0].document.metadata["source"] for hits in found.values()] == [
             "notes/kitten.md",
             "pictures/kitten.png",
             "sounds/purring.wav",
         ]
-        html = side_by_side(f"Asked by {title}", found)
+        html = side_by_side(f"Query by {title}", found)
         (work / f"{title}.html").write_text(html, encoding="utf-8")
         assert all(shown in html for shown in ("sleepy kitten", "<img", "<audio controls"))
