@@ -12,7 +12,7 @@ from langchain_core.documents import Document
 from langchain_gemini_mm import Hits, LocalVectorStore
 from langchain_gemini_mm.flows import Flow, arun, run
 from langchain_gemini_mm.interfaces import Content, Role, Vectors
-from langchain_gemini_mm.ranking.search import by_modality_flow, plan_ranking, ranked_flow
+from langchain_gemini_mm.ranking import search as ranking_search
 from langchain_gemini_mm.vectors import unit_rows
 
 DIMENSIONS = 32
@@ -92,13 +92,13 @@ def ids_of(hits: Sequence[Any]) -> list[str]:
 
 def ranked_flow(store: LocalVectorStore, query: Any, k: int, **options: Any) -> Flow[Hits]:
     """A ranked search for one query."""
-    (hits,) = yield from ranked_flow([query], plan_ranking(store.backend, k, **options))
+    (hits,) = yield from ranking_search.ranked_flow([query], ranking_search.plan_ranking(store.backend, k, **options))
     return hits
 
 
 def by_modality_flow(store: LocalVectorStore, query: Any, k: int, **options: Any) -> Flow[dict[str, Hits]]:
     """The nearest documents of each modality."""
-    return (yield from by_modality_flow(query, plan_ranking(store.backend, k, **options)))
+    return (yield from ranking_search.by_modality_flow(query, ranking_search.plan_ranking(store.backend, k, **options)))
 
 
 @pytest.fixture(params=["sync", "async"])
