@@ -100,7 +100,7 @@ def cut(
 
 
 def cut_one(
-    container: InputContainer, window: Window, track: Track | None, form: Form, name: str, *, anew: bool = False
+    container: InputContainer, window: Window, track: Track | None, form: Form, name: str, *, reencode: bool = False
 ) -> Cut | None:
     """Cut a window out of an open recording; None if the recording has nothing there.
 
@@ -110,16 +110,16 @@ def cut_one(
         track: only the audio or only the video stream; None for both.
         form: what the model takes.
         name: for messages.
-        anew: encode it even where its packets could be copied.
+        reencode: encode it even where its packets could be copied.
 
     Raises:
         ContentError: damaged, or without such a stream.
         MediaLimitError: it does not fit.
     """
     with reporting_damage(name):
-        found = _sought(container, window, track, form, name, anew=anew)
-        if isinstance(found, NotCopied) and not anew:
-            found = _sought(container, window, track, form, name, anew=True)
+        found = _sought(container, window, track, form, name, reencode=reencode)
+        if isinstance(found, NotCopied) and not reencode:
+            found = _sought(container, window, track, form, name, reencode=True)
     if not isinstance(found, NotCopied):
         return found
     raise ContentError(f"{name} cannot be cut from {window.start_s:g} s to {window.end_s:g} s: {found.reason}")
@@ -128,15 +128,17 @@ def cut_one(
 class Reading:
     """A stream that is being cut, and the packets it needs."""
 
-    def __init__(self, cutter: AnyTrack, timeline: Timeline, beside: Timeline | None, form: Form, track: Track | None):
+    def __init__(
+        self, cutter: AnyTrack, timeline: Timeline, audio_line: Timeline | None, form: Form, track: Track | None
+    ):
         self.cutter, self.timeline, self.form, self.track = cutter, timeline, form, track
-        self._beside = beside
+        self._audio = audio_line
 
     def feed(self, sample: Sample) -> Sequence[Cut | NotCopied]:
         """Pass on a packet that is needed; returns the segments that it completes."""
         if sample.timeline is self.timeline:
             return self.cutter.feed(sample)
-        if sample.timeline is self._beside and isinstance(self.cutter, VideoTrack):
+        if sample.timeline is self._audio and isinstance(self.cutter, VideoTrack):
             return self.cutter.feed_audio(sample)
         return ()
 
@@ -149,7 +151,7 @@ def reading(
     form: Form,
     name: str,
     *,
-    anew: bool = False,
+    reencode: bool = False,
 ) -> Reading:
     """Prepare to cut windows out of a stream.
 
@@ -160,39 +162,41 @@ def reading(
         track: only the audio or only the video stream; None for both.
         form: what the model takes.
         name: for messages.
-        anew: encode them even where packets could be copied.
+        reencode: encode them even where packets could be copied.
 
     Raises:
         ContentError: there is no such stream.
     """
-    sound = audio_stream_of(container) if track != "video" else None
+    audio_stream = audio_stream_of(container) if track != "video" else None
     if track == "audio":
-        if sound is None:
+        if audio_stream is None:
             raise ContentError(f"{name} has no audio")
-        line = timelines.of(sound)
-        copied = None if anew else copied_type(line, container.format.name, windows, form)
+        line = timelines.of(audio_stream)
+        copied = None if reencode else copied_type(line, container.format.name, windows, form)
         if copied is not None:
             return Reading(CopiedAudioTrack(line, windows, form, copied), line, None, form, track)
         return Reading(EncodedAudioTrack(line, windows, form), line, None, form, track)
     stream = video_stream_of(container)
     if stream is None:
         raise ContentError(f"{name} has no video")
-    line, beside = timelines.of(stream), None if sound is None else timelines.of(sound)
+    line, audio_line = timelines.of(stream), None if audio_stream is None else timelines.of(audio_stream)
     converted = (
-        ConvertedAudio(beside) if beside is not None and codec_name(beside.stream) not in AUDIO_CODECS else beside
+        ConvertedAudio(audio_line)
+        if audio_line is not None and codec_name(audio_line.stream) not in AUDIO_CODECS
+        else audio_line
     )
-    pictures = VideoTrack(line, windows, form, sound=converted, track=track, anew=anew)
-    return Reading(pictures, line, beside, form, track)
+    video_track = VideoTrack(line, windows, form, audio=converted, track=track, reencode=reencode)
+    return Reading(video_track, line, audio_line, form, track)
 
 
 def _sought(
-    container: InputContainer, window: Window, track: Track | None, form: Form, name: str, *, anew: bool
+    container: InputContainer, window: Window, track: Track | None, form: Form, name: str, *, reencode: bool
 ) -> Cut | NotCopied | None:
     """Start at the position that the file's index gives, then at earlier ones."""
     lead = _AUDIO_LEAD_S if track == "audio" else 0.0
     for back in (*_STEPS_BACK_S, None):
         timelines = Timelines(origin_s(container))
-        one = reading(container, timelines, [window], track, form, name, anew=anew)
+        one = reading(container, timelines, [window], track, form, name, reencode=reencode)
         place = None if back is None or window.start_s - back - lead <= 0 else window.start_s - back - lead
         at_start = not _seek(container, one.timeline, place)
         latest = None if at_start else one.timeline.ticks(window.start_s + 0.001)
@@ -320,7 +324,7 @@ def segments(
             if isinstance(found, NotCopied):
                 if second is None:
                     second = again.enter_context(opened(source, name))
-                cut = cut_one(second, found.window, one.track, one.form, name, anew=True)
+                cut = cut_one(second, found.window, one.track, one.form, name, reencode=True)
             if cut is not None and not _is_skipped(cut, silent=skip_silent, black=skip_black):
                 yield cut
 
