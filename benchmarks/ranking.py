@@ -26,10 +26,10 @@ from langchain_gemini_mm.ranking import (
     Ranking,
     by_modality_flow,
     calibrate,
-    plan_ranking,
     ranked_flow,
     sample_background,
 )
+from langchain_gemini_mm.ranking.search import plan_ranking
 
 MODALITIES = ("text", "text", "text", "text", "image", "image", "pdf", "pdf", "video", "audio")
 """What ten documents are."""
