@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from langchain_gemini_mm.media.av.container import codec_name
-from langchain_gemini_mm.media.av.segments import Cut, Form, NotCopied, Track, Window
+from langchain_gemini_mm.media.av.segments import Cut, NotCopied, SegmentFormat, Track, Window
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
 
 MUXERS = {"video/mp4": "mp4", "video/quicktime": "mov", "audio/mp3": "mp3", "audio/wav": "wav"}
@@ -89,7 +89,7 @@ class CopiedTrack:
 class CopiedSegment:
     """A segment of copied packets; `failed` is set if it must be encoded instead."""
 
-    def __init__(self, window: Window, timeline: Timeline, form: Form, mime_type: str) -> None:
+    def __init__(self, window: Window, timeline: Timeline, form: SegmentFormat, mime_type: str) -> None:
         self.window = window
         self.failed: NotCopied | None = None
         self._timeline = timeline
@@ -129,7 +129,13 @@ class CopiedVideo(CopiedSegment):
     """A copied segment of a video stream that begins at a keyframe, with its audio if wanted."""
 
     def __init__(
-        self, window: Window, key: Sample, timeline: Timeline, audio: Timeline | None, form: Form, track: Track | None
+        self,
+        window: Window,
+        key: Sample,
+        timeline: Timeline,
+        audio: Timeline | None,
+        form: SegmentFormat,
+        track: Track | None,
     ) -> None:
         super().__init__(window, timeline, form, video_type(form))
         self._form, self._track = form, track
@@ -185,7 +191,7 @@ def end_tick(window: Window, timeline: Timeline) -> int:
     return -int(-(window.end_s - 0.001) / timeline.tick // 1)
 
 
-def video_type(form: Form) -> str:
+def video_type(form: SegmentFormat) -> str:
     """The MIME type of video segments."""
     return next(
         (mime_type for mime_type in ("video/mp4", "video/quicktime") if mime_type in form.mime_types), "video/mp4"

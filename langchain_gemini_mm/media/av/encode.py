@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from langchain_gemini_mm.errors import MediaLimitError, MissingExtraError
 from langchain_gemini_mm.media.av.container import codec_name
 from langchain_gemini_mm.media.av.copy_packets import CopiedTrack, Output, TooManyBytesError, video_type
-from langchain_gemini_mm.media.av.segments import Cut, Form, Track, Window
+from langchain_gemini_mm.media.av.segments import Cut, SegmentFormat, Track, Window
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class EncodedVideo:
     """A video segment that is encoded from decoded frames."""
 
     def __init__(
-        self, window: Window, timeline: Timeline, audio: Timeline | None, form: Form, track: Track | None
+        self, window: Window, timeline: Timeline, audio: Timeline | None, form: SegmentFormat, track: Track | None
     ) -> None:
         self.window = window
         self._timeline, self._form, self._track = timeline, form, track
@@ -215,7 +215,7 @@ def upright(frame: VideoFrame, width: int, height: int) -> VideoFrame:
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(flat.reshape(-1, columns)), format="yuv420p")
 
 
-def encode_audio(samples: NDArray[np.int16], form: Form) -> bytes:
+def encode_audio(samples: NDArray[np.int16], form: SegmentFormat) -> bytes:
     """Encode `(n,)` samples of mono audio as an MP3 file.
 
     Raises:

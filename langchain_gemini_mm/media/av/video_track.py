@@ -10,7 +10,7 @@ from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.media.av.container import Decoder, codec_name, is_huge
 from langchain_gemini_mm.media.av.copy_packets import CopiedVideo, end_tick, start_tick
 from langchain_gemini_mm.media.av.encode import EncodedVideo
-from langchain_gemini_mm.media.av.segments import Cut, Form, NotCopied, Track, Window
+from langchain_gemini_mm.media.av.segments import Cut, NotCopied, SegmentFormat, Track, Window
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
 
 CODECS = frozenset({"h264", "hevc", "av1", "vp9"})
@@ -30,7 +30,7 @@ class VideoTrack:
         self,
         timeline: Timeline,
         windows: Iterable[Window],
-        form: Form,
+        form: SegmentFormat,
         *,
         audio: Timeline | None = None,
         track: Track | None = None,
