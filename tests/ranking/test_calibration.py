@@ -130,7 +130,7 @@ def test_confidence_comes_near_what_is_possible() -> None:
     """The balanced accuracy of confidence is within two points of the best possible decision."""
     kinds = {"text": (0.35, 0.02), "image": (0.15, 0.015)}
     rows = [
-        confidence(known(Overlap(name="", distance=distance, kinds=kinds, queries=160), seed))
+        confidence(known(Overlap(name="", distance=distance, modalities=kinds, queries=160), seed))
         for distance, seed in ((5, 1), (6, 2))
     ]
     best, learned = (float(np.mean([row[name] for row in rows])) for name in ("best possible", "calibrated, 20"))
