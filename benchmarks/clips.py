@@ -89,7 +89,7 @@ def make_film(program: str, film: Path, size: Size) -> None:
 def cut_with_ours(film: Path, size: Size) -> None:
     """Cut all segments with audio, using the package."""
     planned = windows(size.seconds, WINDOW_S)
-    found = [len(cut.data) for cut in segments(film, video=planned, video_form=_FORM, with_sound=True) if cut.copied]
+    found = [len(cut.data) for cut in segments(film, video=planned, video_form=_FORM, with_audio=True) if cut.copied]
     assert len(found) == len(planned)
 
 

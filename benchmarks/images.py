@@ -15,7 +15,7 @@ from PIL import Image
 
 from benchmarks.report import Row, interleaved, speed
 from langchain_gemini_mm.media.images.transform import prepared
-from langchain_gemini_mm.media.pdf.pages import opened_pdf
+from langchain_gemini_mm.media.pdf.pages import opened_pdf, windows
 
 PICTURE_AIM = 0.95
 PDF_AIM = 0.9
@@ -101,7 +101,7 @@ def _cutting(paper: Path, size: Size) -> Row:
 
 def _cut(paper: Path) -> int:
     with opened_pdf(paper) as pages:
-        return sum(len(window.data) for window in pages.windows(WINDOW, max_bytes=20_000_000))
+        return sum(len(pages.cut(*window, max_bytes=20_000_000)) for window in windows(pages.pages, WINDOW))
 
 
 def cut_barely(paper: Path) -> int:

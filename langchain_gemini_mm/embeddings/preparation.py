@@ -205,7 +205,7 @@ def _facts_of(settings: ResolvedSettings, part: Part) -> MediaFacts:
     if known is not None and (known.mime_type, known.size) == (part.mime_type, part.size):
         return known
     with part.open(settings.media) as file:
-        return probe(file, part.mime_type or "", name=part.name, audio_only=True)
+        return probe(file, part.mime_type or "", name=part.name)
 
 
 def _selected(part: Part) -> MediaFacts:

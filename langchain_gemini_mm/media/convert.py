@@ -291,7 +291,7 @@ def _cuts(
             audio=sorted(windows["audio"]),
             video_form=forms.get("video"),
             audio_form=forms.get("audio"),
-            with_sound=with_audio,
+            with_audio=with_audio,
             skip_silent=skipping.get("audio", False),
             skip_black=skipping.get("video", False),
             name=name,
@@ -313,7 +313,7 @@ def _is_sparse(windows: Sequence[Window]) -> bool:
 
 def _form(target: MediaTarget, windows: Iterable[Window], clip: Clip | None) -> Form:
     lengths = [window.length_s for window in windows]
-    pictures = clip.pictures if clip is not None else None
+    pictures = clip.video if clip is not None else None
     # A video within the limit is copied rather than re-encoded.
     is_larger = pictures is None or max(pictures.width, pictures.height) > (target.max_edge or 0)
     return Form(
@@ -342,11 +342,11 @@ def _explanation(requests: Sequence[ConversionRequest], file: BinaryIO) -> Conte
         return None
     for request in requests:
         name, length = request.part.name, f"{clip.duration_s:,.2f} s"
-        if request.modality == "audio" and clip.sound is None:
+        if request.modality == "audio" and clip.audio is None:
             return request.failed(
                 f"{name} asks for the audio of a video that has none ({length} long). Leave track=audio out"
             )
-        if request.modality == "video" and clip.pictures is None:
+        if request.modality == "video" and clip.video is None:
             return request.failed(
                 f"{name} asks for video, and the file holds only audio ({length} long). Name its audio with track=audio"
             )

@@ -20,7 +20,7 @@ from langchain_gemini_mm.models import (
     estimate_tokens,
 )
 
-_LEAST_EDGE = 16
+_MIN_EDGE = 16
 _VERTEX_ONLY = ("video_fps", "document_ocr", "audio_track_extraction")
 
 
@@ -47,8 +47,8 @@ class MediaOptions:
         """
         for name in ("image_max_edge", "video_max_edge"):
             edge = getattr(self, name)
-            if edge is not None and edge < _LEAST_EDGE:
-                raise ValueError(f"{name} must be {_LEAST_EDGE} pixels or more, got {edge!r}")
+            if edge is not None and edge < _MIN_EDGE:
+                raise ValueError(f"{name} must be {_MIN_EDGE} pixels or more, got {edge!r}")
         if self.video_fps is not None and not 0 < self.video_fps <= VERTEX_VIDEO_FPS:
             raise ValueError(f"video_fps must be above 0 and at most {VERTEX_VIDEO_FPS:g}, got {self.video_fps!r}")
         given = [name for name in _VERTEX_ONLY if getattr(self, name)]
