@@ -285,7 +285,7 @@ def test_a_copy_overwrites_nothing_else(tmp_path: Path) -> None:
             ("index.db", "is the store itself"),
             ("notes.txt", "not an SQLite file"),
             ("theirs.db", "of another program"),
-            ("open.db", "is open somewhere, or was not closed: open.db-wal"),
+            ("open.db", "is open, or was not closed: open.db-wal"),
             ("notes.txt/copy.db", "cannot be a store"),
         ):
             with pytest.raises(StoreError, match=message):
