@@ -223,6 +223,15 @@ class MultimodalVectorStore(LangChainMethods):
     ) -> bool:
         """Delete documents by their ids or by a filter; unknown ids are no error, an empty list deletes nothing.
 
+        Args:
+            ids: the documents; None to delete by filter.
+            filter: delete the documents that it matches.
+            tenant: the tenant, in a collection with tenants; by default that of the store.
+            kwargs: none; part of LangChain's signature.
+
+        Returns:
+            True.
+
         Raises:
             ValueError: neither ids nor a filter is given, or both, or the filter is empty; see `delete_all`.
         """
@@ -319,7 +328,7 @@ class MultimodalVectorStore(LangChainMethods):
         return await arun(import_flow(self.backend, folder, batch_size, progress))
 
     def delete_all(self) -> None:
-        """Delete every document of the collection, and forget its embedding space; `get_info` values stay.
+        """Delete every document of the collection, and its embedding space; `set_info` values are kept.
 
         For a tenant only its documents are deleted; the embedding space belongs to all tenants and is kept.
         """

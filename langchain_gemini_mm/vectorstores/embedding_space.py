@@ -116,6 +116,11 @@ def given_rows(vectors: Sequence[Any], what: str) -> Vectors:
 def require_space(name: str, stored: Mapping[str, Any] | None, given: Mapping[str, Any] | None) -> None:
     """Refuse to mix two embedding spaces; None is an unknown space and is accepted.
 
+    Args:
+        name: of the collection, for the message.
+        stored: the fingerprint of the collection.
+        given: the fingerprint of the vectors.
+
     Raises:
         SpaceMismatchError: both are known and different.
     """
@@ -130,6 +135,11 @@ def require_space(name: str, stored: Mapping[str, Any] | None, given: Mapping[st
 
 def require_dimensions(name: str, stored: int | None, given: int) -> None:
     """Refuse a vector of another length; None means that nothing is stored.
+
+    Args:
+        name: of the collection, for the message.
+        stored: dimensions of the collection.
+        given: dimensions of the vector.
 
     Raises:
         SpaceMismatchError: the lengths differ.

@@ -177,6 +177,11 @@ def texts_as_documents(
 ) -> Iterator[Document]:
     """Pair texts with their metadata, lazily; known lengths are compared before the first document.
 
+    Args:
+        texts: any iterable of texts.
+        metadatas: one dict per text; None for no metadata.
+        ids: one id per text; only their number is checked.
+
     Raises:
         TypeError: a text is not a `str`.
         ValueError: there are more or fewer metadatas or ids than texts.
@@ -241,6 +246,12 @@ def update_metadata_flow(
     backend: Backend, what: Iterable[str] | Changes, metadata: Mapping[str, Any] | None, *, replace: bool
 ) -> Flow[None]:
     """Change the metadata of all given documents, or of none.
+
+    Args:
+        backend: where the documents are stored.
+        what: ids, or metadata by id.
+        metadata: for each of the ids; None if `what` contains it.
+        replace: replace all metadata of a document instead of setting only the given keys.
 
     Raises:
         ContentError: an id is not stored, or metadata is not JSON.

@@ -77,7 +77,14 @@ class Connection:
         return Call(self.run, self.arun, (what, operation, timeout or self.timeout, stop))
 
     def run(self, what: str, operation: Operation, seconds: float, stop: Stop | None = None) -> Any:
-        """Carry out an operation on the sync client."""
+        """Carry out an operation on the sync client.
+
+        Args:
+            what: the operation, for messages.
+            operation: called with the client.
+            seconds: the deadline.
+            stop: cancels the waiting.
+        """
         client = self.client
         if client is None:
             raise StoreError(
@@ -96,7 +103,7 @@ class Connection:
             time.sleep(_PAUSE)
 
     async def arun(self, what: str, operation: Operation, seconds: float, _: Stop | None = None) -> Any:
-        """Carry out an operation on the async client, or in a worker thread on the sync one."""
+        """Async twin of `run`; without an async client it calls the sync client in a worker thread."""
         client = self.async_client
         if client is None:
             cancelled = Stop()

@@ -75,7 +75,7 @@ class WeaviateBackend(Backend):
 
     @property
     def supports_mmr(self) -> bool:
-        """Whether the server picks by maximal marginal relevance itself."""
+        """Whether the server selects by maximal marginal relevance."""
         version = self.collection.connection.version_if_known
         return version is not None and version >= NATIVE_MMR
 
@@ -97,7 +97,7 @@ class WeaviateBackend(Backend):
         return upsert_flow(self.collection, records, fingerprint)
 
     def search_vectors_many(self, requests: Sequence[VectorRequest]) -> Flow[list[list[Scored]]]:
-        """Answer several requests, some of them at once."""
+        """Answer several requests concurrently; see `Backend`."""
         # The first request resolves the collection for all.
         first = yield from self._nearest(requests[0])
         rest = requests[1:]
@@ -162,7 +162,7 @@ class WeaviateBackend(Backend):
         return [scored for scored in found if scored.score >= lowest]
 
     def fetch(self, ids: Sequence[str], with_vectors: bool = False) -> Flow[list[Record]]:
-        """Read objects by id, each once, in the order asked."""
+        """Read objects by id; see `Backend`."""
         keys = {str(uuid_of(id_)): id_ for id_ in ids}
         found = yield from self._by_keys(list(keys), with_vectors)
         by_id = {record.id: record for record in found}
@@ -177,7 +177,7 @@ class WeaviateBackend(Backend):
         with_vectors: bool = False,
         with_documents: bool = True,
     ) -> Flow[list[Record]]:
-        """Read the next objects in the order of their UUIDs.
+        """Read the next objects in the order of their UUIDs; see `Backend`.
 
         With a filter the ids of all matches are read first. If they do not fit into one answer, all objects are read
         and filtered here, because the server's cursor does not support filters.
@@ -197,7 +197,7 @@ class WeaviateBackend(Backend):
         return []
 
     def delete(self, ids: Sequence[str] | None, node: Node | None) -> Flow[None]:
-        """Delete by ids or by filter."""
+        """Delete by ids or by filter; see `Backend`."""
         yield from self._require_quorum()
         if ids is not None:
             for some in slices(ids, IDS_AT_ONCE):
@@ -237,7 +237,7 @@ class WeaviateBackend(Backend):
         )
 
     def count(self, node: Node | None) -> Flow[int]:
-        """Count the objects."""
+        """Count the objects; see `Backend`."""
 
         def count(handle: Any, layout: Layout) -> Any:
             return handle.aggregate.over_all(total_count=True, filters=self._compiled(layout, node))
@@ -251,7 +251,7 @@ class WeaviateBackend(Backend):
         return 0 if answer is None else int(answer.total_count or 0)
 
     def read_info(self, key: str) -> Flow[Any]:
-        """Read a value; None when there is none."""
+        """Read a JSON value; see `Backend`."""
         if key in ("fingerprint", "dimensions"):
             layout = yield from self.collection.find(fresh=True)
             return getattr(layout, key, None)
@@ -266,7 +266,7 @@ class WeaviateBackend(Backend):
         return None if found is None else json.loads(found.properties["value"])
 
     def write_info(self, key: str, value: Any) -> Flow[None]:
-        """Store a value; None removes it."""
+        """Store a JSON value; see `Backend`."""
         connection = self.collection.connection
         name, uuid = info_name(self.collection), _info_uuid(self.collection, key)
         if value is None:
@@ -418,7 +418,7 @@ def _cosine(distance: float) -> float:
 
 
 def _info_creation(collection: WeaviateCollection) -> dict[str, Any]:
-    """The arguments of `collections.create`."""
+    """The arguments of `collections.create` for the collection of `info_name`."""
     plain: dict[str, Any] = {"index_filterable": False, "index_searchable": False}
     return {
         "name": info_name(collection),

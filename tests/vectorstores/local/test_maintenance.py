@@ -220,7 +220,7 @@ def test_many_problems_are_counted(tmp_path: Path) -> None:
 
 
 def size_on_disk(folder: Path) -> int:
-    """Bytes of the file and of what SQLite keeps beside it."""
+    """Bytes of the file and of the additional files of SQLite."""
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
