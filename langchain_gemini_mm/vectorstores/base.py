@@ -18,7 +18,7 @@ from langchain_gemini_mm.vectorstores.langchain_api import LangChainMethods
 from langchain_gemini_mm.vectorstores.query import Query, StoreSearchOptions
 from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
 from langchain_gemini_mm.vectorstores.search import groups_flow, plan_search, search_flow
-from langchain_gemini_mm.vectorstores.write import BATCH_SIZE, Changes, Inputs, Progress, update_metadata_flow
+from langchain_gemini_mm.vectorstores.write import BATCH_SIZE, Changes, DocumentInputs, Progress, update_metadata_flow
 
 if TYPE_CHECKING:
     import os
@@ -191,7 +191,7 @@ class MultimodalVectorStore(LangChainMethods):
             ContentError: a vector is not finite, or all zeros.
             SpaceMismatchError: the vectors have another length than those stored.
         """
-        return run(self._add(Inputs(documents, ids, vectors), batch_size, progress))
+        return run(self._add(DocumentInputs(documents, ids, vectors), batch_size, progress))
 
     async def aadd_vectors(
         self,
@@ -203,7 +203,7 @@ class MultimodalVectorStore(LangChainMethods):
         progress: Progress | None = None,
     ) -> list[str]:
         """Async twin of `add_vectors`."""
-        return await arun(self._add(Inputs(documents, ids, vectors), batch_size, progress))
+        return await arun(self._add(DocumentInputs(documents, ids, vectors), batch_size, progress))
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Read documents by id, each once, in the order of `ids`; unknown ids are left out."""

@@ -20,7 +20,7 @@ from langchain_gemini_mm.vectorstores.hits import Hits
 from langchain_gemini_mm.vectorstores.query import Query
 from langchain_gemini_mm.vectorstores.search import WORD_SEARCHES, neighbours_flow, plan_search, search_flow
 from langchain_gemini_mm.vectorstores.store_retriever import StoreRetriever
-from langchain_gemini_mm.vectorstores.write import BATCH_SIZE, Inputs, Progress, add_flow, texts_as_documents
+from langchain_gemini_mm.vectorstores.write import BATCH_SIZE, DocumentInputs, Progress, add_flow, texts_as_documents
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ class LangChainMethods(VectorStore):
             ContentError: metadata is not JSON.
             SpaceMismatchError: the collection belongs to another embedding space.
         """
-        inputs = Inputs(documents, ids)
+        inputs = DocumentInputs(documents, ids)
         return run(self._add(inputs, batch_size, progress, kwargs, skip_unchanged=skip_unchanged, tenant=tenant))
 
     async def aadd_documents(
@@ -115,7 +115,7 @@ class LangChainMethods(VectorStore):
         **kwargs: Any,
     ) -> list[str]:
         """Async twin of `add_documents`; a generator is read in a worker thread."""
-        inputs = Inputs(documents, ids)
+        inputs = DocumentInputs(documents, ids)
         return await arun(self._add(inputs, batch_size, progress, kwargs, skip_unchanged=skip_unchanged, tenant=tenant))
 
     def add_texts(
@@ -169,7 +169,7 @@ class LangChainMethods(VectorStore):
             ids: one id per text; None makes random ids.
             kwargs: other arguments of the class, and `batch_size` and `progress` of `add_documents`.
         """
-        return run(cls._filled(Inputs(texts_as_documents(texts, metadatas, ids), ids), embedding, kwargs))
+        return run(cls._filled(DocumentInputs(texts_as_documents(texts, metadatas, ids), ids), embedding, kwargs))
 
     @classmethod
     async def afrom_texts(
@@ -182,7 +182,9 @@ class LangChainMethods(VectorStore):
         **kwargs: Any,
     ) -> Self:
         """Async twin of `from_texts`."""
-        return await arun(cls._filled(Inputs(texts_as_documents(texts, metadatas, ids), ids), embedding, kwargs))
+        return await arun(
+            cls._filled(DocumentInputs(texts_as_documents(texts, metadatas, ids), ids), embedding, kwargs)
+        )
 
     @classmethod
     def from_documents(
@@ -195,14 +197,14 @@ class LangChainMethods(VectorStore):
             embedding: embeds the documents.
             kwargs: `ids`, `batch_size` and `progress` of `add_documents`, and other arguments of the class.
         """
-        return run(cls._filled(Inputs(documents, kwargs.pop("ids", None)), embedding, kwargs))
+        return run(cls._filled(DocumentInputs(documents, kwargs.pop("ids", None)), embedding, kwargs))
 
     @classmethod
     async def afrom_documents(
         cls, documents: Iterable[Document], embedding: Embeddings | MediaEmbeddings, **kwargs: Any
     ) -> Self:
         """Async twin of `from_documents`."""
-        return await arun(cls._filled(Inputs(documents, kwargs.pop("ids", None)), embedding, kwargs))
+        return await arun(cls._filled(DocumentInputs(documents, kwargs.pop("ids", None)), embedding, kwargs))
 
     def similarity_search(self, query: Content | Query, k: int = 4, **kwargs: Any) -> list[Document]:
         """The `k` nearest documents, nearest first.
@@ -342,7 +344,7 @@ class LangChainMethods(VectorStore):
 
     def _add(
         self,
-        inputs: Inputs,
+        inputs: DocumentInputs,
         batch_size: int,
         progress: Progress | None,
         unknown: Collection[str] = (),
@@ -375,7 +377,9 @@ class LangChainMethods(VectorStore):
         return only(neighbours_flow(given_rows([vector], "the vector to search with"), plan, None, [()]))
 
     @classmethod
-    def _filled(cls, inputs: Inputs, embedding: Embeddings | MediaEmbeddings, kwargs: dict[str, Any]) -> Flow[Self]:
+    def _filled(
+        cls, inputs: DocumentInputs, embedding: Embeddings | MediaEmbeddings, kwargs: dict[str, Any]
+    ) -> Flow[Self]:
         batch_size, progress = kwargs.pop("batch_size", BATCH_SIZE), kwargs.pop("progress", None)
         store: Self = yield blocking(cls._open, embedding, **kwargs)
         try:

@@ -32,7 +32,7 @@ class _Item:
     vector: Any
 
 
-class Inputs:
+class DocumentInputs:
     """Documents with their ids and, where given, vectors, read in step from iterables of any kind.
 
     Args:
@@ -91,7 +91,12 @@ class Inputs:
 
 
 def add_flow(
-    backend: Backend, inputs: Inputs, batch_size: int, progress: Progress | None, *, skip_unchanged: bool = False
+    backend: Backend,
+    inputs: DocumentInputs,
+    batch_size: int,
+    progress: Progress | None,
+    *,
+    skip_unchanged: bool = False,
 ) -> Flow[list[str]]:
     """Embed and store all documents; return one id per document, in order.
 
