@@ -66,8 +66,9 @@ class EmbeddingSpace:
         name = type(self.embedding).__name__
         for whole, content in zip(wholes, contents, strict=True):
             if not isinstance(whole, str):
+                parts = ", ".join(type(part).__name__ for part in content)
                 raise ContentError(
-                    f"{name} embeds one text, got {_kinds(content)}. Use GeminiEmbeddings to search with other content"
+                    f"{name} embeds one text, got {parts}. Use GeminiEmbeddings to search with other content"
                 )
         if task_type is not None:
             raise ValueError(
@@ -171,7 +172,3 @@ def _fingerprint(embedding: Any) -> Fingerprint:
     names = (getattr(embedding, word, None) for word in ("model", "model_name"))
     model = next((name for name in names if isinstance(name, str)), None)
     return {"embeddings": type(embedding).__name__} | ({"model": model} if model else {})
-
-
-def _kinds(content: Sequence[Content]) -> str:
-    return ", ".join(type(part).__name__ for part in content)

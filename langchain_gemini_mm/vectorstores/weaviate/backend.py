@@ -76,7 +76,7 @@ class WeaviateBackend(Backend):
     @property
     def supports_mmr(self) -> bool:
         """Whether the server selects by maximal marginal relevance."""
-        version = self.collection.connection.version_if_known
+        version = self.collection.connection.known_version
         return version is not None and version >= NATIVE_MMR
 
     def check_document(self, text: str, metadata: Mapping[str, Any], where: str) -> None:
@@ -134,7 +134,9 @@ class WeaviateBackend(Backend):
         if answer is None:
             return []
         most = request.k if request.mmr is None else request.mmr[0]
-        found = [Scored(record_of(item), _cosine(item.metadata.distance)) for item in answer.objects[:most]]
+        found = [
+            Scored(record_of(item), max(-1.0, min(1.0, 1.0 - item.metadata.distance))) for item in answer.objects[:most]
+        ]
         lowest = request.score_threshold
         return found if lowest is None else [scored for scored in found if scored.score >= lowest - _ROUNDING / 10]
 
@@ -360,7 +362,9 @@ class WeaviateBackend(Backend):
         return [found[key] for key in keys if key in found]
 
     def _compiled(self, layout: Layout, node: Any) -> Any:
-        return compile_filter(node, layout.fields, self.collection.connection.known_version)
+        version = self.collection.connection.known_version
+        assert version is not None  # noqa: S101 - the layout was resolved after it
+        return compile_filter(node, layout.fields, version)
 
     def _delete_all_of(self, where: Any) -> Flow[None]:
         """Delete until nothing matches; a server deletes at most 10,000 objects per request."""
@@ -411,10 +415,6 @@ def _searched(layout: Layout, wanted: Sequence[str]) -> list[str]:
             )
         found.append(f"{layout.words[key]}{caret}{weight}")
     return found
-
-
-def _cosine(distance: float) -> float:
-    return max(-1.0, min(1.0, 1.0 - distance))
 
 
 def _info_creation(collection: WeaviateCollection) -> dict[str, Any]:
