@@ -7,10 +7,8 @@ from langchain_gemini_mm.ranking.calibration import Calibration
 from langchain_gemini_mm.ranking.search import (
     RANKINGS,
     Ranking,
-    RankingPlan,
     by_modality_flow,
     default_ranking_flow,
-    plan_ranking,
     ranked_flow,
 )
 
@@ -19,13 +17,11 @@ __all__ = [
     "Calibration",
     "LabelledQuery",
     "Ranking",
-    "RankingPlan",
     "acalibrate",
     "asample_background",
     "by_modality_flow",
     "calibrate",
     "default_ranking_flow",
-    "plan_ranking",
     "ranked_flow",
     "sample_background",
 ]
