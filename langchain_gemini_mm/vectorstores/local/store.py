@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from langchain_core.embeddings import Embeddings
 
 from langchain_gemini_mm.interfaces import MediaEmbeddings
-from langchain_gemini_mm.vectorstores.embedding_space import (
-    EmbeddingSpace,
-)
+from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
 from langchain_gemini_mm.vectorstores.local.backend import LocalBackend
 from langchain_gemini_mm.vectorstores.local.database import MEMORY, Database
 from langchain_gemini_mm.vectorstores.local.maintenance import LocalMaintenance

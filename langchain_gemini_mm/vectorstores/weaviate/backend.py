@@ -22,13 +22,7 @@ from langchain_gemini_mm.vectorstores.tokenizer import token_terms
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
 from langchain_gemini_mm.vectorstores.weaviate.fields import stored_fields
 from langchain_gemini_mm.vectorstores.weaviate.filter_compiler import compile_filter, require_declared
-from langchain_gemini_mm.vectorstores.weaviate.objects import (
-    READ_PROPERTIES,
-    dumped,
-    record_of,
-    require_size,
-    uuid_of,
-)
+from langchain_gemini_mm.vectorstores.weaviate.objects import READ_PROPERTIES, dumped, record_of, require_size, uuid_of
 from langchain_gemini_mm.vectorstores.weaviate.schema import VECTOR, Layout
 from langchain_gemini_mm.vectorstores.weaviate.upsert import upsert_flow
 from langchain_gemini_mm.weaviate_client.errors import AnswerTooLargeError, CollectionGoneError, OutageError
