@@ -133,18 +133,23 @@ def add_flow(
         stored += unchanged
         if not stored and not isinstance(error, PartialWriteError):
             raise
-        reason = f"{type(error).__name__}: {error}"
-        failed = {item.id: reason for item in inputs.pending}
-        if isinstance(error, PartialWriteError):
-            reason, failed = next(iter(error.failed.values())), error.failed
-            stored += [item.id for item in inputs.pending if item.id not in failed]
-        failed |= {id_: "not tried" for id_ in inputs.undrawn_ids() if id_ not in failed}
-        raise PartialWriteError(
-            f"{len(stored)} documents are stored, {len(failed) or 'the rest'} not: {reason}. "
-            "Calling again with the same ids is safe",
-            stored=stored,
-            failed=failed,
-        ) from error
+        raise _partial_write(error, stored, inputs) from error
+
+
+def _partial_write(error: Exception, stored: list[str], inputs: DocumentInputs) -> PartialWriteError:
+    """The error that lists what is stored and what is not."""
+    reason = f"{type(error).__name__}: {error}"
+    failed = {item.id: reason for item in inputs.pending}
+    if isinstance(error, PartialWriteError):
+        reason, failed = next(iter(error.failed.values())), dict(error.failed)
+        stored = stored + [item.id for item in inputs.pending if item.id not in failed]
+    failed |= {id_: "not tried" for id_ in inputs.undrawn_ids() if id_ not in failed}
+    return PartialWriteError(
+        f"{len(stored)} documents are stored, {len(failed) or 'the rest'} not: {reason}. "
+        "Calling again with the same ids is safe",
+        stored=stored,
+        failed=failed,
+    )
 
 
 def _changed(backend: Backend, items: list[_Item]) -> Flow[list[_Item]]:
