@@ -24,12 +24,10 @@ from langchain_gemini_mm.ranking import (
     RANKINGS,
     LabelledQuery,
     Ranking,
-    by_modality_flow,
     calibrate,
-    ranked_flow,
     sample_background,
 )
-from langchain_gemini_mm.ranking.search import plan_ranking
+from langchain_gemini_mm.ranking.search import by_modality_flow, plan_ranking, ranked_flow
 
 MODALITIES = ("text", "text", "text", "text", "image", "image", "pdf", "pdf", "video", "audio")
 """Modalities of ten documents."""

@@ -92,7 +92,7 @@ with ExitStack() as stack:
     # Outliers and duplicates.
     reviews.delete(filter={"label": "spam"})
     reviews.add_texts(["Invoice 2214 is due in thirty days"], [{"modality": "text"}])
-    oddest = find_outliers(reviews, k=2)[0]
+    oddest = find_outliers(reviews, n_neighbors=2)[0]
     show("anomaly", oddest.document.page_content)
     assert oddest.document.page_content.startswith("Invoice")
     (copies,) = find_duplicates(store, threshold=0.94).groups

@@ -52,7 +52,7 @@ with ExitStack() as stack:
     assert len(read_labelled(folder / "questions.jsonl")) == len(labelled)
 
     modalities = {document.metadata["source"]: document.metadata["modality"] for document in store.iterate()}
-    report = evaluate(retriever, labelled, ks=(1, 5), by="source", kinds=modalities)
+    report = evaluate(retriever, labelled, ks=(1, 5), by="source", document_modalities=modalities)
     print(report)
     assert report["recall@5"].value > 0.7
     assert ("text", "image") in report.pairs

@@ -1,4 +1,4 @@
-"""The words other modules share: what may be given, and what a collaborator must offer."""
+"""Types that other modules share: accepted contents, and the protocols of media stores, embeddings and hits."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from langchain_gemini_mm.references import MediaRef
 
 Modality: TypeAlias = Literal["text", "image", "audio", "video", "pdf"]
-"""What a piece of content is to the model."""
+"""A modality of the model."""
 
 Backend: TypeAlias = Literal["gemini", "vertex"]
-"""Which service answers: the Gemini API (an API key) or Vertex AI (a Google Cloud project)."""
+"""The service: the Gemini API (with an API key) or Vertex AI (with a Google Cloud project)."""
 
 Role: TypeAlias = Literal["query", "document"]
-"""Which side of a search a text stands on; tasks word the two sides differently."""
+"""Whether a content is a query or a document; tasks have different prefixes for them."""
 
 COMPANION_TEXT = "companion_text"
-"""The metadata key with words that belong to media: the text of a page, subtitles, a title, a caption."""
+"""The metadata key with text that belongs to media: the text of a page, subtitles, a title or a caption."""
 
 Filter: TypeAlias = Mapping[str, Any]
 """A metadata filter, such as `{"modality": "image", "start_s": {"$gte": 60}}`."""
@@ -105,7 +105,7 @@ if TYPE_CHECKING:
     )
     Content: TypeAlias = ContentPiece | Sequence["Content"]
 else:
-    # Names of libraries that are imported late: what evaluates annotations at run time takes any content.
+    # The union names types that are not imported at run time, so evaluated annotations accept any content.
     ContentPiece: TypeAlias = Any
     """One piece of content: a text, a file, bytes, a reference, or one of the objects listed under `Content`."""
     Content: TypeAlias = Any
@@ -132,40 +132,61 @@ class QueryLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MediaInfo:
-    """What a media store knows of one stored file without reading it whole."""
+    """Facts about one stored file that a media store knows without reading it."""
 
     sha256: str
     """64 hex digits."""
     size: int
     """Bytes."""
     mime_type: str
-    """By content, not by name, such as `image/jpeg`."""
+    """Detected from the bytes, not from the file name, such as `image/jpeg`."""
 
 
 @runtime_checkable
 class MediaSource(Protocol):
-    """What `GeminiEmbeddings` needs of a media store: look up and read what a reference names."""
+    """The methods of a media store that `GeminiEmbeddings` uses."""
 
     def info(self, ref: MediaRef) -> MediaInfo:
-        """Tell size and type of what `ref` names. Raises `MissingMediaError`."""
+        """Look up the file that `ref` references, without its fragment.
+
+        Raises:
+            MissingMediaError: the store does not have it.
+        """
 
     def get(self, ref: MediaRef) -> bytes:
-        """Read all bytes of what `ref` names. Raises `MissingMediaError`."""
+        """Read all bytes of the file that `ref` references.
+
+        Raises:
+            MissingMediaError: the store does not have it.
+        """
 
     def open(self, ref: MediaRef) -> BinaryIO:
-        """Open what `ref` names for reading; seekable. Raises `MissingMediaError`."""
+        """Open the file that `ref` references for reading; the result is seekable.
+
+        Raises:
+            MissingMediaError: the store does not have it.
+        """
 
 
 @runtime_checkable
 class MediaEmbeddings(Protocol):
-    """What our stores use when an embedding offers it: any content in, one array out."""
+    """Embeddings of any content; stores of this package use these methods if they exist."""
 
     @property
     def fingerprint(self) -> Mapping[str, object]:
-        """The embedding space, as JSON-able values; equal fingerprints mean comparable vectors."""
+        """The embedding space as JSON values; vectors are comparable if fingerprints are equal."""
 
     def embed(self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None) -> Vectors:
-        """Embed each content to one row, in order."""
+        """Embed each content to one row, in order.
+
+        Args:
+            contents: any contents; a list in it is one content of several parts.
+            role: whether they are queries or documents.
+            task_type: the task; that of the embeddings by default.
+
+        Returns:
+            `(n, d)` float32, unit rows.
+        """
 
     async def aembed(
         self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None

@@ -1,4 +1,4 @@
-"""Progress of long work, for people: a bar where tqdm is installed, else lines on the log."""
+"""Progress of long operations: a bar if tqdm is installed, else log messages."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, Self
 logger = logging.getLogger("langchain_gemini_mm")
 
 EVERY_SECONDS = 5.0
-"""How often a line is written where there is no bar."""
+"""Seconds between two log messages."""
 
 
 class ProgressBar:
-    """What to give as `progress=`: it is called with how much is done so far.
+    """A progress bar for parameters `progress=`, which are called with the number of finished items.
 
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -28,30 +28,30 @@ class ProgressBar:
     ```
 
     Args:
-        total: how much there is, such as `plan(...).documents`; None where nobody knows.
-        unit: what is counted.
-        options: for tqdm, such as `file=` or `leave=False`.
+        total: number of all items, such as `plan(...).documents`; None if it is unknown.
+        unit: name of the items.
+        options: options of tqdm, such as `file=` or `leave=False`.
     """
 
     def __init__(self, total: int | None = None, *, unit: str = "documents", **options: Any) -> None:
         self.total = total
         self.unit = unit
         self.done = 0
-        """What was told last."""
-        self._told_at = time.monotonic()
+        """Number of finished items."""
+        self._logged_at = time.monotonic()
         self._bar = _bar(total, unit, options)
 
     def __call__(self, done: int) -> None:
-        """Show that `done` are done."""
+        """Show that `done` items are finished."""
         self.done = done
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
-        elif time.monotonic() - self._told_at >= EVERY_SECONDS:
-            self._told_at = time.monotonic()
+        elif time.monotonic() - self._logged_at >= EVERY_SECONDS:
+            self._logged_at = time.monotonic()
             logger.info("%d%s %s", done, "" if self.total is None else f" of {self.total}", self.unit)
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Close the bar; it stays visible unless `leave=False`."""
         if self._bar is not None:
             self._bar.close()
 

@@ -1,8 +1,8 @@
-"""Media references: the short text by which a `Document` names media.
+"""Media references: short texts in `page_content` that identify media.
 
 A reference is `![](mm://sha256-<64 hex>)`, with an optional W3C media fragment for a part: `#t=30,60` (seconds),
-`#t=30,60&track=audio` (the sound of a video), `#page=3,8` (1-based, inclusive). One part has one spelling, so equal
-media make equal text.
+`#t=30,60&track=audio` (the audio of a video), `#page=3,8` (1-based, inclusive). Each part has one canonical form, so
+equal media have equal text.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 _NUMBER = r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{0,2}[1-9])?"
 _PAGE = r"[1-9][0-9]{0,8}"
 _FRAGMENT = re.compile(
-    rf"t=(?P<start>{_NUMBER}),(?P<end>{_NUMBER})(?P<track>&track=audio)?|(?P<sound>track=audio)"
+    rf"t=(?P<start>{_NUMBER}),(?P<end>{_NUMBER})(?P<track>&track=audio)?|(?P<audio_track>track=audio)"
     rf"|page=(?P<first>{_PAGE}),(?P<last>{_PAGE})"
 )
 _MARK = r"(?:!\[\]\(mm:|mm://sha256-|(?<![A-Za-z0-9+.-])m?://sha256-)"
-"""How a reference begins, or what every way of tearing one leaves in one of the halves."""
+"""The start of a reference. Wherever a reference is split, one of the two halves matches it."""
 _ESCAPABLE = re.compile(_MARK)
 _TOKEN = re.compile(
-    rf"\\(?P<literal>{_MARK})|!\[\]\((?P<uri>mm://sha256-[0-9a-f]{{64}}(?:#[^\s()#]*)?)\)|(?P<torn>{_MARK}\S{{0,90}})"
+    rf"\\(?P<literal>{_MARK})|!\[\]\((?P<uri>mm://sha256-[0-9a-f]{{64}}(?:#[^\s()#]*)?)\)|(?P<cut>{_MARK}\S{{0,90}})"
 )
 _TOO_FAR = 10**9
 _SHOWN = 40
@@ -34,7 +34,7 @@ _SHOWN = 40
 
 @dataclass(frozen=True, slots=True)
 class MediaRef:
-    """Names stored bytes by their hash, and optionally a part of them.
+    """A reference to a stored file by its SHA-256, and optionally to a part of it.
 
     ```python
     from langchain_gemini_mm.references import MediaRef
@@ -45,7 +45,7 @@ class MediaRef:
     ```
 
     Raises:
-        ContentError: the hash or the part is malformed.
+        ContentError: the hash is malformed, or the part is out of range.
     """
 
     sha256: str
@@ -55,14 +55,14 @@ class MediaRef:
     end_s: float | None = None
     """End of a segment in seconds."""
     track: Literal["audio"] | None = None
-    """Only the sound of a video."""
+    """`"audio"` for only the audio of a video."""
     first_page: int | None = None
     """First page of a PDF, 1-based."""
     last_page: int | None = None
     """Last page, inclusive."""
 
     def __post_init__(self) -> None:
-        """Refuse what has no canonical spelling."""
+        """Refuse values without a canonical form."""
         digest: object = self.sha256
         if not isinstance(digest, str) or not _HEX.fullmatch(digest):
             raise ContentError(f"a media reference needs 64 lower-case hex digits, got {_shorten(self.sha256)}")
@@ -72,7 +72,7 @@ class MediaRef:
 
     @property
     def uri(self) -> str:
-        """The canonical spelling, `mm://sha256-…#t=30,60`."""
+        """The canonical form, `mm://sha256-…#t=30,60`."""
         if self.first_page is not None:
             return f"{SCHEME}{self.sha256}#page={self.first_page},{self.last_page}"
         selected = [f"t={_number(self.start_s)},{_number(self.end_s)}"] if self.start_s is not None else []
@@ -81,12 +81,12 @@ class MediaRef:
 
     @property
     def markdown(self) -> str:
-        """The form that stands in `page_content`: `![](mm://…)`, without any space, 81 characters for a whole file."""
+        """The form in `page_content`, `![](mm://…)`: without white space, 81 characters for a whole file."""
         return f"![]({self.uri})"
 
     @property
     def whole(self) -> MediaRef:
-        """The same media without a fragment."""
+        """The reference to the whole file, without a fragment."""
         return MediaRef(self.sha256)
 
     @property
@@ -95,11 +95,20 @@ class MediaRef:
         return (self.start_s, self.end_s, self.track, self.first_page, self.last_page) != (None,) * 5
 
     def segment(self, start_s: float, end_s: float, *, track: Literal["audio"] | None = None) -> MediaRef:
-        """The part from `start_s` to `end_s` seconds."""
+        """Make a reference to a segment.
+
+        Args:
+            start_s: start in seconds, rounded to milliseconds.
+            end_s: end in seconds, rounded to milliseconds.
+            track: `"audio"` for only the audio of a video.
+
+        Raises:
+            ContentError: not 0 <= start < end.
+        """
         return replace(self.whole, start_s=_milli(start_s), end_s=_milli(end_s), track=track)
 
     def pages(self, first: int, last: int) -> MediaRef:
-        """The pages from `first` to `last`, 1-based and inclusive."""
+        """Make a reference to pages of a PDF, from `first` to `last`, 1-based and inclusive."""
         return replace(self.whole, first_page=first, last_page=last)
 
     @classmethod
@@ -122,23 +131,23 @@ class MediaRef:
         match = _FRAGMENT.fullmatch(fragment)
         if match is None:
             raise ContentError(
-                f"{_shorten('#' + fragment)} does not select a part in the canonical spelling; "
+                f"{_shorten('#' + fragment)} is not a valid fragment; "
                 "write #t=start,end or #t=start,end&track=audio (seconds) or #page=first,last"
             )
         return _from_match(digest, match)
 
     def __str__(self) -> str:
-        """The canonical spelling."""
+        """The canonical form."""
         return self.uri
 
 
 def split_references(text: str) -> list[str | MediaRef]:
-    r"""Cut `text` into literal text and the references in it, in their written order.
+    r"""Split `text` into literal text and references, in their order.
 
-    `\![](mm://…)` is literal text; its backslash is taken off.
+    `\![](mm://…)` is literal text, without the backslash.
 
     Raises:
-        ContentError: a reference is torn (as by a text splitter) or malformed.
+        ContentError: a reference is truncated (for example by a text splitter) or malformed.
     """
     pieces: list[str | MediaRef] = []
     literal = ""
@@ -146,11 +155,11 @@ def split_references(text: str) -> list[str | MediaRef]:
     for match in _TOKEN.finditer(text):
         literal += text[position : match.start()] + (match["literal"] or "")
         position = match.end()
-        if match["torn"]:
+        if match["cut"]:
             raise ContentError(
-                f"{_shorten(match['torn'])} looks like a torn or malformed media reference. Split text with "
-                "reference-aware sizes (a reference has no space and 81 characters or more), or pass text that is not "
-                "yours through escape_references"
+                f"{_shorten(match['cut'])} looks like a truncated or malformed media reference. Choose a chunk "
+                "size that does not split references (81 characters or more, without white space), or pass text of "
+                "others through escape_references"
             )
         if match["uri"]:
             if literal:
@@ -162,7 +171,7 @@ def split_references(text: str) -> list[str | MediaRef]:
 
 
 def escape_references(text: str) -> str:
-    r"""Make every reference in untrusted `text` literal, so that it is embedded as text and never resolved.
+    r"""Escape references in untrusted `text`, so that they are embedded as text and not resolved.
 
     ```python
     from langchain_gemini_mm.references import escape_references, split_references
@@ -177,7 +186,7 @@ def escape_references(text: str) -> str:
 def _from_match(digest: str, match: re.Match[str]) -> MediaRef:
     if match["first"]:
         return MediaRef(digest, first_page=int(match["first"]), last_page=int(match["last"]))
-    if match["sound"]:
+    if match["audio_track"]:
         return MediaRef(digest, track="audio")
     return MediaRef(digest, float(match["start"]), float(match["end"]), track="audio" if match["track"] else None)
 
@@ -188,11 +197,13 @@ def _check_segment(ref: MediaRef) -> None:
     if ref.start_s is None and ref.end_s is None:
         return
     if ref.start_s is None or ref.end_s is None:
-        raise ContentError(f"a segment needs both ends, got start {ref.start_s!r} and end {ref.end_s!r} seconds")
+        raise ContentError(f"a segment needs start and end, got start {ref.start_s!r} and end {ref.end_s!r} seconds")
     if not (0 <= ref.start_s < ref.end_s and ref.end_s < _TOO_FAR):
         raise ContentError(f"a segment needs 0 <= start < end < 10^9 seconds, got {ref.start_s!r} to {ref.end_s!r}")
     if _milli(ref.start_s) != ref.start_s or _milli(ref.end_s) != ref.end_s:
-        raise ContentError(f"segment times go to milliseconds, got {ref.start_s!r} to {ref.end_s!r}; use .segment()")
+        raise ContentError(
+            f"segment times must be whole milliseconds, got {ref.start_s!r} to {ref.end_s!r}; use .segment()"
+        )
 
 
 def _check_pages(ref: MediaRef) -> None:

@@ -1,4 +1,4 @@
-"""Arithmetic on embeddings: cut to a size, bring to unit length, compare."""
+"""Arithmetic on embeddings: truncation, normalization and comparison."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def unit_rows(vectors: ArrayLike) -> Vectors:
     ```
 
     Args:
-        vectors: `(n, d)`, anything NumPy takes.
+        vectors: `(n, d)`, anything that NumPy converts to an array.
 
     Returns:
         `(n, d)` float32, unit rows.
 
     Raises:
-        ValueError: not two-dimensional, or a row is not finite or has no direction (all zeros).
+        ValueError: the array is not two-dimensional, or a row is not finite or all zeros.
     """
     rows = np.asarray(vectors, dtype=np.float64)
     if rows.ndim != 2:
@@ -34,13 +34,13 @@ def unit_rows(vectors: ArrayLike) -> Vectors:
         raise ValueError(f"vector {_first(np.logical_not(finite))} holds NaN or infinity")
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     if not lengths.all():
-        raise ValueError(f"vector {_first(lengths[:, 0] == 0)} is all zeros and has no direction")
+        raise ValueError(f"vector {_first(lengths[:, 0] == 0)} is all zeros and cannot be normalized")
     unit: Vectors = (rows / lengths).astype(np.float32)
     return unit
 
 
 def truncate(vectors: ArrayLike, dimensions: int) -> Vectors:
-    """Keep the first `dimensions` values of every row and renormalise (Matryoshka truncation).
+    """Keep the first `dimensions` values of each row and normalize it (Matryoshka truncation).
 
     Args:
         vectors: `(n, d)`.
@@ -50,7 +50,7 @@ def truncate(vectors: ArrayLike, dimensions: int) -> Vectors:
         `(n, dimensions)` float32, unit rows.
 
     Raises:
-        ValueError: `dimensions` is not within 1 to d, or a row is not usable.
+        ValueError: `dimensions` is not within 1 to d, or a row is not finite or all zeros.
     """
     rows = np.asarray(vectors)
     if rows.ndim != 2 or not 1 <= dimensions <= rows.shape[1]:
@@ -73,7 +73,15 @@ def cosine_similarity(query: Vector, vectors: Vectors) -> NDArray[np.float32]:
 
 
 def top_k(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
-    """Positions of the `k` highest scores, best first; equal scores keep their order."""
+    """Find the `k` highest scores.
+
+    Args:
+        scores: `(n,)` float32.
+        k: how many; all of them if there are fewer.
+
+    Returns:
+        Positions, best first; equal scores keep their order.
+    """
     k = min(k, len(scores))
     if k <= 0:
         return np.empty(0, dtype=np.intp)
@@ -86,13 +94,13 @@ def top_k(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
 
 
 def maximal_marginal_relevance(query: Vector, vectors: Vectors, k: int, lambda_mult: float = 0.5) -> list[int]:
-    """Pick `k` rows that are near the query and unlike each other, in the order picked.
+    """Select `k` rows that are similar to the query and different from each other, in the order of selection.
 
     Args:
         query: `(d,)` float32, unit length.
         vectors: `(n, d)` float32, unit rows.
-        k: how many to pick.
-        lambda_mult: 1.0 looks at relevance alone, 0.0 at diversity alone.
+        k: number of rows to select.
+        lambda_mult: weight of relevance against diversity, 0 to 1; 1 is relevance only.
     """
     relevance = cosine_similarity(query, vectors)
     redundancy = np.full(len(vectors), -np.inf, dtype=np.float32)

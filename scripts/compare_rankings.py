@@ -25,8 +25,8 @@ import numpy as np
 
 from langchain_gemini_mm import GeminiEmbeddings, Hit, MediaStore
 from langchain_gemini_mm.flows import run
-from langchain_gemini_mm.ranking import LabelledQuery, Ranking, by_modality_flow, calibrate, ranked_flow
-from langchain_gemini_mm.ranking.search import plan_ranking
+from langchain_gemini_mm.ranking import LabelledQuery, Ranking, calibrate
+from langchain_gemini_mm.ranking.search import by_modality_flow, plan_ranking, ranked_flow
 from langchain_gemini_mm.testing import GeminiEmulator
 from langchain_gemini_mm.vectorstores.search import RANK_CONSTANT
 from scripts.ranking_media import samples, scenes

@@ -63,7 +63,9 @@ EVERYTHING = ("dev", "chat-models", "classic", "rivals")
 ENVIRONMENTS = {
     "main": Environment("", EVERYTHING, "tests, checks and benchmarks"),
     "newest": Environment("-newest", EVERYTHING, "the newest of everything", python="3.13", fixed=True),
-    "oldest": Environment("-oldest", ("build", "runner"), "the oldest that is allowed", fixed=True, oldest=True),
+    "oldest": Environment(
+        "-oldest", ("build", "chat-models", "runner"), "the oldest that is allowed", fixed=True, oldest=True
+    ),
     # Chroma's newest protobuf and grpcio are newer than weaviate-client allows.
     "stores": Environment(
         "-stores",

@@ -1,4 +1,4 @@
-"""Media references: one spelling each, nothing lost, nothing resolved that was not meant."""
+"""Media references: one canonical form each; only references that are meant are resolved."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_printing_and_parsing_are_inverse(ref: MediaRef) -> None:
 
 
 @given(references(), references())
-def test_one_part_has_one_spelling(one: MediaRef, other: MediaRef) -> None:
+def test_a_part_has_one_canonical_form(one: MediaRef, other: MediaRef) -> None:
     """Equal references make equal text, different ones different text."""
     assert (one == other) == (one.uri == other.uri)
 
@@ -81,7 +81,7 @@ def test_one_part_has_one_spelling(one: MediaRef, other: MediaRef) -> None:
         fullmatch=True,
     )
 )
-def test_only_the_canonical_spelling_is_read(text: str) -> None:
+def test_only_the_canonical_form_is_parsed(text: str) -> None:
     """Whatever is accepted is printed again exactly as it was written."""
     try:
         ref = MediaRef.parse(text)
@@ -172,7 +172,7 @@ FORGED = {
 
 @pytest.mark.parametrize("text", FORGED.values(), ids=FORGED)
 def test_forged_references_are_refused(text: str) -> None:
-    """Anything but the one spelling is an error that shows it, shortened."""
+    """Any other form is an error that shows a part of it."""
     with pytest.raises(ContentError) as caught:
         MediaRef.parse(text)
     assert len(str(caught.value)) < 250
@@ -203,14 +203,14 @@ MADE_WRONG = {
 
 
 @pytest.mark.parametrize("fields", MADE_WRONG.values(), ids=MADE_WRONG)
-def test_what_has_no_spelling_cannot_be_made(fields: dict[str, object]) -> None:
+def test_values_without_a_canonical_form_are_refused(fields: dict[str, object]) -> None:
     """A reference that could not be written down and read again is refused when it is made."""
     with pytest.raises(ContentError):
         MediaRef(**fields)  # type: ignore[arg-type]
 
 
 def test_negative_zero_is_zero() -> None:
-    """A computed start of -0.0 has the spelling of 0."""
+    """A computed start of -0.0 has the canonical form of 0."""
     assert MediaRef(DIGEST).segment(-0.0, 1).uri == f"{URI}#t=0,1"
 
 

@@ -1,4 +1,4 @@
-"""What stored vectors tell beside searching: labels, recommendations, near-duplicates, outliers."""
+"""Analysis of stored vectors: classification, recommendations, near-duplicates and outliers."""
 
 from langchain_gemini_mm.analysis.classify import (
     Classification,

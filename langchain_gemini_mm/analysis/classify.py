@@ -1,4 +1,4 @@
-"""Classification over stored vectors: by descriptions of the labels, or by the vote of labelled neighbours."""
+"""Zero-shot classification by descriptions of the labels, and k-nearest-neighbour classification by stored labels."""
 
 from __future__ import annotations
 
@@ -21,43 +21,43 @@ from langchain_gemini_mm.vectorstores import Hit, MultimodalVectorStore, Query
 from langchain_gemini_mm.vectorstores.search import plan_search, query_vectors_flow, search_flow
 
 Label: TypeAlias = str | int | float | bool
-"""What a document is called: the name of a label, or a value of metadata."""
+"""A label: a name, or a value in the metadata of a stored document."""
 
 Labels: TypeAlias = str | Mapping[str, Any]
-"""A metadata key, or contents by label; a list of them are several examples, their mean is the label."""
+"""A metadata key; or examples by label: one content each, or a list of contents whose mean vector is used."""
 
-_TOGETHER = 256
+_BATCH_SIZE = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A label and how near it is."""
+    """A candidate label and its similarity."""
 
     label: Label
     score: float
     """Cosine similarity."""
     document: Document | None = None
-    """The labelled document, in a vote; None where the label was described."""
+    """The labelled neighbour; None where the label was described by examples."""
 
     @property
     def source(self) -> str | None:
-        """The file that the labelled document is from."""
+        """The source of the labelled neighbour."""
         found = self.document.metadata.get("source") if self.document is not None else None
         return found if isinstance(found, str) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """What something is, and what speaks for it."""
+    """The predicted label, and the candidates it was chosen from."""
 
     label: Label | None
-    """The label; None when it is unknown."""
+    """The predicted label; None if no label fits."""
     matches: tuple[Match, ...]
-    """The nearest first, whether they had a vote or not: labels, or the labelled neighbours."""
+    """All labels or all labelled neighbours, the most similar first, including those below `min_similarity`."""
     best: Label | None = None
-    """The label that came first, even if by too little; None when nothing is labelled."""
+    """The best label, even if it is below a threshold; None if no neighbour is labelled."""
     share: float = 1.0
-    """The part of the votes that `best` has; 1 where labels are described."""
+    """Share of the votes for `best`, 0 to 1; 1 where labels are described by examples."""
 
     @property
     def unknown(self) -> bool:
@@ -78,7 +78,7 @@ def classify(
     modalities: Iterable[str] | None = None,
     task_type: str | None = None,
 ) -> Flow[Classification]:
-    """Tell what a content or a stored document is; stored vectors are used as they are.
+    """Classify a content or a stored document.
 
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -92,24 +92,28 @@ def classify(
     assert classify(store, Query(like=["a"]), labels={"cat": "miaow", "dog": "wow"}).label == "cat"
     ```
 
-    With a metadata key, the `k` nearest documents that have a value under it vote; the most votes win, of equals those
-    with the greater sum of similarities, then the nearest. With contents by label, the nearest label wins.
+    With a metadata key, the `k` nearest documents that have this key vote for their value. The label with the most
+    votes wins; ties go to the greater sum of similarities, then to the nearest neighbour. With examples by label, the
+    most similar label wins. Stored vectors are reused; only `content` and examples are embedded.
 
     Args:
         store: a store of this package.
-        content: any content, or `Query(like=[id])` for a stored document; that one has no vote.
-        labels: a metadata key; or contents by label, such as `{"cat": "a photo of a cat", "dog": Query(like=["d1"])}`.
-            A list holds several examples, each a content (or a tuple of parts) or a `Query`; the label is their mean.
-        k: how many neighbours vote.
-        min_similarity: the lowest cosine similarity of a neighbour that votes, or of the label described.
-        min_share: the smallest part of the votes to win with, 0 to 1.
-        filter: which documents may vote.
-        modalities: which kinds of documents may vote. Those of the kind of `content` are at one level with it.
-        task_type: how contents and labels are embedded, where the embedding knows tasks.
+        content: any content, or `Query(like=[id])` for a stored document, which then does not vote.
+        labels: a metadata key; or examples by label, such as `{"cat": "a photo of a cat", "dog": Query(like=["d1"])}`.
+            A list contains several examples of a label, each a content (or a tuple of parts) or a `Query`; the label is
+            represented by the mean of their vectors.
+        k: number of neighbours that vote.
+        min_similarity: lowest cosine similarity, -1 to 1, of a neighbour that votes or of a label; below it the
+            result is unknown.
+        min_share: smallest share of the votes, 0 to 1, with which a label wins.
+        filter: a metadata filter for the documents that vote.
+        modalities: modalities of the documents that vote. Similarities within the modality of `content` are higher than
+            across modalities.
+        task_type: the task of contents and examples, for embeddings that have tasks.
 
     Raises:
-        ContentError: a content cannot be embedded, or the value under the key is not a text, number or bool.
-        ValueError: an option that does not go with the kind of labels, or is out of range.
+        ContentError: a content cannot be embedded, or a label in the metadata is not a str, number or bool.
+        ValueError: an option is out of range, or does not apply to this type of `labels`.
     """
     options = {
         "k": k,
@@ -130,16 +134,16 @@ aclassify = classify.asynchronous
 def classify_many(
     store: MultimodalVectorStore, contents: Iterable[Content | Query], *, labels: Labels, **options: Any
 ) -> Flow[list[Classification]]:
-    """Classify several contents, embedded together; labels are embedded once.
+    """Classify several contents, which are embedded together; examples of labels are embedded once.
 
     Args:
         store: a store of this package.
         contents: any contents, or `Query(like=[id])` for stored documents.
-        labels: as for `classify`.
-        options: those of `classify`.
+        labels: a metadata key, or examples by label, as in `classify`.
+        options: the other options of `classify`.
     """
     if isinstance(contents, str | bytes | Query):
-        raise TypeError(f"contents is a list of contents, got one {type(contents).__name__}; write [content]")
+        raise TypeError(f"contents must be a list, got one {type(contents).__name__}; write [content]")
     return (yield from _classified_flow(store, list(contents), labels, options))
 
 
@@ -177,14 +181,14 @@ def _classified_flow(
     if isinstance(labels, Mapping) and labels:
         for name, value in (("min_share", rule.min_share), ("filter or modalities", given)):
             if value is not None:
-                raise ValueError(f"{name} is for the vote of stored documents; labels={{...}} describes labels instead")
+                raise ValueError(f"{name} applies to labels in metadata, and labels={{...}} gives examples")
         return (yield from _described_flow(store, contents, labels, rule))
     if not isinstance(labels, str) or not labels:
-        raise TypeError(f"labels is a metadata key or a dict of contents by label, got {labels!r:.60}")
+        raise TypeError(f"labels must be a metadata key or a dict of examples by label, got {labels!r:.60}")
     voters = narrowed(given, None, {labels: {"$exists": True}})
     plan = plan_search(store.backend, rule.k, filter=voters, task_type=rule.task_type)
     found: list[Classification] = []
-    for some in slices(contents, _TOGETHER):
+    for some in slices(contents, _BATCH_SIZE):
         found += [_vote(hits, labels, rule) for hits in (yield from search_flow(some, plan))]
     return found
 
@@ -200,9 +204,9 @@ def _described_flow(
     ends = np.cumsum([len(given) for given in examples.values()])
     described = unit_rows([part.mean(axis=0, dtype=np.float64) for part in np.split(rows, ends[:-1])])
     found: list[Classification] = []
-    for some in slices(contents, _TOGETHER):
+    for some in slices(contents, _BATCH_SIZE):
         similarity = np.clip((yield from _rows_flow(store, some, rule)) @ described.T, -1, 1)
-        found += [_nearest(list(examples), scores.tolist(), rule) for scores in similarity]
+        found += [_most_similar(list(examples), scores.tolist(), rule) for scores in similarity]
     return found
 
 
@@ -211,7 +215,7 @@ def _rows_flow(store: MultimodalVectorStore, items: Sequence[Content | Query], r
     return np.stack((yield from query_vectors_flow(store.backend, queries, rule.task_type)))
 
 
-def _nearest(labels: Sequence[str], scores: Sequence[float], rule: _Rule) -> Classification:
+def _most_similar(labels: Sequence[str], scores: Sequence[float], rule: _Rule) -> Classification:
     ranked = sorted(zip(labels, scores, strict=True), key=lambda pair: -pair[1])
     best, score = ranked[0]
     far = rule.min_similarity is not None and score < rule.min_similarity
@@ -226,9 +230,9 @@ def _vote(hits: Sequence[Hit], key: str, rule: _Rule) -> Classification:
     votes = Counter(match.label for match in voters)
     sums: defaultdict[Label, float] = defaultdict(float)
     nearest: dict[Label, int] = {}
-    for place, match in enumerate(voters):
+    for position, match in enumerate(voters):
         sums[match.label] += match.score
-        nearest.setdefault(match.label, place)
+        nearest.setdefault(match.label, position)
     best = max(votes, key=lambda label: (votes[label], sums[label], -nearest[label]))
     share = votes[best] / len(voters)
     few = rule.min_share is not None and share < rule.min_share
@@ -239,7 +243,7 @@ def _label(document: Document, key: str) -> Label:
     value = document.metadata[key]
     if not isinstance(value, str | int | float | bool):
         raise ContentError(
-            f"document {document.id!r} has a {type(value).__name__} under {key!r}; a label is a text, number or bool. "
-            "Change it with update_metadata, or leave the document out with filter"
+            f"document {document.id!r} has a {type(value).__name__} under {key!r}; a label must be a str, number or "
+            "bool. Change it with update_metadata, or exclude the document with filter"
         )
     return value

@@ -1,4 +1,4 @@
-"""Near-duplicates: groups of documents whose stored vectors are almost the same."""
+"""Near-duplicates: groups of documents whose stored vectors are almost equal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from langchain_gemini_mm.vectorstores import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.write import Progress
 
 THRESHOLD = 0.97
-"""Cosine similarity from which two documents count as one, when nothing is said."""
+"""Default for the lowest cosine similarity of near-duplicates."""
 
 # The product of a vector and its copy may be rounded to a little under 1.
 _ALIKE = 1 - 1e-5
@@ -24,7 +24,7 @@ _Positions = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class DuplicatePair:
-    """Two documents and how similar they are."""
+    """Two near-duplicates and their similarity."""
 
     first: str
     second: str
@@ -34,16 +34,16 @@ class DuplicatePair:
 
 @dataclass(frozen=True, slots=True)
 class DuplicateGroup:
-    """Documents that hang together by pairs; the ends of a chain may be less similar than the threshold."""
+    """Documents connected by pairs of near-duplicates; two of them may be less similar than the threshold."""
 
     representative: str
-    """The id to keep: the one with the most near-duplicates, of equals the first."""
+    """Id of the document to keep: the one with the most near-duplicates; ties go to the first."""
     ids: tuple[str, ...]
-    """All of the group, the representative first, then in the order of the store."""
+    """Ids of all documents of the group, the representative first, the others in the order of the store."""
 
     @property
     def others(self) -> tuple[str, ...]:
-        """All but the representative."""
+        """The ids without the representative."""
         return self.ids[1:]
 
 
@@ -52,17 +52,17 @@ class Duplicates:
     """The near-duplicates of a collection."""
 
     groups: tuple[DuplicateGroup, ...]
-    """The largest first."""
+    """Groups, the largest first."""
     pairs: tuple[DuplicatePair, ...]
-    """The most similar first; at most `max_pairs` of them."""
+    """Pairs, the most similar first; at most `max_pairs`."""
     pair_count: int
-    """How many pairs there are in all."""
+    """Number of all pairs, including those beyond `max_pairs`."""
     compared: int
-    """How many documents were looked at."""
+    """Number of documents that were compared."""
 
     @property
     def others(self) -> list[str]:
-        """The ids of all groups but their representatives: what one would delete."""
+        """Ids of all groups without the representatives: the documents to delete."""
         return [id_ for group in self.groups for id_ in group.others]
 
 
@@ -76,7 +76,7 @@ def find_duplicates(
     max_pairs: int = 10_000,
     progress: Progress | None = None,
 ) -> Flow[Duplicates]:
-    """Find groups of documents whose stored vectors are almost the same; nothing is embedded.
+    """Find groups of documents whose stored vectors are almost equal; nothing is embedded.
 
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -91,24 +91,25 @@ def find_duplicates(
     store.delete(found.others)
     ```
 
-    Every document is compared with every other, in blocks: exact, in bounded memory (beyond 64 MB vectors go to a
-    temporary file), in time that grows with the square of their number.
+    Every document is compared with every other one. The result is exact. Memory is bounded, because more than 64 MB of
+    vectors go to a temporary file; the time grows with the square of the number of documents.
 
     Args:
         store: a store of this package.
-        threshold: the lowest cosine similarity of a pair. It depends on the kinds: look at `pairs` before deleting.
-        filter: only documents that match.
-        modalities: only documents of these kinds.
-        max_pairs: how many pairs are kept; the groups and the count come from all of them.
+        threshold: lowest cosine similarity of a pair, 0 to 1. A good value depends on the modality: look at `pairs`
+            before deleting.
+        filter: a metadata filter for the documents to compare.
+        modalities: modalities of the documents to compare; None for all.
+        max_pairs: most pairs in the result; groups and `pair_count` are made from all pairs.
         progress: called with the number of documents that have been compared with all others.
 
     Raises:
-        ValueError: the threshold is not within 0 to 1.
+        ValueError: `threshold` is not within 0 to 1.
     """
     search = _Search(number_in("threshold", threshold, 0, 1), positive_int("max_pairs", max_pairs))
     with StoredRows() as rows:
         yield from batches_flow(store, narrowed(filter, modalities), rows.add)
-        search.begin(len(rows))
+        search.start(len(rows))
         for start, stop in rows.ranges():
             yield blocking(search.compare, rows, start, stop)
             if progress is not None:
@@ -121,7 +122,7 @@ afind_duplicates = find_duplicates.asynchronous
 
 
 class _Search:
-    """The pairs so far: all of them in the groups and counts, the best of them by name."""
+    """Groups and counts of all pairs so far, and the best `max_pairs` of the pairs."""
 
     def __init__(self, threshold: float, max_pairs: int) -> None:
         self.threshold = np.float32(min(threshold, _ALIKE))
@@ -130,8 +131,8 @@ class _Search:
         nothing = np.empty(0, dtype=np.intp)
         self._kept: tuple[_Positions, _Positions, NDArray[np.float32]] = (nothing, nothing, np.empty(0, np.float32))
 
-    def begin(self, size: int) -> None:
-        """Start with `size` documents, each a group of its own."""
+    def start(self, size: int) -> None:
+        """Start with `size` documents, each in its own group."""
         self.root = np.arange(size)
         self.degree = np.zeros(size, dtype=np.int64)
 
@@ -161,7 +162,7 @@ class _Search:
         self._kept = firsts, seconds, scores
 
     def _unite(self, first: _Positions, second: _Positions) -> None:
-        """Join the groups of both ends: the larger root is hung under the smaller, until none is left over."""
+        """Merge the groups of both ends by attaching the larger root to the smaller one, until no pair is split."""
         while True:
             one, two = self.root[first], self.root[second]
             apart = one != two
@@ -173,7 +174,7 @@ class _Search:
                 self.root = self.root[self.root]
 
     def result(self, ids: list[str]) -> Duplicates:
-        """The groups and pairs, in an order that depends on the vectors alone."""
+        """The groups and pairs, in an order that depends only on the vectors."""
         members: dict[int, list[int]] = {}
         for position in np.flatnonzero(self.degree).tolist():
             members.setdefault(int(self.root[position]), []).append(position)

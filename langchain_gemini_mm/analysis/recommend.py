@@ -1,4 +1,4 @@
-"""Recommending: what is near to several stored documents at once, across kinds."""
+"""Recommendations: documents that are similar to several stored documents, across modalities."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def recommend(
     by: str | None = None,
     new_sources: bool = False,
 ) -> Flow[Hits]:
-    """Find what is near to stored documents that somebody likes; nothing is embedded.
+    """Find documents that are similar to liked stored documents; nothing is embedded.
 
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -41,20 +41,20 @@ def recommend(
 
     Args:
         store: a store of this package.
-        like: ids of stored documents of any kind. They are not among the answers.
-        unlike: ids to be far from; not among the answers either.
-        weights: one number >= 0 for each of `like`, then of `unlike`; all 1 by default.
-        k: how many.
-        filter: only documents that match.
-        modalities: only documents of these kinds. Similarities of different kinds are at different levels: to get each
-            kind, ask for each alone.
+        like: ids of stored documents of any modality; they are excluded from the hits.
+        unlike: ids of stored documents to move away from; they are excluded as well.
+        weights: one number >= 0 for each id of `like`, then for each of `unlike`; all 1 by default.
+        k: number of hits.
+        filter: a metadata filter for the hits.
+        modalities: modalities of the hits; None for all. Similarities differ between modalities: to get hits of each
+            modality, call this once for each.
         by: only the best of those that share a value of this metadata key, such as `"source"`.
-        new_sources: leave out what is of the same `source` as a document in `like` or `unlike`, such as the other
-            segments of a film that was liked.
+        new_sources: exclude documents with the same `source` as a document in `like` or `unlike`, such as the other
+            segments of a liked film.
 
     Raises:
-        ContentError: an id is not stored, or the parts cancel each other out.
-        TypeError: one id where a list is meant.
+        ContentError: an id is not stored, or the weighted vectors sum to zero.
+        TypeError: `like` or `unlike` is one id instead of a list.
     """
     query = Query(like=like, unlike=unlike, weights=weights)
     given = narrowed(filter, modalities)

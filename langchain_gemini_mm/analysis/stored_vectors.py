@@ -1,4 +1,4 @@
-"""The vectors of a store, read once and served again in blocks, in bounded memory."""
+"""The vectors of a store in bounded memory: read once, then available in blocks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from langchain_gemini_mm.vectorstores.filters import parse_filter
 from langchain_gemini_mm.vectorstores.write import Progress
 
 MEMORY_BYTES = 64_000_000
-"""Up to this size vectors are kept in memory, beyond it in a temporary file."""
+"""Vectors of a larger total size are kept in a temporary file instead of memory."""
 
 BLOCK_ROWS = 2048
 """Rows that are compared with as many others at once: 16 MB of similarities."""
@@ -30,10 +30,16 @@ def batches_flow(
     take: Callable[[list[str], Vectors], object],
     progress: Progress | None = None,
 ) -> Flow[int]:
-    """Hand every batch of ids and vectors of a store to `take`, which runs in a worker thread of an async caller.
+    """Read all ids and vectors of a store in batches, and call `take` with each batch.
+
+    Args:
+        store: a store of this package.
+        given: a metadata filter; None for all documents.
+        take: called with ids and `(n, d)` float32 unit rows; in a worker thread if the caller is async.
+        progress: called with the number of vectors read so far.
 
     Returns:
-        How many vectors there were.
+        The number of vectors.
     """
     node = None if given is None else parse_filter(given)
     last, count = None, 0
@@ -48,7 +54,7 @@ def batches_flow(
 
 
 class StoredRows:
-    """Rows in their order, with their ids; `close` gives the memory or the file back.
+    """Vectors with their ids, in the order in which they were added.
 
     ```python
     import numpy as np
@@ -87,7 +93,7 @@ class StoredRows:
         return ((start, min(start + BLOCK_ROWS, len(self))) for start in range(first, len(self), BLOCK_ROWS))
 
     def close(self) -> None:
-        """Let go of the rows."""
+        """Release the memory or delete the temporary file."""
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -98,7 +104,7 @@ class StoredRows:
 
 
 def narrowed(given: Filter | None, modalities: Iterable[str] | None = None, *more: Filter) -> Filter | None:
-    """Put filters together, all of which must match; None where nothing is asked.
+    """Combine filters with `$and`; returns None if there is none.
 
     ```python
     from langchain_gemini_mm.analysis.stored_vectors import narrowed
@@ -108,10 +114,10 @@ def narrowed(given: Filter | None, modalities: Iterable[str] | None = None, *mor
     ```
 
     Raises:
-        TypeError: the filter is a function, or `modalities` one word.
-        ValueError: `modalities` is empty, or there is no such modality.
+        TypeError: the filter is a function, or `modalities` is one str.
+        ValueError: `modalities` is empty, or a modality is unknown.
     """
     if given is not None and not isinstance(given, Mapping):
-        raise TypeError(f"filter is a dict here, got {type(given).__name__}")
+        raise TypeError(f"filter must be a dict, got {type(given).__name__}")
     found: Filter | None = filter_for_modalities(given, modalities, *more)
     return found

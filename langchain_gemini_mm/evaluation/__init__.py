@@ -1,4 +1,4 @@
-"""How well a search finds what it should: labelled queries, measures with intervals, comparisons, reports."""
+"""Evaluation of searches: labelled queries, ranking metrics with confidence intervals, comparisons and reports."""
 
 from langchain_gemini_mm.evaluation.dimension_sweep import adimension_sweep, dimension_sweep
 from langchain_gemini_mm.evaluation.evaluate import acompare_rankings, aevaluate, compare_rankings, evaluate

@@ -1,4 +1,4 @@
-"""How many dimensions are enough: stored vectors read once, truncated, and searched exactly at each size."""
+"""Evaluation of truncated vectors: stored vectors are read once and searched exactly at several dimensions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.evaluation.metrics import checked_ks
 from langchain_gemini_mm.evaluation.reports import Comparison
 from langchain_gemini_mm.evaluation.run import (
-    TOGETHER,
-    Settings,
-    background_flow,
+    BATCH_SIZE,
+    EvaluationSettings,
     checked_queries,
     documents_flow,
     names_of,
+    report_maker_flow,
 )
 from langchain_gemini_mm.flows import Flow, synchronous
 from langchain_gemini_mm.interfaces import Filter, Vector, Vectors
@@ -29,9 +29,9 @@ from langchain_gemini_mm.vectorstores.search import query_vectors_flow
 from langchain_gemini_mm.vectorstores.write import Progress
 
 SIZES = (128, 256, 512, 768, 1024, 1536, 2048, 3072)
-"""Dimensions that are tried when nothing is said, as far as the vectors go."""
+"""Default dimensions; those above the dimensions of the store are left out."""
 
-_QUERIES = 1024
+_QUERY_BLOCK = 1024
 
 
 @synchronous
@@ -48,7 +48,7 @@ def dimension_sweep(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Flow[Comparison]:
-    """Measure what is lost when vectors are cut to fewer dimensions, before embedding anything again.
+    """Evaluate the search with truncated vectors; only the queries are embedded.
 
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -62,36 +62,36 @@ def dimension_sweep(
     assert sweep["64"]["success@1"].value == 1.0
     ```
 
-    The queries are embedded once, and the stored vectors read once, in batches; the search is exact at each size.
+    Queries are embedded once, and stored vectors are read once, in batches. The search is exact.
 
     Args:
         store: a store of this package.
-        labelled: queries with the ids they should find.
-        dimensions: the sizes; by default the usual ones of Matryoshka embeddings, and the whole.
-        ks: as for `evaluate`.
-        by: as for `evaluate`.
-        filter: only documents that match.
-        task_type: what the queries are for, where the embedding knows tasks.
-        confidence: of the intervals.
-        seed: of the intervals.
-        progress: called with the number of documents read so far.
+        labelled: queries with the ids of relevant documents.
+        dimensions: numbers of dimensions; by default those of `SIZES`, and the dimensions of the store.
+        ks: depths of `recall@k`, `precision@k` and `ndcg@k`, 1 to 1000.
+        by: the metadata key whose values are labelled instead of ids, such as `"source"`.
+        filter: a metadata filter for the documents to search.
+        task_type: the task of the queries, for embeddings that have tasks.
+        confidence: level of the confidence intervals, between 0 and 1.
+        seed: seed of the bootstrap that makes the intervals.
+        progress: called with the number of documents that are read so far.
 
     Returns:
-        A report for each size, named by it, the largest first.
+        One report per number of dimensions, named by it, the largest first.
 
     Raises:
-        ValueError: a size is larger than the stored vectors, or there are no queries.
+        ValueError: there are no queries, or the store has fewer dimensions than requested.
     """
-    settings = Settings(ks=checked_ks(ks), by=by, confidence=confidence, seed=seed, progress=progress)
+    settings = EvaluationSettings(ks=checked_ks(ks), by=by, confidence=confidence, seed=seed, progress=progress)
     asked = checked_queries(labelled)
     wanted = None if dimensions is None else {positive_int("an element of dimensions", size) for size in dimensions}
     queries = [one.query if isinstance(one.query, Query) else Query(one.query) for one in asked]
     vectors: list[Vector] = []
-    for start in range(0, len(queries), TOGETHER):
-        vectors += yield from query_vectors_flow(store.backend, queries[start : start + TOGETHER], task_type)
+    for start in range(0, len(queries), BATCH_SIZE):
+        vectors += yield from query_vectors_flow(store.backend, queries[start : start + BATCH_SIZE], task_type)
     whole = np.stack(vectors)
     nearest = [
-        _Nearest(_cut(whole, size), [query.ids for query in queries], settings.ks[-1])
+        _TopK(_truncated(whole, size), [query.ids for query in queries], settings.ks[-1])
         for size in _sizes(wanted, whole.shape[1])
     ]
 
@@ -100,11 +100,11 @@ def dimension_sweep(
             one.add(ids, rows)
 
     yield from batches_flow(store, narrowed(filter), add, settings.progress)
-    background = yield from background_flow(store, asked, settings)
+    make_report = yield from report_maker_flow(store, asked, settings)
     reports = []
     for one in nearest:
         found = yield from _named_flow(store, one.found(), settings)
-        reports.append(background(str(one.dimensions), found))
+        reports.append(make_report(str(one.dimensions), found))
     return Comparison(reports)
 
 
@@ -114,16 +114,16 @@ adimension_sweep = dimension_sweep.asynchronous
 def _sizes(wanted: set[int] | None, whole: int) -> list[int]:
     sizes = {size for size in SIZES if size < whole} | {whole} if wanted is None else wanted
     if not sizes:
-        raise ValueError("dimensions is empty; leave it out for the usual ones")
+        raise ValueError("dimensions is empty; leave it out for the default")
     if max(sizes) > whole:
-        raise ValueError(f"the vectors have {whole} dimensions; they cannot be cut to {max(sizes)}")
+        raise ValueError(f"the vectors have {whole} dimensions; they cannot be truncated to {max(sizes)}")
     return sorted(sizes, reverse=True)
 
 
 def _named_flow(
-    store: MultimodalVectorStore, found: Sequence[tuple[str, ...]], settings: Settings
+    store: MultimodalVectorStore, found: Sequence[tuple[str, ...]], settings: EvaluationSettings
 ) -> Flow[list[tuple[str, ...]]]:
-    """Ids as they are labelled: as ids, or by a value in the metadata of their documents."""
+    """Ids as they are labelled: as ids, or as values of a metadata key."""
     if settings.by is None:
         return list(found)
     documents = yield from documents_flow(store, list(dict.fromkeys(id_ for ids in found for id_ in ids)))
@@ -131,19 +131,19 @@ def _named_flow(
     return [names_of([by_id[id_] for id_ in ids if id_ in by_id], settings.ks[-1], settings.by) for ids in found]
 
 
-def _cut(rows: Vectors, size: int) -> Vectors:
-    """Truncated rows; one whose first values are all zero has no direction and is similar to nothing."""
+def _truncated(rows: Vectors, size: int) -> Vectors:
+    """Truncate rows; a row whose first values are all zero becomes zero, which is similar to nothing."""
     if size == rows.shape[1]:
         return rows
     directed = rows[:, :size].any(axis=1)
-    cut = np.zeros((len(rows), size), dtype=np.float32)
+    truncated = np.zeros((len(rows), size), dtype=np.float32)
     if directed.any():
-        cut[directed] = truncate(rows[directed], size)
-    return cut
+        truncated[directed] = truncate(rows[directed], size)
+    return truncated
 
 
-class _Nearest:
-    """The nearest rows so far of each query at one size; equal ones in the order they came."""
+class _TopK:
+    """The `k` nearest rows so far of each query at one number of dimensions; ties are in the order of the store."""
 
     def __init__(self, queries: Vectors, excluded: Sequence[Sequence[str]], k: int) -> None:
         self.queries = queries
@@ -155,17 +155,17 @@ class _Nearest:
 
     @property
     def dimensions(self) -> int:
-        """The size."""
+        """Number of dimensions."""
         return int(self.queries.shape[1])
 
     def add(self, ids: list[str], rows: Vectors) -> None:
-        """Score some rows."""
+        """Score a batch of `(n, d)` rows."""
         if self.dimensions > rows.shape[1]:
-            raise ContentError(f"the queries have more than the {rows.shape[1]} dimensions that are stored")
-        cut = _cut(rows, self.dimensions)
-        for start in range(0, len(self.queries), _QUERIES):
-            scores = self.queries[start : start + _QUERIES] @ cut.T
-            better = scores.max(axis=1) > self._lowest[start : start + _QUERIES]
+            raise ContentError(f"the queries have more dimensions than the {rows.shape[1]} of the stored vectors")
+        truncated = _truncated(rows, self.dimensions)
+        for start in range(0, len(self.queries), _QUERY_BLOCK):
+            scores = self.queries[start : start + _QUERY_BLOCK] @ truncated.T
+            better = scores.max(axis=1) > self._lowest[start : start + _QUERY_BLOCK]
             for row in np.flatnonzero(better).tolist():
                 self._merge(start + row, ids, scores[row])
 
@@ -180,5 +180,5 @@ class _Nearest:
             self._lowest[query] = merged[kept[-1]]
 
     def found(self) -> list[tuple[str, ...]]:
-        """Ids of each query, the nearest first."""
+        """Ids for each query, the nearest first."""
         return [tuple(ids) for ids in self._ids]

@@ -1,4 +1,4 @@
-"""Measuring how well a store, a retriever or a function finds what labelled queries should find."""
+"""Evaluation of a store, a retriever or a function with labelled queries."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from langchain_gemini_mm.evaluation.metrics import checked_ks
 from langchain_gemini_mm.evaluation.reports import Comparison, Report
-from langchain_gemini_mm.evaluation.run import Settings, checked_queries, evaluation_flow
+from langchain_gemini_mm.evaluation.run import EvaluationSettings, checked_queries, evaluation_flow
 from langchain_gemini_mm.flows import Call, Flow, synchronous
 from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.retrievers import MultimodalRetriever
@@ -26,7 +26,7 @@ def evaluate(
     *,
     ks: Iterable[int] = (1, 5, 10),
     by: str | None = None,
-    kinds: Mapping[str, str] | None = None,
+    document_modalities: Mapping[str, str] | None = None,
     name: str | None = None,
     confidence: float = 0.95,
     seed: int = 0,
@@ -34,7 +34,7 @@ def evaluate(
     concurrency: int = CONCURRENCY,
     **options: Any,
 ) -> Flow[Report]:
-    """Measure how well labelled queries find what they should.
+    """Evaluate how well labelled queries find the relevant documents.
 
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -46,32 +46,38 @@ def evaluate(
     store.add_texts(["a cat", "a dog", "a fox"], ids=["cat", "dog", "fox"])
     report = evaluate(store, [LabelledQuery("a cat", ["cat"]), LabelledQuery("a dog", ["dog"])], ks=(1, 2))
     assert report["success@1"].value == 1.0
-    assert report["success@1"].low < 0.2  # two queries prove little
+    assert report["success@1"].low < 0.2  # two queries say little
     ```
 
     Args:
         target: a vector store, a `MultimodalRetriever`, another LangChain retriever, or a function from a query to ids,
             documents or hits, best first.
-        labelled: queries with the ids they should find.
-        ks: depths of `recall@k`, `precision@k` and `ndcg@k`, 1 to 1000; the largest is how many are asked for.
-        by: the metadata key whose values are labelled instead of ids, such as `"source"`; of the documents that share
-            one, the best counts, so an answer may have fewer than k.
-        kinds: modalities of what is labelled, for the table by pairs of kinds; where ids are labelled they are looked
-            up in the store, if there is one.
-        name: what the report calls the target.
-        confidence: of the intervals.
-        seed: of the intervals.
-        progress: called with the number of queries answered so far.
-        concurrency: queries that `aevaluate` has in flight, where the target answers one query at a time.
-        options: passed on with each search, such as `filter`, `search_type` or `ranking`.
+        labelled: queries with the ids of relevant documents.
+        ks: depths of `recall@k`, `precision@k` and `ndcg@k`, 1 to 1000; the largest is the number of hits requested.
+        by: the metadata key whose values are labelled instead of ids, such as `"source"`. Of several hits with one
+            value only the best counts, so an answer may be shorter than k.
+        document_modalities: modalities of labelled documents by id, for the table by pairs of modalities. By default
+            they are looked up in the store of the target, if ids are labelled.
+        name: name of the report; the class of the target by default.
+        confidence: level of the confidence intervals, between 0 and 1.
+        seed: seed of the bootstrap that makes the intervals.
+        progress: called with the number of queries that are answered so far.
+        concurrency: queries in flight in `aevaluate`, where the target takes one query at a time.
+        options: options of each search, such as `filter`, `search_type` or `ranking`.
 
     Raises:
-        TypeError: the target cannot be asked, or answers something else than ids, documents or hits.
+        TypeError: the target cannot be searched, or returns something other than ids, documents or hits.
         ValueError: there are no queries, or a depth is out of range.
-        ContentError: a query cannot be embedded, or the documents of an answer have no ids.
+        ContentError: a query cannot be embedded, or documents of an answer have no ids.
     """
-    settings = Settings(
-        ks=checked_ks(ks), by=by, modalities=kinds, name=name, confidence=confidence, seed=seed, progress=progress
+    settings = EvaluationSettings(
+        ks=checked_ks(ks),
+        by=by,
+        modalities=document_modalities,
+        name=name,
+        confidence=confidence,
+        seed=seed,
+        progress=progress,
     )
     concurrency = positive_int("concurrency", concurrency)
     return (yield from evaluation_flow(target, checked_queries(labelled), settings, concurrency, options))
@@ -84,19 +90,19 @@ aevaluate = evaluate.asynchronous
 def compare_rankings(
     target: Any, labelled: Iterable[LabelledQuery], rankings: Sequence[str] = ("raw", "normalized"), **options: Any
 ) -> Flow[Comparison]:
-    """Measure the same queries with several rankings; each asks, and so embeds, them anew.
+    """Evaluate the same queries with several rankings; each ranking embeds the queries again.
 
     Args:
         target: a `MultimodalRetriever`, or a store of this package.
-        labelled: queries with the ids they should find. A calibration that was made with the same ones looks better
-            than it is.
-        rankings: of `"raw"`, `"normalized"`, `"calibrated"`; the first is what the others are compared with.
-        options: those of `evaluate`.
+        labelled: queries with the ids of relevant documents. With the queries it was fitted to, a calibration looks
+            better than it is.
+        rankings: some of `"raw"`, `"normalized"` and `"calibrated"`; the first is the baseline.
+        options: the other options of `evaluate`.
 
     Raises:
         TypeError: the target has no rankings.
     """
-    queries, retriever = checked_queries(labelled), _ranker(target)
+    queries, retriever = checked_queries(labelled), _retriever_of(target)
     reports = []
     for ranking in rankings:
         call = Call(evaluate, aevaluate, (retriever, queries), {**options, "name": ranking, "ranking": ranking})
@@ -107,9 +113,9 @@ def compare_rankings(
 acompare_rankings = compare_rankings.asynchronous
 
 
-def _ranker(target: Any) -> Any:
+def _retriever_of(target: Any) -> Any:
     if isinstance(target, MultimodalVectorStore):
         return MultimodalRetriever(store=target)
     if not (hasattr(target, "search") and hasattr(target, "asearch")):
-        raise TypeError(f"rankings are those of a MultimodalRetriever, got {type(target).__name__}")
+        raise TypeError(f"target must be a MultimodalRetriever or a store of this package, got {type(target).__name__}")
     return target

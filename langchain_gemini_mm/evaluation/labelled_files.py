@@ -1,4 +1,4 @@
-"""Labelled queries as a file: JSON lines, one query each.
+"""Files of labelled queries, in JSON Lines format: one query per line.
 
 ```
 {"query": "a dog on a beach", "relevant": ["dog-1", "dog-2"]}
@@ -8,9 +8,10 @@
 {"query": "a steam locomotive", "relevant": []}
 ```
 
-A text is a text, with references in it as in `page_content`. A `path` is relative to the folder of the file, with `/`,
-and stays within it. A `ref` is a media reference. `like`, `unlike`, `weights` and `separate` are those of `Query`,
-whose contents stand under `content`. A list is one query of several parts. Blank lines are left out.
+A str is a text, which may contain media references as in `page_content`. A `path` is relative to the folder of the
+file, uses `/`, and must not lead out of the folder. A `ref` is a media reference. `like`, `unlike`, `weights` and
+`separate` are the arguments of `Query`, and `content` is a list of its contents. A list is one query of several parts.
+Blank lines are ignored.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _QUERY_KEYS = ("content", "like", "unlike", "weights", "separate")
 
 
 def read_labelled(path: str | os.PathLike[str]) -> list[LabelledQuery]:
-    """Read labelled queries from a file of JSON lines; see the module for the format.
+    """Read labelled queries from a JSON Lines file; the documentation of the module describes the format.
 
     ```python
     from pathlib import Path
@@ -45,7 +46,7 @@ def read_labelled(path: str | os.PathLike[str]) -> list[LabelledQuery]:
     ```
 
     Raises:
-        ContentError: a line is not of this format; the message names it.
+        ContentError: a line is not in this format; the message has its number.
         OSError: the file cannot be read.
     """
     file = Path(path)
@@ -54,33 +55,33 @@ def read_labelled(path: str | os.PathLike[str]) -> list[LabelledQuery]:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 try:
-                    found.append(_labelled(json.loads(line), file.parent))
+                    found.append(_labelled_query(json.loads(line), file.parent))
                 except (ValueError, TypeError, RecursionError) as error:
                     raise ContentError(f"{file.name}, line {number}: {error}") from error
     return found
 
 
 def write_labelled(path: str | os.PathLike[str], labelled: Iterable[LabelledQuery]) -> int:
-    """Write labelled queries so that `read_labelled` reads them; a file that is there is replaced when all is written.
+    """Write labelled queries to a JSON Lines file; an existing file is replaced after all queries are written.
 
     Returns:
-        How many there are.
+        The number of queries.
 
     Raises:
-        ContentError: a query is neither text, file, reference, stored id nor a list of these; a file is not in the
-            folder of the labelled file or below.
+        ContentError: a query is not a text, a path, a reference, a stored id or a list of these; or a path is not in
+            the folder of the labelled file.
         OSError: the file cannot be written.
     """
     file = Path(path)
-    beside = file.with_name(f"{file.name}.{os.getpid()}.part")
+    temporary = file.with_name(f"{file.name}.{os.getpid()}.part")
     count = 0
     try:
-        with beside.open("w", encoding="utf-8", newline="\n") as lines:
-            for count, line in enumerate(_lines(labelled, file.parent), start=1):  # noqa: B007 - the last one counts
+        with temporary.open("w", encoding="utf-8", newline="\n") as lines:
+            for count, line in enumerate(_lines(labelled, file.parent), start=1):  # noqa: B007 - the last value is the count
                 lines.write(line)
-        beside.replace(file)
+        temporary.replace(file)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     return count
 
 
@@ -95,16 +96,16 @@ def _lines(labelled: Iterable[LabelledQuery], folder: Path) -> Iterator[str]:
         yield json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def _labelled(row: Any, folder: Path) -> LabelledQuery:
+def _labelled_query(row: Any, folder: Path) -> LabelledQuery:
     row = _object(row, _KEYS, "a line")
     for key in ("query", "relevant"):
         if key not in row:
             raise ContentError(f"{key!r} is missing")
     relevant, modality = row["relevant"], row.get("modality")
     if not isinstance(relevant, list | dict):
-        raise ContentError(f"'relevant' is a list of ids or an object of grades, got {_short(relevant)}")
+        raise ContentError(f"'relevant' must be a list of ids or an object of grades, got {_short(relevant)}")
     if modality is not None and modality not in get_args(Modality):
-        raise ContentError(f"'modality' is one of {', '.join(get_args(Modality))}, got {_short(modality)}")
+        raise ContentError(f"'modality' must be one of {', '.join(get_args(Modality))}, got {_short(modality)}")
     return LabelledQuery(_query(row["query"], folder), relevant, modality=modality)
 
 
@@ -124,7 +125,7 @@ def _query(value: Any, folder: Path) -> Content | Query:
 def _options(row: Mapping[str, Any]) -> dict[str, Any]:
     separate = row.get("separate", False)
     if not isinstance(separate, bool):
-        raise ContentError(f"'separate' is true or false, got {_short(separate)}")
+        raise ContentError(f"'separate' must be true or false, got {_short(separate)}")
     return {"weights": row.get("weights"), "separate": separate}
 
 
@@ -135,15 +136,17 @@ def _part(value: Any, folder: Path) -> Content:
         return _file(_object(value, ("path",), "a file")["path"], folder)
     if isinstance(value, dict) and "ref" in value:
         return MediaRef.parse(_object(value, ("ref",), "a reference")["ref"])
-    raise ContentError(f'a query is a text, {{"path": ...}}, {{"ref": ...}} or a list of these, got {_short(value)}')
+    raise ContentError(
+        f'a query must be a text, {{"path": ...}}, {{"ref": ...}} or a list of these, got {_short(value)}'
+    )
 
 
 def _file(name: Any, folder: Path) -> Path:
     if not isinstance(name, str) or not name or "\\" in name or "\0" in name:
-        raise ContentError(f"a path is a text with / between its parts, got {_short(name)}")
+        raise ContentError(f"a path must be a str with / between its parts, got {_short(name)}")
     path = folder / PurePosixPath(name)
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise ContentError(f"the path {_short(name)} leads out of the folder of the labelled file")
+        raise ContentError(f"the path {_short(name)} is outside of the folder of the labelled file")
     return path
 
 
@@ -170,12 +173,12 @@ def _plain_part(part: Any, folder: Path) -> Any:
         return {"ref": part.uri}
     if not isinstance(part, Path):
         raise ContentError(
-            f"a {type(part).__name__} cannot be written into a labelled file; put it into a file or a MediaStore and "
-            "give the Path or the MediaRef"
+            f"a {type(part).__name__} cannot be written to a labelled file; store it in a file or a MediaStore and use "
+            "the Path or the MediaRef"
         )
     whole, root = part.resolve(), folder.resolve()
     if not whole.is_relative_to(root):
-        raise ContentError(f"the file {part.name!r} is not in the folder of the labelled file or below")
+        raise ContentError(f"the file {part.name!r} is not in the folder of the labelled file")
     return {"path": whole.relative_to(root).as_posix()}
 
 
@@ -185,7 +188,7 @@ def _grades(relevant: Mapping[str, float]) -> list[str] | dict[str, float]:
 
 def _object(value: Any, keys: tuple[str, ...], what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ContentError(f"{what} is an object with {', '.join(keys)}, got {_short(value)}")
+        raise ContentError(f"{what} must be an object with {', '.join(keys)}, got {_short(value)}")
     for key in value:
         if key not in keys:
             raise ContentError(f"{what} has no {_short(key)}; it may have: {', '.join(keys)}")

@@ -1,4 +1,4 @@
-"""What one answer is worth: the usual measures of ranked lists, each from 0 to 1."""
+"""Ranking metrics of answers, each from 0 to 1, and their means with bootstrap confidence intervals."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 from langchain_gemini_mm.validation import positive_int
 
 MAX_K = 1000
-"""The longest answers that are looked at."""
+"""Largest depth of a metric."""
 
 
 def checked_ks(ks: Iterable[int]) -> tuple[int, ...]:
-    """The depths to measure at, each once, ascending.
+    """Check depths, and return them sorted without duplicates.
 
     Raises:
-        TypeError: one is not a whole number.
-        ValueError: there is none, or one is not within 1 to 1000.
+        TypeError: a depth is not an int.
+        ValueError: there is no depth, or one is not within 1 to 1000.
     """
     found = sorted({positive_int("an element of ks", k) for k in ks})
     if not found:
-        raise ValueError("ks is empty; give depths to measure at, such as (1, 5, 10)")
+        raise ValueError("ks is empty; pass depths such as (1, 5, 10)")
     if found[-1] > MAX_K:
-        raise ValueError(f"ks goes up to {MAX_K}, got {found[-1]}")
+        raise ValueError(f"a depth in ks must be at most {MAX_K}, got {found[-1]}")
     return tuple(found)
 
 
@@ -37,18 +37,18 @@ def checked_confidence(confidence: float) -> float:
         ValueError: it is not between 0 and 1.
     """
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence is between 0 and 1, such as 0.95, got {confidence!r}")
+        raise ValueError(f"confidence must be between 0 and 1, such as 0.95, got {confidence!r}")
     return float(confidence)
 
 
 def names_of_measures(ks: Sequence[int]) -> tuple[str, ...]:
-    """What `measures` calls its values, in its order."""
+    """Names of the metrics that `measures` computes, in its order."""
     each = [f"{word}@{k}" for word in ("recall", "precision", "ndcg") for k in ks]
     return ("success@1", "mrr", *each)
 
 
 def measures(found: Sequence[str], relevant: Mapping[str, float], ks: Sequence[int]) -> dict[str, float]:
-    """Measure one answer.
+    """Compute all metrics of one answer.
 
     ```python
     from langchain_gemini_mm.evaluation.metrics import measures
@@ -58,9 +58,9 @@ def measures(found: Sequence[str], relevant: Mapping[str, float], ks: Sequence[i
     ```
 
     Args:
-        found: ids, best first, each once.
+        found: ids, best first, without duplicates.
         relevant: at least one id, with grades > 0.
-        ks: from `checked_ks`.
+        ks: depths, ascending; the largest is that of the reciprocal rank.
     """
     values = {"success@1": success(found, relevant, 1), "mrr": reciprocal_rank(found, relevant, ks[-1])}
     for word, measure in (("recall", recall), ("precision", precision), ("ndcg", ndcg)):
@@ -69,52 +69,52 @@ def measures(found: Sequence[str], relevant: Mapping[str, float], ks: Sequence[i
 
 
 def recall(found: Sequence[str], relevant: Mapping[str, float], k: int) -> float:
-    """The part of the relevant documents that is among the first `k`."""
+    """Share of the relevant documents that are among the first `k`."""
     return sum(id_ in relevant for id_ in found[:k]) / len(relevant)
 
 
 def precision(found: Sequence[str], relevant: Mapping[str, float], k: int) -> float:
-    """The part of `k` places that a relevant document has; an empty place counts as a wrong one."""
+    """Share of relevant documents among the first `k`; the share is of `k` even if the answer is shorter."""
     return sum(id_ in relevant for id_ in found[:k]) / k
 
 
 def success(found: Sequence[str], relevant: Mapping[str, float], k: int) -> float:
-    """1 if a relevant document is among the first `k`, else 0."""
+    """1.0 if a relevant document is among the first `k`, else 0.0."""
     return float(any(id_ in relevant for id_ in found[:k]))
 
 
 def reciprocal_rank(found: Sequence[str], relevant: Mapping[str, float], k: int) -> float:
-    """1 / place of the first relevant document among the first `k`; 0 if there is none."""
-    return next((1 / place for place, id_ in enumerate(found[:k], start=1) if id_ in relevant), 0.0)
+    """1 / rank of the first relevant document among the first `k`; 0 if there is none."""
+    return next((1 / rank for rank, id_ in enumerate(found[:k], start=1) if id_ in relevant), 0.0)
 
 
 def ndcg(found: Sequence[str], relevant: Mapping[str, float], k: int) -> float:
-    """The gain of the first `k`, in parts of the best order's: grade / log2(1 + place), summed."""
+    """Normalized discounted cumulative gain of the first `k`, with gain = grade / log2(1 + rank)."""
     best = _gain(sorted(relevant.values(), reverse=True)[:k])
     return min(1.0, _gain([relevant.get(id_, 0.0) for id_ in found[:k]]) / best)
 
 
 def _gain(grades: Sequence[float]) -> float:
-    highest = max(grades, default=0.0)  # so that huge grades do not add up to infinity
-    return highest * math.fsum(grade / highest / math.log2(1 + place) for place, grade in enumerate(grades, 1) if grade)
+    highest = max(grades, default=0.0)  # avoids an overflow of huge grades
+    return highest * math.fsum(grade / highest / math.log2(1 + rank) for rank, grade in enumerate(grades, 1) if grade)
 
 
 RESAMPLES = 10_000
-"""How often the queries are weighted anew; of more than 500 queries, whose intervals are narrow, a fifth of it."""
+"""Resamples of the bootstrap; a fifth of them for more than 500 queries, whose intervals are narrow."""
 
-_MANY = 500
-_AT_ONCE = 2_000_000
+_MANY_QUERIES = 500
+_WEIGHTS_PER_BLOCK = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A mean over queries, and where it may be for queries like these."""
+    """The mean of a metric over queries, with its confidence interval."""
 
     value: float
     low: float
     high: float
     count: int
-    """How many queries."""
+    """Number of queries."""
 
     def __str__(self) -> str:
         """Show `0.83 [0.70, 0.92]`."""
@@ -124,11 +124,11 @@ class Measure:
 def bootstrap(
     values: NDArray[np.float64], *, confidence: float = 0.95, seed: int = 0, least: float = 0.0, most: float = 1.0
 ) -> list[Measure]:
-    """Means of the columns of `(queries, measures)` values, with intervals.
+    """Compute the means of the columns of `values`, with confidence intervals.
 
-    The queries are weighted at random, again and again (the Bayesian bootstrap). To each end of an interval one more
-    query is added that went as badly, or as well, as a query can: so three successes of three are not certainty, as
-    they would be by drawing from the three alone. Where values are 0 or 1 this is the interval of Clopper and Pearson.
+    The intervals come from the Bayesian bootstrap, which gives the queries random weights. For the lower end one query
+    with the worst possible value is added, for the upper end one with the best: without it, three successes of three
+    would have an interval of length 0. For values of 0 and 1 this is the Clopper-Pearson interval.
 
     ```python
     import numpy as np
@@ -141,11 +141,11 @@ def bootstrap(
     ```
 
     Args:
-        values: each within `least` to `most`.
-        confidence: how often the interval should hold the true mean, 0 to 1.
-        seed: the same seed gives the same intervals.
-        least: the worst a query can be.
-        most: the best.
+        values: `(queries, metrics)` float64, each within `least` to `most`.
+        confidence: level of the intervals, between 0 and 1.
+        seed: seed of the random weights.
+        least: worst possible value.
+        most: best possible value.
 
     Raises:
         ValueError: `confidence` is not between 0 and 1.
@@ -155,8 +155,8 @@ def bootstrap(
     if not count:
         return []
     rng = np.random.default_rng(seed)
-    resamples = RESAMPLES if count <= _MANY else RESAMPLES // 5
-    size = max(1, min(resamples, _AT_ONCE // (count + 1)))
+    resamples = RESAMPLES if count <= _MANY_QUERIES else RESAMPLES // 5
+    size = max(1, min(resamples, _WEIGHTS_PER_BLOCK // (count + 1)))
     parts = []
     for start in range(0, resamples, size):
         weights = rng.standard_exponential((min(size, resamples - start), count + 1))

@@ -1,4 +1,4 @@
-"""`Report`: what an evaluation found, as numbers, a table, JSON and a picture."""
+"""Results of evaluations as numbers, tables, JSON and plots: `Report`, and `Comparison` of several reports."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from langchain_gemini_mm.errors import ContentError, MissingExtraError
 from langchain_gemini_mm.evaluation.metrics import Measure, bootstrap, checked_ks, measures, names_of_measures
+from langchain_gemini_mm.ranking.modalities import OTHER
 from langchain_gemini_mm.retrievers.search_options import traced
 
 if TYPE_CHECKING:
@@ -19,81 +20,86 @@ if TYPE_CHECKING:
 
 
 REPORT_FORMAT = "langchain-gemini-mm report 1"
-"""What stands in the JSON of a report."""
+"""The value of `format` in the JSON of a report."""
 
 _SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """One query, what it should find and what it found."""
+    """One query with the relevant documents and the documents found."""
 
     query: str
-    """In a few words."""
+    """A short description of the query, without media."""
     modality: str
+    """Modality of the query; several are joined, such as `image+text`."""
     relevant: Mapping[str, float]
+    """Grades by id; empty for a query without relevant documents."""
     found: tuple[str, ...]
-    """Best first, each once."""
+    """Ids, best first, without duplicates."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was found; everything else is computed from it."""
+    """The results of an evaluation; metrics are computed from them on first use."""
 
     name: str
-    """What was measured."""
+    """Name of the target."""
     ks: tuple[int, ...]
+    """Depths of the metrics, ascending."""
     results: tuple[QueryResult, ...]
-    """One for each query, in order."""
+    """One result for each query, in order."""
     modalities: Mapping[str, str] = field(default_factory=dict)
-    """Of the relevant documents, as far as known, by id."""
+    """Modalities of the relevant documents by id, as far as known."""
     unknown: tuple[str, ...] = ()
-    """Ids that are labelled as relevant and not stored: they cannot be found."""
+    """Ids that are labelled as relevant and not stored."""
     confidence: float = 0.95
+    """Level of the confidence intervals."""
     seed: int = 0
+    """Seed of the bootstrap that makes the intervals."""
 
     @cached_property
     def measures(self) -> dict[str, Measure]:
-        """The means over all queries with something to find, by name: `recall@5`, `mrr`, ..."""
+        """Means over all queries that have relevant documents, by name: `recall@5`, `mrr`, ..."""
         return self._means([(result, result.relevant) for result in self.results if result.relevant])
 
     @cached_property
     def pairs(self) -> dict[tuple[str, str], dict[str, Measure]]:
-        """The same by kind of query and kind of document.
+        """The means by modality of the query and modality of the document.
 
-        Places are those in the whole answer, so what one kind loses to another shows. Of the labels only those of the
-        kind count, and only queries that have one.
+        Ranks are those in the whole answer, so that a modality that is ranked too low is visible. For each pair only
+        relevant documents of the modality count, and only queries that have one.
         """
         found: dict[tuple[str, str], list[tuple[QueryResult, Mapping[str, float]]]] = {}
         for result in self.results if self.modalities else ():
-            for kind in {self.modalities.get(id_, OTHER) for id_ in result.relevant}:
-                of_kind = {
-                    id_: grade for id_, grade in result.relevant.items() if self.modalities.get(id_, OTHER) == kind
-                }
-                found.setdefault((result.modality, kind), []).append((result, of_kind))
+            by_modality: dict[str, dict[str, float]] = {}
+            for id_, grade in result.relevant.items():
+                by_modality.setdefault(self.modalities.get(id_, OTHER), {})[id_] = grade
+            for modality, relevant in by_modality.items():
+                found.setdefault((result.modality, modality), []).append((result, relevant))
         return {pair: self._means(found[pair]) for pair in sorted(found)}
 
     @cached_property
     def nothing(self) -> Measure | None:
-        """Of the queries with nothing to find, the part that was answered with nothing; None without such queries."""
+        """Share of the queries without relevant documents whose answer is empty; None without such queries."""
         empty = [[float(not result.found)] for result in self.results if not result.relevant]
         return self._bootstrap(np.array(empty))[0] if empty else None
 
     def __getitem__(self, measure: str) -> Measure:
-        """A measure over all queries by its name.
+        """Look up the mean of a metric over all queries, by its name.
 
         Raises:
-            KeyError: there is no such measure, or no query with something to find.
+            KeyError: the metric is unknown, or no query has relevant documents.
         """
         if measure not in self.measures:
-            raise KeyError(f"no measure {measure!r}; there are: {', '.join(self.measures) or 'none'}")
+            raise KeyError(f"no metric {measure!r}; there are: {', '.join(self.measures) or 'none'}")
         return self.measures[measure]
 
     def table(self, measures: Iterable[str] | None = None) -> str:
-        """A table in Markdown: means with their intervals, for all queries and by pairs of kinds.
+        """Format means and intervals as a Markdown table, for all queries and by pairs of modalities.
 
         Args:
-            measures: the columns; some of them when nothing is said.
+            measures: names of the metrics to show; `success@1`, `mrr`, recall and the deepest `ndcg` by default.
         """
         columns = self._columns(measures)
         rows = [["", "queries", *columns]]
@@ -102,14 +108,16 @@ class Report:
         rows += [self._row(f"{one} → {two}", found, columns) for (one, two), found in self.pairs.items()]
         notes = [f"\nIntervals: {self.confidence:.0%}."] if self.measures or self.nothing else []
         if self.nothing is not None:
-            notes.append(f"Nothing to find: {self.nothing.count} queries, answered with nothing: {self.nothing}.")
+            notes.append(
+                f"Queries without relevant documents: {self.nothing.count}, with an empty answer: {self.nothing}."
+            )
         if self.unknown:
             some = ", ".join([*self.unknown[:_SHOWN], *["…"] * (len(self.unknown) > _SHOWN)])
             notes.append(f"Labelled but not stored: {len(self.unknown)} ({some}).")
         return "\n".join([f"**{_cell(self.name)}**\n", *markdown(rows), *notes, ""])
 
     def plot(self, measures: Iterable[str] | None = None) -> Figure:
-        """Draw the measures with their intervals as bars, for all queries and by pairs of modalities.
+        """Plot means and intervals as bars, for all queries and by pairs of modalities.
 
         ```python
         from langchain_gemini_mm.evaluation import Report
@@ -120,10 +128,10 @@ class Report:
         ```
 
         Args:
-            measures: names of the measures to show; `success@1`, `mrr`, recall and the deepest `ndcg` by default.
+            measures: names of the metrics to show; `success@1`, `mrr`, recall and the deepest `ndcg` by default.
 
         Raises:
-            KeyError: there is no such measure.
+            KeyError: a metric is unknown.
             MissingExtraError: matplotlib is not installed.
         """
         columns = self._columns(measures)
@@ -132,11 +140,11 @@ class Report:
         return _chart(self.name, list(groups), series)
 
     def to_json(self) -> str:
-        """Everything as JSON text: the results, from which `from_json` makes an equal report, and the means."""
+        """Format results and means as JSON; `from_json` reads it."""
         return json.dumps(self.as_dict(), ensure_ascii=False, indent=1)
 
     def as_dict(self) -> dict[str, Any]:
-        """What `to_json` writes."""
+        """The report as values for JSON."""
         return {
             "format": REPORT_FORMAT,
             "name": self.name,
@@ -163,18 +171,18 @@ class Report:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote; means are computed again.
+        """Read a report from the JSON of `to_json`; means are computed from the results.
 
         Raises:
-            ContentError: it is something else.
+            ContentError: the text is not the JSON of a report.
         """
         return cls.from_dict(read_json(text))
 
     @classmethod
     def from_dict(cls, found: Any) -> Self:
-        """Read what `as_dict` made."""
+        """Read a report from the values of `as_dict`."""
         if not isinstance(found, Mapping) or found.get("format") != REPORT_FORMAT:
-            raise ContentError(f"this is no report: expected an object with 'format': {REPORT_FORMAT!r}")
+            raise ContentError(f"not a report: expected an object with 'format': {REPORT_FORMAT!r}")
         try:
             results = tuple(
                 QueryResult(
@@ -195,23 +203,23 @@ class Report:
                 seed=int(found["seed"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ContentError(f"this report is damaged: {error!r}") from error
+            raise ContentError(f"the report is damaged: {error!r}") from error
 
     def __str__(self) -> str:
-        """The table."""
+        """The table with the default metrics."""
         return self.table()
 
     def _repr_markdown_(self) -> str:
         return self.table()
 
-    def _columns(self, wanted: Iterable[str] | None) -> list[str]:
+    def _columns(self, given: Iterable[str] | None) -> list[str]:
         names = names_of_measures(self.ks)
-        if wanted is None:
-            return shown_measures(self.ks)
-        columns = list(wanted)
+        if given is None:
+            return default_measures(self.ks)
+        columns = list(given)
         for column in columns:
             if column not in names:
-                raise KeyError(f"no measure {column!r}; there are: {', '.join(names)}")
+                raise KeyError(f"no metric {column!r}; there are: {', '.join(names)}")
         return columns
 
     def _row(self, name: str, found: Mapping[str, Measure], columns: Sequence[str]) -> list[str]:
@@ -227,13 +235,13 @@ class Report:
         return bootstrap(values, confidence=self.confidence, seed=self.seed)
 
 
-def shown_measures(ks: Sequence[int]) -> list[str]:
-    """The measures to show when nothing is said: a few, the deepest."""
+def default_measures(ks: Sequence[int]) -> list[str]:
+    """Names of the metrics that tables and plots show by default."""
     return ["success@1", "mrr", *(f"recall@{k}" for k in ks if k > 1 or len(ks) == 1), f"ndcg@{ks[-1]}"]
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table, the first with the names of the columns."""
+    """Format rows as lines of a Markdown table; the first row is the header."""
     lines = [f"| {' | '.join(map(_cell, row))} |" for row in rows]
     return [lines[0], f"|{' --- |' * len(rows[0])}", *lines[1:]]
 
@@ -242,12 +250,12 @@ def read_json(text: str) -> Any:
     """Parse JSON text.
 
     Raises:
-        ContentError: it is none.
+        ContentError: the text is not valid JSON.
     """
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ContentError(f"this is no JSON: {error}") from error
+        raise ContentError(f"not valid JSON: {error}") from error
 
 
 def _cell(text: str) -> str:
@@ -314,33 +322,28 @@ def _literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-OTHER = "other"
-"""A kind that nobody could tell."""
-STORED = "stored"
-"""The kind of a query that names stored documents alone."""
-
 _QUERY_CHARACTERS = 80
 
 
-def shown(query: Any) -> str:
-    """A query in a few words, without its bytes."""
+def summary(query: Any) -> str:
+    """A short description of a query, without media."""
     text = " ".join(traced(query).split())
     return text if len(text) <= _QUERY_CHARACTERS else f"{text[:_QUERY_CHARACTERS]}…"
 
 
 COMPARISON_FORMAT = "langchain-gemini-mm comparison 1"
-"""What stands in the JSON of a comparison."""
+"""The value of `format` in the JSON of a comparison."""
 
 
 @dataclass(frozen=True, init=False)
 class Comparison:
-    """Reports on the same queries.
+    """Reports of several targets for the same queries.
 
     Args:
-        reports: at least one, with different names, from the same labelled queries.
+        reports: at least one, with different names, of the same labelled queries.
 
     Raises:
-        ValueError: they are of different queries, or depths, or have one name twice.
+        ValueError: the reports have different queries or depths, or equal names.
     """
 
     reports: tuple[Report, ...]
@@ -349,21 +352,21 @@ class Comparison:
         """Check that the reports can be compared."""
         found = tuple(reports)
         if not found:
-            raise ValueError("there is no report to compare")
+            raise ValueError("reports is empty; a comparison needs at least one report")
         if len({report.name for report in found}) < len(found):
-            raise ValueError(f"reports need different names, got {', '.join(report.name for report in found)}")
+            raise ValueError(f"reports must have different names, got {', '.join(report.name for report in found)}")
         if len({report.ks for report in found}) > 1:
-            raise ValueError(f"reports need the same depths, got {', '.join(str(report.ks) for report in found)}")
+            raise ValueError(f"reports must have the same depths, got {', '.join(str(report.ks) for report in found)}")
         asked = [[result.relevant for result in report.results] for report in found]
         if any(one != asked[0] for one in asked):
-            raise ValueError("reports can be compared when they are of the same labelled queries in the same order")
+            raise ValueError("reports must be of the same labelled queries in the same order")
         object.__setattr__(self, "reports", found)
 
     def __getitem__(self, name: str) -> Report:
-        """A report by its name.
+        """Look up a report by its name.
 
         Raises:
-            KeyError: there is none.
+            KeyError: there is no report of this name.
         """
         for report in self.reports:
             if report.name == name:
@@ -371,30 +374,35 @@ class Comparison:
         raise KeyError(f"no report {name!r}; there are: {', '.join(report.name for report in self.reports)}")
 
     def difference(self, measure: str, name: str, base: str | None = None) -> Measure:
-        """By how much one report is better than another, query by query, -1 to 1.
+        """Compute the mean difference of a metric between two reports, -1 to 1, with its confidence interval.
 
-        The interval is that of the differences: it can be far from 0 where the intervals of both overlap.
+        The interval is that of the differences per query. It may exclude 0 although the intervals of both reports
+        overlap.
 
         Args:
-            measure: such as `ndcg@10`.
-            name: of the one report.
-            base: of the other; the first when nothing is said.
+            measure: name of a metric, such as `ndcg@10`.
+            name: name of a report.
+            base: name of the report to compare it with; the first one by default.
 
         Raises:
-            KeyError: there is no such report or measure, or no query with something to find.
+            KeyError: the report or the metric is unknown, or no query has relevant documents.
         """
         one, other = self[name], self.reports[0] if base is None else self[base]
-        one[measure], other[measure]  # fail by name
+        one[measure], other[measure]  # raises KeyError for an unknown metric
         values = np.array([_values(one, measure), _values(other, measure)])
         difference = (values[0] - values[1])[:, None]
         return bootstrap(difference, confidence=one.confidence, seed=one.seed, least=-1.0)[0]
 
     def table(self, columns: Iterable[str] | None = None) -> str:
-        """A table in Markdown, a row for each report; the last column compares with the first one."""
+        """Format the reports as a Markdown table; the last column is the difference to the first report.
+
+        Args:
+            columns: names of the metrics to show; `success@1`, `mrr`, recall and the deepest `ndcg` by default.
+        """
         first = self.reports[0]
-        names = shown_measures(first.ks) if columns is None else list(columns)
+        names = default_measures(first.ks) if columns is None else list(columns)
         if not first.measures:
-            return "No query has anything to find.\n"
+            return "No query has relevant documents.\n"
         rows = [["", *names, f"{names[-1]}, difference to {first.name}"]]
         for report in self.reports:
             difference = "" if report is first else _signed(self.difference(names[-1], report.name))
@@ -402,19 +410,19 @@ class Comparison:
         empty = [f"{report.name} {report.nothing}" for report in self.reports if report.nothing is not None]
         notes = [f"\nQueries: {first[names[0]].count}. Intervals: {first.confidence:.0%}."]
         if empty:
-            notes.append(f"Nothing to find, answered with nothing: {'; '.join(empty)}.")
+            notes.append(f"Queries without relevant documents, with an empty answer: {'; '.join(empty)}.")
         return "\n".join([*markdown(rows), *notes, ""])
 
     def plot(self, measures: Iterable[str] | None = None) -> Figure:
-        """Draw the measures of all reports with their intervals: lines over dimensions, else bars.
+        """Plot means and intervals of all reports: lines if all names are numbers, else bars.
 
         Args:
-            measures: names of the measures to show; `success@1`, `mrr`, recall and the deepest `ndcg` by default.
+            measures: names of the metrics to show; `success@1`, `mrr`, recall and the deepest `ndcg` by default.
 
         Raises:
             MissingExtraError: matplotlib is not installed.
         """
-        columns = shown_measures(self.reports[0].ks) if measures is None else list(measures)
+        columns = default_measures(self.reports[0].ks) if measures is None else list(measures)
         names = [report.name for report in self.reports]
         if len(names) > 1 and all(name.isdecimal() for name in names):
             series = {column: [report.measures.get(column) for report in self.reports] for column in columns}
@@ -424,16 +432,16 @@ class Comparison:
         )
 
     def to_json(self) -> str:
-        """All reports as JSON text; `from_json` reads it."""
+        """Format all reports as JSON; `from_json` reads it."""
         reports = [report.as_dict() for report in self.reports]
         return json.dumps({"format": COMPARISON_FORMAT, "reports": reports}, ensure_ascii=False, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote.
+        """Read a comparison from the JSON of `to_json`.
 
         Raises:
-            ContentError: it is something else.
+            ContentError: the text is not the JSON of a comparison.
         """
         found: Any = read_json(text)
         if (
@@ -441,11 +449,11 @@ class Comparison:
             or found.get("format") != COMPARISON_FORMAT
             or not isinstance(found.get("reports"), list)
         ):
-            raise ContentError(f"this is no comparison: expected an object with 'format': {COMPARISON_FORMAT!r}")
+            raise ContentError(f"not a comparison: expected an object with 'format': {COMPARISON_FORMAT!r}")
         return cls(Report.from_dict(report) for report in found["reports"])
 
     def __str__(self) -> str:
-        """The table."""
+        """The table with the default metrics."""
         return self.table()
 
     def _repr_markdown_(self) -> str:

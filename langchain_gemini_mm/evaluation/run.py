@@ -1,4 +1,4 @@
-"""From labelled queries to a report: asked in batches, answers named, kinds looked up."""
+"""An evaluation run: queries in batches, answers as ids, and the modalities of queries and documents."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from langchain_gemini_mm.batching import gathered_map, slices
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.evaluation.metrics import checked_confidence
-from langchain_gemini_mm.evaluation.reports import QueryResult, Report, shown
+from langchain_gemini_mm.evaluation.reports import QueryResult, Report, summary
 from langchain_gemini_mm.flows import Call, Flow, blocking
 from langchain_gemini_mm.interfaces import Content, MediaSource
 from langchain_gemini_mm.labelled_query import LabelledQuery
@@ -25,76 +25,88 @@ from langchain_gemini_mm.ranking.modalities import document_modality, query_moda
 from langchain_gemini_mm.vectorstores import Hit, MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.write import Progress
 
-TOGETHER = 64
-"""Queries asked, and embedded, in one batch."""
+BATCH_SIZE = 64
+"""Queries that are embedded and searched in one batch."""
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """How to measure, checked."""
+class EvaluationSettings:
+    """The options of an evaluation, checked."""
 
     ks: tuple[int, ...]
-    """Depths, ascending; from `checked_ks`."""
+    """Depths of the metrics, ascending."""
     by: str | None = None
-    """The metadata key that labels name; None where labels are ids."""
+    """The metadata key whose values are labelled; None where ids are labelled."""
     modalities: Mapping[str, str] | None = None
-    """Of the relevant documents, by id."""
+    """Modalities of relevant documents by id, as far as the caller knows them."""
     name: str | None = None
-    """Of the report; the class of the target where None."""
+    """Name of the report; None for the class of the target."""
     confidence: float = 0.95
     seed: int = 0
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
         if self.by is not None and not isinstance(self.by, str):
-            raise TypeError(f"by is a metadata key, got {self.by!r}")
+            raise TypeError(f"by must be a metadata key, got {self.by!r}")
         checked_confidence(self.confidence)
-        operator.index(self.seed)
+        object.__setattr__(self, "seed", operator.index(self.seed))
 
 
 def checked_queries(labelled: Iterable[LabelledQuery]) -> list[LabelledQuery]:
-    """Labelled queries as a list.
+    """Check labelled queries, and return them as a list.
 
     Raises:
-        TypeError: something else is among them.
-        ValueError: there is none.
+        TypeError: an item is not a LabelledQuery.
+        ValueError: there are no queries.
     """
     if isinstance(labelled, LabelledQuery):
-        raise TypeError("labelled is a list of LabelledQuery, got one; write [query]")
+        raise TypeError("labelled must be a list of LabelledQuery, got one; write [query]")
     queries = list(labelled)
     for position, query in enumerate(queries):
         if not isinstance(query, LabelledQuery):
-            raise TypeError(f"labelled[{position}] is a {type(query).__name__}; give LabelledQuery(query, relevant)")
+            raise TypeError(f"labelled[{position}] is a {type(query).__name__}; write LabelledQuery(query, relevant)")
     if not queries:
-        raise ValueError("there are no labelled queries to measure with")
+        raise ValueError("labelled is empty; an evaluation needs at least one LabelledQuery")
     return queries
 
 
 def evaluation_flow(
-    target: Any, queries: Sequence[LabelledQuery], settings: Settings, concurrency: int, options: Mapping[str, Any]
+    target: Any,
+    queries: Sequence[LabelledQuery],
+    settings: EvaluationSettings,
+    concurrency: int,
+    options: Mapping[str, Any],
 ) -> Flow[Report]:
-    """Ask a target with all queries."""
-    ask, aask = _questions(target, settings.ks[-1], options, concurrency)
+    """Search for all queries, and make the report.
+
+    Args:
+        target: a vector store, a retriever, or a function from a query to ids, documents or hits.
+        queries: at least one.
+        settings: the options of the evaluation.
+        concurrency: queries in flight, where the target takes one query at a time.
+        options: passed on with each search.
+    """
+    ask, aask = _searches(target, settings.ks[-1], options, concurrency)
     found: list[tuple[str, ...]] = []
-    for some in slices(queries, TOGETHER):
+    for some in slices(queries, BATCH_SIZE):
         answers = yield Call(ask, aask, ([query.query for query in some],))
         found += [names_of(answer, settings.ks[-1], settings.by) for answer in answers]
         if settings.progress is not None:
             settings.progress(len(found))
-    background = yield from background_flow(target, queries, settings)
-    return background(settings.name or type(target).__name__, found)
+    make_report = yield from report_maker_flow(target, queries, settings)
+    return make_report(settings.name or type(target).__name__, found)
 
 
-def background_flow(
-    target: Any, queries: Sequence[LabelledQuery], settings: Settings
+def report_maker_flow(
+    target: Any, queries: Sequence[LabelledQuery], settings: EvaluationSettings
 ) -> Flow[Callable[[str, Sequence[tuple[str, ...]]], Report]]:
-    """Look up what reports on these queries have in common; what is returned makes one from a name and answers."""
+    """Look up the modalities of queries and documents; returns a function that makes a report of name and answers."""
     query_modalities: list[str] = yield blocking(_query_modalities, queries, media_of(target))
     modalities, unknown = yield from _modalities_flow(target, queries, settings)
 
     def report(name: str, found: Sequence[tuple[str, ...]]) -> Report:
         results = tuple(
-            QueryResult(shown(query.query), modality, dict(query.relevant), names)
+            QueryResult(summary(query.query), modality, dict(query.relevant), names)
             for query, modality, names in zip(queries, query_modalities, found, strict=True)
         )
         return Report(name, settings.ks, results, modalities, unknown, settings.confidence, settings.seed)
@@ -107,9 +119,9 @@ def _query_modalities(queries: Sequence[LabelledQuery], media: MediaSource | Non
 
 
 def _modalities_flow(
-    target: Any, queries: Sequence[LabelledQuery], settings: Settings
+    target: Any, queries: Sequence[LabelledQuery], settings: EvaluationSettings
 ) -> Flow[tuple[Mapping[str, str], tuple[str, ...]]]:
-    """The modalities of the relevant documents by id, and those ids that are not stored."""
+    """The modalities of relevant documents by id, and the relevant ids that are not stored."""
     relevant = list(dict.fromkeys(id_ for query in queries for id_ in query.relevant))
     given = settings.modalities or {}
     known = {id_: given[id_] for id_ in relevant if id_ in given}
@@ -123,24 +135,24 @@ def _modalities_flow(
     return stored | known, tuple(id_ for id_ in relevant if id_ not in stored)
 
 
-_LOOKED_UP = 500
+_IDS_PER_READ = 500
 
 
-_Question: TypeAlias = Callable[..., Any]
+_Search: TypeAlias = Callable[..., Any]
 
 
-def _questions(
+def _searches(
     target: Any, k: int, options: Mapping[str, Any], concurrency: int
-) -> tuple[_Question, Callable[..., Awaitable[Any]]]:
-    """Functions, sync and async, that ask a target several queries.
+) -> tuple[_Search, Callable[..., Awaitable[Any]]]:
+    """Functions, sync and async, that search a target for several queries.
 
     Raises:
-        TypeError: it is nothing that can be asked.
+        TypeError: the target is not a store, a retriever or a function.
     """
     if isinstance(target, MultimodalVectorStore):
         return partial(target.search_many, k=k, **options), partial(target.asearch_many, k=k, **options)
     depth: dict[str, Any] = {"k": k}
-    one: _Question
+    one: _Search
     aone: Callable[..., Awaitable[Any]]
     if isinstance(target, VectorStore):
         one, aone = target.similarity_search, target.asimilarity_search
@@ -151,11 +163,11 @@ def _questions(
         depth = depth if isinstance(target, VectorStoreRetriever) else {}
     elif not callable(target):
         raise TypeError(
-            "only a vector store, a retriever or a function from a query to ids can be measured, got "
+            "target must be a vector store, a retriever, or a function from a query to ids, got "
             f"{type(target).__name__}"
         )
     elif options:
-        raise TypeError(f"a function is asked with the query alone, but the option {next(iter(options))!r} is given")
+        raise TypeError(f"a function takes only the query, got the option {next(iter(options))!r}")
     else:
         one, aone, depth = partial(_called, target), partial(_acalled, target), {}
     one, aone = partial(one, **depth, **options), partial(aone, **depth, **options)
@@ -167,7 +179,7 @@ def _called(function: Callable[[Content], Any], query: Content) -> Any:
     if inspect.isawaitable(answer):
         if inspect.iscoroutine(answer):
             answer.close()
-        raise TypeError("the function is asynchronous; measure it with the async twin, as in await aevaluate(...)")
+        raise TypeError("the function is asynchronous; use the async twin, as in await aevaluate(...)")
     return answer
 
 
@@ -183,30 +195,35 @@ def _each(one: Callable[[Content], Any], queries: Sequence[Content]) -> list[Any
 
 
 def names_of(answer: Any, k: int, by: str | None) -> tuple[str, ...]:
-    """What an answer found, each once, at most `k`: ids, or the values under a metadata key.
+    """The ids in an answer, or the values of a metadata key, each once and at most `k`.
+
+    Args:
+        answer: ids, documents or hits, best first.
+        k: most ids to return.
+        by: the metadata key; None for ids.
 
     Raises:
         TypeError: the answer is not a list of ids, documents or hits.
         ContentError: its documents have no ids.
     """
     if isinstance(answer, str | bytes) or not isinstance(answer, Iterable):
-        raise TypeError(f"an answer is a list of ids, documents or hits, got one {type(answer).__name__}")
+        raise TypeError(f"an answer must be a list of ids, documents or hits, got one {type(answer).__name__}")
     return tuple(dict.fromkeys(_name(item, by) for item in answer))[:k]
 
 
 def _name(item: Any, by: str | None) -> str:
     if isinstance(item, str):
         if by is not None:
-            raise TypeError(f"by={by!r} looks into the metadata of documents, but the answer holds ids alone")
+            raise TypeError(f"by={by!r} needs documents with metadata, and the answer contains ids")
         return item
     document = item.document if isinstance(item, Hit) else item
     if not isinstance(document, Document):
-        raise TypeError(f"an answer holds ids, documents or hits, got a {type(item).__name__}")
+        raise TypeError(f"an answer must contain ids, documents or hits, got a {type(item).__name__}")
     if by is None:
         if document.id is None:
             raise ContentError(
-                "the documents of the answer have no ids. Label by a metadata key and say by='source', or wrap the "
-                "retriever in a function from a query to ids"
+                "the documents of the answer have no ids. Label values of a metadata key and pass by='source', or wrap "
+                "the retriever in a function from a query to ids"
             )
         return document.id
     value = document.metadata.get(by)
@@ -214,7 +231,7 @@ def _name(item: Any, by: str | None) -> str:
 
 
 def store_of(target: Any) -> Any:
-    """The store behind a target, where there is one."""
+    """The store of a target; None if it has none."""
     if isinstance(target, VectorStore):
         return target
     found = getattr(target, "store", None) or getattr(target, "vectorstore", None)
@@ -222,17 +239,17 @@ def store_of(target: Any) -> Any:
 
 
 def media_of(target: Any) -> MediaSource | None:
-    """Where the media of a target are, if it says so."""
+    """The media store of a target; None if it has none."""
     store = store_of(target)
     space = getattr(store, "space", None)
     return getattr(target, "media", None) or getattr(space, "media", None)
 
 
 def documents_flow(store: Any, ids: Sequence[str]) -> Flow[list[Document] | None]:
-    """Read documents by id, in batches; None from a store that cannot."""
+    """Read documents by id, in batches; None if the store cannot do that."""
     found: list[Document] = []
     try:
-        for some in slices(ids, _LOOKED_UP):
+        for some in slices(ids, _IDS_PER_READ):
             found += yield Call(store.get_by_ids, store.aget_by_ids, (list(some),))
     except NotImplementedError:
         return None

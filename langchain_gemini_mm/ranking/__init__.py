@@ -7,9 +7,6 @@ from langchain_gemini_mm.ranking.calibration import Calibration
 from langchain_gemini_mm.ranking.search import (
     RANKINGS,
     Ranking,
-    by_modality_flow,
-    default_ranking_flow,
-    ranked_flow,
 )
 
 __all__ = [
@@ -19,9 +16,6 @@ __all__ = [
     "Ranking",
     "acalibrate",
     "asample_background",
-    "by_modality_flow",
     "calibrate",
-    "default_ranking_flow",
-    "ranked_flow",
     "sample_background",
 ]

@@ -1,4 +1,4 @@
-"""From documents back to what people and chat models look at: text, citations, content blocks, messages, HTML."""
+"""Documents and hits as text, citations, content blocks, chat messages and HTML."""
 
 from __future__ import annotations
 

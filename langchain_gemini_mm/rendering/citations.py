@@ -1,4 +1,4 @@
-"""Where a document is from, in the few words that an answer can repeat: `[talk.mp4 12:30-13:00]`."""
+"""Citations that a chat model can repeat in its answer, such as `[talk.mp4 12:30-13:00]`."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from langchain_gemini_mm.references import MediaRef
-from langchain_gemini_mm.rendering.clean_text import Shown, document_of, pieces_of
+from langchain_gemini_mm.rendering.clean_text import DocumentOrHit, document_of, pieces_of
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
 _HOUR = 3600
-_MOST_CHARACTERS = 160
+_MAX_CHARACTERS = 160
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\s]+")
 _BRACKETS = str.maketrans("[]", "()")
 
 
-def citation(document: Shown) -> str:
-    """Name the source of a document, with its time or its pages.
+def citation(document: DocumentOrHit) -> str:
+    """Cite the source of a document, with its time span or its pages.
 
     ```python
     from langchain_core.documents import Document
@@ -33,22 +33,23 @@ def citation(document: Shown) -> str:
     assert citation(Document("...", metadata={"source": "slides.pdf", "first_page": 7})) == "[slides.pdf p. 7]"
     ```
 
-    The source is named as in the metadata, so that two files of one name are told apart; of an absolute path only the
-    last part. Times go to whole seconds that hold all of the part, `h:mm:ss` from an hour on.
+    The source is written as in the metadata, so that two files with the same name have different citations; an absolute
+    path is shortened to its file name. Time spans are rounded outwards to whole seconds, and written as `h:mm:ss` from
+    one hour on.
 
     Args:
-        document: a Document with `source` (else `title`, else its id), or a hit.
+        document: a Document or a hit; its metadata key `source` is cited, else `title`, else its id.
 
     Raises:
-        TypeError: neither a Document nor a hit.
+        TypeError: `document` is neither a Document nor a hit.
     """
     document = document_of(document)
-    place = _place(document)
-    return f"[{_name(document)}{f' {place}' if place else ''}]"
+    span = _span(document)
+    return f"[{_name(document)}{f' {span}' if span else ''}]"
 
 
 def time_span(start_s: float, end_s: float | None = None) -> str:
-    """Seconds as people read them: `12:30-13:00`, `1:02:03-1:02:33`.
+    """Format seconds as `12:30-13:00` or `1:02:03-1:02:33`.
 
     ```python
     from langchain_gemini_mm.rendering.citations import time_span
@@ -63,7 +64,7 @@ def time_span(start_s: float, end_s: float | None = None) -> str:
 
 
 def page_span(first: int, last: int) -> str:
-    """Pages as people read them: `p. 7`, `pp. 7-8`."""
+    """Format page numbers as `p. 7` or `pp. 7-8`."""
     return f"p. {first}" if first == last else f"pp. {first}-{last}"
 
 
@@ -77,19 +78,19 @@ def _name(document: Document) -> str:
     given = next((name for name in names if isinstance(name, str) and name.strip()), "untitled")
     name = _UNPRINTABLE.sub(" ", given).strip().translate(_BRACKETS)
     if given == document.metadata.get("source"):
-        name = _public(name)
-    return name if len(name) <= _MOST_CHARACTERS else f"…{name[-_MOST_CHARACTERS:]}"
+        name = _without_folders(name)
+    return name if len(name) <= _MAX_CHARACTERS else f"…{name[-_MAX_CHARACTERS:]}"
 
 
-def _public(source: str) -> str:
-    """Where a file lies on this machine is nobody's business; a path below a loaded root is its name."""
+def _without_folders(source: str) -> str:
+    """The file name of an absolute path, because folders of this computer are private; a relative path is kept."""
     if source.startswith("file:") or PurePosixPath(source).is_absolute():
         return PurePosixPath(source).name or source
     windows = PureWindowsPath(source)
     return windows.name if windows.is_absolute() else source
 
 
-def _place(document: Document) -> str:
+def _span(document: Document) -> str:
     metadata = document.metadata
     start_s, end_s = _number(metadata, "start_s"), _number(metadata, "end_s")
     first, last = _number(metadata, "first_page"), _number(metadata, "last_page")

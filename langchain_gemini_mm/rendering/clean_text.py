@@ -1,4 +1,4 @@
-"""The words of a document, without what only machines read."""
+"""The text of a document without media references."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import COMPANION_TEXT, HitLike
 from langchain_gemini_mm.references import MediaRef, split_references
 
-Shown: TypeAlias = Document | HitLike
-"""What is rendered: a Document, or a hit of a search."""
+DocumentOrHit: TypeAlias = Document | HitLike
+"""What can be rendered: a Document, or a hit of a search."""
 
-MOST_CHARACTERS = 20_000
-"""Companion text of more is cut off: that of a whole book stands with its file."""
+MAX_CHARACTERS = 20_000
+"""Longer companion text is cut off: the document of a book may carry the text of the whole book."""
 
 _TORN = re.compile(r"!\[\]\(mm:\S*|m{0,2}:?//sha256-\S*")
 _GAP = re.compile(r"\s*\x00[\s\x00]*")
 _MEDIA = frozenset({"image", "audio", "video", "pdf"})
 
 
-def clean_text(document: Shown, *, companion: bool = True) -> str:
-    r"""The text of a document for people, prompts and rerankers.
+def clean_text(document: DocumentOrHit, *, companion: bool = True) -> str:
+    r"""Return the text of a document for readers, prompts and rerankers.
 
-    References are taken out, escaped ones become what they were written for, and where there are media the words that
-    came with them are added: the text of a page, subtitles, a caption.
+    Media references are removed, and escaped references are unescaped. The companion text of media is added: the text
+    of a page, subtitles, or a caption.
 
     ```python
     from langchain_core.documents import Document
@@ -42,10 +42,10 @@ def clean_text(document: Shown, *, companion: bool = True) -> str:
 
     Args:
         document: a Document or a hit.
-        companion: add the words that came with the media, those beyond 20,000 characters left out.
+        companion: add companion text, at most 20,000 characters of it.
 
     Raises:
-        TypeError: neither a Document nor a hit.
+        TypeError: `document` is neither a Document nor a hit.
     """
     document = document_of(document)
     pieces = pieces_of(document.page_content)
@@ -53,20 +53,20 @@ def clean_text(document: Shown, *, companion: bool = True) -> str:
     return with_companion(text, companion_of(document, pieces)) if companion else text
 
 
-def document_of(item: Shown) -> Document:
-    """The Document of a hit, or the Document itself.
+def document_of(item: DocumentOrHit) -> Document:
+    """Return the Document of a hit, or the Document itself.
 
     Raises:
-        TypeError: neither of them.
+        TypeError: `item` is neither of them.
     """
     found = getattr(item, "document", item)
     if not isinstance(found, Document):
-        raise TypeError(f"a Document or a hit is rendered, got {type(item).__name__}")
+        raise TypeError(f"expected a Document or a hit, got {type(item).__name__}")
     return found
 
 
 def pieces_of(text: str) -> list[str | MediaRef]:
-    """Literal text and references in their order; a torn reference is left out instead of being an error."""
+    """Split text into literal text and references, in order; a truncated reference is left out without an error."""
     try:
         return split_references(text)
     except ContentError:
@@ -74,30 +74,30 @@ def pieces_of(text: str) -> list[str | MediaRef]:
 
 
 def joined(pieces: list[str | MediaRef]) -> str:
-    """The text in the pieces, with one gap where a reference stood."""
+    """Join the text in `pieces`, with one space or blank line in the place of a reference."""
     text = "".join("\0" if isinstance(piece, MediaRef) else piece.replace("\0", " ") for piece in pieces)
     return _GAP.sub(lambda gap: "\n\n" if "\n" in gap[0] else " ", text).strip()
 
 
 def companion_of(document: Document, pieces: list[str | MediaRef]) -> str:
-    """The words that came with the media of a document, empty where there are none."""
-    words = document.metadata.get(COMPANION_TEXT)
+    """Return the companion text of a document's media; empty if there is none."""
+    companion = document.metadata.get(COMPANION_TEXT)
     has_media = any(isinstance(piece, MediaRef) for piece in pieces) or document.metadata.get("modality") in _MEDIA
-    if not has_media or not isinstance(words, str):
+    if not has_media or not isinstance(companion, str):
         return ""
-    text = joined(pieces_of(words))
-    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS].rstrip()} …"
+    text = joined(pieces_of(companion))
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS].rstrip()} …"
 
 
-def with_companion(text: str, words: str) -> str:
-    """Both texts, each once: a loader may have put the beginning of the words into the text."""
-    if not text or words.startswith(text):
-        return words or text
-    return text if not words or words in text else f"{text}\n\n{words}"
+def with_companion(text: str, companion: str) -> str:
+    """Join a text and companion text, without repeating a text that the other one contains."""
+    if not text or companion.startswith(text):
+        return companion or text
+    return text if not companion or companion in text else f"{text}\n\n{companion}"
 
 
 def _lenient(text: str) -> list[str | MediaRef]:
-    """Whole references that stand between torn ones are kept."""
+    """Split text word by word, so that valid references next to a truncated one are kept."""
     pieces: list[str | MediaRef] = []
     for word in re.split(r"(\s+)", text):
         try:

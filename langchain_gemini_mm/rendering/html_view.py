@@ -1,4 +1,4 @@
-"""Hits as HTML for notebooks: a picture, or a player that starts at the second; small, and nothing of it is markup."""
+"""Hits as HTML for notebooks: images and players with small copies of the media; all text is escaped."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from langchain_gemini_mm.rendering.media_blocks import MediaFitter
 from langchain_gemini_mm.rendering.model_capabilities import Accepts
 
 HIT_BYTES = 400_000
-"""Most bytes of the media of one hit, base64 counted."""
+"""Largest size of the media of one hit, in bytes of base64."""
 ALL_BYTES = 3_000_000
-"""Most bytes of the media of all hits that are shown together."""
-MOST_HITS = 50
-"""Further hits are counted only."""
-MOST_MEDIA = 4
-"""Of one hit."""
+"""Largest size of the media of all hits in one list, in bytes of base64."""
+MAX_HITS = 50
+"""Hits that are shown; of further ones only the number is."""
+MAX_MEDIA = 4
+"""Media that are shown of one hit."""
 
 _BROWSER = Accepts(
     name="browser",
@@ -37,9 +37,9 @@ _BROWSER = Accepts(
     image_bytes=160_000,
 )
 _PLAYED_S = 30.0
-"""How much is played of a sound that is too long."""
+"""Seconds that are kept of audio that is too large."""
 _VIDEO_EDGE = 320
-_MOST_CHARACTERS = 400
+_MAX_CHARACTERS = 400
 _TYPES = {"audio/mp3": "audio/mpeg"}
 _CARD = "border:1px solid #8884;border-radius:6px;padding:8px 12px;margin:6px 0;max-width:640px"
 _MEDIUM = "max-width:100%;max-height:240px;display:block;margin-top:6px"
@@ -47,14 +47,14 @@ _LOG = logging.getLogger(__name__)
 
 
 def hit_html(hit: HitLike) -> str:
-    """One hit with its media; a long video is made small for it, which takes a second or two."""
+    """Render one hit with its media; a long video is re-encoded, which takes a second or two."""
     return _card(hit, HIT_BYTES, quick=False)[0]
 
 
 def hits_html(hits: Sequence[HitLike]) -> str:
-    """A list of hits; video that would have to be made small becomes a still."""
+    """Render a list of hits; a video that would have to be re-encoded is shown as a still."""
     cards, left = [], ALL_BYTES
-    for hit in hits[:MOST_HITS]:
+    for hit in hits[:MAX_HITS]:
         card, used = _card(hit, min(HIT_BYTES, left), quick=True)
         cards.append(card)
         left -= used
@@ -64,14 +64,14 @@ def hits_html(hits: Sequence[HitLike]) -> str:
 
 
 def _card(hit: HitLike, most: int, *, quick: bool) -> tuple[str, int]:
-    """A hit and how many bytes its media take."""
+    """Render a hit; returns the HTML, and the bytes of base64 in it."""
     left = most
     media: list[str] = []
     for piece in _pieces(hit, most, quick=quick):
         left -= piece.base64_bytes
         media.append(_medium(piece, citation(hit)))
     text = clean_text(hit)
-    text = text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS].rstrip()} …"
+    text = text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS].rstrip()} …"
     head = f"<b>{hit.rank}</b> {escape(citation(hit))} <span style='opacity:.6'>{escape(_scores(hit))}</span>"
     words = f"<div style='white-space:pre-wrap'>{escape(text)}</div>" if text else ""
     return f"<div style='{_CARD}'><div>{head}</div>{words}{''.join(media)}</div>", most - left
@@ -91,7 +91,7 @@ def _pieces(hit: HitLike, most: int, *, quick: bool) -> Iterator[ConvertedPart]:
     if hit.media is None:
         return
     fitter = MediaFitter(accepts=_BROWSER, media=hit.media, stills=1, quick=quick, video_edge=_VIDEO_EDGE)
-    for ref in refs[:MOST_MEDIA]:
+    for ref in refs[:MAX_MEDIA]:
         try:
             (part,) = to_parts(ref, hit.media)
             made = _made(fitter, part, most)

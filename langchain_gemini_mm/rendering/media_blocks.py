@@ -1,4 +1,4 @@
-"""Reference blocks filled with bytes, within a budget; what cannot be shown is said in words."""
+"""Content blocks with media in the place of references, within a number of bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, get_args
 
 from langchain_gemini_mm.content.parts import Part, to_parts
 from langchain_gemini_mm.errors import (
@@ -25,31 +25,39 @@ from langchain_gemini_mm.media.convert import ConversionRequest, ConvertedPart, 
 from langchain_gemini_mm.rendering.citations import page_span, time_span
 from langchain_gemini_mm.rendering.model_capabilities import Accepts, Place, accepts_of
 from langchain_gemini_mm.rendering.reference_blocks import Block, Reference, read_reference, text_block
+from langchain_gemini_mm.validation import one_of
 
 if TYPE_CHECKING:
     from langchain_gemini_mm.media.pdf.pages import PdfPages
 
 KEPT_BYTES = 200_000
-"""What is kept free for each later medium, at most half of what is left: enough for a picture."""
+"""Bytes that are reserved for each later medium, at most half of those left: enough for an image."""
 
-_NOUNS: Mapping[Modality, str] = {"image": "picture", "audio": "sound", "video": "video", "pdf": "PDF"}
+_NOUNS: Mapping[Modality, str] = {"image": "image", "audio": "audio", "video": "video", "pdf": "PDF"}
+_SHOWN_AS: Mapping[Modality, tuple[Modality, ...]] = {
+    "image": ("image",),
+    "audio": ("audio",),
+    "video": ("video", "image", "audio"),
+    "pdf": ("pdf", "image"),
+}
+"""The modalities that a medium can be converted to for a model."""
 _ENDINGS = {"application/pdf": "pdf", "audio/mp3": "mp3", "audio/wav": "wav", "video/mp4": "mp4", "video/webm": "webm"}
 _NOT_IN_NAMES = re.compile(r"[^\w .,()&+-]+")
 _TARGET_TYPES: Mapping[Modality, frozenset[str]] = {
     "audio": frozenset({"audio/mp3", "audio/wav"}),
     "video": frozenset({"video/mp4"}),
 }
-"""What audio and video are converted to."""
+"""Types that audio and video are converted to."""
 _LOG = logging.getLogger(__name__)
 
 STILLS = 4
-"""Most stills of a video, or pages drawn as images, in the place of one medium."""
+"""Most stills that replace a video, or images of pages that replace a PDF."""
 AUDIO_SECONDS = 1_800.0
-"""Longer audio is not re-encoded: it is in memory meanwhile."""
+"""Longer audio is not re-encoded, because re-encoding keeps it in memory."""
 VIDEO_SECONDS = 300.0
-"""Longer video is not re-encoded: it would take minutes."""
+"""Longer video is not re-encoded, because that takes minutes."""
 VIDEO_BYTES_PER_SECOND = 8_000
-"""With fewer bytes per second, stills show more than video."""
+"""With less than this many bytes per second, stills show more than a video."""
 _STILL_EDGE = 1024
 _PAGE_EDGE = 1536
 
@@ -69,12 +77,12 @@ class MediaFitter:
     """Longer side, in pixels, of video that is re-encoded to fit."""
 
     def fit(self, part: Part, max_bytes: int) -> list[ConvertedPart]:
-        """Convert a medium to what fits into `max_bytes`, base64 counted; empty where its modality is not taken.
+        """Convert a medium so that its base64 fits into `max_bytes`; empty if its modality is not accepted.
 
         Raises:
-            MissingMediaError: the media are gone.
+            MissingMediaError: the media store does not have it.
             MediaLimitError: it does not fit.
-            ContentError: damaged, or without such a part.
+            ContentError: the file is damaged, or has no such part.
             MissingExtraError: the library that opens it is not installed.
         """
         fit = {"image": self._image, "audio": self._audio, "video": self._video, "pdf": self._pages}[part.modality]
@@ -119,7 +127,7 @@ class MediaFitter:
                     track = self._cut(_bounded(replace(request, track="audio"), file), file, left)
                 fitted.append(replace(track, description="its audio"))
             except GeminiMMError:
-                # Next to stills the audio may be missing.
+                # Stills without audio are better than an error.
                 if not fitted:
                     raise
         return fitted
@@ -132,7 +140,7 @@ class MediaFitter:
         copied_bytes = part.size * length / max(inspect(file, name=part.name).duration_s, length, 0.001)
         fits = copied_bytes <= room
         if not fits and (self.quick or room < VIDEO_BYTES_PER_SECOND * length):
-            raise MediaLimitError(f"{part.name} would have to be re-encoded, with too few bytes to show anything")
+            raise MediaLimitError(f"{part.name} would have to be re-encoded, and the bytes left are too few for that")
         if fits:
             with suppress(MediaLimitError):
                 return self._cut(request, file, room)
@@ -163,7 +171,7 @@ class MediaFitter:
             if self._types("pdf"):
                 if request.pages is None and part.size <= room and document.pages <= most:
                     return [self._whole(request)]
-                # As many pages as may fit, so that a book is not copied whole to find that it does not.
+                # An estimate of the pages that fit, so that a book is not copied whole only to be too large.
                 most = min(most, max(1, 2 * room * document.pages // max(part.size, 1)))
                 try:
                     return [_first_pages(request, document, room, most)]
@@ -182,7 +190,7 @@ class MediaFitter:
             yield self._drawn(request, drawn.data, room // (shown - first + 1), description)
 
     def _drawn(self, request: ConversionRequest, jpeg: bytes, room: int, description: str) -> ConvertedPart:
-        """An image made here, scaled down where it does not fit."""
+        """A still or an image of a page, scaled down if it does not fit."""
         if len(jpeg) <= room and "image/jpeg" in self._types("image"):
             return ConvertedPart(request=request, data=jpeg, mime_type="image/jpeg", description=description)
         part = Part(modality="image", mime_type="image/jpeg", size=len(jpeg), data=jpeg, label=request.part.name)
@@ -209,7 +217,7 @@ class MediaFitter:
         self, request: ConversionRequest, file: BinaryIO, room: int, *, max_edge: int | None
     ) -> ConvertedPart:
         if room < 1:
-            raise MediaLimitError(f"{request.part.name} does not fit into what is left")
+            raise MediaLimitError(f"{request.part.name} does not fit: no bytes are left")
         modality = request.modality
         types = self._types(modality) & _TARGET_TYPES.get(modality, self._types(modality))
         target = MediaTarget(mime_types=tuple(sorted(types)), max_bytes=room, max_edge=max_edge)
@@ -222,7 +230,7 @@ class MediaFitter:
         return part.mime_type in self._types(part.modality) and not is_part and part.size <= room
 
     def _whole(self, request: ConversionRequest) -> ConvertedPart:
-        """A file as it is; a damaged one would cost the whole request."""
+        """The unchanged file, checked first: a damaged one would make the whole request fail."""
         from langchain_gemini_mm.media.probe import probe
 
         part = request.part
@@ -236,7 +244,7 @@ class MediaFitter:
 
 
 def _bounded(request: ConversionRequest, file: BinaryIO) -> ConversionRequest:
-    """The request with its times; a whole recording goes from 0 to its end."""
+    """The request with start and end; a whole recording goes from 0 to its duration."""
     from langchain_gemini_mm.media.av.clip import inspect
 
     if request.start_s is not None and request.end_s is not None:
@@ -248,7 +256,7 @@ def _bounded(request: ConversionRequest, file: BinaryIO) -> ConversionRequest:
 
 
 def _first_pages(request: ConversionRequest, document: PdfPages, room: int, most: int) -> ConvertedPart:
-    """The pages as a PDF, or as many of the first as fit."""
+    """The pages as a PDF; only the first of them if not all fit."""
     first, end = request.pages or (1, document.pages)
     last = min(end, first + most - 1)
     while True:
@@ -271,12 +279,12 @@ def expand_blocks(
     place: Place = "message",
     max_bytes: int | None = None,
 ) -> list[Any]:
-    """Put bytes in the places of reference blocks, as a chat model takes them.
+    """Replace reference blocks by blocks with the media, in formats that a chat model accepts.
 
-    Segments and pages are cut out, pictures scaled down, other formats converted. The first blocks are served first; a
-    little is kept free for the later ones. A video for a model that takes none becomes a few stills, a PDF pictures of
-    its pages. What is not taken, does not fit, is missing or damaged becomes a text block that says so; the words that
-    belong to it stand in the text block before it. Blocks without a reference are left as they are, and count.
+    Segments and pages are cut out, images are scaled down, and other formats are converted. Earlier blocks get bytes
+    first, with a reserve for later ones. For a model that does not accept video, a video becomes a few stills; for one
+    that does not accept PDFs, a PDF becomes images of its pages. Media that are not accepted, do not fit, are missing
+    or damaged become a text block that says so. Other blocks are kept, and their bytes count.
 
     ```python
     from langchain_gemini_mm import MediaStore
@@ -288,26 +296,26 @@ def expand_blocks(
     (shown,) = expand_blocks([block], media, accepts="anthropic")
     assert shown["base64"] and shown["mime_type"] == "image/png"
     (said,) = expand_blocks([block], media, accepts="text")
-    assert said == {"type": "text", "text": "(Not shown: a picture. This model takes none.)"}
+    assert said == {"type": "text", "text": "(Not shown: image. The model does not accept this type of media.)"}
     ```
 
     Args:
-        blocks: of a message, the most relevant first.
-        media: where the references lead.
-        accepts: as in `accepts_of`.
-        place: `"tool"` for the result of a tool: LangChain lets only `text`, `image` and `file` blocks through there,
-            and some models read no media in it.
-        max_bytes: of all media together, base64 counted; that of the model's family by default. 0 leaves all out.
+        blocks: content blocks, the most relevant first.
+        media: the store that holds the referenced media.
+        accepts: a chat model, an `Accepts`, or the name of a family, as in `accepts_of`.
+        place: `"message"` for a message, `"tool"` for the result of a tool; LangChain accepts only `text`, `image` and
+            `file` blocks there, and some models accept no media there.
+        max_bytes: largest size of all media together, in bytes of base64; that of the model's family by default. With 0
+            no media are shown.
 
     Raises:
-        ValueError: no such family of models or place.
+        ValueError: the family or the place is unknown, or `max_bytes` is negative.
     """
-    if place not in ("message", "tool"):
-        raise ValueError(f"place must be 'message' or 'tool', got {place!r}")
+    one_of("place", place, get_args(Place))
     if max_bytes is not None and max_bytes < 0:
         raise ValueError(f"max_bytes must be at least 0, got {max_bytes!r}")
     family = accepts_of(accepts)
-    left = (family.max_bytes if max_bytes is None else max_bytes) - sum(map(_held_bytes, blocks))
+    left = (family.max_bytes if max_bytes is None else max_bytes) - sum(map(_bytes_in, blocks))
     references = [read_reference(block) for block in blocks]
     expansion = Expansion(MediaFitter(accepts=family, media=media, place=place), left, sum(map(bool, references)))
     expanded: list[Any] = []
@@ -318,26 +326,26 @@ def expand_blocks(
 
 @dataclass
 class Expansion:
-    """The media of one message: what is left of its budget, and what it shows already."""
+    """The media of one message: the bytes left, and the references that are shown already."""
 
     fitter: MediaFitter
     left: int
-    """Bytes, base64 counted."""
+    """Bytes of base64 left."""
     waiting: int
-    """How many media are yet to come, this one included."""
+    """Number of media that are not expanded yet, including the current one."""
     _shown: set[str] = field(default_factory=set)
 
     def of_reference(self, reference: Reference) -> list[Block]:
-        """The blocks for a reference; never none."""
+        """Blocks for a reference, at least one."""
         if reference.ref is None:
             self.waiting -= 1
-            return [_not_shown("medium", reference.citation, "Its reference is malformed")]
+            return [_not_shown("media", reference.citation, "The reference is malformed")]
         if reference.ref.uri in self._shown:
             self.waiting -= 1
             return [text_block(f"(Shown above{_of(reference.citation)}.)")]
         try:
             (part,) = to_parts(reference.ref, self.fitter.media)
-        except Exception as error:  # noqa: BLE001  one bad medium must not cost the others
+        except Exception as error:  # noqa: BLE001  one damaged file does not affect the others
             self.waiting -= 1
             return [_failed(None, reference.citation, error)]
         blocks = self.of_part(part, reference.citation)
@@ -346,7 +354,12 @@ class Expansion:
         return blocks
 
     def of_part(self, part: Part, cited: str = "") -> list[Block]:
-        """The blocks for a medium; never none."""
+        """Blocks for a medium, at least one.
+
+        Args:
+            part: the medium.
+            cited: its citation; empty if it has none.
+        """
         self.waiting -= 1
         noun = _NOUNS[part.modality]
         allowed = self.left - min(self.waiting * KEPT_BYTES, self.left // 2)
@@ -355,10 +368,10 @@ class Expansion:
         except Exception as error:  # noqa: BLE001  as above
             return [_failed(part.modality, cited, error)]
         if pieces is None:
-            return [_not_shown(noun, cited, "There is no room left for it")]
+            return [_not_shown(noun, cited, "No bytes are left for it")]
         if not pieces:
-            where = " in the results of tools" if self.fitter.accepts.takes(part.modality) else ""
-            return [_not_shown(noun, cited, f"This model takes none{where}")]
+            where = " in results of tools" if self.fitter.accepts.takes(part.modality) else ""
+            return [_not_shown(noun, cited, f"The model does not accept this type of media{where}")]
         self.left -= sum(piece.base64_bytes for piece in pieces)
         blocks: list[Block] = []
         for piece in pieces:
@@ -367,12 +380,9 @@ class Expansion:
         return blocks
 
     def _may_fit(self, part: Part) -> bool:
-        """Without room nothing is opened; what is not taken is told as such all the same."""
-        taken = self.fitter.accepts.takes
-        kinds: tuple[Modality, ...] = {
-            "video": ("video", "image", "audio"), "pdf": ("pdf", "image"), "audio": ("audio",)
-        }.get(part.modality, ("image",))  # type: ignore[assignment]  # fmt: skip
-        return self.left > 0 or not any(taken(kind, self.fitter.place) for kind in kinds)
+        """Whether to open the medium: if bytes are left, or if it is refused because the model does not accept it."""
+        accepts, place = self.fitter.accepts, self.fitter.place
+        return self.left > 0 or not any(accepts.takes(modality, place) for modality in _SHOWN_AS[part.modality])
 
 
 def _media_block(piece: ConvertedPart, place: Place, cited: str) -> Block:
@@ -384,43 +394,42 @@ def _media_block(piece: ConvertedPart, place: Place, cited: str) -> Block:
 
 
 def _file_name(cited: str, mime_type: str) -> str:
-    """OpenAI wants a name for each file; models repeat it."""
+    """A file name made from a citation: OpenAI requires one, and models repeat it."""
     name = _NOT_IN_NAMES.sub("_", cited.strip("[]").rpartition("/")[2]).strip(" ._") or "file"
     ending = f".{_ENDINGS.get(mime_type, mime_type.rpartition('/')[2])}"
     return name if name.lower().endswith(ending) else f"{name}{ending}"
 
 
 def _failed(modality: Modality | None, cited: str, error: Exception) -> Block:
-    """Say it to the model in general words, for the message may name a place on this machine; the log has it all."""
+    """Describe an error in general terms, because its message may contain a path; the whole error is logged."""
     ours = isinstance(error, GeminiMMError)
-    _LOG.warning("%s is not shown to the model: %s", cited or "a medium", error, exc_info=None if ours else error)
-    noun = "medium" if modality is None else _NOUNS[modality]
-    return _not_shown(noun, cited, next(words for kind, words in _REASONS if isinstance(error, kind)))
+    _LOG.warning("%s is not shown to the model: %s", cited or "a file", error, exc_info=None if ours else error)
+    noun = "media" if modality is None else _NOUNS[modality]
+    return _not_shown(noun, cited, next(reason for kind, reason in _REASONS if isinstance(error, kind)))
 
 
 def _not_shown(noun: str, cited: str, reason: str) -> Block:
-    which = f"the {noun} of {cited}" if cited else f"a {noun}"
-    return text_block(f"(Not shown: {which}. {reason}.)")
+    return text_block(f"(Not shown: {noun}{_of(cited)}. {reason}.)")
 
 
 def _of(cited: str) -> str:
     return f" of {cited}" if cited else ""
 
 
-def _held_bytes(block: object) -> int:
-    """Bytes that a block brings along."""
+def _bytes_in(block: object) -> int:
+    """Bytes of media that a block contains."""
     if not isinstance(block, Mapping):
         return 0
-    held = (block.get("base64"), block.get("data"))
+    data = (block.get("base64"), block.get("data"))
     inner = block.get("image_url")
     url = inner.get("url") if isinstance(inner, Mapping) else inner
-    return sum(len(value) for value in (*held, url) if isinstance(value, str | bytes))
+    return sum(len(value) for value in (*data, url) if isinstance(value, str | bytes))
 
 
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
-    (MissingMediaError, "Its file is missing"),
-    (MediaLimitError, "It is too large"),
-    (MissingExtraError, "It cannot be opened here"),
-    (ContentError, "Its file is damaged or has no such part"),
-    (Exception, "Its file cannot be read"),
+    (MissingMediaError, "The file is missing"),
+    (MediaLimitError, "The file is too large"),
+    (MissingExtraError, "The library that opens it is not installed"),
+    (ContentError, "The file is damaged or has no such part"),
+    (Exception, "The file cannot be read"),
 )

@@ -1,7 +1,7 @@
-"""What families of chat models take of media, and where: a table, every row with its sources and the day it was read.
+"""The media that families of chat models accept, as a table; each row has its sources and the date they were read.
 
-That a format is in the table means both that the service takes it and that the LangChain package of the family hands it
-over: tests/rendering/test_chat_models.py builds the requests of these packages.
+A format in the table is accepted by the service and passed on by the LangChain package of the family:
+tests/rendering/test_chat_models.py builds the requests of these packages.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from langchain_gemini_mm.interfaces import Modality
+from langchain_gemini_mm.validation import one_of
 
 Place: TypeAlias = Literal["message", "tool"]
-"""Where blocks are sent: in a message of the user, or as the result of a tool."""
+"""Where blocks are sent: in a user message, or in the result of a tool."""
 
 READ = "read 2026-11-21"
 GEMINI_DOCS = f"https://ai.google.dev/gemini-api/docs ({READ}: audio, document-processing, files)"
@@ -31,7 +32,7 @@ _PDF = frozenset({"application/pdf"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepts:
-    """What a family of chat models takes.
+    """The media that a family of chat models accepts.
 
     ```python
     from langchain_gemini_mm.rendering import accepts_of
@@ -43,39 +44,43 @@ class Accepts:
 
     name: str
     image: frozenset[str] = frozenset()
-    """Accepted MIME types of pictures; PNG or JPEG among them, or none at all."""
+    """Accepted MIME types of images: none, or a set with PNG or JPEG."""
     audio: frozenset[str] = frozenset()
-    """Of sound; MP3 or WAV among them, or none at all."""
+    """Accepted MIME types of audio: none, or a set with MP3 or WAV."""
     video: frozenset[str] = frozenset()
-    """Of video; MP4 among them, or none at all."""
+    """Accepted MIME types of video: none, or a set with MP4."""
     pdf: frozenset[str] = frozenset()
+    """`application/pdf`, or nothing."""
     in_tools: frozenset[Modality] = frozenset()
-    """What is also taken in the result of a tool."""
+    """Modalities that are also accepted in the result of a tool."""
     max_bytes: int = 0
-    """Most bytes of media in a request, base64 counted; what texts and tools need is left free."""
+    """Largest size of all media in a request, in bytes of base64; it leaves room for texts and tools."""
     image_edge: int = 1568
-    """Pixels of a picture's longer side; what is larger the service would scale down itself."""
+    """Longer side of an image in pixels; the service itself scales larger ones down."""
     image_bytes: int | None = None
-    """Most bytes of one picture, base64 counted; None where nothing is published."""
+    """Largest size of one image, in bytes of base64; None where no limit is published."""
     pdf_pages: int | None = None
-    """Most pages of a PDF."""
+    """Most pages of a PDF; None where no limit is published."""
     sources: tuple[str, ...] = field(default=(), repr=False)
+    """URLs, with the date they were read."""
 
     def __post_init__(self) -> None:
-        """Refuse types that nothing could be converted to."""
+        """Refuse a modality without a type that media can be converted to."""
         for kind, bases in _BASES.items():
             types = self.types(kind)
             if types and not types & bases:
-                raise ValueError(f"{self.name} takes {kind} as {sorted(types)!r}; {sorted(bases)!r} must be among it")
+                raise ValueError(
+                    f"{self.name} accepts {kind} as {sorted(types)!r}; one of {sorted(bases)!r} must be included"
+                )
 
     def types(self, modality: Modality, place: Place = "message") -> frozenset[str]:
-        """MIME types of `modality` that are taken there; none where it is not taken at all."""
+        """MIME types of `modality` that are accepted in `place`; empty if the modality is not accepted."""
         if place == "tool" and modality not in self.in_tools:
             return frozenset()
         return getattr(self, modality, frozenset())
 
     def takes(self, modality: Modality, place: Place = "message") -> bool:
-        """Whether there is any type of `modality` that is taken there."""
+        """Whether any type of `modality` is accepted in `place`."""
         return bool(self.types(modality, place))
 
 
@@ -132,7 +137,7 @@ _TEXT = Accepts(name="text")
 ACCEPTS: Mapping[str, Accepts] = MappingProxyType(
     {row.name: row for row in (_GEMINI, _OPENAI, _OPENAI_RESPONSES, _OPENAI_AUDIO, _ANTHROPIC, _TEXT)}
 )
-"""What each family takes, by name. Chat models of a family that take less say so in their LangChain profile."""
+"""The families by name. A chat model that accepts less than its family declares it in its LangChain profile."""
 
 _PACKAGES: Mapping[str, Accepts] = MappingProxyType(
     {
@@ -148,23 +153,21 @@ _PROFILE: Mapping[Modality, str] = MappingProxyType(
 
 
 def accepts_of(model: Any) -> Accepts:
-    """What a chat model takes, by its LangChain package, narrowed by its profile where it has one.
+    """Look up what a chat model accepts, by its LangChain package, restricted by its profile if it has one.
 
     Args:
         model: a name of the table (`"gemini"`, `"openai"`, `"openai-responses"`, `"openai-audio"`, `"anthropic"`,
-            `"text"`), an `Accepts`, or a LangChain chat model, with tools bound or not. A model of a package that is
-            not in the table is taken to read text only.
+            `"text"`), an `Accepts`, or a LangChain chat model, with or without bound tools. A model of a package that
+            is not in the table is assumed to accept only text.
 
     Raises:
-        ValueError: no such name.
-        TypeError: None, or another type that is no model.
+        ValueError: the name is not in the table.
+        TypeError: `model` is None, or another type that is not a model.
     """
     if isinstance(model, Accepts):
         return model
     if isinstance(model, str):
-        if model not in ACCEPTS:
-            raise ValueError(f"no family of chat models is named {model!r}; there are {', '.join(ACCEPTS)}")
-        return ACCEPTS[model]
+        return ACCEPTS[one_of("model", model, ACCEPTS)]
     if not hasattr(model, "invoke"):
         raise TypeError(f"model must be a name, an Accepts or a chat model, got {type(model).__name__}")
     model = _unbound(model)
@@ -172,7 +175,7 @@ def accepts_of(model: Any) -> Accepts:
 
 
 def _unbound(model: Any) -> Any:
-    """The model itself, without bound tools, settings or fallbacks."""
+    """The chat model inside wrappers that bind tools, settings or fallbacks."""
     for _ in range(10):
         inner = getattr(model, "bound", None) or getattr(model, "runnable", None)
         if inner is None or not hasattr(inner, "invoke"):
@@ -182,7 +185,7 @@ def _unbound(model: Any) -> Any:
 
 
 def _family(model: Any) -> Accepts:
-    """By the first class of an integration; one that only builds on another's speaks to another service."""
+    """The family by the first class of a known package; a subclass in another package uses another service."""
     for kind in type(model).__mro__:
         package = kind.__module__.partition(".")[0]
         if "Anthropic" in kind.__name__ and package in _PACKAGES:

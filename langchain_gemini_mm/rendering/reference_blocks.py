@@ -1,4 +1,4 @@
-"""Documents as content blocks that name their media instead of holding them."""
+"""Documents as content blocks that reference their media instead of containing them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from langchain_gemini_mm.errors import ContentError, GeminiMMError
 from langchain_gemini_mm.interfaces import MediaSource
 from langchain_gemini_mm.references import SCHEME, MediaRef
 from langchain_gemini_mm.rendering.citations import citation
-from langchain_gemini_mm.rendering.clean_text import Shown, companion_of, document_of, joined, pieces_of, with_companion
+from langchain_gemini_mm.rendering.clean_text import (
+    DocumentOrHit,
+    companion_of,
+    document_of,
+    joined,
+    pieces_of,
+    with_companion,
+)
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
@@ -24,13 +31,13 @@ _MEDIA = ("image/", "audio/", "video/", "application/pdf")
 
 
 def reference_blocks(
-    documents: Iterable[Shown], *, cite: bool = True, media: MediaSource | None = None
+    documents: Iterable[DocumentOrHit], *, cite: bool = True, media: MediaSource | None = None
 ) -> list[dict[str, Any]]:
-    """Make blocks that are small enough for checkpoints and traces; `expand_blocks` puts the media in.
+    """Turn documents into small content blocks for checkpoints and traces; `expand_blocks` adds the media.
 
-    Each document becomes a text block with its citation, its words and those that came with its media, followed by its
-    media as `{"type": "image", "url": "mm://sha256-…", "mime_type": …}`: of type `image` for pictures and `file` for
-    all else, because LangChain lets no other types into the result of a tool.
+    Each document becomes a text block with its citation, its text and its companion text, followed by a block
+    `{"type": "image", "url": "mm://sha256-…", "mime_type": …}` for each of its media. The type is `image` for images
+    and `file` for other media, because LangChain accepts no other types in the result of a tool.
 
     ```python
     from langchain_core.documents import Document
@@ -47,11 +54,11 @@ def reference_blocks(
 
     Args:
         documents: Documents or hits, the most relevant first.
-        cite: begin each document with its citation.
-        media: tells the types of media that the metadata do not tell.
+        cite: start each document with its citation.
+        media: the store that knows the MIME types of media whose metadata do not have them.
 
     Raises:
-        TypeError: something else than a Document or a hit.
+        TypeError: an item is neither a Document nor a hit.
     """
     blocks: list[Block] = []
     for item in documents:
@@ -61,16 +68,16 @@ def reference_blocks(
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A reference block, read."""
+    """What a reference block contains."""
 
     ref: MediaRef | None
-    """None where it is malformed."""
+    """None if the reference is malformed."""
     citation: str
-    """Empty where it has none."""
+    """Empty if the block has none."""
 
 
 def read_reference(block: object) -> Reference | None:
-    """What a block names; None for any other block."""
+    """Parse a reference block; returns None for any other block."""
     if not isinstance(block, Mapping) or block.get("type") not in _TYPES:
         return None
     url = block.get("url")
@@ -80,29 +87,30 @@ def read_reference(block: object) -> Reference | None:
     if not isinstance(url, str) or not url.startswith(SCHEME):
         return None
     extras = block.get("extras")
-    said = extras.get("citation") if isinstance(extras, Mapping) else None
+    cited = extras.get("citation") if isinstance(extras, Mapping) else None
+    cited = cited if isinstance(cited, str) else ""
     try:
-        return Reference(MediaRef.parse(url), said if isinstance(said, str) else "")
+        return Reference(MediaRef.parse(url), cited)
     except ContentError:
-        return Reference(None, said if isinstance(said, str) else "")
+        return Reference(None, cited)
 
 
 def text_block(text: str) -> Block:
-    """A block of text."""
+    """Make a text block."""
     return {"type": "text", "text": text}
 
 
 def _blocks_of(document: Document, *, cite: bool, media: MediaSource | None) -> list[Block]:
     pieces = pieces_of(document.page_content)
     cited = citation(document)
-    words = companion_of(document, pieces)
+    companion = companion_of(document, pieces)
     text = joined(pieces)
-    if words and with_companion(text, words) == words:
+    if companion and with_companion(text, companion) == companion:
         pieces = [piece for piece in pieces if isinstance(piece, MediaRef)]
-    first = next((place for place, piece in enumerate(pieces) if isinstance(piece, MediaRef)), len(pieces))
+    first = next((position for position, piece in enumerate(pieces) if isinstance(piece, MediaRef)), len(pieces))
     lead = joined(pieces[:first])
-    if words and words not in text:
-        lead = with_companion(lead, words)
+    if companion and companion not in text:
+        lead = with_companion(lead, companion)
     head = "\n".join(filter(None, (cited if cite else "", lead)))
     blocks = [text_block(head)] if head else []
     for piece in pieces[first:]:
@@ -115,20 +123,20 @@ def _blocks_of(document: Document, *, cite: bool, media: MediaSource | None) -> 
 
 def _reference_block(ref: MediaRef, document: Document, cited: str, media: MediaSource | None) -> Block:
     mime_type = _mime_type(ref, document, media)
-    kind = "image" if mime_type.startswith("image/") else "file"
-    return {"type": kind, "url": ref.uri, "mime_type": mime_type, "extras": {"citation": cited}}
+    block_type = "image" if mime_type.startswith("image/") else "file"
+    return {"type": block_type, "url": ref.uri, "mime_type": mime_type, "extras": {"citation": cited}}
 
 
 def _mime_type(ref: MediaRef, document: Document, media: MediaSource | None) -> str:
-    """What the reference stands for, by the metadata, else by the media, else by the part that it selects."""
+    """The MIME type of a reference: by its fragment, else by the metadata, else by the media store."""
     if ref.track == "audio":
         return "audio/mp3"
     if ref.first_page is not None:
         return "application/pdf"
-    said = document.metadata.get("mime_type")
-    known = isinstance(said, str) and said.startswith(_MEDIA)
+    declared = document.metadata.get("mime_type")
+    known = isinstance(declared, str) and declared.startswith(_MEDIA)
     if known and document.metadata.get("media_sha256", ref.sha256) == ref.sha256:
-        return str(said)
+        return str(declared)
     if media is not None:
         try:
             return media.info(ref).mime_type

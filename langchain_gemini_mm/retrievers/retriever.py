@@ -15,8 +15,8 @@ from pydantic import ConfigDict, model_validator
 
 from langchain_gemini_mm.flows import Flow, arun, run
 from langchain_gemini_mm.interfaces import Content, Modality
-from langchain_gemini_mm.ranking import Ranking, by_modality_flow, ranked_flow
-from langchain_gemini_mm.ranking.search import RankingPlan, plan_ranking
+from langchain_gemini_mm.ranking import Ranking
+from langchain_gemini_mm.ranking.search import RankingPlan, by_modality_flow, plan_ranking, ranked_flow
 from langchain_gemini_mm.retrievers.context import neighbours_flow
 from langchain_gemini_mm.retrievers.ingest import Added, Intake, Metadata
 from langchain_gemini_mm.retrievers.search import foreign_flow, require_own_store, sources_flow

@@ -12,8 +12,7 @@ from langchain_core.vectorstores import VectorStore
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.interfaces import Content, MediaEmbeddings
-from langchain_gemini_mm.ranking import default_ranking_flow, ranked_flow
-from langchain_gemini_mm.ranking.search import RankingPlan
+from langchain_gemini_mm.ranking.search import RankingPlan, default_ranking_flow, ranked_flow
 from langchain_gemini_mm.retrievers.search_options import traced
 from langchain_gemini_mm.retrievers.sources import Source, group_by_source
 from langchain_gemini_mm.validation import positive_int

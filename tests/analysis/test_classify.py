@@ -30,7 +30,7 @@ def many(request: pytest.FixtureRequest) -> Callable[..., list[Classification]]:
 
 @pytest.fixture
 def animals() -> LocalVectorStore:
-    """Four labelled pictures and one that nobody labelled."""
+    """A store with four labelled images and one without a label."""
     store = LocalVectorStore(":memory:", WordEmbeddings(size=256))
     rows = {"c1": "cat fur", "c2": "cat tail", "d1": "dog bark", "d2": "dog tail", "x": "cat cat"}
     labels = {"c": {"label": "cat"}, "d": {"label": "dog"}, "x": {}}
@@ -40,12 +40,12 @@ def animals() -> LocalVectorStore:
 
 
 def at(degrees: float) -> list[float]:
-    """A direction in the plane."""
+    """A unit vector in the plane."""
     return [math.cos(math.radians(degrees)), math.sin(math.radians(degrees))]
 
 
 def labelled(*pairs: tuple[float, Any]) -> LocalVectorStore:
-    """A store of directions with labels, and `d00` at 0 degrees, which asks."""
+    """A store of labelled unit vectors; `d00` at 0 degrees is the query."""
     return store_of_rows([at(0), *(at(d) for d, _ in pairs)], [{}, *({"label": label} for _, label in pairs)])
 
 
@@ -53,7 +53,7 @@ ASK = Query(like=["d00"])
 
 
 def test_neighbours_vote(animals: LocalVectorStore, one: Callable[..., Classification]) -> None:
-    """The label, the share, and the labelled neighbours with score and file; those without a label have no vote."""
+    """The result has label, share and labelled neighbours with score and source; unlabelled documents do not vote."""
     found = one(animals, "cat", labels="label", k=3)
     assert (found.label, found.best, found.unknown) == ("cat", "cat", False)
     assert found.share == pytest.approx(2 / 3)
@@ -67,7 +67,7 @@ def test_neighbours_vote(animals: LocalVectorStore, one: Callable[..., Classific
 def test_a_stored_document_is_classified_without_embedding(
     animals: LocalVectorStore, one: Callable[..., Classification]
 ) -> None:
-    """By its id; it has no vote itself."""
+    """A stored document is classified by its id, and does not vote."""
     embedding: Any = animals.space.embedding
     calls = len(embedding.calls)
     found = one(animals, Query(like=["c1"]), labels="label", k=9)
@@ -95,10 +95,10 @@ VOTES: list[Any] = [
 @pytest.mark.parametrize(
     ("pairs", "options", "label", "share"), [pytest.param(*case[1:], id=case[0]) for case in VOTES]
 )
-def test_who_wins_a_vote(
+def test_ties_and_thresholds(
     one: Callable[..., Classification], pairs: list[Any], options: dict[str, Any], label: Any, share: float
 ) -> None:
-    """Votes, then sums of similarities, then the nearest; thresholds make it unknown."""
+    """Votes decide, then sums of similarities, then the nearest; below a threshold the result is unknown."""
     found = one(labelled(*pairs), ASK, labels="label", **options)
     assert found.label == label
     assert found.unknown == (label is None)
@@ -106,22 +106,22 @@ def test_who_wins_a_vote(
     assert found.best is not None
 
 
-def test_nothing_is_labelled(one: Callable[..., Classification]) -> None:
-    """An empty store, or one without labels, knows nothing."""
+def test_without_labels_the_result_is_unknown(one: Callable[..., Classification]) -> None:
+    """An empty store and a store without labels give unknown."""
     nothing = Classification(None, (), None, 0.0)
     assert one(labelled(), ASK, labels="label") == nothing
     assert one(LocalVectorStore(":memory:", WordEmbeddings()), "cat", labels="label") == nothing
 
 
-def test_who_may_vote_can_be_narrowed(animals: LocalVectorStore, one: Callable[..., Classification]) -> None:
-    """By filter and by kind."""
+def test_filters_restrict_the_voters(animals: LocalVectorStore, one: Callable[..., Classification]) -> None:
+    """Voters are restricted by filter and by modality."""
     assert one(animals, "cat", labels="label", filter={"source": "d1.png"}).label == "dog"
     assert one(animals, "cat", labels="label", modalities=["audio"]).unknown
 
 
 @given(seed=st.integers(0, 40), k=st.integers(1, 25), classes=st.integers(1, 4))
-def test_the_vote_is_brute_force(seed: int, k: int, classes: int) -> None:
-    """Counting by hand comes to the same label and share."""
+def test_a_vote_equals_brute_force(seed: int, k: int, classes: int) -> None:
+    """A brute-force count gives the same label and share."""
     rows = random_rows(20, 4, seed)
     labels = [f"l{(n * 7 + seed) % classes}" for n in range(20)]
     scores = rows @ rows[0]
@@ -133,8 +133,8 @@ def test_the_vote_is_brute_force(seed: int, k: int, classes: int) -> None:
     assert found.share == pytest.approx(len(votes[best]) / len(nearest))
 
 
-def test_labels_are_described(animals: LocalVectorStore, one: Callable[..., Classification]) -> None:
-    """The nearest description wins; all labels come ranked; a threshold makes it unknown."""
+def test_labels_by_one_example(animals: LocalVectorStore, one: Callable[..., Classification]) -> None:
+    """The most similar example wins; all labels are ranked; below a threshold the result is unknown."""
     labels = {"cat": "a cat", "dog": "a dog", "car": "a car"}
     found = one(animals, "fur of a cat", labels=labels)
     assert found.label == "cat"
@@ -145,8 +145,8 @@ def test_labels_are_described(animals: LocalVectorStore, one: Callable[..., Clas
     assert far.best == far.matches[0].label
 
 
-def test_labels_by_examples(animals: LocalVectorStore, one: Callable[..., Classification]) -> None:
-    """A list holds examples, whose mean is the label: contents, stored documents, contents of several parts."""
+def test_labels_by_several_examples(animals: LocalVectorStore, one: Callable[..., Classification]) -> None:
+    """A list contains examples whose mean is used: contents, stored documents, contents of several parts."""
     labels = {"cat": [Query(like=["c1"]), Query(like=["c2"])], "dog": ["dog bark", ("dog", "tail")]}
     assert one(animals, Query(like=["x"]), labels=labels).label == "cat"
     assert one(animals, "bark", labels=labels).label == "dog"
@@ -156,7 +156,7 @@ def test_labels_by_examples(animals: LocalVectorStore, one: Callable[..., Classi
 
 
 def test_many_are_embedded_together(animals: LocalVectorStore, many: Callable[..., list[Classification]]) -> None:
-    """Labels once, contents in one call; answers in their order."""
+    """Labels are embedded once, contents in one call; results are in input order."""
     embedding: Any = animals.space.embedding
     calls = len(embedding.calls)
     found = many(animals, ["dog", "cat", Query(like=["d1"])], labels={"cat": "a cat", "dog": "a dog"})
@@ -167,11 +167,21 @@ def test_many_are_embedded_together(animals: LocalVectorStore, many: Callable[..
 
 
 MISTAKES: list[Any] = [
-    ("no labels", {"labels": {}}, TypeError, "labels is a metadata key or a dict"),
+    ("no labels", {"labels": {}}, TypeError, "labels must be a metadata key or a dict"),
     ("a list of labels", {"labels": ["cat"]}, TypeError, r"got \['cat'\]"),
     ("a label without examples", {"labels": {"cat": []}}, ContentError, "'cat' has no example"),
-    ("a share of described labels", {"labels": {"a": "b"}, "min_share": 0.5}, ValueError, "min_share is for the vote"),
-    ("a filter of described labels", {"labels": {"a": "b"}, "filter": {"x": 1}}, ValueError, "filter or modalities is"),
+    (
+        "a share of described labels",
+        {"labels": {"a": "b"}, "min_share": 0.5},
+        ValueError,
+        "min_share applies to labels in metadata",
+    ),
+    (
+        "a filter of described labels",
+        {"labels": {"a": "b"}, "filter": {"x": 1}},
+        ValueError,
+        "filter or modalities applies to",
+    ),
     ("too high a share", {"labels": "label", "min_share": 2}, ValueError, "from 0 to 1, got 2"),
     ("a share that is a word", {"labels": "label", "min_share": "half"}, TypeError, "got 'half'"),
     ("no neighbours", {"labels": "label", "k": 0}, ValueError, "k must be"),
@@ -181,10 +191,10 @@ MISTAKES: list[Any] = [
 
 
 @pytest.mark.parametrize(("options", "error", "words"), [pytest.param(*case[1:], id=case[0]) for case in MISTAKES])
-def test_mistakes_are_told(
+def test_invalid_arguments_are_named(
     animals: LocalVectorStore, options: dict[str, Any], error: type[Exception], words: str
 ) -> None:
-    """By name and value, one by one and for many."""
+    """The error names argument and value, in `classify` and `classify_many`."""
     content = options.pop("content", "cat") if "content" in options else "cat"
     with pytest.raises(error, match=words):
         classify(animals, content, **options)
@@ -193,12 +203,12 @@ def test_mistakes_are_told(
 
 
 def test_one_content_is_not_a_list_of_them(animals: LocalVectorStore) -> None:
-    """The commonest slip."""
+    """One content in the place of a list is refused."""
     with pytest.raises(TypeError, match=r"write \[content\]"):
         classify_many(animals, "cat", labels="label")
 
 
 def test_a_label_must_be_one_value() -> None:
-    """A list under the key is an error that names the document."""
+    """A list as label is an error that names the document."""
     with pytest.raises(ContentError, match="'d01' has a list under 'label'"):
         classify(labelled((10, ["a", "b"])), ASK, labels="label")

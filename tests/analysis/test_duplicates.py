@@ -33,7 +33,7 @@ def find(request: pytest.FixtureRequest) -> Callable[..., Duplicates]:
 
 
 def brute_force(rows: np.ndarray, threshold: float) -> tuple[set[frozenset[str]], set[tuple[str, str]]]:
-    """Groups and pairs by trying everything."""
+    """Groups and pairs by brute force."""
     close = rows @ rows.T >= threshold
     pairs = {(i, j) for i in range(len(rows)) for j in range(i + 1, len(rows)) if close[i, j]}
     groups = [{i} for i in range(len(rows))]
@@ -48,8 +48,8 @@ def brute_force(rows: np.ndarray, threshold: float) -> tuple[set[frozenset[str]]
 
 
 @given(vectors=VECTORS, threshold=st.sampled_from([0.0, 0.3, 0.65, 0.85, 1.0]), block=st.integers(1, 9))
-def test_what_brute_force_finds(vectors: list[list[int]], threshold: float, block: int) -> None:
-    """Groups, pairs and counts, for any size of blocks; rounding has no say far from the threshold."""
+def test_the_result_equals_brute_force(vectors: list[list[int]], threshold: float, block: int) -> None:
+    """Groups, pairs and counts are right for any block size; vectors are far enough from the threshold for rounding."""
     rows = unit_rows(vectors).astype(np.float64)
     away = np.abs(rows @ rows.T - threshold)
     threshold += 1e-4 if away.min() < 1e-4 and threshold < 1 else 0  # a little above what is exactly on it
@@ -63,7 +63,7 @@ def test_what_brute_force_finds(vectors: list[list[int]], threshold: float, bloc
 
 
 def test_groups_keep_one(find: Callable[..., Duplicates]) -> None:
-    """The representative has the most near-duplicates; of equals the first; nothing is embedded."""
+    """The representative has the most near-duplicates; ties go to the first; nothing is embedded."""
     angles = np.radians([0, 10, 20, 90, 180, 180])
     store = store_of_rows(np.stack([np.cos(angles), np.sin(angles)], axis=1))
     found = find(store, threshold=float(np.cos(np.radians(12))))
@@ -74,8 +74,8 @@ def test_groups_keep_one(find: Callable[..., Duplicates]) -> None:
     assert store.space.embedding.calls == []  # type: ignore[union-attr]
 
 
-def test_filters_and_kinds(find: Callable[..., Duplicates]) -> None:
-    """Only what matches is compared."""
+def test_filters_and_modalities(find: Callable[..., Duplicates]) -> None:
+    """Only documents that match are compared."""
     kinds = [{"modality": kind, "year": year} for kind in ("image", "text") for year in (1, 2)]
     store = store_of_rows([[1, 0]] * 4, kinds)
     assert find(store).pair_count == 6
@@ -85,13 +85,13 @@ def test_filters_and_kinds(find: Callable[..., Duplicates]) -> None:
 
 
 def test_an_empty_store_has_none(find: Callable[..., Duplicates]) -> None:
-    """No document is no duplicate."""
+    """An empty store has no duplicates."""
     empty = LocalVectorStore(":memory:", WordEmbeddings())
     assert find(empty) == Duplicates((), (), 0, 0)
 
 
 def test_the_best_pairs_are_kept(find: Callable[..., Duplicates], monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many there are: the count and the groups know all of them."""
+    """Only the best pairs are kept; count and groups include all of them."""
     monkeypatch.setattr(stored_vectors, "BLOCK_ROWS", 7)
     rows = random_rows(30, 3)
     everything, best = (find(store_of_rows(rows), threshold=0.2, max_pairs=n) for n in (1000, 10))
@@ -99,15 +99,15 @@ def test_the_best_pairs_are_kept(find: Callable[..., Duplicates], monkeypatch: p
     assert (best.groups, best.pair_count) == (everything.groups, everything.pair_count)
 
 
-def test_all_alike() -> None:
-    """The worst case, where everything is a pair, is one group and no explosion."""
+def test_equal_vectors() -> None:
+    """In the worst case, where every pair is a near-duplicate, there is one group and memory stays bounded."""
     found = find_duplicates(store_of_rows(np.ones((3000, 2)), ids=[f"x{n:05}" for n in range(3000)]), max_pairs=5)
     assert (found.pair_count, len(found.groups), len(found.others)) == (3000 * 2999 // 2, 1, 2999)
     assert found.groups[0].representative == "x00000"
 
 
 def test_progress_counts_documents(find: Callable[..., Duplicates], monkeypatch: pytest.MonkeyPatch) -> None:
-    """After each block, up to all of them."""
+    """Progress is reported after each block, up to the number of documents."""
     monkeypatch.setattr(stored_vectors, "BLOCK_ROWS", 4)
     told: list[int] = []
     find(store_of_rows(random_rows(10, 3)), progress=told.append)
@@ -124,10 +124,10 @@ def test_progress_counts_documents(find: Callable[..., Duplicates], monkeypatch:
         pytest.param({"modalities": "image"}, TypeError, r"write modalities=\['image'\]", id="one kind"),
         pytest.param({"modalities": []}, ValueError, "modalities is empty", id="no kind"),
         pytest.param({"modalities": ["imag"]}, ValueError, r"no modality 'imag'. Did you mean 'image'\?", id="a typo"),
-        pytest.param({"filter": lambda _: True}, TypeError, "filter is a dict", id="a function"),
+        pytest.param({"filter": lambda _: True}, TypeError, "filter must be a dict", id="a function"),
     ],
 )
-def test_mistakes_are_told(options: dict[str, Any], error: type[Exception], words: str) -> None:
-    """By name and value, before anything is read."""
+def test_invalid_arguments_are_named(options: dict[str, Any], error: type[Exception], words: str) -> None:
+    """The error names argument and value, before any vector is read."""
     with pytest.raises(error, match=words):
         find_duplicates(store_of_rows([[1, 0]]), **options)

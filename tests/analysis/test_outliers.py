@@ -24,15 +24,15 @@ def find(request: pytest.FixtureRequest) -> Callable[..., list[Outlier]]:
 
 
 @given(seed=st.integers(0, 50), n=st.integers(3, 25), k=st.integers(1, 30), block=st.integers(1, 9))
-def test_what_brute_force_finds(seed: int, n: int, k: int, block: int) -> None:
-    """The same mean similarities to the k nearest others, whatever the blocks; k may exceed the collection."""
+def test_the_result_equals_brute_force(seed: int, n: int, k: int, block: int) -> None:
+    """Mean similarities are right for any block size; there may be fewer documents than neighbours."""
     rows = random_rows(n, 4, seed)
     similarity = rows.astype(np.float64) @ rows.T
     np.fill_diagonal(similarity, -2)
     nearest = np.sort(similarity, axis=1)[:, ::-1][:, : min(k, n - 1)].mean(axis=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stored_vectors, "BLOCK_ROWS", block)
-        found = find_outliers(store_of_rows(rows), k=k, limit=n)
+        found = find_outliers(store_of_rows(rows), k=n, n_neighbors=k)
     assert {one.document.id: one.similarity for one in found} == pytest.approx(
         {f"d{i:02}": value for i, value in enumerate(nearest)}, abs=1e-5
     )
@@ -40,8 +40,8 @@ def test_what_brute_force_finds(seed: int, n: int, k: int, block: int) -> None:
     assert scores == sorted(scores, reverse=True)
 
 
-def test_each_kind_is_measured_by_itself(find: Callable[..., list[Outlier]]) -> None:
-    """An odd picture is found though all texts are farther from each other than it is from the pictures."""
+def test_modalities_are_compared_separately(find: Callable[..., list[Outlier]]) -> None:
+    """An unusual image is found although all texts are farther from each other than it is from the images."""
     rng = np.random.default_rng(1)
     texts = rng.standard_normal((40, 16))
     pictures = np.eye(16)[0] * 6 + rng.standard_normal((40, 16)) * 0.3
@@ -54,46 +54,46 @@ def test_each_kind_is_measured_by_itself(find: Callable[..., list[Outlier]]) -> 
     assert first.similarity > max(one.similarity for one in find(store, k=5, modalities=["text"]))
 
 
-def test_documents_without_a_kind_are_one(find: Callable[..., list[Outlier]]) -> None:
-    """What names no kind, or one that is not ours, is compared too."""
+def test_documents_without_modality_are_compared(find: Callable[..., list[Outlier]]) -> None:
+    """Documents without a known modality are compared with each other."""
     rows = [[1, 0], [1, 0.1], [0.9, 0], [0, 1]]
-    found = find(store_of_rows(rows, [{}, {"modality": "hologram"}, {}, {}]), k=1)
+    found = find(store_of_rows(rows, [{}, {"modality": "hologram"}, {}, {}]), n_neighbors=1)
     assert (found[0].document.id, found[0].modality) == ("d03", None)
 
 
-def test_too_few_to_tell(find: Callable[..., list[Outlier]]) -> None:
-    """An empty store has no outliers, nor has a kind with two documents."""
+def test_small_collections_have_no_outliers(find: Callable[..., list[Outlier]]) -> None:
+    """An empty store and a modality with two documents have no outliers."""
     assert find(LocalVectorStore(":memory:", WordEmbeddings())) == []
     assert find(store_of_rows([[1, 0], [0, 1]])) == []
 
 
-def test_all_alike_are_nothing_unusual(find: Callable[..., list[Outlier]]) -> None:
-    """Where nothing differs the score is 0; where one does it stands out."""
+def test_equal_vectors_have_score_0(find: Callable[..., list[Outlier]]) -> None:
+    """Equal vectors have a score of 0; a different one among them has a high score."""
     assert {one.score for one in find(store_of_rows([[1, 0]] * 5))} == {0.0}
-    found = find(store_of_rows([[1, 0]] * 5 + [[0, 1]]), k=2)
+    found = find(store_of_rows([[1, 0]] * 5 + [[0, 1]]), n_neighbors=2)
     assert found[0].document.id == "d05"
     assert found[0].score > 2
 
 
 def test_limits_and_filters(find: Callable[..., list[Outlier]]) -> None:
-    """At most `limit`, and only of what matches."""
+    """At most `k` outliers are returned, all of which match the filter."""
     rows = unit_rows(random_rows(20, 3))
     store = store_of_rows(rows, [{"year": n % 2} for n in range(20)])
-    assert len(find(store, limit=3)) == 3
+    assert len(find(store, k=3)) == 3
     assert {one.document.metadata["year"] for one in find(store, filter={"year": 1})} == {1}
 
 
 def test_progress_counts_documents(find: Callable[..., list[Outlier]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over all kinds."""
+    """Progress counts documents over all modalities."""
     monkeypatch.setattr(stored_vectors, "BLOCK_ROWS", 4)
-    told: list[int] = []
-    kinds = [{"modality": kind} for kind in ("text", "image") for _ in range(5)]
-    find(store_of_rows(random_rows(10, 3), kinds), progress=told.append)
-    assert told == [4, 5, 9, 10]
+    reported: list[int] = []
+    metadata = [{"modality": modality} for modality in ("text", "image") for _ in range(5)]
+    find(store_of_rows(random_rows(10, 3), metadata), progress=reported.append)
+    assert reported == [4, 5, 9, 10]
 
 
-@pytest.mark.parametrize("options", [{"k": 0}, {"limit": 0}, {"k": 1.5}], ids=str)
-def test_mistakes_are_told(options: dict[str, Any]) -> None:
-    """By name."""
+@pytest.mark.parametrize("options", [{"k": 0}, {"n_neighbors": 0}, {"k": 1.5}], ids=str)
+def test_invalid_options_are_named(options: dict[str, Any]) -> None:
+    """The error names the option."""
     with pytest.raises((ValueError, TypeError), match=next(iter(options))):
         find_outliers(store_of_rows([[1, 0]]), **options)

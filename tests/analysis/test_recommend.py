@@ -29,7 +29,7 @@ METADATA = [
 
 
 def ids(hits: Hits) -> list[str | None]:
-    """The ids of hits."""
+    """Ids of the hits."""
     return [hit.document.id for hit in hits]
 
 
@@ -39,8 +39,8 @@ def ids(hits: Hits) -> list[str | None]:
     split=st.integers(1, 4),
     k=st.integers(1, 20),
 )
-def test_what_brute_force_finds(seed: int, chosen: list[int], split: int, k: int) -> None:
-    """The nearest to the sum of the liked less the unliked, these left out; k may exceed the collection."""
+def test_the_result_equals_brute_force(seed: int, chosen: list[int], split: int, k: int) -> None:
+    """Hits are nearest to the sum of liked minus unliked vectors, which are excluded; `k` may exceed the collection."""
     rows = random_rows(12, 5, seed)
     like, unlike = chosen[:split], chosen[split:]
     wish = rows[like].sum(axis=0) - rows[unlike].sum(axis=0)
@@ -52,8 +52,8 @@ def test_what_brute_force_finds(seed: int, chosen: list[int], split: int, k: int
     assert not set(ids(hits)) & {*named[0], *named[1]}
 
 
-def test_across_kinds_and_sources(ask: Callable[..., Hits]) -> None:
-    """Liked items of two kinds bring what is between them; kinds, files and filters narrow it."""
+def test_across_modalities_and_sources(ask: Callable[..., Hits]) -> None:
+    """Liked items of two modalities find what is between them; modalities, sources and filters restrict the hits."""
     store = store_of_rows(ROWS, METADATA)
     assert ids(ask(store, ["d00", "d02"], k=2)) == ["d04", "d01"]
     assert ids(ask(store, ["d00", "d02"], weights=[5, 1], k=1)) == ["d01"]
@@ -64,8 +64,8 @@ def test_across_kinds_and_sources(ask: Callable[..., Hits]) -> None:
     assert store.space.embedding.calls == []  # type: ignore[union-attr]
 
 
-def test_one_per_file(ask: Callable[..., Hits]) -> None:
-    """Only the best of each, and ranks without gaps."""
+def test_one_hit_per_source(ask: Callable[..., Hits]) -> None:
+    """Only the best hit of each source is returned, with consecutive ranks."""
     hits = ask(store_of_rows(ROWS, METADATA), ["d02"], k=9, by="source")
     assert ids(hits) == ["d03", "d04", "d05"]
     assert [hit.rank for hit in hits] == [1, 2, 3]
@@ -80,7 +80,9 @@ def test_one_per_file(ask: Callable[..., Hits]) -> None:
         pytest.param((["d00"], ["d00"]), ContentError, "more than once", id="liked and not"),
     ],
 )
-def test_mistakes_are_told(ask: Callable[..., Hits], args: tuple[Any, ...], error: type[Exception], words: str) -> None:
-    """By name."""
+def test_invalid_arguments_are_named(
+    ask: Callable[..., Hits], args: tuple[Any, ...], error: type[Exception], words: str
+) -> None:
+    """The error names the argument."""
     with pytest.raises(error, match=words):
         ask(store_of_rows(ROWS), *args)

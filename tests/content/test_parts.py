@@ -233,12 +233,12 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "data URI without base64": ({"type": "image", "url": "data:image/svg+xml,<svg/>"}, ContentError, "not base64"),
     "media by address": ({"type": "media", "file_uri": "gs://x/y"}, ContentError, "Part.from_uri"),
     "a zip": (b"PK\x03\x04" + b"\x00" * 40, ContentError, "application/zip"),
-    "torn reference": ("see ![](mm://sha256-12ab", ContentError, "torn"),
-    "torn tail": ("![](mm:", ContentError, "torn"),
-    "upper-case reference": (f"![](mm://sha256-{'AB' * 32})", ContentError, "torn or malformed"),
-    "reference with a path": ("![](mm://sha256-../../etc/passwd)", ContentError, "torn or malformed"),
+    "torn reference": ("see ![](mm://sha256-12ab", ContentError, "truncated"),
+    "torn tail": ("![](mm:", ContentError, "truncated"),
+    "upper-case reference": (f"![](mm://sha256-{'AB' * 32})", ContentError, "truncated or malformed"),
+    "reference with a path": ("![](mm://sha256-../../etc/passwd)", ContentError, "truncated or malformed"),
     "bad fragment": (f"![](mm://sha256-{'ab' * 32}#t=9,3)", ContentError, "start < end"),
-    "unknown fragment": (f"![](mm://sha256-{'ab' * 32}#x=1)", ContentError, "canonical"),
+    "unknown fragment": (f"![](mm://sha256-{'ab' * 32}#x=1)", ContentError, "not a valid fragment"),
 }
 
 

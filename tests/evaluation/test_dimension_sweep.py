@@ -24,18 +24,18 @@ def sweep(request: pytest.FixtureRequest) -> Callable[..., Comparison]:
 
 
 def like(number: int, *relevant: int) -> LabelledQuery:
-    """What is near to a stored document."""
+    """A query for the neighbours of a stored document."""
     return LabelledQuery(Query(like=[f"d{number:04}"]), [f"d{other:04}" for other in relevant])
 
 
 def names(n: int) -> list[str]:
-    """Ids in the order of rows."""
+    """Ids in the order of the rows."""
     return [f"d{number:04}" for number in range(n)]
 
 
 @given(seed=st.integers(0, 30), n=st.integers(2, 30), k=st.integers(1, 40), size=st.integers(1, 6))
-def test_what_brute_force_finds(seed: int, n: int, k: int, size: int) -> None:
-    """The nearest by truncated vectors, without the query itself; k may exceed the collection."""
+def test_the_result_equals_brute_force(seed: int, n: int, k: int, size: int) -> None:
+    """Hits are the nearest truncated vectors without the query itself; `k` may exceed the collection."""
     rows = random_rows(n, 6, seed)
     found = dimension_sweep(store_of_rows(rows, ids=names(n)), [like(0, 1), like(1, 0)], [size], ks=[k])
     cut = truncate(rows, size)
@@ -47,7 +47,7 @@ def test_what_brute_force_finds(seed: int, n: int, k: int, size: int) -> None:
 
 
 def test_several_batches_and_sizes(sweep: Callable[..., Comparison]) -> None:
-    """More documents than are read at once; the whole size finds what the store finds; largest first."""
+    """Several batches are read; full vectors find what the store finds; the largest report is first."""
     rows = random_rows(2300, 64, 5)
     store = store_of_rows(rows, ids=names(2300))
     labelled = [like(n, n + 1) for n in range(40)]
@@ -59,28 +59,28 @@ def test_several_batches_and_sizes(sweep: Callable[..., Comparison]) -> None:
     assert told == [1000, 2000, 2300]
 
 
-def test_usual_sizes(sweep: Callable[..., Comparison]) -> None:
-    """Those of Matryoshka embeddings that fit, and the whole."""
+def test_default_dimensions(sweep: Callable[..., Comparison]) -> None:
+    """By default the usual Matryoshka dimensions that fit, and those of the store, are evaluated."""
     store = store_of_rows(random_rows(4, 600), ids=names(4))
     assert [report.name for report in sweep(store, [like(0, 1)]).reports] == ["600", "512", "256", "128"]
 
 
 def test_equal_scores_keep_the_order_of_the_store(sweep: Callable[..., Comparison]) -> None:
-    """The same answer each time."""
+    """Hits with equal scores keep the order of the store."""
     store = store_of_rows(np.ones((1500, 2)), ids=names(1500))
     found = sweep(store, [like(7, 1)], [1, 2], ks=[3])
     assert {report.results[0].found for report in found.reports} == {("d0000", "d0001", "d0002")}
 
 
-def test_a_vector_without_a_beginning(sweep: Callable[..., Comparison]) -> None:
-    """First values that are all zero have no direction: similar to nothing, and no error."""
+def test_vectors_that_start_with_zeros(sweep: Callable[..., Comparison]) -> None:
+    """A vector whose first values are all zero is similar to nothing, without an error."""
     store = store_of_rows([[0, 0, 1], [1, 0, 0], [0.9, 0, 0.1], [-1, 0, 0]], ids=names(4))
     found = sweep(store, [like(1, 2)], [2], ks=[3])
     assert found["2"].results[0].found == ("d0002", "d0000", "d0003")
 
 
 def test_queries_are_embedded_once(sweep: Callable[..., Comparison]) -> None:
-    """For all sizes together, with their task; kinds and unknown labels are in the report."""
+    """Queries are embedded once with their task; modalities and unknown labels are in the report."""
     store = store_of_rows(random_rows(5, 16), [{"modality": "image"}] * 5, names(5))
     found = sweep(store, [LabelledQuery("a dog", ["d0001", "ghost"])], [4, 8, 16], task_type="clustering")
     embedding: Any = store.space.embedding
@@ -90,7 +90,7 @@ def test_queries_are_embedded_once(sweep: Callable[..., Comparison]) -> None:
 
 
 def test_filters_and_sources(sweep: Callable[..., Comparison]) -> None:
-    """Only what matches; labels may be the values of a metadata key."""
+    """A filter restricts the documents; values of a metadata key may be labelled."""
     metadata = [{"source": f"file {n // 2}", "year": n % 2} for n in range(6)]
     store = store_of_rows(random_rows(6, 4), metadata, names(6))
     some = sweep(store, [like(0, 1)], [4], filter={"year": 1})
@@ -102,7 +102,7 @@ def test_filters_and_sources(sweep: Callable[..., Comparison]) -> None:
 
 
 def test_an_empty_store_finds_nothing(sweep: Callable[..., Comparison]) -> None:
-    """Every measure is 0."""
+    """Every metric is 0."""
     found = sweep(LocalVectorStore(":memory:", WordEmbeddings(size=16)), [LabelledQuery("a dog", ["dog"])], [8])
     assert found["8"]["recall@10"].value == 0.0
 
@@ -110,13 +110,13 @@ def test_an_empty_store_finds_nothing(sweep: Callable[..., Comparison]) -> None:
 @pytest.mark.parametrize(
     ("dimensions", "error", "words"),
     [
-        pytest.param([17], ValueError, "have 16 dimensions; they cannot be cut to 17", id="too many"),
+        pytest.param([17], ValueError, "have 16 dimensions; they cannot be truncated to 17", id="too many"),
         pytest.param([0], ValueError, "got 0", id="none"),
         pytest.param([], ValueError, "dimensions is empty", id="no sizes"),
     ],
 )
-def test_mistakes_are_told(dimensions: list[int], error: type[Exception], words: str) -> None:
-    """By value."""
+def test_invalid_dimensions_are_named(dimensions: list[int], error: type[Exception], words: str) -> None:
+    """The error has the value."""
     store = store_of_rows(random_rows(3, 16), ids=names(3))
     with pytest.raises(error, match=words):
         dimension_sweep(store, [LabelledQuery("a dog", ["d0001"])], dimensions)

@@ -69,7 +69,7 @@ def measure(request: pytest.FixtureRequest) -> Callable[..., Report]:
 
 
 class Ours:
-    """Searches like a `MultimodalRetriever`."""
+    """A search with the interface of a `MultimodalRetriever`."""
 
     def __init__(self, store: LocalVectorStore) -> None:
         self.store = store
@@ -87,7 +87,7 @@ class Ours:
 
 
 class Plain(BaseRetriever):
-    """A retriever that is none of ours and takes no k."""
+    """A LangChain retriever without an argument `k`."""
 
     store: Any
 
@@ -116,8 +116,8 @@ TARGETS: dict[str, Callable[[LocalVectorStore], Any]] = {
 def test_every_target_gives_the_same_report(
     store: LocalVectorStore, measure: Callable[..., Report], make: Callable[[LocalVectorStore], Any]
 ) -> None:
-    """Asked for the deepest k, cut to it, in order."""
-    report = measure(make(store), LABELLED, ks=(1, 2, 4), name="x", kinds={})
+    """Each target is searched for the largest `k`; longer answers are cut."""
+    report = measure(make(store), LABELLED, ks=(1, 2, 4), name="x", document_modalities={})
     expected = [tuple(hit.document.id for hit in store.search(one.query, k=4)) for one in LABELLED]
     assert [result.found for result in report.results] == expected
     assert report.measures == evaluate(store, LABELLED, ks=(1, 2, 4)).measures
@@ -126,7 +126,7 @@ def test_every_target_gives_the_same_report(
 
 
 async def test_async_functions_are_awaited(store: LocalVectorStore) -> None:
-    """A coroutine function, or a function that returns something to await."""
+    """Coroutine functions, and functions that return an awaitable, are awaited."""
     expected = evaluate(store, LABELLED, ks=[4]).measures
 
     async def ids(query: Any) -> list[Any]:
@@ -139,7 +139,7 @@ async def test_async_functions_are_awaited(store: LocalVectorStore) -> None:
 
 
 async def test_concurrency_is_bounded(store: LocalVectorStore) -> None:
-    """No more queries are under way than asked for, and all get their own answer."""
+    """At most `concurrency` queries are in flight, and each gets its own answer."""
     running = most = 0
 
     async def slow(query: Any) -> list[str]:
@@ -156,8 +156,8 @@ async def test_concurrency_is_bounded(store: LocalVectorStore) -> None:
     assert report["success@1"].value == 1.0
 
 
-def test_pairs_of_kinds(store: LocalVectorStore, measure: Callable[..., Report]) -> None:
-    """Relevant documents by their kind, at their places in the whole answer; nothing labelled is lost."""
+def test_pairs_of_modalities(store: LocalVectorStore, measure: Callable[..., Report]) -> None:
+    """Relevant documents count by modality, with their ranks in the whole answer; none is lost."""
     report = measure(store, LABELLED, ks=(1, 5))
     assert set(report.pairs) == {("text", "image"), ("text", "video"), ("text", "pdf"), ("text", "text")}
     assert report.pairs["text", "image"]["recall@5"].count == 2
@@ -166,8 +166,8 @@ def test_pairs_of_kinds(store: LocalVectorStore, measure: Callable[..., Report])
     assert report.modalities["note"] == "text"
 
 
-def test_queries_with_nothing_to_find(store: LocalVectorStore, measure: Callable[..., Report]) -> None:
-    """They count apart: how often the answer was empty."""
+def test_queries_without_relevant_documents(store: LocalVectorStore, measure: Callable[..., Report]) -> None:
+    """Queries without relevant documents are counted separately, by empty answers."""
     always = measure(store, LABELLED).nothing
     assert always is not None
     assert (always.value, always.count) == (0.0, 1)
@@ -177,19 +177,19 @@ def test_queries_with_nothing_to_find(store: LocalVectorStore, measure: Callable
     assert measure(store, LABELLED[:3]).nothing is None
     alone = measure(store, LABELLED[3:])
     assert alone.measures == {}
-    with pytest.raises(KeyError, match="no measure 'mrr'; there are: none"):
+    with pytest.raises(KeyError, match="no metric 'mrr'; there are: none"):
         alone["mrr"]
 
 
 def test_options_reach_the_search(store: LocalVectorStore, measure: Callable[..., Report]) -> None:
-    """Such as a filter, on every kind of target that takes them."""
+    """Options such as a filter are passed to every target that takes them."""
     for target in (store, Ours(store), store.as_retriever()):
         report = measure(target, LABELLED, filter={"modality": "image"})
         assert set(report.results[1].found) == {"cat", "puppy"}
 
 
-def test_labels_that_are_not_stored_are_told(store: LocalVectorStore, measure: Callable[..., Report]) -> None:
-    """They lower the recall, so the report names them."""
+def test_labels_that_are_not_stored_are_listed(store: LocalVectorStore, measure: Callable[..., Report]) -> None:
+    """The report lists ids that are labelled and not stored."""
     report = measure(store, [LabelledQuery("dog", ["dog", "ghost"])], ks=(5,))
     assert report.unknown == ("ghost",)
     assert report["recall@5"].value == 0.5
@@ -197,7 +197,7 @@ def test_labels_that_are_not_stored_are_told(store: LocalVectorStore, measure: C
 
 
 def test_labels_by_source(store: LocalVectorStore, measure: Callable[..., Report]) -> None:
-    """A metadata key in place of ids: of documents that share a value the best one counts."""
+    """Values of a metadata key are labelled; of hits with one value the best counts."""
     report = measure(store, [LabelledQuery("dog", ["pets"]), LabelledQuery("numbers", ["office"])], by="source", ks=[2])
     assert report.results[1].found[0] == "office"
     assert "pets" in report.results[0].found
@@ -208,16 +208,16 @@ def test_labels_by_source(store: LocalVectorStore, measure: Callable[..., Report
 
 
 def test_queries_of_stored_ids(store: LocalVectorStore, measure: Callable[..., Report]) -> None:
-    """`Query(like=...)` is asked as it is; its kind is "stored"."""
+    """`Query(like=...)` is searched unchanged; its modality is "stored"."""
     report = measure(store, [LabelledQuery(Query(like=["dog"]), ["puppy"])], ks=[1])
     assert report.results[0].modality == "stored"
     assert report.results[0].query == "like 'dog'"
 
 
-def test_kinds_of_media_queries(
+def test_modalities_of_queries(
     embeddings: GeminiEmbeddings, media: MediaStore, measure: Callable[..., Report], samples: Path, tmp_path: Path
 ) -> None:
-    """Files, references and several parts are told by their bytes; what is not there is of another kind."""
+    """Modalities of files, references and several parts come from their bytes; a missing file is `other`."""
     store = LocalVectorStore(":memory:", embeddings)
     photo = media.put(png("a kitten"))
     store.add_documents([media.document(photo, id="kitten", metadata={"modality": "image"})])
@@ -234,8 +234,8 @@ def test_kinds_of_media_queries(
     assert gone.results[0].modality == "other"
 
 
-def test_stores_of_others(measure: Callable[..., Report]) -> None:
-    """Any vector store of LangChain, with the ids of its documents."""
+def test_other_vector_stores(measure: Callable[..., Report]) -> None:
+    """Any LangChain vector store is evaluated by the ids of its documents."""
     store = InMemoryVectorStore(DeterministicFakeEmbedding(size=32))
     store.add_documents([Document(id=name, page_content=name) for name in ("cat", "dog", "fox")])
     report = measure(store, [LabelledQuery("dog", ["dog"]), LabelledQuery("fox", ["fox", "ghost"])], ks=(1, 2))
@@ -244,7 +244,7 @@ def test_stores_of_others(measure: Callable[..., Report]) -> None:
 
 
 def test_rankings_are_compared(store: LocalVectorStore) -> None:
-    """Each query with each ranking, and by how much they differ."""
+    """Each query is searched with each ranking, and the differences are reported."""
     for compare in (
         compare_rankings,
         lambda *args, **options: asyncio.run(acompare_rankings(*args, **options)),
@@ -260,7 +260,7 @@ def test_rankings_are_compared(store: LocalVectorStore) -> None:
 
 
 def test_our_retriever_is_compared(store: LocalVectorStore) -> None:
-    """A store stands for a retriever on it; options narrow it."""
+    """A store is searched through a retriever; options are passed on."""
     found = compare_rankings(store, LABELLED[:2], ks=[2], modalities=["image"])
     assert [report.name for report in found.reports] == ["raw", "normalized"]
     assert set(found["normalized"].results[0].found) == {"cat", "puppy"}
@@ -269,45 +269,50 @@ def test_our_retriever_is_compared(store: LocalVectorStore) -> None:
 
 
 def test_progress_counts_queries(store: LocalVectorStore, measure: Callable[..., Report]) -> None:
-    """After each batch."""
+    """Progress is reported after each batch."""
     told: list[int] = []
     measure(store, LABELLED * 20, progress=told.append)
     assert told == [64, 80]
 
 
 MISTAKES: list[Any] = [
-    ("no queries", {"labelled": []}, ValueError, "no labelled queries"),
+    ("no queries", {"labelled": []}, ValueError, "labelled is empty"),
     ("one query", {"labelled": LABELLED[0]}, TypeError, r"write \[query\]"),
     ("a text", {"labelled": ["dog"]}, TypeError, r"labelled\[0\] is a str"),
-    ("no target", {"target": 7}, TypeError, "can be measured, got int"),
+    ("no target", {"target": 7}, TypeError, "a query to ids, got int"),
     ("no depths", {"ks": ()}, ValueError, "ks is empty"),
     ("too sure", {"confidence": 1.0}, ValueError, "between 0 and 1, such as 0.95, got 1.0"),
-    ("by a number", {"by": 7}, TypeError, "by is a metadata key, got 7"),
+    ("by a number", {"by": 7}, TypeError, "by must be a metadata key, got 7"),
     ("an answer that is a text", {"target": lambda _: "cat"}, TypeError, "got one str"),
     ("an answer of numbers", {"target": lambda _: [1]}, TypeError, "ids, documents or hits, got a int"),
     ("documents without ids", {"target": lambda _: [Document("x")]}, ContentError, "have no ids"),
-    ("ids by source", {"target": lambda _: ["x"], "by": "source"}, TypeError, "by='source' looks into the metadata"),
+    (
+        "ids by source",
+        {"target": lambda _: ["x"], "by": "source"},
+        TypeError,
+        "by='source' needs documents with metadata",
+    ),
     (
         "options of a function",
         {"target": lambda _: [], "search_type": "mmr"},
         TypeError,
-        "the option 'search_type' is given",
+        "got the option 'search_type'",
     ),
     ("no concurrency", {"concurrency": 0}, (ValueError, TypeError), "concurrency"),
 ]
 
 
 @pytest.mark.parametrize(("changes", "error", "words"), [pytest.param(*case[1:], id=case[0]) for case in MISTAKES])
-def test_mistakes_are_told(
+def test_invalid_arguments_are_named(
     store: LocalVectorStore, measure: Callable[..., Report], changes: dict[str, Any], error: Any, words: str
 ) -> None:
-    """By name and value."""
+    """The error names argument and value."""
     options = {"target": store, "labelled": LABELLED, **changes}
     with pytest.raises(error, match=words):
         measure(options.pop("target"), options.pop("labelled"), **options)
 
 
-def test_a_store_has_no_rankings_of_its_own() -> None:
-    """A target that cannot rank is refused by its type."""
-    with pytest.raises(TypeError, match="rankings are those of a MultimodalRetriever, got function"):
+def test_targets_without_rankings_are_refused() -> None:
+    """The error names the type of the target."""
+    with pytest.raises(TypeError, match="must be a MultimodalRetriever or a store of this package, got function"):
         compare_rankings(lambda _: [], LABELLED)

@@ -20,23 +20,23 @@ GRADES = st.dictionaries(TEXT, st.floats(0.001, 1e9), max_size=4)
 
 
 def rows(labelled: list[LabelledQuery]) -> list[Any]:
-    """What must be equal; a `LabelledQuery` with a dict of grades is not hashable, but comparable by its fields."""
+    """The fields of queries, for comparison."""
     return [(one.query, dict(one.relevant), one.modality) for one in labelled]
 
 
 @given(labelled=st.lists(st.tuples(TEXT, GRADES, st.sampled_from([None, "text", "image"])), max_size=5))
-def test_texts_come_back_equal(
+def test_texts_round_trip(
     tmp_path_factory: pytest.TempPathFactory, labelled: list[tuple[str, dict[str, float], Any]]
 ) -> None:
-    """Any text, ids and grades, line ends of all kinds in them."""
+    """Any text, ids and grades are read as they were written, including line ends."""
     path = tmp_path_factory.mktemp("labelled") / "set.jsonl"
     queries = [LabelledQuery(query, relevant, modality=modality) for query, relevant, modality in labelled]
     assert write_labelled(path, queries) == len(queries)
     assert rows(read_labelled(path)) == rows(queries)
 
 
-def test_every_kind_of_query_comes_back_equal(tmp_path: Path) -> None:
-    """Files, references, lists and stored ids; the file is plain, for people."""
+def test_every_type_of_query_round_trips(tmp_path: Path) -> None:
+    """Paths, references, lists and stored ids are read as they were written, in a readable format."""
     photo = tmp_path / "photos" / "dög.jpg"
     queries = [
         LabelledQuery(photo, {"dog-1": 3, "dog-2": 1}, modality="image"),
@@ -57,15 +57,15 @@ def test_every_kind_of_query_comes_back_equal(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["set.jsonl"]
 
 
-def test_files_of_people_are_read(tmp_path: Path) -> None:
-    """With a byte order mark, blank lines and line ends of Windows."""
+def test_files_of_text_editors_are_read(tmp_path: Path) -> None:
+    """A byte order mark, blank lines and Windows line ends are accepted."""
     path = tmp_path / "set.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"query": "a", "relevant": ["x"]}\r\n\r\n{"query": "b", "relevant": []}')
     assert rows(read_labelled(path)) == [("a", {"x": 1.0}, None), ("b", {}, None)]
 
 
 def test_a_text_is_only_a_text(tmp_path: Path) -> None:
-    """What looks like a path or an address is not opened."""
+    """A str that looks like a path or an address is not opened."""
     path = tmp_path / "set.jsonl"
     path.write_text(json.dumps({"query": "/etc/passwd", "relevant": []}), encoding="utf-8")
     assert read_labelled(path)[0].query == "/etc/passwd"
@@ -73,31 +73,31 @@ def test_a_text_is_only_a_text(tmp_path: Path) -> None:
 
 BAD: list[Any] = [
     ("no json", "{", "line 2: Expecting property name"),
-    ("no object", "[1]", "a line is an object with query, relevant, modality"),
+    ("no object", "[1]", "a line must be an object with query, relevant, modality"),
     ("no query", '{"relevant": []}', "'query' is missing"),
     ("no labels", '{"query": "a"}', "'relevant' is missing"),
     ("a misspelt key", '{"query": "a", "relevant": [], "modalty": "text"}', "a line has no 'modalty'"),
-    ("labels that are a text", '{"query": "a", "relevant": "x"}', "'relevant' is a list of ids"),
+    ("labels that are a text", '{"query": "a", "relevant": "x"}', "'relevant' must be a list of ids"),
     ("a grade of 0", '{"query": "a", "relevant": {"x": 0}}', "the grade of 'x'"),
     ("a number as id", '{"query": "a", "relevant": [7]}', "ids as str, got 7"),
-    ("another kind", '{"query": "a", "relevant": [], "modality": "smell"}', "'modality' is one of text, image"),
-    ("a number", '{"query": 7, "relevant": []}', "a query is a text"),
+    ("another kind", '{"query": "a", "relevant": [], "modality": "smell"}', "'modality' must be one of text, image"),
+    ("a number", '{"query": 7, "relevant": []}', "a query must be a text"),
     ("an empty list", '{"query": [], "relevant": []}', "a query is empty"),
-    ("a list in a list", '{"query": [["a"]], "relevant": []}', "a query is a text"),
+    ("a list in a list", '{"query": [["a"]], "relevant": []}', "a query must be a text"),
     ("an unknown object", '{"query": {"file": "x"}, "relevant": []}', "a query of stored ids has no 'file'"),
     ("an empty object", '{"query": {}, "relevant": []}', "the query is empty"),
     ("a path and more", '{"query": {"path": "x", "ref": "y"}, "relevant": []}', "a file has no 'ref'"),
-    ("a path outside", '{"query": {"path": "../x.png"}, "relevant": []}', "leads out of the folder"),
-    ("an absolute path", '{"query": {"path": "/etc/passwd"}, "relevant": []}', "leads out of the folder"),
+    ("a path outside", '{"query": {"path": "../x.png"}, "relevant": []}', "is outside of the folder"),
+    ("an absolute path", '{"query": {"path": "/etc/passwd"}, "relevant": []}', "is outside of the folder"),
     ("a path of Windows", '{"query": {"path": "a\\\\b"}, "relevant": []}', "with / between"),
-    ("a drive", '{"query": {"path": 7}, "relevant": []}', "a path is a text"),
+    ("a drive", '{"query": {"path": 7}, "relevant": []}', "a path must be a str"),
     ("no reference", '{"query": {"ref": "mm://x"}, "relevant": []}', "is not a media reference"),
     ("a reference that is a number", '{"query": {"ref": 7}, "relevant": []}', "parsed from a str, got int"),
     ("one id", '{"query": {"like": "x"}, "relevant": []}', "like is a list of ids"),
     (
         "separate by a word",
         '{"query": {"content": "a", "separate": "no"}, "relevant": []}',
-        "'separate' is true or false",
+        "'separate' must be true or false",
     ),
     ("weights that do not fit", '{"query": {"like": ["x"], "weights": [1, 2]}, "relevant": []}', "weights has 2"),
     ("too deep", "[" * 100_000, "line 2"),
@@ -106,7 +106,7 @@ BAD: list[Any] = [
 
 @pytest.mark.parametrize(("line", "words"), [pytest.param(*case[1:], id=case[0]) for case in BAD])
 def test_a_bad_line_is_named(tmp_path: Path, line: str, words: str) -> None:
-    """By file, number and what is wrong."""
+    """The error has file name, line number and reason."""
     path = tmp_path / "set.jsonl"
     path.write_text('{"query": "fine", "relevant": []}\n' + line, encoding="utf-8")
     with pytest.raises(ContentError, match=words) as caught:
@@ -115,7 +115,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, words: str) -> None:
 
 
 def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
-    """Also behind the name of a link."""
+    """A symbolic link that is outside of the folder is refused."""
     (tmp_path / "inside").mkdir()
     (tmp_path / "secret.txt").write_text("x")
     try:
@@ -124,7 +124,7 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
         pytest.skip("links are not allowed here")
     path = tmp_path / "inside" / "set.jsonl"
     path.write_text('{"query": {"path": "link.txt"}, "relevant": []}', encoding="utf-8")
-    with pytest.raises(ContentError, match="leads out of the folder"):
+    with pytest.raises(ContentError, match="is outside of the folder"):
         read_labelled(path)
 
 
@@ -137,7 +137,7 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_written_is_refused(tmp_path: Path, query: Any, words: str) -> None:
-    """By position, without its bytes; what was there before stays."""
+    """The error has the position and no bytes; an existing file is kept."""
     path = tmp_path / "set.jsonl"
     write_labelled(path, [LabelledQuery("old", [])])
     with pytest.raises(ContentError, match=words) as caught:

@@ -39,14 +39,14 @@ BY_HAND: list[Any] = [
     ("found", "relevant", "k", "expected"), [pytest.param(*case[1:], id=case[0]) for case in BY_HAND]
 )
 def test_measures_by_hand(found: str, relevant: dict[str, float], k: int, expected: dict[str, float]) -> None:
-    """The textbook's values; grades are gains as they are."""
+    """Metrics equal values computed by hand; grades are gains."""
     values = measures(list(found), relevant, [k])
     assert {name: values[name] for name in expected} == pytest.approx(expected)
 
 
 @given(found=FOUND, relevant=RELEVANT, ks=KS)
-def test_measures_are_parts_of_one(found: list[str], relevant: dict[str, float], ks: tuple[int, ...]) -> None:
-    """Every value is from 0 to 1, all are there, and recall grows with depth."""
+def test_measures_are_from_0_to_1(found: list[str], relevant: dict[str, float], ks: tuple[int, ...]) -> None:
+    """All metrics are present, each from 0 to 1, and recall grows with depth."""
     values = measures(found, relevant, ks)
     assert tuple(values) == names_of_measures(ks)
     assert all(0 <= value <= 1 for value in values.values())
@@ -55,8 +55,8 @@ def test_measures_are_parts_of_one(found: list[str], relevant: dict[str, float],
 
 
 @given(found=FOUND, relevant=RELEVANT, k=st.integers(1, 12))
-def test_ndcg_is_that_of_the_definition(found: list[str], relevant: dict[str, float], k: int) -> None:
-    """Against the sum written out; the best order has 1, and no order is better."""
+def test_ndcg_follows_the_definition(found: list[str], relevant: dict[str, float], k: int) -> None:
+    """NDCG equals the definition; the best order has 1, and no order has more."""
 
     def gain(ids: list[str]) -> float:
         return sum(relevant.get(id_, 0) / math.log2(place + 2) for place, id_ in enumerate(ids[:k]))
@@ -67,7 +67,7 @@ def test_ndcg_is_that_of_the_definition(found: list[str], relevant: dict[str, fl
 
 
 def test_huge_grades_do_not_overflow() -> None:
-    """Up to the largest number there is."""
+    """The largest floats are valid grades."""
     values = measures(["a", "b"], {"a": 1.7e308, "b": 1.7e308}, [2])
     assert values["ndcg@2"] == pytest.approx(1)
 
@@ -77,12 +77,12 @@ def test_huge_grades_do_not_overflow() -> None:
     [
         pytest.param([], ValueError, "ks is empty", id="none"),
         pytest.param([0], ValueError, "got 0", id="zero"),
-        pytest.param([1001], ValueError, "up to 1000, got 1001", id="too deep"),
+        pytest.param([1001], ValueError, "at most 1000, got 1001", id="too deep"),
         pytest.param(["5"], TypeError, "got '5'", id="a word"),
     ],
 )
 def test_depths_are_checked(ks: Any, error: type[Exception], words: str) -> None:
-    """They are whole numbers within bounds; sorted, each once."""
+    """Depths are ints within bounds; they are sorted, without duplicates."""
     assert checked_ks([5, 1, 5]) == (1, 5)
     with pytest.raises(error, match=words):
         checked_ks(ks)
@@ -94,15 +94,15 @@ BINOMIAL = [(3, 3, 0.292, 1.0), (0, 5, 0.0, 0.522), (5, 10, 0.187, 0.813), (18, 
 
 @pytest.mark.parametrize(("right", "count", "low", "high"), BINOMIAL)
 def test_intervals_of_successes_are_clopper_and_pearsons(right: int, count: int, low: float, high: float) -> None:
-    """Few queries give wide intervals, even when all of them went well."""
+    """Few queries give wide intervals, even if all of them succeed."""
     (measure,) = bootstrap(np.array([[1.0]] * right + [[0.0]] * (count - right)))
     assert (measure.value, measure.count) == (right / count, count)
     assert measure.low == pytest.approx(low, abs=0.015)
     assert measure.high == pytest.approx(high, abs=0.015)
 
 
-def test_intervals_hold_the_truth() -> None:
-    """Of 300 samples of 15 queries at least 93 % have the true mean in their interval, and it is not everything."""
+def test_intervals_contain_the_true_mean() -> None:
+    """In 300 samples of 15 queries at least 93 % of the intervals contain the true mean, and they are not trivial."""
     rng = np.random.default_rng(3)
     samples = rng.choice([0.0, 0.25, 0.5, 1.0], p=[0.1, 0.2, 0.1, 0.6], size=(300, 15))
     found = [bootstrap(sample[:, None], seed=seed)[0] for seed, sample in enumerate(samples)]
@@ -111,8 +111,8 @@ def test_intervals_hold_the_truth() -> None:
 
 
 @given(values=st.lists(st.floats(0, 1), min_size=1, max_size=30), seed=st.integers(0, 9))
-def test_intervals_hold_the_mean(values: list[float], seed: int) -> None:
-    """From low to high within 0 to 1, the mean between; the same seed gives the same."""
+def test_intervals_contain_the_sample_mean(values: list[float], seed: int) -> None:
+    """An interval is within 0 to 1 and contains the mean; equal seeds give equal intervals."""
     column = np.array(values)[:, None]
     (measure,) = bootstrap(column, seed=seed)
     assert 0 <= measure.low <= measure.value <= measure.high <= 1
@@ -120,7 +120,7 @@ def test_intervals_hold_the_mean(values: list[float], seed: int) -> None:
 
 
 def test_more_queries_give_narrower_intervals() -> None:
-    """And less confidence does."""
+    """More queries, and a lower confidence, give narrower intervals."""
     few, many = (bootstrap(np.array([[1.0], [0.0]] * n))[0] for n in (5, 500))
     assert many.high - many.low < (few.high - few.low) / 5
     (bold,) = bootstrap(np.array([[1.0], [0.0]] * 5), confidence=0.5)
@@ -129,6 +129,6 @@ def test_more_queries_give_narrower_intervals() -> None:
         bootstrap(np.ones((1, 1)), confidence=95)
 
 
-def test_measures_show_themselves() -> None:
-    """Value and interval."""
+def test_measures_as_text() -> None:
+    """The text of a measure is its value and its interval."""
     assert str(Measure(0.8333, 0.7, 0.92, 12)) == "0.83 [0.70, 0.92]"

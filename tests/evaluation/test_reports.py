@@ -36,7 +36,7 @@ REPORTS = st.builds(
 
 
 def report(name: str, *found: str, relevant: str = "a") -> Report:
-    """A report on some queries for `a`, whose answers are given as letters."""
+    """A report on queries for `a`; each letter of an answer is an id."""
     grades = dict.fromkeys(relevant, 1.0)
     results = [QueryResult(f"query {number}", "text", grades, tuple(letters)) for number, letters in enumerate(found)]
     return Report(name, (1, 3), tuple(results), {"a": "image"})
@@ -44,8 +44,8 @@ def report(name: str, *found: str, relevant: str = "a") -> Report:
 
 @settings(deadline=None)  # thousands of resamples take as long as the machine is busy
 @given(one=REPORTS)
-def test_json_comes_back_equal(one: Report) -> None:
-    """Through text; means are computed anew and are the same."""
+def test_json_round_trip(one: Report) -> None:
+    """A report read from JSON is equal, with equal means."""
     again = Report.from_json(one.to_json())
     assert again == one
     assert (again.measures, again.pairs, again.nothing) == (one.measures, one.pairs, one.nothing)
@@ -54,13 +54,13 @@ def test_json_comes_back_equal(one: Report) -> None:
 @settings(deadline=None)  # thousands of resamples take as long as the machine is busy
 @given(one=REPORTS)
 def test_tables_are_square(one: Report) -> None:
-    """Whatever names hold: angles, bars, line ends, control characters."""
+    """Names with bars, line ends or control characters do not break the table."""
     rows = [line for line in one.table().split("\n") if line.startswith("|")]
     assert len({row.replace("\\|", "").count("|") for row in rows}) == 1
 
 
 def test_a_report_as_a_table() -> None:
-    """All queries, pairs of kinds, and what stands beside."""
+    """The table has all queries, pairs of modalities, and notes."""
     one = report("a store", "abc", "bca", "xyz")
     nothing = QueryResult("?", "text", {}, ())
     table = Report(one.name, one.ks, (*one.results, nothing), one.modalities, ("ghost",)).table()
@@ -69,14 +69,14 @@ def test_a_report_as_a_table() -> None:
     assert lines[2] == "|  | queries | success@1 | mrr | recall@3 | ndcg@3 |"
     assert lines[4].startswith("| all | 3 | 0.33 [0.01, 0.9")
     assert lines[5].startswith("| text → image | 3 | 0.33 [")
-    assert "Nothing to find: 1 queries, answered with nothing: 1.00 [0.0" in table
+    assert "Queries without relevant documents: 1, with an empty answer: 1.00 [0.0" in table
     assert "Labelled but not stored: 1 (ghost)." in table
     assert str(one) == one._repr_markdown_() == one.table()
     assert one.table(["precision@1"]).splitlines()[2] == "|  | queries | precision@1 |"
 
 
-def test_a_report_as_json_for_others() -> None:
-    """The means stand in it with their intervals, by pairs too."""
+def test_json_contains_the_means() -> None:
+    """The JSON has means with intervals, also by pairs."""
     found = json.loads(report("x", "abc", "bca").to_json())
     assert found["measures"]["mrr"] == {
         "value": pytest.approx(2 / 3),
@@ -88,10 +88,10 @@ def test_a_report_as_json_for_others() -> None:
 
 
 DAMAGED: list[Any] = [
-    ("no json", "{", "this is no JSON"),
-    ("too deep", "[" * 100_000, "this is no JSON"),
-    ("another thing", "[]", "this is no report"),
-    ("another format", '{"format": "x"}', "this is no report"),
+    ("no json", "{", "not valid JSON"),
+    ("too deep", "[" * 100_000, "not valid JSON"),
+    ("another thing", "[]", "not a report"),
+    ("another format", '{"format": "x"}', "not a report"),
     ("a part of it", '{"format": "langchain-gemini-mm report 1", "name": "x"}', "damaged: KeyError"),
     ("wrong types", report("x", "a").to_json().replace('"relevant": {', '"relevant": 7, "was": {'), "damaged"),
     ("wrong depths", report("x", "a").to_json().replace('"ks": [', '"ks": ["x", '), "damaged"),
@@ -100,13 +100,13 @@ DAMAGED: list[Any] = [
 
 @pytest.mark.parametrize(("text", "words"), [pytest.param(*case[1:], id=case[0]) for case in DAMAGED])
 def test_damaged_json_is_refused(text: str, words: str) -> None:
-    """By what is wrong."""
+    """The error says what is wrong."""
     with pytest.raises(ContentError, match=words):
         Report.from_json(text)
 
 
-def test_unknown_measures_are_named() -> None:
-    """With those there are."""
+def test_unknown_metrics_are_named() -> None:
+    """The error lists the metrics that exist."""
     one = report("x", "abc")
     for ask in (lambda: one["recall@2"], lambda: one.table(["recall@2"]), lambda: one.plot(["recall@2"])):
         with pytest.raises(KeyError, match=r"recall@2.*there are: success@1, mrr, recall@1, recall@3"):
@@ -114,7 +114,7 @@ def test_unknown_measures_are_named() -> None:
 
 
 def test_plots_have_a_bar_for_each_measure_and_group(tmp_path: Path) -> None:
-    """With its interval; names are shown as they are."""
+    """Bars have intervals, and names are not read as formulas."""
     one = report("costs $1 or $2", "abc", "bac")
     figure: Any = one.plot(["success@1", "mrr"])
     (axes,) = figure.axes
@@ -127,14 +127,14 @@ def test_plots_have_a_bar_for_each_measure_and_group(tmp_path: Path) -> None:
 
 
 def test_plotting_needs_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without matplotlib it is named."""
+    """Without matplotlib the error names the extra."""
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError, match=r"a chart needs matplotlib.*langchain-gemini-mm\[charts\]"):
         report("x", "abc").plot()
 
 
 def test_a_comparison() -> None:
-    """Reports by name, differences query by query, a table that compares with the first, and JSON."""
+    """A comparison has reports by name, differences per query, a table and JSON."""
     answers = ["abc", "bac", "bca"] * 20
     worse = ["bac", "bca", "bcd"] * 20
     found = Comparison([report("one", *answers), report("two", *worse)])
@@ -154,42 +154,42 @@ def test_a_comparison() -> None:
         found["three"]
 
 
-def test_a_difference_of_one_query_proves_nothing() -> None:
-    """Equal answers differ by 0, and how surely depends on how many there are."""
+def test_few_queries_give_wide_differences() -> None:
+    """The difference of equal answers is 0; its interval depends on their number."""
     few, many = (Comparison([report(name, *["abc"] * n) for name in "xy"]).difference("mrr", "y") for n in (2, 200))
     assert (few.value, many.value) == (0, 0)
     assert few.low < -0.5 < 0.5 < few.high
     assert -0.03 < many.low < many.high < 0.03
 
 
-def test_numbers_are_drawn_as_lines(tmp_path: Path) -> None:
-    """A sweep over dimensions has an axis."""
+def test_names_that_are_numbers_are_plotted_as_lines(tmp_path: Path) -> None:
+    """A sweep is plotted over dimensions."""
     plotted: Any = Comparison([report("768", "abc"), report("256", "bac")]).plot(["mrr"])
     (axes,) = plotted.axes
     assert [line.get_xdata().tolist() for line in axes.lines[:1]] == [[768, 256]]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["768", "256"]
     nothing = Comparison([report("768", "abc", relevant=""), report("256", "bac", relevant="")])
     nothing.plot().savefig(tmp_path / "nothing.svg")
-    assert nothing.table() == "No query has anything to find.\n"
+    assert nothing.table() == "No query has relevant documents.\n"
 
 
 @pytest.mark.parametrize(
     ("reports", "words"),
     [
-        pytest.param([], "no report to compare", id="none"),
+        pytest.param([], "reports is empty", id="none"),
         pytest.param([report("x", "a"), report("x", "b")], "different names, got x, x", id="one name"),
         pytest.param([report("x", "a"), report("y", "a", "b")], "same labelled queries", id="other queries"),
         pytest.param([report("x", "a"), report("y", "a", relevant="b")], "same labelled queries", id="other labels"),
         pytest.param([report("x", "a"), Report("y", (1,), ())], "the same depths", id="other depths"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(reports: list[Report], words: str) -> None:
-    """Two tables of different questions beside each other would mislead."""
+def test_reports_of_different_queries_are_refused(reports: list[Report], words: str) -> None:
+    """Only reports of the same queries can be compared."""
     with pytest.raises(ValueError, match=words):
         Comparison(reports)
 
 
-def test_a_comparison_from_damaged_json() -> None:
-    """Is refused."""
-    with pytest.raises(ContentError, match="this is no comparison"):
+def test_damaged_json_of_a_comparison_is_refused() -> None:
+    """JSON of something else is refused."""
+    with pytest.raises(ContentError, match="not a comparison"):
         Comparison.from_json('{"format": "langchain-gemini-mm report 1"}')

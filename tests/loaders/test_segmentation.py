@@ -91,8 +91,8 @@ def test_parts(
 ) -> None:
     """What fits into a window and the model stays whole; everything else is covered by windows; it is stored once."""
     documents = load(tmp_path / name, data, media, segments=Segments(**cutting))
-    # Encoders add a frame at the end.
-    assert [re.sub(r"\.00\d", "", part) for part in parts(documents)] == expected
+    # Encoders add a frame at the end, which FFmpeg 8.0 counts.
+    assert [re.sub(r"\.0[0-2]\d", "", part) for part in parts(documents)] == expected
     assert len(list(media.refs())) == 1
     assert len({document.id for document in documents}) == len(documents)
     assert all(media.get(MediaRef.parse(document.page_content)) == data for document in documents)

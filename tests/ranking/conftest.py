@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from langchain_core.documents import Document
 
-from langchain_gemini_mm import Hits, LocalVectorStore, ranking
+from langchain_gemini_mm import Hits, LocalVectorStore
 from langchain_gemini_mm.flows import Flow, arun, run
 from langchain_gemini_mm.interfaces import Content, Role, Vectors
-from langchain_gemini_mm.ranking.search import plan_ranking
+from langchain_gemini_mm.ranking import search as ranking_search
 from langchain_gemini_mm.vectors import unit_rows
 
 DIMENSIONS = 32
@@ -91,14 +91,14 @@ def ids_of(hits: Sequence[Any]) -> list[str]:
 
 
 def ranked_flow(store: LocalVectorStore, query: Any, k: int, **options: Any) -> Flow[Hits]:
-    """Search for one query."""
-    (hits,) = yield from ranking.ranked_flow([query], plan_ranking(store.backend, k, **options))
+    """A ranked search for one query."""
+    (hits,) = yield from ranking_search.ranked_flow([query], ranking_search.plan_ranking(store.backend, k, **options))
     return hits
 
 
 def by_modality_flow(store: LocalVectorStore, query: Any, k: int, **options: Any) -> Flow[dict[str, Hits]]:
-    """Find the nearest documents of each modality."""
-    return (yield from ranking.by_modality_flow(query, plan_ranking(store.backend, k, **options)))
+    """The nearest documents of each modality."""
+    return (yield from ranking_search.by_modality_flow(query, ranking_search.plan_ranking(store.backend, k, **options)))
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -10,8 +10,8 @@ import pytest
 from langchain_gemini_mm import LocalVectorStore, Query
 from langchain_gemini_mm.errors import FilterError, SpaceMismatchError
 from langchain_gemini_mm.flows import run
-from langchain_gemini_mm.ranking import LabelledQuery, calibrate, default_ranking_flow
-from langchain_gemini_mm.ranking.search import plan_ranking
+from langchain_gemini_mm.ranking import LabelledQuery, calibrate
+from langchain_gemini_mm.ranking.search import default_ranking_flow, plan_ranking
 from tests.ranking.conftest import (
     GivenEmbeddings,
     add_answer,

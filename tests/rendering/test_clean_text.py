@@ -12,7 +12,7 @@ from langchain_core.documents import Document
 from langchain_gemini_mm import Hit, citation
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.rendering import clean_text
-from langchain_gemini_mm.rendering.clean_text import MOST_CHARACTERS
+from langchain_gemini_mm.rendering.clean_text import MAX_CHARACTERS
 
 REF = MediaRef("ab" * 32)
 
@@ -87,7 +87,7 @@ def test_companion_text_can_be_left_out_and_is_bounded() -> None:
     """The words that came with media are added on request, and never a whole book."""
     document = Document(f"our dog {REF.markdown}", metadata={"companion_text": "word " * 50_000})
     assert clean_text(document, companion=False) == "our dog"
-    assert len(clean_text(document)) < MOST_CHARACTERS + 20
+    assert len(clean_text(document)) < MAX_CHARACTERS + 20
 
 
 @given(

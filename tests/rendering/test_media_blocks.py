@@ -152,7 +152,7 @@ def test_bytes_that_are_there_count(media: MediaStore) -> None:
     there = {"type": "image", "base64": "A" * 100_000, "mime_type": "image/png"}
     blocks = expand_blocks([there, "words", block_of(media.put(png()))], media, accepts="gemini", max_bytes=100_000)
     assert blocks[:2] == [there, "words"]
-    assert blocks[2]["text"] == "(Not shown: the picture of [it]. There is no room left for it.)"
+    assert blocks[2]["text"] == "(Not shown: image of [it]. No bytes are left for it.)"
 
 
 def test_a_long_pdf_is_cut_off_and_says_so(media: MediaStore) -> None:
@@ -198,15 +198,15 @@ def bad_media() -> dict[str, tuple[MediaStore, MediaRef, str]]:
     lost = MediaStore(Unreliable())
     unread = lost.put(png())
     return {
-        "unknown": (media, MediaRef("0" * 64), "Its file is missing"),
-        "cut off": (media, media.put(photo[: len(photo) // 2]), "Its file is damaged or has no such part"),
-        "a damaged video": (media, media.put(mp4(2)[:900]), "Its file is damaged or has no such part"),
-        "a damaged sound": (media, media.put(wav(2)[:900]), "Its file is damaged or has no such part"),
-        "a damaged PDF": (media, media.put(b"%PDF-1.7\nnothing"), "Its file is damaged or has no such part"),
-        "behind the end": (media, clip_.segment(50, 60), "Its file is damaged or has no such part"),
-        "no such page": (media, paper.pages(9, 9), "Its file is damaged or has no such part"),
-        "no such track": (media, clip_.segment(0, 1, track="audio"), "Its file is damaged or has no such part"),
-        "a lost connection": (lost, unread, "Its file cannot be read"),
+        "unknown": (media, MediaRef("0" * 64), "The file is missing"),
+        "cut off": (media, media.put(photo[: len(photo) // 2]), "The file is damaged or has no such part"),
+        "a damaged video": (media, media.put(mp4(2)[:900]), "The file is damaged or has no such part"),
+        "a damaged sound": (media, media.put(wav(2)[:900]), "The file is damaged or has no such part"),
+        "a damaged PDF": (media, media.put(b"%PDF-1.7\nnothing"), "The file is damaged or has no such part"),
+        "behind the end": (media, clip_.segment(50, 60), "The file is damaged or has no such part"),
+        "no such page": (media, paper.pages(9, 9), "The file is damaged or has no such part"),
+        "no such track": (media, clip_.segment(0, 1, track="audio"), "The file is damaged or has no such part"),
+        "a lost connection": (lost, unread, "The file cannot be read"),
     }
 
 
@@ -218,7 +218,7 @@ def test_a_bad_medium_is_told_and_costs_nothing_else(name: str, caplog: pytest.L
     with caplog.at_level(logging.WARNING, "langchain_gemini_mm"):
         (said,) = expand_blocks([block_of(ref)], media, accepts="gemini")
     assert said["type"] == "text"
-    assert said["text"].startswith("(Not shown: the ")
+    assert said["text"].startswith("(Not shown: ")
     assert said["text"].endswith(f" of [it]. {reason}.)")
     assert "[it]" in caplog.text
     assert "base64" not in caplog.text
@@ -229,7 +229,7 @@ def test_a_bad_medium_is_told_and_costs_nothing_else(name: str, caplog: pytest.L
 def test_a_malformed_reference_is_told(media: MediaStore) -> None:
     """A reference that was torn on its way is no error."""
     (said,) = expand_blocks([{"type": "image", "url": "mm://sha256-12"}], media, accepts="gemini")
-    assert said["text"] == "(Not shown: a medium. Its reference is malformed.)"
+    assert said["text"] == "(Not shown: media. The reference is malformed.)"
 
 
 def test_older_blocks_and_other_blocks(media: MediaStore) -> None:

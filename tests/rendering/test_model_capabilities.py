@@ -34,7 +34,7 @@ def test_the_table(name: str) -> None:
     assert all("read 20" in source for source in row.sources)
 
 
-SHOWN = {"image": "pictures", "audio": "sound", "video": "video", "pdf": "PDF"}
+SHOWN = {"image": "images", "audio": "audio", "video": "video", "pdf": "PDF"}
 
 
 def test_the_page_shows_the_table() -> None:
@@ -101,7 +101,7 @@ def test_a_profile_narrows_its_family() -> None:
 
 def test_mistakes_are_named() -> None:
     """An unknown family, no model, and a row that nothing could be converted for are refused."""
-    with pytest.raises(ValueError, match=r"'gpt'.*gemini, openai"):
+    with pytest.raises(ValueError, match=r"'gemini', 'openai'.*got 'gpt'"):
         accepts_of("gpt")
     with pytest.raises(TypeError, match="NoneType"):
         accepts_of(None)

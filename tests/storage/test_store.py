@@ -271,7 +271,7 @@ def test_documents_need_content_that_is_there(store: MediaStore) -> None:
         store.document()
     with pytest.raises(MissingMediaError):
         store.document("x", MediaRef("ab" * 32))
-    with pytest.raises(ContentError, match="torn"):
+    with pytest.raises(ContentError, match="truncated"):
         store.document("see ![](mm://sha256-12")
 
 

@@ -333,7 +333,7 @@ def test_a_text_only_model_receives_text(search: BaseTool, media: MediaStore) ->
     model = ScriptedModel(script=[call("search", query="a puppy", modalities=["image"], k=1), AIMessage("Hm.")])
     create_agent(model, [search], middleware=[MediaMiddleware(media)]).invoke({"messages": [HumanMessage("?")]})
     assert not media_in(model.received[1])
-    assert "This model takes none" in text_in(model.received[1])
+    assert "The model does not accept this type of media" in text_in(model.received[1])
 
 
 def test_missing_media_do_not_end_the_conversation(media: MediaStore) -> None:
