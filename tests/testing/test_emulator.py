@@ -316,7 +316,7 @@ def test_objects_stand_in_for_buckets(emulator, embed):
 
 def test_unknown_setting_is_refused():
     """A misspelt setting fails by name."""
-    with pytest.raises(TypeError, match="no setting 'latencey'"):
+    with pytest.raises(TypeError, match="no option 'latencey'. Did you mean 'latency'"):
         GeminiEmulator(latencey=1)
     with pytest.raises(ValueError, match="modality_gap must be within 0 and 1, got 2"):
         GeminiEmulator(modality_gap=2)
