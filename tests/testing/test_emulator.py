@@ -318,7 +318,7 @@ def test_unknown_setting_is_refused():
     """The error names a misspelt setting."""
     with pytest.raises(TypeError, match=r"no option 'latencey'. Did you mean 'latency'"):
         GeminiEmulator(latencey=1)
-    with pytest.raises(ValueError, match="modality_gap must be within 0 and 1, got 2"):
+    with pytest.raises(ValueError, match="modality_gap must be a number from 0 to 1, got 2"):
         GeminiEmulator(modality_gap=2)
 
 
