@@ -1,8 +1,7 @@
-"""How long the call paths through the package are: modules and functions that one warm operation passes.
+"""Count the modules and functions that one warm operation calls.
 
-Functions are counted by qualified name, comprehensions and lambdas included; the emulator is not counted. For
-comparison, the same count of others: httpx `get().json()` 14 modules and 107 functions, pydantic-ai `embed_query` 10
-and 26.
+Functions are counted by qualified name, comprehensions and lambdas included; the emulator is not counted. The same
+count of others: httpx `get().json()` 14 modules and 107 functions, pydantic-ai `embed_query` 10 and 26.
 """
 
 from __future__ import annotations
@@ -22,20 +21,20 @@ if TYPE_CHECKING:
     from types import FrameType
 
 AIMS = {
-    "load a picture": (24, 110),
-    "add a picture": (30, 150),
+    "load an image": (24, 110),
+    "add an image": (30, 150),
     "add a text": (22, 110),
     "search": (22, 110),
     "retriever.search": (28, 140),
     "agent with tool and middleware": (48, 250),
 }
-"""Most modules and functions of each operation."""
+"""Upper limits of modules and functions per operation."""
 _ROOT = str(Path(langchain_gemini_mm.__file__).parent) + "/"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """Whether the agent is measured; it needs the extra `agents`."""
+    """Whether to measure the agent, which needs the extra `agents`."""
 
     agent: bool = True
 
@@ -48,20 +47,20 @@ QUICK = Size(agent=False)
 class Tracer:
     """Records which functions of the package are called, on all threads.
 
-    It is installed before anything is warmed up, so that worker threads that live on are seen, too.
+    It is installed before the warm-up, so that it also sees long-lived worker threads.
     """
 
     recording: bool = False
     functions: set[str] = field(default_factory=set)
 
     def __enter__(self) -> Self:
-        """Install the profile function on this thread and on those that start from now on."""
+        """Set the profile function of this thread and of new threads."""
         threading.setprofile(self._profile)
         sys.setprofile(self._profile)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Remove it."""
+        """Remove the profile function."""
         sys.setprofile(None)
         threading.setprofile(None)
 
@@ -73,7 +72,7 @@ class Tracer:
                 self.functions.add(f"{module}:{code.co_qualname}")
 
     def path(self, name: str, operation: Callable[[], Any]) -> Row:
-        """Carry out an operation that has been carried out before, and count."""
+        """Run an operation that has run before, and count."""
         self.functions.clear()
         self.recording = True
         try:
@@ -92,12 +91,12 @@ class Tracer:
 
 
 def measure(size: Size = FULL) -> Iterator[Row]:
-    """Load, add and search with the emulator, and ask an agent."""
+    """Load, add and search on the emulator, and invoke an agent."""
     from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaLoader, MediaStore, MultimodalRetriever
     from langchain_gemini_mm.testing import GeminiEmulator, png
 
     with tempfile.TemporaryDirectory() as work, GeminiEmulator() as emulator, Tracer() as tracer:
-        folder = Path(work) / "pictures"
+        folder = Path(work) / "images"
         folder.mkdir()
         (folder / "puppy.png").write_bytes(png("a brown puppy"))
         media = MediaStore(Path(work) / "media")
@@ -112,8 +111,8 @@ def measure(size: Size = FULL) -> Iterator[Row]:
             retriever.search("a query")
             (folder / "puppy.png").write_bytes(png("a red puppy"))
             documents: list[Any] = []
-            yield tracer.path("load a picture", lambda: documents.extend(MediaLoader(folder, media).lazy_load()))
-            yield tracer.path("add a picture", lambda: store.add_documents(documents))
+            yield tracer.path("load an image", lambda: documents.extend(MediaLoader(folder, media).lazy_load()))
+            yield tracer.path("add an image", lambda: store.add_documents(documents))
             yield tracer.path("add a text", lambda: store.add_texts(["a short text"]))
             yield tracer.path("search", lambda: store.search("an image of a puppy"))
             yield tracer.path("retriever.search", lambda: retriever.search("an image of a puppy"))
@@ -122,7 +121,7 @@ def measure(size: Size = FULL) -> Iterator[Row]:
 
 
 def _agent(retriever: Any, media: Any) -> Callable[[], Any]:
-    """An agent whose model asks for one search and then answers."""
+    """Return an agent whose model calls the search once and then answers."""
     from langchain.agents import create_agent
     from langchain_core.language_models import FakeMessagesListChatModel
     from langchain_core.messages import AIMessage, HumanMessage
@@ -130,12 +129,12 @@ def _agent(retriever: Any, media: Any) -> Callable[[], Any]:
     from langchain_gemini_mm import MediaMiddleware, create_multimodal_retriever_tool
 
     class Model(FakeMessagesListChatModel):
-        """A model that takes tools and says what it was made to say."""
+        """A chat model that accepts tools and returns prepared answers."""
 
         def bind_tools(self, *_: Any, **__: Any) -> Any:
             return self
 
-    tool = create_multimodal_retriever_tool(retriever, "search_library", "Finds pictures.")
+    tool = create_multimodal_retriever_tool(retriever, "search_library", "Finds images.")
     call = AIMessage("", tool_calls=[{"name": "search_library", "args": {"query": "puppy"}, "id": "1"}])
     model = Model(responses=[call, AIMessage("done")])
     agent = create_agent(model, tools=[tool], middleware=[MediaMiddleware(media, model="gemini")])

@@ -1,4 +1,4 @@
-"""Cutting a video into segments, against the segmenter of the ffmpeg program."""
+"""Cut a video into segments, compared with the segmenter of the ffmpeg program."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _AGAINST = "ffmpeg -c copy -f segment"
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How long the video is, in seconds, its width in pixels, and how often it is cut."""
+    """Length of the video in seconds, its width in pixels, and number of rounds."""
 
     seconds: int
     width: int
@@ -33,7 +33,7 @@ QUICK = Size(seconds=60, width=640, rounds=3)
 
 
 def measure(size: Size = FULL) -> Iterator[Row]:
-    """H.264 with B-frames and AAC, a keyframe every two seconds; the same segments."""
+    """Cut an H.264 video with B-frames, AAC and a keyframe every two seconds into the same segments with both."""
     name = f"cutting {size.seconds:,} s of {size.width} x {size.width * 9 // 16} video into {WINDOW_S} s"
     program = shutil.which("ffmpeg")
     if program is None:
@@ -55,18 +55,18 @@ def measure(size: Size = FULL) -> Iterator[Row]:
         seconds = {name: [turn.wall for turn in taken] for name, taken in turns.items()}
         note = (
             f"{film.stat().st_size / 1e6:.0f} MB, {size.seconds / min(seconds['ours']):,.0f} x realtime against "
-            f"{size.seconds / min(seconds['theirs']):,.0f}; both end with every segment's bytes in memory, "
-            "which ffmpeg has to write to files first"
+            f"{size.seconds / min(seconds['theirs']):,.0f}; both return the bytes of every segment; "
+            "ffmpeg writes them to files first"
         )
         yield speed(name, _AGAINST, seconds["ours"], seconds["theirs"], aim=AIM, note=note)
 
 
 def make_film(program: str, film: Path, size: Size) -> None:
-    """A moving test picture with noise, and a tone."""
+    """Write a test video with moving images and noise, and a tone."""
     short = film.with_name("short.mp4")
     made = min(size.seconds, 60)
-    pictures = f"testsrc2=s={size.width}x{size.width * 9 // 16}:r=24:d={made},noise=alls=12:allf=t"
-    sources = ["-f", "lavfi", "-i", pictures, "-f", "lavfi", "-i", f"sine=440:d={made}"]
+    video = f"testsrc2=s={size.width}x{size.width * 9 // 16}:r=24:d={made},noise=alls=12:allf=t"
+    sources = ["-f", "lavfi", "-i", video, "-f", "lavfi", "-i", f"sine=440:d={made}"]
     codecs = [
         "-c:v",
         "libx264",
@@ -87,14 +87,14 @@ def make_film(program: str, film: Path, size: Size) -> None:
 
 
 def cut_with_ours(film: Path, size: Size) -> None:
-    """Every segment with its sound."""
+    """Cut all segments with audio, using the package."""
     planned = windows(size.seconds, WINDOW_S)
-    found = [len(cut.data) for cut in segments(film, video=planned, video_form=_FORM, with_sound=True) if cut.copied]
+    found = [len(cut.data) for cut in segments(film, video=planned, video_form=_FORM, with_audio=True) if cut.copied]
     assert len(found) == len(planned)
 
 
 def cut_with_ffmpeg(program: str, film: Path, folder: Path) -> None:
-    """The same with the program."""
+    """Cut the same segments, using the ffmpeg program."""
     segmenter = ["-c", "copy", "-f", "segment", "-segment_time", str(WINDOW_S), "-reset_timestamps", "1"]
     _run(program, "-i", str(film), *segmenter, str(folder / "%03d.mp4"))
     assert sum(len(path.read_bytes()) for path in folder.iterdir()) > film.stat().st_size * 0.9

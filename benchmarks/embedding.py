@@ -1,4 +1,4 @@
-"""Embedding throughput at 100 ms latency: ours, the bare SDK with ideal concurrency, and langchain-google-genai."""
+"""Embedding throughput at 100 ms latency, compared with the bare SDK (ideal concurrency) and langchain-google-genai."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from benchmarks.media import small_pictures
+from benchmarks.media import small_images
 from benchmarks.report import Row, Turn, cost, installed, interleaved, skipped, speed
 from benchmarks.service import KEY, MODEL, PlainClient, emulator_process
 from langchain_gemini_mm import GeminiEmbeddings
@@ -30,7 +30,7 @@ CONCURRENCY = 8
 DIMENSIONS = 768
 AIM = 0.95
 _ENOUGH = 1.3
-"""How much faster than the SDK the emulator must be."""
+"""Factor by which the emulator must be faster than the SDK."""
 _WORDS = [
     "dog",
     "cat",
@@ -54,21 +54,21 @@ _WORDS = [
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How much is embedded in one turn, and how often."""
+    """Amounts embedded in one turn, and number of rounds."""
 
     texts: int
-    pictures: int
+    images: int
     rounds: int
     texts_per_call: int = 100
-    pictures_per_call: int = 50
+    images_per_call: int = 50
 
 
-FULL = Size(texts=6400, pictures=1600, rounds=7)
-QUICK = Size(texts=1600, pictures=400, rounds=3)
+FULL = Size(texts=6400, images=1600, rounds=7)
+QUICK = Size(texts=1600, images=400, rounds=3)
 
 
 def measure(size: Size = FULL) -> Iterator[Row]:
-    """Texts, then pictures; threads, then tasks."""
+    """Measure texts and images, with threads and async."""
     rng = random.Random(1)
     texts = [" ".join(rng.choices(_WORDS, k=20)) + f" {number}" for number in range(size.texts)]
     with ExitStack() as stack:
@@ -76,19 +76,19 @@ def measure(size: Size = FULL) -> Iterator[Row]:
         url = stack.enter_context(emulator_process(LATENCY))
         arena = stack.enter_context(Arena(url))
         yield from _rows(arena, "texts", texts, size.texts_per_call, size.rounds)
-        yield from _rows(arena, "pictures", small_pictures(folder, size.pictures), size.pictures_per_call, size.rounds)
+        yield from _rows(arena, "images", small_images(folder, size.images), size.images_per_call, size.rounds)
 
 
-def _rows(arena: Arena, kind: str, items: Sequence[str | Path], per_call: int, rounds: int) -> Iterator[Row]:
-    """Two rows on one kind of content, and for texts those of the same turns besides."""
+def _rows(arena: Arena, contents: str, items: Sequence[str | Path], per_call: int, rounds: int) -> Iterator[Row]:
+    """Return the rows of one modality; for texts also those of langchain-google-genai."""
     tasks = {"ours": lambda: arena.ours_in_tasks(items, per_call), "raw": lambda: arena.raw_in_tasks(items, per_call)}
     threads: dict[str, Callable[[], Any]] = {
         "ours": lambda: arena.ours(items, per_call),
         "raw": lambda: arena.raw(items, per_call),
         "plain": arena.plain(items, per_call),
     }
-    name = f"embedding {kind}, calls of {per_call}"
-    rival = arena.rival() if kind == "texts" else None
+    name = f"embedding {contents}, calls of {per_call}"
+    rival = arena.rival() if contents == "texts" else None
     if rival is not None:
         threads["rival"] = lambda: rival.embed_documents(items, batch_size=per_call)
     _require_equal(threads["ours"](), threads["raw"]())
@@ -96,16 +96,16 @@ def _rows(arena: Arena, kind: str, items: Sequence[str | Path], per_call: int, r
     yield _throughput(f"{name}, threads", turns, _headroom(turns))
     if rival is not None:
         yield speed(f"{name}, threads", "langchain-google-genai", _wall(turns["ours"]), _wall(turns["rival"]), aim=None)
-    elif kind == "texts":
+    elif contents == "texts":
         yield skipped(
             f"{name}, threads",
             "langchain-google-genai",
             "langchain-google-genai is not installed",
         )
-    yield _processor(f"processor time of that, {kind}, threads", turns)
+    yield _processor(f"processor time of that, {contents}, threads", turns)
     turns = _warm(tasks, rounds)
     yield _throughput(f"{name}, async", turns)
-    yield _processor(f"processor time of that, {kind}, async", turns)
+    yield _processor(f"processor time of that, {contents}, async", turns)
 
 
 def _warm(contenders: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[Turn]]:
@@ -127,10 +127,10 @@ def _processor(name: str, turns: dict[str, list[Turn]]) -> Row:
 
 
 def _headroom(turns: dict[str, list[Turn]]) -> str:
-    """What the emulator could do beside what it was asked for."""
+    """Return a note on the highest throughput of the emulator."""
     times = statistics.median(raw.wall / plain.wall for raw, plain in zip(turns["raw"], turns["plain"], strict=True))
-    verdict = "holds up nobody" if times >= _ENOUGH else "**may hold up both, which hides differences**"
-    return f"the emulator {verdict}: ready-made requests go through it {times:.1f} times as fast as the SDK's"
+    verdict = "is not the bottleneck" if times >= _ENOUGH else "**may be the bottleneck, which hides differences**"
+    return f"the emulator {verdict}: it answers prepared requests {times:.1f} times as fast as the SDK sends them"
 
 
 def _require_equal(ours: Any, raw: Any) -> None:
@@ -139,7 +139,7 @@ def _require_equal(ours: Any, raw: Any) -> None:
 
 
 class Arena:
-    """All contenders, connected to one emulator; close it at the end."""
+    """Yield all contenders, connected to one emulator; close it at the end."""
 
     def __init__(self, url: str) -> None:
         from google import genai
@@ -165,15 +165,15 @@ class Arena:
         self._embeddings.close()
 
     def ours(self, items: Sequence[str | Path], per_call: int) -> list[list[float]]:
-        """As a user calls it."""
+        """Embed with the package, sync."""
         return self._embeddings.embed_documents(items, batch_size=per_call)
 
     def ours_in_tasks(self, items: Sequence[str | Path], per_call: int) -> list[list[float]]:
-        """As a user awaits it."""
+        """Embed with the package, async."""
         return self._runner.run(self._embeddings.aembed_documents(items, batch_size=per_call))
 
     def raw(self, items: Sequence[str | Path], per_call: int) -> list[Any]:
-        """The SDK in a pool of threads; what it gives is kept as it is."""
+        """Embed with the SDK in a thread pool, without checking its answers."""
 
         def call(batch: Sequence[str | Path]) -> list[Any]:
             contents: Any = [content_of(item) for item in batch]
@@ -183,7 +183,7 @@ class Arena:
         return [values for part in self._pool.map(call, _batches(items, per_call)) for values in part]
 
     def raw_in_tasks(self, items: Sequence[str | Path], per_call: int) -> list[Any]:
-        """The SDK's asynchronous client behind a semaphore."""
+        """Embed with the SDK's async client and a semaphore."""
         return self._runner.run(self._raw_in_tasks(items, per_call))
 
     async def _raw_in_tasks(self, items: Sequence[str | Path], per_call: int) -> list[Any]:
@@ -201,14 +201,14 @@ class Arena:
         return [values for part in answers for values in part]
 
     def plain(self, items: Sequence[str | Path], per_call: int) -> PlainClient:
-        """Nothing but the emulator's own speed."""
+        """Send prepared requests, which measures the emulator alone."""
         bodies = [
             json.dumps({"requests": [_request(item) for item in batch]}).encode() for batch in _batches(items, per_call)
         ]
         return PlainClient(self._url, bodies, CONCURRENCY)
 
     def rival(self) -> Any:
-        """langchain-google-genai, None where it is not installed."""
+        """Return the embeddings of langchain-google-genai, or None if it is not installed."""
         if installed("langchain-google-genai") is None:
             return None
         from langchain_google_genai import GoogleGenerativeAIEmbeddings
@@ -219,7 +219,7 @@ class Arena:
 
 
 def content_of(item: str | Path) -> Content:
-    """What the SDK takes, with the model's words for a document."""
+    """Return the SDK's input, with the prefix of the model's document task."""
     from google.genai import types
 
     if isinstance(item, str):

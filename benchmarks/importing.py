@@ -1,4 +1,4 @@
-"""What importing the package adds to what every LangChain program has imported anyway."""
+"""Time that importing the package adds to the imports of every LangChain program."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.service import ROOT
 
 AIM_MS = 50
 HEAVY = ("google.genai", "PIL", "av", "pypdfium2")
-"""What must not have been imported."""
+"""Modules that must not be imported."""
 
 _PROGRAM = """
 import json, sys, time
@@ -29,7 +29,7 @@ print(json.dumps([taken, [name for name in {heavy!r} if name in sys.modules]]))
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How many interpreters are started for each line."""
+    """Number of interpreters started per row."""
 
     interpreters: int
 
@@ -39,7 +39,7 @@ QUICK = Size(interpreters=7)
 
 
 def measure(size: Size = FULL) -> Iterator[Row]:
-    """The bare package, then the four names that every example begins with."""
+    """Measure the bare package, then the four names that every example imports."""
     package, core = "langchain_gemini_mm", "langchain_core"
     names = "GeminiEmbeddings, LocalVectorStore, MediaLoader, MediaStore"
     before = [
@@ -65,12 +65,12 @@ def _row(name: str, ours: str, base: str, before: Sequence[str], size: Size, com
         rounds=f"least of {size.interpreters}",
         aim=f"< {AIM_MS} ms",
         met=least < AIM_MS,
-        note=f"a fresh interpreter each time, compiled before; none of {', '.join(HEAVY)} was imported",
+        note=f"a new interpreter each time, with bytecode; none of {', '.join(HEAVY)} was imported",
     )
 
 
 def _milliseconds(program: str, compiled: str) -> float:
-    """One import in a fresh interpreter that keeps its bytecode in the folder `compiled`."""
+    """Time one import in a new interpreter that keeps its bytecode in the folder `compiled`."""
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": compiled}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, "-c", program]

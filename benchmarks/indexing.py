@@ -1,4 +1,4 @@
-"""Index a folder as a user would; print how many documents, the memory at the start, and its peak, in bytes.
+"""Index a folder; print the number of documents, the initial memory and its peak, in bytes.
 
 Run: python -m benchmarks.indexing FOLDER LIBRARY URL
 """
@@ -13,7 +13,7 @@ from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaLoader,
 
 
 def index(folder: Path, library: Path, url: str) -> int:
-    """Load, embed, store; gives how many documents."""
+    """Load, embed and store; return the number of documents."""
     media = MediaStore(library / "media")
     with (
         GeminiEmbeddings(media=media, api_key=KEY, base_url=url, output_dimensionality=768) as embeddings,
@@ -26,14 +26,14 @@ def index(folder: Path, library: Path, url: str) -> int:
 
 
 def bytes_at_start() -> int:
-    """The memory in use before anything was opened; where the system does not tell, the most so far."""
+    """Return the memory in use, or the peak so far on systems that do not report the former."""
     return _told("VmRSS") or peak_bytes()
 
 
 def peak_bytes() -> int:
-    """The most memory this process had in use at once.
+    """Return the peak memory of this process.
 
-    Linux lets `ru_maxrss` begin with that of the process that started this one, so its own mark comes first.
+    On Linux, `ru_maxrss` starts with the value of the parent process, so the process's own peak is read first.
     """
     if peak := _told("VmHWM"):
         return peak
@@ -44,7 +44,7 @@ def peak_bytes() -> int:
 
 
 def _told(key: str) -> int:
-    """What Linux says of this process; 0 elsewhere."""
+    """Return a value of /proc/self/status in bytes; 0 on other systems."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))

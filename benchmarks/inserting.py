@@ -1,4 +1,4 @@
-"""Bulk insert of the local store against plain SQLite, on made-up vectors; `local_store` measures the rest."""
+"""Bulk insert into the local store, compared with plain SQLite, on synthetic vectors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DIMENSIONS = 768
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How many rows are inserted, and how often."""
+    """Number of rows, and of rounds."""
 
     inserted: int
     rounds: int
@@ -37,7 +37,7 @@ QUICK = Size(inserted=2_000, rounds=3)
 
 
 def measure(size: Size = FULL) -> Iterator[Row]:
-    """Insert the same rows both ways."""
+    """Insert the same rows with both."""
     with tempfile.TemporaryDirectory() as folder:
         yield _inserting(Path(folder), size)
 
@@ -56,7 +56,7 @@ def _inserting(folder: Path, size: Size) -> Row:
 
     turns = interleaved({"ours": ours, "plain": lambda: insert_plainly(next(names), rows)}, size.rounds)
     return speed(
-        f"bulk insert, {size.inserted:,} x {DIMENSIONS}, a commit for {BATCH_SIZE}",
+        f"bulk insert, {size.inserted:,} x {DIMENSIONS}, a commit per {BATCH_SIZE:,}",
         "sqlite3 executemany",
         [turn.wall for turn in turns["ours"]],
         [turn.wall for turn in turns["plain"]],
@@ -65,7 +65,7 @@ def _inserting(folder: Path, size: Size) -> Row:
 
 
 def insert_plainly(path: Path, rows: Sequence[tuple[Any, ...]]) -> None:
-    """The same rows, as durable, in as many transactions, without anything to filter or search by."""
+    """Insert the same rows as durably and in as many transactions, without tables for filters and search."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "fullfsync = ON"):
             connection.execute(f"PRAGMA {pragma}")
@@ -77,14 +77,14 @@ def insert_plainly(path: Path, rows: Sequence[tuple[Any, ...]]) -> None:
 
 
 def unit_vectors(rows: int, *, seed: int) -> Vectors:
-    """Random directions: `(rows, DIMENSIONS)` float32."""
+    """Return random directions: `(rows, DIMENSIONS)` float32."""
     vectors = np.random.default_rng(seed).standard_normal((rows, DIMENSIONS), dtype=np.float32)
     unit: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return unit
 
 
 def made_up(rows: int) -> list[Document]:
-    """Documents with a metadata value that one in a hundred shares."""
+    """Return documents with a metadata value that one in a hundred shares."""
     return [
         Document(
             id=f"document-{number}",

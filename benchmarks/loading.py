@@ -1,4 +1,4 @@
-"""Indexing a folder of everything: processor time a file, and what a second worker brings."""
+"""Index a mixed folder: processor time per file, and the speed-up by a second worker."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _DECODE = "import sys; from PIL import Image; [Image.open(path).load() for path 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How many files of each kind, how large, and how often they are loaded."""
+    """Number and sizes of files per modality, and of rounds."""
 
     files: int
     rounds: int
     sides: tuple[int, int]
-    """Width and height of a picture, in pixels."""
+    """Width and height of an image, in pixels."""
     seconds: int
-    """Length of a recording."""
+    """Length of a recording, in seconds."""
 
 
 FULL = Size(files=24, rounds=3, sides=(3000, 2000), seconds=60)
@@ -41,17 +41,17 @@ QUICK = Size(files=6, rounds=2, sides=(2000, 1500), seconds=20)
 
 
 def measure(size: Size = FULL) -> Iterator[Row]:
-    """A folder of five kinds of files as users load it, then one of pictures that have to be decoded."""
+    """Measure a folder of five modalities, then a folder of images that must be decoded."""
     with tempfile.TemporaryDirectory() as temporary, emulator_process(0.0) as url:
         home = Path(temporary)
         count = write_everything(home / "everything", size)
         yield _indexing(home, url, count, size)
-        write_pictures(home / "pictures", 2 * size.files, size.sides)
+        write_images(home / "images", 2 * size.files, size.sides)
         yield _workers(home, 2 * size.files, size)
 
 
 def write_everything(folder: Path, size: Size) -> int:
-    """As many files of each kind: photographs, texts, recordings, videos, papers; gives how many in all."""
+    """Write as many files of each modality: photographs, texts, recordings, videos, papers; return their number."""
     folder.mkdir()
     rng = np.random.default_rng(3)
     for number in range(size.files):
@@ -63,8 +63,8 @@ def write_everything(folder: Path, size: Size) -> int:
     return 5 * size.files
 
 
-def write_pictures(folder: Path, count: int, sides: tuple[int, int]) -> None:
-    """WebP: proved by decoding, unlike PNG and JPEG."""
+def write_images(folder: Path, count: int, sides: tuple[int, int]) -> None:
+    """Write WebP images, which are checked by decoding, unlike PNG and JPEG."""
     folder.mkdir()
     rng = np.random.default_rng(4)
     for number in range(count):
@@ -72,13 +72,13 @@ def write_pictures(folder: Path, count: int, sides: tuple[int, int]) -> None:
 
 
 def clouds(rng: np.random.Generator, sides: tuple[int, int]) -> Image.Image:
-    """A picture that is neither flat nor noise, as photographs are."""
+    """Return an image that is neither flat nor noise, like a photograph."""
     cells = rng.integers(0, 256, (sides[1] // 50, sides[0] // 50, 3), dtype=np.uint8)
     return Image.fromarray(cells).resize(sides, Image.Resampling.BICUBIC)
 
 
 def _indexing(home: Path, url: str, count: int, size: Size) -> Row:
-    """Load, embed and store, against embedding the same Documents."""
+    """Load, embed and store, compared with embedding the same Documents."""
     media = MediaStore(home / "kept")
     texts = [document.page_content for document in MediaLoader(home / "everything", media).lazy_load()]
     service: dict[str, Any] = {"api_key": KEY, "base_url": url, "output_dimensionality": 768}
@@ -89,15 +89,13 @@ def _indexing(home: Path, url: str, count: int, size: Size) -> Row:
         }
         turns = _warmed(contenders, size.rounds)
     ours, bare = ([turn.cpu for turn in turns[which]] for which in ("ours", "embedding"))
-    note = (
-        f"{1000 * statistics.median(ours) / count:.1f} ms a file, {len(texts)} Documents; the emulator's is not in it"
-    )
-    name = f"processor time of indexing {count} files of five kinds"
+    note = f"{1000 * statistics.median(ours) / count:.1f} ms per file, {len(texts)} Documents, without the emulator"
+    name = f"processor time of indexing {count} files of five modalities"
     return cost(name, "embedding the same Documents alone", ours, bare, aim=None, note=note)
 
 
 def index(home: Path, service: dict[str, Any]) -> None:
-    """Everything a user's first run does, into a library that is removed again."""
+    """Do everything that a first run does, into a library that is removed afterwards."""
     library = home / "library"
     media = MediaStore(library / "media")
     with (
@@ -111,9 +109,9 @@ def index(home: Path, service: dict[str, Any]) -> None:
 
 
 def _workers(home: Path, count: int, size: Size) -> Row:
-    """Beside it, what the machine gives to two processes at all."""
+    """Compare two workers with one, next to the speed-up that the machine gives two processes."""
     media = MediaStore.links(home / "links")
-    folder = home / "pictures"
+    folder = home / "images"
     contenders: dict[str, Callable[[], Any]] = {
         "two": lambda: _load(folder, media, 2, count),
         "one": lambda: _load(folder, media, 1, count),
@@ -123,13 +121,13 @@ def _workers(home: Path, count: int, size: Size) -> Row:
     turns = _warmed(contenders, size.rounds)
     wall = {name: [turn.wall for turn in taken] for name, taken in turns.items()}
     bare = statistics.median(one / two for one, two in zip(wall["bare one"], wall["bare two"], strict=True))
-    name = f"loading {count} pictures of {size.sides[0] * size.sides[1] / 1e6:g} MP with 2 workers"
-    note = f"in the same rounds two processes of bare Pillow were {bare:.2f} times as fast as one"
+    name = f"loading {count} images of {size.sides[0] * size.sides[1] / 1e6:g} MP with 2 workers"
+    note = f"in the same rounds, two processes of bare Pillow were {bare:.2f} times as fast as one"
     return speed(name, "1 worker", wall["two"], wall["one"], aim=WORKERS_AIM, note=note)
 
 
 def decode_barely(folder: Path, processes: int) -> None:
-    """Open every picture with Pillow alone, in so many processes."""
+    """Open every image with Pillow alone, in a number of processes."""
     paths = sorted(map(str, folder.iterdir()))
     shares = [paths[start::processes] for start in range(processes)]
     running = [subprocess.Popen([sys.executable, "-c", _DECODE, *share]) for share in shares]

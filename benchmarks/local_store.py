@@ -1,4 +1,4 @@
-"""Search of the local store against plain NumPy on the same vectors, in one run; all vectors are made up.
+"""Search of the local store, compared with plain NumPy on the same synthetic vectors in one run.
 
 Run: python benchmarks/local_store.py [--quick], with OPENBLAS_NUM_THREADS=1 as in a server. Needs 2.5 GB below TMPDIR.
 """
@@ -30,11 +30,11 @@ from langchain_gemini_mm.interfaces import Vectors
 K = 10
 TOGETHER = 16
 OPENED_IN = 0.3
-"""Seconds in which a fresh process should answer its first query."""
+"""Target, in seconds, for the first query of a new process."""
 INSERTED = 15_000
-"""Rows a second that should be stored durably."""
+"""Target of rows per second, stored durably."""
 RARE, HALF = {"source": "file-7.pdf"}, {"half": 1}
-MADE_UP = "vectors of 300 clusters in 64 hidden dimensions with a decaying spectrum, which flatters recall"
+MADE_UP = "vectors of 300 clusters in 64 hidden dimensions with a decaying spectrum, which raises recall"
 
 _FIRST_QUERY = """
 import sys, time
@@ -56,7 +56,7 @@ print(time.perf_counter() - started, held() - before)
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How many rows, and how often."""
+    """Numbers of rows, and of rounds."""
 
     small: int
     middle: int
@@ -71,7 +71,7 @@ QUICK = Size(small=10_000, middle=50_000, large=20_000, wide=20_000, queries=20,
 
 
 def measure(size: Size = FULL) -> Iterator[Row]:
-    """One collection after the other, each in a folder of its own."""
+    """Measure one collection after the other, each in a folder of its own."""
     plans: list[tuple[int, int, Callable[[Bench], Iterator[Row]]]] = [
         (size.small, 768, _small),
         (size.middle, 768, _middle),
@@ -102,13 +102,13 @@ class Bench:
         return LocalVectorStore(self.path, DeterministicFakeEmbedding(size=self.queries.shape[1]), **options)
 
     def plain(self, query: Any) -> list[Document]:
-        """The search of plain NumPy, and the documents from a list."""
+        """Search with plain NumPy, and take the documents from a list."""
         scores = self.vectors @ query
         best = np.argpartition(scores, -K)[-K:]
         return [self.documents[number] for number in best[np.argsort(-scores[best])]]
 
     def against_plain(self, searches: dict[str, tuple[Callable[[Any], object], float | None]]) -> Iterator[Row]:
-        """The median time of a query, of each round, over that of plain NumPy; all take turns with every query."""
+        """Return the median time of a query in each round; all contenders take turns with every query."""
         callables = {"plain": self.plain} | {name: search for name, (search, _) in searches.items()}
         for search in callables.values():
             search(self.queries[0])
@@ -138,8 +138,10 @@ def _small(bench: Bench) -> Iterator[Row]:
 
 
 def _middle(bench: Bench) -> Iterator[Row]:
-    note = f"{bench.inserted:,.0f} rows a second"
-    yield cost(f"{bench.name}, insert", f"{INSERTED:,} rows a second", [INSERTED], [bench.inserted], aim=1.0, note=note)
+    note = f"{bench.inserted:,.0f} rows per second"
+    yield cost(
+        f"{bench.name}, insert", f"{INSERTED:,} rows per second", [INSERTED], [bench.inserted], aim=1.0, note=note
+    )
     yield from first_query(bench)
     with bench.open(prefix=False) as store, bench.open(prefix=256) as short:
         yield from bench.against_plain(
@@ -154,7 +156,7 @@ def _middle(bench: Bench) -> Iterator[Row]:
 
 
 def _together(bench: Bench, store: LocalVectorStore) -> Row:
-    # Searching by ids of stored documents needs no embedding, so only the search is measured.
+    # Searches by ids of stored documents need no embedding, so only the search is measured.
     from langchain_gemini_mm import Query
 
     asked = [Query(like=[document.id or ""]) for document in bench.documents[:TOGETHER]]
@@ -171,7 +173,7 @@ def _together(bench: Bench, store: LocalVectorStore) -> Row:
 
 
 def first_query(bench: Bench) -> Iterator[Row]:
-    """Opening the collection and asking once, in a fresh process: time, and memory over the vectors."""
+    """Open the collection and search once, in a new process: time, and memory relative to the vectors."""
     seconds, held = [], []
     for _ in range(bench.size.rounds):
         command = [sys.executable, "-c", _FIRST_QUERY, str(bench.path), str(bench.queries.shape[1])]
@@ -184,7 +186,7 @@ def first_query(bench: Bench) -> Iterator[Row]:
     if all(held):
         yield cost(f"{bench.name}, memory", "the vectors", held, [float(bench.vectors.nbytes)] * len(held), aim=1.3)
     else:
-        yield skipped(f"{bench.name}, memory", "the vectors", "only Linux tells the memory of a process simply")
+        yield skipped(f"{bench.name}, memory", "the vectors", "the memory of a process is measured on Linux only")
 
 
 def _wide(bench: Bench) -> Iterator[Row]:
@@ -211,7 +213,7 @@ def _large(bench: Bench) -> Iterator[Row]:
 
 
 def recall_row(bench: Bench, store: LocalVectorStore) -> Row:
-    """What the prefix scan finds of what an exact search does."""
+    """Measure the recall of the prefix search."""
     found = store.check_recall(sample=50, k=K)
     return Row(
         measured=f"{bench.name}, recall, prefix {found.prefix}",
@@ -225,7 +227,7 @@ def recall_row(bench: Bench, store: LocalVectorStore) -> Row:
 
 
 def made_up_vectors(rows: int, dimensions: int) -> Vectors:
-    """Clustered directions whose first numbers weigh most, as `(rows, dimensions)` float32 unit rows."""
+    """Return clustered directions with most energy in the first values: `(rows, dimensions)` float32, unit rows."""
     random = np.random.default_rng(1)
     centres = random.standard_normal((300, 64), dtype=np.float32)
     weights = np.arange(1, dimensions + 1, dtype=np.float32) ** -0.32
@@ -242,7 +244,7 @@ def made_up_vectors(rows: int, dimensions: int) -> Vectors:
 
 
 def made_up_documents(rows: int) -> Sequence[Document]:
-    """Documents with a value that one in a hundred shares, and one that every other does."""
+    """Return documents with a value that one in a hundred shares, and one that every second shares."""
     return [
         Document(
             id=f"document-{number}",
@@ -256,7 +258,7 @@ def made_up_documents(rows: int) -> Sequence[Document]:
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small and rough, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="small and inaccurate, to test the benchmark")
     quick = parser.parse_args().quick
     print(f"{machine()}{', --quick' if quick else ''}\n\n{table(measure(QUICK if quick else FULL))}")
 

@@ -1,4 +1,4 @@
-"""Memory of indexing one long video, over that of the program before it opens anything."""
+"""Memory of indexing one long video, in addition to that of the program before it opens a file."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from benchmarks.report import Row, cost, skipped
 from benchmarks.service import emulator_process
 
 ALLOWED = 250_000_000
-"""Bytes over the start."""
+"""Limit in bytes above the initial memory."""
 _BYTES_A_SECOND = 640_000
 _SPARE = 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How long the video is, in seconds, and its width in pixels."""
+    """Length of the video in seconds, and its width in pixels."""
 
     seconds: int
     width: int
@@ -33,7 +33,7 @@ QUICK = Size(seconds=300, width=640)
 
 
 def measure(size: Size = FULL) -> Iterator[Row]:
-    """Pictures in windows of 30 s and sound in windows of 60 s, all embedded."""
+    """Embed windows of 30 s of video and of 60 s of audio."""
     name = f"memory of indexing a video of {size.seconds / 60:g} minutes, over the start"
     against = f"{ALLOWED / 1e6:g} MB"
     program = shutil.which("ffmpeg")
@@ -41,13 +41,13 @@ def measure(size: Size = FULL) -> Iterator[Row]:
         yield skipped(name, against, "the ffmpeg program is not installed")
         return
     if sys.platform == "win32":
-        yield skipped(name, against, "Python does not tell the peak memory of a process on Windows")
+        yield skipped(name, against, "Python does not report the peak memory of a process on Windows")
         return
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         needed = 2 * size.seconds * _BYTES_A_SECOND + _SPARE
         if shutil.disk_usage(home).free < needed:
-            yield skipped(name, against, f"{home} has no {needed / 1e9:.1f} GB free; TMPDIR names another place")
+            yield skipped(name, against, f"{home} has no {needed / 1e9:.1f} GB free; set TMPDIR to another folder")
             return
         film = home / "films" / "film.mp4"
         film.parent.mkdir()

@@ -1,4 +1,4 @@
-"""Real picture files of noise, so that nothing about them compresses, made cheaply."""
+"""Image files of noise, which cannot be compressed, made quickly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PNG_SIDE = 1000
 _JPEG_SIDE = 1755
 
 
-def small_pictures(folder: Path, count: int) -> list[Path]:
+def small_images(folder: Path, count: int) -> list[Path]:
     """Write `count` JPEG files of 20 to 50 kB."""
     rng = np.random.default_rng(1)
     paths = []
@@ -29,11 +29,11 @@ def small_pictures(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def large_pictures(folder: Path, total: int) -> int:
-    """Write PNG and JPEG files of 3 MB, no two alike, until they are `total` bytes; gives their number.
+def large_images(folder: Path, total: int) -> int:
+    """Write different PNG and JPEG files of 3 MB, up to `total` bytes; return their number.
 
-    Two pictures are drawn; each file is one of them with a comment of its own. All are of one size, so that the largest
-    are not met later among many than among few.
+    Two images are drawn; each file is one of them with a comment of its own. All have one size, so that a larger
+    number of files does not contain larger files.
     """
     rng = np.random.default_rng(2)
     drawn = {"png": noise(rng, _PNG_SIDE, "PNG"), "jpg": noise(rng, _JPEG_SIDE, "JPEG", quality=92)}
@@ -46,15 +46,15 @@ def large_pictures(folder: Path, total: int) -> int:
     return number
 
 
-def noise(rng: np.random.Generator, side: int, kind: str, **options: int) -> bytes:
-    """One square picture of random pixels."""
+def noise(rng: np.random.Generator, side: int, file_format: str, **options: int) -> bytes:
+    """Return one square image of random pixels."""
     file = io.BytesIO()
-    Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(file, kind, **options)
+    Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(file, file_format, **options)
     return file.getvalue()
 
 
 def commented(data: bytes, comment: str) -> bytes:
-    """The same picture with a comment: a COM segment after a JPEG's start, a tEXt chunk before a PNG's end."""
+    """Return the same image with a comment: a COM segment at the start of a JPEG, a tEXt chunk at the end of a PNG."""
     if data.startswith(b"\xff\xd8"):
         return data[:2] + b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment.encode("ascii") + data[2:]
     chunk = b"tEXtComment\0" + comment.encode("ascii")

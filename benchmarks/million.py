@@ -14,7 +14,7 @@ from benchmarks.report import Row
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How many rows, and how often."""
+    """Number of rows, and of rounds."""
 
     rows: int
     queries: int
@@ -26,7 +26,7 @@ QUICK = Size(rows=20_000, queries=10, rounds=3)
 
 
 def measure(size: Size = FULL) -> Iterator[Row]:
-    """Search with a prefix against plain NumPy on whole vectors."""
+    """Search with a prefix, compared with plain NumPy on whole vectors."""
     sizes = Sizes(small=0, middle=0, large=0, wide=0, queries=size.queries, rounds=size.rounds)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder) / "index.db", size.rows, 768, sizes)

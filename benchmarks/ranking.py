@@ -1,4 +1,4 @@
-"""What a fair ranking costs: a normalized search of five modalities against a raw one, in one run; vectors are made up.
+"""Normalized search of five modalities, compared with a raw search in one run, on synthetic vectors.
 
 Run: python benchmarks/run.py --only ranking [--quick], with OPENBLAS_NUM_THREADS=1 as in a server.
 """
@@ -20,18 +20,24 @@ from benchmarks.report import Row, cost, tell
 from langchain_gemini_mm import LocalVectorStore
 from langchain_gemini_mm.flows import run
 from langchain_gemini_mm.interfaces import Content, Role, Vectors
-from langchain_gemini_mm.ranking import RANKINGS, LabelledQuery, Ranking, calibrate, sample_background
+from langchain_gemini_mm.ranking import (
+    RANKINGS,
+    LabelledQuery,
+    Ranking,
+    calibrate,
+    sample_background,
+)
 from langchain_gemini_mm.ranking.search import by_modality_flow, plan_ranking, ranked_flow
 
 MODALITIES = ("text", "text", "text", "text", "image", "image", "pdf", "pdf", "video", "audio")
-"""What ten documents are."""
+"""Modalities of ten documents."""
 LEAST = 1.3
-"""The aim for a normalized search, in raw ones."""
+"""Target for a normalized search, relative to a raw one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How many rows, and how often."""
+    """Number of rows, and of rounds."""
 
     rows: int
     dimensions: int
@@ -44,7 +50,7 @@ QUICK = Size(rows=50_000, dimensions=768, queries=15, rounds=3)
 
 
 class Given:
-    """Embeddings that are there already: the query is the number of its vector."""
+    """Embeddings that look vectors up: the query is the number of its vector."""
 
     fingerprint: Mapping[str, object] = {"model": "given"}
 
@@ -52,18 +58,18 @@ class Given:
         self._vectors = vectors
 
     def embed(self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None) -> Vectors:  # noqa: ARG002
-        """Look up."""
+        """Return the vectors."""
         return self._vectors[[int(str(content)) for content in contents]]
 
     async def aembed(
         self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None
     ) -> Vectors:
-        """Look up."""
+        """Return the vector."""
         return self.embed(contents, role=role, task_type=task_type)
 
 
 def measure(size: Size = FULL) -> Iterator[Row]:
-    """Rank by each way in turns, with every query."""
+    """Run every query with each ranking in turn."""
     both = made_up_vectors(size.rows + size.queries, size.dimensions)
     documents = made_up_documents(size.rows)
     for number, document in enumerate(documents):
@@ -75,7 +81,7 @@ def measure(size: Size = FULL) -> Iterator[Row]:
         store.add_vectors(documents, both[: size.rows])
         started = time.perf_counter()
         drawn = sum(sample_background(store).values())
-        tell(f"{drawn:,} documents of background, drawn once in {time.perf_counter() - started:.2f} s")
+        tell(f"{drawn:,} documents in the background sample, drawn once in {time.perf_counter() - started:.2f} s")
         calibrate(store, [LabelledQuery(str(query), ["document-0"]) for query in range(min(size.queries, 3))])
         for k in (4, 10):
             yield from _compared(store, size, k)
@@ -102,7 +108,7 @@ def _compared(store: LocalVectorStore, size: Size, k: int) -> Iterator[Row]:
 
 
 def _medians(contenders: Mapping[str, Callable[[str], object]], size: Size) -> dict[str, list[float]]:
-    """The median time of a query, of each round."""
+    """Return the median time of a query, per round."""
     for search in contenders.values():
         search("0")
     medians: dict[str, list[float]] = {name: [] for name in contenders}

@@ -1,4 +1,4 @@
-"""Contenders take turns; what comes out are ratios of one run, never lone times."""
+"""Contenders take turns in one run; the results are ratios."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ HEAD = ("measured", "against", "ratio", "rounds", "aim", "met")
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the table."""
+    """A row of the table."""
 
     measured: str
     against: str
     ratio: str
     rounds: str = ""
-    """The smallest and the largest of the rounds."""
+    """The smallest and the largest ratio of the rounds."""
     aim: str = ""
     met: bool | None = None
-    """None where there is no aim, or nothing was measured."""
+    """None without an aim, or if nothing was measured."""
     note: str = ""
-    """Stands below the table."""
+    """Printed below the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +38,15 @@ class Turn:
 
     wall: float
     cpu: float
-    """Of this process, all threads together."""
+    """Processor time of this process, all threads together."""
 
 
 def interleaved(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[Turn]]:
-    """Let all contenders run in every round, each round in the opposite order, so that noise meets all alike.
+    """Run all contenders in every round, in alternating order, so that noise affects all equally.
 
     Args:
-        contenders: by name; each has been run once before, so that nothing is set up within a turn.
-        rounds: how often each runs.
+        contenders: functions by name; each has been called once before, so that a turn contains no set-up.
+        rounds: how often each is called.
     """
     turns: dict[str, list[Turn]] = {name: [] for name in contenders}
     order = list(contenders)
@@ -63,19 +63,19 @@ def interleaved(contenders: Mapping[str, Callable[[], object]], rounds: int) -> 
 def speed(
     measured: str, against: str, ours: Sequence[float], theirs: Sequence[float], *, aim: float | None, note: str = ""
 ) -> Row:
-    """How much more we get done in the same time; seconds of each round are given."""
+    """Return the ratio of throughputs, from the seconds of each round."""
     return _row(measured, against, [b / a for a, b in zip(ours, theirs, strict=True)], aim, at_least=True, note=note)
 
 
 def cost(
     measured: str, against: str, ours: Sequence[float], theirs: Sequence[float], *, aim: float | None, note: str = ""
 ) -> Row:
-    """How much more we take, of time or memory, for the same work."""
+    """Return the ratio of costs (time or memory) for the same work."""
     return _row(measured, against, [a / b for a, b in zip(ours, theirs, strict=True)], aim, at_least=False, note=note)
 
 
 def skipped(measured: str, against: str, reason: str) -> Row:
-    """A line for what cannot be measured here."""
+    """Return a row for what cannot be measured on this machine."""
     return Row(measured=measured, against=against, ratio="skipped", note=reason)
 
 
@@ -95,7 +95,7 @@ def _row(
 
 
 def table(rows: Iterable[Row]) -> str:
-    """The rows as Markdown, with their notes below."""
+    """Return the rows as a Markdown table, with their notes below."""
     rows = list(rows)
     cells = [HEAD, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEAD))]
@@ -115,7 +115,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def machine() -> str:
-    """Where and when, in one line."""
+    """Describe date, machine and versions in one line."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     packages = ["google-genai", "langchain-google-genai", "langchain-core", "numpy"]
     versions = [f"{name} {found}" for name in packages if (found := installed(name))]
@@ -125,7 +125,7 @@ def machine() -> str:
 
 
 def installed(package: str) -> str | None:
-    """The version of a package, None where it is missing."""
+    """Return the version of a package, or None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -133,5 +133,5 @@ def installed(package: str) -> str | None:
 
 
 def tell(message: str) -> None:
-    """Say what is being done, beside the table."""
+    """Print a progress message to stderr."""
     print(message, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What the retriever adds to a search of its store, and what it takes to group many hits by their files.
+"""Time that the retriever adds to a search of its store, and time of grouping many hits by file.
 
 Run: python benchmarks/retrieving.py [--quick]
 """
@@ -31,7 +31,7 @@ OVERHEAD_MS, GROUPING_MS = 1.0, 50.0
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How much, and how often."""
+    """Number of hits, and of rounds."""
 
     rows: int
     queries: int
@@ -44,21 +44,21 @@ QUICK = Size(rows=2_000, queries=30, rounds=3)
 
 
 class Seeded(Embeddings):
-    """Vectors that cost next to nothing, so that what is left is the way there and back."""
+    """Embeddings that cost almost nothing, so that the overhead dominates."""
 
     def embed_query(self, text: str) -> list[float]:
-        """A row of random numbers."""
+        """Return a row of random numbers."""
         numbers: list[float] = np.random.default_rng(len(text)).standard_normal(DIMENSIONS).tolist()
         return numbers
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """A row of random numbers for each."""
+        """Return a row of random numbers per text."""
         found: list[list[float]] = np.random.default_rng(0).standard_normal((len(texts), DIMENSIONS)).tolist()
         return found
 
 
 def measure(size: Size = FULL) -> Iterator[Row]:
-    """The two numbers."""
+    """Measure both."""
     yield _overhead(size)
     yield _grouping(size)
 
@@ -97,7 +97,7 @@ def _grouping(size: Size) -> Row:
         times.append(1000 * (time.perf_counter() - started))
     middle = statistics.median(times)
     return Row(
-        measured=f"grouping {size.hits:,} hits by their files, moments joined",
+        measured=f"grouping {size.hits:,} hits by file, moments merged",
         against=f"{GROUPING_MS:g} ms",
         ratio=f"{middle / GROUPING_MS:.2f}",
         rounds=f"{min(times) / GROUPING_MS:.2f} to {max(times) / GROUPING_MS:.2f}",

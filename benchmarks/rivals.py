@@ -1,8 +1,8 @@
-"""Other embedded stores on the same vectors, in the same run: their time for a search, in ours.
+"""Search time of other embedded stores relative to the local store, on the same vectors in the same run.
 
-Ours gives whole documents back, theirs are asked for ids only.
+The local store returns whole documents, the others return ids only.
 
-Run: python benchmarks/run.py --only rivals. A store that is not installed is said so:
+Run: python benchmarks/run.py --only rivals. Rows of stores that are not installed are skipped:
 pip install chromadb lancedb apsw sqlite-vec
 """
 
@@ -23,12 +23,12 @@ from benchmarks.report import Row, cost, skipped
 from langchain_gemini_mm.interfaces import Vectors
 
 Search = Callable[[Any], list[str]]
-"""A query vector in, ids out."""
+"""A function from a query vector to ids."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How many rows, and how often."""
+    """Number of rows, and of rounds."""
 
     rows: int
     queries: int
@@ -40,7 +40,7 @@ QUICK = Size(rows=5_000, queries=10, rounds=3)
 
 
 def measure(size: Size = FULL) -> Iterator[Row]:
-    """Fill every store with the same rows, then let them take turns."""
+    """Fill every store with the same rows, then search in turns."""
     sizes = Sizes(small=0, middle=0, large=0, wide=0, queries=size.queries, rounds=size.rounds)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         bench = Bench(Path(folder) / "index.db", size.rows, 768, sizes)

@@ -1,7 +1,7 @@
-"""Measure against what people would use instead, and print one Markdown table of ratios.
+"""Measure the package against the alternatives, and print one Markdown table of ratios.
 
 Run: python benchmarks/run.py [--quick] [--only embedding]
-Nothing leaves this machine: the emulator answers. Needs 5 GB below TMPDIR for a while; with --quick, 2 GB.
+Everything runs on this machine, with the emulator. Needs up to 5 GB below TMPDIR; with --quick, 2 GB.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ SUBJECTS = (
     "retrieving",
     "memory",
     "embedding",
-    "pictures",
+    "images",
     "clips",
     "loading",
     "long_video",
 )
 ASKED_FOR = ("rivals", "million", "weaviate_store")
-"""Only with `--only`: they need other packages or a server, or much time and disk."""
+"""Subjects that run only with `--only`: they need other packages or a server, or much time and disk space."""
 
 
 def main() -> None:
-    """Measure what was asked for, one subject after the other."""
+    """Measure the selected subjects, one after the other."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small and rough, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="small and inaccurate, to test the benchmark")
     parser.add_argument(
-        "--only", choices=(*SUBJECTS, *ASKED_FOR), action="append", help="one subject; may be given several times"
+        "--only", choices=(*SUBJECTS, *ASKED_FOR), action="append", help="measure only this subject; may be repeated"
     )
     given = parser.parse_args()
     isolate()
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def isolate() -> None:
-    """Keep what this machine is set up for out of it: proxies, another backend, tracing."""
+    """Remove settings of this machine that affect the results: proxies, another backend, tracing."""
     for name in list(os.environ):
         if name.upper().startswith(("GOOGLE_", "GEMINI_", "LANGCHAIN_", "LANGSMITH_")) or name.lower().endswith(
             "_proxy"
@@ -58,7 +58,7 @@ def isolate() -> None:
 
 
 def report(subjects: Iterable[str], *, quick: bool) -> str:
-    """Measure and write it down."""
+    """Measure and print."""
     from benchmarks.report import machine, table, tell
 
     rows: list[Row] = []
@@ -70,7 +70,7 @@ def report(subjects: Iterable[str], *, quick: bool) -> str:
         tell(f"{name}: {time.perf_counter() - started:.0f} s")
     how = (
         "Ratios of one run, ours to the other: the median of rounds in which both took turns. "
-        "Throughput, the more the better: ≥. Time and memory, the less the better: ≤."
+        "Higher is better where the aim is ≥ (throughput), lower where it is ≤ (time, memory)."
     )
     return f"{machine()}{', --quick' if quick else ''}\n\n{how}\n\n{table(rows)}"
 

@@ -1,4 +1,4 @@
-"""The emulator in a process of its own, and a client so plain that only the emulator can hold it up."""
+"""The emulator in a separate process, and a minimal client that the emulator alone slows down."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODEL = "gemini-embedding-2"
 
 @contextmanager
 def emulator_process(latency: float) -> Iterator[str]:
-    """Serve the emulator beside us; gives its URL.
+    """Serve the emulator in another process; yield its URL.
 
     Args:
         latency: seconds before each answer.
@@ -38,12 +38,12 @@ def emulator_process(latency: float) -> Iterator[str]:
 
 
 class PlainClient:
-    """Sends bodies made beforehand and throws the answers away.
+    """Sends prepared bodies and discards the answers.
 
     Args:
-        url: of the emulator.
-        bodies: JSON, one a request.
-        concurrency: requests under way at once.
+        url: URL of the emulator.
+        bodies: JSON bodies, one per request.
+        concurrency: number of concurrent requests.
     """
 
     def __init__(self, url: str, bodies: Sequence[bytes], concurrency: int) -> None:

@@ -1,4 +1,4 @@
-"""Load made-up documents from a generator into Weaviate and print the peak memory of doing so, in bytes.
+"""Load synthetic documents from a generator into Weaviate and print the peak memory in bytes.
 
 Run: python -m benchmarks.weaviate_load URL GRPC_URL NAME COUNT
 """
@@ -22,7 +22,7 @@ DIMENSIONS = 768
 
 
 def documents(count: int) -> Iterator[Document]:
-    """Documents that nobody keeps."""
+    """Yield documents, which nothing keeps in memory."""
     for number in range(count):
         yield Document(
             id=f"document-{number}",
@@ -32,14 +32,14 @@ def documents(count: int) -> Iterator[Document]:
 
 
 def vectors(count: int) -> Iterator[Vector]:
-    """Random directions, one at a time."""
+    """Yield random directions, one at a time."""
     random = np.random.default_rng(7)
     for _ in range(count):
         yield random.standard_normal(DIMENSIONS, dtype=np.float32)
 
 
 def load(endpoint: Endpoint, name: str, count: int) -> None:
-    """Add everything; the exact index is the quickest to fill, and the client does not know the difference."""
+    """Add everything with the flat index, which is fastest to fill and makes no difference to the client."""
     with endpoint.client() as client:
         store = WeaviateVectorStore(client, name, DeterministicFakeEmbedding(size=DIMENSIONS), index="flat")
         assert len(store.add_vectors(documents(count), vectors(count))) == count

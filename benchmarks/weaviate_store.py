@@ -1,7 +1,7 @@
-"""The store in Weaviate against the bare client on the same server, in one run; all vectors are made up.
+"""`WeaviateVectorStore`, compared with the bare client on the same server in one run, on synthetic vectors.
 
 Run: python benchmarks/run.py --only weaviate_store [--quick], or make bench-weaviate. The server is that of
-WEAVIATE_URL, else one that is started here. Client and server share the machine: what one of them saves the other uses.
+WEAVIATE_URL, or one that is started on this machine. Client and server then share the processor.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from langchain_gemini_mm.interfaces import Vectors
 DIMENSIONS = 768
 INGEST_AIM, QUERY_AIM, MEMORY_AIM = 0.95, 1.1, 1.1
 TOGETHER = 32
-"""Async searches under way at once."""
+"""Number of concurrent async searches."""
 FINALISTS = 3
-"""Ways of the bare client that take turns with ours, after all of them were tried."""
+"""Number of variants of the bare client that take turns with the store, after all variants have been tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How many objects, and how often."""
+    """Number of objects, and of rounds."""
 
     inserted: int
     rounds: int
@@ -59,10 +59,10 @@ QUICK = Size(inserted=1_000, rounds=3, searched=2_000, queries=20, recalled=2_00
 
 
 def measure(size: Size = FULL) -> Iterator[Row]:
-    """Ingest, searches, recall and memory, on one server."""
+    """Measure ingest, searches, recall and memory on one server."""
     with serving() as server:
         if server is None:
-            yield skipped("Weaviate", "the bare client", "no weaviate-server here and no WEAVIATE_URL")
+            yield skipped("Weaviate", "the bare client", "no weaviate-server is installed and WEAVIATE_URL is not set")
             return
         with server.client() as client:
             bench = Bench(server, client, size)
@@ -73,7 +73,7 @@ def measure(size: Size = FULL) -> Iterator[Row]:
 
 @contextmanager
 def serving() -> Iterator[Endpoint | None]:
-    """The server of the environment, else one of our own in a temporary folder, else None."""
+    """Yield the server of the environment, or a new one in a temporary folder, or None."""
     url = os.environ.get("WEAVIATE_URL")
     if url:
         yield Endpoint(url, os.environ.get("WEAVIATE_GRPC_URL"), os.environ.get("WEAVIATE_API_KEY"))
@@ -96,7 +96,7 @@ class Bench:
 
     @contextmanager
     def store(self, first: Document, vector: Any, **options: Any) -> Iterator[Any]:
-        """A store on a new collection that holds one document; dropped afterwards."""
+        """Yield a store on a new collection with one document; delete the collection afterwards."""
         from langchain_gemini_mm import WeaviateVectorStore
 
         name = f"Bench{os.getpid()}x{next(self._numbers)}"
@@ -110,12 +110,12 @@ class Bench:
 
 
 def bare(client: Any, store: Any) -> Any:
-    """The client's own object for the collection of a store."""
+    """Return the client's object for the collection of a store."""
     return client.collections.use(f"{store.name}_v1")
 
 
 def _ingest(bench: Bench) -> Iterator[Row]:
-    """The same objects through `add_vectors` and through every way the bare client has; its best one counts."""
+    """Insert the same objects with `add_vectors` and with every variant of the bare client; the best one counts."""
     size = bench.size
     documents, vectors = made_up_documents(size.inserted), made_up_vectors(size.inserted, DIMENSIONS)
     objects = prepared(bench, documents, vectors)
@@ -149,24 +149,24 @@ def _ingest(bench: Bench) -> Iterator[Row]:
         taken["ours"],
         taken[best],
         aim=INGEST_AIM,
-        note=f"{rate:,.0f} objects a second; the best of {len(WAYS)} ways with objects made beforehand was {best}",
+        note=f"{rate:,.0f} objects per second; the fastest of {len(WAYS)} variants with prepared objects was {best}",
     )
 
 
 def prepared(bench: Bench, documents: Sequence[Document], vectors: Vectors) -> list[Any]:
-    """What the store would send, ready for the bare client."""
+    """Return the objects that the store would send, for the bare client."""
     from langchain_gemini_mm.vectorstores.records import Record
-    from langchain_gemini_mm.vectorstores.weaviate.objects import sized
+    from langchain_gemini_mm.vectorstores.weaviate.objects import sized_object
 
     with bench.store(documents[0], vectors[0]) as store:
-        layout = store.backend.place.known
+        layout = store.backend.collection.cached_layout
         records = (
             Record(item.id or "", item.page_content, item.metadata, row)
             for item, row in zip(documents, vectors, strict=True)
         )
-        objects = [sized(record, layout).object for record in records]
+        objects = [sized_object(record, layout).object for record in records]
     for item, row in zip(objects, vectors, strict=True):
-        item.vector = {"media": row.tolist()}  # what the bare client packs quickest
+        item.vector = {"media": row.tolist()}  # fastest for the bare client to serialize
     return objects
 
 
@@ -202,7 +202,7 @@ WAYS: dict[str, Callable[[Any, Sequence[Any]], object]] = {
     "batch.stream(1)": partial(_stream, 1),
     "batch.stream(2)": partial(_stream, 2),
 }
-"""What the bare client offers, with the settings people use."""
+"""Return the variants of the bare client, with common settings."""
 
 
 def _searches(bench: Bench) -> Iterator[Row]:
@@ -220,12 +220,12 @@ def _searches(bench: Bench) -> Iterator[Row]:
 
 
 def settled(bench: Bench) -> None:
-    """Let the server finish what the writes have left to do."""
+    """Wait until the server has finished indexing."""
     time.sleep(0 if bench.size is not FULL else 10)
 
 
 def _asking(k: int) -> dict[str, Any]:
-    """The arguments of a bare search that gives back what a search of the store does."""
+    """Return the arguments of a bare search that returns what a search of the store returns."""
     from weaviate.classes.query import MetadataQuery
 
     return {
@@ -250,7 +250,7 @@ def _one_by_one(bench: Bench, store: Any, queries: Vectors, k: int) -> Row:
                 started = time.perf_counter()
                 searches[name](query)
                 times[name].append(time.perf_counter() - started)
-        if number:  # the first round warms up
+        if number:  # the first round is a warm-up
             for name, taken in times.items():
                 medians[name].append(statistics.median(taken))
     return _search_row(bench, f"k={k}", medians)
@@ -276,7 +276,7 @@ async def _at_once(bench: Bench, store: Any, queries: Vectors, k: int) -> Row:
 
 
 async def _latencies(search: Callable[[Any], Awaitable[Any]], queries: Sequence[Any]) -> list[float]:
-    """Seconds of each search; a fixed number of askers take the queries in turn."""
+    """Return the seconds of each search; a fixed number of workers take the queries in turn."""
     waiting, taken = iter([*queries, *queries]), []
 
     async def ask() -> None:
@@ -302,7 +302,7 @@ def _search_row(bench: Bench, what: str, medians: dict[str, list[float]]) -> Row
 
 
 def _recall(bench: Bench) -> Iterator[Row]:
-    """What HNSW with 8-bit codes, the default, finds of what plain NumPy does."""
+    """Measure the recall of HNSW with 8-bit codes, the default."""
     size, k = bench.size, 10
     documents = made_up_documents(size.recalled)
     for dimensions in (768, 1536, 3072):
@@ -324,11 +324,11 @@ def _recall(bench: Bench) -> Iterator[Row]:
 
 
 def _memory(bench: Bench) -> Iterator[Row]:
-    """Peak memory of a process that loads documents from a generator: many, and few."""
+    """Measure the peak memory of a process that loads documents from a generator: many, and few."""
     size = bench.size
     name, against = f"peak memory of loading {size.much:,} x {DIMENSIONS}", f"loading {size.little:,}"
     if sys.platform == "win32":
-        yield skipped(name, against, "Python does not tell the peak memory of a process on Windows")
+        yield skipped(name, against, "Python does not report the peak memory of a process on Windows")
         return
     much, little = (_peak(bench, number) for number in (size.much, size.little))
     note = f"{much / 1e6:.0f} MB and {little / 1e6:.0f} MB; all vectors are {4e-6 * size.much * DIMENSIONS:,.0f} MB"

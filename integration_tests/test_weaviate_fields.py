@@ -70,7 +70,7 @@ async def test_a_field_that_does_not_fit(open_store: Open, weaviate_client: Weav
     await call(store, "add_documents", GOODS)
     with pytest.raises(ContentError, match=r"document '\w+': metadata\['shop'\] is '\w+', .* declared as float"):
         await call(store, "add_field", "shop", float)
-    schema = weaviate_client.collections.use(f"{store.backend.place.name}_v1").config.get()
+    schema = weaviate_client.collections.use(f"{store.backend.collection.name}_v1").config.get()
     assert not [item.name for item in schema.properties if "shop" in item.name]
     assert await call(store, "add_field", "shop", str) == 3
 

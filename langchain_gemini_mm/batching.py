@@ -1,12 +1,12 @@
-"""Which contents travel together: a pure planner, and the order-keeping way to run the plan."""
+"""Grouping of contents into requests, and concurrent execution that keeps their order."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -14,19 +14,19 @@ R = TypeVar("R")
 
 
 class Sized(Protocol):
-    """What the planner must know of an item."""
+    """What `plan` needs to know of an item."""
 
     @property
     def group(self) -> Hashable:
-        """Items of different groups never share a call."""
+        """Items of different groups never share a request."""
 
     @property
     def wire_bytes(self) -> int:
-        """Bytes the item takes in a request."""
+        """Size in a request, in bytes."""
 
     @property
     def token_count(self) -> int:
-        """Tokens, estimated."""
+        """Estimated tokens."""
 
 
 S = TypeVar("S", bound=Sized)
@@ -34,15 +34,16 @@ S = TypeVar("S", bound=Sized)
 
 @dataclass(frozen=True, kw_only=True)
 class CallLimits:
-    """How much one call may carry. One item that is over alone still travels, alone."""
+    """Limits of one request. An item that exceeds them by itself gets a request of its own."""
 
     items: int
     wire_bytes: int
     tokens: int | None = None
+    """None for no limit."""
 
 
 def plan(items: Iterable[S], limits: CallLimits) -> Iterator[list[S]]:
-    """Cut `items` into calls, keeping their order; nothing is lost, nothing is reordered."""
+    """Group items into requests, in order."""
     batch: list[S] = []
     size = tokens = 0
     for item in items:
@@ -63,27 +64,27 @@ def plan(items: Iterable[S], limits: CallLimits) -> Iterator[list[S]]:
 
 
 def slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Cut a sequence into pieces of at most `size`."""
+    """Cut a sequence into slices of at most `size` items."""
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
+@dataclass(frozen=True, slots=True)
 class CancelToken:
-    """Tells workers that their result is no longer wanted, and wakes those that are waiting."""
+    """Tells workers that their result is no longer needed, and wakes those that sleep."""
 
-    def __init__(self) -> None:
-        self._event = threading.Event()
+    _event: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def __call__(self) -> None:
-        """Ask workers to give up."""
+        """Cancel the work."""
         self._event.set()
 
     @property
     def requested(self) -> bool:
-        """Whether to give up."""
+        """Whether the work is cancelled."""
         return self._event.is_set()
 
     def sleep(self, seconds: float) -> None:
-        """Sleep, but no longer than until someone gives up."""
+        """Sleep until the time is over or the work is cancelled."""
         self._event.wait(max(0.0, seconds))
 
 
@@ -91,9 +92,15 @@ Stop = CancelToken
 
 
 def threaded_map(work: Callable[[T, CancelToken], R], inputs: Sequence[T], concurrency: int) -> list[R]:
-    """Run `work` on every input in at most `concurrency` threads; results in the order of the inputs.
+    """Run `work` on every input in threads; the first exception cancels the others and is raised when they have ended.
 
-    The first failure stops the others and is raised once they have ended.
+    Args:
+        work: a function of one input and the token that tells it to stop.
+        inputs: one call each.
+        concurrency: most threads.
+
+    Returns:
+        Results in the order of the inputs.
     """
     stop = CancelToken()
     if not inputs:
@@ -104,7 +111,9 @@ def threaded_map(work: Callable[[T, CancelToken], R], inputs: Sequence[T], concu
         try:
             futures = [pool.submit(work, item, stop) for item in inputs]
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            _raise_first(futures, done)
+            for future in futures:
+                if future in done:
+                    future.result()
             return [future.result() for future in futures]
         except BaseException:
             stop()
@@ -113,7 +122,16 @@ def threaded_map(work: Callable[[T, CancelToken], R], inputs: Sequence[T], concu
 
 
 async def gathered_map(work: Callable[[T], Awaitable[R]], inputs: Sequence[T], concurrency: int) -> list[R]:
-    """Async twin of `threaded_map`: at most `concurrency` at a time, and the first failure cancels the others."""
+    """Async twin of `threaded_map`, in tasks; the first exception cancels the others.
+
+    Args:
+        work: a coroutine function of one input.
+        inputs: one call each.
+        concurrency: most tasks at a time.
+
+    Returns:
+        Results in the order of the inputs.
+    """
     gate = asyncio.Semaphore(concurrency)
 
     async def gated(item: T) -> R:
@@ -127,9 +145,3 @@ async def gathered_map(work: Callable[[T], Awaitable[R]], inputs: Sequence[T], c
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _raise_first(futures: Sequence[Future[R]], done: set[Future[R]]) -> None:
-    for future in futures:
-        if future in done:
-            future.result()

@@ -35,9 +35,9 @@ class GeminiMMError(Exception):
 
     inputs: tuple[int, ...] = ()
 
-    def about_input(self, position: int) -> Self:
-        """Name the input that the error is about, unless one is named already; returns the error itself."""
-        self.inputs = self.inputs or (position,)
+    def about_input(self, *positions: int) -> Self:
+        """Name the inputs that the error is about, unless some are named already; returns the error itself."""
+        self.inputs = self.inputs or positions
         return self
 
     def __str__(self) -> str:

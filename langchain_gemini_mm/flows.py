@@ -37,6 +37,29 @@ def blocking(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Call:
     return Call(function, partial(asyncio.to_thread, function), args, kwargs)
 
 
+def in_thread(function: Callable[P, T]) -> Callable[P, Flow[T]]:
+    """Make a flow of a function that blocks: a sync caller calls it, an async caller runs it in a worker thread.
+
+    ```python
+    from langchain_gemini_mm.flows import in_thread, run
+
+    @in_thread
+    def total(numbers):
+        return sum(numbers)
+
+    assert run(total([1, 2])) == 3
+    ```
+    """
+    asynchronous = partial(asyncio.to_thread, function)
+
+    @wraps(function)
+    def flow(*args: P.args, **kwargs: P.kwargs) -> Flow[T]:
+        result: T = yield Call(function, asynchronous, args, kwargs)
+        return result
+
+    return flow
+
+
 def run(flow: Flow[T]) -> T:
     """Carry out a flow and return its result.
 

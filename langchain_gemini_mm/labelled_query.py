@@ -1,4 +1,4 @@
-"""Questions with known answers: what rankings are calibrated with, and what searches are measured by."""
+"""Queries with known results, to calibrate rankings and to evaluate searches."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class LabelledQuery:
 
     Args:
         query: any content, or a `vectorstores.Query`.
-        relevant: ids of documents with a grade > 0, higher is better; a plain list of ids has grade 1. Empty when
+        relevant: ids of documents with a grade > 0, higher is better; in a list of ids each has grade 1. Empty where
             nothing in the collection matches.
-        modality: of the query, for tables by pairs of modalities; None where it does not matter.
+        modality: of the query, for tables by pairs of modalities; None determines it from the content.
 
     Raises:
         ValueError: a grade is not a finite number > 0.
@@ -54,7 +54,9 @@ class LabelledQuery:
             if not isinstance(id_, str):
                 raise TypeError(f"relevant holds ids as str, got {id_!r}")
             if isinstance(grade, bool) or not isinstance(grade, int | float) or not 0 < grade < math.inf:
-                raise ValueError(f"the grade of {id_!r} must be a finite number > 0, got {grade!r}; leave out the rest")
+                raise ValueError(
+                    f"the grade of {id_!r} must be a finite number > 0, got {grade!r}; leave out irrelevant documents"
+                )
         object.__setattr__(self, "query", query)
         object.__setattr__(self, "relevant", MappingProxyType({id_: float(grade) for id_, grade in grades.items()}))
         object.__setattr__(self, "modality", modality)

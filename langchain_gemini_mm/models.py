@@ -1,4 +1,4 @@
-"""What each model takes, per backend: a table, every figure with its source and the day it was read."""
+"""Facts of the embedding models per backend: limits, accepted types, prices and token rates, each with its source."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ VERTEX_TEXT_DOCS = (
 DEFAULT_MODEL = "gemini-embedding-2"
 
 TaskStyle = Literal["prefix", "field"]
-"""How a model is told its task: as words before the text, or in the request's `taskType` field."""
+"""How a model is told its task: by a prefix of the text, or by the request field `taskType`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MediaLimit:
-    """What a backend takes of one modality."""
+    """Limits of one modality on one backend."""
 
     mime_types: tuple[str, ...]
-    """Accepted types; the first is what others are converted to."""
+    """Accepted MIME types; other types are converted to one of them."""
     per_item: int | None = None
-    """How many files in one embedding; None where nothing is published."""
+    """Most files in one embedding; None where no limit is published."""
     seconds: float | None = None
     """Longest duration of one file."""
     pages: int | None = None
     """Most pages of one file."""
     pixels_per_side: int | None = None
-    """Longest side of a picture, in pixels."""
+    """Longest side of an image, in pixels."""
     source: str
 
 
@@ -57,14 +57,14 @@ class ModelSpec:
     default_dimensions: int = 3072
     task_style: TaskStyle = "prefix"
     media: Mapping[Backend, Mapping[Modality, MediaLimit]] = field(default_factory=dict)
-    """Empty for a model that takes text only."""
+    """Limits by backend and modality; empty for a model that takes text only."""
     usd_per_million_tokens: Mapping[Modality, float] = field(default_factory=dict)
     successor: str | None = None
     """The model to move to, when this one is retired."""
     source: str
 
     def limit(self, modality: Modality, backend: Backend) -> MediaLimit | None:
-        """What `backend` takes of `modality`; None when it takes none."""
+        """Limits of a modality on a backend; None where it is not accepted."""
         return self.media.get(backend, {}).get(modality)
 
 
@@ -132,28 +132,28 @@ MODELS: Mapping[str, ModelSpec] = MappingProxyType(
         )
     }
 )
-"""Every model this package knows, by name."""
+"""The known models, by name."""
 
 IMAGE_TOKENS = 258
-"""Tokens of a picture or a PDF page (VERTEX_DOCS)."""
+"""Tokens of an image or a PDF page (VERTEX_DOCS)."""
 VIDEO_FRAME_TOKENS = 66
 """Tokens of a video frame (VERTEX_DOCS)."""
 AUDIO_TOKENS_PER_SECOND = 25
-"""Tokens of a second of sound (VERTEX_DOCS)."""
+"""Tokens of a second of audio (VERTEX_DOCS)."""
 TIMESTAMP_TOKENS_PER_SECOND = 10
-"""Tokens of a second of video whose sound is heard, beside those of frames and sound (VERTEX_DOCS)."""
+"""Timestamp tokens of a second of video whose audio is processed, in addition to frames and audio (VERTEX_DOCS)."""
 GEMINI_VIDEO_FRAMES = 32
-"""Most frames the Gemini API looks at in one video (GEMINI_DOCS)."""
+"""Most frames that the Gemini API samples from one video (GEMINI_DOCS)."""
 VERTEX_VIDEO_FRAMES = 120
-"""Most frames of one video on Vertex AI, at one a second unless told otherwise (VERTEX_DOCS)."""
+"""Most frames that Vertex AI samples from one video, one per second by default (VERTEX_DOCS)."""
 VERTEX_VIDEO_FPS = 24.0
-"""Most frames a second that can be asked for (google-genai 3.4, `types.VideoMetadata`, 2026-11-21)."""
+"""Most frames per second that can be requested (google-genai 3.4, `types.VideoMetadata`, 2026-11-21)."""
 VERTEX_HEARD_SECONDS = 80.0
-"""Longest video whose sound is heard, on Vertex AI at one frame a second (VERTEX_DOCS)."""
+"""Longest video whose audio Vertex AI processes, at one frame per second, in seconds (VERTEX_DOCS)."""
 PAGE_TEXT_TOKENS = 600
-"""A guess for the words of a page that is read (`document_ocr`); no figure is published."""
+"""Estimated tokens of the text of a page that is read (`document_ocr`); no figure is published."""
 CHARACTERS_PER_TOKEN = 4
-"""A guess for Latin text; no figure is published."""
+"""Estimate for Latin script; no figure is published."""
 
 ITEMS_PER_CALL = 100
 """Most contents in one `batchEmbedContents` (undocumented; https://github.com/vercel/ai/issues/16101, 2026-11-21)."""
@@ -163,7 +163,7 @@ INLINE_BYTES = 20_000_000
 
 
 def model_spec(name: str) -> ModelSpec:
-    """Look up a model by id; `models/` in front and publisher paths are understood.
+    """Look up a model by its id, with or without a `models/` or publisher prefix.
 
     ```python
     from langchain_gemini_mm.models import model_spec
@@ -172,7 +172,7 @@ def model_spec(name: str) -> ModelSpec:
     ```
 
     Raises:
-        ValueError: the model is not known; the message lists those that are.
+        ValueError: unknown model; the message lists the known ones.
     """
     if not isinstance(name, str):
         raise TypeError(f"model must be a name such as {DEFAULT_MODEL!r}, got {type(name).__name__}")
@@ -186,7 +186,7 @@ def model_spec(name: str) -> ModelSpec:
 
 
 def warn_if_retired(spec: ModelSpec) -> None:
-    """Warn that a retired model should be replaced, naming its successor."""
+    """Warn about a retired model, naming its successor."""
     if spec.successor:
         warnings.warn(
             f"{spec.name} is retired ({spec.source}); use {spec.successor!r}. Their vectors may differ: embed a "

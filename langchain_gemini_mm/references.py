@@ -66,13 +66,18 @@ class MediaRef:
         digest: object = self.sha256
         if not isinstance(digest, str) or not _HEX.fullmatch(digest):
             raise ContentError(f"a media reference needs 64 lower-case hex digits, got {_shorten(self.sha256)}")
-        _check_segment(self)
-        _check_pages(self)
+        if self.is_part:
+            _check_segment(self)
+            _check_pages(self)
 
     @property
     def uri(self) -> str:
         """The canonical form, `mm://sha256-…#t=30,60`."""
-        return f"{SCHEME}{self.sha256}{self._fragment}"
+        if self.first_page is not None:
+            return f"{SCHEME}{self.sha256}#page={self.first_page},{self.last_page}"
+        selected = [f"t={_number(self.start_s)},{_number(self.end_s)}"] if self.start_s is not None else []
+        selected += [f"track={self.track}"] if self.track else []
+        return f"{SCHEME}{self.sha256}{'#' if selected else ''}{'&'.join(selected)}"
 
     @property
     def markdown(self) -> str:
@@ -87,7 +92,7 @@ class MediaRef:
     @property
     def is_part(self) -> bool:
         """Whether a fragment selects a part."""
-        return self != self.whole
+        return (self.start_s, self.end_s, self.track, self.first_page, self.last_page) != (None,) * 5
 
     def segment(self, start_s: float, end_s: float, *, track: Literal["audio"] | None = None) -> MediaRef:
         """Make a reference to a segment.
@@ -105,14 +110,6 @@ class MediaRef:
     def pages(self, first: int, last: int) -> MediaRef:
         """Make a reference to pages of a PDF, from `first` to `last`, 1-based and inclusive."""
         return replace(self.whole, first_page=first, last_page=last)
-
-    @property
-    def _fragment(self) -> str:
-        if self.first_page is not None:
-            return f"#page={self.first_page},{self.last_page}"
-        parts = [f"t={_number(self.start_s)},{_number(self.end_s)}"] if self.start_s is not None else []
-        parts += [f"track={self.track}"] if self.track else []
-        return f"#{'&'.join(parts)}" if parts else ""
 
     @classmethod
     def parse(cls, text: str) -> MediaRef:
@@ -165,10 +162,12 @@ def split_references(text: str) -> list[str | MediaRef]:
                 "others through escape_references"
             )
         if match["uri"]:
-            pieces += [literal, MediaRef.parse(match["uri"])]
+            if literal:
+                pieces.append(literal)
+            pieces.append(MediaRef.parse(match["uri"]))
             literal = ""
-    pieces.append(literal + text[position:])
-    return [piece for piece in pieces if piece != ""]
+    literal += text[position:]
+    return [*pieces, literal] if literal else pieces
 
 
 def escape_references(text: str) -> str:

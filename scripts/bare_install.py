@@ -1,6 +1,6 @@
-"""Shows what an installation without extras can do: embed and search text, and say what is missing for the rest.
+"""Show what an installation without extras can do: embed and search text, and name the missing extra for the rest.
 
-Run by `scripts/check_wheel.py` in an environment that holds the wheel and nothing else, outside the checkout.
+`scripts/check_wheel.py` runs this in an environment that contains the wheel and nothing else, outside the checkout.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TEXTS = ["a puppy asleep on a sofa", "quarterly revenue by region", "how to bake
 
 
 def refusal_of(action: Callable[[], object]) -> str:
-    """What the error says that a missing extra leads to."""
+    """Return the message of the error that a missing extra raises."""
     try:
         action()
     except MissingExtraError as error:
@@ -28,7 +28,7 @@ def refusal_of(action: Callable[[], object]) -> str:
 
 
 def main() -> None:
-    """Embed and search text, then meet the errors for what needs the extras."""
+    """Embed and search text, then trigger the errors of missing extras."""
     for library in ("PIL", "av", "pypdfium2", "uvicorn"):
         assert importlib.util.find_spec(library) is None, f"{library} is installed: this is no bare installation"
     print(f"langchain-gemini-mm {langchain_gemini_mm.__version__} in {Path(langchain_gemini_mm.__file__).parent}")
@@ -60,7 +60,7 @@ def main() -> None:
     (left_out,) = loader.skipped
     assert left_out.source == "paper.pdf", left_out
     assert "pip install" in left_out.reason, left_out
-    print(f"loader: 1 text; {left_out.source} left out: {left_out.reason}")
+    print(f"loader: 1 text; {left_out.source} skipped: {left_out.reason}")
 
 
 if __name__ == "__main__":

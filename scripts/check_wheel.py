@@ -1,10 +1,10 @@
-"""Builds the wheel and uses it as strangers would: installed bare and with extras, outside the checkout.
+"""Build the wheel and use it as a user would: without and with extras, outside the checkout.
 
 ```
 .venv/bin/python -m scripts.check_wheel
 ```
 
-Both installations talk to an emulator that runs in this process.
+Both installations use an emulator in this process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BARE = ROOT / "scripts" / "bare_install.py"
 
 
 def build(folder: Path) -> Path:
-    """Build the wheel into `folder` and check what is in it."""
+    """Build the wheel into `folder` and check its contents."""
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     (wheel,) = folder.glob(f"langchain_gemini_mm-{__version__}-py3-none-any.whl")
@@ -42,7 +42,7 @@ def build(folder: Path) -> Path:
 
 
 def install(folder: Path, requirement: str) -> Path:
-    """Make an environment with one requirement in it and return its interpreter."""
+    """Create an environment with one requirement and return the path of its interpreter."""
     venv.create(folder, with_pip=True, symlinks=os.name != "nt")
     pip(folder, "install", "--quiet", "--constraint", "constraints.txt", requirement)
     pip(folder, "check")
@@ -50,7 +50,7 @@ def install(folder: Path, requirement: str) -> Path:
 
 
 def use(python: Path, script: Path, folder: Path, emulator: GeminiEmulator) -> None:
-    """Run a copy of a script in a folder of its own, far from the checkout."""
+    """Run a copy of a script in a folder outside the checkout."""
     folder.mkdir()
     copy = shutil.copy(script, folder)
     hidden = ("PYTHON", "GOOGLE_", "GEMINI_", "VIRTUAL_ENV")
@@ -62,7 +62,7 @@ def use(python: Path, script: Path, folder: Path, emulator: GeminiEmulator) -> N
 
 
 def main() -> None:
-    """Build, install, use; bare first."""
+    """Build, install and use the wheel, first without extras."""
     with tempfile.TemporaryDirectory() as temporary, GeminiEmulator() as emulator:
         folder = Path(temporary)
         wheel = build(folder)

@@ -19,7 +19,7 @@ from pathlib import Path
 PACKAGE = "langchain_gemini_mm"
 ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 SMALL_LINES = 60
-"""A module of at most so many lines is merged into its importer where it has only one."""
+"""A module with at most this many lines and a single importer is merged into that importer."""
 _NOT_CODE = {
     tokenize.COMMENT,
     tokenize.NL,
@@ -39,14 +39,14 @@ class Import:
     imported: str
     line: int
     for_types: bool
-    """Whether it stands under `if TYPE_CHECKING`."""
+    """Whether it is under `if TYPE_CHECKING`."""
 
     def __str__(self) -> str:
         return f"{self.importer}, line {self.line}: imports {self.imported}"
 
 
 def modules_below(root: Path = ROOT) -> dict[str, Path]:
-    """Dotted names of the package's modules, each with its file."""
+    """Return the package's modules: dotted name and file."""
     found = {}
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root.parent).with_suffix("").parts
@@ -55,7 +55,7 @@ def modules_below(root: Path = ROOT) -> dict[str, Path]:
 
 
 def imports_of(module: str, modules: dict[str, Path]) -> list[Import]:
-    """Every import statement of a module, also inside functions and under `if TYPE_CHECKING`."""
+    """Yield every import of a module, also inside functions and under `if TYPE_CHECKING`."""
     tree = ast.parse(modules[module].read_text(encoding="utf-8"))
     only_types = {
         id(inner)
@@ -78,14 +78,14 @@ def imports_of(module: str, modules: dict[str, Path]) -> list[Import]:
 
 
 def all_imports(modules: dict[str, Path]) -> list[Import]:
-    """The import statements of all modules."""
+    """Return the imports of all modules."""
     return [statement for module in modules for statement in imports_of(module, modules)]
 
 
 def import_cycle(modules: dict[str, Path], imports: Iterable[Import]) -> list[str]:
-    """One cycle of imports, those for types included; empty where there is none.
+    """Return one import cycle, type-only imports included; an empty list if there is none.
 
-    The package's root is not counted: it imports its public names on first use.
+    The package's root is not counted, because it imports its public names on first use.
     """
     graph: dict[str, set[str]] = {module: set() for module in modules}
     for i in imports:
@@ -99,7 +99,7 @@ def import_cycle(modules: dict[str, Path], imports: Iterable[Import]) -> list[st
 
 
 def code_lines(path: Path) -> int:
-    """Lines of a module that hold code: docstrings, comments and blank lines are not counted."""
+    """Count the lines of code of a module: without docstrings, comments and blank lines."""
     text = path.read_text(encoding="utf-8")
     docstrings: set[int] = set()
     for node in ast.walk(ast.parse(text)):
@@ -113,7 +113,7 @@ def code_lines(path: Path) -> int:
 
 
 def small_modules(modules: dict[str, Path], imports: Iterable[Import]) -> list[str]:
-    """Modules of at most `SMALL_LINES` lines that only one other module imports."""
+    """List modules of at most `SMALL_LINES` lines that only one other module imports."""
     importers: dict[str, set[str]] = {module: set() for module in modules}
     for i in imports:
         if i.imported in importers and i.imported != i.importer:
@@ -128,13 +128,13 @@ def small_modules(modules: dict[str, Path], imports: Iterable[Import]) -> list[s
 
 
 def repeated_names(modules: dict[str, Path]) -> dict[str, int]:
-    """File names that occur in two or more folders, with how often they do."""
+    """Count file names that occur in two or more folders."""
     counted = Counter(path.name for path in modules.values())
     return {name: n for name, n in sorted(counted.items()) if n > 1 and not name.startswith("__")}
 
 
 def figures() -> Iterator[tuple[str, object]]:
-    """What is printed, in order."""
+    """Return the figures in the order in which they are printed."""
     modules = modules_below()
     imports = all_imports(modules)
     own = [path for path in modules.values() if path.name != "__init__.py"]

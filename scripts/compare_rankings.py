@@ -1,12 +1,12 @@
-"""Compare the rankings of several modalities in one search, and how well they tell that nothing matches.
+"""Compare the rankings of several modalities in one search, and how well they recognize that nothing matches.
 
     python -m scripts.compare_rankings
     GOOGLE_API_KEY=... python -m scripts.compare_rankings --live
 
 Prints tables: nDCG@10 of raw, fused (reciprocal ranks of one list per modality), normalized and calibrated rankings, on
-made-up vectors and on the emulator; then balanced accuracy of `min_confidence`. Seeds are fixed, so every run prints
-the same. With `--live` only the sample files are ranked, by the real service, for less than a cent. docs/ranking.md
-tells what the tables show.
+synthetic vectors and on the emulator; then balanced accuracy of `min_confidence`. Seeds are fixed, so every run prints
+the same. With `--live`, only the sample files are ranked, by the real service, for less than a cent. docs/ranking.md
+interprets the tables.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ K = 10
 AnyRanking: TypeAlias = Ranking | Literal["fused"]
 RANKINGS: tuple[AnyRanking, ...] = ("raw", "fused", "normalized", "calibrated")
 SEEDS = (101, 102)
-"""None of them was looked at while the constants of the rankings were chosen."""
+"""These seeds were not used while the constants of the rankings were chosen."""
 LABELLED = 8
-"""Queries that the ranking is calibrated with in the tables of nDCG; the others are asked."""
+"""Number of queries used for calibration in the nDCG tables; the others are evaluated."""
 LABELLED_FOR_CONFIDENCE = (10, 20)
 SETS = 3
-"""How many different sets of labelled queries are tried, each on all other queries."""
+"""Number of different sets of labelled queries, each evaluated on all other queries."""
 SCENES_SEED = 101
 GAPS = (0.0, 0.3, 0.6, 1.0)
 
 
 def ndcg(ids: Sequence[str], relevant: Mapping[str, float], k: int = K) -> float:
-    """Normalised discounted cumulative gain: 1 when the best documents come first, in the order of their grades."""
+    """Return the normalized discounted cumulative gain: 1 if documents are ordered by descending grade."""
     gain = sum(relevant.get(id_, 0.0) / math.log2(place + 2) for place, id_ in enumerate(ids[:k]))
     best = sum(grade / math.log2(place + 2) for place, grade in enumerate(sorted(relevant.values(), reverse=True)[:k]))
     return gain / best
 
 
 def ranked(world: Made, query: LabelledQuery, ranking: AnyRanking, k: int = K) -> list[Hit]:
-    """The answer of one ranking."""
+    """Return the ids that one ranking finds."""
     if ranking != "fused":
         (best,) = run(ranked_flow([query.query], plan_ranking(world.store.backend, k, ranking=ranking)))
         return best
@@ -65,7 +65,7 @@ def ranked(world: Made, query: LabelledQuery, ranking: AnyRanking, k: int = K) -
 
 
 def quality(world: Made, labelled: int = LABELLED) -> dict[str, float]:
-    """Mean nDCG of each ranking over the queries that are not used to calibrate."""
+    """Return the mean nDCG of each ranking over the queries that are not used for calibration."""
     calibrate(world.store, world.labelled[:labelled])
     asked = [query for query in world.labelled[labelled:] if query.relevant]
     return {ranking: float(np.mean([_one(world, query, ranking) for query in asked])) for ranking in RANKINGS}
@@ -76,10 +76,10 @@ def _one(world: Made, query: LabelledQuery, ranking: AnyRanking) -> float:
 
 
 def confidence(given: Known) -> dict[str, float]:
-    """Balanced accuracy of "something matches", where the first hit is at least half sure.
+    """Return the balanced accuracy of "something matches" at a confidence of 0.5 for the first hit.
 
-    Beside it stand what is possible when the distributions are known, and the best threshold of the cosine similarity
-    and of the probability, chosen with the answers known.
+    For comparison: the best possible accuracy with known distributions, and the best thresholds of the cosine
+    similarity and of the probability, chosen in hindsight.
     """
     world = given.made
     truth = {str(query.query): bool(query.relevant) for query in world.labelled}
@@ -96,7 +96,7 @@ def confidence(given: Known) -> dict[str, float]:
 
 
 def _calibrated(world: Made, start: int, labelled: int, truth: Mapping[str, bool]) -> tuple[float, float]:
-    """Of the queries that the ranking is not calibrated with: the best threshold's accuracy, and that of 0.5."""
+    """Return the accuracy of the best threshold and that of 0.5, on the queries not used for calibration."""
     used = world.labelled[start : start + labelled]
     calibrate(world.store, used)
     hits = _best(world, "calibrated")
@@ -108,7 +108,7 @@ def _calibrated(world: Made, start: int, labelled: int, truth: Mapping[str, bool
 
 
 def _best(world: Made, ranking: AnyRanking) -> dict[str, Hit]:
-    """The first hit of each query."""
+    """Return the first hit of each query."""
     return {str(query.query): ranked(world, query, ranking, 1)[0] for query in world.labelled}
 
 
@@ -118,7 +118,7 @@ def _is_sure(hit: Hit) -> bool:
 
 
 def print_table(title: str, rows: Iterable[tuple[str, Mapping[str, float]]]) -> None:
-    """Print numbers as Markdown, each row as soon as it is there."""
+    """Print numbers as Markdown, each row as soon as it is computed."""
     print(f"\n{title}\n")
     head = False
     for name, values in rows:
@@ -129,18 +129,18 @@ def print_table(title: str, rows: Iterable[tuple[str, Mapping[str, float]]]) -> 
 
 
 def mean_of(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of several rows."""
+    """Return the mean of several rows."""
     return {name: float(np.mean([row[name] for row in found])) for name in found[0]}
 
 
 def made_up(worlds: Sequence[World]) -> Iterable[tuple[str, dict[str, float]]]:
-    """The rows of the made-up collections."""
+    """Yield the rows of synthetic collections."""
     for world in worlds:
         yield world.name, mean_of([quality(made(world, seed)) for seed in SEEDS])
 
 
 def overlaps(found: Sequence[Overlap]) -> Iterable[tuple[str, dict[str, float]]]:
-    """The rows of scores of known overlap, and their mean."""
+    """Yield the rows of scores with known overlap, and their mean."""
     rows = []
     for overlap in found:
         rows.append(mean_of([confidence(known(overlap, seed)) for seed in SEEDS]))
@@ -149,14 +149,14 @@ def overlaps(found: Sequence[Overlap]) -> Iterable[tuple[str, dict[str, float]]]
 
 
 def emulated(gaps: Sequence[float]) -> Iterable[tuple[str, dict[str, float]]]:
-    """The rows of the emulator."""
+    """Yield the rows of the emulator."""
     for gap in gaps:
         with GeminiEmulator(modality_gap=gap) as emulator:
             yield f"gap {gap:g}", quality(scenes(partial(_embeddings, emulator=emulator), seed=SCENES_SEED))
 
 
 def sample_files(embeddings: Callable[[MediaStore], GeminiEmbeddings]) -> Iterable[tuple[str, dict[str, float]]]:
-    """One row for the sample files."""
+    """Yield one row for the sample files."""
     with tempfile.TemporaryDirectory() as folder:
         yield "sample files", quality(samples(Path(folder), embeddings))
 
@@ -166,17 +166,17 @@ def _embeddings(media: MediaStore, *, emulator: GeminiEmulator) -> GeminiEmbeddi
 
 
 def main() -> None:
-    """Print the tables that were asked for."""
+    """Print the selected tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--live", action="store_true", help="rank the sample files with the real service")
-    parser.add_argument("--quick", action="store_true", help="few rows, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="few rows, to test the script")
     given = parser.parse_args()
     title = f"nDCG@{K} over the queries with an answer, calibrated with {LABELLED} others"
     if given.live:
         print_table(title, sample_files(lambda media: GeminiEmbeddings(media=media, output_dimensionality=768)))
         return
     started, few = time.perf_counter(), 2 if given.quick else None
-    print(f"Seeds: {', '.join(map(str, SEEDS))}; the emulator's set: {SCENES_SEED}.")
+    print(f"Seeds: {', '.join(map(str, SEEDS))}; collection of the emulator: {SCENES_SEED}.")
     print_table(f"Made-up vectors: {title}", made_up(WORLDS[:few]))
     print_table(f"Emulator: {title}", emulated(GAPS[:few]))
     with GeminiEmulator() as emulator:

@@ -1,10 +1,10 @@
-"""Kill writers of a local store with SIGKILL at random moments, and hold the file to what they were told.
+"""Kill writers of a local store with SIGKILL at random moments, and check the file against what they acknowledged.
 
     python -m scripts.kill_local_store --rounds 200
 
-Each round starts one or two processes that work through a fixed list of operations and acknowledge each on a pipe after
-it returned. After the kill the file must hold exactly what the acknowledged operations leave, with the one that was
-under way either whole or not at all.
+Each round starts one or two processes that carry out a fixed list of operations and acknowledge each on a pipe after it
+returned. After the kill, the file must contain exactly the result of the acknowledged operations; the operation in
+progress is either complete or absent.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from langchain_gemini_mm import LocalVectorStore
 
 KINDS = ("add", "upsert", "delete", "update", "compact", "migrate")
 ROWS = 10
-"""Documents in a batch."""
+"""Documents per batch."""
 SLOTS = 4
-"""Batches that are replaced over and over, by all kinds but `add`."""
+"""Batches that are replaced repeatedly, in all modes but `add`."""
 OLD_ROWS = 3000
-"""Documents in the file of version 1 that is brought up to date."""
+"""Documents in the file of format 1 that is upgraded."""
 ROUNDS_PER_FILE = 12
 LONGEST = 0.25
-"""Seconds until the kill, at most."""
+"""Longest time until the kill, in seconds."""
 LONGEST_MIGRATION = 0.1
-"""The same for a writer that brings a file up to date."""
+"""The same for a writer that upgrades a file."""
 
 VERSION_ONE = (
     """CREATE TABLE collection (c INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, dimensions INTEGER, fingerprint TEXT,
@@ -54,19 +54,19 @@ VERSION_ONE = (
     "PRAGMA application_id = 0x6C676D6D",
     "PRAGMA user_version = 1",
 )
-"""How version 1 made its files."""
+"""The schema of format 1."""
 
 Rows = dict[str, tuple[str, dict[str, Any]]]
 """Text and metadata by id."""
 
 
 def embeddings() -> DeterministicFakeEmbedding:
-    """What all processes use."""
+    """Return the embeddings of all processes."""
     return DeterministicFakeEmbedding(size=8)
 
 
 def make_version_one(path: Path, count: int = OLD_ROWS) -> Rows:
-    """Make a file as version 1 left it, with metadata `{"batch": 0}`; what it holds."""
+    """Write a file in format 1, with metadata `{"batch": 0}`; return its content."""
     words = " ".join(f"word{i}" for i in range(150))
     rows: Rows = {f"old-{i}": (f"old text {i} {words}", {"batch": 0}) for i in range(count)}
     vectors = np.random.default_rng(0).standard_normal((count, 8))
@@ -86,7 +86,7 @@ def make_version_one(path: Path, count: int = OLD_ROWS) -> Rows:
 
 
 def operation(kind: str, number: int) -> tuple[str, int]:
-    """What a writer of a kind does in its `number`-th step, and to which batch."""
+    """Return operation and batch of a writer's step `number`."""
     if kind in ("add", "migrate"):
         return "put", number
     slot = number % SLOTS
@@ -100,12 +100,12 @@ def operation(kind: str, number: int) -> tuple[str, int]:
 
 
 def ids_of(name: str, batch: int) -> list[str]:
-    """The ids of a writer's batch."""
+    """Return the ids of a writer's batch."""
     return [f"{name}-{batch}-{i}" for i in range(ROWS)]
 
 
 def carry_out(store: LocalVectorStore, name: str, kind: str, number: int) -> None:
-    """Do one step."""
+    """Carry out one step."""
     verb, batch = operation(kind, number)
     ids = ids_of(name, batch)
     if verb == "put":
@@ -123,7 +123,7 @@ def carry_out(store: LocalVectorStore, name: str, kind: str, number: int) -> Non
 
 
 def after(rows: Rows, name: str, kind: str, number: int) -> Rows:
-    """What one step makes of a writer's rows."""
+    """Apply one step to the expected rows of a writer."""
     verb, batch = operation(kind, number)
     ids = ids_of(name, batch)
     if verb == "put":
@@ -136,9 +136,9 @@ def after(rows: Rows, name: str, kind: str, number: int) -> Rows:
 
 
 def work(path: str, name: str, kind: str, pipe: Any) -> None:
-    """A writer: acknowledge each step after it returned, until killed."""
+    """Run a writer: acknowledge each step after it returned, until killed."""
     if kind == "migrate":
-        pipe.send("ready")  # opening is what is to be interrupted
+        pipe.send("ready")  # the kill may interrupt opening
     with LocalVectorStore(path, embeddings()) as store:
         if kind != "migrate":
             pipe.send("ready")
@@ -151,7 +151,7 @@ def work(path: str, name: str, kind: str, pipe: Any) -> None:
 
 @dataclass
 class Tally:
-    """What the rounds showed."""
+    """The results of all rounds."""
 
     rounds: int = 0
     writers: int = 0
@@ -160,7 +160,7 @@ class Tally:
     rows: int = 0
     """Rows compared after the kills."""
     under_way_whole: int = 0
-    """Operations without acknowledgement that are there, whole."""
+    """Operations without acknowledgement that are completely stored."""
     migrations_undone: int = 0
     lost: int = 0
     torn: int = 0
@@ -169,12 +169,12 @@ class Tally:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing went wrong."""
+        """Whether there was no error."""
         return not (self.lost or self.torn or self.unopened or self.problems)
 
 
 def start(path: Path, writers: dict[str, str]) -> list[Any]:
-    """Start one process for each name and kind."""
+    """Start one process per name and mode."""
     context: Any = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
     if sys.platform != "win32":
         context.set_forkserver_preload(["langchain_gemini_mm.vectorstores"])
@@ -189,7 +189,7 @@ def start(path: Path, writers: dict[str, str]) -> list[Any]:
 
 
 def acknowledged(pipe: Any) -> int:
-    """How many steps a killed writer had acknowledged."""
+    """Return the number of steps that a killed writer has acknowledged."""
     count = 0
     try:
         while True:
@@ -200,7 +200,7 @@ def acknowledged(pipe: Any) -> int:
 
 
 def run_round(path: Path, number: int, chance: random.Random, expected: Rows, tally: Tally) -> None:
-    """Start writers, kill them, look at the file; `expected` becomes what it holds."""
+    """Start writers, kill them, check the file; afterwards `expected` is its content."""
     kind = KINDS[number % len(KINDS)]
     if kind == "migrate":
         path = path.with_name(f"old-{number}.db")
@@ -231,7 +231,7 @@ def run_round(path: Path, number: int, chance: random.Random, expected: Rows, ta
 
 
 def compare(path: Path, counts: dict[tuple[str, str], int], expected: Rows, tally: Tally) -> None:
-    """Hold the rows of each writer to its acknowledged steps."""
+    """Compare the rows of each writer with its acknowledged steps."""
     with LocalVectorStore(path, embeddings()) as store:
         found = {str(doc.id): (doc.page_content, doc.metadata) for doc in store.iterate()}
         problems = store.check().problems
@@ -259,7 +259,7 @@ def compare(path: Path, counts: dict[tuple[str, str], int], expected: Rows, tall
 
 
 def run(folder: Path, rounds: int, seed: int = 0) -> Tally:
-    """All the rounds, on a new file every few."""
+    """Run all rounds, with a new file every few rounds."""
     chance = random.Random(seed)
     tally = Tally()
     expected: Rows = {}
@@ -271,7 +271,7 @@ def run(folder: Path, rounds: int, seed: int = 0) -> Tally:
 
 
 def main() -> int:
-    """Run the rounds and print what they showed."""
+    """Run the rounds and print the results."""
     parser = argparse.ArgumentParser(description="Kill writers of a local store and check the file.")
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
@@ -283,9 +283,9 @@ def main() -> int:
     print(
         f"{tally.rounds} rounds, {tally.writers} writers killed, {tally.acknowledged} acknowledged operations, "
         f"{tally.rows} rows compared, in {time.monotonic() - began:.0f} s\n"
-        f"lost rows {tally.lost}, torn operations {tally.torn}, files that do not open {tally.unopened}\n"
-        f"operations under way at the kill that are there whole: {tally.under_way_whole}; "
-        f"migrations undone by the kill: {tally.migrations_undone}"
+        f"lost rows {tally.lost}, incomplete operations {tally.torn}, files that do not open {tally.unopened}\n"
+        f"operations in progress at the kill that are complete: {tally.under_way_whole}; "
+        f"upgrades undone by the kill: {tally.migrations_undone}"
     )
     for problem in tally.problems:
         print(f"  {problem}")

@@ -1,4 +1,4 @@
-"""Small collections of real files with known answers, embedded by a service: the emulator, or the real one."""
+"""Small collections of real files with known answers, embedded by the emulator or the real service."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ QUESTIONS: Mapping[str, Sequence[str]] = {
     "a picture of nothing but red": ("colours/red.png",),
     "food for a young cat": ("notes/kitten.md",),
 }
-"""About the sample files, with the sources that answer."""
+"""Queries about the sample files, with the relevant sources."""
 
 
 def samples(folder: Path, embeddings: Callable[[MediaStore], GeminiEmbeddings]) -> Made:
-    """The sample files, 25 small ones; what is real about them a real model sees and hears, too."""
+    """Return the 25 sample files as a collection; a real model understands their media as well."""
     write_samples(folder / "samples")
     media = MediaStore(folder / "media")
     store = LocalVectorStore(":memory:", embeddings(media))
@@ -65,7 +65,7 @@ def samples(folder: Path, embeddings: Callable[[MediaStore], GeminiEmbeddings]) 
 
 
 def scenes(embeddings: Callable[[MediaStore], GeminiEmbeddings], seed: int, *, queries: int = 60) -> Made:
-    """Texts, pictures, sounds and PDFs that say in words what they show, which only the emulator understands."""
+    """Return texts, images, audio and PDFs whose descriptions only the emulator reads."""
     dice = random.Random(seed)
     media = MediaStore.memory()
     store = LocalVectorStore(":memory:", embeddings(media))
@@ -82,21 +82,21 @@ def scenes(embeddings: Callable[[MediaStore], GeminiEmbeddings], seed: int, *, q
 
 
 def _documents(media: MediaStore, dice: random.Random, pairs: Sequence[tuple[str, str]]) -> Iterator[Document]:
-    """Four of five pairs are shown, in one or two kinds; those that are not asked for are there to be confused with."""
+    """Show four of five subjects in one or two modalities; documents of the others serve as distractors."""
     for number, (thing, place) in enumerate(pairs):
-        kinds = dice.sample(("text", "image", "audio", "pdf"), k=dice.choice((1, 2)))
-        for kind in kinds if number % 5 else ():
+        modalities = dice.sample(("text", "image", "audio", "pdf"), k=dice.choice((1, 2)))
+        for modality in modalities if number % 5 else ():
             words = f"{thing} {place} {dice.choice(('morning', 'evening', 'noon', 'night'))} number {number}"
-            id_ = f"{thing} {place} {kind}"
-            if kind == "text":
-                yield Document(id=id_, page_content=words, metadata={"modality": kind})
+            id_ = f"{thing} {place} {modality}"
+            if modality == "text":
+                yield Document(id=id_, page_content=words, metadata={"modality": modality})
             else:
-                yield media.document(_shown(kind, words), metadata={"modality": kind}, id=id_)
+                yield media.document(_shown(modality, words), metadata={"modality": modality}, id=id_)
 
 
-def _shown(kind: str, words: str) -> bytes:
-    if kind == "image":
+def _shown(modality: str, words: str) -> bytes:
+    if modality == "image":
         return png(words)
-    if kind == "audio":
+    if modality == "audio":
         return wav(description=words, samples=np.zeros(1600, dtype=np.float32))
     return pdf((words,), title=words)

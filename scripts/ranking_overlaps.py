@@ -1,8 +1,8 @@
-"""Made-up scores whose overlap is known, so that the best possible answer to "does anything match?" is known, too.
+"""Synthetic scores with known overlap, for which the best possible answer to "does anything match?" is known.
 
-Every query has an axis of its own, and every document a coordinate on each: drawn around zero where it does not answer
-the query, further out where it does. Cosine similarities are then exactly what was drawn, moved and stretched by kind,
-and the likelihood that a query has an answer can be written down.
+Every query has an axis of its own, and every document a coordinate on each axis: drawn around zero if it does not
+answer the query, and around `distance` if it does. The cosine similarities are exactly the drawn values, shifted and
+scaled by modality, so the likelihood that a query has an answer has a closed form.
 """
 
 from __future__ import annotations
@@ -20,51 +20,52 @@ from langchain_gemini_mm.evaluation import LabelledQuery
 from scripts.ranking_worlds import GivenEmbeddings, Made
 
 _LENGTH = 0.7
-"""Length of the part of a query that is its own; the rest is shared by all."""
+"""Length of the query's component on its own axis; the rest is shared by all queries."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Overlap:
-    """How far apart the scores of answers and of others lie."""
+    """Distributions of the scores of answers and of other documents."""
 
     name: str
     distance: float
-    """Of an answer's score from the middle of the others, in spreads."""
-    kinds: Mapping[str, tuple[float, float]]
-    """Location and spread of the scores of each kind."""
+    """Distance of an answer's score from the centre of the others, in spreads."""
+    modalities: Mapping[str, tuple[float, float]]
+    """Location and spread of the scores, by modality."""
     size: int = 300
-    """Documents of each kind."""
+    """Number of documents per modality."""
     freedom: float = math.inf
-    """Degrees of freedom of Student's distribution; infinite is the normal one, few have heavy tails."""
+    """Degrees of freedom of Student's t-distribution: infinity is the normal distribution, few give heavy tails."""
     queries: int = 240
-    """Half of them have an answer: one document of a random kind."""
+    """Number of queries; half of them have an answer, one document of a random modality."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """The collection, and how likely it is of each query that it has an answer."""
+    """The collection, and the likelihood that each query has an answer."""
 
     made: Made
     likelihood: dict[str, float]
-    """Logarithm of the ratio, by query."""
+    """Logarithm of the likelihood ratio, by query."""
 
 
 def known(overlap: Overlap, seed: int) -> Known:
-    """Draw the scores; the same seed draws the same."""
+    """Draw the scores; equal seeds give equal scores."""
     dice = np.random.default_rng(seed)
     answered = dice.permutation(overlap.queries) < overlap.queries // 2
-    kinds = list(overlap.kinds)
-    chosen = dice.integers(len(kinds), size=overlap.queries)
+    modalities = list(overlap.modalities)
+    chosen = dice.integers(len(modalities), size=overlap.queries)
     place = dice.integers(overlap.size, size=overlap.queries)
     documents, rows, ratios = [], [], []
-    for number, (kind, (location, spread)) in enumerate(overlap.kinds.items()):
+    for number, (modality, (location, spread)) in enumerate(overlap.modalities.items()):
         drawn = _draw(dice, overlap, (overlap.size, overlap.queries))
         here = np.flatnonzero(answered & (chosen == number))
         drawn[place[here], here] += overlap.distance
         ratios.append(np.exp(_log_density(drawn - overlap.distance, overlap) - _log_density(drawn, overlap)))
         rows.append(_vectors(drawn, location, spread))
         documents += [
-            Document(id=f"{kind}{n}", page_content=".", metadata={"modality": kind}) for n in range(overlap.size)
+            Document(id=f"{modality}{n}", page_content=".", metadata={"modality": modality})
+            for n in range(overlap.size)
         ]
     ratio = np.log(np.concatenate(ratios).mean(axis=0))
     embeddings = GivenEmbeddings()
@@ -73,7 +74,7 @@ def known(overlap: Overlap, seed: int) -> Known:
         vector = np.zeros(overlap.queries + 2, dtype=np.float32)
         vector[query], vector[-2] = _LENGTH, math.sqrt(1 - _LENGTH**2)
         embeddings.vectors[f"q{query}"] = vector
-        relevant = [f"{kinds[chosen[query]]}{place[query]}"] if answered[query] else []
+        relevant = [f"{modalities[chosen[query]]}{place[query]}"] if answered[query] else []
         labelled.append(LabelledQuery(f"q{query}", relevant, modality="text"))
     store = LocalVectorStore(":memory:", embeddings)
     store.add_vectors(documents, np.concatenate(rows))
@@ -81,7 +82,7 @@ def known(overlap: Overlap, seed: int) -> Known:
 
 
 def _vectors(drawn: Any, location: float, spread: float) -> Any:
-    """`(n, q + 2)`: a coordinate on the axis of each query, one that all share, and what makes the length 1."""
+    """Return `(n, q + 2)`: a coordinate per query axis, a shared one, and one that makes the length 1."""
     own = drawn * spread / _LENGTH
     shared = np.full((len(own), 1), location / math.sqrt(1 - _LENGTH**2))
     left = 1 - np.square(own).sum(axis=1, keepdims=True) - np.square(shared)
@@ -94,14 +95,14 @@ def _draw(dice: np.random.Generator, overlap: Overlap, shape: tuple[int, int]) -
 
 
 def _log_density(values: Any, overlap: Overlap) -> Any:
-    """Up to a constant."""
+    """Return the log density up to a constant."""
     if overlap.freedom == math.inf:
         return -np.square(values) / 2
     return -(overlap.freedom + 1) / 2 * np.log1p(np.square(values) / overlap.freedom)
 
 
 def best_threshold(values: Mapping[str, float], answered: Mapping[str, bool]) -> float:
-    """The highest balanced accuracy that any threshold reaches, chosen with the answers known."""
+    """Return the highest balanced accuracy of any threshold, chosen in hindsight."""
     order = sorted(values, key=lambda name: values[name])
     positive, negative = sum(answered.values()), sum(not right for right in answered.values())
     kept, refused, best = positive, 0, 0.5
@@ -112,7 +113,7 @@ def best_threshold(values: Mapping[str, float], answered: Mapping[str, bool]) ->
 
 
 def balanced(said: Mapping[str, bool], answered: Mapping[str, bool]) -> float:
-    """Mean of the shares of right answers among queries with and without an answer."""
+    """Return the mean of the accuracies on queries with and without an answer."""
     right = {truth: [said[name] == truth for name in said if answered[name] == truth] for truth in (True, False)}
     return (sum(right[True]) / len(right[True]) + sum(right[False]) / len(right[False])) / 2
 
@@ -120,8 +121,11 @@ def balanced(said: Mapping[str, bool], answered: Mapping[str, bool]) -> float:
 _ONE = {"text": (0.35, 0.02)}
 _THREE = {"text": (0.35, 0.02), "image": (0.15, 0.015), "audio": (0.05, 0.018)}
 OVERLAPS = (
-    *(Overlap(name=f"one kind, {far} spreads apart", distance=far, kinds=_ONE) for far in (4, 5, 6)),
-    *(Overlap(name=f"three kinds, {far} spreads apart", distance=far, kinds=_THREE) for far in (4, 5, 6)),
-    *(Overlap(name=f"three kinds, heavy tails, {far} apart", distance=far, kinds=_THREE, freedom=8) for far in (6, 8)),
+    *(Overlap(name=f"one modality, {far} spreads apart", distance=far, modalities=_ONE) for far in (4, 5, 6)),
+    *(Overlap(name=f"three modalities, {far} spreads apart", distance=far, modalities=_THREE) for far in (4, 5, 6)),
+    *(
+        Overlap(name=f"three modalities, heavy tails, {far} apart", distance=far, modalities=_THREE, freedom=8)
+        for far in (6, 8)
+    ),
 )
-"""What confidence is measured on."""
+"""The distributions on which confidence is measured."""

@@ -1,8 +1,7 @@
-"""Made-up collections of several modalities with known answers, none of them from the emulator.
+"""Synthetic collections of several modalities with known answers, independent of the emulator.
 
-Every vector is a sum of directions drawn on the sphere: what all have in common, the cone of its modality, a topic, a
-subject within it, and noise; then it is brought to unit length. A document answers a query when both are about one
-subject.
+Every vector is the sum of random directions on the sphere, normalized to unit length: a common direction, the cone of
+its modality, a topic, a subject within the topic, and noise. A document answers a query if both have the same subject.
 """
 
 from __future__ import annotations
@@ -25,47 +24,47 @@ SIZES = {"text": 500, "image": 500, "audio": 250, "video": 250, "pdf": 500}
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """How a collection is made, and what is asked."""
+    """Parameters of a collection and its queries."""
 
     name: str
     sizes: Mapping[str, int] = field(default_factory=lambda: SIZES)
     gap: float = 0.5
-    """Length of the direction that a modality has for itself; that of the subject is 1."""
+    """Length of a modality's own direction, relative to that of the subject."""
     common: float = 0.5
-    """Length of the direction that all share."""
+    """Length of the direction that all vectors share."""
     content: Mapping[str, float] = field(default_factory=dict)
-    """How clearly a modality shows its subject, where that is not 1."""
+    """Length of the subject's direction, for modalities where it is not 1."""
     noise: Mapping[str, float] = field(default_factory=dict)
-    """How much noise a modality has, where that is not 1."""
+    """Length of the noise, for modalities where it is not 1."""
     answers: Sequence[str] = tuple(SIZES)
-    """Modalities that hold subjects that are asked for."""
-    kinds_per_query: int = 2
-    """Of these, in how many each subject is found."""
-    per_kind: int = 2
-    """Answers in each."""
+    """Modalities that contain the subjects of queries."""
+    modalities_per_query: int = 2
+    """Number of these modalities that contain each subject."""
+    per_modality: int = 2
+    """Number of answers per modality."""
     decay: float = 0.0
-    """How fast the energy falls along the dimensions: anisotropy."""
+    """Decay of energy along the dimensions (anisotropy)."""
     asked_in: Sequence[str] = ("text",)
     """Modalities of the queries."""
     narrow: Sequence[str] = ()
-    """Modalities whose documents are all of one topic; every other query is about that topic."""
+    """Modalities with documents of one topic only; every second query is about that topic."""
     queries: int = 120
     unanswered: float = 0.0
     """Share of queries whose subject no document has."""
     vague: tuple[float, float] = (0.7, 1.3)
-    """How clearly a query shows its subject, at least and at most."""
+    """Smallest and largest length of the subject's direction in a query."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """A world in a store, with labelled queries."""
+    """A store with a collection, and its labelled queries."""
 
     store: LocalVectorStore
     labelled: list[LabelledQuery]
 
 
 class GivenEmbeddings:
-    """Looks vectors up by name."""
+    """Embeddings that look vectors up by name."""
 
     fingerprint: Mapping[str, object] = {"model": "given", "size": 0}
 
@@ -73,18 +72,18 @@ class GivenEmbeddings:
         self.vectors: dict[str, Any] = {}
 
     def embed(self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None) -> Vectors:  # noqa: ARG002
-        """Look each up."""
+        """Return the vectors."""
         return np.stack([self.vectors[str(content)] for content in contents])
 
     async def aembed(
         self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None
     ) -> Vectors:
-        """Look each up."""
+        """Return the vector."""
         return self.embed(contents, role=role, task_type=task_type)
 
 
 def made(world: World, seed: int) -> Made:
-    """Make the collection and its questions; the same seed makes the same."""
+    """Generate the collection and its queries; equal seeds give equal collections."""
     dice = np.random.default_rng(seed)
     maker = _Maker(world, dice)
     documents: list[Document] = []
@@ -97,22 +96,26 @@ def made(world: World, seed: int) -> Made:
         labels.append({})
         if number < world.unanswered * world.queries:
             continue
-        for kind in dice.choice(list(world.answers), min(world.kinds_per_query, len(world.answers)), replace=False):
-            for _ in range(world.per_kind):
+        for modality in dice.choice(
+            list(world.answers), min(world.modalities_per_query, len(world.answers)), replace=False
+        ):
+            for _ in range(world.per_modality):
                 labels[-1][f"d{len(documents)}"] = 1.0
-                documents.append(Document(id=f"d{len(documents)}", page_content=".", metadata={"modality": str(kind)}))
-                rows.append(maker.vector(str(kind), topic, subject))
-    for kind, size in world.sizes.items():
+                documents.append(
+                    Document(id=f"d{len(documents)}", page_content=".", metadata={"modality": str(modality)})
+                )
+                rows.append(maker.vector(str(modality), topic, subject))
+    for modality, size in world.sizes.items():
         for _ in range(size):
-            documents.append(Document(id=f"d{len(documents)}", page_content=".", metadata={"modality": kind}))
-            rows.append(maker.vector(kind, *maker.subject(narrow=kind in world.narrow)))
+            documents.append(Document(id=f"d{len(documents)}", page_content=".", metadata={"modality": modality}))
+            rows.append(maker.vector(modality, *maker.subject(narrow=modality in world.narrow)))
     embeddings = GivenEmbeddings()
     labelled = []
     for number, ((topic, subject), relevant) in enumerate(zip(subjects, labels, strict=True)):
-        kind = world.asked_in[number % len(world.asked_in)]
+        modality = world.asked_in[number % len(world.asked_in)]
         clear = dice.uniform(*world.vague)
-        embeddings.vectors[f"q{number}"] = unit_rows(maker.vector(kind, topic, clear * subject)[None, :])[0]
-        labelled.append(LabelledQuery(f"q{number}", relevant, modality=kind))  # type: ignore[arg-type]
+        embeddings.vectors[f"q{number}"] = unit_rows(maker.vector(modality, topic, clear * subject)[None, :])[0]
+        labelled.append(LabelledQuery(f"q{number}", relevant, modality=modality))  # type: ignore[arg-type]
     store = LocalVectorStore(":memory:", embeddings)
     order = dice.permutation(len(documents))
     store.add_vectors([documents[place] for place in order], np.stack(rows)[order])
@@ -125,7 +128,7 @@ class _Maker:
         self._world, self._dice = world, dice
         self._scale = (1 + np.arange(DIMENSIONS)) ** -world.decay
         self._common = self._direction()
-        self._cones = {kind: self._direction() for kind in dict.fromkeys([*world.sizes, *world.asked_in])}
+        self._cones = {modality: self._direction() for modality in dict.fromkeys([*world.sizes, *world.asked_in])}
         self._topics = [self._direction() for _ in range(40)]
 
     def _direction(self) -> Any:
@@ -136,14 +139,14 @@ class _Maker:
         topic = int(self._dice.integers(len(self._topics)))
         return (0 if narrow else topic), self._direction()
 
-    def vector(self, kind: str, topic: int, subject: Any) -> Any:
+    def vector(self, modality: str, topic: int, subject: Any) -> Any:
         world = self._world
-        clear = world.content.get(kind, 1.0)
+        clear = world.content.get(modality, 1.0)
         return (
             world.common * self._common
-            + world.gap * self._cones[kind]
+            + world.gap * self._cones[modality]
             + clear * (0.5 * self._topics[topic] + 0.85 * subject)
-            + world.noise.get(kind, 1.0) * self._direction()
+            + world.noise.get(modality, 1.0) * self._direction()
         )
 
 
@@ -152,22 +155,22 @@ WORLDS = (
     World(name="gap 0.25", gap=0.25),
     World(name="gap 0.5", gap=0.5),
     World(name="gap 1", gap=1.0),
-    World(name="no gap, answers in one kind", gap=0.0, kinds_per_query=1),
-    World(name="answers in one kind", kinds_per_query=1),
-    World(name="answers in text only", answers=("text",), kinds_per_query=1),
-    World(name="answers in image or video only", answers=("image", "video"), kinds_per_query=1),
-    World(name="sound and video noisy", noise={"audio": 2.0, "video": 1.5}),
+    World(name="no gap, answers in one modality", gap=0.0, modalities_per_query=1),
+    World(name="answers in one modality", modalities_per_query=1),
+    World(name="answers in text only", answers=("text",), modalities_per_query=1),
+    World(name="answers in image or video only", answers=("image", "video"), modalities_per_query=1),
+    World(name="audio and video noisy", noise={"audio": 2.0, "video": 1.5}),
     World(name="image and video faint", content={"image": 0.5, "video": 0.5}),
-    World(name="sound and video irrelevant", content={"audio": 0.0, "video": 0.2}, answers=("text", "image", "pdf")),
+    World(name="audio and video irrelevant", content={"audio": 0.0, "video": 0.2}, answers=("text", "image", "pdf")),
     World(name="uneven sizes", sizes={"text": 1500, "image": 300, "audio": 60, "video": 60, "pdf": 300}),
     World(
         name="seven of 1,000 are media",
         sizes={"text": 1000, "image": 5, "audio": 2},
         answers=("text", "image"),
-        per_kind=1,
+        per_modality=1,
     ),
     World(name="images all of one topic", narrow=("image",)),
     World(name="energy in few dimensions", decay=0.3),
-    World(name="asked by text, image, sound", asked_in=("text", "image", "audio")),
+    World(name="queries by text, image, audio", asked_in=("text", "image", "audio")),
 )
-"""What rankings are compared on; the gap is 0.5 where nothing is said."""
+"""The collections on which rankings are compared; the gap is 0.5 unless stated."""

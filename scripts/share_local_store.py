@@ -1,4 +1,4 @@
-"""Two processes write to one local store and three search it, all the time; nobody may notice the others.
+"""Two processes write to one local store while three others search it; every search must return correct results.
 
 python -m scripts.share_local_store --seconds 60
 """
@@ -24,26 +24,26 @@ from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_gemini_mm import LocalVectorStore
 
 KEPT = 400
-"""Documents that are replaced over and over, and always there."""
+"""Documents that are replaced repeatedly and always present."""
 WRITERS = ("even", "odd")
 READERS = 3
 K = 20
 LEAST = 10
-"""Steps of each process, also where the time is over before."""
+"""Least number of steps of each process, even if the time is over."""
 
 
 def open_store(path: str | Path) -> LocalVectorStore:
-    """The store of all processes."""
+    """Open the store of all processes."""
     return LocalVectorStore(path, DeterministicFakeEmbedding(size=64))
 
 
 def kept_ids(writer: int) -> list[str]:
-    """The documents that one writer replaces."""
+    """Return the ids that one writer replaces."""
     return [f"kept-{i}" for i in range(writer, KEPT, len(WRITERS))]
 
 
 def documents(ids: list[str], step: int) -> list[Document]:
-    """A version of documents that always hold the word `always`."""
+    """Return a version of documents that always contain the word `always`."""
     return [
         Document(id=id_, page_content=f"always {id_} in step {step}", metadata={"kept": True, "step": step})
         for id_ in ids
@@ -51,7 +51,7 @@ def documents(ids: list[str], step: int) -> list[Document]:
 
 
 def write(store: LocalVectorStore, writer: int, step: int, chance: random.Random) -> None:
-    """Replace, add, revise, delete; now and then compact."""
+    """Replace, add, update and delete; compact occasionally."""
     store.add_documents(documents(chance.sample(kept_ids(writer), 20), step))
     store.update_metadata(chance.sample(kept_ids(writer), 5), {"revised": step})
     extra = [f"{WRITERS[writer]}-{step}-{i}" for i in range(10)]
@@ -63,7 +63,7 @@ def write(store: LocalVectorStore, writer: int, step: int, chance: random.Random
 
 
 def read(store: LocalVectorStore, reader: int, step: int, chance: random.Random) -> None:
-    """Each kind of search gives `K` different hits, and every document that is kept is there."""
+    """Check that each search type returns `K` different hits and that all permanent documents are there."""
     question = f"always {chance.randrange(KEPT)}"
     asked: dict[str, Any] = (
         {},
@@ -79,11 +79,11 @@ def read(store: LocalVectorStore, reader: int, step: int, chance: random.Random)
         count = store.count(filter={"kept": True})
         ids = [f"kept-{i}" for i in range(KEPT)]
         if count != KEPT or len(store.get_by_ids(ids)) != KEPT:
-            raise AssertionError(f"{count} kept documents counted instead of {KEPT}")
+            raise AssertionError(f"{count} permanent documents counted instead of {KEPT}")
 
 
 def work(path: str, number: int, act: Callable[..., None], seconds: float, pipe: Any) -> None:
-    """One process: act until the time is over; send how often, and the first error."""
+    """Run one process until the time is over; send its number of steps and the first error."""
     chance = random.Random(number)
     steps, error = 0, ""
     try:
@@ -99,7 +99,7 @@ def work(path: str, number: int, act: Callable[..., None], seconds: float, pipe:
 
 @dataclass
 class Tally:
-    """What the processes did."""
+    """The results of all processes."""
 
     writes: int = 0
     searches: int = 0
@@ -107,7 +107,7 @@ class Tally:
 
 
 def run(folder: Path, seconds: float) -> Tally:
-    """All processes on one file, then the check, and a copy elsewhere."""
+    """Run all processes on one file, then check the file and a copy."""
     path = folder / "index.db"
     with open_store(path) as store:
         for writer in range(len(WRITERS)):
@@ -145,8 +145,8 @@ def run(folder: Path, seconds: float) -> Tally:
 
 
 def main() -> int:
-    """Run and print what happened."""
-    parser = argparse.ArgumentParser(description="Writers and readers in processes of their own, on one file.")
+    """Run and print the results."""
+    parser = argparse.ArgumentParser(description="Write and search one file in several processes.")
     parser.add_argument("--seconds", type=float, default=60)
     given = parser.parse_args()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -1,9 +1,9 @@
-"""A Weaviate server without Docker: install one with Go, and run one to try things on.
+"""A Weaviate server without Docker: install one with Go, and run it.
 
-    python -m scripts.weaviate_server install   # what `make integration` does first
+    python -m scripts.weaviate_server install   # the first step of `make integration`
     python -m scripts.weaviate_server run       # on the usual ports 8080 and 50051, data in ./weaviate-data
 
-It needs nothing but Python, and Go 1.26 for the installation.
+It needs Python, and Go 1.26 for the installation.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Tests that stop or kill servers start their own; with a server named they are sk
 
 
 def go_version() -> tuple[int, int] | None:
-    """The installed Go, as two numbers."""
+    """Return the version of the installed Go as two numbers."""
     if shutil.which("go") is None:
         return None
     said = subprocess.run(["go", "env", "GOVERSION"], check=False, capture_output=True, text=True).stdout  # noqa: S607
@@ -47,7 +47,7 @@ def go_version() -> tuple[int, int] | None:
 
 
 def version_of(program: Path) -> str | None:
-    """Version of a server that Go built, where Go can tell it."""
+    """Return the version of a server that Go built, if Go reports it."""
     if shutil.which("go") is None:
         return None
     said = subprocess.run(["go", "version", "-m", program], check=False, capture_output=True, text=True).stdout  # noqa: S607
@@ -56,8 +56,8 @@ def version_of(program: Path) -> str | None:
 
 
 def build() -> None:
-    """Have Go build and install the server."""
-    print(f"Building weaviate-server {VERSION} with Go; this takes some minutes, once ...", flush=True)
+    """Build and install the server with Go."""
+    print(f"Building weaviate-server {VERSION} with Go; this takes some minutes and is needed once ...", flush=True)
     started = time.monotonic()
     code = subprocess.run(["go", "install", MODULE], check=False).returncode  # noqa: S607
     if code:
@@ -66,7 +66,7 @@ def build() -> None:
 
 
 def install(*, own: bool) -> int:
-    """Make sure that tests find a server; the exit code."""
+    """Make sure that tests find a server; return the exit status."""
     url = os.environ.get("WEAVIATE_URL")
     if url and not own:
         print(f"Weaviate: the tests use WEAVIATE_URL, {url}")
@@ -84,31 +84,31 @@ def install(*, own: bool) -> int:
 
 
 def run(folder: Path, ports: Ports) -> int:
-    """Run a server until Ctrl-C; the exit code."""
+    """Run a server until Ctrl-C; return the exit status."""
     if find_program() is None:
-        print("no weaviate-server here: python -m scripts.weaviate_server install", file=sys.stderr)
+        print("weaviate-server is not installed: python -m scripts.weaviate_server install", file=sys.stderr)
         return 2
     taken = [port for port in ports.all if not is_free(port)]
     if taken:
-        print(f"in use by another program: {', '.join(f'port {port}' for port in taken)}", file=sys.stderr)
+        print(f"used by another program: {', '.join(f'port {port}' for port in taken)}", file=sys.stderr)
         return 1
     print("Starting Weaviate ...", flush=True)
     try:
         with WeaviateServer(folder.resolve(), ports=ports) as server:
             print(f"REST {server.url}   gRPC {server.grpc_url}   data and log in {folder}")
             print(f"weaviate.connect_to_local(port={ports.rest}, grpc_port={ports.grpc})")
-            print("Ctrl-C stops it.", flush=True)
+            print("Press Ctrl-C to stop.", flush=True)
             while server.running:
                 time.sleep(0.2)
     except KeyboardInterrupt:
         print("\nStopped.")
         return 0
-    print(f"It ended by itself. Its log ends:\n{server.log()}", file=sys.stderr)
+    print(f"The server exited. End of its log:\n{server.log()}", file=sys.stderr)
     return 1
 
 
 def main() -> int:
-    """Read the command line and do what it says; the exit code."""
+    """Parse the command line and carry it out; return the exit status."""
     parser = argparse.ArgumentParser(description="A Weaviate server without Docker.")
     commands = parser.add_subparsers(dest="command", required=True)
     installing = commands.add_parser("install", help="find weaviate-server or build it with Go")

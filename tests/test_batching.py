@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_gemini_mm.batching import CallLimits, Stop, gathered_map, plan, threaded_map
+from langchain_gemini_mm.batching import CallLimits, CancelToken, gathered_map, plan, threaded_map
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def test_threads_keep_the_order_and_the_bound() -> None:
     """Results come in the order of the inputs, with never more workers than allowed."""
     lock, running, most = threading.Lock(), 0, 0
 
-    def work(number: int, _: Stop) -> int:
+    def work(number: int, _: CancelToken) -> int:
         nonlocal running, most
         with lock:
             running += 1
@@ -83,11 +83,11 @@ def test_the_first_failure_stops_the_others() -> None:
     """A failure wakes workers that wait, and starts no further ones."""
     started: list[int] = []
 
-    def work(number: int, stop: Stop) -> None:
+    def work(number: int, cancel: CancelToken) -> None:
         started.append(number)
         if number == 0:
             raise RuntimeError("input 0")
-        stop.sleep(60)
+        cancel.sleep(60)
 
     begun = time.monotonic()
     with pytest.raises(RuntimeError, match="input 0"):
@@ -114,7 +114,7 @@ async def test_tasks_keep_the_order_and_the_bound() -> None:
 
 
 async def test_a_failed_task_cancels_the_others() -> None:
-    """Nothing is left running behind an exception."""
+    """Nothing keeps running after an exception."""
     cancelled = 0
 
     async def work(number: int) -> None:

@@ -8,12 +8,12 @@ from importlib import import_module
 
 import pytest
 
-from benchmarks import clips, embedding, inserting, loading, long_video, memory, pictures, ranking, report
+from benchmarks import clips, embedding, images, inserting, loading, long_video, memory, ranking, report
 
 TINY = {
-    "embedding": embedding.Size(texts=4, pictures=4, rounds=1, texts_per_call=2, pictures_per_call=2),
+    "embedding": embedding.Size(texts=4, images=4, rounds=1, texts_per_call=2, images_per_call=2),
     "memory": memory.Size(little=1, much=4_000_000, rounds=1),
-    "pictures": pictures.Size(pictures=1, pages=13, rounds=1, sides=(400, 300)),
+    "images": images.Size(images=1, pages=13, rounds=1, sides=(400, 300)),
     "clips": clips.Size(seconds=60, width=160, rounds=1),
     "loading": loading.Size(files=3, rounds=1, sides=(400, 300), seconds=3),
     "long_video": long_video.Size(seconds=60, width=160),

@@ -1,1 +1,1 @@
-"""User input of every kind, turned into frozen parts."""
+"""Conversion of user input into frozen parts."""

@@ -1,4 +1,4 @@
-"""LangChain content blocks, the v1 form and the older ones still in use, read into one shape."""
+"""Parsing of LangChain content blocks, of version 1 and of older formats."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.references import SCHEME, MediaRef
 
 MEDIA_TYPES = ("image", "audio", "video", "file")
-"""Block types that carry media in the v1 form."""
+"""Types of version 1 content blocks that contain media."""
 
 
 @dataclass(frozen=True, slots=True)
 class Base64Payload:
-    """Media inside a block."""
+    """Media inside a content block."""
 
     base64: str = field(repr=False)
     mime_type: str | None
-    kind: str
+    block_type: str
 
 
 def block_payload(block: Mapping[str, Any]) -> str | MediaRef | Base64Payload:
-    """Tell what a content block carries: a text, a media reference, or bytes as base64.
+    """Return what a content block contains: a text, a media reference, or media as base64.
 
     Raises:
-        ContentError: an unknown type, a remote URL, or nothing inside.
+        ContentError: an unknown type, a remote URL, or an empty block.
     """
-    kind = block.get("type")
-    if kind in ("text", "text-plain") and isinstance(block.get("text"), str):
+    block_type = block.get("type")
+    if block_type in ("text", "text-plain") and isinstance(block.get("text"), str):
         return str(block["text"])
-    read = _READERS.get(kind) if isinstance(kind, str) else None
+    read = _READERS.get(block_type) if isinstance(block_type, str) else None
     if read is None:
         raise ContentError(
-            f"cannot embed a content block of type {kind!r}. Types that carry content: text, text-plain, "
+            f"cannot embed a content block of type {block_type!r}. Supported types: text, text-plain, "
             f"{', '.join(sorted(set(_READERS) - {'text-plain'}))}"
         )
     return read(block)
@@ -42,23 +42,23 @@ def block_payload(block: Mapping[str, Any]) -> str | MediaRef | Base64Payload:
 
 def _v1(block: Mapping[str, Any]) -> str | MediaRef | Base64Payload:
     """Read `base64`/`url`/`file_id`, and `source_type` with `data`/`url`/`text` before them."""
-    kind = block["type"]
+    block_type = block["type"]
     mime_type = block.get("mime_type")
     if block.get("source_type") == "text" and isinstance(block.get("text"), str):
         return str(block["text"])
     if isinstance(block.get("file"), Mapping):
-        return _openai_file(block["file"], kind)
+        return _openai_file(block["file"], block_type)
     encoded = block.get("base64") or block.get("data")
     if encoded:
-        return _encoded(encoded, mime_type, kind)
+        return _encoded(encoded, mime_type, block_type)
     if block.get("url"):
-        return _url(block["url"], kind)
+        return _url(block["url"], block_type)
     if block.get("file_id") or block.get("source_type") == "id":
         raise ContentError(
-            f"a content block of type {kind!r} names a provider's file id, which has no bytes here; give base64, or "
-            "google.genai.types.Part.from_uri() for a file Gemini already holds"
+            f"a content block of type {block_type!r} names a provider's file id, which has no bytes here; give base64, "
+            "or google.genai.types.Part.from_uri() for a file that Gemini has already"
         )
-    raise ContentError(f"a content block of type {kind!r} carries neither base64 nor a reference")
+    raise ContentError(f"a content block of type {block_type!r} carries neither base64 nor a reference")
 
 
 def _image_url(block: Mapping[str, Any]) -> str | MediaRef | Base64Payload:
@@ -81,36 +81,40 @@ def _google_media(block: Mapping[str, Any]) -> Base64Payload:
     return _encoded(block.get("data"), block.get("mime_type"), "media")
 
 
-def _openai_file(inner: Mapping[str, Any], kind: str) -> MediaRef | Base64Payload:
+def _openai_file(inner: Mapping[str, Any], block_type: str) -> MediaRef | Base64Payload:
     encoded = inner.get("file_data")
     if not encoded:
-        raise ContentError(f"a content block of type {kind!r} names a provider's file id, which has no bytes here")
-    return _url(encoded, kind) if str(encoded).startswith("data:") else _encoded(encoded, None, kind)
+        raise ContentError(
+            f"a content block of type {block_type!r} names a provider's file id, which has no bytes here"
+        )
+    return _url(encoded, block_type) if str(encoded).startswith("data:") else _encoded(encoded, None, block_type)
 
 
-def _url(url: object, kind: str) -> MediaRef | Base64Payload:
+def _url(url: object, block_type: str) -> MediaRef | Base64Payload:
     if not isinstance(url, str):
-        raise ContentError(f"the url of a content block of type {kind!r} must be a str, got {type(url).__name__}")
+        raise ContentError(f"the url of a content block of type {block_type!r} must be a str, got {type(url).__name__}")
     if url.startswith(SCHEME):
         return MediaRef.parse(url)
     if url.startswith("data:"):
         head, comma, encoded = url.partition(",")
         if not comma or not head.endswith(";base64"):
-            raise ContentError(f"the data: URI of a content block of type {kind!r} is not base64")
-        return _encoded(encoded, head.removeprefix("data:").partition(";")[0] or None, kind)
+            raise ContentError(f"the data: URI of a content block of type {block_type!r} is not base64")
+        return _encoded(encoded, head.removeprefix("data:").partition(";")[0] or None, block_type)
     scheme = url.partition(":")[0][:12]
     raise ContentError(
-        f"a content block of type {kind!r} points to a remote or local address ({scheme}:…), which is never fetched. "
-        "Download it yourself and give its bytes, or a reference from MediaStore.put"
+        f"a content block of type {block_type!r} points to a remote or local address ({scheme}:…), which is never "
+        "fetched. Download it yourself and give its bytes, or a reference from MediaStore.put"
     )
 
 
-def _encoded(encoded: object, mime_type: object, kind: str) -> Base64Payload:
+def _encoded(encoded: object, mime_type: object, block_type: str) -> Base64Payload:
     if isinstance(encoded, bytes | bytearray):
-        raise ContentError(f"a content block of type {kind!r} carries raw bytes; its payload must be a base64 str")
+        raise ContentError(
+            f"a content block of type {block_type!r} carries raw bytes; its payload must be a base64 str"
+        )
     if not isinstance(encoded, str) or not encoded:
-        raise ContentError(f"a content block of type {kind!r} carries no base64 payload")
-    return Base64Payload(encoded, mime_type if isinstance(mime_type, str) else None, kind)
+        raise ContentError(f"a content block of type {block_type!r} carries no base64 payload")
+    return Base64Payload(encoded, mime_type if isinstance(mime_type, str) else None, block_type)
 
 
 _READERS = {

@@ -1,4 +1,4 @@
-"""The type of a file by its first bytes. Names lie; opening the file later is the proof."""
+"""MIME types by the first bytes of a file; its name is not used. Opening the file later verifies the type."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from langchain_gemini_mm.interfaces import Modality
 
 HEAD_BYTES = 4096
-"""How many of a file's first bytes `sniff` wants to see."""
+"""How many of the first bytes of a file `sniff` needs."""
 
 _PREFIXES: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -36,9 +36,9 @@ _BRANDS = {
     b"hevc": "image/heic", b"mif1": "image/heif", b"msf1": "image/heif", b"avif": "image/avif", b"avis": "image/avif",
     b"qt  ": "video/quicktime", b"M4A ": "audio/mp4", b"M4B ": "audio/mp4", b"F4A ": "audio/mp4",
 }  # fmt: skip
-# Layers II and III; layer I would take the byte order mark of UTF-16 text for sound.
+# Layers II and III; with layer I the byte order mark of UTF-16 text would be taken for audio.
 _MPEG_SYNC = re.compile(rb"\xff[\xe2-\xe5\xf2-\xf5\xfa-\xfd][\x10-\xeb]")
-# Behind junk only at a line's start: text that speaks of PDFs is no PDF.
+# After other bytes only at the start of a line: text that mentions PDFs is not a PDF.
 _PDF = re.compile(rb"(?:\A|[^\t -~])%PDF-[0-9]")
 _ADTS_SYNC = re.compile(rb"\xff[\xf0\xf1\xf8\xf9]")
 _MODALITIES: dict[str, Modality] = {"image": "image", "audio": "audio", "video": "video", "text": "text"}
@@ -49,7 +49,7 @@ _ALIASES = {
 
 
 def sniff(head: bytes) -> str | None:
-    """Tell the MIME type by a file's first bytes; None when they are of no known media type.
+    """Return the MIME type of a file by its first bytes; None for no known media type.
 
     ```python
     from langchain_gemini_mm.content.mime_types import sniff
@@ -73,20 +73,20 @@ def sniff(head: bytes) -> str | None:
 
 
 def modality_of(mime_type: str) -> Modality | None:
-    """The modality a MIME type belongs to; None when the model has none for it."""
+    """Return the modality of a MIME type; None for other types."""
     if mime_type == "application/pdf":
         return "pdf"
     return _MODALITIES.get(mime_type.partition("/")[0])
 
 
 def canonical_mime_type(mime_type: str) -> str:
-    """One spelling for a type that goes by several, such as `audio/mpeg` for `audio/mp3`; parameters are dropped."""
+    """Return one spelling of a MIME type without parameters, such as `audio/mp3` for `audio/mpeg`."""
     plain = mime_type.partition(";")[0].strip().lower()
     return _ALIASES.get(plain, plain)
 
 
 def _by_brand(head: bytes) -> str:
-    """Read the brands of an ISO media file; the major brand decides, then the first compatible one that is known."""
+    """Return the type of an ISO media file by its major brand, else by the first known compatible brand."""
     size = min(int.from_bytes(head[:4], "big"), len(head))
     brands = [head[8:12]] + [head[i : i + 4] for i in range(16, size, 4)]
     major = _BRANDS.get(brands[0])

@@ -1,7 +1,7 @@
-"""The one door for what users give: any content in, a tuple of frozen `Part`s out.
+"""Conversion of user input of any supported type into a tuple of frozen `Part`s.
 
-Nothing below this module asks what kind of thing it was handed. Only files that the caller names as a `Path`
-or a `Blob` are opened; a path, URL or id that merely stands in a text is text.
+Only this module inspects the type of user input. Only files that the caller gives as a `Path` or a `Blob` are opened; a
+path, URL or id inside a text is text.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import io
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
@@ -26,7 +27,7 @@ from langchain_gemini_mm.interfaces import Content, MediaSource, Modality
 from langchain_gemini_mm.references import MediaRef, split_references
 
 Unresolved = Literal["error", "text"]
-"""What to do with a reference that the store does not know: raise, or keep it as plain text."""
+"""How to treat a reference that the store does not know: raise, or keep it as text."""
 
 ACCEPTED = (
     "str, pathlib.Path, bytes, MediaRef, LangChain Blob, Document, HumanMessage or content block, PIL image, "
@@ -34,31 +35,30 @@ ACCEPTED = (
 )
 
 _TEXT_FILE_BYTES = 1_000_000
-_TEXT_ENCODINGS = ("utf-8-sig",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One piece of content: a text, or media with exactly one place to read them from."""
+    """A text, or media with exactly one place to read them from."""
 
     modality: Modality
     text: str | None = None
     """The text of a text part, never empty."""
     mime_type: str | None = None
-    """Of media, by their bytes."""
+    """MIME type of media, by content."""
     size: int = 0
-    """Bytes of media; 0 for a text and for a service-side file."""
+    """Size of media in bytes; 0 for a text and for a file at the service."""
     data: bytes | None = field(default=None, repr=False)
     path: Path | None = None
     ref: MediaRef | None = None
     uri: str | None = None
-    """A file the service already holds: a Files API or `gs://` address."""
+    """Address of a file that the service has already: of the Files API, or `gs://`."""
     label: str | None = None
-    """What messages call it, where the place of its bytes says nothing to anybody."""
+    """Name for messages, where the path is a temporary file."""
 
     @property
     def name(self) -> str:
-        """A short name for messages, without content."""
+        """A short name for messages, which contains nothing of the content."""
         if self.label is not None:
             return self.label
         if self.path is not None:
@@ -84,7 +84,7 @@ class Part:
         raise MissingMediaError(f"{self.name} has no bytes here")
 
     def read(self, media: MediaSource | None) -> bytes:
-        """Read the media whole.
+        """Read all bytes of the media.
 
         Raises:
             MissingMediaError: the media are gone.
@@ -97,7 +97,7 @@ class Part:
             return file.read()
 
     def digest(self, media: MediaSource | None) -> str:
-        """Identify the part by content: equal parts give equal digests, however they were handed in."""
+        """Digest of the content; equal for equal content, whatever type it was given as."""
         if self.text is not None:
             return hashlib.sha256(self.text.encode()).hexdigest()
         if self.uri is not None:
@@ -111,7 +111,7 @@ class Part:
 def to_parts(
     content: Content, media: MediaSource | None = None, *, unresolved: Unresolved = "error"
 ) -> tuple[Part, ...]:
-    """Turn any content into parts, in the written order.
+    """Turn content into parts, in order.
 
     ```python
     from langchain_gemini_mm.content.parts import to_parts
@@ -121,13 +121,13 @@ def to_parts(
     ```
 
     Args:
-        content: one thing, or a list or tuple of things that are embedded together.
+        content: one content of a supported type, or a list or tuple of them that are embedded together.
         media: resolves `mm://` references.
         unresolved: `"text"` keeps a reference that `media` does not know as plain text.
 
     Raises:
-        ContentError: nothing to embed, a kind that is not understood, or unusable bytes.
-        MissingMediaError: a reference or a file that is not there.
+        ContentError: nothing to embed, an unsupported type, or bytes of an unknown media type.
+        MissingMediaError: a reference or a file that does not exist.
     """
     reader = _Reader(media, unresolved)
     if isinstance(content, list | tuple):
@@ -136,7 +136,9 @@ def to_parts(
         pieces = reader.item(content)
     parts = tuple(_merged(pieces))
     if not parts:
-        raise ContentError(f"there is nothing to embed in {_kind(content)}: it is empty or only white space")
+        raise ContentError(
+            f"there is nothing to embed in {_type_name(content)}: it is empty or contains only white space"
+        )
     return parts
 
 
@@ -146,21 +148,21 @@ class _Reader:
     unresolved: Unresolved
 
     def item(self, item: object) -> list[Part]:
-        for kind, read in _KINDS:
-            if isinstance(item, kind):
+        for accepted, read in _READERS:
+            if isinstance(item, accepted):
                 return read(self, item)
         foreign = _FOREIGN.get(type(item).__module__.partition(".")[0])
         if foreign is not None:
             return foreign(self, item)
         if isinstance(item, Sequence):
             raise ContentError(
-                f"got {_kind(item)} inside a list: contents nest one level deep; each inner list is one vector"
+                f"got {_type_name(item)} inside a list: contents nest one level deep; each inner list is one vector"
             )
-        raise ContentError(f"cannot embed {_kind(item)}. Give {ACCEPTED}")
+        raise ContentError(f"cannot embed {_type_name(item)}. Give {ACCEPTED}")
 
     def text(self, text: str) -> list[Part]:
         pieces = split_references(text)
-        mixed = any(isinstance(piece, MediaRef) for piece in pieces)
+        mixed = len(pieces) > 1
         parts: list[Part] = []
         for piece in pieces:
             if isinstance(piece, str):
@@ -180,7 +182,7 @@ class _Reader:
             if self.unresolved == "text":
                 return literal_text(ref.markdown)
             raise
-        modality: Modality = "audio" if ref.track else _media_modality(info.mime_type, str(ref))
+        modality: Modality = "audio" if ref.track else _media_modality(info.mime_type, ref)
         return [Part(modality=modality, mime_type=info.mime_type, size=info.size, ref=ref)]
 
     def path(self, path: Path) -> list[Part]:
@@ -202,8 +204,8 @@ class _Reader:
                 return literal_text(_decode(data, declared))
             said = f" although it is declared as {declared!r}" if declared else ""
             raise ContentError(
-                f"cannot tell what {len(data):,} bytes are{said}: they do not start like a picture, sound, video or "
-                "PDF. Decode text to str first"
+                f"cannot tell what {len(data):,} bytes are{said}: they do not start like an image, audio, video or "
+                "PDF file. Decode text to str first"
             )
         modality = _media_modality(mime_type, f"{len(data):,} bytes")
         return [Part(modality=modality, mime_type=mime_type, size=len(data), data=data)]
@@ -223,7 +225,7 @@ class _Reader:
             return self.text(payload)
         if isinstance(payload, MediaRef):
             return self.reference(payload)
-        return self.bytes(_base64(payload.base64, payload.kind), payload.mime_type)
+        return self.bytes(_base64(payload.base64, payload.block_type), payload.mime_type)
 
     def blocks(self, content: str | Iterable[Any]) -> list[Part]:
         items = [content] if isinstance(content, str) else content
@@ -232,11 +234,13 @@ class _Reader:
     def langchain(self, item: Any) -> list[Part]:
         if getattr(item, "type", None) == "human" and hasattr(item, "content"):
             return self.blocks(item.content)
-        raise ContentError(f"cannot embed {_kind(item)}; of messages only a HumanMessage is content. Give {ACCEPTED}")
+        raise ContentError(
+            f"cannot embed {_type_name(item)}; of messages only a HumanMessage is content. Give {ACCEPTED}"
+        )
 
     def pillow(self, image: Any) -> list[Part]:
         if not hasattr(image, "save"):
-            raise ContentError(f"cannot embed {_kind(image)}; give a PIL.Image.Image")
+            raise ContentError(f"cannot embed {_type_name(image)}; give a PIL.Image.Image")
         buffer = io.BytesIO()
         kept = image if image.mode in {"RGB", "RGBA", "L", "LA", "1", "P"} else image.convert("RGB")
         kept.save(buffer, format="PNG")
@@ -249,7 +253,7 @@ class _Reader:
             return literal_text(item.text)
         if getattr(item, "video_metadata", None):
             raise ContentError(
-                "video_metadata of a Part is not passed on: name a stretch with MediaRef.segment, and set video_fps of "
+                "video_metadata of a Part is not supported: name a segment with MediaRef.segment, and set video_fps of "
                 "GeminiEmbeddings"
             )
         inline = getattr(item, "inline_data", None)
@@ -259,12 +263,14 @@ class _Reader:
         uri = getattr(file, "file_uri", None) or getattr(item, "uri", None)
         mime_type = getattr(file, "mime_type", None) or getattr(item, "mime_type", None)
         if not uri or not mime_type:
-            raise ContentError(f"cannot embed {_kind(item)}: it has no text, no bytes, and no address with a MIME type")
+            raise ContentError(
+                f"cannot embed {_type_name(item)}: it has no text, no bytes, and no address with a MIME type"
+            )
         mime_type = canonical_mime_type(mime_type)
         return [Part(modality=_media_modality(mime_type, repr(uri)), mime_type=mime_type, uri=uri)]
 
 
-_KINDS: tuple[tuple[type | tuple[type, ...], Callable[[_Reader, Any], list[Part]]], ...] = (
+_READERS: tuple[tuple[type | tuple[type, ...], Callable[[_Reader, Any], list[Part]]], ...] = (
     (str, _Reader.text),
     (Path, _Reader.path),
     (Document, lambda reader, document: reader.text(document.page_content)),
@@ -281,7 +287,7 @@ _FOREIGN: dict[str, Callable[[_Reader, Any], list[Part]]] = {
 
 
 def literal_text(text: str) -> list[Part]:
-    """One text part, or none for white space."""
+    """Return one text part, or none for white space."""
     if not text.strip():
         return []
     try:
@@ -295,7 +301,7 @@ def literal_text(text: str) -> list[Part]:
 
 
 def _merged(pieces: Iterable[Part]) -> list[Part]:
-    """Join neighbouring texts, so that equal content has one form."""
+    """Join adjacent texts, so that equal content gives equal parts."""
     parts: list[Part] = []
     for piece in pieces:
         if parts and piece.text is not None and parts[-1].text is not None:
@@ -305,10 +311,10 @@ def _merged(pieces: Iterable[Part]) -> list[Part]:
     return parts
 
 
-def _media_modality(mime_type: str, name: str) -> Modality:
+def _media_modality(mime_type: str, name: object) -> Modality:
     modality = modality_of(mime_type)
     if modality is None or modality == "text":
-        raise ContentError(f"{name} is {mime_type}, which is not a picture, sound, video or PDF")
+        raise ContentError(f"{name} is {mime_type}, which is not an image, audio, video or PDF file")
     return modality
 
 
@@ -339,13 +345,10 @@ def _text_file(path: Path, size: int) -> str:
         )
     with _open_file(path) as file:
         data = file.read()
-    if b"\x00" not in data:
-        for encoding in _TEXT_ENCODINGS:
-            try:
-                return data.decode(encoding)
-            except UnicodeDecodeError:
-                continue
-    raise ContentError(f"{path.name!r} is neither UTF-8 text nor a picture, sound, video or PDF by its first bytes")
+    with suppress(UnicodeDecodeError):
+        if b"\x00" not in data:
+            return data.decode("utf-8-sig")
+    raise ContentError(f"{path.name!r} is neither UTF-8 text nor an image, audio, video or PDF file by its first bytes")
 
 
 def _decode(data: bytes, declared: str) -> str:
@@ -356,17 +359,17 @@ def _decode(data: bytes, declared: str) -> str:
         raise ContentError(f"bytes declared as {declared!r} are not text in that encoding") from error
 
 
-def _base64(text: str, kind: str) -> bytes:
+def _base64(text: str, block_type: str) -> bytes:
     try:
         return base64.b64decode("".join(text.split()).translate(_STANDARD_ALPHABET), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ContentError(f"the base64 of a content block of type {kind!r} is not valid") from error
+        raise ContentError(f"the base64 of a content block of type {block_type!r} is not valid") from error
 
 
 _STANDARD_ALPHABET = str.maketrans("-_", "+/")
 
 
-def _kind(item: object) -> str:
+def _type_name(item: object) -> str:
     return f"{type(item).__module__}.{type(item).__qualname__}".removeprefix("builtins.")
 
 

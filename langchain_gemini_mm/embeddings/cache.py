@@ -1,4 +1,4 @@
-"""Embeddings kept from earlier calls, in any LangChain `BaseStore[str, bytes]`: float32 bytes under a content key."""
+"""The embedding cache: float32 bytes under a key of the content, in any LangChain `BaseStore[str, bytes]`."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ _LITTLE_ENDIAN = np.dtype("<f4")
 
 
 def cache_key(space: Mapping[str, object], parts: Iterable[tuple[str, str]], fields: Iterable[str | None]) -> str:
-    """Name an embedding by everything that decides it.
+    """Derive the key of an embedding from everything that determines it.
 
     Args:
-        space: model, size and media preparation.
-        parts: modality and digest of each part, in order, prefixes included.
-        fields: what else the request says, such as the task field and the title.
+        space: model, number of dimensions and media preparation.
+        parts: modality and digest of each part, in order, of texts with their prefix.
+        fields: other request fields, such as task type and title.
     """
     identity = json.dumps([_VERSION, space, list(parts), list(fields)], sort_keys=True, ensure_ascii=False)
     return f"gemini-mm-{hashlib.sha256(identity.encode()).hexdigest()}"
 
 
 def to_bytes(vector: Vector) -> bytes:
-    """`(d,)` float32 as little-endian bytes."""
+    """Encode a `(d,)` float32 vector as little-endian bytes."""
     return vector.astype(_LITTLE_ENDIAN).tobytes()
 
 
 def from_bytes(value: bytes | None, dimensions: int) -> Vector | None:
-    """Read a kept vector; anything else counts as not kept, so a damaged cache costs time and nothing more."""
+    """Decode a cached vector; returns None for anything else, so that a damaged entry is only embedded again."""
     if value is None:
         return None
     if len(value) == 4 * dimensions:

@@ -1,4 +1,4 @@
-"""`GeminiEmbeddings`: text, pictures, sound, video and PDFs in one space, behind LangChain's `Embeddings`."""
+"""`GeminiEmbeddings`: text, images, audio, video and PDFs in one embedding space, as LangChain `Embeddings`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from langchain_core.embeddings import Embeddings
 from pydantic import PrivateAttr
 
 from langchain_gemini_mm.embeddings.pipeline import EmbedPipeline, EmbedRequest
+from langchain_gemini_mm.embeddings.preparation import uris_to_contents
 from langchain_gemini_mm.embeddings.service.service import GeminiService
 from langchain_gemini_mm.embeddings.service.uploads import Uploads
-from langchain_gemini_mm.embeddings.settings import EmbeddingSettings, uris_to_contents
+from langchain_gemini_mm.embeddings.settings import EmbeddingSettings
 from langchain_gemini_mm.embeddings.usage import Meter, Usage
 from langchain_gemini_mm.interfaces import Content, Role, Vectors
 from langchain_gemini_mm.models import ITEMS_PER_CALL
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class GeminiEmbeddings(EmbeddingSettings, Embeddings):
-    """Gemini embeddings of any content: a drop-in for text-only embeddings that also takes interleaved media.
+    """Gemini embeddings of text, media and interleaved content; a drop-in replacement for text-only embeddings.
 
     Setup:
         `pip install "langchain-gemini-mm[media]"`, and set `GOOGLE_API_KEY`.
@@ -40,7 +41,7 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
         embeddings = GeminiEmbeddings(media=MediaStore.memory(), output_dimensionality=768)
         ```
 
-    Embed one thing, which may be several pieces that belong together:
+    Embed one content, which may consist of several parts:
         ```python
         from pathlib import Path
         from langchain_gemini_mm.testing import png
@@ -50,7 +51,7 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
         assert len(embeddings.embed_query([Path("puppy.png"), "but sleeping"])) == 768
         ```
 
-    Embed many; a nested list is one vector:
+    Embed many contents; a nested list gives one vector:
         ```python
         vectors = embeddings.embed_documents(["a text", Path("puppy.png"), ["a caption", Path("puppy.png")]])
         assert len(vectors) == 3
@@ -69,7 +70,7 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
         | `GOOGLE_API_KEY`, then `GEMINI_API_KEY` | API key |
         | `GOOGLE_GENAI_USE_VERTEXAI` | `true` or `false`: which backend |
         | `GOOGLE_CLOUD_PROJECT`, `GOOGLE_CLOUD_LOCATION` | Vertex AI |
-        | `GOOGLE_GEMINI_BASE_URL`, `GOOGLE_VERTEX_BASE_URL` | another address of the service |
+        | `GOOGLE_GEMINI_BASE_URL`, `GOOGLE_VERTEX_BASE_URL` | base URL of the service |
         | `HTTPS_PROXY`, `SSL_CERT_FILE` | as httpx reads them |
     """
 
@@ -79,18 +80,18 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
 
     @property
     def fingerprint(self) -> dict[str, object]:
-        """The embedding space of documents, as JSON values; vectors are comparable when fingerprints are equal."""
+        """The embedding space of documents, as JSON values; vectors with equal fingerprints are comparable."""
         settings = self._pipeline.settings
         document = settings.recipes["document"]
         return {**settings.space, "document_task": document.template or document.task_type or "none"}
 
     @property
     def usage(self) -> Usage:
-        """What was embedded since construction or `reset_usage`, with estimated tokens and money."""
+        """Contents, tokens and cost since construction or the last `reset_usage`."""
         return self._meter.usage
 
     def reset_usage(self) -> None:
-        """Count from zero again."""
+        """Set `usage` to zero."""
         self._meter.reset()
 
     def embed_query(
@@ -101,7 +102,16 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
         title: str | None = None,
         output_dimensionality: int | None = None,
     ) -> list[float]:
-        """Embed one content as a question: a text, a file, or a list of pieces that belong together.
+        """Embed one content as a query: a text, a file, or a list of texts and files that belong together.
+
+        Args:
+            text: the content.
+            task_type: what the embedding is for, when not for search; see `tasks.TASKS`.
+            title: used only where the task gives titles a place, which the default task of queries does not.
+            output_dimensionality: size of the vector; that of the object by default.
+
+        Returns:
+            A vector of unit length.
 
         Raises:
             ContentError: the content cannot be embedded.
@@ -133,17 +143,20 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
         output_dimensionality: int | None = None,
         batch_size: int = ITEMS_PER_CALL,
     ) -> list[list[float]]:
-        """Embed contents to be searched, one vector each, in order; a nested list is one content.
+        """Embed contents that will be searched, one vector each, in order; a nested list is one content.
 
         Args:
             texts: texts or other contents.
-            task_type: what for, when not for searching.
-            titles: one for each text; used where a text stands alone in its content.
-            output_dimensionality: size of the vectors, when not the object's own.
+            task_type: what the embeddings are for, when not for search; see `tasks.TASKS`.
+            titles: one for each content, or None; used for contents that consist of one text.
+            output_dimensionality: size of the vectors; that of the object by default.
             batch_size: most contents in one request, 1 to 100.
 
+        Returns:
+            `len(texts)` vectors of unit length.
+
         Raises:
-            ContentError: a content cannot be embedded; the message says which.
+            ContentError: a content cannot be embedded; the error names the input.
             QuotaError: a quota is used up.
             ServiceError: the service refused or failed.
         """
@@ -166,12 +179,15 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
         return vectors
 
     def embed(self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None) -> Vectors:
-        """Embed contents to one array: `(n, d)` float32, unit rows, in order.
+        """Embed contents as one NumPy array.
 
         Args:
-            contents: one vector each; a nested list is one content.
-            role: which side of a search they stand on.
-            task_type: what for, when not for searching.
+            contents: one row each; a nested list is one content.
+            role: `"document"` for contents that will be searched, `"query"` for queries.
+            task_type: what the embeddings are for, when not for search; see `tasks.TASKS`.
+
+        Returns:
+            `(n, d)` float32, rows of unit length, in the order of `contents`.
         """
         return self._pipeline.run(EmbedRequest(contents, role, task_type))
 
@@ -182,11 +198,11 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
         return await self._pipeline.arun(EmbedRequest(contents, role, task_type))
 
     def embed_images(self, uris: Sequence[str | Path]) -> list[list[float]]:
-        """Embed files by path, one vector each; the duck type that Chroma, AlloyDB and others look for."""
+        """Embed files by path, one vector each; Chroma, AlloyDB and other stores call this method."""
         return self.embed_documents(uris_to_contents(uris))
 
     def embed_image(self, uris: Sequence[str | Path]) -> list[list[float]]:
-        """The same as `embed_images`, by the name that some stores call."""
+        """Same as `embed_images`, under the name that some stores call."""
         return self.embed_images(uris)
 
     async def aembed_images(self, uris: Sequence[str | Path]) -> list[list[float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,10 +15,11 @@ from langchain_core.stores import BaseStore
 
 from langchain_gemini_mm.batching import CallLimits, CancelToken, gathered_map, plan, threaded_map
 from langchain_gemini_mm.content.parts import Part
-from langchain_gemini_mm.embeddings.cache import cache_key, from_bytes, to_bytes
+from langchain_gemini_mm.embeddings.cache import from_bytes, to_bytes
 from langchain_gemini_mm.embeddings.preparation import (
     EmbedItem,
     PreparedPart,
+    are_short_texts,
     conversion_requests,
     converted_part,
     prepare,
@@ -28,7 +29,8 @@ from langchain_gemini_mm.embeddings.preparation import (
 from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall
 from langchain_gemini_mm.embeddings.service.service import GeminiService
 from langchain_gemini_mm.embeddings.service.uploads import Uploads
-from langchain_gemini_mm.embeddings.settings import ResolvedSettings, are_short_texts, check_dimensions, check_sequence
+from langchain_gemini_mm.embeddings.settings import ResolvedSettings, check_dimensions
+from langchain_gemini_mm.embeddings.tasks import recipe as find_recipe
 from langchain_gemini_mm.embeddings.usage import Meter, price_usd
 from langchain_gemini_mm.errors import GeminiMMError, MediaLimitError
 from langchain_gemini_mm.interfaces import Content, Role, Vectors
@@ -96,8 +98,9 @@ class EmbedPipeline:
         """Embed in threads."""
         job = self._prepared(request)
         missing = job.items if self.cache is None else job.from_cache(self.cache.mget(job.keys))
-        with self._within_budget(job, missing), closing(TemporaryFiles()) as files:
+        with self._within_budget(job, missing), ExitStack() as stack:
             if requests := conversion_requests(missing, self.settings):
+                files = stack.enter_context(closing(TemporaryFiles()))
                 converted = threaded_map(partial(self._convert, files), by_file(requests), self._converters)
                 missing = with_converted(missing, dict(pair for pairs in converted for pair in pairs))
             threaded_map(partial(self._embed, job), list(plan(missing, job.limits)), self.concurrency)
@@ -109,16 +112,13 @@ class EmbedPipeline:
         job = self._prepared(request) if short else await asyncio.to_thread(self._prepared, request)
         missing = job.items if self.cache is None else job.from_cache(await self.cache.amget(job.keys))
         with self._within_budget(job, missing):
-            files = TemporaryFiles()
-            try:
+            async with AsyncExitStack() as stack:
                 if requests := conversion_requests(missing, self.settings):
+                    files = TemporaryFiles()
+                    stack.push_async_callback(asyncio.to_thread, files.close)
                     converted = await gathered_map(partial(self._aconvert, files), by_file(requests), self._converters)
                     missing = with_converted(missing, dict(pair for pairs in converted for pair in pairs))
                 await gathered_map(partial(self._aembed, job), list(plan(missing, job.limits)), self.concurrency)
-            finally:
-                if files.used:
-                    await asyncio.to_thread(files.close)
-                files.close()
         return job.vectors
 
     def _prepared(self, request: EmbedRequest) -> EmbedJob:
@@ -131,14 +131,13 @@ class EmbedPipeline:
             self.service.items_per_call,
             quota.requests_per_minute or ITEMS_PER_CALL,
         )
-        recipe = settings.recipe(request.role, request.task_type)
-        items = prepare(settings, check_sequence(request.contents), recipe, request.titles)
+        known = settings.recipes.get(request.role) if request.task_type is None else None
+        recipe = known or find_recipe(settings.spec, request.role, request.task_type)
+        items = prepare(settings, request.contents, recipe, request.titles)
         keys: list[str] = []
         if self.cache is not None:
             space = {**settings.space, "dimensions": dimensions}
-            for item in items:
-                digests = [(part.modality, part.digest(settings.media)) for part, _, _ in item.parts]
-                keys.append(cache_key(space, digests, (item.task_type, item.title)))
+            keys = [item.key(space, settings.media) for item in items]
         return EmbedJob(
             items=items,
             dimensions=dimensions,
@@ -216,10 +215,12 @@ class EmbedPipeline:
     def _call(self, job: EmbedJob, items: Sequence[EmbedItem], cancel: CancelToken) -> EmbedCall:
         """Build the request; one `Content` for each item, whatever it is made of."""
         contents: list[list[dict[str, Any]]] = []
+        positions: list[int] = []
         tokens = 0
         for item in items:
             uploaded = self._too_large(item) if item.wire_bytes > self.settings.inline_limit else ()
             contents.append([])
+            positions.append(item.position)
             tokens += item.token_count
             for part, _, _ in item.parts:
                 payload = {"text": part.text} if part.text is not None else self._media(part, part in uploaded, cancel)
@@ -227,11 +228,11 @@ class EmbedPipeline:
         return EmbedCall(
             model=self.settings.spec.name,
             contents=contents,
-            positions=tuple(item.position for item in items),
+            positions=tuple(positions),
             dimensions=job.dimensions,
             task_type=items[0].task_type,
             title=items[0].title,
-            options=self.settings.options.request_fields,
+            options=self.settings.request_fields,
             tokens=tokens,
         )
 

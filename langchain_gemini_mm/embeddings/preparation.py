@@ -6,23 +6,29 @@ import warnings
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import BinaryIO, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 from langchain_gemini_mm.content.mime_types import modality_of
 from langchain_gemini_mm.content.parts import Part, to_parts
+from langchain_gemini_mm.embeddings.cache import cache_key
 from langchain_gemini_mm.embeddings.settings import ResolvedSettings
 from langchain_gemini_mm.embeddings.tasks import Recipe
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError
-from langchain_gemini_mm.interfaces import Content, Modality
+from langchain_gemini_mm.interfaces import Content, MediaSource, Modality
 from langchain_gemini_mm.media.av.segments import Track
 from langchain_gemini_mm.media.convert import ConversionRequest, ConvertedPart
 from langchain_gemini_mm.media.facts import MediaFacts, known_facts
 from langchain_gemini_mm.media.model_limits import check_extent, check_modality
 from langchain_gemini_mm.media.probe import probe
+from langchain_gemini_mm.models import estimate_tokens
+from langchain_gemini_mm.references import SCHEME, MediaRef
 
 _NAMED = {"image": "an image", "audio": "audio", "video": "a video", "pdf": "a PDF"}
+_FOREIGN_SCHEMES = ("http://", "https://", "gs://", "s3://", "data:", "ftp://", "file:")
+_SHORT_LIST = 100
 _WIRE_OVERHEAD = 120
-"""Bytes of JSON around one part."""
+"""Bytes of JSON around one part in a request."""
 
 
 class PreparedPart(NamedTuple):
@@ -36,7 +42,7 @@ class PreparedPart(NamedTuple):
 
     @property
     def wire_bytes(self) -> int:
-        """Bytes in a request; media grow by a third as base64."""
+        """Size in a request, in bytes; base64 adds a third to media."""
         part = self.part
         content = len(part.text.encode()) if part.text is not None else (part.size + 2) // 3 * 4
         return content + _WIRE_OVERHEAD
@@ -62,13 +68,13 @@ class EmbedItem:
     def of(
         cls, position: int, parts: Sequence[PreparedPart], *, task_type: str | None = None, title: str | None = None
     ) -> EmbedItem:
-        """Add up the parts of a content.
+        """Build an item, with the sums over its parts.
 
         Args:
             position: of the input, from 0.
             parts: in their written order.
-            task_type: the request field, for models that read it.
-            title: the request field.
+            task_type: request field, for models that have one.
+            title: request field, for models that have one.
         """
         wire_bytes = token_count = 0
         for part in parts:
@@ -83,6 +89,16 @@ class EmbedItem:
             task_type=task_type,
             title=title,
         )
+
+    def key(self, space: Mapping[str, object], media: MediaSource | None) -> str:
+        """The key of the content in an embedding cache.
+
+        Args:
+            space: the embedding space.
+            media: where the bytes of references are.
+        """
+        parts = [(part.modality, part.digest(media)) for part, _, _ in self.parts]
+        return cache_key(space, parts, (self.task_type, self.title))
 
 
 def total_tokens(items: Iterable[EmbedItem]) -> Mapping[Modality, int]:
@@ -109,22 +125,22 @@ def prepare(
         ContentError: a content cannot be embedded; the error names the input.
         ValueError: another number of titles than of contents.
     """
+    contents = check_sequence(contents)
     if titles is not None and len(titles) != len(contents):
         raise ValueError(f"got {len(titles)} titles for {len(contents)} contents")
-    items = [
-        _prepare_item(settings, position, content, recipe, titles[position] if titles else None)
-        for position, content in enumerate(contents)
-    ]
-    unused = [
-        item.position
-        for item, title in zip(items, titles or (), strict=False)
-        if title and not (recipe.takes_title and _is_text(item.parts))
-    ]
+    items: list[EmbedItem] = []
+    unused: list[int] = []
+    for position, content in enumerate(contents):
+        title = titles[position] if titles else None
+        item = _prepare_item(settings, position, content, recipe, title)
+        if title and not (recipe.takes_title and len(item.parts) == 1 and item.parts[0].part.text is not None):
+            unused.append(position)
+        items.append(item)
     if unused:
         shown = ", ".join(map(str, unused[:5])) + (", …" if len(unused) > 5 else "")
         warnings.warn(
             f"{len(unused)} title(s) have no effect (inputs {shown}): titles belong to text-only documents of a "
-            "retrieval task; put the words into the content instead",
+            "retrieval task; put the title into the content instead",
             UserWarning,
             stacklevel=5,
         )
@@ -142,48 +158,41 @@ def _prepare_item(
     except GeminiMMError as error:
         error.about_input(position)
         raise
-    if not _is_text(prepared):
+    part, tokens, _ = prepared[0]
+    if len(prepared) > 1 or part.text is None:
         return EmbedItem.of(position, prepared)
-    ((text, tokens, _),) = prepared
-    prefixed = replace(text, text=recipe.text(text.text or "", title))
     return EmbedItem.of(
         position,
-        [PreparedPart(prefixed, tokens)],
+        [PreparedPart(replace(part, text=recipe.text(part.text, title)), tokens)],
         task_type=recipe.task_type,
         title=title if recipe.task_type is not None and recipe.takes_title else None,
     )
 
 
-def _is_text(parts: Sequence[PreparedPart]) -> bool:
-    return len(parts) == 1 and parts[0].part.text is not None
-
-
 def _prepare_part(settings: ResolvedSettings, part: Part) -> PreparedPart:
     options, backend = settings.options, settings.backend
     if part.text is not None:
-        return PreparedPart(part, options.tokens("text", backend, characters=len(part.text)))
+        return PreparedPart(part, {"text": estimate_tokens("text", backend, characters=len(part.text))})
     if part.uri is not None:
         return PreparedPart(part, options.tokens(part.modality, backend))
-    check_modality(part.mime_type or "", settings.spec, backend, name=part.name)
+    name, is_part = part.name, part.ref is not None and part.ref.is_part
+    check_modality(part.mime_type or "", settings.spec, backend, name=name)
     accepted = settings.targets[part.modality].mime_types
-    if part.ref is not None and part.ref.is_part:
-        facts = _selected(part)
-    elif part.modality == "image" and part.mime_type not in accepted:
-        # It is opened once, when it is converted.
+    if part.modality == "image" and part.mime_type not in accepted and not is_part:
+        # Not opened here: the conversion opens it.
         return PreparedPart(part, options.tokens("image", backend), convert=True)
-    else:
-        facts = _facts_of(settings, part)
-    check_extent(facts, settings.spec, backend, name=part.name)
-    tokens = options.tokens(
-        facts.modality, backend, seconds=facts.seconds, pages=facts.pages, has_audio=facts.has_audio
-    )
+    facts = _selected(part) if is_part else _facts_of(settings, part)
+    check_extent(facts, settings.spec, backend, name=name)
     edge = settings.targets[facts.modality].max_edge
     convert = (
-        (part.ref is not None and part.ref.is_part)
+        is_part
         or facts.modality != part.modality
         or facts.mime_type not in accepted
         or facts.needs_redraw
         or (edge is not None and max(facts.width or 0, facts.height or 0) > edge)
+    )
+    tokens = options.tokens(
+        facts.modality, backend, seconds=facts.seconds, pages=facts.pages, has_audio=facts.has_audio
     )
     return PreparedPart(
         part if facts.modality == part.modality else replace(part, modality=facts.modality), tokens, convert
@@ -191,30 +200,12 @@ def _prepare_part(settings: ResolvedSettings, part: Part) -> PreparedPart:
 
 
 def _facts_of(settings: ResolvedSettings, part: Part) -> MediaFacts:
-    """Open a file and measure it, unless a loader did so already."""
+    """Open a file and measure it, unless it was opened in this process before."""
     known = known_facts(part.ref.sha256) if part.ref is not None else None
     if known is not None and (known.mime_type, known.size) == (part.mime_type, part.size):
         return known
     with part.open(settings.media) as file:
-        try:
-            return probe(file, part.mime_type or "", name=part.name)
-        except ContentError:
-            audio = _audio_only(part, file)
-            if audio is None:
-                raise
-            return audio
-
-
-def _audio_only(part: Part, file: BinaryIO) -> MediaFacts | None:
-    """Facts of a video container that holds only audio, as browsers and phones record it."""
-    from langchain_gemini_mm.media.av.clip import inspect
-
-    clip = inspect(file, name=part.name) if part.modality == "video" else None
-    if clip is None or clip.pictures is not None or clip.sound is None or clip.is_cut_off:
-        return None
-    return MediaFacts(
-        mime_type=part.mime_type or "", modality="audio", size=part.size, seconds=clip.duration_s, has_audio=True
-    )
+        return probe(file, part.mime_type or "", name=part.name)
 
 
 def _selected(part: Part) -> MediaFacts:
@@ -295,3 +286,45 @@ def with_converted(items: Iterable[EmbedItem], converted: Mapping[Part, Prepared
         )
         for item in items
     ]
+
+
+def check_sequence(contents: Sequence[Content]) -> list[Content]:
+    """Return contents as a list; passing one content instead of a list is the most common mistake.
+
+    Raises:
+        TypeError: a single content, or nothing that can be iterated.
+    """
+    if isinstance(contents, str | bytes | bytearray | Path | Mapping) or not isinstance(contents, Iterable):
+        raise TypeError(
+            f"expected a list of contents, one vector each, got one {type(contents).__name__}; put it in a list, or "
+            "use embed_query"
+        )
+    return list(contents)
+
+
+def are_short_texts(contents: Sequence[Content]) -> bool:
+    """Whether contents are few and only text, so that preparing them does not block an event loop noticeably."""
+    few = isinstance(contents, list) and len(contents) <= _SHORT_LIST
+    return few and all(isinstance(item, str) and "mm:" not in item for item in contents)
+
+
+def uris_to_contents(uris: Sequence[str | Path]) -> list[Path | MediaRef]:
+    """Turn strings that the caller declares to be paths into paths and references; elsewhere a string is text.
+
+    Raises:
+        TypeError: a single string.
+        ContentError: a URL.
+    """
+    if isinstance(uris, str | Path):
+        raise TypeError(f"expected a list of paths, got one {type(uris).__name__}; put it in a list")
+    contents: list[Path | MediaRef] = []
+    for uri in uris:
+        if not isinstance(uri, str | Path):
+            raise TypeError(f"expected a path as str or Path, got {type(uri).__name__}")
+        scheme = next((known for known in _FOREIGN_SCHEMES if str(uri).lower().startswith(known)), None)
+        if scheme is not None and isinstance(uri, str):
+            raise ContentError(
+                f"a URL that starts with {scheme!r} is not fetched; give the path of a local file"
+            ).about_input(len(contents))
+        contents.append(MediaRef.parse(uri) if isinstance(uri, str) and uri.startswith(SCHEME) else Path(uri))
+    return contents

@@ -1,4 +1,4 @@
-"""How a model is told what an embedding is for: tables of tasks, and the words or fields they turn into.
+"""Tasks: what an embedding is for, and the text prefix or request field by which a model is told.
 
 `gemini-embedding-2` reads its task from the text, and only where a content is text alone; `gemini-embedding-001` reads
 a request field. Source: https://ai.google.dev/gemini-api/docs/embeddings (read 2026-11-21).
@@ -22,10 +22,10 @@ class Task:
 
     name: str
     """The service's name, as in `task_type`."""
-    words: str
+    prefix: str
     """The name inside a prefix; the two differ for several tasks."""
     symmetric: bool = False
-    """Both sides are worded alike; otherwise documents take the document form, whatever the query's task."""
+    """Whether queries and documents get the same prefix; otherwise documents get the document prefix."""
 
 
 _DOCUMENT = "RETRIEVAL_DOCUMENT"
@@ -36,40 +36,40 @@ TASKS: Mapping[str, Task] = MappingProxyType(
     {
         task.name: task
         for task in (
-            Task(name=_QUERY, words="search result"),
-            Task(name=_DOCUMENT, words="document"),
-            Task(name="QUESTION_ANSWERING", words="question answering"),
-            Task(name="FACT_VERIFICATION", words="fact checking"),
-            Task(name="CODE_RETRIEVAL_QUERY", words="code retrieval"),
-            Task(name="CLASSIFICATION", words="classification", symmetric=True),
-            Task(name="CLUSTERING", words="clustering", symmetric=True),
-            Task(name="SEMANTIC_SIMILARITY", words="sentence similarity", symmetric=True),
-            Task(name=UNSPECIFIED, words="none", symmetric=True),
+            Task(name=_QUERY, prefix="search result"),
+            Task(name=_DOCUMENT, prefix="document"),
+            Task(name="QUESTION_ANSWERING", prefix="question answering"),
+            Task(name="FACT_VERIFICATION", prefix="fact checking"),
+            Task(name="CODE_RETRIEVAL_QUERY", prefix="code retrieval"),
+            Task(name="CLASSIFICATION", prefix="classification", symmetric=True),
+            Task(name="CLUSTERING", prefix="clustering", symmetric=True),
+            Task(name="SEMANTIC_SIMILARITY", prefix="sentence similarity", symmetric=True),
+            Task(name=UNSPECIFIED, prefix="none", symmetric=True),
         )
     }
 )
 """Every task by its service name. `TASK_TYPE_UNSPECIFIED` leaves the text as it is."""
 
-_BY_WORDS = {task.words: task for task in TASKS.values()} | {"search": TASKS[_QUERY]}
+_BY_PREFIX = {task.prefix: task for task in TASKS.values()} | {"search": TASKS[_QUERY]}
 _TITLE_BREAKERS = re.compile(r"\s*(?:\||[\r\n\v\f\x85\u2028\u2029])+\s*")
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How one side is told to a model: a text template, or request fields."""
+    """How a model is told role and task: a text template, or request fields."""
 
     template: str | None = None
-    """With `{content}` and perhaps `{title}`; None leaves the text alone."""
+    """With `{content}` and optionally `{title}`; None leaves the text unchanged."""
     task_type: str | None = None
     """The request field, for models that read it."""
 
     @property
     def takes_title(self) -> bool:
-        """Whether a title has a place in this recipe."""
+        """Whether the recipe has a place for a title."""
         return self.task_type == _DOCUMENT or "{title}" in (self.template or "")
 
     def text(self, content: str, title: str | None = None) -> str:
-        """Word a text-only content for the model."""
+        """Return the text with its prefix."""
         if self.template is None:
             return content
         # Not str.format: content and title may hold braces of their own.
@@ -78,7 +78,7 @@ class Recipe:
 
 
 def find_task(name: str) -> Task:
-    """Look a task up by service name or by its words, in any case.
+    """Look up a task by its service name or prefix name, ignoring case.
 
     ```python
     from langchain_gemini_mm.embeddings.tasks import find_task
@@ -87,21 +87,29 @@ def find_task(name: str) -> Task:
     ```
 
     Raises:
-        ValueError: there is no such task; the message lists those there are.
+        ValueError: no such task; the message lists the existing ones.
     """
     if not isinstance(name, str):
         raise TypeError(f"a task is a name such as 'QUESTION_ANSWERING', got {type(name).__name__}")
-    task = TASKS.get(name.strip().upper()) or _BY_WORDS.get(name.strip().lower().replace("_", " "))
+    task = TASKS.get(name.strip().upper()) or _BY_PREFIX.get(name.strip().lower().replace("_", " "))
     if task is None:
         raise ValueError(f"unknown task {name!r}{did_you_mean(name.upper(), TASKS) or '.'} Tasks: {', '.join(TASKS)}")
     return task
 
 
 def recipe(spec: ModelSpec, role: Role, task: str | None = None) -> Recipe:
-    """How `spec` is told that a text stands on side `role` of `task`.
+    """Return how a model is told the role and the task of a text.
 
-    Without a task, queries search and documents are searched. The document side of an asymmetric task (question
-    answering, fact checking, code retrieval) is the plain document form.
+    The default task is search. Documents of an asymmetric task (question answering, fact checking, code retrieval) get
+    the same prefix as for search.
+
+    Args:
+        spec: the model.
+        role: `"query"` or `"document"`.
+        task: a name as in `find_task`; search by default.
+
+    Raises:
+        ValueError: no such role or task.
     """
     one_of("role", role, ("query", "document"))
     found = find_task(task) if task is not None else TASKS[_QUERY if role == "query" else _DOCUMENT]
@@ -113,9 +121,9 @@ def recipe(spec: ModelSpec, role: Role, task: str | None = None) -> Recipe:
         return Recipe()
     if found.name == _DOCUMENT:
         return Recipe(template="title: {title} | text: {content}")
-    return Recipe(template=f"task: {found.words} | query: {{content}}")
+    return Recipe(template=f"task: {found.prefix} | query: {{content}}")
 
 
 def flat_title(title: str | None) -> str:
-    """A title that cannot be mistaken for the prefix around it: one line, no bars; `none` when there is none."""
+    """Remove line breaks and bars from a title, which would end the title field of a prefix; `none` for no title."""
     return _TITLE_BREAKERS.sub(" ", title or "").strip() or "none"

@@ -1,4 +1,4 @@
-"""What embedding costs: token estimates by modality, and a running total."""
+"""Usage: contents, tokens and cost so far, and the budget."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from langchain_gemini_mm.models import ModelSpec
 
 
 def price_usd(spec: ModelSpec, tokens: Mapping[Modality, int]) -> float:
-    """What tokens cost at the standard price, in US dollars."""
-    return sum(count * spec.usd_per_million_tokens.get(kind, 0.0) for kind, count in tokens.items()) / 1e6
+    """Cost of tokens at the standard price, in US dollars."""
+    return sum(count * spec.usd_per_million_tokens.get(modality, 0.0) for modality, count in tokens.items()) / 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """What was embedded so far; tokens by modality and money are estimates."""
+    """Contents, tokens and cost so far; tokens by modality and cost are estimates."""
 
     items: int = 0
     """Contents embedded by the service."""
     cached: int = 0
     """Contents answered from the cache."""
     requests: int = 0
-    """Calls answered with vectors."""
+    """Requests answered with vectors."""
     retries: int = 0
-    """Calls that had to be repeated."""
+    """Requests that had to be repeated."""
     reported_tokens: int = 0
-    """Where the SDK passes the service's figure on (google-genai 3.3 and newer, and Vertex); else 0."""
+    """Tokens reported by the service, where the SDK has them (google-genai 3.3 and newer, and Vertex AI); else 0."""
     estimated_tokens: Mapping[Modality, int] = field(default_factory=dict)
     estimated_usd: float = 0.0
-    """At the standard price, not the Batch price."""
+    """In US dollars, at the standard price rather than the Batch API price."""
 
 
 class Meter:
-    """Adds up usage from many threads."""
+    """Adds up usage; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -52,12 +52,12 @@ class Meter:
 
     @property
     def usage(self) -> Usage:
-        """A snapshot."""
+        """The usage so far."""
         with self._lock:
             return self._usage
 
     def reset(self) -> None:
-        """Start again from zero."""
+        """Set the usage to zero."""
         with self._lock:
             self._usage = Usage()
 
@@ -68,10 +68,10 @@ class Meter:
 
     @contextmanager
     def within_budget(self, needed_usd: float, budget_usd: float | None) -> Iterator[None]:
-        """Set money aside for what is about to be sent; what others are sending counts as spent.
+        """Reserve money for requests that are about to be sent; what other threads reserved counts as spent.
 
         Raises:
-            BudgetError: it would be more than the budget.
+            BudgetError: the budget would be exceeded.
         """
         if budget_usd is None:
             yield
@@ -82,7 +82,7 @@ class Meter:
                 raise BudgetError(
                     f"embedding this would cost about {needed_usd:.4f} USD; of the budget of {budget_usd:g} USD "
                     f"{max(0.0, budget_usd - spent):.4f} are left. Nothing of it was sent. Raise budget_usd, or call "
-                    "reset_usage() to begin anew",
+                    "reset_usage() to set the amount spent to zero",
                     budget_usd=budget_usd,
                     spent_usd=spent,
                     needed_usd=needed_usd,
@@ -95,7 +95,7 @@ class Meter:
                 self._reserved_usd -= needed_usd
 
     def add_call(self, spec: ModelSpec, tokens: Mapping[Modality, int], answer: Answer) -> None:
-        """Count one answered call.
+        """Count one answered request.
 
         Args:
             spec: the model, for its prices.

@@ -1,4 +1,4 @@
-"""Files of a bucket for `MediaLoader`, one after the other, through a folder that never holds more than a few."""
+"""Loads the files of a bucket through a temporary folder that holds a few of them at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from langchain_core.documents.base import Blob
 
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.loaders.walk import Patterns, Skipped, is_hidden
-from langchain_gemini_mm.storage.buckets import Bucket, Object
+from langchain_gemini_mm.storage.buckets import Bucket, BucketObject
 
 logger = logging.getLogger("langchain_gemini_mm")
 
@@ -33,16 +33,16 @@ class BucketFiles(BlobLoader):
     documents = MediaLoader(talks, MediaStore("library/media"), source_prefix="talks/").lazy_load()
     ```
 
-    `source` of a Document is the object's key below the address. Objects come in the order in which the service lists
-    them, by their keys in the large ones. Subtitles and captions beside a file are files of their own here. The media
-    store must copy (`MediaStore.links` would link to what is removed again).
+    The `source` of a Document is the key of the object below the address. Objects are loaded in the order in which the
+    service lists them; S3 and Google list by key. Subtitle and caption files are loaded as files of their own. The
+    media store must copy files: `MediaStore.links` would link to temporary files.
 
     Args:
         where: `s3://bucket/prefix`, `gs://...`, `az://account/container/...`, or a `Bucket`.
         glob: patterns of keys to fetch, as in `MediaLoader`.
         exclude: patterns of keys to leave out; they are not fetched.
         max_bytes: larger objects are left out; they are not fetched.
-        held: files on disk at once; a `MediaLoader` with `workers=n` looks `3 * n` files ahead.
+        held: number of files on disk; a `MediaLoader` with `workers=n` needs `3 * n` of them.
         options: of obstore, for an address.
 
     Raises:
@@ -66,17 +66,17 @@ class BucketFiles(BlobLoader):
         self._include, self._exclude = Patterns(glob), Patterns(exclude)
         self._max_bytes, self._held = max_bytes, held
         self.skipped: list[Skipped] = []
-        """Objects that the last run did not fetch, and why; those fetched but not used are in the loader's own list."""
+        """Objects that the last run did not fetch, with the reasons; unused files are in the loader's list."""
 
     def yield_blobs(self) -> Iterator[Blob]:
-        """Fetch object by object; a file is there until `held` more were asked for.
+        """Fetch object by object; a file is removed when `held` more were requested.
 
         Raises:
             StoreError: the bucket cannot be listed, or the temporary folder cannot be written.
         """
         self.skipped = []
         folder = Path(tempfile.mkdtemp(prefix="bucket-files-"))
-        # The files asked for last are still needed when the listing has ended, so their folder goes with this object.
+        # The last files are still needed when the listing has ended, so the folder is removed with this object.
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         files: deque[Path] = deque()
         for number, found in enumerate(self._bucket.objects()):
@@ -89,7 +89,7 @@ class BucketFiles(BlobLoader):
             if self._fetch(found.key, path):
                 yield Blob(path=path, metadata={"source": found.key})
 
-    def _is_wanted(self, found: Object) -> bool:
+    def _is_wanted(self, found: BucketObject) -> bool:
         key = found.key
         if any(is_hidden(part) for part in key.split("/")) or not self._include.match(key) or self._exclude.match(key):
             return False

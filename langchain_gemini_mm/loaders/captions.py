@@ -1,4 +1,4 @@
-"""`captions.jsonl`: what somebody wrote about the files of a folder, one object a line."""
+"""Subtitle files, and `captions.jsonl`: descriptions of the files of a folder, one JSON object a line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.media.embedded_text import Cue, plain_cue
+from langchain_gemini_mm.media.embedded_text import Cue, unstyled
 from langchain_gemini_mm.media.source import open_source
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 _TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
 _TIMES = re.compile(rf"\s{{0,20}}{_TIME}\s{{0,20}}-->\s{{0,20}}{_TIME}")
-_MOST_LINES = 20
+_MAX_LINES = 20
 
 
 def parse(text: str) -> list[Cue]:
-    r"""Read the cues of a subtitle file, in the order of their times; damaged ones are passed over.
+    r"""Parse an SRT or WebVTT file into cues, in the order of their times; damaged cues are skipped.
 
     ```python
     from langchain_gemini_mm.loaders.captions import parse
@@ -39,14 +39,20 @@ def parse(text: str) -> list[Cue]:
         if times is None:
             continue
         start, end = _seconds(times.groups()[:4]), _seconds(times.groups()[4:])
-        said = plain_cue(html.unescape("\n".join(_said(lines, number + 1))))
+        said = unstyled(html.unescape("\n".join(_said(lines, number + 1))))
         if said and start < end:
             cues.append(Cue(start, end, said))
     return sorted(cues, key=lambda cue: cue[:2])
 
 
-def said_between(cues: Sequence[Cue], start_s: float, end_s: float) -> str:
-    """What is said in a stretch, each line once: subtitles that roll repeat what is still to be seen."""
+def text_between(cues: Sequence[Cue], start_s: float, end_s: float) -> str:
+    """The text of the cues within a segment, each line once, because rolling subtitles repeat lines.
+
+    Args:
+        cues: in order.
+        start_s: start of the segment, in seconds.
+        end_s: end of the segment, in seconds.
+    """
     lines: list[str] = []
     for cue in cues:
         if cue.start_s >= end_s:
@@ -57,7 +63,7 @@ def said_between(cues: Sequence[Cue], start_s: float, end_s: float) -> str:
 
 
 def _said(lines: Sequence[str], start: int) -> Iterator[str]:
-    for line in lines[start : start + _MOST_LINES]:
+    for line in lines[start : start + _MAX_LINES]:
         if not line.strip() or _TIMES.match(line):
             return
         yield line
@@ -71,14 +77,14 @@ def _seconds(parts: Sequence[str | None]) -> float:
 
 NAME = "captions.jsonl"
 
-_MOST_BYTES = 64_000_000
+_MAX_BYTES = 64_000_000
 _LINE_BYTES = 1_000_000
 _TIME_KEYS, _PAGE_KEYS = ("start_s", "end_s"), ("first_page", "last_page")
 
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """Words about a file, or about a part of it."""
+    """A description of a file or of a part of it."""
 
     text: str
     start_s: float | None = None
@@ -88,7 +94,7 @@ class Caption:
 
     @property
     def of_all(self) -> bool:
-        """Whether the whole file is meant."""
+        """Whether it describes the whole file."""
         return self.start_s is None and self.first_page is None
 
 
@@ -96,26 +102,26 @@ class Captions:
     """The captions of one folder, by the files' paths below it.
 
     Raises:
-        ContentError: it cannot be read, or is too large; single lines that say nothing usable are counted.
+        ContentError: the file cannot be read or is too large; single lines that cannot be used are counted.
     """
 
     def __init__(self, path: Path) -> None:
         self._by_source: dict[str, list[Caption]] = {}
         self.mistakes = 0
-        """Lines that could not be used."""
+        """Number of lines that could not be used."""
         self.first_mistake = ""
-        """What was wrong with the first of them."""
+        """What is wrong with the first of them."""
         file, stamp = open_source(path)
         with closing(file):
-            if stamp.size > _MOST_BYTES:
-                raise ContentError(f"it has {stamp.size:,} bytes; captions of up to {_MOST_BYTES:,} are read")
+            if stamp.size > _MAX_BYTES:
+                raise ContentError(f"it has {stamp.size:,} bytes; captions of up to {_MAX_BYTES:,} are read")
             number = 0
             while line := file.readline(_LINE_BYTES):
                 number += 1
                 self._add(line, number)
 
     def about(self, source: str) -> Sequence[Caption]:
-        """What is written about a file, given by its path below the folder."""
+        """The captions of a file, given by its path below the folder."""
         return self._by_source.get(source, ())
 
     def _add(self, line: bytes, number: int) -> None:

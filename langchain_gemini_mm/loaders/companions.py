@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders.captions import Caption, Captions, parse, said_between
-from langchain_gemini_mm.loaders.plain_text import whole_text
+from langchain_gemini_mm.loaders.captions import Caption, Captions, parse, text_between
+from langchain_gemini_mm.loaders.plain_text import read_text
 from langchain_gemini_mm.loaders.segmentation import MediaSegment
 from langchain_gemini_mm.loaders.walk import InputFile, Skipped
 from langchain_gemini_mm.media.embedded_text import Cue, EmbeddedText
@@ -44,7 +44,7 @@ class CompanionText:
         if first:
             texts += self.embedded.texts
         if self.cues:
-            texts.append(said_between(self.cues, segment.start_s or 0.0, segment.end_s or float("inf")))
+            texts.append(text_between(self.cues, segment.start_s or 0.0, segment.end_s or float("inf")))
         pages = self.embedded.pages
         texts += pages if segment.first_page is None else pages[segment.first_page - 1 : segment.last_page]
         return "\n\n".join(filter(str.strip, dict.fromkeys(texts)))
@@ -74,7 +74,7 @@ class Companions:
             with closing(file):
                 if stamp.size > _SUBTITLE_BYTES:
                     raise ContentError(f"it has {stamp.size:,} bytes; subtitles of up to {_SUBTITLE_BYTES:,} are read")
-                cues = parse(whole_text(file))
+                cues = parse(read_text(file))
             if not cues:
                 raise ContentError("no subtitles can be read in it")
             return cues
@@ -85,7 +85,7 @@ class Companions:
     def _captions(self, path: Path, source: str, name: str, item: InputFile) -> Sequence[Caption]:
         if path not in self._read:
             if len(self._read) > len(item.captions):
-                # Folders that the walk has left are not needed again.
+                # Captions of folders that the walk has left are not needed again.
                 self._read = {place: self._read[place] for place, *_ in item.captions if place in self._read}
             self._read[path] = self._opened(path, source)
         captions = self._read[path]

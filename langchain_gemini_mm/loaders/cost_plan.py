@@ -1,4 +1,4 @@
-"""What indexing would take, before anything is sent: files, Documents, calls, tokens and money."""
+"""Cost estimates before indexing: files, Documents, calls, tokens and US dollars."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from langchain_gemini_mm.batching import CallLimits
 from langchain_gemini_mm.batching import plan as calls_of
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import Modality
-from langchain_gemini_mm.loaders.examine import FAILURES, Examined, examine, refusal
-from langchain_gemini_mm.loaders.mail import SUFFIXES, Attachment, mails_of
+from langchain_gemini_mm.loaders.examine import FILE_ERRORS, Examined, examine, refusal
+from langchain_gemini_mm.loaders.mail import SUFFIXES, Attachment, read_mails
 from langchain_gemini_mm.loaders.media_loader import MediaLoader
 from langchain_gemini_mm.loaders.segmentation import MediaSegment
 from langchain_gemini_mm.loaders.walk import InputFile, Skipped
@@ -24,15 +24,16 @@ from langchain_gemini_mm.models import INLINE_BYTES, ITEMS_PER_CALL, estimate_to
 from langchain_gemini_mm.storage import MediaStore
 
 BATCH_SHARE = 0.5
-"""What the Batch API costs of the standard price (https://ai.google.dev/gemini-api/docs/pricing, read 2026-11-21)."""
+"""Share of the standard price that the Batch API costs
+(https://ai.google.dev/gemini-api/docs/pricing, read 2026-11-21)."""
 
 _SOUND_BYTES_PER_SECOND = 8000
-"""Of sound that is written anew for the model."""
+"""Of encoded audio."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """What one kind of Documents takes."""
+    """Documents of one modality, and what embedding them costs."""
 
     documents: int = 0
     tokens: int = 0
@@ -43,41 +44,41 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What indexing would take; `str()` of it is a table."""
+    """The estimated cost of indexing; `str(plan)` is a table."""
 
     model: str
     files: int
-    """How many can be used."""
-    kinds: Mapping[Modality, Share]
+    """Number of files that can be loaded."""
+    by_modality: Mapping[Modality, Share]
     calls: int
     """Requests to the service; its quota counts every Document."""
     skipped: tuple[Skipped, ...]
-    """What would be left out, and why."""
+    """Files that would be left out, with the reasons."""
 
     @property
     def documents(self) -> int:
-        """Of all kinds."""
-        return sum(share.documents for share in self.kinds.values())
+        """Number of Documents of all modalities."""
+        return sum(share.documents for share in self.by_modality.values())
 
     @property
     def tokens(self) -> int:
-        """Of all kinds, estimated."""
-        return sum(share.tokens for share in self.kinds.values())
+        """Estimated tokens of all modalities."""
+        return sum(share.tokens for share in self.by_modality.values())
 
     @property
     def usd(self) -> float:
-        """Estimated, at the standard price."""
-        return sum(share.usd for share in self.kinds.values())
+        """Estimated US dollars, at the standard price."""
+        return sum(share.usd for share in self.by_modality.values())
 
     @property
     def batch_usd(self) -> float:
-        """Estimated, at the price of the Batch API."""
+        """Estimated US dollars, at the price of the Batch API."""
         return self.usd * BATCH_SHARE
 
     def __str__(self) -> str:
         """A table by modality, the totals, and how many files are left out."""
         rows = [("", "Documents", "tokens", "USD", "USD, Batch")]
-        shares = [*self.kinds.items(), ("all", Share(documents=self.documents, tokens=self.tokens, usd=self.usd))]
+        shares = [*self.by_modality.items(), ("all", Share(documents=self.documents, tokens=self.tokens, usd=self.usd))]
         for name, share in shares:
             money = f"{share.usd:,.4f}", f"{share.usd * BATCH_SHARE:,.4f}"
             rows.append((str(name), f"{share.documents:,}", f"{share.tokens:,}", *money))
@@ -88,24 +89,23 @@ class Plan:
 
 
 def plan(source: Any, embeddings: Any = None, **options: Any) -> Plan:
-    """Look into files and estimate what indexing them would take; nothing is stored or sent.
+    """Examine files and estimate the cost of indexing them; nothing is stored or sent.
 
     ```python
     from langchain_gemini_mm.loaders.cost_plan import plan
 
     planned = plan("photos-and-talks")
-    assert planned.kinds["image"].documents and planned.usd > planned.batch_usd > 0
+    assert planned.by_modality["image"].documents and planned.usd > planned.batch_usd > 0
     print(planned)
     ```
 
-    Files are opened as `MediaLoader` opens them. Texts are counted by their bytes, without the pictures that stand in
-    them; words that `fuse_text` would add are not counted. Stores that know some of the Documents already, and caches,
-    make it cheaper.
+    Files are examined as by `MediaLoader`. Texts are counted by their bytes, without the images in them, and without
+    the text that `fuse_text` adds. Caches, and stores that contain some of the Documents, reduce the actual cost.
 
     Args:
-        source: a `MediaLoader`, or what one takes: a folder, a glob, a list of paths.
-        embeddings: the `GeminiEmbeddings` that it is for; the loader's own model by default.
-        options: for a `MediaLoader`, where `source` is none.
+        source: a `MediaLoader`, or its source: a folder, a glob, a list of paths.
+        embeddings: the `GeminiEmbeddings` to use; by default the loader's model.
+        options: of `MediaLoader`, unless `source` is one.
 
     Raises:
         ContentError: there is no such file or folder.
@@ -125,7 +125,7 @@ def plan(source: Any, embeddings: Any = None, **options: Any) -> Plan:
     return Plan(
         model=loader.options.spec.name,
         files=tally.files,
-        kinds=tally.shares(),
+        by_modality=tally.shares(),
         calls=calls,
         skipped=tuple(tally.skipped),
     )
@@ -147,7 +147,7 @@ class _Tally:
     _counts: dict[Modality, tuple[int, int]] = field(default_factory=dict)
 
     def contents(self) -> Iterator[_Content]:
-        """Everything that would be embedded, one by one."""
+        """The contents that would be embedded, one by one."""
         for found in self.loader.survey():
             if isinstance(found, Skipped):
                 self.skipped.append(found)
@@ -159,7 +159,7 @@ class _Tally:
                     self._counts[content.modality] = documents + 1, tokens + content.token_count
                     made += 1
                     yield content
-            except FAILURES as error:
+            except FILE_ERRORS as error:
                 self.skipped.append(Skipped(found[0].source, refusal(error)))
             self.files += bool(made)
 
@@ -195,7 +195,7 @@ class _Tally:
             yield _Content("text", estimate_tokens("text", self.loader.options.backend, characters=length), length)
 
     def _mails(self, file: BinaryIO, source: str) -> Iterator[_Content]:
-        for key, mail in mails_of(file, source):
+        for key, mail in read_mails(file, source):
             if isinstance(mail, ContentError):
                 self.skipped.append(Skipped(f"{source}/{key}", str(mail)))
                 continue
@@ -208,7 +208,7 @@ class _Tally:
     def _attached(self, part: Attachment, source: str) -> Iterator[_Content]:
         try:
             examined = examine(io.BytesIO(part.data), source, self.loader.options)
-        except FAILURES as error:
+        except FILE_ERRORS as error:
             self.skipped.append(Skipped(source, refusal(error)))
             return
         if examined.facts is not None and examined.facts.modality != "image":
@@ -228,7 +228,7 @@ def _extent(segment: MediaSegment, facts: MediaFacts) -> tuple[float | None, int
 
 
 def _wire_bytes(segment: MediaSegment, facts: MediaFacts, seconds: float | None, pages: int | None) -> int:
-    """Bytes in a request, as base64: its share of the file, or what its sound takes when it is written anew."""
+    """Bytes in a request, as base64: a share of the file, or the size of encoded audio."""
     size = float(facts.size)
     if segment.track:
         size = _SOUND_BYTES_PER_SECOND * (seconds or 0)

@@ -1,4 +1,4 @@
-"""Examining one file: its type, its segments and its text. This is where loading takes time and meets damage."""
+"""Examining one file: its type, its segments and its text. Damaged files are found here."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from typing import Any, BinaryIO, Protocol, TypeAlias
 
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES, modality_of, sniff
 from langchain_gemini_mm.content.parts import Part
-from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError, MissingExtraError
+from langchain_gemini_mm.errors import ContentError, GeminiMMError, MissingExtraError
 from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.loaders.options import LoadOptions
 from langchain_gemini_mm.loaders.segmentation import MediaSegment, plan_segments
 from langchain_gemini_mm.loaders.walk import InputFile, Skipped
-from langchain_gemini_mm.media.av.clip import inspect
 from langchain_gemini_mm.media.convert import ConversionRequest, MediaTarget, convert
 from langchain_gemini_mm.media.embedded_text import Cue, EmbeddedText, read_embedded_text
 from langchain_gemini_mm.media.facts import MediaFacts
@@ -34,9 +33,9 @@ class Examined:
     """None for a text, and for media of a modality that is not loaded."""
     embedded: EmbeddedText = field(default_factory=EmbeddedText)
     segments: tuple[MediaSegment, ...] = ()
-    """Those that become Documents."""
+    """Segments that become Documents."""
     is_text: bool = False
-    """Whether it is to be loaded as text."""
+    """Whether it is loaded as text."""
 
     def to_json(self) -> dict[str, Any]:
         """For another process."""
@@ -64,17 +63,23 @@ class Examined:
 
 
 Examination: TypeAlias = Callable[[OpenedSource], Examined]
-"""Gives what was found in a file, or raises why it cannot be used."""
+"""Examines a file, or raises the reason why it cannot be used."""
 
 
 class Examiner(Protocol):
     """Examines files in this process or in others."""
 
     def ahead(self, items: Iterable[InputFile | Skipped]) -> Iterator[tuple[InputFile | Skipped, Examination]]:
-        """Give items in their order, each with its examination, which may have begun already."""
+        """Yield items in their order, each with its examination, which may have begun already."""
 
     def examine(self, opened: OpenedSource, source: str, *, in_text: bool = False) -> Examined:
-        """Examine a file, or one that is part of a text, for which `LoadOptions.in_texts` hold."""
+        """Examine a file.
+
+        Args:
+            opened: the file.
+            source: its name.
+            in_text: it is part of a page or mail, so that `LoadOptions.in_texts` apply.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +89,18 @@ class LocalExaminer:
     options: LoadOptions
 
     def ahead(self, items: Iterable[InputFile | Skipped]) -> Iterator[tuple[InputFile | Skipped, Examination]]:
-        """Give items in their order, each with its examination."""
+        """Yield items in their order, each with its examination."""
         for item in items:
             yield item, partial(self.examine, source=item.source)
 
     def examine(self, opened: OpenedSource, source: str, *, in_text: bool = False) -> Examined:
-        """Examine a file, or one that is part of a text."""
+        """Examine a file.
+
+        Args:
+            opened: the file.
+            source: its name.
+            in_text: it is part of a page or mail, so that `LoadOptions.in_texts` apply.
+        """
         return examine(opened.file, source, self.options.in_texts() if in_text else self.options)
 
 
@@ -98,14 +109,14 @@ def examine(file: BinaryIO, source: str, options: LoadOptions) -> Examined:
 
     Args:
         file: open, seekable.
-        source: its name, which decides nothing but the wording of a refusal.
+        source: its name, used only in reasons.
         options: what is to be loaded.
 
     Raises:
         ContentError: empty, damaged, silent or black, outside of the sizes of `options`, or of a type that is not read.
         MissingExtraError: the library that opens this type is not installed.
     """
-    size = _checked_size(file, options)
+    _check_size(file, options)
     head = file.read(HEAD_BYTES)
     mime_type = sniff(head)
     modality = modality_of(mime_type) if mime_type else None
@@ -117,7 +128,7 @@ def examine(file: BinaryIO, source: str, options: LoadOptions) -> Examined:
         return Examined(is_text="text" in options.modalities)
     if options.modalities.isdisjoint(("video", "audio") if modality == "video" else (modality,)):
         return Examined()
-    facts = _probe(file, mime_type, size)
+    facts = probe(file, mime_type, name="it")
     embedded = EmbeddedText()
     if options.companions or facts.modality == "video":
         embedded = read_embedded_text(file, facts, name="it")
@@ -128,7 +139,7 @@ def examine(file: BinaryIO, source: str, options: LoadOptions) -> Examined:
     return Examined(facts=facts, embedded=embedded, segments=tuple(planned))
 
 
-def _checked_size(file: BinaryIO, options: LoadOptions) -> int:
+def _check_size(file: BinaryIO, options: LoadOptions) -> None:
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     if size == 0:
@@ -137,37 +148,18 @@ def _checked_size(file: BinaryIO, options: LoadOptions) -> int:
         raise ContentError(f"it has {size:,} bytes; min_bytes is {options.min_bytes:,}")
     if options.max_bytes is not None and size > options.max_bytes:
         raise ContentError(f"it has {size:,} bytes; max_bytes is {options.max_bytes:,}")
-    return size
-
-
-def _probe(file: BinaryIO, mime_type: str, size: int) -> MediaFacts:
-    """Measure a file; a video container that holds audio alone, as browsers record calls, is audio."""
-    try:
-        return probe(file, mime_type, name="it")
-    except MediaLimitError:
-        raise
-    except ContentError:
-        if modality_of(mime_type) != "video":
-            raise
-        try:
-            clip = inspect(file, name="it")
-        except ContentError:
-            clip = None
-        if clip is None or clip.pictures is not None or clip.sound is None or clip.is_cut_off:
-            raise
-        return MediaFacts(mime_type=mime_type, modality="audio", size=size, seconds=clip.duration_s, has_audio=True)
 
 
 def _audible_and_visible(
     file: BinaryIO, facts: MediaFacts, planned: Sequence[MediaSegment], options: LoadOptions
 ) -> list[MediaSegment]:
-    """The segments that are neither silent nor black, by cutting them as they would be cut for the model.
+    """The segments that are neither silent nor black, where these are skipped; they are cut to find out.
 
     Raises:
         ContentError: there is none.
         MissingExtraError: it must be cut, and PyAV is not installed.
     """
-    # Reported here rather than when it is embedded: a WAV file was measured without PyAV.
+    # Reported here rather than when it is embedded, because WAV files are measured without PyAV.
     if not has_package("av") and not all(segment.is_whole for segment in planned):
         raise MissingExtraError("cutting it", package="PyAV", extra="media")
     skipping: dict[Modality, bool] = {"audio": options.segments.skip_silent, "video": options.segments.skip_black}
@@ -240,7 +232,7 @@ _MAGIC = tuple(
 
 
 def reason(head: bytes, source: str) -> str | None:
-    """Why a file of this beginning and name is not read; None when nothing is known of its kind."""
+    """The reason why files of a type are not read, by their first bytes and name; None for an unknown type."""
     suffix = PurePosixPath(source).suffix.lower()
     found = next((said for magic, said in _MAGIC if magic.match(head)), None)
     if found and head.startswith(b"PK\x03\x04"):
@@ -248,12 +240,12 @@ def reason(head: bytes, source: str) -> str | None:
     return found
 
 
-FAILURES = (ContentError, MissingExtraError, OSError, MemoryError, RecursionError)
-"""What is a file's own fault; everything else ends the run."""
+FILE_ERRORS = (ContentError, MissingExtraError, OSError, MemoryError, RecursionError)
+"""Errors for which a file is left out; all others end the run."""
 
 
 def refusal(error: Exception) -> str:
-    """Why a file cannot be used, by the error that it caused."""
+    """The reason why a file is left out, from the error."""
     if isinstance(error, GeminiMMError):
         return str(error)
     if isinstance(error, MemoryError):

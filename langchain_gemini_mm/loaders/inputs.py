@@ -1,4 +1,4 @@
-"""What a loader is given, as a lazy stream of files and blobs, each with its source."""
+"""The source argument of a loader as a lazy stream of files."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from langchain_gemini_mm.media.source import shown
 
 @dataclass
 class Inputs:
-    """Everything to load; each iteration walks it anew."""
+    """All files to load; each iteration walks the folders again."""
 
     given: Any
     """A folder, file, glob, Blob, blob loader, or a list of paths and Blobs."""
     walk: FolderWalk
     """How folders are walked; its root is set for each."""
     hidden: int = 0
-    """How many hidden entries the last walk left out."""
+    """Number of hidden entries that the last walk left out."""
 
     def __post_init__(self) -> None:
-        """Refuse at once what can never work."""
+        """Check the source before anything is loaded."""
         if isinstance(self.given, str | os.PathLike):
             path = _path(self.given)
             if not path.exists() and split_glob(path) is None:
@@ -46,7 +46,7 @@ class Inputs:
             )
 
     def __iter__(self) -> Iterator[InputFile | Skipped]:
-        """Yield files and blobs as they are met, and what cannot be used."""
+        """Yield files, and entries that are left out, in order."""
         self.hidden = 0
         if isinstance(self.given, str | os.PathLike):
             path = _path(self.given)
@@ -110,7 +110,7 @@ def _path(given: str | os.PathLike[str]) -> Path:
 
 
 def _common(folders: list[Path]) -> Path | None:
-    """The folder that holds all of these, when there is one (on Windows there may be several drives)."""
+    """The folder that contains all of these, if any: on Windows they may be on several drives."""
     try:
         return Path(os.path.commonpath(folders)) if folders else None
     except ValueError:

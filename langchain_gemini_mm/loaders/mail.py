@@ -1,4 +1,4 @@
-"""E-mails: their headers, their words and what is attached, in the order in which people see them."""
+"""Parsing of mails into headers, text and attachments, in the order in which mail programs show them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from email.message import Message
 from typing import BinaryIO
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders.markup import parts_of_html
+from langchain_gemini_mm.loaders.markup import html_parts
 from langchain_gemini_mm.loaders.plain_text import declared_encoding, decoded
 from langchain_gemini_mm.loaders.walk import printable
 
@@ -25,40 +25,40 @@ _HEADER_CHARACTERS = 2000
 _NAME_CHARACTERS = 120
 _MAIL_BYTES = 100_000_000
 _LINE_BYTES = 1 << 20
-_MOST_PARTS = 1000
-_DEEPEST = 5
+_MAX_PARTS = 1000
+_MAX_DEPTH = 5
 _PATH_SIGNS = re.compile(r"[:\x00-\x1f]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file in a mail."""
+    """A file attached to a mail."""
 
     name: str
-    """Never a path."""
+    """A file name, never a path."""
     data: bytes = field(repr=False)
     inline: bool = False
-    """Whether it stands in the words; otherwise it comes behind them."""
+    """Whether it is shown within the text rather than after it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """One mail, ready to be read."""
+    """A parsed mail."""
 
     subject: str
     parts: tuple[str | Attachment, ...]
-    """Headers, words, and files where they stand in these, the others behind."""
+    """Headers, text, and attachments where they are shown in the text or after it."""
 
 
-def mails_of(file: BinaryIO, source: str) -> Iterator[tuple[str, Mail | ContentError]]:
-    """Read an `.eml`, or one by one the mails of an `.mbox`.
+def read_mails(file: BinaryIO, source: str) -> Iterator[tuple[str, Mail | ContentError]]:
+    """Read the mail of an `.eml` file, or the mails of an `.mbox` file one by one.
 
     Yields:
-        A key of the mail in its file (empty for `.eml`; it stays when mails around it go), and the mail, or why it
-        cannot be read.
+        A key, and the mail or the reason why it cannot be read. The key is empty for `.eml`; in an `.mbox` it is made
+        of the content, so that it stays the same when other mails are removed.
 
     Raises:
-        ContentError: an `.eml` that cannot be read, or an `.mbox` that is none.
+        ContentError: an `.eml` that cannot be read, or a file that is no mailbox.
     """
     file.seek(0)
     if not source.lower().endswith(".mbox"):
@@ -82,7 +82,7 @@ def mails_of(file: BinaryIO, source: str) -> Iterator[tuple[str, Mail | ContentE
 
 
 def read_mail(data: bytes) -> Mail:
-    r"""Take a mail apart.
+    r"""Parse a mail.
 
     ```python
     from langchain_gemini_mm.loaders.mail import read_mail
@@ -92,7 +92,7 @@ def read_mail(data: bytes) -> Mail:
     ```
 
     Raises:
-        ContentError: damaged, or nothing is in it.
+        ContentError: damaged or empty.
     """
     try:
         message = message_from_bytes(data)
@@ -106,10 +106,10 @@ def read_mail(data: bytes) -> Mail:
 
 
 class _Budget:
-    """How many parts are looked at."""
+    """Limits the number of parts of a mail."""
 
     def __init__(self) -> None:
-        self.left = _MOST_PARTS
+        self.left = _MAX_PARTS
 
     def spend(self) -> bool:
         self.left -= 1
@@ -134,7 +134,7 @@ def _parts(message: Message, depth: int, budget: _Budget) -> Iterator[str | Atta
                 yield _attachment(inner, inline=True)
     for part in attached:
         nested = part.get_payload(0) if part.get_content_type() == "message/rfc822" and part.is_multipart() else None
-        if isinstance(nested, Message) and depth < _DEEPEST:
+        if isinstance(nested, Message) and depth < _MAX_DEPTH:
             yield "\n\n"
             yield from _parts(nested, depth + 1, budget)
         elif isinstance(nested, Message):
@@ -144,7 +144,7 @@ def _parts(message: Message, depth: int, budget: _Budget) -> Iterator[str | Atta
 
 
 def _sort(message: Message, body: list[Message], attached: list[Message], budget: _Budget) -> None:
-    """What is read as words, and what is attached; of alternatives the plainest that says something."""
+    """Divide the parts of a mail into text and attachments; of alternatives, one is text."""
     if not budget.spend():
         return
     kind = message.get_content_type()
@@ -163,14 +163,14 @@ def _sort(message: Message, body: list[Message], attached: list[Message], budget
 
 
 def _plainest(parts: list[Message]) -> list[Message]:
-    # HTML with pictures in it says more than the text that stands for it.
+    # HTML with its own images is preferred to its plain alternative.
     rich = [part for part in parts if part.is_multipart()]
     plain = [part for part in parts if part.get_content_type() == "text/plain" and str(part.get_payload()).strip()]
     return (rich or plain or parts)[:1]
 
 
 def _words(part: Message) -> Iterator[str | Attachment]:
-    """The text of a body, and the ids of pictures that stand in it (as attachments without data)."""
+    """The text of a body, and the content ids of images in it, as attachments without data."""
     data = part.get_payload(decode=True)
     data = data if isinstance(data, bytes) else b""
     charset = part.get_content_charset() or declared_encoding(data)
@@ -179,7 +179,7 @@ def _words(part: Message) -> Iterator[str | Attachment]:
         if text:
             yield text
         return
-    for piece in parts_of_html(decoded(data, charset)):
+    for piece in html_parts(decoded(data, charset)):
         if isinstance(piece, str):
             yield piece
         elif piece.source.lower().startswith("cid:"):
@@ -212,12 +212,12 @@ def _decoded_header(value: str) -> str:
     except (ValueError, LookupError, MessageError):
         pieces = [value]
     words = " ".join(" ".join(pieces).split())
-    # What is no ASCII though it must be comes as half characters.
+    # Headers that are not ASCII, as they must be, are returned with surrogates.
     return words.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _messages(file: BinaryIO) -> Iterator[bytes]:
-    """The mails of an mbox, one in memory at a time; empty for one that is too long."""
+    """The mails of a mailbox, one in memory at a time; empty for one that is too long."""
     file.seek(0)
     held = io.BytesIO()
     blank = whole = True

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders.examine import FAILURES, Examiner, refusal
-from langchain_gemini_mm.loaders.mail import Attachment, Mail, mails_of
+from langchain_gemini_mm.loaders.examine import FILE_ERRORS, Examiner, refusal
+from langchain_gemini_mm.loaders.mail import Attachment, Mail, read_mails
 from langchain_gemini_mm.loaders.media_documents import MediaDocuments
 from langchain_gemini_mm.loaders.options import LoadOptions
-from langchain_gemini_mm.loaders.plain_text import whole_text
+from langchain_gemini_mm.loaders.plain_text import read_text
 from langchain_gemini_mm.loaders.text_documents import TextDocuments
 from langchain_gemini_mm.loaders.walk import InputFile, Skipped
 
@@ -38,7 +38,7 @@ class MailDocuments:
         Raises:
             ContentError: no mail can be read in it.
         """
-        for key, mail in mails_of(file, item.source):
+        for key, mail in read_mails(file, item.source):
             source = f"{item.source}/{key}" if key else item.source
             if isinstance(mail, ContentError):
                 yield Skipped(source, str(mail))
@@ -58,7 +58,7 @@ class MailDocuments:
             attached = InputFile(f"{item.source}/{name}", data=part.data, metadata=item.metadata)
             try:
                 parts += self._attached(part, attached, apart)
-            except FAILURES as error:
+            except FILE_ERRORS as error:
                 parts.append(_mention(part))
                 apart.append(Skipped(attached.source, refusal(error)))
         if "text" in self.options.modalities:
@@ -72,7 +72,7 @@ class MailDocuments:
         with item.opened() as opened:
             examined = self.examiner.examine(opened, item.source, in_text=True)
             if examined.facts is None:
-                text = whole_text(io.BytesIO(part.data)).strip() if examined.is_text else ""
+                text = read_text(io.BytesIO(part.data)).strip() if examined.is_text else ""
                 yield f"{_mention(part)}\n{text}" if text else _mention(part)
                 return
             ref = self.texts.store_image(item) if examined.facts.modality == "image" else None

@@ -1,7 +1,7 @@
-"""HTML as the text that people read, with its pictures where they stand.
+"""HTML and Markdown as text with image links.
 
-The standard library's parser takes a time that grows with the square of a damaged page (a minute for 60 kB of `<a `),
-so tags are told apart here, in one pass.
+The HTML parser of the standard library takes quadratic time for damaged pages (a minute for 60 kB of `<a `), so tags
+are parsed here, in one pass.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ _TAG_CHARACTERS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A place in a text where a picture stands."""
+class ImageLink:
+    """An image in a text."""
 
     source: str
-    """What the text calls it; not to be trusted."""
+    """Its address as written in the text; not to be trusted."""
     alt: str
-    """The words that stand for it."""
+    """Its alternative text."""
     written: str
-    """What stays in the text when it cannot be had."""
+    """The text that remains if the image cannot be loaded."""
 
 
-def parts_of_html(page: str) -> Iterator[str | Picture]:
-    r"""The text of a page, headings marked as in Markdown, and its pictures, in their order.
+def html_parts(page: str) -> Iterator[str | ImageLink]:
+    r"""The text of an HTML page, with Markdown headings, and its images, in their order.
 
     ```python
-    from langchain_gemini_mm.loaders.markup import parts_of_html
+    from langchain_gemini_mm.loaders.markup import html_parts
 
     page = "<h1>Pets</h1><script>x</script><p>A&nbsp;cat: <img src='cat.png' alt='grey'> asleep"
-    text, picture, rest = parts_of_html(page)
+    text, picture, rest = html_parts(page)
     assert (text, picture.source, rest) == ("# Pets\n\nA cat: ", "cat.png", " asleep")
     ```
     """
@@ -69,7 +69,7 @@ def parts_of_html(page: str) -> Iterator[str | Picture]:
         yield text if started else text.lstrip()
 
 
-def _pieces(page: str) -> Iterator[str | Picture]:
+def _pieces(page: str) -> Iterator[str | ImageLink]:
     position = 0
     preformatted = 0
     while (start := page.find("<", position)) >= 0:
@@ -88,7 +88,9 @@ def _pieces(page: str) -> Iterator[str | Picture]:
         closing, name = bool(tag[1]), tag[2].lower()
         position = _tag_end(page, tag.end())
         if name == "img" and not closing:
-            yield from _picture(page[tag.end() : min(position, tag.end() + _TAG_CHARACTERS)])
+            source, alt = _source_and_alt(page[tag.end() : min(position, tag.end() + _TAG_CHARACTERS)])
+            if source:
+                yield ImageLink(source, alt, alt)
         elif name in _UNSEEN and not closing:
             position = _behind_element(page, name, position)
         elif name == "pre":
@@ -112,17 +114,16 @@ def _break(name: str, *, closing: bool) -> str:
     return " " if name in _CELLS else ""
 
 
-def _picture(attributes: str) -> Iterator[Picture]:
+def _source_and_alt(attributes: str) -> tuple[str, str]:
+    """The `src` and `alt` of an image tag, empty where it has none."""
     found: dict[str, str] = {}
     for match in _ATTRIBUTE.finditer(attributes):
         found.setdefault(match[1].lower(), html.unescape(match[2] or match[3] or match[4] or ""))
-    alt = _SPACE.sub(" ", found.get("alt", "")).strip()
-    if found.get("src"):
-        yield Picture(found["src"].strip(), alt, alt)
+    return found.get("src", "").strip(), _SPACE.sub(" ", found.get("alt", "")).strip()
 
 
 def _tag_end(page: str, position: int) -> int:
-    """Behind a tag's `>`, which may also stand within quotes."""
+    """The position after the `>` of a tag, which may also be within quotes."""
     start = position
     for _ in range(5):
         end = page.find(">", position)
@@ -158,36 +159,28 @@ _IMAGE = re.compile(
     r"|<img\b(?P<tag>[^<>]{1,2000})>",
     re.IGNORECASE,
 )
-_SOURCE = re.compile(
-    r"""(?<![\w-])src\s{0,9}=\s{0,9}(?:"([^"]{1,1000})"|'([^']{1,1000})'|([^\s"'>]{1,1000}))""", re.IGNORECASE
-)
-_ALT = re.compile(r"""(?<![\w-])alt\s{0,9}=\s{0,9}(?:"([^"]{1,1000})"|'([^']{1,1000})')""", re.IGNORECASE)
 
 
-def parts_of_markdown(text: str) -> Iterator[str | Picture]:
-    r"""Text and pictures in their order; `\![…](…)` is text.
+def markdown_parts(text: str) -> Iterator[str | ImageLink]:
+    r"""The text and the images of a Markdown file, in their order; `\![…](…)` is text.
 
     ```python
-    from langchain_gemini_mm.loaders.markup import parts_of_markdown
+    from langchain_gemini_mm.loaders.markup import markdown_parts
 
-    text, picture = parts_of_markdown("A cat ![grey](<my cat.png> 'Tom')")
+    text, picture = markdown_parts("A cat ![grey](<my cat.png> 'Tom')")
     assert (text, picture.source, picture.alt) == ("A cat ", "my cat.png", "grey")
     ```
     """
     position = 0
     for match in _IMAGE.finditer(text):
-        source, alt = match["quoted"] or match["plain"], match["alt"] or ""
+        source, alt = match["quoted"] or match["plain"] or "", match["alt"] or ""
         if match["tag"] is not None:
-            source, alt = _first(_SOURCE.search(match["tag"])), _first(_ALT.search(match["tag"]))
+            source, alt = _source_and_alt(match["tag"])
         if not source:
             continue
         if match.start() > position:
             yield text[position : match.start()]
-        yield Picture(source, alt, match[0])
+        yield ImageLink(source, alt, match[0])
         position = match.end()
     if position < len(text):
         yield text[position:]
-
-
-def _first(match: re.Match[str] | None) -> str:
-    return next((group for group in match.groups() if group), "") if match else ""

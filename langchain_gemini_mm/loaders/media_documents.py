@@ -15,6 +15,7 @@ from langchain_gemini_mm.loaders.examine import Examined
 from langchain_gemini_mm.loaders.options import LoadOptions
 from langchain_gemini_mm.loaders.walk import InputFile, Skipped
 from langchain_gemini_mm.media.embedded_text import EmbeddedText
+from langchain_gemini_mm.media.facts import remember_facts
 from langchain_gemini_mm.media.model_limits import check_modality
 from langchain_gemini_mm.media.source import OpenedSource
 from langchain_gemini_mm.references import escape_references
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 
 
 class Description:
-    """A callable or LangChain Runnable that is given a Document and gives text.
+    """A callable or LangChain Runnable that describes a Document.
 
     Raises:
-        TypeError: neither of them.
+        TypeError: it is neither.
     """
 
     def __init__(self, describe: Any) -> None:
@@ -37,10 +38,10 @@ class Description:
         self._call: Callable[[Document], Any] = invoke if callable(invoke) else describe
 
     def of(self, document: Document) -> str:
-        """Its text about a Document, empty for None.
+        """The description of a Document, empty for None.
 
         Raises:
-            TypeError: it gave something else than text or a message.
+            TypeError: it returned neither text nor a message.
             Exception: whatever it raises.
         """
         answer = self._call(document)
@@ -55,7 +56,7 @@ class Description:
 
 
 _CHARACTERS_PER_TOKEN = 2
-"""Fused text is cut off there: the model would not read further."""
+"""Fused text is truncated to this, because the model would not read more."""
 _SHOWN = 300
 _NO_COMPANIONS = CompanionText(EmbeddedText(), (), (), ())
 
@@ -70,7 +71,7 @@ class MediaDocuments:
     companions: Companions = field(default_factory=Companions)
 
     def of(self, item: InputFile, opened: OpenedSource, examined: Examined) -> Iterator[Document | Skipped]:
-        """Yield the Documents of one file, and companion files and descriptions that could not be had.
+        """Yield the Documents of one file, and what of its companions and descriptions failed.
 
         Args:
             item: the file.
@@ -86,6 +87,7 @@ class MediaDocuments:
         companion = self.companions.of(item, examined.embedded) if self.options.companions else _NO_COMPANIONS
         yield from companion.unread
         ref = self.store.put_opened(opened)
+        remember_facts(ref.sha256, facts)
         shared = {**item.metadata, "mime_type": facts.mime_type, "media_sha256": ref.sha256, "size_bytes": facts.size}
         failures: list[str] = []
         made = 0

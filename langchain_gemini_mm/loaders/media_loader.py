@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.document_loaders import BaseLoader
 
 from langchain_gemini_mm.interfaces import Backend, Modality
-from langchain_gemini_mm.loaders.examine import FAILURES, Examination, Examined, Examiner, LocalExaminer, refusal
+from langchain_gemini_mm.loaders.examine import FILE_ERRORS, Examination, Examined, Examiner, LocalExaminer, refusal
 from langchain_gemini_mm.loaders.inputs import Inputs
 from langchain_gemini_mm.loaders.mail import SUFFIXES
 from langchain_gemini_mm.loaders.mail_documents import MailDocuments
 from langchain_gemini_mm.loaders.media_documents import Description, MediaDocuments
-from langchain_gemini_mm.loaders.options import LoadOptions, chosen_modalities
+from langchain_gemini_mm.loaders.options import LoadOptions, checked_workers, chosen_modalities
 from langchain_gemini_mm.loaders.segmentation import Segments
 from langchain_gemini_mm.loaders.text_documents import TextDocuments
 from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, Patterns, Skipped
@@ -35,11 +35,10 @@ logger = logging.getLogger("langchain_gemini_mm")
 
 _SHOWN_REASONS = 10
 _SEGMENTS = Segments()
-_MOST_WORKERS = 64
 
 
 class MediaLoader(BaseLoader):
-    """Makes Documents of files: texts in chunks, pictures whole, sounds, videos and PDFs in segments.
+    """Loads files as Documents: texts in chunks, images whole, audio, video and PDFs in segments.
 
     ```python
     from langchain_gemini_mm import MediaLoader, MediaStore
@@ -51,39 +50,40 @@ class MediaLoader(BaseLoader):
         print(left_out.source, left_out.reason)
     ```
 
-    Media are stored once, as they are; a Document holds a reference to one of them or to a part of it, which is cut
-    when it is embedded. Files come in the order of their names; nothing is kept of those before. A file that cannot be
-    used never stops the run: it is in `skipped` with its reason, and the log ends with a summary. Only a media store
-    that cannot be written (`StoreError`) does, and a `describe` that gives no text (`TypeError`).
+    Media are stored once and unchanged; a Document contains a reference to a file or to a segment of it, which is cut
+    when it is embedded. Files are loaded in the order of their names, and memory does not grow with their number. A
+    file that cannot be used does not stop the run: it is listed in `skipped` with the reason, and the log ends with a
+    summary. Only a media store that cannot be written (`StoreError`) and a `describe` that returns no text
+    (`TypeError`) stop it.
 
-    Metadata: `source`, `modality`, `mime_type`, `title` (the name without its end), `position` (among the pieces of its
-    kind in its file), of media `media_sha256` and `size_bytes`, of parts `start_s`, `end_s`, `track`, `first_page` and
-    `last_page`, and `companion_text`. No times of change: a touched file gives an equal Document. Ids come from
-    `source` and the part, so that a changed file replaces itself; give each folder of one collection a
-    `source_prefix` of its own, or equal names in two of them replace each other.
+    Metadata: `source`, `modality`, `mime_type`, `title` (the file name without its suffix), `position` (among the
+    segments of its modality in the file); of media also `media_sha256` and `size_bytes`; of segments `start_s`,
+    `end_s`, `track`, `first_page` and `last_page`; and `companion_text`. Times of files are not included, so a touched
+    file gives an equal Document. Ids are computed from `source` and the segment: a changed file replaces its former
+    Documents. Give each folder of a collection its own `source_prefix`, because equal sources replace each other.
 
     Args:
         source: a folder, a file, a glob (`"photos/**/*.jpg"`), a Blob or BlobLoader, or a list of paths and Blobs.
-        media: where media are put.
-        glob: patterns of files to load, by name (`"*.jpg"`) or path (`"2024/**"`); case does not matter.
+        media: the store for media.
+        glob: patterns of files to load, by name (`"*.jpg"`) or path (`"2024/**"`), regardless of case.
         exclude: patterns of files and folders to leave out.
-        recursive: also folders in folders.
-        include_hidden: also names with a dot in front, and the litter of operating systems.
-        follow_symlinks: take symbolic links that stay inside the folder.
-        source_prefix: stands before every `source`, such as `"holiday/"`.
+        recursive: load subfolders as well.
+        include_hidden: load names that begin with a dot, and files that operating systems create.
+        follow_symlinks: follow symbolic links that stay inside the folder.
+        source_prefix: prepended to every `source`, such as `"holiday/"`.
         min_bytes: smaller files are left out.
         max_bytes: larger files are left out.
-        modalities: the kinds of Documents to make; all by default. The sound track of a video is audio.
-        segments: how long files are cut.
-        chunk_size: most characters in a chunk of text.
-        chunk_overlap: most characters that the next chunk repeats.
-        companions: look for words that go with media, in subtitles, captions, titles and PDF pages.
-        describe: a callable or LangChain Runnable that is given each Document of media and gives words about it.
-        fuse_text: write these words beside the reference, so that they are embedded with it.
-        workers: processes that open files; 0 opens them in this one.
-        model: the model the Documents are for; what it does not take is left out.
-        backend: the service they are for, `"gemini"` or `"vertex"`.
-        on_file: called after each file with its source, and None or why it was left out.
+        modalities: of Documents to make; all by default. The audio stream of a video is audio.
+        segments: lengths of the segments of audio, video and PDFs.
+        chunk_size: longest chunk of text, in characters.
+        chunk_overlap: longest overlap of adjacent chunks, in characters.
+        companions: collect text that belongs to media: subtitles, captions, titles and PDF text.
+        describe: a callable or LangChain Runnable that returns text about each Document of media.
+        fuse_text: add this text to the content of the Document, so that it is embedded with the media.
+        workers: number of processes that examine files; 0 examines them in this process.
+        model: the model that will embed the Documents; media that it does not take are left out.
+        backend: the service of the model, `"gemini"` or `"vertex"`.
+        progress: called after each file with its source, and None or the reason why it was left out.
 
     Raises:
         ContentError: there is no such file or folder.
@@ -113,48 +113,31 @@ class MediaLoader(BaseLoader):
         workers: int = 0,
         model: str = DEFAULT_MODEL,
         backend: Backend = "gemini",
-        on_file: Callable[[str, str | None], None] | None = None,
+        progress: Callable[[str, str | None], None] | None = None,
     ) -> None:
         if not callable(getattr(media, "put_file", None)):
             raise TypeError(f"media must be a MediaStore, got {type(media).__name__}")
-        if not 0 <= workers <= _MOST_WORKERS:
-            raise ValueError(f"workers must be from 0 to {_MOST_WORKERS}, got {workers!r}")
+        wanted = chosen_modalities(modalities)
         self.options = LoadOptions(
-            segments=segments,
-            model=model,
-            backend=backend,
-            modalities=chosen_modalities(modalities),
-            companions=companions,
-            fuse_text=fuse_text,
-            min_bytes=min_bytes,
-            max_bytes=max_bytes,
-            chunk_size=chunk_size,
-            chunk_overlap=chunk_overlap,
+            segments, model, backend, wanted, companions, fuse_text, min_bytes, max_bytes, chunk_size, chunk_overlap
         )
-        """What it makes of files, and for which model."""
+        """Its options, checked."""
         self.skipped: list[Skipped] = []
-        """What the last run left out, so far as it went."""
+        """Files that the last run left out, with the reasons."""
         self._walk = FolderWalk(
-            include=Patterns(glob),
-            exclude=Patterns(exclude),
-            prefix=source_prefix,
-            recursive=recursive,
-            follow_symlinks=follow_symlinks,
-            include_hidden=include_hidden,
-            omit=media.path,
-            companions=companions,
+            Patterns(glob), Patterns(exclude), source_prefix, recursive, follow_symlinks, include_hidden, companions
         )
-        self._inputs, self._store = Inputs(source, self._walk), media
-        self._describe = None if describe is None else Description(describe)
-        self._workers, self._on_file = workers, on_file
+        self._walk.omit = media.path
+        self._inputs, self._store, self._workers = Inputs(source, self._walk), media, checked_workers(workers)
+        self._describe, self._progress = None if describe is None else Description(describe), progress
 
     def lazy_load(self) -> Iterator[Document]:
-        """Yield Documents file by file; `skipped` fills meanwhile.
+        """Yield Documents file by file, and fill `skipped`.
 
         Raises:
             StoreError: the media store cannot be written.
         """
-        run = _Run(self._on_file)
+        run = _Run(self._progress)
         self.skipped = run.skipped
         with ExitStack() as stack:
             examiner: Examiner = LocalExaminer(self.options)
@@ -173,7 +156,7 @@ class MediaLoader(BaseLoader):
                 run.log(self._inputs.hidden)
 
     def survey(self) -> Iterator[tuple[InputFile, OpenedSource, Examined] | Skipped]:
-        """Examine every file without storing it: yields it, open, with the result; or why it would be left out."""
+        """Examine every file without storing it; yields the open file with the result, or why it is left out."""
         for item, examination in LocalExaminer(replace(self.options, companions=False)).ahead(self._inputs):
             if isinstance(item, Skipped):
                 yield item
@@ -181,15 +164,15 @@ class MediaLoader(BaseLoader):
             try:
                 with item.opened() as opened:
                     yield item, opened, examination(opened)
-            except FAILURES as error:
+            except FILE_ERRORS as error:
                 yield Skipped(item.source, refusal(error))
 
 
 @dataclass
 class _Run:
-    """What happened since a run began."""
+    """Counts and results of one run."""
 
-    on_file: Callable[[str, str | None], None] | None
+    progress: Callable[[str, str | None], None] | None
     skipped: list[Skipped] = field(default_factory=list)
     files: int = 0
     documents: int = 0
@@ -204,7 +187,7 @@ class _Run:
                 else:
                     self.documents += 1
                     yield found
-        except FAILURES as error:
+        except FILE_ERRORS as error:
             reason = refusal(error)
         self.note(item.source, reason)
 
@@ -214,8 +197,8 @@ class _Run:
         else:
             self.skipped.append(Skipped(source, reason))
             logger.info("left out %r: %s", source, reason)
-        if self.on_file:
-            self.on_file(source, reason)
+        if self.progress:
+            self.progress(source, reason)
 
     def log(self, hidden: int) -> None:
         aside = f"; {hidden} hidden" if hidden else ""
@@ -227,8 +210,8 @@ class _Run:
             logger.warning("left out %d of %d: %s", len(self.skipped), self.files + len(self.skipped), "; ".join(lines))
 
 
-_LEAST_SIDE = 16
-"""Pixels: smaller pictures in pages and mails are spacers and trackers."""
+_MIN_SIDE = 16
+"""In pixels; smaller images in pages and mails are spacers and trackers."""
 
 
 class Reader:
@@ -268,8 +251,8 @@ class Reader:
         try:
             with item.opened() as opened:
                 facts = self._examiner.examine(opened, item.source, in_text=True).facts
-                if facts is None or facts.modality != "image" or min(facts.width or 0, facts.height or 0) < _LEAST_SIDE:
+                if facts is None or facts.modality != "image" or min(facts.width or 0, facts.height or 0) < _MIN_SIDE:
                     return None
                 return self._store.put_opened(opened)
-        except FAILURES:
+        except FILE_ERRORS:
             return None

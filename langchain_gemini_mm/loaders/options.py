@@ -11,8 +11,10 @@ from langchain_gemini_mm.loaders.segmentation import Segments
 from langchain_gemini_mm.models import MediaLimit, ModelSpec, model_spec
 from langchain_gemini_mm.validation import one_of
 
+_MAX_WORKERS = 64
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True)
 class LoadOptions:
     """What a loader makes of files; the arguments of `MediaLoader`, checked.
 
@@ -25,7 +27,7 @@ class LoadOptions:
     backend: Backend
     modalities: frozenset[Modality]
     companions: bool = True
-    """Whether to look for text in and beside media."""
+    """Whether to collect text that belongs to media."""
     fuse_text: bool = False
     min_bytes: int = 0
     max_bytes: int | None = None
@@ -33,7 +35,7 @@ class LoadOptions:
     chunk_overlap: int = 200
 
     def __post_init__(self) -> None:
-        """Refuse what can never work."""
+        """Check all options."""
         one_of("backend", self.backend, get_args(Backend))
         most = self.min_bytes if self.max_bytes is None else self.max_bytes
         if not 0 <= self.min_bytes <= most:
@@ -42,7 +44,7 @@ class LoadOptions:
             raise ValueError(
                 f"needs 0 <= chunk_overlap < chunk_size, got {self.chunk_overlap!r} and {self.chunk_size!r}"
             )
-        self.segments.check(self.spec, self.backend)
+        self.segments.check(self.limits, self.model)
 
     @property
     def spec(self) -> ModelSpec:
@@ -83,3 +85,14 @@ def chosen_modalities(given: Iterable[Modality] | None) -> frozenset[Modality]:
     if not chosen or not chosen <= set(known):
         raise ValueError(f"modalities must be some of {known}, got {given!r}")
     return chosen
+
+
+def checked_workers(count: int) -> int:
+    """The number of worker processes.
+
+    Raises:
+        ValueError: below 0, or more than 64.
+    """
+    if not 0 <= count <= _MAX_WORKERS:
+        raise ValueError(f"workers must be from 0 to {_MAX_WORKERS}, got {count!r}")
+    return count

@@ -1,4 +1,4 @@
-"""Text files: their encoding, and their text in chunks, however long the file is."""
+"""Text files of any length: detection of their encoding, and their text in chunks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 _BLOCK_BYTES = 250_000
-"""How much text is split at once: the splitter holds every piece of it in memory."""
+"""Text is split in blocks of this size, because the splitter holds all chunks of a block in memory."""
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -36,24 +36,24 @@ _BROWSERS = {
     "ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874", "tis-620": "cp874",
     "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949",
 }  # fmt: skip
-"""Encodings that browsers and mailers take for the larger ones that contain them (https://encoding.spec.whatwg.org)."""
+"""Encodings that browsers and mail programs read as larger ones (https://encoding.spec.whatwg.org)."""
 _DETECTED = (
     "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp866", "cp874", "koi8_r",
     "koi8_u", "iso8859_2", "iso8859_5", "iso8859_6", "iso8859_7", "iso8859_8", "gb18030", "big5", "euc_jp",
     "cp932", "cp949", "iso2022_jp",
 )  # fmt: skip
-"""Without Windows-1257 and Mac Roman, which French and Spanish are mistaken for."""
+"""Windows-1257 and Mac Roman are missing, because French and Spanish text is often detected as these."""
 _LATIN = {"cp1250", "cp1254", "iso8859_2"}
-_MOST_MESS = 0.4
-"""Of characters that look wrong together, as charset-normalizer counts them; short texts look worse than they are."""
+_MAX_MESS = 0.4
+"""Largest share of implausible characters, as charset-normalizer counts them; it is higher for short texts."""
 _ACCEPTED = re.compile(
     r"utf-?(?:8|16|32)(?:-(?:sig|le|be))?|cp(?:125\d|866|874|932|949)|iso(?:8859-\d{1,2}|2022_(?:jp|kr).{0,6})|koi8-[ru]"
     r"|mac-(?:roman|cyrillic)|gb18030|big5|big5hkscs|euc_jp|iso8859_8"
 )
-"""Some codecs of Python take a time that grows with the square of a text, or are no encodings of text."""
+"""Other codecs of Python take quadratic time, or are no text encodings."""
 _SAMPLE_BYTES = 1 << 16
 _UTF8_SHARE = 10
-"""Text with that many valid multi-byte characters for each invalid byte is UTF-8 with mistakes."""
+"""Valid multi-byte characters for each invalid byte, from which on a text counts as UTF-8."""
 _LANGUAGES = {
     ".md": "markdown", ".markdown": "markdown", ".mdx": "markdown", ".html": "html", ".htm": "html", ".rst": "rst",
     ".tex": "latex", ".py": "python", ".pyi": "python", ".js": "js", ".mjs": "js", ".cjs": "js", ".jsx": "js",
@@ -72,7 +72,7 @@ _NOT_PROSE = {
     ".eps": "PostScript is not read; convert it to PDF or PNG",
     ".ipynb": "notebooks hold outputs as base64; export it as Markdown",
 }
-BINARY = "it is neither text nor a picture, sound, video or PDF by its content"
+BINARY = "its content is neither text nor an image, audio, video or PDF"
 _CONTROLS = bytes({*range(32), 127} - set(b"\t\n\r\f\x1b"))
 _HIGH = bytes(range(128, 256))
 _FIRST_HIGH = re.compile(rb"[\x80-\xff]")
@@ -83,8 +83,8 @@ def mime_type_of(suffix: str) -> str:
     return _MIME_TYPES.get(_LANGUAGES.get(suffix.lower(), ""), "text/plain")
 
 
-def refuse_other_than_prose(suffix: str) -> None:
-    """Refuse texts that nobody reads.
+def require_prose(suffix: str) -> None:
+    """Refuse text files that are not meant to be read, such as SVG.
 
     Raises:
         ContentError: the message says what to do.
@@ -94,27 +94,34 @@ def refuse_other_than_prose(suffix: str) -> None:
 
 
 def chunks_of_text(file: BinaryIO, suffix: str, *, chunk_size: int, chunk_overlap: int) -> Iterator[str]:
-    """Split a text file by the separators of its language; memory stays flat.
+    """Split a text file of any length at the separators of its language.
 
     Args:
         file: open, seekable.
-        suffix: end of the name, such as `".md"`; it selects the separators.
-        chunk_size: most characters in a chunk, before references in it are escaped.
-        chunk_overlap: characters that follow-up chunks repeat, at most.
+        suffix: of the name, such as `".md"`; it selects the separators.
+        chunk_size: longest chunk in characters, before references are escaped.
+        chunk_overlap: longest overlap of adjacent chunks, in characters.
 
     Raises:
-        ContentError: binary data, or an encoding that cannot be told.
+        ContentError: binary data, or an encoding that cannot be detected.
     """
-    refuse_other_than_prose(suffix)
+    require_prose(suffix)
     encoding = _encoding(file)
     splitter = _splitter(suffix.lower(), chunk_size, chunk_overlap)
     for block in _blocks(file, encoding):
-        # Escaped after splitting: a backslash that stands in front of a chunk's end could be parted from its reference.
+        # Escaped after splitting, which could separate a backslash from its reference.
         yield from (escape_references(chunk) for chunk in splitter.split_text(block))
 
 
 def split_text(text: str, suffix: str, *, chunk_size: int, chunk_overlap: int) -> Iterator[str]:
-    """Split a text that is in memory, as `chunks_of_text`; references in it are not escaped."""
+    """Split a text in memory, as `chunks_of_text`, without escaping references.
+
+    Args:
+        text: of any length.
+        suffix: of the name, such as `".md"`; it selects the separators.
+        chunk_size: longest chunk, in characters.
+        chunk_overlap: longest overlap of adjacent chunks, in characters.
+    """
     splitter = _splitter(suffix.lower(), chunk_size, chunk_overlap)
     while text:
         end = len(text) if len(text) <= _BLOCK_BYTES else _cut(text[:_BLOCK_BYTES])
@@ -180,11 +187,11 @@ def _codec(label: str) -> str | None:
 def _detected(sample: bytes) -> str | None:
     from charset_normalizer import from_bytes
 
-    matches = from_bytes(sample, cp_isolation=list(_DETECTED), threshold=_MOST_MESS)
+    matches = from_bytes(sample, cp_isolation=list(_DETECTED), threshold=_MAX_MESS)
     best = matches.best()
     if best is None:
         return None
-    # Western text fits other encodings as well, a short one even Chinese, and Windows-1252 is by far the commonest.
+    # Western text is valid in other encodings as well, short text even in Chinese ones; Windows-1252 is the commonest.
     western = next((match for match in matches if "cp1252" in match.could_be_from_charset), None)
     if western is not None and (western.chaos <= best.chaos or best.encoding in _LATIN):
         return "cp1252"
@@ -192,7 +199,7 @@ def _detected(sample: bytes) -> str | None:
 
 
 def _blocks(file: BinaryIO, encoding: str) -> Iterator[str]:
-    """The text in blocks that end between paragraphs, lines or words, whichever is there."""
+    """The text in blocks that end after a paragraph, line or word where possible."""
     file.seek(0)
     errors = "strict" if encoding.startswith(("utf-16", "utf-32")) else "replace"
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(errors), translate=True)
@@ -213,7 +220,7 @@ def _blocks(file: BinaryIO, encoding: str) -> Iterator[str]:
 
 
 def _cut(text: str) -> int:
-    """Where to end a block: behind a paragraph, line or word in its second half, or at its very end."""
+    """The end of a block: after a paragraph, line or word in its second half, or else its length."""
     ends = (text.rfind(separator) + len(separator) for separator in ("\n\n", "\n", " "))
     return next((end for end in ends if end > len(text) // 2), len(text))
 
@@ -229,11 +236,11 @@ def _splitter(suffix: str, chunk_size: int, chunk_overlap: int) -> RecursiveChar
     )
 
 
-def whole_text(file: BinaryIO) -> str:
-    """All of a text file, for what is small.
+def read_text(file: BinaryIO) -> str:
+    """Read a small text file.
 
     Raises:
-        ContentError: binary data, or an encoding that cannot be told.
+        ContentError: binary data, or an encoding that cannot be detected.
     """
     return "".join(_blocks(file, _encoding(file)))
 

@@ -1,4 +1,4 @@
-"""Which parts of a media file become Documents: arithmetic over its length and its pages."""
+"""Segments of media files that become Documents, planned from their length and pages."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from langchain_gemini_mm.interfaces import Backend, Modality
+from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.media.av.segments import windows
 from langchain_gemini_mm.media.embedded_text import EmbeddedText
 from langchain_gemini_mm.media.facts import MediaFacts
 from langchain_gemini_mm.media.pdf.pages import windows as page_windows
-from langchain_gemini_mm.models import MediaLimit, ModelSpec
+from langchain_gemini_mm.models import MediaLimit
 from langchain_gemini_mm.references import MediaRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segments:
-    """How long files are cut: into windows of seconds or pages.
+    """Lengths and overlaps of the segments into which files are cut.
 
     ```python
     from langchain_gemini_mm.loaders import Segments
@@ -26,30 +26,30 @@ class Segments:
     ```
 
     Raises:
-        ValueError: a window is no length, or its overlap is as long as itself.
+        ValueError: a length is not positive, or an overlap is not smaller than its length.
     """
 
     video_s: float = 30.0
-    """Seconds of video in a segment; the Gemini API looks at 32 frames of each."""
+    """Seconds of video in a segment; the Gemini API uses 32 frames of each."""
     video_overlap_s: float = 0.0
-    """Seconds that neighbours share."""
+    """Seconds that adjacent segments share."""
     audio_s: float = 60.0
-    """Seconds of sound in a segment, of recordings and of the sound tracks of videos."""
+    """Seconds of audio in a segment, also of the audio streams of videos."""
     audio_overlap_s: float = 0.0
     """As `video_overlap_s`."""
     pages: int = 1
     """Pages of a PDF in a segment."""
     page_overlap: int = 0
-    """Pages that neighbours share."""
-    sound_tracks: bool = True
-    """Whether the sound of a video becomes segments of its own; the Gemini API does not hear it otherwise."""
+    """Pages that adjacent segments share."""
+    audio_tracks: bool = True
+    """Whether the audio stream of a video becomes segments of its own; the Gemini API ignores it otherwise."""
     skip_silent: bool = False
-    """Leave out sound in which nothing can be heard (`media.av.silence`); every recording is read through for that."""
+    """Leave out silent audio (see `media.av.silence`); every recording is decoded for that."""
     skip_black: bool = False
-    """Leave out video in which nothing can be seen; as `skip_silent`."""
+    """Leave out black video; every video is decoded for that."""
 
     def __post_init__(self) -> None:
-        """Refuse windows that cannot be cut."""
+        """Check lengths and overlaps."""
         windows(1, self.video_s, self.video_overlap_s)
         windows(1, self.audio_s, self.audio_overlap_s)
         if not 0 <= self.page_overlap < self.pages:
@@ -57,8 +57,8 @@ class Segments:
                 f"a window needs at least one page and a smaller overlap, got {self.pages!r} and {self.page_overlap!r}"
             )
 
-    def check(self, spec: ModelSpec, backend: Backend) -> None:
-        """Refuse windows that are longer than the model takes.
+    def check(self, limits: Mapping[Modality, MediaLimit], model: str) -> None:
+        """Refuse segments that are longer than the model takes.
 
         Raises:
             ValueError: the message says which, and the limit.
@@ -69,10 +69,10 @@ class Segments:
             ("pages", "pdf", self.pages),
         )
         for word, modality, size in sizes:
-            limit = spec.limit(modality, backend)
+            limit = limits.get(modality)
             most = (limit.pages if modality == "pdf" else limit.seconds) if limit else None
             if most is not None and size > most:
-                raise ValueError(f"{word} must be at most {most:g} for {spec.name}, got {size!r}")
+                raise ValueError(f"{word} must be at most {most:g} for {model}, got {size!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,7 @@ _METADATA = ("start_s", "end_s", "track", "first_page", "last_page", "position",
 def plan_segments(
     facts: MediaFacts, embedded: EmbeddedText, segments: Segments, limits: Mapping[Modality, MediaLimit]
 ) -> list[MediaSegment]:
-    """Plan the segments of a file; those of the image and audio stream of a video are in order of their ends.
+    """Plan the segments of a file; those of the video and the audio stream are interleaved by their ends.
 
     A file that fits into one window and has a type that the model takes stays whole.
 
@@ -147,7 +147,7 @@ def plan_segments(
     ]
     if taken and len(planned) == 1:
         planned = [MediaSegment(modality="video", position=0)]
-    if facts.has_audio and segments.sound_tracks:
+    if facts.has_audio and segments.audio_tracks:
         heard = min(embedded.audio_s or length, length)
         planned += _audio_segments(heard, segments, limits.get("audio"), track="audio")
     return sorted(planned, key=lambda segment: (segment.end_s or 0, segment.track or ""))

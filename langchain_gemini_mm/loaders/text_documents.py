@@ -1,4 +1,4 @@
-"""From a text to its Documents: chunks of it, with the pictures that stand in it."""
+"""Documents of text files: chunks, with the images of the text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.loaders.document_ids import document_of
-from langchain_gemini_mm.loaders.markup import Picture, parts_of_html, parts_of_markdown
+from langchain_gemini_mm.loaders.markup import ImageLink, html_parts, markdown_parts
 from langchain_gemini_mm.loaders.options import LoadOptions
 from langchain_gemini_mm.loaders.plain_text import (
     BINARY,
@@ -20,9 +20,9 @@ from langchain_gemini_mm.loaders.plain_text import (
     declared_encoding,
     decoded,
     mime_type_of,
-    refuse_other_than_prose,
+    read_text,
+    require_prose,
     split_text,
-    whole_text,
 )
 from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, is_hidden
 from langchain_gemini_mm.references import MediaRef, escape_references
@@ -53,7 +53,7 @@ class TextDocuments:
             ContentError: no text, or an empty one.
         """
         suffix = PurePosixPath(item.source).suffix.lower()
-        refuse_other_than_prose(suffix)
+        require_prose(suffix)
         metadata = {**item.metadata, "mime_type": mime_type_of(suffix)}
         yield from self.numbered(self._chunks(file, suffix, item), item.source, metadata)
 
@@ -61,6 +61,12 @@ class TextDocuments:
         self, chunks: Iterable[str], source: str, metadata: dict[str, Any], title: str | None = None
     ) -> Iterator[Document]:
         """Make Documents of chunks.
+
+        Args:
+            chunks: in order.
+            source: of the Documents.
+            metadata: further entries.
+            title: by default, the file name without its suffix.
 
         Raises:
             ContentError: there is none.
@@ -73,9 +79,9 @@ class TextDocuments:
             raise ContentError("it holds nothing but white space")
 
     def split(self, parts: Iterable[str | MediaRef], suffix: str) -> Iterator[str]:
-        """Cut texts with pictures into chunks."""
+        """Split text with images into chunks."""
         images = self.options.limits.get("image")
-        return chunks_of_parts(
+        return split_parts(
             parts,
             suffix,
             chunk_size=self.options.chunk_size,
@@ -86,14 +92,14 @@ class TextDocuments:
     def _chunks(self, file: BinaryIO, suffix: str, item: InputFile) -> Iterator[str]:
         mime_type = mime_type_of(suffix)
         if mime_type == "text/html":
-            return self.split(self._interleaved(parts_of_html(_page(file)), item), ".md")
+            return self.split(self._interleaved(html_parts(_page(file)), item), ".md")
         if mime_type == "text/markdown" and file.seek(0, 2) <= _PAGE_BYTES:
-            return self.split(self._interleaved(parts_of_markdown(whole_text(file)), item), suffix)
+            return self.split(self._interleaved(markdown_parts(read_text(file)), item), suffix)
         return chunks_of_text(
             file, suffix, chunk_size=self.options.chunk_size, chunk_overlap=self.options.chunk_overlap
         )
 
-    def _interleaved(self, parts: Iterable[str | Picture], item: InputFile) -> Iterator[str | MediaRef]:
+    def _interleaved(self, parts: Iterable[str | ImageLink], item: InputFile) -> Iterator[str | MediaRef]:
         known: dict[str, MediaRef | None] = {}
         for part in parts:
             if isinstance(part, str):
@@ -119,8 +125,8 @@ def _page(file: BinaryIO) -> str:
 
 
 _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:|[/\\#?]")
-"""An address of any kind, a drive, a path from the top."""
-_MOST_CHARACTERS = 1000
+"""A URL, a drive, or an absolute path."""
+_MAX_CHARACTERS = 1000
 
 
 def linked_file(item: InputFile, link: str, walk: FolderWalk) -> Path | None:
@@ -143,7 +149,7 @@ def linked_file(item: InputFile, link: str, walk: FolderWalk) -> Path | None:
         link: as written in the text; not to be trusted.
         walk: what the loader may load: its exclusions, hidden names and links hold here, too.
     """
-    if item.path is None or len(link) > _MOST_CHARACTERS or _ELSEWHERE.match(link):
+    if item.path is None or len(link) > _MAX_CHARACTERS or _ELSEWHERE.match(link):
         return None
     name = unquote(re.split(r"[?#]", link, maxsplit=1)[0])
     if not name or _ELSEWHERE.match(name) or any(sign in name for sign in "\0\\:"):
@@ -175,20 +181,20 @@ def _may_be_opened(path: Path, root: Path, walk: FolderWalk) -> bool:
 _FIRST = 0x100000
 _MOST = 60_000
 _PLACEHOLDER = re.compile("[\U00100000-\U0010ffff]")
-"""A private sign stands for each picture while the text is split: it is one character, which nothing can tear."""
+"""A private-use character replaces each image while the text is split, because one character cannot be split."""
 
 
-def chunks_of_parts(
+def split_parts(
     parts: Iterable[str | MediaRef], suffix: str, *, chunk_size: int, chunk_overlap: int, max_images: int | None
 ) -> Iterator[str]:
-    """Split a text and write down its pictures as references; what looks like one in the text is escaped.
+    """Split a text with images; the images become references, and references in the text are escaped.
 
     Args:
-        parts: texts of others, and pictures, in their order.
-        suffix: of the separators to split at, such as `".md"`.
-        chunk_size: most characters in a chunk, a picture counted as three.
-        chunk_overlap: most characters that the next chunk repeats.
-        max_images: in one chunk; None for any number.
+        parts: text and references to images, in order.
+        suffix: selects the separators, such as `".md"`.
+        chunk_size: longest chunk in characters; an image counts as three.
+        chunk_overlap: longest overlap of adjacent chunks, in characters.
+        max_images: most images in one chunk; None for any number.
     """
     refs: list[MediaRef] = []
     text: list[str] = []
@@ -204,7 +210,7 @@ def chunks_of_parts(
 
 
 def _bearable(chunk: str, most: int | None, seen: set[int]) -> Iterator[str]:
-    """A chunk in pieces of not too many pictures; those which only its overlap repeats are taken out."""
+    """Split a chunk with too many images; images that its overlap repeats are removed."""
     start = count = 0
     kept: list[str] = []
     for match in _PLACEHOLDER.finditer(chunk):
@@ -227,14 +233,14 @@ def _written(chunk: str, refs: list[MediaRef]) -> str:
     position = 0
     for match in _PLACEHOLDER.finditer(chunk):
         before = _text(chunk[position : match.start()], behind=bool(pieces)).rstrip(" ")
-        # A backslash right before a reference would make it literal.
+        # A backslash directly before a reference would make it literal.
         pieces += [before, "" if not before or before.endswith("\n") else " ", refs[ord(match[0]) - _FIRST].markdown]
         position = match.end()
     return "".join([*pieces, _text(chunk[position:], behind=bool(pieces))]).strip()
 
 
 def _text(text: str, *, behind: bool) -> str:
-    """Escaped; behind a picture with one space at most, where there were those around its mark."""
+    """Escape text; after an image, the spaces around its placeholder become one."""
     escaped = escape_references(text)
     if not behind or not escaped.startswith(" "):
         return escaped

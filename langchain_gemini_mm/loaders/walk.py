@@ -22,10 +22,10 @@ _WILDCARDS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
 class Patterns:
-    """Matches a relative path against any of some patterns.
+    """Matches a relative path against glob patterns.
 
-    A pattern without `/` is for the name alone, in any folder; one with `/` is for the whole path (`./*.jpg`: only at
-    the top).
+    A pattern without `/` is matched with the name, in any folder; one with `/` with the whole path (`./*.jpg` matches
+    only in the loaded folder itself).
     """
 
     def __init__(self, patterns: str | Iterable[str]) -> None:
@@ -64,7 +64,7 @@ def _translated(match: re.Match[str]) -> str:
 
 
 def _one_of(signs: str, wanted: str) -> str:
-    """A class of signs and ranges of them; a range that runs backwards holds nothing."""
+    """A class of characters and ranges; a reversed range matches nothing."""
     found = ""
     while signs:
         low, high, rest = (
@@ -92,7 +92,7 @@ class Skipped:
     source: str
     """POSIX path relative to the loaded root."""
     reason: str
-    """What was wrong, and what to do."""
+    """What is wrong, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,20 +145,20 @@ class FolderWalk:
     exclude: Patterns
     prefix: str = ""
     """Prepended to every source."""
-    root: Path = field(default_factory=Path)
     recursive: bool = True
     follow_symlinks: bool = False
     include_hidden: bool = False
-    omit: Path | None = None
-    """A folder that is not walked: the media store's own."""
     companions: bool = True
     """Whether subtitles and captions belong to the files beside them, rather than being files of their own."""
+    root: Path = field(default_factory=Path)
+    omit: Path | None = None
+    """A folder that is not walked: the media store's own."""
     hidden: int = 0
     """How many hidden and system entries were left out so far."""
     _seen: set[str] = field(default_factory=set)
 
     def __iter__(self) -> Iterator[InputFile | Skipped]:
-        """Yield files as they are met, and what cannot be used."""
+        """Yield files, and entries that are left out, in order."""
         self._seen = {os.path.realpath(self.root)}
         stack = [self._entries(_Folder(self.root, ""))]
         while stack:
@@ -177,7 +177,7 @@ class FolderWalk:
         except OSError as error:
             yield Skipped(self.prefix + (folder.source or "."), f"it cannot be listed: {error.strerror or error}")
             return
-        names = {entry.name for entry in entries}
+        names = set(map(attrgetter("name"), entries))
         companions = self._companions(folder, entries)
         for entry in entries:
             if not self.include_hidden and is_hidden(entry.name):
@@ -185,7 +185,7 @@ class FolderWalk:
                 continue
             name = printable(entry.name)
             if name != entry.name and name in names and entry.name.isprintable():
-                # Two spellings of one name side by side: each keeps its own, so that neither replaces the other.
+                # Two Unicode spellings of one name: each keeps its own, so that neither replaces the other.
                 name = entry.name
             source = f"{folder.source}/{name}" if folder.source else name
             if not self.exclude.match(source) and entry.name not in companions.taken:
@@ -205,7 +205,7 @@ class FolderWalk:
         return CompanionFiles.sorted(companions, names, folder.source, folder.captions)
 
     def single(self, path: Path, source: str) -> InputFile:
-        """A file that was given by itself, with what stands beside it."""
+        """A file that was given directly, with its companion files."""
         if not self.companions:
             return InputFile(source, path, root=path.parent)
         names = [path.with_name(NAME), *(other for other in _named_like(path) if is_companion(other.name))]
@@ -252,7 +252,7 @@ class FolderWalk:
             )
 
     def _refused(self, entry: os.DirEntry[str], is_folder: bool) -> str:
-        """Why an entry is not taken; empty when it is."""
+        """The reason why an entry is left out; empty if it is loaded."""
         if entry.is_symlink():
             if not self.follow_symlinks:
                 return _LINK
@@ -272,7 +272,7 @@ class FolderWalk:
 
 
 def _named_like(path: Path) -> Iterator[Path]:
-    """Files beside this one whose names begin like its own."""
+    """Files in the same folder whose names begin with the same stem."""
     try:
         with os.scandir(path.parent) as listing:
             yield from (Path(entry.path) for entry in listing if entry.name.startswith(f"{path.stem}."))
@@ -281,12 +281,12 @@ def _named_like(path: Path) -> Iterator[Path]:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name is hidden, or litter of an operating system or program."""
+    """Whether a name is hidden, or of a file that operating systems and programs create."""
     return name.startswith((".", "~$")) or name.casefold() in _JUNK
 
 
 def printable(name: str) -> str:
-    """A file name as text: composed Unicode, so that it is the same on macOS; bytes that are no text as escapes."""
+    """A file name as text: in composed Unicode, as macOS differs, and with invalid bytes as escapes."""
     return unicodedata.normalize("NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
 
 
@@ -308,7 +308,7 @@ class CompanionFiles:
     captions: tuple[tuple[Path, str], ...] = ()
     """Each `captions.jsonl` here and above: its path, and its folder's source."""
     taken: frozenset[str] = frozenset()
-    """Names of companions, which are no files of their own."""
+    """Names of companions that are not loaded as files of their own."""
     subtitles: dict[str, list[Path]] = field(default_factory=dict)
     """By the stem of the file that they belong to."""
 
@@ -347,12 +347,12 @@ class CompanionFiles:
 
 
 def is_companion(name: str) -> bool:
-    """Whether a file might go with others."""
+    """Whether a file may belong to others."""
     return name == NAME or name.lower().endswith(_SUBTITLES)
 
 
 def _stems(name: str) -> Iterable[str]:
-    """What the file that these subtitles go with may be called, without its ending: `talk` for `talk.en.srt`."""
+    """Possible stems of the file that subtitles belong to, such as `talk` for `talk.en.srt`."""
     stem = PurePath(name).stem
     yield stem
     head, dot, language = stem.rpartition(".")

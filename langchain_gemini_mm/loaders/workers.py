@@ -1,4 +1,4 @@
-"""Files examined by other processes: on several processors, and so that a crash ends a worker, not the run."""
+"""Worker processes that examine files in parallel; a crash ends a worker, not the run."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from langchain_gemini_mm.loaders.walk import InputFile, Skipped
 from langchain_gemini_mm.media.source import OpenedSource, open_source
 
 FILE_SECONDS = 900.0
-"""How long a worker may take over one file."""
+"""Time limit for one file, in seconds."""
 
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline()); "
     "from langchain_gemini_mm.loaders.workers import main; main()"
 )
 _AHEAD = 3
-"""Files that are examined before their turn, for each worker."""
+"""Number of files that each worker examines ahead."""
 
 
 class Workers:
-    """Some worker processes; `with` ends them.
+    """Worker processes, which the end of a `with` block ends.
 
-    A worker is a fresh interpreter that imports nothing of the caller's program: it needs no `__main__` guard and works
-    in notebooks. It is told paths and answers in JSON, so that a file that takes it over cannot hand anything but words
-    to this process.
+    A worker is a new interpreter that does not import the caller's program: no `__main__` guard is needed, and it works
+    in notebooks. It receives paths and answers in JSON, so that a file that takes control of a worker can send nothing
+    but data.
     """
 
     def __init__(self, count: int, options: LoadOptions, *, file_seconds: float = FILE_SECONDS) -> None:
@@ -53,17 +53,17 @@ class Workers:
         self._ahead = _AHEAD * count
 
     def __enter__(self) -> Self:
-        """Give itself; processes start when they are needed."""
+        """Return itself; processes start when they are needed."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End all processes, also those that are at work."""
+        """End all processes, also busy ones."""
         for worker in self._workers:
             worker.end()
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def ahead(self, items: Iterable[InputFile | Skipped]) -> Iterator[tuple[InputFile | Skipped, Examination]]:
-        """Give items in their order; files on disk are examined before their turn, a bounded number of them."""
+        """Yield items in their order; a limited number of files on disk is examined ahead."""
         waiting: deque[tuple[InputFile | Skipped, Examination]] = deque()
         for item in items:
             if isinstance(item, Skipped) or item.path is None:
@@ -76,7 +76,13 @@ class Workers:
         yield from waiting
 
     def examine(self, opened: OpenedSource, source: str, *, in_text: bool = False) -> Examined:
-        """Have a worker examine a file; one in memory by way of a temporary file."""
+        """Have a worker examine a file; a file in memory is written to disk for it.
+
+        Args:
+            opened: the file.
+            source: its name.
+            in_text: it is part of a page or mail, so that `LoadOptions.in_texts` apply.
+        """
         if opened.path is not None:
             return self._examine(opened.path, source, in_text=in_text)
         with TemporaryDirectory(prefix="media-loader-") as folder:
@@ -99,7 +105,7 @@ def _result(begun: Future[Examined], _opened: OpenedSource) -> Examined:
 
 
 class _Worker:
-    """One process; a new one is started after it died."""
+    """A process; if it ends, another one is started."""
 
     def __init__(self, options: LoadOptions) -> None:
         self._options = options

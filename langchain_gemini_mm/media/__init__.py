@@ -1,1 +1,1 @@
-"""Opening media files: what they are, how long, how large."""
+"""Media files: measuring, converting, and reading the text in them."""

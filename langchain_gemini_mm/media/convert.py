@@ -7,7 +7,7 @@ import math
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
@@ -279,43 +279,30 @@ def _cuts(
     """Cut all windows in one reading, or each by seeking where that reads less."""
     from langchain_gemini_mm.media.av.cut import cut, segments
 
-    video, audio = sorted(windows["video"]), sorted(windows["audio"])
     requests = [request for found in windows.values() for group in found.values() for request in group]
-    name, tracks = _file_name(requests), {request.track for request in requests if request.modality == "video"}
+    name = _file_name(requests)
+    with_audio = any(request.track is None for request in requests)
     forms = {modality: _form(targets[modality], found, clip) for modality, found in windows.items() if found}
-    if any(targets[modality].skip_blank for modality in forms) or not _is_sparse([*video, *audio]):
+    skipping = {modality: targets[modality].skip_blank for modality in forms}
+    if any(skipping.values()) or not _is_sparse([*windows["video"], *windows["audio"]]):
         for found in segments(
             file,
-            video=video,
-            audio=audio,
+            video=sorted(windows["video"]),
+            audio=sorted(windows["audio"]),
             video_form=forms.get("video"),
             audio_form=forms.get("audio"),
-            with_sound=None in tracks,
-            skip_silent="audio" in forms and targets["audio"].skip_blank,
-            skip_black="video" in forms and targets["video"].skip_blank,
+            with_audio=with_audio,
+            skip_silent=skipping.get("audio", False),
+            skip_black=skipping.get("video", False),
             name=name,
         ):
             yield "audio" if found.track == "audio" else "video", found
         return
-    planned: list[tuple[Modality, Window]] = [("video", window) for window in video]
-    planned += [("audio", window) for window in audio]
-    for modality, window in planned:
-        form = _form(targets[modality], [window], clip)
-        track: Track | None = "audio" if modality == "audio" else None if None in tracks else "video"
-        yield (
-            modality,
-            cut(
-                file,
-                *window,
-                limit_s=form.limit_s,
-                track=track,
-                max_bytes=form.max_bytes,
-                lead_s=form.lead_s,
-                mime_types=form.mime_types,
-                max_edge=form.max_edge,
-                name=name,
-            ),
-        )
+    tracks: dict[Modality, Track | None] = {"video": None if with_audio else "video", "audio": "audio"}
+    for modality, track in tracks.items():
+        for window in sorted(windows[modality]):
+            options = asdict(_form(targets[modality], [window], clip))
+            yield modality, cut(file, *window, track=track, name=name, **options)
 
 
 def _is_sparse(windows: Sequence[Window]) -> bool:
@@ -326,7 +313,7 @@ def _is_sparse(windows: Sequence[Window]) -> bool:
 
 def _form(target: MediaTarget, windows: Iterable[Window], clip: Clip | None) -> Form:
     lengths = [window.length_s for window in windows]
-    pictures = clip.pictures if clip is not None else None
+    pictures = clip.video if clip is not None else None
     # A video within the limit is copied rather than re-encoded.
     is_larger = pictures is None or max(pictures.width, pictures.height) > (target.max_edge or 0)
     return Form(
@@ -355,11 +342,11 @@ def _explanation(requests: Sequence[ConversionRequest], file: BinaryIO) -> Conte
         return None
     for request in requests:
         name, length = request.part.name, f"{clip.duration_s:,.2f} s"
-        if request.modality == "audio" and clip.sound is None:
+        if request.modality == "audio" and clip.audio is None:
             return request.failed(
                 f"{name} asks for the audio of a video that has none ({length} long). Leave track=audio out"
             )
-        if request.modality == "video" and clip.pictures is None:
+        if request.modality == "video" and clip.video is None:
             return request.failed(
                 f"{name} asks for video, and the file holds only audio ({length} long). Name its audio with track=audio"
             )
@@ -375,9 +362,11 @@ class TemporaryFiles:
     """Keeps converted media on disk until it is closed; the folder is created on first use. Thread-safe.
 
     ```python
+    from contextlib import closing
+
     from langchain_gemini_mm.media.convert import TemporaryFiles
 
-    with TemporaryFiles() as files:
+    with closing(TemporaryFiles()) as files:
         path = files.write(b"abc")
         assert path.read_bytes() == b"abc"
     assert not path.parent.exists()
@@ -389,11 +378,6 @@ class TemporaryFiles:
         self._numbers = itertools.count()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._closed = False
-
-    @property
-    def used(self) -> bool:
-        """Whether there is anything on disk."""
-        return self._folder is not None
 
     def write(self, data: bytes) -> Path:
         """Write `data` to a new file.
@@ -424,11 +408,3 @@ class TemporaryFiles:
             self._closed = True
             if self._folder is not None:
                 self._folder.cleanup()
-
-    def __enter__(self) -> Self:
-        """Close at the end of a `with` block."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close."""
-        self.close()

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from langchain_gemini_mm.errors import GeminiMMError
-from langchain_gemini_mm.media.av.container import opened, origin_s, packets_of, pictures_of, sound_of
-from langchain_gemini_mm.media.images.decode import opened_picture
+from langchain_gemini_mm.media.av.container import audio_stream_of, opened, origin_s, packets_of, video_stream_of
+from langchain_gemini_mm.media.images.decode import opened_image
 from langchain_gemini_mm.media.pdf.document import Document, calling, opened_document
 from langchain_gemini_mm.media.pdf.pages import PdfPages
 from langchain_gemini_mm.media.pdf.text import clean
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 _TAGS = ("title", "artist", "album", "show", "comment", "description", "synopsis", "lyrics")
 _ENTRIES = ("Title", "Subject", "Author", "Keywords")
-_MOST_CHARACTERS = 5_000
+_MAX_CHARACTERS = 5_000
 _PAGE_CHARACTERS = 50_000
 _ALL_CHARACTERS = 50_000_000
-_MOST_CUES = 100_000
+_MAX_CUES = 100_000
 _PLAIN = {"subrip", "srt", "webvtt", "text"}
 _STYLED = {"ass", "ssa"}
 _MARKUP = re.compile(r"<[^<>\n]{0,200}>|\{[^{}\n]{0,200}\}")
@@ -78,7 +78,7 @@ def read_embedded_text(file: BinaryIO, facts: MediaFacts, *, name: str) -> Embed
         facts: the result of `probe` for this file.
         name: of the file, for messages.
     """
-    # The file itself was proved to be good, and is not left out because of its text.
+    # The file itself is not damaged, and is loaded without its text.
     with suppress(GeminiMMError):
         if facts.modality == "image":
             return EmbeddedText(texts=distinct(_image_texts(file, facts.mime_type, name)))
@@ -86,14 +86,14 @@ def read_embedded_text(file: BinaryIO, facts: MediaFacts, *, name: str) -> Embed
     return EmbeddedText()
 
 
-def plain_cue(text: str) -> str:
+def unstyled(text: str) -> str:
     """The text of a subtitle without its styles."""
     return tidy(_MARKUP.sub("", text.replace("\\N", "\n").replace("\\n", "\n").replace("\\h", " ")))
 
 
 def tidy(text: str) -> str:
     """A caption without invisible characters, cut off at 5,000 characters."""
-    return clean(text[:_MOST_CHARACTERS])
+    return clean(text[:_MAX_CHARACTERS])
 
 
 def distinct(texts: Iterable[str]) -> tuple[str, ...]:
@@ -108,25 +108,28 @@ def distinct(texts: Iterable[str]) -> tuple[str, ...]:
 def _recording(file: BinaryIO, name: str) -> EmbeddedText:
     with opened(file, name) as container:
         texts = distinct(_tags(container))
-        video_s, audio_s = _length_of(container, pictures_of(container)), _length_of(container, sound_of(container))
-        cues = [*_chapters(container), *_subtitles(container)][:_MOST_CUES]
+        video_s, audio_s = (
+            _length_of(container, video_stream_of(container)),
+            _length_of(container, audio_stream_of(container)),
+        )
+        cues = [*_chapters(container), *_subtitles(container)][:_MAX_CUES]
     return EmbeddedText(texts=texts, cues=tuple(sorted(cues)), video_s=video_s, audio_s=audio_s)
 
 
 def _tags(container: InputContainer) -> Iterator[str]:
-    """A title and the like, with or without the language that ID3 hangs on."""
+    """Titles, comments and the like, also where ID3 appends a language to the key."""
     given = {key.lower(): value for key, value in container.metadata.items()}
     for tag in _TAGS:
         yield from (_plain(value) for key, value in given.items() if key == tag or key.startswith(f"{tag}-"))
 
 
 def _plain(value: str) -> str:
-    """A tag without what is not UTF-8: PyAV 19 hands it on as surrogates."""
+    """A tag without bytes that are not UTF-8: PyAV 19 returns them as surrogates."""
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "ignore")
 
 
 def _length_of(container: InputContainer, stream: Any) -> float | None:
-    """How long a track says that it lasts, counted from the file's beginning."""
+    """The end of a stream as it declares it, in seconds from the beginning of the file."""
     if stream is None:
         return None
     if stream.duration:
@@ -146,7 +149,7 @@ def _chapters(container: InputContainer) -> Iterator[Cue]:
 
 
 def _subtitles(container: InputContainer) -> Iterator[Cue]:
-    """The first subtitles that are text; others are pictures."""
+    """The first subtitle stream of text; others contain images."""
     known = _PLAIN | _STYLED | {"mov_text"}
     tracks = [(stream, stream.codec_context.name) for stream in container.streams.subtitles]
     stream, codec = next(((stream, codec) for stream, codec in tracks if codec in known), (None, ""))
@@ -168,7 +171,7 @@ def _text_of(data: bytes, codec: str) -> str:
     text = data.decode("utf-8", "replace")
     if codec in _STYLED:
         text = text.split(",", 8)[-1]
-    return plain_cue(text)
+    return unstyled(text)
 
 
 def _pdf(file: BinaryIO, name: str) -> EmbeddedText:
@@ -208,14 +211,14 @@ _BY_CAMERAS = re.compile(
     r"|screenshot|created with gimp|processed with .{0,40}|file written by adobe photoshop.{0,20}|asc",
     re.IGNORECASE,
 )
-"""What programs and cameras write there themselves."""
+"""Values that programs and cameras write by default."""
 _CHARSETS = {b"ASCII\0\0\0": "utf-8", b"UNICODE\0": "utf-16", b"\0" * 8: "utf-8"}
 
 
 def _image_texts(file: BinaryIO, mime_type: str, name: str) -> Iterator[str]:
     """Titles, captions and keywords in the order of the standards; the image is not decoded."""
-    with opened_picture(file, mime_type, name) as picture:
-        # PNG text behind the pixels is only known when they are decoded, and they are not.
+    with opened_image(file, mime_type, name) as picture:
+        # PNG text after the pixels would only be found by decoding them.
         known = {str(key).lower(): value for key, value in picture.info.items()}
         texts = [value for key in _PNG if isinstance(value := known.get(key), str)]
         for tags in (_exif, _iptc, _xmp):

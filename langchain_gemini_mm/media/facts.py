@@ -10,36 +10,37 @@ from langchain_gemini_mm.interfaces import Modality
 
 
 class Measures(TypedDict, total=False):
-    """What one kind of prober finds; fields as in `MediaFacts`."""
+    """What the functions behind `probe` measure; fields as in `MediaFacts`."""
 
     width: int
     height: int
     seconds: float
     pages: int
     has_audio: bool
+    needs_redraw: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaFacts:
-    """What was found by opening a file."""
+    """The facts of a media file."""
 
     mime_type: str
     modality: Modality
     size: int
     """Bytes."""
     width: int | None = None
-    """Pixels of a picture or video as stored, before any turning by EXIF."""
+    """Pixels of an image or video as stored, before EXIF rotation."""
     height: int | None = None
     """As `width`."""
     seconds: float | None = None
-    """Length of a sound or video."""
+    """Duration of audio or video."""
     pages: int | None = None
-    """Of a PDF."""
+    """Pages of a PDF."""
     has_audio: bool = False
-    """Whether there is a sound track."""
+    """Whether there is an audio stream."""
     needs_redraw: bool = False
-    """Whether an image may look different from viewer to viewer: EXIF turns it, its colours are CMYK, or only decoding
-    tells. Such an image is converted before it is embedded."""
+    """Whether an image may look different from viewer to viewer: EXIF rotates it, its colours are CMYK, or neither is
+    known without decoding. Such an image is converted before it is embedded."""
 
 
 _KNOWN_FILES = 10_000

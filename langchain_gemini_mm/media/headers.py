@@ -1,13 +1,16 @@
-"""PNG, JPEG and WAV by their own headers and ends: measures without any library and without decoding.
+"""PNG, JPEG and WAV files, measured by their headers and ends, without a library and without decoding.
 
-A cut-off file is told by what is missing at its end. Damage in the middle that leaves the frame whole is not seen.
+A PNG or JPEG with EXIF rotation or CMYK colours is marked `needs_redraw`, because viewers show it differently.
+A truncated file is recognised by its end. Damage in the middle that leaves the structure intact is not detected.
 """
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from langchain_gemini_mm.errors import ContentError
@@ -19,15 +22,26 @@ _MAX_CHUNKS = 200_000
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 _JPEG_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+_APP1 = 0xE1
+_EXIF = b"Exif\x00\x00"
+_CMYK = b"\x04"
+"""Four channels."""
+_ORIENTATION = 0x0112
+_MAX_ENTRIES = 500
 _END_OF_IMAGE = b"\xff\xd9"
 _TAIL = 4096
 _BLOCK = 1 << 20
 _STREAMED_BYTES = 0x7FFF_0000
-"""Writers that do not know the length put this or more, or 0."""
+"""Programs that do not know the length write this or more, or 0."""
 
 
 def read_png(file: BinaryIO, size: int, name: str) -> Measures:
-    """Measure a PNG and see that it is whole.
+    """Measure a PNG and check that it is complete.
+
+    Args:
+        file: open, seekable, at its beginning.
+        size: of the file, in bytes.
+        name: for messages.
 
     Raises:
         ContentError: damaged or cut off.
@@ -38,19 +52,28 @@ def read_png(file: BinaryIO, size: int, name: str) -> Measures:
     width, height, checksum = struct.unpack(">II5xI", head[16:])
     if zlib.crc32(head[12:29]) != checksum or not width or not height:
         raise _damaged(name, "PNG", "its header is wrong")
+    turned = False
+    for kind, length in _png_chunks(file, size, until=b"IDAT"):
+        turned = turned or (kind == b"eXIf" and _is_turned(file.read(length)))
     file.seek(max(size - len(_PNG_END), 0))
-    if file.read() != _PNG_END:
-        _find_png_end(file, size, name)
-    return Measures(width=width, height=height)
+    if file.read() != _PNG_END and (b"IEND", 0) not in _png_chunks(file, size, until=b"IEND"):
+        raise _damaged(name, "PNG", "it is cut off")
+    return Measures(width=width, height=height, needs_redraw=turned)
 
 
 def read_jpeg(file: BinaryIO, size: int, name: str) -> Measures:
-    """Measure a JPEG and see that it is whole.
+    """Measure a JPEG and check that it is complete.
+
+    Args:
+        file: open, seekable, at its beginning.
+        size: of the file, in bytes.
+        name: for messages.
 
     Raises:
         ContentError: damaged or cut off.
     """
     frame: tuple[int, int] | None = None
+    redraw = False
     position = 2
     for _ in range(_MAX_CHUNKS):
         marker, position = _jpeg_marker(file, position, size, name)
@@ -58,12 +81,15 @@ def read_jpeg(file: BinaryIO, size: int, name: str) -> Measures:
             break
         if marker in _JPEG_ALONE:
             continue
-        segment = file.read(7)
+        segment = file.read(8)
         length = int.from_bytes(segment[:2], "big")
         if len(segment) < 7 or length < 2:
             raise _damaged(name, "JPEG", "it is cut off or its segments are wrong")
         if marker in _JPEG_FRAMES and frame is None:
             frame = (int.from_bytes(segment[5:7], "big"), int.from_bytes(segment[3:5], "big"))
+            redraw = redraw or segment[7:] == _CMYK
+        if marker == _APP1 and frame is None and segment[2:] == _EXIF:
+            redraw = redraw or _is_turned(file.read(max(length - 8, 0)))
         position += length
         if marker == 0xDA:
             if _ends_with_jpeg_end(file, size):
@@ -71,14 +97,19 @@ def read_jpeg(file: BinaryIO, size: int, name: str) -> Measures:
             position = _after_scan(file, position, name)
     if frame is None or 0 in frame:
         raise _damaged(name, "JPEG", "it says no size")
-    return Measures(width=frame[0], height=frame[1])
+    return Measures(width=frame[0], height=frame[1], needs_redraw=redraw)
 
 
 def read_wav(file: BinaryIO, size: int, name: str) -> Measures:
-    """Measure a WAV and see that it is whole.
+    """Measure a WAV and check that it is complete.
+
+    Args:
+        file: open, seekable, at its beginning.
+        size: of the file, in bytes.
+        name: for messages.
 
     Raises:
-        ContentError: damaged, cut off, or without sound.
+        ContentError: damaged, truncated, or without samples.
     """
     position, bytes_per_second, block = 12, 0, 1
     for _ in range(_MAX_CHUNKS):
@@ -98,27 +129,47 @@ def read_wav(file: BinaryIO, size: int, name: str) -> Measures:
         if head[:4] == b"data":
             seconds = _wav_bytes(length, size - position, block, name) / (bytes_per_second or 1)
             if not bytes_per_second:
-                raise _damaged(name, "WAV", "it has no format before its sound")
+                raise _damaged(name, "WAV", "it has no format before its samples")
             return Measures(seconds=seconds, has_audio=True)
         position += length + length % 2
-    raise _damaged(name, "WAV", "it is cut off before its sound")
+    raise _damaged(name, "WAV", "it is cut off before its samples")
 
 
-def _find_png_end(file: BinaryIO, size: int, name: str) -> None:
+def _png_chunks(file: BinaryIO, size: int, until: bytes) -> Iterator[tuple[bytes, int]]:
+    """Type and length of each chunk up to the first of the type `until`; the file stands at the chunk's data."""
     position = len(_PNG_SIGNATURE)
     for _ in range(_MAX_CHUNKS):
         file.seek(position)
-        head = file.read(12)
-        if head == _PNG_END:
+        head = file.read(8)
+        length, kind = int.from_bytes(head[:4], "big"), head[4:]
+        position += 12 + length
+        if len(head) < 8 or position > size:
             return
-        position += 12 + int.from_bytes(head[:4], "big")
-        if len(head) < 12 or position > size:
-            break
-    raise _damaged(name, "PNG", "it is cut off")
+        yield kind, length
+        if kind == until:
+            return
+
+
+def _is_turned(exif: bytes) -> bool:
+    """Whether EXIF data have an orientation other than upright."""
+    order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(exif[:4])
+    if order is None:
+        return False
+    file = io.BytesIO(exif)
+    try:
+        file.seek(*struct.unpack_from(f"{order}I", exif, 4))
+        (entries,) = struct.unpack(f"{order}H", file.read(2))
+        for _ in range(min(entries, _MAX_ENTRIES)):
+            tag, kind, count, value = struct.unpack(f"{order}HHIH2x", file.read(12))
+            if (tag, kind, count) == (_ORIENTATION, 3, 1):
+                return bool(2 <= value <= 8)
+    except struct.error:
+        return False
+    return False
 
 
 def _jpeg_marker(file: BinaryIO, position: int, size: int, name: str) -> tuple[int, int]:
-    """The marker at `position` and the position behind it, where the file then stands."""
+    """The marker at `position` and the position after it, to which the file is set."""
     while position < size:
         file.seek(position)
         code = file.read(2)
@@ -138,7 +189,7 @@ def _ends_with_jpeg_end(file: BinaryIO, size: int) -> bool:
 
 
 def _after_scan(file: BinaryIO, position: int, name: str) -> int:
-    """Skip compressed picture data: the position of the next marker."""
+    """Skip compressed image data; returns the position of the next marker."""
     file.seek(position)
     held = b""
     while block := file.read(_BLOCK):
@@ -155,9 +206,9 @@ def _wav_bytes(length: int, left: int, block: int, name: str) -> int:
     if length == 0 or length >= _STREAMED_BYTES:
         length = left
     if length - left > max(block, 64):
-        raise _damaged(name, "WAV", f"it is cut off: {left:,} of {length:,} bytes of sound are there")
+        raise _damaged(name, "WAV", f"it is cut off: {left:,} of {length:,} bytes of audio are there")
     if min(length, left) <= 0:
-        raise ContentError(f"{name} holds no sound")
+        raise ContentError(f"{name} has no audio")
     return min(length, left)
 
 

@@ -1,4 +1,4 @@
-"""How media are prepared and looked at where that is not the default, and which limits and tokens follow."""
+"""Options of media preparation and of Vertex AI, and the limits and tokens that follow from them."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from langchain_gemini_mm.models import (
     estimate_tokens,
 )
 
-_LEAST_EDGE = 16
+_MIN_EDGE = 16
 _VERTEX_ONLY = ("video_fps", "document_ocr", "audio_track_extraction")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaOptions:
-    """Choices about media that change vectors; the defaults leave accepted files as they are."""
+    """Options that change the vectors of media; by default accepted files are sent unchanged."""
 
     image_max_edge: int | None = None
-    """Pixels of the longer side of a picture; a larger one is scaled down."""
+    """Longer side of an image in pixels; larger images are scaled down."""
     video_max_edge: int | None = None
-    """Pixels of the longer side of a video; a larger one is written anew."""
+    """Longer side of a video in pixels; larger videos are scaled down and re-encoded."""
     video_fps: float | None = None
-    """Frames of a video's second that Vertex AI looks at; one when None."""
+    """Frames per second that Vertex AI samples from a video; 1 when None."""
     document_ocr: bool = False
-    """Whether Vertex AI also reads the words of PDF pages."""
+    """Whether Vertex AI also reads the text of PDF pages."""
     audio_track_extraction: bool = False
-    """Whether Vertex AI also hears the sound of videos."""
+    """Whether Vertex AI also processes the audio of videos."""
 
     def check(self, backend: Backend) -> None:
-        """Refuse what the backend does not offer.
+        """Refuse values out of range, and options that the backend does not have.
 
         Raises:
             ValueError: the message names the option.
         """
         for name in ("image_max_edge", "video_max_edge"):
             edge = getattr(self, name)
-            if edge is not None and edge < _LEAST_EDGE:
-                raise ValueError(f"{name} must be {_LEAST_EDGE} pixels or more, got {edge!r}")
+            if edge is not None and edge < _MIN_EDGE:
+                raise ValueError(f"{name} must be {_MIN_EDGE} pixels or more, got {edge!r}")
         if self.video_fps is not None and not 0 < self.video_fps <= VERTEX_VIDEO_FPS:
             raise ValueError(f"video_fps must be above 0 and at most {VERTEX_VIDEO_FPS:g}, got {self.video_fps!r}")
         given = [name for name in _VERTEX_ONLY if getattr(self, name)]
@@ -60,23 +60,23 @@ class MediaOptions:
 
     @property
     def recipe(self) -> str:
-        """What is not the default, in one line; empty where all is."""
+        """The options that differ from the default, for the fingerprint; empty where none does."""
         chosen = ((option.name, getattr(self, option.name)) for option in fields(self))
         return " ".join(f"{name}={value:g}" for name, value in chosen if value and (name, value) != ("video_fps", 1))
 
     @property
     def request_fields(self) -> Mapping[str, object]:
-        """What the request says for all of its contents."""
+        """Request fields for all contents."""
         asked = {"document_ocr": self.document_ocr, "audio_track_extraction": self.audio_track_extraction}
         return {name: True for name, value in asked.items() if value}
 
     @property
     def part_fields(self) -> Mapping[str, Any]:
-        """What the request says beside each video."""
+        """Fields of a video part."""
         return {} if self.video_fps is None else {"video_metadata": {"fps": self.video_fps}}
 
     def limits(self, spec: ModelSpec, backend: Backend) -> ModelSpec:
-        """The model's table as it is under these options: a video is limited by its frames, and by what is heard."""
+        """The model with the limits that follow from these options: frames and audio limit the duration of a video."""
         limit = spec.limit("video", backend)
         if limit is None or backend != "vertex" or not (self.video_fps or self.audio_track_extraction):
             return spec

@@ -64,18 +64,17 @@ def check_extent(facts: MediaFacts, spec: ModelSpec, backend: Backend, *, name: 
     limit = spec.limit(facts.modality, backend)
     if limit is None:
         return
-    consumer = consumer_name(spec, backend)
     if limit.seconds is not None and (facts.seconds or 0) > limit.seconds:
-        raise too_long(name, facts.seconds or 0, limit.seconds, facts.modality, consumer)
+        raise too_long(name, facts.seconds or 0, limit.seconds, facts.modality, consumer_name(spec, backend))
     if limit.pages is not None and (facts.pages or 0) > limit.pages:
         raise MediaLimitError(
-            f"{name} has {facts.pages:,} pages; {consumer} takes at most {limit.pages} pages of a PDF. Load it with "
-            f"MediaLoader, or name parts of {limit.pages} pages or less with MediaRef.pages"
+            f"{name} has {facts.pages:,} pages; {consumer_name(spec, backend)} takes at most {limit.pages} pages of a "
+            f"PDF. Load it with MediaLoader, or name parts of {limit.pages} pages or less with MediaRef.pages"
         )
     side = max(facts.width or 0, facts.height or 0)
     if facts.modality == "image" and limit.pixels_per_side is not None and side > limit.pixels_per_side:
         raise MediaLimitError(
-            f"{name} is {facts.width:,} x {facts.height:,} pixels; {consumer} takes at most "
+            f"{name} is {facts.width:,} x {facts.height:,} pixels; {consumer_name(spec, backend)} takes at most "
             f"{limit.pixels_per_side:,} a side. Scale it down"
         )
 

@@ -1,4 +1,4 @@
-"""Reading a file that somebody else owns: only regular files, in pieces, and not while it is being written."""
+"""Reading files of the user: only regular files, in chunks, and not while they are being written."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from langchain_gemini_mm.content.mime_types import HEAD_BYTES, modality_of, snif
 from langchain_gemini_mm.errors import ContentError
 
 CHUNK_BYTES = 1 << 20
-"""How much is read at once."""
+"""Size of a chunk."""
 
 _MTIME_GRAIN_NS = 2_000_000_000
-"""FAT keeps times to two seconds: a file changed that shortly before it was hashed may have changed again unseen."""
+"""FAT stores times to two seconds: a file changed that shortly before it was hashed may have changed again since."""
 _CTIME_GRAIN_NS = 100_000_000
-"""Where there is a time of the last change at all, its clock ticks at least ten times a second."""
+"""Resolution of the time of the last status change, where the system has one."""
 _SHOWN = 120
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _KINDS = (
@@ -36,7 +36,7 @@ _KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """By what a file is recognised as unchanged without reading it."""
+    """Size and times of a file, by which it is recognised as unchanged without reading it."""
 
     size: int
     mtime_ns: int
@@ -48,11 +48,11 @@ class Stamp:
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
     def settled(self, hashed_ns: int) -> bool:
-        """Whether the file was last changed long enough before it was hashed for its times to show a later change."""
+        """Whether the last change was long enough before hashing that a later one would show in the times."""
         return hashed_ns - self.mtime_ns > _MTIME_GRAIN_NS and hashed_ns - self.ctime_ns > _CTIME_GRAIN_NS
 
     def same_content(self, other: Stamp) -> bool:
-        """Whether nothing wrote to the file between the two stamps; a renamed or linked file is the same."""
+        """Whether the file was not written between the two stamps; renaming and linking do not count."""
         return (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
 
 
@@ -69,14 +69,14 @@ class OpenedSource:
 
 
 def open_source(path: Path) -> tuple[BinaryIO, Stamp]:
-    """Open a regular file; give the handle, which is the caller's to close, and its stamp.
+    """Open a regular file; returns the open file, which the caller closes, and its stamp.
 
     Raises:
         ContentError: there is no such file, it cannot be read, or it is a folder, pipe, socket or device.
     """
     try:
         _refuse_special(path, path.stat())
-        # Without O_NONBLOCK a pipe that took the file's place since would be waited for without end.
+        # Without O_NONBLOCK, opening a pipe that has replaced the file would block.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         file = os.fdopen(os.open(path, flags), "rb")
     except ContentError:
@@ -93,7 +93,7 @@ def open_source(path: Path) -> tuple[BinaryIO, Stamp]:
 
 
 def chunks_of(stream: BinaryIO, name: str) -> Iterator[bytes]:
-    """Read `stream` to its end; the first piece holds enough to sniff its type.
+    """Read `stream` to its end in chunks; the first one is long enough for `sniff`.
 
     Raises:
         ContentError: it cannot be read.
@@ -105,7 +105,7 @@ def chunks_of(stream: BinaryIO, name: str) -> Iterator[bytes]:
 
 
 def hash_of(stream: BinaryIO, name: str) -> str:
-    """The sha256 of `stream` from where it stands, as 64 hex digits."""
+    """The sha256 of the rest of `stream`, as 64 hex digits."""
     digest = hashlib.sha256()
     for chunk in chunks_of(stream, name):
         digest.update(chunk)
@@ -113,7 +113,7 @@ def hash_of(stream: BinaryIO, name: str) -> str:
 
 
 def media_type(head: bytes, name: str) -> str:
-    """The MIME type by a file's first bytes.
+    """The MIME type of a file by its first bytes.
 
     Raises:
         ContentError: the file is empty or no image, audio, video or PDF.
@@ -131,7 +131,7 @@ def media_type(head: bytes, name: str) -> str:
 
 
 def shown(path: Path | str) -> str:
-    """A path for a message: quoted, shortened, never unprintable."""
+    """A path for a message: quoted, shortened and printable."""
     text = ascii(str(path)) if _SURROGATE.search(str(path)) else repr(str(path))
     return text if len(text) <= _SHOWN else f"…{text[-_SHOWN:]}"
 
@@ -166,7 +166,7 @@ Source: TypeAlias = "Path | bytes | BinaryIO"
 
 @contextmanager
 def opened(source: Source) -> Iterator[BinaryIO]:
-    """Open what was given; only what was opened here is closed again.
+    """Open a source; an open file is left open.
 
     Raises:
         ContentError: no regular file, or it cannot be read.
@@ -183,5 +183,5 @@ def opened(source: Source) -> Iterator[BinaryIO]:
 
 
 def name_of(source: Source, kind: str) -> str:
-    """How to call it in messages: a file by its name, anything else by its kind."""
+    """The name of a source in messages: that of a file, or `the <kind>`."""
     return shown(source.name) if isinstance(source, Path) else f"the {kind}"

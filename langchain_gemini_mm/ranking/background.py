@@ -33,6 +33,8 @@ INFO_KEY = "ranking_background"
 """Key under which the ids are stored, for `get_info`."""
 SAMPLE_SIZE = 1000
 """Default number of sampled documents, shared equally among the modalities."""
+REST = "rest"
+"""Name of the group of modalities without sampled documents."""
 SEED = 0
 MAX_BYTES = 60_000
 """Bytes of the stored JSON; with long ids fewer of them are stored."""
@@ -67,6 +69,8 @@ class Background:
 
     samples: Mapping[str, Sample]
     """By modality; a modality without documents has none."""
+    groups: Mapping[str, tuple[str, ...]]
+    """The modalities that are searched one by one, and `rest` for all others, which may have been added since."""
     sampled: tuple[str, ...]
     """The `m` modalities of which documents were read."""
     sizes: NDArray[np.int64]
@@ -168,23 +172,23 @@ def read_background_flow(backend: Backend) -> Flow[Background]:
 
 def _draw_flow(backend: Backend, counts: Mapping[str, int], per_modality: int | None, seed: int) -> Flow[Background]:
     """Draw a background, store its ids, and read its vectors."""
-    kinds: dict[str, dict[str, Any]] = {}
+    drawn: dict[str, dict[str, Any]] = {}
     for modality, count in counts.items():
         size = per_modality or SAMPLE_SIZE // len(counts)
         ids = yield from _draw_ids_flow(backend, group_filter((modality,)), size, f"{seed} {modality}")
-        kinds[modality] = {"count": count, "ids": ids}
+        drawn[modality] = {"count": count, "ids": ids}
     stored = {
         "format": _FORMAT,
         "fingerprint": backend.space.fingerprint,
         "seed": seed,
         "per_modality": per_modality,
-        "kinds": kinds,
+        "kinds": drawn,
     }
     while len(json.dumps(stored)) > MAX_BYTES:
-        most = max(len(kind["ids"]) for kind in kinds.values())
-        for kind in kinds.values():
-            kind["ids"] = kind["ids"][: most * 3 // 4]
-    background = yield from _vectors_flow(backend, kinds, counts)
+        most = max(len(sample["ids"]) for sample in drawn.values())
+        for sample in drawn.values():
+            sample["ids"] = sample["ids"][: most * 3 // 4]
+    background = yield from _vectors_flow(backend, drawn, counts)
     with suppress(StoreError):  # a collection that may only be read is ranked all the same
         yield from backend.write_info(INFO_KEY, stored)
     return _keep(backend, background)
@@ -231,23 +235,27 @@ def _smallest(ids: Sequence[str], size: int, seed: str) -> list[str]:
 
 
 def _vectors_flow(
-    backend: Backend, kinds: Mapping[str, Mapping[str, Any]], counts: Mapping[str, int]
+    backend: Backend, drawn: Mapping[str, Mapping[str, Any]], counts: Mapping[str, int]
 ) -> Flow[Background]:
     """Read the vectors of a sample; what was deleted is left out."""
-    ids = [id_ for kind in kinds.values() for id_ in kind["ids"]]
+    ids = [id_ for sample in drawn.values() for id_ in sample["ids"]]
     records = (yield from backend.fetch(ids, with_vectors=True)) if ids else []
     rows = {record.id: record.vector for record in records if record.vector is not None}
     samples: dict[str, Sample] = {}
     vectors: list[Any] = []
     for modality, count in counts.items():
-        there = [id_ for id_ in kinds.get(modality, {}).get("ids", ()) if id_ in rows]
+        there = [id_ for id_ in drawn.get(modality, {}).get("ids", ()) if id_ in rows]
         samples[modality] = Sample(frozenset(there), count)
         vectors += [rows[id_] for id_ in there]
     sampled = tuple(modality for modality, sample in samples.items() if sample.ids)
+    groups: dict[str, tuple[str, ...]] = {modality: (modality,) for modality in samples}
+    if len(groups) < len(GROUPS):
+        groups[REST] = tuple(group for group in GROUPS if group not in samples)
     sizes = np.array([len(samples[modality].ids) for modality in sampled], dtype=np.int64)
     now = time.monotonic()
     return Background(
         samples=samples,
+        groups=groups,
         sampled=sampled,
         sizes=sizes,
         member=np.repeat(np.arange(len(sizes)), sizes),
@@ -273,16 +281,17 @@ def _is_readable(stored: Any, backend: Backend) -> bool:
     )
 
 
-def _has_grown(kinds: Mapping[str, Any], counts: Mapping[str, int]) -> bool:
+def _has_grown(drawn: Mapping[str, Any], counts: Mapping[str, int]) -> bool:
     """Whether there are other modalities than sampled, or many more documents of one."""
-    return kinds.keys() != counts.keys() or any(
-        counts[modality] >= (_GROWTH_OF_ALL if len(kind["ids"]) >= kind["count"] else _GROWTH) * kind["count"]
-        for modality, kind in kinds.items()
+    return drawn.keys() != counts.keys() or any(
+        counts[modality] >= (_GROWTH_OF_ALL if len(sample["ids"]) >= sample["count"] else _GROWTH) * sample["count"]
+        for modality, sample in drawn.items()
     )
 
 
-def _is_incomplete(kinds: Mapping[str, Any], background: Background) -> bool:
+def _is_incomplete(drawn: Mapping[str, Any], background: Background) -> bool:
     """Whether many sampled documents were deleted."""
     return any(
-        len(background.samples[modality].ids) < (1 - _MISSING) * len(kind["ids"]) for modality, kind in kinds.items()
+        len(background.samples[modality].ids) < (1 - _MISSING) * len(sample["ids"])
+        for modality, sample in drawn.items()
     )

@@ -19,11 +19,11 @@ KEY = "modality"
 """The metadata key that names the modality of a document, as `MediaLoader` writes it."""
 MODALITIES: tuple[str, ...] = get_args(Modality)
 OTHER = "other"
-"""Stands for the modality of documents whose metadata name none, and of queries that cannot be read."""
+"""Modality of documents whose metadata name none, and of queries that cannot be read."""
 GROUPS = (*MODALITIES, OTHER)
 """What documents are grouped by: the modalities, and `other`."""
 STORED = "stored"
-"""Stands for the modality of a query that only names stored documents."""
+"""Modality of a query that only names stored documents."""
 
 
 def query_modality(query: Content | Query, media: MediaSource | None) -> str:

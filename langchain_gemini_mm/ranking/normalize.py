@@ -76,7 +76,7 @@ class Comparison:
     start: float
     """Deviation exceeded by the highest tenth of the scores."""
     scale: float
-    """How much more slowly the scores above it thin out than those of a normal distribution."""
+    """Scale of the scores above it, relative to the tail of a normal distribution."""
     is_known: bool
     """Whether there is anything to compare with."""
 
@@ -142,11 +142,16 @@ def _measured(
 
 
 def _spreads(own: NDArray[np.float64], sampled: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Shrink the standard deviation of each modality towards that of all; return these, and that of all."""
+    """Shrink the standard deviation of each modality towards that of all; return these, and that of all.
+
+    Args:
+        own: `(m,)`, standard deviation of each modality.
+        sampled: `(m,)`, number of scores of each modality.
+    """
     total = float(sampled.sum())
     pooled = math.sqrt((float(np.sum(sampled * own**2)) + _PRIOR_WEIGHT * _PRIOR_SPREAD**2) / (total + _PRIOR_WEIGHT))
-    held = (sampled * own**2 + _PRIOR_WEIGHT * pooled**2) / (sampled + _PRIOR_WEIGHT)
-    logs = np.log(held / pooled**2) / 2
+    shrunk = (sampled * own**2 + _PRIOR_WEIGHT * pooled**2) / (sampled + _PRIOR_WEIGHT)
+    logs = np.log(shrunk / pooled**2) / 2
     weights = _weights(logs, 0.6 / (sampled + _PRIOR_WEIGHT), _MIN_DIFFERENCE**2)
     return np.maximum(pooled * np.exp(weights * logs), _MIN_SPREAD), pooled
 
@@ -165,8 +170,8 @@ def _weights(values: NDArray[np.float64], noise: NDArray[np.float64], least: flo
     mean = float(np.sum(trust * values) / np.sum(trust))
     excess = float(np.sum(trust * ((values - mean) ** 2 - noise)) / np.sum(trust))
     between = max(excess * len(values) / (len(values) - 1), least)
-    believed: NDArray[np.float64] = between / (between + noise)
-    return believed
+    weights: NDArray[np.float64] = between / (between + noise)
+    return weights
 
 
 def _tail(deviations: NDArray[np.float64]) -> tuple[float, float]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.interfaces import Content, Vector
-from langchain_gemini_mm.ranking.background import Background, background_flow, read_background_flow
+from langchain_gemini_mm.ranking.background import REST, background_flow, read_background_flow
 from langchain_gemini_mm.ranking.calibration import Calibration, calibration_flow, pair_of, stored_calibration_flow
 from langchain_gemini_mm.ranking.modalities import (
     GROUPS,
@@ -35,8 +36,6 @@ Ranking: TypeAlias = Literal["raw", "normalized", "calibrated"]
 """How documents of several modalities are put in one order: by cosine similarity, by its deviation from a background,
 or by the probability of being relevant."""
 RANKINGS: tuple[Ranking, ...] = get_args(Ranking)
-
-_REST = "rest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,19 +195,18 @@ def candidates_flow(vector: Vector, plan: RankingPlan, excluded: Sequence[str]) 
         excluded: ids that are left out.
     """
     backend = plan.search.backend
+    chosen = None if plan.modalities is None else {group: (group,) for group in plan.modalities}
     background = yield from background_flow(backend)
-    found = yield from _groups_flow(vector, plan, excluded, background)
-    for group, nearest in found.items():
-        if nearest and (group not in background.samples or not background.samples[group].ids):
-            # Documents of a modality that is new in this collection.
-            background = yield from read_background_flow(backend)
-            found = yield from _groups_flow(vector, plan, excluded, background)
-            break
+    found = yield from _nearest_flow(vector, plan.search, chosen or background.groups, excluded)
+    if any(nearest and group not in background.sampled for group, nearest in found.items()):
+        # There are documents of a modality that is new in this collection.
+        background = yield from read_background_flow(backend)
+        found = yield from _nearest_flow(vector, plan.search, chosen or background.groups, excluded)
     compared = compare(background, vector)
     candidates = []
     for group, nearest in found.items():
         for scored in nearest:
-            modality = document_modality(scored.record.document) if group == _REST else group
+            modality = document_modality(scored.record.document) if group == REST else group
             level = compared.levels.get(modality)
             if level is None:  # added after the background was read
                 candidates.append(Candidate(scored, modality, 0.0, 0.0))
@@ -219,20 +217,17 @@ def candidates_flow(vector: Vector, plan: RankingPlan, excluded: Sequence[str]) 
     return candidates
 
 
-def _groups_flow(
-    vector: Vector, plan: RankingPlan, excluded: Sequence[str], background: Background
-) -> Flow[dict[str, list[Scored]]]:
-    """Search each modality of the plan, or of the background; all others together, for what was added since."""
-    groups: dict[str, tuple[str, ...]] = {group: (group,) for group in plan.modalities or background.samples}
-    if plan.modalities is None and len(groups) < len(GROUPS):
-        groups[_REST] = tuple(group for group in GROUPS if group not in groups)
-    return (yield from _nearest_flow(vector, plan.search, groups, excluded))
-
-
 def _nearest_flow(
     vector: Vector, search: SearchPlan, groups: Mapping[str, tuple[str, ...]], excluded: Sequence[str]
 ) -> Flow[dict[str, list[Scored]]]:
-    """Find the `k` nearest documents of each group; a document of several groups is listed once, in the first."""
+    """Find the `k` nearest documents of each group; a document of several groups is listed once, in the first.
+
+    Args:
+        vector: of the query, `(d,)` float32, unit length.
+        search: the options.
+        groups: the members of each group, some of `GROUPS`.
+        excluded: ids that are left out.
+    """
     backend = search.backend
     given = _called_once(search.filter) if callable(search.filter) else search.filter
     requests = [
@@ -248,8 +243,11 @@ def _nearest_flow(
     listed = set(excluded)
     nearest: dict[str, list[Scored]] = {}
     for group, found in zip(groups, (yield from backend.search_vectors_many(requests)), strict=True):
-        nearest[group] = [scored for scored in found if scored.record.id not in listed][: search.k]
-        listed.update(scored.record.id for scored in nearest[group])
+        kept = nearest[group] = []
+        for scored in found:
+            if scored.record.id not in listed and len(kept) < search.k:
+                listed.add(scored.record.id)
+                kept.append(scored)
     return nearest
 
 
@@ -278,7 +276,7 @@ def _best(candidates: Iterable[Candidate], plan: RankingPlan, query: Query, cali
             score, confidence = calibration.probability(logit), calibration.confidence(logit)
         if plan.min_confidence is None or confidence >= plan.min_confidence:
             scored.append((score, confidence, candidate))
-    scored.sort(key=lambda entry: -entry[0])
+    scored.sort(key=itemgetter(0), reverse=True)
     kind: ScoreKind = "deviation" if calibration is None else "probability"
     hits = Hits()
     for score, confidence, candidate in scored[: plan.search.k]:

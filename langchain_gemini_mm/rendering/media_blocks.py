@@ -156,7 +156,7 @@ class MediaFitter:
             edge = min(self.accepts.image_edge, _STILL_EDGE)
             found = stills(file, moments, max_edge=edge, name=request.part.name)
         return [
-            self._drawn(request, still.picture.data, room // len(found), f"still at {time_span(still.time_s)}")
+            self._drawn(request, still.image.data, room // len(found), f"still at {time_span(still.time_s)}")
             for still in found
         ]
 
@@ -185,7 +185,7 @@ class MediaFitter:
         shown = min(last, first + self.stills - 1)
         omitted = f" of {document.pages}, the others are not shown" if shown < last else ""
         for number in range(first, shown + 1):
-            drawn = document.picture(number, min(self.accepts.image_edge, _PAGE_EDGE))
+            drawn = document.image(number, min(self.accepts.image_edge, _PAGE_EDGE))
             description = f"image of {page_span(number, number)}{omitted}"
             yield self._drawn(request, drawn.data, room // (shown - first + 1), description)
 

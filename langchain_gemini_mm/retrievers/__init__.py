@@ -1,4 +1,4 @@
-"""The retriever that asks across everything, and what it answers."""
+"""The retriever that searches all modalities, and the types that it returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents from whatever is handed to a retriever to keep."""
+"""Documents from the content that is added to a retriever."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ Metadata: TypeAlias = Mapping[str, Any] | Callable[[Document], Mapping[str, Any]
 
 
 class Added(list[str]):
-    """The ids of what was stored, in order, and what was left out."""
+    """The ids of the stored documents, in order, with `skipped` for what was left out."""
 
     def __init__(self, ids: Iterable[str] = (), skipped: Sequence[Skipped] = ()) -> None:
         super().__init__(ids)
         self.skipped = tuple(skipped)
-        """Files that were left out, each with its reason."""
+        """Files that were left out, each with the reason."""
 
 
 class Intake:
     """Turns paths, content and Documents into Documents, lazily.
 
     Args:
-        media: where media go; None where there are only texts.
-        metadata: for each Document, beside its own.
-        source_prefix: before the names of files.
+        media: stores the media; None where all items are texts.
+        metadata: added to that of each Document.
+        source_prefix: put before the names of files.
     """
 
     def __init__(self, media: MediaStore | None, metadata: Metadata, source_prefix: str = "") -> None:
@@ -47,21 +47,21 @@ class Intake:
         self.skipped: list[Skipped] = []
 
     def documents(self, items: Sequence[Content]) -> Iterator[Document]:
-        """One Document for each item; a `Path` is loaded as `MediaLoader` does it."""
+        """Yield one Document for each item; a `Path` is loaded by `MediaLoader`, which may yield several."""
         for is_path, some in groupby(items, key=lambda item: isinstance(item, Path)):
             if is_path:
-                yield from map(self._labelled, self._loaded([path for path in some if isinstance(path, Path)]))
+                yield from map(self._with_metadata, self._loaded([path for path in some if isinstance(path, Path)]))
                 continue
             for item in some:
-                yield self._labelled(item if isinstance(item, Document) else self._composed(item))
+                yield self._with_metadata(item if isinstance(item, Document) else self._composed(item))
 
-    def _labelled(self, document: Document) -> Document:
+    def _with_metadata(self, document: Document) -> Document:
         extra = self._metadata(document) if callable(self._metadata) else self._metadata
         metadata = {**document.metadata, **extra}
         return Document(page_content=document.page_content, metadata=metadata, id=document.id)
 
     def _loaded(self, paths: list[Path]) -> Iterator[Document]:
-        """Several paths go to one loader, which names files by what the paths have in common."""
+        """Load several paths with one loader, which names files relative to their common folder."""
         from langchain_gemini_mm.loaders import MediaLoader
 
         given = paths[0] if len(paths) == 1 else paths
@@ -83,7 +83,7 @@ class Intake:
     def _store(self) -> MediaStore:
         if self._media is None:
             raise TypeError(
-                "the retriever has no place for media. Give MultimodalRetriever(media=MediaStore(...)), or "
+                "the retriever has no media store. Give MultimodalRetriever(media=MediaStore(...)), or "
                 "GeminiEmbeddings(media=...) to its store"
             )
         return self._media

@@ -1,10 +1,10 @@
-"""`MultimodalRetriever`: one question, in any kind of content, asked across everything that is stored."""
+"""`MultimodalRetriever`: searches all modalities with any content, as a LangChain retriever."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
@@ -31,18 +31,18 @@ _AS_TEXT: Any = object()
 
 
 @dataclass(frozen=True, slots=True)
-class _Answered:
-    """A query of a batch, with its answer."""
+class _AnsweredQuery:
+    """A query of a batch, with the documents found for it."""
 
     query: Content | Query
     documents: list[Document]
 
 
 class MultimodalRetriever(BaseRetriever):
-    """Stores documents and media, and finds them by any content: text, files, pictures, sound, or several together.
+    """Stores documents and media, and finds them by any content: text, files, images, audio, or several together.
 
-    A LangChain retriever: it goes into chains, agents and `configurable_fields` as any other. Traces and callbacks see
-    the words of a query and the kinds of its media, never their bytes.
+    It works in chains, agents and `configurable_fields` like any LangChain retriever. Traces and callbacks receive the
+    text of a query and the types of its media, never their bytes.
 
     ```python
     from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaStore, MultimodalRetriever
@@ -58,7 +58,7 @@ class MultimodalRetriever(BaseRetriever):
     assert same.id == puppy.id
     ```
 
-    Every field may be given anew in a call: `retriever.invoke(query, k=10, filter={...})`.
+    A call can set each option for itself: `retriever.invoke(query, k=10, filter={...})`.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -95,6 +95,20 @@ class MultimodalRetriever(BaseRetriever):
     media: MediaStore | None = None
     """Holds the media; None is the store of the embeddings."""
 
+    if TYPE_CHECKING:  # LangChain's constructor takes anything
+
+        def __init__(
+            self,
+            *,
+            store: VectorStore,
+            k: int = 4,
+            media: MediaStore | None = None,
+            name: str | None = None,
+            tags: list[str] | None = None,
+            metadata: dict[str, Any] | None = None,
+            **options: Unpack[SearchOptions],
+        ) -> None: ...
+
     @model_validator(mode="after")
     def _check(self) -> MultimodalRetriever:
         """Refuse options that can never work; the filter is checked in each search, by the fields there are then."""
@@ -118,9 +132,9 @@ class MultimodalRetriever(BaseRetriever):
         """Find documents.
 
         Args:
-            input: any content, a list of pieces that belong together, a `HumanMessage` with attachments, or a `Query`.
+            input: any content, a list of parts of one query, a `HumanMessage` with attachments, or a `Query`.
             config: of LangChain.
-            kwargs: fields of the retriever, for this call.
+            kwargs: `k` and the options of `SearchOptions`, for this call; the others are the retriever's.
 
         Raises:
             ContentError: the query cannot be embedded, or names ids that are not stored.
@@ -146,7 +160,14 @@ class MultimodalRetriever(BaseRetriever):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[list[Document]]:
-        """Find documents for several queries, embedded together; each remains a run of its own."""
+        """Find documents for several queries, whose contents are embedded together; each is a run of its own.
+
+        Args:
+            inputs: each as in `invoke`.
+            config: of LangChain, for all or one for each.
+            return_exceptions: return the exception of a query that fails; queries are then embedded one by one.
+            kwargs: as in `invoke`.
+        """
         if return_exceptions or len(inputs) < 2:
             return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         answers = run(self._hits(inputs, None, kwargs))
@@ -301,7 +322,7 @@ class MultimodalRetriever(BaseRetriever):
         content: Any = _AS_TEXT,
         **kwargs: Any,
     ) -> list[Document]:
-        if isinstance(content, _Answered):
+        if isinstance(content, _AnsweredQuery):
             return content.documents
         return self.search(query if content is _AS_TEXT else content, **kwargs).documents
 
@@ -313,7 +334,7 @@ class MultimodalRetriever(BaseRetriever):
         content: Any = _AS_TEXT,
         **kwargs: Any,
     ) -> list[Document]:
-        if isinstance(content, _Answered):
+        if isinstance(content, _AnsweredQuery):
             return content.documents
         return (await self.asearch(query if content is _AS_TEXT else content, **kwargs)).documents
 
@@ -367,8 +388,8 @@ class MultimodalRetriever(BaseRetriever):
 
 
 def _text_of(query: Any) -> str:
-    return traced(query.query if isinstance(query, _Answered) else query)
+    return traced(query.query if isinstance(query, _AnsweredQuery) else query)
 
 
 def _answered(queries: Sequence[Content | Query], answers: Sequence[Sequence[Hit]]) -> list[Any]:
-    return [_Answered(query, [hit.document for hit in hits]) for query, hits in zip(queries, answers, strict=True)]
+    return [_AnsweredQuery(query, [hit.document for hit in hits]) for query, hits in zip(queries, answers, strict=True)]

@@ -1,4 +1,4 @@
-"""Hits by the file they come from, with neighbouring segments and pages joined to moments."""
+"""Hits grouped by file, with adjacent segments and pages merged into moments."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from langchain_gemini_mm.vectorstores import Hit
 T = TypeVar("T")
 
 _NUMBERS = (int, float)
+_SPANS = {"start_s": "end_s", "first_page": "last_page"}
+"""Metadata keys with the start of a span, and with its end."""
 GAP_S = 1.0
-"""Segments with no more than so many seconds between them are one moment."""
+"""Default number of seconds between segments that are merged into one moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A stretch of a recording, a run of pages, or a document without either."""
+    """A time span of a recording, a range of pages, or a document without either."""
 
     hits: tuple[Hit, ...]
     """Best first."""
@@ -32,6 +34,7 @@ class Moment:
     first_page: int | None = None
     """1-based."""
     last_page: int | None = None
+    """1-based, inclusive."""
 
     @property
     def best(self) -> Hit:
@@ -40,23 +43,25 @@ class Moment:
 
     @property
     def citation(self) -> str:
-        """Where it is, for people: `[talk.mp4 12:30-13:30]`, `[slides.pdf pp. 7-8]`."""
-        span = {name: getattr(self, name) for name in ("start_s", "end_s", "first_page", "last_page")}
-        said = {name: value for name, value in span.items() if value is not None}
+        """The place as text: `[talk.mp4 12:30-13:30]`, `[slides.pdf pp. 7-8]`."""
         document = self.best.document
-        return citation(Document(page_content="", metadata={**document.metadata, **said}, id=document.id))
+        metadata = dict(document.metadata)
+        for name in ("start_s", "end_s", "first_page", "last_page"):
+            if getattr(self, name) is not None:
+                metadata[name] = getattr(self, name)
+        return citation(Document(page_content="", metadata=metadata, id=document.id))
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file, or files with a key in common, and what was found there."""
+    """A file, or files that share a metadata value, with what was found in it."""
 
     source: str | None
-    """Its name in the collection, or the value of the key; None for a document without, which is by itself."""
+    """Name of the file in the collection, or the shared value; None for a document without one."""
     hits: tuple[Hit, ...]
     """Best first."""
     moments: tuple[Moment, ...]
-    """Neighbouring segments or pages joined; best first."""
+    """Adjacent segments or pages merged; best first."""
 
     @property
     def score(self) -> float:
@@ -67,7 +72,7 @@ class Source:
 def group_by_source(
     hits: Iterable[Hit], *, by: str = "source", per_source: int | None = None, gap_s: float = GAP_S
 ) -> list[Source]:
-    """Put hits of one file together, best file first.
+    """Group hits by file, best file first.
 
     ```python
     from langchain_core.documents import Document
@@ -84,54 +89,43 @@ def group_by_source(
     ```
 
     Args:
-        hits: best first, of one search.
-        by: the metadata key of the groups; moments are of one file all the same.
-        per_source: how many hits of a file to keep; None for all.
-        gap_s: seconds between segments of one moment, at most.
+        hits: of one search, best first.
+        by: the metadata key of the groups; a moment belongs to one file in any case.
+        per_source: number of hits of a file to keep; None for all.
+        gap_s: largest number of seconds between segments that are merged into one moment.
     """
-    groups: dict[Any, list[Hit]] = {}
-    for hit in hits:
+    groups: dict[tuple[str | None, int | None], list[Hit]] = {}
+    for number, hit in enumerate(hits):
         value = hit.document.metadata.get(by)
-        key = ("of", str(value)) if isinstance(value, str | int | float) else ("alone", id(hit))
+        # A document without a value is a group by itself.
+        key = (str(value), None) if isinstance(value, str | int | float) else (None, number)
         groups.setdefault(key, []).append(hit)
     sources = []
-    for (kind, name), found in groups.items():
+    for (name, _), found in groups.items():
         kept = found[:per_source]
-        sources.append(Source(name if kind == "of" else None, tuple(kept), tuple(_moments(kept, gap_s))))
+        sources.append(Source(name, tuple(kept), tuple(_moments(kept, gap_s))))
     return sources
 
 
 def _moments(hits: Sequence[Hit], gap_s: float) -> list[Moment]:
-    files: dict[str | None, list[Hit]] = {}
+    """Merge hits that are adjacent in the same file; best moment first."""
+    moments: list[Moment] = []
+    spans: dict[tuple[str | None, str], list[tuple[Any, Any, Hit]]] = {}
     for hit in hits:
-        source = hit.document.metadata.get("source")
-        files.setdefault(source if isinstance(source, str) else None, []).append(hit)
-    moments = [moment for source, found in files.items() for moment in _moments_of(source, found, gap_s)]
-    return sorted(moments, key=lambda moment: moment.hits[0].rank)
-
-
-def _moments_of(source: str | None, hits: Sequence[Hit], gap_s: float) -> list[Moment]:
-    timed: list[tuple[Any, Any, Hit]] = []
-    paged: list[tuple[Any, Any, Hit]] = []
-    others: list[Hit] = []
-    for hit in hits:
-        said = hit.document.metadata.get
-        if type(start := said("start_s")) in _NUMBERS and type(end := said("end_s")) in _NUMBERS:
-            timed.append((start, end, hit))
-        elif type(first := said("first_page")) in _NUMBERS and type(last := said("last_page")) in _NUMBERS:
-            paged.append((first, last, hit))
+        metadata = hit.document.metadata
+        source = metadata.get("source")
+        source = source if isinstance(source, str) else None
+        for start, end in _SPANS.items():
+            if type(metadata.get(start)) in _NUMBERS and type(metadata.get(end)) in _NUMBERS:
+                spans.setdefault((source, start), []).append((metadata[start], metadata[end], hit))
+                break
         else:
-            others.append(hit)
-    moments = [Moment((hit,), source) for hit in others]
-    for start_s, end_s, found in merge_spans(timed, gap_s):
-        moments.append(Moment(_best_first(found), source, start_s=start_s, end_s=end_s))
-    for first, last, found in merge_spans(paged, 1):
-        moments.append(Moment(_best_first(found), source, first_page=first, last_page=last))
-    return moments
-
-
-def _best_first(hits: Iterable[Hit]) -> tuple[Hit, ...]:
-    return tuple(sorted(hits, key=attrgetter("rank")))
+            moments.append(Moment((hit,), source))
+    for (source, start), found in spans.items():
+        for low, high, members in merge_spans(found, gap_s if start == "start_s" else 1):
+            place = {start: low, _SPANS[start]: high}
+            moments.append(Moment(tuple(sorted(members, key=attrgetter("rank"))), source, **place))
+    return sorted(moments, key=lambda moment: moment.best.rank)
 
 
 def merge_spans(spans: Iterable[tuple[float, float, T]], gap: float) -> list[tuple[Any, Any, list[T]]]:

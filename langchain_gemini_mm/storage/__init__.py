@@ -1,7 +1,18 @@
-"""Where media live: a content-addressed store over a folder, links, memory, a byte store or a backend of one's own."""
+"""Media stores: content-addressed storage in a folder, a bucket, a byte store, in memory, or as links to files."""
 
 from langchain_gemini_mm.storage.backend import MediaBackend, MediaWriter, MemoryBackend, Stored
+from langchain_gemini_mm.storage.buckets import Bucket, BucketObject
 from langchain_gemini_mm.storage.garbage import Sweep
 from langchain_gemini_mm.storage.store import GRACE_SECONDS, MediaStore
 
-__all__ = ["GRACE_SECONDS", "MediaBackend", "MediaStore", "MediaWriter", "MemoryBackend", "Stored", "Sweep"]
+__all__ = [
+    "GRACE_SECONDS",
+    "Bucket",
+    "BucketObject",
+    "MediaBackend",
+    "MediaStore",
+    "MediaWriter",
+    "MemoryBackend",
+    "Stored",
+    "Sweep",
+]

@@ -1,11 +1,11 @@
-"""What a place for media must offer, and the simplest one: memory."""
+"""The interface of media backends, and a backend in memory."""
 
 from __future__ import annotations
 
 import io
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -25,62 +25,62 @@ class Stored:
     size: int
     """Bytes."""
     stored_at: float
-    """When it was last put, in seconds since 1970."""
+    """When it was last put or touched, in seconds since 1970."""
 
 
 class MediaWriter(Protocol):
     """One upload. Nothing of it is visible before `commit` returns."""
 
     def write(self, chunk: bytes) -> object:
-        """Take the next bytes. Raises `StoreError` when they cannot be kept."""
+        """Add the next bytes. Raises `StoreError` if they cannot be stored."""
 
     def commit(self, sha256: str) -> None:
-        """Make all bytes written so far visible, durably, under their hash."""
+        """Store all bytes durably and make them visible under their hash."""
 
     def discard(self) -> None:
-        """Give up and clean up; does nothing after `commit`."""
+        """Abort the upload and remove its bytes; does nothing after `commit`."""
 
 
 class MediaBackend(Protocol):
-    """Where a `MediaStore` keeps bytes. Implement this to keep them somewhere new.
+    """Storage of bytes by their hash, used by `MediaStore`. Implement it to store media elsewhere.
 
-    Keys are always 64 hex digits, so none can leave its place. The store computes and checks the hashes; a backend only
-    keeps bytes. Several threads call one backend at once.
+    Keys are always 64 hex digits. `MediaStore` computes and checks the hashes; a backend only stores bytes. It must be
+    thread-safe.
     """
 
     kind: str
-    """One word for the repr, such as `"folder"`."""
+    """A word for the repr, such as `"folder"`."""
     path: Path | None
-    """The folder this backend owns on this machine; a loader does not look for media in there."""
+    """The folder of this backend, if any; loaders do not load files in it."""
     files: FileTable | None
-    """Remembers hashes of files on this machine between runs; None hashes each file each time."""
+    """Hashes of known files; with None, files are hashed each time."""
     in_place: bool
-    """Files are linked through `files` rather than copied."""
+    """Whether files are linked through `files` rather than copied."""
 
     def writer(self) -> MediaWriter:
         """Begin an upload."""
 
     def size(self, sha256: str) -> int:
-        """Tell the size in bytes. Raises `MissingMediaError`."""
+        """The size in bytes. Raises `MissingMediaError`."""
 
     def open(self, sha256: str) -> BinaryIO:
-        """Open for reading, seekable, without reading it whole. Raises `MissingMediaError`."""
+        """Open a seekable file for reading, without loading it into memory. Raises `MissingMediaError`."""
 
     def touch(self, sha256: str) -> bool:
-        """Note that these bytes are wanted now, so that a sweep leaves them; False when they are not stored."""
+        """Set the time of these bytes to now, so that a sweep keeps them; False if they are not stored."""
 
     def delete(self, sha256: str, *, before: float | None = None) -> bool:
-        """Remove the bytes if they were last put `before` then; False when nothing was removed."""
+        """Remove the bytes if their time is earlier than `before`; False if nothing was removed."""
 
     def stored(self) -> Iterator[Stored]:
         """List everything that is stored, in any order."""
 
     def tidy(self, before: float, *, dry_run: bool) -> int:
-        """Remove what uploads that were cut off `before` then have left; tell how many."""
+        """Remove unfinished uploads that are older than `before`; returns their number."""
 
 
 def missing(sha256: str, reason: str) -> MissingMediaError:
-    """The error for media that cannot be given."""
+    """The error for media that cannot be read."""
     return MissingMediaError(f"media mm://sha256-{sha256[:12]}… {reason}")
 
 
@@ -89,7 +89,7 @@ DAMAGED = "is damaged in the store: its bytes no longer have this hash. Put the 
 
 
 class MemoryBackend:
-    """Keeps media in this process; a fork or a pickle takes a copy along."""
+    """Stores media in this process; forks and pickles contain a copy."""
 
     kind = "memory"
     path: Path | None = None
@@ -105,7 +105,7 @@ class MemoryBackend:
         return _MemoryWriter(self._keep)
 
     def size(self, sha256: str) -> int:
-        """Tell the size in bytes."""
+        """The size in bytes."""
         return len(self._get(sha256))
 
     def open(self, sha256: str) -> BinaryIO:
@@ -113,7 +113,7 @@ class MemoryBackend:
         return io.BytesIO(self._get(sha256))
 
     def touch(self, sha256: str) -> bool:
-        """Note that these bytes are wanted now."""
+        """Set the time of these bytes to now."""
         with self._lock:
             entry = self._entries.get(sha256)
             if entry:
@@ -121,7 +121,7 @@ class MemoryBackend:
         return entry is not None
 
     def delete(self, sha256: str, *, before: float | None = None) -> bool:
-        """Remove the bytes if they were last put `before` then."""
+        """Remove the bytes if their time is earlier than `before`."""
         with self._lock:
             entry = self._entries.get(sha256)
             if entry is None or (before is not None and entry[1] >= before):
@@ -136,15 +136,15 @@ class MemoryBackend:
         return (Stored(sha256, len(data), at) for sha256, (data, at) in entries)
 
     def tidy(self, before: float, *, dry_run: bool) -> int:  # noqa: ARG002
-        """Find nothing: an upload that was cut off leaves no trace here."""
+        """Nothing to remove: unfinished uploads are not stored."""
         return 0
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave the lock behind."""
+        """The state without the lock."""
         return {"_entries": dict(self._entries)}
 
     def __setstate__(self, state: dict[str, dict[str, tuple[bytes, float]]]) -> None:
-        """Take a lock of its own."""
+        """Restore the state with a new lock."""
         self._entries = state["_entries"]
         self._lock = threading.Lock()
 
@@ -160,7 +160,7 @@ class MemoryBackend:
 
 
 class _MemoryWriter:
-    def __init__(self, keep: _Keep) -> None:
+    def __init__(self, keep: Callable[[str, bytes], None]) -> None:
         self._keep = keep
         self._chunks: list[bytes] = []
 
@@ -173,7 +173,3 @@ class _MemoryWriter:
 
     def discard(self) -> None:
         self._chunks = []
-
-
-class _Keep(Protocol):
-    def __call__(self, sha256: str, data: bytes) -> None: ...

@@ -1,4 +1,4 @@
-"""Buckets of S3, Google Cloud Storage and Azure, through obstore: objects as values, and as streams."""
+"""Buckets of S3, Google Cloud Storage and Azure, accessed with obstore, as byte stores and as streams."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl")
 _CHUNK = 1 << 20
 
 
-class Object(NamedTuple):
+class BucketObject(NamedTuple):
     """One object of a bucket."""
 
     key: str
-    """Below the bucket's prefix."""
+    """Key below the bucket's prefix."""
     size: int
-    """In bytes."""
+    """Size in bytes."""
 
 
 class Bucket:
-    """A bucket, or what lies below a prefix of it; has the methods of a LangChain byte store.
+    """A bucket, or the objects below a prefix, with the methods of a LangChain byte store.
 
     <!-- not run: it needs the extra cloud -->
     ```python
@@ -43,16 +43,16 @@ class Bucket:
 
     @classmethod
     def at(cls, url: str, **options: Any) -> Bucket:
-        """Connect to a bucket by its address; nothing is asked of it yet.
+        """Open a bucket by its address, without a request.
 
         Args:
             url: `s3://bucket/prefix`, `gs://...` or `az://account/container/...`.
-            options: of obstore, such as `region="eu-west-1"`; keys come from the environment as with the provider's
-                own tools.
+            options: of obstore, such as `region="eu-west-1"`; credentials come from the environment, as with the
+                provider's own tools.
 
         Raises:
-            ValueError: another scheme, or a key in the address.
-            StoreError: the options are not understood.
+            ValueError: another scheme, or credentials in the address.
+            StoreError: an unknown option.
             MissingExtraError: obstore is not installed.
         """
         scheme, _, rest = url.partition("://")
@@ -68,8 +68,8 @@ class Bucket:
         with _translated("open", url):
             return cls(from_url(url, **options), url)
 
-    def objects(self, prefix: str | None = None) -> Iterator[Object]:
-        """List objects, as the service lists them: a page at a time.
+    def objects(self, prefix: str | None = None) -> Iterator[BucketObject]:
+        """List objects, page by page, in the order of the service.
 
         Raises:
             StoreError: it cannot be listed.
@@ -78,10 +78,10 @@ class Bucket:
 
         with _translated("list", self.name):
             for page in obstore.list(self._store, prefix=prefix):
-                yield from (Object(entry["path"], entry["size"]) for entry in page)
+                yield from (BucketObject(entry["path"], entry["size"]) for entry in page)
 
     def chunks(self, key: str) -> Iterator[bytes]:
-        """Read an object in pieces.
+        """Read an object in chunks.
 
         Raises:
             StoreError: it cannot be read.
@@ -106,7 +106,7 @@ class Bucket:
         return found
 
     def mset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
-        """Write values, each whole or not at all."""
+        """Write values, each one atomically."""
         import obstore
 
         with _translated("write", self.name):
@@ -134,7 +134,7 @@ class Bucket:
 
 @contextmanager
 def _translated(doing: str, name: str) -> Iterator[None]:
-    """Only the kind of an error is told: what obstore says may hold addresses that were signed."""
+    """Report only the type of an error, because the messages of obstore may contain signed URLs."""
     from obstore.exceptions import BaseError
 
     try:

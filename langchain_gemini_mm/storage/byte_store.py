@@ -1,9 +1,9 @@
-"""Media in any LangChain `BaseStore[str, bytes]`: values in pieces, and a list of the pieces written last.
+"""Media in any LangChain `BaseStore[str, bytes]`: files in pieces, and a manifest that is written last.
 
 ```
-media/<sha256>                    size and upload of what is stored
-media-pieces/<upload>/<number>    the bytes
-media-uploads/<upload>            there as long as pieces of an upload may be
+media/<sha256>                    manifest: size, and the upload with the pieces
+media-pieces/<upload>/<number>    bytes
+media-uploads/<upload>            exists as long as the upload may have pieces
 media-wanted/<sha256>             when it was last put again
 ```
 """
@@ -29,7 +29,7 @@ PIECE_BYTES = 1 << 20
 """Size of one value in the byte store."""
 
 PIECES = "media-pieces/"
-"""What the keys of pieces begin with; all other values are small."""
+"""Prefix of the keys of pieces; all other values are small."""
 
 _MANIFESTS = "media/"
 _UPLOADS = "media-uploads/"
@@ -39,7 +39,7 @@ _READ_AT_ONCE = 100
 
 
 class ByteStore(Protocol):
-    """What is used of a LangChain byte store."""
+    """The methods that are used of a LangChain byte store."""
 
     def mget(self, keys: Sequence[str]) -> list[bytes | None]:
         """Read values; None for an absent key."""
@@ -55,12 +55,12 @@ class ByteStore(Protocol):
 
 
 class ByteStoreBackend:
-    """Pieces go by an upload's own name, so a torn upload is never seen.
+    """Media in a byte store; the keys of pieces contain the name of an upload, so unfinished uploads are never visible.
 
     Args:
-        values: where they are.
+        values: the byte store.
         kind: for the repr.
-        max_bytes: most bytes of one file; None for no limit.
+        max_bytes: largest file; None for no limit.
     """
 
     path: Path | None = None
@@ -77,7 +77,7 @@ class ByteStoreBackend:
         return _PiecesWriter(self)
 
     def size(self, sha256: str) -> int:
-        """Tell the size in bytes."""
+        """The size in bytes."""
         return int(self._manifest(sha256)["size"])
 
     def open(self, sha256: str) -> BinaryIO:
@@ -86,7 +86,7 @@ class ByteStoreBackend:
         return io.BufferedReader(raw, buffer_size=1 << 16)
 
     def touch(self, sha256: str) -> bool:
-        """Write down that these bytes are wanted now, when that was not done just before."""
+        """Set the time of these bytes to now, unless it was set in the last 30 seconds."""
         found = self._find([sha256])[0]
         if found is None or time.time() - found["at"] <= _TOUCH_SECONDS:
             return found is not None
@@ -94,10 +94,10 @@ class ByteStoreBackend:
         return self._find([sha256])[0] is not None
 
     def delete(self, sha256: str, *, before: float | None = None) -> bool:
-        """Remove the list of pieces, then the pieces.
+        """Remove the manifest, then the pieces.
 
-        A sweep (`before`) first takes the list away and then looks whether somebody wants it; who wants it first says
-        so and then looks whether the list is there. However the two interleave, one of them sees the other.
+        A sweep (`before`) removes the manifest and then reads the time; `touch` writes the time and then reads the
+        manifest. In any interleaving, one of them sees the other.
         """
         found = self._find([sha256])[0]
         if found is None or (before is not None and found["at"] >= before):
@@ -117,9 +117,9 @@ class ByteStoreBackend:
             yield Stored(sha256, int(found["size"]), float(found["at"]))
 
     def tidy(self, before: float, *, dry_run: bool) -> int:
-        """Remove pieces of uploads begun `before` then that no list names."""
+        """Remove the pieces of uploads that are older than `before` and in no manifest."""
         begun = [key.removeprefix(_UPLOADS) for key in self._keys(_UPLOADS) if _began(key) < before]
-        # Listed after the uploads, so that one which is completed meanwhile is named.
+        # Listed after the uploads, so that one which is completed meanwhile is included.
         digests = [key.removeprefix(_MANIFESTS) for key in self._keys(_MANIFESTS)] if begun else []
         named = {found["pieces"].removeprefix(PIECES) for _, found in self._found(digests)}
         left = [upload for upload in begun if upload not in named]
@@ -129,19 +129,25 @@ class ByteStoreBackend:
         return len(left)
 
     def call(self, method: str, argument: Any) -> Any:
-        """Call the byte store; its failures become `StoreError`."""
+        """Call the byte store; its errors become `StoreError`."""
         with _failures(method):
             return getattr(self._values, method)(argument)
 
     def keep_manifest(self, sha256: str, size: int, pieces: str) -> None:
-        """Make an upload visible."""
+        """Make an upload visible.
+
+        Args:
+            sha256: of the file, as 64 hex digits.
+            size: of the file, in bytes.
+            pieces: prefix of the keys of its pieces.
+        """
         self._keep(sha256, {"size": size, "piece_bytes": PIECE_BYTES, "pieces": pieces, "at": time.time()})
 
     def _keep(self, sha256: str, manifest: dict[str, Any]) -> None:
         self.call("mset", [(f"{_MANIFESTS}{sha256}", json.dumps(manifest).encode())])
 
     def _find(self, digests: list[str]) -> list[dict[str, Any] | None]:
-        """The lists of pieces; `at` is when each was last wanted."""
+        """The manifests; `at` is when each was last put or touched."""
         found: list[dict[str, Any] | None] = []
         values = self.call("mget", [f"{_MANIFESTS}{sha256}" for sha256 in digests])
         for value, wanted_at in zip(values, self._wanted_at(digests), strict=True):
@@ -206,7 +212,7 @@ class _PiecesWriter:
     def _send(self, length: int) -> None:
         piece = (f"{self._pieces}/{self._count:08d}", bytes(self._buffer[:length]))
         first = [(_upload_key(self._pieces), b"{}")] if self._count == 0 else []
-        # Counted before it is known to have arrived: what failed to answer may be there all the same.
+        # Counted before it is sent, because a request that fails may have been executed.
         self._count += 1
         self._backend.call("mset", [*first, piece])
         del self._buffer[:length]
@@ -268,7 +274,7 @@ def _upload_key(pieces: str) -> str:
 
 
 def _parsed(value: bytes | None) -> dict[str, Any]:
-    """A JSON object that was stored; an empty one where there is none, or half of one."""
+    """A stored JSON object; empty if it is absent or incomplete."""
     try:
         found = json.loads(value or b"")
     except ValueError:

@@ -1,8 +1,8 @@
-"""Fetching a file from the internet: from public addresses only, within a size and a time.
+"""Fetching files from public internet addresses, with limits on size and time.
 
-A name is looked up once, every address it has is checked, and the connection is made to a checked address itself, so
-that a second answer of the name's owner cannot lead elsewhere. Redirects are followed by hand, each checked the same
-way. Proxies of the environment are not used, because they would look names up themselves.
+A host is resolved once, all its addresses are checked, and the connection is made to a checked address, so that a
+second DNS response cannot lead elsewhere. Redirects are followed here, and checked in the same way. Proxies of the
+environment are not used, because they would resolve hosts themselves.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from langchain_gemini_mm.errors import ContentError, MediaLimitError
 from langchain_gemini_mm.storage.ssrf import RESERVED, Target, refusal_of, target_of
 
 FETCH_BYTES = 1_000_000_000
-"""Largest file that is fetched unless more is asked for."""
+"""Default limit on the size of a fetched file."""
 FETCH_SECONDS = 300.0
-"""Longest time that one file may take, redirects and all."""
+"""Default limit on the time for a file, in seconds, including redirects."""
 
 Resolver: TypeAlias = "Callable[[str, int], Sequence[str]]"
-"""Gives the addresses of a host and port."""
+"""Resolves a host and port to addresses."""
 
 _CONNECT_SECONDS = 15.0
 _CLOCK_GRAIN = 0.05
-_MOST_REDIRECTS = 5
+_MAX_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
 _HEADERS = {
     "User-Agent": "langchain-gemini-mm",
@@ -46,9 +46,9 @@ class Fetcher:
     """Fetches files.
 
     Args:
-        resolve: looks names up; by default the system does.
-        context: checks certificates; by default against the system's authorities.
-        _refuse: says why an address must not be asked; only tests have a reason to change it.
+        resolve: resolves hosts; the system's resolver by default.
+        context: checks certificates; with the system's authorities by default.
+        _refuse: returns the reason why an address is refused; changed only by tests.
     """
 
     def __init__(
@@ -69,19 +69,19 @@ class Fetcher:
         """Open a URL for reading.
 
         Args:
-            url: `https://...`; a query may hold a key, so it is never shown.
-            max_bytes: of the file.
-            timeout: seconds for all of it.
-            allow_http: take `http://`, too.
+            url: `https://...`; its query may contain a key and is never shown.
+            max_bytes: largest file.
+            timeout: seconds for the whole file.
+            allow_http: accept `http://`.
 
         Raises:
-            ContentError: not to be fetched, not found, the connection failed, or it took too long.
-            MediaLimitError: over `max_bytes`; also while it is read.
+            ContentError: refused, not found, failed, or too slow.
+            MediaLimitError: over `max_bytes`; also raised while it is read.
         """
         if max_bytes < 1 or not timeout > 0:
             raise ValueError(f"max_bytes and timeout must be positive, got {max_bytes!r} and {timeout!r}")
         target, deadline = target_of(url, allow_http=allow_http), Deadline(timeout)
-        for _ in range(_MOST_REDIRECTS + 1):
+        for _ in range(_MAX_REDIRECTS + 1):
             with ExitStack() as stack:
                 with _translated(target, deadline):
                     connection = stack.enter_context(closing(self._connection(target, deadline)))
@@ -91,7 +91,7 @@ class Fetcher:
                     return
                 location = response.headers.get("Location") or ""
             target = target.redirected(quote(location.encode("latin-1"), safe=RESERVED), allow_http=allow_http)
-        raise ContentError(f"{target.shown} is behind more than {_MOST_REDIRECTS} redirects")
+        raise ContentError(f"{target.shown} is behind more than {_MAX_REDIRECTS} redirects")
 
     def _connection(self, target: Target, deadline: Deadline) -> HTTPConnection:
         connection = HTTPConnection(target.host, target.port)
@@ -117,7 +117,7 @@ class Fetcher:
         return connection
 
     def _addresses(self, target: Target, deadline: Deadline) -> Sequence[str]:
-        """All addresses of a host, when all of them may be asked."""
+        """All addresses of a host, if all of them are public."""
         addresses = list(dict.fromkeys(_within(deadline, lambda: self._resolve(target.host, target.port))))
         for address in addresses:
             if reason := self._refuse(address):
@@ -129,7 +129,7 @@ class Fetcher:
 
 
 class Deadline:
-    """A point in time by which everything must be done."""
+    """A time limit."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -137,14 +137,14 @@ class Deadline:
 
     @property
     def over(self) -> bool:
-        """Whether it has come, by the grain of clocks."""
+        """Whether it has passed, within the resolution of clocks."""
         return time.monotonic() >= self._end - _CLOCK_GRAIN
 
     def left(self) -> float:
-        """Seconds that are left, more than 0.
+        """Seconds that are left.
 
         Raises:
-            TimeoutError: none.
+            TimeoutError: none is left.
         """
         left = self._end - time.monotonic()
         if left <= 0:
@@ -153,24 +153,24 @@ class Deadline:
 
 
 class TimedSocket:
-    """A socket as `http.client` uses it, whose every wait ends at the deadline, however slowly bytes drip in."""
+    """A socket for `http.client` whose waits all end at the deadline, however slowly bytes arrive."""
 
     def __init__(self, opened: socket.socket, deadline: Deadline) -> None:
         self._socket = opened
         self._deadline = deadline
 
     def sendall(self, data: bytes) -> None:
-        """Send all of it."""
+        """Send all bytes."""
         self._socket.settimeout(self._deadline.left())
         self._socket.sendall(data)
 
     def makefile(self, mode: str) -> BinaryIO:
-        """What comes in, buffered."""
+        """A buffered file for reading."""
         del mode
         return io.BufferedReader(_Incoming(self._socket, self._deadline))
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._socket.close()
 
 
@@ -188,7 +188,7 @@ class _Incoming(io.RawIOBase):
 
 
 class Download:
-    """A file as it comes in; to be read to its end, which is when it is known to be whole."""
+    """A file that is being fetched; it is known to be complete when it was read to its end."""
 
     def __init__(self, response: HTTPResponse, target: Target, deadline: Deadline, max_bytes: int) -> None:
         self._response = response
@@ -205,11 +205,11 @@ class Download:
         return self._target.shown
 
     def read(self, length: int = -1) -> bytes:
-        """Read a piece; an empty one is the end.
+        """Read a chunk; empty at the end.
 
         Raises:
-            ContentError: the connection broke, or it took too long.
-            MediaLimitError: it is larger than was allowed.
+            ContentError: the connection failed, or the deadline has passed.
+            MediaLimitError: over `max_bytes`.
         """
         with _translated(self._target, self._deadline):
             data = self._response.read(length if length >= 0 else self._max_bytes + 1)
@@ -227,13 +227,13 @@ class Download:
 
 
 def system_addresses(host: str, port: int) -> list[str]:
-    """Look a name up as the system does."""
+    """Resolve a host with the system's resolver."""
     return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 def _answer(connection: HTTPConnection, target: Target) -> HTTPResponse:
     connection.request("GET", target.path, headers={"Host": target.authority, **_HEADERS})
-    # Its own `getresponse` would hang up before the body is read where the server says that it will.
+    # `getresponse` would close the socket before the body is read if the server announces that it closes.
     response = HTTPResponse(connection.sock, method="GET")
     response.begin()
     if response.status in _REDIRECTS:
@@ -262,7 +262,7 @@ def _translated(target: Target, deadline: Deadline) -> Iterator[None]:
 
 
 def _within(deadline: Deadline, ask: Callable[[], Sequence[str]]) -> Sequence[str]:
-    """Ask in a thread, because the system's look-up knows no time limit."""
+    """Resolve in a thread, because the system's resolver has no time limit."""
     answers: queue.SimpleQueue[Sequence[str] | Exception] = queue.SimpleQueue()
 
     def run() -> None:

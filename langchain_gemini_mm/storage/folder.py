@@ -1,4 +1,4 @@
-"""Media as files `ab/cd/<sha256>` in one folder; the default place."""
+"""Media as files `ab/cd/<sha256>` in one folder; the default backend."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HEX = set("0123456789abcdef")
 
 
 class FolderBackend:
-    """Files are written aside, synced, then renamed: a name is either absent or whole, whoever is killed when."""
+    """Writes temporary files, syncs and renames them: a file is absent or complete, also after a crash."""
 
     kind = "folder"
     in_place = False
@@ -37,7 +37,7 @@ class FolderBackend:
         return _FolderWriter(self._root)
 
     def size(self, sha256: str) -> int:
-        """Tell the size in bytes."""
+        """The size in bytes."""
         with self._reading(sha256):
             return self._file(sha256).stat().st_size
 
@@ -57,10 +57,10 @@ class FolderBackend:
         return True
 
     def delete(self, sha256: str, *, before: float | None = None) -> bool:
-        """Remove the file if it was last put `before` then.
+        """Remove the file if its time is earlier than `before`.
 
-        It is set aside first: a concurrent put either refreshed its time before that, and it is put back, or finds it
-        gone and writes it anew.
+        It is renamed first: a concurrent put has either updated its time before that, and the file is renamed back, or
+        it finds no file and writes it again.
         """
         aside = self._root / _INCOMING / f"{uuid.uuid4().hex}.gone"
         with _writing(self._root):
@@ -76,7 +76,7 @@ class FolderBackend:
         return True
 
     def stored(self) -> Iterator[Stored]:
-        """List everything that is stored; other files in the folder are not looked at."""
+        """List everything that is stored; other files in the folder are ignored."""
         for first in _names(self._root, 2):
             for second in _names(self._root / first, 2):
                 for name in _names(self._root / first / second, 64):
@@ -85,7 +85,7 @@ class FolderBackend:
                         yield Stored(name, status.st_size, status.st_mtime)
 
     def tidy(self, before: float, *, dry_run: bool) -> int:
-        """Remove temporary files that were last written `before` then."""
+        """Remove temporary files that were last written earlier than `before`."""
         count = 0
         incoming = self._root / _INCOMING
         for path in sorted(incoming.iterdir()) if incoming.is_dir() else ():
@@ -132,7 +132,7 @@ class _FolderWriter:
             try:
                 self._part.replace(target)
             except PermissionError:
-                # Windows: somebody reads the same content right now, so it is there already.
+                # Windows: another process is reading the same content, so it is stored already.
                 if target.stat().st_size != self._part.stat().st_size:
                     raise
             _sync_folder(target.parent)
@@ -158,7 +158,7 @@ def _names(folder: Path, length: int) -> list[str]:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make `folder` so that it is still there after a power cut."""
+    """Create a folder durably."""
     made = [path for path in (folder.parent, folder) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in made:
@@ -166,7 +166,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make renames in `folder` durable where the system can."""
+    """Make renames in a folder durable where the system allows it."""
     if os.name == "nt":
         return
     with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Which media are still referenced, and what a sweep removed."""
+"""Sweeps: the media that are referenced, and the result."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What a sweep removed, or would remove."""
+    """The result of a sweep: what it removed, or would remove."""
 
     removed: tuple[MediaRef, ...]
     """Media that nothing references."""
     size: int
-    """Bytes of these."""
+    """Size of the removed media, in bytes."""
     leftovers: int
-    """Unfinished uploads that were cut off."""
+    """Number of unfinished uploads."""
 
 
 def digests_in(keep: Any) -> set[bytes]:
-    """The hashes named by references, Documents, strings, or any nesting of iterables of these.
+    """The hashes in references, Documents, strings, or any nesting of iterables of these.
 
-    Generous on purpose: whatever looks like a hash is kept, also in an escaped or a torn reference.
+    Everything that looks like a hash is included, also in escaped and split references.
 
     Raises:
-        TypeError: something else was given.
+        TypeError: another type.
     """
     if isinstance(keep, MediaRef):
         return {bytes.fromhex(keep.sha256)}

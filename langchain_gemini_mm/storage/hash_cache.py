@@ -1,7 +1,7 @@
-"""Remembers which file had which hash, so that an unchanged folder is not read again.
+"""Hashes of known files, so that an unchanged folder is not read again.
 
-One small SQLite file. A connection is opened for each step: nothing stays open, so stores can be forked, pickled and
-used from any thread, and their folder can be removed on Windows.
+They are stored in a small SQLite file. A connection is opened for each operation, so that stores can be forked, pickled
+and used from any thread, and their folder can be removed on Windows.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ COMMIT;
 
 @dataclass(frozen=True, slots=True)
 class KnownFile:
-    """One remembered file."""
+    """A file with its hash."""
 
     path: Path
     stamp: str
@@ -43,35 +43,40 @@ class KnownFile:
     hashed_ns: int
     """When hashing began, in nanoseconds since 1970."""
     seen: float
-    """When it was last put, in seconds since 1970."""
+    """When it was last put or touched, in seconds since 1970."""
 
     def is_still(self, stamp: Stamp) -> bool:
-        """Whether a file with this stamp surely has the remembered hash."""
-        return self.stamp == _spell(stamp) and stamp.settled(self.hashed_ns)
+        """Whether a file with this stamp certainly has the stored hash."""
+        return self.stamp == _spelled(stamp) and stamp.settled(self.hashed_ns)
 
     @property
     def size(self) -> int:
-        """Bytes, when it was hashed."""
+        """Size in bytes when it was hashed."""
         return int(self.stamp.partition(" ")[0])
 
 
 class FileTable:
-    """Path to hash. As a cache (the default) it never fails and may be thrown away; as `truth` it syncs and raises."""
+    """A table from paths to hashes.
+
+    Args:
+        path: of the SQLite file.
+        truth: the table is not a cache but the only copy: writes are synced, and errors raised.
+    """
 
     def __init__(self, path: Path, *, truth: bool = False) -> None:
         self._path = path
         self._truth = truth
 
     def find(self, path: Path) -> KnownFile | None:
-        """What is remembered of `path`."""
+        """The entry of a path, if any."""
         return next(iter(self._select("WHERE path = ?", os.fsencode(path))), None)
 
     def with_hash(self, sha256: str) -> list[KnownFile]:
-        """All files that had this hash, the one put last first."""
+        """All files with this hash, the latest first."""
         return self._select("WHERE sha256 = ? ORDER BY seen DESC, path", sha256)
 
     def hashes(self) -> Iterator[tuple[str, int, float]]:
-        """Every hash with its size in bytes and when it was last put."""
+        """Every hash, with its size in bytes and its latest time."""
         last = ""
         clause = "WHERE sha256 > ? GROUP BY sha256 HAVING seen = max(seen) ORDER BY sha256 LIMIT 1000"
         while batch := self._select(clause, last):
@@ -79,19 +84,26 @@ class FileTable:
             last = batch[-1].sha256
 
     def remember(self, path: Path, stamp: Stamp, sha256: str, hashed_ns: int) -> None:
-        """Note that `path`, with this stamp, has this hash."""
-        row = (os.fsencode(path), _spell(stamp), sha256, hashed_ns, time.time())
+        """Store the hash of a file.
+
+        Args:
+            path: absolute.
+            stamp: of the file before it was hashed.
+            sha256: 64 hex digits.
+            hashed_ns: when hashing began, in nanoseconds since 1970.
+        """
+        row = (os.fsencode(path), _spelled(stamp), sha256, hashed_ns, time.time())
         self._write("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?)", *row)
 
     def touch(self, sha256: str) -> bool:
-        """Note that this hash is wanted now; a note of the last minutes will do, it spares a synced write."""
+        """Set the time of a hash to now, unless it was set in the last 10 minutes: that saves a synced write."""
         known = self.with_hash(sha256)
         if known and known[0].seen < time.time() - _TOUCH_SECONDS:
             self._write("UPDATE file SET seen = ? WHERE sha256 = ?", time.time(), sha256)
         return bool(known)
 
     def forget(self, sha256: str, *, before: float | None = None) -> bool:
-        """Forget all files with this hash, unless one of them was put since `before`."""
+        """Remove all files with this hash, unless the time of one of them is `before` or later."""
         limit = float("inf") if before is None else before
         statement = "DELETE FROM file WHERE sha256 = ? AND (SELECT max(seen) FROM file WHERE sha256 = ?) < ?"
         return self._write(statement, sha256, sha256, limit) > 0
@@ -129,7 +141,7 @@ class FileTable:
             yield connection
 
     def _failed(self, error: Exception) -> None:
-        """Raise for the truth; drop a cache that is no database, and go on without."""
+        """Raise an error, or for a cache warn and remove a file that is no database."""
         if self._truth:
             raise StoreError(f"cannot use the media index {str(self._path)!r}: {error}") from error
         logger.warning("files will be hashed again, %r cannot be used: %s", self._path.name, error)
@@ -138,5 +150,5 @@ class FileTable:
                 self._path.unlink()
 
 
-def _spell(stamp: Stamp) -> str:
+def _spelled(stamp: Stamp) -> str:
     return f"{stamp.size} {stamp.mtime_ns} {stamp.ctime_ns}"

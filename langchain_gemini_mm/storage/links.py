@@ -1,4 +1,4 @@
-"""Media that stay where they are: only their hashes and places are kept."""
+"""Media as links: only the hashes and paths of files are stored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class LinksBackend:
-    """A folder with an index of files elsewhere. Bytes without a file are kept in the folder itself."""
+    """A folder with an index of files elsewhere; bytes that are no file are stored in the folder itself."""
 
     kind = "links"
     in_place = True
@@ -31,11 +31,11 @@ class LinksBackend:
         self._own = FolderBackend(root)
 
     def writer(self) -> MediaWriter:
-        """Begin an upload into the folder, of something that has no file to link to."""
+        """Begin an upload of bytes into the folder."""
         return self._own.writer()
 
     def size(self, sha256: str) -> int:
-        """Tell the size in bytes, after making sure that a linked file is unchanged."""
+        """The size in bytes, after a check that a linked file is unchanged."""
         with self.open(sha256) as file:
             return file.seek(0, 2)
 
@@ -57,26 +57,26 @@ class LinksBackend:
             raise missing(sha256, f"was linked to {'; and to '.join(reasons)}. {remedy}") from error
 
     def touch(self, sha256: str) -> bool:
-        """Note that these bytes are wanted now."""
+        """Set the time of these bytes to now."""
         linked = self._links.touch(sha256)
         return self._own.touch(sha256) or linked
 
     def delete(self, sha256: str, *, before: float | None = None) -> bool:
-        """Remove the link, or the copy where there is one; a linked file itself is never touched."""
+        """Remove the link and the copy, if any; linked files are never removed."""
         linked = self._links.forget(sha256, before=before)
         return self._own.delete(sha256, before=before) or linked
 
     def stored(self) -> Iterator[Stored]:
-        """List everything that is linked or kept; a file that is both is listed twice."""
+        """List everything that is linked or stored; a file that is both is listed twice."""
         yield from (Stored(*row) for row in self._links.hashes())
         yield from self._own.stored()
 
     def tidy(self, before: float, *, dry_run: bool) -> int:
-        """Remove what uploads into the folder have left."""
+        """Remove unfinished uploads."""
         return self._own.tidy(before, dry_run=dry_run)
 
     def _opened(self, link: KnownFile) -> BinaryIO | str:
-        """The open file, or why it is not what was linked."""
+        """The open file, or the reason why it is not the linked one."""
         try:
             file, stamp = open_source(link.path)
         except ContentError as error:
@@ -93,7 +93,7 @@ class LinksBackend:
         return f"{shown(link.path)}, which has changed since"
 
     def _has_hash(self, file: BinaryIO, stamp: Stamp, link: KnownFile) -> bool:
-        """Hash a file whose size or times differ; remember it when it is the same after all."""
+        """Hash a file whose times differ, and store its new times if the hash is the same."""
         started = time.time_ns()
         if stamp.size != link.size or hash_of(file, shown(link.path)) != link.sha256:
             return False

@@ -1,4 +1,4 @@
-"""Which internet addresses may be asked for a file: public ones only, however they are written."""
+"""Checks that a URL leads to a public internet address, against server-side request forgery."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 PORTS = {"https": 443, "http": 80}
 
 RESERVED = "/%:@!$&'()*+,;=~-._?#[]"
-"""Signs that mean something in a URL and stay as they are."""
+"""Characters with a meaning in URLs, which are not quoted."""
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _MORE_PRIVATE = tuple(map(ipaddress.IPv6Network, ("64:ff9b:1::/48", "fec0::/10", "::/96", "5f00::/16")))
 _ODD = re.compile(r"[\x00-\x20\x7f\\]")
-_LONGEST = 8000
+_MAX_URL_CHARACTERS = 8000
 _SHOWN = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a URL points: nothing but what a request needs."""
+    """The parts of a URL that a request needs."""
 
     scheme: str
     host: str
@@ -37,21 +37,21 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """The `Host` of a request."""
+        """The `Host` header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def shown(self) -> str:
-        """For messages: without the query, which may hold a key."""
+        """The URL for messages, without the query, which may contain a key."""
         text = f"{self.scheme}://{self.authority}{self.path.partition('?')[0]}"
         return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
 
     def redirected(self, location: str, *, allow_http: bool) -> Target:
-        """Where a redirect from here leads.
+        """The target of a redirect.
 
         Raises:
-            ContentError: to no place that may be asked.
+            ContentError: it is refused.
         """
         base = f"{self.scheme}://{self.authority}{self.path}"
         try:
@@ -61,14 +61,14 @@ class Target:
 
 
 def target_of(url: str, *, allow_http: bool) -> Target:
-    """Take a URL apart.
+    """Parse and check a URL.
 
     Raises:
         ContentError: not https, malformed, or with a name and password in it.
     """
     if not isinstance(url, str):
         raise TypeError(f"a URL is given as str, got {type(url).__name__}")
-    if _ODD.search(url) or len(url) > _LONGEST:
+    if _ODD.search(url) or len(url) > _MAX_URL_CHARACTERS:
         raise ContentError("the URL holds spaces, control signs or backslashes, or is too long; quote it")
     try:
         parts = urlsplit(url)
@@ -89,7 +89,7 @@ def target_of(url: str, *, allow_http: bool) -> Target:
 
 
 def refusal_of(address: str) -> str | None:
-    """Why an address must not be asked; None when it may.
+    """The reason why an address is refused; None for a public one.
 
     ```python
     from langchain_gemini_mm.storage.ssrf import refusal_of
@@ -106,7 +106,7 @@ def refusal_of(address: str) -> str | None:
 
 
 def _meant(address: Address) -> list[Address]:
-    """The addresses that are asked in the end; a gateway on the way may make another of it."""
+    """The addresses that a gateway may translate it to, or itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return [address]
     if address.ipv4_mapped:

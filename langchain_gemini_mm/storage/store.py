@@ -1,4 +1,4 @@
-"""The media store: bytes by their hash."""
+"""The media store: files by the hash of their bytes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import hashlib
 import io
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import wraps
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Concatenate, ParamSpec, TypeVar, cast
 
 from langchain_core.documents import Document
 
@@ -31,13 +32,32 @@ from langchain_gemini_mm.storage.links import LinksBackend
 from langchain_gemini_mm.validation import positive_int
 
 GRACE_SECONDS = 24 * 3600.0
-"""How long a sweep leaves alone what was put: the time between storing media and indexing their Document."""
+"""Seconds for which a sweep keeps media after they were put: the time between storing and indexing them."""
 
 _KNOWN_TYPES = 10_000
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _in_thread(
+    method: Callable[Concatenate[MediaStore, P], T],
+) -> Callable[Concatenate[MediaStore, P], Coroutine[Any, Any, T]]:
+    """The async twin of a method of `MediaStore`."""
+    name = method.__name__
+
+    @wraps(method)
+    async def twin(self: MediaStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        found: T = await asyncio.to_thread(getattr(self, name), *args, **kwargs)
+        return found
+
+    twin.__name__, twin.__qualname__ = f"a{name}", f"MediaStore.a{name}"
+    twin.__doc__ = f"Async twin of `{name}`, in a worker thread."
+    return twin
+
 
 class MediaStore:
-    """Keeps images, audio, video and PDFs under the hash of their bytes; equal files are stored once.
+    """Stores images, audio, video and PDFs under the hash of their bytes; equal files are stored once.
 
     ```python
     from langchain_gemini_mm import MediaStore
@@ -53,7 +73,7 @@ class MediaStore:
     processes at once.
 
     Args:
-        where: a folder (made when needed), a bucket (`"s3://library/media"`, with the extra `cloud`), a LangChain
+        where: a folder (created when needed), a bucket (`"s3://library/media"`, with the extra `cloud`), a LangChain
             `BaseStore[str, bytes]`, or a `MediaBackend`.
 
     Raises:
@@ -69,15 +89,15 @@ class MediaStore:
 
     @classmethod
     def memory(cls) -> MediaStore:
-        """A store in this process, for tests and trials."""
+        """A store in memory, for tests and experiments."""
         return cls(MemoryBackend())
 
     @classmethod
     def links(cls, path: str | os.PathLike[str]) -> MediaStore:
-        """A store that leaves files where they are; the folder `path` holds an index of them.
+        """A store of links to files; the folder `path` contains their index.
 
-        Only hashes and places are kept. A file that was changed, moved or removed is a `MissingMediaError` when it
-        is asked for. What is put as bytes has no place of its own and is kept in the folder.
+        Only hashes and paths are stored. Reading a file that was changed, moved or removed raises `MissingMediaError`.
+        Media that are put as bytes are stored in the folder.
         """
         return cls(LinksBackend(folder_of(path)))
 
@@ -93,19 +113,19 @@ class MediaStore:
         write_timeout: float = 30.0,
         replication: int = 1,
     ) -> MediaStore:
-        """A store in a Weaviate server, in a collection of its own without a vector index.
+        """A store in a collection of a Weaviate server.
 
         Args:
-            client: a connected `WeaviateClient`, which stays yours to close; async methods use it in worker threads.
-            name: of the collection, which the first write makes.
-            tenant: whose media, in a collection with tenants; one tenant cannot read those of another.
-            max_bytes: most bytes of one file.
-            timeout: seconds for one answer.
-            write_timeout: seconds for storing one piece of 1 MiB, attempts included.
-            replication: copies in a cluster, when the collection is made.
+            client: a connected `WeaviateClient`, which you close; async methods use it in worker threads.
+            name: of the collection, which the first write creates.
+            tenant: in a collection with tenants; a tenant cannot read the media of others.
+            max_bytes: largest file.
+            timeout: seconds for one response.
+            write_timeout: seconds for storing one piece of 1 MiB, including retries.
+            replication: number of copies in a cluster, for a new collection.
 
         Raises:
-            StoreError: the server is away or too old, or the name belongs to something else.
+            StoreError: the server cannot be reached or is too old, or the collection contains other data.
             MissingExtraError: weaviate-client is not installed.
         """
         from langchain_gemini_mm.storage.weaviate import WeaviateValues
@@ -118,14 +138,14 @@ class MediaStore:
 
     @property
     def path(self) -> Path | None:
-        """The folder of this store, where it has one."""
+        """The folder of this store, if it has one."""
         return self._backend.path
 
     def put(self, data: Any) -> MediaRef:
-        """Store bytes, an open binary file (from where it stands), or a LangChain `Blob`.
+        """Store bytes, an open binary file (from its position), or a LangChain `Blob`.
 
         Raises:
-            ContentError: empty, unreadable, or no image, audio, video or PDF by content.
+            ContentError: empty, unreadable, or no image, audio, video or PDF by its content.
             StoreError: the store cannot be written.
         """
         if isinstance(data, bytes | bytearray | memoryview):
@@ -139,10 +159,10 @@ class MediaStore:
         raise TypeError(f"put takes bytes, an open binary file or a Blob, got {type(data).__name__}")
 
     def put_file(self, path: str | os.PathLike[str]) -> MediaRef:
-        """Store a file, in pieces; a file that was put before and has not changed since is not read again.
+        """Store a file, reading it in chunks; a file that was put before and is unchanged is not read again.
 
         Raises:
-            ContentError: not a readable regular file, empty, being written, or no media by content.
+            ContentError: not a readable regular file, empty, being written, or no media by its content.
             StoreError: the store cannot be written.
         """
         given = Path(path)
@@ -151,10 +171,10 @@ class MediaStore:
             return self.put_opened(OpenedSource(file, given, stamp))
 
     def put_opened(self, source: OpenedSource) -> MediaRef:
-        """Store a file that is open already, as `put_file`; a file in memory as `put`.
+        """Store an open file, as `put_file` and `put` do.
 
         Raises:
-            ContentError: empty, being written, or no media by content.
+            ContentError: empty, being written, or no media by its content.
             StoreError: the store cannot be written.
         """
         if source.path is None or source.stamp is None:
@@ -171,7 +191,7 @@ class MediaStore:
             source.file.seek(0)
             digest = hash_of(source.file, name)
         else:
-            # A file met before is hashed first, because it is often stored already under another name.
+            # A known file is hashed first, because it is often stored already.
             digest = self._store(source.file, name, hash_first=not files or known is not None)
         if not source.stamp.same_content(Stamp.of(os.fstat(source.file.fileno()))):
             raise ContentError(f"{name} was written to while it was read; put it again when it is complete")
@@ -182,19 +202,19 @@ class MediaStore:
     def put_url(
         self, url: str, *, max_bytes: int = FETCH_BYTES, timeout: float = FETCH_SECONDS, allow_http: bool = False
     ) -> MediaRef:
-        """Fetch a file from the internet and store it, in pieces.
+        """Fetch a file from the internet and store it.
 
-        Only public addresses are asked: a name that leads to a private, loopback or link-local one is refused, in a
-        redirect, too. Proxies are not used. Each call fetches anew.
+        Only public addresses are used: hosts with private, loopback or link-local addresses are refused, also in
+        redirects. Proxies are not used. Each call fetches the file again.
 
         Args:
             url: `https://...`, without a user name or password.
-            max_bytes: of the file.
-            timeout: seconds for all of it.
-            allow_http: take `http://`, too, which anybody on the way may change.
+            max_bytes: largest file.
+            timeout: seconds for the whole file.
+            allow_http: accept `http://`, which can be modified on the way.
 
         Raises:
-            ContentError: not to be fetched, not found, cut off, too slow, or no image, audio, video or PDF by content.
+            ContentError: refused, not found, incomplete, too slow, or no image, audio, video or PDF by its content.
             MediaLimitError: over `max_bytes`.
             StoreError: the store cannot be written.
         """
@@ -202,24 +222,23 @@ class MediaStore:
             return MediaRef(self._store(cast("BinaryIO", download), download.name))
 
     def document(self, *content: Content, metadata: Mapping[str, Any] | None = None, id: str | None = None) -> Document:  # noqa: A002
-        """Make one Document of texts and media in their written order, joined with one space; media are stored.
+        """Make a Document of texts and media in the given order, joined with spaces; the media are stored.
 
-        Text stands as it is, so references in it stay references: pass text of others through
-        `references.escape_references` first.
+        References in texts are used as references: pass text of others through `references.escape_references` first.
 
         Args:
             content: `str`, `Path`, `bytes`, `MediaRef`, `Blob`, PIL image, content block, Document, ...
-            metadata: for the Document; copied. `modality` is told where it does not.
-            id: for the Document.
+            metadata: of the Document; `modality` is added unless it is given.
+            id: of the Document.
 
         Raises:
-            ContentError: nothing given, or of a kind that cannot be stored.
-            MissingMediaError: a reference that this store does not know.
+            ContentError: no content, or content of a type that cannot be stored.
+            MissingMediaError: a reference to media that are not in this store.
         """
         return compose(self, content, metadata or {}, id)
 
     def info(self, ref: MediaRef | str) -> MediaInfo:
-        """Tell size and type.
+        """Size and type of media.
 
         Raises:
             MissingMediaError: not in this store.
@@ -240,7 +259,7 @@ class MediaStore:
         return MediaInfo(sha256=digest, size=size, mime_type=mime_type)
 
     def get(self, ref: MediaRef | str) -> bytes:
-        """Read all bytes and check them against the hash.
+        """Read all bytes and check their hash.
 
         Raises:
             MissingMediaError: not in this store, or damaged there.
@@ -253,7 +272,7 @@ class MediaStore:
         return data
 
     def open(self, ref: MediaRef | str) -> BinaryIO:
-        """Open for reading, seekable and without loading it whole; close it. The hash is not checked.
+        """Open a seekable file for reading, which you close. The hash is not checked.
 
         Raises:
             MissingMediaError: not in this store.
@@ -261,7 +280,12 @@ class MediaStore:
         return self._backend.open(_digest(ref))
 
     def read_range(self, ref: MediaRef | str, start: int, length: int) -> bytes:
-        """Read at most `length` bytes from byte `start`; fewer at the end, none after it.
+        """Read part of the bytes; fewer than `length` at the end, none after it.
+
+        Args:
+            ref: a reference or its text.
+            start: offset of the first byte.
+            length: number of bytes.
 
         Raises:
             MissingMediaError: not in this store.
@@ -285,20 +309,20 @@ class MediaStore:
         return isinstance(ref, MediaRef) and self.exists(ref)
 
     def refs(self) -> Iterator[MediaRef]:
-        """List all that is stored, in no particular order."""
+        """List everything that is stored, in no particular order."""
         return (MediaRef(entry.sha256) for entry in self._backend.stored())
 
     def delete(self, ref: MediaRef | str) -> bool:
-        """Remove the whole file that `ref` names; False when it was not there. Linked files stay where they are."""
+        """Remove the file that `ref` refers to; False if it is not stored. Linked files are not removed."""
         return self._backend.delete(_digest(ref))
 
     def sweep(self, keep: Any, *, grace_s: float = GRACE_SECONDS, dry_run: bool = False) -> Sweep:
-        """Remove media that nothing in `keep` references, and what cut-off uploads left.
+        """Remove media that nothing in `keep` references, and unfinished uploads.
 
         Args:
-            keep: references, Documents or texts (any nesting of iterables): *everything* that is still in use.
-            grace_s: leave alone what was put within so many seconds; it may be about to be indexed.
-            dry_run: only tell what would be removed.
+            keep: references, Documents or texts, in any nesting of iterables: *everything* that is still in use.
+            grace_s: keep media that were put within so many seconds, because they may not be indexed yet.
+            dry_run: remove nothing.
         """
         wanted = digests_in(keep)
         before = time.time() - grace_s
@@ -313,63 +337,25 @@ class MediaStore:
         leftovers = self._backend.tidy(before, dry_run=dry_run)
         return Sweep(tuple(dict.fromkeys(removed)), size, leftovers)
 
-    async def aput(self, data: Any) -> MediaRef:
-        """Async twin of `put`, in a worker thread."""
-        return await asyncio.to_thread(self.put, data)
-
-    async def aput_file(self, path: str | os.PathLike[str]) -> MediaRef:
-        """Async twin of `put_file`, in a worker thread."""
-        return await asyncio.to_thread(self.put_file, path)
-
-    async def aput_url(
-        self,
-        url: str,
-        *,
-        max_bytes: int = FETCH_BYTES,
-        timeout: float = FETCH_SECONDS,  # noqa: ASYNC109  as in put_url
-        allow_http: bool = False,
-    ) -> MediaRef:
-        """Async twin of `put_url`, in a worker thread."""
-        return await asyncio.to_thread(self.put_url, url, max_bytes=max_bytes, timeout=timeout, allow_http=allow_http)
-
-    async def adocument(
-        self,
-        *content: Content,
-        metadata: Mapping[str, Any] | None = None,
-        id: str | None = None,  # noqa: A002
-    ) -> Document:
-        """Async twin of `document`, in a worker thread."""
-        return await asyncio.to_thread(self.document, *content, metadata=metadata, id=id)
-
-    async def ainfo(self, ref: MediaRef | str) -> MediaInfo:
-        """Async twin of `info`, in a worker thread."""
-        return await asyncio.to_thread(self.info, ref)
-
-    async def aget(self, ref: MediaRef | str) -> bytes:
-        """Async twin of `get`, in a worker thread."""
-        return await asyncio.to_thread(self.get, ref)
-
-    async def aread_range(self, ref: MediaRef | str, start: int, length: int) -> bytes:
-        """Async twin of `read_range`, in a worker thread."""
-        return await asyncio.to_thread(self.read_range, ref, start, length)
-
-    async def adelete(self, ref: MediaRef | str) -> bool:
-        """Async twin of `delete`, in a worker thread."""
-        return await asyncio.to_thread(self.delete, ref)
-
-    async def asweep(self, keep: Any, *, grace_s: float = GRACE_SECONDS, dry_run: bool = False) -> Sweep:
-        """Async twin of `sweep`, in a worker thread."""
-        return await asyncio.to_thread(self.sweep, keep, grace_s=grace_s, dry_run=dry_run)
+    aput = _in_thread(put)
+    aput_file = _in_thread(put_file)
+    aput_url = _in_thread(put_url)
+    adocument = _in_thread(document)
+    ainfo = _in_thread(info)
+    aget = _in_thread(get)
+    aread_range = _in_thread(read_range)
+    adelete = _in_thread(delete)
+    asweep = _in_thread(sweep)
 
     def __repr__(self) -> str:
         place = f" {str(self.path)!r}" if self.path else ""
         return f"<MediaStore {self._backend.kind}{place}>"
 
     def _store(self, source: BinaryIO, name: str, *, hash_first: bool = False) -> str:
-        """Store what is left to read in `source` unless it is stored already; returns its hash.
+        """Store the rest of `source` unless it is stored already; returns its hash.
 
-        A file of one chunk is read once. A larger one is hashed while it is written, or with `hash_first` (it must be
-        seekable then) is read through before, which saves the writing where it is stored already.
+        A file of one chunk is read once. A larger one is hashed while it is written, or with `hash_first` before that,
+        which saves writing it where it is stored already; it must be seekable then.
         """
         start = source.tell() if hash_first else 0
         chunks = chunks_of(source, name)
@@ -409,7 +395,14 @@ _WEIGHTIEST: tuple[Modality, ...] = ("video", "audio", "pdf", "image")
 
 
 def compose(store: MediaStore, content: Sequence[Content], metadata: Mapping[str, Any], id_: str | None) -> Document:
-    """Put the media among `content` into `store` and write everything down, in order."""
+    """Make a Document of texts and media, and store the media.
+
+    Args:
+        store: for the media.
+        content: in order.
+        metadata: of the Document.
+        id_: of the Document.
+    """
     if not content:
         raise ContentError("document() needs at least one text or media")
     parts = [part for item in content for part in to_parts(item, store)]
@@ -418,7 +411,7 @@ def compose(store: MediaStore, content: Sequence[Content], metadata: Mapping[str
 
 
 def modality_of(parts: Sequence[Part]) -> Modality:
-    """What a content is as a whole: the kind of its media, text when it has none."""
+    """The modality of a content: that of its media, or text."""
     kinds = {part.modality for part in parts}
     return next((kind for kind in _WEIGHTIEST if kind in kinds), "text")
 
@@ -436,11 +429,11 @@ def _word(store: MediaStore, part: Part) -> str:
 
 
 def backend_of(where: object) -> MediaBackend:
-    """The backend for a folder, the address of a bucket, a byte store, or a backend itself.
+    """The backend for a folder, the address of a bucket, a byte store, or a backend.
 
     Raises:
-        TypeError: it is none of these.
-        ValueError: it is a URL, or empty.
+        TypeError: another type.
+        ValueError: another URL, or empty.
     """
     if isinstance(where, str) and where.partition("://")[0].lower() in SCHEMES:
         return ByteStoreBackend(Bucket.at(where))
@@ -458,11 +451,11 @@ def backend_of(where: object) -> MediaBackend:
 
 
 def folder_of(where: str | os.PathLike[str]) -> Path:
-    """Check the name of a folder.
+    """Check the path of a folder.
 
     Raises:
-        TypeError: it is no text.
-        ValueError: it is a URL, or empty.
+        TypeError: not text.
+        ValueError: a URL, or empty.
     """
     text = os.fspath(where)
     if not isinstance(text, str):

@@ -1,4 +1,4 @@
-"""Media from one store to another: those that documents name, each once, checked against their hash on the way."""
+"""Copying the media of documents to another store, with a check of their hashes."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ _SHOWN = 3
 
 
 class MediaTransfer:
-    """Copies the media of documents and remembers what could not be copied.
+    """Copies the media of documents, and records those that could not be copied.
 
     Args:
-        source: where the media are.
-        target: where they shall be; what is there already is not read.
+        source: the store to read from.
+        target: the store to write to; media that it contains are not read.
     """
 
     def __init__(self, source: MediaStore, target: MediaStore) -> None:
         self.source = source
         self.target = target
         self.copied = 0
-        """Files copied."""
+        """Number of files copied."""
         self._seen: set[str] = set()
         self._lost = 0
         self._examples: list[str] = []
 
     def copy(self, documents: Iterable[tuple[str, str, object]]) -> None:
-        """Copy what documents name.
+        """Copy the media of documents.
 
         Args:
-            documents: id, text, and the hash in the metadata, if any.
+            documents: tuples of id, text, and the hash in the metadata, if any.
 
         Raises:
-            MediaLimitError: the target takes no files of this size.
+            MediaLimitError: a file is too large for the target.
             StoreError: one of the stores cannot be read or written.
         """
         for id_, text, digest in documents:
             needed = _needed(text)
-            # As generous as a sweep, which keeps whatever looks like a hash.
+            # Like a sweep, this includes everything that looks like a hash.
             for found in sorted(value.hex() for value in digests_in([text, str(digest or "")])):
                 if found not in self._seen:
                     self._copy_one(id_, found, needed=found in needed)
 
     def require_complete(self) -> None:
-        """Refuse to call it done when media are missing.
+        """Raise an error if media could not be copied.
 
         Raises:
-            MissingMediaError: with the documents that name them.
+            MissingMediaError: it lists some of the documents.
         """
         if self._lost:
             raise MissingMediaError(
@@ -77,11 +77,16 @@ class MediaTransfer:
 
 
 def copy_media(source: MediaStore, target: MediaStore, ref: MediaRef) -> bool:
-    """Copy one file in pieces; False when the target has it.
+    """Copy one file; False if the target has it.
+
+    Args:
+        source: the store to read from.
+        target: the store to write to.
+        ref: of the file.
 
     Raises:
-        MissingMediaError: the source does not have it, or has it damaged.
-        MediaLimitError: the target takes no files of this size.
+        MissingMediaError: the source does not have it, or it is damaged.
+        MediaLimitError: it is too large for the target.
     """
     if target._backend.touch(ref.sha256):
         return False
@@ -98,7 +103,7 @@ def copy_media(source: MediaStore, target: MediaStore, ref: MediaRef) -> bool:
 
 
 def _needed(text: str) -> set[str]:
-    """The hashes of references; of a text that holds torn ones, which cannot be embedded anyway, none."""
+    """The hashes of the references in a text; none if one is malformed, because the text cannot be embedded."""
     try:
         return {piece.sha256 for piece in split_references(text) if isinstance(piece, MediaRef)}
     except ContentError:

@@ -1,11 +1,11 @@
-"""Values by key in a collection of Weaviate, as a LangChain byte store: the place of media that lie in Weaviate.
+"""A LangChain byte store in a Weaviate collection, used for media in Weaviate.
 
-A value is base64 in a text property without any index. Weaviate's `blob` type holds the same text, and checks it with a
-regular expression: storing 1 MiB then took 125 ms instead of 16 (Weaviate 1.39.0, two shared cores).
+Values are base64 in a text property without an index. Weaviate's `blob` type stores the same text, and checks it with a
+regular expression: storing 1 MiB took 125 ms instead of 16 (Weaviate 1.39.0, two shared cores).
 
-The server's cursor goes through a collection in the order of UUIDs, and reads whole objects even where only their keys
-are asked for. UUIDs therefore begin with the folder of the key, and those of pieces come before all others: listing the
-small values never touches a piece.
+The server's cursor reads a collection in the order of UUIDs, and whole objects even where only keys are requested.
+UUIDs therefore begin with the folder of the key, and those of pieces are the first: listing the small values reads no
+piece.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.weaviate_client.connection import Connection, Operation
 from langchain_gemini_mm.weaviate_client.errors import AnswerTooLargeError, CollectionGoneError, TenantGoneError
 from langchain_gemini_mm.weaviate_client.insert import Inserter
-from langchain_gemini_mm.weaviate_client.names import checked_name, checked_tenant, is_taken
+from langchain_gemini_mm.weaviate_client.names import checked_name, checked_tenant, is_already_there
 from langchain_gemini_mm.weaviate_client.versions import require_replication
 
 FORMAT = 1
-"""Of the collection; a newer one is refused."""
+"""Format of the collection; newer ones are refused."""
 
 _WRITER = "langchain_gemini_mm"
 _HOLDS = "media"
@@ -49,7 +49,7 @@ _VALUES_AT_ONCE = 50
 _IDS_AT_ONCE = 500
 _KEYS_AT_ONCE = 1000
 _PIECES_AT_ONCE = 8
-"""Objects on one page of the cursor; the server holds all of them in memory."""
+"""Pieces on one page of the cursor, all of which the server holds in memory."""
 _EXTRA_BYTES = 500
 
 
@@ -58,14 +58,14 @@ class WeaviateValues:
 
     Args:
         client: a connected `WeaviateClient`.
-        name: of the collection, which the first write makes.
-        tenant: whose values; None for a collection without tenants.
-        replication: copies in a cluster, when the collection is made.
-        timeout: seconds for one answer.
-        write_timeout: seconds for storing one value, attempts included.
+        name: of the collection, which the first write creates.
+        tenant: of the values; None for a collection without tenants.
+        replication: number of copies in a cluster, for a new collection.
+        timeout: seconds for one response.
+        write_timeout: seconds for storing one value, including retries.
 
     Raises:
-        StoreError: the server is away or too old, or the collection is of something else.
+        StoreError: the server cannot be reached or is too old, or the collection contains other data.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class WeaviateValues:
             after = page.objects[-1].uuid
 
     def __reduce__(self) -> NoReturn:
-        """Refuse: connections cannot travel."""
+        """Refuse to be pickled: connections cannot be."""
         raise TypeError("media in Weaviate cannot be pickled, because the client cannot; open them where they are used")
 
     def _values(self, keys: Sequence[str]) -> dict[str, bytes]:
@@ -156,7 +156,7 @@ class WeaviateValues:
         return {item["key"]: base64.b64decode(item["value"]) for item in said}
 
     def _read(self, what: str, operation: Operation) -> Any:
-        """Ask the collection; None when it, or the tenant, is not there yet."""
+        """Run an operation; None if the collection or the tenant does not exist yet."""
         self._made = self._made or self._found()
         if not self._made:
             return None
@@ -170,7 +170,7 @@ class WeaviateValues:
         return found if self.tenant is None else found.with_tenant(self.tenant)
 
     def _insert(self, objects: dict[str, Any]) -> None:
-        """Send until each is stored, one is refused for good, or the time is over."""
+        """Insert objects, with retries until all are stored, one is refused, or the time is over."""
         try:
             reasons = run(self._inserter.insert(objects, Stop()))
         except CollectionGoneError as error:
@@ -193,15 +193,15 @@ class WeaviateValues:
                 self._connection.write_timeout,
             )
         except StoreError as error:
-            if not is_taken(error):
+            if not is_already_there(error):
                 raise
         self._made = self._found()
 
     def _found(self) -> bool:
-        """Whether the collection is there; it must then be ours.
+        """Whether the collection exists, after a check that it is a media collection.
 
         Raises:
-            StoreError: it is of something else, or its tenants do not fit.
+            StoreError: it contains other data, or has tenants and none is given, or the reverse.
         """
         try:
             config = self._connection.run(
@@ -224,18 +224,18 @@ class WeaviateValues:
 
 
 def uuid_of(key: str) -> uuid.UUID:
-    """The UUID of a key's object: pieces before all others, keys of one folder together."""
+    """The UUID of a key: pieces are first, and keys of one folder adjacent."""
     if key.startswith(PIECES):
         return uuid.UUID(bytes=b"\x00" + _hash(key.rpartition("/")[0], 8) + _hash(key, 7))
     return uuid.UUID(bytes=b"\x80" + _hash(key.partition("/")[0], 3) + _hash(key, 12))
 
 
 _SMALL = 0x80 << 120
-"""The least UUID of small values."""
+"""The smallest UUID of values that are no pieces."""
 
 
 def _range(prefix: str) -> tuple[int, int]:
-    """Between which UUIDs all keys with a prefix are."""
+    """The smallest and largest UUID of keys with a prefix."""
     if "/" not in prefix:
         known = 0
     elif not prefix.startswith(PIECES):

@@ -1,4 +1,4 @@
-"""Tools by which agents search and look, and the middleware that keeps what they see out of their state.
+"""Tools with which agents search and open media, and the middleware that keeps media out of their state.
 
 `MediaMiddleware` is imported from `langchain_gemini_mm` or `langchain_gemini_mm.tools.middleware`; it needs langchain.
 """

@@ -1,6 +1,6 @@
 """`MediaMiddleware`: an agent's state holds references to media, and its model receives the media.
 
-What it depends on, tested with every minor version of LangChain 1 in `tests/tools/test_middleware.py`:
+What it depends on (`tests/tools` pass with LangChain 1.0 to 1.5):
 
 * `AgentMiddleware` hooks and `ModelRequest.override`, which are public.
 * `BaseChatModel` passes messages to callbacks and caches first and to `_generate`, `_stream` and their async twins
@@ -190,17 +190,19 @@ def model_with_media(
         show: puts media into messages.
         classes: the subclasses made so far, by class; `show` must be the same for all of them.
     """
-    kind = type(model)
-    if kind not in classes:
-        namespace: dict[str, Any] = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
+    model_class = type(model)
+    if model_class not in classes:
+        namespace: dict[str, Any] = {
+            name: getattr(model_class, name) for name in ("__module__", "__qualname__", "__doc__")
+        }
         for name, wrapper in _WRAPPERS.items():
-            method = getattr(kind, name, None)
+            method = getattr(model_class, name, None)
             # LangChain asks whether a model overrides `_stream`, so inherited defaults stay as they are.
             if method is not getattr(BaseChatModel, name, None):
                 namespace[name] = wrapper(method, show)
-        metaclass: Any = type(kind)
-        classes[kind] = metaclass(kind.__name__, (kind,), namespace)
-    twin = object.__new__(classes[kind])
+        metaclass: Any = type(model_class)
+        classes[model_class] = metaclass(model_class.__name__, (model_class,), namespace)
+    twin = object.__new__(classes[model_class])
     for slot in BaseModel.__slots__:
         object.__setattr__(twin, slot, getattr(model, slot))
     return twin

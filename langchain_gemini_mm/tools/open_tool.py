@@ -65,9 +65,7 @@ class OpenTool:
         store = self.retriever.tenant_store
         found: Sequence[Document] = yield Call(store.get_by_ids, store.aget_by_ids, ([id_.strip()],))
         if not found or not self._is_allowed(found[0]):
-            raise ToolException(
-                f"There is no hit with the id {id_[:80]!r}: use an id from a search result, letter for letter."
-            )
+            raise ToolException(f"There is no hit with the id {id_[:80]!r}: copy an id exactly from a search result.")
         around = [found[0]]
         sides = {name: max(0, min(given or 0, MAX_AROUND)) for name, given in (("before", before), ("after", after))}
         if any(sides.values()) and has_neighbours(store, found[0]):
@@ -109,7 +107,7 @@ def merged_documents(documents: Sequence[Document]) -> list[Document]:
     from langchain_core.documents import Document
 
     from langchain_gemini_mm.references import MediaRef
-    from langchain_gemini_mm.tools.open_tool import joined
+    from langchain_gemini_mm.tools.open_tool import merged_documents
 
     talk = MediaRef("ab" * 32)
     parts = [Document(talk.segment(start, start + 30).markdown) for start in (0, 30)]

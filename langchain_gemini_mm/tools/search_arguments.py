@@ -189,7 +189,7 @@ class SearchArguments(BaseModel):
     query: Text = Field(
         default="",
         description="What to look for, in words: a question, or a description of a scene, a sound, a page. Words also "
-        "find pictures, sounds and videos. May be empty when `like` is given.",
+        "find images, audio and video. May be empty when `like` is given.",
     )
     modalities: Modalities = []
     like: Text = Field(

@@ -1,8 +1,8 @@
-"""`MultimodalVectorStore`: everything our stores have in common, on a handful of operations each supplies."""
+"""`MultimodalVectorStore`: the methods that all stores of this package have."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
@@ -10,11 +10,11 @@ from langchain_core.documents import Document
 
 from langchain_gemini_mm.flows import Flow, arun, run
 from langchain_gemini_mm.interfaces import Content, Filter, Vector, Vectors
-from langchain_gemini_mm.validation import positive_int
+from langchain_gemini_mm.validation import positive_int, unknown_option
 from langchain_gemini_mm.vectorstores.export import export_flow, import_flow
 from langchain_gemini_mm.vectorstores.filters import And, Node, parse_filter
 from langchain_gemini_mm.vectorstores.hits import Group, Hits
-from langchain_gemini_mm.vectorstores.langchain_api import LangChainMethods, require_no_options
+from langchain_gemini_mm.vectorstores.langchain_api import LangChainMethods
 from langchain_gemini_mm.vectorstores.query import Query, StoreSearchOptions
 from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
 from langchain_gemini_mm.vectorstores.search import groups_flow, plan_search, search_flow
@@ -55,7 +55,7 @@ class MultimodalVectorStore(LangChainMethods):
         with `similarity`, `mmr` or `similarity_score_threshold`.
 
         Args:
-            query: any content, or a `Query` for several wishes at once.
+            query: any content, or a `Query` that combines contents and stored documents.
             args: `k`, how many hits, at least 1; 4 by default. Also by name.
             options: those of `StoreSearchOptions`: `search_type` (`similarity` by vector; `mmr` for hits unlike each
                 other; `keyword` for the words of the query, with `score_kind` "bm25"; `hybrid` for both lists fused,
@@ -86,9 +86,9 @@ class MultimodalVectorStore(LangChainMethods):
     def search_many(
         self, queries: Iterable[Content | Query], k: int = 4, **options: Unpack[StoreSearchOptions]
     ) -> list[Hits]:
-        """Search with several queries at once, for less than as many searches cost.
+        """Search with several queries at once.
 
-        Contents are embedded together, and a local store scores all queries in one matrix product.
+        The contents are embedded in one call, and a local store scores all queries in one matrix product.
 
         Args:
             queries: each as for `search`.
@@ -112,7 +112,7 @@ class MultimodalVectorStore(LangChainMethods):
         """Find the documents nearest to a vector.
 
         Args:
-            vector: `(d,)`, made by this store's embedding; brought to unit length.
+            vector: `(d,)`, made by the store's embedding; normalized to unit length.
             k: how many hits.
             options: those of `search`, without `task_type`.
         """
@@ -133,7 +133,7 @@ class MultimodalVectorStore(LangChainMethods):
         per_source: int = 3,
         **options: Unpack[StoreSearchOptions],
     ) -> list[Group]:
-        """Find the nearest files rather than the nearest pieces: `k` groups, each with its nearest hits.
+        """Find the nearest files instead of the nearest documents: `k` groups, each with its nearest hits.
 
         ```python
         from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -148,7 +148,7 @@ class MultimodalVectorStore(LangChainMethods):
         Args:
             query: as for `search`.
             k: how many groups.
-            by: the metadata key whose value makes a group; a document without it is a group of its own.
+            by: the metadata key whose value defines the group; a document without it is a group of its own.
             per_source: how many hits in each, at most.
             options: `filter`, `task_type`, `score_threshold` and `tenant`, as in `search`.
 
@@ -178,11 +178,11 @@ class MultimodalVectorStore(LangChainMethods):
         batch_size: int = BATCH_SIZE,
         progress: Progress | None = None,
     ) -> list[str]:
-        """Add documents with vectors that this store's embedding made before; nothing is embedded.
+        """Add documents with vectors that the store's embedding made before; nothing is embedded.
 
         Args:
             documents: as for `add_documents`.
-            vectors: one per document, such as the rows of an `(n, d)` array; brought to unit length.
+            vectors: one per document, such as the rows of an `(n, d)` array; normalized to unit length.
             ids: as for `add_documents`.
             batch_size: how many are stored together.
             progress: as for `add_documents`.
@@ -206,7 +206,7 @@ class MultimodalVectorStore(LangChainMethods):
         return await arun(self._add(Inputs(documents, ids, vectors), batch_size, progress))
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """Read documents by id, each once, in the order asked; unknown ids are left out."""
+        """Read documents by id, each once, in the order of `ids`; unknown ids are left out."""
         return run(self._documents_by_ids(ids))
 
     async def aget_by_ids(self, ids: Sequence[str], /) -> list[Document]:
@@ -242,7 +242,7 @@ class MultimodalVectorStore(LangChainMethods):
     def update_metadata(
         self, ids: Iterable[str] | Changes, metadata: Mapping[str, Any] | None = None, *, replace: bool = False
     ) -> None:
-        """Change the metadata of stored documents; nothing is embedded, and they can be found all the while.
+        """Change the metadata of stored documents; nothing is embedded, and the documents stay searchable.
 
         ```python
         from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -259,11 +259,11 @@ class MultimodalVectorStore(LangChainMethods):
         Args:
             ids: the documents, or a dict of metadata by id.
             metadata: for each of `ids`.
-            replace: put it in the place of all the old metadata. Otherwise the keys given are set and the others stay;
-                a value is never merged into a value.
+            replace: replace all metadata of a document. By default only the given keys are set; values are replaced,
+                never merged.
 
         Raises:
-            ContentError: an id is not stored, or metadata is not JSON; then nothing is changed.
+            ContentError: an id is not stored, or metadata is not JSON; nothing is changed.
         """
         run(update_metadata_flow(self.backend, ids, metadata, replace=replace))
 
@@ -276,8 +276,8 @@ class MultimodalVectorStore(LangChainMethods):
     def export_to(self, folder: str | os.PathLike[str]) -> int:
         """Write the collection as a plain folder: JSON lines, one `.npy` array and a manifest.
 
-        Works in batches, so memory stays flat. Media are not copied. What is added or deleted meanwhile may be in it or
-        not; what is there all the time is in it once.
+        Documents are written in batches, so that memory use does not grow. Media are not copied. Documents that are
+        added or deleted during the export may be missing; all others are exported exactly once.
 
         Returns:
             How many documents were written.
@@ -294,12 +294,12 @@ class MultimodalVectorStore(LangChainMethods):
     def import_from(
         self, folder: str | os.PathLike[str], *, batch_size: int = BATCH_SIZE, progress: Progress | None = None
     ) -> int:
-        """Add everything from a folder of `export_to`; nothing is embedded.
+        """Add all documents of a folder written by `export_to`; nothing is embedded.
 
-        Batches are stored one by one. Whatever stopped it, running it again is safe and completes it.
+        Batches are stored one by one. An interrupted import can be repeated and then completes.
 
         Args:
-            folder: a whole export of a collection with the same embeddings.
+            folder: a complete export of a collection with the same embeddings.
             batch_size: how many documents are stored together.
             progress: called after each batch with the number of documents stored so far.
 
@@ -307,8 +307,8 @@ class MultimodalVectorStore(LangChainMethods):
             How many documents were read.
 
         Raises:
-            StoreError: the folder is not whole, or was changed; nothing is added then.
-            SpaceMismatchError: the vectors are of other embeddings; nothing is added then.
+            StoreError: the export is incomplete or was changed; nothing is added.
+            SpaceMismatchError: the vectors belong to another embedding space; nothing is added.
         """
         return run(import_flow(self.backend, folder, batch_size, progress))
 
@@ -321,7 +321,7 @@ class MultimodalVectorStore(LangChainMethods):
     def delete_all(self) -> None:
         """Delete every document of the collection, and forget its embedding space; `get_info` values stay.
 
-        Of a tenant, its documents; the space is that of all tenants, and stays.
+        For a tenant only its documents are deleted; the embedding space belongs to all tenants and is kept.
         """
         run(self.backend.truncate())
 
@@ -330,7 +330,7 @@ class MultimodalVectorStore(LangChainMethods):
         await arun(self.backend.truncate())
 
     def count(self, *, filter: Filter | None = None) -> int:  # noqa: A002
-        """Count the documents, or those a filter matches."""
+        """Count the documents, or those that a filter matches."""
         return run(self.backend.count(_node(filter)))
 
     async def acount(self, *, filter: Filter | None = None) -> int:  # noqa: A002
@@ -340,12 +340,10 @@ class MultimodalVectorStore(LangChainMethods):
     def iterate(self, *, filter: Filter | None = None, batch_size: int = PAGE_SIZE) -> Iterator[Document]:  # noqa: A002
         """Read all documents in a fixed order of ids, `batch_size` at a time.
 
-        Adding and deleting meanwhile is allowed: a document that is there all the time comes exactly once.
+        Documents may be added and deleted during the iteration; all others are read exactly once.
         """
-        node, limit, after = _node(filter), positive_int("batch_size", batch_size), None
-        while records := run(self.backend.page(after, limit, node)):
+        for records in self._pages(filter, batch_size):
             yield from (record.document for record in records)
-            after = records[-1].id
 
     async def aiterate(
         self,
@@ -354,11 +352,9 @@ class MultimodalVectorStore(LangChainMethods):
         batch_size: int = PAGE_SIZE,
     ) -> AsyncIterator[Document]:
         """Async twin of `iterate`."""
-        node, limit, after = _node(filter), positive_int("batch_size", batch_size), None
-        while records := await arun(self.backend.page(after, limit, node)):
+        async for records in self._apages(filter, batch_size):
             for record in records:
                 yield record.document
-            after = records[-1].id
 
     def vectors(
         self,
@@ -368,12 +364,10 @@ class MultimodalVectorStore(LangChainMethods):
     ) -> Iterator[tuple[list[str], Vectors]]:
         """Read all vectors, as batches of up to `batch_size` ids and `(n, d)` float32 unit rows.
 
-        Order and behaviour under change are those of `iterate`.
+        Order and behaviour during changes are those of `iterate`.
         """
-        node, limit, after = _node(filter), positive_int("batch_size", batch_size), None
-        while records := run(self.backend.page(after, limit, node, with_vectors=True, with_documents=False)):
+        for records in self._pages(filter, batch_size, with_vectors=True, with_documents=False):
             yield _ids_and_rows(records)
-            after = records[-1].id
 
     async def avectors(
         self,
@@ -382,13 +376,11 @@ class MultimodalVectorStore(LangChainMethods):
         batch_size: int = PAGE_SIZE,
     ) -> AsyncIterator[tuple[list[str], Vectors]]:
         """Async twin of `vectors`."""
-        node, limit, after = _node(filter), positive_int("batch_size", batch_size), None
-        while records := await arun(self.backend.page(after, limit, node, with_vectors=True, with_documents=False)):
+        async for records in self._apages(filter, batch_size, with_vectors=True, with_documents=False):
             yield _ids_and_rows(records)
-            after = records[-1].id
 
     def get_info(self, key: str) -> Any:
-        """Read what `set_info` stored, or None; `fingerprint` and `dimensions` tell the embedding space."""
+        """Read a value of `set_info`, or None; `fingerprint` and `dimensions` describe the embedding space."""
         return run(self.backend.read_info(_info_key(key)))
 
     async def aget_info(self, key: str) -> Any:
@@ -399,7 +391,7 @@ class MultimodalVectorStore(LangChainMethods):
         """Store a JSON value with the collection, such as a calibration; None removes it.
 
         Raises:
-            ValueError: `fingerprint` and `dimensions` are kept by the store itself.
+            ValueError: the keys `fingerprint` and `dimensions` are reserved for the store.
             ContentError: JSON cannot hold the value.
         """
         run(self.backend.write_info(_info_key(key, to_write=True), plain_json(value, f"info {key!r}")))
@@ -408,14 +400,27 @@ class MultimodalVectorStore(LangChainMethods):
         """Async twin of `set_info`."""
         await arun(self.backend.write_info(_info_key(key, to_write=True), plain_json(value, f"info {key!r}")))
 
+    def _pages(self, given: Filter | None, batch_size: int, **columns: bool) -> Iterator[list[Record]]:
+        node, limit, after = _node(given), positive_int("batch_size", batch_size), None
+        while records := run(self.backend.page(after, limit, node, **columns)):
+            yield records
+            after = records[-1].id
+
+    async def _apages(self, given: Filter | None, batch_size: int, **columns: bool) -> AsyncIterator[list[Record]]:
+        node, limit, after = _node(given), positive_int("batch_size", batch_size), None
+        while records := await arun(self.backend.page(after, limit, node, **columns)):
+            yield records
+            after = records[-1].id
+
     def _documents_by_ids(self, ids: Sequence[str]) -> Flow[list[Document]]:
         records = yield from self.backend.fetch(_checked_ids(ids))
         return [record.document for record in records]
 
     def _delete(
-        self, ids: Iterable[str] | None, given: Filter | None, tenant: str | None, unknown: Iterable[str]
+        self, ids: Iterable[str] | None, given: Filter | None, tenant: str | None, unknown: Collection[str]
     ) -> Flow[bool]:
-        require_no_options(unknown, "ids", "filter", "tenant", where="deleting")
+        if unknown:
+            raise unknown_option(next(iter(unknown)), ("ids", "filter", "tenant"), "deleting")
         if ids is not None and given is not None:
             raise ValueError("delete takes ids or a filter, not both")
         if ids is None and given is None:

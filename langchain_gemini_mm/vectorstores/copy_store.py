@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.flows import Flow, arun, blocking, run
+from langchain_gemini_mm.flows import Flow, blocking, synchronous
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.storage.transfer import MediaTransfer
 from langchain_gemini_mm.validation import positive_int
@@ -29,18 +29,19 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class CopyReport:
-    """What a copy did; every document of the source is in the target when there is one."""
+    """The counts of a copy; it exists only if every document of the source is in the target."""
 
     total: int
     """Documents of the source."""
     copied: int
-    """Of these, stored by this call."""
+    """Documents stored by this call."""
     skipped: int
-    """Of these, in the target before, with the same text, metadata and vector."""
+    """Documents that the target had with the same text, metadata and vector."""
     media: int = 0
     """Files copied by this call."""
 
 
+@synchronous
 def copy_store(
     source: MultimodalVectorStore,
     target: MultimodalVectorStore,
@@ -48,7 +49,7 @@ def copy_store(
     media: tuple[MediaStore, MediaStore] | None = None,
     batch_size: int = BATCH_SIZE,
     progress: Progress | None = None,
-) -> CopyReport:
+) -> Flow[CopyReport]:
     """Copy ids, texts, metadata and vectors from one store to another; nothing is embedded.
 
     ```python
@@ -64,48 +65,27 @@ def copy_store(
     assert copy_store(source, target).skipped == 2
     ```
 
-    Works in batches, so memory stays flat. Whatever stopped it, calling it again is safe and completes it: what the
-    target has unchanged is read and not stored again. At the end both stores are read once more and compared. What only
-    the target has stays there; `set_info` values are not copied.
+    Documents are copied in batches, so that memory use does not grow. An interrupted copy can be repeated and then
+    completes; documents that are already in the target are not stored again. At the end both stores are read again and
+    compared. Documents that only the target has are kept; `set_info` values are not copied.
 
     Args:
         source: a store of this package.
         target: another one, with the same embeddings.
-        media: the media stores of source and target. Media that the documents reference are copied first, each once,
-            unless they are there.
+        media: the media stores of source and target. Referenced media that the target lacks are copied before their
+            documents.
         batch_size: how many documents are read and stored together.
         progress: called after each batch with the number of documents copied or skipped so far.
 
     Raises:
-        SpaceMismatchError: the vectors are of two embedding spaces; nothing is copied then.
-        StoreError: afterwards a document is not in the target as it is in the source, as when one of them is changed
-            meanwhile.
-        PartialWriteError: the target has taken a batch in part.
-        ContentError: the target cannot keep a document; those before it are copied.
-        MissingMediaError: everything is copied but media that the source's media store lacks, or has damaged.
+        SpaceMismatchError: the vectors belong to two embedding spaces; nothing is copied.
+        StoreError: a document differs in the two stores at the end, for example because it was changed during the
+            copy.
+        PartialWriteError: the target stored only a part of a batch.
+        ContentError: the target cannot store a document; those before it are copied.
+        MissingMediaError: media are missing from the source's media store, or damaged; everything else is copied.
     """
-    return run(_copied(source, target, media, positive_int("batch_size", batch_size), progress))
-
-
-async def acopy_store(
-    source: MultimodalVectorStore,
-    target: MultimodalVectorStore,
-    *,
-    media: tuple[MediaStore, MediaStore] | None = None,
-    batch_size: int = BATCH_SIZE,
-    progress: Progress | None = None,
-) -> CopyReport:
-    """Async twin of `copy_store`."""
-    return await arun(_copied(source, target, media, positive_int("batch_size", batch_size), progress))
-
-
-def _copied(
-    source: MultimodalVectorStore,
-    target: MultimodalVectorStore,
-    media: tuple[MediaStore, MediaStore] | None,
-    batch_size: int,
-    progress: Progress | None,
-) -> Flow[CopyReport]:
+    positive_int("batch_size", batch_size)
     transfer = _checked(source, target, media)
     fingerprint = yield from _one_space(source, target)
     yield from _require_two(source, target)
@@ -129,6 +109,9 @@ def _copied(
     return CopyReport(total, copied, max(0, total - copied), transfer.copied if transfer else 0)
 
 
+acopy_store = copy_store.asynchronous
+
+
 def _checked(source: Any, target: Any, media: Any) -> MediaTransfer | None:
     for name, store in (("source", source), ("target", target)):
         if not isinstance(store, MultimodalVectorStore):
@@ -145,10 +128,10 @@ def _checked(source: Any, target: Any, media: Any) -> MediaTransfer | None:
 
 
 def _one_space(source: MultimodalVectorStore, target: MultimodalVectorStore) -> Flow[Fingerprint]:
-    """The space of both.
+    """The embedding space of both stores.
 
     Raises:
-        SpaceMismatchError: they are of two, by what is stored or by their embeddings.
+        SpaceMismatchError: the stored spaces or the embeddings differ.
     """
     stored = yield from source.backend.read_info("fingerprint")
     fingerprint: Fingerprint = stored or source.space.fingerprint
@@ -161,10 +144,10 @@ def _one_space(source: MultimodalVectorStore, target: MultimodalVectorStore) -> 
 
 
 def _require_two(source: MultimodalVectorStore, target: MultimodalVectorStore) -> Flow[None]:
-    """Refuse one collection under two names (a link to a file, two addresses of a server): a mark tells.
+    """Refuse one collection under two names, such as a link to a file: write a mark to one and read it from the other.
 
     Raises:
-        ValueError: what is written to one is read from the other.
+        ValueError: source and target are the same collection.
     """
     words = ("collection", "name", "tenant")
     if type(source) is not type(target) or any(getattr(source, w, None) != getattr(target, w, None) for w in words):
@@ -180,10 +163,10 @@ def _require_two(source: MultimodalVectorStore, target: MultimodalVectorStore) -
 
 
 def _compared(source: MultimodalVectorStore, target: MultimodalVectorStore, size: int) -> Flow[int]:
-    """Count the documents of the source, each of which must be in the target.
+    """Compare all documents of the source with the target and count them.
 
     Raises:
-        StoreError: some are not.
+        StoreError: some differ.
     """
     total = wrong = 0
     examples: list[str] = []
@@ -197,7 +180,7 @@ def _compared(source: MultimodalVectorStore, target: MultimodalVectorStore, size
     if wrong:
         raise StoreError(
             f"{wrong} of {total} documents of {source!r} are not the same in {target!r}: {', '.join(examples)}"
-            f"{', …' if wrong > _SHOWN else ''}. Was one of the two changed meanwhile? Copy again: it stores only these"
+            f"{', …' if wrong > _SHOWN else ''}. Was one of them changed? Copy again: only these are stored"
         )
     return total
 
@@ -211,7 +194,7 @@ def _page(source: MultimodalVectorStore, after: str | None, size: int) -> Flow[l
 
 
 def _differing(target: MultimodalVectorStore, records: Sequence[Record]) -> Flow[list[Record]]:
-    """Those that the target lacks or has otherwise."""
+    """The records that the target lacks or that differ there."""
     ids = [record.id for record in records]
     found = yield from target.backend.fetch(ids, with_vectors=True)
     there = {record.id: record for record in found}
@@ -219,7 +202,7 @@ def _differing(target: MultimodalVectorStore, records: Sequence[Record]) -> Flow
 
 
 def _same(one: Record, other: Record) -> bool:
-    """Whether two records hold the same; as JSON, because in Python 1 == 1.0 == True."""
+    """Whether two records are equal; metadata are compared as JSON, because in Python 1 == 1.0 == True."""
     if one.text != other.text or one.vector is None or other.vector is None or one.vector.shape != other.vector.shape:
         return False
     if json.dumps(one.metadata, sort_keys=True) != json.dumps(other.metadata, sort_keys=True):

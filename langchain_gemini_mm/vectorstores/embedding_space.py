@@ -1,4 +1,4 @@
-"""The embedding space of a store: how its embedding is called, what it answered, and whether two spaces are one."""
+"""The embedding space of a store: calls of the embedding, checks of its results, and comparison of two spaces."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from langchain_core.embeddings import Embeddings
 
 from langchain_gemini_mm.errors import ContentError, ServiceError, SpaceMismatchError
 from langchain_gemini_mm.flows import Call
-from langchain_gemini_mm.interfaces import Content, MediaEmbeddings, MediaSource, Vector, Vectors
+from langchain_gemini_mm.interfaces import Content, MediaEmbeddings, MediaSource, Vectors
 from langchain_gemini_mm.vectors import unit_rows
 from langchain_gemini_mm.vectorstores.records import plain_json
 
 Fingerprint: TypeAlias = dict[str, Any]
-"""What names an embedding space, as JSON values."""
+"""Identifies an embedding space, as JSON values."""
 
 _WAY_OUT = "Use the embeddings it was made with, or embed the documents again into a new collection or file"
 
 
 class EmbeddingSpace:
-    """One embedding, called the same way whether it knows media or only text."""
+    """An embedding for any content or only for text, with one interface."""
 
     def __init__(self, embedding: Embeddings | MediaEmbeddings) -> None:
         self.embedding = embedding
@@ -31,34 +31,34 @@ class EmbeddingSpace:
             raise TypeError(
                 f"embedding must be GeminiEmbeddings or another LangChain Embeddings, got {type(embedding).__name__}"
             )
-        self._known: tuple[Any, Fingerprint] = (None, {})
+        self._cached: tuple[Any, Fingerprint] = (None, {})
 
     @property
     def media(self) -> MediaSource | None:
-        """Where the embedding finds the media of documents, if it says so."""
+        """The media store of the embedding; None if it has none."""
         return getattr(self.embedding, "media", None)
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What the embedding says of itself; for foreign embeddings its class and model name."""
-        said = getattr(self.embedding, "fingerprint", None)
-        if said is None or said != self._known[0]:
-            self._known = (said, _fingerprint(self.embedding))
-        return self._known[1]
+        """The fingerprint that the embedding reports; for other embeddings their class and model name."""
+        reported = getattr(self.embedding, "fingerprint", None)
+        if reported is None or reported != self._cached[0]:
+            self._cached = (reported, _fingerprint(self.embedding))
+        return self._cached[1]
 
-    def documents(self, texts: list[str]) -> Call:
-        """Embed texts as documents, one row each; media references in them are for the embedding to resolve."""
+    def embed_documents(self, texts: list[str]) -> Call:
+        """A call that embeds texts as documents, one row each; the embedding resolves media references in them."""
         if self._media is not None:
             return Call(self._media.embed, self._media.aembed, (texts,), {"role": "document"})
         embedding: Any = self.embedding
         return Call(embedding.embed_documents, embedding.aembed_documents, (texts,))
 
-    def queries(self, contents: Sequence[Sequence[Content]], task_type: str | None) -> Call:
-        """Embed queries, the parts of each together, one row each.
+    def embed_queries(self, contents: Sequence[Sequence[Content]], task_type: str | None) -> Call:
+        """A call that embeds queries, one row each; the parts of a query are embedded together.
 
         Raises:
-            ContentError: the embedding knows only text, and one of them is more than one text.
-            ValueError: a task for an embedding that knows none.
+            ContentError: the embedding accepts only text, and a query is not one text.
+            ValueError: a task type for an embedding that has none.
         """
         wholes = [content[0] if len(content) == 1 else list(content) for content in contents]
         if self._media is not None:
@@ -75,11 +75,15 @@ class EmbeddingSpace:
             )
         return Call(_each, _aeach, (self.embedding, wholes))
 
-    def rows(self, answer: Any, count: int) -> Vectors:
-        """Check what the embedding answered: `count` rows of one length, finite; brought to unit length.
+    def checked_rows(self, answer: Any, count: int) -> Vectors:
+        """Check a result of the embedding and normalize its rows to unit length.
+
+        Args:
+            answer: `(count, d)`, finite numbers.
+            count: how many rows there must be.
 
         Raises:
-            ServiceError: it answered something else.
+            ServiceError: the result has another shape, or is not finite.
         """
         name = type(self.embedding).__name__
         try:
@@ -90,12 +94,15 @@ class EmbeddingSpace:
             raise ServiceError(f"{name} answered something that is not {count} usable vectors: {error}") from error
 
 
-def given_rows(vectors: Sequence[Any], first: int = 0) -> Vectors:
-    """Check vectors that a caller gave and bring them to unit length.
+def given_rows(vectors: Sequence[Any], what: str) -> Vectors:
+    """Check vectors of a caller and normalize them to unit length.
 
     Args:
-        vectors: rows of one length.
-        first: position of the first one, for the message.
+        vectors: rows of one length, each `(d,)`.
+        what: what they are, for the message.
+
+    Returns:
+        `(n, d)` float32, unit rows.
 
     Raises:
         ContentError: they are not numbers of one length, not finite, or all zeros.
@@ -103,30 +110,14 @@ def given_rows(vectors: Sequence[Any], first: int = 0) -> Vectors:
     try:
         return unit_rows(np.stack([np.asarray(vector, dtype=np.float64) for vector in vectors]))
     except (TypeError, ValueError) as error:
-        raise ContentError(f"among the vectors from position {first}: {error}") from error
-
-
-def given_vector(vector: Sequence[float] | Vector) -> Vector:
-    """Check one vector that a caller gave.
-
-    Raises:
-        ContentError: it is not a list of finite numbers, or all zeros.
-    """
-    try:
-        row = np.asarray(vector, dtype=np.float64)
-        if row.ndim != 1:
-            raise ValueError(f"expected one vector, got shape {row.shape}")
-        unit: Vector = unit_rows(row[None, :])[0]
-    except (TypeError, ValueError) as error:
-        raise ContentError(f"the vector to search with is not usable: {error}") from error
-    return unit
+        raise ContentError(f"{what} cannot be used: {error}") from error
 
 
 def require_space(name: str, stored: Mapping[str, Any] | None, given: Mapping[str, Any] | None) -> None:
-    """Refuse to mix two embedding spaces; None on either side means that nothing is known yet.
+    """Refuse to mix two embedding spaces; None is an unknown space and is accepted.
 
     Raises:
-        SpaceMismatchError: both are known and differ.
+        SpaceMismatchError: both are known and different.
     """
     if stored is None or given is None or stored == given:
         return
@@ -138,7 +129,7 @@ def require_space(name: str, stored: Mapping[str, Any] | None, given: Mapping[st
 
 
 def require_dimensions(name: str, stored: int | None, given: int) -> None:
-    """Refuse a vector of another length; None means that nothing is stored yet.
+    """Refuse a vector of another length; None means that nothing is stored.
 
     Raises:
         SpaceMismatchError: the lengths differ.
@@ -160,9 +151,9 @@ async def _aeach(embedding: Any, texts: Sequence[str]) -> list[Any]:
 
 
 def _fingerprint(embedding: Any) -> Fingerprint:
-    said = getattr(embedding, "fingerprint", None)
-    if isinstance(said, Mapping):
-        found: Fingerprint = plain_json(said, f"{type(embedding).__name__}.fingerprint")
+    reported = getattr(embedding, "fingerprint", None)
+    if isinstance(reported, Mapping):
+        found: Fingerprint = plain_json(reported, f"{type(embedding).__name__}.fingerprint")
         return found
     wrapped = getattr(embedding, "underlying_embeddings", None)  # a cache does not change the space
     if wrapped is not None:

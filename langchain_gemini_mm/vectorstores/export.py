@@ -1,4 +1,4 @@
-"""A collection as a plain folder, written and read in constant memory.
+"""A collection as a plain folder, written and read with constant memory.
 
 ```
 documents.jsonl   one JSON object a line: id, text, metadata
@@ -6,7 +6,7 @@ vectors.npy       (n, d) little-endian float32, row i belongs to line i
 manifest.json     format, count, dimensions, fingerprint, SHA-256 of the two others; written last
 ```
 
-Media are not copied: texts hold references, and the media store they name is kept on its own.
+Media are not exported: texts contain references, and the media store is backed up separately.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -33,7 +34,7 @@ from langchain_gemini_mm.vectorstores.write import Progress
 
 DOCUMENTS, VECTORS, MANIFEST = "documents.jsonl", "vectors.npy", "manifest.json"
 FORMAT = 1
-"""Of the folder; a newer one is refused."""
+"""The format of the folder; newer formats are refused."""
 
 _PARTIAL = f"{MANIFEST}.partial"
 _FLOAT = np.dtype("<f4")
@@ -44,7 +45,7 @@ _LENGTH_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a folder holds."""
+    """The manifest of an export."""
 
     count: int
     dimensions: int
@@ -55,53 +56,49 @@ class Manifest:
 
 
 class Writer:
-    """Writes a folder; it is an export only after `finish`.
+    """Writes an export; it is complete after `finish`.
 
     Raises:
-        StoreError: the folder holds something else, or cannot be written.
+        StoreError: the folder contains other files, or cannot be written.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder).expanduser()
         self._count = 0
         self._dimensions: int | None = None
-        try:
+        with _writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             others = {path.name for path in self.folder.iterdir()} - {DOCUMENTS, VECTORS, _PARTIAL}
             if others:
                 raise StoreError(f"{self.folder} is not empty ({min(others)!r}). An export needs a folder of its own")
             self._documents = (self.folder / DOCUMENTS).open("wb")
             self._vectors = (self.folder / VECTORS).open("wb")
-        except OSError as error:
-            raise _failed(self.folder, error) from error
         self._vectors.write(bytes(_HEADER_BYTES))
 
     def add(self, records: list[Record]) -> None:
         """Append records with their vectors.
 
         Raises:
-            StoreError: the folder cannot be written, or the vectors changed their length meanwhile.
+            StoreError: the folder cannot be written, or the length of the vectors changed.
         """
         rows = np.stack([record.vector for record in records if record.vector is not None])
         if self._dimensions not in (None, rows.shape[1]):
             raise StoreError("the collection was emptied and filled with other vectors during the export. Start again")
         self._dimensions = rows.shape[1]
-        try:
+        with _writing(self.folder):
             for record in records:
                 line = {"id": record.id, "text": record.text, "metadata": record.metadata}
                 self._documents.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
             self._vectors.write(rows.astype(_FLOAT, copy=False).tobytes())
-        except OSError as error:
-            raise _failed(self.folder, error) from error
         self._count += len(records)
 
     def finish(self, fingerprint: Any) -> int:
-        """Complete the folder; how many documents it holds.
+        """Complete the export and return the number of documents.
 
         Raises:
             StoreError: the folder cannot be written.
         """
-        try:
+        with _writing(self.folder):
             self._vectors.seek(0)
             self._vectors.write(_header(self._count, self._dimensions or 0))
             for file in (self._documents, self._vectors):
@@ -120,46 +117,44 @@ class Writer:
                 last.flush()
                 os.fsync(last.fileno())
             (self.folder / _PARTIAL).replace(self.folder / MANIFEST)
-        except OSError as error:
-            raise _failed(self.folder, error) from error
         return self._count
 
     def close(self) -> None:
-        """Close the files, whatever happened."""
+        """Close the files."""
         for file in (self._documents, self._vectors):
             try:
                 file.close()
-            except OSError:  # a full disk again; `add` or `finish` has said so
+            except OSError:  # a full disk again; `add` or `finish` has raised already
                 continue
 
 
 def checked_manifest(folder: str | os.PathLike[str]) -> Manifest:
-    """Read the manifest of a folder and hold both files to it, byte by byte.
+    """Read the manifest of a folder and compare the hashes of both files with it.
 
     Raises:
-        StoreError: the folder is no whole export, was changed, or is of a newer version.
+        StoreError: the export is incomplete, was changed, or has a newer format.
     """
-    place = Path(folder).expanduser()
+    path = Path(folder).expanduser()
     try:
-        said = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
-        if said.get("format", 0) > FORMAT:
+        stored = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        if stored.get("format", 0) > FORMAT:
             raise StoreError(
-                f"{place} has format {said['format']}, this version of langchain-gemini-mm reads up to {FORMAT}. "
+                f"{path} has format {stored['format']}, this version of langchain-gemini-mm reads up to {FORMAT}. "
                 "Upgrade langchain-gemini-mm"
             )
-        manifest = Manifest(**said)
+        manifest = Manifest(**stored)
         wanted = {DOCUMENTS: manifest.documents_sha256, VECTORS: manifest.vectors_sha256}
         for name, digest in wanted.items():
-            if _sha256(place / name) != digest:
-                raise StoreError(f"{place / name} was changed or cut after the export. Export again")
-        with (place / VECTORS).open("rb") as file:
+            if _sha256(path / name) != digest:
+                raise StoreError(f"{path / name} was changed or cut after the export. Export again")
+        with (path / VECTORS).open("rb") as file:
             if _shape(file) != (manifest.count, manifest.dimensions):
-                raise StoreError(f"{place / VECTORS} does not hold what {MANIFEST} says. Export again")
+                raise StoreError(f"{path / VECTORS} does not hold what {MANIFEST} says. Export again")
     except FileNotFoundError as error:
         name = Path(error.filename).name
-        raise StoreError(f"{place} is not a whole export: {name} is missing. Export again") from error
+        raise StoreError(f"{path} is not a whole export: {name} is missing. Export again") from error
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise StoreError(f"{place} is not an export that can be read: {error}. Export again") from error
+        raise StoreError(f"{path} is not an export that can be read: {error}. Export again") from error
     return manifest
 
 
@@ -167,34 +162,34 @@ def records_in(folder: str | os.PathLike[str], size: int) -> Generator[list[Reco
     """Read the documents with their vectors, `size` at a time.
 
     Raises:
-        StoreError: a line or a vector is not what an export holds.
+        StoreError: a line or a vector is damaged.
     """
-    place = Path(folder).expanduser()
-    with (place / DOCUMENTS).open(encoding="utf-8", newline="\n") as lines, (place / VECTORS).open("rb") as vectors:
+    path = Path(folder).expanduser()
+    with (path / DOCUMENTS).open(encoding="utf-8", newline="\n") as lines, (path / VECTORS).open("rb") as vectors:
         _, dimensions = _shape(vectors)
-        while said := list(islice(lines, size)):
+        while stored := list(islice(lines, size)):
             try:
-                block = vectors.read(len(said) * dimensions * _FLOAT.itemsize)
-                rows = np.frombuffer(block, dtype=_FLOAT).reshape(len(said), dimensions)
+                block = vectors.read(len(stored) * dimensions * _FLOAT.itemsize)
+                rows = np.frombuffer(block, dtype=_FLOAT).reshape(len(stored), dimensions)
                 if (np.abs(np.einsum("ij,ij->i", rows, rows) - 1) > _LENGTH_TOLERANCE).any():
                     raise ValueError("a vector is not of unit length")
-                records = [_record(line, row) for line, row in zip(said, rows, strict=True)]
+                records = [_record(line, row) for line, row in zip(stored, rows, strict=True)]
             except (ValueError, TypeError, KeyError) as error:
-                raise StoreError(f"{place} is not an export that can be read: {error}. Export again") from error
+                raise StoreError(f"{path} is not an export that can be read: {error}. Export again") from error
             yield records
 
 
 def _record(line: str, row: Vector) -> Record:
-    said = json.loads(line)
-    id_, text = plain_text(said["id"], "an id"), plain_text(said["text"], f"the text of {said['id']!r}")
-    return Record(id_, text, plain_json(said["metadata"], f"the metadata of {id_!r}"), row)
+    stored = json.loads(line)
+    id_, text = plain_text(stored["id"], "an id"), plain_text(stored["text"], f"the text of {stored['id']!r}")
+    return Record(id_, text, plain_json(stored["metadata"], f"the metadata of {id_!r}"), row)
 
 
 def _header(count: int, dimensions: int) -> bytes:
-    """The head of an `npy` file of version 1.0, always of one length, so that it can be written last."""
-    said = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, {dimensions}), }}"
+    """The header of an `npy` file of version 1.0; its length is fixed, so that it can be written last."""
+    stored = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, {dimensions}), }}"
     magic = b"\x93NUMPY\x01\x00" + (_HEADER_BYTES - 10).to_bytes(2, "little")
-    return magic + said.ljust(_HEADER_BYTES - 11).encode() + b"\n"
+    return magic + stored.ljust(_HEADER_BYTES - 11).encode() + b"\n"
 
 
 def _shape(file: BinaryIO) -> tuple[int, ...]:
@@ -214,15 +209,21 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _failed(folder: Path, error: OSError) -> StoreError:
-    return StoreError(f"{folder} cannot be written: {error}. Make room or choose another folder, and export again")
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{folder} cannot be written: {error}. Make room or choose another folder, and export again"
+        ) from error
 
 
 _PAGE_SIZE = 1000
 
 
 def export_flow(backend: Backend, folder: str | os.PathLike[str]) -> Flow[int]:
-    """Write everything to a folder; how many documents."""
+    """Export all documents to a folder and return their number."""
     fingerprint = yield from backend.read_info("fingerprint")
     writer: Writer = yield blocking(Writer, folder)
     try:
@@ -239,11 +240,11 @@ def export_flow(backend: Backend, folder: str | os.PathLike[str]) -> Flow[int]:
 def import_flow(
     backend: Backend, folder: str | os.PathLike[str], batch_size: int, progress: Progress | None
 ) -> Flow[int]:
-    """Store everything from a folder; how many documents.
+    """Store all documents of an export and return their number.
 
     Args:
-        backend: where to.
-        folder: a whole export.
+        backend: where to store.
+        folder: a complete export.
         batch_size: how many documents are stored together.
         progress: called after each batch with the number of documents stored so far.
     """

@@ -1,4 +1,4 @@
-"""The metadata filter: a dict, checked once into frozen nodes, with one meaning in every store.
+"""Metadata filters: a dict, parsed into frozen nodes, with the same meaning in every store.
 
 ```
 {"modality": "image"}                                      equals
@@ -9,12 +9,12 @@
 
 Meaning:
 
-- A key is a top-level key of the metadata, letter for letter: a dot in it is a dot. It cannot begin with `$`.
-- Nothing is converted. Numbers compare with numbers (`1` equals `1.0`; integers beyond 64 bits compare as doubles),
+- A key is a top-level key of the metadata, taken literally: a dot in it has no meaning. It cannot begin with `$`.
+- Values are not converted. Numbers compare with numbers (`1` equals `1.0`; integers beyond 64 bits compare as doubles),
   strings with strings (in code point order), `True` only with `True`. A value of another type does not match.
-- A list stands for its elements: it matches when one of them does. Dicts, and lists in lists, match `$exists` only.
-- `None` is no value: a key that holds `None` or an empty list is missing. `{"key": None}` finds the rows without one.
-- `$ne`, `$nin` and `$not` are the exact opposite of `$eq`, `$in` and what they hold, so they match missing keys too.
+- A list matches if one of its elements does. Dicts, and lists in lists, match `$exists` only.
+- `None` is no value: a key with `None` or an empty list is missing. `{"key": None}` finds documents without a value.
+- `$ne`, `$nin` and `$not` are the exact negation of `$eq`, `$in` and their operand, so they also match missing keys.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.errors import FilterError
 
 OPERATORS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$not")
-"""What may stand in the dict of a key."""
+"""The operators in the dict of a key."""
 CONNECTIVES = ("$and", "$or", "$not")
-"""What may stand where a key stands."""
+"""The operators in the place of a key."""
 
 MAX_DEPTH = 20
-"""How deep `$and`, `$or` and `$not` may nest."""
+"""Maximum nesting of `$and`, `$or` and `$not`."""
 MAX_CONDITIONS = 500
-"""How many conditions one filter may hold."""
+"""Maximum number of conditions of a filter."""
 MAX_VALUES = 10_000
-"""How many values all `$in` and `$nin` of one filter may hold."""
+"""Maximum number of values in all `$in` and `$nin` of a filter."""
 
 Predicate: TypeAlias = Callable[[Document], bool]
 """A filter as a function, for stores that can call one."""
@@ -64,7 +64,7 @@ class In:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """The key has a value of the operand's type on the given side of it."""
+    """The key has a value of the operand's type that compares with it as given."""
 
     key: str
     order: Order
@@ -100,11 +100,11 @@ class Not:
 
 
 Node: TypeAlias = In | Compare | Exists | And | Or | Not
-"""A checked filter."""
+"""A parsed filter."""
 
 
 def parse_filter(given: Mapping[str, Any]) -> Node:
-    """Check a filter and bring it into its smallest vocabulary.
+    """Parse a filter.
 
     ```python
     from langchain_gemini_mm.vectorstores.filters import matches, parse_filter
@@ -127,7 +127,7 @@ def parse_filter(given: Mapping[str, Any]) -> Node:
 
 
 def matches(node: Node, metadata: Mapping[str, Any]) -> bool:
-    """Whether metadata satisfies a checked filter; what every store's own query language must agree with."""
+    """Whether metadata match a parsed filter; the reference for the filters of all stores."""
     match node:
         case In(key, values):
             wanted = {(kind_of(value), comparable(value)) for value in values}
@@ -150,14 +150,14 @@ def matches(node: Node, metadata: Mapping[str, Any]) -> bool:
 
 
 def elements(value: Any) -> Iterator[Any]:
-    """The values a filter sees under a key: those of a list, none for `None`."""
+    """The values of a key that a filter compares: the elements of a list, and none for `None`."""
     for element in value if isinstance(value, list | tuple) else (value,):
         if element is not None:
             yield element
 
 
 def kind_of(value: Any) -> str:
-    """`number`, `string`, `bool`, or `other` for what cannot be compared; only equal kinds compare."""
+    """`number`, `string`, `bool`, or `other` for values that cannot be compared; only equal kinds compare."""
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, str):
@@ -166,7 +166,7 @@ def kind_of(value: Any) -> str:
 
 
 def comparable(value: Any) -> Any:
-    """The form in which a value is compared: integers beyond 64 bits as doubles, dicts and lists as nothing."""
+    """A value as it is compared: integers beyond 64 bits as floats, dicts and lists as None."""
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         try:
             return float(value)
@@ -209,9 +209,15 @@ def _connective(name: str, operand: Any, depth: int) -> Node:
     return And(parts) if name == "$and" else Or(parts)
 
 
-def _operators(key: str, operand: Mapping[Any, Any], depth: int) -> Node:
+def _operators(key: str, operand: Any, depth: int) -> Node:
+    if not isinstance(operand, Mapping):
+        raise FilterError(f"$not on {key!r} takes a dict such as {{'$gt': 5}}, got {_shown(operand)}")
+    if depth > MAX_DEPTH:
+        raise FilterError(f"the filter nests deeper than {MAX_DEPTH} levels")
     if not operand:
-        raise FilterError(f"the condition on {key!r} is empty; dicts cannot be compared. Use one of {_list(OPERATORS)}")
+        raise FilterError(
+            f"the condition on {key!r} is empty; dicts cannot be compared. Use one of {', '.join(OPERATORS)}"
+        )
     return _all([_operator(key, name, value, depth) for name, value in operand.items()])
 
 
@@ -231,18 +237,10 @@ def _operator(key: str, name: Any, value: Any, depth: int) -> Node:
             raise FilterError(f"$exists on {key!r} takes True or False, got {_shown(value)}")
         return _negated(not value, Exists(key))
     if name == "$not":
-        return Not(_inner(key, value, depth + 1))
+        return Not(_operators(key, value, depth + 1))
     raise FilterError(
-        f"unknown operator {_shown(name)} on {key!r}.{_did_you_mean(name, OPERATORS)} Allowed: {_list(OPERATORS)}"
+        f"unknown operator {_shown(name)} on {key!r}.{_did_you_mean(name, OPERATORS)} Allowed: {', '.join(OPERATORS)}"
     )
-
-
-def _inner(key: str, value: Any, depth: int) -> Node:
-    if not isinstance(value, Mapping):
-        raise FilterError(f"$not on {key!r} takes a dict such as {{'$gt': 5}}, got {_shown(value)}")
-    if depth > MAX_DEPTH:
-        raise FilterError(f"the filter nests deeper than {MAX_DEPTH} levels")
-    return _operators(key, value, depth)
 
 
 def _negated(negative: bool, node: Node) -> Node:
@@ -302,10 +300,6 @@ def _did_you_mean(name: Any, allowed: tuple[str, ...]) -> str:
         return ""
     near = difflib.get_close_matches("$" + name.strip().lstrip("$").lower(), allowed, n=1)
     return f" Did you mean {near[0]!r}?" if near and near[0] != name else ""
-
-
-def _list(names: tuple[str, ...]) -> str:
-    return ", ".join(names)
 
 
 def _shown(value: Any) -> str:

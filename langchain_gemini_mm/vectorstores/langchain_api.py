@@ -1,10 +1,10 @@
-"""LangChain's own vector store methods, each a line over the flows of writing and searching."""
+"""The vector store methods that LangChain defines."""
 
 from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar, cast
 
 from langchain_core.documents import Document
@@ -15,10 +15,10 @@ from langchain_gemini_mm.flows import Flow, arun, blocking, run
 from langchain_gemini_mm.interfaces import Content, MediaEmbeddings, Vector
 from langchain_gemini_mm.validation import positive_int, unknown_option
 from langchain_gemini_mm.vectorstores.backend import Backend
-from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, given_vector
+from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, given_rows
 from langchain_gemini_mm.vectorstores.hits import Hits
 from langchain_gemini_mm.vectorstores.query import Query
-from langchain_gemini_mm.vectorstores.search import neighbours_flow, plan_search, search_flow
+from langchain_gemini_mm.vectorstores.search import WORD_SEARCHES, neighbours_flow, plan_search, search_flow
 from langchain_gemini_mm.vectorstores.store_retriever import StoreRetriever
 from langchain_gemini_mm.vectorstores.write import BATCH_SIZE, Inputs, Progress, add_flow, texts_as_documents
 
@@ -29,11 +29,11 @@ class LangChainMethods(VectorStore):
     """The methods that chains, retrievers and `index()` call.
 
     A query may be any content or a `Query`, not only text. Search options are those of
-    `MultimodalVectorStore.search`; unknown ones fail by name.
+    `MultimodalVectorStore.search`; unknown options raise `TypeError`.
     """
 
     backend: Backend
-    """What holds the rows."""
+    """The storage of the rows."""
 
     @property
     def space(self) -> EmbeddingSpace:
@@ -48,13 +48,13 @@ class LangChainMethods(VectorStore):
     @classmethod
     @abstractmethod
     def _open(cls, embedding: Any, **kwargs: Any) -> Self:
-        """Make a store for `from_texts` and `from_documents`."""
+        """Open a store for `from_texts` and `from_documents`."""
 
     def wait_until_indexed(self, timeout: float = 600.0) -> None:
-        """Return once everything that was added can be found; only some servers need it.
+        """Wait until all added documents can be found; needed only for servers that index asynchronously.
 
         Raises:
-            StoreError: that is not so after `timeout` seconds.
+            StoreError: some cannot be found after `timeout` seconds.
         """
 
     async def await_until_indexed(self, timeout: float = 600.0) -> None:  # noqa: ASYNC109 - as in its twin
@@ -62,11 +62,11 @@ class LangChainMethods(VectorStore):
         await asyncio.to_thread(self.wait_until_indexed, timeout)
 
     def close(self) -> None:
-        """Release what the store holds; it cannot be used afterwards."""
+        """Close the store; it cannot be used afterwards."""
 
     @property
     def embeddings(self) -> Embeddings | None:
-        """What turns content into vectors."""
+        """The embeddings that the store was opened with."""
         return cast("Embeddings", self.space.embedding)
 
     def add_documents(
@@ -80,25 +80,25 @@ class LangChainMethods(VectorStore):
         tenant: str | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        """Add documents, or replace those with the same id; they are durably stored when this returns.
+        """Add documents, or replace those with the same id; they are stored durably when this returns.
 
         Args:
-            documents: any iterable; a generator is drawn batch by batch, so memory stays flat.
-            ids: one per document; they beat `Document.id`. What has no id gets a random one.
+            documents: any iterable; a generator is read batch by batch, so that memory use does not grow.
+            ids: one per document; they take precedence over `Document.id`. A document without an id gets a random one.
             batch_size: how many documents are embedded and stored together.
             progress: called after each batch with the number of documents stored so far.
-            skip_unchanged: leave what is stored under the same id with the same text and metadata as it is: a folder
-                that is added again costs nothing but for what is new.
+            skip_unchanged: do not embed documents that are stored under the same id with the same text and metadata,
+                so that adding a folder again costs nothing for unchanged files.
             tenant: whose data, in a collection with tenants; the store's own tenant by default.
-            kwargs: nothing else; LangChain's signature has it.
+            kwargs: none; part of LangChain's signature.
 
         Returns:
-            One id per document, in order. For an id that comes twice the last document is kept.
+            One id per document, in order. Of documents with the same id the last one is kept.
 
         Raises:
-            PartialWriteError: something failed after a first batch was stored. What fails before is raised as it is.
+            PartialWriteError: an error occurred after the first batch was stored; earlier errors are raised unchanged.
             ContentError: metadata is not JSON.
-            SpaceMismatchError: the collection is of another embedding space.
+            SpaceMismatchError: the collection belongs to another embedding space.
         """
         inputs = Inputs(documents, ids)
         return run(self._add(inputs, batch_size, progress, kwargs, skip_unchanged=skip_unchanged, tenant=tenant))
@@ -114,7 +114,7 @@ class LangChainMethods(VectorStore):
         tenant: str | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        """Async twin of `add_documents`; a generator is drawn in a worker thread."""
+        """Async twin of `add_documents`; a generator is read in a worker thread."""
         inputs = Inputs(documents, ids)
         return await arun(self._add(inputs, batch_size, progress, kwargs, skip_unchanged=skip_unchanged, tenant=tenant))
 
@@ -150,7 +150,7 @@ class LangChainMethods(VectorStore):
         ids: Iterable[str | None] | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Make a store that holds `texts`; other arguments are those of the class and of `add_documents`."""
+        """Open a store and add `texts`; other arguments are those of the class and of `add_documents`."""
         return run(cls._filled(Inputs(texts_as_documents(texts, metadatas, ids), ids), embedding, kwargs))
 
     @classmethod
@@ -170,7 +170,7 @@ class LangChainMethods(VectorStore):
     def from_documents(
         cls, documents: Iterable[Document], embedding: Embeddings | MediaEmbeddings, **kwargs: Any
     ) -> Self:
-        """Make a store that holds `documents`; other arguments are those of the class and of `add_documents`."""
+        """Open a store and add `documents`; other arguments are those of the class and of `add_documents`."""
         return run(cls._filled(Inputs(documents, kwargs.pop("ids", None)), embedding, kwargs))
 
     @classmethod
@@ -232,7 +232,15 @@ class LangChainMethods(VectorStore):
         lambda_mult: float = 0.5,
         **kwargs: Any,
     ) -> list[Document]:
-        """Pick `k` documents of the `fetch_k` nearest that are near the query and unlike each other."""
+        """Pick `k` documents of the `fetch_k` nearest to a query that are unlike each other.
+
+        Args:
+            query: any content, or a `Query`.
+            k: how many documents.
+            fetch_k: how many candidates; 20 by default, at least `k`.
+            lambda_mult: 1 is relevance alone, 0 is diversity alone.
+            kwargs: options of `search`.
+        """
         return run(self._similar(query, k, _mmr(fetch_k, lambda_mult, kwargs))).documents
 
     async def amax_marginal_relevance_search(
@@ -254,7 +262,15 @@ class LangChainMethods(VectorStore):
         lambda_mult: float = 0.5,
         **kwargs: Any,
     ) -> list[Document]:
-        """The same for a vector."""
+        """Pick `k` documents of the `fetch_k` nearest to a vector that are unlike each other.
+
+        Args:
+            embedding: `(d,)`, normalized to unit length.
+            k: how many documents.
+            fetch_k: how many candidates; 20 by default, at least `k`.
+            lambda_mult: 1 is relevance alone, 0 is diversity alone.
+            kwargs: options of `search`.
+        """
         return run(self._neighbours(embedding, k, _mmr(fetch_k, lambda_mult, kwargs))).documents
 
     async def amax_marginal_relevance_search_by_vector(
@@ -269,7 +285,7 @@ class LangChainMethods(VectorStore):
         return (await arun(self._neighbours(embedding, k, _mmr(fetch_k, lambda_mult, kwargs)))).documents
 
     def as_retriever(self, **kwargs: Any) -> StoreRetriever:
-        """A retriever on this store, as LangChain has it; its `batch` searches for all queries together."""
+        """A LangChain retriever on this store whose `batch` embeds all queries in one call."""
         tags = kwargs.pop("tags", None) or [*self._get_retriever_tags()]
         return StoreRetriever(vectorstore=self, tags=tags, **kwargs)
 
@@ -281,12 +297,13 @@ class LangChainMethods(VectorStore):
         inputs: Inputs,
         batch_size: int,
         progress: Progress | None,
-        unknown: Iterable[str] = (),
+        unknown: Collection[str] = (),
         *,
         skip_unchanged: bool = False,
         tenant: str | None = None,
     ) -> Flow[list[str]]:
-        require_no_options(unknown, "ids", "batch_size", "progress", "skip_unchanged", where="adding")
+        if unknown:
+            raise unknown_option(next(iter(unknown)), ("ids", "batch_size", "progress", "skip_unchanged"), "adding")
         backend, size = self.backend.for_tenant(tenant), positive_int("batch_size", batch_size)
         return add_flow(backend, inputs, size, progress, skip_unchanged=skip_unchanged)
 
@@ -294,7 +311,7 @@ class LangChainMethods(VectorStore):
         self, query: Content | Query, k: int, options: Mapping[str, Any], *, with_score: bool = False
     ) -> Flow[Hits]:
         plan = plan_search(self.backend, k, **options)
-        if with_score and plan.by_words:
+        if with_score and plan.search_type in WORD_SEARCHES:
             raise ValueError(
                 f"these scores are cosine similarities, and those of search_type={plan.search_type!r} are not; use "
                 "search(), whose hits say what their score means"
@@ -303,11 +320,11 @@ class LangChainMethods(VectorStore):
 
     def _neighbours(self, vector: Sequence[float] | Vector, k: int, options: Mapping[str, Any]) -> Flow[Hits]:
         plan = plan_search(self.backend, k, **options)
-        if plan.by_words:
+        if plan.search_type in WORD_SEARCHES:
             raise ValueError(f"search_type={plan.search_type!r} needs a query with text, not a vector")
         if plan.task_type is not None:
             raise TypeError("task_type says how to embed content; a vector is embedded already")
-        return only(neighbours_flow([given_vector(vector)], plan, None, [()]))
+        return only(neighbours_flow(given_rows([vector], "the vector to search with"), plan, None, [()]))
 
     @classmethod
     def _filled(cls, inputs: Inputs, embedding: Embeddings | MediaEmbeddings, kwargs: dict[str, Any]) -> Flow[Self]:
@@ -322,29 +339,14 @@ class LangChainMethods(VectorStore):
 
 
 def relevance(score: float) -> float:
-    """Cosine similarity as relevance in [0, 1]."""
+    """Map a cosine similarity to a relevance in [0, 1]."""
     return min(1.0, max(0.0, (1.0 + score) / 2.0))
 
 
 def only(flow: Flow[list[T]]) -> Flow[T]:
-    """The only result of a flow that answers a list."""
+    """The only result of a flow that returns a list."""
     (result,) = yield from flow
     return result
-
-
-def require_no_options(unknown: Iterable[str], *allowed: str, where: str) -> None:
-    """Refuse options that do not exist.
-
-    Args:
-        unknown: the names of the options given.
-        allowed: the names of those that exist.
-        where: what was called, such as `adding`.
-
-    Raises:
-        TypeError: there is one.
-    """
-    for name in unknown:
-        raise unknown_option(name, allowed, where)
 
 
 def _mmr(fetch_k: int | None, lambda_mult: float, options: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypedDict
 
 from langchain_gemini_mm.errors import ContentError
@@ -56,28 +56,31 @@ class Query:
     Query("a red bicycle", like=["photo-7"], unlike=["photo-9"], weights=[1, 1, 0.5])
     ```
 
-    Pieces of content are embedded together, as one vector: the model reads them as one thing, such as a photo with
-    words on what should be different. With `separate=True` each is a vector of its own, and their weighted sum is
-    looked for: what is a little like each of them.
+    Several contents are embedded together as one vector, such as a photo with a text about what should differ. With
+    `separate=True` each content is embedded to a vector of its own, and the weighted sum of these is searched for.
 
     Args:
-        content: pieces to look for.
+        content: what to search for.
         like: ids of stored documents whose vectors are added.
         unlike: ids of stored documents whose vectors are subtracted.
-        weights: one number >= 0 for the content (when there is any; for each piece when they are separate), then for
-            each liked, then for each unliked id; all 1 by default.
-        separate: whether each piece of content is embedded by itself.
+        weights: one number >= 0 for the content (for each content if they are separate), then one for each id of
+            `like`, then one for each id of `unlike`; all 1 by default.
+        separate: whether each content is embedded separately.
 
     Raises:
-        ContentError: there is nothing to look for, an id is named twice, or the weights do not fit.
+        ContentError: the query is empty, an id is given twice, or the weights do not fit.
     """
 
     content: tuple[Content, ...]
     like: tuple[str, ...]
     unlike: tuple[str, ...]
     weights: tuple[float, ...]
-    """As many as there are terms."""
+    """One per term: contents, `like`, `unlike`."""
     separate: bool
+    ids: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """The ids of `like` and `unlike`; these documents are excluded from the hits."""
+    wholes: tuple[tuple[Content, ...], ...] = field(init=False, repr=False, compare=False)
+    """The contents to embed, one vector each."""
 
     def __init__(
         self,
@@ -87,35 +90,32 @@ class Query:
         weights: Sequence[float] | None = None,
         separate: bool = False,
     ) -> None:
-        """Check the parts and fill in the weights."""
-        set_field = object.__setattr__
-        set_field(self, "content", content)
-        set_field(self, "like", _ids("like", like))
-        set_field(self, "unlike", _ids("unlike", unlike))
-        set_field(self, "separate", separate)
-        if not content and not self.ids:
+        """Check the arguments and fill in default weights."""
+        liked = () if like == () else _ids("like", like)
+        unliked = () if unlike == () else _ids("unlike", unlike)
+        named = liked + unliked
+        if not content and not named:
             raise ContentError("the query is empty: give content, like=[ids] or unlike=[ids]")
-        twice = sorted({id_ for id_ in self.ids if self.ids.count(id_) > 1})
-        if twice:
+        if len(set(named)) < len(named):
+            twice = sorted({id_ for id_ in named if named.count(id_) > 1})
             raise ContentError(f"the query names {', '.join(map(repr, twice))} more than once in like and unlike")
-        set_field(self, "weights", self._checked(weights))
+        wholes = tuple(zip(content, strict=True)) if separate else (content,) if content else ()
+        fields = {
+            "content": content,
+            "like": liked,
+            "unlike": unliked,
+            "separate": separate,
+            "ids": named,
+            "wholes": wholes,
+            "weights": (1.0,) * (len(wholes) + len(named)),
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+        if weights is not None:
+            object.__setattr__(self, "weights", self._checked(weights))
 
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """All stored documents the query names; they are left out of its hits."""
-        return self.like + self.unlike
-
-    @property
-    def wholes(self) -> tuple[tuple[Content, ...], ...]:
-        """What is to be embedded, each as one vector."""
-        if self.separate:
-            return tuple((piece,) for piece in self.content)
-        return (self.content,) if self.content else ()
-
-    def _checked(self, weights: Sequence[float] | None) -> tuple[float, ...]:
+    def _checked(self, weights: Sequence[float]) -> tuple[float, ...]:
         terms = len(self.wholes) + len(self.ids)
-        if weights is None:
-            return (1.0,) * terms
         given = tuple(weights)
         if len(given) != terms:
             raise ContentError(
@@ -128,7 +128,7 @@ class Query:
         return tuple(map(float, given))
 
     def __repr__(self) -> str:
-        """Name the parts without their bytes."""
+        """Show texts and types, never bytes."""
         parts = [shown(part) for part in self.content]
         parts += [f"{name}={list(ids)!r}" for name, ids in (("like", self.like), ("unlike", self.unlike)) if ids]
         if set(self.weights) != {1.0}:

@@ -1,4 +1,4 @@
-"""What a store keeps of one document, and the check that its metadata can be kept without loss."""
+"""The stored form of one document, and the check that its metadata survives JSON without loss."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Record:
     metadata: dict[str, Any]
     """JSON values only."""
     vector: Vector | None = None
-    """`(d,)` float32, unit length; None where it was not asked for."""
+    """`(d,)` float32, unit length; None if it was not requested."""
 
     @property
     def document(self) -> Document:
-        """The record as LangChain knows it."""
+        """The record as a LangChain document."""
         return Document(id=self.id, page_content=self.text, metadata=self.metadata)
 
 
@@ -40,11 +40,11 @@ def plain_json(value: Any, where: str, depth: int = 0) -> Any:
 
     Args:
         value: what is to be stored.
-        where: how the value is reached, for the message, such as `documents[3].metadata`.
-        depth: how deep in it we are.
+        where: the path of the value, for the message, such as `documents[3].metadata`.
+        depth: nesting depth of the value.
 
     Raises:
-        ContentError: JSON cannot hold the value, or would give back another one.
+        ContentError: JSON cannot represent the value without loss.
     """
     if value is None or isinstance(value, bool):
         return value

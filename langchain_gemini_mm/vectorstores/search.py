@@ -12,7 +12,7 @@ import numpy as np
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Flow
-from langchain_gemini_mm.interfaces import Content, Filter, MediaSource, Vector
+from langchain_gemini_mm.interfaces import Content, Filter, MediaSource, Vector, Vectors
 from langchain_gemini_mm.validation import did_you_mean, number_in, one_of, positive_int, unknown_option
 from langchain_gemini_mm.vectors import maximal_marginal_relevance
 from langchain_gemini_mm.vectorstores.backend import Backend, KeywordRequest, Scored, VectorRequest
@@ -23,7 +23,7 @@ from langchain_gemini_mm.vectorstores.query import Fusion, Query, SearchType, St
 from langchain_gemini_mm.vectorstores.tokenizer import has_words, mentions, readable_text, searched_text, terms
 
 FETCH_K = 20
-"""Candidates that `search_type="mmr"` chooses from by default, when k is not larger."""
+"""Default number of candidates of `search_type="mmr"`, if `k` is not larger."""
 
 _SEARCH_TYPES_OF = {
     "fetch_k": ("mmr",),
@@ -33,7 +33,10 @@ _SEARCH_TYPES_OF = {
     "query_properties": ("keyword", "hybrid"),
     "score_threshold": ("similarity", "mmr", "keyword"),  # scores of hybrid are ranks
 }
-"""The search types of the options that not every search has."""
+"""The search types that accept an option; options not listed here are accepted by all."""
+
+WORD_SEARCHES = ("keyword", "hybrid")
+"""Search types that use the words of a query; their scores are no cosine similarities."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +56,6 @@ class SearchPlan:
     alpha: float = 0.5
     fusion: Fusion = "ranks"
     query_properties: tuple[str, ...] | None = None
-
-    @property
-    def by_words(self) -> bool:
-        """Whether words decide too, so that the query must be content and its scores are no cosine similarities."""
-        return self.search_type in ("keyword", "hybrid")
 
 
 def plan_search(backend: Backend, /, k: int = 4, **options: Any) -> SearchPlan:
@@ -157,7 +155,7 @@ def search_flow(queries: Iterable[Content | Query], plan: SearchPlan) -> Flow[li
         ValueError: a `task_type` where nothing is embedded.
     """
     asked = [query if isinstance(query, Query) else Query(query) for query in queries]
-    if not plan.by_words:
+    if plan.search_type not in WORD_SEARCHES:
         return (yield from _similar_flow(asked, plan)) if asked else []
     answers: list[Hits] = []
     for query in asked:
@@ -174,7 +172,10 @@ def _similar_flow(queries: Sequence[Query], plan: SearchPlan) -> Flow[list[Hits]
 
 
 def neighbours_flow(
-    vectors: Sequence[Vector], plan: SearchPlan, fingerprint: Fingerprint | None, excluded: Sequence[Sequence[str]]
+    vectors: Sequence[Vector] | Vectors,
+    plan: SearchPlan,
+    fingerprint: Fingerprint | None,
+    excluded: Sequence[Sequence[str]],
 ) -> Flow[list[Hits]]:
     """Find the neighbours of vectors.
 
@@ -187,7 +188,7 @@ def neighbours_flow(
     backend, is_mmr = plan.backend, plan.search_type == "mmr"
     requests = []
     for vector, ids in zip(vectors, excluded, strict=True):
-        # A backend picks by itself only where nothing that it chooses from is left out afterwards.
+        # The server's MMR is only right if no candidate is removed afterwards.
         native = is_mmr and not ids and plan.score_threshold is None and backend.supports_mmr
         request = VectorRequest(
             vector=vector,
@@ -214,14 +215,22 @@ def _most_relevant(vector: Vector, found: Sequence[Scored], plan: SearchPlan) ->
 
 
 def hits_of(found: Iterable[Scored], kind: ScoreKind, media: MediaSource | None) -> Hits:
-    """Number what was found, best first."""
+    """The hits of scored records, best first, with their ranks."""
     return Hits(
         Hit(scored.record.document, scored.score, kind, rank, media=media) for rank, scored in enumerate(found, start=1)
     )
 
 
 def query_vectors_flow(backend: Backend, queries: Sequence[Query], task_type: str | None) -> Flow[list[Vector]]:
-    """The weighted sum of the terms of each query, at unit length.
+    """The vector of each query: the weighted sum of its terms, at unit length.
+
+    Args:
+        backend: where stored vectors are read.
+        queries: what is searched for.
+        task_type: what the queries are for; None for searching.
+
+    Returns:
+        One `(d,)` float32 vector per query.
 
     Raises:
         ContentError: a query names ids that are not stored.
@@ -233,8 +242,8 @@ def query_vectors_flow(backend: Backend, queries: Sequence[Query], task_type: st
         ids |= dict.fromkeys(query.ids)
     embedded: Iterator[Vector] = iter(())
     if contents:
-        answer = yield backend.space.queries(contents, task_type)
-        embedded = iter(backend.space.rows(answer, len(contents)))
+        answer = yield backend.space.embed_queries(contents, task_type)
+        embedded = iter(backend.space.checked_rows(answer, len(contents)))
     stored: dict[str, Vector] = {}
     if ids:
         records = yield from backend.fetch(list(ids), with_vectors=True)
@@ -265,9 +274,9 @@ def _weighted(query: Query, terms: Sequence[Vector]) -> Vector:
 
 
 RANK_CONSTANT = 60
-"""How little the first ranks stand out: a hit of rank r is worth 1 / (60 + r), as in the paper on the method."""
+"""The constant of reciprocal rank fusion: a hit of rank r adds 1 / (60 + r), as in the paper on the method."""
 MIN_CANDIDATES = 50
-"""How many of each list are fused, when k is not larger."""
+"""How many hits of each list are fused, if `k` is not larger."""
 
 
 def _keyword_flow(query: Query, plan: SearchPlan) -> Flow[Hits]:
@@ -285,7 +294,7 @@ def _keyword_flow(query: Query, plan: SearchPlan) -> Flow[Hits]:
 
 
 def _hybrid_flow(query: Query, plan: SearchPlan) -> Flow[Hits]:
-    """Fuse the neighbours of the query's vector with the documents that have its words, by their ranks."""
+    """Fuse the hits of a similarity search with those of a keyword search."""
     depth = max(plan.k, MIN_CANDIDATES)
     (near,) = yield from _similar_flow([query], replace(plan, search_type="similarity", k=depth, fetch_k=depth))
     text = readable_text(query.content)
@@ -315,19 +324,20 @@ def fused(
     alpha: float = 0.5,
     fusion: Fusion = "ranks",
 ) -> Hits:
-    """Put two rankings together: each document is worth the sum of what it is worth in either.
+    """Fuse two rankings: the score of a document is the sum of its scores in both lists.
 
-    By ranks it is worth 1 / (60 + rank); by scores its score, stretched so that the list goes from 0 to 1.
+    With `ranks` its score in a list is 1 / (60 + rank), with `scores` its own score, scaled so that the list ranges
+    from 0 to 1.
 
-    A document of media alone has no words to be found by. What it misses is made up for by the chance that a text
-    near the query has of holding its words, so that it is neither drowned by those that do nor put before all others.
+    A document without words, such as an image, cannot be in the keyword list. Its score is increased by the share that
+    it would gain on average: the probability that a nearby text contains words of the query.
 
     Args:
-        near: ranked by vector; of equal sums the one that comes first here is first.
-        worded: ranked by words.
-        k: how many hits to make.
-        words: what was looked for, which more documents may have than were ranked.
-        alpha: the share of the vectors, from 0 to 1.
+        near: hits of the similarity search; of equal sums the first in this list comes first.
+        worded: hits of the keyword search.
+        k: how many hits to return.
+        words: the words of the query.
+        alpha: the weight of the vectors, from 0 to 1.
         fusion: `ranks` or `scores`.
     """
     hits: dict[str, Hit] = {}
@@ -359,7 +369,7 @@ def _worths(ranking: Sequence[Hit], fusion: Fusion) -> list[float]:
 
 
 MOST_CANDIDATES = 10_000
-"""Nearest documents looked at, at most, to find enough groups."""
+"""Maximum number of nearest documents that are read to find enough groups."""
 
 _FIRST_CANDIDATES = 50
 
@@ -367,8 +377,8 @@ _FIRST_CANDIDATES = 50
 def groups_flow(query: Content | Query, plan: SearchPlan, by: str, per_source: int) -> Flow[list[Group]]:
     """The `plan.k` groups with the nearest hits, each with its `per_source` nearest.
 
-    The query is embedded once. More and more of the nearest documents are read until there are enough groups; then
-    further hits of the groups that may have more are asked for.
+    The query is embedded once. A growing number of nearest documents is read until there are enough groups; then the
+    missing hits of each group are searched with a filter.
 
     Args:
         query: any content, or a `Query`.
@@ -411,7 +421,7 @@ def groups_flow(query: Content | Query, plan: SearchPlan, by: str, per_source: i
 
 
 def _grouped(hits: Sequence[Hit], by: str) -> list[tuple[Any, list[Hit]]]:
-    """Groups in the order of their best hits; a document without a value is a group of its own."""
+    """Groups in the order of their best hits; a hit without a value is a group of its own."""
     groups: dict[Any, tuple[Any, list[Hit]]] = {}
     for hit in hits:
         value = hit.document.metadata.get(by)

@@ -1,8 +1,9 @@
-"""The retriever of `as_retriever()`, whose `batch` searches once for all queries."""
+"""The retriever of `as_retriever()`, whose `batch` embeds all queries in one call."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,21 +14,21 @@ if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
     from langchain_core.runnables import RunnableConfig
 
-    from langchain_gemini_mm.vectorstores.hits import Hit
+    from langchain_gemini_mm.vectorstores.hits import Hits
 
 _Found: TypeAlias = dict[str, list[list[Document]]]
 
 _FOUND: ContextVar[tuple[object, _Found] | None] = ContextVar("found", default=None)
-"""Who searched, and the answers that wait for their runs, of each text as often as it was asked."""
+"""The retriever that searched, and for each text the results for its runs."""
 
 _TOGETHER = ("similarity", "mmr")
 
 
 class StoreRetriever(VectorStoreRetriever):
-    """LangChain's retriever; `batch` and `abatch` search for all queries together.
+    """LangChain's retriever; `batch` and `abatch` search with all queries in one call.
 
-    Every query remains a run of its own, with its config and callbacks. Where each may fail for itself
-    (`return_exceptions=True`), and with a threshold on relevance, the queries are searched one by one.
+    Every query has a run with its own config and callbacks. With `return_exceptions=True` and with a relevance
+    threshold the queries are searched one by one.
     """
 
     def batch(
@@ -38,16 +39,13 @@ class StoreRetriever(VectorStoreRetriever):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[list[Document]]:
-        """Search for all queries together, then run each."""
+        """Search with all queries in one call, then run each."""
         if return_exceptions or not self._together(inputs):
             return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         store: Any = self.vectorstore
         hits = store.search_many(inputs, **self._options(kwargs))
-        token = _FOUND.set((self, _by_text(inputs, hits)))
-        try:
+        with self._answers(inputs, hits):
             return super().batch(inputs, config, **kwargs)
-        finally:
-            _FOUND.reset(token)
 
     async def abatch(
         self,
@@ -62,11 +60,8 @@ class StoreRetriever(VectorStoreRetriever):
             return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         store: Any = self.vectorstore
         hits = await store.asearch_many(inputs, **self._options(kwargs))
-        token = _FOUND.set((self, _by_text(inputs, hits)))
-        try:
+        with self._answers(inputs, hits):
             return await super().abatch(inputs, config, **kwargs)
-        finally:
-            _FOUND.reset(token)
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
@@ -89,14 +84,19 @@ class StoreRetriever(VectorStoreRetriever):
         options = {**self.search_kwargs, **kwargs}
         return {**options, "search_type": "mmr"} if self.search_type == "mmr" else options
 
+    @contextmanager
+    def _answers(self, queries: Sequence[str], answers: Sequence[Hits]) -> Iterator[None]:
+        """Prepare results for the runs of their queries."""
+        found: _Found = {}
+        for query, hits in zip(queries, answers, strict=True):
+            found.setdefault(query, []).append(hits.documents)
+        token = _FOUND.set((self, found))
+        try:
+            yield
+        finally:
+            _FOUND.reset(token)
+
     def _taken(self, query: str) -> list[Document] | None:
-        """Take an answer that waits for this run."""
+        """Take a result that `batch` prepared for this run."""
         owner, found = _FOUND.get() or (None, {})
         return found[query].pop() if owner is self and found.get(query) else None
-
-
-def _by_text(queries: Sequence[str], answers: Sequence[Sequence[Hit]]) -> _Found:
-    found: _Found = {}
-    for query, hits in zip(queries, answers, strict=True):
-        found.setdefault(query, []).append([hit.document for hit in hits])
-    return found

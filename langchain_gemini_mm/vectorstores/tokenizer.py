@@ -16,7 +16,7 @@ from typing import Any
 from langchain_gemini_mm.interfaces import COMPANION_TEXT
 
 MAX_TERMS = 64
-"""Different words of a question that are looked for; further ones are left out."""
+"""Maximum number of different words of a query; further words are ignored."""
 
 _BEGINNING = 2000
 _COMMON = """a an and are as at be but by for if in into is it no not of on or such that the their then there these
@@ -63,7 +63,7 @@ def indexed_text(text: str) -> str:
 
 
 def terms(text: str) -> list[str]:
-    """The words to look for, each once; several characters with spaces between them must stand together.
+    """The search terms of a query, each once; a term with spaces is a phrase.
 
     ```python
     from langchain_gemini_mm.vectorstores.tokenizer import terms
@@ -126,13 +126,13 @@ def has_words(text: str) -> bool:
 
 
 def mentions(text: str, words: Sequence[str]) -> bool:
-    """Whether the beginning of a text holds one of the words of `terms`."""
+    """Whether the beginning of a text contains one of the `terms`."""
     wanted = frozenset(words)
     return any(not wanted.isdisjoint(_cut(word)) for word in _WORD.findall(_folded(text[:_BEGINNING])))
 
 
 def readable_text(content: Any) -> str | None:
-    """The text in the content of a question, without asking what else is there; None where there is none.
+    """The text of a query's content, without its media; None if there is no text.
 
     Takes the kinds of content an embedding takes: texts, documents, messages, content blocks, and lists of these.
     """

@@ -1,4 +1,4 @@
-"""Writing in batches of bounded size, with an honest account of what is stored when something fails."""
+"""Adding documents in batches and updating metadata; errors list what is stored and what is not."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ class Inputs:
         self._iterators: dict[str, Iterator[Any]] = {name: iter(items) for name, items in self._given.items()}
         self._drawn = 0
         self.pending: list[_Item] = []
-        """What `draw` took last, also when it failed half-way."""
+        """The items of the last `draw`, also if it failed halfway."""
         self.in_memory = isinstance(documents, list | tuple)
-        """Whether drawing is sure not to wait, as it may when a loader reads files."""
+        """Whether `draw` never blocks; it may when the documents come from a loader that reads files."""
 
     def draw(self, size: int) -> list[_Item]:
         """Take the next documents, at most `size`; an empty list is the end.
@@ -82,7 +82,7 @@ class Inputs:
         return self.pending
 
     def undrawn_ids(self) -> list[str]:
-        """Ids of what was never reached, as far as they can be known."""
+        """The known ids of documents that were never drawn."""
         known = self._given.get("ids", self._given["documents"])
         if not isinstance(known, Sequence):
             return []
@@ -93,17 +93,17 @@ class Inputs:
 def add_flow(
     backend: Backend, inputs: Inputs, batch_size: int, progress: Progress | None, *, skip_unchanged: bool = False
 ) -> Flow[list[str]]:
-    """Embed and store everything; one id per document, in order, once it is durably stored.
+    """Embed and store all documents; return one id per document, in order.
 
     Args:
-        backend: where.
+        backend: where to store.
         inputs: the documents.
         batch_size: how many are embedded and stored together.
-        progress: told how many are stored so far.
-        skip_unchanged: whether what is stored with the same text and metadata is left as it is.
+        progress: called after each batch with the number of documents stored so far.
+        skip_unchanged: do not store documents again whose text and metadata are unchanged.
 
     Raises:
-        PartialWriteError: something failed after a first batch was stored; the cause is chained.
+        PartialWriteError: an error occurred after the first batch was stored; it is chained.
     """
     stored: list[str] = []
     unchanged: list[str] = []
@@ -143,7 +143,7 @@ def add_flow(
 
 
 def _changed(backend: Backend, items: list[_Item]) -> Flow[list[_Item]]:
-    """Without those that are stored as they are, in this embedding space."""
+    """The items that are not stored with the same text and metadata in this embedding space."""
     known = yield from backend.read_info("fingerprint")
     if known != backend.space.fingerprint:
         return items
@@ -163,9 +163,9 @@ def _store(backend: Backend, items: list[_Item]) -> Flow[None]:
         texts.append(text)
         metadata.append(plain)
     if items[0].vector is None:
-        rows = backend.space.rows((yield backend.space.documents(texts)), len(texts))
+        rows = backend.space.checked_rows((yield backend.space.embed_documents(texts)), len(texts))
     else:
-        rows = given_rows([item.vector for item in items], items[0].position)
+        rows = given_rows([item.vector for item in items], f"one of the vectors from position {items[0].position}")
     records = [
         Record(item.id, text, plain, row) for item, text, plain, row in zip(items, texts, metadata, rows, strict=True)
     ]
@@ -175,7 +175,7 @@ def _store(backend: Backend, items: list[_Item]) -> Flow[None]:
 def texts_as_documents(
     texts: Iterable[str], metadatas: Iterable[Any] | None, ids: Iterable[Any] | None
 ) -> Iterator[Document]:
-    """Pair texts with their metadata, lazily; what can be counted is compared before the first.
+    """Pair texts with their metadata, lazily; known lengths are compared before the first document.
 
     Raises:
         TypeError: a text is not a `str`.
@@ -197,11 +197,11 @@ def texts_as_documents(
 
 
 def checked_inputs(**given: Any) -> dict[str, Iterable[Any]]:
-    """The inputs that are given, by their names, before anything of them is read; the first is required.
+    """Check the given inputs before any of them is read; the first one is required.
 
     Raises:
-        TypeError: one is not a list or another iterable.
-        ValueError: the lengths, where they can be counted, differ.
+        TypeError: one is not iterable.
+        ValueError: the known lengths differ.
     """
     required = next(iter(given))
     checked, lengths = {}, {}
@@ -240,11 +240,11 @@ Changes = Mapping[str, Mapping[str, Any]]
 def update_metadata_flow(
     backend: Backend, what: Iterable[str] | Changes, metadata: Mapping[str, Any] | None, *, replace: bool
 ) -> Flow[None]:
-    """Change metadata, of all the documents named or of none.
+    """Change the metadata of all given documents, or of none.
 
     Raises:
         ContentError: an id is not stored, or metadata is not JSON.
-        TypeError: the arguments are of the wrong kind.
+        TypeError: the arguments have the wrong type.
     """
     changes = _checked(what, metadata)
     if not changes:

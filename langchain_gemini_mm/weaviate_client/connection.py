@@ -1,4 +1,4 @@
-"""The clients of one store and the one place where they are called: with a deadline, sync or async, in our errors."""
+"""The clients of one store: every call has a deadline and raises errors of this package."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from langchain_gemini_mm.batching import Stop
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.weaviate_client.deadlines import within
-from langchain_gemini_mm.weaviate_client.errors import NotReadyError, translated
+from langchain_gemini_mm.weaviate_client.errors import NotReadyError, translate_errors
 from langchain_gemini_mm.weaviate_client.versions import Version, parse_version, require_floor
 
 TIMEOUT = 10.0
 """Seconds for one answer; a lost connection is tried again within them."""
 WRITE_TIMEOUT = 30.0
-"""Seconds for storing one chunk, so that a restart of the server is waited out."""
+"""Seconds for storing one chunk; long enough for a restart of the server."""
 
 _READY_WITHIN, _PAUSE = 5.0, 0.05
-"""Seconds that a collection may take to be made, and between looks at it."""
+"""Seconds that creating a collection may take, and seconds between checks."""
 
 Operation: TypeAlias = Callable[[Any], Any]
-"""What to do with a client; with the async client its result is awaited. Both clients have the same methods."""
+"""An operation on a client; the result of the async client is awaited. Both clients have the same methods."""
 
 
 class Connection:
-    """One or two clients, and how long to wait for them.
+    """One or two clients and their timeouts.
 
     Args:
         client: a connected `WeaviateClient`, or a `WeaviateAsyncClient`.
-        async_client: the `WeaviateAsyncClient` beside a sync one. It is connected on first use, and belongs to the
-            event loop it was connected on.
+        async_client: a `WeaviateAsyncClient` in addition to a sync client. It is connected on first use, and belongs
+            to the event loop it was connected on.
         timeout: seconds for one answer.
         write_timeout: seconds for storing one chunk, attempts included.
 
@@ -69,10 +69,10 @@ class Connection:
         """One call of a client.
 
         Args:
-            what: what it does, for messages, such as `searching`.
+            what: the operation, for messages, such as `searching`.
             operation: called with the client; its result is the answer.
-            timeout: seconds, when not those of reading.
-            stop: ends the waiting of a sync call early.
+            timeout: seconds; by default those of the connection.
+            stop: cancels the waiting of a sync call.
         """
         return Call(self.run, self.arun, (what, operation, timeout or self.timeout, stop))
 
@@ -88,7 +88,7 @@ class Connection:
         ends = started + min(seconds / 2, _READY_WITHIN)
         while True:
             try:
-                with translated(what, seconds):
+                with translate_errors(what, seconds):
                     return within(started + seconds - time.monotonic(), lambda: _quietly(operation, client), stop)
             except NotReadyError:
                 if time.monotonic() >= ends or (stop is not None and stop.requested):
@@ -105,7 +105,7 @@ class Connection:
             finally:
                 cancelled()
         ends = time.monotonic() + min(seconds / 2, _READY_WITHIN)
-        with translated(what, seconds), redacted():
+        with translate_errors(what, seconds), redacted():
             async with asyncio.timeout(seconds):
                 if not client.is_connected():
                     async with self._connecting:
@@ -113,7 +113,7 @@ class Connection:
                             await client.connect()
                 while True:
                     try:
-                        with translated(what, seconds):
+                        with translate_errors(what, seconds):
                             return await operation(client)
                     except NotReadyError:
                         if time.monotonic() >= ends:
@@ -122,17 +122,17 @@ class Connection:
 
     @property
     def version_if_known(self) -> Version | None:
-        """The server's version, where it was asked for before."""
+        """The server's version; None before `version` was called."""
         return self._version
 
     @property
     def known_version(self) -> Version:
-        """The server's version, once `version` has asked for it."""
+        """The server's version; `version` must have been called."""
         assert self._version is not None  # noqa: S101 - a collection is only found after it
         return self._version
 
     def version(self) -> Flow[Version]:
-        """The server's version, asked for once.
+        """The server's version, requested once.
 
         Raises:
             StoreError: it is too old.
@@ -165,7 +165,7 @@ _OURS: ContextVar[bool] = ContextVar("ours", default=False)
 
 @contextmanager
 def redacted() -> Iterator[None]:
-    """Within it, the client's log records tell how many objects failed and not what was in them."""
+    """Remove the contents of failed objects from the log records of the client."""
     logger = logging.getLogger("weaviate-client")
     if _redact not in logger.filters:
         logger.addFilter(_redact)

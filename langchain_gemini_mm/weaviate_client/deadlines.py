@@ -1,8 +1,8 @@
-"""Blocking calls that end in time, whatever the library below does.
+"""Blocking calls with a deadline.
 
-The client retries a lost connection by itself for a minute, with no setting to change it. A call therefore runs in a
-worker thread, and the caller stops waiting at the deadline. Workers are daemons and are used again: starting a thread
-for each call costs a third of a fast query. One that overran its deadline is used again once its call has ended.
+The client retries a lost connection for a minute, and no setting changes that. A call therefore runs in a worker
+thread, and the caller stops waiting at the deadline. Workers are daemon threads and are reused, because starting a
+thread takes a third of the time of a fast query; a worker whose call missed its deadline is reused when that call ends.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ T = TypeVar("T")
 
 
 class DeadlineError(Exception):
-    """The deadline passed. What was called goes on in its thread, and its answer is dropped."""
+    """The deadline passed; the call continues in its thread and its result is dropped."""
 
 
 _SLICE = 0.1
 
 
 def within(seconds: float, function: Callable[[], T], stop: Stop | None = None) -> T:
-    """Call `function` and return its result, or raise what it raises.
+    """Call `function` in a worker thread and return its result, or raise its error.
 
     Args:
         seconds: how long to wait.
         function: what to call.
-        stop: ends the waiting early, within a tenth of a second.
+        stop: cancels the waiting within a tenth of a second.
 
     ```python
     from langchain_gemini_mm.weaviate_client.deadlines import within
@@ -41,7 +41,7 @@ def within(seconds: float, function: Callable[[], T], stop: Stop | None = None) 
     ```
 
     Raises:
-        DeadlineError: it took longer than `seconds`, or nobody wants the result any more.
+        DeadlineError: the call took longer than `seconds`, or was cancelled.
     """
     outcome = _take().begin(function)
     if not (outcome.done.acquire(timeout=seconds) if stop is None else _awaited(outcome, seconds, stop)):

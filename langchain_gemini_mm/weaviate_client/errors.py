@@ -1,4 +1,4 @@
-"""What goes wrong between us and a server, as our errors: what happened, and what to do about it."""
+"""Errors of the Weaviate client and server, translated into errors of this package with a remedy."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _OF_ANOTHER_LOOP = (
     "store for each event loop"
 )
 _DOWN = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED")
-"""Words of gRPC for a server that is away or overloaded."""
+"""gRPC status codes of a server that is unreachable or overloaded."""
 _GATEWAY = (429, 502, 503, 504)
-"""The same of REST."""
+"""HTTP status codes of a server that is unreachable or overloaded."""
 
 
 _NO_ANSWER = (
@@ -53,7 +53,7 @@ _NO_ANSWER = (
 
 
 class CollectionGoneError(StoreError):
-    """The collection does not exist, any more or yet."""
+    """The collection does not exist, or no longer exists."""
 
 
 class TenantGoneError(StoreError):
@@ -61,7 +61,7 @@ class TenantGoneError(StoreError):
 
 
 class AnswerTooLargeError(StoreError):
-    """The answer, or what was sent, does not fit into one message."""
+    """A request or an answer is larger than one message may be."""
 
 
 class UnreadableSchemaError(StoreError):
@@ -73,46 +73,46 @@ class OutageError(StoreError):
 
 
 class NotReadyError(OutageError):
-    """The server is busy making the collection, or dropping it: its schema has it and its database has not."""
+    """The collection is being created or dropped: it is in the schema and not in the database."""
 
 
 @contextmanager
-def translated(what: str, seconds: float) -> Iterator[None]:
-    """Raise our errors for those of the client.
+def translate_errors(what: str, seconds: float) -> Iterator[None]:
+    """Translate errors of the client into errors of this package.
 
     Args:
-        what: what was being done, such as `searching`.
+        what: the operation, for the message, such as `searching`.
         seconds: the deadline, for the message.
 
     Raises:
-        StoreError: one of the kinds above, or with the server's own words.
+        StoreError: or one of its subclasses in this module.
     """
     try:
         yield
     except GeminiMMError:
         raise
     except (DeadlineError, TimeoutError) as error:
-        raise outage(what, f"gave no answer within {seconds:g} s") from error
+        raise outage_error(what, f"gave no answer within {seconds:g} s") from error
     except exceptions.WeaviateBaseError as error:
-        raise translate(what, error) from error
+        raise store_error(what, error) from error
     except httpx.HTTPError as error:
-        raise outage(what, f"could not be reached or did not answer ({type(error).__name__})") from error
+        raise outage_error(what, f"could not be reached or did not answer ({type(error).__name__})") from error
     except RuntimeError as error:
         if not _OTHER_LOOP.search(str(error)):
             raise
         raise StoreError(_OF_ANOTHER_LOOP) from error
 
 
-def outage(what: str, how: str) -> OutageError:
-    """The error for a server that is not there."""
+def outage_error(what: str, how: str) -> OutageError:
+    """An error for a server that cannot be reached."""
     return OutageError(
         f"{what} failed: Weaviate {how}. Is the server up and its address right? For slow servers raise the timeout"
     )
 
 
-def translate(what: str, error: Exception) -> StoreError:
-    """The error for one of the client's."""
-    said = words_of(error)
+def store_error(what: str, error: Exception) -> StoreError:
+    """The error of this package for an error of the client."""
+    message = server_message(error)
     code = _grpc_code(error)
     if isinstance(error, exceptions.WeaviateClosedClientError):
         return StoreError(_OF_ANOTHER_LOOP if _OTHER_LOOP.search(str(error.__cause__)) else _CLOSED)
@@ -122,44 +122,48 @@ def translate(what: str, error: Exception) -> StoreError:
         or code in ("UNAUTHENTICATED", "PERMISSION_DENIED")
     ):
         return StoreError(
-            f"{what} failed: Weaviate refused the key or the permission ({said}). Check auth_credentials of the "
+            f"{what} failed: Weaviate refused the key or the permission ({message}). Check auth_credentials of the "
             "client and the roles of its key"
         )
     if isinstance(error, exceptions.AuthenticationFailedError):
-        return StoreError(f"{what} failed: Weaviate refused to log in ({said}). Check auth_credentials of the client")
+        return StoreError(
+            f"{what} failed: Weaviate refused to log in ({message}). Check auth_credentials of the client"
+        )
     if isinstance(error, exceptions.SchemaValidationError):
-        return UnreadableSchemaError(f"{what} failed: {said}")
-    if _NOT_READY.search(said):
-        return NotReadyError(f"{what} failed: the collection is being made or dropped ({said}). Try again")
-    if _GONE.search(said) or (_status(error) == 404 and "onfiguration" in said):
-        return CollectionGoneError(f"{what} failed: the collection does not exist ({said})")
-    if _NO_TENANT.search(said):
-        return TenantGoneError(f"{what} failed: {said}")
-    if _TOO_LARGE.search(said):
-        return AnswerTooLargeError(f"{what} failed: the message is too large ({said}). Ask for fewer at once")
-    if isinstance(error, _NO_ANSWER) or code in _DOWN or _status(error) in _GATEWAY or _OUTAGE.search(said):
-        return outage(what, f"could not be reached or did not answer ({said})")
-    return StoreError(f"{what} failed: {with_remedy(said)}")
+        return UnreadableSchemaError(f"{what} failed: {message}")
+    if _NOT_READY.search(message):
+        return NotReadyError(f"{what} failed: the collection is being made or dropped ({message}). Try again")
+    if _GONE.search(message) or (_status(error) == 404 and "onfiguration" in message):
+        return CollectionGoneError(f"{what} failed: the collection does not exist ({message})")
+    if _NO_TENANT.search(message):
+        return TenantGoneError(f"{what} failed: {message}")
+    if _TOO_LARGE.search(message):
+        return AnswerTooLargeError(f"{what} failed: the message is too large ({message}). Ask for fewer at once")
+    if isinstance(error, _NO_ANSWER) or code in _DOWN or _status(error) in _GATEWAY or _OUTAGE.search(message):
+        return outage_error(what, f"could not be reached or did not answer ({message})")
+    return StoreError(f"{what} failed: {with_remedy(message)}")
 
 
-def with_remedy(said: str) -> str:
+def with_remedy(message: str) -> str:
     """The server's words, and what to do where they do not say it."""
-    if _READ_ONLY.search(said):
-        return f"{said}. A shard is read-only, as when the server's disk is nearly full: make room, then set it READY"
-    return said
+    if _READ_ONLY.search(message):
+        return (
+            f"{message}. A shard is read-only, as when the server's disk is nearly full: make room, then set it READY"
+        )
+    return message
 
 
-def words_of(error: BaseException | None) -> str:
-    """The server's own words, without the client's wrapping, cut to a line."""
+def server_message(error: BaseException | None) -> str:
+    """The server's message on one line, without the text that the client adds."""
     text = str(getattr(error, "message", None) or error)
     found = re.search(r'details = "(.*?)"\n', text) or re.search(r"'message': '(.*?)'}", text)
-    said = found[1] if found else text
-    said = _WRAPPING.sub("", said).strip().rstrip(".")
-    return shortened(said)
+    message = found[1] if found else text
+    message = _WRAPPING.sub("", message).strip().rstrip(".")
+    return one_line(message)
 
 
-def shortened(text: str) -> str:
-    """A text on one line, cut to what a message bears."""
+def one_line(text: str) -> str:
+    """A text on one line, cut to 300 characters."""
     line = " ".join(text.split())
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
 
@@ -169,7 +173,7 @@ def _status(error: Exception) -> int | None:
 
 
 def _grpc_code(error: BaseException | None) -> str:
-    """The word of gRPC behind an error of the client, which keeps the sentence alone; else an empty text."""
+    """The gRPC status code in the causes of a client error; empty when there is none."""
     for _ in range(3):
         error = error and (error.__cause__ or error.__context__)
         code = getattr(error, "code", None)
@@ -178,6 +182,6 @@ def _grpc_code(error: BaseException | None) -> str:
     return ""
 
 
-def is_retriable(said: str) -> bool:
-    """Whether the same object may be stored a moment later: nodes that are away or busy, not bad objects."""
-    return bool(_OUTAGE.search(said) or _PASSING.search(said))
+def is_retriable(message: str) -> bool:
+    """Whether storing the same object may succeed later: a node was unreachable or busy."""
+    return bool(_OUTAGE.search(message) or _PASSING.search(message))

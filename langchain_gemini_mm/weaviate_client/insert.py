@@ -1,4 +1,4 @@
-"""Storing objects so that each is accounted for: it is stored, or there is a reason why not."""
+"""Inserting objects with retries; for every object that is not stored there is a reason."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from langchain_gemini_mm.weaviate_client.errors import (
     OutageError,
     TenantGoneError,
     is_retriable,
-    shortened,
+    one_line,
+    server_message,
     with_remedy,
-    words_of,
 )
 
 Objects: TypeAlias = Mapping[str, Any]
-"""`DataObject`s by their UUIDs."""
+"""`DataObject`s by UUID."""
 Reasons: TypeAlias = dict[str, str]
-"""Why objects are not stored, by their UUIDs."""
+"""Why objects are not stored, by UUID."""
 
 _FIRST_SHARE = 1 / 6
-"""Of the time for all attempts, what the first one gets; each one after it twice as much.
+"""Share of the time for all attempts that the first attempt gets; each further attempt gets twice as much.
 
-A node that dies with objects in its hands leaves them unanswered for good, and the next attempt goes past it.
+A node that dies while it stores objects never answers, and the next attempt goes to another node.
 """
 _SHORTEST = 0.5
 _PAUSE, _LONGEST_PAUSE = 0.25, 2.0
@@ -41,7 +41,7 @@ _UNCLEAR = "the server's answer names objects that were not sent, so it is not k
 
 
 def pauses() -> Iterator[float]:
-    """Seconds to wait between attempts, longer and longer, without end."""
+    """Seconds to wait between attempts, doubling up to a limit, without end."""
     pause = _PAUSE
     while True:
         yield pause
@@ -50,20 +50,20 @@ def pauses() -> Iterator[float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inserter:
-    """Stores objects in one collection."""
+    """Inserts objects into one collection."""
 
     connection: Connection
     what: str
-    """What it does, for messages, such as `storing documents`."""
+    """The operation, for messages, such as `storing documents`."""
     collection: Callable[[Any], Any]
-    """From a client to its object for the collection."""
-    admit: Callable[[], Flow[None]] | None = None
-    """Makes a tenant that is missing, or raises."""
-    renew: Callable[[Any], Any] | None = None
-    """Makes an object anew for another attempt."""
+    """Gets the collection object of a client."""
+    create_tenant: Callable[[], Flow[None]] | None = None
+    """Creates a missing tenant, or raises."""
+    refresh: Callable[[Any], Any] | None = None
+    """Builds the object of a further attempt."""
 
     def insert(self, objects: Objects, stop: Stop) -> Flow[Reasons]:
-        """Send objects until each is stored, is refused for good, or the time is over; why which are not stored.
+        """Send objects until each is stored or finally refused, or time runs out; return the reasons for the others.
 
         Raises:
             CollectionGoneError: there is no such collection.
@@ -74,13 +74,13 @@ class Inserter:
         for pause in pauses():
             reasons = yield from self._attempt(pending, min(patience, ends - time.monotonic()), stop)
             patience *= 2
-            refused |= {key: said for key, said in reasons.items() if not is_retriable(said)}
+            refused |= {key: reason for key, reason in reasons.items() if not is_retriable(reason)}
             pending = {key: pending[key] for key in reasons if key not in refused}
             if not pending or time.monotonic() + pause >= ends or stop.requested:
                 return refused | {key: reasons[key] for key in pending}
             yield Call(stop.sleep, asyncio.sleep, (pause,))
-            if self.renew is not None:
-                pending = {key: self.renew(item) for key, item in pending.items()}
+            if self.refresh is not None:
+                pending = {key: self.refresh(item) for key, item in pending.items()}
         raise AssertionError("the pauses never end")
 
     def _attempt(self, objects: Objects, seconds: float, stop: Stop) -> Flow[Reasons]:
@@ -95,8 +95,8 @@ class Inserter:
         except OutageError as error:
             return dict.fromkeys(objects, f"timeout: {error}")
         except TenantGoneError as error:
-            if self.admit is not None:
-                yield from self.admit()
+            if self.create_tenant is not None:
+                yield from self.create_tenant()
             return dict.fromkeys(objects, f"tenant not found: {error}")
         except CollectionGoneError:
             raise
@@ -110,17 +110,17 @@ class Inserter:
         except StoreError as error:
             cause = error.__cause__
             refused = isinstance(cause, WeaviateInsertManyAllFailedError)
-            return dict.fromkeys(objects, with_remedy(words_of(cause)) if refused else str(error))
+            return dict.fromkeys(objects, with_remedy(server_message(cause)) if refused else str(error))
         return _accounted(list(objects), answer)
 
 
 def _accounted(keys: list[str], answer: Any) -> Reasons:
-    """What failed: what the server says so of, and what it says nothing of."""
+    """The reasons of failed objects, and of objects that the answer does not mention."""
     if answer.has_errors and not answer.errors:  # the client drops errors whose object it does not find
         return dict.fromkeys(keys, _UNCLEAR)
-    failed = {keys[i]: with_remedy(shortened(str(error.message))) for i, error in answer.errors.items()}
+    failed = {keys[i]: with_remedy(one_line(str(error.message))) for i, error in answer.errors.items()}
     silent = (key for i, key in enumerate(keys) if i not in answer.errors and i not in answer.uuids)
-    return failed | dict.fromkeys(silent, "timeout: the server said nothing of this object")
+    return failed | dict.fromkeys(silent, "timeout: the server's answer does not mention this object")
 
 
 def _halves(objects: Objects) -> Iterator[Objects]:

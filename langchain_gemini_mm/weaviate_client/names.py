@@ -1,4 +1,4 @@
-"""Names that Weaviate takes, and names that somebody else has taken."""
+"""Valid names of collections and tenants."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def checked_name(name: Any) -> str:
     """Check the name of a collection.
 
     Raises:
-        ValueError: Weaviate does not take it.
+        ValueError: Weaviate does not accept it.
     """
     if not isinstance(name, str) or not _COLLECTION.fullmatch(name):
         raise ValueError(
@@ -30,13 +30,13 @@ def checked_tenant(name: Any) -> str:
     """Check the name of a tenant.
 
     Raises:
-        ValueError: Weaviate does not take it.
+        ValueError: Weaviate does not accept it.
     """
     if not isinstance(name, str) or not _TENANT.fullmatch(name):
         raise ValueError(f"a tenant is 1 to 64 letters, digits, _ or -, got {name!r}")
     return name
 
 
-def is_taken(error: StoreError) -> bool:
-    """Whether making something failed because another was faster."""
+def is_already_there(error: StoreError) -> bool:
+    """Whether creating something failed because it exists already."""
     return isinstance(error.__cause__, UnexpectedStatusCodeError) and "already exists" in str(error.__cause__)

@@ -1,4 +1,4 @@
-"""What a server's version can do.
+"""The features of server versions.
 
 Sources: the tags of the server's repository in which each feature first appears, and its release notes; read 2026-11.
 Run against: 1.39.0 with each change, 1.32.10 once.
@@ -13,7 +13,7 @@ from langchain_gemini_mm.errors import StoreError
 
 
 class Version(NamedTuple):
-    """A server's version; comparable."""
+    """The version of a server; versions can be compared."""
 
     major: int
     minor: int
@@ -43,7 +43,7 @@ def parse_version(text: str) -> Version:
     """Read `1.39.0` or `1.40.0-rc.1`.
 
     Raises:
-        StoreError: it is none.
+        StoreError: it is not a version.
     """
     found = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", str(text))
     if not found:

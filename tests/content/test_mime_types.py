@@ -1,4 +1,4 @@
-"""The type of a file by its first bytes: every kind, under any name, from real files."""
+"""MIME types by first bytes: all types, under any name, from real files."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ MADE: dict[str, tuple[Callable[[], bytes], str]] = {
 
 @pytest.mark.parametrize(("make", "mime_type"), MADE.values(), ids=MADE)
 def test_real_files_are_known(make: Callable[[], bytes], mime_type: str) -> None:
-    """Files as programs write them are told by their first bytes alone."""
+    """Files as programs write them are recognised by their first bytes alone."""
     assert sniff(make()[:HEAD_BYTES]) == mime_type
 
 
@@ -77,8 +77,8 @@ HEADS = {
     "MP3 of a low rate": (b"\xff\xf3\x40\xc4" + bytes(100), "audio/mp3"),
     "MP3 with tags": (b"ID3\x04\x00\x00" + bytes(100), "audio/mp3"),
     "AMR": (b"#!AMR\n" + bytes(10), "audio/amr"),
-    "PDF behind junk": (b"\x00\x01junk\r\n%PDF-1.7\n", "application/pdf"),
-    "PDF behind HTTP headers": (b"HTTP/1.1 200 OK\r\n\r\n%PDF-1.4\n", "application/pdf"),
+    "PDF after junk": (b"\x00\x01junk\r\n%PDF-1.7\n", "application/pdf"),
+    "PDF after HTTP headers": (b"HTTP/1.1 200 OK\r\n\r\n%PDF-1.4\n", "application/pdf"),
     "a Word file": (b"PK\x03\x04\x14\x00\x06\x00", "application/zip"),
     "gzip": (b"\x1f\x8b\x08\x00", "application/gzip"),
 }
@@ -86,7 +86,7 @@ HEADS = {
 
 @pytest.mark.parametrize(("head", "mime_type"), HEADS.values(), ids=HEADS)
 def test_heads_are_known(head: bytes, mime_type: str) -> None:
-    """Types that are hard to make here are told by their published first bytes."""
+    """Types that are hard to generate are recognised by their published first bytes."""
     assert sniff(head) == mime_type
 
 

@@ -1,4 +1,4 @@
-"""The one door: what each kind of content becomes, and what is refused."""
+"""Conversion of content into parts: every supported type, and what is refused."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ ONE_PART: dict[str, tuple[Callable[[], Any], tuple[str, str | None]]] = {
 
 @pytest.mark.parametrize("name", ONE_PART)
 def test_one_part(name: str) -> None:
-    """Every accepted kind becomes one part, typed by its bytes."""
+    """Every supported type becomes one part, with the MIME type of its bytes."""
     make, (modality, text) = ONE_PART[name]
 
     (part,) = to_parts(make())
@@ -113,7 +113,7 @@ def test_a_path_is_opened_and_typed_by_its_bytes(tmp_path: Path) -> None:
 
 
 def test_a_text_file_is_literal_text(tmp_path: Path) -> None:
-    """The words of a text file are embedded; a reference in it is never followed."""
+    """A text file is embedded as text; a reference in it is never followed."""
     path = tmp_path / "notes.md"
     path.write_text("\ufeffsee ![](mm://sha256-" + "0" * 64 + ")", encoding="utf-8")
 
@@ -132,7 +132,7 @@ def test_written_order_is_kept(media: MediaStore) -> None:
 
 
 def test_equal_content_has_one_form(media: MediaStore, tmp_path: Path) -> None:
-    """Bytes, a file, a reference and a content block of the same picture have the same digest."""
+    """Bytes, a file, a reference and a content block of the same image have the same digest."""
     path = tmp_path / "a.png"
     path.write_bytes(PNG)
     ref = media.put(PNG)
@@ -245,9 +245,9 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_refusals(name: str) -> None:
     """What cannot be embedded is refused by a typed error that names it."""
-    content, kind, words = REFUSED[name]
+    content, error, message = REFUSED[name]
 
-    with pytest.raises(kind, match=words.replace("(", r"\(")):
+    with pytest.raises(error, match=message.replace("(", r"\(")):
         to_parts(content)
 
 

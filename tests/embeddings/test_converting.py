@@ -39,7 +39,7 @@ PICTURES: dict[str, tuple[Callable[[], bytes], str]] = {
 
 @pytest.mark.parametrize("name", PICTURES)
 @pytest.mark.parametrize("how", ["sync", "async"])
-def test_pictures_are_converted(name: str, how: str, emulator: GeminiEmulator) -> None:
+def test_images_are_converted(name: str, how: str, emulator: GeminiEmulator) -> None:
     """The model gets a type it takes, upright and in RGB, and the same bytes every time."""
     from PIL import Image
 
@@ -73,7 +73,7 @@ TAKEN: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("name", TAKEN)
 def test_what_is_taken_is_sent_byte_for_byte(name: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
-    """Accepted types are never written anew by default."""
+    """Files of accepted types are sent unchanged by default."""
     data = TAKEN[name]()
 
     embeddings.embed([data])
@@ -86,8 +86,8 @@ RECORDINGS: dict[str, tuple[Callable[[], bytes], str]] = {
     "M4A": (lambda: recording("ipod", video=None), "audio/mp3"),
     "FLAC": (lambda: recording("flac", video=None, audio="flac"), "audio/mp3"),
     "OGG": (lambda: recording("ogg", video=None, audio="libopus"), "audio/mp3"),
-    "sound in a WebM": (lambda: recording("webm", video=None, audio="libopus"), "audio/mp3"),
-    "sound in an MP4": (lambda: recording("mp4", video=None), "audio/mp3"),
+    "audio in a WebM": (lambda: recording("webm", video=None, audio="libopus"), "audio/mp3"),
+    "audio in an MP4": (lambda: recording("mp4", video=None), "audio/mp3"),
     "MKV": (lambda: recording("matroska"), "video/mp4"),
     "WebM": (lambda: recording("webm", video="libvpx-vp9", audio="libopus"), "video/mp4"),
     "AVI": (lambda: recording("avi", video="mpeg4", audio="libmp3lame"), "video/mp4"),
@@ -96,7 +96,7 @@ RECORDINGS: dict[str, tuple[Callable[[], bytes], str]] = {
 
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_recordings_are_converted(name: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
-    """All of a sound or video arrives in a type that is taken, as the same bytes every time."""
+    """Audio and video arrive complete, in an accepted type, and as the same bytes every time."""
     make, mime_type = RECORDINGS[name]
 
     for _ in range(2):
@@ -129,15 +129,15 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_refusals(name: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
     """Damage, and a whole file over a limit, stay errors that name input, limit, value and remedy."""
-    make, kind, words = REFUSED[name]
+    make, error, message = REFUSED[name]
 
-    with pytest.raises(kind, match=f"(?s)^input 1: .*{words}"):
+    with pytest.raises(error, match=f"(?s)^input 1: .*{message}"):
         embeddings.embed(["a", make()])
 
     assert not emulator.embed_requests
 
 
-def test_pictures_are_scaled_down_when_asked_for(emulator: GeminiEmulator) -> None:
+def test_images_are_scaled_down_on_request(emulator: GeminiEmulator) -> None:
     """`image_max_edge` bounds the longer side; what is smaller stays as it is."""
     from PIL import Image
 
@@ -154,8 +154,8 @@ def test_pictures_are_scaled_down_when_asked_for(emulator: GeminiEmulator) -> No
     assert same.data == small
 
 
-def test_videos_are_scaled_down_when_asked_for(emulator: GeminiEmulator, media: MediaStore) -> None:
-    """`video_max_edge` has larger videos and their segments written anew; smaller ones are copied."""
+def test_videos_are_scaled_down_on_request(emulator: GeminiEmulator, media: MediaStore) -> None:
+    """With `video_max_edge`, larger videos and their segments are re-encoded; smaller ones are copied."""
     import av
 
     large, small = recording(size=(256, 128)), recording()
@@ -174,7 +174,7 @@ def test_videos_are_scaled_down_when_asked_for(emulator: GeminiEmulator, media: 
 
 
 def test_preparation_is_part_of_the_space_when_it_is_not_the_default(emulator: GeminiEmulator) -> None:
-    """The default keeps its fingerprint; a choice that changes bytes is told in it and in the cache's keys."""
+    """The default keeps its fingerprint; an option that changes bytes is part of it and of the cache keys."""
     cache = InMemoryByteStore()
     plain = GeminiEmbeddings(cache=cache, output_dimensionality=128)
     small = GeminiEmbeddings(cache=cache, output_dimensionality=128, image_max_edge=100)
@@ -186,7 +186,7 @@ def test_preparation_is_part_of_the_space_when_it_is_not_the_default(emulator: G
     assert emulator.embedded == 2
 
 
-def test_vertex_takes_more_picture_types_as_they_are(emulator: GeminiEmulator) -> None:
+def test_vertex_accepts_more_image_types(emulator: GeminiEmulator) -> None:
     """On Vertex AI a WebP is not converted, and a GIF is."""
     vertex = GeminiEmbeddings(vertexai=True, base_url=emulator.url, api_key=emulator.api_key, max_concurrency=1)
     webp = picture("WEBP")

@@ -77,8 +77,10 @@ def sent(emulator: GeminiEmulator) -> list[Any]:
 
 
 @pytest.mark.parametrize("how", ["sync", "async"])
-def test_parts_are_cut_and_found(how: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator, spool: Path) -> None:
-    """Pictures, sound and pages of three files in one call: each input is the stretch it names, in its place."""
+def test_parts_are_cut_and_found(
+    how: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator, scratch: Path
+) -> None:
+    """Video, audio and pages of several files in one call: each input is the part that it names, in its place."""
     assert isinstance(embeddings.media, MediaStore)
     ours = embeddings.model_copy(update={"max_concurrency": 1})
     film = embeddings.media.put(recording(seconds=12))
@@ -107,11 +109,11 @@ def test_parts_are_cut_and_found(how: str, embeddings: GeminiEmbeddings, emulato
     assert len(samples) / rate == pytest.approx(4, abs=0.15)
     question = embeddings.embed(["a brown puppy"], role="query")
     assert int(np.argmax(vectors @ question[0])) == 1
-    assert not list(spool.iterdir())
+    assert not list(scratch.iterdir())
 
 
 def test_whole_tracks_and_ends_beyond_the_file(embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
-    """`track=audio` alone is all of a video's sound; a stretch ends where the file does."""
+    """`track=audio` alone selects all audio of a video; a segment ends at the end of the file."""
     assert isinstance(embeddings.media, MediaStore)
     film = embeddings.media.put(recording(seconds=12))
     ours = embeddings.model_copy(update={"max_concurrency": 1})
@@ -126,7 +128,7 @@ def test_whole_tracks_and_ends_beyond_the_file(embeddings: GeminiEmbeddings, emu
 
 
 def test_a_file_is_read_about_once(emulator: GeminiEmulator, media: MediaStore) -> None:
-    """All segments of pictures and sound: one reading; one from the middle of a long file: a part of it."""
+    """All segments of video and audio take one reading; one from the middle of a long file reads a part of it."""
     data = recording(seconds=60, noisy=True, fps=20)
     ref = media.put(data)
     counts = CountingStore(media)
@@ -189,35 +191,39 @@ def _film(store: MediaStore, **options: Any) -> MediaRef:
 REFUSED: dict[str, tuple[Callable[[MediaStore], MediaRef], type[ContentError], str]] = {
     "beyond the end": (lambda store: _film(store).segment(12, 20), ContentError, "#t=12,20 begins at 12 s.*12.0. s"),
     "far beyond the end": (lambda store: _film(store).segment(700, 720), ContentError, "700 s.*lasts 12.0. s.*earlier"),
-    "beyond a sound's end": (lambda store: store.put(wav(3)).segment(5, 6), ContentError, "begins at 5 s.*3.00 s"),
+    "beyond the end of audio": (lambda store: store.put(wav(3)).segment(5, 6), ContentError, "begins at 5 s.*3.00 s"),
     "page 9 of 5": (lambda store: store.put(pdf(PAGES)).pages(9, 9), ContentError, "page 9.*5 pages.*1 to 5"),
     "pages 4 to 9 of 5": (lambda store: store.put(pdf(PAGES)).pages(4, 9), ContentError, "page 6.*5 pages"),
-    "sound of a silent film": (
+    "audio of a silent video": (
         lambda store: _film(store, audio=None).segment(0, 4, track="audio"),
         ContentError,
         "#t=0,4&track=audio asks for the audio of a video that has none.*Leave track=audio out",
     ),
-    "pictures of a sound": (
+    "video of an audio file": (
         lambda store: _film(store, video=None).segment(0, 4),
         ContentError,
         "asks for video, and the file holds only audio.*track=audio",
     ),
-    "pages of a film": (lambda store: _film(store).pages(1, 2), ContentError, "selects pages, and the file is a video"),
+    "pages of a video": (
+        lambda store: _film(store).pages(1, 2),
+        ContentError,
+        "selects pages, and the file is a video",
+    ),
     "seconds of a PDF": (lambda store: store.put(pdf()).segment(0, 1), ContentError, "selects seconds.*is a PDF"),
-    "seconds of a picture": (lambda store: store.put(png()).segment(0, 1), ContentError, "is a picture"),
-    "a sound track of a PDF": (
+    "seconds of an image": (lambda store: store.put(png()).segment(0, 1), ContentError, "is an image"),
+    "an audio track of a PDF": (
         lambda store: MediaRef(store.put(pdf()).sha256, track="audio"),
         ContentError,
-        "selects a sound track, and the file is a PDF",
+        "selects an audio track, and the file is a PDF",
     ),
     "too many seconds": (lambda store: _film(store).segment(0, 121), MediaLimitError, "121.00 s.*120 s of video"),
-    "too much sound": (
+    "too much audio": (
         lambda store: _film(store).segment(0, 181, track="audio"),
         MediaLimitError,
         "181.00 s.*180 s of audio.*MediaLoader",
     ),
     "too many pages": (lambda store: store.put(pdf(9)).pages(1, 7), MediaLimitError, "7 pages.*6 pages.*MediaLoader"),
-    "a whole sound track too long": (
+    "a whole audio track too long": (
         lambda store: MediaRef(store.put(wav(200)).sha256, track="audio"),
         MediaLimitError,
         "track=audio lasts 200.00 s.*180 s of audio",
@@ -233,17 +239,22 @@ REFUSED: dict[str, tuple[Callable[[MediaStore], MediaRef], type[ContentError], s
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.parametrize("how", ["sync", "async"])
 def test_refusals(
-    name: str, how: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator, media: MediaStore, spool: Path
+    name: str,
+    how: str,
+    embeddings: GeminiEmbeddings,
+    emulator: GeminiEmulator,
+    media: MediaStore,
+    scratch: Path,
 ) -> None:
     """What a file does not have, or the model does not take: input, reference, value and remedy; nothing is sent."""
-    make, kind, words = REFUSED[name]
+    make, error, message = REFUSED[name]
     contents: list[Content] = ["a text", media.put(pdf(PAGES)).pages(1, 1), make(media)]
 
-    with pytest.raises(kind, match=f"(?s)^input 2: .*{words}"):
+    with pytest.raises(error, match=f"(?s)^input 2: .*{message}"):
         embeddings.embed(contents) if how == "sync" else asyncio.run(embeddings.aembed(contents))
 
     assert not emulator.embed_requests
-    assert not list(spool.iterdir())
+    assert not list(scratch.iterdir())
 
 
 def test_large_segments_go_through_the_files_api(emulator: GeminiEmulator, media: MediaStore) -> None:

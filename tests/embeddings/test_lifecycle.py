@@ -64,7 +64,7 @@ def test_event_loops_one_after_another_and_at_once(emulator: GeminiEmulator) -> 
 
 
 def test_nothing_warns_at_exit(emulator: GeminiEmulator) -> None:
-    """A program that closes nothing ends without a word, unclosed connections included."""
+    """A program that closes nothing ends without warnings, although connections are open."""
     program = f"""
 import asyncio
 from langchain_gemini_mm import GeminiEmbeddings
@@ -87,7 +87,7 @@ assert len(ours.embed_documents(["b"] * 250)) == 250
 
 
 def test_nothing_warns_when_forgotten_in_a_cycle(emulator: GeminiEmulator) -> None:
-    """An object that is collected rather than closed leaves no open socket behind."""
+    """An object that is collected rather than closed leaves no open socket."""
     unraisable = []
     hook, sys.unraisablehook = sys.unraisablehook, lambda found: unraisable.append(found.exc_value)
     try:
@@ -105,7 +105,7 @@ def test_nothing_warns_when_forgotten_in_a_cycle(emulator: GeminiEmulator) -> No
 
 @pytest.mark.parametrize("how", ["sync", "async"])
 def test_answered_requests_are_let_go(how: str, emulator: GeminiEmulator) -> None:
-    """No request outlives its answer until a full collection; a body may hold a hundred pictures."""
+    """No request outlives its answer until a full collection; a body may contain a hundred images."""
     ours = GeminiEmbeddings(output_dimensionality=128)
 
     async def ask() -> None:
@@ -133,7 +133,7 @@ def test_answered_requests_are_let_go(how: str, emulator: GeminiEmulator) -> Non
 
 
 def test_hooks_of_the_caller_still_run(emulator: GeminiEmulator) -> None:
-    """Event hooks given in `client_args` are kept beside ours."""
+    """Event hooks in `client_args` are kept in addition to ours."""
     seen: list[int] = []
     ours = GeminiEmbeddings(client_args={"event_hooks": {"response": [lambda answer: seen.append(answer.status_code)]}})
 
@@ -207,7 +207,7 @@ class TestCache:
     """Vectors kept in any byte store."""
 
     def test_equal_content_is_embedded_once(self, emulator: GeminiEmulator, media: MediaStore, tmp_path: Path) -> None:
-        """The same picture as bytes, file or reference is one entry; another size or side is another."""
+        """The same image as bytes, file or reference is one entry; another size or role is another."""
         ours = GeminiEmbeddings(media=media, cache=InMemoryByteStore(), output_dimensionality=128)
         picture = png("p")
         path = tmp_path / "p.png"

@@ -39,7 +39,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 @pytest.mark.parametrize("name", OPTIONS)
 async def test_options_reach_the_wire_and_the_fingerprint(name: str, emulator: GeminiEmulator) -> None:
     """What is asked for stands in every request, and vectors made with it are a space of their own."""
-    chosen, told, preparation = OPTIONS[name]
+    chosen, expected_fields, preparation = OPTIONS[name]
     ours = _vertex(emulator, **chosen)
 
     ours.embed([mp4(2)])
@@ -48,8 +48,8 @@ async def test_options_reach_the_wire_and_the_fingerprint(name: str, emulator: G
     for request in emulator.embed_requests:
         sent = request.body.get("requests", [request.body])[0]
         (part,) = sent["content"]["parts"]
-        found = {key: value for key, value in {**sent["embedContentConfig"], **part}.items() if key in told}
-        assert found == told
+        found = {key: value for key, value in {**sent["embedContentConfig"], **part}.items() if key in expected_fields}
+        assert found == expected_fields
     assert ours.fingerprint["preparation"] == preparation
     assert _vertex(emulator).fingerprint["preparation"] == "1"
 
@@ -72,7 +72,7 @@ def test_the_gemini_api_has_no_such_options(option: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "words"),
+    ("option", "value", "message"),
     [
         ("video_fps", 0.0, "above 0 and at most 24, got 0"),
         ("video_fps", 25, "at most 24, got 25"),
@@ -80,14 +80,14 @@ def test_the_gemini_api_has_no_such_options(option: str, value: Any) -> None:
         ("video_max_edge", -5, "16 pixels or more, got -5"),
     ],
 )
-def test_values_out_of_range(emulator: GeminiEmulator, option: str, value: Any, words: str) -> None:
+def test_values_out_of_range(emulator: GeminiEmulator, option: str, value: Any, message: str) -> None:
     """Numbers that nothing could meet are refused by name."""
-    with pytest.raises(ValueError, match=f"{option} must be.*{words}"):
+    with pytest.raises(ValueError, match=f"{option} must be.*{message}"):
         _vertex(emulator, **{option: value})
 
 
 def test_tokens_follow_the_options(emulator: GeminiEmulator) -> None:
-    """Frames a second, sound and time stamps are estimated as the service counts them; read words are a guess."""
+    """Frames, audio and timestamps are estimated as the service counts them; the text of pages is a guess."""
     film = mp4(20, samples=tone(20))
     cases: list[tuple[dict[str, Any], dict[str, int]]] = [
         ({}, {"video": 20 * 66}),
@@ -110,7 +110,7 @@ def test_tokens_follow_the_options(emulator: GeminiEmulator) -> None:
 
 
 def test_limits_follow_the_options(emulator: GeminiEmulator) -> None:
-    """A video may have 120 frames, and 80 seconds when its sound is heard."""
+    """A video may have 120 frames, and 80 seconds when its audio is processed."""
     cases: list[tuple[dict[str, Any], float, float]] = [
         ({}, 120, 121),
         ({"video_fps": 2}, 60, 61),
@@ -124,8 +124,8 @@ def test_limits_follow_the_options(emulator: GeminiEmulator) -> None:
             ours.embed([mp4(refused, fps=1)])
 
 
-def test_segments_keep_their_sound_where_it_is_heard(emulator: GeminiEmulator, media: MediaStore) -> None:
-    """A cut has sound only when the service listens to it."""
+def test_segments_keep_their_audio_where_it_is_processed(emulator: GeminiEmulator, media: MediaStore) -> None:
+    """A segment has audio only when the service processes it."""
     ref = media.put(recording(seconds=12))
     for options, seconds in (({}, 0), ({"audio_track_extraction": True}, 4)):
         _vertex(emulator, media=media, **options).embed([ref.segment(4, 8)])

@@ -9,7 +9,7 @@ from langchain_gemini_mm.embeddings.service.rate_limit import WINDOW_S, MinuteQu
 
 
 class Clock:
-    """A clock that stands still until told."""
+    """A clock that stands still until it is set."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -19,7 +19,7 @@ class Clock:
         return self.now
 
 
-def test_without_limits_nobody_waits() -> None:
+def test_without_limits_there_is_no_delay() -> None:
     """No quota, no waiting."""
     quota = MinuteQuota(clock=Clock())
 

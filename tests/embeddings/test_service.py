@@ -36,7 +36,7 @@ def embed(ours: GeminiEmbeddings, how: str, contents: list[Any], **options: Any)
 
 
 def mixed_contents(media: MediaStore) -> list[Any]:
-    """250 contents of every kind, no two alike, in a fixed random order."""
+    """250 different contents of all types, in a fixed random order."""
     makers = [
         lambda n: f"text number {n}",
         lambda n: png(f"picture {n}", size=(8, 8)),
@@ -100,15 +100,15 @@ WRONG_ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize(("damage", "words"), WRONG_ANSWERS)
+@pytest.mark.parametrize(("damage", "message"), WRONG_ANSWERS)
 @pytest.mark.parametrize("how", ["sync", "async"])
 def test_wrong_answers_raise(
-    damage: str, words: str, how: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator
+    damage: str, message: str, how: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator
 ) -> None:
     """An answer that does not fit its question is an error, never a shifted, dropped or padded vector."""
     emulator.fail_next(damage)
 
-    with pytest.raises(ServiceError, match=words):
+    with pytest.raises(ServiceError, match=message):
         embed(embeddings, how, ["a", "b", "c"])
 
 
@@ -122,15 +122,15 @@ def test_passing_trouble_is_retried(trouble: object, embeddings: GeminiEmbedding
 
 
 @pytest.mark.parametrize(
-    ("status", "words"), [(400, "Check the input"), (401, "GOOGLE_API_KEY"), (403, "may not"), (404, "name")]
+    ("status", "message"), [(400, "Check the input"), (401, "GOOGLE_API_KEY"), (403, "may not"), (404, "name")]
 )
 def test_lasting_trouble_is_not(
-    status: int, words: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator
+    status: int, message: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator
 ) -> None:
     """What will not pass fails at once, with code, remedy and which inputs."""
     emulator.fail_next(status)
 
-    with pytest.raises(ServiceError, match=rf"^inputs 0, 1: .*{status}.*{words}") as caught:
+    with pytest.raises(ServiceError, match=rf"^inputs 0, 1: .*{status}.*{message}") as caught:
         embeddings.embed_documents(["a", "b"])
 
     assert (caught.value.code, caught.value.transient) == (status, False)

@@ -33,9 +33,9 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_constructor_refusals(name: str) -> None:
     """A wrong argument is refused at construction, by name."""
-    arguments, kind, words = REFUSED[name]
+    arguments, error, message = REFUSED[name]
 
-    with pytest.raises(kind, match=words):
+    with pytest.raises(error, match=message):
         GeminiEmbeddings(api_key="k", **arguments)
 
 
@@ -67,9 +67,9 @@ CALLS: dict[str, tuple[str, tuple[Any, ...], dict[str, Any], type[Exception], st
 @pytest.mark.parametrize("name", CALLS)
 def test_call_refusals(name: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
     """A wrong call is refused before anything is sent."""
-    method, positional, named, kind, words = CALLS[name]
+    method, positional, named, error, message = CALLS[name]
 
-    with pytest.raises(kind, match=words):
+    with pytest.raises(error, match=message):
         getattr(embeddings, method)(*positional, **named)
     assert not emulator.embed_requests
 

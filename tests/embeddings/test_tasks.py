@@ -1,4 +1,4 @@
-"""Tasks: the words and fields each model is told, case by case."""
+"""Tasks: the prefixes and fields of each model, case by case."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ PREFIXES = [
 @pytest.mark.parametrize("case", PREFIXES, ids=lambda case: case.id)
 @pytest.mark.parametrize("model", ["gemini-embedding-2", "gemini-embedding-2-preview"])
 def test_prefixes(case: Case, model: str) -> None:
-    """Models that read their task from the text get exactly the documented words."""
-    told = recipe(model_spec(model), case.role, case.task)  # type: ignore[arg-type]
+    """Models that read their task from the text get exactly the documented prefix."""
+    found = recipe(model_spec(model), case.role, case.task)  # type: ignore[arg-type]
 
-    assert told.text("X", case.title) == case.text
-    assert told.task_type is None
+    assert found.text("X", case.title) == case.text
+    assert found.task_type is None
 
 
 FIELDS = [
@@ -84,16 +84,16 @@ FIELDS = [
 @pytest.mark.parametrize(("role", "task", "field"), FIELDS)
 def test_fields(role: str, task: str | None, field: str | None) -> None:
     """`gemini-embedding-001` reads a request field, and its text stays as it is."""
-    told = recipe(model_spec("gemini-embedding-001"), role, task)  # type: ignore[arg-type]
+    found = recipe(model_spec("gemini-embedding-001"), role, task)  # type: ignore[arg-type]
 
-    assert (told.task_type, told.text("X", "a title")) == (field, "X")
+    assert (found.task_type, found.text("X", "a title")) == (field, "X")
 
 
 def test_braces_in_content_and_title_stay() -> None:
     """Text that looks like a template is not one."""
-    told = recipe(model_spec("gemini-embedding-2"), "document")
+    found = recipe(model_spec("gemini-embedding-2"), "document")
 
-    assert told.text("{title} {0}", "{content}") == "title: {content} | text: {title} {0}"
+    assert found.text("{title} {0}", "{content}") == "title: {content} | text: {title} {0}"
 
 
 @pytest.mark.parametrize(
@@ -112,11 +112,11 @@ def test_titles_cannot_break_the_prefix(title: str | None, flat: str) -> None:
     assert flat_title(title) == flat
 
 
-def test_every_task_is_found_by_name_and_by_words() -> None:
-    """Service names in any case and prefix words both work."""
+def test_every_task_is_found_by_both_names() -> None:
+    """Service names in any case and prefix names both work."""
     for task in TASKS.values():
         assert find_task(task.name.lower()) is task
-        assert find_task(task.words) is task
+        assert find_task(task.prefix) is task
 
 
 def test_a_wrong_task_is_refused_by_name() -> None:

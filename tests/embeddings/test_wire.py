@@ -32,7 +32,7 @@ def test_one_content_per_input(embeddings: GeminiEmbeddings, emulator: GeminiEmu
 def test_interleaved_parts_keep_their_order(
     embeddings: GeminiEmbeddings, emulator: GeminiEmulator, media: MediaStore
 ) -> None:
-    """Text, picture, text, sound: sent as written, media by their real type, without any prefix."""
+    """Text, image, text, audio: sent as written, media with their real type, without a prefix."""
     picture, sound = media.put(PNG), media.put(wav(0.2))
 
     embeddings.embed_query(f"a puppy {picture.markdown} and how it sounds {sound.markdown}")
@@ -43,7 +43,7 @@ def test_interleaved_parts_keep_their_order(
 
 
 def test_prefixes_and_dimensions(embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
-    """Texts carry the words of their task and side; no task field is sent to a model that ignores it."""
+    """Texts have the prefix of their task and role; no task field is sent to a model that ignores it."""
     embeddings.embed_query("q", output_dimensionality=256)
     embeddings.embed_documents(["d", "e"], titles=["T", None])
     embeddings.embed_query("f", task_type="fact_verification")
@@ -86,7 +86,7 @@ def test_001_takes_no_media(emulator: GeminiEmulator) -> None:
 
 
 def test_titles_without_effect_warn(embeddings: GeminiEmbeddings) -> None:
-    """A title for media, or for a task without titles, is said to be idle."""
+    """A title for media, or for a task without titles, causes a warning."""
     with pytest.warns(UserWarning, match=r"1 title\(s\) have no effect \(inputs 1\)"):
         embeddings.embed_documents(["a", PNG], titles=["A", "B"])
     with pytest.warns(UserWarning, match="inputs 0"):
@@ -134,7 +134,7 @@ def test_project_credentials_and_location_reach_vertex(emulator: GeminiEmulator)
 
 
 def test_calls_stay_under_a_hundred_items_and_the_byte_budget(emulator: GeminiEmulator) -> None:
-    """250 texts take three calls; pictures are spread by their bytes."""
+    """250 texts take three requests; images are grouped by their size."""
     GeminiEmbeddings().embed_documents([f"text {n}" for n in range(250)])
     assert sorted(request.count for request in emulator.embed_requests) == [50, 100, 100]
 

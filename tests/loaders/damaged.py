@@ -118,7 +118,6 @@ def _no_text() -> Iterator[tuple[str, bytes]]:
     yield "texts/no-box.mbox", b"Dear all"
     yield "texts/drawing.svg", b"<svg/>"
     yield "texts/rich.rtf", b"{\\rtf1 x}"
-    yield "texts/cyrillic.txt", "Привет, мир! Как дела?".encode("cp1251")
     yield "bombs/huge.png", _huge_png()
     yield "bombs/locked.pdf", locked_pdf()
     yield "bombs/endless.wav", b"RIFF\xff\xff\xff\xffWAVEfmt \x10\x00\x00\x00" + bytes(12)
@@ -167,6 +166,7 @@ def _bombs() -> Iterator[tuple[str, bytes]]:
 
 
 def _torn_texts(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    yield "texts/cyrillic.txt", "Привет, мир! Как дела?".encode("cp1251")
     mail = MAIL + b"iVBORw0KGgo=\n--cut--\n"
     for part in (0.3, 0.7, 0.9):
         yield f"texts/cut-{part}.eml", mail[: int(len(mail) * part)]

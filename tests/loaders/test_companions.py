@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 
 from langchain_gemini_mm.loaders import MediaLoader, Segments
-from langchain_gemini_mm.loaders.captions import parse, said_between
+from langchain_gemini_mm.loaders.captions import parse, text_between
 from langchain_gemini_mm.references import MediaRef, split_references
 from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
 
@@ -83,8 +83,8 @@ def test_subtitles(text: str, expected: list[tuple[float, float, str]]) -> None:
 def test_rolling_subtitles_are_said_once() -> None:
     """Captions that roll repeat their last line in the next one."""
     cues = parse("0:01,0 --> 0:02,0\none\n\n0:02,0 --> 0:03,0\none\ntwo\n\n0:03,0 --> 0:04,0\ntwo\nthree\n")
-    assert said_between(cues, 0, 10) == "one\ntwo\nthree"
-    assert said_between(cues, 3, 10) == "two\nthree"
+    assert text_between(cues, 0, 10) == "one\ntwo\nthree"
+    assert text_between(cues, 3, 10) == "two\nthree"
 
 
 @pytest.mark.parametrize("name", ["talk.srt", "talk.en.srt", "talk.vtt", "talk.pt-BR.vtt"])

@@ -27,7 +27,7 @@ def test_the_plan_is_what_happens(
     assert list(media.refs()) == []
     assert not emulator.requests
     documents = loader.load()
-    assert {kind: share.documents for kind, share in planned.kinds.items()} == Counter(
+    assert {kind: share.documents for kind, share in planned.by_modality.items()} == Counter(
         document.metadata["modality"] for document in documents
     )
     assert (planned.files, planned.documents) == (25, len(documents))
@@ -35,7 +35,7 @@ def test_the_plan_is_what_happens(
     used = embeddings.usage
     assert planned.calls == used.requests
     for kind, tokens in used.estimated_tokens.items():
-        assert planned.kinds[kind].tokens == pytest.approx(tokens, rel=0.05 if kind == "text" else 0)
+        assert planned.by_modality[kind].tokens == pytest.approx(tokens, rel=0.05 if kind == "text" else 0)
     assert planned.usd == pytest.approx(used.estimated_usd, rel=0.01)
     assert planned.batch_usd == planned.usd / 2
 
@@ -53,7 +53,7 @@ def test_segments_pages_and_what_is_left_out(tmp_path: Path) -> None:
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     planned = plan(tmp_path)
-    assert {kind: (share.documents, share.tokens) for kind, share in planned.kinds.items()} == {
+    assert {kind: (share.documents, share.tokens) for kind, share in planned.by_modality.items()} == {
         "audio": (2, 25 * 130),
         "image": (1, 258),
         "pdf": (10, 2580),
@@ -61,10 +61,10 @@ def test_segments_pages_and_what_is_left_out(tmp_path: Path) -> None:
         "video": (3, 66 * (30 + 30 + 32)),
     }
     assert [skipped.source for skipped in planned.skipped] == ["e.png"]
-    assert planned.kinds["video"].usd == pytest.approx(66 * 92 * 12 / 1e6)
+    assert planned.by_modality["video"].usd == pytest.approx(66 * 92 * 12 / 1e6)
     assert "5 files for gemini-embedding-2, 1 calls, 1 left out" in str(planned)
-    assert plan(tmp_path, segments=Segments(video_s=10)).kinds["video"].documents == 10
-    assert set(plan(tmp_path, model="gemini-embedding-001").kinds) == {"text"}
+    assert plan(tmp_path, segments=Segments(video_s=10)).by_modality["video"].documents == 10
+    assert set(plan(tmp_path, model="gemini-embedding-001").by_modality) == {"text"}
 
 
 def test_another_model_is_refused(tmp_path: Path, media: MediaStore, emulator: GeminiEmulator) -> None:

@@ -30,7 +30,7 @@ from langchain_gemini_mm.testing import mp4
 MediaLoader(sys.argv[1] + "/good", MediaStore.memory()).load()
 start, files = memory(), {}
 loader = MediaLoader(
-    sys.argv[1], MediaStore(sys.argv[2]), workers=int(sys.argv[3]), on_file=lambda *of: files.update([of])
+    sys.argv[1], MediaStore(sys.argv[2]), workers=int(sys.argv[3]), progress=lambda *of: files.update([of])
 )
 loaded = sorted({document.metadata["source"] for document in loader.lazy_load()})
 print(json.dumps({

@@ -192,7 +192,7 @@ def test_progress_is_told(folder: Path, media: MediaStore) -> None:
     """After each file a callback gets its source, and why it was left out when it was."""
     seen: list[tuple[str, str | None]] = []
     write(folder, {"empty.txt": b""})
-    MediaLoader(folder, media, on_file=lambda source, reason: seen.append((source, reason))).load()
+    MediaLoader(folder, media, progress=lambda source, reason: seen.append((source, reason))).load()
     assert dict(seen) == {**dict.fromkeys(FILES), "empty.txt": "it is empty"}
 
 
@@ -222,7 +222,7 @@ def test_files_that_vanish_meanwhile_are_reported(folder: Path, media: MediaStor
 async def test_the_event_loop_stays_free(folder: Path, media: MediaStore) -> None:
     """alazy_load gives the same Documents, and other tasks run while files are read."""
     threads = set()
-    loader = MediaLoader(folder, media, on_file=lambda *_: threads.add(threading.current_thread()))
+    loader = MediaLoader(folder, media, progress=lambda *_: threads.add(threading.current_thread()))
     documents = [document async for document in loader.alazy_load()]
     assert documents == MediaLoader(folder, media).load()
     assert threading.current_thread() not in threads

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_gemini_mm.loaders import MediaLoader
-from langchain_gemini_mm.loaders.markup import Picture, parts_of_html, parts_of_markdown
-from langchain_gemini_mm.loaders.text_documents import chunks_of_parts
+from langchain_gemini_mm.loaders.markup import ImageLink, html_parts, markdown_parts
+from langchain_gemini_mm.loaders.text_documents import split_parts
 from langchain_gemini_mm.references import MediaRef, split_references
 from langchain_gemini_mm.testing import jpeg, mp4, png
 
@@ -60,7 +60,7 @@ PAGES: dict[str, tuple[str, list[str]]] = {
 @pytest.mark.parametrize(("page", "expected"), PAGES.values(), ids=PAGES)
 def test_html_becomes_text(page: str, expected: list[str]) -> None:
     """The words that people read, in paragraphs, without markup."""
-    found = [piece if isinstance(piece, str) else piece.source for piece in parts_of_html(page)]
+    found = [piece if isinstance(piece, str) else piece.source for piece in html_parts(page)]
     assert found == expected
 
 
@@ -75,7 +75,7 @@ IMAGES: dict[str, tuple[str, list[tuple[str, str]]]] = {
 @pytest.mark.parametrize(("page", "expected"), IMAGES.values(), ids=IMAGES)
 def test_pictures_of_html(page: str, expected: list[tuple[str, str]]) -> None:
     """Sources and alternative words are read from tags however they are written."""
-    found = [(piece.source, piece.alt) for piece in parts_of_html(page) if isinstance(piece, Picture)]
+    found = [(piece.source, piece.alt) for piece in html_parts(page) if isinstance(piece, ImageLink)]
     assert found == expected
 
 
@@ -93,8 +93,8 @@ MARKDOWN: dict[str, tuple[str, list[str]]] = {
 @pytest.mark.parametrize(("text", "expected"), MARKDOWN.values(), ids=MARKDOWN)
 def test_pictures_of_markdown(text: str, expected: list[str]) -> None:
     """Both ways of writing a picture are read; the rest is text as it is written."""
-    pieces = list(parts_of_markdown(f"before {text} after"))
-    assert [piece.source for piece in pieces if isinstance(piece, Picture)] == expected
+    pieces = list(markdown_parts(f"before {text} after"))
+    assert [piece.source for piece in pieces if isinstance(piece, ImageLink)] == expected
     assert "".join(piece if isinstance(piece, str) else piece.written for piece in pieces) == f"before {text} after"
 
 
@@ -216,7 +216,7 @@ def test_only_given_pictures_come_out(pieces: list[str | MediaRef], size: int) -
     """Whatever stands around it, every picture comes out once and alive, and no text becomes one."""
     given_refs = [MediaRef(f"{number:064x}") for number in range(len(pieces))]
     parts = [given_refs[number] if isinstance(piece, MediaRef) else piece for number, piece in enumerate(pieces)]
-    chunks = chunks_of_parts(parts, ".md", chunk_size=size, chunk_overlap=3, max_images=2)
+    chunks = split_parts(parts, ".md", chunk_size=size, chunk_overlap=3, max_images=2)
     found = [ref for chunk in chunks for ref in pictures(split_references(chunk))]
     assert found == [part for part in parts if isinstance(part, MediaRef)]
 
@@ -244,7 +244,7 @@ def test_hostile_pages_take_little_time(piece: str) -> None:
     """Two megabytes of unfinished markup take seconds, not hours."""
     text = piece * (2_000_000 // len(piece))
     started = time.process_time()
-    for read in (parts_of_html, parts_of_markdown):
+    for read in (html_parts, markdown_parts):
         assert sum(1 for _ in read(text)) < 2_000_000
     assert time.process_time() - started < 20
 

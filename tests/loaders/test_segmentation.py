@@ -50,7 +50,7 @@ CASES: dict[str, tuple[str, bytes, dict[str, Any], list[str]]] = {
     "with overlap": ("a.mp4", mp4(50), {"video_s": 20, "video_overlap_s": 5}, ["t=0,20", "t=15,35", "t=30,50"]),
     "short windows": ("a.mp4", mp4(4), {"video_s": 2}, ["t=0,2", "t=2,4"]),
     "a short video with sound": ("a.mp4", mp4(5, samples=tone(5)), {}, ["", "t=0,5&track=audio"]),
-    "its pictures alone": ("a.mp4", mp4(5, samples=tone(5)), {"sound_tracks": False}, [""]),
+    "its pictures alone": ("a.mp4", mp4(5, samples=tone(5)), {"audio_tracks": False}, [""]),
     "a long video with sound": (
         "a.mp4",
         mp4(95, samples=tone(95)),
@@ -91,8 +91,8 @@ def test_parts(
 ) -> None:
     """What fits into a window and the model stays whole; everything else is covered by windows; it is stored once."""
     documents = load(tmp_path / name, data, media, segments=Segments(**cutting))
-    # Encoders add a frame at the end.
-    assert [re.sub(r"\.00\d", "", part) for part in parts(documents)] == expected
+    # Encoders add a frame at the end, which FFmpeg 8.0 counts.
+    assert [re.sub(r"\.0[0-2]\d", "", part) for part in parts(documents)] == expected
     assert len(list(media.refs())) == 1
     assert len({document.id for document in documents}) == len(documents)
     assert all(media.get(MediaRef.parse(document.page_content)) == data for document in documents)

@@ -18,7 +18,7 @@ TAKEN: dict[str, tuple[Backend, dict[str, object]]] = {
     "png": ("gemini", {**PICTURE, "mime_type": "image/png"}),
     "webp on Vertex": ("vertex", {**PICTURE, "mime_type": "image/webp"}),
     "a huge png on Gemini": ("gemini", {**PICTURE, "mime_type": "image/png", "width": 20_000}),
-    "sound of exactly the limit": (
+    "audio of exactly the limit": (
         "gemini",
         {"modality": "audio", "size": 9, "mime_type": "audio/mp3", "seconds": 180.0},
     ),
@@ -34,7 +34,7 @@ def test_what_is_within_the_limits_passes(backend: Backend, facts: dict[str, obj
 
 
 OVER: dict[str, tuple[Backend, dict[str, object], tuple[str, ...]]] = {
-    "long sound": (
+    "long audio": (
         "gemini",
         {"modality": "audio", "size": 9, "mime_type": "audio/wav", "seconds": 180.5},
         ("180.50 s", "180 s", "the Gemini API", "MediaLoader"),
@@ -44,12 +44,12 @@ OVER: dict[str, tuple[Backend, dict[str, object], tuple[str, ...]]] = {
         {**VIDEO, "mime_type": "video/mp4", "seconds": 4000.0},
         ("4,000.00 s", "120 s", "Vertex AI", "MediaLoader"),
     ),
-    "long paper": (
+    "long PDF": (
         "gemini",
         {"modality": "pdf", "size": 9, "mime_type": "application/pdf", "pages": 7},
         ("7 pages", "6 pages", "MediaLoader"),
     ),
-    "a wide picture on Vertex": (
+    "a wide image on Vertex": (
         "vertex",
         {**PICTURE, "mime_type": "image/png", "width": 16_385},
         ("16,385 x 10", "16,384", "Scale it down"),

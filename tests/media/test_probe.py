@@ -50,6 +50,7 @@ FACTS: dict[str, tuple[Callable[[], bytes], dict[str, object]]] = {
     "webp": (partial(picture, "WEBP"), {"modality": "image", "width": 24, "height": 16}),
     "bmp": (partial(picture, "BMP"), {"width": 24, "height": 16}),
     "wav": (partial(wav, 1.5), {"modality": "audio", "seconds": 1.5, "has_audio": True}),
+    "sound in a container for video": (partial(clip, "mp4", "aac"), {"modality": "audio", "has_audio": True}),
     "pdf": (lambda: pdf(("one", "two", "three")), {"modality": "pdf", "pages": 3, "has_audio": False}),
 }
 
@@ -143,7 +144,7 @@ REFUSED: dict[str, tuple[bytes, str, str]] = {
     "a head alone": (b"\x89PNG\r\n\x1a\n", "image/png", "damaged PNG"),
     "junk behind a JPEG's head": (b"\xff\xd8\xff\xe0" + b"junk" * 100, "image/jpeg", "damaged JPEG"),
     "a JPEG without a picture": (b"\xff\xd8\xff\xd9", "image/jpeg", "says no size"),
-    "a WAV without sound": (b"RIFF\x04\x00\x00\x00WAVE", "audio/wav", "cut off before its sound"),
+    "a WAV without sound": (b"RIFF\x04\x00\x00\x00WAVE", "audio/wav", "cut off before its samples"),
     "a WAV of no length": (
         b"RIFF\x24\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00@\x1f\x00\x00\x80>\x00\x00\x02\x00\x10\x00data"
         b"\x00\x00\x00\x00",
@@ -159,8 +160,7 @@ REFUSED: dict[str, tuple[bytes, str, str]] = {
     "junk as sound": (b"ID3\x03" + b"junk" * 100, "audio/mp3", "damaged or cut off"),
     "junk as PDF": (b"%PDF-1.7\n" + b"junk" * 100, "application/pdf", "damaged or cut-off PDF"),
     "a locked PDF": (locked_pdf(), "application/pdf", "password"),
-    "sound in a video's clothes": (clip("mp4", "aac"), "video/mp4", "no moving pictures"),
-    "a picture of no kind we know": (b"BM" + bytes(100), "image/bmp", "cannot be opened as a picture"),
+    "a picture of no kind we know": (b"BM" + bytes(100), "image/bmp", "cannot be opened as an image"),
     "text": (b"text", "text/plain", "not a picture"),
 }
 

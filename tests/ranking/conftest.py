@@ -1,4 +1,4 @@
-"""Collections of several modalities whose scores are chosen, and one way to run flows sync and async."""
+"""Collections of several modalities with chosen scores, and a fixture that runs flows sync and async."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ LEVELS = {"text": 0.6, "image": 0.3, "audio": 0.1}
 
 
 class GivenEmbeddings:
-    """Queries are numbers of vectors drawn beforehand; what else is asked is drawn from its text."""
+    """Embeds a text as a random vector that depends only on the text."""
 
     def __init__(self, model: str = "given") -> None:
         self.fingerprint: Mapping[str, object] = {"model": model, "dimensions": DIMENSIONS}
 
     def embed(self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None) -> Vectors:
-        """Draw each."""
+        """Draw one vector for each content."""
         return np.stack([query_vector(str(content)) for content in contents])
 
     async def aembed(
@@ -38,7 +38,7 @@ class GivenEmbeddings:
 
 
 def query_vector(name: str) -> Any:
-    """The vector of a query: half of it is what modalities lie apart in, half is its own."""
+    """Draw the vector of a query: half of it is the direction in which modalities differ, half depends on the text."""
     own = np.random.default_rng(sum(map(ord, name))).standard_normal(DIMENSIONS)
     own[0] = 0.0
     own /= np.linalg.norm(own)
@@ -47,7 +47,7 @@ def query_vector(name: str) -> Any:
 
 
 def vectors_of(kind: str, count: int, dice: np.random.Generator) -> Any:
-    """Documents of a kind that match nothing."""
+    """Draw vectors of documents of a modality that match no query."""
     rows = dice.standard_normal((count, DIMENSIONS))
     rows[:, 0] = 0.0
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
@@ -58,7 +58,7 @@ def vectors_of(kind: str, count: int, dice: np.random.Generator) -> Any:
 
 
 def answer_to(name: str, kind: str, strength: float = 0.8) -> Any:
-    """A document of a kind that answers a query."""
+    """Draw the vector of a document of a modality that matches a query."""
     row = vectors_of(kind, 1, np.random.default_rng(7))[0] * (1 - strength)
     own = query_vector(name).astype(np.float64).copy()
     own[0] = 0.0
@@ -68,7 +68,7 @@ def answer_to(name: str, kind: str, strength: float = 0.8) -> Any:
 
 
 def fill(store: LocalVectorStore, sizes: Mapping[str, int], *, prefix: str = "", seed: int = 1) -> None:
-    """Add documents that match nothing; of kind `none` they have no modality."""
+    """Add documents that match no query; those of modality `none` name none in their metadata."""
     dice = np.random.default_rng(seed)
     for kind, count in sizes.items():
         metadata = {} if kind == "none" else {"modality": kind}
@@ -80,13 +80,13 @@ def fill(store: LocalVectorStore, sizes: Mapping[str, int], *, prefix: str = "",
 
 
 def add_answer(store: LocalVectorStore, id_: str, query: str, kind: str, strength: float = 0.8) -> None:
-    """Add a document that answers a query."""
+    """Add a document that matches a query."""
     document = Document(id=id_, page_content=kind, metadata={"modality": kind, "number": 0})
     store.add_vectors([document], [answer_to(query, kind, strength)])
 
 
 def ids_of(hits: Sequence[Any]) -> list[str]:
-    """Ids, in order."""
+    """Return the ids in order."""
     return [str(hit.document.id) for hit in hits]
 
 
@@ -103,7 +103,7 @@ def by_modality_flow(store: LocalVectorStore, query: Any, k: int, **options: Any
 
 @pytest.fixture(params=["sync", "async"])
 def drive(request: pytest.FixtureRequest) -> Callable[[Flow[Any]], Any]:
-    """Carry out a flow, sync or async; the answer is awaited either way."""
+    """Run a flow, sync or async; the result is awaited in both cases."""
 
     async def driven(flow: Flow[Any]) -> Any:
         return run(flow) if request.param == "sync" else await arun(flow)
@@ -113,7 +113,7 @@ def drive(request: pytest.FixtureRequest) -> Callable[[Flow[Any]], Any]:
 
 @pytest.fixture
 def store() -> LocalVectorStore:
-    """300 texts, 100 pictures, 20 sounds and 10 documents that do not say what they are."""
+    """300 texts, 100 images, 20 audio clips and 10 documents without a modality."""
     made = LocalVectorStore(":memory:", GivenEmbeddings())
     fill(made, {"text": 300, "image": 100, "audio": 20, "none": 10})
     return made

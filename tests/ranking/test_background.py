@@ -1,4 +1,4 @@
-"""The background of a collection: what is stored, how large it is, and when it is drawn anew."""
+"""The background of a collection: what is stored, its size, and when it is drawn again."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 def sampled(background: Background) -> dict[str, int]:
-    """How many of each kind."""
+    """Return the number of sampled documents of each modality."""
     return {kind: len(sample.ids) for kind, sample in background.samples.items()}
 
 
 def stored_ids(store: LocalVectorStore) -> dict[str, list[str]]:
-    """What is stored."""
+    """Return the stored ids."""
     return {kind: sample["ids"] for kind, sample in store.get_info(INFO_KEY)["kinds"].items()}
 
 
-async def test_samples_are_drawn_of_each_kind(store: LocalVectorStore) -> None:
-    """As many as are wanted, or as there are; the twin draws the same."""
+async def test_samples_are_drawn_of_each_modality(store: LocalVectorStore) -> None:
+    """The sample has the requested size where there are enough documents; the async twin draws the same."""
     assert sample_background(store) == {"text": 250, "image": 100, "audio": 20, "other": 10}
     assert sample_background(store, per_modality=30) == {"text": 30, "image": 30, "audio": 20, "other": 10}
     first = stored_ids(store)
@@ -41,7 +41,7 @@ async def test_samples_are_drawn_of_each_kind(store: LocalVectorStore) -> None:
 
 
 def test_a_sample_is_spread_over_the_collection(store: LocalVectorStore) -> None:
-    """It is neither the first nor the last ids."""
+    """The sample is not taken from one end of the order of ids."""
     sample_background(store, per_modality=50)
     numbers = sorted(int(id_.removeprefix("text-")) for id_ in stored_ids(store)["text"])
     assert numbers[0] < 40
@@ -51,7 +51,7 @@ def test_a_sample_is_spread_over_the_collection(store: LocalVectorStore) -> None
 
 @pytest.mark.parametrize("count", [3, 60, 400])
 def test_in_a_random_order_runs_are_drawn(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a backend whose order is random, as in Weaviate: each document at most once, and all where there are few."""
+    """With a backend whose order is random, as in Weaviate, each document is drawn at most once."""
     monkeypatch.setattr(LocalBackend, "ordered_by_hash", True)
     store = LocalVectorStore(":memory:", GivenEmbeddings())
     fill(store, {"text": count, "image": 2})
@@ -60,7 +60,7 @@ def test_in_a_random_order_runs_are_drawn(count: int, monkeypatch: pytest.Monkey
 
 
 def test_only_ids_are_stored_and_few() -> None:
-    """Less than 64 kB, however long the ids are."""
+    """The stored JSON has less than 64 kB, however long the ids are."""
     store = LocalVectorStore(":memory:", GivenEmbeddings())
     fill(store, dict.fromkeys(("text", "image", "audio", "video", "pdf", "none"), 250), prefix="long " * 60)
     counts = sample_background(store)
@@ -71,7 +71,7 @@ def test_only_ids_are_stored_and_few() -> None:
 
 
 def test_it_is_made_once_and_read_by_others(tmp_path: Path) -> None:
-    """Another object on the same file finds it there."""
+    """Another store object on the same file reads the stored sample."""
     with LocalVectorStore(tmp_path / "index.db", GivenEmbeddings()) as store:
         fill(store, {"text": 300, "image": 300})
         run(background_flow(store.backend))
@@ -84,7 +84,7 @@ def test_it_is_made_once_and_read_by_others(tmp_path: Path) -> None:
 
 
 def drawn_again(store: LocalVectorStore, change: Any) -> bool:
-    """Whether a change makes a search draw a new sample."""
+    """Whether a new sample is drawn after a change."""
     run(background_flow(store.backend))
     before = store.get_info(INFO_KEY)
     change(store)
@@ -104,15 +104,13 @@ def drawn_again(store: LocalVectorStore, change: Any) -> bool:
         pytest.param(lambda store: store.delete(filter={"number": {"$lt": 150}}), True, id="half gone"),
     ],
 )
-def test_it_is_renewed_when_the_collection_has_changed_much(
-    store: LocalVectorStore, change: Any, expected: bool
-) -> None:
-    """And not for every document."""
+def test_it_is_drawn_again_after_large_changes(store: LocalVectorStore, change: Any, expected: bool) -> None:
+    """A new sample is drawn after large changes, not for every document."""
     assert drawn_again(store, change) is expected
 
 
-def test_it_is_renewed_after_everything_was_replaced(store: LocalVectorStore) -> None:
-    """`delete_all` leaves the ids behind, but they do not count any more."""
+def test_it_is_drawn_again_after_everything_was_replaced(store: LocalVectorStore) -> None:
+    """After `delete_all` the stored ids are not used any more."""
 
     def replace_all(store: LocalVectorStore) -> None:
         store.delete_all()
@@ -134,8 +132,8 @@ def test_it_is_renewed_after_everything_was_replaced(store: LocalVectorStore) ->
     ],
     ids=str,
 )
-def test_what_is_stored_and_not_understood_is_drawn_anew(store: LocalVectorStore, stored: Any) -> None:
-    """Of another version or embedding space, or simply wrong."""
+def test_an_unreadable_background_is_drawn_again(store: LocalVectorStore, stored: Any) -> None:
+    """A stored sample of another version or space, or an invalid one, is drawn again."""
     store.set_info(INFO_KEY, stored)
     assert sampled(run(background_flow(store.backend)))["text"] == 250
     assert store.get_info(INFO_KEY)["format"] == 1
@@ -147,6 +145,6 @@ def test_what_is_stored_and_not_understood_is_drawn_anew(store: LocalVectorStore
     ids=str,
 )
 def test_what_is_refused(store: LocalVectorStore, options: Any, error: type[Exception]) -> None:
-    """Sizes below 1 and seeds that are no whole numbers."""
+    """Sizes below 1 and seeds that are not ints are refused."""
     with pytest.raises(error):
         sample_background(store, **options)

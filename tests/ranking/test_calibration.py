@@ -1,4 +1,4 @@
-"""Calibrating: what is learned from a few labelled queries, and how near it comes to what is possible."""
+"""Calibration: what is learned from a few labelled queries, compared with the best possible decision."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LABELS = [
 
 @pytest.fixture
 def answered(store: LocalVectorStore) -> LocalVectorStore:
-    """A store in which every other query has an answer, half of them sounds."""
+    """A store in which every other query has an answer, half of them audio."""
     for place, name in enumerate(ASKED):
         if place % 2 == 0:
             add_answer(store, f"answer {name}", name, "audio" if place % 4 == 0 else "text", strength=0.7)
@@ -35,7 +35,7 @@ def answered(store: LocalVectorStore) -> LocalVectorStore:
 
 
 async def test_six_labelled_queries_are_enough(answered: LocalVectorStore, drive: Any) -> None:
-    """The others are answered, or told to have no answer."""
+    """After calibration, other queries find their answer, or nothing where there is none."""
     learned = await acalibrate(answered, LABELS[:6])
     assert (learned.queries, learned.unanswered, learned.relevant) == (6, 3, 3)
     for label in LABELS[6:]:
@@ -48,7 +48,7 @@ async def test_six_labelled_queries_are_enough(answered: LocalVectorStore, drive
 
 
 def test_it_is_stored_and_small(answered: LocalVectorStore, tmp_path: Any) -> None:
-    """Another object on the collection ranks by it; numbers only, with the space they hold for."""
+    """Another store object uses the stored calibration, which has numbers and the embedding space."""
     learned = calibrate(answered, LABELS)
     stored = answered.get_info("ranking_calibration")
     assert len(json.dumps(stored)) < 5000
@@ -70,27 +70,27 @@ def test_it_is_stored_and_small(answered: LocalVectorStore, tmp_path: Any) -> No
     ],
 )
 def test_what_is_refused(store: LocalVectorStore, labelled: Any, error: type[Exception], message: str) -> None:
-    """There must be something to learn from."""
+    """Labels without a relevant document, or with unknown ids, are refused."""
     with pytest.raises(error, match=message):
         calibrate(store, labelled)
 
 
 def test_a_calibration_without_unanswered_queries_works(answered: LocalVectorStore) -> None:
-    """The best of what is not relevant shows what noise looks like."""
+    """Without unanswered queries, the best irrelevant documents show the scores of noise."""
     calibrate(answered, [label for label in LABELS if label.relevant][:4])
     assert run(ranked_flow(answered, ASKED[9], 3, ranking="calibrated", min_confidence=0.5)) == []
     assert len(run(ranked_flow(answered, ASKED[8], 3, ranking="calibrated", min_confidence=0.5))) == 1
 
 
 def test_queries_by_stored_documents_are_ranked(answered: LocalVectorStore) -> None:
-    """A kind of query that was not labelled is ranked by what holds for all."""
+    """A pair of modalities without labels uses the shared weights."""
     calibrate(answered, LABELS)
     hits = run(ranked_flow(answered, Query(like=["answer query a"]), 3, ranking="calibrated"))
     assert len(hits) == 3
 
 
-def test_a_modality_that_never_answers_is_believed_less() -> None:
-    """With equal scores, what was relevant before is more probable."""
+def test_a_modality_that_never_matches_is_less_probable() -> None:
+    """With equal scores, a modality that was relevant before is more probable."""
     dice = np.random.default_rng(0)
     examples = [
         Example(query, f"text>{kind}", 0.5, float(dice.normal(4 if right else 2, 0.5)), right)
@@ -104,15 +104,15 @@ def test_a_modality_that_never_answers_is_believed_less() -> None:
 
 
 @pytest.mark.parametrize("right", [True, False])
-def test_examples_of_one_sort_are_no_error(right: bool) -> None:
-    """Everything found is relevant, or nothing is."""
+def test_examples_of_one_class(right: bool) -> None:
+    """All examples may be relevant, or none."""
     examples = [Example(query, "text>text", 0.5, 3.0 + query / 10, right) for query in range(4)]
     learned = fit(examples, queries=4, unanswered=0, relevant=4)
     assert np.isfinite([learned.logit("text>text", 0.5, 3.0), learned.confidence(0.0)]).all()
 
 
 def test_rankings_are_fair_on_made_up_vectors() -> None:
-    """Far apart, raw and fused rankings lose much that the fair ones find."""
+    """With a large modality gap, normalized and calibrated rankings find much more than raw and fused ones."""
     found = quality(made(World(name="far", gap=1.0, queries=50), seed=3))
     assert found["normalized"] > found["raw"] + 0.2
     assert found["normalized"] > found["fused"] + 0.05
@@ -120,17 +120,17 @@ def test_rankings_are_fair_on_made_up_vectors() -> None:
 
 
 def test_fair_rankings_cost_little_where_raw_is_fair() -> None:
-    """Without a gap, raw scores can be compared; the others lose two points at most."""
+    """Without a modality gap, normalized and calibrated rankings lose at most two points against raw."""
     found = quality(made(World(name="no gap", gap=0.0, queries=50), seed=3))
     assert found["normalized"] > found["raw"] - 0.02
     assert found["calibrated"] > found["raw"] - 0.02
 
 
 def test_confidence_comes_near_what_is_possible() -> None:
-    """Within two points of the best possible decision, on average over overlaps, and of the best threshold."""
+    """The balanced accuracy of confidence is within two points of the best possible decision."""
     kinds = {"text": (0.35, 0.02), "image": (0.15, 0.015)}
     rows = [
-        confidence(known(Overlap(name="", distance=distance, kinds=kinds, queries=160), seed))
+        confidence(known(Overlap(name="", distance=distance, modalities=kinds, queries=160), seed))
         for distance, seed in ((5, 1), (6, 2))
     ]
     best, learned = (float(np.mean([row[name] for row in rows])) for name in ("best possible", "calibrated, 20"))
@@ -139,7 +139,7 @@ def test_confidence_comes_near_what_is_possible() -> None:
 
 
 def test_measures() -> None:
-    """nDCG, balanced accuracy and the best threshold are what they say."""
+    """nDCG, balanced accuracy and the best threshold are computed correctly."""
     assert ndcg(["a", "b", "c"], {"a": 2.0, "b": 1.0}) == 1.0
     assert ndcg(["b", "a"], {"a": 2.0, "b": 1.0}) == pytest.approx((1 + 2 / np.log2(3)) / (2 + 1 / np.log2(3)))
     assert ndcg(["c"], {"a": 1.0}) == 0.0

@@ -1,4 +1,4 @@
-"""What a ranked search finds, for every ranking, sync and async."""
+"""The hits of ranked searches, for every ranking, sync and async."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FILTERS: list[Any] = [
 
 
 def brute(store: LocalVectorStore, query: str) -> dict[str, float]:
-    """Every score."""
+    """Compute every score."""
     return {
         id_: float(score)
         for ids, rows in store.vectors()
@@ -40,13 +40,13 @@ def brute(store: LocalVectorStore, query: str) -> dict[str, float]:
 
 
 def ranked(store: LocalVectorStore, query: Any, k: int = 5, ranking: str | None = "normalized", **options: Any) -> Any:
-    """A ranked search."""
+    """Run a ranked search."""
     return run(ranked_flow(store, query, k, ranking=ranking, **options))
 
 
 @pytest.mark.parametrize("options", FILTERS)
 async def test_each_modality_is_a_filtered_search(store: LocalVectorStore, drive: Any, options: dict[str, Any]) -> None:
-    """`by_modality` finds in each kind what a search with that filter finds."""
+    """`by_modality` finds in each modality what a search with that filter finds."""
     found = await drive(by_modality_flow(store, Query("a", like=["text-1"]), 3, **options))
     alone = LocalVectorStore(":memory:", GivenEmbeddings())
     for kind, hits in found.items():
@@ -66,8 +66,8 @@ async def test_each_modality_is_a_filtered_search(store: LocalVectorStore, drive
     alone.close()
 
 
-async def test_modalities_asked_for_are_in_the_answer(store: LocalVectorStore, drive: Any) -> None:
-    """Also those of which there is nothing, in the order asked."""
+async def test_requested_modalities_are_in_the_result(store: LocalVectorStore, drive: Any) -> None:
+    """Requested modalities are in the result, in that order, also without hits."""
     found = await drive(by_modality_flow(store, "a", 1, modalities=["video", "image"]))
     assert {kind: len(hits) for kind, hits in found.items()} == {"video": 0, "image": 1}
     assert list(found) == ["video", "image"]
@@ -78,7 +78,7 @@ async def test_modalities_asked_for_are_in_the_answer(store: LocalVectorStore, d
 async def test_hits_are_those_of_brute_force(
     store: LocalVectorStore, drive: Any, ranking: str, options: dict[str, Any]
 ) -> None:
-    """The cosine similarity is exact, and the best five are the first five of everything."""
+    """Cosine similarities are exact, and the best five are the first five of all documents."""
     scores = brute(store, "a")
     few = await drive(ranked_flow(store, "a", 5, **options, ranking=ranking))
     everything = await drive(ranked_flow(store, "a", 1000, **options, ranking=ranking))
@@ -92,14 +92,14 @@ async def test_hits_are_those_of_brute_force(
 
 
 async def test_raw_is_the_search_of_the_store(store: LocalVectorStore, drive: Any) -> None:
-    """With modalities it is a search with that filter."""
+    """Raw ranking with modalities is a search with that filter."""
     assert await drive(ranked_flow(store, "a", 3, ranking="raw")) == store.search("a", 3)
     only = await drive(ranked_flow(store, "a", 3, ranking="raw", modalities=["image", "audio"]))
     assert only == store.search("a", 3, filter={"modality": {"$in": ["image", "audio"]}})
 
 
 async def test_an_answer_of_a_distant_modality_comes_first(store: LocalVectorStore, drive: Any) -> None:
-    """Normalized, a sound that answers beats the texts that score higher for being texts."""
+    """Normalized ranking puts a matching audio clip before texts with higher similarities that do not match."""
     add_answer(store, "answer", "a", "audio", strength=0.6)
     raw = await drive(ranked_flow(store, "a", 1, ranking="raw"))
     fair = await drive(ranked_flow(store, "a", 1, ranking="normalized"))
@@ -110,14 +110,14 @@ async def test_an_answer_of_a_distant_modality_comes_first(store: LocalVectorSto
 
 
 def test_a_modality_of_one_document_can_be_found(store: LocalVectorStore) -> None:
-    """It is not compared with itself alone."""
+    """The only document of a modality is not compared with itself."""
     add_answer(store, "film", "a", "video", strength=0.9)
     assert ids_of(ranked(store, "a", 1)) == ["film"]
 
 
 @pytest.mark.parametrize("sizes", [{}, {"text": 1}, {"text": 1, "image": 1}, {"none": 2}], ids=str)
 def test_tiny_collections_are_ranked(sizes: dict[str, int]) -> None:
-    """Everything is found, and nothing is believed in a collection of one."""
+    """All documents are found, and the confidence is 0 in a collection of one."""
     store = LocalVectorStore(":memory:", GivenEmbeddings())
     fill(store, sizes)
     hits = ranked(store, "a", 5)
@@ -128,7 +128,7 @@ def test_tiny_collections_are_ranked(sizes: dict[str, int]) -> None:
 
 
 def test_equal_documents_are_ranked() -> None:
-    """Nothing is divided by a spread of zero."""
+    """Documents with equal vectors do not cause a division by zero."""
     store = LocalVectorStore(":memory:", GivenEmbeddings())
     for number in range(5):
         add_answer(store, f"same-{number}", "a", "text")
@@ -137,7 +137,7 @@ def test_equal_documents_are_ranked() -> None:
 
 
 def test_a_new_modality_is_found_at_once(store: LocalVectorStore) -> None:
-    """Though the background was drawn before there was any of it."""
+    """A modality that was added after the background was drawn is found."""
     assert "film" not in ids_of(ranked(store, "a", 3))
     add_answer(store, "film", "a", "video")
     assert ids_of(ranked(store, "a", 1)) == ["film"]
@@ -145,14 +145,14 @@ def test_a_new_modality_is_found_at_once(store: LocalVectorStore) -> None:
 
 
 def test_named_documents_are_left_out(store: LocalVectorStore) -> None:
-    """A query by stored documents does not find these, and finds as many others."""
+    """A query by stored documents finds `k` other documents."""
     hits = ranked(store, Query(like=["image-3", "image-4"]), 5)
     assert len(hits) == 5
     assert not {"image-3", "image-4"} & set(ids_of(hits))
 
 
-def test_a_document_of_two_modalities_comes_once() -> None:
-    """It stands under the first."""
+def test_a_document_of_two_modalities_is_listed_once() -> None:
+    """A document of two modalities is listed once."""
     store = LocalVectorStore(":memory:", GivenEmbeddings())
     fill(store, {"text": 5, "image": 5})
     store.update_metadata({"text-0": {"modality": ["text", "image"]}})
@@ -160,14 +160,14 @@ def test_a_document_of_two_modalities_comes_once() -> None:
 
 
 async def test_nothing_matches_is_an_empty_list(store: LocalVectorStore, drive: Any) -> None:
-    """Noise is left out, an answer is not."""
+    """`min_confidence` leaves out noise and keeps an answer."""
     add_answer(store, "answer", "a", "audio")
     asked = {name: ranked_flow(store, name, 3, ranking="normalized", min_confidence=0.8) for name in ("a", "zz")}
     assert {name: ids_of(await drive(flow)) for name, flow in asked.items()} == {"a": ["answer"], "zz": []}
 
 
 def test_rankings_do_not_depend_on_chance() -> None:
-    """Two collections of the same documents give the same answers, whatever the order of writing."""
+    """Two collections of the same documents give the same hits, in whatever order they were written."""
     first, second = (LocalVectorStore(":memory:", GivenEmbeddings()) for _ in range(2))
     fill(first, {"text": 400, "image": 250})
     documents = list(first.iterate())
@@ -197,7 +197,7 @@ LABELS = [LabelledQuery("a", ["answer"]), LabelledQuery("b", [])]
 async def test_default(
     sizes: dict[str, int], options: dict[str, Any], is_calibrated: bool, expected: str, drive: Any
 ) -> None:
-    """One kind is ranked raw, several by what was learned or normalized; a confidence needs one of these."""
+    """By default one modality is ranked raw, several calibrated or normalized, as is any with a confidence."""
     store = LocalVectorStore(":memory:", GivenEmbeddings())
     fill(store, sizes)
     if is_calibrated:
@@ -233,13 +233,13 @@ async def test_default(
     ],
 )
 def test_what_is_refused(store: LocalVectorStore, given: dict[str, Any], error: type[Exception], message: str) -> None:
-    """Before anything is embedded, by name."""
+    """Wrong options are refused by name before anything is embedded."""
     with pytest.raises(error, match=message):
         ranked(store, "a", **given)
 
 
 def test_a_calibration_of_another_space_is_refused(store: LocalVectorStore) -> None:
-    """As vectors of another space are."""
+    """A calibration of another embedding space is refused."""
     add_answer(store, "answer", "a", "text")
     calibrate(store, LABELS)
     store.set_info("ranking_calibration", {**store.get_info("ranking_calibration"), "fingerprint": {"model": "old"}})

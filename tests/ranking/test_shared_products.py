@@ -28,7 +28,7 @@ FILTERS: list[Any] = [
 @pytest.mark.parametrize("options", [{}, {"prefix": 16, "candidates": 1000}], ids=["whole", "prefixes"])
 @pytest.mark.parametrize("chosen", ["all", "rare", "mixed vectors"])
 def test_many_filters(options: dict[str, Any], chosen: str) -> None:
-    """With one vector or several, of much or little, after deletions too."""
+    """Several requests together find what each finds alone, also after deletions."""
     store = LocalVectorStore(":memory:", GivenEmbeddings(), **options)
     fill(store, {"text": 600, "image": 80, "audio": 12})
     store.delete([f"text-{number}" for number in range(0, 100, 3)])

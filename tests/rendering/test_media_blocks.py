@@ -97,11 +97,11 @@ def test_only_the_part_is_sent(media: MediaStore) -> None:
     video, audio, pages = expand_blocks([block_of(ref) for ref in references], media, accepts="gemini")
     seen = inspect(io.BytesIO(data_of(video)))
     assert 10 <= seen.duration_s <= 15.1
-    assert seen.sound is not None, "what is said belongs to a video"
+    assert seen.audio is not None, "what is said belongs to a video"
     heard = inspect(io.BytesIO(data_of(audio)))
-    assert heard.pictures is None
+    assert heard.video is None
     assert heard.duration_s == pytest.approx(10, abs=0.3)
-    assert count_pages(io.BytesIO(data_of(pages)), 0, "it") == {"pages": 2}
+    assert count_pages(io.BytesIO(data_of(pages)), "it") == {"pages": 2}
     assert [block["type"] for block in (video, audio, pages)] == ["video", "audio", "file"]
 
 
@@ -161,10 +161,10 @@ def test_a_long_pdf_is_truncated_with_a_note(media: MediaStore) -> None:
     size = media.info(paper).size
     said, pages = expand_blocks([block_of(paper)], media, accepts="gemini", max_bytes=size // 2)
     assert "of 12, the others are not shown" in said["text"]
-    assert 1 <= count_pages(io.BytesIO(data_of(pages)), 0, "it")["pages"] < 12
+    assert 1 <= count_pages(io.BytesIO(data_of(pages)), "it")["pages"] < 12
     said, pages = expand_blocks([block_of(media.put(pdf(120)))], media, accepts="anthropic")
     assert said["text"] == "(pp. 1-100 of 120, the others are not shown of [it])"
-    assert count_pages(io.BytesIO(data_of(pages)), 0, "it")["pages"] == 100
+    assert count_pages(io.BytesIO(data_of(pages)), "it")["pages"] == 100
 
 
 def test_a_video_that_does_not_fit_becomes_stills(media: MediaStore) -> None:

@@ -34,21 +34,21 @@ def test_a_still_is_the_frame_at_its_time() -> None:
     """A still is the frame that a player shows at that time."""
     found = stills(io.BytesIO(film()), [1, 3, 5, 7])
     assert [still.time_s for still in found] == [1, 3, 5, 7]
-    assert [colour_of(still.picture.data) for still in found] == [(2, 0, 0), (0, 1, 0), (0, 0, 2), (2, 2, 0)]
+    assert [colour_of(still.image.data) for still in found] == [(2, 0, 0), (0, 1, 0), (0, 0, 2), (2, 2, 0)]
 
 
 def test_edges() -> None:
     """Outside of the recording the nearest frame is used; equal stills are returned once, in at most the given size."""
     found = stills(io.BytesIO(film()), [0, 7.95, 50], max_edge=48)
     assert [still.time_s for still in found] == [0, 7.9]
-    assert {(still.picture.width, still.picture.height) for still in found} == {(48, 32)}
+    assert {(still.image.width, still.image.height) for still in found} == {(48, 32)}
 
 
 @pytest.mark.parametrize("data", [clip("avi", "mpeg4", 2), clip("matroska", "libx264", 2), clip("webm", "libvpx", 2)])
 def test_other_containers(data: bytes) -> None:
     """Stills are made of any video that can be opened."""
     (found,) = stills(io.BytesIO(data), [1])
-    assert found.picture.mime_type == "image/jpeg"
+    assert found.image.mime_type == "image/jpeg"
 
 
 @pytest.mark.parametrize("data", [mp3(), mp4()[:600], b"no video"], ids=["a sound", "cut off", "no video"])

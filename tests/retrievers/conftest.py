@@ -26,13 +26,13 @@ def call(request: pytest.FixtureRequest) -> Call:
 
 @pytest.fixture
 def folder(samples: Path, tmp_path: Path) -> Path:
-    """A folder with files of every kind, to write to."""
+    """A folder with files of every modality, which a test may change."""
     return shutil.copytree(samples, tmp_path / "folder")
 
 
 @pytest.fixture(scope="session")
 def library() -> MediaStore:
-    """Where the media of the samples are; tests may add some."""
+    """The media store of the samples; tests may add media."""
     return MediaStore.memory()
 
 
@@ -57,5 +57,5 @@ def store(indexed: LocalVectorStore, emulator: GeminiEmulator) -> LocalVectorSto
 
 @pytest.fixture
 def retriever(store: LocalVectorStore) -> MultimodalRetriever:
-    """Over the samples, by raw similarity."""
+    """A retriever of the samples with raw ranking."""
     return MultimodalRetriever(store=store, ranking="raw", k=3)

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def empty(embeddings: GeminiEmbeddings) -> MultimodalRetriever:
-    """A retriever over nothing yet."""
+    """A retriever of an empty collection."""
     return MultimodalRetriever(store=LocalVectorStore(":memory:", embeddings), ranking="raw", k=1)
 
 
-async def test_content_of_every_kind(empty: MultimodalRetriever, media: MediaStore, call: Call) -> None:
-    """Each item is one Document that says its kind; a nested list is one, interleaved."""
+async def test_content_of_every_type(empty: MultimodalRetriever, media: MediaStore, call: Call) -> None:
+    """Each item is one Document with its modality; a nested list is one interleaved Document."""
     items = ["a text", png("a puppy"), wav(1.0, "waves"), ["a caption", png("a pizza"), "and more"]]
     added = await call(empty, "add", *items, metadata={"album": 1})
     assert len(added) == len(set(added)) == 4
@@ -49,7 +49,7 @@ async def test_adding_again_changes_nothing(empty: MultimodalRetriever, call: Ca
 async def test_only_what_is_new_is_embedded(
     empty: MultimodalRetriever, emulator: GeminiEmulator, folder: Path, call: Call
 ) -> None:
-    """A folder that is added again costs nothing but for what changed."""
+    """When a folder is added again, only changed files are embedded."""
     added = await call(empty, "add", folder)
     before = emulator.embedded
     (folder / "notes/new.md").write_text("a new note")
@@ -58,7 +58,7 @@ async def test_only_what_is_new_is_embedded(
 
 
 async def test_metadata_of_each(empty: MultimodalRetriever, folder: Path, call: Call) -> None:
-    """Metadata may depend on the document, and folders with files of the same names stay apart."""
+    """Metadata can depend on the document, and a prefix separates folders with equal file names."""
     await call(empty, "add", folder / "notes", metadata=lambda d: {"kind": d.metadata["source"].split(".")[-1]})
     await call(empty, "add", folder / "notes", source_prefix="copy/")
     await call(empty, "add", folder / "notes", folder / "colours")
@@ -69,7 +69,7 @@ async def test_metadata_of_each(empty: MultimodalRetriever, folder: Path, call: 
 
 
 async def test_a_folder(empty: MultimodalRetriever, folder: Path, call: Call) -> None:
-    """A path is loaded as the loader does it, and what was left out is told."""
+    """A path is loaded by `MediaLoader`, and files left out are in `skipped`."""
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     seen: list[int] = []
     added = await call(empty, "add", folder, progress=seen.append)
@@ -82,7 +82,7 @@ async def test_a_folder(empty: MultimodalRetriever, folder: Path, call: Call) ->
 
 
 async def test_documents(empty: MultimodalRetriever, media: MediaStore, call: Call) -> None:
-    """Documents are stored as they are, by `add` and by `add_documents`."""
+    """`add` and `add_documents` store Documents unchanged."""
     document = media.document("a puppy", png("a puppy"), id="mine", metadata={"x": 1})
     assert await call(empty, "add_documents", [document]) == ["mine"]
     assert await call(empty, "add", document, metadata={"y": 2}) == ["mine"]
@@ -90,12 +90,12 @@ async def test_documents(empty: MultimodalRetriever, media: MediaStore, call: Ca
     assert stored.metadata == {"modality": "image", "x": 1, "y": 2}
 
 
-async def test_without_a_place_for_media(call: Call) -> None:
-    """Texts can be kept by any store; media need a place, which the error says."""
+async def test_without_a_media_store(call: Call) -> None:
+    """Any store can hold texts; media need a media store, which the error says."""
     store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=8))
     retriever = MultimodalRetriever(store=store)
     assert len(await call(retriever, "add", "a text", Document(page_content="another"))) == 2
-    with pytest.raises(TypeError, match=r"no place for media. Give MultimodalRetriever\(media=MediaStore"):
+    with pytest.raises(TypeError, match=r"no media store. Give MultimodalRetriever\(media=MediaStore"):
         await call(retriever, "add", png("a puppy"))
     mine = MediaStore.memory()
     given = MultimodalRetriever(store=store, media=mine)

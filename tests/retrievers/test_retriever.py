@@ -12,6 +12,7 @@ from langchain_core.documents.base import Blob
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.messages import HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_core.vectorstores import InMemoryVectorStore
 from PIL import Image
@@ -24,6 +25,7 @@ from langchain_gemini_mm import (
     MultimodalRetriever,
     Query,
 )
+from langchain_gemini_mm.retrievers.search_options import SearchOptions
 from langchain_gemini_mm.testing import png
 from tests.vectorstores.contract_base import Call
 
@@ -34,12 +36,12 @@ PUPPY, RED = "pictures/puppy.png", "colours/red.png"
 
 
 def sources_of(documents: list[Document]) -> list[str]:
-    """Names of the files."""
+    """Return the names of the files."""
     return [document.metadata["source"] for document in documents]
 
 
 def id_of(store: LocalVectorStore, source: str) -> str:
-    """The id of the one document of a file."""
+    """Return the id of the only document of a file."""
     (document,) = store.iterate(filter={"source": source})
     return str(document.id)
 
@@ -62,19 +64,19 @@ CONTENTS: dict[str, Any] = {
 async def test_any_content_is_a_query(
     retriever: MultimodalRetriever, library: MediaStore, samples: Path, call: Call, name: str
 ) -> None:
-    """However a picture is handed in, the same picture is found first."""
+    """An image finds itself first, in whatever form it is passed."""
     query = CONTENTS[name](samples / RED, library)
     assert sources_of(await call(retriever, "invoke", query))[0] == RED
 
 
-async def test_text_and_picture_together(retriever: MultimodalRetriever, samples: Path, call: Call) -> None:
-    """Pieces that belong together are one question."""
+async def test_text_and_image_together(retriever: MultimodalRetriever, samples: Path, call: Call) -> None:
+    """A list is one query."""
     found = await call(retriever, "invoke", [samples / PUPPY, "but sleeping"], modalities=["image"], k=3)
     assert "pictures/sleeping-puppy.png" in sources_of(found)
 
 
 async def test_like_and_unlike(retriever: MultimodalRetriever, store: LocalVectorStore, call: Call) -> None:
-    """Stored documents are a question, and are no answers to it."""
+    """A query by stored documents does not find these documents."""
     liked, disliked = id_of(store, PUPPY), id_of(store, "pictures/sleeping-puppy.png")
     found = await call(retriever, "invoke", Query(like=[liked], unlike=[disliked], weights=[1, 0.2]), k=9)
     assert not {liked, disliked} & {document.id for document in found}
@@ -83,7 +85,7 @@ async def test_like_and_unlike(retriever: MultimodalRetriever, store: LocalVecto
 
 
 async def test_two_vectors_or_one(retriever: MultimodalRetriever, samples: Path, call: Call) -> None:
-    """Pieces in one call are one vector; separate ones are weighed, so that a weight of 0 leaves one out."""
+    """The parts of a query are one vector; separate parts are weighted, and a weight of 0 excludes one."""
     pizza, waves = samples / "pictures/pizza.png", "waves at the sea"
     both = await call(retriever, "search", Query(pizza, waves), k=5)
     apart = await call(retriever, "search", Query(pizza, waves, separate=True), k=5)
@@ -120,7 +122,7 @@ async def test_two_vectors_or_one(retriever: MultimodalRetriever, samples: Path,
 async def test_options_are_those_of_the_store(
     store: LocalVectorStore, call: Call, options: dict[str, Any], expected: dict[str, Any] | None
 ) -> None:
-    """Given to the retriever or to the call, an option means what it means to `store.search`."""
+    """An option of the retriever or of a call has the meaning it has in `store.search`."""
     hits = store.search("waves", k=3, **(options if expected is None else expected))
     mine = MultimodalRetriever(store=store, k=3, ranking="raw" if "search_type" not in options else None, **options)
     assert await call(mine, "search", "waves") == hits
@@ -131,7 +133,7 @@ async def test_options_are_those_of_the_store(
 
 
 async def test_by_modality(retriever: MultimodalRetriever, call: Call) -> None:
-    """The closest of each kind, side by side."""
+    """The nearest documents of each modality are returned separately."""
     found = await call(retriever, "by_modality", "a cat purring")
     assert set(found) == {"text", "image", "audio", "video", "pdf"}
     assert all(len(hits) == 1 and hits[0].document.metadata["modality"] == kind for kind, hits in found.items())
@@ -141,7 +143,7 @@ async def test_by_modality(retriever: MultimodalRetriever, call: Call) -> None:
 
 
 async def test_a_batch_embeds_once(retriever: MultimodalRetriever, emulator: Any, call: Call) -> None:
-    """Several queries are one call of the service, and each remains a run of its own."""
+    """The queries of a batch are embedded in one request, and each is a run of its own."""
     before = len(emulator.requests)
     seen = Recorder()
     found = await call(retriever, "batch", ["waves", "a cat", "waves"], {"callbacks": [seen]}, k=1)
@@ -152,14 +154,14 @@ async def test_a_batch_embeds_once(retriever: MultimodalRetriever, emulator: Any
 
 
 async def test_one_failure_of_a_batch(retriever: MultimodalRetriever, call: Call) -> None:
-    """Where failures are wanted as answers, the others are answered."""
+    """With `return_exceptions=True` one query can fail alone."""
     found = await call(retriever, "batch", ["waves", ""], return_exceptions=True)
     assert len(found[0]) == 3
     assert isinstance(found[1], ContentError)
 
 
 class Recorder(BaseCallbackHandler):
-    """Keeps what callbacks and traces see."""
+    """Records what callbacks and traces receive."""
 
     def __init__(self) -> None:
         self.queries: list[str] = []
@@ -167,19 +169,19 @@ class Recorder(BaseCallbackHandler):
         self.metadata: dict[str, Any] = {}
 
     def on_retriever_start(self, serialized: Any, query: str, **kwargs: Any) -> None:
-        """Keep the question."""
+        """Record the query."""
         self.queries.append(query)
         self.metadata = kwargs.get("metadata", {})
 
     def on_retriever_end(self, documents: Any, **_: Any) -> None:
-        """Keep the answer."""
+        """Record the documents."""
         self.documents = list(documents)
 
 
 async def test_traces_have_no_payload(
     retriever: MultimodalRetriever, library: MediaStore, samples: Path, call: Call
 ) -> None:
-    """A callback sees the words of a question, the kinds of what is not words, and references."""
+    """Callbacks receive the text of a query, references, and the types of anything else."""
     seen = Recorder()
     data = (samples / PUPPY).read_bytes()
     await call(retriever, "invoke", [data, "but sleeping", samples / PUPPY], {"callbacks": [seen]})
@@ -198,7 +200,7 @@ async def test_traces_have_no_payload(
 
 
 async def test_in_a_chain(retriever: MultimodalRetriever, call: Call) -> None:
-    """It stands in a chain as any retriever does, and its fields can be set by the chain's config."""
+    """The retriever works in a chain, and the chain's config can set its fields."""
     configurable = retriever.configurable_fields(k=ConfigurableField(id="k"), modalities=ConfigurableField(id="kinds"))
     prompt = ChatPromptTemplate.from_template("{found}\n{question}")
     chain: Any = {"found": configurable | sources_of, "question": RunnableLambda(lambda text: text)} | prompt
@@ -220,7 +222,7 @@ NEEDS_OURS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("what", NEEDS_OURS)
 async def test_what_another_store_lacks_fails_by_name(call: Call, what: str) -> None:
-    """Similarity works with any store; the rest says what it needs."""
+    """Similarity search works with any store; other options name the store they need."""
     theirs = InMemoryVectorStore.from_texts(["a cat", "a dog"], DeterministicFakeEmbedding(size=8))
     retriever = MultimodalRetriever(store=theirs)
     assert len(await call(retriever, "invoke", "a dog", k=1)) == 1
@@ -230,10 +232,10 @@ async def test_what_another_store_lacks_fails_by_name(call: Call, what: str) -> 
         await call(retriever, "invoke", "a dog", **NEEDS_OURS[what])
 
 
-async def test_another_store_is_asked_with_pictures(
+async def test_another_store_is_searched_with_images(
     embeddings: GeminiEmbeddings, media: MediaStore, call: Call
 ) -> None:
-    """With our embeddings any store answers any content; without them the error says so."""
+    """With our embeddings any store can be searched with any content; other embeddings are named in the error."""
     retriever = MultimodalRetriever(store=InMemoryVectorStore(embeddings), k=1)
     await call(retriever, "add", png("a puppy"), png("a pizza"), ["a recipe with", png("an apple")])
     (found,) = await call(retriever, "invoke", [png("a puppy"), "a dog"])
@@ -270,22 +272,42 @@ MISTAKES: list[tuple[dict[str, Any], type[Exception], str]] = [
 async def test_mistakes_are_named(
     retriever: MultimodalRetriever, call: Call, options: dict[str, Any], kind: type[Exception], said: str
 ) -> None:
-    """A wrong option of a call says which, and what is meant."""
+    """An error names the wrong option of a call, and the nearest existing one."""
     with pytest.raises(kind, match=said):
         await call(retriever, "invoke", "waves", **options)
 
 
 @pytest.mark.parametrize("nothing", [None, "", [], 5, b""])
-async def test_no_question(retriever: MultimodalRetriever, call: Call, nothing: Any) -> None:
-    """What asks nothing is refused, not looked for by its name."""
+async def test_empty_queries_are_refused(retriever: MultimodalRetriever, call: Call, nothing: Any) -> None:
+    """Empty queries and values that are not content are refused."""
     with pytest.raises(ContentError):
         await call(retriever, "invoke", nothing)
 
 
 def test_mistakes_in_the_constructor(store: LocalVectorStore) -> None:
-    """They are found at once."""
+    """Wrong options of the constructor are refused at once."""
     for options in ({"k": 0}, {"kk": 3}, {"search_type": "similar"}, {"ranking": "fair"}, {"modalities": ["imag"]}):
         with pytest.raises(ValueError, match=r"k|search_type|ranking|modality|modalities"):
             MultimodalRetriever(store=store, **options)
     with pytest.raises(ValueError, match="store"):
-        MultimodalRetriever(store="index.db")
+        MultimodalRetriever(store="index.db")  # type: ignore[arg-type]
+
+
+def test_type_checkers_find_mistakes(store: LocalVectorStore, retriever: MultimodalRetriever) -> None:
+    """Each of these is an error for mypy, which reports a comment that ignores none; and an error when it is run."""
+    with pytest.raises(ValueError, match="search_type"):
+        MultimodalRetriever(store=store, search_type="hybird")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="ranking"):
+        MultimodalRetriever(store=store, ranking="normlized")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="search_type"):
+        retriever.search("x", search_type="hybird")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="Did you mean 'ranking'"):
+        retriever.search("x", rankin="raw")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="Did you mean 'modalities'"):
+        retriever.by_modality("x", modalites=["image"])  # type: ignore[call-arg]
+
+
+def test_options_are_fields() -> None:
+    """Every option of a search can be set for all searches of a retriever."""
+    own = MultimodalRetriever.model_fields.keys() - BaseRetriever.model_fields.keys()
+    assert own - {"store", "media", "k"} == SearchOptions.__optional_keys__

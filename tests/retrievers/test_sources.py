@@ -16,12 +16,12 @@ from tests.vectorstores.contract_base import Call
 
 
 def hit(rank: int, **metadata: Any) -> Hit:
-    """A hit of a place in a file."""
+    """Make a hit of a part of a file."""
     return Hit(Document(id=str(rank), page_content="", metadata=metadata), 1 - rank / 100, "cosine", rank)
 
 
-def test_neighbours_become_moments() -> None:
-    """Segments that touch or overlap are one stretch, pages in a row one run, in any order; the best is first."""
+def test_adjacent_hits_become_moments() -> None:
+    """Adjacent or overlapping segments, and adjacent pages, are one moment, in any order; the best is first."""
     hits = [
         hit(1, source="talk.mp4", start_s=60, end_s=90),
         hit(2, source="slides.pdf", first_page=7, last_page=7),
@@ -47,7 +47,7 @@ def test_neighbours_become_moments() -> None:
 
 
 def test_files_with_a_key_in_common() -> None:
-    """Lessons of several files are one group each; moments stay within a file, and can be cited."""
+    """Files with the same lesson are one group; a moment is within one file and has a citation."""
     hits = [
         hit(1, lesson="birds", source="birds/talk.mp4", start_s=60, end_s=90),
         hit(2, lesson="birds", source="birds/slides.pdf", first_page=3, last_page=3),
@@ -65,7 +65,7 @@ def test_files_with_a_key_in_common() -> None:
 
 
 def test_moments_hold_every_hit_once() -> None:
-    """Whatever the times, each hit is in exactly one moment, and moments of a file do not touch."""
+    """Each hit is in exactly one moment, and the moments of a file are not adjacent."""
     for seed in range(50):
         random.seed(seed)
         starts = [random.randrange(0, 2000) for _ in range(60)]
@@ -78,7 +78,7 @@ def test_moments_hold_every_hit_once() -> None:
 
 @pytest.fixture
 def lectures() -> LocalVectorStore:
-    """Two lectures in segments of pictures and of sound, and slides."""
+    """Two lectures in segments of video and of audio, and slides."""
     texts, metadatas, ids = [], [], []
     for name in ("one", "two"):
         for position in range(10):
@@ -104,7 +104,7 @@ def lectures() -> LocalVectorStore:
 
 
 async def test_files_rather_than_pieces(lectures: LocalVectorStore, call: Call) -> None:
-    """`k` files come with their best hits, raw and ranked alike grouped."""
+    """`k` files are returned with their best hits, for raw and for normalized ranking."""
     retriever = MultimodalRetriever(store=lectures, ranking="raw", k=2)
     found = await call(retriever, "sources", "one video 3", per_source=3)
     assert (len(found), found[0].source, found[0].hits[0].document.id) == (2, "one.mp4", "one-video-3")
@@ -117,8 +117,8 @@ async def test_files_rather_than_pieces(lectures: LocalVectorStore, call: Call) 
     assert mixed[0].source == "one.mp4"
 
 
-async def test_what_stands_around(lectures: LocalVectorStore, call: Call) -> None:
-    """The neighbours are of the same file and kind, in its order, and end with it."""
+async def test_context(lectures: LocalVectorStore, call: Call) -> None:
+    """The context is of the same file and modality, in the order of the file, and ends with it."""
     retriever = MultimodalRetriever(store=lectures, ranking="raw")
 
     async def around(id_: str, **counts: int) -> list[str | None]:
@@ -132,8 +132,8 @@ async def test_what_stands_around(lectures: LocalVectorStore, call: Call) -> Non
     assert len(await call(retriever, "context", first)) == 3
 
 
-async def test_where_nothing_is_known_around(lectures: LocalVectorStore, call: Call) -> None:
-    """A document that does not say where it is has no neighbours, which is said."""
+async def test_documents_without_context(lectures: LocalVectorStore, call: Call) -> None:
+    """A document without a place in a file has no context, which is an error."""
     retriever = MultimodalRetriever(store=lectures)
     (note,) = lectures.get_by_ids(["note"])
     with pytest.raises(ContentError, match=r"does not say where in 'note\.md' it is"):

@@ -19,7 +19,7 @@ TEXTS = ["a cat", "a dog", "a bird", "a fish", "a horse"]
 
 
 class TestOnOurStore(RetrieversIntegrationTests):
-    """Over the local store."""
+    """A retriever of the local store."""
 
     @property
     def retriever_constructor(self) -> type[MultimodalRetriever]:
@@ -28,19 +28,19 @@ class TestOnOurStore(RetrieversIntegrationTests):
 
     @property
     def retriever_constructor_params(self) -> dict[str, Any]:
-        """Its arguments."""
+        """Arguments of the constructor."""
         return {"store": LocalVectorStore.from_texts(TEXTS, DeterministicFakeEmbedding(size=8), path=":memory:")}
 
     @property
     def retriever_query_example(self) -> str:
-        """A question."""
+        """A query."""
         return "a dog"
 
 
 class TestOnAnotherStore(TestOnOurStore):
-    """Over a store of LangChain."""
+    """A retriever of a store of LangChain."""
 
     @property
     def retriever_constructor_params(self) -> dict[str, Any]:
-        """Its arguments."""
+        """Arguments of the constructor."""
         return {"store": InMemoryVectorStore.from_texts(TEXTS, DeterministicFakeEmbedding(size=8))}

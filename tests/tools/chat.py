@@ -1,4 +1,4 @@
-"""A chat model that follows a script and remembers what it really received."""
+"""A chat model that follows a script and records the messages it receives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Step = AIMessage | Callable[[list[BaseMessage]], AIMessage]
 
 
 class ScriptedModel(BaseChatModel):
-    """Answers call by call as the script says; a step may look at the messages first."""
+    """Returns the answers of a script, one per call; a step may be a function of the messages."""
 
     script: Sequence[Any]
     received: list[list[BaseMessage]] = Field(default_factory=list)
@@ -27,7 +27,7 @@ class ScriptedModel(BaseChatModel):
         return "scripted"
 
     def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> ScriptedModel:
-        """Remember the tools."""
+        """Record the names of the tools."""
         self.tools[:] = [tool.name for tool in tools if isinstance(tool, BaseTool)]
         return self
 
@@ -49,7 +49,7 @@ class ScriptedModel(BaseChatModel):
 
 
 class StreamingModel(ScriptedModel):
-    """The same, piece by piece."""
+    """A `ScriptedModel` that streams."""
 
     def _stream(
         self,
@@ -64,22 +64,22 @@ class StreamingModel(ScriptedModel):
 
 
 def call(name: str, number: int = 1, **arguments: Any) -> AIMessage:
-    """An answer that calls a tool."""
+    """Make an answer that calls a tool."""
     return AIMessage("", tool_calls=[{"name": name, "args": arguments, "id": f"call-{number}", "type": "tool_call"}])
 
 
 def media_in(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
-    """All blocks with bytes in the messages."""
+    """List the blocks of the messages that hold bytes."""
     return [block for block in blocks_in(messages) if block.get("base64")]
 
 
 def references_in(messages: Sequence[BaseMessage]) -> list[str]:
-    """All `mm://` references that stand in blocks of their own."""
+    """List the `mm://` references in the blocks of the messages."""
     return [block["url"] for block in blocks_in(messages) if str(block.get("url", "")).startswith("mm://")]
 
 
 def blocks_in(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
-    """All content blocks of the messages, in order."""
+    """List the content blocks of the messages, in order."""
     return [
         block
         for message in messages
@@ -90,5 +90,5 @@ def blocks_in(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
 
 
 def text_in(messages: Sequence[BaseMessage]) -> str:
-    """All text of the messages."""
+    """Return the text of the messages."""
     return "\n".join(message.text for message in messages)

@@ -1,4 +1,4 @@
-"""A small library of all kinds, and the retriever over it."""
+"""A small library of all modalities, and a retriever of it."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def library(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def media() -> MediaStore:
-    """Where the library's media are; tests may add some."""
+    """The media store of the library; tests may add media."""
     return MediaStore.memory()
 
 
 @pytest.fixture(scope="session")
 def indexed(library: Path, media: MediaStore, emulator_server: GeminiEmulator) -> Iterator[MultimodalRetriever]:
-    """The library, indexed once for all tests; the talk is cut in four."""
+    """The library, indexed once for all tests; the talk has four segments."""
     as_new(emulator_server)
     service = {"api_key": emulator_server.api_key, "base_url": emulator_server.url}
     embeddings = GeminiEmbeddings(media=media, **service)
@@ -61,5 +61,5 @@ def indexed(library: Path, media: MediaStore, emulator_server: GeminiEmulator) -
 
 @pytest.fixture
 def retriever(indexed: MultimodalRetriever, emulator: GeminiEmulator) -> MultimodalRetriever:
-    """The library, searched; do not change what is in it."""
+    """A retriever of the library; do not change the collection."""
     return indexed

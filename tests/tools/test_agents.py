@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 from typing import Any
@@ -11,6 +12,7 @@ from langchain.agents import create_agent
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import FakeMessagesListChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.outputs import ChatResult
 from langchain_core.tools import BaseTool, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
@@ -40,12 +42,12 @@ ATTACHED = HumanMessage(
 
 @pytest.fixture
 def search(retriever: MultimodalRetriever) -> BaseTool:
-    """The tool over the library."""
+    """A search tool of the library."""
     return create_multimodal_retriever_tool(retriever, "search", "Searches the library.")
 
 
 def graph(*tools: BaseTool) -> Any:
-    """The tool node in a graph of its own."""
+    """Make a graph with only a tool node."""
     built = StateGraph(MessagesState)
     built.add_node("tools", ToolNode(tools))
     built.add_edge(START, "tools")
@@ -54,13 +56,13 @@ def graph(*tools: BaseTool) -> Any:
 
 
 def agent(model: ScriptedModel, media: MediaStore | None, *tools: BaseTool, **options: Any) -> Any:
-    """An agent with a middleware where there is a media store, for a model that sees all kinds."""
+    """Make an agent for a model that accepts all modalities, with the middleware where there is a media store."""
     middleware = [MediaMiddleware(media, model="gemini", **options)] if media else []
     return create_agent(model, tools, middleware=middleware, checkpointer=InMemorySaver())
 
 
 def run(agent: Any, *messages: BaseMessage, thread: str = "1") -> list[BaseMessage]:
-    """Ask in a thread; what the state holds afterwards."""
+    """Send messages to a thread, and return the messages of its state."""
     found: list[BaseMessage] = agent.invoke({"messages": list(messages)}, {"configurable": {"thread_id": thread}})[
         "messages"
     ]
@@ -69,7 +71,7 @@ def run(agent: Any, *messages: BaseMessage, thread: str = "1") -> list[BaseMessa
 
 @pytest.mark.parametrize("modality", ["image", "audio", "video", "pdf"])
 def test_blocks_arrive_as_blocks(search: BaseTool, modality: str) -> None:
-    """The tool node hands media on as blocks, and never as a text of JSON."""
+    """The tool node passes media on as blocks, not as a JSON string."""
     asked = call("search", query="a puppy", modalities=[modality])
     answer = graph(search).invoke({"messages": [HumanMessage("?"), asked]})["messages"][-1]
     assert isinstance(answer, ToolMessage)
@@ -79,21 +81,21 @@ def test_blocks_arrive_as_blocks(search: BaseTool, modality: str) -> None:
 
 
 async def test_blocks_arrive_as_blocks_async(search: BaseTool) -> None:
-    """So does the async tool node."""
+    """The async tool node passes media on as blocks."""
     asked = call("search", query="a puppy", modalities=["video"], k=1)
     answer = (await graph(search).ainvoke({"messages": [HumanMessage("?"), asked]}))["messages"][-1]
     assert media_in([answer])
 
 
-def test_an_attachment_is_a_question_without_the_middleware(search: BaseTool) -> None:
-    """The tool node hands the conversation over, so that what the user attached can be searched with."""
+def test_attachments_can_be_searched_with(search: BaseTool) -> None:
+    """The tool node passes the conversation, so that a search can use an attachment."""
     asked = call("search", like="attachment:1", modalities=["image"], k=1)
     answer = graph(search).invoke({"messages": [ATTACHED, asked]})["messages"][-1]
     assert answer.artifact[0].metadata["source"] == "pictures/puppy2.jpg"
 
 
 def test_a_mistake_does_not_end_the_run(search: BaseTool) -> None:
-    """The model reads what was wrong, and may call again."""
+    """The model receives the error as text and can call again."""
     model = ScriptedModel(
         script=[call("search", like="x"), call("search", modalities=["film"], query="y"), AIMessage("I give up.")]
     )
@@ -104,15 +106,17 @@ def test_a_mistake_does_not_end_the_run(search: BaseTool) -> None:
 
 
 def test_without_the_middleware_the_state_holds_bytes(search: BaseTool) -> None:
-    """The model sees the media, and they stay in the messages."""
+    """The model receives the media, and they remain in the state."""
     model = ScriptedModel(script=[call("search", query="a puppy", modalities=["video"], k=1), AIMessage("Playing.")])
     state = run(agent(model, None, search), HumanMessage("What does the puppy do?"))
     assert media_in(model.received[1]) == media_in(state) != []
 
 
 @pytest.mark.parametrize("kind", [ScriptedModel, StreamingModel])
-def test_the_model_sees_what_the_state_names(search: BaseTool, media: MediaStore, kind: type[ScriptedModel]) -> None:
-    """With the middleware the state holds references, and the model gets what they name."""
+def test_the_model_receives_the_media_of_the_state(
+    search: BaseTool, media: MediaStore, kind: type[ScriptedModel]
+) -> None:
+    """With the middleware, the state holds references and the model receives the media."""
     model = kind(script=[call("search", query="a puppy", modalities=["video", "image"], k=2), AIMessage("Playing.")])
     state = run(agent(model, media, search), HumanMessage("What does the puppy do?"))
     assert not media_in(state)
@@ -122,8 +126,8 @@ def test_the_model_sees_what_the_state_names(search: BaseTool, media: MediaStore
     assert text_in(model.received[1]) == text_in(state[:-1])
 
 
-async def test_the_model_sees_what_the_state_names_async(search: BaseTool, media: MediaStore) -> None:
-    """So it is for async agents."""
+async def test_the_model_receives_the_media_of_the_state_async(search: BaseTool, media: MediaStore) -> None:
+    """An async agent's state holds references and its model receives the media."""
     for model in (ScriptedModel(script=[]), StreamingModel(script=[])):
         model.script = [call("search", query="a puppy", modalities=["video"], k=1), AIMessage("Playing.")]
         config = {"configurable": {"thread_id": "1"}}
@@ -134,7 +138,7 @@ async def test_the_model_sees_what_the_state_names_async(search: BaseTool, media
 
 
 async def test_streaming_shows_media_too(search: BaseTool, media: MediaStore) -> None:
-    """Whether the agent is streamed or not, the model sees the same, and the stream holds no bytes."""
+    """A streamed agent's model receives the same media, and the stream holds no bytes."""
     model = StreamingModel(script=[call("search", query="a puppy", modalities=["video"], k=1), AIMessage("Playing.")])
     config = {"configurable": {"thread_id": "1"}}
     asked: dict[str, Any] = {"messages": [HumanMessage("?")]}
@@ -146,7 +150,7 @@ async def test_streaming_shows_media_too(search: BaseTool, media: MediaStore) ->
 
 
 def test_attachments_go_into_the_store(search: BaseTool, media: MediaStore) -> None:
-    """What the user attaches is named in the state, and shown to the model under a name it can use."""
+    """An attachment is a reference in the state, and the model receives it with a name for searches."""
     model = ScriptedModel(
         script=[call("search", like="attachment:1", query="sleeping", modalities=["image"], k=1), AIMessage("Yes.")]
     )
@@ -167,8 +171,8 @@ def test_attachments_go_into_the_store(search: BaseTool, media: MediaStore) -> N
     {"type": "image", "base64": SEEN.replace("+", "-").replace("/", "_"), "mime_type": "image/jpeg"},
     {"type": "image", "base64": "\n".join((SEEN[:76], SEEN[76:])), "mime_type": "image/jpeg"},
 ], ids=["image_url", "source_type", "file", "URL-safe", "wrapped"])  # fmt: skip
-def test_older_blocks_are_taken_in(media: MediaStore, block: dict[str, Any]) -> None:
-    """Each form in which people attach pictures becomes a reference."""
+def test_older_blocks_become_references(media: MediaStore, block: dict[str, Any]) -> None:
+    """Each form of an attached image becomes a reference."""
     (taken,) = MediaMiddleware(media).take_in(HumanMessage([block])).content
     assert taken == {"type": "image", "url": media.put(base64.b64decode(SEEN)).uri, "mime_type": "image/jpeg"}
 
@@ -180,14 +184,14 @@ def test_older_blocks_are_taken_in(media: MediaStore, block: dict[str, Any]) -> 
     [{"type": "file", "base64": base64.b64encode(b"a,b").decode(), "mime_type": "text/csv"}],
     [{"type": "image", "base64": "not base64", "mime_type": "image/png"}],
 ], ids=["text", "text block", "link", "table", "damaged"])  # fmt: skip
-def test_the_rest_stays_as_it_is(media: MediaStore, content: Any) -> None:
-    """What is no media, or lies elsewhere, is none of the middleware's business."""
+def test_other_messages_are_returned_unchanged(media: MediaStore, content: Any) -> None:
+    """A message without media of a supported type is returned unchanged."""
     message = HumanMessage(content)
     assert MediaMiddleware(media).take_in(message) is message
 
 
 def test_a_follow_up_finds_more_like_a_hit(search: BaseTool, media: MediaStore) -> None:
-    """The model reads an id in one result, and asks for more like it in the next turn."""
+    """The model reads an id in one result and searches for similar documents in the next turn."""
 
     def more(messages: list[BaseMessage]) -> AIMessage:
         found = re.search(r"id=([\w-]+)", text_in(messages))
@@ -209,7 +213,7 @@ def test_a_follow_up_finds_more_like_a_hit(search: BaseTool, media: MediaStore) 
 
 
 def test_a_hit_is_opened(retriever: MultimodalRetriever, media: MediaStore) -> None:
-    """The toolkit's second tool shows a longer clip; the model sees the stretch as one."""
+    """The toolkit's second tool returns a longer clip, which the model receives as one."""
 
     def more(messages: list[BaseMessage]) -> AIMessage:
         hit = next(m.artifact[0] for m in messages if isinstance(m, ToolMessage))
@@ -224,7 +228,7 @@ def test_a_hit_is_opened(retriever: MultimodalRetriever, media: MediaStore) -> N
 
 
 def test_media_of_other_tools_go_into_the_store(media: MediaStore) -> None:
-    """A screenshot of somebody else's tool is a reference in the state, in a message or in a command."""
+    """A screenshot of another tool becomes a reference in the state, in a message or in a command."""
     picture = {"type": "image", "base64": base64.b64encode(png()).decode(), "mime_type": "image/png"}
 
     @tool
@@ -234,7 +238,7 @@ def test_media_of_other_tools_go_into_the_store(media: MediaStore) -> None:
 
     @tool
     def commanded() -> Command[Any]:
-        """Take a screenshot, and say where to put it."""
+        """Take a screenshot and return it in a command."""
         return Command(update={"messages": [ToolMessage([picture], tool_call_id="call-2")]})
 
     model = ScriptedModel(script=[call("screenshot"), call("commanded", 2), AIMessage("White.")])
@@ -244,13 +248,13 @@ def test_media_of_other_tools_go_into_the_store(media: MediaStore) -> None:
     assert len(media_in(model.received[2])) == 1
 
 
-def test_an_agent_within_a_tool_sees_for_itself(search: BaseTool, media: MediaStore) -> None:
-    """A tool that asks another agent, one without the middleware, has that one's tools return media."""
+def test_an_agent_within_a_tool_is_independent(search: BaseTool, media: MediaStore) -> None:
+    """The tools of an agent without the middleware return media, also when it runs within a tool."""
     inner = ScriptedModel(script=[call("search", query="a puppy", modalities=["video"], k=1), AIMessage("It plays.")])
 
     @tool
     def delegate(task: str) -> str:
-        """Ask a colleague."""
+        """Ask another agent."""
         return create_agent(inner, [search]).invoke({"messages": [HumanMessage(task)]})["messages"][-1].text
 
     model = ScriptedModel(script=[call("delegate", task="What does the puppy do?"), AIMessage("It plays.")])
@@ -259,38 +263,38 @@ def test_an_agent_within_a_tool_sees_for_itself(search: BaseTool, media: MediaSt
 
 
 class Traces(BaseCallbackHandler):
-    """Notes everything that callbacks are told, as tracers do."""
+    """Records everything that callbacks receive, as tracers do."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
 
     def on_chat_model_start(self, serialized: Any, messages: list[list[BaseMessage]], **kwargs: Any) -> None:
-        """A model is called."""
+        """Record a model call."""
         self.told.append(repr((serialized, messages, kwargs)))
 
     def on_llm_end(self, response: Any, **kwargs: Any) -> None:
-        """It has answered."""
+        """Record the answer."""
         self.told.append(repr((response, kwargs)))
 
     def on_chain_start(self, serialized: Any, inputs: Any, **kwargs: Any) -> None:
-        """A node begins."""
+        """Record the start of a node."""
         self.told.append(repr((inputs, kwargs)))
 
     def on_chain_end(self, outputs: Any, **kwargs: Any) -> None:
-        """A node has ended."""
+        """Record the end of a node."""
         self.told.append(repr((outputs, kwargs)))
 
     def on_tool_start(self, serialized: Any, input_str: str, **kwargs: Any) -> None:
-        """A tool is called."""
+        """Record a tool call."""
         self.told.append(repr((serialized, input_str, kwargs)))
 
     def on_tool_end(self, output: Any, **kwargs: Any) -> None:
-        """It has answered."""
+        """Record the answer."""
         self.told.append(repr((output, kwargs)))
 
 
 def test_traces_hold_no_bytes(search: BaseTool, media: MediaStore) -> None:
-    """Callbacks are told references, of the model's calls too, though the model sees the media."""
+    """Callbacks receive references, also those of model calls, while the model receives the media."""
     model = ScriptedModel(script=[call("search", query="a puppy", modalities=["video"], k=1), AIMessage("Playing.")])
     middleware = MediaMiddleware(media, model="gemini")
     asking = create_agent(model, [search], middleware=[middleware])
@@ -302,15 +306,15 @@ def test_traces_hold_no_bytes(search: BaseTool, media: MediaStore) -> None:
 
 
 def test_the_model_keeps_its_own_state(media: MediaStore) -> None:
-    """A model that counts its calls goes on counting: it is not copied."""
+    """A model that counts its calls keeps its count: it is not copied."""
     model = FakeMessagesListChatModel(responses=[AIMessage("one"), AIMessage("two")])
     asking = create_agent(model, middleware=[MediaMiddleware(media, model="gemini")])
     answers = [asking.invoke({"messages": [HumanMessage("?")]})["messages"][-1].text for _ in range(2)]
     assert answers == ["one", "two"]
 
 
-def test_a_model_that_reads_no_media_in_results_gets_them_behind(search: BaseTool, media: MediaStore) -> None:
-    """For OpenAI's chat completions the media of tool results stand in a message of the user, for the call only."""
+def test_media_follow_results_that_cannot_hold_them(search: BaseTool, media: MediaStore) -> None:
+    """For OpenAI's chat completions, media of tool results are in a message of the user, for that call only."""
     model = ScriptedModel(script=[call("search", query="a puppy", modalities=["image"], k=2), AIMessage("Two.")])
     asking = create_agent(model, [search], middleware=[MediaMiddleware(media, model="openai")])
     state = asking.invoke({"messages": [HumanMessage("?")]})["messages"]
@@ -324,24 +328,40 @@ def test_a_model_that_reads_no_media_in_results_gets_them_behind(search: BaseToo
     assert len(state) == 4
 
 
-def test_a_model_that_only_reads_is_told_so(search: BaseTool, media: MediaStore) -> None:
-    """An unknown model is taken to read text only, and nothing is opened for it."""
+def test_a_text_only_model_receives_text(search: BaseTool, media: MediaStore) -> None:
+    """An unknown model is treated as text-only, and no media are opened for it."""
     model = ScriptedModel(script=[call("search", query="a puppy", modalities=["image"], k=1), AIMessage("Hm.")])
     create_agent(model, [search], middleware=[MediaMiddleware(media)]).invoke({"messages": [HumanMessage("?")]})
     assert not media_in(model.received[1])
     assert "The model does not accept this type of media" in text_in(model.received[1])
 
 
-def test_media_that_are_gone_do_not_end_the_conversation(media: MediaStore) -> None:
-    """A reference to what was removed is said in words."""
+def test_missing_media_do_not_end_the_conversation(media: MediaStore) -> None:
+    """A reference to removed media is replaced by text."""
     gone = {"type": "image", "url": MediaRef("ab" * 32).uri, "mime_type": "image/png"}
     model = ScriptedModel(script=[AIMessage("Sorry.")])
     run(agent(model, media), HumanMessage([gone]))
     assert "Not shown" in text_in(model.received[0])
 
 
+class DelegatingModel(ScriptedModel):
+    """A model whose methods call each other, as those of some integrations do."""
+
+    async def _agenerate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        return await asyncio.to_thread(self._generate, messages, *args, **kwargs)
+
+
+async def test_media_are_shown_once_where_methods_call_each_other(media: MediaStore) -> None:
+    """Media and the names of attachments are put into messages once, however many wrapped methods are called."""
+    model = DelegatingModel(script=[AIMessage("A puppy.")])
+    asking = create_agent(model, middleware=[MediaMiddleware(media, model="gemini")])
+    await asking.ainvoke({"messages": [ATTACHED]})
+    assert text_in(model.received[0]).count("[attachment:1]") == 1
+    assert len(media_in(model.received[0])) == 1
+
+
 def test_options_are_checked(media: MediaStore) -> None:
-    """Numbers that make no sense and unknown families are refused at once; nothing prints more than it should."""
+    """Numbers out of range and unknown families are refused at once; the repr is short."""
     for options in ({"keep": 0}, {"max_bytes": -1}, {"model": "gemni"}):
         with pytest.raises(ValueError, match=r"keep|max_bytes|gemni"):
             MediaMiddleware(media, **options)

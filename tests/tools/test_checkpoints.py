@@ -1,4 +1,4 @@
-"""What agents leave in checkpoints."""
+"""The size of an agent's checkpoints."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ SUBJECTS = ("tides", "bees", "glass", "chess", "bread", "owls", "maps", "drums",
 
 @pytest.fixture(scope="module")
 def videos() -> list[bytes]:
-    """Ten clips of about 60 kB."""
+    """Ten clips of about 60 kB each."""
     return [mp4(20, f"a film about {subject}", fps=4, samples=tone(20)) for subject in SUBJECTS]
 
 
 def sizes(saver: InMemorySaver) -> list[int]:
-    """Serialised bytes of each checkpoint, the newest first."""
+    """Return the serialised size of each checkpoint in bytes, newest first."""
     serializer = JsonPlusSerializer()
     return [
         len(serializer.dumps_typed((found.checkpoint, found.metadata, found.pending_writes))[1])
@@ -43,10 +43,10 @@ def sizes(saver: InMemorySaver) -> list[int]:
     ]
 
 
-def test_ten_videos_are_looked_at_within_50_kb(
+def test_ten_videos_need_checkpoints_of_50_kb(
     embeddings: GeminiEmbeddings, media: MediaStore, videos: list[bytes]
 ) -> None:
-    """The model sees ten videos, one after the other, and no checkpoint of the thread grows beyond 50 kB."""
+    """The model receives ten videos, one after the other, and no checkpoint is larger than 50 kB."""
     with LocalVectorStore(":memory:", embeddings) as store:
         retriever = MultimodalRetriever(store=store, k=1)
         for subject, video in zip(SUBJECTS, videos, strict=True):
@@ -63,8 +63,8 @@ def test_ten_videos_are_looked_at_within_50_kb(
     assert max(sizes(saver)) < LIMIT
 
 
-def test_attachments_taken_in_first_are_in_no_checkpoint(media: MediaStore, videos: list[bytes]) -> None:
-    """What is given to the agent by itself is in the first checkpoints; taken in before, in none."""
+def test_take_in_keeps_attachments_out_of_checkpoints(media: MediaStore, videos: list[bytes]) -> None:
+    """An attachment passed to the agent is in the first checkpoints; with `take_in`, it is in none."""
     import base64
 
     block = {"type": "file", "base64": base64.b64encode(videos[0]).decode(), "mime_type": "video/mp4"}

@@ -1,4 +1,4 @@
-"""Which media a model call shows."""
+"""Selection of the media that a model call shows."""
 
 from __future__ import annotations
 
@@ -11,13 +11,7 @@ from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.rendering import Accepts, Place, accepts_of
 from langchain_gemini_mm.testing import png
 from langchain_gemini_mm.testing.samples import drawings
-from langchain_gemini_mm.tools.media_budget import (
-    DROPPED,
-    REPEATED,
-    BlockCache,
-    media_size,
-    show_media,
-)
+from langchain_gemini_mm.tools.media_budget import DROPPED, REPEATED, BlockCache, media_size, show_media
 from tests.tools.chat import text_in
 
 GEMINI = accepts_of("gemini")
@@ -25,27 +19,27 @@ SIZE = 20_000
 
 
 def ref(number: int) -> MediaRef:
-    """A reference for each number."""
+    """Make a reference from a number."""
     return MediaRef(f"{number:064x}")
 
 
 def block(number: int) -> dict[str, Any]:
-    """Its block."""
+    """Make the block of a reference."""
     return {"type": "file", "url": ref(number).uri, "mime_type": "video/mp4"}
 
 
 def result(*numbers: int) -> ToolMessage:
-    """The result of a tool."""
+    """Make a tool result."""
     return ToolMessage([block(number) for number in numbers], tool_call_id="1")
 
 
 def expand(block: dict[str, Any], accepts: Accepts, place: Place, room: int) -> list[dict[str, Any]]:
-    """Every medium is 20 kB."""
+    """Expand every reference to 20 kB."""
     return [{"type": "file", "base64": "A" * SIZE, "mime_type": "video/mp4", "was": block}]
 
 
 def shown(messages: list[BaseMessage], *, room: int = 10**9, keep: int = 10**9) -> list[list[Any]]:
-    """Numbers of the media of each message, in the order of the conversation; text for what is not shown."""
+    """Return the numbers of the media of each message, and the text of what is not shown."""
     written = show_media(messages, expand, accepts=GEMINI, max_bytes=room, keep=keep)
     return [
         [int(b["was"]["url"][-3:], 16) if "was" in b else b["text"] for b in m.content if isinstance(b, dict)]
@@ -55,7 +49,7 @@ def shown(messages: list[BaseMessage], *, room: int = 10**9, keep: int = 10**9) 
 
 
 def test_the_newest_results_are_kept() -> None:
-    """Older ones give way, and the best hits of a result come before its others."""
+    """Older media are dropped first, and within a result the best hits are kept."""
     messages = [HumanMessage("?"), AIMessage(""), result(1, 2), AIMessage(""), result(3, 4)]
     assert shown(messages, keep=3) == [[1, DROPPED], [3, 4]]
     assert shown(messages, keep=1) == [[DROPPED, DROPPED], [3, DROPPED]]
@@ -63,26 +57,26 @@ def test_the_newest_results_are_kept() -> None:
 
 
 def test_the_question_keeps_its_attachments() -> None:
-    """What the user asks about is shown before any result; what was attached earlier is as old as it is."""
+    """Attachments of the last question have priority over results; earlier attachments do not."""
     messages = [HumanMessage([block(1)]), AIMessage(""), HumanMessage([block(2)]), AIMessage(""), result(3), result(4)]
     assert shown(messages, keep=2) == [["[attachment:1]", DROPPED], ["[attachment:2]", 2], [DROPPED], [4]]
 
 
 def test_bytes_are_bounded() -> None:
-    """What has no room is left out, and the rest is not opened for it."""
+    """Media beyond the number of bytes are dropped without being opened."""
     messages: list[BaseMessage] = [HumanMessage("?"), result(1), result(2), result(3)]
     assert shown(messages, room=2 * SIZE + 1000) == [[DROPPED], [2], [3]]
     written = show_media(messages, expand, accepts=GEMINI, max_bytes=2 * SIZE, keep=9)
     assert sum(media_size(m.content) for m in written) == 2 * SIZE
 
 
-def test_the_same_is_shown_once() -> None:
-    """A hit that was found twice is shown where it is newest."""
+def test_repeated_media_are_shown_once() -> None:
+    """A medium that occurs twice is shown once, in the newest message."""
     assert shown([HumanMessage("?"), result(1, 2), result(2)]) == [[1, REPEATED], [2]]
 
 
 def test_messages_without_media_are_the_same() -> None:
-    """Nothing is copied that need not be, and what is given is not changed."""
+    """Messages without media are not copied, and the given messages are not changed."""
     messages = [HumanMessage("?"), AIMessage([{"type": "text", "text": "!"}]), result(1)]
     before = [message.model_copy(deep=True) for message in messages]
     written = show_media(messages, expand, accepts=GEMINI, max_bytes=10**9, keep=9)
@@ -91,8 +85,8 @@ def test_messages_without_media_are_the_same() -> None:
     assert show_media(messages[:2], expand, accepts=GEMINI, max_bytes=10**9, keep=9) == messages[:2]
 
 
-def test_media_behind_parallel_results() -> None:
-    """Where results may hold no media, they follow the last of several, so that results stay together."""
+def test_media_follow_parallel_results() -> None:
+    """Where tool results cannot hold media, these follow the last of several parallel results."""
     messages = [HumanMessage("?"), AIMessage(""), result(1), result(2), AIMessage("!"), HumanMessage("and?")]
     written = show_media(messages, expand, accepts=accepts_of("openai"), max_bytes=10**9, keep=9)
     assert [message.type for message in written] == ["human", "ai", "tool", "tool", "human", "ai", "human"]
@@ -100,8 +94,8 @@ def test_media_behind_parallel_results() -> None:
     assert "shown in the message after" in text_in(written[2:4])
 
 
-def test_made_once(media: MediaStore) -> None:
-    """What was cut for a model is kept for its next call, and made anew when there is less room."""
+def test_blocks_are_cached(media: MediaStore) -> None:
+    """Blocks are cached for the next call, and made again when less room is left."""
     picture = media.put(png(image=drawings.puppy()))
     cache = BlockCache(media)
     given = {"type": "image", "url": picture.uri, "mime_type": "image/png"}
@@ -112,7 +106,7 @@ def test_made_once(media: MediaStore) -> None:
 
 
 def test_memory_is_bounded(media: MediaStore) -> None:
-    """No more is kept than allowed, and what cannot be shown is not kept at all."""
+    """The cache stays within its memory, and does not keep missing media."""
     pictures = [media.put(png(str(number))) for number in range(5)]
     given = [{"type": "image", "url": picture.uri, "mime_type": "image/png"} for picture in pictures]
     size = media_size(BlockCache(media).expand(given[0], GEMINI, "message", 10**6))

@@ -1,4 +1,4 @@
-"""A chat model of another package that is handed references: what it sends, and what its callbacks are told."""
+"""A chat model of another package with references: what it sends, and what its callbacks receive."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ ANSWER = {
 
 
 class Service(BaseHTTPRequestHandler):
-    """Answers as a chat service, and keeps what it was sent."""
+    """A chat service that records its requests."""
 
     sent: ClassVar[list[dict[str, Any]]] = []
 
     def do_POST(self) -> None:
-        """One completion."""
+        """Answer with one completion."""
         self.sent.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         body = json.dumps(ANSWER).encode()
         self.send_response(200)
@@ -45,12 +45,12 @@ class Service(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as in the library
-        """Nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def model() -> Iterator[ChatOpenAI]:
-    """A chat model of OpenAI that talks to this machine."""
+    """A chat model of OpenAI with a local service."""
     Service.sent.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
         Thread(target=server.serve_forever, daemon=True).start()
@@ -60,21 +60,21 @@ def model() -> Iterator[ChatOpenAI]:
 
 
 class Told(BaseCallbackHandler):
-    """Keeps the messages that callbacks are told."""
+    """Records the messages that callbacks receive."""
 
     def __init__(self) -> None:
         self.messages: list[BaseMessage] = []
         self.names: list[object] = []
 
     def on_chat_model_start(self, serialized: Any, messages: list[list[BaseMessage]], **kwargs: Any) -> None:
-        """A model is called."""
+        """Record a model call."""
         self.messages += messages[0]
         self.names.append((serialized["id"][-1], (kwargs["metadata"] or {}).get("ls_provider")))
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-async def test_media_are_sent_and_not_told(model: ChatOpenAI, media: MediaStore, asynchronous: bool) -> None:
-    """The service gets the picture, callbacks get its reference, and the model goes by its own name."""
+async def test_media_are_sent_and_not_traced(model: ChatOpenAI, media: MediaStore, asynchronous: bool) -> None:
+    """The service receives the image, callbacks receive its reference and the name of the model."""
     told = Told()
     agent = create_agent(model, middleware=[MediaMiddleware(media)])
     asked: Any = {
@@ -92,7 +92,7 @@ async def test_media_are_sent_and_not_told(model: ChatOpenAI, media: MediaStore,
 
 
 def test_the_model_keeps_its_class_and_state(model: ChatOpenAI) -> None:
-    """It is the same model: settings, connections, its name in traces, and what it can do, such as streaming."""
+    """The returned model shares settings and connections, and has the class and name of the original."""
     classes: dict[Any, Any] = {}
     twin = model_with_media(model, lambda model, messages: messages, classes)
     assert isinstance(twin, ChatOpenAI)
@@ -120,7 +120,7 @@ async def _read(pieces: AsyncIterator[Any]) -> list[Any]:
 @pytest.mark.parametrize("kind", [ScriptedModel, StreamingModel])
 @pytest.mark.parametrize("way", CALLS)
 async def test_every_call_of_a_model_shows_media(way: str, kind: type[ScriptedModel]) -> None:
-    """However a model is called, callbacks and caches get what is given and the model what is shown, once."""
+    """In every kind of call, callbacks and caches receive the given messages and the model the expanded ones."""
     scripted = kind(script=[AIMessage("Seen.")], cache=InMemoryCache())
     told = Told()
     twin = model_with_media(scripted, lambda model, messages: [*messages, HumanMessage("shown")], {})

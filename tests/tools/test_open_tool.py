@@ -18,13 +18,13 @@ REF = MediaRef("ab" * 32)
 
 
 def tools(retriever: MultimodalRetriever, **settings: Any) -> tuple[BaseTool, BaseTool]:
-    """Search and open."""
+    """Make the search tool and the open tool."""
     search, opening = MultimodalToolkit(retriever=retriever, media_references=True, **settings).get_tools()
     return search, opening
 
 
 def opened(retriever: MultimodalRetriever, id_: str | None, **arguments: Any) -> ToolMessage:
-    """What the tool answers."""
+    """Return the result of the open tool."""
     _, opening = tools(retriever)
     answer = opening.invoke(call(opening.name, id=id_, **arguments).tool_calls[0])
     assert isinstance(answer, ToolMessage)
@@ -32,12 +32,12 @@ def opened(retriever: MultimodalRetriever, id_: str | None, **arguments: Any) ->
 
 
 def found(retriever: MultimodalRetriever, source: str, **conditions: Any) -> Document:
-    """A Document of the library."""
+    """Find a Document of the library."""
     return next(iter(retriever.invoke("x", k=1, filter={"source": source, **conditions})))
 
 
-def test_a_text_is_whole(retriever: MultimodalRetriever) -> None:
-    """Where a list of hits shows the beginning of a text, opening shows all of it."""
+def test_a_text_is_complete(retriever: MultimodalRetriever) -> None:
+    """The open tool returns all of a text of which a list of hits shows the beginning."""
     search, opening = tools(retriever, snippet=20)
     note = found(retriever, "notes/kitten.md")
     line = search.invoke({"query": "feeding a kitten", "modalities": ["text"]})
@@ -46,7 +46,7 @@ def test_a_text_is_whole(retriever: MultimodalRetriever) -> None:
 
 
 def test_a_longer_clip(retriever: MultimodalRetriever) -> None:
-    """Neighbouring segments are one clip; at the end of the file there are none behind."""
+    """Adjacent segments are one clip, which ends with the file."""
     segment = found(retriever, "talk.mp4", modality="video", start_s=30)
     answer = opened(retriever, segment.id, before=1, after=9)
     assert [MediaRef.parse(uri) for uri in references_in([answer])] == [
@@ -57,7 +57,7 @@ def test_a_longer_clip(retriever: MultimodalRetriever) -> None:
 
 
 def test_the_clip_can_be_seen(retriever: MultimodalRetriever) -> None:
-    """The stretch is cut out of the file as one."""
+    """The clip is cut out of the file in one piece."""
     segment = found(retriever, "talk.mp4", modality="video", start_s=0)
     _, opening = MultimodalToolkit(retriever=retriever).get_tools()
     answer = opening.invoke(call(opening.name, id=segment.id, after=1).tool_calls[0])
@@ -73,13 +73,13 @@ async def test_async_is_the_same(retriever: MultimodalRetriever) -> None:
 
 
 def test_a_document_without_neighbours(retriever: MultimodalRetriever) -> None:
-    """A picture stands for itself, whatever is asked around it."""
+    """An image has no neighbours, whatever `before` and `after` are."""
     picture = found(retriever, "pictures/puppy.png")
     assert opened(retriever, picture.id, before=2, after=2).artifact == [picture]
 
 
-def test_an_unknown_id_is_told(retriever: MultimodalRetriever) -> None:
-    """The model is told, and nothing is raised."""
+def test_an_unknown_id_is_reported(retriever: MultimodalRetriever) -> None:
+    """An unknown id is reported to the model, not raised."""
     for id_ in ("puppy-7", "", None):
         answer = opened(retriever, id_)
         assert answer.status == "error"
@@ -92,8 +92,8 @@ def test_an_unknown_id_is_told(retriever: MultimodalRetriever) -> None:
     {"filter": lambda document: document.metadata["source"] == "talk.mp4"},
     {"filter": {"source": {"$of another store": 1}}},
 ], ids=["filter", "modalities", "function", "foreign"])  # fmt: skip
-def test_what_the_filter_leaves_out_stays_closed(retriever: MultimodalRetriever, narrow: dict[str, Any]) -> None:
-    """An id is no way around the retriever's own filter."""
+def test_excluded_documents_cannot_be_opened(retriever: MultimodalRetriever, narrow: dict[str, Any]) -> None:
+    """An id does not circumvent the retriever's own filter."""
     picture = found(retriever, "pictures/puppy.png")
     assert opened(retriever, picture.id).status == "success"
     closed = opened(retriever.model_copy(update=narrow), picture.id)
@@ -116,7 +116,7 @@ JOINED: dict[str, tuple[list[MediaRef], MediaRef | None]] = {
 
 
 @pytest.mark.parametrize(("refs", "whole"), JOINED.values(), ids=JOINED)
-def test_joining(refs: list[MediaRef], whole: MediaRef | None) -> None:
-    """Neighbours of one file are one part of it; what is apart, or of several files, is not."""
+def test_merged_documents(refs: list[MediaRef], whole: MediaRef | None) -> None:
+    """Adjacent parts of one file are merged; parts with a gap or of several files are not."""
     made = merged_documents([Document(ref.markdown) for ref in refs])
     assert [document.page_content for document in made] == ([whole.markdown] if whole else [])

@@ -1,4 +1,4 @@
-"""The search tool: what a model asks, and what it is told and shown."""
+"""The search tool: its arguments and its results."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def ask(tool: BaseTool, **arguments: Any) -> ToolMessage:
 
 
 def sources(answer: ToolMessage) -> list[str]:
-    """What was found."""
+    """Return the sources of the hits."""
     return [document.metadata["source"] for document in answer.artifact]
 
 
 @pytest.fixture
 def tool(retriever: MultimodalRetriever) -> BaseTool:
-    """The tool over the library."""
+    """A search tool of the library."""
     return create_multimodal_retriever_tool(retriever, "search_library", "Searches the library.")
 
 
 def test_an_answer_has_a_line_for_each_hit_and_its_media(tool: BaseTool) -> None:
-    """Text first: number, citation, id, score, words; then the media, each behind its citation."""
+    """A result is a text (number, citation, id, score, text of each hit), then the media, each after its citation."""
     answer = ask(tool, query="a kitten", modalities=["image", "text"], k=2)
     heading, *lines = answer.content[0]["text"].split("\n")  # type: ignore[index]
     assert heading == "2 hits, best first:"
@@ -52,7 +52,7 @@ def test_an_answer_has_a_line_for_each_hit_and_its_media(tool: BaseTool) -> None
 
 @pytest.mark.parametrize("modality", ["image", "audio", "video", "pdf", "text"])
 def test_modalities_narrow(tool: BaseTool, modality: str) -> None:
-    """Only the kinds asked for are found, and all blocks are of types that LangChain lets through."""
+    """Only the requested modalities are found, and all blocks have types that LangChain accepts."""
     answer = ask(tool, query="a puppy", modalities=[modality])
     assert {document.metadata["modality"] for document in answer.artifact} == {modality}
     if modality != "text":
@@ -60,14 +60,14 @@ def test_modalities_narrow(tool: BaseTool, modality: str) -> None:
 
 
 def test_artifacts_hold_references_only(tool: BaseTool) -> None:
-    """The Documents as they are stored, and no bytes."""
+    """Artifacts are the stored Documents, without bytes."""
     answer = ask(tool, query="a puppy", modalities=["video"])
     assert answer.artifact[0].page_content.startswith("![](mm://sha256-")
     assert len(json.dumps([document.model_dump() for document in answer.artifact])) < 5000
 
 
-def test_a_model_that_cannot_look_gets_text(retriever: MultimodalRetriever) -> None:
-    """With `look=False` the answer is a text, and the Documents are there all the same."""
+def test_look_false_returns_text(retriever: MultimodalRetriever) -> None:
+    """With `look=False` the result is a text, and the artifact still has the Documents."""
     tool = create_multimodal_retriever_tool(retriever, "search", "Searches.", look=False)
     answer = ask(tool, query="a puppy", modalities=["image"])
     assert isinstance(answer.content, str)
@@ -76,7 +76,7 @@ def test_a_model_that_cannot_look_gets_text(retriever: MultimodalRetriever) -> N
 
 
 def test_a_family_of_models_says_what_is_shown(retriever: MultimodalRetriever) -> None:
-    """What the model does not take in the result of a tool is said in words."""
+    """Media that the model does not accept in tool results are replaced by text."""
     tool = create_multimodal_retriever_tool(retriever, "search", "Searches.", model="openai")
     answer = ask(tool, query="a puppy", modalities=["image"], k=1)
     assert not media_in([answer])
@@ -84,7 +84,7 @@ def test_a_family_of_models_says_what_is_shown(retriever: MultimodalRetriever) -
 
 
 def test_media_references_name_media(retriever: MultimodalRetriever) -> None:
-    """With `media_references=True` blocks name media, and hold none."""
+    """With `media_references=True` blocks hold references and no bytes."""
     tool = create_multimodal_retriever_tool(retriever, "search", "Searches.", media_references=True)
     answer = ask(tool, query="a puppy", modalities=["image"], k=2)
     assert references_in([answer]) == [MediaRef.parse(document.page_content).uri for document in answer.artifact]
@@ -98,7 +98,7 @@ async def test_async_is_the_same(tool: BaseTool) -> None:
 
 
 def test_like_an_earlier_hit(tool: BaseTool) -> None:
-    """An id of an earlier hit is enough to find more like it, and is not among the hits."""
+    """A search with only an id finds similar documents, not that document itself."""
     first = ask(tool, query="a puppy", modalities=["image"], k=1)
     more = ask(tool, like=first.artifact[0].id, modalities=["image"], k=1)
     assert sources(first) + sources(more) in (
@@ -108,7 +108,7 @@ def test_like_an_earlier_hit(tool: BaseTool) -> None:
 
 
 def test_like_stored_media(tool: BaseTool, library: Any, media: MediaStore) -> None:
-    """A reference finds its own file first, with words and without."""
+    """A reference finds its own file first, with and without a query text."""
     ref = media.put_file(library / "pictures/kitten.png")
     for arguments in ({}, {"query": "sleeping"}):
         answer = ask(tool, like=ref.uri, modalities=["image"], k=1, **arguments)
@@ -116,20 +116,20 @@ def test_like_stored_media(tool: BaseTool, library: Any, media: MediaStore) -> N
 
 
 def test_source_and_time_narrow(tool: BaseTool) -> None:
-    """Segments that overlap the seconds are found, in the file that is named."""
+    """Only segments of the named file that overlap the time span are found."""
     answer = ask(tool, query="volcanoes", source="talk.mp4", start_s=20, end_s=31, modalities=["video"], k=9)
     assert sorted(document.metadata["start_s"] for document in answer.artifact) == [15, 30]
 
 
 def test_a_moment_is_within_its_segment(tool: BaseTool) -> None:
-    """A range of no length is the segment around it; a recording in one piece is taken for any time."""
+    """A time span without length selects the segment around it; uncut recordings match any time."""
     moment = ask(tool, query="volcanoes", start_s=20, end_s=20, source="talk.mp4", modalities=["video"], k=9)
     assert [document.metadata["start_s"] for document in moment.artifact] == [15]
     assert sources(ask(tool, query="waves", start_s=1, source="videos/waves.mov")) == ["videos/waves.mov"]
 
 
-def test_a_source_is_known_by_its_last_part() -> None:
-    """A file that was shown in this conversation may be named as people name it."""
+def test_a_source_can_be_named_by_its_file_name() -> None:
+    """A file shown in this conversation can be named by the last part of its path."""
     documents = [Document("", metadata={"source": source}) for source in ("a/waves.mov", "a/bees.mp4", "b/bees.mp4", 7)]
     fresh = ToolMessage("", tool_call_id="1", artifact=[*documents, Document(""), "else"])
     kept = ToolMessage("", tool_call_id="1", artifact=[document.model_dump() for document in documents])
@@ -146,7 +146,7 @@ def test_a_source_is_known_by_its_last_part() -> None:
 
 
 def test_the_retrievers_own_filter_holds(retriever: MultimodalRetriever) -> None:
-    """What the model asks comes on top of the filter and the modalities of the retriever."""
+    """The model's restrictions are added to the filter and the modalities of the retriever."""
     narrow = retriever.model_copy(update={"filter": {"source": "pictures/kitten.png"}})
     tool = create_multimodal_retriever_tool(narrow, "search", "Searches.")
     assert sources(ask(tool, query="a puppy")) == ["pictures/kitten.png"]
@@ -162,14 +162,14 @@ def test_the_retrievers_own_filter_holds(retriever: MultimodalRetriever) -> None
 
 
 def test_a_filter_that_is_a_function_holds_too() -> None:
-    """For stores that take functions, what the model asks and the function both decide."""
+    """A filter function is combined with the model's restrictions."""
     keeps = ToolQuery(k=1, source="a.png").filter(lambda document: document.id == "1")
     asked = [(Document("", id=id_, metadata={"source": source})) for id_ in "12" for source in ("a.png", "b.png")]
     assert [keeps(document) for document in asked] == [True, False, False, False]
 
 
-def test_nothing_matches_is_said(retriever: MultimodalRetriever) -> None:
-    """No hit is an answer in words, and no error."""
+def test_a_search_without_hits(retriever: MultimodalRetriever) -> None:
+    """A search without hits returns a text, not an error."""
     tool = create_multimodal_retriever_tool(retriever, "search", "Searches.")
     answer = ask(tool, query="a steam locomotive", source="nowhere.mp4", modalities=["video"])
     assert answer.content.startswith(  # type: ignore[union-attr]
@@ -193,8 +193,8 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("arguments", "told"), WRONG.values(), ids=WRONG)
-def test_wrong_arguments_are_told(tool: BaseTool, arguments: dict[str, Any], told: str) -> None:
-    """A mistake of the model comes back as text that says what to change."""
+def test_wrong_arguments_are_reported(tool: BaseTool, arguments: dict[str, Any], told: str) -> None:
+    """Wrong arguments are reported to the model as text that says what to change."""
     answer = ask(tool, **arguments)
     assert answer.status == "error"
     assert told in answer.content
@@ -213,19 +213,19 @@ LENIENT: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("arguments", LENIENT.values(), ids=LENIENT)
-def test_what_models_write_is_understood(tool: BaseTool, arguments: dict[str, Any]) -> None:
-    """Spellings that leave no doubt are taken."""
+def test_lenient_arguments(tool: BaseTool, arguments: dict[str, Any]) -> None:
+    """Unambiguous spellings of arguments are accepted."""
     assert ask(tool, query="a kitten", **arguments).status == "success"
 
 
 def test_references_in_a_query_are_literal() -> None:
-    """Words of a model are never resolved: media are named by `like`."""
+    """References in the query text are not resolved; `like` names media."""
     reference = MediaRef("ab" * 32).markdown
     assert ToolQuery(k=1, query=f"see {reference}").content() == f"see \\{reference}"
 
 
 def test_the_most_hits_are_bounded(retriever: MultimodalRetriever) -> None:
-    """`max_k` holds, also below the retriever's own `k`."""
+    """`max_k` limits the hits, also below the retriever's own `k`."""
     tool = create_multimodal_retriever_tool(retriever, "search", "Searches.", max_k=2)
     assert len(ask(tool, query="a puppy", k=50).artifact) == 2
     assert len(ask(tool, query="a puppy").artifact) == 2
@@ -238,7 +238,7 @@ ATTACHMENTS = {
 
 @pytest.mark.parametrize("name", ATTACHMENTS)
 def test_attachments_are_named(name: str) -> None:
-    """A model writes the name of an attachment in more than one way; links and texts are none."""
+    """The name of an attachment can be spelled in several ways; links and texts are not attachments."""
     ref = MediaRef("ab" * 32)
     blocks: list[Any] = ["a", {"type": "text", "text": "b"}, {"type": "image", "url": "https://example.com/a.png"}]
     blocks += [{"type": "file", "url": ref.segment(n, n + 1).uri, "mime_type": "video/mp4"} for n in range(1, 6)]
@@ -248,7 +248,7 @@ def test_attachments_are_named(name: str) -> None:
 
 
 def test_an_attachment_that_is_not_there() -> None:
-    """The model is told which there are."""
+    """The error lists the existing attachments."""
     block = {"type": "image", "base64": base64.b64encode(png()).decode(), "mime_type": "image/png"}
     asked = ToolQuery(k=1, like="attachment:3", messages=[HumanMessage([block, block])])
     with pytest.raises(ToolException, match=r"no attachment:3; the attachments are: attachment:1, attachment:2\."):
@@ -256,7 +256,7 @@ def test_an_attachment_that_is_not_there() -> None:
 
 
 def test_nothing_prints_bytes(tool: BaseTool) -> None:
-    """The tool and what was asked show no media."""
+    """The reprs of the tool and of a query contain no media."""
     block = {"type": "image", "base64": base64.b64encode(png()).decode(), "mime_type": "image/png"}
     asked = ToolQuery(k=1, like="attachment:1", messages=[HumanMessage([block])])
     assert len(repr(asked)) < 300
@@ -264,7 +264,7 @@ def test_nothing_prints_bytes(tool: BaseTool) -> None:
 
 
 def test_a_failing_service_is_no_mistake_of_the_model(tool: BaseTool, emulator: GeminiEmulator) -> None:
-    """What the model cannot mend is raised."""
+    """An error that the model cannot correct is raised."""
     emulator.fail_next(403)
     with pytest.raises(ServiceError):
         ask(tool, query="a puppy with a hat")

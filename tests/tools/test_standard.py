@@ -17,7 +17,7 @@ from langchain_tests.unit_tests import ToolsUnitTests
 
 
 class OfSearch:
-    """The tool that searches, over the library."""
+    """The search tool of the library."""
 
     @pytest.fixture(autouse=True)
     def make(self, retriever: MultimodalRetriever) -> None:
@@ -26,17 +26,17 @@ class OfSearch:
 
     @property
     def tool_constructor(self) -> BaseTool:
-        """The tool itself, for it is made by a function."""
+        """The tool itself, which is made by a function."""
         return self.made
 
     @property
     def tool_invoke_params_example(self) -> dict[str, Any]:
-        """As a model might call it."""
+        """Arguments of one call."""
         return {"query": "a puppy", "modalities": ["image"], "k": 2}
 
 
 class OfOpening(OfSearch):
-    """The tool that opens a hit of the library."""
+    """The open tool of the library."""
 
     @pytest.fixture(autouse=True)
     def make(self, retriever: MultimodalRetriever) -> None:
@@ -46,21 +46,21 @@ class OfOpening(OfSearch):
 
     @property
     def tool_invoke_params_example(self) -> dict[str, Any]:
-        """As a model might call it."""
+        """Arguments of one call."""
         return {"id": self.known, "after": 1}
 
 
 class TestSearchUnit(OfSearch, ToolsUnitTests):
-    """The suite for units."""
+    """LangChain's unit tests."""
 
 
 class TestSearchIntegration(OfSearch, ToolsIntegrationTests):
-    """The suite with calls."""
+    """LangChain's integration tests."""
 
 
 class TestOpeningUnit(OfOpening, ToolsUnitTests):
-    """The suite for units."""
+    """LangChain's unit tests."""
 
 
 class TestOpeningIntegration(OfOpening, ToolsIntegrationTests):
-    """The suite with calls."""
+    """LangChain's integration tests."""

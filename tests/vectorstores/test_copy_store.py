@@ -264,15 +264,15 @@ def test_missing_media_are_told_by_document(
 def test_damaged_media_are_not_passed_on(source: LocalVectorStore, target: LocalVectorStore, tmp_path: Path) -> None:
     """Bytes that no longer have their hash never stand under it in the other store."""
     media, other = MediaStore(tmp_path / "media"), MediaStore.memory()
-    changed, spoilt = media.put(png("a")), media.put(png("b"))
-    source.add_documents([media.document(changed, id="1"), media.document(spoilt, id="2")])
-    for ref, data in ((changed, png("c")), (spoilt, b"no picture")):
+    mark_changed, spoilt = media.put(png("a")), media.put(png("b"))
+    source.add_documents([media.document(mark_changed, id="1"), media.document(spoilt, id="2")])
+    for ref, data in ((mark_changed, png("c")), (spoilt, b"no picture")):
         (tmp_path / "media" / ref.sha256[:2] / ref.sha256[2:4] / ref.sha256).write_bytes(data)
     with pytest.raises(
         MissingMediaError, match=r"2 media .*document '1': .* is damaged .*; document '2': .* is damaged"
     ):
         copy_store(source, target, media=(media, other))
-    assert changed not in other
+    assert mark_changed not in other
     assert spoilt not in other
 
 

@@ -1,4 +1,4 @@
-"""The SDK's client: how it is built, and what of its HTTP library has to be set right."""
+"""The SDK client and the options of its HTTP library."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ DEFAULT_API_VERSIONS: Mapping[Backend, str] = {"gemini": "v1beta", "vertex": "v1
 """Pinned, because the SDK's default for the Gemini API moved from v1beta to v1 in 3.x."""
 
 POOL_CONNECTIONS = 256
-"""Idle connections kept per client. With fewer than are in use at once, httpx closes and reopens them and now and then
-loses a call (measured on google-genai 2.34: one in 10,000 at 64 threads with the default of 20, none with enough)."""
+"""Idle connections kept per client. With fewer than are in use at once, httpx closes and reopens connections and
+occasionally loses a request (measured on google-genai 2.34 with 64 threads: one in 10,000 with the default of 20, none
+with enough)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceSettings:
-    """How to reach the service."""
+    """How to connect to the service."""
 
     backend: Backend
     api_key: str | None = field(default=None, repr=False)
@@ -38,7 +39,7 @@ class ServiceSettings:
     """Seconds for one request."""
     max_retries: int = 6
     deadline: float = 300.0
-    """Seconds for one request with all its retries."""
+    """Seconds for one request including its retries."""
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
 
@@ -52,7 +53,7 @@ def sdk_version() -> tuple[int, ...]:
 
 
 def new_client(settings: ServiceSettings) -> Client:
-    """Build an SDK client; the keep-alive limit is at least the connections in use."""
+    """Build an SDK client, with enough keep-alive connections for all that are in use."""
     from google import genai
 
     options = genai.types.HttpOptions(
@@ -77,7 +78,7 @@ def new_client(settings: ServiceSettings) -> Client:
 
 
 def _http_arguments(given: Mapping[str, Any], release: Callable[..., object]) -> dict[str, Any]:
-    """What the SDK's HTTP client is told; the SDK took httpx up to 2.x and takes httpx2 since."""
+    """Arguments of the SDK's HTTP client; the SDK uses httpx up to 2.x and httpx2 from 3.x."""
     modern = sdk_version() >= (3, 0)
     http = import_module("httpx2" if modern else "httpx")
     limits = http.Limits(max_connections=POOL_CONNECTIONS, max_keepalive_connections=POOL_CONNECTIONS)
@@ -89,7 +90,7 @@ def _http_arguments(given: Mapping[str, Any], release: Callable[..., object]) ->
 
 
 def _release(response: Any) -> None:
-    """Break the cycle in which httpx keeps every answered request, its body included, until a full collection.
+    """Break the reference cycle that keeps an answered httpx request, with its body, until a full garbage collection.
 
     Indexing 2 GB peaked at 1.23 times the memory of indexing 100 MB, and at 1.08 with this (benchmarks/memory.py).
     """

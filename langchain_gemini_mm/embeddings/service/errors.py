@@ -1,12 +1,13 @@
-"""Foreign exceptions in, ours out: what the SDK and its HTTP libraries raise, read into one vocabulary.
+"""Translation of exceptions of the SDK and its HTTP libraries into `ServiceError` and `QuotaError`.
 
-What a 429 carries: https://ai.google.dev/gemini-api/docs/rate-limits and the threads named in docs/api-assumptions.md.
+Contents of a 429 response: https://ai.google.dev/gemini-api/docs/rate-limits and the threads listed in
+docs/api-assumptions.md.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_gemini_mm.errors import QuotaError, ServiceError
@@ -26,7 +27,12 @@ _SHOWN = 600
 
 
 def translate(error: Exception, secrets: tuple[str, ...] = ()) -> ServiceError | None:
-    """Tell what an exception of the SDK means; None for one that is nobody's but a programmer's."""
+    """Translate an exception of the SDK; returns None for a programming error.
+
+    Args:
+        error: raised by the SDK or its HTTP library.
+        secrets: texts to remove from the message.
+    """
     code = getattr(error, "code", None)
     if isinstance(code, int) and hasattr(error, "details"):
         return _from_answer(error, code, secrets)
@@ -81,7 +87,7 @@ def _quota(said: str, details: list[Mapping[str, Any]], status: str | None, retr
 
 
 def _retry_after(details: list[Mapping[str, Any]], said: str) -> float | None:
-    """RetryInfo's delay (`"33s"`), or the same figure in the message (`Please retry in 33.38s.`)."""
+    """Read the delay of RetryInfo (`"33s"`), or of the message (`Please retry in 33.38s.`), in seconds."""
     delays = [str(item["retryDelay"]) for item in details if "retryDelay" in item]
     delays += re.findall(r"[Rr]etry in (\d+(?:\.\d+)?s)", said)
     for delay in delays:
@@ -94,15 +100,9 @@ def _retry_after(details: list[Mapping[str, Any]], said: str) -> float | None:
 def _is_transport(error: BaseException) -> bool:
     if isinstance(error, ConnectionError | TimeoutError):
         return True
-    ours = type(error).__module__.partition(".")[0] in _TRANSPORT_PACKAGES
-    return ours and any(
-        name.endswith(("TransportError", "ClientError", "Timeout", "TimeoutException", "ProtocolError", "SSLError"))
-        for name in _base_names(error)
-    )
-
-
-def _base_names(error: BaseException) -> Iterator[str]:
-    return (base.__name__ for base in type(error).__mro__)
+    endings = ("TransportError", "ClientError", "Timeout", "TimeoutException", "ProtocolError", "SSLError")
+    package = type(error).__module__.partition(".")[0]
+    return package in _TRANSPORT_PACKAGES and any(base.__name__.endswith(endings) for base in type(error).__mro__)
 
 
 def _list(mapping: object, key: str) -> list[Any]:

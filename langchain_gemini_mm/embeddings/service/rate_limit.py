@@ -1,4 +1,4 @@
-"""Keeping under requests and tokens per minute: who may send now, and who must wait how long."""
+"""Client-side rate limit: requests and tokens per minute."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ WINDOW_S = 60.0
 
 
 class MinuteQuota:
-    """Admits work so that no minute holds more than so many requests and tokens; each item of a batch is a request.
+    """Delays requests so that no minute exceeds a number of requests and tokens; each item of a batch is a request.
 
-    A sliding window, stricter than a token bucket: after an idle minute it does not admit two minutes' worth at once.
-    Safe to use from many threads and event loops; it never sleeps itself.
+    It is a sliding window, which is stricter than a token bucket: after an idle minute it does not admit the work of
+    two minutes at once. Thread-safe; it returns delays and never sleeps.
 
     Args:
         requests: items per minute, or None for no limit.
@@ -37,7 +37,12 @@ class MinuteQuota:
         self._held_until = 0.0
 
     def reserve(self, requests: int, tokens: int) -> float:
-        """Book a call and tell how many seconds to wait before sending it."""
+        """Book a request; returns the seconds to wait before it is sent.
+
+        Args:
+            requests: contents in the request.
+            tokens: estimated.
+        """
         with self._lock:
             now = self._clock()
             start = max(now, self._held_until)
@@ -50,12 +55,12 @@ class MinuteQuota:
             return start - now
 
     def hold(self, seconds: float) -> None:
-        """Let nobody start for `seconds`: the service asked one caller to wait, and means all."""
+        """Delay all requests for some seconds, because the service asked one caller to wait."""
         with self._lock:
             self._held_until = max(self._held_until, self._clock() + seconds)
 
     def _earliest(self, requests: int, tokens: int) -> float:
-        """The first moment at which the trailing minute has room; starts are booked in rising order."""
+        """The earliest time at which the trailing minute has room; times are booked in ascending order."""
         free_requests = self.requests - requests if self.requests is not None else None
         free_tokens = self.tokens - tokens if self.tokens is not None else None
         earliest = self._admitted[-1][0] if self._admitted else 0.0

@@ -1,7 +1,7 @@
-"""`GeminiService`: sends calls from any thread or event loop, with retries, within the minute's quota.
+"""`GeminiService`: sends requests from any thread or event loop, with retries and a rate limit.
 
-It holds the SDK's clients: one for all threads, one for each event loop, made on first use. A pickled or copied service
-is an unconnected one.
+It holds the clients of the SDK: one for all threads and one for each event loop, created on first use. A pickled or
+copied service has no connections.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import asyncio
 import logging
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from langchain_gemini_mm.batching import CancelToken
-from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall, about, arguments, read_answer
+from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall, arguments, read_answer
 from langchain_gemini_mm.embeddings.service.client import ServiceSettings, new_client, sdk_version
 from langchain_gemini_mm.embeddings.service.errors import translate
 from langchain_gemini_mm.embeddings.service.rate_limit import MinuteQuota
@@ -35,15 +36,15 @@ def retry_policy(max_retries: int, deadline: float) -> dict[str, Any]:
     """Arguments of tenacity's `Retrying` and `AsyncRetrying`.
 
     Args:
-        max_retries: how often after the first try.
-        deadline: seconds in all; a wait that would end later is not begun.
+        max_retries: most attempts after the first one.
+        deadline: seconds for all attempts; a wait that would end later is not started.
     """
     from tenacity import retry_if_exception, stop_after_attempt, stop_any, stop_before_delay, wait_exponential_jitter
 
     backoff = wait_exponential_jitter(initial=_FIRST_S, max=_LONGEST_S, jitter=_JITTER_S)
 
     def wait(state: RetryCallState) -> float:
-        """As long as the service asks; the jitter keeps callers told the same delay from coming back in one burst."""
+        """The delay that the service asks for, plus jitter, so that callers with equal delays do not return at once."""
         asked = getattr(_error(state), "retry_after", None)
         return backoff(state) if asked is None else asked + min(_JITTER_S, backoff(state))
 
@@ -72,7 +73,7 @@ logger = logging.getLogger("langchain_gemini_mm")
 
 
 class GeminiService:
-    """Sends calls, from any thread or event loop, with retries and within the minute's quota."""
+    """Sends requests from any thread or event loop, with retries and a rate limit."""
 
     def __init__(self, settings: ServiceSettings, client: Client | None = None) -> None:
         self.settings = settings
@@ -86,7 +87,7 @@ class GeminiService:
         self._opening: _ByLoop[asyncio.Future[Client]] = weakref.WeakKeyDictionary()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel without connections."""
+        """Pickle without connections."""
         return GeminiService, (self.settings, self.given_client)
 
     def __deepcopy__(self, memo: object) -> GeminiService:
@@ -95,7 +96,7 @@ class GeminiService:
 
     @cached_property
     def items_per_call(self) -> int:
-        """How many contents the SDK lets through at once: on Vertex only from 3.4 on more than one."""
+        """Most contents in one request; on Vertex AI the SDK before 3.4 allows one."""
         if self.settings.backend == "vertex" and sdk_version() < (3, 4):
             return 1
         return ITEMS_PER_CALL
@@ -108,12 +109,12 @@ class GeminiService:
         with self._lock:
             if self._shared is None:
                 self._shared = new_client(self.settings)
-                # The SDK closes in __del__, which in a cycle can come after its sockets were found unclosed.
+                # The SDK closes in __del__, which in a reference cycle may run after its sockets are reported unclosed.
                 self._closer = weakref.finalize(self, self._shared.close)
             return self._shared
 
     async def aclient(self) -> Client:
-        """The SDK client of the running event loop, closed by the loop when it shuts down."""
+        """The SDK client of the running event loop; the loop closes it at shutdown."""
         if self.given_client is not None:
             return self.given_client
         loop = asyncio.get_running_loop()
@@ -124,12 +125,12 @@ class GeminiService:
         return await asyncio.shield(self._opening[loop])
 
     async def _open(self, loop: asyncio.AbstractEventLoop) -> Client:
-        """Connect aside: importing the SDK and reading certificates takes up to a second."""
+        """Connect in a worker thread: importing the SDK and reading certificates takes up to a second."""
         try:
             client = await asyncio.to_thread(new_client, self.settings)
             lifetime = _closing(client)
-            # A running asynchronous generator is closed by the loop's shutdown_asyncgens(), as asyncio.run() calls it;
-            # no other hook tells a library that its loop ends.
+            # A running asynchronous generator is closed by the loop's shutdown_asyncgens(), which asyncio.run() calls;
+            # there is no other hook at the end of a loop.
             await anext(lifetime)
             self._loop_clients[loop], self._lifetimes[loop] = client, lifetime
             return client
@@ -141,15 +142,15 @@ class GeminiService:
         return retry_policy(self.settings.max_retries, self.settings.deadline)
 
     def embed(self, call: EmbedCall, cancel: CancelToken) -> Answer:
-        """Send `call` and read the answer.
+        """Send a request and validate the response.
 
         Args:
-            call: one request.
-            cancel: ends waiting and retries when the answer is no longer wanted.
+            call: the request.
+            cancel: ends waiting and retries when the response is no longer needed.
 
         Raises:
             QuotaError: a quota is used up.
-            ServiceError: refused, failed for good, or answered wrongly.
+            ServiceError: the request was refused, failed after all retries, or got an invalid response.
         """
         from tenacity import Retrying
 
@@ -166,7 +167,7 @@ class GeminiService:
         return read_answer(call, response, attempts=retrying.statistics["attempt_number"])
 
     def persist(self, work: Callable[[], R], cancel: CancelToken) -> R:
-        """Run other work on the service, such as an upload, with the same retries."""
+        """Run other work that uses the service, such as an upload, with the same retries."""
         from tenacity import Retrying
 
         return Retrying(sleep=cancel.sleep, **self._retries)(work)
@@ -175,26 +176,17 @@ class GeminiService:
         if seconds := self._reserve(call):
             cancel.sleep(seconds)
         if cancel.requested:
-            raise about(ServiceError("not sent, since another call of the same list failed"), call.positions)
-        try:
+            message = "not sent, because another request of the same call failed"
+            raise ServiceError(message).about_input(*call.positions)
+        with self._translating(call):
             return self.client.models.embed_content(**arguments(call))
-        except Exception as error:
-            ours = self._translated(error, call)
-            if ours is None:
-                raise
-            raise ours from error
 
     async def _aattempt(self, call: EmbedCall) -> EmbedContentResponse:
         client = await self.aclient()
         if seconds := self._reserve(call):
             await asyncio.sleep(seconds)
-        try:
+        with self._translating(call):
             return await client.aio.models.embed_content(**arguments(call))
-        except Exception as error:
-            ours = self._translated(error, call)
-            if ours is None:
-                raise
-            raise ours from error
 
     def _reserve(self, call: EmbedCall) -> float:
         seconds = self._quota.reserve(len(call.contents), call.tokens)
@@ -202,23 +194,28 @@ class GeminiService:
             logger.info("waiting %.1f s to stay within the quota per minute", seconds)
         return seconds
 
-    def _translated(self, error: Exception, call: EmbedCall) -> ServiceError | None:
-        ours = translate(error, (self.settings.api_key or "",))
-        if ours is None:
-            return None
-        if isinstance(ours, QuotaError) and ours.retry_after and not ours.per_day:
-            self._quota.hold(min(ours.retry_after, self.settings.deadline))
-        return about(ours, call.positions)
+    @contextmanager
+    def _translating(self, call: EmbedCall) -> Iterator[None]:
+        """Raise errors of the SDK as ours, with the inputs of the call."""
+        try:
+            yield
+        except Exception as error:
+            ours = translate(error, (self.settings.api_key or "",))
+            if ours is None:
+                raise
+            if isinstance(ours, QuotaError) and ours.retry_after and not ours.per_day:
+                self._quota.hold(min(ours.retry_after, self.settings.deadline))
+            raise ours.about_input(*call.positions) from error
 
     def close(self) -> None:
-        """Close the connections of threads; those of event loops are closed by their loops, or by `aclose`."""
+        """Close the client of threads; clients of event loops are closed by their loop or by `aclose`."""
         with self._lock:
             client, self._shared = self._shared, None
         if client is not None:
             self._closer()
 
     async def aclose(self) -> None:
-        """Close the connections of the running event loop, and those of threads."""
+        """Close the client of the running event loop and that of threads."""
         loop = asyncio.get_running_loop()
         self._loop_clients.pop(loop, None)
         lifetime = self._lifetimes.pop(loop, None)

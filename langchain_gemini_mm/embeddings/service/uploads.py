@@ -1,4 +1,4 @@
-"""Media too large for a request: uploaded once through the Files API, used again, deleted at the end."""
+"""Uploads through the Files API of media that are too large for a request; reused, and deleted at the end."""
 
 from __future__ import annotations
 
@@ -23,23 +23,25 @@ if TYPE_CHECKING:
 logger = logging.getLogger("langchain_gemini_mm")
 
 KEPT_S = 47 * 3600
-"""The service keeps a file for 48 hours (https://ai.google.dev/gemini-api/docs/files, read 2026-11-21)."""
+"""How long an upload is reused, in seconds; the service deletes a file after 48 hours
+(https://ai.google.dev/gemini-api/docs/files, read 2026-11-21)."""
 _POLL_S = 0.5
 _READY_WITHIN_S = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file the service holds."""
+    """An uploaded file."""
 
     name: str
     uri: str
     mime_type: str
     since: float
+    """Monotonic time of the upload, in seconds."""
 
 
 class Uploads:
-    """Remembers which media were uploaded, by content; safe in many threads."""
+    """Uploads media once by content; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -47,17 +49,17 @@ class Uploads:
         self._locks: dict[str, threading.Lock] = {}
 
     def __reduce__(self) -> tuple[type[Uploads], tuple[()]]:
-        """A copy uploads for itself, so that nobody deletes what another uses."""
+        """A copy uploads its own files, so that no object deletes files that another one uses."""
         return Uploads, ()
 
     def ensure(self, part: Part, media: MediaSource | None, client: Client, cancel: CancelToken) -> Upload:
-        """Upload the media of `part`, or return the upload made before.
+        """Upload the media of a part, or return an earlier upload of the same content.
 
         Args:
             part: media of any modality.
             media: where its bytes are.
             client: of the SDK.
-            cancel: ends waiting when the upload is no longer wanted.
+            cancel: ends waiting when the upload is no longer needed.
 
         Raises:
             ServiceError: the upload failed, or the service could not process the file.
@@ -83,7 +85,7 @@ class Uploads:
             return upload
 
     def delete(self, service: GeminiService) -> None:
-        """Delete every upload; one that cannot be deleted expires by itself and is logged."""
+        """Delete all uploads; one that cannot be deleted is logged, and expires within 48 hours."""
         with self._lock:
             uploads, self._by_digest = list(self._by_digest.values()), {}
         for upload in uploads:

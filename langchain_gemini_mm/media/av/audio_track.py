@@ -1,4 +1,4 @@
-"""The sound of a recording, cut into windows while its packets pass by once."""
+"""Segments of the audio stream of a recording, cut in one pass over its packets."""
 
 from __future__ import annotations
 
@@ -6,38 +6,40 @@ import io
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.media.av.container import codec_name
-from langchain_gemini_mm.media.av.copy_packets import CopiedTrack, Output, TooManyBytesError, end_tick
-from langchain_gemini_mm.media.av.encode import SOUND_RATE, write_sound
-from langchain_gemini_mm.media.av.segments import Cut, Form, Uncut, Window
+from langchain_gemini_mm.media.av.container import Decoder, Resampler, codec_name
+from langchain_gemini_mm.media.av.copy_packets import CopiedSegment, CopiedTrack, end_tick
+from langchain_gemini_mm.media.av.encode import AUDIO_RATE, encode_audio
+from langchain_gemini_mm.media.av.segments import Cut, Form, NotCopied, Window
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
 
-if TYPE_CHECKING:
-    from av.packet import Packet
-
-
 _PLAIN = {"pcm_u8": 1, "pcm_s16le": 2, "pcm_s24le": 3, "pcm_s32le": 4, "pcm_f32le": 4}
-"""Bytes of a sample of one channel."""
+"""Uncompressed codecs, with the bytes of a sample of one channel."""
 _RESERVOIR_BYTES = 512
-"""An MP3 packet may build on so many bytes of those before it."""
-_MOST_LEADING = 12
+"""An MP3 packet may refer to this many bytes of the packets before it."""
+_MAX_LEADING = 12
 _MP3_SAMPLES = 1152
-_JITTER = SOUND_RATE // 20
-_BAD_PACKETS = 1_000
+_JITTER = AUDIO_RATE // 20
 
 
 def copied_type(timeline: Timeline, muxer: str, windows: Iterable[Window], form: Form) -> str | None:
-    """The type in which sound can be cut without decoding it; None where it must be written anew."""
+    """The MIME type in which audio can be cut without decoding it; None where it must be encoded again.
+
+    Args:
+        timeline: of the audio stream.
+        muxer: libav's name of the container's format.
+        windows: that will be cut.
+        form: what the model takes.
+    """
     codec = codec_name(timeline.stream)
     longest = max((window.length_s for window in windows), default=0.0)
     context: Any = timeline.stream.codec_context
-    overhang = _MP3_SAMPLES * (_MOST_LEADING + 2) / max(context.rate, 1)
+    overhang = _MP3_SAMPLES * (_MAX_LEADING + 2) / max(context.rate, 1)
     if codec == "mp3" and longest + overhang <= form.limit_s and "audio/mp3" in form.mime_types:
         return "audio/mp3"
     if codec in _PLAIN and muxer == "wav" and "audio/wav" in form.mime_types:
@@ -46,23 +48,23 @@ def copied_type(timeline: Timeline, muxer: str, windows: Iterable[Window], form:
     return None
 
 
-class CopiedSoundTrack:
-    """Gives segments of one sound track by copying its packets."""
+class CopiedAudioTrack:
+    """Cuts segments of an audio stream by copying its packets."""
 
     def __init__(self, timeline: Timeline, windows: Iterable[Window], form: Form, mime_type: str) -> None:
         self.first_key: int | None = None
         self._timeline, self._form, self._mime_type = timeline, form, mime_type
         self._waiting = deque(windows)
-        self._active: list[_CopiedSound] = []
-        self._before: deque[Sample] = deque(maxlen=_MOST_LEADING)
+        self._active: list[_CopiedAudio] = []
+        self._before: deque[Sample] = deque(maxlen=_MAX_LEADING)
 
     @property
     def done(self) -> bool:
-        """Whether every window has been served."""
+        """Whether all windows are cut."""
         return not (self._waiting or self._active)
 
-    def feed(self, sample: Sample) -> Sequence[Cut | Uncut]:
-        """Take a packet in file order; give the segments that are complete."""
+    def feed(self, sample: Sample) -> Sequence[Cut | NotCopied]:
+        """Add a packet, in file order; returns the segments that it completes."""
         if self.first_key is None:
             self.first_key = sample.pts
         ends = sample.pts + sample.duration
@@ -70,7 +72,7 @@ class CopiedSoundTrack:
             window = self._waiting.popleft()
             if end_tick(window, self._timeline) > sample.pts:
                 leading = self._leading() if self._mime_type == "audio/mp3" else []
-                self._active.append(_CopiedSound(window, leading, self._timeline, self._form, self._mime_type))
+                self._active.append(_CopiedAudio(window, leading, self._timeline, self._form, self._mime_type))
         self._before.append(sample)
         complete = [one for one in self._active if not one.add(sample)]
         if not complete:
@@ -78,15 +80,15 @@ class CopiedSoundTrack:
         self._active = [one for one in self._active if one not in complete]
         return [one.close() for one in complete]
 
-    def finish(self) -> Sequence[Cut | Uncut]:
-        """End of the file; give the rest."""
+    def finish(self) -> Sequence[Cut | NotCopied]:
+        """Return the remaining segments at the end of the file."""
         closed = [segment.close() for segment in self._active]
         self._active = []
         self._waiting.clear()
         return closed
 
     def _leading(self) -> list[Sample]:
-        """The packets before, which the first one builds on."""
+        """The preceding packets that the first one refers to."""
         leading: list[Sample] = []
         held = 0
         for sample in reversed(self._before):
@@ -97,109 +99,80 @@ class CopiedSoundTrack:
         return leading
 
 
-class _CopiedSound:
-    """One segment that takes its packets as they are."""
+class _CopiedAudio(CopiedSegment):
+    """A segment of copied packets."""
 
     def __init__(self, window: Window, leading: list[Sample], timeline: Timeline, form: Form, mime_type: str) -> None:
-        self._window, self._leading, self._timeline = window, leading, timeline
-        self._end = end_tick(window, timeline)
-        self._output = Output(mime_type, form.max_bytes)
-        self._track: CopiedTrack | None = None
+        super().__init__(window, timeline, form, mime_type)
+        self._leading = leading
+        self._copied: CopiedTrack | None = None
         self._first = self._last = 0
-        self._failed: Uncut | None = None
         context: Any = timeline.stream.codec_context
         self._frame_bytes = context.channels * _PLAIN[codec_name(timeline.stream)] if mime_type == "audio/wav" else 0
 
     def add(self, sample: Sample) -> bool:
-        """Take a packet; False once the window is over."""
+        """Add a packet; False after the end of the window."""
         if sample.pts >= self._end:
             return False
         if self._frame_bytes:
             sample = self._trimmed(sample)
         for one in (*self._leading, sample):
-            if not self._failed:
-                self._write(one)
+            if self._copied is None:
+                self._first = one.pts
+                self._copied = CopiedTrack(self._output, self._timeline, one.pts * self._timeline.tick)
+            if not self.failed:
+                self._last = one.pts + one.duration
+            self._write(self._copied, one)
         self._leading = []
         return True
 
-    def close(self) -> Cut | Uncut:
+    def close(self) -> Cut | NotCopied:
         """Finish the segment."""
-        try:
-            data = self._output.close()
-        except TooManyBytesError:
-            self._failed = Uncut(self._window, "a copy has too many bytes")
-            data = b""
-        tick = self._timeline.tick
-        return self._failed or Cut(
-            data=data,
-            mime_type=self._output.mime_type,
-            window=self._window,
-            start_s=max(round(self._first * tick, 3), 0.0),
-            end_s=round(self._last * tick, 3),
-            track="audio",
-            codec=codec_name(self._timeline.stream),
-            copied=True,
-        )
+        return self._finished(self._first * self._timeline.tick, self._last * self._timeline.tick, "audio")
 
     def _trimmed(self, sample: Sample) -> Sample:
-        """Plain samples can be cut anywhere."""
+        """Uncompressed samples outside of the window are cut off."""
         import av
 
         count = sample.size // self._frame_bytes
-        first = max(self._timeline.ticks(self._window.start_s) - sample.pts, 0)
-        last = min(self._timeline.ticks(self._window.end_s) - sample.pts, count)
+        first = max(self._timeline.ticks(self.window.start_s) - sample.pts, 0)
+        last = min(self._timeline.ticks(self.window.end_s) - sample.pts, count)
         if (first, last) == (0, count) or first >= last:
             return sample
         packet = av.Packet(bytes(sample.packet)[first * self._frame_bytes : last * self._frame_bytes])
         packet.is_keyframe = True
         return Sample(packet, self._timeline, sample.pts + first, sample.dts + first, last - first)
 
-    def _write(self, sample: Sample) -> None:
-        if self._track is None:
-            self._first = sample.pts
-            self._track = CopiedTrack(self._output, self._timeline, sample.pts * self._timeline.tick)
-        self._last = sample.pts + sample.duration
-        try:
-            self._track.write(sample)
-        except TooManyBytesError:
-            self._failed = Uncut(self._window, "a copy has too many bytes")
-        except (OSError, ValueError) as error:  # What libav raises is one of these.
-            self._failed = Uncut(self._window, f"its container cannot hold it ({type(error).__name__})")
 
-
-class WrittenSoundTrack:
-    """Gives segments of one sound track as mono MP3, decoding it once."""
+class EncodedAudioTrack:
+    """Encodes segments of an audio stream as mono MP3, decoding the stream once."""
 
     def __init__(self, timeline: Timeline, windows: Iterable[Window], form: Form) -> None:
         if "audio/mp3" not in form.mime_types:
-            raise ContentError(f"sound is written anew as audio/mp3, and only {', '.join(form.mime_types)} is taken")
+            raise ContentError(f"audio is encoded as audio/mp3, and only {', '.join(form.mime_types)} is taken")
         self.first_key: int | None = None
         self._timeline, self._form = timeline, form
-        self._context: Any = timeline.stream.codec_context
         self._waiting = deque(windows)
-        self._active: list[_WrittenSound] = []
-        self._resampler: Any = None
+        self._active: list[_EncodedAudio] = []
+        self._decoder = Decoder(timeline.stream, "most of its audio cannot be decoded")
+        self._resampler = Resampler("s16", AUDIO_RATE)
         self._next: int | None = None
-        self._bad = 0
 
     @property
     def done(self) -> bool:
-        """Whether every window has been served."""
+        """Whether all windows are cut."""
         return not (self._waiting or self._active)
 
-    def feed(self, sample: Sample) -> Sequence[Cut | Uncut]:
-        """Take a packet in file order; give the segments that are complete."""
+    def feed(self, sample: Sample) -> Sequence[Cut | NotCopied]:
+        """Add a packet, in file order; returns the segments that it completes."""
         if self.first_key is None:
             self.first_key = sample.pts
-        return [
-            cut for frame in self._frames(sample.restored()) for piece in self._mono(frame) for cut in self._take(piece)
-        ]
+        frames = self._decoder.frames(sample.restored())
+        return [cut for frame in frames for piece in self._mono(frame) for cut in self._take(piece)]
 
-    def finish(self) -> Sequence[Cut | Uncut]:
-        """End of the file; give the rest."""
-        pieces = [piece for frame in self._frames(None) for piece in self._mono(frame)]
-        if self._resampler is not None:
-            pieces += self._resampler.resample(None)
+    def finish(self) -> Sequence[Cut | NotCopied]:
+        """Return the remaining segments at the end of the file."""
+        pieces = [piece for frame in (*self._decoder.frames(None), None) for piece in self._mono(frame)]
         closed = [cut for piece in pieces for cut in self._take(piece)]
         closed += [cut for segment in self._active if (cut := segment.close())]
         self._active = []
@@ -207,56 +180,36 @@ class WrittenSoundTrack:
         return closed
 
     def _take(self, piece: Any) -> Iterator[Cut]:
-        """Give the windows what they want of a piece of mono sound."""
+        """Add mono samples to the windows that contain them."""
         samples = piece.to_ndarray().reshape(-1)
-        told = round(float(piece.pts * piece.time_base) * SOUND_RATE) if piece.pts is not None else self._next or 0
-        # Times are rounded, so only a real gap moves the place.
+        told = round(float(piece.pts * piece.time_base) * AUDIO_RATE) if piece.pts is not None else self._next or 0
+        # Times are rounded, so only a larger difference is a gap.
         place = self._next if self._next is not None and abs(told - self._next) < _JITTER else told
         self._next = place + len(samples)
-        while self._waiting and self._next > round(self._waiting[0].start_s * SOUND_RATE):
-            self._active.append(_WrittenSound(self._waiting.popleft(), self._form))
+        while self._waiting and self._next > round(self._waiting[0].start_s * AUDIO_RATE):
+            self._active.append(_EncodedAudio(self._waiting.popleft(), self._form))
         for segment in [one for one in self._active if not one.add(place, samples)]:
             self._active.remove(segment)
             if cut := segment.close():
                 yield cut
 
     def _mono(self, frame: Any) -> list[Any]:
-        import av
-
-        frame.time_base = self._timeline.time_base
-        if self._resampler is None:
-            self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SOUND_RATE)
-        try:
-            return list(self._resampler.resample(frame))
-        except ValueError:
-            # The track changes its kind on the way.
-            rest = list(self._resampler.resample(None))
-            self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SOUND_RATE)
-            return [*rest, *self._resampler.resample(frame)]
-
-    def _frames(self, packet: Packet[Any] | None) -> list[Any]:
-        import av
-
-        try:
-            return list(self._context.decode(packet))
-        except (av.error.FFmpegError, EOFError) as error:
-            self._bad += 1
-            if self._bad > _BAD_PACKETS:
-                raise ContentError("most of its sound cannot be decoded") from error
-            return []
+        if frame is not None:
+            frame.time_base = self._timeline.time_base
+        return self._resampler.frames(frame)
 
 
-class _WrittenSound:
-    """One segment that collects samples; what is missing between them is silence."""
+class _EncodedAudio:
+    """A segment of decoded samples; gaps between them are silence."""
 
     def __init__(self, window: Window, form: Form) -> None:
         self._window, self._form = window, form
-        self._start, self._end = round(window.start_s * SOUND_RATE), round(window.end_s * SOUND_RATE)
+        self._start, self._end = round(window.start_s * AUDIO_RATE), round(window.end_s * AUDIO_RATE)
         self._samples: NDArray[np.int16] = np.zeros(self._end - self._start, np.int16)
         self._first, self._last = self._end, self._start
 
     def add(self, place: int, samples: NDArray[np.int16]) -> bool:
-        """Take samples that stand at `place`; False once the window is over."""
+        """Add `(n,)` samples that begin at sample number `place`; False after the end of the window."""
         first, last = max(place, self._start), min(place + len(samples), self._end)
         if last > first:
             self._samples[first - self._start : last - self._start] = samples[first - place : last - place]
@@ -264,16 +217,16 @@ class _WrittenSound:
         return place + len(samples) < self._end
 
     def close(self) -> Cut | None:
-        """Finish the segment; None when it holds nothing."""
+        """Finish the segment; None if it is empty."""
         if self._last <= self._first:
             return None
         samples = self._samples[self._first - self._start : self._last - self._start]
         return Cut(
-            data=write_sound(samples, self._form),
+            data=encode_audio(samples, self._form),
             mime_type="audio/mp3",
             window=self._window,
-            start_s=round(self._first / SOUND_RATE, 3),
-            end_s=round(self._last / SOUND_RATE, 3),
+            start_s=round(self._first / AUDIO_RATE, 3),
+            end_s=round(self._last / AUDIO_RATE, 3),
             track="audio",
             codec="mp3",
             copied=False,
@@ -284,14 +237,14 @@ _RATE = 48_000
 _BITS = 96_000
 
 
-class ConvertedSound(Timeline):
-    """A timeline whose samples are AAC, whatever the track holds."""
+class ConvertedAudio(Timeline):
+    """A timeline that converts the packets of an audio stream to AAC."""
 
     def __init__(self, source: Timeline) -> None:
         import av
 
         self.source = source
-        # Never written: an encoder needs a container to say what its packets are.
+        # Never written: an encoder needs a container that defines the format of its packets.
         self._pattern: Any = av.open(io.BytesIO(), "w", format="mp4")
         stream = self._pattern.add_stream("aac", rate=_RATE, layout="mono")
         stream.bit_rate = _BITS
@@ -299,31 +252,17 @@ class ConvertedSound(Timeline):
         stream.codec_context.open(strict=False)
         super().__init__(stream, 0.0, time_base=Fraction(1, _RATE))
         self._encoder: Any = stream.codec_context
-        self._resampler: Any = None
+        self._decoder = Decoder(source.stream)
+        self._resampler = Resampler("fltp", _RATE, self._encoder.frame_size)
 
     def converted(self, sample: Sample) -> list[Sample]:
-        """AAC packets that a packet of the source gives."""
-        import av
-
-        decoder: Any = self.source.stream.codec_context
-        try:
-            frames = list(decoder.decode(sample.restored()))
-            return [made for frame in frames for piece in self._pieces(frame) for made in self._encoded(piece)]
-        except (av.error.FFmpegError, EOFError):
-            return []
-
-    def _pieces(self, frame: Any) -> list[Any]:
-        import av
-
-        frame.time_base = self.source.time_base
-        size = self._encoder.frame_size
-        try:
-            if self._resampler is None:
-                self._resampler = av.AudioResampler(format="fltp", layout="mono", rate=_RATE, frame_size=size)
-            return list(self._resampler.resample(frame))
-        except ValueError:  # The track changes its kind on the way.
-            self._resampler = None
-            return []
+        """The AAC packets for a packet of the source."""
+        made = []
+        for frame in self._decoder.frames(sample.restored()):
+            frame.time_base = self.source.time_base
+            for piece in self._resampler.frames(frame):
+                made += self._encoded(piece)
+        return made
 
     def _encoded(self, piece: Any) -> list[Sample]:
         made = []

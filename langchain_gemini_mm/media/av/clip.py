@@ -1,93 +1,79 @@
-"""Sound and video: what is in a recording and how long it is, by what can be read rather than by what it says."""
+"""Streams and length of audio and video files, measured from their packets rather than read from their headers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.media.av.container import (
     MICROSECONDS,
+    audio_stream_of,
     codec_name,
     is_cover,
-    is_huge,
     opened,
     origin_s,
-    pictures_of,
-    sound_of,
+    video_stream_of,
 )
 from langchain_gemini_mm.media.facts import Measures
-from langchain_gemini_mm.media.source import shown
+from langchain_gemini_mm.media.source import Source, name_of
 
 if TYPE_CHECKING:
-    from av.audio.stream import AudioStream
     from av.container import InputContainer
-    from av.video.stream import VideoStream
 
 _UNINDEXED = {"mp3", "aac"}
-"""Formats whose headers only guess the length."""
+"""Formats whose headers only estimate the length."""
 _INDEXED = "mov,mp4,m4a,3gp,3g2,mj2"
-"""Formats whose end can be looked at without reading what comes before."""
+"""Formats whose end can be read without reading what comes before."""
 _COUNTED_BYTES = 256_000_000
-"""A larger file is longer than any limit, so its own word on its length does where its end cannot be looked at."""
+"""The declared length of a larger file is accepted where its end cannot be read alone: it is over any limit."""
 _TAIL_SECONDS = 2.0
 _TOLERANCE = 0.9
-_FIRST_PACKETS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pictures:
-    """The track of moving pictures that counts."""
+class VideoInfo:
+    """The video stream in use."""
 
     codec: str
     """libav's name, such as `h264`."""
     width: int
-    """Pixels as stored, before any turning."""
+    """Pixels as stored, before rotation."""
     height: int
-    fps: float | None
-    """Frames per second on average; None where the file does not tell."""
-    rotation: int
-    """Degrees counter-clockwise by which a player turns them: 0, 90, 180 or 270."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sound:
-    """The sound track that counts."""
+class AudioInfo:
+    """The audio stream in use."""
 
     codec: str
-    channels: int
-    sample_rate: int
-    """Samples per second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
-    """What is in a recording."""
+    """The streams and the length of a recording."""
 
     container: str
     """libav's names for the format, such as `matroska,webm`."""
     duration_s: float
-    """By its packets."""
+    """Seconds, measured from its packets."""
     declared_s: float | None
-    """By its header; None where that says nothing."""
-    pictures: Pictures | None
-    """None for a sound; a cover is no moving picture."""
-    sound: Sound | None
-    sound_tracks: int
-    """How many there are; `sound` is the default one, or the first."""
+    """Seconds, declared by its header; None where it declares none."""
+    video: VideoInfo | None
+    """None for audio files; a cover image is no video."""
+    audio: AudioInfo | None
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether much of what the header promises is missing."""
+        """Whether more than a tenth of the declared length is missing."""
         guessed = self.container in _UNINDEXED
         return not guessed and self.declared_s is not None and self.duration_s < self.declared_s * _TOLERANCE
 
 
-def inspect(source: Path | BinaryIO, *, name: str | None = None) -> Clip:
-    """Look into a recording; a cut-off one is as long as what is left of it.
+def inspect(source: Source, *, name: str | None = None) -> Clip:
+    """Find the streams and the length of a recording; of a truncated one, the length of the rest.
 
     ```python
     import io
@@ -96,20 +82,20 @@ def inspect(source: Path | BinaryIO, *, name: str | None = None) -> Clip:
     from langchain_gemini_mm.testing import mp4
 
     clip = inspect(io.BytesIO(mp4(3.0)))
-    assert clip.duration_s == 3 and clip.pictures.codec == "h264" and clip.sound is None
+    assert clip.duration_s == 3 and clip.video.codec == "h264" and clip.audio is None
     ```
 
     Args:
-        source: a path, or an open seekable binary file (left open, at any position).
+        source: a path, bytes, or an open seekable binary file (left open, at any position).
         name: for messages.
 
     Raises:
         ContentError: damaged, or nothing in it can be read.
         MissingExtraError: PyAV is not installed.
     """
-    name = name or (shown(source.name) if isinstance(source, Path) else "the recording")
+    name = name or name_of(source, "recording")
     with opened(source, name) as container:
-        pictures, sound = pictures_of(container), sound_of(container)
+        pictures, sound = video_stream_of(container), audio_stream_of(container)
         length = _length(
             container, [stream for stream in (pictures, sound) if stream is not None], container.size, name
         )
@@ -117,77 +103,38 @@ def inspect(source: Path | BinaryIO, *, name: str | None = None) -> Clip:
             container=container.format.name,
             duration_s=round(length, 6),
             declared_s=_declared(container) or None,
-            pictures=_pictures(container, pictures) if pictures is not None else None,
-            sound=_sound(sound) if sound is not None else None,
-            sound_tracks=len(container.streams.audio),
+            video=None
+            if pictures is None
+            else VideoInfo(codec=codec_name(pictures), width=pictures.width, height=pictures.height),
+            audio=None if sound is None else AudioInfo(codec=codec_name(sound)),
         )
 
 
-def measure_audio(file: BinaryIO, size: int, name: str) -> Measures:
-    """Measure a sound.
+def measure(file: BinaryIO, modality: Modality, size: int, name: str) -> Measures:
+    """Measure an audio file or a video; the width is missing where a video container holds audio alone.
+
+    Args:
+        file: open, seekable.
+        modality: `"audio"` or `"video"`, by the type of the file.
+        size: of the file, in bytes.
+        name: for messages.
 
     Raises:
-        ContentError: damaged, cut off, or without sound.
+        ContentError: damaged, cut off, or without such a stream.
         MissingExtraError: PyAV is not installed.
     """
     with opened(file, name) as container:
-        sound = sound_of(container)
-        if sound is None:
-            raise ContentError(f"{name} holds no sound")
-        return Measures(seconds=_whole_length(container, [sound], size, name), has_audio=True)
-
-
-def measure_video(file: BinaryIO, size: int, name: str) -> Measures:
-    """Measure a video.
-
-    Raises:
-        ContentError: damaged, cut off, or without moving pictures.
-        MissingExtraError: PyAV is not installed.
-    """
-    with opened(file, name) as container:
-        pictures, sound = pictures_of(container), sound_of(container)
-        if pictures is None:
-            if any(not is_cover(stream) for stream in container.streams.video):
+        pictures, sound = video_stream_of(container) if modality == "video" else None, audio_stream_of(container)
+        if pictures is None and sound is None:
+            if modality == "video" and any(not is_cover(stream) for stream in container.streams.video):
                 # A stream of a codec that libav does not know has no width.
-                raise ContentError(f"{name} is damaged, or a video of an unknown kind; convert it to MP4 with H.264")
-            raise ContentError(f"{name} holds no moving pictures; store its sound as MP3 or WAV")
-        return Measures(
-            width=pictures.width,
-            height=pictures.height,
-            seconds=_whole_length(container, [pictures, *([sound] if sound else [])], size, name),
-            has_audio=sound is not None,
-        )
-
-
-def _pictures(container: InputContainer, stream: VideoStream) -> Pictures:
-    rate = stream.average_rate
-    return Pictures(
-        codec=codec_name(stream),
-        width=stream.width,
-        height=stream.height,
-        fps=round(float(rate), 3) if rate else None,
-        rotation=_rotation(container, stream),
-    )
-
-
-def _sound(stream: AudioStream) -> Sound:
-    return Sound(codec=codec_name(stream), channels=stream.channels, sample_rate=stream.rate)
-
-
-def _rotation(container: InputContainer, stream: VideoStream) -> int:
-    """Only a decoded frame tells it."""
-    import av
-
-    if is_huge(stream):
-        return 0
-    try:
-        _seek(container, 0)
-        for packet in islice(container.demux(stream), _FIRST_PACKETS):
-            for frame in packet.decode():
-                return round(getattr(frame, "rotation", 0) / 90) % 4 * 90
-    except (av.error.FFmpegError, EOFError, ValueError):
-        return 0
-    return 0
+                raise ContentError(f"{name} is damaged, or has an unknown codec; convert it to MP4 with H.264")
+            raise ContentError(f"{name} has no {modality}")
+        seconds = _whole_length(container, [stream for stream in (pictures, sound) if stream], size, name)
+        measures = Measures(seconds=seconds, has_audio=sound is not None)
+        if pictures is not None:
+            measures |= Measures(width=pictures.width, height=pictures.height)
+        return measures
 
 
 def _declared(container: InputContainer) -> float:
@@ -195,7 +142,7 @@ def _declared(container: InputContainer) -> float:
 
 
 def _whole_length(container: InputContainer, streams: Sequence[Any], size: int, name: str) -> float:
-    """Length in seconds of a recording that is not cut off."""
+    """Length in seconds of a recording that is not truncated."""
     declared = _declared(container)
     length = _length(container, streams, size, name)
     if length < declared * _TOLERANCE and container.format.name not in _UNINDEXED:
@@ -207,7 +154,7 @@ def _whole_length(container: InputContainer, streams: Sequence[Any], size: int, 
 
 
 def _length(container: InputContainer, streams: Sequence[Any], size: int, name: str) -> float:
-    """Length in seconds by the last packets, read from near the end where there is an index."""
+    """Length in seconds from the last packets; read near the end where the file has an index."""
     declared = _declared(container)
     if declared and size > _COUNTED_BYTES and container.format.name != _INDEXED:
         return declared
@@ -219,7 +166,7 @@ def _length(container: InputContainer, streams: Sequence[Any], size: int, name: 
     _seek(container, 0)
     end = _read_end(container, streams)
     if end <= 0:
-        raise ContentError(f"{name} is damaged or cut off: none of its sound or pictures can be read")
+        raise ContentError(f"{name} is damaged or cut off: none of its audio or video can be read")
     return end
 
 
@@ -228,7 +175,7 @@ def _seek(container: InputContainer, seconds: float) -> None:
 
 
 def _read_end(container: InputContainer, streams: Sequence[Any]) -> float:
-    """Read packets to the end, without decoding: the last end time in seconds, 0 when there is no packet."""
+    """Read packets to the end without decoding them; the largest end time in seconds, 0 if there is no packet."""
     import av
 
     start = origin_s(container)

@@ -1,14 +1,14 @@
-"""Recordings opened with PyAV: which of their tracks count, and nothing that libav throws gets out."""
+"""Opening recordings with PyAV: choice of streams, limits for hostile files, and translation of libav's errors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MissingExtraError
-from langchain_gemini_mm.media.source import open_source, shown
+from langchain_gemini_mm.media.source import Source, name_of
+from langchain_gemini_mm.media.source import opened as opened_source
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -23,61 +23,55 @@ _FORMATS = (
     "aac,ac3,aiff,amr,asf,au,avi,caf,eac3,flac,flv,h264,hevc,ivf,matroska,mov,mp2,mp3,mpeg,mpegts,mpegvideo,m4v,ogg,w64,"
     "wav"
 )
-"""Only formats that hold their own media: a playlist in a video's clothes would open other files and addresses."""
-_PLAIN_SOUND = {
+"""Only formats that contain their media: a playlist disguised as a video would open other files and addresses."""
+_PCM_FORMATS = {
     (b"RIFF", b"WAVE"): "wav",
     (b"RF64", b"WAVE"): "wav",
     (b"FORM", b"AIFF"): "aiff",
     (b"FORM", b"AIFC"): "aiff",
 }
 """libav's names of formats by the first four bytes and those after the length."""
-_MOST_PIXELS = 50_000_000
-"""A picture of more is not decoded: 8K video has 33 million."""
-_MOST_STREAMS = 100
+_MAX_PIXELS = 50_000_000
+"""Larger frames are not decoded; 8K video has 33 million pixels."""
+_MAX_STREAMS = 100
 _READ_BYTES = 1 << 16
 _HEAD_BYTES = 12
+_BAD_PACKETS = 1_000
 _SPARE_BYTES = 256_000_000
 _SPARE_FACTOR = 16
-_MOST_DAMAGES = 50
+_MAX_DAMAGES = 50
 _BYTES_A_CALL = 256
-"""An endless loop at a file's end reads nothing; each call counts as so much."""
+"""Cost of a call: an endless loop at the end of a file reads nothing."""
 
 
 @contextmanager
-def opened(source: Path | BinaryIO, name: str | None = None, **options: str) -> Iterator[InputContainer]:
-    """Open a recording; a file that was given open stays so.
+def opened(source: Source, name: str | None = None, **options: str) -> Iterator[InputContainer]:
+    """Open a recording; an open file is left open.
 
     Args:
-        source: a path, or an open seekable binary file.
-        name: for messages.
+        source: a path, bytes, or an open seekable binary file.
+        name: of the file, for messages.
         options: of libav's demuxer.
 
     Raises:
         ContentError: damaged or cut off, now or while it is used.
         MissingExtraError: PyAV is not installed.
     """
-    name = name or (shown(source.name) if isinstance(source, Path) else "the recording")
+    name = name or name_of(source, "recording")
     try:
         import av
     except ImportError as error:
         raise MissingExtraError(f"opening {name}", package="PyAV", extra="media") from error
-    with ExitStack() as stack:
-        file = stack.enter_context(closing(open_source(source)[0])) if isinstance(source, Path) else source
-        given = {
-            "format_whitelist": _FORMATS,
-            "protocol_whitelist": "none",
-            "max_streams": str(_MOST_STREAMS),
-            **options,
-        }
-        with damage_told(name):
-            watched = _Watched(file, name)
-            head = watched.read(_HEAD_BYTES)
-            watched.seek(0)
-            container = stack.enter_context(
-                av.open(watched, "r", container_options=given, buffer_size=_READ_BYTES, **reading_options(head))
-            )
+    given = {"format_whitelist": _FORMATS, "protocol_whitelist": "none", "max_streams": str(_MAX_STREAMS), **options}
+    with opened_source(source) as file, reporting_damage(name):
+        watched = _BoundedFile(file, name)
+        head = watched.read(_HEAD_BYTES)
+        watched.seek(0)
+        with av.open(
+            watched, "r", container_options=given, buffer_size=_READ_BYTES, **reading_options(head)
+        ) as container:
             if not container.streams.audio and not container.streams.video:
-                raise ContentError(f"{name} is damaged or cut off: no sound or pictures can be found in it")
+                raise ContentError(f"{name} is damaged or cut off: no audio or video stream can be found in it")
             yield container
 
 
@@ -89,42 +83,36 @@ def reading_options(head: bytes) -> dict[str, Any]:
     """
     import av
 
-    named = {"format": _PLAIN_SOUND.get((head[:4], head[8:12]))}
+    named = {"format": _PCM_FORMATS.get((head[:4], head[8:12]))}
     # Tags that are not UTF-8 are no errors; from PyAV 19 on they never are.
     return named | ({} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "ignore"})
 
 
 @contextmanager
-def damage_told(name: str) -> Iterator[None]:
-    """Turn whatever libav throws into a ContentError that names the file."""
+def reporting_damage(name: str) -> Iterator[None]:
+    """Report an error of libav as a `ContentError` that names the file; other errors are not the file's fault."""
     import av
 
     try:
         yield
     except GeminiMMError:
         raise
-    except (
-        av.error.FFmpegError,
-        OSError,
-        ValueError,
-        LookupError,
-        RuntimeError,
-        ArithmeticError,
-        MemoryError,
-    ) as error:
-        raise ContentError(f"{name} cannot be opened as sound or video: it is damaged or cut off") from error
+    except (av.error.FFmpegError, OSError, MemoryError) as error:
+        raise ContentError(f"{name} cannot be opened as audio or video: it is damaged or cut off") from error
+    except av.codec.codec.UnknownCodecError as error:
+        raise ContentError(f"{name} cannot be read: PyAV was built without the codec {error}") from error
 
 
-def pictures_of(container: InputContainer) -> VideoStream | None:
-    """The moving pictures: the default track or the first, without covers and what libav does not know."""
+def video_stream_of(container: InputContainer) -> VideoStream | None:
+    """The default video stream or the first one; cover images and unknown codecs do not count."""
     chosen: VideoStream | None = _chosen(
         [s for s in container.streams.video if not is_cover(s) and getattr(s, "width", None)]
     )
     return chosen
 
 
-def sound_of(container: InputContainer) -> AudioStream | None:
-    """The sound: the default track or the first, of those that libav can decode."""
+def audio_stream_of(container: InputContainer) -> AudioStream | None:
+    """The default audio stream or the first one that libav can decode."""
     chosen: AudioStream | None = _chosen(
         [s for s in container.streams.audio if getattr(s, "rate", None) and getattr(s, "channels", None)]
     )
@@ -132,27 +120,27 @@ def sound_of(container: InputContainer) -> AudioStream | None:
 
 
 def is_cover(stream: VideoStream) -> bool:
-    """Whether a picture track is only a cover in a sound file."""
+    """Whether a video stream is only the cover image of an audio file."""
     from av.stream import Disposition
 
     return bool(stream.disposition & Disposition.attached_pic)
 
 
 def is_huge(stream: VideoStream) -> bool:
-    """Whether its pictures are too large to be decoded, or say so."""
-    return stream.width * stream.height > _MOST_PIXELS
+    """Whether a stream declares frames that are too large to be decoded."""
+    return stream.width * stream.height > _MAX_PIXELS
 
 
 def origin_s(container: InputContainer) -> float:
-    """The time stamp that a recording begins with, in seconds; often not 0, sometimes negative."""
+    """The first time stamp of a recording, in seconds; often not 0, sometimes negative."""
     return (container.start_time or 0) / MICROSECONDS
 
 
 def packets_of(container: InputContainer, streams: Sequence[Stream]) -> Iterator[Packet[Any]]:
-    """Packets in file order; damaged places are passed over, and a file that gives no more has ended."""
+    """Packets in file order; damaged ones are skipped."""
     import av
 
-    for _ in range(_MOST_DAMAGES):
+    for _ in range(_MAX_DAMAGES):
         try:
             yield from container.demux(*streams)
             return
@@ -167,14 +155,69 @@ def codec_name(stream: Stream) -> str:
     return str(getattr(stream.codec_context.codec, "canonical_name", stream.codec_context.name))
 
 
+class Decoder:
+    """Decodes the packets of one stream; damaged packets give no frames."""
+
+    def __init__(self, stream: Any, refusal: str | None = None) -> None:
+        self._context = stream.codec_context
+        self._refusal = refusal
+        self._bad = 0
+
+    def frames(self, packet: Packet[Any] | None) -> list[Any]:
+        """Decode a packet; None returns the frames that the decoder still holds.
+
+        Raises:
+            ContentError: more than 1,000 packets are damaged, if the decoder was created with a `refusal`.
+        """
+        import av
+
+        try:
+            return list(self._context.decode(packet))
+        except (av.error.FFmpegError, EOFError) as error:
+            self._bad += 1
+            if self._refusal and self._bad > _BAD_PACKETS:
+                raise ContentError(self._refusal) from error
+            return []
+
+
+class Resampler:
+    """Converts audio frames to mono in one format, also if the format of the stream changes.
+
+    Args:
+        format: libav's name of the sample format.
+        rate: samples per second.
+        frame_size: samples in each frame; None for as many as there are.
+    """
+
+    def __init__(self, format: str, rate: int, frame_size: int | None = None) -> None:  # noqa: A002
+        self._target = {"format": format, "layout": "mono", "rate": rate, "frame_size": frame_size}
+        self._resampler: Any = None
+
+    def frames(self, frame: Any) -> list[Any]:
+        """Convert a frame; None returns the samples that are left."""
+        import av
+
+        if self._resampler is None:
+            if frame is None:
+                return []
+            self._resampler = av.AudioResampler(**self._target)  # type: ignore[arg-type]
+        try:
+            return list(self._resampler.resample(frame))
+        except ValueError:  # The frame does not match those before.
+            # An incomplete frame would end the input of an encoder.
+            rest = [] if self._target["frame_size"] else list(self._resampler.resample(None))
+            self._resampler = None
+            return [*rest, *self.frames(frame)]
+
+
 def _chosen(streams: Sequence[Any]) -> Any:
     from av.stream import Disposition
 
     return next((s for s in streams if s.disposition & Disposition.default), streams[0] if streams else None)
 
 
-class _Watched:
-    """A file that gives up on a decoder that reads it over and over."""
+class _BoundedFile:
+    """A file that raises an error if a decoder reads far more than its size."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file, self._name = file, name
@@ -189,7 +232,7 @@ class _Watched:
         self._position += len(data)
         self._left -= len(data) + _BYTES_A_CALL
         if self._left < 0:
-            raise ContentError(f"{self._name} is damaged: its parts lie so that it would be read without end")
+            raise ContentError(f"{self._name} is damaged: its structure would make a decoder read without end")
         return data
 
     def seek(self, offset: int, whence: int = 0) -> int:

@@ -1,28 +1,28 @@
-"""Segments by copying packets into a new file: nothing is decoded, nothing is lost."""
+"""Cutting by copying packets into a new file, without decoding."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
 from langchain_gemini_mm.media.av.container import codec_name
-from langchain_gemini_mm.media.av.segments import Cut, Form, Track, Uncut, Window
+from langchain_gemini_mm.media.av.segments import Cut, Form, NotCopied, Track, Window
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
 
 MUXERS = {"video/mp4": "mp4", "video/quicktime": "mov", "audio/mp3": "mp3", "audio/wav": "wav"}
 _OPTIONS = {"fflags": "+bitexact", "write_xing": "1", "id3v2_version": "0"}
-"""Equal segments are equal bytes, in every version of libav."""
+"""Equal segments become equal bytes with every version of libav."""
 _BUFFER_BYTES = 1 << 18
+_TOO_MANY_BYTES = "a copy has too many bytes"
 
 
 class TooManyBytesError(Exception):
-    """A file being written has outgrown what the model takes."""
+    """A file being written is larger than the model takes."""
 
 
 class Output:
-    """A small media file, written into memory and never beyond its limit."""
+    """A media file that is written into memory, with a limit on its size."""
 
     def __init__(self, mime_type: str, max_bytes: int | None) -> None:
         import av
@@ -41,7 +41,7 @@ class Output:
         """Write a packet or packets.
 
         Raises:
-            TooManyBytesError: the file is larger than it may be.
+            TooManyBytesError: the file is over its limit.
         """
         self.container.mux(packets)
         if self._most is not None:
@@ -68,7 +68,7 @@ class Output:
 
 
 class CopiedTrack:
-    """One track of an output that takes its packets from a source as they are."""
+    """A stream of an output file that receives copied packets."""
 
     def __init__(self, output: Output, timeline: Timeline, start_s: float) -> None:
         self._output = output
@@ -77,7 +77,7 @@ class CopiedTrack:
         self._stream = output.container.add_stream_from_template(timeline.stream)
 
     def write(self, sample: Sample, duration: int | None = None) -> None:
-        """Write a packet, its times counted from the segment's beginning."""
+        """Write a packet, with times from the start of the segment."""
         packet = sample.packet
         packet.stream = self._stream
         packet.time_base = self._time_base
@@ -86,101 +86,107 @@ class CopiedTrack:
         self._output.write(packet)
 
 
-class CopiedPictures:
-    """A segment of pictures, and their sound where wanted, that begins at a keyframe."""
+class CopiedSegment:
+    """A segment of copied packets; `failed` is set if it must be encoded instead."""
+
+    def __init__(self, window: Window, timeline: Timeline, form: Form, mime_type: str) -> None:
+        self.window = window
+        self.failed: NotCopied | None = None
+        self._timeline = timeline
+        self._end = end_tick(window, timeline)
+        self._output = Output(mime_type, form.max_bytes)
+
+    def _write(self, track: CopiedTrack, sample: Sample, duration: int | None = None) -> None:
+        import av
+
+        if self.failed:
+            return
+        try:
+            track.write(sample, duration)
+        except TooManyBytesError:
+            self.failed = NotCopied(self.window, _TOO_MANY_BYTES)
+        except av.error.FFmpegError as error:
+            self.failed = NotCopied(self.window, f"its container cannot hold it ({type(error).__name__})")
+
+    def _finished(self, start_s: float, end_s: float, track: Track | None) -> Cut | NotCopied:
+        try:
+            data = self._output.close()
+        except TooManyBytesError:
+            return NotCopied(self.window, _TOO_MANY_BYTES)
+        return self.failed or Cut(
+            data=data,
+            mime_type=self._output.mime_type,
+            window=self.window,
+            start_s=max(round(start_s, 3), 0.0),
+            end_s=round(end_s, 3),
+            track=track,
+            codec=codec_name(self._timeline.stream),
+            copied=True,
+        )
+
+
+class CopiedVideo(CopiedSegment):
+    """A copied segment of a video stream that begins at a keyframe, with its audio if wanted."""
 
     def __init__(
         self, window: Window, key: Sample, timeline: Timeline, sound: Timeline | None, form: Form, track: Track | None
     ) -> None:
-        self.window = window
-        self.failed: Uncut | None = None
-        self._timeline, self._form, self._track = timeline, form, track
-        self._key = key.pts
+        super().__init__(window, timeline, form, video_type(form))
+        self._form, self._track = form, track
+        self._key = self._last = key.pts
         self._start_s = key.pts * timeline.tick
-        self._end = end_tick(window, timeline)
         self._shown_to = timeline.ticks(window.end_s)
-        self._last = key.pts
         self._ahead: list[Sample] = []
-        self._output = Output(video_type(form), form.max_bytes)
         self._pictures = CopiedTrack(self._output, timeline, self._start_s)
         self._sound = CopiedTrack(self._output, sound, self._start_s) if sound else None
         self._sound_tick = sound.tick if sound else 1.0
 
     def add(self, sample: Sample) -> bool:
-        """Take a packet of pictures; False once all that the window shows is there."""
+        """Add a video packet; False once the window is complete."""
         if sample.dts >= self._end:
             return False
         if sample.pts < self._key:
-            return True  # It leads its keyframe, and builds on what came before.
-        # What is shown after the end is needed only if something shown before it follows in the file.
+            return True  # It is shown before its keyframe, and refers to earlier packets.
+        # A packet shown after the end is needed only if one shown before the end follows in the file.
         self._ahead.append(sample)
         if sample.pts < self._end:
             self._flush()
         return True
 
-    def add_sound(self, sample: Sample) -> None:
-        """Take a packet of sound; those outside of the segment are left out."""
+    def add_audio(self, sample: Sample) -> None:
+        """Add an audio packet; those outside of the segment are ignored."""
         starts, ends = sample.pts * self._sound_tick, (sample.pts + sample.duration) * self._sound_tick
-        if self._sound is not None and ends > self._start_s and starts < self.window.end_s and not self.failed:
+        if self._sound is not None and ends > self._start_s and starts < self.window.end_s:
             self._write(self._sound, sample)
 
-    def close(self) -> Cut | Uncut:
+    def close(self) -> Cut | NotCopied:
         """Finish the segment."""
-        try:
-            data = self._output.close()
-        except TooManyBytesError:
-            self._fail()
-            data = b""
-        if self.failed:
-            return self.failed
         end_s = self._last * self._timeline.tick
-        if end_s - self._start_s > self._form.limit_s:
-            return Uncut(self.window, "its last pictures reach beyond the limit")
-        return Cut(
-            data=data,
-            mime_type=self._output.mime_type,
-            window=self.window,
-            start_s=max(round(self._start_s, 3), 0.0),
-            end_s=round(end_s, 3),
-            track=self._track,
-            codec=codec_name(self._timeline.stream),
-            copied=True,
-        )
+        finished = self._finished(self._start_s, end_s, self._track)
+        if isinstance(finished, Cut) and end_s - self._start_s > self._form.limit_s:
+            return NotCopied(self.window, "its last frames end after the limit")
+        return finished
 
     def _flush(self) -> None:
         for sample in self._ahead:
             duration = min(sample.duration, max(self._shown_to - sample.pts, 1))
             self._last = max(self._last, sample.pts + duration)
-            if not self.failed:
-                self._write(self._pictures, sample, duration)
+            self._write(self._pictures, sample, duration)
         self._ahead.clear()
-
-    def _write(self, track: CopiedTrack, sample: Sample, duration: int | None = None) -> None:
-        try:
-            track.write(sample, duration)
-        except TooManyBytesError:
-            self._fail()
-        except (OSError, ValueError) as error:  # What libav raises is one of these.
-            self.failed = Uncut(self.window, f"its container cannot hold it ({type(error).__name__})")
-
-    def _fail(self) -> None:
-        self.failed = Uncut(self.window, "a copy has too many bytes")
 
 
 def start_tick(window: Window, timeline: Timeline) -> int:
-    """The last tick that still counts as the window's beginning: times are given in rounded milliseconds."""
+    """The last tick that counts as the start of a window, whose times are rounded to milliseconds."""
     return int((window.start_s + 0.001) / timeline.tick)
 
 
 def end_tick(window: Window, timeline: Timeline) -> int:
-    """The first tick behind the window."""
+    """The first tick after the window."""
     return -int(-(window.end_s - 0.001) / timeline.tick // 1)
 
 
 def video_type(form: Form) -> str:
-    """The type that segments of pictures get."""
-    return _first(form.mime_types, ("video/mp4", "video/quicktime"))
-
-
-def _first(accepted: Iterable[str], ours: tuple[str, ...]) -> str:
-    return next((mime_type for mime_type in ours if mime_type in set(accepted)), ours[0])
+    """The MIME type of video segments."""
+    return next(
+        (mime_type for mime_type in ("video/mp4", "video/quicktime") if mime_type in form.mime_types), "video/mp4"
+    )

@@ -1,28 +1,28 @@
-"""One segment out of a recording: found by seeking, so that a long file is not read from its start."""
+"""Cutting recordings: one segment by seeking, or many in one pass."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
-from pathlib import Path
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
-from langchain_gemini_mm.media.av.audio_track import ConvertedSound, CopiedSoundTrack, WrittenSoundTrack, copied_type
+from langchain_gemini_mm.media.av.audio_track import ConvertedAudio, CopiedAudioTrack, EncodedAudioTrack, copied_type
 from langchain_gemini_mm.media.av.container import (
+    audio_stream_of,
     codec_name,
-    damage_told,
     opened,
     origin_s,
-    pictures_of,
-    sound_of,
+    reporting_damage,
+    video_stream_of,
 )
-from langchain_gemini_mm.media.av.segments import Cut, Form, Track, Uncut, Window
+from langchain_gemini_mm.media.av.segments import Cut, Form, NotCopied, Track, Window
 from langchain_gemini_mm.media.av.silence import is_black, is_silent
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline, Timelines
-from langchain_gemini_mm.media.av.video_track import SOUND_CODECS, PictureTrack
-from langchain_gemini_mm.media.source import open_source, shown
+from langchain_gemini_mm.media.av.video_track import AUDIO_CODECS, VideoTrack
+from langchain_gemini_mm.media.source import Source, name_of
+from langchain_gemini_mm.media.source import opened as opened_source
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 VIDEO_TYPES = ("video/mp4", "video/quicktime")
 AUDIO_TYPES = ("audio/mp3", "audio/wav")
 _STEPS_BACK_S = (0.0, 2.0, 10.0, 60.0, 300.0)
-_SOUND_LEAD_S = 0.5
+_AUDIO_LEAD_S = 0.5
 _FIRST_FRAME = 128
-"""Bytes within which the first MP3 frame says whether its rate is constant."""
+"""Bytes within which the first MP3 frame declares whether its bit rate is constant."""
 
-AnyTrack = PictureTrack | CopiedSoundTrack | WrittenSoundTrack
+AnyTrack = VideoTrack | CopiedAudioTrack | EncodedAudioTrack
 
 
 def cut(
-    source: Path | BinaryIO,
+    source: Source,
     start_s: float,
     end_s: float,
     *,
@@ -51,11 +51,11 @@ def cut(
     max_edge: int | None = None,
     name: str | None = None,
 ) -> Cut:
-    """Cut one stretch out of a sound or video, as a file that a model takes.
+    """Cut one segment out of an audio or video file, in a format that a model takes.
 
-    Pictures are copied from the keyframe at or before `start_s`, so that the segment may begin earlier than asked, but
-    never lasts longer than `limit_s`; where that cannot be, or the model does not take the codec, or they must become
-    smaller, they are written anew as H.264. Sound is copied from MP3 and WAV, and written as mono MP3 otherwise.
+    Video is copied from the keyframe at or before `start_s`: the segment may begin earlier than requested, but never
+    lasts longer than `limit_s`. Where this is impossible, the model does not take the codec, or frames must be scaled
+    down, video is encoded again as H.264. Audio is copied from MP3 and WAV, and encoded as mono MP3 otherwise.
 
     ```python
     import io
@@ -68,28 +68,28 @@ def cut(
     ```
 
     Args:
-        source: a path, or an open seekable binary file (left open, at any position).
-        start_s: from where, in seconds.
-        end_s: to where; what lies behind the recording's end is left away.
+        source: a path, bytes, or an open seekable binary file (left open, at any position).
+        start_s: start, in seconds.
+        end_s: end, in seconds; may be after the end of the recording.
         limit_s: the model's hard limit in seconds.
-        track: only the sound or only the pictures of a video; by default both, or the sound of a sound file.
-        max_bytes: most bytes of the segment.
-        lead_s: how much earlier than asked a copy may begin; None for as much as `limit_s` allows.
-        mime_types: what the model takes; MP4 and MOV, or MP3 and WAV, by default.
-        max_edge: longest edge of its pictures in pixels.
+        track: only the audio or only the video stream; by default both, or the audio of an audio file.
+        max_bytes: largest size of the segment, in bytes.
+        lead_s: seconds by which a copy may begin too early; None for as many as `limit_s` allows.
+        mime_types: that the model takes; MP4 and MOV, or MP3 and WAV, by default.
+        max_edge: pixels of the longer side; larger frames are scaled down.
         name: of the file, for messages.
 
     Raises:
-        ContentError: damaged, or there is nothing to be cut out between these times.
-        MediaLimitError: more than `limit_s` is asked for, or it does not fit into `max_bytes`.
+        ContentError: damaged, or the recording has nothing between these times.
+        MediaLimitError: longer than `limit_s`, or it does not fit into `max_bytes`.
         MissingExtraError: PyAV is not installed.
     """
     window = _window(start_s, end_s, limit_s)
-    name = name or (shown(source.name) if isinstance(source, Path) else "the recording")
+    name = name or name_of(source, "recording")
     with ExitStack() as stack:
-        file = stack.enter_context(closing(open_source(source)[0])) if isinstance(source, Path) else source
+        file = stack.enter_context(opened_source(source))
         container = stack.enter_context(opened(file, name, **_seeking(file)))
-        has_pictures = pictures_of(container) is not None
+        has_pictures = video_stream_of(container) is not None
         wanted: Track | None = track or (None if has_pictures else "audio")
         types = mime_types or (AUDIO_TYPES if wanted == "audio" else VIDEO_TYPES)
         form = Form(limit_s=limit_s, mime_types=types, max_bytes=max_bytes, lead_s=lead_s, max_edge=max_edge)
@@ -102,34 +102,42 @@ def cut(
 def cut_one(
     container: InputContainer, window: Window, track: Track | None, form: Form, name: str, *, anew: bool = False
 ) -> Cut | None:
-    """Cut a window out of an open recording; None when it holds nothing there.
+    """Cut a window out of an open recording; None if the recording has nothing there.
+
+    Args:
+        container: the open recording.
+        window: start and end, in seconds.
+        track: only the audio or only the video stream; None for both.
+        form: what the model takes.
+        name: for messages.
+        anew: encode it even where its packets could be copied.
 
     Raises:
-        ContentError: damaged, or without such a track.
+        ContentError: damaged, or without such a stream.
         MediaLimitError: it does not fit.
     """
-    with damage_told(name):
+    with reporting_damage(name):
         found = _sought(container, window, track, form, name, anew=anew)
-        if isinstance(found, Uncut) and not anew:
+        if isinstance(found, NotCopied) and not anew:
             found = _sought(container, window, track, form, name, anew=True)
-    if not isinstance(found, Uncut):
+    if not isinstance(found, NotCopied):
         return found
     raise ContentError(f"{name} cannot be cut from {window.start_s:g} s to {window.end_s:g} s: {found.reason}")
 
 
 class Reading:
-    """A track that is being cut, and which packets it wants."""
+    """A stream that is being cut, and the packets it needs."""
 
     def __init__(self, cutter: AnyTrack, timeline: Timeline, beside: Timeline | None, form: Form, track: Track | None):
         self.cutter, self.timeline, self.form, self.track = cutter, timeline, form, track
         self._beside = beside
 
-    def feed(self, sample: Sample) -> Sequence[Cut | Uncut]:
-        """Hand a packet on, if it is wanted."""
+    def feed(self, sample: Sample) -> Sequence[Cut | NotCopied]:
+        """Pass on a packet that is needed; returns the segments that it completes."""
         if sample.timeline is self.timeline:
             return self.cutter.feed(sample)
-        if sample.timeline is self._beside and isinstance(self.cutter, PictureTrack):
-            return self.cutter.feed_sound(sample)
+        if sample.timeline is self._beside and isinstance(self.cutter, VideoTrack):
+            return self.cutter.feed_audio(sample)
         return ()
 
 
@@ -143,36 +151,45 @@ def reading(
     *,
     anew: bool = False,
 ) -> Reading:
-    """Make ready to cut windows out of a track: only its sound, only its pictures, or for None both.
+    """Prepare to cut windows out of a stream.
+
+    Args:
+        container: the open recording.
+        timelines: of its streams.
+        windows: in order.
+        track: only the audio or only the video stream; None for both.
+        form: what the model takes.
+        name: for messages.
+        anew: encode them even where packets could be copied.
 
     Raises:
-        ContentError: there is no such track.
+        ContentError: there is no such stream.
     """
-    sound = sound_of(container) if track != "video" else None
+    sound = audio_stream_of(container) if track != "video" else None
     if track == "audio":
         if sound is None:
-            raise ContentError(f"{name} holds no sound")
+            raise ContentError(f"{name} has no audio")
         line = timelines.of(sound)
         copied = None if anew else copied_type(line, container.format.name, windows, form)
         if copied is not None:
-            return Reading(CopiedSoundTrack(line, windows, form, copied), line, None, form, track)
-        return Reading(WrittenSoundTrack(line, windows, form), line, None, form, track)
-    stream = pictures_of(container)
+            return Reading(CopiedAudioTrack(line, windows, form, copied), line, None, form, track)
+        return Reading(EncodedAudioTrack(line, windows, form), line, None, form, track)
+    stream = video_stream_of(container)
     if stream is None:
-        raise ContentError(f"{name} holds no moving pictures")
+        raise ContentError(f"{name} has no video")
     line, beside = timelines.of(stream), None if sound is None else timelines.of(sound)
     converted = (
-        ConvertedSound(beside) if beside is not None and codec_name(beside.stream) not in SOUND_CODECS else beside
+        ConvertedAudio(beside) if beside is not None and codec_name(beside.stream) not in AUDIO_CODECS else beside
     )
-    pictures = PictureTrack(line, windows, form, sound=converted, track=track, anew=anew)
+    pictures = VideoTrack(line, windows, form, sound=converted, track=track, anew=anew)
     return Reading(pictures, line, beside, form, track)
 
 
 def _sought(
     container: InputContainer, window: Window, track: Track | None, form: Form, name: str, *, anew: bool
-) -> Cut | Uncut | None:
-    """Try from the place that the file's index gives, then from ever earlier ones."""
-    lead = _SOUND_LEAD_S if track == "audio" else 0.0
+) -> Cut | NotCopied | None:
+    """Start at the position that the file's index gives, then at earlier ones."""
+    lead = _AUDIO_LEAD_S if track == "audio" else 0.0
     for back in (*_STEPS_BACK_S, None):
         timelines = Timelines(origin_s(container))
         one = reading(container, timelines, [window], track, form, name, anew=anew)
@@ -189,7 +206,7 @@ _TOO_LATE = object()
 
 
 def _run(container: InputContainer, timelines: Timelines, one: Reading, latest: int | None) -> object:
-    found: list[Cut | Uncut] = []
+    found: list[Cut | NotCopied] = []
     for sample in timelines.samples(container):
         found += one.feed(sample)
         first = one.cutter.first_key
@@ -202,7 +219,7 @@ def _run(container: InputContainer, timelines: Timelines, one: Reading, latest: 
 
 
 def _seek(container: InputContainer, timeline: Timeline, seconds: float | None) -> bool:
-    """Go to a place, or to the beginning for None; False when it is the beginning."""
+    """Seek to a time, or to the beginning for None; False at the beginning."""
     import av
 
     context: Any = timeline.stream.codec_context
@@ -218,7 +235,7 @@ def _seek(container: InputContainer, timeline: Timeline, seconds: float | None) 
 
 
 def _seeking(file: BinaryIO) -> dict[str, str]:
-    """For MP3 of a constant rate, whose places can be reckoned; others are read up to the place, for exact times."""
+    """Demuxer options: positions can be computed in MP3 of a constant bit rate; others are read for exact times."""
     file.seek(0)
     head = file.read(10)
     skipped = 0
@@ -242,22 +259,22 @@ def _window(start_s: float, end_s: float, limit_s: float) -> Window:
 
 
 def segments(
-    source: Path | BinaryIO,
+    source: Source,
     *,
     video: Iterable[Window] = (),
     audio: Iterable[Window] = (),
     video_form: Form | None = None,
     audio_form: Form | None = None,
-    with_sound: bool = False,
+    with_audio: bool = False,
     skip_silent: bool = False,
     skip_black: bool = False,
     name: str | None = None,
 ) -> Iterator[Cut]:
-    """Cut many windows out of a recording while it is read once, from its start to the last window's end.
+    """Cut many windows out of a recording in one pass.
 
-    Segments come as soon as they are complete: those of pictures in order, those of sound in order, both interleaved by
-    where they end. Windows may overlap. A window in which nothing can be read gives no segment. Memory holds the
-    segments that are being written and the packets since the last keyframe.
+    Segments are yielded as soon as they are complete: video in order, audio in order, both interleaved by their ends.
+    Windows may overlap. A window in which nothing can be read gives no segment. Memory holds the segments being
+    written and the packets since the last keyframe.
 
     ```python
     import io
@@ -272,35 +289,35 @@ def segments(
     ```
 
     Args:
-        source: a path, or an open seekable binary file (left open, at any position).
-        video: windows over its pictures, in order.
-        audio: windows over its sound, in order.
-        video_form: what the model takes of pictures.
-        audio_form: what the model takes of sound.
-        with_sound: keep the sound beside the pictures.
-        skip_silent: leave out segments of sound in which nothing can be heard (`quiet.is_silent`).
-        skip_black: leave out segments of pictures in which nothing can be seen (`quiet.is_black`).
+        source: a path, bytes, or an open seekable binary file (left open, at any position).
+        video: windows over the video stream, in order.
+        audio: windows over the audio stream, in order.
+        video_form: what the model takes of video.
+        audio_form: what the model takes of audio.
+        with_audio: keep the audio stream in video segments.
+        skip_silent: leave out silent audio segments (`silence.is_silent`).
+        skip_black: leave out black video segments (`silence.is_black`).
         name: of the file, for messages.
 
     Raises:
-        ContentError: damaged from the start, or without the track that is asked for.
+        ContentError: damaged from the start, or without a requested stream.
         MediaLimitError: a window does not fit.
         MissingExtraError: PyAV is not installed.
     """
     plans = {"video": _checked(video, video_form, "video"), "audio": _checked(audio, audio_form, "audio")}
-    name = name or (shown(source.name) if isinstance(source, Path) else "the recording")
+    name = name or name_of(source, "recording")
     with opened(source, name) as container, ExitStack() as again:
         timelines = Timelines(origin_s(container))
         readings: list[Reading] = []
         if plans["video"] and video_form:
-            track: Track | None = None if with_sound else "video"
+            track: Track | None = None if with_audio else "video"
             readings.append(reading(container, timelines, plans["video"], track, video_form, name))
         if plans["audio"] and audio_form:
             readings.append(reading(container, timelines, plans["audio"], "audio", audio_form, name))
         second: InputContainer | None = None
         for one, found in _read(container, timelines, readings):
             cut = found if isinstance(found, Cut) else None
-            if isinstance(found, Uncut):
+            if isinstance(found, NotCopied):
                 if second is None:
                     second = again.enter_context(opened(source, name))
                 cut = cut_one(second, found.window, one.track, one.form, name, anew=True)
@@ -316,7 +333,7 @@ def _is_skipped(cut: Cut, *, silent: bool, black: bool) -> bool:
 
 def _read(
     container: InputContainer, timelines: Timelines, readings: list[Reading]
-) -> Iterator[tuple[Reading, Cut | Uncut]]:
+) -> Iterator[tuple[Reading, Cut | NotCopied]]:
     unfinished = list(readings)
     for sample in timelines.samples(container) if readings else ():
         for one in unfinished:

@@ -1,4 +1,4 @@
-"""Segments written anew: pictures as H.264, sound as mono MP3."""
+"""Encoding of segments: video as H.264, audio as mono MP3."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-SOUND_RATE = 24_000
-"""Samples per second of sound that is written anew."""
-_SOUND_BITS = 64_000
-_PICTURE_ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf", "mpeg4")
-"""Tried in this order; the wheels of PyAV have the first."""
-_PICTURE_OPTIONS = {"libx264": {"preset": "veryfast", "crf": "26", "mbtree": "0"}}
-"""Without `mbtree=0` equal frames do not always become equal bytes, and the cache of embeddings would miss."""
+AUDIO_RATE = 24_000
+"""Samples per second of encoded audio."""
+_AUDIO_BITS = 64_000
+_VIDEO_ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf", "mpeg4")
+"""Tried in this order; the wheels of PyAV contain the first."""
+_VIDEO_OPTIONS = {"libx264": {"preset": "veryfast", "crf": "26", "mbtree": "0"}}
+"""Without `mbtree=0`, equal frames do not always become equal bytes, and the embedding cache would miss."""
 _TIME_BASE = Fraction(1, 60_000)
 _USUAL_FPS = 25
 _BYTES_KEPT_FREE = 0.85
-_LEAST_BITS = 20_000
+_MIN_BITS = 20_000
 _ROUNDING_S = 0.001
 
 
-class WrittenPictures:
-    """A segment of pictures that is made of decoded frames."""
+class EncodedVideo:
+    """A video segment that is encoded from decoded frames."""
 
     def __init__(
         self, window: Window, timeline: Timeline, sound: Timeline | None, form: Form, track: Track | None
@@ -52,14 +52,20 @@ class WrittenPictures:
         self._too_large = False
 
     def add(self, frame: VideoFrame, time_s: float, duration_s: float) -> bool:
-        """Take a frame; False once the window is over."""
+        """Add a frame, with its time and duration in seconds; False after the end of the window.
+
+        Args:
+            frame: decoded.
+            time_s: when it is shown.
+            duration_s: how long it is shown.
+        """
         if time_s >= self.window.end_s - _ROUNDING_S:
             return False
         if time_s < self.window.start_s - _ROUNDING_S:
             self._before = frame
             return True
         if self._before is not None:
-            # A picture that stands for long may be all that a window shows.
+            # A frame shown before the window may last through all of it.
             if time_s > self.window.start_s + _ROUNDING_S:
                 self._encode(self._before, self.window.start_s)
             self._before = None
@@ -67,8 +73,8 @@ class WrittenPictures:
         self._last_s = min(time_s + duration_s, self.window.end_s)
         return True
 
-    def add_sound(self, sample: Sample) -> None:
-        """Take a packet of sound; those outside of the segment are left out."""
+    def add_audio(self, sample: Sample) -> None:
+        """Add an audio packet; those outside of the segment are ignored."""
         source = self._sound_source
         if source is None or not self.window.start_s <= sample.pts * source.tick < self.window.end_s:
             return
@@ -77,14 +83,14 @@ class WrittenPictures:
             self._write_sound()
 
     def end(self, ends_s: float) -> None:
-        """The recording ends within the window, or before it."""
+        """Set the end of a recording that ends within or before the window."""
         self._until_s = min(ends_s, self.window.end_s)
 
     def close(self) -> Cut | None:
-        """Finish the segment; None when it shows nothing.
+        """Finish the segment; None if it is empty.
 
         Raises:
-            MediaLimitError: it has too many bytes, small as its pictures are written.
+            MediaLimitError: it is over `max_bytes`.
         """
         if self._before is not None and self._until_s > self.window.start_s:
             self._encode(self._before, self.window.start_s)
@@ -99,7 +105,7 @@ class WrittenPictures:
             data = b""
         if self._too_large:
             raise MediaLimitError(
-                f"{self.window.length_s:g} s of pictures do not fit into {self._form.max_bytes:,} bytes; make the "
+                f"{self.window.length_s:g} s of video do not fit into {self._form.max_bytes:,} bytes; make the "
                 "windows shorter, or set max_edge"
             )
         return Cut(
@@ -125,7 +131,7 @@ class WrittenPictures:
                 return
             picture = upright(frame, self._encoder.width, self._encoder.height)
             picture.pts, picture.time_base = pts, _TIME_BASE
-            picture.pict_type = 0  # Otherwise the encoder is made to use the types of the source's frames.
+            picture.pict_type = 0  # Otherwise the encoder would use the frame types of the source.
             self._last_pts = pts
             self._put(self._encoder.encode(picture))
         except TooManyBytesError:
@@ -134,11 +140,11 @@ class WrittenPictures:
     def _open(self, frame: VideoFrame, time_s: float) -> None:
         width, height = fitted(frame, self._form.max_edge)
         rate = self._timeline.stream.average_rate or _USUAL_FPS
-        name = picture_encoder()
-        options = dict(_PICTURE_OPTIONS.get(name, {}))
+        name = video_encoder()
+        options = dict(_VIDEO_OPTIONS.get(name, {}))
         if self._form.max_bytes is not None:
             bits = int(self._form.max_bytes * 8 * _BYTES_KEPT_FREE / max(self.window.length_s, 1.0))
-            options |= {"maxrate": str(max(bits, _LEAST_BITS)), "bufsize": str(max(bits, _LEAST_BITS))}
+            options |= {"maxrate": str(max(bits, _MIN_BITS)), "bufsize": str(max(bits, _MIN_BITS))}
         encoder = self._output.container.add_stream(name, rate=Fraction(rate).limit_denominator(1001), options=options)
         encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
         encoder.codec_context.time_base = _TIME_BASE
@@ -161,22 +167,22 @@ class WrittenPictures:
             self._output.write(packet)
 
 
-def picture_encoder() -> str:
-    """The best encoder for pictures that this installation of PyAV has.
+def video_encoder() -> str:
+    """The best video encoder that this installation of PyAV has.
 
     Raises:
         MissingExtraError: it has none.
     """
     import av
 
-    for name in _PICTURE_ENCODERS:
+    for name in _VIDEO_ENCODERS:
         if name in av.codecs_available:
             return name
     raise MissingExtraError("writing video anew", package="PyAV with an H.264 encoder", extra="media")
 
 
 def fitted(frame: VideoFrame, max_edge: int | None) -> tuple[int, int]:
-    """Even width and height of a frame when it stands upright and no edge is longer than `max_edge`."""
+    """Even width and height of a frame after rotation, with no side longer than `max_edge` pixels."""
     width, height = frame.width, frame.height
     if _quarter_turns(frame) % 2:
         width, height = height, width
@@ -185,7 +191,13 @@ def fitted(frame: VideoFrame, max_edge: int | None) -> tuple[int, int]:
 
 
 def upright(frame: VideoFrame, width: int, height: int) -> VideoFrame:
-    """The frame in the size given, turned as its rotation says."""
+    """The frame, scaled and rotated as it declares.
+
+    Args:
+        frame: decoded.
+        width: in pixels, after rotation.
+        height: in pixels, after rotation.
+    """
     import av
 
     turns = _quarter_turns(frame)
@@ -203,30 +215,30 @@ def upright(frame: VideoFrame, width: int, height: int) -> VideoFrame:
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(flat.reshape(-1, columns)), format="yuv420p")
 
 
-def write_sound(samples: NDArray[np.int16], form: Form) -> bytes:
-    """`(n,)` samples of mono sound as an MP3 file.
+def encode_audio(samples: NDArray[np.int16], form: Form) -> bytes:
+    """Encode `(n,)` samples of mono audio as an MP3 file.
 
     Raises:
-        MediaLimitError: it has too many bytes.
+        MediaLimitError: it is over `max_bytes`.
     """
     import av
 
     try:
         output = Output("audio/mp3", form.max_bytes)
-        stream = output.container.add_stream("libmp3lame", rate=SOUND_RATE, options={"compression_level": "7"})
+        stream = output.container.add_stream("libmp3lame", rate=AUDIO_RATE, options={"compression_level": "7"})
         stream.layout, stream.format = "mono", "s16p"
-        stream.bit_rate = _SOUND_BITS
+        stream.bit_rate = _AUDIO_BITS
         stream.codec_context.open(strict=False)
         size = stream.codec_context.frame_size
         for start in range(0, len(samples), size):
             frame = av.AudioFrame.from_ndarray(samples[None, start : start + size], format="s16p", layout="mono")
-            frame.sample_rate, frame.pts, frame.time_base = SOUND_RATE, start, Fraction(1, SOUND_RATE)
+            frame.sample_rate, frame.pts, frame.time_base = AUDIO_RATE, start, Fraction(1, AUDIO_RATE)
             output.write(stream.encode(frame))
         output.write(stream.encode(None))
         return output.close()
     except TooManyBytesError:
         raise MediaLimitError(
-            f"{len(samples) / SOUND_RATE:,.1f} s of sound do not fit into {form.max_bytes:,} bytes; make the windows "
+            f"{len(samples) / AUDIO_RATE:,.1f} s of audio do not fit into {form.max_bytes:,} bytes; make the windows "
             "shorter"
         ) from None
 

@@ -1,4 +1,4 @@
-"""Windows over a recording: which stretches of it become segments. Arithmetic only, in whole milliseconds."""
+"""Windows over a recording, computed in whole milliseconds, and the segments cut from them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-_MOST_WINDOWS = 1_000_000
+_MAX_WINDOWS = 1_000_000
 _TOO_LONG_S = 10**9
 _ROUNDING_S = 1e-6
 
 
 class Window(NamedTuple):
-    """A stretch of a recording, in seconds from its beginning, at most milliseconds."""
+    """Start and end in a recording, in seconds, with at most three decimals."""
 
     start_s: float
     end_s: float
 
     @property
     def length_s(self) -> float:
-        """How long it is."""
+        """Its length in seconds."""
         return round(self.end_s - self.start_s, 3)
 
 
@@ -31,10 +31,10 @@ def windows(
     limit_s: float | None = None,
     least_s: float | None = None,
 ) -> list[Window]:
-    """Cover a recording with windows that begin at a steady step, without a tiny one at the end.
+    """Cover a recording with windows at a constant step, without a very short one at the end.
 
-    What is left at the end and shorter than `least_s` is taken into the window before it where `limit_s` allows;
-    otherwise the last two windows share what they cover evenly.
+    A rest at the end that is shorter than `least_s` extends the last window where `limit_s` allows it; otherwise the
+    last two windows become equally long.
 
     ```python
     from langchain_gemini_mm.media.av.segments import windows
@@ -47,20 +47,20 @@ def windows(
     Args:
         duration_s: length of the recording; rounded up to a millisecond.
         window_s: length of a window.
-        overlap_s: how much neighbours share, at the least; less than `window_s`.
-        limit_s: the longest that a window may become; `window_s` by default.
-        least_s: the least that the last window must add to the others; a quarter of the step by default.
+        overlap_s: least overlap of adjacent windows; less than `window_s`.
+        limit_s: longest window; `window_s` by default.
+        least_s: least length that the last window adds; a quarter of the step by default.
 
     Returns:
-        Windows in order; none for a recording of no length.
+        Windows in order; none for a length of 0.
 
     Raises:
-        ValueError: a number is no length, or there would be more than a million windows.
+        ValueError: a length is out of range, or there would be more than a million windows.
     """
     length, window, overlap, most, least = _milliseconds(duration_s, window_s, overlap_s, limit_s, least_s)
     step = window - overlap
     count = max(math.ceil((length - overlap) / step), 1) if length > 0 else 0
-    if count > _MOST_WINDOWS:
+    if count > _MAX_WINDOWS:
         raise ValueError(
             f"{duration_s!r} s in windows of {window_s!r} s are {count:,} windows; make the windows longer"
         )
@@ -98,21 +98,21 @@ Track = Literal["audio", "video"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """What a model takes of a segment; the figures come from its table."""
+    """What a model takes of a segment."""
 
     limit_s: float
-    """The hard limit in seconds; no segment is longer."""
+    """Longest segment, in seconds."""
     mime_types: tuple[str, ...]
-    """Accepted types."""
+    """Accepted MIME types."""
     max_bytes: int | None = None
-    """A larger segment is written anew with fewer bytes."""
+    """Largest segment, in bytes; larger ones are encoded with fewer."""
     lead_s: float | None = None
-    """A copy may begin so many seconds before its window; None for as many as `limit_s` allows."""
+    """Seconds by which a copy may begin before its window; None for as many as `limit_s` allows."""
     max_edge: int | None = None
-    """A picture with a longer edge is scaled down, in pixels; every segment is written anew then."""
+    """Pixels of the longer side of a frame; larger ones are scaled down, and every segment is encoded."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that nothing could meet."""
+        """Refuse values out of range."""
         if not self.limit_s > 0:
             raise ValueError(f"limit_s must be above 0, got {self.limit_s!r}")
         if self.lead_s is not None and not self.lead_s >= 0:
@@ -125,27 +125,27 @@ class Form:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """A segment as a file of its own."""
+    """A segment, as a file of its own."""
 
     data: bytes = field(repr=False)
     mime_type: str
     window: Window
-    """What was asked for."""
+    """The requested start and end."""
     start_s: float
-    """Where it really begins: a copy begins at a keyframe, at or before what was asked for."""
+    """Its actual start: a copy begins at the keyframe at or before the requested start."""
     end_s: float
-    """Where it really ends."""
+    """Its actual end."""
     track: Track | None = None
-    """`"audio"` or `"video"` where only that was cut; None for pictures with their sound."""
+    """`"audio"` or `"video"` for a single stream; None for video with its audio."""
     codec: str
-    """Of the pictures, or of the sound where there are none."""
+    """Of the video, or of the audio where there is no video."""
     copied: bool
-    """Whether the packets are the source's own; otherwise it was decoded and written anew."""
+    """Whether its packets were copied; otherwise it was decoded and encoded again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Uncut:
-    """A window that copying could not serve; it must be written anew."""
+class NotCopied:
+    """A window that could not be copied and must be encoded."""
 
     window: Window
     reason: str

@@ -1,25 +1,32 @@
-"""Stretches that say nothing: silence and blackness."""
+"""Detection of silent audio and black video."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from langchain_gemini_mm.media.av.container import damage_told, is_huge, opened, packets_of, pictures_of, sound_of
-from langchain_gemini_mm.media.source import shown
+from langchain_gemini_mm.media.av.container import (
+    Decoder,
+    Resampler,
+    audio_stream_of,
+    is_huge,
+    opened,
+    packets_of,
+    video_stream_of,
+)
+from langchain_gemini_mm.media.source import Source
 
 if TYPE_CHECKING:
     from av.container import InputContainer
 
 SILENT_DB = -50.0
-"""Sound of less, in decibels below full scale over a tenth of a second, is silence: a quiet room is at -60 to -50."""
+"""Audio below this level over a tenth of a second, in dB of full scale, is silent; a quiet room has -60 to -50."""
 BLACK_LEVEL = 0.1
-"""A pixel of which every colour is below this share of white is black; libav's own filter draws the line there."""
+"""A pixel whose colours are all below this share of white is black, as in libav's own filter."""
 BLACK_SHARE = 0.999
-"""A picture of which so many pixels are black is black; white words on black are not."""
+"""A frame with this share of black pixels is black; white text on black is not."""
 
 _RATE = 16_000
 _PIECE = _RATE // 10
@@ -28,8 +35,8 @@ _EVERY_S = 1.0
 _FULL_SCALE = 32768.0
 
 
-def is_silent(source: Path | BinaryIO, *, below_db: float = SILENT_DB, name: str | None = None) -> bool:
-    """Whether there is no sound in a recording, or none that could be heard; stops at the first that can.
+def is_silent(source: Source, *, below_db: float = SILENT_DB, name: str | None = None) -> bool:
+    """Whether a recording has no audio, or only silence; stops at the first audible part.
 
     ```python
     import io
@@ -40,29 +47,32 @@ def is_silent(source: Path | BinaryIO, *, below_db: float = SILENT_DB, name: str
     assert is_silent(io.BytesIO(mp4(1.0))) and not is_silent(io.BytesIO(wav(1.0)))
     ```
 
+    Args:
+        source: a path, bytes, or an open seekable binary file.
+        below_db: the level of silence, in decibels of full scale.
+        name: of the file, for messages.
+
     Raises:
         ContentError: damaged.
         MissingExtraError: PyAV is not installed.
     """
-    name = name or (shown(source.name) if isinstance(source, Path) else "the recording")
     most = 10 ** (below_db / 20) * _FULL_SCALE
-    with opened(source, name) as container, damage_told(name):
+    with opened(source, name) as container:
         return all(loudness < most for loudness in _loudness(container))
 
 
-def is_black(source: Path | BinaryIO, *, name: str | None = None) -> bool:
-    """Whether a video shows nothing but black; stops at the first picture that is not.
+def is_black(source: Source, *, name: str | None = None) -> bool:
+    """Whether a video is black throughout; stops at the first other frame.
 
-    Keyframes are looked at first, then a picture a second. A recording without moving pictures is not black.
+    Keyframes are decoded first, then a frame a second. A recording without video is not black.
 
     Raises:
         ContentError: damaged.
         MissingExtraError: PyAV is not installed.
     """
-    name = name or (shown(source.name) if isinstance(source, Path) else "the recording")
     for skipped in ("NONKEY", "DEFAULT"):
-        with opened(source, name) as container, damage_told(name):
-            stream = pictures_of(container)
+        with opened(source, name) as container:
+            stream = video_stream_of(container)
             if stream is None or is_huge(stream):
                 return False
             stream.codec_context.skip_frame = skipped
@@ -73,26 +83,19 @@ def is_black(source: Path | BinaryIO, *, name: str | None = None) -> bool:
 
 def _loudness(container: InputContainer) -> Iterator[float]:
     """Root mean square of each tenth of a second, on the scale of 16-bit samples."""
-    import av
-
-    stream = sound_of(container)
+    stream = audio_stream_of(container)
     if stream is None:
         return
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=_RATE, frame_size=_PIECE)
+    resampler = Resampler("s16", _RATE, _PIECE)
     for frame in _frames(container, stream):
-        try:
-            pieces = resampler.resample(frame)
-        except ValueError:  # The track changes its kind on the way.
-            resampler = av.AudioResampler(format="s16", layout="mono", rate=_RATE, frame_size=_PIECE)
-            pieces = resampler.resample(frame)
-        for piece in pieces:
+        for piece in resampler.frames(frame):
             yield float(np.sqrt(np.mean(np.square(piece.to_ndarray().astype(np.float64)))))
 
 
 def _spaced(container: InputContainer) -> Iterator[Any]:
     """A frame a second."""
     following = float("-inf")
-    for frame in _frames(container, pictures_of(container)):
+    for frame in _frames(container, video_stream_of(container)):
         moment = frame.time if frame.time is not None else following
         if moment >= following:
             following = moment + _EVERY_S
@@ -100,13 +103,9 @@ def _spaced(container: InputContainer) -> Iterator[Any]:
 
 
 def _frames(container: InputContainer, stream: Any) -> Iterator[Any]:
-    import av
-
+    decoder = Decoder(stream)
     for packet in packets_of(container, [stream]):
-        try:
-            yield from packet.decode()
-        except (av.error.FFmpegError, EOFError):
-            continue
+        yield from decoder.frames(packet)
 
 
 def _all_black(frame: Any) -> bool:

@@ -1,38 +1,35 @@
-"""Single pictures out of a video, for those who take pictures only."""
+"""Still images out of a video, for models that do not take video."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.media.av.container import damage_told, is_huge, opened, origin_s, packets_of, pictures_of
-from langchain_gemini_mm.media.images.transform import JPEG, Picture, picture_of
-from langchain_gemini_mm.media.source import shown
+from langchain_gemini_mm.media.av.container import Decoder, is_huge, opened, origin_s, packets_of, video_stream_of
+from langchain_gemini_mm.media.images.transform import JPEG, PreparedImage, encoded_image
+from langchain_gemini_mm.media.source import Source, name_of
 
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-_MOST_PACKETS = 2_000
-"""From the keyframe before a moment; what lies further ahead is not decoded for one picture."""
+_MAX_PACKETS = 2_000
+"""Packets decoded from the keyframe before a moment, at most."""
 _ROUNDING_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """A picture of a video."""
+    """A still image of a video."""
 
     time_s: float
-    """When it is shown, in seconds."""
-    picture: Picture
+    """Time in the video, in seconds."""
+    image: PreparedImage
 
 
-def stills(
-    source: Path | BinaryIO, moments: Sequence[float], *, max_edge: int = 1024, name: str | None = None
-) -> list[Still]:
-    """What a video shows at some moments; each is sought, so that a long file is not read from its start.
+def stills(source: Source, moments: Sequence[float], *, max_edge: int = 1024, name: str | None = None) -> list[Still]:
+    """The images that a video shows at some moments, found by seeking.
 
     ```python
     import io
@@ -41,31 +38,31 @@ def stills(
     from langchain_gemini_mm.testing import mp4
 
     first, second = stills(io.BytesIO(mp4(4.0)), [0.5, 3])
-    assert first.picture.width == 64 and second.time_s <= 3
+    assert first.image.width == 64 and second.time_s <= 3
     ```
 
     Args:
-        source: a path, or an open seekable binary file (left open, at any position).
-        moments: seconds, in order; a moment behind the end gives the last picture, and equal pictures are given once.
-        max_edge: pixels of a picture's longer side.
+        source: a path, bytes, or an open seekable binary file (left open, at any position).
+        moments: seconds, in order; a moment after the end gives the last image, and each image is returned once.
+        max_edge: pixels of the longer side.
         name: of the file, for messages.
 
     Raises:
-        ContentError: damaged, without moving pictures, or none of them can be decoded.
+        ContentError: damaged, without video, or no frame can be decoded.
         MissingExtraError: PyAV or Pillow is not installed.
     """
-    name = name or (shown(source.name) if isinstance(source, Path) else "the recording")
+    name = name or name_of(source, "recording")
     found: list[Still] = []
-    with opened(source, name) as container, damage_told(name):
-        stream = pictures_of(container)
+    with opened(source, name) as container:
+        stream = video_stream_of(container)
         if stream is None or is_huge(stream):
-            raise ContentError(f"{name} holds no moving pictures that can be decoded")
+            raise ContentError(f"{name} has no video that can be decoded")
         for moment in moments:
             still = _still(container, stream, moment, max_edge)
             if still is not None and all(still.time_s != other.time_s for other in found):
                 found.append(still)
     if not found:
-        raise ContentError(f"none of the pictures of {name} can be decoded")
+        raise ContentError(f"no frame of {name} can be decoded")
     return found
 
 
@@ -78,16 +75,13 @@ def _still(container: InputContainer, stream: Any, moment: float, max_edge: int)
         container.seek(int((moment + origin) / stream.time_base), stream=stream)
     except av.error.FFmpegError:
         container.seek(0)
+    decoder = Decoder(stream)
     for number, packet in enumerate(packets_of(container, [stream])):
-        try:
-            frames = packet.decode()
-        except (av.error.FFmpegError, EOFError):
-            continue
-        for frame in frames:
+        for frame in decoder.frames(packet):
             if last is not None and (frame.time or 0.0) - origin > moment + _ROUNDING_S:
                 return _drawn(last, origin, max_edge)
             last = frame
-        if number > _MOST_PACKETS:
+        if number > _MAX_PACKETS:
             break
     return None if last is None else _drawn(last, origin, max_edge)
 
@@ -101,4 +95,4 @@ def _drawn(frame: Any, origin: float, max_edge: int) -> Still:
     turns = round(getattr(frame, "rotation", 0) / 90) % 4
     if turns:
         image = image.transpose((Transpose.ROTATE_90, Transpose.ROTATE_180, Transpose.ROTATE_270)[turns - 1])
-    return Still(max(round((frame.time or 0.0) - origin, 3), 0.0), picture_of(image, JPEG))
+    return Still(max(round((frame.time or 0.0) - origin, 3), 0.0), encoded_image(image, JPEG))

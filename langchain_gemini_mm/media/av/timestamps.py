@@ -1,4 +1,4 @@
-"""Times of a track's packets, mended: every packet has both, and 0 is the file's beginning."""
+"""Repaired time stamps: every packet has both, in order, counted from the beginning of the file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GUESSED_FPS = 25
 
 
 class Sample:
-    """A packet and its times in ticks of its track, kept here because writing a packet changes its own."""
+    """A packet and its times in ticks of its stream; kept here because writing a packet changes its own."""
 
     __slots__ = ("dts", "duration", "key", "packet", "pts", "size", "timeline")
 
@@ -33,7 +33,7 @@ class Sample:
         self.size: int = packet.size
 
     def restored(self) -> Packet[Any]:
-        """The packet with its mended times, as belonging to its own track."""
+        """The packet with its repaired times, assigned to its stream."""
         packet = self.packet
         packet.stream, packet.time_base = self.timeline.stream, self.timeline.time_base
         packet.pts, packet.dts, packet.duration = self.pts, self.dts, self.duration
@@ -41,7 +41,7 @@ class Sample:
 
 
 class Timeline:
-    """Reads the times of one track, packet by packet in file order."""
+    """Repairs the time stamps of one stream, packet by packet in file order."""
 
     def __init__(self, stream: Any, origin_s: float, *, time_base: Fraction | None = None) -> None:
         self.stream: Stream = stream
@@ -61,11 +61,11 @@ class Timeline:
         return self.ticks(seconds) - self._offset
 
     def converted(self, sample: Sample) -> list[Sample]:
-        """What a segment gets for a packet of this track: the packet itself."""
+        """The packets to write for a packet of this stream: the packet itself."""
         return [sample]
 
     def sample(self, packet: Packet[Any]) -> Sample | None:
-        """A packet with its times; None for what is empty."""
+        """A packet with its repaired times; None for an empty one."""
         if not packet.size:
             return None
         duration = packet.duration or self._step
@@ -83,7 +83,7 @@ class Timeline:
         return Sample(packet, self, max(showing, decoding), decoding, duration)
 
     def _jump(self, decoding: int, guessed: bool) -> int:
-        """How far the times must be moved where a recording was joined with another one."""
+        """Ticks to add where recordings were joined and time stamps jump."""
         last = self._last or 0
         back, ahead = last - decoding, decoding - last
         if (back * self.tick > _BACK_S and not guessed) or ahead * self.tick > _AHEAD_S:
@@ -98,20 +98,20 @@ class Timeline:
 
 
 class Timelines:
-    """The timelines of the tracks of one recording that are being read."""
+    """The timelines of the streams that are read of one recording."""
 
     def __init__(self, origin_s: float) -> None:
         self._origin_s = origin_s
         self._lines: dict[int, Timeline] = {}
 
     def of(self, stream: Stream) -> Timeline:
-        """The one timeline of a track."""
+        """The timeline of a stream."""
         if stream.index not in self._lines:
             self._lines[stream.index] = Timeline(stream, self._origin_s)
         return self._lines[stream.index]
 
     def samples(self, container: InputContainer) -> Iterator[Sample]:
-        """Packets of these tracks in file order, from where the recording stands."""
+        """Packets of these streams in file order, from the current position."""
         for packet in packets_of(container, [line.stream for line in self._lines.values()]):
             # The packets that end a track tell its number only here: PyAV 19 leaves their `stream_index` at 0.
             sample = self._lines[packet.stream.index].sample(packet)

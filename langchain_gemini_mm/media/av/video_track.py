@@ -1,4 +1,4 @@
-"""The pictures of a recording, cut into windows while their packets pass by once."""
+"""Segments of the video stream of a recording, cut in one pass over its packets."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.media.av.container import codec_name, is_huge
-from langchain_gemini_mm.media.av.copy_packets import CopiedPictures, end_tick, start_tick
-from langchain_gemini_mm.media.av.encode import WrittenPictures
-from langchain_gemini_mm.media.av.segments import Cut, Form, Track, Uncut, Window
+from langchain_gemini_mm.media.av.container import Decoder, codec_name, is_huge
+from langchain_gemini_mm.media.av.copy_packets import CopiedVideo, end_tick, start_tick
+from langchain_gemini_mm.media.av.encode import EncodedVideo
+from langchain_gemini_mm.media.av.segments import Cut, Form, NotCopied, Track, Window
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
 
 CODECS = frozenset({"h264", "hevc", "av1", "vp9"})
 """What the model takes in an MP4 (https://ai.google.dev/gemini-api/docs/embeddings, read 2026-11-21)."""
-SOUND_CODECS = frozenset({"aac", "mp3"})
-"""Sound that stays as it is beside pictures; other sound becomes AAC."""
+AUDIO_CODECS = frozenset({"aac", "mp3"})
+"""Audio codecs that are copied into video segments; others are converted to AAC."""
 _HELD_BYTES = 64_000_000
-"""Of packets since the last keyframe; a longer stretch is decoded."""
-_SOUND_BEHIND_S = 2.0
+"""Packets since the last keyframe are held up to this size; above it, they are decoded."""
+_AUDIO_BEHIND_S = 2.0
 _REORDER_S = 0.25
-_BAD_PACKETS = 1_000
 
 
-class PictureTrack:
-    """Gives segments of one picture track, by copying where that is possible."""
+class VideoTrack:
+    """Cuts segments of a video stream, by copying where possible."""
 
     def __init__(
         self,
@@ -41,9 +40,9 @@ class PictureTrack:
         self._timeline, self._form, self._track = timeline, form, track
         self._sound = sound
         self._waiting = deque(windows)
-        self._copies: list[CopiedPictures] = []
-        self._written: list[WrittenPictures] = []
-        self._closing: deque[CopiedPictures | WrittenPictures] = deque()
+        self._copies: list[CopiedVideo] = []
+        self._written: list[EncodedVideo] = []
+        self._closing: deque[CopiedVideo | EncodedVideo] = deque()
         self._since_key: list[Sample] | None = None
         self._held_bytes = 0
         self._sounds: deque[Sample] = deque()
@@ -52,15 +51,15 @@ class PictureTrack:
         self._margin = timeline.ticks(_REORDER_S) if getattr(self._context, "has_b_frames", False) else 0
         self._decoding = False
         self._frame: tuple[Any, float, float] | None = None
-        self._bad = 0
+        self._decoder = Decoder(timeline.stream, "most of its video cannot be decoded")
 
     @property
     def done(self) -> bool:
-        """Whether every window has been served."""
+        """Whether all windows are cut."""
         return not (self._waiting or self._copies or self._written or self._closing)
 
-    def feed(self, sample: Sample) -> Sequence[Cut | Uncut]:
-        """Take a packet of pictures in file order; give the segments that are complete."""
+    def feed(self, sample: Sample) -> Sequence[Cut | NotCopied]:
+        """Add a video packet, in file order; returns the segments that it completes."""
         if sample.key:
             self._begin(sample.pts - 1)
             self._at_key(sample)
@@ -75,23 +74,23 @@ class PictureTrack:
             self._closing.extend(complete)
         if self._decoding:
             self._decode([sample])
-        return self._closed(sample.dts * self._timeline.tick - _SOUND_BEHIND_S) if self._closing else ()
+        return self._closed(sample.dts * self._timeline.tick - _AUDIO_BEHIND_S) if self._closing else ()
 
-    def feed_sound(self, sample: Sample) -> Sequence[Cut | Uncut]:
-        """Take a packet of the sound that goes with the pictures; give the segments that are complete."""
+    def feed_audio(self, sample: Sample) -> Sequence[Cut | NotCopied]:
+        """Add a packet of the audio stream; returns the segments that it completes."""
         if self._sound is None:
             return ()
         for sound in self._sound.converted(sample):
             self._sounds.append(sound)
             for segments in (self._copies, self._written, self._closing):
                 for segment in segments:
-                    segment.add_sound(sound)
+                    segment.add_audio(sound)
         if not self._closing or not self._sounds:
             return ()
         return self._closed(self._sounds[-1].pts * self._sound.tick)
 
-    def finish(self) -> Sequence[Cut | Uncut]:
-        """End of the file; give the rest."""
+    def finish(self) -> Sequence[Cut | NotCopied]:
+        """Return the remaining segments at the end of the file."""
         if self.first_key is not None:
             last = max((sample.pts for sample in self._since_key or ()), default=None)
             self._begin(last if last is not None else 2**62)
@@ -105,9 +104,9 @@ class PictureTrack:
         self._waiting.clear()
         return self._closed(float("inf"))
 
-    def _closed(self, heard_s: float) -> list[Cut | Uncut]:
-        """Segments whose pictures are complete, once their sound has been heard too."""
-        closed: list[Cut | Uncut] = []
+    def _closed(self, heard_s: float) -> list[Cut | NotCopied]:
+        """Complete segments whose audio was read up to `heard_s` seconds."""
+        closed: list[Cut | NotCopied] = []
         while self._closing and (self._sound is None or self._closing[0].window.end_s <= heard_s):
             found = self._closing.popleft().close()
             if found is not None:
@@ -115,9 +114,9 @@ class PictureTrack:
         return closed
 
     def _forget_sounds(self, key_s: float) -> None:
-        """Keep the sound that a segment from the last keyframe would need."""
+        """Keep only the audio that a segment from the last keyframe would need."""
         tick = self._sound.tick if self._sound else 1.0
-        while self._sounds and self._sounds[0].pts * tick < key_s - _SOUND_BEHIND_S:
+        while self._sounds and self._sounds[0].pts * tick < key_s - _AUDIO_BEHIND_S:
             self._sounds.popleft()
 
     def _begin(self, before: int) -> None:
@@ -136,16 +135,16 @@ class PictureTrack:
         ends = end_tick(window, self._timeline)
         fits = held and ends - held[0].pts + self._margin <= limit
         if not self._anew and held and fits and not self._leads_too_long(held[0], window):
-            copy = CopiedPictures(window, held[0], self._timeline, self._sound, self._form, self._track)
+            copy = CopiedVideo(window, held[0], self._timeline, self._sound, self._form, self._track)
             self._copies.append(copy)
             for sound in self._sounds:
-                copy.add_sound(sound)
+                copy.add_audio(sound)
             for sample in held:
                 copy.add(sample)
             return
-        segment = WrittenPictures(window, self._timeline, self._sound, self._form, self._track)
+        segment = EncodedVideo(window, self._timeline, self._sound, self._form, self._track)
         for sound in self._sounds:
-            segment.add_sound(sound)
+            segment.add_audio(sound)
         self._written.append(segment)
         if not self._decoding:
             self._start_decoding(held or [])
@@ -166,7 +165,7 @@ class PictureTrack:
         self._forget_sounds(sample.pts * self._timeline.tick)
 
     def _hold(self, sample: Sample) -> None:
-        """Keep what a later window may have to begin with, within bounds."""
+        """Hold a packet with which a later window may have to begin."""
         held = self._since_key
         if held is None:
             return
@@ -184,15 +183,15 @@ class PictureTrack:
         stream: Any = self._timeline.stream
         if is_huge(stream):
             raise ContentError(
-                f"pictures of {stream.width:,} x {stream.height:,} pixels are not written anew; scale the video down"
+                f"frames of {stream.width:,} x {stream.height:,} pixels are not encoded; scale the video down"
             )
         self._decoding = True
         self._decode(held)
 
     def _decode(self, samples: Sequence[Sample | None]) -> None:
-        """Give the segments that are written anew what packets show, or for None what the decoder still has."""
+        """Decode packets for the encoded segments; None returns the frames that the decoder still holds."""
         for sample in samples:
-            for frame in self._frames(sample):
+            for frame in self._decoder.frames(None if sample is None else sample.restored()):
                 if frame.pts is None:
                     continue
                 duration = getattr(frame, "duration", 0) or 1
@@ -200,16 +199,3 @@ class PictureTrack:
                 for segment in [one for one in self._written if not one.add(*self._frame)]:
                     self._written.remove(segment)
                     self._closing.append(segment)
-
-    def _frames(self, sample: Sample | None) -> list[Any]:
-        import av
-
-        try:
-            if sample is None:
-                return list(self._context.decode(None))
-            return list(self._context.decode(sample.restored()))
-        except (av.error.FFmpegError, EOFError) as error:
-            self._bad += 1
-            if self._bad > _BAD_PACKETS:
-                raise ContentError("most of its pictures cannot be decoded") from error
-            return []

@@ -1,4 +1,4 @@
-"""Pictures, opened with Pillow: by their real type, and never decoded before their size is known to be bearable."""
+"""Opening images with Pillow, by their real type, and decoding them only below a limit on their pixels."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 MAX_PIXELS = 250_000_000
-"""A picture of more pixels is refused before anything is decoded; the largest phone cameras give 200 million."""
+"""Larger images are refused before they are decoded; the largest phone cameras give 200 million pixels."""
 
-# Pillow's own `open` tries every plugin it has, Ghostscript's among them, and has a limit of its own on pixels.
+# Pillow's own `open` tries every plugin, Ghostscript's among them, and has its own limit on pixels.
 _OPENERS = {
     "image/png": ("PIL.PngImagePlugin", "PngImageFile"),
     "image/jpeg": ("PIL.JpegImagePlugin", "JpegImageFile"),
@@ -34,32 +34,44 @@ _FOR_HEIF = "pillow_heif"
 
 
 def decode(file: BinaryIO, name: str, *, max_pixels: int = MAX_PIXELS) -> Measures:
-    """Measure a picture and decode it, which is the only sure way to tell that it is whole.
+    """Measure and decode an image; only decoding proves that it is complete.
+
+    Args:
+        file: open, seekable.
+        name: for messages.
+        max_pixels: width times height.
 
     Raises:
-        ContentError: damaged, cut off, or of a kind that is not opened.
+        ContentError: damaged, truncated, or of a type that is not opened.
         MediaLimitError: more than `max_pixels`; nothing was decoded.
-        MissingExtraError: Pillow is not installed, or pillow-heif for a HEIC picture.
+        MissingExtraError: Pillow is not installed, or pillow-heif for a HEIC image.
     """
     file.seek(0)
     mime_type = sniff(file.read(HEAD_BYTES)) or "unknown"
-    with opened_picture(file, mime_type, name, max_pixels=max_pixels) as picture:
+    with opened_image(file, mime_type, name, max_pixels=max_pixels) as picture:
         width, height = picture.size
         picture.load()
-    return Measures(width=width, height=height)
+    # Rotation and colours are only looked at by `transform.prepared`.
+    return Measures(width=width, height=height, needs_redraw=True)
 
 
 @contextmanager
-def opened_picture(file: BinaryIO, mime_type: str, name: str, *, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFile]:
-    """Open a picture whose header says a bearable size; whatever fails within is the picture's fault.
+def opened_image(file: BinaryIO, mime_type: str, name: str, *, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFile]:
+    """Open an image whose header declares at most `max_pixels`; errors of Pillow become `ContentError`s.
+
+    Args:
+        file: open, seekable.
+        mime_type: of the file, by its content.
+        name: for messages.
+        max_pixels: width times height.
 
     Raises:
-        ContentError: damaged, cut off, or of a kind that is not opened.
+        ContentError: damaged, truncated, or of a type that is not opened.
         MediaLimitError: more than `max_pixels`; nothing was decoded.
-        MissingExtraError: Pillow is not installed, or pillow-heif for a HEIC picture.
+        MissingExtraError: Pillow is not installed, or pillow-heif for a HEIC image.
     """
     if mime_type not in _OPENERS:
-        raise ContentError(f"{name} is {mime_type}, which is no kind of picture that is opened. Convert it to PNG")
+        raise ContentError(f"{name} is {mime_type}, which is no image type that is opened. Convert it to PNG")
     factory = _factory(mime_type, name)
     file.seek(0)
     try:
@@ -71,15 +83,37 @@ def opened_picture(file: BinaryIO, mime_type: str, name: str, *, max_pixels: int
     except MemoryError as error:
         raise MediaLimitError(f"{name} does not fit into memory when it is opened. Scale it down") from error
     except Exception as error:
-        # Decoders meet hostile files with errors of every kind, and with warnings where those are made errors.
+        if not _is_decoding_error(error):
+            raise
         raise ContentError(
-            f"{name} cannot be opened as a picture ({mime_type}): it is damaged, cut off, or of a kind that Pillow "
+            f"{name} cannot be opened as an image ({mime_type}): it is damaged, cut off, or of a type that Pillow "
             "does not know. Convert it to PNG or JPEG, or export or copy it again"
         ) from error
 
 
+def _is_decoding_error(error: Exception) -> bool:
+    """Whether an error is Pillow's or the file's, rather than one of our own code.
+
+    Pillow raises exceptions of nearly every type for damaged files, and warnings that may be errors, so the module that
+    raised the exception decides.
+    """
+    if isinstance(error, OSError | EOFError | SyntaxError):
+        return True
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = str(trace.tb_frame.f_globals.get("__name__")) if trace else ""
+    return module.partition(".")[0] in {"PIL", "pillow_heif"}
+
+
 def check_pixels(width: int, height: int, name: str, *, max_pixels: int = MAX_PIXELS) -> None:
-    """Refuse a picture of too many pixels.
+    """Refuse an image of too many pixels.
+
+    Args:
+        width: in pixels.
+        height: in pixels.
+        name: for messages.
+        max_pixels: width times height.
 
     Raises:
         MediaLimitError: more than `max_pixels`.
@@ -87,7 +121,7 @@ def check_pixels(width: int, height: int, name: str, *, max_pixels: int = MAX_PI
     if width * height > max_pixels:
         raise MediaLimitError(
             f"{name} has {width:,} x {height:,} pixels; at most {max_pixels:,} are opened, because a small file may "
-            "hold a picture that fills the memory. Scale it down"
+            "contain an image that fills the memory. Scale it down"
         )
 
 

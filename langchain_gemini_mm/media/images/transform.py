@@ -1,8 +1,7 @@
-"""Pictures as the model takes them: upright, in sRGB, of an accepted type and size; untouched where they already are.
+"""Conversion of images to what a model takes: upright, in sRGB, of an accepted type and size.
 
-What is published about the model says nothing of EXIF orientation or CMYK, and each has one right look only, so such
-pictures are written anew. A picture that only is transparent or has a colour profile of its own is left alone when its
-type and size are taken.
+Images that fulfil all of this are not changed, also if they are transparent or have a colour profile. The model's
+documentation does not mention EXIF rotation and CMYK, which viewers show differently, so such images are converted.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import numpy as np
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
 from langchain_gemini_mm.media import headers
-from langchain_gemini_mm.media.images.decode import MAX_PIXELS, opened_picture
+from langchain_gemini_mm.media.images.decode import MAX_PIXELS, opened_image
 from langchain_gemini_mm.media.source import Source, media_type, name_of, opened
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 JPEG, PNG = "image/jpeg", "image/png"
 _WHOLE = {PNG: headers.read_png, JPEG: headers.read_jpeg}
 _QUALITIES = (85, 75, 60)
-_LEAST_EDGE = 32
+_MIN_EDGE = 32
 _ORIENTATION = 0x0112
 _TRANSPOSED = {
     2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
@@ -38,17 +37,17 @@ _TRANSPOSED = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """A picture file, ready to be sent."""
+class PreparedImage:
+    """An image file, ready to be sent."""
 
     data: bytes = field(repr=False)
     mime_type: str
     width: int
-    """Pixels, as seen."""
+    """Pixels, after rotation."""
     height: int
     """As `width`."""
     changed: bool
-    """Whether `data` were written anew; otherwise they are the bytes that were given."""
+    """Whether the image was encoded again; otherwise `data` are the bytes of the source."""
 
 
 def prepared(
@@ -59,8 +58,8 @@ def prepared(
     max_bytes: int | None = None,
     max_pixels: int = MAX_PIXELS,
     name: str | None = None,
-) -> Picture:
-    """Give a picture as it is, or written anew where its type, size or orientation is not what the model takes.
+) -> PreparedImage:
+    """Convert an image if its type, size, rotation or colours require it; otherwise return its bytes.
 
     ```python
     from langchain_gemini_mm.media.images.transform import prepared
@@ -70,31 +69,31 @@ def prepared(
     assert (small.width, small.height, small.changed) == (300, 200, True)
     ```
 
-    Written anew, it is upright, sRGB or grey of 8 bits, the first frame, white where it was transparent, without
-    metadata; the same bytes make the same bytes with one version of Pillow.
+    A converted image is upright, in sRGB or grey of 8 bits, on white where it was transparent, and without metadata;
+    only the first frame remains. Equal sources give equal bytes with one version of Pillow.
 
     Args:
         source: a path, bytes, or an open seekable binary file.
         accepted: MIME types that the model takes; PNG or JPEG must be among them.
-        max_edge: pixels of the longer side; a larger picture is scaled down, none is scaled up.
-        max_bytes: of the file; a larger one is written with less quality, then with fewer pixels.
-        max_pixels: more are refused before anything is decoded.
+        max_edge: pixels of the longer side; larger images are scaled down.
+        max_bytes: largest file; larger ones are encoded with less quality, then with fewer pixels.
+        max_pixels: width times height; larger images are refused before they are decoded.
         name: for messages.
 
     Raises:
-        ContentError: damaged, cut off, or no picture.
-        MediaLimitError: more than `max_pixels`, or not to be had in `max_bytes`.
-        MissingExtraError: Pillow is not installed, or pillow-heif for a HEIC picture.
+        ContentError: damaged, truncated, or no image.
+        MediaLimitError: over `max_pixels`, or impossible in `max_bytes`.
+        MissingExtraError: Pillow is not installed, or pillow-heif for a HEIC image.
     """
     if not accepted & {PNG, JPEG}:
-        raise ValueError(f"pictures are written as PNG or JPEG, and accepted has neither: {sorted(accepted)!r}")
+        raise ValueError(f"images are encoded as PNG or JPEG, and accepted has neither: {sorted(accepted)!r}")
     for word, limit in (("max_edge", max_edge), ("max_bytes", max_bytes), ("max_pixels", max_pixels)):
         if limit is not None and limit < 1:
             raise ValueError(f"{word} must be at least 1, got {limit!r}")
     name = name or name_of(source, "picture")
     with opened(source) as file:
         size, mime_type = _checked(file, name)
-        with opened_picture(file, mime_type, name, max_pixels=max_pixels) as image:
+        with opened_image(file, mime_type, name, max_pixels=max_pixels) as image:
             within = (max_edge is None or max(image.size) <= max_edge) and (max_bytes is None or size <= max_bytes)
             if mime_type in accepted and within and _looks_alike_everywhere(image):
                 return _as_it_is(file, image, mime_type)
@@ -104,19 +103,19 @@ def prepared(
             return _written(plain, accepted, max_bytes, name, lossless=drawn and not scaled)
 
 
-def picture_of(image: Image, mime_type: str) -> Picture:
-    """A file of pixels that are sRGB or grey already."""
+def encoded_image(image: Image, mime_type: str) -> PreparedImage:
+    """Encode an image in sRGB or grey."""
     data = _saved(image, "PNG") if mime_type == PNG else _saved(image, "JPEG", quality=_QUALITIES[0])
-    return Picture(data=data, mime_type=mime_type, width=image.width, height=image.height, changed=True)
+    return PreparedImage(data=data, mime_type=mime_type, width=image.width, height=image.height, changed=True)
 
 
 def _checked(file: BinaryIO, name: str) -> tuple[int, str]:
-    """Size and type of a file that is a picture, and whole as far as its frame tells."""
+    """Size in bytes and type of an image file that looks complete."""
     size = file.seek(0, 2)
     file.seek(0)
     mime_type = media_type(file.read(HEAD_BYTES), name)
     if not mime_type.startswith("image/"):
-        raise ContentError(f"{name} is {mime_type}, which is not a picture")
+        raise ContentError(f"{name} is {mime_type}, which is not an image")
     if mime_type in _WHOLE:
         file.seek(0)
         _WHOLE[mime_type](file, size, name)
@@ -128,7 +127,7 @@ def _looks_alike_everywhere(image: ImageFile) -> bool:
 
 
 def _orientation(image: ImageFile) -> int:
-    """By EXIF, 1 where it says nothing usable. A PNG would be decoded to look for EXIF behind its pixels."""
+    """The EXIF orientation, 1 by default. EXIF after the pixels of a PNG is ignored: finding it would decode them."""
     if image.format == "PNG" and "exif" not in image.info:
         return 1
     try:
@@ -138,16 +137,16 @@ def _orientation(image: ImageFile) -> int:
     return found if found in _TRANSPOSED else 1
 
 
-def _as_it_is(file: BinaryIO, image: ImageFile, mime_type: str) -> Picture:
+def _as_it_is(file: BinaryIO, image: ImageFile, mime_type: str) -> PreparedImage:
     width, height = image.size
     if mime_type not in _WHOLE:
         image.load()
     file.seek(0)
-    return Picture(data=file.read(), mime_type=mime_type, width=width, height=height, changed=False)
+    return PreparedImage(data=file.read(), mime_type=mime_type, width=width, height=height, changed=False)
 
 
 def _plain(image: ImageFile, max_edge: int | None) -> Image:
-    """Decode and make it upright sRGB within `max_edge`, each step on as few pixels as can be."""
+    """Decode an image, upright, in sRGB and within `max_edge`, with each step on as few pixels as possible."""
     from PIL.Image import Transpose
 
     fitted = _fitted(image.size, max_edge)
@@ -174,23 +173,25 @@ def _scaled(image: Image, size: tuple[int, int]) -> Image:
     return image if image.size == size else image.resize(size, Resampling.BICUBIC, reducing_gap=2.0)
 
 
-def _written(image: Image, accepted: frozenset[str], max_bytes: int | None, name: str, *, lossless: bool) -> Picture:
-    """Write it, and again with less quality and then smaller, until it fits."""
+def _written(
+    image: Image, accepted: frozenset[str], max_bytes: int | None, name: str, *, lossless: bool
+) -> PreparedImage:
+    """Encode an image, with less quality and then fewer pixels until it fits."""
     while True:
         least = 0
         for data, mime_type in _encodings(image, accepted, lossless=lossless):
             if max_bytes is None or len(data) <= max_bytes:
                 width, height = image.size
-                return Picture(data=data, mime_type=mime_type, width=width, height=height, changed=True)
+                return PreparedImage(data=data, mime_type=mime_type, width=width, height=height, changed=True)
             least = min(least or len(data), len(data))
         edge = max(image.size)
-        if edge <= _LEAST_EDGE or max_bytes is None:
+        if edge <= _MIN_EDGE or max_bytes is None:
             raise MediaLimitError(
                 f"{name} takes {least:,} bytes even at {edge} pixels a side; at most {max_bytes:,} are allowed. "
                 "Allow more"
             )
         smaller = int(edge * min(0.75, math.sqrt(max_bytes / least)))
-        image = _scaled(image, _fitted(image.size, max(_LEAST_EDGE, smaller)))
+        image = _scaled(image, _fitted(image.size, max(_MIN_EDGE, smaller)))
 
 
 def _encodings(image: Image, accepted: frozenset[str], *, lossless: bool) -> Iterator[tuple[bytes, str]]:
@@ -210,14 +211,11 @@ def _saved(image: Image, kind: str, **options: int) -> bytes:
 
 _WHITE = 255
 _USUAL = {"I": (65_535.0,), "F": (1.0, 255.0)}
-"""Largest values of grey that is kept in more bits than it needs."""
+"""Usual largest values of grey images with 32 bits or fractions."""
 
 
 def flattened(image: Image) -> Image:
-    """Eight bits a channel, no palette, and white where it was transparent; colours are as they were.
-
-    Gives mode L, RGB, CMYK or LAB.
-    """
+    """Convert an image to eight bits a channel, without palette and transparency, in mode L, RGB, CMYK or LAB."""
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         return _eight_bits(image)
     if image.has_transparency_data:
@@ -228,7 +226,7 @@ def flattened(image: Image) -> Image:
 
 
 def managed(image: Image, profile: bytes | None) -> Image:
-    """Colours of the picture's own ICC profile as sRGB, mode L or RGB. A profile that cannot be used counts as sRGB."""
+    """Convert colours from an ICC profile to sRGB, mode L or RGB; a profile that cannot be used counts as sRGB."""
     if profile or image.mode == "LAB":
         converted = _by_profile(image, profile)
         if converted is not None:
@@ -253,7 +251,7 @@ def _by_profile(image: Image, profile: bytes | None) -> Image | None:
 
 
 def _eight_bits(image: Image) -> Image:
-    """Grey of 16 bits by its full range; of 32 bits and of fractions, by a usual range or what the picture uses."""
+    """Scale grey of 16 bits by its full range, of 32 bits and fractions by a usual range or that of the image."""
     import PIL.Image
 
     values = np.asarray(image)
@@ -266,7 +264,7 @@ def _eight_bits(image: Image) -> Image:
 
 
 def _range(lowest: float, highest: float, usual: tuple[float, ...]) -> tuple[float, float]:
-    """What is black and what is white."""
+    """The values of black and white."""
     return next(((0.0, limit) for limit in usual if lowest >= 0 and highest <= limit), (lowest, highest))
 
 

@@ -1,4 +1,4 @@
-"""PDFs, opened with pypdfium2: read from where they are, every call under one lock, every failure a named error."""
+"""PDF documents opened with pypdfium2, with all calls under one lock."""
 
 from __future__ import annotations
 
@@ -10,35 +10,34 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from langchain_gemini_mm.errors import ContentError, GeminiMMError, MissingExtraError
+from langchain_gemini_mm.errors import ContentError, MissingExtraError
 from langchain_gemini_mm.media.facts import Measures
 
 PDFIUM = threading.RLock()
-"""PDFium is not thread-safe: one call at a time in the whole process, the emulator's included."""
+"""PDFium is not thread-safe: this lock allows one call at a time in the process, including the emulator."""
 
 _PASSWORD_ERROR, _SECURITY_ERROR = 4, 5
 _SMALL_BYTES = 8_000_000
-"""A smaller file is read at once, which is faster than PDFium's many small reads."""
+"""Smaller files are read at once, which is faster than the small reads of PDFium."""
 
 _KEPT_BYTES = 48_000_000
-"""How much of a document PDFium may keep in memory, about."""
+"""About how much of a document PDFium may keep in memory."""
 
 
-def count_pages(file: BinaryIO, size: int, name: str) -> Measures:
+def count_pages(file: BinaryIO, name: str) -> Measures:
     """Count the pages of a PDF.
 
     Raises:
         ContentError: damaged, cut off, locked with a password, or without pages.
         MissingExtraError: pypdfium2 is not installed.
     """
-    del size
     with opened_document(file, name) as document, calling(document, name):
         document.pdfium[0].close()
         return Measures(pages=document.pages)
 
 
 class Blocks:
-    """A file as PDFium reads it. A failure is kept, because no exception can pass through PDFium."""
+    """A file with PDFium's callback for reading; an exception is stored, because none can pass through PDFium."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -51,14 +50,14 @@ class Blocks:
         return self._read(self.size)
 
     def place(self) -> bytes | None:
-        """A name by which PDFium itself opens this very file, which saves a fifth of the time; on Linux only."""
+        """A path by which PDFium can open the same open file, which takes a fifth less time; on Linux only."""
         if type(self._file) is io.BufferedReader and isinstance(self._file.raw, io.FileIO):
             place = Path(f"/proc/self/fd/{self._file.fileno()}")
             return bytes(place) if place.exists() else None
         return None
 
     def __call__(self, _param: object, place: int, block: object, size: int) -> int:
-        """Fill a block of PDFium's from `place` in the file: 1 where that works."""
+        """Copy bytes from offset `place` into a buffer of PDFium; 1 on success."""
         try:
             self._file.seek(place)
             data = self._read(size)
@@ -93,7 +92,7 @@ class Document:
             raise ContentError(f"{name} is a PDF without pages")
 
     def visit(self, pages: int) -> None:
-        """Open it anew when it has grown: PDFium keeps whatever it read of a document until that is closed."""
+        """Open the document again when it uses much memory: PDFium keeps what it read until a document is closed."""
         if self._kept > _KEPT_BYTES:
             self.close()
             self.pdfium, self._held = _loaded(self.blocks, self._name)
@@ -106,7 +105,7 @@ class Document:
 
 
 def _loaded(blocks: Blocks, name: str) -> tuple[Any, Any]:
-    """A handle, and what must live as long as it does."""
+    """A handle, and the object that must live as long as it does."""
     from pypdfium2 import PdfDocument, raw
 
     held: Any = None
@@ -149,10 +148,15 @@ def opened_document(file: BinaryIO, name: str) -> Iterator[Document]:
 
 @contextmanager
 def calling(document: Document, name: str, pages: int = 1) -> Iterator[None]:
-    """Hold the lock while so many pages are looked at, and turn what PDFium says into errors of ours.
+    """Hold the lock during calls of PDFium, and translate its errors.
+
+    Args:
+        document: open.
+        name: for messages.
+        pages: that these calls read.
 
     Raises:
-        ContentError: damaged, or it cannot be read any more.
+        ContentError: damaged, or it can no longer be read.
         ValueError: the document was closed.
     """
     if document.closed:
@@ -171,11 +175,11 @@ def _reading(blocks: Blocks, name: str) -> Iterator[None]:
             yield
     except MemoryError as error:
         raise ContentError(f"{name} does not fit into memory when it is opened") from error
-    except (pypdfium2.PdfiumError, OSError, ValueError, RuntimeError, ArithmeticError, LookupError) as error:
+    except (pypdfium2.PdfiumError, OSError, ContentError) as error:
         cause = blocks.failure or (error if isinstance(error, OSError) else None)
         if cause:
             raise ContentError(f"cannot read {name}: {getattr(cause, 'strerror', None) or cause}") from cause
-        if isinstance(error, GeminiMMError):
+        if isinstance(error, ContentError):
             raise
         raise ContentError(_refusal(name)) from error
 

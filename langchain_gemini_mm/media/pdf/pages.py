@@ -1,4 +1,4 @@
-"""Pages of a PDF: windows of them as PDFs of their own, their text, and a picture of each."""
+"""Pages of a PDF: cut out as PDFs of their own, as text and as images."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
-from langchain_gemini_mm.media.images.transform import JPEG, PNG, Picture, picture_of
+from langchain_gemini_mm.media.images.transform import JPEG, PNG, PreparedImage, encoded_image
 from langchain_gemini_mm.media.pdf.document import Document, calling, opened_document
 from langchain_gemini_mm.media.pdf.text import clean
 from langchain_gemini_mm.media.source import Source, name_of, opened
@@ -24,19 +23,8 @@ _HEAD_BYTES = 1024
 _POINTS_PER_INCH = 72
 _ROUNDING = 1e-4
 """PDFium rounds up."""
-_MOST_DPI = 600
-"""A page the size of a stamp is not blown up beyond this."""
-
-
-@dataclass(frozen=True, slots=True)
-class PageWindow:
-    """Pages of a PDF as a PDF of their own."""
-
-    first: int
-    """1-based."""
-    last: int
-    """Inclusive."""
-    data: bytes = field(repr=False)
+_MAX_DPI = 600
+"""Small pages are not rendered with a higher resolution."""
 
 
 class PdfPages:
@@ -49,7 +37,7 @@ class PdfPages:
     from langchain_gemini_mm.testing import pdf
 
     with opened_pdf(io.BytesIO(pdf(("one", "two", "three")))) as paper:
-        assert [(window.first, window.last) for window in paper.windows(2)] == [(1, 2), (3, 3)]
+        assert paper.pages == 3 and paper.cut(2, 3).startswith(b"%PDF")
         assert paper.text(2) == "two"
     ```
     """
@@ -60,55 +48,45 @@ class PdfPages:
 
     @property
     def pages(self) -> int:
-        """How many pages there are."""
+        """Number of pages."""
         return self._document.pages
 
-    def windows(self, size: int = 1, overlap: int = 0, *, max_bytes: int | None = None) -> Iterator[PageWindow]:
-        """Cut the whole document into windows, one in memory at a time; fewer pages where `size` is over `max_bytes`.
-
-        Raises:
-            ContentError: a page is damaged.
-            MediaLimitError: a page alone is over `max_bytes`.
-        """
-        _check_window(size, overlap)
-        first = 1
-        while True:
-            last = min(first + size - 1, self.pages)
-            data, needed = self._copy(first, last, max_bytes)
-            while data is None:
-                last = self._fewer(first, last, needed, max_bytes)
-                data, needed = self._copy(first, last, max_bytes)
-            yield PageWindow(first, last, data)
-            if last == self.pages:
-                return
-            first = max(first + 1, last + 1 - overlap)
-
     def cut(self, first: int, last: int, *, max_bytes: int | None = None) -> bytes:
-        """Pages `first` to `last` as a PDF of their own; what was filled into forms is part of its pages.
+        """Cut out pages as a PDF of their own, with the values of form fields; equal pages give equal bytes.
 
-        Equal pages give equal bytes.
+        Args:
+            first: first page, 1-based.
+            last: last page, inclusive.
+            max_bytes: largest size of the result.
 
         Raises:
-            ContentError: a page is damaged, or there is none of that number.
-            MediaLimitError: it takes more than `max_bytes`.
+            ContentError: a page is damaged or does not exist.
+            MediaLimitError: the result is over `max_bytes`.
         """
-        data, needed = self._copy(first, last, max_bytes)
+        file = _Capped(max_bytes)
+        with self._copied(first, last) as new:
+            new.save(file)
+        data = file.steady()
         if data is None:
-            raise self._too_large(first, last, needed, max_bytes)
+            remedy = "Allow more, or use its picture" if first == last else "Take fewer pages"
+            raise MediaLimitError(
+                f"{self._which(first, last)}: {file.length:,} bytes as a PDF; at most {max_bytes:,} are allowed. "
+                f"{remedy}"
+            )
         return data
 
     def text(self, page: int) -> str:
-        """The words of a page, an empty string where it has none that can be read, such as on a scan.
+        """The text of a page; empty where it has none that can be read, such as on a scan.
 
         Raises:
-            ContentError: the page is damaged, or there is none of that number.
+            ContentError: the page is damaged or does not exist.
         """
         with self._shown(page) as pdfium, closing(pdfium.get_textpage()) as text:
-            # Only what lies on the page; what lies beside it nobody sees.
+            # Text outside of the visible page is ignored.
             return clean(text.get_text_bounded())
 
-    def picture(self, page: int, max_edge: int = 1536, *, mime_type: str = JPEG) -> Picture:
-        """A page drawn on white, its longer side `max_edge` pixels.
+    def image(self, page: int, max_edge: int = 1536, *, mime_type: str = JPEG) -> PreparedImage:
+        """Render a page on white.
 
         Args:
             page: 1-based.
@@ -116,27 +94,20 @@ class PdfPages:
             mime_type: `"image/jpeg"` or `"image/png"`.
 
         Raises:
-            ContentError: the page is damaged or has no size, or there is none of that number.
+            ContentError: the page is damaged, has no size, or does not exist.
         """
         if max_edge < 1:
             raise ValueError(f"max_edge must be at least 1, got {max_edge!r}")
         if mime_type not in (JPEG, PNG):
-            raise ValueError(f"pages are drawn as {JPEG} or {PNG}, got {mime_type!r}")
+            raise ValueError(f"pages are rendered as {JPEG} or {PNG}, got {mime_type!r}")
         with self._shown(page) as pdfium:
             longest = max(pdfium.get_size())
             if not longest > 0:
                 raise ContentError(f"page {page} of {self._name} has no size")
-            scale = min((max_edge - _ROUNDING) / longest, _MOST_DPI / _POINTS_PER_INCH)
+            scale = min((max_edge - _ROUNDING) / longest, _MAX_DPI / _POINTS_PER_INCH)
             with closing(pdfium.render(scale=scale, limit_image_cache=True)) as bitmap:
                 image = bitmap.to_pil().convert("RGB")
-        return picture_of(image, mime_type)
-
-    def _copy(self, first: int, last: int, max_bytes: int | None) -> tuple[bytes | None, int]:
-        """The pages as a PDF, None when it is over `max_bytes`; and how many bytes it takes."""
-        with self._copied(first, last) as new:
-            file = _Capped(max_bytes)
-            new.save(file)
-        return file.steady(), file.length
+        return encoded_image(image, mime_type)
 
     @contextmanager
     def _copied(self, first: int, last: int) -> Iterator[PdfDocument]:
@@ -146,14 +117,14 @@ class PdfPages:
         with calling(self._document, self._which(first, last), last - first + 1), closing(PdfDocument.new()) as new:
             new.import_pages(self._document.pdfium, list(range(first - 1, last)))
             for number in range(len(new)) if self._document.has_form else ():
-                # A form is left behind by the import, and what was filled in with it.
+                # The import leaves forms and their values behind.
                 with closing(new[number]) as page:
                     raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY)
             yield new
 
     @contextmanager
     def _shown(self, page: int) -> Iterator[Any]:
-        """One page, loaded, with what was filled into it."""
+        """A loaded page, with the values of its form fields."""
         with ExitStack() as stack:
             if self._document.has_form:
                 source = stack.enter_context(self._copied(page, page))
@@ -162,19 +133,6 @@ class PdfPages:
             self._check_pages(page, page)
             stack.enter_context(calling(self._document, self._which(page, page)))
             yield stack.enter_context(closing(self._document.pdfium[page - 1]))
-
-    def _fewer(self, first: int, last: int, needed: int, max_bytes: int | None) -> int:
-        """The last page of a smaller window."""
-        count = last - first + 1
-        if count == 1 or max_bytes is None:
-            raise self._too_large(first, last, needed, max_bytes)
-        return first + max(1, min(count - 1, count * max_bytes // needed)) - 1
-
-    def _too_large(self, first: int, last: int, needed: int, max_bytes: int | None) -> MediaLimitError:
-        remedy = "Allow more, or use its picture" if first == last else "Take fewer pages"
-        return MediaLimitError(
-            f"{self._which(first, last)}: {needed:,} bytes as a PDF; at most {max_bytes:,} are allowed. {remedy}"
-        )
 
     def _which(self, first: int, last: int) -> str:
         return f"pages {first} to {last} of {self._name}" if first != last else f"page {first} of {self._name}"
@@ -188,7 +146,7 @@ class PdfPages:
 
 @contextmanager
 def opened_pdf(source: Source, *, name: str | None = None) -> Iterator[PdfPages]:
-    """Open a PDF for many questions; a large one is not read whole.
+    """Open a PDF; a large one is not read completely.
 
     Args:
         source: a path, bytes, or an open seekable binary file.
@@ -204,42 +162,31 @@ def opened_pdf(source: Source, *, name: str | None = None) -> Iterator[PdfPages]
 
 
 def windows(pages: int, size: int = 1, overlap: int = 0) -> Iterator[tuple[int, int]]:
-    """First and last page (1-based, inclusive) of windows that cover all of `pages`.
+    """Cover a document with windows; yields their first and last pages, 1-based and inclusive.
 
     ```python
     from langchain_gemini_mm.media.pdf.pages import windows
 
     assert list(windows(7, 3, overlap=1)) == [(1, 3), (3, 5), (5, 7)]
     ```
+
+    Args:
+        pages: of the document.
+        size: pages of a window.
+        overlap: pages that adjacent windows share.
+
+    Raises:
+        ValueError: no pages in a window, or an overlap that is not smaller.
     """
-    _check_window(size, overlap)
+    if size < 1 or not 0 <= overlap < size:
+        raise ValueError(f"a window needs at least one page and a smaller overlap, got {size!r} and {overlap!r}")
     if pages > 0:
         for first in range(1, max(pages - overlap, 1) + 1, size - overlap):
             yield first, min(first + size - 1, pages)
 
 
-def cut(source: Source, first: int, last: int, *, max_bytes: int | None = None, name: str | None = None) -> bytes:
-    """Pages `first` to `last` of a PDF, as `PdfPages.cut`."""
-    with opened_pdf(source, name=name) as paper:
-        return paper.cut(first, last, max_bytes=max_bytes)
-
-
-def page_text(source: Source, page: int, *, name: str | None = None) -> str:
-    """The words of a page, as `PdfPages.text`."""
-    with opened_pdf(source, name=name) as paper:
-        return paper.text(page)
-
-
-def page_picture(
-    source: Source, page: int, max_edge: int = 1536, *, mime_type: str = JPEG, name: str | None = None
-) -> Picture:
-    """A picture of a page, as `PdfPages.picture`."""
-    with opened_pdf(source, name=name) as paper:
-        return paper.picture(page, max_edge, mime_type=mime_type)
-
-
 class _Capped:
-    """A file in memory that stops growing where it is too large anyway."""
+    """A file in memory that stores nothing above its limit."""
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
@@ -247,7 +194,7 @@ class _Capped:
         self.length = 0
 
     def write(self, block: Any) -> int:
-        """Keep a block, unless the limit is reached."""
+        """Store a block if the limit is not reached."""
         length = len(block)
         self.length += length
         if self._fits:
@@ -259,7 +206,7 @@ class _Capped:
         return self._limit is None or self.length <= self._limit
 
     def steady(self) -> bytes | None:
-        """What was written, but without its time and its random number; None where that is too large."""
+        """The content without its creation time and random id; None where it is over the limit."""
         if not self._fits:
             return None
         with self._buffer.getbuffer() as view:
@@ -272,8 +219,3 @@ def _blank(view: memoryview, start: int, pattern: re.Pattern[bytes], instead: Ca
     if found := pattern.search(bytes(view[start : start + _HEAD_BYTES])):
         for group in range(1, pattern.groups + 1):
             view[start + found.start(group) : start + found.end(group)] = instead(found[group])
-
-
-def _check_window(size: int, overlap: int) -> None:
-    if size < 1 or not 0 <= overlap < size:
-        raise ValueError(f"a window needs at least one page and a smaller overlap, got {size!r} and {overlap!r}")

@@ -1,4 +1,4 @@
-"""The SQLite file of a local store: opening it, transactions for reading and writing, and its errors in our words."""
+"""The SQLite file of a local store: connections, transactions, and the translation of SQLite errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,10 @@ _REMEDIES = {
 class Database:
     """One file, or a database in memory, shared by the threads of one process.
 
-    A file has one connection for reading and one for writing, so that readers do not wait while a writer does.
+    A file has one connection for reading and one for writing, so that readers do not wait for a writer.
 
     Raises:
-        StoreError: the file cannot be used; the message says why.
+        StoreError: the file cannot be used.
     """
 
     def __init__(self, path: str | Path, timeout: float) -> None:
@@ -49,45 +49,32 @@ class Database:
         self._write_lock = threading.Lock()
         self._read_lock = self._write_lock if self.in_memory else threading.Lock()
         self._connections: list[sqlite3.Connection] = []
-        with in_our_words(self.path):
+        with translate_errors(self.path):
             try:
                 self._writer = self._connect(timeout)
-                schema.is_new(self._writer, self.path)  # refuses the files of others before anything is changed
+                schema.is_new(self._writer, self.path)  # refuses files of other programs before any change
                 self._set_durable(timeout)
-                schema.bring_up_to_date(self._writer, self.path)
+                schema.upgrade(self._writer, self.path)
                 self._reader = self._writer if self.in_memory else self._connect(timeout)
             except BaseException:
                 self.close()
                 raise
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that sees one state of the file throughout."""
-        with self._read_lock, in_our_words(self.path), self._transaction(self._reader, "BEGIN") as connection:
-            yield connection
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        """A read transaction; it sees one state of the file."""
+        return self._transaction(self._read_lock, self._reader, "BEGIN")
 
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that alone may write; it is durable when the block ends, and undone when it raises."""
-        begin = "BEGIN IMMEDIATE"
-        with self._write_lock, in_our_words(self.path), self._transaction(self._writer, begin) as connection:
-            yield connection
+    def writing(self) -> AbstractContextManager[sqlite3.Connection]:
+        """A write transaction, durable when the block ends and rolled back if it raises."""
+        return self._transaction(self._write_lock, self._writer, "BEGIN IMMEDIATE")
 
-    @contextmanager
-    def undone(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that alone may write, and whose changes are always undone."""
-        with self._write_lock, in_our_words(self.path):
-            self._require_open()
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._writer
-            finally:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
+    def rolled_back(self) -> AbstractContextManager[sqlite3.Connection]:
+        """A write transaction that is always rolled back."""
+        return self._transaction(self._write_lock, self._writer, "BEGIN IMMEDIATE", "ROLLBACK")
 
     @contextmanager
     def whole(self) -> Iterator[sqlite3.Connection]:
-        """A connection for copying everything; readers and writers go on, except in memory. Errors are SQLite's own."""
+        """A connection for a backup, which does not block others except in memory; SQLite errors are not translated."""
         if self.in_memory:
             with self._write_lock:
                 self._require_open()
@@ -98,25 +85,20 @@ class Database:
             yield connection
 
     def compact(self) -> int:
-        """Rewrite the file without the space of what was deleted; how many bytes it became smaller."""
-        with self._write_lock, in_our_words(self.path):
+        """Rewrite the file without unused space; return by how many bytes it shrank."""
+        with self.writing() as connection:
+            before = _size(connection)
+            keyword_index.optimize(connection)
+        with self._write_lock, translate_errors(self.path):
             self._require_open()
-            before = self._size()
-            with self._transaction(self._writer, "BEGIN IMMEDIATE") as connection:
-                keyword_index.optimize(connection)
             self._writer.execute("VACUUM")
-            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # readers may hold it back: no error
-            return max(0, before - self._size())
-
-    def _size(self) -> int:
-        (pages,) = self._writer.execute("PRAGMA page_count").fetchone()
-        (size,) = self._writer.execute("PRAGMA page_size").fetchone()
-        return int(pages) * int(size)
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # readers may delay it: no error
+            return max(0, before - _size(self._writer))
 
     def close(self) -> None:
-        """Close the file; waits for what other threads are doing with it."""
+        """Close the file after the running transactions of other threads."""
         if os.getpid() != self._process:
-            return  # closing a parent's connections here would break its locks
+            return  # closing connections of the parent process would release its locks
         with self._write_lock:
             if self._read_lock is self._write_lock:
                 self._close_all()
@@ -134,17 +116,17 @@ class Database:
         return connection
 
     def _set_durable(self, timeout: float) -> None:
-        """Write-ahead log where the file system can (network folders often cannot), and a sync with every commit."""
+        """Use a write-ahead log if the file system supports it (network folders often do not); sync every commit."""
         mode = self._write_ahead(time.monotonic() + timeout)
         if mode != "wal" and not self.in_memory:
             _LOGGER.warning(
                 "%s: no write-ahead log here (%s); readers wait while something is written", self.path, mode
             )
         self._writer.execute("PRAGMA synchronous = FULL")
-        self._writer.execute("PRAGMA fullfsync = ON")  # macOS syncs to the drive only when told so
+        self._writer.execute("PRAGMA fullfsync = ON")  # without it macOS does not sync to the drive
 
     def _write_ahead(self, deadline: float) -> str:
-        """Ask for the write-ahead log; SQLite does not wait here by itself while another process opens the file."""
+        """Enable the write-ahead log; SQLite itself does not wait here while another process opens the file."""
         while True:
             try:
                 return str(self._writer.execute("PRAGMA journal_mode = WAL").fetchone()[0])
@@ -163,26 +145,42 @@ class Database:
             raise StoreError(f"the store on {self.path} is closed. Open it again")
 
     @contextmanager
-    def _transaction(self, connection: sqlite3.Connection, begin: str) -> Iterator[sqlite3.Connection]:
-        self._require_open()
-        connection.execute(begin)
-        try:
-            yield connection
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+    def _transaction(
+        self, lock: threading.Lock, connection: sqlite3.Connection, begin: str, end: str = "COMMIT"
+    ) -> Iterator[sqlite3.Connection]:
+        with lock:
+            if os.getpid() != self._process or not self._connections:
+                self._require_open()
+            try:
+                connection.execute(begin)
+                yield connection
+                connection.execute(end)
+            except BaseException as error:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise _store_error(self.path, error) from error
+                raise
 
 
 @contextmanager
-def in_our_words(path: str) -> Iterator[None]:
-    """Raise SQLite's errors as `StoreError`, with a remedy where there is one."""
+def translate_errors(path: str) -> Iterator[None]:
+    """Raise SQLite errors as `StoreError`, with a remedy if there is one."""
     try:
         yield
     except sqlite3.Error as error:
-        remedy = _REMEDIES.get(_primary_code(error))
-        raise StoreError(f"{path}: {remedy} ({error})" if remedy else f"{path}: {error}") from error
+        raise _store_error(path, error) from error
+
+
+def _store_error(path: str, error: sqlite3.Error) -> StoreError:
+    remedy = _REMEDIES.get(_primary_code(error))
+    return StoreError(f"{path}: {remedy} ({error})" if remedy else f"{path}: {error}")
+
+
+def _size(connection: sqlite3.Connection) -> int:
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    return int(pages) * int(size)
 
 
 def _primary_code(error: sqlite3.Error) -> int:
@@ -190,11 +188,11 @@ def _primary_code(error: sqlite3.Error) -> int:
 
 
 def file_path(path: Any) -> str:
-    """The absolute path of a file, whose folder is made when needed.
+    """The absolute path of a file; its folder is created if needed.
 
     Raises:
         TypeError: not a path.
-        StoreError: it cannot be a file.
+        StoreError: the path cannot be used as a file.
     """
     if not isinstance(path, str | os.PathLike) or not str(path):
         raise TypeError(f"path is a file name or {MEMORY!r}, got {path!r}")

@@ -1,4 +1,4 @@
-"""Which rows of a matrix a filter keeps: one look at the file for a new condition, then NumPy."""
+"""Filters as masks of matrix rows: each condition is read from the file once and then cached."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 Mask: TypeAlias = NDArray[np.bool_]
 
 KEPT_BYTES = 16_000_000
-"""Most memory for conditions that are remembered, one byte a row each; the one unused for longest goes first."""
+"""Maximum memory of cached masks, one byte per row; the least recently used is dropped first."""
 KEPT_VALUES = 100
-"""A condition with more values than this is not remembered."""
+"""Conditions with more values are not cached."""
 
 
 class Masks:
-    """Follows a matrix: a remembered condition is only looked up for the rows that came since.
+    """Cached masks that follow a matrix: for a cached condition only new rows are read.
 
-    The caller holds a lock. That a row never changes its attributes while it keeps its number is what makes this right.
+    The caller holds a lock. This is correct because a row never changes its attributes while it keeps its number.
 
     Args:
-        limit: most bytes for conditions that are remembered.
+        limit: maximum bytes of cached masks.
     """
 
     def __init__(self, limit: int = KEPT_BYTES) -> None:
@@ -38,23 +38,27 @@ class Masks:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the remembered conditions."""
+        """Bytes of the cached masks."""
         return sum(mask.nbytes for mask in self._kept.values())
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop all masks."""
         self._kept.clear()
 
     def keep_rows(self, alive: Mask) -> None:
-        """Follow a matrix that dropped its dead rows."""
+        """Drop the deleted rows of all masks, as the matrix did.
+
+        Args:
+            alive: `(n,)`, False for the rows that the matrix dropped.
+        """
         for condition, mask in self._kept.items():
             self._kept[condition] = mask[alive[: len(mask)]]
 
     def of(self, connection: sqlite3.Connection, c: int, node: Node, numbers: NDArray[np.int64]) -> Mask:
-        """What the filter keeps of the rows with these numbers; the result is not to be written to.
+        """The mask of a filter over the rows with these numbers; it must not be modified.
 
         Args:
-            connection: in a transaction that sees exactly these rows.
+            connection: in the transaction in which the matrix was read.
             c: the collection.
             node: the filter.
             numbers: `(n,)`, ascending.
@@ -96,7 +100,7 @@ class Masks:
 
 
 def positions_of(wanted: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Where row numbers stand among those of a matrix, ascending; what is not there is left out."""
+    """Positions of row numbers among the ascending numbers of a matrix; missing numbers are left out."""
     if not len(numbers):
         return np.empty(0, dtype=np.intp)
     if numbers[-1] - numbers[0] + 1 == len(numbers):  # without gaps, as long as nothing was replaced
@@ -109,7 +113,7 @@ def positions_of(wanted: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArr
 
 
 def _rows_after(connection: sqlite3.Connection, c: int, scan: Scan, last: int) -> NDArray[np.int64]:
-    """Row numbers beyond `last` that have such an attribute, in any order."""
+    """Row numbers above `last` that match a scan, in any order."""
     found = [_joined_numbers(connection, (c, last), *piece) for piece in _pieces(scan)]
     return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
 

@@ -1,4 +1,4 @@
-"""A checked filter as an SQL condition on the local store's table of attributes."""
+"""Parsed filters as SQL conditions on the table of attributes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _SIGNS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
 
 def attributes(metadata: Mapping[str, Any]) -> Iterator[tuple[str, int, Any]]:
-    """The rows `(key, kind, value)` by which metadata is found.
+    """The attribute rows `(key, kind, value)` of metadata.
 
-    Values are native SQLite numbers and texts rather than JSON: SQLite's own parsing of decimals is not always exact.
+    Values are SQLite numbers and texts instead of JSON, because SQLite does not always parse decimals exactly.
     """
     for key, value in metadata.items():
         for element in elements(value):
@@ -37,16 +37,16 @@ def attributes(metadata: Mapping[str, Any]) -> Iterator[tuple[str, int, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A look through the attributes of one key and kind."""
+    """A scan of the attributes of one key and kind."""
 
     condition: str
-    """SQL on `attribute`, where `...` stands for the marks of the values."""
+    """SQL on `attribute`; `...` is replaced by the placeholders of the values."""
     key: str
     values: tuple[Any, ...]
 
 
 def scans(node: In | Compare | Exists) -> Iterator[Scan]:
-    """What to look for so as to find all rows of one condition; equal conditions give equal looks."""
+    """The scans that find all rows of one condition; equal conditions give equal scans."""
     match node:
         case In(key, values):
             groups: dict[int, list[Any]] = {}
@@ -64,20 +64,6 @@ def scans(node: In | Compare | Exists) -> Iterator[Scan]:
 def to_sql(node: Node, collection: int) -> tuple[str, list[Any]]:
     """A condition on `doc.n` and the values to bind to it, in order."""
     match node:
-        case In(key, values):
-            groups: dict[int, list[Any]] = {}
-            for _, kind, value in attributes({key: values}):
-                groups.setdefault(kind, []).append(value)
-            pieces = [
-                _having(collection, key, f"kind = {kind} AND value IN ({', '.join('?' * len(group))})", group)
-                for kind, group in groups.items()
-            ]
-            return _joined(" OR ", pieces) if pieces else ("0", [])
-        case Compare(key, order, value):
-            ((_, kind, bound),) = attributes({key: value})
-            return _having(collection, key, f"kind = {kind} AND value {_SIGNS[order]} ?", [bound])
-        case Exists(key):
-            return _having(collection, key, "", [])
         case And(parts):
             return _joined(" AND ", [to_sql(part, collection) for part in parts]) if parts else ("1", [])
         case Or(parts):
@@ -85,12 +71,13 @@ def to_sql(node: Node, collection: int) -> tuple[str, list[Any]]:
         case Not(part):
             condition, bound_values = to_sql(part, collection)
             return f"NOT {condition}", bound_values
-
-
-def _having(collection: int, key: str, condition: str, values: list[Any]) -> tuple[str, list[Any]]:
-    where = "c = ? AND key = ?" + (f" AND {condition}" if condition else "")
-    sql = f"n IN (SELECT n FROM attribute WHERE {where})"  # noqa: S608 - values are bound, the rest is ours
-    return sql, [collection, key, *values]
+        case _:
+            pieces: list[tuple[str, list[Any]]] = []
+            for scan in scans(node):
+                condition = scan.condition.replace("...", ", ".join("?" * len(scan.values)))
+                sql = f"n IN (SELECT n FROM attribute WHERE c = ? AND {condition})"  # noqa: S608 - values are bound
+                pieces.append((sql, [collection, scan.key, *scan.values]))
+            return _joined(" OR ", pieces) if pieces else ("0", [])
 
 
 def _joined(word: str, pieces: list[tuple[str, list[Any]]]) -> tuple[str, list[Any]]:

@@ -1,7 +1,7 @@
-"""The keyword index of the local store: one FTS5 table per collection, kept in step within each write.
+"""The keyword index of the local store: one FTS5 table per collection, updated in every write transaction.
 
-A collection's `keywords` tells whether its table holds every text. A Python whose SQLite lacks FTS5 may still write: it
-marks the index as out of step, and the next one that has FTS5 and is asked for keywords builds it anew.
+The column `keywords` of a collection is 1 while its table is up to date. A process whose SQLite lacks FTS5 can still
+write: it sets the column to 0, and the next keyword search of a process with FTS5 rebuilds the index.
 """
 
 from __future__ import annotations
@@ -27,30 +27,25 @@ _ROWS_AT_ONCE = 1000
 
 
 def has_fts5(connection: sqlite3.Connection) -> bool:
-    """Whether this SQLite can search texts."""
+    """Whether this SQLite has FTS5."""
     try:
         return connection.execute("SELECT 1 FROM pragma_module_list WHERE name = 'fts5'").fetchone() is not None
     except sqlite3.OperationalError:  # a build without this pragma
         return False
 
 
-def table(c: int) -> str:
-    """Name of the table of a collection."""
-    return f"keywords_{c}"
-
-
-def in_step(connection: sqlite3.Connection, c: int) -> bool:
-    """Whether the index of a collection holds every text."""
+def is_current(connection: sqlite3.Connection, c: int) -> bool:
+    """Whether the index of a collection is up to date."""
     row = connection.execute("SELECT keywords FROM collection WHERE c = ?", (c,)).fetchone()
     return row is not None and bool(row[0])
 
 
 def build(connection: sqlite3.Connection, c: int) -> None:
-    """Make the index of a collection from its texts; without FTS5 mark it as out of step."""
+    """Build the index of a collection from its texts; without FTS5 mark it as outdated."""
     able = has_fts5(connection)
     if able:
-        connection.execute(f"DROP TABLE IF EXISTS {table(c)}")
-        connection.execute(f'CREATE VIRTUAL TABLE {table(c)} USING fts5(words, tokenize="{_TOKENIZER}")')
+        connection.execute(f"DROP TABLE IF EXISTS keywords_{c}")
+        connection.execute(f'CREATE VIRTUAL TABLE keywords_{c} USING fts5(words, tokenize="{_TOKENIZER}")')
         found = connection.execute("SELECT n, text, metadata FROM doc WHERE c = ?", (c,))
         while rows := found.fetchmany(_ROWS_AT_ONCE):
             _insert(connection, c, ((n, _searched(text, metadata)) for n, text, metadata in rows))
@@ -64,9 +59,9 @@ def insert(connection: sqlite3.Connection, c: int, rows: Iterable[tuple[int, str
 
 
 def delete(connection: sqlite3.Connection, c: int, numbers: Sequence[int]) -> None:
-    """Forget rows."""
+    """Remove rows from the index."""
     if _may_change(connection, c):
-        connection.executemany(f"DELETE FROM {table(c)} WHERE rowid = ?", ((n,) for n in numbers))  # noqa: S608
+        connection.executemany(f"DELETE FROM keywords_{c} WHERE rowid = ?", ((n,) for n in numbers))  # noqa: S608
 
 
 def search(
@@ -78,25 +73,25 @@ def search(
     threshold: float | None = None,
     allowed: NDArray[np.int64] | None = None,
 ) -> list[tuple[int, float]] | None:
-    """Row numbers with one of the words and their BM25 scores (higher is better), best first; None when out of step.
+    """Row numbers with one of the words and their BM25 scores (higher is better), best first; None if outdated.
 
     Args:
         connection: in a transaction.
         c: the collection.
-        words: from `words.terms`.
-        k: how many.
+        words: from `tokenizer.terms`.
+        k: maximum number of rows; -1 for all.
         threshold: lowest score.
-        allowed: row numbers to choose from, ascending; None for all.
+        allowed: `(n,)` row numbers to choose from, ascending; None for all.
 
     Raises:
         StoreError: this SQLite lacks FTS5.
     """
     if not has_fts5(connection):
         raise StoreError(NEEDS_FTS5)
-    if not in_step(connection, c):
+    if not is_current(connection, c):
         return None
     question = " OR ".join(f'"{word}"' for word in words)
-    sql = f"SELECT rowid, -rank FROM {table(c)} WHERE {table(c)} MATCH ? ORDER BY rank"  # noqa: S608
+    sql = f"SELECT rowid, -rank FROM keywords_{c} WHERE keywords_{c} MATCH ? ORDER BY rank"  # noqa: S608
     if allowed is None:
         found = connection.execute(f"{sql} LIMIT ?", (question, k)).fetchall()
     else:
@@ -105,21 +100,21 @@ def search(
 
 
 def problems(connection: sqlite3.Connection, c: int) -> Iterator[str]:
-    """What keyword search would miss or find wrongly; nothing is changed by a transaction that is undone.
+    """Errors of the index; must be called in a transaction that is rolled back.
 
     Raises:
-        sqlite3.DatabaseError: the index contradicts itself.
+        sqlite3.DatabaseError: the index is inconsistent.
     """
-    connection.execute(f"INSERT INTO {table(c)} ({table(c)}) VALUES ('integrity-check')")  # noqa: S608
-    sql = f"SELECT d.id, d.text, d.metadata, w.words FROM doc d LEFT JOIN {table(c)} w ON w.rowid = d.n WHERE d.c = ?"  # noqa: S608
+    connection.execute(f"INSERT INTO keywords_{c} (keywords_{c}) VALUES ('integrity-check')")  # noqa: S608
+    sql = f"SELECT d.id, d.text, d.metadata, w.words FROM doc d LEFT JOIN keywords_{c} w ON w.rowid = d.n WHERE d.c = ?"  # noqa: S608
     for id_, text, metadata, words in connection.execute(sql, (c,)):
         wanted = indexed_text(_searched(text, metadata))
         if wanted.split() != (words or "").split():
-            yield f"keyword search does not know the words of {id_!r}"
-    sql = f"SELECT count(*) FROM {table(c)} WHERE rowid NOT IN (SELECT n FROM doc WHERE c = ?)"  # noqa: S608
+            yield f"keyword search does not find the words of {id_!r}"
+    sql = f"SELECT count(*) FROM keywords_{c} WHERE rowid NOT IN (SELECT n FROM doc WHERE c = ?)"  # noqa: S608
     (lost,) = connection.execute(sql, (c,)).fetchone()
     if lost:
-        yield f"keyword search knows {lost} documents that are not there"
+        yield f"keyword search finds {lost} documents that do not exist"
 
 
 def _searched(text: str, metadata: str) -> str:
@@ -127,14 +122,14 @@ def _searched(text: str, metadata: str) -> str:
 
 
 def optimize(connection: sqlite3.Connection) -> None:
-    """Merge what many writes left in pieces."""
+    """Merge the segments of the indexes."""
     if has_fts5(connection):
         for (c,) in connection.execute("SELECT c FROM collection WHERE keywords").fetchall():
-            connection.execute(f"INSERT INTO {table(c)} ({table(c)}) VALUES ('optimize')")  # noqa: S608
+            connection.execute(f"INSERT INTO keywords_{c} (keywords_{c}) VALUES ('optimize')")  # noqa: S608
 
 
 def _may_change(connection: sqlite3.Connection, c: int) -> bool:
-    if not in_step(connection, c):
+    if not is_current(connection, c):
         return False
     if has_fts5(connection):
         return True
@@ -154,6 +149,6 @@ def _first_of(found: sqlite3.Cursor, k: int, allowed: NDArray[np.int64]) -> list
 
 def _insert(connection: sqlite3.Connection, c: int, rows: Iterable[tuple[int, str]]) -> None:
     connection.executemany(
-        f"INSERT INTO {table(c)} (rowid, words) VALUES (?, ?)",  # noqa: S608
+        f"INSERT INTO keywords_{c} (rowid, words) VALUES (?, ?)",  # noqa: S608
         ((n, words) for n, text in rows if (words := indexed_text(text)).strip()),
     )

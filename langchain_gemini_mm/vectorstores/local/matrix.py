@@ -1,4 +1,4 @@
-"""The vectors of a collection in memory: a cache of the file that catches up instead of loading again."""
+"""The vectors of a collection in memory: a cache that reads only changes of the file."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from langchain_gemini_mm.vectorstores.local.prefix import (
     prefix_rows,
     shares,
 )
-from langchain_gemini_mm.vectorstores.local.rows import FLOAT, Collection, batches_after, vectors_of
-from langchain_gemini_mm.vectorstores.local.scoring import View, Wanted
+from langchain_gemini_mm.vectorstores.local.rows import FLOAT, CollectionRow, vector_batches, vectors_of
+from langchain_gemini_mm.vectorstores.local.scoring import RowQuery, View
 
 if TYPE_CHECKING:
     import sqlite3
@@ -26,32 +26,33 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger("langchain_gemini_mm")
 _GROWTH = 1.25
 _DEAD_SHARE = 0.25
-_TRIED = 32
-"""Stored vectors that try out the prefixes of a collection that is large by itself."""
-_TRIED_FOR = 10
+_SAMPLE = 32
+"""Stored vectors with which the recall of prefixes is measured."""
+_SAMPLE_K = 10
 
 
 class Matrix:
-    """Follows a collection from read to read; the caller holds a lock while it does."""
+    """The cached vectors of a collection; the caller holds a lock."""
 
     _numbers: NDArray[np.int64]
     _rows: Vectors
     _alive: Mask | None
-    _size: int
+    size: int
+    """How many rows are loaded."""
     _dimensions: int
     _last_gone: int
     _revision: int
     _epoch: int
     _refused_at: int
-    """Rows at which prefixes were tried and found too little; 0 where they were not tried."""
+    """Number of rows at which prefixes had too little recall; 0 if they were not tried."""
 
     def __init__(self, plan: PrefixPlan) -> None:
         self._plan = plan
         self.masks = Masks()
         self._clear(0)
 
-    def view(self, connection: sqlite3.Connection, collection: Collection) -> View:
-        """The state of the collection that this transaction sees.
+    def view(self, connection: sqlite3.Connection, collection: CollectionRow) -> View:
+        """The state of the collection in this transaction.
 
         Raises:
             StoreError: a stored vector is damaged.
@@ -61,16 +62,11 @@ class Matrix:
         if collection.revision != self._revision:
             self._catch_up(connection, collection)
             self._revision, self._epoch = collection.revision, collection.epoch
-        return View(self._numbers[: self._size], self._rows[: self._size], self._alive, self._dimensions)
-
-    @property
-    def size(self) -> int:
-        """How many rows are loaded."""
-        return self._size
+        return View(self._numbers[: self.size], self._rows[: self.size], self._alive, self._dimensions)
 
     @property
     def prefix(self) -> int | None:
-        """How many numbers of each vector are held; None for all of them."""
+        """How many numbers of each vector are held; None for all."""
         width = self._rows.shape[1]
         return width if width < self._dimensions else None
 
@@ -84,36 +80,37 @@ class Matrix:
     def _empty(self, width: int) -> None:
         self._numbers = np.empty(0, dtype=np.int64)
         self._rows = np.empty((0, width), dtype=FLOAT)
-        self._size = 0
+        self.size = 0
         self.masks.clear()
 
-    def _catch_up(self, connection: sqlite3.Connection, collection: Collection) -> None:
-        last = int(self._numbers[self._size - 1]) if self._size else 0
+    def _catch_up(self, connection: sqlite3.Connection, collection: CollectionRow) -> None:
+        last = int(self._numbers[self.size - 1]) if self.size else 0
         sql = "SELECT count(*) FROM doc WHERE c = ? AND n > ?"
         (new,) = connection.execute(sql, (collection.c, last)).fetchone()
-        if self._turns_to_prefixes(self._size + new):
+        total = self.size + new
+        width = self._plan.width(total, self._dimensions)
+        if width < self._rows.shape[1] and total > 2 * self._refused_at:
             self._turn_to_prefixes(connection, collection)
-            size = self._size
+            size = self.size
         else:
-            size = self._append(connection, collection.c, last, self._size + new)
-        self._last_gone = self._bury(connection, collection, size)
-        self._size = size
-        self._tidy()
+            size = self._append(connection, collection.c, last, total)
+        sql = "SELECT g, n FROM gone WHERE c = ? AND g > ? ORDER BY g"
+        gone = connection.execute(sql, (collection.c, self._last_gone)).fetchall()
+        if gone or self._alive is not None:
+            self._mark_gone(gone, size)
+        self.size = size
+        if self._alive is not None and self._alive.mean() < 1 - _DEAD_SHARE:
+            self._drop_gone(self._alive)
 
-    def _turns_to_prefixes(self, rows: int) -> bool:
-        """Whether it is time to hold less of each row than now."""
-        width = self._plan.width(rows, self._dimensions)
-        return width < self._rows.shape[1] and rows > 2 * self._refused_at
-
-    def _turn_to_prefixes(self, connection: sqlite3.Connection, collection: Collection) -> None:
-        """Load the prefixes; where nobody asked for them, only keep them when they find what there is."""
+    def _turn_to_prefixes(self, connection: sqlite3.Connection, collection: CollectionRow) -> None:
+        """Load prefixes; if they were not requested, keep them only if their recall is sufficient."""
         (rows,) = connection.execute("SELECT count(*) FROM doc WHERE c = ?", (collection.c,)).fetchone()
         self._alive = None
         self._empty(self._plan.width(rows, self._dimensions))
-        self._size = self._append(connection, collection.c, 0, rows)
+        self.size = self._append(connection, collection.c, 0, rows)
         if self._plan.prefix is not None:
             return
-        recall = self._tried(connection, collection.c)
+        recall = self._measured_recall(connection, collection.c)
         if recall < LEAST_RECALL:
             _LOGGER.info(
                 "collection %d: prefixes of %d find %.3f of the nearest; whole vectors are held instead",
@@ -122,19 +119,19 @@ class Matrix:
                 recall,
             )
             self._empty(self._dimensions)
-            self._size = self._append(connection, collection.c, 0, rows)
+            self.size = self._append(connection, collection.c, 0, rows)
             self._refused_at = rows
 
-    def _tried(self, connection: sqlite3.Connection, c: int) -> float:
-        """The recall of the prefixes now loaded, on some stored vectors."""
-        spread = np.linspace(0, self._size - 1, min(_TRIED, self._size)).astype(np.intp)
+    def _measured_recall(self, connection: sqlite3.Connection, c: int) -> float:
+        """The recall of the loaded prefixes, measured on some stored vectors."""
+        spread = np.linspace(0, self.size - 1, min(_SAMPLE, self.size)).astype(np.intp)
         queries = self._whole(connection, spread)
-        k = min(_TRIED_FOR + 1, self._size)
-        exact = exact_scores((rows for _, rows in batches_after(connection, c, 0, self._dimensions)), queries, k)
-        view = View(self._numbers[: self._size], self._rows[: self._size], None, self._dimensions)
+        k = min(_SAMPLE_K + 1, self.size)
+        exact = exact_scores((rows for _, rows in vector_batches(connection, c, 0, self._dimensions)), queries, k)
+        view = View(self._numbers[: self.size], self._rows[: self.size], None, self._dimensions)
         found = []
-        wanted = [Wanted(number, self._plan.count(k), None) for number in range(len(queries))]
-        for query, best in zip(queries, view.nearest(queries, wanted), strict=True):
+        row_queries = [RowQuery(number, 0, self._plan.count(k)) for number in range(len(queries))]
+        for query, best in zip(queries, view.nearest(queries, [None], row_queries), strict=True):
             found.append(sorted((self._whole(connection, best.positions) @ query).tolist())[-k:-1])
         return float(np.mean(shares(exact[:, :-1], found)))
 
@@ -145,43 +142,33 @@ class Matrix:
         return rows
 
     def _append(self, connection: sqlite3.Connection, c: int, last: int, size: int) -> int:
-        """Read rows that came since, into space that no view shows yet; return the new size."""
-        self._reserve(size)
-        width, end = self._rows.shape[1], self._size
-        for numbers, rows in batches_after(connection, c, last, self._dimensions):
+        """Read new rows into memory that no view shows yet; return the new size."""
+        width, end = self._rows.shape[1], self.size
+        if size > len(self._numbers):
+            capacity = max(size, int(end * _GROWTH)) if end else size
+            numbers, rows = np.empty(capacity, dtype=np.int64), np.empty((capacity, width), dtype=FLOAT)
+            numbers[:end], rows[:end] = self._numbers[:end], self._rows[:end]
+            self._numbers, self._rows = numbers, rows
+        for numbers, rows in vector_batches(connection, c, last, self._dimensions):
             self._numbers[end : end + len(numbers)] = numbers
             self._rows[end : end + len(numbers)] = rows if width == self._dimensions else prefix_rows(rows, width)
             end += len(numbers)
         return end
 
-    def _bury(self, connection: sqlite3.Connection, collection: Collection, size: int) -> int:
-        """Mark rows that went since; return the last entry read."""
-        sql = "SELECT g, n FROM gone WHERE c = ? AND g > ?"
-        found = connection.execute(sql, (collection.c, self._last_gone)).fetchall()
-        if self._alive is not None or found:
-            alive = np.ones(size, dtype=np.bool_)
-            if self._alive is not None:
-                alive[: len(self._alive)] = self._alive
-            gone = np.array([n for _, n in found], dtype=np.int64)
-            alive[positions_of(gone, self._numbers[:size])] = False
-            self._alive = None if alive.all() else alive
-        return max((g for g, _ in found), default=self._last_gone)
+    def _mark_gone(self, gone: list[tuple[int, int]], size: int) -> None:
+        """Mark rows that were deleted since, given as rows `(g, n)` of the table `gone`."""
+        alive = np.ones(size, dtype=np.bool_)
+        if self._alive is not None:
+            alive[: len(self._alive)] = self._alive
+        if gone:
+            numbers = np.array([n for _, n in gone], dtype=np.int64)
+            alive[positions_of(numbers, self._numbers[:size])] = False
+            self._last_gone = gone[-1][0]
+        self._alive = None if alive.all() else alive
 
-    def _reserve(self, size: int) -> None:
-        if size <= len(self._numbers):
-            return
-        capacity = max(size, int(self._size * _GROWTH)) if self._size else size
-        numbers = np.empty(capacity, dtype=np.int64)
-        rows = np.empty((capacity, self._rows.shape[1]), dtype=FLOAT)
-        numbers[: self._size] = self._numbers[: self._size]
-        rows[: self._size] = self._rows[: self._size]
-        self._numbers, self._rows = numbers, rows
-
-    def _tidy(self) -> None:
-        """Drop deleted rows once they are many; views handed out keep the old arrays."""
-        if self._alive is None or self._alive.mean() >= 1 - _DEAD_SHARE:
-            return
-        self._numbers = self._numbers[: self._size][self._alive]
-        self._rows = self._rows[: self._size][self._alive]
-        self.masks.keep_rows(self._alive)
-        self._size, self._alive = len(self._numbers), None
+    def _drop_gone(self, alive: Mask) -> None:
+        """Drop the deleted rows; existing views keep the old arrays."""
+        self._numbers = self._numbers[: self.size][alive]
+        self._rows = self._rows[: self.size][alive]
+        self.masks.keep_rows(alive)
+        self.size, self._alive = len(self._numbers), None

@@ -1,4 +1,4 @@
-"""Searching by the first numbers of each vector: when it is done, and how much it finds of what there is."""
+"""Searching by prefixes of the vectors: when it is used, and its recall."""
 
 from __future__ import annotations
 
@@ -12,54 +12,54 @@ from numpy.typing import NDArray
 from langchain_gemini_mm.interfaces import Vectors
 
 PREFIX = 256
-"""How many numbers of each vector a large collection keeps in memory."""
+"""Default prefix length of large collections."""
 PREFIX_ABOVE = 256_000_000
-"""Bytes of vectors up to which they are held whole, when nothing is said."""
+"""Collections with more bytes of vectors use prefixes by default."""
 CANDIDATES = 200
-"""Rows that the prefixes find best and that are scored again with their whole vectors."""
+"""Number of best rows by prefix that are scored again with whole vectors."""
 CANDIDATES_PER_HIT = 10
-"""At least so many candidates for each row asked for."""
+"""Minimum number of candidates per requested row."""
 LEAST_RECALL = 0.99
-"""Below this, measured on a sample, a collection that is large by itself is held whole all the same."""
+"""With less recall, measured on a sample, whole vectors are held unless prefixes were requested."""
 
 _TIE = 2e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recall:
-    """How much of what an exact search finds the search by prefixes finds, too."""
+    """The recall of a search by prefixes, compared with an exact search."""
 
     recall: float
-    """Mean share of the `k` nearest documents that were found, 0 to 1."""
+    """Mean recall of the `k` nearest documents, 0 to 1."""
     worst: float
-    """The smallest share of one query."""
+    """The lowest recall of one query."""
     sample: int
-    """How many stored vectors were asked with, each without finding itself."""
+    """Number of queries; each is a stored vector that does not count as its own neighbour."""
     k: int
     prefix: int | None
-    """How many numbers of each vector are searched; None where it is all of them, and the search exact."""
+    """How many numbers of each vector are searched; None for whole vectors and an exact search."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrefixPlan:
-    """What was said about prefixes when the store was opened."""
+    """The options of a store about prefixes."""
 
     prefix: int | bool | None
-    """How many numbers; False for whole vectors; None decides by size."""
+    """Prefix length; False for whole vectors; None decides by the size of the collection."""
     candidates: int
     above: int = PREFIX_ABOVE
-    """Bytes of vectors from which on None means prefixes,"""
-    by_itself: int = PREFIX
-    """and of how many numbers."""
+    """If `prefix` is None: collections with more bytes of vectors use prefixes."""
+    default_prefix: int = PREFIX
+    """If `prefix` is None: the prefix length."""
 
     def width(self, rows: int, dimensions: int) -> int:
-        """How many numbers of each vector to hold, before any look at how well it works."""
+        """The prefix length for a collection, before its recall is measured."""
         if self.prefix is None:
-            return min(self.by_itself, dimensions) if 4 * rows * dimensions > self.above else dimensions
+            return min(self.default_prefix, dimensions) if 4 * rows * dimensions > self.above else dimensions
         return min(self.prefix, dimensions) if self.prefix else dimensions
 
     def count(self, k: int) -> int:
-        """How many candidates to score again for `k` rows."""
+        """Number of candidates that are scored again for `k` rows."""
         return max(self.candidates, CANDIDATES_PER_HIT * k)
 
 
@@ -77,7 +77,7 @@ def prefix_plan(prefix: Any, candidates: Any) -> PrefixPlan:
 
 
 def prefix_rows(vectors: Vectors, width: int) -> Vectors:
-    """The first `width` numbers of each row, at unit length; zeros stay zeros."""
+    """The first `width` numbers of each row, normalized to unit length; a prefix of zeros stays zero."""
     rows = np.ascontiguousarray(vectors[:, :width], dtype=np.float32)
     lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
     lengths[lengths == 0] = 1
@@ -95,10 +95,10 @@ def exact_scores(batches: Iterable[Vectors], queries: Vectors, k: int) -> NDArra
 
 
 def shares(exact: NDArray[np.float32], found: Sequence[Sequence[float]]) -> list[float]:
-    """The share of the exact scores that was found, of each query; equal scores may stand for each other.
+    """The recall of each query: the share of the exact scores that was found, up to ties.
 
     Args:
-        exact: `(q, k)`, ascending, each row beginning with -inf where there are fewer than `k`.
+        exact: `(q, k)`, ascending; rows with fewer than `k` scores begin with -inf.
         found: scores of each query, in any order.
     """
     answer = []

@@ -1,4 +1,4 @@
-"""The SQL of the local store: every statement on its rows, given a connection in a transaction."""
+"""The SQL statements of the local store; connections are in a transaction."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 
 CHUNK = 500
-"""Most ids in one statement; old SQLite builds take 999 values."""
+"""Maximum number of values in one statement; old SQLite builds accept 999."""
 GONE_KEPT = 100_000
-"""Deleted rows remembered for readers to catch up; beyond that they load everything again."""
+"""Maximum number of deleted rows that are recorded for readers; beyond it they load everything again."""
 FLOAT = np.dtype("<f4")
 """Vectors in the file are little-endian float32 on every machine."""
 
 
 @dataclass(frozen=True, slots=True)
-class Collection:
-    """The row of a collection."""
+class CollectionRow:
+    """A row of the table `collection`."""
 
     c: int
     dimensions: int | None
@@ -42,19 +42,19 @@ class Collection:
     epoch: int
 
 
-def find_collection(connection: sqlite3.Connection, name: str) -> Collection | None:
-    """Read the row of a collection; None before the first write."""
+def find_collection(connection: sqlite3.Connection, name: str) -> CollectionRow | None:
+    """Read a collection; None before the first write."""
     row = connection.execute(
         "SELECT c, dimensions, fingerprint, revision, epoch FROM collection WHERE name = ?", (name,)
     ).fetchone()
     if row is None:
         return None
     c, dimensions, fingerprint, revision, epoch = row
-    return Collection(c, dimensions, None if fingerprint is None else json.loads(fingerprint), revision, epoch)
+    return CollectionRow(c, dimensions, None if fingerprint is None else json.loads(fingerprint), revision, epoch)
 
 
-def make_collection(connection: sqlite3.Connection, name: str) -> Collection:
-    """Read the row of a collection, making it when it is new."""
+def make_collection(connection: sqlite3.Connection, name: str) -> CollectionRow:
+    """Read a collection, and insert it if it is new."""
     found = find_collection(connection, name)
     if found is None:
         connection.execute("INSERT INTO collection (name) VALUES (?)", (name,))
@@ -66,53 +66,52 @@ def make_collection(connection: sqlite3.Connection, name: str) -> Collection:
 
 
 def set_space(connection: sqlite3.Connection, c: int, dimensions: int | None, fingerprint: Fingerprint | None) -> None:
-    """Remember the embedding space of a collection; None forgets it."""
+    """Store the embedding space of a collection; None removes it."""
     text = None if fingerprint is None else to_json(fingerprint)
     connection.execute("UPDATE collection SET dimensions = ?, fingerprint = ? WHERE c = ?", (dimensions, text, c))
 
 
 def insert(connection: sqlite3.Connection, c: int, records: Sequence[Record]) -> None:
-    """Insert records whose ids are free, with the attributes filters look at."""
+    """Insert records with new ids, with their attributes and keywords."""
     (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'doc'").fetchone()
     numbered = list(enumerate(records, start=last + 1))
     connection.executemany(
         "INSERT INTO doc (n, c, id, text, metadata, vector) VALUES (?, ?, ?, ?, ?, ?)",
-        ((n, c, record.id, record.text, to_json(record.metadata), _blob(record)) for n, record in numbered),
+        (
+            (n, c, record.id, record.text, to_json(record.metadata), np.asarray(record.vector, dtype=FLOAT).tobytes())
+            for n, record in numbered
+        ),
     )
     connection.executemany(  # equal elements of a list give equal rows
         "INSERT OR IGNORE INTO attribute (c, key, kind, value, n) VALUES (?, ?, ?, ?, ?)",
         ((c, *attribute, n) for n, record in numbered for attribute in attributes(record.metadata)),
     )
     keyword_index.insert(connection, c, ((n, searched_text(record.text, record.metadata)) for n, record in numbered))
-    changed(connection, c)
+    mark_changed(connection, c)
 
 
 def delete_ids(connection: sqlite3.Connection, c: int, ids: Iterable[str]) -> None:
     """Delete rows by id, in chunks."""
-    for chunk in _chunks(list(ids)):
-        _delete(connection, c, f"id IN ({_marks(chunk)})", chunk)
+    for chunk, marks in _chunks(list(ids)):
+        _delete(connection, c, f"id IN ({marks})", chunk)
 
 
-def revise(
+def update_metadata_rows(
     connection: sqlite3.Connection,
-    collection: Collection,
+    collection: CollectionRow,
     changes: Mapping[str, Mapping[str, Any]],
     *,
     replace: bool,
 ) -> list[str]:
-    """Change metadata of rows, which keep their vectors; with ids that are not stored, return these and do nothing."""
+    """Change the metadata of rows; if some ids are not stored, return these and change nothing."""
     ids = list(changes)
-    known = {
-        id_
-        for chunk in _chunks(ids)
-        for (id_,) in connection.execute(
-            f"SELECT id FROM doc WHERE c = ? AND id IN ({_marks(chunk)})",  # noqa: S608
-            (collection.c, *chunk),
-        )
-    }
+    known: set[str] = set()
+    for chunk, marks in _chunks(ids):
+        sql = f"SELECT id FROM doc WHERE c = ? AND id IN ({marks})"  # noqa: S608
+        known |= {id_ for (id_,) in connection.execute(sql, (collection.c, *chunk))}
     if len(known) < len(ids):
         return [id_ for id_ in ids if id_ not in known]
-    for chunk in _chunks(ids):
+    for chunk, _ in _chunks(ids):
         found = by_ids(connection, collection.c, chunk, collection.dimensions)
         records = [
             Record(id_, old.text, {**({} if replace else old.metadata), **changes[id_]}, old.vector)
@@ -124,21 +123,21 @@ def revise(
 
 
 def delete_where(connection: sqlite3.Connection, c: int, node: Node) -> None:
-    """Delete the rows a filter matches."""
-    for chunk in _chunks(numbers_where(connection, c, node).tolist()):
-        _delete(connection, c, f"n IN ({_marks(chunk)})", chunk)
+    """Delete the rows that a filter matches."""
+    for chunk, marks in _chunks(numbers_where(connection, c, node).tolist()):
+        _delete(connection, c, f"n IN ({marks})", chunk)
 
 
-def delete_everything(connection: sqlite3.Connection, c: int) -> None:
-    """Delete all rows of a collection; readers load anew."""
+def delete_all(connection: sqlite3.Connection, c: int) -> None:
+    """Delete all rows of a collection; readers load it again."""
     for table in ("doc", "attribute", "gone"):
         connection.execute(f"DELETE FROM {table} WHERE c = ?", (c,))  # noqa: S608
     keyword_index.build(connection, c)
     connection.execute("UPDATE collection SET revision = revision + 1, epoch = epoch + 1 WHERE c = ?", (c,))
 
 
-def changed(connection: sqlite3.Connection, c: int) -> None:
-    """Tell readers that there is something to catch up with."""
+def mark_changed(connection: sqlite3.Connection, c: int) -> None:
+    """Increase the revision, so that readers read the changes."""
     (gone,) = connection.execute("SELECT coalesce(max(g) - min(g), 0) FROM gone").fetchone()
     if gone > GONE_KEPT:
         connection.execute("DELETE FROM gone")
@@ -147,7 +146,7 @@ def changed(connection: sqlite3.Connection, c: int) -> None:
 
 
 def numbers_where(connection: sqlite3.Connection, c: int, node: Node) -> NDArray[np.int64]:
-    """Row numbers of what a filter matches, ascending."""
+    """Row numbers that a filter matches, `(n,)`, ascending."""
     condition, values = to_sql(node, c)
     found = connection.execute(f"SELECT n FROM doc WHERE c = ? AND {condition}", (c, *values))  # noqa: S608
     numbers = np.fromiter((n for (n,) in found), dtype=np.int64)
@@ -163,27 +162,26 @@ def count(connection: sqlite3.Connection, c: int, node: Node | None) -> int:
 
 
 def by_numbers(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, Record]:
-    """Read records by row number; what is gone is left out."""
+    """Read records by row number; deleted rows are left out."""
     found: dict[int, Record] = {}
-    for chunk in _chunks(numbers):
-        rows = connection.execute(f"SELECT n, id, text, metadata FROM doc WHERE n IN ({_marks(chunk)})", chunk)  # noqa: S608
+    for chunk, marks in _chunks(numbers):
+        rows = connection.execute(f"SELECT n, id, text, metadata FROM doc WHERE n IN ({marks})", chunk)  # noqa: S608
         found |= {n: Record(id_, text, json.loads(metadata)) for n, id_, text, metadata in rows}
     return found
 
 
 def after_number(connection: sqlite3.Connection, c: int, n: int, limit: int) -> dict[int, Record]:
-    """Read the next records in the order in which they were written."""
-    sql = "SELECT n, id, text, metadata FROM doc WHERE c = ? AND n > ? ORDER BY n LIMIT ?"
-    rows = connection.execute(sql, (c, n, limit))
-    return {number: Record(id_, text, json.loads(metadata)) for number, id_, text, metadata in rows}
+    """Read the next records in the order in which they were written, by row number."""
+    found = connection.execute("SELECT n FROM doc WHERE c = ? AND n > ? ORDER BY n LIMIT ?", (c, n, limit))
+    return by_numbers(connection, [number for (number,) in found])
 
 
 def by_ids(connection: sqlite3.Connection, c: int, ids: Sequence[str], dimensions: int | None) -> dict[str, Record]:
-    """Read records by id, with their vectors where `dimensions` is given."""
+    """Read records by id, with vectors if `dimensions` is given."""
     columns = _columns(vectors=dimensions is not None)
     found: dict[str, Record] = {}
-    for chunk in _chunks(ids):
-        sql = f"SELECT {columns} FROM doc WHERE c = ? AND id IN ({_marks(chunk)})"  # noqa: S608
+    for chunk, marks in _chunks(ids):
+        sql = f"SELECT {columns} FROM doc WHERE c = ? AND id IN ({marks})"  # noqa: S608
         found |= {row[0]: _record(row, dimensions) for row in connection.execute(sql, (c, *chunk))}
     return found
 
@@ -198,7 +196,17 @@ def page(
     dimensions: int | None = None,
     documents: bool = True,
 ) -> list[Record]:
-    """Read the next records in the order of their ids, with their vectors where `dimensions` is given."""
+    """Read the next records in the order of their ids.
+
+    Args:
+        connection: in a transaction.
+        c: the collection.
+        after: the last id of the previous page; None for the first page.
+        limit: maximum number of records.
+        node: only records that match this filter.
+        dimensions: length of the vectors; None leaves the vectors out.
+        documents: whether to read texts and metadata.
+    """
     condition, values = ("1", []) if node is None else to_sql(node, c)
     columns = _columns(vectors=dimensions is not None, documents=documents)
     sql = f"SELECT {columns} FROM doc WHERE c = ? AND id > ? AND {condition} ORDER BY id LIMIT ?"  # noqa: S608
@@ -251,7 +259,7 @@ def _delete(connection: sqlite3.Connection, c: int, condition: str, values: Sequ
     keyword_index.delete(connection, c, [n for n, _ in rows])
     connection.executemany("DELETE FROM doc WHERE n = ?", ((n,) for n, _ in rows))
     connection.executemany("INSERT INTO gone (c, n) VALUES (?, ?)", ((c, n) for n, _ in rows))
-    changed(connection, c)
+    mark_changed(connection, c)
 
 
 def _columns(*, vectors: bool, documents: bool = True) -> str:
@@ -266,37 +274,31 @@ def _record(row: tuple[Any, ...], dimensions: int | None) -> Record:
     return Record(id_, text or "", {} if metadata is None else json.loads(metadata), vector)
 
 
-def _blob(record: Record) -> bytes:
-    return np.asarray(record.vector, dtype=FLOAT).tobytes()
-
-
-def _marks(values: Sequence[Any]) -> str:
-    return ", ".join("?" * len(values))
-
-
-def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+def _chunks(values: Sequence[Any]) -> Iterator[tuple[Sequence[Any], str]]:
+    """Values in chunks for `IN (...)`, each with its question marks."""
     for start in range(0, len(values), CHUNK):
-        yield values[start : start + CHUNK]
+        chunk = values[start : start + CHUNK]
+        yield chunk, ", ".join("?" * len(chunk))
 
 
 _BATCH_BYTES = 1_000_000
-"""Vectors decoded together; small enough to still be in the processor's cache when they are checked."""
+"""Bytes of vectors that are decoded at once; they stay in the processor's cache while they are checked."""
 _LENGTH_TOLERANCE = 1e-3
 
 
-def batches_after(
+def vector_batches(
     connection: sqlite3.Connection, c: int, last: int, dimensions: int, limit: int = -1
 ) -> Iterator[tuple[NDArray[np.int64], Vectors]]:
-    """Read the vectors of a collection beyond a row number, as row numbers and `(n, d)` float32 unit rows.
+    """Read the vectors of a collection above a row number, as row numbers and `(n, d)` float32 unit rows.
 
-    The arrays are used again for the next batch.
+    The arrays are reused for the next batch.
 
     Args:
         connection: in a transaction.
         c: the collection.
         last: the row number.
-        dimensions: how long each vector must be.
-        limit: most rows; -1 reads all.
+        dimensions: length of the vectors.
+        limit: maximum number of rows; -1 reads all.
 
     Raises:
         StoreError: a vector is damaged.
@@ -311,24 +313,24 @@ def batches_after(
 
 
 def vectors_of(connection: sqlite3.Connection, numbers: Sequence[int], dimensions: int) -> Vectors | None:
-    """Read the vectors of rows, in their order: `(n, d)` float32 unit rows; None when one of the rows is gone.
+    """Read the vectors of rows in the given order: `(n, d)` float32 unit rows; None if a row was deleted.
 
     Raises:
         StoreError: a vector is damaged.
     """
     rows = np.empty((len(numbers), dimensions), dtype=FLOAT)
-    for start in range(0, len(numbers), CHUNK):
-        chunk = numbers[start : start + CHUNK]
-        sql = f"SELECT n, vector FROM doc WHERE n IN ({', '.join('?' * len(chunk))})"  # noqa: S608
-        found = dict(connection.execute(sql, chunk).fetchall())
+    start = 0
+    for chunk, marks in _chunks(numbers):
+        found = dict(connection.execute(f"SELECT n, vector FROM doc WHERE n IN ({marks})", chunk).fetchall())  # noqa: S608
         if len(found) < len(chunk):
             return None
         _filled(connection, rows[start : start + len(chunk)], [(n, found[n]) for n in chunk])
+        start += len(chunk)
     return rows
 
 
 def _filled(connection: sqlite3.Connection, rows: Vectors, batch: Sequence[tuple[int, bytes]]) -> Vectors:
-    """Decode vectors into `rows` and check them."""
+    """Decode vectors into `rows` and check their length."""
     row_bytes = rows.itemsize * rows.shape[1]
     space = rows.reshape(-1).view(np.uint8).data
     try:

@@ -1,4 +1,4 @@
-"""The file format of the local store: its tables, its marks, and the check that a file is one of ours."""
+"""The file format of the local store: tables, versions, and the check that a file belongs to this package."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.vectorstores.local import keyword_index
 
 APPLICATION_ID = 0x6C676D6D
-"""Marks the file as ours; the letters `lgmm`."""
+"""The application id in the file header; the letters `lgmm`."""
 SCHEMA_VERSION = 2
-"""2 added keyword search: the column `keywords` and a table for the words of each collection."""
+"""Version 2 added keyword search: the column `keywords` and a keyword table per collection."""
 
 _TABLES = (
-    # `revision` rises with every change, `epoch` when readers must load everything again. `keywords` tells whether the
-    # table of words (local_keywords) is in step.
+    # `revision` increases with every change, `epoch` when readers must load everything again. `keywords` is 1 while the
+    # keyword table is up to date.
     """CREATE TABLE collection (
         c INTEGER PRIMARY KEY,
         name TEXT NOT NULL UNIQUE,
@@ -25,7 +25,7 @@ _TABLES = (
         epoch INTEGER NOT NULL DEFAULT 0,
         keywords INTEGER NOT NULL DEFAULT 0
     )""",
-    # A replaced row is deleted and inserted anew, so `n` only rises and is never used twice.
+    # A replaced row is deleted and inserted again, so `n` only increases and is never reused.
     """CREATE TABLE doc (
         n INTEGER PRIMARY KEY AUTOINCREMENT,
         c INTEGER NOT NULL,
@@ -36,9 +36,9 @@ _TABLES = (
         UNIQUE (c, id)
     )""",
     "CREATE INDEX doc_of_collection ON doc (c)",
-    # Rows that readers may have loaded and must drop.
+    # Deleted rows, which readers may have loaded and must drop.
     "CREATE TABLE gone (g INTEGER PRIMARY KEY AUTOINCREMENT, c INTEGER NOT NULL, n INTEGER NOT NULL)",
-    # What filters look at. `value` has no type on purpose: it keeps the storage class it was bound with.
+    # The values that filters compare. `value` has no type on purpose: it keeps the storage class of the bound value.
     """CREATE TABLE attribute (
         c INTEGER NOT NULL,
         key TEXT NOT NULL,
@@ -52,22 +52,22 @@ _TABLES = (
 
 
 def is_new(connection: sqlite3.Connection, path: str) -> bool:
-    """Whether the file is empty and may become a store; nothing is changed.
+    """Whether the file is empty and can become a store; nothing is changed.
 
     Raises:
         StoreError: the file belongs to another program, or to a newer version of this one.
     """
-    connection.execute("BEGIN")  # one look: another process may be making the tables
+    connection.execute("BEGIN")  # one transaction: another process may be creating the tables
     try:
         return _is_new(connection, path)
     finally:
         connection.execute("ROLLBACK")
 
 
-def bring_up_to_date(connection: sqlite3.Connection, path: str) -> None:
-    """Make the tables of a new file, or bring those of an older version to the present one, all or nothing.
+def upgrade(connection: sqlite3.Connection, path: str) -> None:
+    """Create the tables of a new file, or upgrade those of an older version, in one transaction.
 
-    Several processes may do so at once; one that is killed leaves the file as it was.
+    Several processes may do so at once; a killed process leaves the file unchanged.
 
     Raises:
         StoreError: the file is of an older version and read-only.
@@ -85,8 +85,8 @@ def bring_up_to_date(connection: sqlite3.Connection, path: str) -> None:
         version = _version(connection) if read_only else 0
         if version:
             raise StoreError(
-                f"{path} has format {version} and must be brought to {SCHEMA_VERSION} once, but the file or its folder "
-                "is read-only. Open it with write access, or open a copy"
+                f"{path} has format {version} and must be upgraded to {SCHEMA_VERSION} once, but the file or its "
+                "folder is read-only. Open it with write access, or open a copy"
             ) from error
         raise
 
@@ -109,7 +109,7 @@ def _add_keywords(connection: sqlite3.Connection) -> None:
 
 
 _STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _add_keywords}
-"""What leads from a version to the next."""
+"""The upgrade from each version to the next."""
 
 
 def _version(connection: sqlite3.Connection) -> int:

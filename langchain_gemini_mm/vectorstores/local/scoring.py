@@ -1,10 +1,11 @@
-"""One state of a collection in memory, and which of its rows are nearest to a vector."""
+"""Scoring: the rows of one state of a collection that are nearest to a vector."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -16,51 +17,51 @@ from langchain_gemini_mm.vectorstores.local.filter_masks import Mask
 from langchain_gemini_mm.vectorstores.local.prefix import prefix_rows
 
 _GATHER_BELOW = 0.1
-"""Share of rows up to which scoring only the allowed rows beats scoring all."""
+"""Up to this share of allowed rows, scoring only these is faster than scoring all."""
 _PICK_BELOW = 0.5
-"""Share of scores up to which looking at the allowed ones alone beats looking at all."""
+"""Up to this share of allowed scores, selecting them first is faster than masking the others."""
 _GROUPS_OF, _LEAST_GROUP, _GROUPS_PER_HIT = 64, 4, 4
 _NOTHING = np.float32(-np.inf)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """Rows of a view, best first."""
+class BestRows:
+    """The best rows of a view, best first."""
 
     positions: NDArray[np.intp]
     scores: NDArray[np.float32]
-    """Cosine similarities; of the prefixes, where the view has no more."""
+    """Cosine similarities; of the prefixes if the view holds only these."""
 
-    def above(self, threshold: float | None) -> Found:
-        """Those that reach a threshold; rounding errors beyond 1 are taken off."""
+    def above(self, threshold: float | None) -> BestRows:
+        """The rows that reach a threshold, with scores clipped to [-1, 1]."""
         scores = np.clip(self.scores, -1.0, 1.0)
         if threshold is None:
-            return Found(self.positions, scores)
+            return BestRows(self.positions, scores)
         keep = scores >= threshold
-        return Found(self.positions[keep], scores[keep])
+        return BestRows(self.positions[keep], scores[keep])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Wanted:
-    """What is looked for among the rows of a view."""
+class RowQuery:
+    """One search among the rows of a view."""
 
     vector: int
-    """Which of the vectors it is near to."""
+    """Which of the vectors."""
+    mask: int
+    """Which of the masks."""
     k: int
-    allowed: Mask | None
-    """`(n,)`; None allows all. Equal masks are best one object."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """One state of the collection; it never changes, so threads score it without a lock."""
+    """One immutable state of a collection; threads score it without a lock."""
 
     numbers: NDArray[np.int64]
     """`(n,)` row numbers, ascending."""
     rows: Vectors
     """`(n, w)` float32, unit rows: whole vectors, or their prefixes."""
     alive: Mask | None
-    """`(n,)`, or None while nothing is deleted."""
+    """`(n,)`, False for deleted rows; None if there are none."""
     dimensions: int
     """Length of the whole vectors."""
 
@@ -69,68 +70,51 @@ class View:
         """Whether `rows` are whole vectors."""
         return int(self.rows.shape[1]) == self.dimensions
 
-    def nearest(self, vectors: Vectors, wanted: Sequence[Wanted]) -> list[Found]:
-        """The best rows among those allowed and alive; each vector is multiplied once, however often it is asked for.
+    def nearest(self, vectors: Vectors, masks: Sequence[Mask | None], queries: Sequence[RowQuery]) -> list[BestRows]:
+        """The best rows that are allowed and not deleted; each vector is multiplied once for all its queries.
 
         Args:
             vectors: `(q, d)` float32, unit rows.
-            wanted: what to find.
+            masks: which rows are allowed, each `(n,)`; None allows all.
+            queries: which vector, which mask, and how many rows.
         """
-        if not self.whole:
+        if self.rows.shape[1] < self.dimensions:
             vectors = prefix_rows(vectors, self.rows.shape[1])
-        masks = {id(one.allowed): self._both(one.allowed) for one in wanted}
-        union = _union(list(masks.values()))
+        if self.alive is not None:
+            masks = [self.alive if mask is None else mask & self.alive for mask in masks]
+        given = [mask for mask in masks if mask is not None]
+        union: Mask | None = reduce(np.logical_or, given) if len(given) == len(masks) else None
         if union is None or np.count_nonzero(union) > _GATHER_BELOW * len(self.numbers):
             scores = products(vectors, self.rows)
-            return [_masked(scores[one.vector], masks[id(one.allowed)], one.k) for one in wanted]
+            return [_best(scores[query.vector], query.k, masks[query.mask]) for query in queries]
         positions = np.flatnonzero(union)
         scores = products(vectors, self.rows[positions])
-        inside = {key: None if mask is None or mask is union else mask[positions] for key, mask in masks.items()}
-        found = [_masked(scores[one.vector], inside[id(one.allowed)], one.k) for one in wanted]
-        return [Found(positions[best.positions], best.scores) for best in found]
-
-    def _both(self, allowed: Mask | None) -> Mask | None:
-        if allowed is None or self.alive is None:
-            return self.alive if allowed is None else allowed
-        both: Mask = allowed & self.alive
-        return both
+        inside = [None if mask is None or mask is union else mask[positions] for mask in masks]
+        found = [_best(scores[query.vector], query.k, inside[query.mask]) for query in queries]
+        return [BestRows(positions[best.positions], best.scores) for best in found]
 
 
-def _union(masks: Sequence[Mask | None]) -> Mask | None:
-    """What any of the masks allows; None where one allows all."""
-    total: Mask | None = None
-    for mask in masks:
-        if mask is None:
-            return None
-        total = mask if total is None else total | mask
-    return total
-
-
-def _masked(scores: NDArray[np.float32], mask: Mask | None, k: int) -> Found:
-    if mask is None:
-        return _best(scores, k)
-    kept = int(np.count_nonzero(mask))
-    if kept > _PICK_BELOW * len(mask):
-        return _best(np.where(mask, scores, _NOTHING), min(k, kept))
-    positions = np.flatnonzero(mask)
-    best = _best(scores[positions], k)
-    return Found(positions[best.positions], best.scores)
-
-
-def _best(scores: NDArray[np.float32], k: int) -> Found:
+def _best(scores: NDArray[np.float32], k: int, mask: Mask | None = None) -> BestRows:
     """The `k` highest scores, best first; equal scores keep their order.
 
-    Of many scores only those are sorted that reach the `k` best of the highest scores of groups: at least `k` do.
+    Of many scores only those are sorted that reach the k-th highest of the maxima of groups; at least `k` do.
     """
+    if mask is not None:
+        kept = int(np.count_nonzero(mask))
+        if kept <= _PICK_BELOW * len(mask):
+            positions = np.flatnonzero(mask)
+            best = _best(scores[positions], k)
+            return BestRows(positions[best.positions], best.scores)
+        scores, k = np.where(mask, scores, _NOTHING), min(k, kept)
     height = min(_GROUPS_OF, len(scores) // (_GROUPS_PER_HIT * k)) if k else 0
     if height < _LEAST_GROUP:
-        best = top_k(scores, k)
-        return Found(best, scores[best])
-    columns = len(scores) // height
-    highest = scores[: height * columns].reshape(height, columns).max(axis=0)
-    candidates = np.flatnonzero(scores >= np.partition(highest, -k)[-k])
-    best = candidates[top_k(scores[candidates], k)]
-    return Found(best, scores[best])
+        order = top_k(scores, k)
+    else:
+        columns = len(scores) // height
+        highest = scores[: height * columns].reshape(height, columns).max(axis=0)
+        candidates = np.flatnonzero(scores >= np.partition(highest, -k)[-k])
+        order = candidates[top_k(scores[candidates], k)]
+    return BestRows(order, scores[order])
 
 
 def products(vectors: Vectors, rows: Vectors) -> NDArray[np.float32]:
@@ -145,15 +129,15 @@ def products(vectors: Vectors, rows: Vectors) -> NDArray[np.float32]:
     return scores
 
 
-# A thread of OpenBLAS takes two to three times as long for a matrix and a vector as for the same rows one by one, so
-# two threads win nothing on short rows; on few rows they are not worth waiting for each other, long on busy cores.
+# One OpenBLAS thread needs two to three times as long for a matrix-vector product as `vecdot` for the same rows, so two
+# threads gain nothing for short rows, and for few rows their synchronization costs more than it saves.
 _ROW_BY_ROW: Any = getattr(np, "vecdot", None)  # from NumPy 2 on
 _SHORT = 512
 _SMALL = 8_000_000
 
 
 def _one_thread() -> bool:
-    """Whether OpenBLAS has been told to use one thread, or finds one core; it looks in this order."""
+    """Whether OpenBLAS uses one thread; it reads these variables in this order."""
     for name in ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"):
         if os.environ.get(name, "").strip():
             return os.environ[name].strip() == "1"

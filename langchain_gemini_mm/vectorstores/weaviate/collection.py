@@ -1,9 +1,8 @@
-"""Where a store's collection is: behind an alias, in versions, each made whole and then switched to.
+"""The collection of a store: an alias of a versioned collection.
 
-`Docs` is an alias of `Docs_v<n>`. A version belongs to one embedding space from the moment it is made; two writers that
-race to be first are told apart by the server, which makes a collection of one name only once. Data are read and written
-under the versioned name: what was resolved together with its space stays together with it, whatever the alias does
-meanwhile.
+`Docs` is an alias of `Docs_v<n>`. A version belongs to one embedding space from its creation; of two writers that
+create it at the same time, one succeeds, because the server creates a name only once. Data are read and written under
+the versioned name, so that they match the embedding space that was read with it, even if the alias is switched.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from langchain_gemini_mm.batching import Stop
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_dimensions, require_space
-from langchain_gemini_mm.vectorstores.weaviate.schema import Layout, Options, creation, described, layout_of
+from langchain_gemini_mm.vectorstores.weaviate.schema import Layout, Options, creation, description_of, layout_of
 from langchain_gemini_mm.weaviate_client.connection import Connection
 from langchain_gemini_mm.weaviate_client.errors import (
     CollectionGoneError,
@@ -31,36 +30,36 @@ from langchain_gemini_mm.weaviate_client.errors import (
     TenantGoneError,
     UnreadableSchemaError,
 )
-from langchain_gemini_mm.weaviate_client.names import is_taken
+from langchain_gemini_mm.weaviate_client.names import is_already_there
 from langchain_gemini_mm.weaviate_client.versions import require_replication
 
 REFRESH_SECONDS = 5.0
-"""How long a reader goes on with the collection it has resolved before it looks at the alias again."""
+"""Seconds after which a reader resolves the alias again."""
 
 _REFRESH_TIMEOUT = 1.0
-"""Seconds a reader waits for that look; a cluster without a leader answers about data and not about aliases."""
+"""Timeout of this request; a cluster without a leader answers requests for data but not for aliases."""
 _ATTEMPTS = 8
 _PAUSE = 0.02
-"""Seconds, twice as long with each attempt: a node may lag behind what the leader of the cluster has made."""
+"""Seconds, doubled with each attempt: a node may lag behind the leader of the cluster."""
 
 
 @dataclass(slots=True)
-class _Seen:
-    """What was resolved last, for all tenants."""
+class _Resolved:
+    """The last resolved layout, shared by all tenants."""
 
     layout: Layout | None = None
     at: float = 0.0
 
 
-class Place:
-    """A named collection on a server, for one tenant where it has tenants.
+class WeaviateCollection:
+    """A named collection on a server, for one tenant if it has tenants.
 
     Args:
         connection: the clients.
-        name: of the alias.
-        options: how the collection is made when there is none.
-        tenant: whose data; None for a collection without tenants.
-        consistency: how many replicas answer; None leaves it to the server, which asks a quorum.
+        name: the alias.
+        options: how a missing collection is created.
+        tenant: None for a collection without tenants.
+        consistency: how many replicas must answer; None is the server's default, a quorum.
     """
 
     def __init__(
@@ -77,10 +76,10 @@ class Place:
         self.options = options
         self.tenant = tenant
         self.consistency = consistency
-        self._seen = _Seen()
-        self._handles: dict[int, tuple[str, Any]] = {}
+        self._resolved = _Resolved()
+        self._handles: dict[Any, tuple[str, Any]] = {}
 
-    def of_tenant(self, tenant: str) -> Place:
+    def of_tenant(self, tenant: str) -> WeaviateCollection:
         """The same collection for another tenant."""
         other = copy(self)
         other.tenant = tenant
@@ -89,96 +88,105 @@ class Place:
 
     @property
     def label(self) -> str:
-        """How messages call it."""
+        """The name of the collection in messages."""
         return f"collection {self.name!r} in Weaviate"
 
     @property
-    def known(self) -> Layout | None:
-        """What was resolved last."""
-        return self._seen.layout
+    def cached_layout(self) -> Layout | None:
+        """The last resolved layout; None if there is none."""
+        return self._resolved.layout
 
-    def forget(self) -> None:
-        """Resolve again before the next operation."""
-        self._seen.layout = None
+    def forget_layout(self) -> None:
+        """Resolve the alias again before the next operation."""
+        self._resolved.layout = None
 
     def handle(self, client: Any, layout: Layout) -> Any:
-        """The client's object for the collection, for tenant and consistency."""
-        name, found = self._handles.get(id(client), ("", None))
+        """The client's collection object, with tenant and consistency level."""
+        name, found = self._handles.get(client, ("", None))
         if name != layout.physical:
             found = client.collections.use(layout.physical, skip_argument_validation=True)
             if self.tenant is not None:
                 found = found.with_tenant(self.tenant)
             if self.consistency is not None:
                 found = found.with_consistency_level(self.consistency)
-            self._handles[id(client)] = layout.physical, found
+            self._handles[client] = layout.physical, found
         return found
 
-    def located(self, fingerprint: Fingerprint | None = None, *, fresh: bool = False) -> Flow[Layout | None]:
-        """Find the collection; None when there is none yet.
+    def find(self, fingerprint: Fingerprint | None = None, *, fresh: bool = False) -> Flow[Layout | None]:
+        """Resolve the alias; None if there is no collection.
 
         Args:
-            fingerprint: the space of what is to be read or written there; None where that does not matter.
-            fresh: look at the alias in any case.
+            fingerprint: the embedding space to read or write; None accepts every space.
+            fresh: do not use the cached layout.
 
         Raises:
-            SpaceMismatchError: the collection is of another space.
-            StoreError: something else has the name, or it has no tenants and one is named.
+            SpaceMismatchError: the collection belongs to another embedding space.
+            StoreError: the name belongs to something else, or a tenant is given for a collection without tenants.
         """
-        layout = self._seen.layout  # once: another thread may forget it at any moment
-        if fresh or layout is None or time.monotonic() - self._seen.at > REFRESH_SECONDS:
+        layout = self._resolved.layout  # read once: another thread may set it to None
+        if fresh or layout is None or time.monotonic() - self._resolved.at > REFRESH_SECONDS:
             must = fresh or layout is None
             try:
-                layout = yield from self._resolved(None if must else _REFRESH_TIMEOUT)
+                layout = yield from self._resolve(None if must else _REFRESH_TIMEOUT)
             except OutageError:
-                # What is known stays right for reading: data are asked for by the name they were resolved to.
+                # The cached layout remains valid for reading, because data are read under the versioned name.
                 if must:
                     raise
-                self._seen.at = time.monotonic()
+                self._resolved.at = time.monotonic()
             else:
-                self._seen.layout, self._seen.at = layout, time.monotonic()
+                self._resolved.layout, self._resolved.at = layout, time.monotonic()
         if layout is not None:
             if self.tenant is not None and not layout.multi_tenant:
-                raise StoreError(f"{self.label} was made without tenants; open it without tenant={self.tenant!r}")
+                raise StoreError(f"{self.label} was created without tenants; open it without tenant={self.tenant!r}")
             require_space(self.label, layout.fingerprint, fingerprint)
         return layout
 
-    def claimed(self, fingerprint: Fingerprint, dimensions: int) -> Flow[Layout]:
-        """The collection, made for this space when it is there for none yet.
+    def claim(self, fingerprint: Fingerprint, dimensions: int) -> Flow[Layout]:
+        """The collection for an embedding space; created or bound to the space if needed.
+
+        Args:
+            fingerprint: the embedding space.
+            dimensions: length of its vectors.
 
         Raises:
-            SpaceMismatchError: it is of another space, or was made for one meanwhile.
-            StoreError: it cannot be made, or the tenant is not named or may not be made.
+            SpaceMismatchError: the collection belongs to another embedding space.
+            StoreError: it cannot be created, no tenant is given, or the tenant may not be created.
         """
         for attempt in range(_ATTEMPTS):
             yield from _paused(attempt)
-            layout = yield from self.located(fingerprint, fresh=True)
+            layout = yield from self.find(fingerprint, fresh=True)
             self.require_tenant(layout)
             if layout is not None and layout.fingerprint is not None:
                 if layout.dimensions is None:
-                    yield from self._say(layout, fingerprint, dimensions)
+                    yield from self._describe(layout, fingerprint, dimensions)
                     continue
                 require_dimensions(self.label, layout.dimensions, dimensions)
                 return layout
             if layout is None:
-                yield from self._created(fingerprint, dimensions)
+                yield from self._create(fingerprint, dimensions)
             else:
-                yield from self.renewed(layout, fingerprint, dimensions)
-        raise StoreError(f"{self.label} is made and dropped by others all the time; nothing was stored")
+                yield from self.replace_with_empty(layout, fingerprint, dimensions)
+        raise StoreError(f"{self.label} is repeatedly created and dropped by other processes; nothing was stored")
 
-    def renewed(self, layout: Layout, fingerprint: Fingerprint | None, dimensions: int | None) -> Flow[None]:
-        """Put an empty collection of the same schema in the place of this one.
+    def replace_with_empty(self, layout: Layout, fingerprint: Fingerprint | None, dimensions: int | None) -> Flow[None]:
+        """Replace the collection by an empty one with the same schema.
 
-        Readers see the old one or the new one. A writer that is busy with the old one is sent to the new one.
+        Readers see the old or the new collection. A running write to the old collection is repeated on the new one.
+
+        Args:
+            layout: the collection to replace.
+            fingerprint: the embedding space of the new collection; None leaves it open.
+            dimensions: length of its vectors.
         """
         client, old, new = self.connection, layout.physical, f"{self.name}_v{layout.version + 1}"
         config = yield client.call("reading the schema", lambda c: c.collections.use(old).config.get())
-        wanted = {**config.to_dict(), "class": new, "description": described(fingerprint, dimensions)}
-        yield from self.unless_there("making the collection", lambda c: c.collections.create_from_dict(wanted))
+        wanted = {**config.to_dict(), "class": new, "description": description_of(fingerprint, dimensions)}
+        yield from self.create_if_missing("creating the collection", lambda c: c.collections.create_from_dict(wanted))
         yield client.call("switching", lambda c: c.alias.update(alias_name=self.name, new_target_collection=new))
         yield client.call("dropping the old collection", lambda c: c.collections.delete(old))
-        self.forget()
+        self.forget_layout()
 
-    def reading(
+    def read(
         self,
         what: str,
         fingerprint: Fingerprint | None,
@@ -186,36 +194,36 @@ class Place:
         stop: Stop | None = None,
         timeout: float | None = None,
     ) -> Flow[Any]:
-        """Read from the collection; None when there is none yet.
+        """Carry out a read operation; None if there is no collection.
 
         Args:
-            what: for messages.
-            fingerprint: the space of the query, if it has one.
-            operation: called with the client's object for the collection, and the layout.
-            stop: ends the waiting of a sync call early.
-            timeout: seconds, when not those of the connection.
+            what: the operation, for messages, such as `searching`.
+            fingerprint: the embedding space of the query, if it has one.
+            operation: called with the client's collection object and the layout.
+            stop: cancels the waiting of a sync call.
+            timeout: seconds; by default those of the connection.
         """
         for attempt in range(_ATTEMPTS):
             yield from _paused(attempt)
-            layout = yield from self.located(fingerprint, fresh=attempt > 0)
+            layout = yield from self.find(fingerprint, fresh=attempt > 0)
             if layout is None:
                 return None
             self.require_tenant(layout)
             try:
-                asked = partial(self._on, operation, layout)
+                asked = partial(self._with_handle, operation, layout)
                 return (yield self.connection.call(what, asked, stop=stop, timeout=timeout))
             except CollectionGoneError:
-                self.forget()
+                self.forget_layout()
             except TenantGoneError as error:
                 if not self.options.create_tenants:
-                    raise self._no_tenant() from error
-                return None  # it is made by the first write
-        raise StoreError(f"{self.label} is made and dropped by others all the time; {what} failed")
+                    raise self._missing_tenant_error() from error
+                return None  # it is created by the first write
+        raise StoreError(f"{self.label} is repeatedly created and dropped by other processes; {what} failed")
 
-    def _on(self, operation: Callable[[Any, Layout], Any], layout: Layout, client: Any) -> Any:
+    def _with_handle(self, operation: Callable[[Any, Layout], Any], layout: Layout, client: Any) -> Any:
         return operation(self.handle(client, layout), layout)
 
-    def _resolved(self, seconds: float | None = None) -> Flow[Layout | None]:
+    def _resolve(self, seconds: float | None = None) -> Flow[Layout | None]:
         version = yield from self.connection.version()
         try:
             config = yield self.connection.call(
@@ -232,34 +240,35 @@ class Place:
             require_replication(version)
         return layout
 
-    def _created(self, fingerprint: Fingerprint, dimensions: int) -> Flow[None]:
+    def _create(self, fingerprint: Fingerprint, dimensions: int) -> Flow[None]:
         physical = f"{self.name}_v1"
         version = yield from self.connection.version()
         wanted = creation(physical, self.options, version, fingerprint, dimensions)
-        yield from self.unless_there("making the collection", lambda c: c.collections.create(**wanted))
-        yield from self.unless_there(
-            "making the alias", lambda c: c.alias.create(alias_name=self.name, target_collection=physical)
+        yield from self.create_if_missing("creating the collection", lambda c: c.collections.create(**wanted))
+        yield from self.create_if_missing(
+            "creating the alias", lambda c: c.alias.create(alias_name=self.name, target_collection=physical)
         )
 
-    def unless_there(self, what: str, operation: Callable[[Any], Any]) -> Flow[None]:
-        """Make something; that another was faster is no error."""
+    def create_if_missing(self, what: str, operation: Callable[[Any], Any]) -> Flow[None]:
+        """Create something that may exist already."""
         try:
             yield self.connection.call(what, operation)
         except StoreError as error:
-            if not is_taken(error):
+            if not is_already_there(error):
                 raise
 
-    def _say(self, layout: Layout, fingerprint: Fingerprint, dimensions: int) -> Flow[None]:
-        said = described(fingerprint, dimensions)
+    def _describe(self, layout: Layout, fingerprint: Fingerprint, dimensions: int) -> Flow[None]:
+        description = description_of(fingerprint, dimensions)
         yield self.connection.call(
-            "describing the collection", lambda c: c.collections.use(layout.physical).config.update(description=said)
+            "describing the collection",
+            lambda c: c.collections.use(layout.physical).config.update(description=description),
         )
 
     def require_tenant(self, layout: Layout | None) -> None:
-        """Refuse to read or write without a tenant where there are some.
+        """Refuse to read or write without a tenant in a collection with tenants.
 
         Raises:
-            StoreError: no tenant is named.
+            StoreError: no tenant is given.
         """
         tenants = self.options.multi_tenant if layout is None else layout.multi_tenant
         if tenants and self.tenant is None:
@@ -268,24 +277,24 @@ class Place:
                 "call"
             )
 
-    def admit_tenant(self, layout: Layout) -> Flow[None]:
-        """Make the tenant that a write found missing.
+    def create_tenant(self, layout: Layout) -> Flow[None]:
+        """Create a missing tenant.
 
         Raises:
-            TenantGoneError: tenants are not to be made here.
+            TenantGoneError: `create_tenants` is off.
         """
         if not self.options.create_tenants:
-            raise self._no_tenant()
+            raise self._missing_tenant_error()
         physical, tenant = layout.physical, self.tenant
         yield self.connection.call(
-            "making the tenant", lambda c: c.collections.use(physical).tenants.create([Tenant(name=tenant)])
+            "creating the tenant", lambda c: c.collections.use(physical).tenants.create([Tenant(name=tenant)])
         )
 
     def require_known_tenant(self, layout: Layout) -> Flow[None]:
-        """Refuse to write to a tenant that is not there, where writing would make it and that is not wanted.
+        """Refuse to write to a missing tenant if `create_tenants` is off.
 
         Raises:
-            TenantGoneError: it is not there.
+            TenantGoneError: the tenant does not exist.
         """
         if not layout.multi_tenant or self.options.create_tenants:
             return
@@ -294,9 +303,9 @@ class Place:
             "looking for the tenant", lambda c: c.collections.use(physical).tenants.exists(tenant)
         )
         if not there:
-            raise self._no_tenant()
+            raise self._missing_tenant_error()
 
-    def _no_tenant(self) -> TenantGoneError:
+    def _missing_tenant_error(self) -> TenantGoneError:
         return TenantGoneError(
             f"tenant {self.tenant!r} of {self.label} does not exist, and create_tenants is off. Make it first, or turn "
             "create_tenants on"
@@ -304,6 +313,6 @@ class Place:
 
 
 def _paused(attempt: int) -> Flow[None]:
-    """Wait before an attempt that is not among the first two."""
+    """Wait before every attempt after the second."""
     if attempt > 1:
         yield Call(time.sleep, asyncio.sleep, (_PAUSE * 2**attempt,))

@@ -1,4 +1,4 @@
-"""Fields: metadata keys that are typed properties in Weaviate, so that filters can ask for them."""
+"""Fields: metadata keys that are typed Weaviate properties and can be used in filters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOADER_FIELDS: dict[str, FieldType] = {
     "media_sha256": str,
     "size_bytes": int,
 }
-"""What `MediaLoader` writes; every collection has them."""
+"""The fields of documents of `MediaLoader`; every collection has them."""
 
 OWN_PROPERTIES = frozenset({"text", "words", "metadata_json", "doc_id"})
 
@@ -43,8 +43,8 @@ _PLAIN_KEY = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _TAKEN = re.compile(
     r"(id|_id|_additional|vector)|words_.*|.*(_searchable|_rangeable|_temp|__meta_count|_propertylength|_nullstate)"
 )
-# White space at the ends of a text and empty texts are lost in the index of filters; behind a mark they are not. It
-# sorts before all letters, so that ranges hold.
+# The filter index drops empty texts and white space at both ends. A mark preserves them; it sorts before all letters,
+# so that range filters stay correct.
 _MARK = "\x01"
 
 
@@ -58,7 +58,7 @@ class Field:
 
     @property
     def property_name(self) -> str:
-        """The name of the property: the key where it can be, else one made of it."""
+        """The name of the property: the key if it is valid, else a name derived from it."""
         return _property_name(self.key)
 
     @property
@@ -68,16 +68,16 @@ class Field:
 
     @property
     def item(self) -> str:
-        """The type of a value, or of each in a list."""
+        """The type of the value, or of the elements of a list."""
         return self.type[5:-1] if self.many else self.type
 
     @property
     def description(self) -> str:
-        """What the property's description says, so that a store that did not make it can read it."""
+        """The description of the property, from which other stores read the field."""
         return json.dumps({"key": self.key, "type": self.type}, ensure_ascii=False)
 
     def stored(self, value: Any, where: str) -> Any:
-        """The form in which a metadata value goes into the property; None for no value.
+        """The property value of a metadata value; None for no value.
 
         Raises:
             ContentError: the value is not of the field's type.
@@ -126,14 +126,14 @@ def _fits(kind: str, value: Any) -> bool:
 
 
 def encoded(text: str) -> str:
-    """A text as the filters' index keeps it apart from all others."""
+    """A text as it is stored for filters, distinct from all other texts."""
     begins = not text or text[0].isspace() or text[0] == _MARK
     ends = bool(text) and (text[-1].isspace() or text[-1] == _MARK)
     return f"{_MARK if begins else ''}{text}{_MARK if ends else ''}"
 
 
 def described_field(description: str | None) -> Field | None:
-    """The field of a property whose description is one of ours, else None."""
+    """The field that a property's description declares; None if there is none."""
     try:
         found = json.loads(description or "")
         field = Field(found["key"], found["type"])
@@ -143,10 +143,10 @@ def described_field(description: str | None) -> Field | None:
 
 
 def declared_fields(given: Mapping[str, FieldType] | None) -> dict[str, Field]:
-    """Check the fields a caller declares, and add those of the loader.
+    """Check the declared fields and add those of the loader.
 
     Raises:
-        TypeError: a type is not among those that can be fields.
+        TypeError: a type cannot be that of a field.
     """
     if given is not None and not isinstance(given, Mapping):
         raise TypeError(f"fields is a dict such as {{'price': float}}, got {type(given).__name__}")
@@ -157,7 +157,7 @@ def declared_field(key: Any, kind: FieldType) -> Field:
     """Check one field.
 
     Raises:
-        TypeError: the key is no text, or the type cannot be one of a field.
+        TypeError: the key is not a str, or the type cannot be that of a field.
     """
     if not isinstance(key, str):
         raise TypeError(f"the key of a field is a str, got {key!r}")
@@ -174,7 +174,7 @@ def declared_field(key: Any, kind: FieldType) -> Field:
 
 
 def stored_fields(fields: Mapping[str, Field], metadata: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The properties of metadata: those of its declared keys that have a value.
+    """The properties of metadata: the values of declared keys.
 
     Raises:
         ContentError: a value is not of its field's type.

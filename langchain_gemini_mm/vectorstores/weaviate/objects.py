@@ -1,4 +1,4 @@
-"""Records as Weaviate's objects and back, and objects in chunks of bounded size."""
+"""Conversion of records to Weaviate objects and back, and chunks of bounded size."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from langchain_gemini_mm.vectorstores.weaviate.fields import stored_fields
 from langchain_gemini_mm.vectorstores.weaviate.schema import VECTOR, Layout
 
 MAX_DOCUMENT_BYTES = 4 << 20
-"""Text and metadata of one document. Every hit of a search copies the whole object on the server."""
+"""Maximum bytes of text and metadata of a document; the server copies the whole object for every hit."""
 CHUNK_BYTES = 8 << 20
 CHUNK_OBJECTS = 250
-"""Most objects in one message: of one batch of documents several are then on their way at once."""
+"""Maximum number of objects per message, so that a batch is sent in several concurrent messages."""
 
 READ_PROPERTIES = ["text", "metadata_json", "doc_id"]
 
@@ -36,29 +36,29 @@ _NAMESPACE = uuid.UUID("4c1d7a42-31f5-5f0e-9d0c-6a3b7f2e8d55")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Sized:
-    """An object that is to be stored, under its document's id."""
+class SizedObject:
+    """An object to store, with its size."""
 
     id: str
     key: str
     """The object's UUID."""
     object: Any
     size: int
-    """Bytes in a message, about."""
+    """Approximate bytes in a message."""
 
 
 def uuid_of(id_: str) -> uuid.UUID:
-    """The object's UUID: the id where it is one in its usual spelling, else one that is made of the id."""
+    """The object's UUID: the id if it is a UUID in canonical form, else a UUID derived from the id."""
     return uuid.UUID(id_) if _UUID.fullmatch(id_) and id_ != _NIL else uuid.uuid5(_NAMESPACE, id_)
 
 
 def dumped(metadata: Mapping[str, Any]) -> str:
-    """Metadata as the JSON text that is stored; integers of any size and the order of keys survive."""
+    """Metadata as JSON text, with integers of any size and the order of keys."""
     return _ENCODE(metadata)
 
 
 def require_size(text: str, metadata_json: str, where: str) -> int:
-    """Refuse documents that are too large to be kept in a searched collection.
+    """Refuse a document that is too large for a searched collection; return its bytes.
 
     Raises:
         ContentError: the document is larger than 4 MiB.
@@ -72,8 +72,8 @@ def require_size(text: str, metadata_json: str, where: str) -> int:
     return size
 
 
-def sized(record: Record, layout: Layout) -> Sized:
-    """Make the object of a record.
+def sized_object(record: Record, layout: Layout) -> SizedObject:
+    """The object of a record.
 
     Raises:
         ContentError: the document is too large, or a value is not of its field's type.
@@ -92,15 +92,14 @@ def sized(record: Record, layout: Layout) -> Sized:
         properties["doc_id"] = record.id
     assert record.vector is not None  # noqa: S101 - what is stored has a vector
     item = DataObject(properties=properties, uuid=key, vector=_packed(np.asarray(record.vector, np.float32)))
-    return Sized(record.id, key, item, 2 * size + 4 * len(record.vector) + 500)
+    return SizedObject(record.id, key, item, 2 * size + 4 * len(record.vector) + 500)
 
 
-def touched(item: Any) -> Any:
-    """The same object, its vector changed in the last bits of two of its numbers, chosen at random (one in a million).
+def perturbed(item: Any) -> Any:
+    """The same object with the last bits of two random numbers of its vector changed, by about one in a million.
 
-    A server that is killed may keep an object without its place in the vector index. When the object is stored again,
-    1.39.0 compares the vectors, finds them equal and leaves the index alone: it would never be found. So no vector is
-    stored twice in the same bits.
+    A killed server may keep an object without its entry in the vector index. If the object is stored again with an
+    equal vector, 1.39.0 does not update the index, and the object would never be found.
     """
     row = np.array(item.vector[VECTOR], dtype=np.float32)
     places = np.flatnonzero(row)
@@ -111,7 +110,7 @@ def touched(item: Any) -> Any:
 
 
 def _packed(row: Vector) -> Any:
-    # The client makes the list of Python floats, seven times as large, just before it packs it; it squeezes arrays.
+    # The client converts an array to a list, which is seven times as large, only when it packs the message.
     return {VECTOR: row if len(row) > 1 else row.tolist()}
 
 
@@ -127,9 +126,9 @@ def _words(record: Record, layout: Layout) -> Iterator[tuple[str, str]]:
         yield name, " ".join(word for text in texts for word in tokens(text))
 
 
-def chunks(items: Iterable[Sized]) -> Iterator[list[Sized]]:
-    """Group objects by count and bytes; an object larger than the bound stands alone."""
-    chunk: list[Sized] = []
+def chunks(items: Iterable[SizedObject]) -> Iterator[list[SizedObject]]:
+    """Group objects by count and bytes; an object above the limit is a chunk of its own."""
+    chunk: list[SizedObject] = []
     size = 0
     for item in items:
         if chunk and (len(chunk) >= CHUNK_OBJECTS or size + item.size > CHUNK_BYTES):
@@ -142,12 +141,12 @@ def chunks(items: Iterable[Sized]) -> Iterator[list[Sized]]:
 
 
 def record_of(found: Any) -> Record:
-    """The record of an object that was read; without its vector where that was not asked for."""
-    said = found.properties
+    """The record of an object; without a vector if it was not requested."""
+    properties = found.properties
     vector = found.vector.get(VECTOR) if found.vector else None
     return Record(
-        said.get("doc_id") or str(found.uuid),
-        said.get("text") or "",
-        _DECODE(said.get("metadata_json") or "{}"),
+        properties.get("doc_id") or str(found.uuid),
+        properties.get("text") or "",
+        _DECODE(properties.get("metadata_json") or "{}"),
         None if vector is None else np.asarray(vector, dtype=np.float32),
     )

@@ -1,4 +1,4 @@
-"""The schema of a collection: what is asked for when it is made, and what one that exists says of itself."""
+"""The schema of a collection: its creation, and its description on the server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from weaviate.classes.config import Configure, DataType, Property, StopwordsPreset, Tokenization, VectorDistances
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.validation import positive_int
+from langchain_gemini_mm.validation import one_of, positive_int
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field, described_field
 from langchain_gemini_mm.weaviate_client.versions import (
@@ -25,7 +25,7 @@ from langchain_gemini_mm.weaviate_client.versions import (
 VECTOR = "media"
 """The name of the vector."""
 FORMAT = 1
-"""Of the schema; a newer one is refused."""
+"""The format of the schema; other formats are refused."""
 
 _WRITER = "langchain_gemini_mm"
 _DATA_TYPES = {
@@ -40,23 +40,44 @@ _DATA_TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a collection is made when there is none."""
+    """How a missing collection is created.
+
+    Raises:
+        ValueError: a value is out of range, or two do not go together.
+        TypeError: one is of the wrong type.
+    """
 
     fields: Mapping[str, Field]
-    searchable: tuple[str, ...] = ()
+    searchable: Sequence[str] = ()
     index: str = "hnsw"
-    quantizer: str | None = "rq8"
+    quantizer: str | None = "auto"
     vector_config: Any = None
     multi_tenant: bool = False
     create_tenants: bool = True
     replication: int = 1
 
+    def __post_init__(self) -> None:
+        """Check the values and resolve `quantizer="auto"`."""
+        one_of("index", self.index, INDEXES)
+        if self.quantizer == "auto":
+            object.__setattr__(self, "quantizer", "rq8" if self.index in ("hnsw", "dynamic") else None)
+        one_of("quantizer", self.quantizer, (None, *QUANTIZERS))
+        if self.index == "hfresh" and self.quantizer is not None:
+            raise ValueError(f"index='hfresh' brings its own quantizer, got quantizer={self.quantizer!r}; use None")
+        if isinstance(self.searchable, str) or not all(isinstance(key, str) for key in self.searchable):
+            raise TypeError(f"searchable is a list of metadata keys, got {self.searchable!r}")
+        object.__setattr__(self, "searchable", tuple(dict.fromkeys(self.searchable)))
+        for name in ("multi_tenant", "create_tenants"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} is True or False, got {getattr(self, name)!r}")
+        positive_int("replication", self.replication)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """One collection as it is on the server."""
+    """A collection on the server."""
 
     physical: str
     """The collection behind the alias."""
@@ -66,28 +87,14 @@ class Layout:
     fields: Mapping[str, Field]
     """By metadata key."""
     words: Mapping[str, str]
-    """The property with the words of a metadata key; `text` for the document's own."""
+    """The searched property by metadata key; `text` is the document's text."""
     multi_tenant: bool
     replication: int
 
     @property
     def version(self) -> int:
-        """The number at the end of its name."""
+        """The version number at the end of its name."""
         return int(self.physical.rpartition("_v")[2])
-
-
-def checked_index(index: str, quantizer: str | None) -> None:
-    """Check the words for index and quantizer.
-
-    Raises:
-        ValueError: one is unknown, or they do not go together.
-    """
-    if index not in INDEXES:
-        raise ValueError(f"index must be one of {', '.join(map(repr, INDEXES))}, got {index!r}")
-    if quantizer is not None and quantizer not in QUANTIZERS:
-        raise ValueError(f"quantizer must be None or one of {', '.join(map(repr, QUANTIZERS))}, got {quantizer!r}")
-    if index == "hfresh" and quantizer is not None:
-        raise ValueError(f"index='hfresh' brings its own quantizer, got quantizer={quantizer!r}; use None")
 
 
 def creation(
@@ -96,7 +103,7 @@ def creation(
     """The arguments of `collections.create`.
 
     Raises:
-        StoreError: the server's version lacks something that is asked for.
+        StoreError: the server's version lacks a requested feature.
     """
     if options.replication > 1:
         require_replication(version)
@@ -104,7 +111,7 @@ def creation(
         require_index(version, options.index, options.quantizer)
     return {
         "name": physical,
-        "description": described(fingerprint, dimensions),
+        "description": description_of(fingerprint, dimensions),
         "properties": _properties(options),
         "vector_config": options.vector_config or _vector_config(options),
         "inverted_index_config": Configure.inverted_index(index_null_state=True, stopwords_preset=StopwordsPreset.NONE),
@@ -117,37 +124,37 @@ def creation(
     }
 
 
-def described(fingerprint: Fingerprint | None, dimensions: int | None) -> str:
-    """The description of a collection."""
-    said = {"writer": _WRITER, "format": FORMAT, "fingerprint": fingerprint, "dimensions": dimensions}
-    return json.dumps(said, ensure_ascii=False, sort_keys=True)
+def description_of(fingerprint: Fingerprint | None, dimensions: int | None) -> str:
+    """The description of a collection, which holds its embedding space."""
+    stored = {"writer": _WRITER, "format": FORMAT, "fingerprint": fingerprint, "dimensions": dimensions}
+    return json.dumps(stored, ensure_ascii=False, sort_keys=True)
 
 
 def layout_of(config: Any, name: str) -> Layout:
-    """Read what a collection says of itself.
+    """Read the layout from the configuration of a collection.
 
     Raises:
-        StoreError: it was not made by this package, or by a newer version of it.
+        StoreError: it was not created by this package, or by a newer version.
     """
     try:
-        said = json.loads(config.description or "")
+        stored = json.loads(config.description or "")
     except ValueError:
-        said = None
-    if not isinstance(said, dict) or said.get("writer") != _WRITER or not re.fullmatch(r".*_v\d+", config.name):
+        stored = None
+    if not isinstance(stored, dict) or stored.get("writer") != _WRITER or not re.fullmatch(r".*_v\d+", config.name):
         raise StoreError(
-            f"there is a collection {config.name!r} in Weaviate that this package did not make. Choose another name "
-            f"than {name!r}, or copy what is in it"
+            f"there is a collection {config.name!r} in Weaviate that was not created by this package. Choose another "
+            f"name than {name!r}, or copy its contents"
         )
-    if said.get("format") != FORMAT:
+    if stored.get("format") != FORMAT:
         raise StoreError(
-            f"the collection {config.name!r} has format {said.get('format')!r}, and this version reads {FORMAT}. "
+            f"the collection {config.name!r} has format {stored.get('format')!r}, and this version reads {FORMAT}. "
             "Upgrade langchain-gemini-mm"
         )
     fields = [field for item in config.properties if (field := described_field(item.description))]
     return Layout(
         physical=config.name,
-        fingerprint=said.get("fingerprint"),
-        dimensions=said.get("dimensions"),
+        fingerprint=stored.get("fingerprint"),
+        dimensions=stored.get("dimensions"),
         fields={field.key: field for field in fields},
         words={"text": "words", **_words_of(config.properties)},
         multi_tenant=bool(config.multi_tenancy_config.enabled),
@@ -219,40 +226,3 @@ def _vector_config(options: Options) -> Any:
         "hfresh": lambda: index.hfresh(distance_metric=cosine),
     }
     return Configure.Vectors.self_provided(name=VECTOR, vector_index_config=made[options.index]())
-
-
-def checked_options(
-    *,
-    fields: Mapping[str, Field],
-    searchable: Sequence[str],
-    index: str,
-    quantizer: str | None,
-    vector_config: Any,
-    multi_tenant: bool,
-    create_tenants: bool,
-    replication: int,
-) -> Options:
-    """Check what says how a collection is made.
-
-    Raises:
-        ValueError: a value is out of range, or two do not go together.
-        TypeError: one is of the wrong type.
-    """
-    if quantizer == "auto":
-        quantizer = "rq8" if index in ("hnsw", "dynamic") else None
-    checked_index(index, quantizer)
-    if isinstance(searchable, str) or not all(isinstance(key, str) for key in searchable):
-        raise TypeError(f"searchable is a list of metadata keys, got {searchable!r}")
-    for name, value in (("multi_tenant", multi_tenant), ("create_tenants", create_tenants)):
-        if not isinstance(value, bool):
-            raise TypeError(f"{name} is True or False, got {value!r}")
-    return Options(
-        fields=fields,
-        searchable=tuple(dict.fromkeys(searchable)),
-        index=index,
-        quantizer=quantizer,
-        vector_config=vector_config,
-        multi_tenant=multi_tenant,
-        create_tenants=create_tenants,
-        replication=positive_int("replication", replication),
-    )

@@ -22,29 +22,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FACTS: dict[str, tuple[Callable[[], bytes], dict[str, object]]] = {
-    "a video": (recording, {"video": ("h264", 128, 64, 10.0, 0), "audio": ("aac", 1, 48_000)}),
-    "without sound": (partial(recording, audio=None), {"video": ("h264", 128, 64, 10.0, 0), "audio": None}),
+    "a video": (recording, {"video": ("h264", 128, 64), "audio": "aac"}),
+    "without sound": (partial(recording, audio=None), {"video": ("h264", 128, 64), "audio": None}),
     "a sound": (
         partial(recording, "mp3", video=None, audio="libmp3lame"),
-        {"video": None, "audio": ("mp3", 1, 48_000)},
+        {"video": None, "audio": "mp3"},
     ),
-    "Opus": (partial(recording, "ogg", video=None, audio="libopus"), {"video": None, "audio": ("opus", 2, 48_000)}),
+    "Opus": (partial(recording, "ogg", video=None, audio="libopus"), {"video": None, "audio": "opus"}),
     "VP8": (
         partial(recording, "webm", video="libvpx", audio=None),
-        {"video": ("vp8", 128, 64, 10.0, 0), "audio": None},
+        {"video": ("vp8", 128, 64), "audio": None},
     ),
-    "AV1": (partial(recording, video="libsvtav1", audio=None), {"video": ("av1", 128, 64, 10.0, 0), "audio": None}),
+    "AV1": (partial(recording, video="libsvtav1", audio=None), {"video": ("av1", 128, 64), "audio": None}),
 }
 
 
 @pytest.mark.parametrize(("make", "expected"), FACTS.values(), ids=FACTS)
 def test_what_is_in_a_recording(make: Callable[[], bytes], expected: dict[str, object]) -> None:
-    """Codecs, sizes and rates are those it was made with."""
+    """Codecs and sizes are those it was made with."""
     clip = inspect(io.BytesIO(make()))
-    pictures, heard = clip.pictures, clip.sound
+    pictures, heard = clip.video, clip.audio
     assert expected == {
-        "video": pictures and (pictures.codec, pictures.width, pictures.height, pictures.fps, pictures.rotation),
-        "audio": heard and (heard.codec, heard.channels, heard.sample_rate),
+        "video": pictures and (pictures.codec, pictures.width, pictures.height),
+        "audio": heard and heard.codec,
     }
     assert clip.duration_s == pytest.approx(12, abs=0.1)
     assert not clip.is_cut_off
@@ -56,20 +56,15 @@ def test_sound_that_looks_like_a_broadcast() -> None:
     for place in range(0x40, len(data) - 188, 188):
         data[place : place + 4] = b"G\x00\x11\x10"
     clip = inspect(io.BytesIO(data))
-    assert clip.sound is not None
-    assert (clip.sound.codec, clip.duration_s) == ("pcm_s16le", 3)
+    assert clip.audio is not None
+    assert (clip.audio.codec, clip.duration_s) == ("pcm_s16le", 3)
 
 
 def test_our_own_mistakes_are_no_damage() -> None:
     """Only what libav raises is told as damage of the file."""
-    with pytest.raises(TypeError, match="no such argument"), opened(io.BytesIO(wav(1))):
-        raise TypeError("no such argument")
-
-
-def test_the_default_of_several_sounds() -> None:
-    """All sound tracks are counted; one is chosen."""
-    clip = inspect(io.BytesIO(recording(sounds=3)))
-    assert (clip.sound_tracks, clip.sound is not None) == (3, True)
+    for mistake in (TypeError, ValueError, KeyError, RuntimeError):
+        with pytest.raises(mistake, match="no such argument"), opened(io.BytesIO(wav(1))):
+            raise mistake("no such argument")
 
 
 def lying(factor: float) -> bytes:
@@ -112,7 +107,7 @@ def covered_song() -> bytes:
 def test_a_cover_is_no_video() -> None:
     """A song with a cover has no moving pictures, and is cut as a sound."""
     clip = inspect(io.BytesIO(covered_song()))
-    assert clip.pictures is None
+    assert clip.video is None
     assert cut(io.BytesIO(covered_song()), 2, 4, limit_s=180).track == "audio"
 
 
@@ -208,23 +203,26 @@ def turned(degrees: int) -> bytes:
     return bytes(data)
 
 
+def rotation_of(data: bytes) -> int:
+    """Degrees counter-clockwise by which a player turns a video."""
+    import av
+
+    with av.open(io.BytesIO(data), "r") as container:
+        return int(next(container.decode(video=0)).rotation) % 360
+
+
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_turned_videos_stay_turned(degrees: int) -> None:
     """A copy keeps the turn for the player; what is written anew stands upright by itself."""
     import av
 
     data = turned(degrees)
-    pictures = inspect(io.BytesIO(data)).pictures
-    assert pictures is not None
-    assert pictures.rotation == degrees
-    copy = inspect(io.BytesIO(cut(io.BytesIO(data), 2, 4, limit_s=120).data)).pictures
-    assert copy is not None
-    assert copy.rotation == degrees
+    assert rotation_of(data) == rotation_of(cut(io.BytesIO(data), 2, 4, limit_s=120).data) == degrees
     anew = cut(io.BytesIO(data), 2, 4, limit_s=120, max_edge=128).data
-    upright = inspect(io.BytesIO(anew)).pictures
+    upright = inspect(io.BytesIO(anew)).video
     assert upright is not None
     assert (upright.width, upright.height) == ((64, 128) if degrees % 180 else (128, 64))
-    assert upright.rotation == 0
+    assert rotation_of(anew) == 0
     with av.open(io.BytesIO(data), "r") as source, av.open(io.BytesIO(anew), "r") as written:
         stored = list(source.decode(video=0))[20].to_ndarray(format="gray").astype(int)
         shown = next(written.decode(video=0)).to_ndarray(format="gray").astype(int)

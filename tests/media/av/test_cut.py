@@ -53,9 +53,9 @@ PICTURES: dict[str, tuple[Callable[[], bytes], bool]] = {
 }
 
 
-def cuts(data: bytes, *, video: list[Window], form: Form = VIDEO, with_sound: bool = False) -> list[Cut]:
+def cuts(data: bytes, *, video: list[Window], form: Form = VIDEO, with_audio: bool = False) -> list[Cut]:
     """Segments of pictures."""
-    return list(segments(io.BytesIO(data), video=video, video_form=form, with_sound=with_sound))
+    return list(segments(io.BytesIO(data), video=video, video_form=form, with_audio=with_audio))
 
 
 @pytest.mark.parametrize("overlap_s", [0, 1])
@@ -129,7 +129,7 @@ def test_sound_beside_pictures() -> None:
     """Where sound is kept it lasts as long as the pictures, copied or turned into AAC, and stands at its place."""
     for make in (recording, partial(recording, "matroska", audio="libopus"), partial(recording, key_every=1000)):
         data = make()
-        for cut in cuts(data, video=windows(12, 3), with_sound=True):
+        for cut in cuts(data, video=windows(12, 3), with_audio=True):
             samples, rate = sound(cut.data)
             assert cut.track is None
             assert len(samples) / rate == pytest.approx(cut.end_s - cut.start_s, abs=0.15)
@@ -157,7 +157,7 @@ def test_the_file_is_read_once(overlap_s: float) -> None:
     file = Counting(data)
     planned = windows(40, 4, overlap_s)
     found = list(
-        segments(file, video=planned, audio=windows(40, 5), video_form=VIDEO, audio_form=AUDIO, with_sound=True)
+        segments(file, video=planned, audio=windows(40, 5), video_form=VIDEO, audio_form=AUDIO, with_audio=True)
     )
     assert len([cut for cut in found if cut.track is None]) == len(planned)
     assert len([cut for cut in found if cut.track == "audio"]) == 8
@@ -241,7 +241,7 @@ REFUSED: dict[str, tuple[dict[str, object], type[Exception], str]] = {
     "out of order": ({"video": [Window(3, 4), Window(0, 1)], "video_form": VIDEO}, ValueError, "in order"),
     "backwards": ({"video": [Window(3, 2)], "video_form": VIDEO}, ValueError, "start < end"),
     "too long": ({"video": [Window(0, 7)], "video_form": VIDEO}, ValueError, "limit_s is 6"),
-    "no sound": ({"audio": [Window(0, 1)], "audio_form": AUDIO}, ContentError, "'it' holds no sound"),
+    "no sound": ({"audio": [Window(0, 1)], "audio_form": AUDIO}, ContentError, "'it' has no audio"),
 }
 
 

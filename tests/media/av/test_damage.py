@@ -51,7 +51,7 @@ def tried(data: bytes) -> list[Cut]:
     """Everything that one does with a recording; what our errors leave over."""
     found: list[Cut] = []
     with suppress(GeminiMMError):
-        found += segments(io.BytesIO(data), video=windows(12, 3), video_form=VIDEO, with_sound=True)
+        found += segments(io.BytesIO(data), video=windows(12, 3), video_form=VIDEO, with_audio=True)
     with suppress(GeminiMMError):
         found += segments(io.BytesIO(data), audio=windows(12, 3, 1), audio_form=AUDIO)
     for attempt in (inspect, is_silent, is_black, partial(cut, start_s=5, end_s=8, limit_s=120)):

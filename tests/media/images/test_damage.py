@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import struct
 import zlib
@@ -13,8 +14,9 @@ import pytest
 from PIL import Image
 
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError
+from langchain_gemini_mm.media.images.decode import opened_image
 from langchain_gemini_mm.media.images.transform import prepared
-from langchain_gemini_mm.testing import pdf
+from langchain_gemini_mm.testing import pdf, png
 from tests.media.generate import picture, saved
 
 if TYPE_CHECKING:
@@ -110,7 +112,7 @@ def test_damage_never_escapes_as_another_error(kind: str, rounds: Callable[..., 
 REFUSED: dict[str, tuple[object, str]] = {
     "empty": (b"", "is empty"),
     "text": (b"just text, no picture", "no image"),
-    "a pdf": (pdf(1), "application/pdf, which is not a picture"),
+    "a pdf": (pdf(1), "application/pdf, which is not an image"),
     "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image"),
     "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no image"),
 }
@@ -122,3 +124,13 @@ def test_what_is_no_picture_is_refused(data: Any, words: str) -> None:
     with pytest.raises(ContentError, match=words) as caught:
         prepared(data, accepted=GEMINI, name="'my file'")
     assert "'my file'" in str(caught.value)
+
+
+def test_our_own_mistakes_are_no_damage() -> None:
+    """Only what Pillow or the file raises is reported as damage."""
+    for mistake in (TypeError, ValueError, KeyError, RuntimeError):
+        with (
+            pytest.raises(mistake, match="no such argument"),
+            opened_image(io.BytesIO(png()), "image/png", "it"),
+        ):
+            raise mistake("no such argument")

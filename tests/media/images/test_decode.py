@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from langchain_gemini_mm.errors import ContentError, MediaLimitError, MissingExtraError
-from langchain_gemini_mm.media.images.transform import Picture, prepared
+from langchain_gemini_mm.media.images.transform import PreparedImage, prepared
 from langchain_gemini_mm.media.probe import probe
 from langchain_gemini_mm.testing import jpeg, png
 from tests.media.generate import picture, saved, swapping_profile
@@ -59,7 +59,7 @@ def animated(kind: str) -> bytes:
     )
 
 
-def pixels(made: Picture) -> Image.Image:
+def pixels(made: PreparedImage) -> Image.Image:
     """What is to be seen in a prepared picture."""
     image = Image.open(io.BytesIO(made.data))
     assert image.mode in ("L", "RGB")

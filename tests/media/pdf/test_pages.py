@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError
-from langchain_gemini_mm.media.pdf.pages import cut, opened_pdf, page_picture, page_text, windows
+from langchain_gemini_mm.media.pdf.pages import opened_pdf, windows
 from langchain_gemini_mm.media.pdf.text import clean
 from langchain_gemini_mm.testing import pdf
 from tests.media.generate import form_pdf, locked_pdf, noise_pdf, pdf_objects, pdf_stream
@@ -25,7 +25,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from langchain_gemini_mm.media.images.transform import PreparedImage
+    from langchain_gemini_mm.media.source import Source
+
 TWENTY = pdf([f"This is page {number}." for number in range(1, 21)])
+
+
+def cut(source: Source, first: int, last: int) -> bytes:
+    """Pages of a PDF as a PDF of their own."""
+    with opened_pdf(source) as paper:
+        return paper.cut(first, last)
+
+
+def page_text(source: Source, page: int) -> str:
+    """The text of a page."""
+    with opened_pdf(source) as paper:
+        return paper.text(page)
+
+
+def page_picture(source: Source, page: int, max_edge: int, mime_type: str = "image/jpeg") -> PreparedImage:
+    """An image of a page."""
+    with opened_pdf(source) as paper:
+        return paper.image(page, max_edge, mime_type=mime_type)
 
 
 def texts(data: bytes) -> list[str]:
@@ -65,8 +86,6 @@ def test_windows_that_make_no_sense(size: int, overlap: int) -> None:
     """A window holds at least one page, and each moves on."""
     with pytest.raises(ValueError, match="at least one page and a smaller overlap"):
         list(windows(9, size, overlap))
-    with opened_pdf(TWENTY) as paper, pytest.raises(ValueError, match="at least one page and a smaller overlap"):
-        list(paper.windows(size, overlap))
 
 
 def test_a_cut_holds_its_pages() -> None:
@@ -76,31 +95,17 @@ def test_a_cut_holds_its_pages() -> None:
 
 
 def test_a_document_is_cut_into_windows() -> None:
-    """The windows of an open document are those of the arithmetic, with their pages."""
+    """The windows of an open document hold their pages."""
     with opened_pdf(TWENTY) as paper:
-        found = list(paper.windows(6, 2))
-    assert [(window.first, window.last) for window in found] == list(windows(20, 6, 2))
-    for window in found:
-        assert texts(window.data) == [f"This is page {page}." for page in range(window.first, window.last + 1)]
-        assert "data" not in repr(window)
-
-
-def test_windows_fall_where_bytes_exceed_the_limit() -> None:
-    """Large pages come in smaller windows, small ones in large windows again; none is left out or over the limit."""
-    with opened_pdf(noise_pdf(20, 20, 20, 400, 400, *[20] * 9)) as paper:
-        limit = len(paper.cut(4, 4)) + 3000
-        found = list(paper.windows(4, max_bytes=limit))
-    assert all(len(window.data) <= limit for window in found)
-    assert [page for window in found for page in range(window.first, window.last + 1)] == list(range(1, 15))
-    assert max(window.last - window.first + 1 for window in found) == 4
-    assert not any(window.first <= 4 and window.last >= 5 for window in found)
+        for first, last in windows(paper.pages, 6, 2):
+            assert texts(paper.cut(first, last)) == [f"This is page {page}." for page in range(first, last + 1)]
 
 
 def test_a_page_over_the_limit_is_told() -> None:
     """A page cannot be cut any smaller: the error says its number, size and limit, and what to do."""
     with opened_pdf(noise_pdf(20, 400), name="'scan.pdf'") as paper:
         with pytest.raises(MediaLimitError, match=r"page 2 of 'scan\.pdf': [0-9,]+ bytes .* at most 9,000 .* picture"):
-            list(paper.windows(2, max_bytes=9000))
+            paper.cut(2, 2, max_bytes=9000)
         with pytest.raises(MediaLimitError, match=r"pages 1 to 2 of .* at most 9,000 .* fewer pages"):
             paper.cut(1, 2, max_bytes=9000)
 
@@ -216,9 +221,9 @@ def test_pages_that_are_not_there() -> None:
             with pytest.raises(ValueError, match="counted from 1 and in order"):
                 paper.cut(first, last)
         with pytest.raises(ValueError, match="max_edge must be at least 1"):
-            paper.picture(1, 0)
+            paper.image(1, 0)
         with pytest.raises(ValueError, match="image/jpeg or image/png, got 'image/webp'"):
-            paper.picture(1, mime_type="image/webp")
+            paper.image(1, mime_type="image/webp")
 
 
 def test_a_damaged_page_is_named() -> None:
@@ -252,10 +257,10 @@ def test_damage_never_escapes_as_another_error() -> None:
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)
         try:
             with opened_pdf(bytes(damaged)) as paper:
-                for window in paper.windows(3, max_bytes=100_000):
-                    assert window.data.startswith(b"%PDF")
+                for first, last in windows(paper.pages, 3):
+                    assert paper.cut(first, last).startswith(b"%PDF")
                 assert isinstance(paper.text(1), str)
-                assert paper.picture(1, 50).data
+                assert paper.image(1, 50).data
         except GeminiMMError:
             continue
 
@@ -278,12 +283,11 @@ def test_sources(tmp_path: Path) -> None:
 def test_a_closed_document_says_so() -> None:
     """Asking after the `with` block is a mistake in the call, not damage."""
     with opened_pdf(TWENTY) as paper:
-        pages = paper.windows(2)
-        next(pages)
+        paper.cut(1, 2)
     with pytest.raises(ValueError, match="was closed"):
         paper.text(1)
     with pytest.raises(ValueError, match="was closed"):
-        next(pages)
+        paper.cut(3, 4)
 
 
 def test_many_threads() -> None:
@@ -297,17 +301,8 @@ def test_many_threads() -> None:
                 started.wait(timeout=30)
             paper = papers[number % 3]
             page = number % 20 + 1
-            assert paper.picture(page, 60).data
+            assert paper.image(page, 60).data
             assert texts(paper.cut(page, page)) == [paper.text(page)]
             return paper.text(page)
 
         assert list(pool.map(ask, range(120))) == [f"This is page {number % 20 + 1}." for number in range(120)]
-
-
-def test_windows_left_half_way() -> None:
-    """Whoever stops in the middle leaves nothing locked."""
-    with opened_pdf(TWENTY) as paper:
-        for window in paper.windows(2):
-            assert page_text(window.data, 1)
-            break
-    assert page_text(TWENTY, 1)

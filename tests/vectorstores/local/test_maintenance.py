@@ -114,7 +114,7 @@ def test_an_old_file_that_cannot_be_written_says_so(tmp_path: Path, monkeypatch:
     make_version_one(path, 3)
     read_only(path, monkeypatch)
     with pytest.raises(
-        StoreError, match="has format 1 and must be brought to 2 once, but the file or its folder is read"
+        StoreError, match="has format 1 and must be upgraded to 2 once, but the file or its folder is read"
     ):
         LocalVectorStore(path, embeddings())
     monkeypatch.undo()
@@ -131,25 +131,25 @@ DAMAGE: list[tuple[str, str, str]] = [
     (
         "an attribute less",
         "DELETE FROM attribute WHERE value = 'night'",
-        "filters do not see the value under 'tags' of 'cat'",
+        "filters do not find the value of 'tags' of 'cat'",
     ),
     (
         "an attribute more",
         "INSERT INTO attribute VALUES (1, 'x', 1, 5, 1)",
-        "filters see 1 values that no document has",
+        "filters find 1 values that no document has",
     ),
     (
         "words changed",
         "UPDATE doc SET text = 'fox' WHERE id = 'cat'",
-        "keyword search does not know the words of 'cat'",
+        "keyword search does not find the words of 'cat'",
     ),
     (
         "words too many",
         "INSERT INTO keywords_1 (rowid, words) VALUES (99, 'x')",
-        "knows 1 documents that are not there",
+        "finds 1 documents that do not exist",
     ),
     ("words torn", "DELETE FROM keywords_1_docsize WHERE id = 1", "keyword search is damaged"),
-    ("half a space", "UPDATE collection SET fingerprint = NULL", "knows only half of its embedding space"),
+    ("half a space", "UPDATE collection SET fingerprint = NULL", "has an incomplete embedding space"),
     ("rows of nobody", "INSERT INTO info VALUES (77, 'k', '1')", "1 rows of the table 'info' belong to no collection"),
 ]
 

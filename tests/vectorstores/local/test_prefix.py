@@ -11,13 +11,14 @@ import pytest
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.flows import run
 from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.vectors import unit_rows
 from langchain_gemini_mm.vectorstores import LocalVectorStore
 from langchain_gemini_mm.vectorstores.backend import VectorRequest
+from langchain_gemini_mm.vectorstores.local.backend import LocalBackend
 from langchain_gemini_mm.vectorstores.local.database import Database
 from langchain_gemini_mm.vectorstores.local.prefix import PrefixPlan, Recall, exact_scores, prefix_rows, shares
-from langchain_gemini_mm.vectorstores.local.search import LocalSearch
 from tests.vectorstores.fakes import WordEmbeddings
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def test_only_prefixes_are_held(tmp_path: Path) -> None:
             store.add_vectors(documents()[start : start + 400], decaying()[start : start + 400])
             store.search("x")
             assert store.check_recall(sample=5).prefix == 16
-        assert store._search._matrix._rows.shape[1] == 16
+        assert store.backend._matrix._rows.shape[1] == 16
 
 
 @pytest.mark.parametrize("candidates", [1, 5, 200])
@@ -132,15 +133,15 @@ def test_a_large_collection_turns_to_prefixes_that_suffice(
     tmp_path: Path, vectors: Vectors, held: int | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """By itself, once it is large; what is held answers rightly before and after."""
-    plan = PrefixPlan(None, 30, above=1000 * 4 * DIMENSIONS, by_itself=32)
+    plan = PrefixPlan(None, 30, above=1000 * 4 * DIMENSIONS, default_prefix=32)
     path = tmp_path / "index.db"
     with opened(path, prefix=False) as store, caplog.at_level(logging.INFO):
         store.add_vectors(documents()[:900], vectors[:900])
         database = Database(path, 5.0)
-        search = LocalSearch(database, "default", plan)
+        search = LocalBackend(store.space, database, "default", plan)
         for prefix in (None, held):
             for query in vectors[::100]:
-                ((best, *_),) = search.nearest([VectorRequest(vector=query, k=3)])
+                best, *_ = run(search.search_vectors(VectorRequest(vector=query, k=3)))
                 assert best.score == pytest.approx(store.search_by_vector(query, k=1)[0].score, abs=1e-5)
             assert search.prefix == prefix
             store.add_vectors(documents()[900:], vectors[900:])
@@ -183,7 +184,7 @@ def test_the_plan_travels_with_a_pickle(tmp_path: Path) -> None:
         store.add_vectors(documents(300), decaying(300))
         with pickle.loads(pickle.dumps(store)) as copy:
             copy.search("x")
-            assert (copy.check_recall().prefix, copy._search.plan) == (16, PrefixPlan(16, 33))
+            assert (copy.check_recall().prefix, copy.backend.plan) == (16, PrefixPlan(16, 33))
 
 
 @pytest.mark.parametrize(

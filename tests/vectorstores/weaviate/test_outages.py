@@ -59,7 +59,7 @@ async def store(server: FakeWeaviate, call: Call) -> AsyncIterator[WeaviateVecto
 
 def set_deadlines(store: WeaviateVectorStore, seconds: float) -> None:
     """Only now, so that a busy machine has time for what comes before."""
-    store.backend.place.connection.timeout = store.backend.place.connection.write_timeout = seconds
+    store.backend.collection.connection.timeout = store.backend.collection.connection.write_timeout = seconds
 
 
 async def read_all(call: Call, store: WeaviateVectorStore) -> None:
@@ -112,7 +112,7 @@ async def test_an_await_on_a_sync_client_is_cancelled_at_once(
     server: FakeWeaviate, store: WeaviateVectorStore, name: str
 ) -> None:
     """The thread behind it is free again long before the deadline."""
-    store.backend.place.connection.async_client = None
+    store.backend.collection.connection.async_client = None
     set_deadlines(store, LONG)
     for rpc in RPCS:
         server.answers[rpc] = lambda *_: server.sleep(LONG)
@@ -204,7 +204,7 @@ async def test_a_proxy_without_a_server(
 async def test_reading_goes_on_without_rest(server: FakeWeaviate, store: WeaviateVectorStore, call: Call) -> None:
     """Where only the schema cannot be looked at, what is known of it is used on."""
     server.answers["REST"] = lambda *_: CUT
-    store.backend.place._seen.at -= 60  # as if the last look was a minute ago
+    store.backend.collection._resolved.at -= 60  # as if the last look was a minute ago
     assert ids_of(await call(store, "search", "a cat")) == ["cat"]
 
 

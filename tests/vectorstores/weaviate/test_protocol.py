@@ -298,11 +298,11 @@ def said(**changes: Any) -> str:
 
 
 FOREIGN = [
-    ("no description", "Docs_v1", None, "did not make"),
-    ("words", "Docs_v1", "All our documents", "did not make"),
-    ("other JSON", "Docs_v1", "[1]", "did not make"),
-    ("another writer", "Docs_v1", said(writer="someone"), "did not make"),
-    ("no version in its name", "Docs", said(), "did not make"),
+    ("no description", "Docs_v1", None, "was not created by this package"),
+    ("words", "Docs_v1", "All our documents", "was not created by this package"),
+    ("other JSON", "Docs_v1", "[1]", "was not created by this package"),
+    ("another writer", "Docs_v1", said(writer="someone"), "was not created by this package"),
+    ("no version in its name", "Docs", said(), "was not created by this package"),
     ("a newer format", "Docs_v1", said(format=2), "has format 2.*Upgrade langchain-gemini-mm"),
     ("no format", "Docs_v1", json.dumps({"writer": "langchain_gemini_mm"}), "has format None"),
 ]

@@ -1,4 +1,4 @@
-"""What is cut waits on disk: nothing is held in memory, and nothing is left behind, however a call ends."""
+"""Converted media are kept on disk, not in memory, and removed however a call ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from tests.media.recordings import recording
 ROOT = Path(__file__).parent.parent.parent
 
 
-def test_a_service_failure_leaves_nothing(embeddings: GeminiEmbeddings, emulator: GeminiEmulator, spool: Path) -> None:
+def test_a_service_failure_leaves_nothing(
+    embeddings: GeminiEmbeddings, emulator: GeminiEmulator, scratch: Path
+) -> None:
     """The folder goes when the call fails after the cutting."""
     assert isinstance(embeddings.media, MediaStore)
     film = embeddings.media.put(recording(seconds=12))
@@ -30,22 +32,22 @@ def test_a_service_failure_leaves_nothing(embeddings: GeminiEmbeddings, emulator
     with pytest.raises(ServiceError):
         embeddings.embed([film.segment(0, 4), film.segment(4, 8)])
 
-    assert not list(spool.iterdir())
+    assert not list(scratch.iterdir())
 
 
 def test_no_room_for_what_was_cut(
-    embeddings: GeminiEmbeddings, emulator: GeminiEmulator, spool: Path, monkeypatch: pytest.MonkeyPatch
+    embeddings: GeminiEmbeddings, emulator: GeminiEmulator, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A temporary folder that cannot be written is named as what is wrong, with the way out."""
     assert isinstance(embeddings.media, MediaStore)
     film = embeddings.media.put(recording(seconds=12))
-    monkeypatch.setattr(tempfile, "tempdir", str(spool / "missing"))
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch / "missing"))
 
     with pytest.raises(StoreError, match=r"^input 0: cannot keep [\d,]+ bytes.*No such file.*TMPDIR"):
         embeddings.embed([film.segment(0, 4)])
 
 
-def test_cancelling_leaves_nothing(emulator: GeminiEmulator, media: MediaStore, spool: Path) -> None:
+def test_cancelling_leaves_nothing(emulator: GeminiEmulator, media: MediaStore, scratch: Path) -> None:
     """A cancelled call gives up at once; what it made is gone, and its thread leaves nothing either."""
     ref = media.put(recording(seconds=60, noisy=True, fps=20))
     ours = GeminiEmbeddings(media=media, video_max_edge=64, output_dimensionality=128)
@@ -53,16 +55,16 @@ def test_cancelling_leaves_nothing(emulator: GeminiEmulator, media: MediaStore, 
 
     async def cancelled() -> None:
         task = asyncio.create_task(ours.aembed([ref.segment(start, start + 1) for start in range(60)]))
-        await asyncio.to_thread(first_file, spool)
+        await asyncio.to_thread(first_file, scratch)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        left.extend(await asyncio.to_thread(lambda: list(spool.iterdir())))
+        left.extend(await asyncio.to_thread(lambda: list(scratch.iterdir())))
 
     asyncio.run(cancelled())
 
     assert not left
-    assert not list(spool.iterdir())
+    assert not list(scratch.iterdir())
 
 
 def first_file(folder: Path) -> None:
@@ -91,8 +93,8 @@ except KeyboardInterrupt:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_leaves_nothing(emulator: GeminiEmulator, tmp_path: Path) -> None:
-    """An interrupted program ends soon and leaves no folder behind."""
-    film, folder = tmp_path / "film.mp4", tmp_path / "spool"
+    """An interrupted program ends soon and leaves no folder."""
+    film, folder = tmp_path / "film.mp4", tmp_path / "scratch"
     film.write_bytes(recording(seconds=60, noisy=True, fps=20))
     folder.mkdir()
     program = subprocess.Popen(

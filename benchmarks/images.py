@@ -1,4 +1,4 @@
-"""Preparing pictures and cutting PDFs, against the libraries below used bare, as one who knows them well would."""
+"""Prepare images and cut PDFs, compared with optimized code that uses Pillow and pypdfium2 directly."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 
 from benchmarks.report import Row, interleaved, speed
 from langchain_gemini_mm.media.images.transform import prepared
-from langchain_gemini_mm.media.pdf.pages import opened_pdf
+from langchain_gemini_mm.media.pdf.pages import opened_pdf, windows
 
 PICTURE_AIM = 0.95
 PDF_AIM = 0.9
@@ -27,17 +27,17 @@ _SIDES = (4000, 3000)
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How many pictures of each kind, how many pages, and how often."""
+    """Number of images of each type and of pages, and of rounds."""
 
-    pictures: int
+    images: int
     pages: int
     rounds: int
     sides: tuple[int, int] = _SIDES
-    """Width and height of a picture, in pixels."""
+    """Width and height of an image, in pixels."""
 
 
-FULL = Size(pictures=4, pages=200, rounds=7)
-QUICK = Size(pictures=1, pages=60, rounds=3)
+FULL = Size(images=4, pages=200, rounds=7)
+QUICK = Size(images=1, pages=60, rounds=3)
 
 _TURNED = Image.Exif()
 _TURNED[0x0112] = 6
@@ -45,17 +45,17 @@ MADE_SMALL: dict[str, tuple[str, str, dict[str, Any]]] = {
     "photographs (JPEG)": ("JPEG", "RGB", {"quality": 90}),
     "photographs turned by EXIF (JPEG)": ("JPEG", "RGB", {"quality": 90, "exif": _TURNED}),
     "drawings with transparency (PNG)": ("PNG", "RGBA", {"compress_level": 1}),
-    "pictures (WebP)": ("WEBP", "RGB", {"quality": 80, "method": 0}),
+    "images (WebP)": ("WEBP", "RGB", {"quality": 80, "method": 0}),
 }
 
 
 def measure(size: Size = FULL) -> Iterator[Row]:
-    """Pictures kind by kind, then windows of a PDF."""
+    """Measure images by type, then windows of a PDF."""
     with tempfile.TemporaryDirectory() as folder:
-        for kind, (form, mode, options) in MADE_SMALL.items():
-            paths = _pictures(Path(folder), size, form, mode, options)
+        for name, (form, mode, options) in MADE_SMALL.items():
+            paths = _images(Path(folder), size, form, mode, options)
             yield _row(
-                f"{len(paths)} {kind} of {size.sides[0] * size.sides[1] / 1e6:g} MP into {EDGE} pixels", paths, size
+                f"{len(paths)} {name} of {size.sides[0] * size.sides[1] / 1e6:g} MP into {EDGE} pixels", paths, size
             )
         for side in (120, 300):
             paper = Path(folder) / f"paper-{side}.pdf"
@@ -72,7 +72,7 @@ def _row(name: str, paths: list[Path], size: Size) -> Row:
 
 
 def barely(path: Path) -> bytes:
-    """A picture made small with Pillow alone: turned, on white, as JPEG, with the draft that saves most of the work."""
+    """Scale an image with Pillow alone: rotated, on white, as JPEG, with the fastest draft mode."""
     with Image.open(path) as image:
         scale = min(1.0, EDGE / max(image.size))
         fitted = (round(image.width * scale), round(image.height * scale))
@@ -101,11 +101,11 @@ def _cutting(paper: Path, size: Size) -> Row:
 
 def _cut(paper: Path) -> int:
     with opened_pdf(paper) as pages:
-        return sum(len(window.data) for window in pages.windows(WINDOW, max_bytes=20_000_000))
+        return sum(len(pages.cut(*window, max_bytes=20_000_000)) for window in windows(pages.pages, WINDOW))
 
 
 def cut_barely(paper: Path) -> int:
-    """The same windows, by pypdfium2 alone; gives their bytes together."""
+    """Cut the same windows with pypdfium2 alone; return the sum of their sizes."""
     total = 0
     with pypdfium2.PdfDocument(paper) as document:
         for first in range(0, len(document), WINDOW):
@@ -125,11 +125,11 @@ def _compared(name: str, against: str, contenders: dict[str, Callable[[], object
     return speed(name, against, ours, bare, aim=aim)
 
 
-def _pictures(folder: Path, size: Size, form: str, mode: str, options: dict[str, Any]) -> list[Path]:
-    """Files of clouds: neither flat nor noise, as photographs are."""
+def _images(folder: Path, size: Size, form: str, mode: str, options: dict[str, Any]) -> list[Path]:
+    """Write image files of clouds, which are neither flat nor noise, like photographs."""
     rng = np.random.default_rng(5)
     paths = []
-    for number in range(size.pictures):
+    for number in range(size.images):
         cells = rng.integers(0, 256, (size.sides[1] // 50, size.sides[0] // 50, len(mode)), dtype=np.uint8)
         image = Image.fromarray(cells).resize(size.sides, Image.Resampling.BICUBIC)
         path = folder / f"{form}-{number}-{len(options)}.{form.lower()}"
@@ -139,17 +139,17 @@ def _pictures(folder: Path, size: Size, form: str, mode: str, options: dict[str,
 
 
 def _write_pdf(path: Path, pages: int, side: int) -> None:
-    """A PDF with a picture of its own on each page, of so many pixels a side."""
+    """Return a PDF with a different image on each page, with `side` pixels per side."""
     rng = np.random.default_rng(6)
     with pypdfium2.PdfDocument.new() as document:
         for _ in range(pages):
             page = document.new_page(420, 595)
-            picture = pypdfium2.PdfImage.new(document)
+            image = pypdfium2.PdfImage.new(document)
             buffer = io.BytesIO()
             Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(buffer, "JPEG", quality=90)
-            picture.load_jpeg(buffer, inline=True)
-            picture.set_matrix(pypdfium2.PdfMatrix().scale(300, 300))
-            page.insert_obj(picture)
+            image.load_jpeg(buffer, inline=True)
+            image.set_matrix(pypdfium2.PdfMatrix().scale(300, 300))
+            page.insert_obj(image)
             page.gen_content()
             page.close()
         document.save(path)

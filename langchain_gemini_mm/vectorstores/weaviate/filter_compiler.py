@@ -1,8 +1,7 @@
-"""A checked filter as Weaviate's own: the same rows as the plain predicate of `vectorstores.filters`."""
+"""Compile parsed filters to Weaviate filters that match the same documents as `vectorstores.filters.matches`."""
 
 from __future__ import annotations
 
-import difflib
 import math
 import uuid
 from collections.abc import Mapping, Sequence
@@ -11,12 +10,13 @@ from typing import Any, Literal, TypeAlias
 from weaviate.classes.query import Filter
 
 from langchain_gemini_mm.errors import FilterError
+from langchain_gemini_mm.validation import did_you_mean
 from langchain_gemini_mm.vectorstores.filters import And, Compare, Exists, In, Node, Not, Or, comparable, kind_of
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field, encoded
 from langchain_gemini_mm.weaviate_client.versions import NOT_FILTERS, Version
 
 _Compiled: TypeAlias = "Any | bool"
-"""Weaviate's filter, or True for all rows and False for none."""
+"""A Weaviate filter, or True for all objects and False for none."""
 
 _OPERATORS: dict[str, Literal["greater_than", "greater_or_equal", "less_than", "less_or_equal"]] = {
     "$gt": "greater_than",
@@ -29,8 +29,13 @@ _KINDS = {"str": "string", "bool": "bool", "int": "number", "float": "number"}
 _INT64 = 2**63
 
 
-def compiled(node: Node | None, fields: Mapping[str, Field], version: Version) -> Any:
-    """Compile a filter; None for no filter at all.
+def compile_filter(node: Node | None, fields: Mapping[str, Field], version: Version) -> Any:
+    """Compile a filter; None for no filter.
+
+    Args:
+        node: the parsed filter.
+        fields: the declared fields, by metadata key.
+        version: of the server.
 
     Raises:
         FilterError: a key is not declared, or the server is too old for the filter.
@@ -45,17 +50,16 @@ def compiled(node: Node | None, fields: Mapping[str, Field], version: Version) -
 
 
 def require_declared(node: Node, fields: Mapping[str, Field]) -> None:
-    """Refuse keys that are no fields.
+    """Refuse a filter on keys that are not declared as fields.
 
     Raises:
-        FilterError: there is one; the message names it and the way out.
+        FilterError: a key is not declared.
     """
     for key in _keys(node):
         if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(key, fields)
             raise FilterError(
-                f"{key[:60]!r} is not a declared field, so Weaviate cannot filter on it.{hint} Declare it with "
+                f"{key[:60]!r} is not a declared field, so Weaviate cannot filter on it{hint or '.'} Declare it with "
                 f"fields={{{key[:60]!r}: ...}} when the collection is made, or call add_field()"
             )
 
@@ -66,7 +70,7 @@ class _Compiler:
         self._version = version
 
     def compile(self, node: Node, wanted: bool = True) -> _Compiled:
-        """Compile a filter, or its opposite where it is not wanted: negations go down to the conditions."""
+        """Compile a filter, or its negation if `wanted` is False; negations are pushed down to the conditions."""
         match node:
             case In(key, values):
                 return self._in(self._fields[key], values, wanted)
@@ -116,20 +120,20 @@ class _Compiler:
 
 
 def _side(field: Field, order: str, value: Any) -> _Compiled:
-    """The rows with a value on one side of another."""
+    """The filter for one comparison."""
     operand: Any = encoded(value) if isinstance(value, str) else comparable(value)
     if field.item == "int" and -_INT64 <= operand < _INT64:
         operand = math.floor(operand) if order in ("$gt", "$lte") else math.ceil(operand)
     elif field.item == "float" and math.isfinite(operand):
         operand = float(operand)
-    elif field.item != "str":  # larger than all: every number is on one side of it
+    elif field.item != "str":  # beyond all stored numbers: all of them are on one side
         everything = order.startswith("$l") == (operand > 0)
         return Filter.by_property(field.property_name).is_none(False) if everything else False
     return getattr(Filter.by_property(field.property_name), _OPERATORS[order])(operand)
 
 
 def _operand(field: Field, value: Any) -> Any:
-    """A value in the field's form, or None when no row can have it."""
+    """A value as the field stores it; None if no object can have it."""
     if kind_of(value) != _KINDS[field.item]:
         return None
     if field.item == "str":

@@ -1,6 +1,6 @@
-"""Draw docs/images/waves.png, the picture of the README: the answer of its first question as a notebook shows it.
+"""Draw docs/images/waves.png, the image of the README: the hits of its first query as displayed in a notebook.
 
-Run: python -m scripts.readme_picture     (needs chromium; the emulator answers)
+Run: python -m scripts.readme_image     (needs chromium; uses the emulator)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PAGE = "<!doctype html><meta charset=utf-8><body style='font: 15px sans-serif; w
 
 
 def draw() -> None:
-    """Ask, write the page, and photograph it."""
+    """Search, write the page, and take a screenshot."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
         sys.exit("chromium is needed: apt-get install chromium")

@@ -1,0 +1,144 @@
+"""Storing records in chunks, several of them concurrently."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from weaviate.classes.query import Filter
+
+from langchain_gemini_mm.batching import Stop, gathered_map, threaded_map
+from langchain_gemini_mm.errors import PartialWriteError, StoreError
+from langchain_gemini_mm.flows import Call, Flow, arun, run
+from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint
+from langchain_gemini_mm.vectorstores.records import Record
+from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
+from langchain_gemini_mm.vectorstores.weaviate.objects import SizedObject, chunks, perturbed, sized_object
+from langchain_gemini_mm.vectorstores.weaviate.schema import Layout
+from langchain_gemini_mm.weaviate_client.errors import CollectionGoneError, OutageError
+from langchain_gemini_mm.weaviate_client.insert import Inserter, Reasons, pauses
+
+logger = logging.getLogger("langchain_gemini_mm")
+
+T = TypeVar("T")
+
+CONCURRENCY = 4
+"""Number of chunks that are sent concurrently."""
+
+_NOBODY = uuid.UUID(int=0)
+_ATTEMPTS = 3
+
+
+def upsert_flow(
+    collection: WeaviateCollection, records: Sequence[Record], fingerprint: Fingerprint, *, indexed: bool = False
+) -> Flow[None]:
+    """Store records durably.
+
+    Args:
+        collection: where to store.
+        records: with their vectors.
+        fingerprint: the embedding space of the vectors.
+        indexed: the records are already stored with these vectors, so that the vector index need not change.
+
+    Raises:
+        PartialWriteError: some objects could not be stored.
+        StoreError: none could be stored.
+        SpaceMismatchError: the collection belongs to another embedding space.
+    """
+    if not records:
+        return
+    dimensions = len(records[0].vector) if records[0].vector is not None else 0
+    for _ in range(_ATTEMPTS):
+        layout = yield from _retry_outages(collection, lambda: collection.claim(fingerprint, dimensions))
+        yield from collection.require_known_tenant(layout)
+        try:
+            failed = yield from _send(
+                collection, layout, [sized_object(record, layout) for record in records], indexed=indexed
+            )
+        except CollectionGoneError:
+            collection.forget_layout()
+            continue
+        if len(failed) == len(records):
+            return _raise_failures(records, failed)
+        yield from _flush_index(collection, layout)
+        now = yield from _retry_outages(collection, lambda: collection.find(fingerprint, fresh=True))
+        if now is None or now.physical == layout.physical:  # else the alias was switched: store again
+            return _raise_failures(records, failed)
+    raise StoreError(
+        f"{collection.label} is repeatedly created, switched and dropped by other processes; nothing was stored in time"
+    )
+
+
+def _flush_index(collection: WeaviateCollection, layout: Layout) -> Flow[None]:
+    """Make the server write the changes of the vector index to its disk.
+
+    A killed server keeps every object, but its vector index may lack the last batch (1.39.0: of 100 documents
+    near_vector found 40 or none). The log of the index is flushed by the next write, and a deletion that matches
+    nothing is a write on every shard and replica.
+    """
+
+    def delete_nothing(client: Any) -> Any:
+        return collection.handle(client, layout).data.delete_many(Filter.by_id().equal(_NOBODY))
+
+    try:
+        yield collection.connection.call("flushing the index", delete_nothing)
+    except StoreError as error:
+        logger.warning("the last documents may be missing from the vector index if the server dies now: %s", error)
+
+
+def _retry_outages(collection: WeaviateCollection, ask: Callable[[], Flow[T]]) -> Flow[T]:
+    """Run a schema operation; wait for a known server that restarts or has no leader."""
+    ends = time.monotonic() + collection.connection.write_timeout
+    for pause in pauses():
+        try:
+            return (yield from ask())
+        except OutageError:
+            if collection.cached_layout is None or time.monotonic() + pause > ends:
+                raise
+        yield Call(time.sleep, asyncio.sleep, (pause,))
+    raise AssertionError("the pauses never end")
+
+
+def _send(
+    collection: WeaviateCollection, layout: Layout, objects: Sequence[SizedObject], *, indexed: bool
+) -> Flow[Mapping[str, str]]:
+    """Send all chunks; return the reasons for objects that could not be stored, by id."""
+    inserter = Inserter(
+        connection=collection.connection,
+        what="storing documents",
+        collection=lambda client: collection.handle(client, layout),
+        create_tenant=lambda: collection.create_tenant(layout),
+        # Of replicas, two versions of an object on their way at once may cost a node its collection in the index.
+        refresh=None if indexed or layout.replication > 1 else perturbed,
+    )
+    planned = [
+        {item.key: item.object if indexed else perturbed(item.object) for item in chunk} for chunk in chunks(objects)
+    ]
+
+    def in_threads() -> list[Reasons]:
+        return threaded_map(lambda chunk, stop: run(inserter.insert(chunk, stop)), planned, CONCURRENCY)
+
+    async def gathered() -> list[Reasons]:
+        return await gathered_map(lambda chunk: arun(inserter.insert(chunk, Stop())), planned, CONCURRENCY)
+
+    answers = yield Call(in_threads, gathered)
+    ids = {item.key: item.id for item in objects}
+    return {ids[key]: reason for failed in answers for key, reason in failed.items()}
+
+
+def _raise_failures(records: Sequence[Record], failed: Mapping[str, str]) -> None:
+    if not failed:
+        return
+    stored = [record.id for record in records if record.id not in failed]
+    reason = next(iter(failed.values()))
+    if not stored:
+        raise StoreError(f"none of {len(records)} documents could be stored: {reason}")
+    raise PartialWriteError(
+        f"{len(stored)} documents are stored, {len(failed)} not: {reason}. Calling again with the same ids is safe",
+        stored=stored,
+        failed=failed,
+    )
