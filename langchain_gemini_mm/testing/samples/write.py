@@ -25,7 +25,7 @@ A sleepy kitten is a happy one: a young cat naps up to twenty hours a day. When 
 
 ## Food
 
-Feed it three small meals a day, and leave fresh water beside its bed.
+Feed it three small meals a day, and leave fresh water next to its bed.
 """
 _RECIPES = """Banana bread
 Mash three ripe bananas, add flour, sugar and two eggs, bake for an hour.

@@ -282,7 +282,7 @@ def _objects(value: Any) -> Iterator[Json]:
 
 
 _SNAKE = {
-    name: "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+    name: "".join(f"_{char.lower()}" if char.isupper() else char for char in name)
     for name in (
         *_CONFIG, *_PART, "embedContentConfig", "mimeType", "displayName", "fileUri", "generateContentRequest"
     )
