@@ -69,5 +69,11 @@ class RefusedError(Exception):
 
 
 def json_reply(payload: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpReply:
-    """A response with `payload` as JSON."""
+    """Make a response with a JSON body.
+
+    Args:
+        payload: a JSON value.
+        status: the HTTP status.
+        headers: headers to add.
+    """
     return HttpReply(status=status, body=orjson.dumps(payload), headers={"content-type": _JSON_TYPE, **(headers or {})})
