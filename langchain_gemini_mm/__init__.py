@@ -9,8 +9,9 @@ among the names of `import *`.
 from __future__ import annotations
 
 import logging
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from langchain_gemini_mm.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from langchain_gemini_mm.embeddings.gemini import GeminiEmbeddings
@@ -69,33 +70,26 @@ __all__ = [
 
 _MODULES = {
     "GeminiEmbeddings": "embeddings.gemini",
-    "Hit": "vectorstores",
-    "Hits": "vectorstores",
-    "LocalVectorStore": "vectorstores",
-    "MediaLoader": "loaders",
+    "Hit": "vectorstores.hits",
+    "Hits": "vectorstores.hits",
+    "LocalVectorStore": "vectorstores.local.store",
+    "MediaLoader": "loaders.media_loader",
     "MediaMiddleware": "tools.middleware",
-    "MediaStore": "storage",
-    "MultimodalRetriever": "retrievers",
-    "MultimodalToolkit": "tools",
-    "Query": "vectorstores",
+    "MediaStore": "storage.store",
+    "MultimodalRetriever": "retrievers.retriever",
+    "MultimodalToolkit": "tools.toolkit",
+    "Query": "vectorstores.query",
     "WeaviateVectorStore": "vectorstores.weaviate",
-    "citation": "rendering",
-    "create_multimodal_retriever_tool": "tools",
-    "to_message": "rendering",
+    "citation": "rendering.citations",
+    "create_multimodal_retriever_tool": "tools.search_tool",
+    "to_message": "rendering.messages",
 }
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
-if not TYPE_CHECKING:  # else a type checker would believe in any name
-
-    def __getattr__(name: str) -> object:
-        """Import a public name from its module."""
-        if name not in __all__ and name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{__name__}.{_MODULES.get(name, 'errors')}"), name)
-        globals()[name] = value
-        return value
+if not TYPE_CHECKING:
+    __getattr__ = lazy_exports(__name__, {**dict.fromkeys(__all__, "errors"), **_MODULES})
 
 
 def __dir__() -> list[str]:

@@ -21,6 +21,7 @@ LAYERS = (
         "flows",
         "interfaces",
         "labelled_query",
+        "lazy_exports",
         "models",
         "progress",
         "references",

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from langchain_gemini_mm.embeddings.gemini import GeminiEmbeddings
-from langchain_gemini_mm.embeddings.usage import Usage
+from typing import TYPE_CHECKING
+
+from langchain_gemini_mm.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from langchain_gemini_mm.embeddings.gemini import GeminiEmbeddings
+    from langchain_gemini_mm.embeddings.usage import Usage
 
 __all__ = ["GeminiEmbeddings", "Usage"]
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "GeminiEmbeddings": "gemini",
+            "Usage": "usage",
+        },
+    )

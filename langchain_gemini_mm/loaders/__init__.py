@@ -1,9 +1,30 @@
 """Files to Documents: a folder, a glob, a list of paths or blobs."""
 
-from langchain_gemini_mm.loaders.bucket_files import BucketFiles
-from langchain_gemini_mm.loaders.cost_plan import Plan, Share, plan
-from langchain_gemini_mm.loaders.media_loader import MediaLoader
-from langchain_gemini_mm.loaders.segmentation import Segments
-from langchain_gemini_mm.loaders.walk import Skipped
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from langchain_gemini_mm.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from langchain_gemini_mm.loaders.bucket_files import BucketFiles
+    from langchain_gemini_mm.loaders.cost_plan import Plan, Share, plan
+    from langchain_gemini_mm.loaders.media_loader import MediaLoader
+    from langchain_gemini_mm.loaders.segmentation import Segments
+    from langchain_gemini_mm.loaders.walk import Skipped
 
 __all__ = ["BucketFiles", "MediaLoader", "Plan", "Segments", "Share", "Skipped", "plan"]
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "BucketFiles": "bucket_files",
+            "MediaLoader": "media_loader",
+            "Plan": "cost_plan",
+            "Segments": "segmentation",
+            "Share": "cost_plan",
+            "Skipped": "walk",
+            "plan": "cost_plan",
+        },
+    )

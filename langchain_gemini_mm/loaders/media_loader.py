@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.document_loaders import BaseLoader
 
 from langchain_gemini_mm.interfaces import Backend, Modality
-from langchain_gemini_mm.loaders.examine import FILE_ERRORS, Examination, Examined, Examiner, LocalExaminer, refusal
 from langchain_gemini_mm.loaders.inputs import Inputs
-from langchain_gemini_mm.loaders.mail import SUFFIXES
-from langchain_gemini_mm.loaders.mail_documents import MailDocuments
-from langchain_gemini_mm.loaders.media_documents import Description, MediaDocuments
 from langchain_gemini_mm.loaders.options import LoadOptions, checked_workers, chosen_modalities
 from langchain_gemini_mm.loaders.segmentation import Segments
-from langchain_gemini_mm.loaders.text_documents import TextDocuments
 from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, Patterns, Skipped
-from langchain_gemini_mm.media.source import OpenedSource
 from langchain_gemini_mm.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
-    from langchain_gemini_mm.references import MediaRef
+    from langchain_gemini_mm.loaders.examine import Examined, Examiner
+    from langchain_gemini_mm.loaders.media_documents import Description
+    from langchain_gemini_mm.media.source import OpenedSource
     from langchain_gemini_mm.storage import MediaStore
 
 
 logger = logging.getLogger("langchain_gemini_mm")
 
-_SHOWN_REASONS = 10
 _SEGMENTS = Segments()
 
 
@@ -129,7 +123,12 @@ class MediaLoader(BaseLoader):
         )
         self._walk.omit = media.path
         self._inputs, self._store, self._workers = Inputs(source, self._walk), media, checked_workers(workers)
-        self._describe, self._progress = None if describe is None else Description(describe), progress
+        self._progress = progress
+        self._describe: Description | None = None
+        if describe is not None:
+            from langchain_gemini_mm.loaders.media_documents import Description
+
+            self._describe = Description(describe)
 
     def lazy_load(self) -> Iterator[Document]:
         """Yield Documents file by file, and fill `skipped`.
@@ -137,7 +136,10 @@ class MediaLoader(BaseLoader):
         Raises:
             StoreError: the media store cannot be written.
         """
-        run = _Run(self._progress)
+        from langchain_gemini_mm.loaders.examine import LocalExaminer
+        from langchain_gemini_mm.loaders.load_run import DocumentReader, LoadRun
+
+        run = LoadRun(self._progress)
         self.skipped = run.skipped
         with ExitStack() as stack:
             examiner: Examiner = LocalExaminer(self.options)
@@ -145,7 +147,7 @@ class MediaLoader(BaseLoader):
                 from langchain_gemini_mm.loaders.workers import Workers
 
                 examiner = stack.enter_context(Workers(self._workers, self.options))
-            reader = Reader(self._store, self.options, self._describe, self._walk, examiner)
+            reader = DocumentReader(self._store, self.options, self._describe, self._walk, examiner)
             try:
                 for item, examination in examiner.ahead(self._inputs):
                     if isinstance(item, Skipped):
@@ -157,6 +159,8 @@ class MediaLoader(BaseLoader):
 
     def survey(self) -> Iterator[tuple[InputFile, OpenedSource, Examined] | Skipped]:
         """Examine every file without storing it; yields the open file with the result, or why it is left out."""
+        from langchain_gemini_mm.loaders.examine import FILE_ERRORS, LocalExaminer, refusal
+
         for item, examination in LocalExaminer(replace(self.options, companions=False)).ahead(self._inputs):
             if isinstance(item, Skipped):
                 yield item
@@ -166,93 +170,3 @@ class MediaLoader(BaseLoader):
                     yield item, opened, examination(opened)
             except FILE_ERRORS as error:
                 yield Skipped(item.source, refusal(error))
-
-
-@dataclass
-class _Run:
-    """Counts and results of one run."""
-
-    progress: Callable[[str, str | None], None] | None
-    skipped: list[Skipped] = field(default_factory=list)
-    files: int = 0
-    documents: int = 0
-
-    def file(self, item: InputFile, reader: Reader, examination: Examination) -> Iterator[Document]:
-        reason = None
-        try:
-            for found in reader.documents(item, examination):
-                if isinstance(found, Skipped):
-                    self.skipped.append(found)
-                    logger.info("left out %r: %s", found.source, found.reason)
-                else:
-                    self.documents += 1
-                    yield found
-        except FILE_ERRORS as error:
-            reason = refusal(error)
-        self.note(item.source, reason)
-
-    def note(self, source: str, reason: str | None) -> None:
-        if reason is None:
-            self.files += 1
-        else:
-            self.skipped.append(Skipped(source, reason))
-            logger.info("left out %r: %s", source, reason)
-        if self.progress:
-            self.progress(source, reason)
-
-    def log(self, hidden: int) -> None:
-        aside = f"; {hidden} hidden" if hidden else ""
-        logger.info("%d files gave %d documents%s", self.files, self.documents, aside)
-        if self.skipped:
-            reasons = Counter(skipped.reason for skipped in self.skipped).most_common()
-            lines = [f"{count} x {reason}" for reason, count in reasons[:_SHOWN_REASONS]]
-            lines += [f"and {len(reasons) - _SHOWN_REASONS} more reasons"] if len(reasons) > _SHOWN_REASONS else []
-            logger.warning("left out %d of %d: %s", len(self.skipped), self.files + len(self.skipped), "; ".join(lines))
-
-
-_MIN_SIDE = 16
-"""In pixels; smaller images in pages and mails are spacers and trackers."""
-
-
-class Reader:
-    """Turns files into Documents."""
-
-    def __init__(
-        self,
-        store: MediaStore,
-        options: LoadOptions,
-        describe: Description | None,
-        walk: FolderWalk,
-        examiner: Examiner,
-    ) -> None:
-        self._store, self._examiner = store, examiner
-        self._media = MediaDocuments(store, options, describe)
-        self._texts = TextDocuments(options, walk, self._stored_image)
-        self._mails = MailDocuments(options, self._texts, self._media, examiner)
-
-    def documents(self, item: InputFile, examination: Examination) -> Iterator[Document | Skipped]:
-        """Yield the Documents of one file, and what in it could not be used.
-
-        Raises:
-            ContentError: it cannot be used.
-            MissingExtraError: the library that opens it is not installed.
-        """
-        with item.opened() as opened:
-            examined = examination(opened)
-            if examined.facts is not None:
-                yield from self._media.of(item, opened, examined)
-            elif item.source.lower().endswith(SUFFIXES):
-                yield from self._mails.of(item, opened.file)
-            elif examined.is_text:
-                yield from self._texts.of(item, opened.file)
-
-    def _stored_image(self, item: InputFile) -> MediaRef | None:
-        """Store an image that is part of a text; None for a file that cannot be used or is too small."""
-        try:
-            with item.opened() as opened:
-                facts = self._examiner.examine(opened, item.source, in_text=True).facts
-                if facts is None or facts.modality != "image" or min(facts.width or 0, facts.height or 0) < _MIN_SIDE:
-                    return None
-                return self._store.put_opened(opened)
-        except FILE_ERRORS:
-            return None

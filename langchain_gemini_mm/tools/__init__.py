@@ -5,7 +5,21 @@
 
 from __future__ import annotations
 
-from langchain_gemini_mm.tools.search_tool import create_multimodal_retriever_tool
-from langchain_gemini_mm.tools.toolkit import MultimodalToolkit
+from typing import TYPE_CHECKING
+
+from langchain_gemini_mm.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from langchain_gemini_mm.tools.search_tool import create_multimodal_retriever_tool
+    from langchain_gemini_mm.tools.toolkit import MultimodalToolkit
 
 __all__ = ["MultimodalToolkit", "create_multimodal_retriever_tool"]
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "MultimodalToolkit": "toolkit",
+            "create_multimodal_retriever_tool": "search_tool",
+        },
+    )

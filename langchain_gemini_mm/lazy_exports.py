@@ -1,0 +1,35 @@
+"""Public names of a package that are imported when they are first used."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+
+
+def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], object]:
+    """A module-level `__getattr__` (PEP 562) that imports names on first use.
+
+    Importing a package then costs nothing for what a program does not use. Type checkers see the names through imports
+    under `if TYPE_CHECKING`; this function is called where it is false, for a type checker would believe in any name.
+
+    ```python
+    from langchain_gemini_mm.lazy_exports import lazy_exports
+
+    get = lazy_exports("langchain_gemini_mm", {"Query": "vectorstores.query"})
+    assert get("Query").__name__ == "Query"
+    ```
+
+    Args:
+        package: name of the package, its `__name__`.
+        modules: public name to the module that defines it, below the package.
+    """
+
+    def get_name(name: str) -> object:
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{package}.{modules[name]}"), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return get_name

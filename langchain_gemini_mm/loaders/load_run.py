@@ -1,0 +1,120 @@
+"""One run of a loader: files to Documents, and what was left out."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from langchain_gemini_mm.loaders.examine import FILE_ERRORS, Examination, Examiner, refusal
+from langchain_gemini_mm.loaders.mail import SUFFIXES
+from langchain_gemini_mm.loaders.mail_documents import MailDocuments
+from langchain_gemini_mm.loaders.media_documents import Description, MediaDocuments
+from langchain_gemini_mm.loaders.options import LoadOptions
+from langchain_gemini_mm.loaders.text_documents import TextDocuments
+from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, Skipped
+
+if TYPE_CHECKING:
+    from langchain_core.documents import Document
+
+    from langchain_gemini_mm.references import MediaRef
+    from langchain_gemini_mm.storage import MediaStore
+
+logger = logging.getLogger("langchain_gemini_mm")
+
+_SHOWN_REASONS = 10
+
+
+@dataclass
+class LoadRun:
+    """Counts and results of one run."""
+
+    progress: Callable[[str, str | None], None] | None
+    skipped: list[Skipped] = field(default_factory=list)
+    files: int = 0
+    documents: int = 0
+
+    def file(self, item: InputFile, reader: DocumentReader, examination: Examination) -> Iterator[Document]:
+        """Yield the Documents of one file; note why it is left out."""
+        reason = None
+        try:
+            for found in reader.documents(item, examination):
+                if isinstance(found, Skipped):
+                    self.skipped.append(found)
+                    logger.info("left out %r: %s", found.source, found.reason)
+                else:
+                    self.documents += 1
+                    yield found
+        except FILE_ERRORS as error:
+            reason = refusal(error)
+        self.note(item.source, reason)
+
+    def note(self, source: str, reason: str | None) -> None:
+        """Count a file, and list it in `skipped` if there is a reason."""
+        if reason is None:
+            self.files += 1
+        else:
+            self.skipped.append(Skipped(source, reason))
+            logger.info("left out %r: %s", source, reason)
+        if self.progress:
+            self.progress(source, reason)
+
+    def log(self, hidden: int) -> None:
+        """Write a summary of the run to the log."""
+        aside = f"; {hidden} hidden" if hidden else ""
+        logger.info("%d files gave %d documents%s", self.files, self.documents, aside)
+        if self.skipped:
+            reasons = Counter(skipped.reason for skipped in self.skipped).most_common()
+            lines = [f"{count} x {reason}" for reason, count in reasons[:_SHOWN_REASONS]]
+            lines += [f"and {len(reasons) - _SHOWN_REASONS} more reasons"] if len(reasons) > _SHOWN_REASONS else []
+            logger.warning("left out %d of %d: %s", len(self.skipped), self.files + len(self.skipped), "; ".join(lines))
+
+
+_MIN_SIDE = 16
+"""In pixels; smaller images in pages and mails are spacers and trackers."""
+
+
+class DocumentReader:
+    """Turns files into Documents."""
+
+    def __init__(
+        self,
+        store: MediaStore,
+        options: LoadOptions,
+        describe: Description | None,
+        walk: FolderWalk,
+        examiner: Examiner,
+    ) -> None:
+        self._store, self._examiner = store, examiner
+        self._media = MediaDocuments(store, options, describe)
+        self._texts = TextDocuments(options, walk, self._stored_image)
+        self._mails = MailDocuments(options, self._texts, self._media, examiner)
+
+    def documents(self, item: InputFile, examination: Examination) -> Iterator[Document | Skipped]:
+        """Yield the Documents of one file, and what in it could not be used.
+
+        Raises:
+            ContentError: it cannot be used.
+            MissingExtraError: the library that opens it is not installed.
+        """
+        with item.opened() as opened:
+            examined = examination(opened)
+            if examined.facts is not None:
+                yield from self._media.of(item, opened, examined)
+            elif item.source.lower().endswith(SUFFIXES):
+                yield from self._mails.of(item, opened.file)
+            elif examined.is_text:
+                yield from self._texts.of(item, opened.file)
+
+    def _stored_image(self, item: InputFile) -> MediaRef | None:
+        """Store an image that is part of a text; None for a file that cannot be used or is too small."""
+        try:
+            with item.opened() as opened:
+                facts = self._examiner.examine(opened, item.source, in_text=True).facts
+                if facts is None or facts.modality != "image" or min(facts.width or 0, facts.height or 0) < _MIN_SIDE:
+                    return None
+                return self._store.put_opened(opened)
+        except FILE_ERRORS:
+            return None
