@@ -88,9 +88,6 @@ class CancelToken:
         self._event.wait(max(0.0, seconds))
 
 
-Stop = CancelToken
-
-
 def threaded_map(work: Callable[[T, CancelToken], R], inputs: Sequence[T], concurrency: int) -> list[R]:
     """Run `work` on every input in threads; the first exception cancels the others and is raised when they have ended.
 

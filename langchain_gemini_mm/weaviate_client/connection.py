@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import weaviate
 
-from langchain_gemini_mm.batching import Stop
+from langchain_gemini_mm.batching import CancelToken
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.weaviate_client.deadlines import within
@@ -65,7 +65,9 @@ class Connection:
         self._version: Version | None = None
         self._connecting = asyncio.Lock()
 
-    def call(self, what: str, operation: Operation, *, timeout: float | None = None, stop: Stop | None = None) -> Call:
+    def call(
+        self, what: str, operation: Operation, *, timeout: float | None = None, stop: CancelToken | None = None
+    ) -> Call:
         """One call of a client.
 
         Args:
@@ -76,7 +78,7 @@ class Connection:
         """
         return Call(self.run, self.arun, (what, operation, timeout or self.timeout, stop))
 
-    def run(self, what: str, operation: Operation, seconds: float, stop: Stop | None = None) -> Any:
+    def run(self, what: str, operation: Operation, seconds: float, stop: CancelToken | None = None) -> Any:
         """Carry out an operation on the sync client."""
         client = self.client
         if client is None:
@@ -95,11 +97,11 @@ class Connection:
                     raise
             time.sleep(_PAUSE)
 
-    async def arun(self, what: str, operation: Operation, seconds: float, _: Stop | None = None) -> Any:
+    async def arun(self, what: str, operation: Operation, seconds: float, _: CancelToken | None = None) -> Any:
         """Carry out an operation on the async client, or in a worker thread on the sync one."""
         client = self.async_client
         if client is None:
-            cancelled = Stop()
+            cancelled = CancelToken()
             try:
                 return await asyncio.to_thread(self.run, what, operation, seconds, cancelled)
             finally:

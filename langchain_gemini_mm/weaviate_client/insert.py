@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from weaviate.exceptions import WeaviateInsertManyAllFailedError
 
-from langchain_gemini_mm.batching import Stop
+from langchain_gemini_mm.batching import CancelToken
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.weaviate_client.connection import Connection
@@ -62,7 +62,7 @@ class Inserter:
     refresh: Callable[[Any], Any] | None = None
     """Builds the object of a further attempt."""
 
-    def insert(self, objects: Objects, stop: Stop) -> Flow[Reasons]:
+    def insert(self, objects: Objects, stop: CancelToken) -> Flow[Reasons]:
         """Send objects until each is stored or finally refused, or time runs out; return the reasons for the others.
 
         Raises:
@@ -83,7 +83,7 @@ class Inserter:
                 pending = {key: self.refresh(item) for key, item in pending.items()}
         raise AssertionError("the pauses never end")
 
-    def _attempt(self, objects: Objects, seconds: float, stop: Stop) -> Flow[Reasons]:
+    def _attempt(self, objects: Objects, seconds: float, stop: CancelToken) -> Flow[Reasons]:
         items = list(objects.values())
         try:
             answer = yield self.connection.call(
