@@ -103,7 +103,10 @@ class EmbedPipeline:
                 files = stack.enter_context(closing(TemporaryFiles()))
                 converted = threaded_map(partial(self._convert, files), by_file(requests), self._converters)
                 missing = with_converted(missing, dict(pair for pairs in converted for pair in pairs))
-            threaded_map(partial(self._embed, job), list(plan(missing, job.limits)), self.concurrency)
+            if len(missing) == 1:
+                self._embed(job, missing, CancelToken())
+            else:
+                threaded_map(partial(self._embed, job), list(plan(missing, job.limits)), self.concurrency)
         return job.vectors
 
     async def arun(self, request: EmbedRequest) -> Vectors:
@@ -118,7 +121,10 @@ class EmbedPipeline:
                     stack.push_async_callback(asyncio.to_thread, files.close)
                     converted = await gathered_map(partial(self._aconvert, files), by_file(requests), self._converters)
                     missing = with_converted(missing, dict(pair for pairs in converted for pair in pairs))
-                await gathered_map(partial(self._aembed, job), list(plan(missing, job.limits)), self.concurrency)
+                if len(missing) == 1:
+                    await self._aembed(job, missing)
+                else:
+                    await gathered_map(partial(self._aembed, job), list(plan(missing, job.limits)), self.concurrency)
         return job.vectors
 
     def _prepared(self, request: EmbedRequest) -> EmbedJob:

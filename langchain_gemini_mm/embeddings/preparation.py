@@ -161,9 +161,10 @@ def _prepare_item(
     part, tokens, _ = prepared[0]
     if len(prepared) > 1 or part.text is None:
         return EmbedItem.of(position, prepared)
+    text = recipe.text(part.text, title) if title else recipe.prefix + part.text
     return EmbedItem.of(
         position,
-        [PreparedPart(replace(part, text=recipe.text(part.text, title)), tokens)],
+        [PreparedPart(replace(part, text=text), tokens)],
         task_type=recipe.task_type,
         title=title if recipe.task_type is not None and recipe.takes_title else None,
     )

@@ -189,7 +189,7 @@ class GeminiService:
             return await client.aio.models.embed_content(**arguments(call))
 
     def _reserve(self, call: EmbedCall) -> float:
-        seconds = self._quota.reserve(len(call.contents), call.tokens)
+        seconds = self._quota.reserve(len(call.contents), call.tokens) if self._quota.active else 0.0
         if seconds > 0:
             logger.info("waiting %.1f s to stay within the quota per minute", seconds)
         return seconds
