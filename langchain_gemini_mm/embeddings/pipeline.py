@@ -170,7 +170,7 @@ class EmbedPipeline:
     ) -> list[tuple[Part, PreparedPart]]:
         """Convert everything that is needed of one file."""
         results: list[tuple[Part, PreparedPart]] = []
-        if cancel.requested:
+        if cancel.is_set():
             return results
         try:
             with requests[0].part.open(self.settings.media) as file:
@@ -197,7 +197,7 @@ class EmbedPipeline:
         try:
             return await asyncio.to_thread(self._convert, files, requests, cancel)
         finally:
-            cancel()
+            cancel.set()
 
     def _embed(self, job: EmbedJob, items: Sequence[EmbedItem], cancel: CancelToken) -> None:
         entries = self._accept(job, items, self.service.embed(self._call(job, items, cancel), cancel))
@@ -213,7 +213,7 @@ class EmbedPipeline:
             else:
                 call = await asyncio.to_thread(self._call, job, items, cancel)
         finally:
-            cancel()
+            cancel.set()
         entries = self._accept(job, items, await self.service.aembed(call))
         if self.cache is not None:
             await self.cache.amset(entries)

@@ -93,7 +93,7 @@ class Connection:
                 with translate_errors(what, seconds):
                     return within(started + seconds - time.monotonic(), lambda: _quietly(operation, client), stop)
             except NotReadyError:
-                if time.monotonic() >= ends or (stop is not None and stop.requested):
+                if time.monotonic() >= ends or (stop is not None and stop.is_set()):
                     raise
             time.sleep(_PAUSE)
 
@@ -105,7 +105,7 @@ class Connection:
             try:
                 return await asyncio.to_thread(self.run, what, operation, seconds, cancelled)
             finally:
-                cancelled()
+                cancelled.set()
         ends = time.monotonic() + min(seconds / 2, _READY_WITHIN)
         with translate_errors(what, seconds), redacted():
             async with asyncio.timeout(seconds):

@@ -67,7 +67,7 @@ class _Outcome:
 
 def _awaited(outcome: _Outcome, seconds: float, stop: CancelToken) -> bool:
     ends = time.monotonic() + seconds
-    while not stop.requested and (left := ends - time.monotonic()) > 0:
+    while not stop.is_set() and (left := ends - time.monotonic()) > 0:
         if outcome.done.acquire(timeout=min(_SLICE, left)):
             return True
     return False

@@ -76,9 +76,9 @@ class Inserter:
             patience *= 2
             refused |= {key: reason for key, reason in reasons.items() if not is_retriable(reason)}
             pending = {key: pending[key] for key in reasons if key not in refused}
-            if not pending or time.monotonic() + pause >= ends or stop.requested:
+            if not pending or time.monotonic() + pause >= ends or stop.is_set():
                 return refused | {key: reasons[key] for key in pending}
-            yield Call(stop.sleep, asyncio.sleep, (pause,))
+            yield Call(stop.wait, asyncio.sleep, (pause,))
             if self.refresh is not None:
                 pending = {key: self.refresh(item) for key, item in pending.items()}
         raise AssertionError("the pauses never end")

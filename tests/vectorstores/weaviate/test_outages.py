@@ -255,7 +255,7 @@ def test_workers_are_used_again_after_a_deadline() -> None:
 def test_waiting_can_be_called_off() -> None:
     """Long before the deadline."""
     stop = CancelToken()
-    threading.Timer(0.2, stop).start()
+    threading.Timer(0.2, stop.set).start()
     gate = threading.Event()
     start = time.monotonic()
     with pytest.raises(DeadlineError):
