@@ -11,11 +11,11 @@ from pathlib import Path
 
 from benchmarks.report import Row, interleaved, skipped, speed
 from langchain_gemini_mm.media.av.cut import segments
-from langchain_gemini_mm.media.av.segments import Form, windows
+from langchain_gemini_mm.media.av.segments import SegmentFormat, windows
 
 AIM = 0.8
 WINDOW_S = 30
-_FORM = Form(limit_s=120, mime_types=("video/mp4",))
+_FORM = SegmentFormat(limit_s=120, mime_types=("video/mp4",))
 _AGAINST = "ffmpeg -c copy -f segment"
 
 
@@ -89,7 +89,7 @@ def make_film(program: str, film: Path, size: Size) -> None:
 def cut_with_ours(film: Path, size: Size) -> None:
     """Cut all segments with audio, using the package."""
     planned = windows(size.seconds, WINDOW_S)
-    found = [len(cut.data) for cut in segments(film, video=planned, video_form=_FORM, with_audio=True) if cut.copied]
+    found = [len(cut.data) for cut in segments(film, video=planned, video_format=_FORM, with_audio=True) if cut.copied]
     assert len(found) == len(planned)
 
 

@@ -64,7 +64,7 @@ ENVIRONMENTS = {
     "main": Environment("", EVERYTHING, "tests, checks and benchmarks"),
     "newest": Environment("-newest", EVERYTHING, "the newest of everything", python="3.13", fixed=True),
     "oldest": Environment(
-        "-oldest", ("build", "chat-models", "runner"), "the oldest that is allowed", fixed=True, oldest=True
+        "-oldest", ("build", "chat-models", "test"), "the oldest that is allowed", fixed=True, oldest=True
     ),
     # Chroma's newest protobuf and grpcio are newer than weaviate-client allows.
     "stores": Environment(

@@ -16,7 +16,7 @@ from langchain_gemini_mm.content.mime_types import modality_of
 from langchain_gemini_mm.content.parts import Part
 from langchain_gemini_mm.errors import ContentError, MediaLimitError, StoreError
 from langchain_gemini_mm.interfaces import Modality
-from langchain_gemini_mm.media.av.segments import Form, Track, Window
+from langchain_gemini_mm.media.av.segments import SegmentFormat, Track, Window
 from langchain_gemini_mm.media.model_limits import too_long
 
 if TYPE_CHECKING:
@@ -289,8 +289,8 @@ def _cuts(
             file,
             video=sorted(windows["video"]),
             audio=sorted(windows["audio"]),
-            video_form=forms.get("video"),
-            audio_form=forms.get("audio"),
+            video_format=forms.get("video"),
+            audio_format=forms.get("audio"),
             with_audio=with_audio,
             skip_silent=skipping.get("audio", False),
             skip_black=skipping.get("video", False),
@@ -311,12 +311,12 @@ def _is_sparse(windows: Sequence[Window]) -> bool:
     return len(windows) == 1 or seeking < max(window.end_s for window in windows)
 
 
-def _form(target: MediaTarget, windows: Iterable[Window], clip: Clip | None) -> Form:
+def _form(target: MediaTarget, windows: Iterable[Window], clip: Clip | None) -> SegmentFormat:
     lengths = [window.length_s for window in windows]
     pictures = clip.video if clip is not None else None
     # A video within the limit is copied rather than re-encoded.
     is_larger = pictures is None or max(pictures.width, pictures.height) > (target.max_edge or 0)
-    return Form(
+    return SegmentFormat(
         limit_s=max(lengths) * (1 + LEAD) + 60 if target.max_seconds is None else target.max_seconds,
         mime_types=target.mime_types,
         max_bytes=target.max_bytes,

@@ -176,21 +176,21 @@ def fit(examples: Sequence[Example], *, queries: int, unanswered: int, relevant:
         left_out = set(numbers[fold::folds])
         part = _fit_documents([example for example in examples if example.query not in left_out])
         for number in left_out:
-            best, other = _best([example for example in examples if example.query == number], part)
-            with_answer += best
-            without += other
-    whole = _fit_documents(examples)
+            logits: dict[bool, list[float]] = {True: [], False: []}
+            for one in examples:
+                if one.query == number:
+                    logits[one.is_relevant].append(part.logit(one.pair, one.cosine, one.deviation))
+            if logits[True]:
+                with_answer.append(max(*logits[True], *logits[False], -math.inf))
+            if logits[False]:
+                without.append(max(logits[False]))
     return replace(
-        whole, answer=_fit_answer(with_answer, without), queries=queries, unanswered=unanswered, relevant=relevant
+        _fit_documents(examples),
+        answer=_fit_answer(with_answer, without),
+        queries=queries,
+        unanswered=unanswered,
+        relevant=relevant,
     )
-
-
-def _best(examples: Sequence[Example], learned: Calibration) -> tuple[list[float], list[float]]:
-    """Return the highest log-odds of a query that has an answer, and those of its documents that are not relevant."""
-    found = [(learned.logit(one.pair, one.cosine, one.deviation), one.is_relevant) for one in examples]
-    is_answered = any(right for _, right in found)
-    rest = [logit for logit, right in found if not right]
-    return ([max(logit for logit, _ in found)] if is_answered else []), ([max(rest)] if rest else [])
 
 
 def _fit_answer(with_answer: Sequence[float], without: Sequence[float]) -> tuple[float, float]:
@@ -275,7 +275,7 @@ def _regression(
     """
     weights = prior.copy()
     for _ in range(_STEPS):
-        chance = _logistic(features @ weights)
+        chance = 1 / (1 + np.exp(-np.clip(features @ weights, -30, 30)))
         gradient = features.T @ (share * (chance - truth)) + precision * (weights - prior)
         curvature = (features * (share * chance * (1 - chance))[:, None]).T @ features + np.diag(precision)
         step = np.linalg.solve(curvature, gradient)
@@ -283,8 +283,3 @@ def _regression(
         if float(np.abs(step).max()) < 1e-6:
             break
     return weights
-
-
-def _logistic(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(values, -30, 30)))
-    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from langchain_gemini_mm.retrievers.ingest import Added
 from langchain_gemini_mm.retrievers.retriever import MultimodalRetriever
+from langchain_gemini_mm.retrievers.search_options import SearchOptions
 from langchain_gemini_mm.retrievers.sources import Moment, Source, group_by_source
 
-__all__ = ["Added", "Moment", "MultimodalRetriever", "Source", "group_by_source"]
+__all__ = ["Added", "Moment", "MultimodalRetriever", "SearchOptions", "Source", "group_by_source"]

@@ -5,15 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from langchain_tests.integration_tests import EmbeddingsIntegrationTests
+from langchain_tests.unit_tests import EmbeddingsUnitTests
 
 from langchain_gemini_mm import GeminiEmbeddings
 from langchain_gemini_mm.testing import GeminiEmulator
-
-# The oldest langchain-core that we allow is older than its standard tests take.
-pytest.importorskip("langchain_tests")
-
-from langchain_tests.integration_tests import EmbeddingsIntegrationTests
-from langchain_tests.unit_tests import EmbeddingsUnitTests
 
 
 class TestUnit(EmbeddingsUnitTests):

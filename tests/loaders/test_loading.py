@@ -196,6 +196,26 @@ def test_progress_is_told(folder: Path, media: MediaStore) -> None:
     assert dict(seen) == {**dict.fromkeys(FILES), "empty.txt": "it is empty"}
 
 
+def test_each_file_is_opened_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Examining, reading and storing a file share one open file, also when it has changed since it was stored."""
+    opened: list[str] = []
+    really = os.open
+
+    def counted(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        opened.append(str(path))
+        return really(path, flags, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", counted)
+    store = MediaStore(tmp_path / "media")
+    for _ in range(2):
+        opened.clear()
+        MediaLoader(folder, store).load()
+        assert sorted(path for path in opened if path.startswith(str(folder))) == sorted(
+            str(folder / name) for name in FILES
+        )
+        write(folder, {name: data + b" " for name, data in FILES.items()})
+
+
 def test_loading_is_lazy(folder: Path, media: MediaStore) -> None:
     """The first Document comes before the second file is opened."""
     documents = MediaLoader(folder, media).lazy_load()

@@ -149,7 +149,7 @@ REFUSED: dict[str, tuple[bytes, str, str]] = {
         b"RIFF\x24\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00@\x1f\x00\x00\x80>\x00\x00\x02\x00\x10\x00data"
         b"\x00\x00\x00\x00",
         "audio/wav",
-        "no sound",
+        "no audio",
     ),
     "a WAV without a rate": (
         b"RIFF\x24\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00" + bytes(8) + b"\x02\x00\x10\x00data",
@@ -161,7 +161,7 @@ REFUSED: dict[str, tuple[bytes, str, str]] = {
     "junk as PDF": (b"%PDF-1.7\n" + b"junk" * 100, "application/pdf", "damaged or cut-off PDF"),
     "a locked PDF": (locked_pdf(), "application/pdf", "password"),
     "a picture of no kind we know": (b"BM" + bytes(100), "image/bmp", "cannot be opened as an image"),
-    "text": (b"text", "text/plain", "not a picture"),
+    "text": (b"text", "text/plain", "not an image"),
 }
 
 

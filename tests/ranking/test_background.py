@@ -12,7 +12,7 @@ from langchain_gemini_mm import LocalVectorStore
 from langchain_gemini_mm.flows import run
 from langchain_gemini_mm.ranking import asample_background, sample_background
 from langchain_gemini_mm.ranking.background import COUNT_EVERY, INFO_KEY, Background, background_flow
-from langchain_gemini_mm.vectorstores.local.store import LocalBackend
+from langchain_gemini_mm.vectorstores.local.backend import LocalBackend
 from tests.ranking.conftest import GivenEmbeddings, fill
 
 if TYPE_CHECKING:

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.vectorstores import InMemoryVectorStore
+from langchain_tests.integration_tests import RetrieversIntegrationTests
 
 from langchain_gemini_mm import LocalVectorStore, MultimodalRetriever
-
-# The oldest langchain-core that we allow is older than its standard tests take.
-pytest.importorskip("langchain_tests")
-
-from langchain_tests.integration_tests import RetrieversIntegrationTests
 
 TEXTS = ["a cat", "a dog", "a bird", "a fish", "a horse"]
 

@@ -6,14 +6,10 @@ from typing import Any
 
 import pytest
 from langchain_core.tools import BaseTool
-
-from langchain_gemini_mm import MultimodalRetriever, MultimodalToolkit
-
-# The oldest langchain-core that we allow is older than its standard tests take.
-pytest.importorskip("langchain_tests")
-
 from langchain_tests.integration_tests import ToolsIntegrationTests
 from langchain_tests.unit_tests import ToolsUnitTests
+
+from langchain_gemini_mm import MultimodalRetriever, MultimodalToolkit
 
 
 class OfSearch:

@@ -15,7 +15,7 @@ from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.media.av.container import Decoder, Resampler, codec_name
 from langchain_gemini_mm.media.av.copy_packets import CopiedSegment, CopiedTrack, end_tick
 from langchain_gemini_mm.media.av.encode import AUDIO_RATE, encode_audio
-from langchain_gemini_mm.media.av.segments import Cut, Form, NotCopied, Window
+from langchain_gemini_mm.media.av.segments import Cut, NotCopied, SegmentFormat, Window
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
 
 _PLAIN = {"pcm_u8": 1, "pcm_s16le": 2, "pcm_s24le": 3, "pcm_s32le": 4, "pcm_f32le": 4}
@@ -27,7 +27,7 @@ _MP3_SAMPLES = 1152
 _JITTER = AUDIO_RATE // 20
 
 
-def copied_type(timeline: Timeline, muxer: str, windows: Iterable[Window], form: Form) -> str | None:
+def copied_type(timeline: Timeline, muxer: str, windows: Iterable[Window], form: SegmentFormat) -> str | None:
     """The MIME type in which audio can be cut without decoding it; None where it must be encoded again.
 
     Args:
@@ -51,7 +51,7 @@ def copied_type(timeline: Timeline, muxer: str, windows: Iterable[Window], form:
 class CopiedAudioTrack:
     """Cuts segments of an audio stream by copying its packets."""
 
-    def __init__(self, timeline: Timeline, windows: Iterable[Window], form: Form, mime_type: str) -> None:
+    def __init__(self, timeline: Timeline, windows: Iterable[Window], form: SegmentFormat, mime_type: str) -> None:
         self.first_key: int | None = None
         self._timeline, self._form, self._mime_type = timeline, form, mime_type
         self._waiting = deque(windows)
@@ -102,7 +102,9 @@ class CopiedAudioTrack:
 class _CopiedAudio(CopiedSegment):
     """A segment of copied packets."""
 
-    def __init__(self, window: Window, leading: list[Sample], timeline: Timeline, form: Form, mime_type: str) -> None:
+    def __init__(
+        self, window: Window, leading: list[Sample], timeline: Timeline, form: SegmentFormat, mime_type: str
+    ) -> None:
         super().__init__(window, timeline, form, mime_type)
         self._leading = leading
         self._copied: CopiedTrack | None = None
@@ -147,7 +149,7 @@ class _CopiedAudio(CopiedSegment):
 class EncodedAudioTrack:
     """Encodes segments of an audio stream as mono MP3, decoding the stream once."""
 
-    def __init__(self, timeline: Timeline, windows: Iterable[Window], form: Form) -> None:
+    def __init__(self, timeline: Timeline, windows: Iterable[Window], form: SegmentFormat) -> None:
         if "audio/mp3" not in form.mime_types:
             raise ContentError(f"audio is encoded as audio/mp3, and only {', '.join(form.mime_types)} is taken")
         self.first_key: int | None = None
@@ -202,7 +204,7 @@ class EncodedAudioTrack:
 class _EncodedAudio:
     """A segment of decoded samples; gaps between them are silence."""
 
-    def __init__(self, window: Window, form: Form) -> None:
+    def __init__(self, window: Window, form: SegmentFormat) -> None:
         self._window, self._form = window, form
         self._start, self._end = round(window.start_s * AUDIO_RATE), round(window.end_s * AUDIO_RATE)
         self._samples: NDArray[np.int16] = np.zeros(self._end - self._start, np.int16)

@@ -95,18 +95,14 @@ def inspect(source: Source, *, name: str | None = None) -> Clip:
     """
     name = name or name_of(source, "recording")
     with opened(source, name) as container:
-        pictures, sound = video_stream_of(container), audio_stream_of(container)
-        length = _length(
-            container, [stream for stream in (pictures, sound) if stream is not None], container.size, name
-        )
+        video, audio = video_stream_of(container), audio_stream_of(container)
+        length = _length(container, [stream for stream in (video, audio) if stream is not None], container.size, name)
         return Clip(
             container=container.format.name,
             duration_s=round(length, 6),
             declared_s=_declared(container) or None,
-            video=None
-            if pictures is None
-            else VideoInfo(codec=codec_name(pictures), width=pictures.width, height=pictures.height),
-            audio=None if sound is None else AudioInfo(codec=codec_name(sound)),
+            video=None if video is None else VideoInfo(codec=codec_name(video), width=video.width, height=video.height),
+            audio=None if audio is None else AudioInfo(codec=codec_name(audio)),
         )
 
 
@@ -124,16 +120,16 @@ def measure(file: BinaryIO, modality: Modality, size: int, name: str) -> Measure
         MissingExtraError: PyAV is not installed.
     """
     with opened(file, name) as container:
-        pictures, sound = video_stream_of(container) if modality == "video" else None, audio_stream_of(container)
-        if pictures is None and sound is None:
+        video, audio = video_stream_of(container) if modality == "video" else None, audio_stream_of(container)
+        if video is None and audio is None:
             if modality == "video" and any(not is_cover(stream) for stream in container.streams.video):
                 # A stream of a codec that libav does not know has no width.
                 raise ContentError(f"{name} is damaged, or has an unknown codec; convert it to MP4 with H.264")
             raise ContentError(f"{name} has no {modality}")
-        seconds = _whole_length(container, [stream for stream in (pictures, sound) if stream], size, name)
-        measures = Measures(seconds=seconds, has_audio=sound is not None)
-        if pictures is not None:
-            measures |= Measures(width=pictures.width, height=pictures.height)
+        seconds = _whole_length(container, [stream for stream in (video, audio) if stream], size, name)
+        measures = Measures(seconds=seconds, has_audio=audio is not None)
+        if video is not None:
+            measures |= Measures(width=video.width, height=video.height)
         return measures
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from langchain_gemini_mm.media.av.container import codec_name
-from langchain_gemini_mm.media.av.segments import Cut, Form, NotCopied, Track, Window
+from langchain_gemini_mm.media.av.segments import Cut, NotCopied, SegmentFormat, Track, Window
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
 
 MUXERS = {"video/mp4": "mp4", "video/quicktime": "mov", "audio/mp3": "mp3", "audio/wav": "wav"}
@@ -89,7 +89,7 @@ class CopiedTrack:
 class CopiedSegment:
     """A segment of copied packets; `failed` is set if it must be encoded instead."""
 
-    def __init__(self, window: Window, timeline: Timeline, form: Form, mime_type: str) -> None:
+    def __init__(self, window: Window, timeline: Timeline, form: SegmentFormat, mime_type: str) -> None:
         self.window = window
         self.failed: NotCopied | None = None
         self._timeline = timeline
@@ -129,7 +129,13 @@ class CopiedVideo(CopiedSegment):
     """A copied segment of a video stream that begins at a keyframe, with its audio if wanted."""
 
     def __init__(
-        self, window: Window, key: Sample, timeline: Timeline, sound: Timeline | None, form: Form, track: Track | None
+        self,
+        window: Window,
+        key: Sample,
+        timeline: Timeline,
+        audio: Timeline | None,
+        form: SegmentFormat,
+        track: Track | None,
     ) -> None:
         super().__init__(window, timeline, form, video_type(form))
         self._form, self._track = form, track
@@ -137,9 +143,9 @@ class CopiedVideo(CopiedSegment):
         self._start_s = key.pts * timeline.tick
         self._shown_to = timeline.ticks(window.end_s)
         self._ahead: list[Sample] = []
-        self._pictures = CopiedTrack(self._output, timeline, self._start_s)
-        self._sound = CopiedTrack(self._output, sound, self._start_s) if sound else None
-        self._sound_tick = sound.tick if sound else 1.0
+        self._video = CopiedTrack(self._output, timeline, self._start_s)
+        self._audio = CopiedTrack(self._output, audio, self._start_s) if audio else None
+        self._audio_tick = audio.tick if audio else 1.0
 
     def add(self, sample: Sample) -> bool:
         """Add a video packet; False once the window is complete."""
@@ -155,9 +161,9 @@ class CopiedVideo(CopiedSegment):
 
     def add_audio(self, sample: Sample) -> None:
         """Add an audio packet; those outside of the segment are ignored."""
-        starts, ends = sample.pts * self._sound_tick, (sample.pts + sample.duration) * self._sound_tick
-        if self._sound is not None and ends > self._start_s and starts < self.window.end_s:
-            self._write(self._sound, sample)
+        starts, ends = sample.pts * self._audio_tick, (sample.pts + sample.duration) * self._audio_tick
+        if self._audio is not None and ends > self._start_s and starts < self.window.end_s:
+            self._write(self._audio, sample)
 
     def close(self) -> Cut | NotCopied:
         """Finish the segment."""
@@ -171,7 +177,7 @@ class CopiedVideo(CopiedSegment):
         for sample in self._ahead:
             duration = min(sample.duration, max(self._shown_to - sample.pts, 1))
             self._last = max(self._last, sample.pts + duration)
-            self._write(self._pictures, sample, duration)
+            self._write(self._video, sample, duration)
         self._ahead.clear()
 
 
@@ -185,7 +191,7 @@ def end_tick(window: Window, timeline: Timeline) -> int:
     return -int(-(window.end_s - 0.001) / timeline.tick // 1)
 
 
-def video_type(form: Form) -> str:
+def video_type(form: SegmentFormat) -> str:
     """The MIME type of video segments."""
     return next(
         (mime_type for mime_type in ("video/mp4", "video/quicktime") if mime_type in form.mime_types), "video/mp4"

@@ -17,7 +17,7 @@ from langchain_gemini_mm.media.av.container import (
     reporting_damage,
     video_stream_of,
 )
-from langchain_gemini_mm.media.av.segments import Cut, Form, NotCopied, Track, Window
+from langchain_gemini_mm.media.av.segments import Cut, NotCopied, SegmentFormat, Track, Window
 from langchain_gemini_mm.media.av.silence import is_black, is_silent
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline, Timelines
 from langchain_gemini_mm.media.av.video_track import AUDIO_CODECS, VideoTrack
@@ -92,7 +92,7 @@ def cut(
         has_pictures = video_stream_of(container) is not None
         wanted: Track | None = track or (None if has_pictures else "audio")
         types = mime_types or (AUDIO_TYPES if wanted == "audio" else VIDEO_TYPES)
-        form = Form(limit_s=limit_s, mime_types=types, max_bytes=max_bytes, lead_s=lead_s, max_edge=max_edge)
+        form = SegmentFormat(limit_s=limit_s, mime_types=types, max_bytes=max_bytes, lead_s=lead_s, max_edge=max_edge)
         found = cut_one(container, window, wanted, form, name)
     if found is None:
         raise ContentError(f"{name} holds nothing between {window.start_s:g} s and {window.end_s:g} s")
@@ -100,7 +100,13 @@ def cut(
 
 
 def cut_one(
-    container: InputContainer, window: Window, track: Track | None, form: Form, name: str, *, anew: bool = False
+    container: InputContainer,
+    window: Window,
+    track: Track | None,
+    form: SegmentFormat,
+    name: str,
+    *,
+    reencode: bool = False,
 ) -> Cut | None:
     """Cut a window out of an open recording; None if the recording has nothing there.
 
@@ -110,16 +116,16 @@ def cut_one(
         track: only the audio or only the video stream; None for both.
         form: what the model takes.
         name: for messages.
-        anew: encode it even where its packets could be copied.
+        reencode: encode it even where its packets could be copied.
 
     Raises:
         ContentError: damaged, or without such a stream.
         MediaLimitError: it does not fit.
     """
     with reporting_damage(name):
-        found = _sought(container, window, track, form, name, anew=anew)
-        if isinstance(found, NotCopied) and not anew:
-            found = _sought(container, window, track, form, name, anew=True)
+        found = _sought(container, window, track, form, name, reencode=reencode)
+        if isinstance(found, NotCopied) and not reencode:
+            found = _sought(container, window, track, form, name, reencode=True)
     if not isinstance(found, NotCopied):
         return found
     raise ContentError(f"{name} cannot be cut from {window.start_s:g} s to {window.end_s:g} s: {found.reason}")
@@ -128,15 +134,22 @@ def cut_one(
 class Reading:
     """A stream that is being cut, and the packets it needs."""
 
-    def __init__(self, cutter: AnyTrack, timeline: Timeline, beside: Timeline | None, form: Form, track: Track | None):
+    def __init__(
+        self,
+        cutter: AnyTrack,
+        timeline: Timeline,
+        audio_line: Timeline | None,
+        form: SegmentFormat,
+        track: Track | None,
+    ):
         self.cutter, self.timeline, self.form, self.track = cutter, timeline, form, track
-        self._beside = beside
+        self._audio = audio_line
 
     def feed(self, sample: Sample) -> Sequence[Cut | NotCopied]:
         """Pass on a packet that is needed; returns the segments that it completes."""
         if sample.timeline is self.timeline:
             return self.cutter.feed(sample)
-        if sample.timeline is self._beside and isinstance(self.cutter, VideoTrack):
+        if sample.timeline is self._audio and isinstance(self.cutter, VideoTrack):
             return self.cutter.feed_audio(sample)
         return ()
 
@@ -146,10 +159,10 @@ def reading(
     timelines: Timelines,
     windows: list[Window],
     track: Track | None,
-    form: Form,
+    form: SegmentFormat,
     name: str,
     *,
-    anew: bool = False,
+    reencode: bool = False,
 ) -> Reading:
     """Prepare to cut windows out of a stream.
 
@@ -160,39 +173,41 @@ def reading(
         track: only the audio or only the video stream; None for both.
         form: what the model takes.
         name: for messages.
-        anew: encode them even where packets could be copied.
+        reencode: encode them even where packets could be copied.
 
     Raises:
         ContentError: there is no such stream.
     """
-    sound = audio_stream_of(container) if track != "video" else None
+    audio_stream = audio_stream_of(container) if track != "video" else None
     if track == "audio":
-        if sound is None:
+        if audio_stream is None:
             raise ContentError(f"{name} has no audio")
-        line = timelines.of(sound)
-        copied = None if anew else copied_type(line, container.format.name, windows, form)
+        line = timelines.of(audio_stream)
+        copied = None if reencode else copied_type(line, container.format.name, windows, form)
         if copied is not None:
             return Reading(CopiedAudioTrack(line, windows, form, copied), line, None, form, track)
         return Reading(EncodedAudioTrack(line, windows, form), line, None, form, track)
     stream = video_stream_of(container)
     if stream is None:
         raise ContentError(f"{name} has no video")
-    line, beside = timelines.of(stream), None if sound is None else timelines.of(sound)
+    line, audio_line = timelines.of(stream), None if audio_stream is None else timelines.of(audio_stream)
     converted = (
-        ConvertedAudio(beside) if beside is not None and codec_name(beside.stream) not in AUDIO_CODECS else beside
+        ConvertedAudio(audio_line)
+        if audio_line is not None and codec_name(audio_line.stream) not in AUDIO_CODECS
+        else audio_line
     )
-    pictures = VideoTrack(line, windows, form, sound=converted, track=track, anew=anew)
-    return Reading(pictures, line, beside, form, track)
+    video_track = VideoTrack(line, windows, form, audio=converted, track=track, reencode=reencode)
+    return Reading(video_track, line, audio_line, form, track)
 
 
 def _sought(
-    container: InputContainer, window: Window, track: Track | None, form: Form, name: str, *, anew: bool
+    container: InputContainer, window: Window, track: Track | None, form: SegmentFormat, name: str, *, reencode: bool
 ) -> Cut | NotCopied | None:
     """Start at the position that the file's index gives, then at earlier ones."""
     lead = _AUDIO_LEAD_S if track == "audio" else 0.0
     for back in (*_STEPS_BACK_S, None):
         timelines = Timelines(origin_s(container))
-        one = reading(container, timelines, [window], track, form, name, anew=anew)
+        one = reading(container, timelines, [window], track, form, name, reencode=reencode)
         place = None if back is None or window.start_s - back - lead <= 0 else window.start_s - back - lead
         at_start = not _seek(container, one.timeline, place)
         latest = None if at_start else one.timeline.ticks(window.start_s + 0.001)
@@ -263,8 +278,8 @@ def segments(
     *,
     video: Iterable[Window] = (),
     audio: Iterable[Window] = (),
-    video_form: Form | None = None,
-    audio_form: Form | None = None,
+    video_format: SegmentFormat | None = None,
+    audio_format: SegmentFormat | None = None,
     with_audio: bool = False,
     skip_silent: bool = False,
     skip_black: bool = False,
@@ -280,20 +295,20 @@ def segments(
     import io
 
     from langchain_gemini_mm.media.av.cut import segments
-    from langchain_gemini_mm.media.av.segments import Form, windows
+    from langchain_gemini_mm.media.av.segments import SegmentFormat, windows
     from langchain_gemini_mm.testing import mp4
 
-    taken = Form(limit_s=120, mime_types=("video/mp4",))
+    taken = SegmentFormat(limit_s=120, mime_types=("video/mp4",))
     film = io.BytesIO(mp4(9.0))
-    assert len(list(segments(film, video=windows(9, 3), video_form=taken))) == 3
+    assert len(list(segments(film, video=windows(9, 3), video_format=taken))) == 3
     ```
 
     Args:
         source: a path, bytes, or an open seekable binary file (left open, at any position).
         video: windows over the video stream, in order.
         audio: windows over the audio stream, in order.
-        video_form: what the model takes of video.
-        audio_form: what the model takes of audio.
+        video_format: what the model takes of video.
+        audio_format: what the model takes of audio.
         with_audio: keep the audio stream in video segments.
         skip_silent: leave out silent audio segments (`silence.is_silent`).
         skip_black: leave out black video segments (`silence.is_black`).
@@ -304,23 +319,23 @@ def segments(
         MediaLimitError: a window does not fit.
         MissingExtraError: PyAV is not installed.
     """
-    plans = {"video": _checked(video, video_form, "video"), "audio": _checked(audio, audio_form, "audio")}
+    plans = {"video": _checked(video, video_format, "video"), "audio": _checked(audio, audio_format, "audio")}
     name = name or name_of(source, "recording")
     with opened(source, name) as container, ExitStack() as again:
         timelines = Timelines(origin_s(container))
         readings: list[Reading] = []
-        if plans["video"] and video_form:
+        if plans["video"] and video_format:
             track: Track | None = None if with_audio else "video"
-            readings.append(reading(container, timelines, plans["video"], track, video_form, name))
-        if plans["audio"] and audio_form:
-            readings.append(reading(container, timelines, plans["audio"], "audio", audio_form, name))
+            readings.append(reading(container, timelines, plans["video"], track, video_format, name))
+        if plans["audio"] and audio_format:
+            readings.append(reading(container, timelines, plans["audio"], "audio", audio_format, name))
         second: InputContainer | None = None
         for one, found in _read(container, timelines, readings):
             cut = found if isinstance(found, Cut) else None
             if isinstance(found, NotCopied):
                 if second is None:
                     second = again.enter_context(opened(source, name))
-                cut = cut_one(second, found.window, one.track, one.form, name, anew=True)
+                cut = cut_one(second, found.window, one.track, one.form, name, reencode=True)
             if cut is not None and not _is_skipped(cut, silent=skip_silent, black=skip_black):
                 yield cut
 
@@ -348,10 +363,10 @@ def _read(
             yield one, found
 
 
-def _checked(windows: Iterable[Window], form: Form | None, which: str) -> list[Window]:
+def _checked(windows: Iterable[Window], form: SegmentFormat | None, which: str) -> list[Window]:
     planned = [Window(*window) for window in windows]
     if planned and form is None:
-        raise ValueError(f"windows for {which} need {which}_form: what the model takes")
+        raise ValueError(f"windows for {which} need {which}_format: what the model takes")
     for window in planned:
         if not 0 <= window.start_s < window.end_s:
             raise ValueError(f"a window needs 0 <= start < end, got {window!r}")

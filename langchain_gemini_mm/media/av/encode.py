@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from langchain_gemini_mm.errors import MediaLimitError, MissingExtraError
 from langchain_gemini_mm.media.av.container import codec_name
 from langchain_gemini_mm.media.av.copy_packets import CopiedTrack, Output, TooManyBytesError, video_type
-from langchain_gemini_mm.media.av.segments import Cut, Form, Track, Window
+from langchain_gemini_mm.media.av.segments import Cut, SegmentFormat, Track, Window
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ class EncodedVideo:
     """A video segment that is encoded from decoded frames."""
 
     def __init__(
-        self, window: Window, timeline: Timeline, sound: Timeline | None, form: Form, track: Track | None
+        self, window: Window, timeline: Timeline, audio: Timeline | None, form: SegmentFormat, track: Track | None
     ) -> None:
         self.window = window
         self._timeline, self._form, self._track = timeline, form, track
-        self._sound_source = sound
+        self._audio_source = audio
         self._output = Output(video_type(form), form.max_bytes)
-        self._sound: CopiedTrack | None = None
+        self._audio: CopiedTrack | None = None
         self._held: list[Sample] = []
         self._encoder: Any = None
         self._before: VideoFrame | None = None
@@ -75,12 +75,12 @@ class EncodedVideo:
 
     def add_audio(self, sample: Sample) -> None:
         """Add an audio packet; those outside of the segment are ignored."""
-        source = self._sound_source
+        source = self._audio_source
         if source is None or not self.window.start_s <= sample.pts * source.tick < self.window.end_s:
             return
         self._held.append(sample)
-        if self._sound is not None:
-            self._write_sound()
+        if self._audio is not None:
+            self._write_audio()
 
     def end(self, ends_s: float) -> None:
         """Set the end of a recording that ends within or before the window."""
@@ -129,11 +129,11 @@ class EncodedVideo:
             pts = round((time_s - start_s) / float(_TIME_BASE))
             if pts <= self._last_pts:
                 return
-            picture = upright(frame, self._encoder.width, self._encoder.height)
-            picture.pts, picture.time_base = pts, _TIME_BASE
-            picture.pict_type = 0  # Otherwise the encoder would use the frame types of the source.
+            image = upright(frame, self._encoder.width, self._encoder.height)
+            image.pts, image.time_base = pts, _TIME_BASE
+            image.pict_type = 0  # Otherwise the encoder would use the frame types of the source.
             self._last_pts = pts
-            self._put(self._encoder.encode(picture))
+            self._put(self._encoder.encode(image))
         except TooManyBytesError:
             self._too_large = True
 
@@ -149,15 +149,15 @@ class EncodedVideo:
         encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
         encoder.codec_context.time_base = _TIME_BASE
         self._encoder, self._first_s = encoder, time_s
-        if self._sound_source is not None:
-            self._sound = CopiedTrack(self._output, self._sound_source, time_s)
-            self._write_sound()
+        if self._audio_source is not None:
+            self._audio = CopiedTrack(self._output, self._audio_source, time_s)
+            self._write_audio()
 
-    def _write_sound(self) -> None:
+    def _write_audio(self) -> None:
         try:
             for sample in self._held:
-                if self._sound is not None and not self._too_large:
-                    self._sound.write(sample)
+                if self._audio is not None and not self._too_large:
+                    self._audio.write(sample)
         except TooManyBytesError:
             self._too_large = True
         self._held.clear()
@@ -178,7 +178,7 @@ def video_encoder() -> str:
     for name in _VIDEO_ENCODERS:
         if name in av.codecs_available:
             return name
-    raise MissingExtraError("writing video anew", package="PyAV with an H.264 encoder", extra="media")
+    raise MissingExtraError("encoding video", package="PyAV with an H.264 encoder", extra="media")
 
 
 def fitted(frame: VideoFrame, max_edge: int | None) -> tuple[int, int]:
@@ -215,7 +215,7 @@ def upright(frame: VideoFrame, width: int, height: int) -> VideoFrame:
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(flat.reshape(-1, columns)), format="yuv420p")
 
 
-def encode_audio(samples: NDArray[np.int16], form: Form) -> bytes:
+def encode_audio(samples: NDArray[np.int16], form: SegmentFormat) -> bytes:
     """Encode `(n,)` samples of mono audio as an MP3 file.
 
     Raises:

@@ -97,7 +97,7 @@ Track = Literal["audio", "video"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
+class SegmentFormat:
     """What a model takes of a segment."""
 
     limit_s: float

@@ -10,7 +10,7 @@ from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.media.av.container import Decoder, codec_name, is_huge
 from langchain_gemini_mm.media.av.copy_packets import CopiedVideo, end_tick, start_tick
 from langchain_gemini_mm.media.av.encode import EncodedVideo
-from langchain_gemini_mm.media.av.segments import Cut, Form, NotCopied, Track, Window
+from langchain_gemini_mm.media.av.segments import Cut, NotCopied, SegmentFormat, Track, Window
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
 
 CODECS = frozenset({"h264", "hevc", "av1", "vp9"})
@@ -30,24 +30,24 @@ class VideoTrack:
         self,
         timeline: Timeline,
         windows: Iterable[Window],
-        form: Form,
+        form: SegmentFormat,
         *,
-        sound: Timeline | None = None,
+        audio: Timeline | None = None,
         track: Track | None = None,
-        anew: bool = False,
+        reencode: bool = False,
     ) -> None:
         self.first_key: int | None = None
         self._timeline, self._form, self._track = timeline, form, track
-        self._sound = sound
+        self._audio = audio
         self._waiting = deque(windows)
         self._copies: list[CopiedVideo] = []
         self._written: list[EncodedVideo] = []
         self._closing: deque[CopiedVideo | EncodedVideo] = deque()
         self._since_key: list[Sample] | None = None
         self._held_bytes = 0
-        self._sounds: deque[Sample] = deque()
+        self._audio_packets: deque[Sample] = deque()
         self._context: Any = timeline.stream.codec_context
-        self._anew = anew or form.max_edge is not None or codec_name(timeline.stream) not in CODECS
+        self._reencode = reencode or form.max_edge is not None or codec_name(timeline.stream) not in CODECS
         self._margin = timeline.ticks(_REORDER_S) if getattr(self._context, "has_b_frames", False) else 0
         self._decoding = False
         self._frame: tuple[Any, float, float] | None = None
@@ -78,16 +78,16 @@ class VideoTrack:
 
     def feed_audio(self, sample: Sample) -> Sequence[Cut | NotCopied]:
         """Add a packet of the audio stream; returns the segments that it completes."""
-        if self._sound is None:
+        if self._audio is None:
             return ()
-        for sound in self._sound.converted(sample):
-            self._sounds.append(sound)
+        for packet in self._audio.converted(sample):
+            self._audio_packets.append(packet)
             for segments in (self._copies, self._written, self._closing):
                 for segment in segments:
-                    segment.add_audio(sound)
-        if not self._closing or not self._sounds:
+                    segment.add_audio(packet)
+        if not self._closing or not self._audio_packets:
             return ()
-        return self._closed(self._sounds[-1].pts * self._sound.tick)
+        return self._closed(self._audio_packets[-1].pts * self._audio.tick)
 
     def finish(self) -> Sequence[Cut | NotCopied]:
         """Return the remaining segments at the end of the file."""
@@ -107,17 +107,17 @@ class VideoTrack:
     def _closed(self, heard_s: float) -> list[Cut | NotCopied]:
         """Complete segments whose audio was read up to `heard_s` seconds."""
         closed: list[Cut | NotCopied] = []
-        while self._closing and (self._sound is None or self._closing[0].window.end_s <= heard_s):
+        while self._closing and (self._audio is None or self._closing[0].window.end_s <= heard_s):
             found = self._closing.popleft().close()
             if found is not None:
                 closed.append(found)
         return closed
 
-    def _forget_sounds(self, key_s: float) -> None:
+    def _forget_audio(self, key_s: float) -> None:
         """Keep only the audio that a segment from the last keyframe would need."""
-        tick = self._sound.tick if self._sound else 1.0
-        while self._sounds and self._sounds[0].pts * tick < key_s - _AUDIO_BEHIND_S:
-            self._sounds.popleft()
+        tick = self._audio.tick if self._audio else 1.0
+        while self._audio_packets and self._audio_packets[0].pts * tick < key_s - _AUDIO_BEHIND_S:
+            self._audio_packets.popleft()
 
     def _begin(self, before: int) -> None:
         """Begin the windows that start no later than the tick `before`."""
@@ -134,17 +134,17 @@ class VideoTrack:
         limit = self._timeline.ticks(self._form.limit_s)
         ends = end_tick(window, self._timeline)
         fits = held and ends - held[0].pts + self._margin <= limit
-        if not self._anew and held and fits and not self._leads_too_long(held[0], window):
-            copy = CopiedVideo(window, held[0], self._timeline, self._sound, self._form, self._track)
+        if not self._reencode and held and fits and not self._leads_too_long(held[0], window):
+            copy = CopiedVideo(window, held[0], self._timeline, self._audio, self._form, self._track)
             self._copies.append(copy)
-            for sound in self._sounds:
-                copy.add_audio(sound)
+            for packet in self._audio_packets:
+                copy.add_audio(packet)
             for sample in held:
                 copy.add(sample)
             return
-        segment = EncodedVideo(window, self._timeline, self._sound, self._form, self._track)
-        for sound in self._sounds:
-            segment.add_audio(sound)
+        segment = EncodedVideo(window, self._timeline, self._audio, self._form, self._track)
+        for packet in self._audio_packets:
+            segment.add_audio(packet)
         self._written.append(segment)
         if not self._decoding:
             self._start_decoding(held or [])
@@ -162,7 +162,7 @@ class VideoTrack:
             self._decoding, self._frame = False, None
             self._context.flush_buffers()
         self._since_key, self._held_bytes = [sample], sample.size
-        self._forget_sounds(sample.pts * self._timeline.tick)
+        self._forget_audio(sample.pts * self._timeline.tick)
 
     def _hold(self, sample: Sample) -> None:
         """Hold a packet with which a later window may have to begin."""
@@ -177,7 +177,7 @@ class VideoTrack:
                 self._start_decoding(held[:-1])
             self._since_key = None
         if self._since_key is None:
-            self._forget_sounds(sample.pts * self._timeline.tick)
+            self._forget_audio(sample.pts * self._timeline.tick)
 
     def _start_decoding(self, held: Sequence[Sample]) -> None:
         stream: Any = self._timeline.stream

@@ -163,11 +163,11 @@ def test_a_stretch_is_found_by_seeking(make: Callable[[], bytes], track: Track |
 def test_a_segment_alone_is_the_segment_of_all() -> None:
     """Where a file has an index, cutting one window gives what cutting all of them gives."""
     from langchain_gemini_mm.media.av.cut import segments
-    from langchain_gemini_mm.media.av.segments import Form, windows
+    from langchain_gemini_mm.media.av.segments import SegmentFormat, windows
 
     data = recording(b_frames=2)
-    form = Form(limit_s=120, mime_types=("video/mp4",))
-    for one in segments(io.BytesIO(data), video=windows(12, 3), video_form=form):
+    form = SegmentFormat(limit_s=120, mime_types=("video/mp4",))
+    for one in segments(io.BytesIO(data), video=windows(12, 3), video_format=form):
         alone = cut(io.BytesIO(data), *one.window, limit_s=120, track="video")
         assert (alone.start_s, alone.end_s, alone.data) == (one.start_s, one.end_s, one.data)
 

@@ -13,14 +13,14 @@ import pytest
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
 from langchain_gemini_mm.media.av.clip import inspect
 from langchain_gemini_mm.media.av.cut import segments
-from langchain_gemini_mm.media.av.segments import Cut, Form, Window, windows
+from langchain_gemini_mm.media.av.segments import Cut, SegmentFormat, Window, windows
 from tests.media.recordings import beginning, hertz, moments, note, numbers, recording, sound, told_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-VIDEO = Form(limit_s=6, mime_types=("video/mp4",))
-AUDIO = Form(limit_s=6, mime_types=("audio/mp3", "audio/wav"))
+VIDEO = SegmentFormat(limit_s=6, mime_types=("video/mp4",))
+AUDIO = SegmentFormat(limit_s=6, mime_types=("audio/mp3", "audio/wav"))
 UNEVEN = (0, 0.04, 0.1, 0.5, 0.52, 1.9, 2, 2.1, 5.3, 5.34, 6, 6.01, 6.02, 7.7, 8, 8.5, 11, 11.5)
 
 PICTURES: dict[str, tuple[Callable[[], bytes], bool]] = {
@@ -53,9 +53,9 @@ PICTURES: dict[str, tuple[Callable[[], bytes], bool]] = {
 }
 
 
-def cuts(data: bytes, *, video: list[Window], form: Form = VIDEO, with_audio: bool = False) -> list[Cut]:
+def cuts(data: bytes, *, video: list[Window], form: SegmentFormat = VIDEO, with_audio: bool = False) -> list[Cut]:
     """Segments of pictures."""
-    return list(segments(io.BytesIO(data), video=video, video_form=form, with_audio=with_audio))
+    return list(segments(io.BytesIO(data), video=video, video_format=form, with_audio=with_audio))
 
 
 @pytest.mark.parametrize("overlap_s", [0, 1])
@@ -102,7 +102,7 @@ def test_every_sample_is_in_a_segment(make: Callable[[], bytes], copied: bool, o
     """Each segment sounds the notes of its seconds, from its window's beginning to its end."""
     data = make()
     planned = windows(12, 3, overlap_s)
-    found = list(segments(io.BytesIO(data), audio=planned, audio_form=AUDIO))
+    found = list(segments(io.BytesIO(data), audio=planned, audio_format=AUDIO))
     assert [cut.window for cut in found] == planned
     for cut in found:
         samples, rate = sound(cut.data)
@@ -121,7 +121,7 @@ def test_wav_is_cut_to_the_sample() -> None:
     """The segments of a WAV put together are the whole."""
     data = recording("wav", video=None, audio="pcm_s16le", seconds=10.4)
     whole, _ = sound(data)
-    found = list(segments(io.BytesIO(data), audio=windows(10.4, 0.7), audio_form=AUDIO))
+    found = list(segments(io.BytesIO(data), audio=windows(10.4, 0.7), audio_format=AUDIO))
     assert np.array_equal(np.concatenate([sound(cut.data)[0] for cut in found]), whole)
 
 
@@ -157,7 +157,7 @@ def test_the_file_is_read_once(overlap_s: float) -> None:
     file = Counting(data)
     planned = windows(40, 4, overlap_s)
     found = list(
-        segments(file, video=planned, audio=windows(40, 5), video_form=VIDEO, audio_form=AUDIO, with_audio=True)
+        segments(file, video=planned, audio=windows(40, 5), video_format=VIDEO, audio_format=AUDIO, with_audio=True)
     )
     assert len([cut for cut in found if cut.track is None]) == len(planned)
     assert len([cut for cut in found if cut.track == "audio"]) == 8
@@ -171,7 +171,7 @@ def test_windows_may_leave_gaps() -> None:
     data = recording(seconds=40, size=(320, 160), noisy=True)
     file = Counting(data)
     planned = [Window(2, 4), Window(10.5, 12), Window(12.25, 12.5)]
-    assert [cut.window for cut in segments(file, video=planned, video_form=VIDEO)] == planned
+    assert [cut.window for cut in segments(file, video=planned, video_format=VIDEO)] == planned
     assert file.read_bytes < len(data) / 2
 
 
@@ -182,7 +182,7 @@ def test_windows_behind_the_end_give_nothing() -> None:
         assert [cut.window.start_s for cut in found] == [0, 3, 6, 9]
         assert found[-1].end_s <= 12.1
     data = recording("ipod", video=None)
-    found = list(segments(io.BytesIO(data), audio=windows(30, 3), audio_form=AUDIO))
+    found = list(segments(io.BytesIO(data), audio=windows(30, 3), audio_format=AUDIO))
     assert [cut.window.start_s for cut in found][:4] == [0, 3, 6, 9]
     assert found[-1].end_s <= 12.1
 
@@ -191,7 +191,7 @@ def test_large_copies_are_written_anew() -> None:
     """A segment with more bytes than the model takes is made smaller; the others stay copies."""
     data = recording(size=(320, 160), noisy=True)
     most = max(len(cut.data) for cut in cuts(data, video=windows(12, 3))) - 1
-    found = cuts(data, video=windows(12, 3), form=Form(limit_s=6, mime_types=("video/mp4",), max_bytes=most))
+    found = cuts(data, video=windows(12, 3), form=SegmentFormat(limit_s=6, mime_types=("video/mp4",), max_bytes=most))
     assert {cut.copied for cut in found} == {True, False}
     assert [cut.window for cut in found] == windows(12, 3)
     assert max(len(cut.data) for cut in found) <= most
@@ -200,17 +200,17 @@ def test_large_copies_are_written_anew() -> None:
 def test_what_cannot_be_small_enough_is_an_error() -> None:
     """A limit that nothing meets is named."""
     with pytest.raises(MediaLimitError, match="900 bytes"):
-        cuts(recording(), video=windows(12, 3), form=Form(limit_s=6, mime_types=("video/mp4",), max_bytes=900))
-    tiny = Form(limit_s=6, mime_types=("audio/mp3",), max_bytes=900)
+        cuts(recording(), video=windows(12, 3), form=SegmentFormat(limit_s=6, mime_types=("video/mp4",), max_bytes=900))
+    tiny = SegmentFormat(limit_s=6, mime_types=("audio/mp3",), max_bytes=900)
     with pytest.raises(MediaLimitError, match="900 bytes"):
-        list(segments(io.BytesIO(recording()), audio=windows(12, 3), audio_form=tiny))
+        list(segments(io.BytesIO(recording()), audio=windows(12, 3), audio_format=tiny))
 
 
 def test_smaller_pictures() -> None:
     """`max_edge` scales down and keeps the shape."""
     import av
 
-    form = Form(limit_s=6, mime_types=("video/quicktime",), max_edge=100)
+    form = SegmentFormat(limit_s=6, mime_types=("video/quicktime",), max_edge=100)
     for cut in cuts(recording(size=(640, 320)), video=windows(12, 4), form=form):
         with av.open(io.BytesIO(cut.data)) as container:
             assert (container.streams.video[0].width, container.streams.video[0].height) == (100, 50)
@@ -222,7 +222,7 @@ def test_a_long_lead_can_be_refused() -> None:
     data = recording(key_every=50)
     wished = cuts(data, video=[Window(3, 5)])
     assert (wished[0].start_s, wished[0].copied) == (0, True)
-    form = Form(limit_s=6, mime_types=("video/mp4",), lead_s=2)
+    form = SegmentFormat(limit_s=6, mime_types=("video/mp4",), lead_s=2)
     exact = cuts(data, video=[Window(3, 5), Window(6, 9)], form=form)
     assert [(cut.start_s, cut.copied) for cut in exact] == [(3, False), (5, True)]
 
@@ -231,17 +231,17 @@ def test_silence_and_blackness_can_be_left_out() -> None:
     """Segments without anything to hear or see are not made when they are not wanted."""
     quiet = recording(silent=True)
     planned = windows(12, 3)
-    asked = {"audio": planned, "audio_form": AUDIO, "video": planned, "video_form": VIDEO}
+    asked = {"audio": planned, "audio_format": AUDIO, "video": planned, "video_format": VIDEO}
     assert {cut.track for cut in segments(io.BytesIO(quiet), **asked, skip_silent=True)} == {"video"}  # type: ignore[arg-type]
     assert len(list(segments(io.BytesIO(recording()), **asked, skip_silent=True, skip_black=True))) == 8  # type: ignore[arg-type]
 
 
 REFUSED: dict[str, tuple[dict[str, object], type[Exception], str]] = {
-    "no form": ({"video": [Window(0, 1)]}, ValueError, "video_form"),
-    "out of order": ({"video": [Window(3, 4), Window(0, 1)], "video_form": VIDEO}, ValueError, "in order"),
-    "backwards": ({"video": [Window(3, 2)], "video_form": VIDEO}, ValueError, "start < end"),
-    "too long": ({"video": [Window(0, 7)], "video_form": VIDEO}, ValueError, "limit_s is 6"),
-    "no sound": ({"audio": [Window(0, 1)], "audio_form": AUDIO}, ContentError, "'it' has no audio"),
+    "no form": ({"video": [Window(0, 1)]}, ValueError, "video_format"),
+    "out of order": ({"video": [Window(3, 4), Window(0, 1)], "video_format": VIDEO}, ValueError, "in order"),
+    "backwards": ({"video": [Window(3, 2)], "video_format": VIDEO}, ValueError, "start < end"),
+    "too long": ({"video": [Window(0, 7)], "video_format": VIDEO}, ValueError, "limit_s is 6"),
+    "no sound": ({"audio": [Window(0, 1)], "audio_format": AUDIO}, ContentError, "'it' has no audio"),
 }
 
 

@@ -15,7 +15,7 @@ import pytest
 from langchain_gemini_mm.errors import ContentError, GeminiMMError
 from langchain_gemini_mm.media.av.clip import inspect
 from langchain_gemini_mm.media.av.cut import cut, segments
-from langchain_gemini_mm.media.av.segments import Form, windows
+from langchain_gemini_mm.media.av.segments import SegmentFormat, windows
 from langchain_gemini_mm.media.av.silence import is_black, is_silent
 from tests.media.recordings import numbers, recording
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from langchain_gemini_mm.media.av.segments import Cut
 
-VIDEO = Form(limit_s=6, mime_types=("video/mp4",))
-AUDIO = Form(limit_s=6, mime_types=("audio/mp3", "audio/wav"))
+VIDEO = SegmentFormat(limit_s=6, mime_types=("video/mp4",))
+AUDIO = SegmentFormat(limit_s=6, mime_types=("audio/mp3", "audio/wav"))
 PATIENCE_S = 20
 """Seconds of computing, which a busy machine does not make more."""
 
@@ -51,9 +51,9 @@ def tried(data: bytes) -> list[Cut]:
     """Everything that one does with a recording; what our errors leave over."""
     found: list[Cut] = []
     with suppress(GeminiMMError):
-        found += segments(io.BytesIO(data), video=windows(12, 3), video_form=VIDEO, with_audio=True)
+        found += segments(io.BytesIO(data), video=windows(12, 3), video_format=VIDEO, with_audio=True)
     with suppress(GeminiMMError):
-        found += segments(io.BytesIO(data), audio=windows(12, 3, 1), audio_form=AUDIO)
+        found += segments(io.BytesIO(data), audio=windows(12, 3, 1), audio_format=AUDIO)
     for attempt in (inspect, is_silent, is_black, partial(cut, start_s=5, end_s=8, limit_s=120)):
         with suppress(GeminiMMError):
             attempt(io.BytesIO(data))
@@ -108,7 +108,7 @@ def joined() -> bytes:
 
 def test_recordings_joined_into_one_file() -> None:
     """Where time stamps jump back the second half follows the first."""
-    found = list(segments(io.BytesIO(joined()), video=windows(12, 3), video_form=VIDEO))
+    found = list(segments(io.BytesIO(joined()), video=windows(12, 3), video_format=VIDEO))
     assert [one.window.start_s for one in found] == [0, 3, 6, 9]
     assert sum(len(numbers(one.data)) for one in found) >= 118
 
@@ -178,7 +178,7 @@ class Broken(io.BytesIO):
 def test_a_failing_disk(name: str) -> None:
     """Errors of the file system come as ours, or as what could be read before."""
     try:
-        found = list(segments(Broken(MADE[name]()), audio=windows(12, 3), audio_form=AUDIO))
+        found = list(segments(Broken(MADE[name]()), audio=windows(12, 3), audio_format=AUDIO))
     except GeminiMMError:
         return
     assert len(found) < 5

@@ -1,4 +1,4 @@
-"""The local store: the contract of all stores, and what only a file can do."""
+"""The local store: the contract of all stores, LangChain's standard suite, and what only a file can do."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.indexing import InMemoryRecordManager, index
+from langchain_tests.integration_tests import VectorStoreIntegrationTests
 
 from langchain_gemini_mm.errors import ContentError, PartialWriteError, SpaceMismatchError, StoreError
 from langchain_gemini_mm.vectorstores import LocalVectorStore
@@ -38,6 +39,26 @@ class TestContract(StoreContract):
         yield open_one
         for store in stores:
             store.close()
+
+
+class TestStandardOnFile(VectorStoreIntegrationTests):
+    """LangChain's suite on a file."""
+
+    @pytest.fixture
+    def vectorstore(self, tmp_path: Path) -> Iterator[LocalVectorStore]:
+        """An empty store."""
+        with LocalVectorStore(tmp_path / "index.db", self.get_embeddings()) as store:
+            yield store
+
+
+class TestStandardInMemory(VectorStoreIntegrationTests):
+    """LangChain's suite in memory."""
+
+    @pytest.fixture
+    def vectorstore(self) -> Iterator[LocalVectorStore]:
+        """An empty store."""
+        with LocalVectorStore(":memory:", self.get_embeddings()) as store:
+            yield store
 
 
 def test_what_was_added_is_there_after_reopening(tmp_path: Path) -> None:
