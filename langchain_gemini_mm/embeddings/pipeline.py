@@ -102,7 +102,7 @@ class EmbedPipeline:
             if requests := conversion_requests(missing, self.settings):
                 files = stack.enter_context(closing(TemporaryFiles()))
                 converted = threaded_map(partial(self._convert, files), by_file(requests), self._converters)
-                missing = with_converted(missing, dict(pair for pairs in converted for pair in pairs))
+                missing = with_converted(missing, converted)
             if len(missing) == 1:
                 self._embed(job, missing, CancelToken())
             else:
@@ -120,7 +120,7 @@ class EmbedPipeline:
                     files = TemporaryFiles()
                     stack.push_async_callback(asyncio.to_thread, files.close)
                     converted = await gathered_map(partial(self._aconvert, files), by_file(requests), self._converters)
-                    missing = with_converted(missing, dict(pair for pairs in converted for pair in pairs))
+                    missing = with_converted(missing, converted)
                 if len(missing) == 1:
                     await self._aembed(job, missing)
                 else:
@@ -244,7 +244,7 @@ class EmbedPipeline:
 
     def _accept(self, job: EmbedJob, items: Sequence[EmbedItem], answer: Answer) -> list[tuple[str, bytes]]:
         """Take over the vectors of a call and count it; returns the new entries of the cache."""
-        job.vectors[list(answer.positions)] = answer.vectors
+        job.vectors[[item.position for item in items]] = answer.vectors
         self.meter.add_call(self.settings.spec, total_tokens(items), answer)
         if self.cache is None:
             return []
