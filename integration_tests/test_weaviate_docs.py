@@ -50,7 +50,7 @@ def test_shown_code_runs_on_a_server(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Letter for letter, but for the address of the server."""
+    """Exactly, except for the address of the server."""
     here = f"port={weaviate_server.rest_port}, grpc_port={weaviate_server.grpc_port}, skip_init_checks=True"
     moved = [dataclasses.replace(block, code=block.code.replace("_local()", f"_local({here})")) for block in blocks]
     monkeypatch.chdir(copy_samples(tmp_path, samples))

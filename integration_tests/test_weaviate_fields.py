@@ -1,4 +1,4 @@
-"""Fields that are declared later, texts that are searched beside the document's, and information of its own."""
+"""Fields that are declared later, searched texts in addition to the document, and information of the collection."""
 
 from __future__ import annotations
 

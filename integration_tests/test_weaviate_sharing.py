@@ -116,7 +116,7 @@ def test_an_alias_switched_to_another_space(
 
 
 def test_a_schema_that_others_change(open_store: Open, weaviate_client: WeaviateClient, weaviate_name: str) -> None:
-    """A property more does no harm; a collection that is gone is empty and made anew; a foreign one is refused."""
+    """An extra property does no harm; a dropped collection is created again; a foreign collection is refused."""
     from weaviate.classes.config import DataType, Property
 
     store = open_store()

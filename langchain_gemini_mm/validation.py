@@ -62,7 +62,8 @@ def unknown_option(name: str, allowed: Iterable[str], where: str) -> TypeError:
         where: what has these options, such as "search".
     """
     known = sorted(allowed)
-    return TypeError(f"{where} has no option {name!r}{did_you_mean(name, known)}. Options: {', '.join(known)}")
+    hint = did_you_mean(name, known)
+    return TypeError(f"{where} has no option {name!r}{hint}{'' if hint else '.'} Options: {', '.join(known)}")
 
 
 def did_you_mean(value: object, allowed: Iterable[object]) -> str:

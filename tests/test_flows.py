@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
+from langchain_gemini_mm.flows import Call, Flow, arun, blocking, in_thread, run
 
 DRIVERS = {"sync": run, "async": lambda flow: asyncio.run(arun(flow))}
 
@@ -133,3 +133,20 @@ def test_a_generator_can_be_fed_by_hand() -> None:
     with pytest.raises(StopIteration) as stop:
         fed.send(10)
     assert stop.value.value == 11
+
+
+def test_a_blocking_function_becomes_a_flow(drive: Any) -> None:
+    """A sync caller calls it in its own thread, an async caller in a worker thread; errors come through."""
+
+    @in_thread
+    def thread_of(number: int, *, fails: bool = False) -> tuple[int, bool]:
+        """Say where it runs."""
+        if fails:
+            raise ValueError(number)
+        return number, threading.current_thread() is threading.main_thread()
+
+    number, is_main = drive(thread_of(7))
+    assert (number, is_main) == (7, drive is run)
+    assert thread_of.__doc__ == "Say where it runs."
+    with pytest.raises(ValueError, match="7"):
+        drive(thread_of(7, fails=True))

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def without_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where it is not installed."""
+    """Hide tqdm."""
     for name in ("tqdm", "tqdm.auto"):
         monkeypatch.setitem(sys.modules, name, None)
 
 
 def test_a_bar_counts_what_is_stored() -> None:
-    """Batch by batch, to the end."""
+    """The bar counts batches up to the total."""
     pytest.importorskip("tqdm")
     shown = io.StringIO()
     with (
@@ -39,10 +39,8 @@ def test_a_bar_counts_what_is_stored() -> None:
 
 
 @pytest.mark.usefixtures("without_tqdm")
-def test_lines_now_and_then_where_there_is_no_bar(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not one for every batch."""
+def test_without_tqdm_progress_is_logged(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages are logged at intervals, not for each batch."""
     times: Iterator[float] = iter([0.0, 1.0, 6.0, 6.0, 7.0])
     monkeypatch.setattr("time.monotonic", lambda: next(times))
     with caplog.at_level(logging.INFO, logger="langchain_gemini_mm"), ProgressBar(9, unit="pages") as progress:

@@ -50,7 +50,7 @@ print(json.dumps({{
 
 
 def test_exported_names_are_sorted() -> None:
-    """`__all__` is sorted and names nothing twice; `dir()` shows that, and what needs an extra."""
+    """`__all__` is sorted without duplicates; `dir()` also has the names that need an extra."""
     assert sorted(set(langchain_gemini_mm.__all__)) == langchain_gemini_mm.__all__
     assert dir(langchain_gemini_mm) == sorted([*langchain_gemini_mm.__all__, *OPTIONAL])
 
@@ -65,7 +65,7 @@ def test_type_checkers_see_the_same_names() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_exported_names_are_documented(name: str) -> None:
-    """Each name can be imported, and it and its public methods say what they are for."""
+    """Each name can be imported, and it and its public methods have docstrings."""
     thing = getattr(langchain_gemini_mm, name)
     own = thing.__doc__ if inspect.isfunction(thing) else vars(thing).get("__doc__")
     assert own, f"{name} has no docstring of its own"
@@ -87,7 +87,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 @pytest.mark.parametrize("statement", ["import langchain_gemini_mm", "from langchain_gemini_mm import *"])
 def test_importing_is_quiet(statement: str) -> None:
-    """Importing prints nothing, starts nothing, sets nothing, and leaves heavy and optional libraries alone."""
+    """Importing has no side effects, and imports no heavy or optional library."""
     code = LOOK.format(statement=statement, late=LATE)
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert run.stderr == ""
@@ -103,7 +103,7 @@ def test_importing_is_quiet(statement: str) -> None:
 
 
 def test_the_package_is_typed() -> None:
-    """The marker file that lets type checkers use our annotations is there."""
+    """The package has the marker file for type checkers."""
     assert Path(langchain_gemini_mm.__file__).with_name("py.typed").is_file()
 
 

@@ -20,7 +20,7 @@ milliseconds = st.integers(0, 10**9)
 
 @st.composite
 def references(draw: st.DrawFn) -> MediaRef:
-    """Any reference: whole, a segment, a sound track, pages."""
+    """Any reference: a whole file, a segment, an audio track, or pages."""
     whole = MediaRef(draw(digests))
     kind = draw(st.sampled_from(["whole", "segment", "sound", "pages"]))
     if kind == "segment":
@@ -71,7 +71,7 @@ def test_printing_and_parsing_are_inverse(ref: MediaRef) -> None:
 
 @given(references(), references())
 def test_a_part_has_one_canonical_form(one: MediaRef, other: MediaRef) -> None:
-    """Equal references make equal text, different ones different text."""
+    """Equal references have equal text, and different ones different text."""
     assert (one == other) == (one.uri == other.uri)
 
 
@@ -82,7 +82,7 @@ def test_a_part_has_one_canonical_form(one: MediaRef, other: MediaRef) -> None:
     )
 )
 def test_only_the_canonical_form_is_parsed(text: str) -> None:
-    """Whatever is accepted is printed again exactly as it was written."""
+    """Text that is parsed is printed unchanged."""
     try:
         ref = MediaRef.parse(text)
     except ContentError:
@@ -94,7 +94,7 @@ def test_only_the_canonical_form_is_parsed(text: str) -> None:
     st.lists(references() | st.text(st.characters(exclude_characters="m!\\", codec="utf-8"), min_size=1), max_size=8)
 )
 def test_splitting_loses_nothing(content: list[str | MediaRef]) -> None:
-    """Texts and references come back in their written order."""
+    """Texts and references are returned in their order."""
     text = "".join(part if isinstance(part, str) else part.markdown for part in content)
     assert "".join(part if isinstance(part, str) else part.markdown for part in split_references(text)) == text
     assert [p for p in split_references(text) if isinstance(p, MediaRef)] == [
@@ -104,13 +104,13 @@ def test_splitting_loses_nothing(content: list[str | MediaRef]) -> None:
 
 @given(tricky_texts)
 def test_escaped_text_is_literal_text(text: str) -> None:
-    """Escaping and splitting gives any text back, whatever it holds, and never a reference."""
+    """Escaping and splitting returns any text unchanged, without a reference."""
     assert split_references(escape_references(text)) == ([text] if text else [])
 
 
 @given(tricky_texts, references(), tricky_texts)
-def test_escaped_text_stays_literal_beside_a_reference(before: str, ref: MediaRef, after: str) -> None:
-    """Untrusted text on both sides of a real reference changes neither it nor itself."""
+def test_escaped_text_stays_literal_next_to_a_reference(before: str, ref: MediaRef, after: str) -> None:
+    """Escaped text before and after a reference does not change it."""
     text = f"{escape_references(before)} {ref.markdown} {escape_references(after)}"
     assert split_references(text) == [f"{before} ", ref, f" {after}"]
 
@@ -180,7 +180,7 @@ def test_forged_references_are_refused(text: str) -> None:
 
 @pytest.mark.parametrize("value", [None, 5, b"mm://", ["x"]])
 def test_only_text_is_parsed(value: object) -> None:
-    """Something that is no text is a mistake in the call."""
+    """Other types raise a TypeError."""
     with pytest.raises(TypeError, match="str"):
         MediaRef.parse(value)  # type: ignore[arg-type]
 
@@ -204,7 +204,7 @@ MADE_WRONG = {
 
 @pytest.mark.parametrize("fields", MADE_WRONG.values(), ids=MADE_WRONG)
 def test_values_without_a_canonical_form_are_refused(fields: dict[str, object]) -> None:
-    """A reference that could not be written down and read again is refused when it is made."""
+    """A reference that could not be parsed from its text is refused."""
     with pytest.raises(ContentError):
         MediaRef(**fields)  # type: ignore[arg-type]
 
@@ -228,8 +228,8 @@ TORN = {
 
 
 @pytest.mark.parametrize("text", TORN.values(), ids=TORN)
-def test_torn_references_are_refused(text: str) -> None:
-    """What a text splitter or a typing error left of a reference is an error, not text."""
+def test_truncated_references_are_refused(text: str) -> None:
+    """A truncated or misspelt reference is an error, not text."""
     with pytest.raises(ContentError):
         split_references(text)
 
@@ -248,18 +248,18 @@ LITERAL = {
 
 @pytest.mark.parametrize("text", LITERAL.values(), ids=LITERAL)
 def test_everything_else_is_text(text: str) -> None:
-    """Paths, addresses and ordinary pictures in text stay text."""
+    """Paths, URLs and ordinary images in text stay text."""
     assert split_references(text) == [text]
 
 
 def test_a_backslash_makes_a_reference_literal() -> None:
-    """The backslash goes, the reference stays as text."""
+    """The backslash is removed, and the reference stays text."""
     assert split_references(f"see \\![]({URI}#t=1,2)!") == [f"see ![]({URI}#t=1,2)!"]
     assert split_references(f"see \\\\![]({URI})") == [f"see \\![]({URI})"]
 
 
 def halves_refused(text: str, position: int) -> bool:
-    """Whether a reference cut at `position` is noticed, and neither half names media."""
+    """Whether a reference that is split at `position` is refused, and neither half references media."""
     refused = False
     for half in (text[:position], text[position:]):
         try:
@@ -269,7 +269,7 @@ def halves_refused(text: str, position: int) -> bool:
     return refused
 
 
-def test_no_tear_goes_unseen() -> None:
-    """Wherever a reference is cut in two, one of the halves is refused."""
+def test_a_split_reference_is_always_refused() -> None:
+    """Wherever a reference is split, one of the halves is refused."""
     text = f"![]({URI}#t=30,60)"
     assert [position for position in range(1, len(text)) if not halves_refused(text, position)] == []

@@ -42,20 +42,20 @@ def test_unit_rows_are_float32_of_length_one() -> None:
     ],
 )
 def test_unusable_rows_are_named(vectors: object, message: str) -> None:
-    """A row without a direction is refused by its position."""
+    """The error has the position of an invalid row."""
     with pytest.raises(ValueError, match=message):
         unit_rows(vectors)  # type: ignore[arg-type]
 
 
 def test_truncation_keeps_the_first_values_and_renormalises() -> None:
-    """A Matryoshka prefix has unit length again."""
+    """A truncated vector has unit length."""
     np.testing.assert_allclose(truncate([[3.0, 4.0, 12.0]], 2), [[0.6, 0.8]], rtol=1e-6)
     with pytest.raises(ValueError, match=r"\(1, 3\) to 4 dimensions"):
         truncate([[3.0, 4.0, 12.0]], 4)
 
 
 def test_cosine_similarity_stays_within_its_range() -> None:
-    """Rounding never gives more than 1."""
+    """Similarities are at most 1 despite rounding."""
     rows = random_rows(200, 768)
     scores = np.concatenate([cosine_similarity(row, rows) for row in rows[:50]])
     assert scores.max() <= 1.0
@@ -63,7 +63,7 @@ def test_cosine_similarity_stays_within_its_range() -> None:
 
 @given(SCORES, st.integers(0, 45))
 def test_top_k_is_a_stable_sort_cut_at_k(scores: np.ndarray, k: int) -> None:
-    """Best first; equal scores keep their order."""
+    """Positions are sorted by score; equal scores keep their order."""
     assert top_k(scores, k).tolist() == np.argsort(-scores, kind="stable")[:k].tolist()
 
 

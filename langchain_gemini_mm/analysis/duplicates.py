@@ -137,7 +137,13 @@ class _Search:
         self.degree = np.zeros(size, dtype=np.int64)
 
     def compare(self, rows: StoredRows, start: int, stop: int) -> None:
-        """Compare a block of rows with itself and all that follow."""
+        """Compare a block of rows with itself and all later rows.
+
+        Args:
+            rows: all rows.
+            start: first row of the block.
+            stop: end of the block.
+        """
         block = rows.block(start, stop)
         for other_start, other_stop in rows.ranges(start):
             others = block if other_start == start else rows.block(other_start, other_stop)

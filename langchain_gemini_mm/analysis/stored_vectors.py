@@ -113,6 +113,11 @@ def narrowed(given: Filter | None, modalities: Iterable[str] | None = None, *mor
     assert narrowed({"year": 2024}, ["image"]) == {"$and": [{"year": 2024}, {"modality": {"$in": ["image"]}}]}
     ```
 
+    Args:
+        given: a metadata filter of the caller.
+        modalities: modalities of the documents; None for all.
+        more: further filters.
+
     Raises:
         TypeError: the filter is a function, or `modalities` is one str.
         ValueError: `modalities` is empty, or a modality is unknown.

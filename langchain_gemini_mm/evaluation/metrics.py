@@ -69,27 +69,57 @@ def measures(found: Sequence[str], relevant: Mapping[str, float], ks: Sequence[i
 
 
 def recall(found: Sequence[str], relevant: Mapping[str, float], k: int) -> float:
-    """Share of the relevant documents that are among the first `k`."""
+    """Share of the relevant documents that are among the first `k`.
+
+    Args:
+        found: ids, best first, without duplicates.
+        relevant: grades > 0 of at least one id.
+        k: depth.
+    """
     return sum(id_ in relevant for id_ in found[:k]) / len(relevant)
 
 
 def precision(found: Sequence[str], relevant: Mapping[str, float], k: int) -> float:
-    """Share of relevant documents among the first `k`; the share is of `k` even if the answer is shorter."""
+    """Share of relevant documents among the first `k`; the share is of `k` even if the answer is shorter.
+
+    Args:
+        found: ids, best first, without duplicates.
+        relevant: grades > 0 of at least one id.
+        k: depth.
+    """
     return sum(id_ in relevant for id_ in found[:k]) / k
 
 
 def success(found: Sequence[str], relevant: Mapping[str, float], k: int) -> float:
-    """1.0 if a relevant document is among the first `k`, else 0.0."""
+    """1.0 if a relevant document is among the first `k`, else 0.0.
+
+    Args:
+        found: ids, best first, without duplicates.
+        relevant: grades > 0 of at least one id.
+        k: depth.
+    """
     return float(any(id_ in relevant for id_ in found[:k]))
 
 
 def reciprocal_rank(found: Sequence[str], relevant: Mapping[str, float], k: int) -> float:
-    """1 / rank of the first relevant document among the first `k`; 0 if there is none."""
+    """1 / rank of the first relevant document among the first `k`; 0 if there is none.
+
+    Args:
+        found: ids, best first, without duplicates.
+        relevant: grades > 0 of at least one id.
+        k: depth.
+    """
     return next((1 / rank for rank, id_ in enumerate(found[:k], start=1) if id_ in relevant), 0.0)
 
 
 def ndcg(found: Sequence[str], relevant: Mapping[str, float], k: int) -> float:
-    """Normalized discounted cumulative gain of the first `k`, with gain = grade / log2(1 + rank)."""
+    """Normalized discounted cumulative gain of the first `k`, with gain = grade / log2(1 + rank).
+
+    Args:
+        found: ids, best first, without duplicates.
+        relevant: grades > 0 of at least one id.
+        k: depth.
+    """
     best = _gain(sorted(relevant.values(), reverse=True)[:k])
     return min(1.0, _gain([relevant.get(id_, 0.0) for id_ in found[:k]]) / best)
 

@@ -100,7 +100,16 @@ def evaluation_flow(
 def report_maker_flow(
     target: Any, queries: Sequence[LabelledQuery], settings: EvaluationSettings
 ) -> Flow[Callable[[str, Sequence[tuple[str, ...]]], Report]]:
-    """Look up the modalities of queries and documents; returns a function that makes a report of name and answers."""
+    """Look up the modalities of queries and documents.
+
+    Args:
+        target: the target of the evaluation.
+        queries: at least one.
+        settings: the options of the evaluation.
+
+    Returns:
+        A function that makes a report from a name and the ids found by each query.
+    """
     query_modalities: list[str] = yield blocking(_query_modalities, queries, media_of(target))
     modalities, unknown = yield from _modalities_flow(target, queries, settings)
 

@@ -1,4 +1,4 @@
-"""For tests, demos and benchmarks without a key: an emulator of the embedding service, and sample media files.
+"""An emulator of the embedding service and sample media files, for tests, demos and benchmarks without an API key.
 
 `python -m langchain_gemini_mm.testing` serves the emulator for other processes.
 """

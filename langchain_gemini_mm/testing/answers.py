@@ -1,4 +1,4 @@
-"""The bodies of good answers, per endpoint, and the refusal of an unknown model."""
+"""Response bodies of successful requests, per endpoint, and the error for an unknown model."""
 
 from __future__ import annotations
 
@@ -8,15 +8,23 @@ from typing import Any
 import orjson
 
 from langchain_gemini_mm.interfaces import Backend
-from langchain_gemini_mm.testing.faults import Damage, Values, spoil
+from langchain_gemini_mm.testing.faults import Damage, Values, damage_values
 from langchain_gemini_mm.testing.transport.exchange import HttpReply, Json, RefusedError, json_reply
 from langchain_gemini_mm.testing.transport.wire import Embedded, Route
 
 
 def embeddings(embedded: Sequence[Embedded], route: Route, damage: Damage | None) -> HttpReply:
-    """The vectors in the shape of the endpoint that was asked."""
+    """Format vectors as the response of an endpoint.
+
+    Args:
+        embedded: a vector for each item of the request, with its tokens.
+        route: the endpoint.
+        damage: how to damage the response; None for a correct one.
+    """
     present = [one.values for one in embedded if one.values is not None]
-    values: list[Values] = spoil(present, damage) if len(present) == len(embedded) else [one.values for one in embedded]
+    values: list[Values] = (
+        damage_values(present, damage) if len(present) == len(embedded) else [one.values for one in embedded]
+    )
     if route.verb == "predict":
         return _reply(_predictions(values, embedded))
     if route.verb == "embedContent":
@@ -31,12 +39,12 @@ def embeddings(embedded: Sequence[Embedded], route: Route, damage: Damage | None
 
 
 def token_count(tokens: Mapping[str, int]) -> HttpReply:
-    """The answer of `:countTokens`."""
+    """The response of `:countTokens`."""
     return json_reply({"totalTokens": sum(tokens.values()), "promptTokensDetails": _details(tokens)})
 
 
 def unknown_model(route: Route) -> RefusedError:
-    """The 404 for a model that does not exist, worded per backend."""
+    """The 404 for a model that does not exist, with the message of the backend."""
     if route.backend == "vertex":
         return RefusedError(
             404,
@@ -69,7 +77,7 @@ def _usage(embedded: Sequence[Embedded], backend: Backend) -> Json:
     for one in embedded:
         for name, count in one.tokens.items():
             total[name] = total.get(name, 0) + count
-    # The two services spell the field differently.
+    # The two services name the field differently.
     details = "promptTokenDetails" if backend == "gemini" else "promptTokensDetails"
     return {"promptTokenCount": sum(total.values()), details: _details(total)}
 

@@ -1,4 +1,4 @@
-"""A stand-in for the Gemini embedding service on this machine, over real HTTP."""
+"""An emulator of the Gemini embedding service: a local HTTP server."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from langchain_gemini_mm.errors import MissingExtraError
 from langchain_gemini_mm.testing.faults import Failure
 from langchain_gemini_mm.testing.service import Received, Service
 from langchain_gemini_mm.testing.settings import Settings
+from langchain_gemini_mm.validation import unknown_option
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class GeminiEmulator:
-    """Serves the embedding endpoints of the Gemini API and of Vertex AI while it is entered.
+    """Emulates the embedding endpoints of the Gemini API and of Vertex AI while its `with` block runs.
 
-    The vectors are a stand-in, not a model: related words, descriptions and colours are near each other, nothing more
-    is claimed. Limits, errors, quotas and the shape of answers follow `docs/api-assumptions.md`.
+    The vectors are deterministic and do not come from a model: contents with related words, descriptions or colours are
+    similar. Limits, errors, quotas and response formats follow `docs/api-assumptions.md`.
 
     ```python
     from google.genai import Client
@@ -42,9 +43,9 @@ class GeminiEmulator:
     ```
 
     Args:
-        port: 0 picks a free one.
-        settings: fields of `Settings`: latency, quotas, failure rate and more. They can be changed while it runs
-            through the attribute of the same name.
+        port: the TCP port; 0 for a free one.
+        settings: fields of `Settings`, such as latency, quotas and failure rate. The attribute `settings` changes them
+            while the emulator runs.
 
     Raises:
         MissingExtraError: uvicorn is not installed.
@@ -54,11 +55,11 @@ class GeminiEmulator:
         if importlib.util.find_spec("uvicorn") is None:
             raise MissingExtraError("the Gemini emulator", package="uvicorn", extra="testing")
         known = [field.name for field in dataclasses.fields(Settings)]
-        for name in settings:
-            if name not in known:
-                raise TypeError(f"GeminiEmulator has no setting {name!r}; there are: port, {', '.join(known)}")
+        unknown = [name for name in settings if name not in known]
+        if unknown:
+            raise unknown_option(unknown[0], ["port", *known], "GeminiEmulator")
         self.settings = Settings(**settings)
-        """Every knob; may be changed while the emulator runs."""
+        """The settings; they may be changed while the emulator runs."""
         self._service = Service(self.settings)
         self._port = port
         self._application: Application | None = None
@@ -70,44 +71,44 @@ class GeminiEmulator:
 
     @property
     def url(self) -> str:
-        """What to give the SDK as `base_url`, without a slash at the end."""
+        """The `base_url` for the SDK, without a slash at the end."""
         if self._server is None:
             raise RuntimeError("the emulator is not running; use it in a `with` statement or call start()")
         return f"http://127.0.0.1:{self._server.port}"
 
     @property
     def api_key(self) -> str:
-        """The only key that is accepted."""
+        """The accepted API key."""
         return self.settings.api_key
 
     @property
     def requests(self) -> list[Received]:
-        """What arrived, oldest first; at most `Settings.keep_requests`."""
+        """The received requests, oldest first; at most `Settings.keep_requests`."""
         return self._service.log.requests
 
     @property
     def embed_requests(self) -> list[Received]:
-        """Those of `requests` that asked for embeddings."""
+        """The received requests for embeddings."""
         verbs = (":embedContent", ":batchEmbedContents", ":predict")
         return [request for request in self.requests if request.path.endswith(verbs)]
 
     @property
     def embedded(self) -> int:
-        """How many items were embedded since the start or the last `reset`."""
+        """Number of items embedded since the start or the last `reset`."""
         return self._service.embedded
 
     @property
     def uploads(self) -> list[UploadedFile]:
-        """Files stored now, oldest first."""
+        """The stored files, oldest first."""
         return self._service.uploads.files
 
     @property
     def most_in_flight(self) -> int:
-        """The highest number of requests that were waiting for an answer at the same time."""
+        """The highest number of requests in flight at one time."""
         return self._application.most_in_flight if self._application else 0
 
     def start(self) -> Self:
-        """Serve until `stop`; what `with` does."""
+        """Start the server; a `with` block does this."""
         from langchain_gemini_mm.testing.transport.server import Application, Server
 
         if self._server is not None:
@@ -118,19 +119,19 @@ class GeminiEmulator:
         return self
 
     def stop(self) -> None:
-        """Close every connection and stop serving; does nothing when it is not running."""
+        """Close all connections and stop the server; does nothing if it is not running."""
         if self._server is not None:
             self._server.stop()
             self._server = None
 
     def reset(self) -> None:
-        """Forget requests, files, scripts and used quotas; settings stay."""
+        """Clear requests, files, scripted failures and used quotas; settings are kept."""
         self._service.reset()
         if self._application is not None:
             self._application.most_in_flight = self._application.in_flight
 
     def fail_next(self, kind: object, times: int = 1, **details: Any) -> None:
-        """Let the next calls for embeddings fail.
+        """Make the next requests for embeddings fail.
 
         ```python
         from langchain_gemini_mm.testing import GeminiEmulator
@@ -142,15 +143,15 @@ class GeminiEmulator:
         ```
 
         Args:
-            kind: an HTTP status, `"cut"` (no answer), `"cut-middle"` (half a body), `"per-day"` (429 of the daily
-                quota), `"slow"`, a word of `failures.Damage`, or a `Failure`.
-            times: how many calls.
+            kind: an HTTP status, `"cut"` (no response), `"cut-middle"` (half a body), `"per-day"` (429 of the daily
+                quota), `"slow"` (1 s late), a value of `faults.Damage`, or a `Failure`.
+            times: number of requests.
             details: fields of `Failure`, such as `retry_delay`, `per_day`, `message`, `delay`.
         """
         self.script([Failure.of(kind, **details)] * times)
 
     def script(self, steps: Sequence[object]) -> None:
-        """Say what happens to each of the next calls for embeddings; None lets a call through.
+        """Script the next requests for embeddings, one step each; None is a successful request.
 
         ```python
         from langchain_gemini_mm.testing import GeminiEmulator
@@ -162,7 +163,13 @@ class GeminiEmulator:
         self._service.script.extend(None if step is None else Failure.of(step) for step in steps)
 
     def add_object(self, uri: str, data: bytes, mime_type: str) -> None:
-        """Let `uri` (such as `gs://bucket/name`) name `data` in the parts of later requests."""
+        """Store `data` under an address such as `gs://bucket/name`, for the parts of later requests.
+
+        Args:
+            uri: the address.
+            data: the file.
+            mime_type: its MIME type.
+        """
         self._service.objects[uri] = (data, mime_type)
 
     def __enter__(self) -> Self:

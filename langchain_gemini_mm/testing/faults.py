@@ -1,4 +1,4 @@
-"""Ways in which an answer can go wrong: error codes, cut connections, unusable bodies."""
+"""Failures of the emulated service: error statuses, dropped connections and damaged responses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.testing.quotas import REQUESTS_PER_DAY, REQUESTS_PER_MINUTE, exhausted
-from langchain_gemini_mm.testing.transport.exchange import Cut, HttpReply, RefusedError
+from langchain_gemini_mm.testing.transport.exchange import Disconnect, HttpReply, RefusedError
 
 Damage: TypeAlias = Literal[
     "short",
@@ -26,15 +26,16 @@ Damage: TypeAlias = Literal[
     "malformed",
     "html",
 ]
-"""How a 200 answer is spoilt.
+"""How a response with status 200 is damaged.
 
-`short` one vector too few; `extra` one too many; `reordered` the vectors reversed; `missing` the last embedding has no
-`values`; `empty` its values are `[]`; `nan`, `null` its first value is NaN or null; `dimension` one value too few;
-`zero` all its values are 0; `nothing` the body is `{}`; `malformed` JSON that stops halfway; `html` a web page.
+`short`: one vector is missing; `extra`: one is added; `reordered`: the vectors are reversed; `missing`: the last
+embedding has no `values`; `empty`: its values are `[]`; `nan`, `null`: its first value is NaN or null; `dimension`: it
+has one value less; `zero`: its values are 0; `nothing`: the body is `{}`; `malformed`: the JSON is truncated; `html`:
+the body is a web page.
 """
 
 Values: TypeAlias = "NDArray[np.float32] | None"
-"""The values of one embedding; None when the field is left out."""
+"""The values of one embedding; None if the field is missing."""
 
 _MESSAGES = {
     401: "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
@@ -49,7 +50,7 @@ _MESSAGES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """One thing that goes wrong with one call.
+    """The failure of one request.
 
     ```python
     from langchain_gemini_mm.testing import Failure
@@ -60,27 +61,31 @@ class Failure:
     """
 
     status: int = 200
-    """HTTP status of an error answer; 200 for a failure of another kind."""
+    """HTTP status of an error response; 200 for other failures."""
     retry_delay: float | None = None
-    """Seconds in the RetryInfo of a 429; without RetryInfo when None."""
+    """Seconds in the RetryInfo of a 429; None for no RetryInfo."""
     per_day: bool = False
-    """The 429 is about the daily quota."""
+    """Whether a 429 is about the daily quota."""
     message: str | None = None
-    cut: Cut | None = None
+    """Message of the error; the usual one of the service if None."""
+    cut: Disconnect | None = None
     damage: Damage | None = None
     delay: float = 0.0
-    """Seconds the answer is late, on top of the latency."""
+    """Seconds by which the response is late, in addition to the latency."""
 
     @classmethod
     def of(cls, kind: object, **details: object) -> Failure:
-        """A failure from its short name: a status, `"cut"`, `"cut-middle"`, a `Damage` word, or a `Failure` itself.
+        """Make a failure from its short name.
+
+        Args:
+            kind: an HTTP status, `"cut"`, `"cut-middle"`, `"per-day"`, `"slow"`, a value of `Damage`, or a `Failure`.
+            details: fields of `Failure`.
 
         Raises:
-            ValueError: the name is of no failure.
+            ValueError: `kind` is unknown.
         """
         if isinstance(kind, Failure):
             return kind
-        words = ("cut", "cut-middle", "per-day", "slow", *get_args(Damage))
         if isinstance(kind, int) and not isinstance(kind, bool) and 400 <= kind <= 599:
             return cls(status=kind, **details)  # type: ignore[arg-type]
         known: dict[object, dict[str, object]] = {
@@ -88,15 +93,17 @@ class Failure:
             "cut-middle": {"cut": "middle"},
             "per-day": {"status": 429, "per_day": True, "retry_delay": 33.38},
             "slow": {"delay": 1.0},
-            **{word: {"damage": word} for word in get_args(Damage)},
+            **{damage: {"damage": damage} for damage in get_args(Damage)},
         }
         if kind not in known:
-            raise ValueError(f"unknown failure {kind!r}; give a status from 400 to 599 or one of {', '.join(words)}")
+            raise ValueError(
+                f"unknown failure {kind!r}; pass a status from 400 to 599 or one of {', '.join(map(str, known))}"
+            )
         return cls(**{**known[kind], **details})  # type: ignore[arg-type]
 
 
 def refusal_of(failure: Failure, model: str) -> RefusedError | None:
-    """The error answer of a failure, if it is one."""
+    """The error response of a failure; None if its status is 200."""
     if failure.status == 200:
         return None
     if failure.status == 429:
@@ -107,35 +114,35 @@ def refusal_of(failure: Failure, model: str) -> RefusedError | None:
     return RefusedError(failure.status, message)
 
 
-def spoil(values: Sequence[NDArray[np.float32]], damage: Damage | None) -> list[Values]:
-    """The values of an answer with `damage` done to them; the vectors themselves are left alone."""
-    spoilt: list[Values] = list(values)
+def damage_values(values: Sequence[NDArray[np.float32]], damage: Damage | None) -> list[Values]:
+    """Damage the values of a response; the given arrays are not changed."""
+    damaged: list[Values] = list(values)
     if not values:
-        return spoilt
+        return damaged
     last = values[-1].copy()
     match damage:
         case "short":
-            spoilt.pop()
+            damaged.pop()
         case "extra":
-            spoilt.append(last)
+            damaged.append(last)
         case "reordered":
-            spoilt.reverse()
+            damaged.reverse()
         case "missing":
-            spoilt[-1] = None
+            damaged[-1] = None
         case "empty":
-            spoilt[-1] = last[:0]
+            damaged[-1] = last[:0]
         case "dimension":
-            spoilt[-1] = last[:-1]
+            damaged[-1] = last[:-1]
         case "zero":
-            spoilt[-1] = np.zeros_like(last)
+            damaged[-1] = np.zeros_like(last)
         case "nan" | "null":
             last[0] = np.nan
-            spoilt[-1] = last
-    return spoilt
+            damaged[-1] = last
+    return damaged
 
 
-def spoil_body(reply: HttpReply, damage: Damage | None) -> HttpReply:
-    """A 200 answer with `damage` done to its body."""
+def damage_body(reply: HttpReply, damage: Damage | None) -> HttpReply:
+    """Damage the body of a response with status 200."""
     match damage:
         case "nan":
             body = reply.body.replace(b"[null,", b"[NaN,")

@@ -1,6 +1,6 @@
-"""The Files API: resumable uploads, state, listing, deletion.
+"""The Files API: resumable uploads, states, listing and deletion.
 
-Source: https://ai.google.dev/gemini-api/docs/files; the upload protocol as google-genai 2.34 and 3.4 speak it.
+Source: https://ai.google.dev/gemini-api/docs/files; the upload protocol is that of google-genai 2.34 and 3.4.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _START = re.compile(r"^/upload/(?:v1|v1beta|v1alpha)/files$")
 _ONE = re.compile(r"^/(?:v1|v1beta|v1alpha)/files/([a-z0-9-]{1,40})$")
 _LIST = re.compile(r"^/(?:v1|v1beta|v1alpha)/files$")
 _NAME_IN_URI = re.compile(r"files/([a-z0-9-]{1,40})$")
-_KEPT = timedelta(hours=48)
+_LIFETIME = timedelta(hours=48)
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
 class UploadedFile:
-    """A file that was uploaded whole."""
+    """An uploaded file."""
 
     name: str
     """`files/…`"""
@@ -49,8 +49,8 @@ class _Session:
     final: bool = False
 
 
-class Uploads:
-    """All files of one emulator and the uploads under way."""
+class UploadedFiles:
+    """The files of one emulator, and its uploads in progress."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -60,11 +60,11 @@ class Uploads:
 
     @property
     def files(self) -> list[UploadedFile]:
-        """What is stored now, oldest first."""
+        """The stored files, oldest first."""
         return list(self._files.values())
 
     def clear(self) -> None:
-        """Forget every file and upload."""
+        """Remove all files and uploads."""
         self._files.clear()
         self._sessions.clear()
         self._count = 0
@@ -73,12 +73,16 @@ class Uploads:
         """Whether a path belongs to the Files API."""
         return bool(_START.match(path) or _ONE.match(path) or _LIST.match(path))
 
-    def vouches_for(self, request: HttpRequest) -> bool:
-        """Whether the URL of an upload under way authorises the request: such requests carry no key."""
+    def authorizes(self, request: HttpRequest) -> bool:
+        """Whether the URL of an upload in progress authorizes the request, which then needs no key."""
         return bool(_START.match(request.path)) and request.query.get("upload_id") in self._sessions
 
     def handle(self, request: HttpRequest) -> HttpReply:
-        """Answer a request for one of these paths. Raises `RefusedError`."""
+        """Respond to a request for one of these paths.
+
+        Raises:
+            RefusedError: the request is invalid, or the file does not exist.
+        """
         if _START.match(request.path) and request.method == "POST":
             return self._upload(request)
         if (match := _ONE.match(request.path)) and request.method == "GET":
@@ -92,7 +96,11 @@ class Uploads:
         raise RefusedError(405, f"Method {request.method} is not supported for {request.path}.")
 
     def resolve(self, uri: str) -> UploadedFile:
-        """The file that a content part names. Raises `RefusedError`: unknown, or not ACTIVE yet."""
+        """Look up the file that a part of a content references.
+
+        Raises:
+            RefusedError: the file does not exist, or is not ACTIVE yet.
+        """
         match = _NAME_IN_URI.search(uri)
         if not match:
             raise RefusedError(400, f"Unsupported file uri: {uri[:200]}")
@@ -125,16 +133,16 @@ class Uploads:
         return json_reply({"file": self._describe(file)}, headers={"x-goog-upload-status": "final"})
 
     def _start(self, request: HttpRequest) -> HttpReply:
-        wanted = pick(parse_json(request.body), "file") or {}
+        fields = pick(parse_json(request.body), "file") or {}
         self._count += 1
-        name = str(wanted.get("name") or "").removeprefix("files/") or f"emulated-{self._count:06d}"
+        name = str(fields.get("name") or "").removeprefix("files/") or f"emulated-{self._count:06d}"
         if name in self._files:
             raise RefusedError(409, f"Resource already exists: files/{name}", status="ALREADY_EXISTS")
-        mime_type = request.headers.get("x-goog-upload-header-content-type") or pick(wanted, "mimeType")
+        mime_type = request.headers.get("x-goog-upload-header-content-type") or pick(fields, "mimeType")
         session = _Session(
             name=name,
             mime_type=mime_type or "application/octet-stream",
-            display_name=pick(wanted, "displayName"),
+            display_name=pick(fields, "displayName"),
         )
         upload_id = f"upload-{self._count:06d}"
         self._sessions[upload_id] = session
@@ -175,7 +183,7 @@ class Uploads:
             "sizeBytes": str(file.size),
             "createTime": _stamp(created),
             "updateTime": _stamp(created),
-            "expirationTime": _stamp(created + _KEPT),
+            "expirationTime": _stamp(created + _LIFETIME),
             "sha256Hash": base64.b64encode(file.sha256.encode()).decode(),
             "uri": file.uri,
             "state": self._state(file),

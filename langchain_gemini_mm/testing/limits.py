@@ -1,4 +1,4 @@
-"""What the service refuses, and how it counts tokens. `SOURCES` names where each rule comes from."""
+"""Limits of the service and its token counts; `SOURCES` lists where each rule was read."""
 
 from __future__ import annotations
 
@@ -35,40 +35,40 @@ SOURCES = {
     "media types, images, seconds, pages": f"{GEMINI_DOCS}; {VERTEX_DOCS}",
     "one content per Vertex embedContent": VERTEX_DOCS,
     "token rates": VERTEX_DOCS,
-    "frames a second, sound of videos, words of PDFs": VERTEX_DOCS,
+    "frames per second, audio of videos, text of PDFs": VERTEX_DOCS,
     "output size 1 to 3072": f"{GEMINI_DOCS}; below 128 is documented, not enforced: "
     "https://github.com/google-gemini/cookbook/blob/main/quickstarts/Embeddings.ipynb",
 }
-"""Rule to where it was read."""
+"""URLs by rule."""
 
 _PREDICT_INSTANCES = 250
-# A clip cut to exactly the limit may be a codec frame longer; the documents give whole seconds.
+# A clip that is cut at the limit may be a codec frame longer; the documentation has whole seconds.
 _TOLERANCE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A part with what was found out about its bytes."""
+    """A part with the facts about its media."""
 
     part: SentPart
     modality: Modality
     declared: str | None = None
-    """The MIME type the request names."""
+    """The MIME type in the request."""
     probe: Probe | None = None
     """None for text."""
     read: bool = False
-    """Whether the words of a PDF are read (`documentOcr`)."""
+    """Whether the text of a PDF is read (`documentOcr`)."""
     heard: bool = False
-    """Whether the sound of a video is heard (`audioTrackExtraction`)."""
+    """Whether the audio of a video is embedded (`audioTrackExtraction`)."""
 
     @property
     def fps(self) -> float:
-        """Frames of a video's second that are looked at."""
+        """Frames per second of a video that are embedded."""
         return float((self.part.video or {}).get("fps") or 1.0)
 
 
 def check_count(items: Sequence[SentItem], verb: Verb) -> None:
-    """Refuse a call with too many or no items."""
+    """Check the number of items of a request."""
     if verb == "batchEmbedContents" and len(items) > ITEMS_PER_CALL:
         raise RefusedError(
             400, f"* BatchEmbedContentsRequest.requests: at most {ITEMS_PER_CALL} requests can be in one batch\n"
@@ -85,7 +85,7 @@ def check_count(items: Sequence[SentItem], verb: Verb) -> None:
 
 
 def check_item(item: SentItem, spec: ModelSpec) -> None:
-    """Refuse an empty content, an empty part, a size the model does not have, media for a text model."""
+    """Check a content: parts, dimensions, and modalities of the model."""
     if not item.parts:
         raise RefusedError(400, "* EmbedContentRequest.content: content is required\n")
     if any(part.empty for part in item.parts):
@@ -99,13 +99,20 @@ def check_item(item: SentItem, spec: ModelSpec) -> None:
 
 
 def supported(loaded: Loaded, spec: ModelSpec, backend: Backend) -> bool:
-    """Whether the model takes the declared type of a media part."""
+    """Whether the model accepts the declared type of a part."""
     limit = spec.limit(loaded.modality, backend)
     return limit is not None and loaded.declared in limit.mime_types
 
 
 def check_media(contents: Sequence[Sequence[Loaded]], spec: ModelSpec, backend: Backend, images_per: str) -> None:
-    """Refuse too many pictures, too long sound and video, too many pages."""
+    """Check numbers, durations and pages of media.
+
+    Args:
+        contents: the parts of each content.
+        spec: the model.
+        backend: the service.
+        images_per: `"content"` or `"call"`: what the limit of images applies to.
+    """
     pooled = [part for content in contents for part in content]
     for content in [pooled] if images_per == "call" else contents:
         _check_number(content, "image", spec, backend)
@@ -117,7 +124,7 @@ def check_media(contents: Sequence[Sequence[Loaded]], spec: ModelSpec, backend: 
 
 
 def tokens_of(content: Sequence[Loaded], backend: Backend) -> dict[str, int]:
-    """Tokens of a content by modality, named as the service names them."""
+    """Count the tokens of a content, by the modality names of the service."""
     counted: dict[str, int] = {}
     for loaded in content:
         for name, tokens in [(_TOKEN_NAMES[loaded.modality], _tokens(loaded, backend)), *_extra_tokens(loaded)]:
@@ -151,7 +158,7 @@ def _extra_tokens(loaded: Loaded) -> list[tuple[str, int]]:
 
 
 def _most_seconds(loaded: Loaded, limit: MediaLimit, backend: Backend) -> float | None:
-    """The longest a file may be; on Vertex AI a video is limited by its frames, and by what is heard."""
+    """The longest duration; on Vertex AI a video is limited by its frames, and if its audio is embedded, by seconds."""
     if loaded.modality != "video" or backend != "vertex":
         return limit.seconds
     if not 0 < loaded.fps <= VERTEX_VIDEO_FPS:

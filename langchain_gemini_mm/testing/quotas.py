@@ -1,4 +1,4 @@
-"""Requests and tokens per minute and per day, and the 429 answer the service gives when they are used up."""
+"""Quotas of requests and tokens, and the 429 response for exhausted ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TYPES = "type.googleapis.com/google.rpc."
 
 @dataclass(frozen=True, kw_only=True)
 class QuotaName:
-    """What the service calls a quota in the body of a 429."""
+    """The identifiers of a quota in the body of a 429."""
 
     metric: str
     id: str
@@ -37,8 +37,8 @@ TOKENS_PER_MINUTE = QuotaName(
 
 
 @dataclass
-class Window:
-    """An amount that may be used in any stretch of `seconds`."""
+class QuotaWindow:
+    """An amount that may be used within any `seconds`."""
 
     limit: int
     seconds: float
@@ -47,7 +47,7 @@ class Window:
     _total: int = 0
 
     def wait_for(self, amount: int, now: float) -> float:
-        """Seconds until `amount` more fits; 0.0 when it fits now."""
+        """Seconds until `amount` is available; 0.0 if it is available now."""
         self._forget(now)
         excess = self._total + amount - self.limit
         if excess <= 0:
@@ -59,7 +59,7 @@ class Window:
         return self.seconds
 
     def use(self, amount: int, now: float) -> None:
-        """Count `amount` as used."""
+        """Use `amount`."""
         self._used.append((now, amount))
         self._total += amount
 
@@ -70,20 +70,29 @@ class Window:
 
 @dataclass
 class Quotas:
-    """All quotas together: a call is counted against each of them or against none."""
+    """All quotas together; a request is counted in each of them or in none."""
 
     clock: Callable[[], float]
-    requests: list[Window]
-    tokens: list[Window]
+    requests: list[QuotaWindow]
+    tokens: list[QuotaWindow]
 
     def take(self, items: int, tokens: int, model: str) -> None:
-        """Count a call. Raises `RefusedError` (429) when it does not fit; then nothing is counted."""
+        """Count a request.
+
+        Args:
+            items: number of its items.
+            tokens: number of its tokens.
+            model: name for the error message.
+
+        Raises:
+            RefusedError: a quota is exhausted (429); nothing is counted.
+        """
         now = self.clock()
         counted = [(window, items) for window in self.requests] + [(window, tokens) for window in self.tokens]
         for window, amount in counted:
             wait = window.wait_for(amount, now)
             if wait:
-                # The service asks for a short wait even when the daily quota is used up.
+                # The service asks for a short wait even if the daily quota is exhausted.
                 asked = wait if window.name is not REQUESTS_PER_DAY else min(wait, 33.38)
                 raise exhausted(window.name, limit=window.limit, model=model, retry_delay=asked)
         for window, amount in counted:
@@ -91,7 +100,14 @@ class Quotas:
 
 
 def exhausted(name: QuotaName, *, limit: int, model: str, retry_delay: float | None) -> RefusedError:
-    """The 429 answer: Help, QuotaFailure with one violation, and RetryInfo unless `retry_delay` is None."""
+    """Make the 429 response with Help, QuotaFailure and RetryInfo.
+
+    Args:
+        name: identifiers of the quota.
+        limit: its value.
+        model: the model of the request.
+        retry_delay: seconds in RetryInfo; None for no RetryInfo.
+    """
     violation = {
         "quotaMetric": name.metric,
         "quotaId": name.id,
@@ -113,5 +129,5 @@ def exhausted(name: QuotaName, *, limit: int, model: str, retry_delay: float | N
 
 
 def _duration(seconds: float) -> str:
-    """As in the bodies seen: whole seconds, rounded down; below one second, milliseconds."""
+    """Format seconds as the service does: rounded down to whole seconds; below one second in milliseconds."""
     return f"{math.floor(seconds)}s" if seconds >= 1 else f"{seconds:.3f}s"

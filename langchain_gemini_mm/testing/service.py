@@ -1,7 +1,6 @@
-"""The emulated service: one function from a request to a reply, without I/O.
+"""The emulated service: endpoints, authorization and the order of checks, without I/O.
 
-Which endpoints there are, who may use them, and in which order things are checked. The rules themselves are in
-`limits`, the vectors in `space`.
+The limits are in `limits`, and the vectors in `space`.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from typing import Any
 
 from langchain_gemini_mm.models import MODELS
 from langchain_gemini_mm.testing import answers
-from langchain_gemini_mm.testing.faults import Failure, refusal_of, spoil_body
-from langchain_gemini_mm.testing.files import Uploads
+from langchain_gemini_mm.testing.faults import Failure, damage_body, refusal_of
+from langchain_gemini_mm.testing.files import UploadedFiles
 from langchain_gemini_mm.testing.limits import check_count
 from langchain_gemini_mm.testing.quotas import (
     REQUESTS_PER_DAY,
     REQUESTS_PER_MINUTE,
     TOKENS_PER_MINUTE,
     Quotas,
-    Window,
+    QuotaWindow,
 )
 from langchain_gemini_mm.testing.settings import Settings
 from langchain_gemini_mm.testing.space.embedder import Embedder
@@ -43,24 +42,24 @@ _INLINE_MARK = re.compile(rb'"inline_?[dD]ata"')
 
 @dataclass(frozen=True, kw_only=True)
 class Received:
-    """One request that arrived, and how it was answered."""
+    """One request and the status of its response."""
 
     method: str
     path: str
     status: int
-    """HTTP status of the answer; 0 when the connection was cut."""
+    """HTTP status of the response; 0 if the connection was dropped."""
     items: tuple[SentItem, ...] = field(default=(), repr=False)
-    """What was to be embedded, in order; see `SentItem.parts`."""
+    """The items to embed, in order."""
     body: Json = field(default_factory=dict, repr=False)
-    """Parsed JSON; inline media replaced by a note of their size."""
+    """The parsed JSON; inline media are replaced by their size."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Names in lower case; keys and tokens as sent, hence not in the repr."""
+    """Headers with lower-case names. They contain the API key, so they are not in the repr."""
     size: int = 0
     """Bytes of the body."""
 
     @property
     def count(self) -> int:
-        """Number of items: vectors asked for."""
+        """Number of items, and so of requested vectors."""
         return len(self.items)
 
     @property
@@ -76,12 +75,12 @@ class Received:
 
 @dataclass
 class _ParsedRequest:
-    """What is known of a request so far."""
+    """The parsed parts of a request."""
 
     body: Json = field(default_factory=dict)
     items: tuple[SentItem, ...] = ()
     delay: float = 0.0
-    """Seconds until it is answered."""
+    """Seconds until the response."""
 
 
 class RequestLog:
@@ -94,16 +93,22 @@ class RequestLog:
 
     @property
     def requests(self) -> list[Received]:
-        """What arrived, oldest first."""
+        """The received requests, oldest first."""
         return list(self._requests)
 
     def clear(self) -> None:
-        """Forget every request."""
+        """Remove all requests."""
         self._requests.clear()
         self._bytes = 0
 
     def add(self, request: HttpRequest, parsed: _ParsedRequest, reply: HttpReply) -> None:
-        """Record a request and how it was answered."""
+        """Record a request and its response.
+
+        Args:
+            request: the HTTP request.
+            parsed: its items and its body.
+            reply: the response.
+        """
         self._requests.append(
             Received(
                 method=request.method,
@@ -130,12 +135,12 @@ class RequestLog:
 
 
 class Service:
-    """Answers requests. Thread-safe."""
+    """Responds to requests. Thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.log = RequestLog(settings)
-        self.uploads = Uploads(settings)
+        self.uploads = UploadedFiles(settings)
         self.objects: dict[str, tuple[bytes, str]] = {}
         self.script: deque[Failure | None] = deque()
         self.embedded = 0
@@ -144,17 +149,17 @@ class Service:
         self.reset()
 
     def reset(self) -> None:
-        """Forget requests, files, scripts and used quotas; settings stay."""
+        """Clear requests, files, scripted failures and used quotas; settings are kept."""
         with self._lock:
             self.log.clear()
             self.uploads.clear()
             self.script.clear()
             self.embedded = 0
             self._dice = random.Random(self.settings.seed)
-            self._windows: dict[str, Window] = {}
+            self._windows: dict[str, QuotaWindow] = {}
 
     def handle(self, request: HttpRequest) -> HttpReply:
-        """Answer one request; never raises for what a client sent."""
+        """Respond to one request; invalid requests get an error response."""
         parsed = _ParsedRequest()
         try:
             self._authorise(request)
@@ -184,7 +189,7 @@ class Service:
         reply = dataclasses.replace(self._embed(request, route, parsed.items, failure), delay=parsed.delay)
         if failure is None:
             return reply
-        return dataclasses.replace(spoil_body(reply, failure.damage), cut=failure.cut)
+        return dataclasses.replace(damage_body(reply, failure.damage), cut=failure.cut)
 
     def _embed(
         self, request: HttpRequest, route: Route, items: Sequence[SentItem], failure: Failure | None
@@ -200,7 +205,7 @@ class Service:
         return answers.embeddings(embedded, route, failure.damage if failure else None)
 
     def _authorise(self, request: HttpRequest) -> None:
-        if self.uploads.vouches_for(request):
+        if self.uploads.authorizes(request):
             return
         key = request.headers.get("x-goog-api-key") or request.query.get("key")
         if key is None and request.headers.get("authorization", "").startswith("Bearer "):
@@ -221,7 +226,7 @@ class Service:
             raise RefusedError(400, "API key not valid. Please pass a valid API key.", details=[reason])
 
     def _next_failure(self) -> tuple[Failure | None, float]:
-        """What goes wrong with this call, if anything, and the seconds its answer takes."""
+        """The failure of this request, or None, and the seconds until its response."""
         with self._lock:
             delay = self.settings.draw_latency(self._dice)
             failure = self.script.popleft() if self.script else None
@@ -230,13 +235,13 @@ class Service:
         return failure, delay + (failure.delay if failure else 0.0)
 
     def _quotas(self) -> Quotas:
-        """The quotas as they are set now; what was used stays used."""
+        """The quotas with the current settings; used amounts are kept."""
         now = self.settings
 
-        def window(limit: int | None, seconds: float, name: Any) -> list[Window]:
+        def window(limit: int | None, seconds: float, name: Any) -> list[QuotaWindow]:
             if limit is None:
                 return []
-            kept = self._windows.setdefault(name.id, Window(limit, seconds, name))
+            kept = self._windows.setdefault(name.id, QuotaWindow(limit, seconds, name))
             kept.limit, kept.seconds = limit, seconds
             return [kept]
 
@@ -258,7 +263,7 @@ def _route(request: HttpRequest) -> Route | None:
 
 
 def _models(request: HttpRequest) -> HttpReply:
-    """`GET …/models` and `GET …/models/{m}`; everything else does not exist."""
+    """Respond to `GET …/models` and `GET …/models/{model}`; any other path is a 404."""
     match = re.match(r"^/(?:v1|v1beta|v1alpha)/models(?:/([^/:]+))?$", request.path)
     if match is None or request.method != "GET":
         raise RefusedError(404, f"The requested URL {request.path} was not found on this server.")

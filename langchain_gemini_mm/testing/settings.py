@@ -1,4 +1,4 @@
-"""What can be set on the emulator, with defaults that behave like the service."""
+"""Settings of the emulator; the defaults behave like the service."""
 
 from __future__ import annotations
 
@@ -8,65 +8,64 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from langchain_gemini_mm.models import INLINE_BYTES
+from langchain_gemini_mm.validation import number_in
 
 if TYPE_CHECKING:
     import random
 
 Latency: TypeAlias = "float | tuple[float, float] | Callable[[], float]"
-"""Seconds per answer: fixed, drawn from a range, or asked for each time."""
+"""Seconds per response: a number, a range to draw from, or a function."""
 
 
 @dataclass(kw_only=True)
 class Settings:
-    """Every knob of the emulator; may be changed while it runs."""
+    """Settings of a `GeminiEmulator`; they may be changed while it runs."""
 
     api_key: str = "emulator-key"
-    """The only key that is accepted."""
+    """The accepted API key."""
     latency: Latency = 0.0
-    """Seconds from the arrival of an embedding request to its answer."""
+    """Seconds from the arrival of an embedding request to its response."""
     seed: int = 0
     """Seed of random latencies and failures."""
     rpm: int | None = None
-    """Requests per minute; every item of a batch counts."""
+    """Quota of requests per minute; each item of a batch counts. None for no quota."""
     tpm: int | None = None
-    """Input tokens per minute."""
+    """Quota of input tokens per minute; None for no quota."""
     rpd: int | None = None
-    """Requests per day; every item of a batch counts."""
+    """Quota of requests per day; each item of a batch counts. None for no quota."""
     minute: float = 60.0
-    """Seconds that "per minute" means, so that a test need not wait for one."""
+    """Seconds of a quota minute; tests make it shorter."""
     day: float = 86_400.0
-    """Seconds that "per day" means."""
+    """Seconds of a quota day."""
     clock: Callable[[], float] = time.monotonic
-    """Where quotas and files read the time, in seconds."""
+    """The clock of quotas and files, in seconds."""
     failure_rate: float = 0.0
     """Share of embedding requests that fail at random, 0 to 1."""
     failures: Sequence[object] = (429, 503)
-    """What they fail with: anything `fail_next` takes."""
+    """Their failures, as for `fail_next`."""
     modality_gap: float = 0.3
-    """How far apart modalities lie whatever they show, 0 to 1."""
+    """Distance between modalities that is independent of the content, 0 to 1."""
     long_text: Literal["truncate", "error"] = "truncate"
-    """What the Gemini API does with text over the token limit. Vertex truncates."""
+    """What the Gemini API does with text over the token limit; Vertex AI truncates it."""
     unsupported_mime: Literal["error", "empty"] = "error"
-    """Answer to a type the model does not take: status 400, or status 200 with an embedding that has no values."""
+    """Response for an unsupported MIME type: status 400, or status 200 with an embedding without values."""
     images_per: Literal["content", "call"] = "content"
-    """What the six-image limit counts."""
+    """Whether the limit of six images applies to a content or to a whole request."""
     inline_bytes: int = INLINE_BYTES
     """Largest request body with inline data, in bytes."""
     file_processing: float = 0.0
-    """Seconds an uploaded file stays in state PROCESSING."""
+    """Seconds for which an uploaded file is in state PROCESSING."""
     keep_requests: int = 1000
-    """How many requests are remembered, newest last; 0 for none."""
+    """Most requests that are recorded; 0 for none."""
     keep_bytes: int = 32_000_000
-    """How many bytes of inline media the remembered requests keep in total; later ones are kept as size and hash."""
+    """Most bytes of inline media in recorded requests; of further media size and hash are recorded."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.modality_gap <= 1:
-            raise ValueError(f"modality_gap must be within 0 and 1, got {self.modality_gap!r}")
-        if not 0 <= self.failure_rate <= 1:
-            raise ValueError(f"failure_rate must be within 0 and 1, got {self.failure_rate!r}")
+        for name in ("modality_gap", "failure_rate"):
+            number_in(name, getattr(self, name), 0, 1)
 
     def draw_latency(self, dice: random.Random) -> float:
-        """Seconds to wait before the next answer."""
+        """Draw the seconds until the next response."""
         if callable(self.latency):
             return float(self.latency())
         if isinstance(self.latency, tuple):

@@ -82,14 +82,14 @@ class Backend(ABC):
 
         Raises:
             TypeError: the store has no tenants.
-            ValueError: the server does not take the name.
+            ValueError: the server does not accept the name.
         """
         if tenant is not None:
             raise TypeError(f"{self.store} has no tenants, got tenant={tenant!r}")
         return self
 
     def check_document(self, text: str, metadata: Mapping[str, Any], where: str) -> None:  # noqa: B027 - refuses nothing
-        """Refuse what this store could not keep, before it is embedded.
+        """Refuse a document that the store could not keep, before it is embedded.
 
         Args:
             text: of the document.
@@ -97,18 +97,18 @@ class Backend(ABC):
             where: the name of the document in messages, such as `documents[3]`.
 
         Raises:
-            ContentError: with `where`, what is wrong and what to do.
+            ContentError: the store cannot keep the document.
         """
 
     def check_filter(self, node: Node) -> None:  # noqa: B027 - refuses nothing
         """Refuse a filter that this store cannot answer, before the query is embedded.
 
         Raises:
-            FilterError: with what is wrong and what to do.
+            FilterError: the store cannot answer the filter.
         """
 
     def search_vectors(self, request: VectorRequest) -> Flow[list[Scored]]:
-        """Find the `k` nearest rows, best first; fewer only when fewer match.
+        """Find the `k` nearest rows, best first; fewer only if fewer match.
 
         Raises:
             SpaceMismatchError: the vector is of another space.
@@ -123,7 +123,7 @@ class Backend(ABC):
     def search_keywords(self, request: KeywordRequest) -> Flow[list[Scored]]:
         """Find the `k` documents that match the words best, best first, by BM25 (higher is better).
 
-        Text of any kind is no error; a text without words finds nothing.
+        Every text is valid; a text without words finds nothing.
         """
         raise NotImplementedError(f"{self.store} has no keyword search")
 
@@ -138,7 +138,7 @@ class Backend(ABC):
 
     @abstractmethod
     def fetch(self, ids: Sequence[str], with_vectors: bool = False) -> Flow[list[Record]]:
-        """Read records by id, each once, in the order asked; unknown ids are left out."""
+        """Read records by id, each once, in the order of `ids`; unknown ids are left out."""
 
     @abstractmethod
     def page(
@@ -178,7 +178,7 @@ class Backend(ABC):
 
     @abstractmethod
     def truncate(self) -> Flow[None]:
-        """Delete every record and forget the space; values of `write_info` stay."""
+        """Delete every record and the embedding space; values of `write_info` are kept."""
 
     @abstractmethod
     def count(self, node: Node | None) -> Flow[int]:
@@ -186,7 +186,7 @@ class Backend(ABC):
 
     @abstractmethod
     def read_info(self, key: str) -> Flow[Any]:
-        """Read a JSON value; None when there is none. `fingerprint` and `dimensions` describe the space."""
+        """Read a JSON value; None if there is none. `fingerprint` and `dimensions` describe the space."""
 
     @abstractmethod
     def write_info(self, key: str, value: Any) -> Flow[None]:

@@ -18,7 +18,7 @@ from langchain_gemini_mm.vectorstores.langchain_api import LangChainMethods
 from langchain_gemini_mm.vectorstores.query import Query, StoreSearchOptions
 from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
 from langchain_gemini_mm.vectorstores.search import groups_flow, plan_search, search_flow
-from langchain_gemini_mm.vectorstores.write import BATCH_SIZE, Changes, Inputs, Progress, update_metadata_flow
+from langchain_gemini_mm.vectorstores.write import BATCH_SIZE, Changes, DocumentInputs, Progress, update_metadata_flow
 
 if TYPE_CHECKING:
     import os
@@ -191,7 +191,7 @@ class MultimodalVectorStore(LangChainMethods):
             ContentError: a vector is not finite, or all zeros.
             SpaceMismatchError: the vectors have another length than those stored.
         """
-        return run(self._add(Inputs(documents, ids, vectors), batch_size, progress))
+        return run(self._add(DocumentInputs(documents, ids, vectors), batch_size, progress))
 
     async def aadd_vectors(
         self,
@@ -203,7 +203,7 @@ class MultimodalVectorStore(LangChainMethods):
         progress: Progress | None = None,
     ) -> list[str]:
         """Async twin of `add_vectors`."""
-        return await arun(self._add(Inputs(documents, ids, vectors), batch_size, progress))
+        return await arun(self._add(DocumentInputs(documents, ids, vectors), batch_size, progress))
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Read documents by id, each once, in the order of `ids`; unknown ids are left out."""
@@ -222,6 +222,15 @@ class MultimodalVectorStore(LangChainMethods):
         **kwargs: Any,
     ) -> bool:
         """Delete documents by their ids or by a filter; unknown ids are no error, an empty list deletes nothing.
+
+        Args:
+            ids: the documents; None to delete by filter.
+            filter: delete the documents that it matches.
+            tenant: the tenant, in a collection with tenants; by default that of the store.
+            kwargs: none; part of LangChain's signature.
+
+        Returns:
+            True.
 
         Raises:
             ValueError: neither ids nor a filter is given, or both, or the filter is empty; see `delete_all`.
@@ -319,7 +328,7 @@ class MultimodalVectorStore(LangChainMethods):
         return await arun(import_flow(self.backend, folder, batch_size, progress))
 
     def delete_all(self) -> None:
-        """Delete every document of the collection, and forget its embedding space; `get_info` values stay.
+        """Delete every document of the collection, and its embedding space; `set_info` values are kept.
 
         For a tenant only its documents are deleted; the embedding space belongs to all tenants and is kept.
         """

@@ -66,8 +66,9 @@ class EmbeddingSpace:
         name = type(self.embedding).__name__
         for whole, content in zip(wholes, contents, strict=True):
             if not isinstance(whole, str):
+                parts = ", ".join(type(part).__name__ for part in content)
                 raise ContentError(
-                    f"{name} embeds one text, got {_kinds(content)}. Use GeminiEmbeddings to search with other content"
+                    f"{name} embeds one text, got {parts}. Use GeminiEmbeddings to search with other content"
                 )
         if task_type is not None:
             raise ValueError(
@@ -116,6 +117,11 @@ def given_rows(vectors: Sequence[Any], what: str) -> Vectors:
 def require_space(name: str, stored: Mapping[str, Any] | None, given: Mapping[str, Any] | None) -> None:
     """Refuse to mix two embedding spaces; None is an unknown space and is accepted.
 
+    Args:
+        name: of the collection, for the message.
+        stored: the fingerprint of the collection.
+        given: the fingerprint of the vectors.
+
     Raises:
         SpaceMismatchError: both are known and different.
     """
@@ -130,6 +136,11 @@ def require_space(name: str, stored: Mapping[str, Any] | None, given: Mapping[st
 
 def require_dimensions(name: str, stored: int | None, given: int) -> None:
     """Refuse a vector of another length; None means that nothing is stored.
+
+    Args:
+        name: of the collection, for the message.
+        stored: dimensions of the collection.
+        given: dimensions of the vector.
 
     Raises:
         SpaceMismatchError: the lengths differ.
@@ -161,7 +172,3 @@ def _fingerprint(embedding: Any) -> Fingerprint:
     names = (getattr(embedding, word, None) for word in ("model", "model_name"))
     model = next((name for name in names if isinstance(name, str)), None)
     return {"embeddings": type(embedding).__name__} | ({"model": model} if model else {})
-
-
-def _kinds(content: Sequence[Content]) -> str:
-    return ", ".join(type(part).__name__ for part in content)

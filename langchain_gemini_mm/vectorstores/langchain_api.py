@@ -20,7 +20,7 @@ from langchain_gemini_mm.vectorstores.hits import Hits
 from langchain_gemini_mm.vectorstores.query import Query
 from langchain_gemini_mm.vectorstores.search import WORD_SEARCHES, neighbours_flow, plan_search, search_flow
 from langchain_gemini_mm.vectorstores.store_retriever import StoreRetriever
-from langchain_gemini_mm.vectorstores.write import BATCH_SIZE, Inputs, Progress, add_flow, texts_as_documents
+from langchain_gemini_mm.vectorstores.write import BATCH_SIZE, DocumentInputs, Progress, add_flow, texts_as_documents
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ class LangChainMethods(VectorStore):
             progress: called after each batch with the number of documents stored so far.
             skip_unchanged: do not embed documents that are stored under the same id with the same text and metadata,
                 so that adding a folder again costs nothing for unchanged files.
-            tenant: whose data, in a collection with tenants; the store's own tenant by default.
+            tenant: the tenant, in a collection with tenants; by default that of the store.
             kwargs: none; part of LangChain's signature.
 
         Returns:
@@ -100,7 +100,7 @@ class LangChainMethods(VectorStore):
             ContentError: metadata is not JSON.
             SpaceMismatchError: the collection belongs to another embedding space.
         """
-        inputs = Inputs(documents, ids)
+        inputs = DocumentInputs(documents, ids)
         return run(self._add(inputs, batch_size, progress, kwargs, skip_unchanged=skip_unchanged, tenant=tenant))
 
     async def aadd_documents(
@@ -115,7 +115,7 @@ class LangChainMethods(VectorStore):
         **kwargs: Any,
     ) -> list[str]:
         """Async twin of `add_documents`; a generator is read in a worker thread."""
-        inputs = Inputs(documents, ids)
+        inputs = DocumentInputs(documents, ids)
         return await arun(self._add(inputs, batch_size, progress, kwargs, skip_unchanged=skip_unchanged, tenant=tenant))
 
     def add_texts(
@@ -126,7 +126,17 @@ class LangChainMethods(VectorStore):
         ids: Iterable[str | None] | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        """Add texts with their metadata; options as in `add_documents`."""
+        """Add texts with their metadata.
+
+        Args:
+            texts: any iterable of texts.
+            metadatas: one dict per text; None for no metadata.
+            ids: one id per text; None makes random ids.
+            kwargs: other options of `add_documents`.
+
+        Returns:
+            One id per text, in order.
+        """
         return self.add_documents(texts_as_documents(texts, metadatas, ids), ids=ids, **kwargs)
 
     async def aadd_texts(
@@ -150,8 +160,16 @@ class LangChainMethods(VectorStore):
         ids: Iterable[str | None] | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Open a store and add `texts`; other arguments are those of the class and of `add_documents`."""
-        return run(cls._filled(Inputs(texts_as_documents(texts, metadatas, ids), ids), embedding, kwargs))
+        """Open a store and add texts.
+
+        Args:
+            texts: any iterable of texts.
+            embedding: embeds the texts.
+            metadatas: one dict per text; None for no metadata.
+            ids: one id per text; None makes random ids.
+            kwargs: other arguments of the class, and `batch_size` and `progress` of `add_documents`.
+        """
+        return run(cls._filled(DocumentInputs(texts_as_documents(texts, metadatas, ids), ids), embedding, kwargs))
 
     @classmethod
     async def afrom_texts(
@@ -164,24 +182,38 @@ class LangChainMethods(VectorStore):
         **kwargs: Any,
     ) -> Self:
         """Async twin of `from_texts`."""
-        return await arun(cls._filled(Inputs(texts_as_documents(texts, metadatas, ids), ids), embedding, kwargs))
+        return await arun(
+            cls._filled(DocumentInputs(texts_as_documents(texts, metadatas, ids), ids), embedding, kwargs)
+        )
 
     @classmethod
     def from_documents(
         cls, documents: Iterable[Document], embedding: Embeddings | MediaEmbeddings, **kwargs: Any
     ) -> Self:
-        """Open a store and add `documents`; other arguments are those of the class and of `add_documents`."""
-        return run(cls._filled(Inputs(documents, kwargs.pop("ids", None)), embedding, kwargs))
+        """Open a store and add documents.
+
+        Args:
+            documents: any iterable of documents.
+            embedding: embeds the documents.
+            kwargs: `ids`, `batch_size` and `progress` of `add_documents`, and other arguments of the class.
+        """
+        return run(cls._filled(DocumentInputs(documents, kwargs.pop("ids", None)), embedding, kwargs))
 
     @classmethod
     async def afrom_documents(
         cls, documents: Iterable[Document], embedding: Embeddings | MediaEmbeddings, **kwargs: Any
     ) -> Self:
         """Async twin of `from_documents`."""
-        return await arun(cls._filled(Inputs(documents, kwargs.pop("ids", None)), embedding, kwargs))
+        return await arun(cls._filled(DocumentInputs(documents, kwargs.pop("ids", None)), embedding, kwargs))
 
     def similarity_search(self, query: Content | Query, k: int = 4, **kwargs: Any) -> list[Document]:
-        """The `k` nearest documents, nearest first."""
+        """The `k` nearest documents, nearest first.
+
+        Args:
+            query: any content, or a `Query`.
+            k: how many documents.
+            kwargs: options of `search`.
+        """
         return run(self._similar(query, k, kwargs)).documents
 
     async def asimilarity_search(self, query: Content | Query, k: int = 4, **kwargs: Any) -> list[Document]:
@@ -191,7 +223,13 @@ class LangChainMethods(VectorStore):
     def similarity_search_with_score(
         self, query: Content | Query, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
-        """The `k` nearest documents with their cosine similarity in [-1, 1]."""
+        """The `k` nearest documents with their cosine similarity in [-1, 1].
+
+        Args:
+            query: any content, or a `Query`.
+            k: how many documents.
+            kwargs: options of `search`.
+        """
         return run(self._similar(query, k, kwargs, with_score=True)).scored
 
     async def asimilarity_search_with_score(
@@ -203,7 +241,13 @@ class LangChainMethods(VectorStore):
     def similarity_search_by_vector(
         self, embedding: Sequence[float] | Vector, k: int = 4, **kwargs: Any
     ) -> list[Document]:
-        """The `k` documents nearest to a vector."""
+        """The `k` documents nearest to a vector.
+
+        Args:
+            embedding: `(d,)`, normalized to unit length.
+            k: how many documents.
+            kwargs: options of `search`, without `task_type`.
+        """
         return run(self._neighbours(embedding, k, kwargs)).documents
 
     async def asimilarity_search_by_vector(
@@ -215,7 +259,13 @@ class LangChainMethods(VectorStore):
     def similarity_search_with_score_by_vector(
         self, embedding: Sequence[float] | Vector, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
-        """The `k` documents nearest to a vector with their cosine similarity."""
+        """The `k` documents nearest to a vector with their cosine similarity.
+
+        Args:
+            embedding: `(d,)`, normalized to unit length.
+            k: how many documents.
+            kwargs: options of `search`, without `task_type`.
+        """
         return run(self._neighbours(embedding, k, kwargs)).scored
 
     async def asimilarity_search_with_score_by_vector(
@@ -294,7 +344,7 @@ class LangChainMethods(VectorStore):
 
     def _add(
         self,
-        inputs: Inputs,
+        inputs: DocumentInputs,
         batch_size: int,
         progress: Progress | None,
         unknown: Collection[str] = (),
@@ -327,7 +377,9 @@ class LangChainMethods(VectorStore):
         return only(neighbours_flow(given_rows([vector], "the vector to search with"), plan, None, [()]))
 
     @classmethod
-    def _filled(cls, inputs: Inputs, embedding: Embeddings | MediaEmbeddings, kwargs: dict[str, Any]) -> Flow[Self]:
+    def _filled(
+        cls, inputs: DocumentInputs, embedding: Embeddings | MediaEmbeddings, kwargs: dict[str, Any]
+    ) -> Flow[Self]:
         batch_size, progress = kwargs.pop("batch_size", BATCH_SIZE), kwargs.pop("progress", None)
         store: Self = yield blocking(cls._open, embedding, **kwargs)
         try:

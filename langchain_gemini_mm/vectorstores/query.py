@@ -43,12 +43,12 @@ class StoreSearchOptions(TypedDict, total=False):
     query_properties: Sequence[str] | None
     """For `keyword` and `hybrid`, in stores with more texts than the document's: such as `["text", "title^2"]`."""
     tenant: str | None
-    """Whose data, in a collection with tenants; the store's own tenant by default."""
+    """The tenant, in a collection with tenants; by default that of the store."""
 
 
 @dataclass(frozen=True, init=False, repr=False)
 class Query:
-    """Content to look for, stored documents to be near to, and stored documents to be far from.
+    """A query that combines content with stored documents that hits should be similar or dissimilar to.
 
     ```python
     from langchain_gemini_mm.vectorstores import Query

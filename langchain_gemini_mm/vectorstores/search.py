@@ -44,14 +44,14 @@ class SearchPlan:
     """The options of one search, checked."""
 
     backend: Backend
-    """Where to search: that of the tenant, when the options name one."""
+    """Where to search: the backend of the tenant, if the options name one."""
     k: int
     search_type: SearchType = "similarity"
     filter: Node | Predicate | None = None
     task_type: str | None = None
     score_threshold: float | None = None
     fetch_k: int
-    """How many candidates to fetch; k, except for mmr."""
+    """Number of candidates to fetch; `k`, except for mmr."""
     lambda_mult: float = 0.5
     alpha: float = 0.5
     fusion: Fusion = "ranks"
@@ -132,7 +132,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
 
 
 def checked_filter(backend: Backend, given: Filter | Predicate) -> Node | Predicate:
-    """Parse a filter; a function passes where the store can call it.
+    """Parse a filter; a function is accepted if the store can call it.
 
     Raises:
         FilterError: it is malformed.
@@ -148,7 +148,7 @@ def checked_filter(backend: Backend, given: Filter | Predicate) -> Node | Predic
 
 
 def search_flow(queries: Iterable[Content | Query], plan: SearchPlan) -> Flow[list[Hits]]:
-    """Find the hits of each query; contents are embedded together.
+    """Find the hits of each query; all contents are embedded in one call.
 
     Raises:
         ContentError: a query cannot be embedded, names ids that are not stored, or has no text for a keyword search.
@@ -215,7 +215,13 @@ def _most_relevant(vector: Vector, found: Sequence[Scored], plan: SearchPlan) ->
 
 
 def hits_of(found: Iterable[Scored], kind: ScoreKind, media: MediaSource | None) -> Hits:
-    """The hits of scored records, best first, with their ranks."""
+    """The hits of scored records, best first, with their ranks.
+
+    Args:
+        found: records with their scores, best first.
+        kind: the meaning of the scores.
+        media: the media store that resolves references of the documents.
+    """
     return Hits(
         Hit(scored.record.document, scored.score, kind, rank, media=media) for rank, scored in enumerate(found, start=1)
     )

@@ -39,7 +39,14 @@ class StoreRetriever(VectorStoreRetriever):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[list[Document]]:
-        """Search with all queries in one call, then run each."""
+        """Search with all queries in one call, then run each.
+
+        Args:
+            inputs: the queries.
+            config: of all runs, or one per query.
+            return_exceptions: return the exception of a query in place of its documents.
+            kwargs: options of `search`.
+        """
         if return_exceptions or not self._together(inputs):
             return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         store: Any = self.vectorstore

@@ -86,13 +86,13 @@ def terms(text: str) -> list[str]:
 
 
 def searched_text(text: str, metadata: Mapping[str, Any]) -> str:
-    """All words that a document is found by: those of its text, and those that came with its media."""
+    """The text by which a document is found: its own text and the text that accompanies its media."""
     companion = metadata.get(COMPANION_TEXT)
     return f"{text}\n{companion}" if isinstance(companion, str) else text
 
 
 def tokens(text: str) -> Iterator[str]:
-    """The words of a text for an index that knows neither phrases nor accents; `token_terms` are looked for in it.
+    """The words of a text for an index without phrases and accents, which is searched for `token_terms`.
 
     ```python
     from langchain_gemini_mm.vectorstores.tokenizer import tokens
@@ -116,12 +116,12 @@ def tokens(text: str) -> Iterator[str]:
 
 
 def token_terms(text: str) -> list[str]:
-    """The words to look for in an index of `tokens`."""
+    """The search terms of a query for an index of `tokens`."""
     return [_bare(term).replace(" ", "") for term in terms(text)]
 
 
 def has_words(text: str) -> bool:
-    """Whether a text can be found by a word at all; one of media references alone cannot."""
+    """Whether a text contains words; a text of media references alone does not."""
     return any(any(map(str.isalnum, word)) for word in _WORD.findall(_REFERENCE.sub(" ", text)))
 
 
@@ -147,14 +147,14 @@ def _folded(text: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """Without accents, as they are left out in questions."""
+    """A text without accents, because queries often omit them."""
     if text.isascii():
         return text
     return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", text)))
 
 
 def _cut(word: str) -> Iterator[str]:
-    """A word as it is, or the pairs of neighbours in its runs of characters without spaces."""
+    """The word itself, or the pairs of adjacent characters in its runs of a script without spaces."""
     position = 0
     for run in _RUN.finditer(word):
         if run.start() > position:
@@ -169,7 +169,7 @@ def _cut(word: str) -> Iterator[str]:
 
 
 def _pieces(word: str) -> Iterator[str]:
-    """Everything a question may call a word: the runs between its characters without spaces, these, and their pairs."""
+    """All parts of a word that a query may contain: runs of spaced scripts, single characters, and their pairs."""
     for part in _CHARACTER.sub(lambda found: f" {found[0]} ", word).split():
         inner = [piece for piece in _JOINTS.split(part) if piece]
         if inner:

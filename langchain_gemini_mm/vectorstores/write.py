@@ -32,7 +32,7 @@ class _Item:
     vector: Any
 
 
-class Inputs:
+class DocumentInputs:
     """Documents with their ids and, where given, vectors, read in step from iterables of any kind.
 
     Args:
@@ -91,7 +91,12 @@ class Inputs:
 
 
 def add_flow(
-    backend: Backend, inputs: Inputs, batch_size: int, progress: Progress | None, *, skip_unchanged: bool = False
+    backend: Backend,
+    inputs: DocumentInputs,
+    batch_size: int,
+    progress: Progress | None,
+    *,
+    skip_unchanged: bool = False,
 ) -> Flow[list[str]]:
     """Embed and store all documents; return one id per document, in order.
 
@@ -128,18 +133,23 @@ def add_flow(
         stored += unchanged
         if not stored and not isinstance(error, PartialWriteError):
             raise
-        reason = f"{type(error).__name__}: {error}"
-        failed = {item.id: reason for item in inputs.pending}
-        if isinstance(error, PartialWriteError):
-            reason, failed = next(iter(error.failed.values())), error.failed
-            stored += [item.id for item in inputs.pending if item.id not in failed]
-        failed |= {id_: "not tried" for id_ in inputs.undrawn_ids() if id_ not in failed}
-        raise PartialWriteError(
-            f"{len(stored)} documents are stored, {len(failed) or 'the rest'} not: {reason}. "
-            "Calling again with the same ids is safe",
-            stored=stored,
-            failed=failed,
-        ) from error
+        raise _partial_write(error, stored, inputs) from error
+
+
+def _partial_write(error: Exception, stored: list[str], inputs: DocumentInputs) -> PartialWriteError:
+    """The error that lists what is stored and what is not."""
+    reason = f"{type(error).__name__}: {error}"
+    failed = {item.id: reason for item in inputs.pending}
+    if isinstance(error, PartialWriteError):
+        reason, failed = next(iter(error.failed.values())), dict(error.failed)
+        stored = stored + [item.id for item in inputs.pending if item.id not in failed]
+    failed |= {id_: "not tried" for id_ in inputs.undrawn_ids() if id_ not in failed}
+    return PartialWriteError(
+        f"{len(stored)} documents are stored, {len(failed) or 'the rest'} not: {reason}. "
+        "Calling again with the same ids is safe",
+        stored=stored,
+        failed=failed,
+    )
 
 
 def _changed(backend: Backend, items: list[_Item]) -> Flow[list[_Item]]:
@@ -176,6 +186,11 @@ def texts_as_documents(
     texts: Iterable[str], metadatas: Iterable[Any] | None, ids: Iterable[Any] | None
 ) -> Iterator[Document]:
     """Pair texts with their metadata, lazily; known lengths are compared before the first document.
+
+    Args:
+        texts: any iterable of texts.
+        metadatas: one dict per text; None for no metadata.
+        ids: one id per text; only their number is checked.
 
     Raises:
         TypeError: a text is not a `str`.
@@ -241,6 +256,12 @@ def update_metadata_flow(
     backend: Backend, what: Iterable[str] | Changes, metadata: Mapping[str, Any] | None, *, replace: bool
 ) -> Flow[None]:
     """Change the metadata of all given documents, or of none.
+
+    Args:
+        backend: where the documents are stored.
+        what: ids, or metadata by id.
+        metadata: for each of the ids; None if `what` contains it.
+        replace: replace all metadata of a document instead of setting only the given keys.
 
     Raises:
         ContentError: an id is not stored, or metadata is not JSON.

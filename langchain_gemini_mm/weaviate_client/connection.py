@@ -62,7 +62,8 @@ class Connection:
         self.async_client: weaviate.WeaviateAsyncClient | None = async_client
         self.timeout = _seconds("timeout", timeout)
         self.write_timeout = _seconds("write_timeout", write_timeout)
-        self._version: Version | None = None
+        self.known_version: Version | None = None
+        """The server's version; None before `version` was called."""
         self._connecting = asyncio.Lock()
 
     def call(
@@ -79,26 +80,38 @@ class Connection:
         return Call(self.run, self.arun, (what, operation, timeout or self.timeout, stop))
 
     def run(self, what: str, operation: Operation, seconds: float, stop: CancelToken | None = None) -> Any:
-        """Carry out an operation on the sync client."""
+        """Carry out an operation on the sync client.
+
+        Args:
+            what: the operation, for messages.
+            operation: called with the client.
+            seconds: the deadline.
+            stop: cancels the waiting.
+        """
         client = self.client
         if client is None:
             raise StoreError(
                 f"{what} was asked for without await, and there is only an async client. Use the async method, or "
                 "give a WeaviateClient too"
             )
+
+        @redacted()
+        def quietly() -> Any:
+            return operation(client)
+
         started = time.monotonic()
         ends = started + min(seconds / 2, _READY_WITHIN)
         while True:
             try:
                 with translate_errors(what, seconds):
-                    return within(started + seconds - time.monotonic(), lambda: _quietly(operation, client), stop)
+                    return within(started + seconds - time.monotonic(), quietly, stop)
             except NotReadyError:
                 if time.monotonic() >= ends or (stop is not None and stop.is_set()):
                     raise
             time.sleep(_PAUSE)
 
     async def arun(self, what: str, operation: Operation, seconds: float, _: CancelToken | None = None) -> Any:
-        """Carry out an operation on the async client, or in a worker thread on the sync one."""
+        """Async twin of `run`; without an async client it calls the sync client in a worker thread."""
         client = self.async_client
         if client is None:
             cancelled = CancelToken()
@@ -122,34 +135,18 @@ class Connection:
                             raise
                     await asyncio.sleep(_PAUSE)
 
-    @property
-    def version_if_known(self) -> Version | None:
-        """The server's version; None before `version` was called."""
-        return self._version
-
-    @property
-    def known_version(self) -> Version:
-        """The server's version; `version` must have been called."""
-        assert self._version is not None  # noqa: S101 - a collection is only found after it
-        return self._version
-
     def version(self) -> Flow[Version]:
         """The server's version, requested once.
 
         Raises:
             StoreError: it is too old.
         """
-        if self._version is None:
+        if self.known_version is None:
             meta = yield self.call("connecting", lambda client: client.get_meta())
             version = parse_version(meta.get("version", ""))
             require_floor(version)
-            self._version = version
-        return self._version
-
-
-def _quietly(operation: Operation, client: Any) -> Any:
-    with redacted():
-        return operation(client)
+            self.known_version = version
+        return self.known_version
 
 
 def _seconds(name: str, value: Any) -> float:

@@ -73,7 +73,7 @@ def _awaited(outcome: _Outcome, seconds: float, stop: CancelToken) -> bool:
     return False
 
 
-class _Worker:
+class _CallThread:
     def __init__(self) -> None:
         self._tasks: SimpleQueue[tuple[Callable[[], Any], _Outcome]] = SimpleQueue()
         threading.Thread(target=self._work, name="gemini-mm-call", daemon=True).start()
@@ -95,13 +95,13 @@ class _Worker:
             del function, outcome
 
 
-_IDLE: list[_Worker] = []
+_IDLE: list[_CallThread] = []
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_IDLE.clear)  # threads stay behind in the parent
 
 
-def _take() -> _Worker:
+def _take() -> _CallThread:
     try:
         return _IDLE.pop()
     except IndexError:
-        return _Worker()
+        return _CallThread()

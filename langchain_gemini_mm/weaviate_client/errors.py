@@ -65,7 +65,7 @@ class AnswerTooLargeError(StoreError):
 
 
 class UnreadableSchemaError(StoreError):
-    """The client does not know what the server's schema holds."""
+    """The client cannot read the server's schema."""
 
 
 class OutageError(StoreError):
@@ -145,7 +145,7 @@ def store_error(what: str, error: Exception) -> StoreError:
 
 
 def with_remedy(message: str) -> str:
-    """The server's words, and what to do where they do not say it."""
+    """The server's message, with a remedy for a read-only shard."""
     if _READ_ONLY.search(message):
         return (
             f"{message}. A shard is read-only, as when the server's disk is nearly full: make room, then set it READY"

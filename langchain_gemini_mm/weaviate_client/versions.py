@@ -79,6 +79,11 @@ def require_replication(version: Version) -> None:
 def require_index(version: Version, index: str, quantizer: str | None) -> None:
     """Refuse an index or a quantizer that the server does not have.
 
+    Args:
+        version: of the server.
+        index: such as `hnsw`.
+        quantizer: such as `rq8`; None for full vectors.
+
     Raises:
         StoreError: it needs a newer server.
     """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Document], MediaStore]:
-    """Documents of every kind, in the order of their files, and where their media are. Shared: do not change them."""
+    """Documents of all modalities, in the order of their files, with their media store. Shared: do not change them."""
     folder: Path = tmp_path_factory.mktemp("library")
     (folder / "notes.md").write_text("# Notes\n\nThe bicycle is red.", encoding="utf-8")
     (folder / "photo.jpg").write_bytes(jpeg("a red bicycle", size=(320, 240)))

@@ -39,7 +39,7 @@ def gemini() -> Any:
 
 
 def looked_at(blocks: list[dict[str, Any]]) -> list[Any]:
-    """A conversation in which a tool gave these blocks."""
+    """A conversation in which a tool returned these blocks."""
     call = {"name": "look", "args": {}, "id": "call_1", "type": "tool_call"}
     return [
         HumanMessage(QUESTION),
@@ -49,20 +49,20 @@ def looked_at(blocks: list[dict[str, Any]]) -> list[Any]:
 
 
 def check(encoded: str, mime_type: str) -> str:
-    """The bytes are whole and of the type they are said to be; gives the type."""
+    """Check that bytes are complete and of the declared type, and return the type."""
     data = base64.b64decode(encoded, validate=True)
     assert sniff(data[:4096]) == canonical_mime_type(mime_type)
     return mime_type
 
 
 def check_uri(uri: str) -> str:
-    """The same of a data: URI."""
+    """Check the bytes of a data: URI, and return their type."""
     head, _, encoded = uri.partition(";base64,")
     return check(encoded, head.removeprefix("data:"))
 
 
 def kinds_for_openai(content: list[dict[str, Any]]) -> list[str]:
-    """Types of the media in a request to chat completions, each in its documented shape."""
+    """MIME types of the media in a request to chat completions, each in its documented format."""
     found = []
     for block in content:
         if block["type"] == "image_url":
@@ -80,14 +80,14 @@ def kinds_for_openai(content: list[dict[str, Any]]) -> list[str]:
 
 
 def kinds_for_responses(content: list[dict[str, Any]]) -> list[str]:
-    """Types of the media in a request to the Responses API."""
+    """MIME types of the media in a request to the Responses API."""
     assert {block["type"] for block in content} <= {"input_text", "input_image", "input_file"}
     images = [check_uri(block["image_url"]) for block in content if block["type"] == "input_image"]
     return images + [check_uri(block["file_data"]) for block in content if block["type"] == "input_file"]
 
 
 def kinds_for_anthropic(content: list[dict[str, Any]]) -> list[str]:
-    """Types of the media in a request to Anthropic."""
+    """MIME types of the media in a request to Anthropic."""
     assert {block["type"] for block in content} <= {"text", "image", "document"}
     sources = [block["source"] for block in content if block["type"] != "text"]
     assert all(source["type"] == "base64" for source in sources)
@@ -95,7 +95,7 @@ def kinds_for_anthropic(content: list[dict[str, Any]]) -> list[str]:
 
 
 def test_openai_reads_the_message(library: Library) -> None:
-    """Pictures, stills of video and PDFs reach chat completions; sound is told in words."""
+    """Images, stills of video and PDFs reach chat completions; for audio there is a text."""
     documents, media = library
     message = to_message(QUESTION, documents, media=media, model=openai())
     (sent,) = openai()._get_request_payload([message])["messages"]
@@ -106,8 +106,8 @@ def test_openai_reads_the_message(library: Library) -> None:
     assert sent["content"][-1]["text"] == f"Question: {QUESTION}"
 
 
-def test_openai_hears_the_message(library: Library) -> None:
-    """For models that hear, sounds and the sound of videos are sent as WAV and MP3."""
+def test_openai_audio_models_get_audio(library: Library) -> None:
+    """For audio models, audio and the audio of videos are sent as WAV and MP3."""
     documents, media = library
     message = to_message(QUESTION, documents, media=media, model="openai-audio")
     (sent,) = openai(model="gpt-audio")._get_request_payload([message])["messages"]
@@ -115,7 +115,7 @@ def test_openai_hears_the_message(library: Library) -> None:
 
 
 def test_the_responses_api_reads_messages_and_tools(library: Library) -> None:
-    """The Responses API gets the same, in the results of tools too."""
+    """The Responses API gets the same media, also in results of tools."""
     documents, media = library
     model = openai(use_responses_api=True)
     message = to_message(QUESTION, documents, media=media, model=model)
@@ -129,7 +129,7 @@ def test_the_responses_api_reads_messages_and_tools(library: Library) -> None:
 
 
 def test_openai_tools_get_text(library: Library) -> None:
-    """Chat completions read no media in the results of tools, so there are none."""
+    """Chat completions accept no media in results of tools, so none are sent."""
     documents, media = library
     blocks = to_blocks(documents, media=media, model=openai(), place="tool")
     sent = openai()._get_request_payload(looked_at(blocks))["messages"][-1]
@@ -139,7 +139,7 @@ def test_openai_tools_get_text(library: Library) -> None:
 
 
 def test_anthropic_reads_messages_and_tools(library: Library) -> None:
-    """Pictures, stills and PDFs reach Anthropic, in the results of tools too."""
+    """Images, stills and PDFs reach Anthropic, also in results of tools."""
     documents, media = library
     message = to_message(QUESTION, documents, media=media, model=anthropic())
     (sent,) = anthropic()._get_request_payload([message])["messages"]
@@ -153,7 +153,7 @@ def test_anthropic_reads_messages_and_tools(library: Library) -> None:
 
 @pytest.mark.rivals
 def test_gemini_reads_messages_and_tools(library: Library) -> None:
-    """Everything reaches Gemini as inline bytes of a type it takes, in the results of tools too."""
+    """All media reach Gemini as inline bytes of an accepted type, also in results of tools."""
     documents, media = library
     everything = {"image/jpeg", "image/png", "audio/mp3", "audio/wav", "video/mp4", "application/pdf"}
     for messages in (
@@ -166,8 +166,8 @@ def test_gemini_reads_messages_and_tools(library: Library) -> None:
         assert len(inline) == len([document for document in documents if "mm://" in document.page_content])
 
 
-def test_text_models_get_words(library: Library) -> None:
-    """A model that only reads gets citations and companion text, and is told what it does not see."""
+def test_text_models_get_text(library: Library) -> None:
+    """A text-only model gets citations and companion text, and notes about media that are not shown."""
     documents, media = library
     message = to_message(QUESTION, documents, media=media, model="text")
     assert {block["type"] for block in message.content} == {"text"}  # type: ignore[index]
@@ -179,7 +179,7 @@ def test_text_models_get_words(library: Library) -> None:
 
 @pytest.mark.parametrize("model", ["gemini", "openai-responses", "anthropic", "text"])
 def test_blocks_pass_as_the_result_of_a_tool(model: str, library: Library) -> None:
-    """LangChain lets the blocks through as blocks; of other types it makes one JSON string."""
+    """LangChain keeps blocks of these types; other types would become one JSON string."""
     documents, media = library
 
     @tool(response_format="content_and_artifact")

@@ -44,15 +44,15 @@ def test_citations(metadata: dict[str, Any], expected: str) -> None:
     assert citation(document) == citation(Hit(document, 0.5, "cosine", 1)) == expected
 
 
-def test_a_citation_reads_the_reference_where_metadata_say_nothing() -> None:
-    """Documents that were made by hand are cited with the part that they name."""
+def test_without_metadata_a_citation_uses_the_reference() -> None:
+    """Documents without metadata are cited with the fragment of their reference."""
     assert citation(Document(REF.segment(30, 60).markdown, metadata={"source": "a.mp4"})) == "[a.mp4 0:30-1:00]"
     assert citation(Document(REF.pages(2, 3).markdown, metadata={"source": "a.pdf"})) == "[a.pdf pp. 2-3]"
     assert citation(Document("nothing")) == "[untitled]"
 
 
 def test_a_long_name_is_shortened() -> None:
-    """A citation stays short whatever a file is called; its end is what tells files apart."""
+    """A citation is short; the end of a long file name is kept."""
     cited = citation(Document("x", metadata={"source": f"{'a' * 500}.mp4"}))
     assert len(cited) < 170
     assert cited.endswith("a.mp4]")
@@ -64,8 +64,8 @@ CLEAN: dict[str, tuple[str, dict[str, Any], str]] = {
     "between paragraphs": (f"one\n\n{REF.markdown}\n\ntwo", {}, "one\n\ntwo"),
     "a medium alone": (REF.markdown, {}, ""),
     "escaped": (f"write \\{REF.markdown} so", {}, f"write {REF.markdown} so"),
-    "torn": (f"one {REF.markdown[:40]} two", {}, "one  two"),
-    "torn beside a whole one": (f"{REF.markdown} one {REF.markdown[:40]}", {}, "one"),
+    "truncated": (f"one {REF.markdown[:40]} two", {}, "one  two"),
+    "truncated next to a complete one": (f"{REF.markdown} one {REF.markdown[:40]}", {}, "one"),
     "companion": (REF.markdown, {"companion_text": "a puppy"}, "a puppy"),
     "text and companion": (f"our dog {REF.markdown}", {"companion_text": "a puppy"}, "our dog\n\na puppy"),
     "fused": (f"{REF.markdown}\n\na puppy", {"companion_text": "a puppy"}, "a puppy"),
@@ -79,12 +79,12 @@ CLEAN: dict[str, tuple[str, dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("text", "metadata", "expected"), CLEAN.values(), ids=CLEAN)
 def test_clean_text(text: str, metadata: dict[str, Any], expected: str) -> None:
-    """References are gone, escapes undone, and what belongs to media is there once."""
+    """References are removed, escapes are undone, and companion text is added once."""
     assert clean_text(Document(text, metadata=metadata)) == expected
 
 
 def test_companion_text_can_be_left_out_and_is_bounded() -> None:
-    """The words that came with media are added on request, and never a whole book."""
+    """Companion text is optional, and its length is bounded."""
     document = Document(f"our dog {REF.markdown}", metadata={"companion_text": "word " * 50_000})
     assert clean_text(document, companion=False) == "our dog"
     assert len(clean_text(document)) < MAX_CHARACTERS + 20
@@ -93,14 +93,14 @@ def test_companion_text_can_be_left_out_and_is_bounded() -> None:
 @given(
     st.lists(st.sampled_from([REF.markdown, REF.markdown[:30], REF.markdown[7:], "\\", "\n", " ", "a", "mm:", "![]("]))
 )
-def test_no_text_makes_it_fail(pieces: list[str]) -> None:
-    """Whatever a text holds, cleaning gives text in which nothing could be resolved by mistake."""
+def test_any_text_can_be_cleaned(pieces: list[str]) -> None:
+    """Cleaned text contains no reference that could be resolved."""
     assert isinstance(clean_text(Document("".join(pieces))), str)
 
 
 @pytest.mark.parametrize("wrong", ["a text", None, 3, {"page_content": "x"}], ids=repr)
 def test_only_documents_and_hits_are_rendered(wrong: Any) -> None:
-    """A mistake in the call is a TypeError that names the type."""
+    """Other types raise a TypeError that names the type."""
     for function in (citation, clean_text):
         with pytest.raises(TypeError, match=type(wrong).__name__):
             function(wrong)

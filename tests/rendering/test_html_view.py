@@ -59,8 +59,8 @@ class Tags(HTMLParser):
         return found
 
 
-def test_each_kind_is_shown(media: MediaStore) -> None:
-    """Pictures and pages are pictures, sound and video play, and each is named."""
+def test_each_modality_is_shown(media: MediaStore) -> None:
+    """Images and pages are images, audio and video have players, and each has a title."""
     talk = media.put(mp4(6, samples=tone(6)))
     for ref, tag in (
         (media.put(png()), "img"),
@@ -79,7 +79,7 @@ def test_each_kind_is_shown(media: MediaStore) -> None:
 
 
 def test_a_player_starts_at_the_second(media: MediaStore) -> None:
-    """A copy that begins at a keyframe before the hit is started where the hit begins."""
+    """A copy that begins at an earlier keyframe is played from the start of the hit."""
     plain = media.put(mp4(20, fps=10))
     ((_, head, data),) = Tags(hit_of(plain.segment(13, 19), media)._repr_html_()).media()
     match = re.search(r"#t=([0-9.]+)", head)
@@ -88,7 +88,7 @@ def test_a_player_starts_at_the_second(media: MediaStore) -> None:
 
 
 def test_hits_stay_small(media: MediaStore) -> None:
-    """However large the media are, a hit and a list of hits have their limits."""
+    """The HTML of a hit and of a list of hits is bounded, however large the media are."""
     big = media.put(film(10))
     song = media.put(mp3(120))
     one = hit_of(big.segment(0, 8), media)._repr_html_()
@@ -104,15 +104,15 @@ def test_hits_stay_small(media: MediaStore) -> None:
     assert Tags(page).open == 0
 
 
-def test_video_in_a_list_is_not_written_anew(media: MediaStore) -> None:
-    """A list is shown at once: a video that is too large for it is a still and its sound."""
+def test_video_in_a_list_is_not_re_encoded(media: MediaStore) -> None:
+    """In a list, a video that is too large is shown as a still with its audio."""
     big = media.put(film(10))
     page = Tags(Hits([hit_of(big.segment(0, 8), media)])._repr_html_())
     assert [tag for tag, _, _ in page.media()] == ["img", "audio"]
 
 
-def test_nothing_of_a_document_is_markup(media: MediaStore) -> None:
-    """Names and words of strangers are text."""
+def test_text_is_escaped(media: MediaStore) -> None:
+    """Names and texts of documents are escaped."""
     evil = "<script>alert(1)</script>'\"><img src=x onerror=alert(1)>"
     hit = hit_of(media.put(png()), media, companion_text=evil, source=evil)
     page = Tags(Hits([hit])._repr_html_())
@@ -121,7 +121,7 @@ def test_nothing_of_a_document_is_markup(media: MediaStore) -> None:
     assert "<script>alert(1)</script>" in page.text
 
 
-def test_what_cannot_be_shown_is_left_out(media: MediaStore) -> None:
+def test_missing_media_are_left_out(media: MediaStore) -> None:
     """Missing and damaged media, hits without a store and hits from a pickle are shown as text."""
     broken = media.put(png()[:60])
     pickled = pickle.loads(pickle.dumps(hit_of(broken, media)))
@@ -140,6 +140,6 @@ def test_what_cannot_be_shown_is_left_out(media: MediaStore) -> None:
         (Hit(Document("a"), 0.9, "probability", 1, cosine=0.4, confidence=0.875), "confidence 88%"),
     ],
 )
-def test_scores_are_told_as_what_they_are(hit: Hit, expected: str) -> None:
-    """The kind of a score stands beside it."""
+def test_scores_are_labelled(hit: Hit, expected: str) -> None:
+    """A score is shown with its kind."""
     assert expected in Tags(hit._repr_html_()).text

@@ -27,7 +27,7 @@ PICTURES_ONLY = Accepts(name="pictures", image=frozenset({"image/png"}), max_byt
 
 @cache
 def noise(edge: int = 900) -> bytes:
-    """A picture that does not get small by itself."""
+    """An image that does not compress well."""
     from PIL import Image
 
     return saved(Image.effect_noise((edge, edge), 90), "PNG")
@@ -35,7 +35,7 @@ def noise(edge: int = 900) -> bytes:
 
 @cache
 def film(seconds: int) -> bytes:
-    """A video whose pictures do not get small by themselves: 8 frames a second, about 80 kB each."""
+    """A video that does not compress well: 8 frames per second, about 80 kB each."""
     from PIL import Image, ImageChops
 
     still = Image.effect_noise((480, 270), 90).convert("RGB")
@@ -50,14 +50,14 @@ def block_of(ref: MediaRef, cited: str = "[it]") -> dict[str, Any]:
 
 
 def data_of(block: dict[str, Any]) -> bytes:
-    """The bytes of a block, checked against the type that it says."""
+    """The bytes of a block, checked against its MIME type."""
     data = base64.b64decode(block["base64"], validate=True)
     assert sniff(data[:4096]) == canonical_mime_type(block["mime_type"])
     return data
 
 
 def held(blocks: list[Any]) -> int:
-    """Bytes of all media, base64 counted."""
+    """Bytes of base64 of all media."""
     return sum(len(block.get("base64", "")) for block in blocks)
 
 
@@ -81,7 +81,7 @@ CONVERTED: dict[str, tuple[bytes, str, list[str]]] = {
 
 @pytest.mark.parametrize(("data", "family", "expected"), CONVERTED.values(), ids=CONVERTED)
 def test_formats_are_converted(data: bytes, family: str, expected: list[str], media: MediaStore) -> None:
-    """Every format becomes one that the family takes, or the next best kind."""
+    """Every format is converted to one that the family accepts, or to another modality."""
     accepts = PICTURES_ONLY if family == "pictures" else ACCEPTS[family]
     blocks = expand_blocks([block_of(media.put(data))], media, accepts=accepts)
     shown = [block for block in blocks if block["type"] != "text"]
@@ -90,7 +90,7 @@ def test_formats_are_converted(data: bytes, family: str, expected: list[str], me
 
 
 def test_only_the_part_is_sent(media: MediaStore) -> None:
-    """A segment and a page are cut out of their files; a track is its sound alone."""
+    """Segments and pages are cut out of their files; a track is only its audio."""
     talk = media.put(mp4(60, size=(320, 180), fps=5, samples=tone(60)))
     paper = media.put(pdf(("one", "two", "three")))
     references = [talk.segment(20, 30), talk.segment(20, 30, track="audio"), paper.pages(2, 3)]
@@ -106,7 +106,7 @@ def test_only_the_part_is_sent(media: MediaStore) -> None:
 
 
 def test_tools_get_files(media: MediaStore) -> None:
-    """In the result of a tool sound and video are blocks of type file, which LangChain lets through, with names."""
+    """In results of tools audio and video are blocks of type file with names, which LangChain accepts."""
     references = [media.put(mp3()), media.put(mp4()), media.put(pdf())]
     blocks = expand_blocks(
         [block_of(ref, "[a/b.mp4 0:30-1:00]") for ref in references], media, accepts="gemini", place="tool"
@@ -122,7 +122,7 @@ BUDGETS = (0, 1, 500, 5_000, 60_000, 300_000, 1_500_000)
 @pytest.mark.parametrize("most", BUDGETS)
 @pytest.mark.parametrize("family", ["gemini", "openai", "anthropic"])
 def test_the_budget_is_kept(family: str, most: int, media: MediaStore) -> None:
-    """Media never take more than they may, whatever they are; what is left out is said."""
+    """Media never exceed the budget; notes replace media that are left out."""
     contents = [
         media.put(noise()),
         media.put(film(10)).segment(0, 8),
@@ -138,8 +138,8 @@ def test_the_budget_is_kept(family: str, most: int, media: MediaStore) -> None:
         assert "image" in {block["type"] for block in blocks}
 
 
-def test_the_first_come_first_and_the_last_get_something(media: MediaStore) -> None:
-    """The most relevant medium may take most of the budget; a picture's worth is kept for each of the others."""
+def test_earlier_media_get_more_bytes(media: MediaStore) -> None:
+    """The first medium may use most of the budget; the bytes of an image are reserved for each later one."""
     pictures = [media.put(noise(edge)) for edge in (1000, 1001, 1002)]
     blocks = expand_blocks([block_of(ref) for ref in pictures], media, accepts="anthropic", max_bytes=800_000)
     sizes = [len(block["base64"]) for block in blocks]
@@ -147,16 +147,16 @@ def test_the_first_come_first_and_the_last_get_something(media: MediaStore) -> N
     assert min(sizes) > 50_000
 
 
-def test_bytes_that_are_there_count(media: MediaStore) -> None:
-    """Blocks that already hold media take their share of the budget, and are left as they are."""
+def test_bytes_of_other_blocks_count(media: MediaStore) -> None:
+    """Blocks that already contain media are kept, and their bytes count."""
     there = {"type": "image", "base64": "A" * 100_000, "mime_type": "image/png"}
     blocks = expand_blocks([there, "words", block_of(media.put(png()))], media, accepts="gemini", max_bytes=100_000)
     assert blocks[:2] == [there, "words"]
     assert blocks[2]["text"] == "(Not shown: image of [it]. No bytes are left for it.)"
 
 
-def test_a_long_pdf_is_cut_off_and_says_so(media: MediaStore) -> None:
-    """Of a whole PDF with too many bytes or pages the first pages are sent, and the model is told."""
+def test_a_long_pdf_is_truncated_with_a_note(media: MediaStore) -> None:
+    """Of a PDF with too many bytes or pages the first pages are sent, with a note."""
     paper = media.put(noise_pdf(*[500] * 12))
     size = media.info(paper).size
     said, pages = expand_blocks([block_of(paper)], media, accepts="gemini", max_bytes=size // 2)
@@ -168,7 +168,7 @@ def test_a_long_pdf_is_cut_off_and_says_so(media: MediaStore) -> None:
 
 
 def test_a_video_that_does_not_fit_becomes_stills(media: MediaStore) -> None:
-    """Where even small pictures are too many, some of them are shown with their times."""
+    """If a re-encoded video is still too large, stills with their times are shown."""
     ref = media.put(film(10)).segment(2, 10)
     blocks = expand_blocks([block_of(ref)], media, accepts="gemini", max_bytes=60_000)
     assert [block["type"] for block in blocks[:8]] == ["text", "image"] * 4
@@ -176,7 +176,7 @@ def test_a_video_that_does_not_fit_becomes_stills(media: MediaStore) -> None:
 
 
 def test_equal_media_are_sent_once(media: MediaStore) -> None:
-    """Two documents that show the same picture cost its bytes once."""
+    """An image of two documents is sent once."""
     block = block_of(media.put(noise()))
     first, second = expand_blocks([block, block], media, accepts="gemini")
     assert first["type"] == "image"
@@ -184,7 +184,7 @@ def test_equal_media_are_sent_once(media: MediaStore) -> None:
 
 
 class Unreliable(MemoryBackend):
-    """A backend whose connection is gone."""
+    """A backend without a connection."""
 
     def open(self, sha256: str) -> Any:
         """Fail as a foreign library does."""
@@ -192,7 +192,7 @@ class Unreliable(MemoryBackend):
 
 
 def bad_media() -> dict[str, tuple[MediaStore, MediaRef, str]]:
-    """What may be wrong with a medium, and what the model is told."""
+    """Defects of media, with the note for the model."""
     media = MediaStore.memory()
     clip_, paper, photo = media.put(mp4(2)), media.put(pdf(2)), jpeg(size=(300, 300))
     lost = MediaStore(Unreliable())
@@ -211,8 +211,8 @@ def bad_media() -> dict[str, tuple[MediaStore, MediaRef, str]]:
 
 
 @pytest.mark.parametrize("name", bad_media())
-def test_a_bad_medium_is_told_and_costs_nothing_else(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The others are shown, the model reads why this one is not, and the log has the reason without bytes."""
+def test_a_damaged_file_does_not_affect_others(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Other media are shown, a note has the reason, and the log has the error without bytes."""
     media, ref, reason = bad_media()[name]
     good = MediaStore.memory() if name == "a lost connection" else media
     with caplog.at_level(logging.WARNING, "langchain_gemini_mm"):
@@ -226,28 +226,28 @@ def test_a_bad_medium_is_told_and_costs_nothing_else(name: str, caplog: pytest.L
     assert shown["type"] == "image"
 
 
-def test_a_malformed_reference_is_told(media: MediaStore) -> None:
-    """A reference that was torn on its way is no error."""
+def test_a_malformed_reference_becomes_a_note(media: MediaStore) -> None:
+    """A truncated reference is not an error."""
     (said,) = expand_blocks([{"type": "image", "url": "mm://sha256-12"}], media, accepts="gemini")
     assert said["text"] == "(Not shown: media. The reference is malformed.)"
 
 
 def test_older_blocks_and_other_blocks(media: MediaStore) -> None:
-    """References in image_url blocks are understood; addresses of others are left as they are."""
+    """References in image_url blocks are resolved; other URLs are kept."""
     old = {"type": "image_url", "image_url": {"url": media.put(png()).uri}}
     other = {"type": "image", "url": "https://example.org/a.png"}
     shown, left = expand_blocks([old, other], media, accepts="openai")
     assert (shown["type"], left) == ("image", other)
 
 
-def test_a_place_that_is_none(media: MediaStore) -> None:
-    """A misspelt place is refused."""
+def test_an_unknown_place_is_refused(media: MediaStore) -> None:
+    """The error lists the places."""
     with pytest.raises(ValueError, match="'tools'"):
         expand_blocks([], media, accepts="gemini", place="tools")  # type: ignore[arg-type]
 
 
-def test_reference_blocks_are_small_and_hold_no_bytes(media: MediaStore) -> None:
-    """A document becomes its citation and words, then its media and the words between them, in order."""
+def test_reference_blocks_contain_no_bytes(media: MediaStore) -> None:
+    """A document becomes citation and text, then its media and the texts between them, in order."""
     first, second = media.put(png()), media.put(mp4(2)).segment(0, 1)
     text = f"Before {first.markdown} between {second.markdown} after"
     document = Document(text, metadata={"source": "a.md", "mime_type": "text/markdown", "companion_text": "a dot"})
@@ -265,7 +265,7 @@ def test_reference_blocks_are_small_and_hold_no_bytes(media: MediaStore) -> None
 
 
 def test_the_types_in_reference_blocks_are_those_of_the_metadata(media: MediaStore) -> None:
-    """What the metadata say is believed for their own file only."""
+    """The MIME type in the metadata is used only for the file of the document."""
     ref, other = media.put(png()), media.put(jpeg())
     metadata = {"mime_type": "image/png", "media_sha256": ref.sha256}
     blocks = reference_blocks([Document(f"{ref.markdown}{other.markdown}", metadata=metadata)], cite=False)
@@ -276,6 +276,6 @@ def test_the_types_in_reference_blocks_are_those_of_the_metadata(media: MediaSto
 
 
 def test_blocks_are_the_same_each_time(library: tuple[list[Document], MediaStore]) -> None:
-    """Equal documents give equal blocks, so that providers' prompt caches hold."""
+    """Equal documents give equal blocks, so that prompt caches stay valid."""
     documents, media = library
     assert to_blocks(documents, media=media) == to_blocks(documents, media=media)

@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 
 def told(message: HumanMessage) -> list[str]:
-    """Texts as they are, media by their type."""
+    """Texts of text blocks, and types of other blocks."""
     return [block["text"] if block["type"] == "text" else block["type"] for block in message.content]  # type: ignore[index]
 
 
 @pytest.fixture
 def photo(media: MediaStore) -> Document:
-    """A picture with its words."""
+    """An image with a text."""
     return media.document("our dog", png(), metadata={"source": "puppy.png"})
 
 
 def test_a_message(media: MediaStore, photo: Document) -> None:
-    """Instructions, then each source with its citation, words and media, then the question."""
+    """The message has instructions, each source with citation, text and media, then the question."""
     message = to_message("Who is it?", [photo, Document("It is Rex.", metadata={"source": "notes.md"})], media=media)
     assert told(message) == [
         INSTRUCTIONS,
@@ -45,13 +45,13 @@ def test_a_message(media: MediaStore, photo: Document) -> None:
 
 
 def test_other_instructions_and_none(media: MediaStore, photo: Document) -> None:
-    """What stands before the sources can be one's own, or nothing."""
+    """Instructions can be replaced or left out."""
     assert told(to_message("Who?", [photo], media=media, instructions="Be brief."))[0] == "Be brief."
     assert told(to_message("Who?", [photo], media=media, instructions=None))[0] == "[puppy.png]\nour dog"
 
 
 def test_nothing_was_found() -> None:
-    """Without sources the model is told that there are none."""
+    """Without sources there is a note."""
     assert told(to_message("Who is it?", []))[1:] == ["(No sources were found.)", "Question: Who is it?"]
 
 
@@ -66,35 +66,35 @@ QUESTIONS: dict[str, tuple[Any, list[str]]] = {
 
 
 @pytest.mark.parametrize(("question", "expected"), QUESTIONS.values(), ids=QUESTIONS)
-def test_questions_of_every_kind(question: Any, expected: list[str], media: MediaStore, photo: Document) -> None:
-    """A question is any content; its media are sent as those of the sources."""
+def test_questions_of_any_content(question: Any, expected: list[str], media: MediaStore, photo: Document) -> None:
+    """A question is any content; its media are converted like those of the sources."""
     assert told(to_message(question, [photo], media=media))[3:] == expected
 
 
 def test_a_question_from_a_file(media: MediaStore, tmp_path: Path) -> None:
-    """A photographed question is read from its path, and shown to a model that sees."""
+    """An image of a question is read from its path."""
     path = tmp_path / "board.jpg"
     path.write_bytes(jpeg(size=(4000, 30)))
     assert told(to_message([path, "Where is this explained?"], [], model="anthropic"))[-1] == "Where is this explained?"
 
 
 def test_the_media_of_hits(media: MediaStore, photo: Document) -> None:
-    """Hits know where their media are."""
+    """The media store of hits is used by default."""
     hit = Hit(photo, 0.9, "cosine", 1, media=media)
     assert told(to_message("Who?", [hit]))[1:3] == ["[puppy.png]\nour dog", "image"]
     assert to_blocks([hit]) == to_blocks([photo], media=media)
 
 
-def test_media_without_a_store_are_a_mistake_of_the_call(photo: Document) -> None:
-    """Silently leaving all media out would look like a bad answer; a model that only reads needs no store."""
+def test_media_without_a_store_are_an_error(photo: Document) -> None:
+    """Media are not left out silently; a text-only model needs no store."""
     with pytest.raises(ValueError, match="media="):
         to_message("Who?", [photo])
     assert told(to_message("Who?", [photo], model="text"))[1] == "[puppy.png]\nour dog"
     assert told(to_message("Who?", [Document("It is Rex.")]))[1] == "[untitled]\nIt is Rex."
 
 
-def test_a_bad_question_is_an_error(media: MediaStore) -> None:
-    """What the caller asks is his own, so it is not replaced by words."""
+def test_an_invalid_question_is_an_error(media: MediaStore) -> None:
+    """Defects of the question raise an error instead of a note."""
     with pytest.raises(ContentError, match="nothing"):
         to_message("  ", [], media=media)
     with pytest.raises(MissingMediaError):
@@ -104,14 +104,14 @@ def test_a_bad_question_is_an_error(media: MediaStore) -> None:
 
 
 def test_the_question_counts(media: MediaStore, photo: Document) -> None:
-    """The media of the question take their share of the budget first."""
+    """Media of the question are converted first, and their bytes count."""
     message = to_message([jpeg(), "Who?"], [photo], media=media, max_bytes=len(jpeg()) * 4 // 3 + 10)
     assert [word for word in told(message) if word == "image"] == ["image"]
     assert told(message)[-2:] == ["image", "Who?"]
 
 
-async def test_async_messages_do_not_hold_the_loop(library: tuple[list[Document], MediaStore]) -> None:
-    """Media are cut in a thread, and the message is the same."""
+async def test_async_messages_do_not_block_the_loop(library: tuple[list[Document], MediaStore]) -> None:
+    """Media are converted in a thread, and the message is the same."""
     documents, media = library
     waits = []
 

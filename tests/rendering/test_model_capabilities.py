@@ -25,7 +25,7 @@ TAKEN: dict[str, tuple[str, str]] = {
 
 @pytest.mark.parametrize("name", ACCEPTS)
 def test_the_table(name: str) -> None:
-    """Each family takes its kinds in messages, and in the results of tools what its converter lets through."""
+    """Each family accepts its modalities in messages, and in results of tools those that its converter passes on."""
     in_messages, in_tools = TAKEN[name]
     row = ACCEPTS[name]
     assert [kind for kind in MODALITIES if row.takes(kind)] == in_messages.split()
@@ -38,7 +38,7 @@ SHOWN = {"image": "images", "audio": "audio", "video": "video", "pdf": "PDF"}
 
 
 def test_the_page_shows_the_table() -> None:
-    """The table in the docs is the table in the code."""
+    """The table in the docs equals the table in the code."""
     page = (Path(__file__).parents[2] / "docs" / "rendering.md").read_text(encoding="utf-8")
     for row in ACCEPTS.values():
         cells = [
@@ -50,7 +50,7 @@ def test_the_page_shows_the_table() -> None:
 
 
 def chat_models() -> dict[str, tuple[Any, str]]:
-    """Models of the packages that are in every environment, with the row they find."""
+    """Chat models of packages in every environment, with their family."""
     from langchain_anthropic import ChatAnthropic
     from langchain_openai import AzureChatOpenAI, ChatOpenAI
 
@@ -75,21 +75,21 @@ def chat_models() -> dict[str, tuple[Any, str]]:
 
 @pytest.mark.parametrize("name", chat_models())
 def test_chat_models_find_their_row(name: str) -> None:
-    """A model is known by its package, through everything that LangChain wraps around it."""
+    """The family of a model is found by its package, also inside LangChain wrappers."""
     model, expected = chat_models()[name]
     assert accepts_of(model).name == expected
 
 
-def test_an_integration_built_on_another_speaks_to_another_service() -> None:
-    """Packages that reuse OpenAI's classes for other services are not taken for OpenAI."""
+def test_subclasses_in_other_packages_are_another_service() -> None:
+    """Packages that reuse OpenAI's classes for other services do not get its family."""
     from langchain_openai import ChatOpenAI
 
     other = type("ChatElsewhere", (ChatOpenAI,), {"__module__": "langchain_elsewhere.chat_models"})
     assert accepts_of(other(model="gpt-4o", api_key="x")).name == "text"
 
 
-def test_a_profile_narrows_its_family() -> None:
-    """What LangChain's profile of a model denies is not sent, though the family takes it."""
+def test_a_profile_restricts_its_family() -> None:
+    """Modalities that the LangChain profile of a model denies are not sent."""
     from langchain_openai import ChatOpenAI
 
     blind = accepts_of(ChatOpenAI(model="gpt-3.5-turbo", api_key="x"))
@@ -99,8 +99,8 @@ def test_a_profile_narrows_its_family() -> None:
     assert [kind for kind in MODALITIES if hearing.takes(kind)] == ["audio"]
 
 
-def test_mistakes_are_named() -> None:
-    """An unknown family, no model, and a row that nothing could be converted for are refused."""
+def test_invalid_models_are_refused() -> None:
+    """An unknown family, None, and a row without a convertible type are refused."""
     with pytest.raises(ValueError, match=r"'gemini', 'openai'.*got 'gpt'"):
         accepts_of("gpt")
     with pytest.raises(TypeError, match="NoneType"):

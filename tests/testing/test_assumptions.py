@@ -19,20 +19,20 @@ ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in LINES]
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.number)
 def test_emulator_does_as_assumed(emulator, check):
-    """On the emulator every live check sees what we assume of the service."""
+    """Every live check passes on the emulator."""
     seen = check.observe(Api(emulator.url, emulator.api_key))
     assert check.expected is None or seen == check.expected
 
 
 def test_a_check_can_fail(emulator):
-    """The checks look at what comes back: answers in the wrong order are noticed."""
+    """A check fails for responses in the wrong order."""
     emulator.settings.failure_rate, emulator.settings.failures = 1.0, ("reordered",)
     first = CHECKS[0]
     assert first.observe(Api(emulator.url, emulator.api_key)) != first.expected
 
 
 def test_every_check_is_on_the_page():
-    """The page lists the live checks, all of them and no others, in order."""
+    """The page lists exactly the live checks, in order."""
     assert [row[0] for row in ROWS if row[0].startswith("A")] == [check.number for check in CHECKS]
 
 
@@ -43,7 +43,7 @@ def test_open_questions_are_marked():
 
 
 def test_named_tests_exist():
-    """Every test that the page names is there."""
+    """Every test that the page names exists."""
     tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
     named = {name for row in ROWS for name in re.findall(r"`(test_\w+)`", row[4])}
     assert named
@@ -51,7 +51,7 @@ def test_named_tests_exist():
 
 
 def test_sources_have_addresses():
-    """Every rule of the emulator, and every tag on the page, leads to an address."""
+    """Every rule of the emulator, and every tag on the page, has a URL."""
     assert all("https://" in source for source in SOURCES.values())
     tags = set(re.findall(r"^\| ([A-Z]+) \| https://", PAGE, re.MULTILINE)) | {"SDK"}
     used = {tag for row in ROWS for tag in re.findall(r"\b(?:EMB|REF|FILES|DEP|RL|VMM|VREST|VTXT|CB|SDK)\b", row[3])}

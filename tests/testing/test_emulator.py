@@ -30,7 +30,7 @@ def content(*parts) -> Content:
 
 
 def picture(data: bytes | None = None) -> Part:
-    """A part with a described picture."""
+    """A part with an image that has a description."""
     return Part.from_bytes(data=data or png("a puppy"), mime_type="image/png")
 
 
@@ -79,7 +79,7 @@ async def test_entered_asynchronously():
 
 
 def test_requests_are_recorded_without_secrets_in_the_repr(client, emulator):
-    """A record tells what was sent, keeps media bytes, and prints neither bytes nor key."""
+    """A recorded request has items and media bytes; its repr has neither bytes nor key."""
     data = png("a puppy")
     client.models.embed_content(model=MODEL, contents=[content("look", picture(data))])
     (record,) = emulator.requests
@@ -94,7 +94,7 @@ def test_requests_are_recorded_without_secrets_in_the_repr(client, emulator):
 
 
 def test_media_bytes_are_kept_up_to_a_limit(emulator, client):
-    """Beyond `keep_bytes` only size and hash of media are remembered."""
+    """Beyond `keep_bytes` only size and hash of media are recorded."""
     emulator.settings.keep_bytes = 0
     client.models.embed_content(model=MODEL, contents=[content(picture())])
     (part,) = emulator.requests[0].parts
@@ -111,7 +111,7 @@ def test_only_the_newest_requests_are_kept(emulator, client):
     assert emulator.embedded == 4
 
 
-def test_reset_forgets_everything_but_settings(client, emulator):
+def test_reset_clears_everything_except_settings(client, emulator):
     """After a reset there are no requests, files, scripts or used quotas."""
     emulator.settings.rpm = 1
     client.models.embed_content(model=MODEL, contents=[content("a")])
@@ -154,7 +154,7 @@ def test_embedding_001_uses_the_task(embed):
 
 
 def test_embedding_001_is_not_normalised_when_cut(embed):
-    """Below 3072 values gemini-embedding-001 answers the head of the full vector, shorter than 1."""
+    """Below 3072 values gemini-embedding-001 returns the start of the full vector, not normalized."""
     (full,), (cut,) = (embed("a puppy", model="gemini-embedding-001", output_dimensionality=d) for d in (3072, 768))
     assert np.array_equal(full[:768], cut)
     assert np.linalg.norm(full) == pytest.approx(1.0, abs=1e-6)
@@ -172,8 +172,8 @@ def test_preview_shares_the_space(embed):
     assert np.array_equal(embed("a puppy", model="gemini-embedding-2-preview"), embed("a puppy"))
 
 
-def test_usage_is_told(emulator, http_call):
-    """Tokens are counted by modality; Gemini API and Vertex spell the list differently."""
+def test_usage_is_reported(emulator, http_call):
+    """Tokens are counted by modality; the two services name the field differently."""
     sound = {"inline_data": {"mime_type": "audio/wav", "data": _base64(wav(2))}}
     _, answer = http_call.embed({"parts": [{"text": "x" * 40}, sound]})
     assert answer["usageMetadata"] == {
@@ -228,7 +228,7 @@ def test_vertex(emulator, project):
 
 
 def test_vertex_truncates_long_text(emulator):
-    """Text over 8192 tokens is cut by Vertex, which says so; what was cut off does not count."""
+    """Vertex truncates text over 8192 tokens and reports it; the rest is not counted."""
     client = Client(vertexai=True, api_key=emulator.api_key, http_options=HttpOptions(base_url=emulator.url))
     head = "puppy " * 8000
     ask: Any = client.models.embed_content
@@ -285,7 +285,7 @@ def test_file_that_is_processed(client, emulator, embed):
 
 
 def test_large_upload_comes_in_pieces(client, emulator):
-    """The SDK sends more than 8 MB in several requests; the file is whole in the end."""
+    """The SDK sends more than 8 MB in several requests; the file is complete."""
     data = wav(600)
     uploaded = client.files.upload(file=io.BytesIO(data), config={"mime_type": "audio/wav"})
     assert uploaded.size_bytes == len(data) > 8 * 1024 * 1024
@@ -293,7 +293,7 @@ def test_large_upload_comes_in_pieces(client, emulator):
 
 
 def test_upload_can_be_queried(emulator, http_call):
-    """The query command tells how many bytes have arrived."""
+    """The query command returns the number of received bytes."""
     client = http_call
     client("POST", "/upload/v1beta/files", {"file": {}}, x_goog_upload_command="start")
     session = "/upload/v1beta/files?upload_id=upload-000001"
@@ -305,8 +305,8 @@ def test_upload_can_be_queried(emulator, http_call):
     assert answer["file"]["sizeBytes"] == "6"
 
 
-def test_objects_stand_in_for_buckets(emulator, embed):
-    """A `gs://` URI names what was put there with `add_object`; another one is refused."""
+def test_objects_replace_buckets(emulator, embed):
+    """A `gs://` URI references data stored by `add_object`; another one is refused."""
     emulator.add_object("gs://bucket/dog.png", png("a puppy"), "image/png")
     stored = embed(Part.from_uri(file_uri="gs://bucket/dog.png", mime_type="image/png"))
     assert np.array_equal(stored, embed(picture()))
@@ -315,23 +315,23 @@ def test_objects_stand_in_for_buckets(emulator, embed):
 
 
 def test_unknown_setting_is_refused():
-    """A misspelt setting fails by name."""
-    with pytest.raises(TypeError, match="no setting 'latencey'"):
+    """The error names a misspelt setting."""
+    with pytest.raises(TypeError, match=r"no option 'latencey'. Did you mean 'latency'"):
         GeminiEmulator(latencey=1)
-    with pytest.raises(ValueError, match="modality_gap must be within 0 and 1, got 2"):
+    with pytest.raises(ValueError, match="modality_gap must be a number from 0 to 1, got 2"):
         GeminiEmulator(modality_gap=2)
 
 
-def test_missing_uvicorn_is_told_when_an_emulator_is_made(monkeypatch):
-    """Without the extra, importing works and making an emulator says what to install."""
+def test_missing_uvicorn_is_an_error_of_the_constructor(monkeypatch):
+    """Without the extra, importing works, and the constructor raises an error that names it."""
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"langchain-gemini-mm\[testing\]"):
         GeminiEmulator()
 
 
-def test_stopping_cuts_off_who_waits():
-    """An emulator that is stopped does not wait for its slow answers; their callers see a lost connection."""
+def test_stopping_drops_waiting_requests():
+    """Stopping does not wait for slow responses; their connections are dropped."""
     emulator = GeminiEmulator(latency=90).start()
     waiting = http.client.HTTPConnection(urlsplit(emulator.url).netloc)
     body = b'{"content": {"parts": [{"text": "a"}]}}'

@@ -89,7 +89,7 @@ def test_connection_cut_in_the_middle(emulator):
 
 
 def test_damaged_answers(emulator):
-    """Each kind of damage does what its name says and nothing else."""
+    """Each damage has only the effect that its documentation describes."""
     whole = vectors(emulator)
     first, second, third = whole
     expected = {
@@ -110,7 +110,7 @@ def test_damaged_answers(emulator):
 
 
 def test_nan_in_an_answer(emulator):
-    """NaN is sent as Python's JSON reader takes it."""
+    """NaN is sent in the format that Python's JSON parser accepts."""
     emulator.fail_next("nan")
     *whole, broken = vectors(emulator)
     assert math.isnan(broken[0])
@@ -118,8 +118,8 @@ def test_nan_in_an_answer(emulator):
 
 
 @pytest.mark.parametrize("damage", ["malformed", "html"])
-def test_bodies_that_are_no_json(emulator, damage):
-    """Status 200 and a body that cannot be read."""
+def test_bodies_that_are_not_json(emulator, damage):
+    """The status is 200, and the body is not JSON."""
     emulator.fail_next(damage)
     status, body = ask(emulator)
     assert status == 200
@@ -128,7 +128,7 @@ def test_bodies_that_are_no_json(emulator, damage):
 
 
 def test_unknown_failure_is_refused(emulator):
-    """A misspelt failure fails at once and names the known ones."""
+    """The error for an unknown failure lists the known ones."""
     with pytest.raises(ValueError, match=r"unknown failure 'shorter'.*reordered"):
         emulator.fail_next("shorter")
     with pytest.raises(ValueError, match="unknown failure 200"):
@@ -136,7 +136,7 @@ def test_unknown_failure_is_refused(emulator):
 
 
 def test_random_failures_follow_the_seed(emulator):
-    """A failure rate hits about that share of the calls, the same ones for the same seed."""
+    """The share of failed requests is about the failure rate; equal seeds give equal failures."""
     emulator.settings.failure_rate = 0.3
 
     def run(seed: int) -> list[int]:
@@ -153,7 +153,7 @@ def test_random_failures_follow_the_seed(emulator):
 
 @pytest.mark.parametrize("latency", [0.05, (0.05, 0.06), lambda: 0.05], ids=["fixed", "range", "function"])
 def test_latency(emulator, latency):
-    """An answer takes as long as was set, in any of the three ways."""
+    """The latency may be a number, a range or a function."""
     emulator.settings.latency = latency
     start = time.monotonic()
     ask(emulator)
@@ -161,7 +161,7 @@ def test_latency(emulator, latency):
 
 
 def test_slow_answer(emulator):
-    """A failure may be nothing but a delay."""
+    """A failure may be only a delay."""
     emulator.fail_next("slow", delay=0.1)
     start = time.monotonic()
     assert ask(emulator)[0] == 200
@@ -169,7 +169,7 @@ def test_slow_answer(emulator):
 
 
 def test_files_do_not_use_up_the_script(emulator, client):
-    """Failures are for embedding calls; uploads and look-ups pass."""
+    """Scripted failures apply to embedding requests only."""
     emulator.fail_next(503)
     client.models.get(model=MODEL)
     assert ask(emulator)[0] == 503

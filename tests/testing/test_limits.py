@@ -22,7 +22,7 @@ def inline(data: bytes, mime_type: str) -> dict:
 
 
 def text(words: str = "a") -> dict:
-    """A part with words."""
+    """A part with text."""
     return {"text": words}
 
 
@@ -32,7 +32,7 @@ def parts(*listed: dict) -> dict:
 
 
 def webp() -> bytes:
-    """A WebP picture."""
+    """A WebP image."""
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8), "red").save(buffer, "WEBP")
     return buffer.getvalue()
@@ -78,7 +78,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
 def test_refused(http_call, emulator, case):
-    """What the service refuses is 400 INVALID_ARGUMENT with a message that says why, and nothing is embedded."""
+    """Invalid requests get 400 INVALID_ARGUMENT with a reason, and nothing is embedded."""
     contents, message, *fields = case
     status, answer = http_call.embed(*contents, **(fields[0] if fields else {}))
     assert message in answer["error"]["message"]
@@ -112,7 +112,7 @@ ACCEPTED = {
 
 @pytest.mark.parametrize("contents", ACCEPTED.values(), ids=ACCEPTED)
 def test_accepted(http_call, contents):
-    """What lies within the limits gets one vector per content."""
+    """Requests within the limits get one vector per content."""
     status, answer = http_call.embed(*contents)
     assert (status, answer.get("error")) == (200, None)
     assert [len(one["values"]) for one in answer["embeddings"]] == [3072] * len(contents)
@@ -137,7 +137,7 @@ VERTEX_CASES = {
 
 @pytest.mark.parametrize("case", VERTEX_CASES.values(), ids=VERTEX_CASES)
 def test_vertex_limits(http_call, case):
-    """Vertex has limits of its own."""
+    """Vertex has different limits."""
     content, message = case
     status, answer = http_call("POST", VERTEX, {"content": content})
     assert status == (400 if message else 200)
@@ -145,7 +145,7 @@ def test_vertex_limits(http_call, case):
 
 
 def test_vertex_embed_content_takes_one_content(http_call):
-    """`:embedContent` has no place for a second content; `:batchEmbedContents` has."""
+    """`:embedContent` takes one content; `:batchEmbedContents` takes several."""
     status, answer = http_call("POST", VERTEX, {"requests": [{"content": parts(text())}]})
     assert (status, 'Unknown name "requests"' in answer["error"]["message"]) == (400, True)
     batch = VERTEX.replace("embedContent", "batchEmbedContents")
@@ -163,7 +163,7 @@ def test_predict_takes_250_instances(http_call):
 
 
 def test_text_model_takes_no_media(http_call):
-    """gemini-embedding-001 refuses pictures."""
+    """gemini-embedding-001 refuses images."""
     status, answer = http_call.embed(parts(PICTURE), model="gemini-embedding-001")
     assert (status, "takes text only" in answer["error"]["message"]) == (400, True)
 
@@ -176,14 +176,14 @@ def test_small_sizes_are_not_enforced(http_call, dimensions):
 
 
 def test_unsupported_type_may_give_no_values(emulator, http_call):
-    """The other answer seen for a wrong type: 200 and an embedding without values, the rest of the batch intact."""
+    """An unsupported type may get status 200 with an embedding without values; other items are embedded."""
     emulator.settings.unsupported_mime = "empty"
     _, answer = http_call.embed(parts(text()), parts(inline(mp4(1), "video/wav")))
     assert [len(one.get("values", ())) for one in answer["embeddings"]] == [3072, 0]
 
 
 def test_images_counted_per_call(emulator, http_call):
-    """The six-image limit may be read as one per call."""
+    """The limit of six images may apply to a request."""
     emulator.settings.images_per = "call"
     status, answer = http_call.embed(parts(*[PICTURE] * 4), parts(*[PICTURE] * 3))
     assert (status, "7 image parts" in answer["error"]["message"]) == (400, True)
@@ -223,7 +223,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("case", MALFORMED.values(), ids=MALFORMED)
 def test_malformed_bodies(http_call, case):
-    """A body that is no such request is 400."""
+    """A malformed body gets 400."""
     body, message = case
     status, answer = http_call("POST", f"/v1beta/models/{MODEL}:batchEmbedContents", body)
     assert (status, message in answer["error"]["message"]) == (400, True)
@@ -241,13 +241,13 @@ def test_malformed_bodies(http_call, case):
     ],
 )
 def test_other_paths(http_call, method, path, status):
-    """What is not there is refused with a status of its own and a JSON body."""
+    """Unknown paths and methods get an error status with a JSON body."""
     got, answer = http_call(method, path)
     assert (got, answer["error"]["code"]) == (status, status)
 
 
 def test_keys(emulator, http_call):
-    """A key may stand in the query; without any the answer is 403."""
+    """A key may be in the query; without a key the status is 403."""
     path = f"/v1beta/models/{MODEL}:embedContent"
     body = {"content": parts(text())}
     assert http_call("POST", f"{path}?key={emulator.api_key}", body, x_goog_api_key="")[0] == 200
@@ -274,7 +274,7 @@ def test_page_tokens(http_call):
 
 
 def test_media_libraries_may_be_missing(http_call, monkeypatch):
-    """Without Pillow text is still embedded, and a picture is answered with what to install."""
+    """Without Pillow text is embedded, and the error for an image names the extra."""
     monkeypatch.setitem(sys.modules, "PIL", None)
     assert http_call.embed(parts(text()))[0] == 200
     status, answer = http_call.embed(parts(inline(UNSEEN_PICTURE, "image/png")))
@@ -282,7 +282,7 @@ def test_media_libraries_may_be_missing(http_call, monkeypatch):
 
 
 def test_same_file_is_opened_once():
-    """A file met again is known by its hash and not opened."""
+    """Facts about a file are cached by its hash."""
     prober = Prober()
     first = prober(png(), "digest")
     assert prober(b"anything else", "digest") is first

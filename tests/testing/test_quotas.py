@@ -10,7 +10,7 @@ MODEL = "gemini-embedding-2"
 
 
 class Clock:
-    """Time that stands still until it is moved."""
+    """A clock that is set by the test."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -22,14 +22,14 @@ class Clock:
 
 @pytest.fixture
 def clock(emulator):
-    """The emulator's time."""
+    """The clock of the emulator."""
     emulator.settings.clock = Clock()
     return emulator.settings.clock
 
 
 @pytest.fixture
 def embed(client, clock):
-    """Embeds a number of contents; raises when the quota is used up."""
+    """Embeds a number of contents; raises if the quota is exhausted."""
 
     def call(count: int, words: str = "a") -> int:
         contents = [Content(parts=[Part(text=words)]) for _ in range(count)]
@@ -66,8 +66,8 @@ def test_body_of_a_429(emulator, embed, clock):
     assert retry == {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "33s"}
 
 
-def test_quota_comes_back(emulator, embed, clock):
-    """A minute later there is room again, and not a moment before."""
+def test_quota_is_available_again(emulator, embed, clock):
+    """The quota is available again after a minute, and not earlier."""
     emulator.settings.rpm = 10
     embed(10)
     clock.now += 59.9
@@ -78,7 +78,7 @@ def test_quota_comes_back(emulator, embed, clock):
 
 
 def test_minute_can_be_short(emulator, embed, clock):
-    """`minute` says how long a minute is; short waits are told in milliseconds."""
+    """`minute` sets the seconds of a quota minute; short delays are in milliseconds."""
     emulator.settings.rpm, emulator.settings.minute = 1, 0.5
     embed(1)
     with pytest.raises(errors.ClientError) as caught:
@@ -87,7 +87,7 @@ def test_minute_can_be_short(emulator, embed, clock):
 
 
 def test_daily_quota_names_itself(emulator, embed, clock):
-    """A used-up day says PerDay, and still asks for a short wait."""
+    """The error of a daily quota has PerDay, and a short delay."""
     emulator.settings.rpd = 5
     embed(5)
     with pytest.raises(errors.ClientError) as caught:
@@ -106,7 +106,7 @@ def test_tokens_per_minute(emulator, embed):
 
 
 def test_refused_calls_use_no_quota(emulator, embed):
-    """A call that was refused for another reason is not counted."""
+    """A request that is refused for another reason is not counted."""
     emulator.settings.rpm = 1
     with pytest.raises(errors.ClientError, match="empty Part"):
         embed(1, "")

@@ -25,21 +25,21 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def media(folder):
-    """Name to bytes of every sample that is not text."""
+    """Bytes of the samples that are not text, by name."""
     files = {path.name: path.read_bytes() for path in sorted(folder.rglob("*.*"))}
     return {name: data for name, data in files.items() if sniff(data[:HEAD_BYTES])}
 
 
-def test_samples_are_of_every_kind(folder, media):
-    """There are pictures, sounds, videos, PDFs and texts, small enough to look at."""
+def test_samples_have_all_modalities(folder, media):
+    """There are small images, audio files, videos, PDFs and texts."""
     kinds = Counter(modality_of(sniff(data) or "") for data in media.values())
     assert kinds == {"image": 13, "audio": 3, "video": 2, "pdf": 3}
     assert len(list(folder.rglob("*.*"))) == 25
     assert sum(path.stat().st_size for path in folder.rglob("*.*")) < 500_000
 
 
-def test_names_tell_the_type(folder):
-    """The ending of each file is that of its content."""
+def test_file_names_match_the_type(folder):
+    """The file extension matches the content."""
     endings = {
         ".png": "image/png", ".jpg": "image/jpeg", ".wav": "audio/wav", ".mp3": "audio/mp3", ".mp4": "video/mp4",
         ".mov": "video/quicktime", ".pdf": "application/pdf",
@@ -50,7 +50,7 @@ def test_names_tell_the_type(folder):
 
 
 def test_writing_again_gives_the_same_bytes(folder, tmp_path):
-    """The samples are the same on every run, but for video, which x264 does not promise under load."""
+    """The samples are equal in every run, except for video, whose encoding by x264 may vary under load."""
     for path in write_samples(tmp_path):
         name = path.relative_to(tmp_path)
         same = path.read_bytes() == (folder / name).read_bytes()

@@ -1,4 +1,4 @@
-"""What Vertex AI offers beside the Gemini API: frames a second, the sound of videos, the words of pages."""
+"""Options of Vertex AI that the Gemini API lacks: frames per second, the audio of videos, the text of PDF pages."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ class SearchingContract(ContractBase):
             assert ids_of(await call(store, "search_by_vector", query, **options)) == [str(near[i]) for i in picked]
 
     async def test_mmr_has_enough_candidates_for_a_large_k(self, animals: Any, call: Call) -> None:
-        """When nothing is said, fetch_k grows with k."""
+        """The default of fetch_k grows with k."""
         assert len(await call(animals, "max_marginal_relevance_search", "dog", k=6)) == 6
         assert len(await call(animals, "search", "dog", k=50, search_type="mmr")) == 6
 

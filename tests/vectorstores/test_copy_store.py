@@ -138,7 +138,7 @@ def test_a_change_meanwhile_is_found(source: LocalVectorStore, target: LocalVect
         source.add_texts(["late"], ids=["a-late-one"])
         target.delete(["dog"])
 
-    with pytest.raises(StoreError, match=r"2 of 7 documents of .*: 'a-late-one', 'dog'. Was one of the two changed"):
+    with pytest.raises(StoreError, match=r"2 of 7 documents of .*: 'a-late-one', 'dog'. Was one of them changed"):
         copy_store(source, target, progress=disturb)
     assert copy_store(source, target) == CopyReport(total=7, copied=2, skipped=5)
 

@@ -1,1 +1,1 @@
-"""Sample media files: images, recordings, PDFs and speech, small and made on the spot."""
+"""Small sample media files, generated on demand: images, audio, video, PDFs and speech."""

@@ -1,4 +1,4 @@
-"""Short sounds and videos, made here, with titles and comments in their own metadata."""
+"""Short generated audio and video files, with titles and comments in their metadata."""
 
 from __future__ import annotations
 
@@ -17,17 +17,25 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 RATE = 8000
-"""Samples per second of every sound here."""
+"""Sample rate of the audio, in hertz."""
 
 
 def tone(seconds: float, hertz: float = 440.0) -> NDArray[np.float32]:
-    """`(n,)` samples of a sine, within -1 and 1."""
+    """Generate a sine tone.
+
+    Args:
+        seconds: duration.
+        hertz: frequency.
+
+    Returns:
+        `(n,)` float32 samples within -1 and 1.
+    """
     moments = np.arange(round(seconds * RATE), dtype=np.float64) / RATE
     return (0.4 * np.sin(2 * np.pi * hertz * moments)).astype(np.float32)
 
 
 def purr(seconds: float) -> NDArray[np.float32]:
-    """`(n,)` samples of a low hum that swells 24 times a second."""
+    """Generate a purr: `(n,)` float32 samples of a low hum that swells 24 times per second."""
     moments = np.arange(round(seconds * RATE)) / RATE
     swell = 0.5 + 0.5 * np.sin(2 * np.pi * 24 * moments)
     breath = 0.6 + 0.4 * np.sin(2 * np.pi * 0.5 * moments)
@@ -35,7 +43,7 @@ def purr(seconds: float) -> NDArray[np.float32]:
 
 
 def bark(seconds: float) -> NDArray[np.float32]:
-    """`(n,)` samples of short falling bursts, three in two seconds."""
+    """Generate barks: `(n,)` float32 samples of short falling bursts, three in two seconds."""
     moments = np.arange(round(seconds * RATE)) / RATE
     since = moments % 0.66
     burst = np.exp(-since * 14) * (since < 0.4)
@@ -44,14 +52,14 @@ def bark(seconds: float) -> NDArray[np.float32]:
 
 
 def surf(seconds: float) -> NDArray[np.float32]:
-    """`(n,)` samples of noise that rises and falls like waves."""
+    """Generate waves: `(n,)` float32 samples of noise that rises and falls."""
     moments = np.arange(round(seconds * RATE)) / RATE
     swell = (0.5 - 0.5 * np.cos(2 * np.pi * moments / 2.0)) ** 2
     return np.asarray((0.15 + 0.6 * swell) * _hiss(len(moments), smooth=3), dtype=np.float32)
 
 
 def wav(seconds: float = 1.0, description: str | None = None, *, samples: NDArray[np.float32] | None = None) -> bytes:
-    """A WAV file: 16 bit, mono, 8 kHz; a tone unless `samples` are given.
+    """Make a WAV file: 16 bit, mono, 8 kHz; a tone unless `samples` are given.
 
     ```python
     from langchain_gemini_mm.testing import wav
@@ -60,9 +68,9 @@ def wav(seconds: float = 1.0, description: str | None = None, *, samples: NDArra
     ```
 
     Args:
-        seconds: how long the tone is.
-        description: words for title and comment (RIFF INFO).
-        samples: `(n,)` within -1 and 1, instead of a tone.
+        seconds: duration of the tone.
+        description: title and comment (RIFF INFO); None for no metadata.
+        samples: `(n,)` float32 within -1 and 1, instead of a tone.
     """
     pcm = _pcm(tone(seconds) if samples is None else samples).tobytes()
     chunks = _chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, RATE, 2 * RATE, 2, 16))
@@ -74,12 +82,12 @@ def wav(seconds: float = 1.0, description: str | None = None, *, samples: NDArra
 
 
 def mp3(seconds: float = 1.0, description: str | None = None, *, samples: NDArray[np.float32] | None = None) -> bytes:
-    """An MP3 file: mono, 8 kHz; a tone unless `samples` are given.
+    """Make an MP3 file: mono, 8 kHz; a tone unless `samples` are given.
 
     Args:
-        seconds: how long the tone is.
-        description: words for title and comment (ID3).
-        samples: `(n,)` within -1 and 1, instead of a tone.
+        seconds: duration of the tone.
+        description: title and comment (ID3); None for no metadata.
+        samples: `(n,)` float32 within -1 and 1, instead of a tone.
     """
     av = _av()
     buffer = io.BytesIO()
@@ -100,16 +108,16 @@ def mp4(
     samples: NDArray[np.float32] | None = None,
     container: Literal["mp4", "mov"] = "mp4",
 ) -> bytes:
-    """A video file: H.264, silent unless `samples` are given.
+    """Make a video file: H.264, without audio unless `samples` are given.
 
     Args:
-        seconds: how long it is.
-        description: words for title and comment.
-        size: width and height in pixels, even, of a plain video.
-        colour: a CSS colour name, of a plain video.
+        seconds: duration.
+        description: title and comment; None for no metadata.
+        size: width and height in pixels, even numbers, of a video of one colour.
+        colour: a CSS colour name, for a video of one colour.
         fps: frames per second.
-        frame: picture at a moment from 0 to 1, instead of a plain video.
-        samples: `(n,)` within -1 and 1, for a sound track.
+        frame: returns the image at a time from 0 to 1, instead of a video of one colour.
+        samples: `(n,)` float32 within -1 and 1, for an audio track.
         container: the file format.
     """
     av = _av()
@@ -175,7 +183,7 @@ def _pcm(samples: NDArray[np.float32]) -> NDArray[np.int16]:
 
 
 def _hiss(count: int, *, smooth: int) -> NDArray[np.float32]:
-    """Noise, always the same, its high tones taken away by averaging `smooth` samples."""
+    """Deterministic noise, low-pass filtered by averaging `smooth` samples."""
     state = np.arange(count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     state ^= state >> np.uint64(29)
     state *= np.uint64(0xBF58476D1CE4E5B9)
@@ -193,5 +201,5 @@ def _av() -> Any:
     try:
         import av
     except ImportError as error:
-        raise MissingExtraError("making sounds and videos", package="av", extra="testing") from error
+        raise MissingExtraError("making sample audio and video", package="av", extra="testing") from error
     return av

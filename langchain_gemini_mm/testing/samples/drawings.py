@@ -1,4 +1,4 @@
-"""Simple drawings for the sample pictures and videos: shapes on a 320 by 240 canvas."""
+"""Drawings for the sample images and videos, on a canvas of 320 x 240 pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Box: TypeAlias = tuple[float, float, float, float]
 
 
 class Canvas:
-    """Draws in pixels of the finished picture, at twice the size, so that edges come out smooth."""
+    """A canvas that is drawn at twice its size and scaled down, for smooth edges; coordinates are final pixels."""
 
     def __init__(self, background: str) -> None:
         self._image = plain((WIDTH * _SCALE, HEIGHT * _SCALE), background)
@@ -26,40 +26,88 @@ class Canvas:
         self._draw = ImageDraw.Draw(self._image)
 
     def oval(self, x: float, y: float, rx: float, ry: float, colour: str) -> None:
-        """An ellipse by its centre and radii."""
+        """Draw an ellipse.
+
+        Args:
+            x: centre.
+            y: centre.
+            rx: horizontal radius.
+            ry: vertical radius.
+            colour: a CSS colour name.
+        """
         self._draw.ellipse(_scaled(x - rx, y - ry, x + rx, y + ry), fill=colour)
 
     def block(self, x0: float, y0: float, x1: float, y1: float, colour: str) -> None:
-        """A rectangle by two corners."""
+        """Draw a rectangle.
+
+        Args:
+            x0: left edge.
+            y0: upper edge.
+            x1: right edge.
+            y1: lower edge.
+            colour: a CSS colour name.
+        """
         self._draw.rectangle(_scaled(x0, y0, x1, y1), fill=colour)
 
     def shape(self, colour: str, *points: tuple[float, float]) -> None:
-        """A polygon."""
+        """Draw a polygon."""
         self._draw.polygon([(x * _SCALE, y * _SCALE) for x, y in points], fill=colour)
 
     def arc(self, box: Box, start: float, end: float, colour: str, width: float = 3) -> None:
-        """A piece of an ellipse's outline, in degrees clockwise from three o'clock."""
+        """Draw an arc of an ellipse.
+
+        Args:
+            box: left, upper, right and lower edge of the ellipse.
+            start: in degrees, clockwise from three o'clock.
+            end: in degrees.
+            colour: a CSS colour name.
+            width: of the line.
+        """
         self._draw.arc(_scaled(*box), start, end, fill=colour, width=round(width * _SCALE))
 
     def line(self, x0: float, y0: float, x1: float, y1: float, colour: str, width: float = 3) -> None:
-        """A straight line."""
+        """Draw a line.
+
+        Args:
+            x0: start.
+            y0: start.
+            x1: end.
+            y1: end.
+            colour: a CSS colour name.
+            width: of the line.
+        """
         self._draw.line(_scaled(x0, y0, x1, y1), fill=colour, width=round(width * _SCALE))
 
     def text(self, x: float, y: float, words: str, colour: str = "black", size: float = 14) -> None:
-        """Words, by their upper left corner."""
+        """Draw text.
+
+        Args:
+            x: left edge.
+            y: upper edge.
+            words: the text.
+            colour: a CSS colour name.
+            size: of the font.
+        """
         from PIL import ImageFont
 
         self._draw.text((x * _SCALE, y * _SCALE), words, fill=colour, font=ImageFont.load_default(size * _SCALE))
 
     def finish(self) -> Image:
-        """The picture at its final size."""
+        """Return the image at its final size."""
         return self._image.reduce(_SCALE)
 
 
 def puppy(
     coat: str = "peru", ears: str = "saddlebrown", background: str = "lightskyblue", ball: float | None = None
 ) -> Image:
-    """A puppy's face on a meadow; a ball at `ball` (0 to 1 across) to play with."""
+    """Draw a puppy's face on a meadow.
+
+    Args:
+        coat: a CSS colour name.
+        ears: a CSS colour name.
+        background: a CSS colour name.
+        ball: horizontal position of a ball, 0 to 1; None for no ball.
+    """
     canvas = Canvas(background)
     canvas.block(0, 180, WIDTH, HEIGHT, "yellowgreen")
     canvas.oval(160, 215, 62, 60, coat)
@@ -80,7 +128,7 @@ def puppy(
 
 
 def sleeping_puppy() -> Image:
-    """A puppy curled up on a cushion, eyes shut."""
+    """Draw a puppy curled up on a cushion, eyes shut."""
     canvas = Canvas("lavender")
     canvas.oval(160, 200, 140, 36, "steelblue")
     canvas.oval(175, 150, 100, 58, "burlywood")
@@ -96,7 +144,7 @@ def sleeping_puppy() -> Image:
 
 
 def kitten() -> Image:
-    """A grey kitten's face."""
+    """Draw a grey kitten's face."""
     canvas = Canvas("mistyrose")
     for side in (-1, 1):
         canvas.shape("slategrey", (160 + 66 * side, 30), (160 + 72 * side, 110), (160 + 12 * side, 75))
@@ -114,7 +162,7 @@ def kitten() -> Image:
 
 
 def bird() -> Image:
-    """A blue bird on a branch."""
+    """Draw a blue bird on a branch."""
     canvas = Canvas("honeydew")
     canvas.line(0, 200, WIDTH, 185, "saddlebrown", 9)
     canvas.shape("royalblue", (70, 150), (20, 190), (95, 175))
@@ -131,7 +179,7 @@ def bird() -> Image:
 
 
 def pizza() -> Image:
-    """A pizza from above."""
+    """Draw a pizza from above."""
     canvas = Canvas("beige")
     canvas.oval(160, 120, 108, 108, "chocolate")
     canvas.oval(160, 120, 96, 96, "tomato")
@@ -146,7 +194,7 @@ def pizza() -> Image:
 
 
 def bananas() -> Image:
-    """Three bananas."""
+    """Draw three bananas."""
     canvas = Canvas("aliceblue")
     for step, colour in enumerate(("goldenrod", "gold", "yellow")):
         canvas.arc((40 + 18 * step, -90 + 22 * step, 280 - 8 * step, 190 + 10 * step), 20, 150, colour, 30)
@@ -155,7 +203,7 @@ def bananas() -> Image:
 
 
 def apple() -> Image:
-    """A red apple with a leaf."""
+    """Draw a red apple with a leaf."""
     canvas = Canvas("ivory")
     canvas.oval(128, 135, 62, 74, "crimson")
     canvas.oval(192, 135, 62, 74, "crimson")
@@ -167,7 +215,7 @@ def apple() -> Image:
 
 
 def beach(tide: float = 0.0) -> Image:
-    """Sun, sea and sand; `tide` moves the waves, 0 to 1."""
+    """Draw sun, sea and sand; `tide` moves the waves, 0 to 1."""
     canvas = Canvas("skyblue")
     canvas.oval(255, 50, 28, 28, "gold")
     canvas.block(0, 105, WIDTH, 190, "deepskyblue")
@@ -182,7 +230,7 @@ def beach(tide: float = 0.0) -> Image:
 
 
 def diagram() -> Image:
-    """A bar chart of a year's revenue."""
+    """Draw a bar chart of a year's revenue."""
     canvas = Canvas("white")
     canvas.text(20, 10, "Revenue by quarter, million euros", size=15)
     for quarter, amount in enumerate((3.1, 4.4, 5.2, 6.8)):

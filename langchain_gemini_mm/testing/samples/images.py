@@ -1,4 +1,4 @@
-"""Small pictures, drawn here, with descriptions in their own metadata."""
+"""Small generated images, with descriptions in their metadata."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def png(
     colour: str = "orange",
     image: Image | None = None,
 ) -> bytes:
-    """A PNG file.
+    """Make a PNG file.
 
     ```python
     from langchain_gemini_mm.testing import png
@@ -30,19 +30,19 @@ def png(
     ```
 
     Args:
-        description: words for its `Description` text; none, and only its colours speak.
-        size: width and height in pixels, of a plain picture.
-        colour: a CSS colour name, of a plain picture.
-        image: what to save instead of a plain picture.
+        description: its `Description` text; None for no metadata.
+        size: width and height in pixels, of an image of one colour.
+        colour: a CSS colour name, for an image of one colour.
+        image: the image to save, instead of one colour.
     """
-    picture = image or plain(size, colour)
+    shown = image or plain(size, colour)
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
     if description:
         info.add_itxt(_DESCRIPTION, description)
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", pnginfo=info, optimize=image is not None)
+    shown.save(buffer, "PNG", pnginfo=info, optimize=image is not None)
     return buffer.getvalue()
 
 
@@ -54,16 +54,16 @@ def jpeg(
     image: Image | None = None,
     orientation: int | None = None,
 ) -> bytes:
-    """A JPEG file; its description is the EXIF ImageDescription.
+    """Make a JPEG file; its description is the EXIF ImageDescription.
 
     Args:
-        description: ASCII words; none, and only its colours speak.
-        size: width and height in pixels, of a plain picture.
-        colour: a CSS colour name, of a plain picture.
-        image: what to save instead of a plain picture.
+        description: ASCII text; None for no metadata.
+        size: width and height in pixels, of an image of one colour.
+        colour: a CSS colour name, for an image of one colour.
+        image: the image to save, instead of one colour.
         orientation: EXIF orientation, 1 to 8.
     """
-    picture = image or plain(size, colour)
+    shown = image or plain(size, colour)
     from PIL.Image import Exif
 
     exif = Exif()
@@ -72,14 +72,18 @@ def jpeg(
     if orientation:
         exif[_EXIF_ORIENTATION] = orientation
     buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, "JPEG", quality=85, exif=exif)
+    shown.convert("RGB").save(buffer, "JPEG", quality=85, exif=exif)
     return buffer.getvalue()
 
 
 def plain(size: tuple[int, int], colour: str) -> Image:
-    """A picture of one colour. Raises `MissingExtraError` without Pillow."""
+    """Make an image of one colour.
+
+    Raises:
+        MissingExtraError: Pillow is not installed.
+    """
     try:
         from PIL import Image
     except ImportError as error:
-        raise MissingExtraError("making pictures", package="Pillow", extra="testing") from error
+        raise MissingExtraError("making sample images", package="Pillow", extra="testing") from error
     return Image.new("RGB", size, colour)

@@ -1,4 +1,4 @@
-"""Small PDF files, written by hand."""
+"""Small PDF files, written without a PDF library."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LINE = 18
 def pdf(
     pages: int | Sequence[str] = 1, *, title: str | None = None, subject: str | None = None, keywords: str | None = None
 ) -> bytes:
-    """A PDF file, A5 pages with their text in Helvetica.
+    """Make a PDF file of A5 pages with text in Helvetica.
 
     ```python
     from langchain_gemini_mm.testing import pdf
@@ -20,10 +20,10 @@ def pdf(
     ```
 
     Args:
-        pages: how many, or the text of each; lines break at newlines. Latin letters only.
-        title: for the document's information.
-        subject: for the document's information.
-        keywords: for the document's information.
+        pages: the number of pages, or the text of each page with newlines; Latin letters only.
+        title: in the metadata.
+        subject: in the metadata.
+        keywords: in the metadata.
     """
     texts = [f"Page {n + 1}" for n in range(pages)] if isinstance(pages, int) else list(pages)
     kids = " ".join(f"{4 + 2 * n} 0 R" for n in range(len(texts)))
@@ -51,7 +51,7 @@ def _page(text: str) -> str:
 
 
 def _file(objects: Sequence[str]) -> bytes:
-    """Objects, the table of their offsets, and the trailer; the last object is the document's information."""
+    """The objects, the cross-reference table and the trailer; the last object is the metadata."""
     body = b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n"
     offsets = []
     for number, content in enumerate(objects, start=1):

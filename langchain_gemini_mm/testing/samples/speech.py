@@ -1,7 +1,7 @@
-"""Sentences as sound: spoken where espeak-ng is installed, and said again in tones, which the emulator understands.
+"""Sentences as audio: spoken if espeak-ng is installed, then encoded as tones that the emulator decodes.
 
-A tone lasts 40 ms and stands for four bits; two tones of their own, in turns, begin a message, and a checksum ends it.
-They are heard through MP3 and AAC, and only where the whole message is in what was cut out.
+A tone lasts 40 ms and encodes four bits; a message starts with two alternating tones and ends with a checksum. Messages
+survive MP3 and AAC encoding, and are decoded only if they are complete.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _LOWEST_HZ, _STEP_HZ = 600, 100
 _OPENING = (16, 17, 16, 17)
 _TONES = 18
 _CLEAR = 0.5
-"""Share of all energy that a tone must have to be one."""
+"""Lowest share of the energy that a tone must have to be detected."""
 _LONGEST = 255
 _PAUSE_S = 0.2
 
 
 def speech(text: str) -> NDArray[np.float32]:
-    """`(n,)` samples at 8 kHz, within -1 and 1, of a sentence: spoken, or hummed without espeak-ng, and then in tones.
+    """Generate `(n,)` float32 samples at 8 kHz of a sentence: spoken, or a hum without espeak-ng, and then as tones.
 
     ```python
     from langchain_gemini_mm.testing.samples.speech import heard, speech
@@ -49,14 +49,14 @@ def speech(text: str) -> NDArray[np.float32]:
 
 
 def in_tones(text: str) -> NDArray[np.float32]:
-    """`(n,)` samples of a text as tones alone.
+    """Encode a text as tones: `(n,)` float32 samples at 8 kHz.
 
     Raises:
         ValueError: the text is longer than 255 bytes.
     """
     data = text.encode("utf-8")
     if len(data) > _LONGEST:
-        raise ValueError(f"at most {_LONGEST} bytes are said in tones, got {len(data)}")
+        raise ValueError(f"at most {_LONGEST} bytes are encoded as tones, got {len(data)}")
     message = bytes([len(data)]) + data + binascii.crc_hqx(data, 0).to_bytes(2, "big")
     numbers = [*_OPENING, *(half for byte in message for half in divmod(byte, 16))]
     moments = np.arange(_TONE) / RATE
@@ -66,7 +66,7 @@ def in_tones(text: str) -> NDArray[np.float32]:
 
 
 def heard(samples: NDArray[np.float32]) -> list[str]:
-    """The texts that were said in tones, in their order.
+    """Decode the texts in tones, in their order.
 
     Args:
         samples: `(n,)` at 8 kHz.
@@ -80,18 +80,18 @@ def heard(samples: NDArray[np.float32]) -> list[str]:
 
 
 def heard_in(frames: Iterable[Any]) -> list[str]:
-    """The texts in the sound of decoded PyAV frames, as far as decoding gets."""
+    """Decode the texts in the audio of PyAV frames, up to the first damaged frame."""
     import av
 
     pieces = [np.zeros(0, dtype=np.float32)]
-    with suppress(av.error.FFmpegError, ValueError):  # what came before the damage counts
+    with suppress(av.error.FFmpegError, ValueError):  # frames before the damage are used
         for piece in _resampled(frames):
-            pieces.append(piece)  # noqa: PERF402  those before an error are kept
+            pieces.append(piece)  # noqa: PERF402  pieces before an error are kept
     return heard(np.concatenate(pieces))
 
 
 def _numbers(samples: NDArray[np.float32]) -> NDArray[np.intp]:
-    """`(n,)`: the number of the tone heard around each hop of 10 ms, -1 for none."""
+    """Detect the tone at each hop of 10 ms: `(n,)` numbers of tones, -1 for none."""
     if len(samples) < _TONE:
         return np.zeros(0, dtype=np.intp)
     half = _TONE // 2
@@ -104,7 +104,7 @@ def _numbers(samples: NDArray[np.float32]) -> NDArray[np.intp]:
 
 
 def _openings(numbers: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Where, in hops, four tones stand that begin a message."""
+    """Positions, in hops, of the four tones that start a message."""
     last = len(numbers) - 4 * len(_OPENING)
     if last <= 0:
         return np.zeros(0, dtype=np.intp)
@@ -113,7 +113,7 @@ def _openings(numbers: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def _message(numbers: NDArray[np.intp], place: int) -> tuple[str, int] | None:
-    """The text that begins at an opening, and its length in hops."""
+    """Decode the text at a start; returns it with its length in hops, or None."""
     halves = numbers[place::4][len(_OPENING) :]
     size = _bytes(halves[:2])
     data = _bytes(halves[2 : 2 * (1 + size[0] + 2)]) if size else b""
@@ -123,7 +123,7 @@ def _message(numbers: NDArray[np.intp], place: int) -> tuple[str, int] | None:
 
 
 def _bytes(halves: NDArray[np.intp]) -> bytes:
-    """Two numbers a byte; nothing where one is no half of a byte."""
+    """Join two numbers to a byte; empty if one of them is not four bits."""
     if len(halves) % 2 or np.any((halves < 0) | (halves > 15)):
         return b""
     return bytes((16 * halves[::2] + halves[1::2]).astype(np.uint8))

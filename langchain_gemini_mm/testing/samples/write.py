@@ -1,4 +1,4 @@
-"""A folder of small, real media files about a few subjects, for demos and tests."""
+"""A folder of small sample files of all modalities, for demos and tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ A sleepy kitten is a happy one: a young cat naps up to twenty hours a day. When 
 
 ## Food
 
-Feed it three small meals a day, and leave fresh water beside its bed.
+Feed it three small meals a day, and leave fresh water next to its bed.
 """
 _RECIPES = """Banana bread
 Mash three ripe bananas, add flour, sugar and two eggs, bake for an hour.
@@ -92,11 +92,11 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
     "notes/recipes.txt": _RECIPES.encode,
     "notes/sorting.py": _SORT.encode,
 }
-"""Path inside the folder to what makes the file."""
+"""Functions that generate the files, by path in the folder."""
 
 
 def write_samples(folder: str | Path) -> list[Path]:
-    """Write the sample files into `folder`, about 25 of all kinds, a few hundred kB together.
+    """Write the 25 sample files into a folder, a few hundred kB together.
 
     ```python
     from tempfile import TemporaryDirectory
@@ -108,10 +108,10 @@ def write_samples(folder: str | Path) -> list[Path]:
     ```
 
     Args:
-        folder: created when it does not exist; files of the same names are replaced.
+        folder: is created if it does not exist; files with the same names are replaced.
 
     Returns:
-        The paths written, in the order of `SAMPLES`.
+        The paths, in the order of `SAMPLES`.
 
     Raises:
         MissingExtraError: Pillow or PyAV is not installed.

@@ -1,4 +1,4 @@
-"""From a text to the words that stand for its meaning. A stand-in for understanding: a table and a stemmer."""
+"""The words of a text, as a simple model of its meaning: a stemmer and a table of related words."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ RELATED = {
     "weather": "rain snow storm sun wind cloud",
     "red": "crimson scarlet", "blue": "azure navy", "green": "emerald lime", "yellow": "golden gold",
 }  # fmt: skip
-"""Topic to words near it. Small on purpose: enough for a demo, not a thesaurus."""
+"""Related words by topic; enough for demos."""
 
 COLOURS = ("black", "grey", "white", "red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "brown")
-"""Names a picture's colours are reported by; the same words in a text meet them."""
+"""Names of the colours of images; texts with the same words are similar."""
 
 _STOP_TEXT = (
     "a an the of and or but in on at to is are was were be been it its this that these those with for from by as "
@@ -56,7 +56,7 @@ _DOCUMENT = re.compile(r"title: ([^\n]{0,500}?) \| text: ", re.IGNORECASE)
 
 
 class Word(NamedTuple):
-    """One word of a content and how much it counts."""
+    """One word of a content, with its weight."""
 
     stem: str
     weight: float
@@ -64,15 +64,15 @@ class Word(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What the stand-in understands of a content: weighted words, and the side of a search it was put on."""
+    """The weighted words of a content, and its task."""
 
     words: tuple[Word, ...]
     task: str | None = None
-    """`"search result"` and the like from a query prefix, `"document"` from a document prefix."""
+    """`"search result"` or another task from a query prefix, `"document"` from a document prefix."""
 
 
 def meaning_of(text: str) -> Meaning:
-    """Read a text: take the task prefix off, split into stems, weigh stop words low.
+    """Parse a text: remove the task prefix, split it into stems, and give stop words a low weight.
 
     ```python
     from langchain_gemini_mm.testing.space.concepts import meaning_of
@@ -90,7 +90,7 @@ def meaning_of(text: str) -> Meaning:
 
 
 def words_of(text: str, weight: float = 1.0) -> tuple[Word, ...]:
-    """The words of `text` with their weights, repeated words counted with falling weight, in order of appearance."""
+    """The words of a text with their weights, in order of appearance; the weight of n repetitions is sqrt(n)."""
     counts: dict[str, int] = {}
     for word in _WORD.findall(text):
         stem = stem_of(word.lower())
@@ -103,7 +103,7 @@ def words_of(text: str, weight: float = 1.0) -> tuple[Word, ...]:
 
 @lru_cache(maxsize=16_384)
 def stem_of(word: str) -> str:
-    """Bring a lower-case English word to a rough stem: plural, `-ing` and `-ed` taken off."""
+    """The stem of a lower-case English word, without plural, `-ing` and `-ed`."""
     if len(word) <= 3 or not word.isascii() or word in _STOP_WORDS:
         return word
     if word.endswith("ies") and len(word) > 4:
@@ -122,7 +122,7 @@ def stem_of(word: str) -> str:
 
 @lru_cache(maxsize=1)
 def topics() -> dict[str, tuple[str, ...]]:
-    """Stem to the topics it belongs to, from `RELATED`."""
+    """Topics by stem, from `RELATED`."""
     found: dict[str, list[str]] = {}
     for topic, members in RELATED.items():
         for member in members.split():

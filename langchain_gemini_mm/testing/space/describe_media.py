@@ -1,7 +1,7 @@
-"""What the emulator finds out about media bytes: type, length, pages, size, and the words they are described by.
+"""Facts about media bytes: type, duration, pages, size, and words that describe the content.
 
-The only understanding there is: words in a file's own descriptive metadata (PNG text, EXIF, XMP, ID3, RIFF INFO, MP4
-tags, PDF title and page text), what is said in tones in a sound (`speech`), and, for pictures, colours.
+The words come from metadata in the file (PNG text, EXIF, XMP, ID3, RIFF INFO, MP4 tags, PDF title), page text, texts
+encoded as tones (`speech`), and names of the colours of an image.
 """
 
 from __future__ import annotations
@@ -38,35 +38,39 @@ _PAGES_READ = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """What is known of one file."""
+    """Facts about one file."""
 
     mime_type: str
-    """By content."""
+    """Detected from the bytes."""
     modality: Modality
     meaning: Meaning
     seconds: float = 0.0
     pages: int = 0
     characters: int = 0
-    """Of the text on a PDF's pages."""
+    """Length of the text of a PDF."""
     has_audio: bool = False
-    """Whether a video has a sound track."""
+    """Whether a video has an audio track."""
     side: int = 0
-    """Longest side of a picture, in pixels."""
+    """Longer side of an image, in pixels."""
 
 
 class UnreadableMediaError(Exception):
-    """The bytes are not a whole file of a known type."""
+    """The bytes are not a complete file of a known type."""
 
 
 class Prober:
-    """Probes files and remembers the answers by SHA-256, so that a file met again costs nothing."""
+    """Probes files, with a cache by SHA-256."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, Probe] = OrderedDict()
         self._lock = threading.Lock()
 
     def __call__(self, data: bytes, sha256: str) -> Probe:
-        """Probe `data`, whose SHA-256 is `sha256`.
+        """Probe a file.
+
+        Args:
+            data: the bytes.
+            sha256: their hash, 64 hex digits.
 
         Raises:
             UnreadableMediaError: the bytes cannot be opened.
@@ -133,7 +137,7 @@ def _probe_audio(data: bytes, mime_type: str) -> Probe:
 
     with av.open(io.BytesIO(data), "r", **reading_options(data)) as container:
         if not container.streams.audio:
-            raise UnreadableMediaError("no sound in it")
+            raise UnreadableMediaError("the file has no audio")
         seconds = _duration(container)
         frames = container.decode(audio=0)
         first = next(frames)
@@ -146,7 +150,7 @@ def _probe_video(data: bytes, mime_type: str) -> Probe:
 
     with av.open(io.BytesIO(data), "r", **reading_options(data)) as container:
         if not container.streams.video:
-            raise UnreadableMediaError("no pictures in it")
+            raise UnreadableMediaError("the file has no video")
         seconds = _duration(container)
         words = words_of(" ".join(_tags(container)))
         frame = next(container.decode(video=0))
@@ -210,10 +214,10 @@ def _meaning(words: tuple[Word, ...], modality: Modality, pixels: NDArray[np.uin
 
 
 def colours_of(pixels: NDArray[np.uint8]) -> list[tuple[str, float]]:
-    """Name the colours of a picture and their share of it, strongest first, at most four.
+    """The names of at most four colours of an image with their shares, the largest first.
 
     Args:
-        pixels: `(height, width, 3)` RGB.
+        pixels: `(height, width, 3)` uint8, RGB.
     """
     coarse = (pixels >> 4).astype(np.intp)
     names = _colour_table()[coarse[..., 0], coarse[..., 1], coarse[..., 2]].ravel()
@@ -224,7 +228,7 @@ def colours_of(pixels: NDArray[np.uint8]) -> list[tuple[str, float]]:
 
 @lru_cache(maxsize=1)
 def _colour_table() -> NDArray[np.intp]:
-    """`(16, 16, 16)`: number of the name in `COLOURS` for every coarse RGB value."""
+    """`(16, 16, 16)` positions in `COLOURS`, by the upper four bits of red, green and blue."""
     steps = np.arange(16) * 17
     red, green, blue = np.meshgrid(steps, steps, steps, indexing="ij")
     high, low = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)

@@ -1,7 +1,7 @@
-"""Vectors of a stand-in embedding space: deterministic, unit length, nested; related words are near. Not a model.
+"""Deterministic unit vectors in which related words are similar, as a substitute for a model.
 
-Every direction is drawn from SHAKE-128 of a name, so it is the same in every process and on every platform. The energy
-of a direction falls along its dimensions, so that a prefix keeps its neighbours, as with a Matryoshka model.
+Each direction is drawn from SHAKE-128 of a name, so it is equal in all processes and on all platforms. The energy falls
+along the dimensions, so that truncated vectors keep their neighbours, as with a Matryoshka model.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from langchain_gemini_mm.interfaces import Modality, Vector
 from langchain_gemini_mm.testing.space.concepts import Meaning, Word, topics
 
 DIMENSIONS = 3072
-"""Full size of every vector before it is cut."""
+"""Dimensions of vectors before truncation."""
 
-# How strongly each ingredient pulls, relative to the words of a content (1.0).
+# Weights of the components, relative to the words of a content (1.0).
 _TOPIC = 0.8
 _FINGERPRINT = 0.25
 _TASK = {"document": 0.15}
@@ -41,28 +41,28 @@ _fingerprint_scale = (_FINGERPRINT * _profile / np.sqrt(np.square(_profile).sum(
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """One part of a content as the space sees it."""
+    """One part of a content."""
 
     modality: Modality
     meaning: Meaning
     digest: bytes
-    """Hash of the exact text or bytes: what makes two contents with the same words two vectors."""
+    """Hash of the text or bytes, by which contents with equal words have different vectors."""
 
 
 def draw(name: str) -> Vector:
-    """A unit vector of `DIMENSIONS` float32 drawn from `name` alone."""
+    """Draw a `(3072,)` float32 unit vector from a name."""
     return _unit(_noise(name, DIMENSIONS) * _profile)
 
 
 @lru_cache(maxsize=512)
 def direction(name: str) -> Vector:
-    """`draw` for names that are met again and again: topics, tasks, modalities."""
+    """`draw` with a cache, for topics, tasks and modalities."""
     return draw(name)
 
 
 @lru_cache(maxsize=4096)
 def word_vector(space: str, stem: str) -> Vector:
-    """Direction of a word: its own, drawn towards the topics it belongs to."""
+    """The vector of a word: its own direction plus those of its topics."""
     total = draw(f"{space}|word|{stem}")
     for topic in topics().get(stem, ()):
         total += np.float32(_TOPIC) * direction(f"{space}|word|{topic}")
@@ -73,10 +73,10 @@ def content_vector(space: str, pieces: Sequence[Piece], *, modality_gap: float, 
     """Embed one content of one or more parts.
 
     Args:
-        space: which space; different spaces share nothing.
+        space: name of the embedding space; vectors of different spaces are unrelated.
         pieces: the parts in order, at least one.
-        modality_gap: 0 to 1, how far apart modalities lie whatever they show.
-        task: a task told beside the content (`gemini-embedding-001`).
+        modality_gap: distance between modalities that is independent of the content, 0 to 1.
+        task: a task in a request field (`gemini-embedding-001`).
 
     Returns:
         `(3072,)` float32, unit length.
@@ -90,16 +90,16 @@ def content_vector(space: str, pieces: Sequence[Piece], *, modality_gap: float, 
 def _piece_vector(space: str, piece: Piece, modality_gap: float, task: str | None) -> Vector:
     total = _bag(space, piece.meaning.words)
     total += _fingerprint(space, piece.digest)
-    told = task or piece.meaning.task
-    if told:
-        total += np.float32(_TASK.get(told, _OTHER_TASK)) * direction(f"{space}|task|{told}")
+    known_task = task or piece.meaning.task
+    if known_task:
+        total += np.float32(_TASK.get(known_task, _OTHER_TASK)) * direction(f"{space}|task|{known_task}")
     total /= _length(total)
-    total += _surroundings(space, piece.modality, modality_gap)
+    total += _modality_component(space, piece.modality, modality_gap)
     return _unit(total)
 
 
 def _bag(space: str, words: Sequence[Word]) -> NDArray[np.float32]:
-    """The sum of the words, unit length; words of equal weight are added before they are weighed, which is faster."""
+    """The sum of the word vectors, at unit length; words of equal weight are added first, which is faster."""
     by_weight: dict[float, NDArray[np.float32]] = {}
     for stem, weight in words:
         vector = word_vector(space, stem)
@@ -116,12 +116,12 @@ def _bag(space: str, words: Sequence[Word]) -> NDArray[np.float32]:
 
 
 def _fingerprint(space: str, digest: bytes) -> NDArray[np.float32]:
-    """A direction for one exact content.
+    """A direction for one content.
 
-    Drawing afresh for each would cost more than the rest: two stretches of two fixed tapes, chosen by the digest, are
+    Drawing it would cost more than everything else, so windows of two fixed arrays, chosen by the digest, are
     multiplied instead.
     """
-    first, second = _tapes(space)
+    first, second = _arrays(space)
     here, there = (int.from_bytes(digest[n : n + 2], "big") for n in (0, 2))
     scaled: NDArray[np.float32] = first[here : here + DIMENSIONS] * second[there : there + DIMENSIONS]
     scaled *= _fingerprint_scale
@@ -129,15 +129,15 @@ def _fingerprint(space: str, digest: bytes) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=4)
-def _tapes(space: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _arrays(space: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     size = 65_536 + DIMENSIONS
     first, second = (_noise(f"{space}|tape {n}", size) for n in (1, 2))
     return first / first.std(), second / second.std()
 
 
 @lru_cache(maxsize=64)
-def _surroundings(space: str, modality: Modality, modality_gap: float) -> NDArray[np.float32]:
-    """What every content of a modality has in common."""
+def _modality_component(space: str, modality: Modality, modality_gap: float) -> NDArray[np.float32]:
+    """The component that all contents of a modality have in common."""
     apart = direction(f"{space}|modality|{modality}")
     return np.asarray(_COMMON * direction(f"{space}|common") + modality_gap**0.5 * apart, dtype=np.float32)
 
@@ -147,7 +147,7 @@ def _noise(name: str, size: int) -> NDArray[np.float32]:
 
 
 def _fuse(vectors: Sequence[Vector], weights: Sequence[float]) -> Vector:
-    """Interleaved parts: drawn to the media, plus a term that depends on which parts meet and in which order."""
+    """Fuse interleaved parts: mostly the media, plus a term that depends on the parts and their order."""
     blend = np.zeros(DIMENSIONS, dtype=np.float32)
     meeting = np.zeros(DIMENSIONS, dtype=np.float32)
     for weight, vector in zip(weights, vectors, strict=True):
@@ -159,7 +159,7 @@ def _fuse(vectors: Sequence[Vector], weights: Sequence[float]) -> Vector:
 
 
 def _length(values: NDArray[np.float32]) -> float:
-    """Summed in double precision, so that it hardly depends on the order a platform adds in."""
+    """The length, in double precision, so that it hardly depends on the order of summation."""
     return math.sqrt(np.square(values).sum(dtype=np.float64))
 
 

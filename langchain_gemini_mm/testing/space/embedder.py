@@ -1,4 +1,4 @@
-"""From the items of a call to their vectors: load, check, count tokens, cut over-long text, embed."""
+"""Embedding of the items of a request: load, check, count tokens, truncate text, and compute vectors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from langchain_gemini_mm.testing.transport.exchange import RefusedError
 from langchain_gemini_mm.testing.transport.wire import Embedded, Route, SentItem, SentPart
 
 if TYPE_CHECKING:
-    from langchain_gemini_mm.testing.files import Uploads
+    from langchain_gemini_mm.testing.files import UploadedFiles
     from langchain_gemini_mm.testing.settings import Settings
 
 _CACHED_VECTORS = 2048
@@ -42,9 +42,9 @@ _TASKS = {
 
 
 class Embedder:
-    """Embeds the items of a call, all or none."""
+    """Embeds the items of a request, all or none."""
 
-    def __init__(self, settings: Settings, uploads: Uploads, objects: Mapping[str, tuple[bytes, str]]) -> None:
+    def __init__(self, settings: Settings, uploads: UploadedFiles, objects: Mapping[str, tuple[bytes, str]]) -> None:
         self._settings = settings
         self._uploads = uploads
         self._objects = objects
@@ -53,7 +53,11 @@ class Embedder:
         self._lock = threading.Lock()
 
     def __call__(self, items: Sequence[SentItem], route: Route) -> list[Embedded]:
-        """Embed `items` in order. Raises `RefusedError` when one of them is not acceptable."""
+        """Embed items, in order.
+
+        Raises:
+            RefusedError: an item is invalid.
+        """
         spec = _spec(route)
         for item in items:
             if item.model and item.model.rsplit("/", 1)[-1] != route.model:
@@ -69,7 +73,7 @@ class Embedder:
         ]
 
     def load(self, items: Sequence[SentItem], route: Route) -> dict[str, int]:
-        """Tokens of all items together, by modality."""
+        """Count the tokens of all items together, by modality."""
         spec = _spec(route)
         total: dict[str, int] = {}
         for item in items:
@@ -95,11 +99,11 @@ class Embedder:
         modality = modality_of(declared)
         if modality in (None, "text"):
             unsupported = Loaded(part, modality or "text", declared)
-            self._complain(unsupported)
+            self._refuse_unless_lenient(unsupported)
             return unsupported
         loaded = Loaded(part, modality, declared)
         if not supported(loaded, spec, route.backend):
-            self._complain(loaded)
+            self._refuse_unless_lenient(loaded)
             return loaded
         try:
             probe = self._probe(data, part.sha256 or "")
@@ -114,7 +118,7 @@ class Embedder:
         return dataclasses.replace(loaded, probe=probe)
 
     def _fetch(self, part: SentPart, route: Route) -> tuple[SentPart, bytes]:
-        """The bytes of a media part, wherever they are."""
+        """The bytes of a part: inline, uploaded, or stored by `add_object`."""
         if part.uri is None:
             return part, part.data or b""
         if part.uri in self._objects:
@@ -127,7 +131,7 @@ class Embedder:
             raise RefusedError(400, f"Cannot fetch content from the provided URL: {part.uri[:200]}")
         return dataclasses.replace(part, mime_type=part.mime_type or mime_type, sha256=digest), data
 
-    def _complain(self, loaded: Loaded) -> None:
+    def _refuse_unless_lenient(self, loaded: Loaded) -> None:
         if self._settings.unsupported_mime == "error":
             raise RefusedError(400, f"Unsupported MIME type: {loaded.declared or 'none given'}")
 
@@ -161,7 +165,7 @@ class Embedder:
 
 
 def _pieces(content: Sequence[Loaded]) -> list[Piece]:
-    """The parts as the space sees them; texts side by side are one text."""
+    """The parts for the embedding space; adjacent texts are joined."""
     pieces: list[Piece] = []
     texts: list[str] = []
     for loaded in content:
@@ -192,7 +196,7 @@ def _refused(loaded: Loaded, spec: ModelSpec, route: Route) -> bool:
 
 
 def _shorten(content: Sequence[Loaded], excess: int) -> list[Loaded]:
-    """Take `excess` tokens of text away, from the end."""
+    """Remove `excess` tokens of text from the end."""
     kept: list[Loaded] = []
     for loaded in reversed(content):
         text = loaded.part.text
@@ -206,7 +210,7 @@ def _shorten(content: Sequence[Loaded], excess: int) -> list[Loaded]:
 
 
 def _cut(vector: Vector, dimensions: int | None, spec: ModelSpec) -> Vector:
-    """The first values: of unit length again for models that do so themselves, left as they are for the others."""
+    """The first values of a vector, normalized as the model does it: `gemini-embedding-001` does not."""
     if dimensions is None or dimensions == len(vector):
         return vector
     head = vector[:dimensions]
@@ -224,7 +228,7 @@ def _spec(route: Route) -> ModelSpec:
 
 
 def _space(spec: ModelSpec) -> str:
-    """The space a model lives in: its own, but the preview shares its successor's."""
+    """The embedding space of a model; a preview has that of its successor."""
     return spec.successor or spec.name
 
 

@@ -1,4 +1,4 @@
-"""What goes in and out of the emulator: plain values, no I/O. Errors have the shape the service gives them."""
+"""Requests, responses and errors of the emulator as values, in the format of the service."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeAlias
 
 import orjson
 
-Cut: TypeAlias = Literal["before", "middle"]
-"""Where a connection is dropped: before any answer, or halfway through its body."""
+Disconnect: TypeAlias = Literal["before", "middle"]
+"""When a connection is dropped: before the response, or halfway through its body."""
 
 Json: TypeAlias = dict[str, Any]
 
@@ -23,7 +23,7 @@ _STATUS = {
 
 @dataclass(frozen=True, kw_only=True)
 class HttpRequest:
-    """One request as it arrived."""
+    """An HTTP request."""
 
     method: str
     path: str
@@ -33,23 +33,24 @@ class HttpRequest:
     """Names in lower case."""
     body: bytes = field(default=b"", repr=False)
     base_url: str = "http://127.0.0.1"
-    """What the client called the server, without a slash at the end."""
+    """URL of the server as the client knows it, without a slash at the end."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HttpReply:
-    """One answer as it will be sent."""
+    """An HTTP response."""
 
     status: int = 200
     body: bytes = field(default=b"", repr=False)
     headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": _JSON_TYPE})
     delay: float = 0.0
-    """Seconds between the arrival of the request and the answer."""
-    cut: Cut | None = None
+    """Seconds between the arrival of the request and the response."""
+    cut: Disconnect | None = None
+    """When the connection is dropped; None for a whole response."""
 
 
 class RefusedError(Exception):
-    """An error answer, raised from anywhere below the handler."""
+    """An error response as an exception."""
 
     def __init__(
         self, code: int, message: str, *, status: str | None = None, details: Sequence[Mapping[str, Any]] = ()
@@ -60,7 +61,7 @@ class RefusedError(Exception):
         self.details = list(details)
 
     def reply(self) -> HttpReply:
-        """The error as the service words it: `{"error": {"code", "message", "status", "details"}}`."""
+        """The error in the format of the service: `{"error": {"code", "message", "status", "details"}}`."""
         error: Json = {"code": self.code, "message": str(self), "status": self.status}
         if self.details:
             error["details"] = self.details
@@ -68,5 +69,11 @@ class RefusedError(Exception):
 
 
 def json_reply(payload: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpReply:
-    """An answer whose body is `payload` as JSON."""
+    """Make a response with a JSON body.
+
+    Args:
+        payload: a JSON value.
+        status: the HTTP status.
+        headers: headers to add.
+    """
     return HttpReply(status=status, body=orjson.dumps(payload), headers={"content-type": _JSON_TYPE, **(headers or {})})

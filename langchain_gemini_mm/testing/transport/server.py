@@ -1,4 +1,4 @@
-"""The edge: HTTP in and out, through uvicorn. Everything that can be decided without I/O is in `service`."""
+"""The HTTP server of the emulator, on uvicorn; everything without I/O is in `service`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import uvicorn
 from langchain_gemini_mm.testing.transport.exchange import HttpReply, HttpRequest
 
 Handler: TypeAlias = Callable[[HttpRequest], HttpReply]
-"""What answers the requests: it must not wait for anything."""
+"""A function from a request to its response; it must not block."""
 
 _Message: TypeAlias = MutableMapping[str, Any]
 _Receive: TypeAlias = Callable[[], Awaitable[_Message]]
@@ -25,7 +25,7 @@ _START_SECONDS = 10.0
 
 
 class Application:
-    """An ASGI application around a handler."""
+    """An ASGI application that calls a handler."""
 
     def __init__(self, handle: Handler) -> None:
         self._handle = handle
@@ -33,7 +33,7 @@ class Application:
         self.most_in_flight = 0
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
-        """Read a request, answer it after its delay, or cut the connection."""
+        """Read a request, and send the response after its delay, or drop the connection."""
         if scope["type"] != "http":
             return
         arrived = time.monotonic()
@@ -48,7 +48,7 @@ class Application:
             if wait > 0:
                 await asyncio.sleep(wait)
         except asyncio.CancelledError:
-            # uvicorn would answer 500 in our name.
+            # uvicorn would send a 500 response.
             _abort(send)
             raise
         finally:
@@ -57,7 +57,7 @@ class Application:
 
 
 class Server:
-    """uvicorn in a thread of its own, on a free port of this machine."""
+    """uvicorn in a thread, on a port of 127.0.0.1."""
 
     def __init__(self, application: Application, *, port: int = 0) -> None:
         config = uvicorn.Config(
@@ -81,7 +81,7 @@ class Server:
         self.port: int = self._socket.getsockname()[1]
 
     def start(self) -> None:
-        """Serve; returns when the first request can be made."""
+        """Start the thread; returns when the server accepts requests."""
         self._thread.start()
         until = time.monotonic() + _START_SECONDS
         while not self._server.started:
@@ -90,7 +90,7 @@ class Server:
             time.sleep(0.001)
 
     def stop(self) -> None:
-        """Close every connection and wait for the thread."""
+        """Close all connections and wait for the thread."""
         self._server.should_exit = True
         self._server.force_exit = True
         if self._thread.is_alive():
@@ -102,7 +102,7 @@ class Server:
 
 
 async def _read(receive: _Receive) -> bytes | None:
-    """The whole body; None when the client went away."""
+    """The whole body; None if the client disconnected."""
     chunks: list[bytes] = []
     while True:
         message = await receive()
@@ -135,7 +135,7 @@ async def _answer(reply: HttpReply, send: _Send) -> None:
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     if reply.cut == "middle":
         await send({"type": "http.response.body", "body": reply.body[: len(reply.body) // 2], "more_body": True})
-        # The half that was sent should arrive; only then is the line cut.
+        # Gives the first half time to arrive before the connection is dropped.
         await asyncio.sleep(0.01)
         _abort(send)
         return
@@ -145,6 +145,6 @@ async def _answer(reply: HttpReply, send: _Send) -> None:
 def _abort(send: _Send) -> None:
     """Drop the TCP connection.
 
-    ASGI has no word for it: the transport belongs to uvicorn's cycle, whose method `send` is.
+    ASGI has no message for that; `send` is a method of a uvicorn object that has the transport.
     """
     send.__self__.transport.abort()  # type: ignore[attr-defined]

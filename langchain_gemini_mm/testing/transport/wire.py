@@ -1,6 +1,6 @@
-"""The request bodies of the embedding endpoints, read as leniently and as strictly as the service does.
+"""Parsing of request bodies of the embedding endpoints, with the checks of the service.
 
-Keys in camelCase or snake_case, either base64 alphabet; unknown fields are refused.
+Keys may be in camelCase or snake_case, and base64 in either alphabet; unknown fields are refused.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ _PART = ("text", "inlineData", "fileData", "videoMetadata", "mediaResolution", "
 
 @dataclass(frozen=True, kw_only=True)
 class SentPart:
-    """One part of a content as it arrived: a text, inline bytes or the URI of a file."""
+    """One part of a content in a request: a text, inline bytes or the URI of a file."""
 
     text: str | None = None
     mime_type: str | None = None
     uri: str | None = None
     data: bytes | None = field(default=None, repr=False, compare=False)
-    """Inline bytes; None in the record of a request once `Settings.keep_bytes` is used up."""
+    """Inline bytes; None in recorded requests beyond `Settings.keep_bytes`."""
     sha256: str | None = None
     size: int = 0
-    """Inline bytes, decoded."""
+    """Size of the inline bytes."""
     video: Mapping[str, Any] | None = None
-    """`videoMetadata`, if any."""
+    """The field `videoMetadata`."""
 
     @property
     def empty(self) -> bool:
-        """Whether the part holds nothing, or an empty text."""
+        """Whether the part has no content, or an empty text."""
         return not self.text and self.sha256 is None and self.uri is None
 
 
 @dataclass(frozen=True, kw_only=True)
 class SentItem:
-    """One thing to embed: a content and how it should be embedded."""
+    """A content to embed, with its options."""
 
     parts: tuple[SentPart, ...]
     model: str | None = None
@@ -56,14 +56,14 @@ class SentItem:
     title: str | None = None
     auto_truncate: bool = True
     document_ocr: bool = False
-    """Vertex AI: whether the words of PDF pages are read."""
+    """Vertex AI: whether the text of PDF pages is read."""
     audio_track_extraction: bool = False
-    """Vertex AI: whether the sound of videos is heard."""
+    """Vertex AI: whether the audio of videos is embedded."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """Where a request for embeddings goes."""
+    """The endpoint of a request."""
 
     backend: Backend
     model: str
@@ -73,16 +73,22 @@ class Route:
 
 @dataclass(frozen=True, kw_only=True)
 class Embedded:
-    """The vector of one item and what it cost."""
+    """The vector of one item and its tokens."""
 
     values: Vector | None
-    """None for an embedding without values."""
+    """`(d,)` float32; None for an embedding without values."""
     tokens: Mapping[str, int] = field(default_factory=dict)
+    """Tokens by modality name of the service."""
     truncated: bool = False
+    """Whether text was truncated at the token limit."""
 
 
 def parse_json(body: bytes) -> Json:
-    """The JSON object of a body. Raises `RefusedError` (400) for anything else."""
+    """Parse a body as a JSON object.
+
+    Raises:
+        RefusedError: it is not a JSON object (400).
+    """
     try:
         payload = orjson.loads(body or b"{}")
     except orjson.JSONDecodeError as error:
@@ -93,7 +99,16 @@ def parse_json(body: bytes) -> Json:
 
 
 def read_items(payload: Json, verb: Verb, backend: Backend) -> tuple[SentItem, ...]:
-    """What a call asks to embed, in order. Raises `RefusedError` (400) for a malformed body."""
+    """Parse the items to embed, in order.
+
+    Args:
+        payload: the body.
+        verb: the method of the endpoint.
+        backend: the service.
+
+    Raises:
+        RefusedError: the body is malformed (400).
+    """
     if verb == "predict":
         return _read_instances(payload)
     if verb == "countTokens":
@@ -110,13 +125,13 @@ def read_items(payload: Json, verb: Verb, backend: Backend) -> tuple[SentItem, .
 
 
 def pick(source: Mapping[str, Any], name: str) -> Any:
-    """The value of a camelCase field, also when it is spelled in snake_case."""
+    """The value of a camelCase field, or of the same field in snake_case."""
     value = source.get(name)
     return source.get(_snake(name)) if value is None else value
 
 
 def shorten_media(payload: Any) -> None:
-    """Replace inline data in a parsed body by a note of its size, in place, for keeping and printing."""
+    """Replace inline data in a parsed body by its size, in place."""
     for holder in _objects(payload):
         data = holder.get("data")
         if isinstance(data, str) and len(data) > 64 and ("mimeType" in holder or "mime_type" in holder):
@@ -267,7 +282,7 @@ def _objects(value: Any) -> Iterator[Json]:
 
 
 _SNAKE = {
-    name: "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+    name: "".join(f"_{char.lower()}" if char.isupper() else char for char in name)
     for name in (
         *_CONFIG, *_PART, "embedContentConfig", "mimeType", "displayName", "fileUri", "generateContentRequest"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -164,8 +163,13 @@ class Check:
             self._seen_media.add(ref.sha256)
 
     def _keywords(self, connection: sqlite3.Connection, name: str, c: int) -> None:
-        if keyword_index.is_current(connection, c) and keyword_index.has_fts5(connection):
-            self._report(*(f"collection {name!r}: {text}" for text in _word_problems(connection, c)))
+        if not keyword_index.is_current(connection, c) or not keyword_index.has_fts5(connection):
+            return
+        try:
+            for problem in keyword_index.problems(connection, c):
+                self._report(f"collection {name!r}: {problem}")
+        except sqlite3.DatabaseError as error:
+            self._report(f"collection {name!r}: keyword search is damaged: {error}")
 
     def _report(self, *problems: str) -> None:
         for problem in problems:
@@ -173,10 +177,3 @@ class Check:
                 self._problems.append(problem)
             else:
                 self._unlisted += 1
-
-
-def _word_problems(connection: sqlite3.Connection, c: int) -> Iterator[str]:
-    try:
-        yield from keyword_index.problems(connection, c)
-    except sqlite3.DatabaseError as error:
-        yield f"keyword search is damaged: {error}"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,23 +113,12 @@ def positions_of(wanted: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArr
 
 def _rows_after(connection: sqlite3.Connection, c: int, scan: Scan, last: int) -> NDArray[np.int64]:
     """Row numbers above `last` that match a scan, in any order."""
-    found = [_joined_numbers(connection, (c, last), *piece) for piece in _pieces(scan)]
-    return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
-
-
-def _joined_numbers(
-    connection: sqlite3.Connection, place: tuple[int, int], condition: str, values: tuple[Any, ...]
-) -> NDArray[np.int64]:
-    # One text of numbers is twice as fast to hand over as a Python tuple for each row.
-    sql = f"SELECT group_concat(n) FROM attribute WHERE c = ? AND n > ? AND {condition}"  # noqa: S608 - ours, values bound
-    (text,) = connection.execute(sql, (*place, *values)).fetchone()
-    return np.fromstring(text or "", dtype=np.int64, sep=",")
-
-
-def _pieces(scan: Scan) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    if not scan.values:
-        yield scan.condition, (scan.key,)
-    for start in range(0, len(scan.values), KEPT_VALUES):
+    found = [np.empty(0, dtype=np.int64)]
+    for start in range(0, max(1, len(scan.values)), KEPT_VALUES):
         values = scan.values[start : start + KEPT_VALUES]
-        marks = ", ".join("?" * len(values))
-        yield scan.condition.replace("...", marks), (scan.key, *values)
+        condition = scan.condition.replace("...", ", ".join("?" * len(values)))
+        # One text of numbers is twice as fast to return as a Python tuple for each row.
+        sql = f"SELECT group_concat(n) FROM attribute WHERE c = ? AND n > ? AND {condition}"  # noqa: S608 - values are bound
+        (text,) = connection.execute(sql, (c, last, scan.key, *values)).fetchone()
+        found.append(np.fromstring(text or "", dtype=np.int64, sep=","))
+    return np.concatenate(found)

@@ -53,13 +53,25 @@ def build(connection: sqlite3.Connection, c: int) -> None:
 
 
 def insert(connection: sqlite3.Connection, c: int, rows: Iterable[tuple[int, str]]) -> None:
-    """Index texts under their row numbers."""
+    """Index texts under their row numbers.
+
+    Args:
+        connection: in a write transaction.
+        c: the collection.
+        rows: row numbers with their texts.
+    """
     if _may_change(connection, c):
         _insert(connection, c, rows)
 
 
 def delete(connection: sqlite3.Connection, c: int, numbers: Sequence[int]) -> None:
-    """Remove rows from the index."""
+    """Remove rows from the index.
+
+    Args:
+        connection: in a write transaction.
+        c: the collection.
+        numbers: row numbers.
+    """
     if _may_change(connection, c):
         connection.executemany(f"DELETE FROM keywords_{c} WHERE rowid = ?", ((n,) for n in numbers))  # noqa: S608
 

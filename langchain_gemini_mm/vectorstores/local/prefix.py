@@ -86,7 +86,16 @@ def prefix_rows(vectors: Vectors, width: int) -> Vectors:
 
 
 def exact_scores(batches: Iterable[Vectors], queries: Vectors, k: int) -> NDArray[np.float32]:
-    """The `k` highest cosine similarities of each query to all rows, read in batches: `(q, k)`, ascending."""
+    """The `k` highest cosine similarities of each query to all rows.
+
+    Args:
+        batches: `(n, d)` float32 unit rows each.
+        queries: `(q, d)` float32, unit rows.
+        k: how many.
+
+    Returns:
+        `(q, k)` float32, ascending; -inf where there are fewer than `k` rows.
+    """
     best = np.full((len(queries), k), -np.inf, dtype=np.float32)
     for rows in batches:
         both = np.concatenate([best, queries @ rows.T], axis=1)

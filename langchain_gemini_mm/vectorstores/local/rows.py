@@ -66,13 +66,26 @@ def make_collection(connection: sqlite3.Connection, name: str) -> CollectionRow:
 
 
 def set_space(connection: sqlite3.Connection, c: int, dimensions: int | None, fingerprint: Fingerprint | None) -> None:
-    """Store the embedding space of a collection; None removes it."""
+    """Store the embedding space of a collection; None removes it.
+
+    Args:
+        connection: in a write transaction.
+        c: the collection.
+        dimensions: length of the vectors.
+        fingerprint: the embedding space; None removes it.
+    """
     text = None if fingerprint is None else to_json(fingerprint)
     connection.execute("UPDATE collection SET dimensions = ?, fingerprint = ? WHERE c = ?", (dimensions, text, c))
 
 
 def insert(connection: sqlite3.Connection, c: int, records: Sequence[Record]) -> None:
-    """Insert records with new ids, with their attributes and keywords."""
+    """Insert records with new ids, with their attributes and keywords.
+
+    Args:
+        connection: in a write transaction.
+        c: the collection.
+        records: with their vectors.
+    """
     (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'doc'").fetchone()
     numbered = list(enumerate(records, start=last + 1))
     connection.executemany(
@@ -91,7 +104,13 @@ def insert(connection: sqlite3.Connection, c: int, records: Sequence[Record]) ->
 
 
 def delete_ids(connection: sqlite3.Connection, c: int, ids: Iterable[str]) -> None:
-    """Delete rows by id, in chunks."""
+    """Delete rows by id, in chunks.
+
+    Args:
+        connection: in a write transaction.
+        c: the collection.
+        ids: unknown ids are no error.
+    """
     for chunk, marks in _chunks(list(ids)):
         _delete(connection, c, f"id IN ({marks})", chunk)
 
@@ -103,7 +122,14 @@ def update_metadata_rows(
     *,
     replace: bool,
 ) -> list[str]:
-    """Change the metadata of rows; if some ids are not stored, return these and change nothing."""
+    """Change the metadata of rows; if some ids are not stored, return these and change nothing.
+
+    Args:
+        connection: in a write transaction.
+        collection: the collection.
+        changes: metadata by id.
+        replace: replace all metadata of a row instead of setting only the given keys.
+    """
     ids = list(changes)
     known: set[str] = set()
     for chunk, marks in _chunks(ids):
@@ -123,7 +149,13 @@ def update_metadata_rows(
 
 
 def delete_where(connection: sqlite3.Connection, c: int, node: Node) -> None:
-    """Delete the rows that a filter matches."""
+    """Delete the rows that a filter matches.
+
+    Args:
+        connection: in a write transaction.
+        c: the collection.
+        node: the filter.
+    """
     for chunk, marks in _chunks(numbers_where(connection, c, node).tolist()):
         _delete(connection, c, f"n IN ({marks})", chunk)
 
@@ -146,7 +178,13 @@ def mark_changed(connection: sqlite3.Connection, c: int) -> None:
 
 
 def numbers_where(connection: sqlite3.Connection, c: int, node: Node) -> NDArray[np.int64]:
-    """Row numbers that a filter matches, `(n,)`, ascending."""
+    """Row numbers that a filter matches, `(n,)`, ascending.
+
+    Args:
+        connection: in a read transaction.
+        c: the collection.
+        node: the filter.
+    """
     condition, values = to_sql(node, c)
     found = connection.execute(f"SELECT n FROM doc WHERE c = ? AND {condition}", (c, *values))  # noqa: S608
     numbers = np.fromiter((n for (n,) in found), dtype=np.int64)
@@ -155,7 +193,13 @@ def numbers_where(connection: sqlite3.Connection, c: int, node: Node) -> NDArray
 
 
 def count(connection: sqlite3.Connection, c: int, node: Node | None) -> int:
-    """Count rows."""
+    """Count rows.
+
+    Args:
+        connection: in a read transaction.
+        c: the collection.
+        node: the filter; None counts all rows.
+    """
     condition, values = ("1", []) if node is None else to_sql(node, c)
     (number,) = connection.execute(f"SELECT count(*) FROM doc WHERE c = ? AND {condition}", (c, *values)).fetchone()  # noqa: S608
     return int(number)
@@ -171,13 +215,27 @@ def by_numbers(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[i
 
 
 def after_number(connection: sqlite3.Connection, c: int, n: int, limit: int) -> dict[int, Record]:
-    """Read the next records in the order in which they were written, by row number."""
+    """Read the next records in the order in which they were written, by row number.
+
+    Args:
+        connection: in a read transaction.
+        c: the collection.
+        n: the last row number of the previous page.
+        limit: maximum number of records.
+    """
     found = connection.execute("SELECT n FROM doc WHERE c = ? AND n > ? ORDER BY n LIMIT ?", (c, n, limit))
     return by_numbers(connection, [number for (number,) in found])
 
 
 def by_ids(connection: sqlite3.Connection, c: int, ids: Sequence[str], dimensions: int | None) -> dict[str, Record]:
-    """Read records by id, with vectors if `dimensions` is given."""
+    """Read records by id, with vectors if `dimensions` is given.
+
+    Args:
+        connection: in a read transaction.
+        c: the collection.
+        ids: unknown ids are left out.
+        dimensions: length of the vectors; None leaves the vectors out.
+    """
     columns = _columns(vectors=dimensions is not None)
     found: dict[str, Record] = {}
     for chunk, marks in _chunks(ids):
@@ -215,13 +273,26 @@ def page(
 
 
 def read_info(connection: sqlite3.Connection, c: int, key: str) -> Any:
-    """Read a JSON value; None when there is none."""
+    """Read a JSON value; None when there is none.
+
+    Args:
+        connection: in a read transaction.
+        c: the collection.
+        key: any key but `fingerprint` and `dimensions`.
+    """
     row = connection.execute("SELECT value FROM info WHERE c = ? AND key = ?", (c, key)).fetchone()
     return None if row is None else json.loads(row[0])
 
 
 def write_info(connection: sqlite3.Connection, c: int, key: str, value: Any) -> None:
-    """Write a JSON value; None removes it."""
+    """Write a JSON value; None removes it.
+
+    Args:
+        connection: in a write transaction.
+        c: the collection.
+        key: any key but `fingerprint` and `dimensions`.
+        value: a JSON value; None removes it.
+    """
     if value is None:
         connection.execute("DELETE FROM info WHERE c = ? AND key = ?", (c, key))
     else:
@@ -235,6 +306,11 @@ def to_json(value: Any) -> str:
 
 def require_length(id_: str, blob: bytes, dimensions: int) -> bytes:
     """Refuse a stored vector of the wrong length.
+
+    Args:
+        id_: of the document, for the message.
+        blob: the stored vector.
+        dimensions: the length that it must have.
 
     Raises:
         StoreError: the file is damaged.
@@ -314,6 +390,11 @@ def vector_batches(
 
 def vectors_of(connection: sqlite3.Connection, numbers: Sequence[int], dimensions: int) -> Vectors | None:
     """Read the vectors of rows in the given order: `(n, d)` float32 unit rows; None if a row was deleted.
+
+    Args:
+        connection: in a read transaction.
+        numbers: row numbers.
+        dimensions: length of the vectors.
 
     Raises:
         StoreError: a vector is damaged.

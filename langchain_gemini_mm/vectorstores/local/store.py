@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from langchain_core.embeddings import Embeddings
 
 from langchain_gemini_mm.interfaces import MediaEmbeddings
-from langchain_gemini_mm.vectorstores.embedding_space import (
-    EmbeddingSpace,
-)
+from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
 from langchain_gemini_mm.vectorstores.local.backend import LocalBackend
 from langchain_gemini_mm.vectorstores.local.database import MEMORY, Database
 from langchain_gemini_mm.vectorstores.local.maintenance import LocalMaintenance
@@ -25,8 +23,8 @@ if TYPE_CHECKING:
 class LocalVectorStore(LocalMaintenance):
     """A vector store in one file.
 
-    What is added is on disk when `add_documents` returns, and survives a killed process and a power cut. Several
-    threads and processes may use one file at once.
+    Added documents are on disk when `add_documents` returns, and survive a killed process and a power failure. Several
+    threads and processes can use one file at the same time.
 
     ```python
     from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -39,17 +37,17 @@ class LocalVectorStore(LocalMaintenance):
     ```
 
     Args:
-        path: file to open or create, with its folders; `":memory:"` keeps everything in memory.
-        embedding: `GeminiEmbeddings`, or any LangChain embeddings for text alone.
-        collection: name of one of several independent indexes in the file.
+        path: the file; it is created with its folders if needed. `":memory:"` keeps everything in memory.
+        embedding: `GeminiEmbeddings`, or any LangChain embeddings for text.
+        collection: name of one of several independent collections in the file.
         timeout: seconds to wait for another process that is writing.
-        prefix: how many numbers of each vector to hold in memory and search first; False holds all. None holds 256 of
-            collections above 256 MB of vectors, after a trial that they find what there is.
-        candidates: how many rows such a search scores again with whole vectors (at least 10 for each of `k`).
+        prefix: how many numbers of each vector are held in memory and searched first; False holds whole vectors. None
+            holds prefixes of 256 numbers for collections above 256 MB of vectors, if their recall is sufficient.
+        candidates: how many rows a prefix search scores again with whole vectors, at least 10 per hit.
 
     Raises:
-        StoreError: the file is locked, damaged, of another program or of a newer version.
-        SpaceMismatchError: the collection was made with other embeddings.
+        StoreError: the file is locked or damaged, or belongs to another program or a newer version.
+        SpaceMismatchError: the collection was created with other embeddings.
     """
 
     def __init__(
@@ -85,7 +83,7 @@ class LocalVectorStore(LocalMaintenance):
         return self._database.path
 
     def close(self) -> None:
-        """Close the file. What was added is stored already."""
+        """Close the file; all added documents are already stored."""
         self._finalizer()
 
     def __enter__(self) -> Self:
@@ -98,7 +96,7 @@ class LocalVectorStore(LocalMaintenance):
         return f"{type(self).__name__}({self.path!r}, {type(self.space.embedding).__name__}, {self.collection!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as the path and the embedding; the copy opens the file for itself."""
+        """Pickle the path, the embedding and the options; the copy opens the file again."""
         if self._database.in_memory:
             raise TypeError("a store in memory cannot be pickled; give it a path")
         return _reopen, (type(self), self.path, self.space.embedding, self._options())

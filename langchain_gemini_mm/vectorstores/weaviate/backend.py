@@ -22,13 +22,7 @@ from langchain_gemini_mm.vectorstores.tokenizer import token_terms
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
 from langchain_gemini_mm.vectorstores.weaviate.fields import stored_fields
 from langchain_gemini_mm.vectorstores.weaviate.filter_compiler import compile_filter, require_declared
-from langchain_gemini_mm.vectorstores.weaviate.objects import (
-    READ_PROPERTIES,
-    dumped,
-    record_of,
-    require_size,
-    uuid_of,
-)
+from langchain_gemini_mm.vectorstores.weaviate.objects import READ_PROPERTIES, dumped, record_of, require_size, uuid_of
 from langchain_gemini_mm.vectorstores.weaviate.schema import VECTOR, Layout
 from langchain_gemini_mm.vectorstores.weaviate.upsert import upsert_flow
 from langchain_gemini_mm.weaviate_client.errors import AnswerTooLargeError, CollectionGoneError, OutageError
@@ -75,8 +69,8 @@ class WeaviateBackend(Backend):
 
     @property
     def supports_mmr(self) -> bool:
-        """Whether the server picks by maximal marginal relevance itself."""
-        version = self.collection.connection.version_if_known
+        """Whether the server selects by maximal marginal relevance."""
+        version = self.collection.connection.known_version
         return version is not None and version >= NATIVE_MMR
 
     def check_document(self, text: str, metadata: Mapping[str, Any], where: str) -> None:
@@ -97,7 +91,7 @@ class WeaviateBackend(Backend):
         return upsert_flow(self.collection, records, fingerprint)
 
     def search_vectors_many(self, requests: Sequence[VectorRequest]) -> Flow[list[list[Scored]]]:
-        """Answer several requests, some of them at once."""
+        """Answer several requests concurrently; see `Backend`."""
         # The first request resolves the collection for all.
         first = yield from self._nearest(requests[0])
         rest = requests[1:]
@@ -134,7 +128,9 @@ class WeaviateBackend(Backend):
         if answer is None:
             return []
         most = request.k if request.mmr is None else request.mmr[0]
-        found = [Scored(record_of(item), _cosine(item.metadata.distance)) for item in answer.objects[:most]]
+        found = [
+            Scored(record_of(item), max(-1.0, min(1.0, 1.0 - item.metadata.distance))) for item in answer.objects[:most]
+        ]
         lowest = request.score_threshold
         return found if lowest is None else [scored for scored in found if scored.score >= lowest - _ROUNDING / 10]
 
@@ -162,7 +158,7 @@ class WeaviateBackend(Backend):
         return [scored for scored in found if scored.score >= lowest]
 
     def fetch(self, ids: Sequence[str], with_vectors: bool = False) -> Flow[list[Record]]:
-        """Read objects by id, each once, in the order asked."""
+        """Read objects by id; see `Backend`."""
         keys = {str(uuid_of(id_)): id_ for id_ in ids}
         found = yield from self._by_keys(list(keys), with_vectors)
         by_id = {record.id: record for record in found}
@@ -177,7 +173,7 @@ class WeaviateBackend(Backend):
         with_vectors: bool = False,
         with_documents: bool = True,
     ) -> Flow[list[Record]]:
-        """Read the next objects in the order of their UUIDs.
+        """Read the next objects in the order of their UUIDs; see `Backend`.
 
         With a filter the ids of all matches are read first. If they do not fit into one answer, all objects are read
         and filtered here, because the server's cursor does not support filters.
@@ -197,7 +193,7 @@ class WeaviateBackend(Backend):
         return []
 
     def delete(self, ids: Sequence[str] | None, node: Node | None) -> Flow[None]:
-        """Delete by ids or by filter."""
+        """Delete by ids or by filter; see `Backend`."""
         yield from self._require_quorum()
         if ids is not None:
             for some in slices(ids, IDS_AT_ONCE):
@@ -237,7 +233,7 @@ class WeaviateBackend(Backend):
         )
 
     def count(self, node: Node | None) -> Flow[int]:
-        """Count the objects."""
+        """Count the objects; see `Backend`."""
 
         def count(handle: Any, layout: Layout) -> Any:
             return handle.aggregate.over_all(total_count=True, filters=self._compiled(layout, node))
@@ -251,7 +247,7 @@ class WeaviateBackend(Backend):
         return 0 if answer is None else int(answer.total_count or 0)
 
     def read_info(self, key: str) -> Flow[Any]:
-        """Read a value; None when there is none."""
+        """Read a JSON value; see `Backend`."""
         if key in ("fingerprint", "dimensions"):
             layout = yield from self.collection.find(fresh=True)
             return getattr(layout, key, None)
@@ -266,7 +262,7 @@ class WeaviateBackend(Backend):
         return None if found is None else json.loads(found.properties["value"])
 
     def write_info(self, key: str, value: Any) -> Flow[None]:
-        """Store a value; None removes it."""
+        """Store a JSON value; see `Backend`."""
         connection = self.collection.connection
         name, uuid = info_name(self.collection), _info_uuid(self.collection, key)
         if value is None:
@@ -360,7 +356,9 @@ class WeaviateBackend(Backend):
         return [found[key] for key in keys if key in found]
 
     def _compiled(self, layout: Layout, node: Any) -> Any:
-        return compile_filter(node, layout.fields, self.collection.connection.known_version)
+        version = self.collection.connection.known_version
+        assert version is not None  # noqa: S101 - the layout was resolved after it
+        return compile_filter(node, layout.fields, version)
 
     def _delete_all_of(self, where: Any) -> Flow[None]:
         """Delete until nothing matches; a server deletes at most 10,000 objects per request."""
@@ -413,12 +411,8 @@ def _searched(layout: Layout, wanted: Sequence[str]) -> list[str]:
     return found
 
 
-def _cosine(distance: float) -> float:
-    return max(-1.0, min(1.0, 1.0 - distance))
-
-
 def _info_creation(collection: WeaviateCollection) -> dict[str, Any]:
-    """The arguments of `collections.create`."""
+    """The arguments of `collections.create` for the collection of `info_name`."""
     plain: dict[str, Any] = {"index_filterable": False, "index_searchable": False}
     return {
         "name": info_name(collection),

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from weaviate.classes.config import ConsistencyLevel
@@ -210,8 +209,11 @@ class WeaviateCollection:
                 return None
             self.require_tenant(layout)
             try:
-                asked = partial(self._with_handle, operation, layout)
-                return (yield self.connection.call(what, asked, stop=stop, timeout=timeout))
+
+                def on_handle(client: Any, layout: Layout = layout) -> Any:
+                    return operation(self.handle(client, layout), layout)
+
+                return (yield self.connection.call(what, on_handle, stop=stop, timeout=timeout))
             except CollectionGoneError:
                 self.forget_layout()
             except TenantGoneError as error:
@@ -219,9 +221,6 @@ class WeaviateCollection:
                     raise self._missing_tenant_error() from error
                 return None  # it is created by the first write
         raise StoreError(f"{self.label} is repeatedly created and dropped by other processes; {what} failed")
-
-    def _with_handle(self, operation: Callable[[Any, Layout], Any], layout: Layout, client: Any) -> Any:
-        return operation(self.handle(client, layout), layout)
 
     def _resolve(self, seconds: float | None = None) -> Flow[Layout | None]:
         version = yield from self.connection.version()

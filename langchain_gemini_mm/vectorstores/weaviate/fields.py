@@ -176,6 +176,11 @@ def declared_field(key: Any, kind: FieldType) -> Field:
 def stored_fields(fields: Mapping[str, Field], metadata: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The properties of metadata: the values of declared keys.
 
+    Args:
+        fields: the declared fields, by metadata key.
+        metadata: JSON values.
+        where: the name of the metadata in messages.
+
     Raises:
         ContentError: a value is not of its field's type.
     """

@@ -60,6 +60,11 @@ def dumped(metadata: Mapping[str, Any]) -> str:
 def require_size(text: str, metadata_json: str, where: str) -> int:
     """Refuse a document that is too large for a searched collection; return its bytes.
 
+    Args:
+        text: of the document.
+        metadata_json: its metadata as JSON.
+        where: the name of the document in messages.
+
     Raises:
         ContentError: the document is larger than 4 MiB.
     """

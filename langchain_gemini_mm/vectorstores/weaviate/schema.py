@@ -102,6 +102,13 @@ def creation(
 ) -> dict[str, Any]:
     """The arguments of `collections.create`.
 
+    Args:
+        physical: the versioned name.
+        options: how the collection is created.
+        version: of the server.
+        fingerprint: the embedding space; None leaves it open.
+        dimensions: length of the vectors.
+
     Raises:
         StoreError: the server's version lacks a requested feature.
     """

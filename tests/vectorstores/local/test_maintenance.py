@@ -220,7 +220,7 @@ def test_many_problems_are_counted(tmp_path: Path) -> None:
 
 
 def size_on_disk(folder: Path) -> int:
-    """Bytes of the file and of what SQLite keeps beside it."""
+    """Bytes of the file and of the additional files of SQLite."""
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
@@ -285,7 +285,7 @@ def test_a_copy_overwrites_nothing_else(tmp_path: Path) -> None:
             ("index.db", "is the store itself"),
             ("notes.txt", "not an SQLite file"),
             ("theirs.db", "of another program"),
-            ("open.db", "is open somewhere, or was not closed: open.db-wal"),
+            ("open.db", "is open, or was not closed: open.db-wal"),
             ("notes.txt/copy.db", "cannot be a store"),
         ):
             with pytest.raises(StoreError, match=message):

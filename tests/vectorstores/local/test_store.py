@@ -243,3 +243,21 @@ def test_a_store_prints_its_place(tmp_path: Path) -> None:
     """Path, embedding and collection; nothing of the embedding's secrets."""
     with LocalVectorStore(tmp_path / "index.db", WordEmbeddings()) as store:
         assert repr(store) == f"LocalVectorStore({str(tmp_path / 'index.db')!r}, WordEmbeddings, 'default')"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda store: store.search("a cat", tenant="red"),
+        lambda store: store.add_texts(["a cat"], tenant="red"),
+        lambda store: store.delete(["cat"], tenant="red"),
+    ],
+    ids=["search", "add", "delete"],
+)
+def test_a_local_store_has_no_tenants(use: Callable[[LocalVectorStore], object]) -> None:
+    """A tenant is refused before anything is read or written."""
+    with (
+        LocalVectorStore(":memory:", WordEmbeddings()) as store,
+        pytest.raises(TypeError, match="LocalVectorStore has no tenants, got tenant='red'"),
+    ):
+        use(store)
