@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -68,27 +68,8 @@ def slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-@dataclass(frozen=True, slots=True)
-class CancelToken:
-    """Tells workers that their result is no longer needed, and wakes those that sleep."""
-
-    _event: threading.Event = field(default_factory=threading.Event, repr=False)
-
-    def __call__(self) -> None:
-        """Cancel the work."""
-        self._event.set()
-
-    @property
-    def requested(self) -> bool:
-        """Whether the work is cancelled."""
-        return self._event.is_set()
-
-    def sleep(self, seconds: float) -> None:
-        """Sleep until the time is over or the work is cancelled."""
-        self._event.wait(max(0.0, seconds))
-
-
-Stop = CancelToken
+class CancelToken(threading.Event):
+    """Set when a result is no longer needed; workers ask `is_set()`, and pause with `wait(seconds)`."""
 
 
 def threaded_map(work: Callable[[T, CancelToken], R], inputs: Sequence[T], concurrency: int) -> list[R]:
@@ -116,7 +97,7 @@ def threaded_map(work: Callable[[T, CancelToken], R], inputs: Sequence[T], concu
                     future.result()
             return [future.result() for future in futures]
         except BaseException:
-            stop()
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 

@@ -87,7 +87,7 @@ def test_the_first_failure_stops_the_others() -> None:
         started.append(number)
         if number == 0:
             raise RuntimeError("input 0")
-        cancel.sleep(60)
+        cancel.wait(60)
 
     begun = time.monotonic()
     with pytest.raises(RuntimeError, match="input 0"):

@@ -102,8 +102,11 @@ class EmbedPipeline:
             if requests := conversion_requests(missing, self.settings):
                 files = stack.enter_context(closing(TemporaryFiles()))
                 converted = threaded_map(partial(self._convert, files), by_file(requests), self._converters)
-                missing = with_converted(missing, dict(pair for pairs in converted for pair in pairs))
-            threaded_map(partial(self._embed, job), list(plan(missing, job.limits)), self.concurrency)
+                missing = with_converted(missing, converted)
+            if len(missing) == 1:
+                self._embed(job, missing, CancelToken())
+            else:
+                threaded_map(partial(self._embed, job), list(plan(missing, job.limits)), self.concurrency)
         return job.vectors
 
     async def arun(self, request: EmbedRequest) -> Vectors:
@@ -117,8 +120,11 @@ class EmbedPipeline:
                     files = TemporaryFiles()
                     stack.push_async_callback(asyncio.to_thread, files.close)
                     converted = await gathered_map(partial(self._aconvert, files), by_file(requests), self._converters)
-                    missing = with_converted(missing, dict(pair for pairs in converted for pair in pairs))
-                await gathered_map(partial(self._aembed, job), list(plan(missing, job.limits)), self.concurrency)
+                    missing = with_converted(missing, converted)
+                if len(missing) == 1:
+                    await self._aembed(job, missing)
+                else:
+                    await gathered_map(partial(self._aembed, job), list(plan(missing, job.limits)), self.concurrency)
         return job.vectors
 
     def _prepared(self, request: EmbedRequest) -> EmbedJob:
@@ -164,7 +170,7 @@ class EmbedPipeline:
     ) -> list[tuple[Part, PreparedPart]]:
         """Convert everything that is needed of one file."""
         results: list[tuple[Part, PreparedPart]] = []
-        if cancel.requested:
+        if cancel.is_set():
             return results
         try:
             with requests[0].part.open(self.settings.media) as file:
@@ -191,7 +197,7 @@ class EmbedPipeline:
         try:
             return await asyncio.to_thread(self._convert, files, requests, cancel)
         finally:
-            cancel()
+            cancel.set()
 
     def _embed(self, job: EmbedJob, items: Sequence[EmbedItem], cancel: CancelToken) -> None:
         entries = self._accept(job, items, self.service.embed(self._call(job, items, cancel), cancel))
@@ -207,7 +213,7 @@ class EmbedPipeline:
             else:
                 call = await asyncio.to_thread(self._call, job, items, cancel)
         finally:
-            cancel()
+            cancel.set()
         entries = self._accept(job, items, await self.service.aembed(call))
         if self.cache is not None:
             await self.cache.amset(entries)
@@ -238,7 +244,7 @@ class EmbedPipeline:
 
     def _accept(self, job: EmbedJob, items: Sequence[EmbedItem], answer: Answer) -> list[tuple[str, bytes]]:
         """Take over the vectors of a call and count it; returns the new entries of the cache."""
-        job.vectors[list(answer.positions)] = answer.vectors
+        job.vectors[[item.position for item in items]] = answer.vectors
         self.meter.add_call(self.settings.spec, total_tokens(items), answer)
         if self.cache is None:
             return []

@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -161,9 +162,10 @@ def _prepare_item(
     part, tokens, _ = prepared[0]
     if len(prepared) > 1 or part.text is None:
         return EmbedItem.of(position, prepared)
+    text = recipe.text(part.text, title) if title else recipe.prefix + part.text
     return EmbedItem.of(
         position,
-        [PreparedPart(replace(part, text=recipe.text(part.text, title)), tokens)],
+        [PreparedPart(replace(part, text=text), tokens)],
         task_type=recipe.task_type,
         title=title if recipe.task_type is not None and recipe.takes_title else None,
     )
@@ -275,8 +277,16 @@ def converted_part(converted: ConvertedPart, sent: Part, settings: ResolvedSetti
     return PreparedPart(sent, settings.options.tokens(request.modality, settings.backend, seconds=seconds, pages=pages))
 
 
-def with_converted(items: Iterable[EmbedItem], converted: Mapping[Part, PreparedPart]) -> list[EmbedItem]:
-    """The items with the converted parts in place of those that had to be converted."""
+def with_converted(
+    items: Iterable[EmbedItem], results: Iterable[Iterable[tuple[Part, PreparedPart]]]
+) -> list[EmbedItem]:
+    """The items with the converted parts in place of those that had to be converted.
+
+    Args:
+        items: of one call.
+        results: for each file, the parts requested of it and what they became.
+    """
+    converted = dict(chain.from_iterable(results))
     return [
         EmbedItem.of(
             item.position,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 from langchain_gemini_mm.interfaces import Role
@@ -54,16 +55,21 @@ _BY_PREFIX = {task.prefix: task for task in TASKS.values()} | {"search": TASKS[_
 _TITLE_BREAKERS = re.compile(r"\s*(?:\||[\r\n\v\f\x85\u2028\u2029])+\s*")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Recipe:
-    """How a model is told role and task: a text template, or request fields."""
+    """How a model is told role and task: by a prefix of the text, or by request fields."""
 
     template: str | None = None
-    """With `{content}` and optionally `{title}`; None leaves the text unchanged."""
+    """A prefix, optionally with `{title}`, then `{content}`; None leaves the text unchanged."""
     task_type: str | None = None
     """The request field, for models that read it."""
 
-    @property
+    @cached_property
+    def prefix(self) -> str:
+        """What stands before a text that has no title."""
+        return self.text("")
+
+    @cached_property
     def takes_title(self) -> bool:
         """Whether the recipe has a place for a title."""
         return self.task_type == _DOCUMENT or "{title}" in (self.template or "")
@@ -73,8 +79,7 @@ class Recipe:
         if self.template is None:
             return content
         # Not str.format: content and title may hold braces of their own.
-        head, _, tail = self.template.partition("{content}")
-        return f"{head.replace('{title}', flat_title(title))}{content}{tail}"
+        return f"{self.template.removesuffix('{content}').replace('{title}', flat_title(title))}{content}"
 
 
 def find_task(name: str) -> Task:

@@ -67,15 +67,12 @@ class Meter:
             self._usage = replace(self._usage, cached=self._usage.cached + count)
 
     @contextmanager
-    def within_budget(self, needed_usd: float, budget_usd: float | None) -> Iterator[None]:
+    def within_budget(self, needed_usd: float, budget_usd: float) -> Iterator[None]:
         """Reserve money for requests that are about to be sent; what other threads reserved counts as spent.
 
         Raises:
             BudgetError: the budget would be exceeded.
         """
-        if budget_usd is None:
-            yield
-            return
         with self._lock:
             spent = self._usage.estimated_usd + self._reserved_usd
             if spent + needed_usd > budget_usd:

@@ -174,7 +174,7 @@ def convert(
     """
     convert_one = {"image": _images, "pdf": _pages}.get(requests[0].part.modality, _segments)
     for converted in convert_one(requests, targets, file):
-        if cancel is not None and cancel.requested:
+        if cancel is not None and cancel.is_set():
             return
         yield converted
 

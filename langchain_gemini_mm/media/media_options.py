@@ -93,7 +93,6 @@ class MediaOptions:
         modality: Modality,
         backend: Backend,
         *,
-        characters: int = 0,
         seconds: float | None = None,
         pages: int | None = None,
         has_audio: bool = True,
@@ -110,15 +109,12 @@ class MediaOptions:
         Args:
             modality: of the part.
             backend: the service.
-            characters: of a text.
             seconds: duration of audio or video.
             pages: of a PDF.
             has_audio: whether a video has an audio stream.
         """
         tokens: dict[Modality, int] = {
-            modality: estimate_tokens(
-                modality, backend, characters=characters, seconds=seconds, pages=pages, fps=self.video_fps or 1.0
-            )
+            modality: estimate_tokens(modality, backend, seconds=seconds, pages=pages, fps=self.video_fps or 1.0)
         }
         if modality == "video" and self.audio_track_extraction and has_audio:
             whole = math.ceil(seconds or 1)

@@ -28,7 +28,7 @@ from weaviate.classes.config import Configure, DataType, Property, Tokenization
 from weaviate.classes.data import DataObject
 from weaviate.classes.query import Filter
 
-from langchain_gemini_mm.batching import Stop, slices
+from langchain_gemini_mm.batching import CancelToken, slices
 from langchain_gemini_mm.flows import run
 from langchain_gemini_mm.storage.byte_store import PIECES
 from langchain_gemini_mm.validation import positive_int
@@ -172,7 +172,7 @@ class WeaviateValues:
     def _insert(self, objects: dict[str, Any]) -> None:
         """Insert objects, with retries until all are stored, one is refused, or the time is over."""
         try:
-            reasons = run(self._inserter.insert(objects, Stop()))
+            reasons = run(self._inserter.insert(objects, CancelToken()))
         except CollectionGoneError as error:
             self._made = False
             raise StoreError(

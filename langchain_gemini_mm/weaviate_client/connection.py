@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import weaviate
 
-from langchain_gemini_mm.batching import Stop
+from langchain_gemini_mm.batching import CancelToken
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.weaviate_client.deadlines import within
@@ -66,7 +66,9 @@ class Connection:
         """The server's version; None before `version` was called."""
         self._connecting = asyncio.Lock()
 
-    def call(self, what: str, operation: Operation, *, timeout: float | None = None, stop: Stop | None = None) -> Call:
+    def call(
+        self, what: str, operation: Operation, *, timeout: float | None = None, stop: CancelToken | None = None
+    ) -> Call:
         """One call of a client.
 
         Args:
@@ -77,7 +79,7 @@ class Connection:
         """
         return Call(self.run, self.arun, (what, operation, timeout or self.timeout, stop))
 
-    def run(self, what: str, operation: Operation, seconds: float, stop: Stop | None = None) -> Any:
+    def run(self, what: str, operation: Operation, seconds: float, stop: CancelToken | None = None) -> Any:
         """Carry out an operation on the sync client.
 
         Args:
@@ -104,19 +106,19 @@ class Connection:
                 with translate_errors(what, seconds):
                     return within(started + seconds - time.monotonic(), quietly, stop)
             except NotReadyError:
-                if time.monotonic() >= ends or (stop is not None and stop.requested):
+                if time.monotonic() >= ends or (stop is not None and stop.is_set()):
                     raise
             time.sleep(_PAUSE)
 
-    async def arun(self, what: str, operation: Operation, seconds: float, _: Stop | None = None) -> Any:
+    async def arun(self, what: str, operation: Operation, seconds: float, _: CancelToken | None = None) -> Any:
         """Async twin of `run`; without an async client it calls the sync client in a worker thread."""
         client = self.async_client
         if client is None:
-            cancelled = Stop()
+            cancelled = CancelToken()
             try:
                 return await asyncio.to_thread(self.run, what, operation, seconds, cancelled)
             finally:
-                cancelled()
+                cancelled.set()
         ends = time.monotonic() + min(seconds / 2, _READY_WITHIN)
         with translate_errors(what, seconds), redacted():
             async with asyncio.timeout(seconds):

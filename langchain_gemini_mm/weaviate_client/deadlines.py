@@ -14,7 +14,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from langchain_gemini_mm.batching import Stop
+from langchain_gemini_mm.batching import CancelToken
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class DeadlineError(Exception):
 _SLICE = 0.1
 
 
-def within(seconds: float, function: Callable[[], T], stop: Stop | None = None) -> T:
+def within(seconds: float, function: Callable[[], T], stop: CancelToken | None = None) -> T:
     """Call `function` in a worker thread and return its result, or raise its error.
 
     Args:
@@ -65,9 +65,9 @@ class _Outcome:
         self.result: Any = None
 
 
-def _awaited(outcome: _Outcome, seconds: float, stop: Stop) -> bool:
+def _awaited(outcome: _Outcome, seconds: float, stop: CancelToken) -> bool:
     ends = time.monotonic() + seconds
-    while not stop.requested and (left := ends - time.monotonic()) > 0:
+    while not stop.is_set() and (left := ends - time.monotonic()) > 0:
         if outcome.done.acquire(timeout=min(_SLICE, left)):
             return True
     return False

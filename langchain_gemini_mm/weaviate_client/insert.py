@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from weaviate.exceptions import WeaviateInsertManyAllFailedError
 
-from langchain_gemini_mm.batching import Stop
+from langchain_gemini_mm.batching import CancelToken
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.weaviate_client.connection import Connection
@@ -62,7 +62,7 @@ class Inserter:
     refresh: Callable[[Any], Any] | None = None
     """Builds the object of a further attempt."""
 
-    def insert(self, objects: Objects, stop: Stop) -> Flow[Reasons]:
+    def insert(self, objects: Objects, stop: CancelToken) -> Flow[Reasons]:
         """Send objects until each is stored or finally refused, or time runs out; return the reasons for the others.
 
         Raises:
@@ -76,14 +76,14 @@ class Inserter:
             patience *= 2
             refused |= {key: reason for key, reason in reasons.items() if not is_retriable(reason)}
             pending = {key: pending[key] for key in reasons if key not in refused}
-            if not pending or time.monotonic() + pause >= ends or stop.requested:
+            if not pending or time.monotonic() + pause >= ends or stop.is_set():
                 return refused | {key: reasons[key] for key in pending}
-            yield Call(stop.sleep, asyncio.sleep, (pause,))
+            yield Call(stop.wait, asyncio.sleep, (pause,))
             if self.refresh is not None:
                 pending = {key: self.refresh(item) for key, item in pending.items()}
         raise AssertionError("the pauses never end")
 
-    def _attempt(self, objects: Objects, seconds: float, stop: Stop) -> Flow[Reasons]:
+    def _attempt(self, objects: Objects, seconds: float, stop: CancelToken) -> Flow[Reasons]:
         items = list(objects.values())
         try:
             answer = yield self.connection.call(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,19 @@ def test_refusals(name: str) -> None:
 
     with pytest.raises(error, match=message.replace("(", r"\(")):
         to_parts(content)
+
+
+def test_a_reference_that_is_cut_in_two_is_refused() -> None:
+    """Wherever it is cut, one of the halves is not taken for plain text."""
+    text = f"![](mm://sha256-{'ab' * 32})"
+    unnoticed = []
+    for position in range(1, len(text)):
+        with suppress(ContentError):
+            to_parts(text[:position])
+            to_parts(text[position:])
+            unnoticed.append(position)
+
+    assert unnoticed == []
 
 
 def test_a_large_text_file_is_for_the_loader(tmp_path: Path) -> None:

@@ -41,8 +41,6 @@ class Answer:
 
     vectors: Vectors = field(repr=False)
     """`(n, d)` float32, unit rows, in the order of the contents."""
-    positions: tuple[int, ...]
-    """Positions of the inputs, one for each vector."""
     reported_tokens: int
     attempts: int
 
@@ -109,7 +107,7 @@ def read_answer(call: EmbedCall, response: EmbedContentResponse, *, attempts: in
     except ValueError as error:
         message = f"the embedding service answered with an unusable vector: {error}"
         raise ServiceError(message).about_input(*call.positions) from error
-    return Answer(vectors, call.positions, _reported_tokens(response), attempts)
+    return Answer(vectors, _reported_tokens(response), attempts)
 
 
 def _reported_tokens(response: EmbedContentResponse) -> int:

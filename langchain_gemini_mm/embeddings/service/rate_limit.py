@@ -35,6 +35,8 @@ class MinuteQuota:
         self._lock = threading.Lock()
         self._admitted: deque[tuple[float, int, int]] = deque()
         self._held_until = 0.0
+        self.active = requests is not None or tokens is not None
+        """Whether a request may have to wait: there is a limit, or the service asked for a pause."""
 
     def reserve(self, requests: int, tokens: int) -> float:
         """Book a request; returns the seconds to wait before it is sent.
@@ -58,6 +60,7 @@ class MinuteQuota:
         """Delay all requests for some seconds, because the service asked one caller to wait."""
         with self._lock:
             self._held_until = max(self._held_until, self._clock() + seconds)
+            self.active = True
 
     def _earliest(self, requests: int, tokens: int) -> float:
         """The earliest time at which the trailing minute has room; times are booked in ascending order."""

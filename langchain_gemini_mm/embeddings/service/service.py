@@ -152,9 +152,9 @@ class GeminiService:
             QuotaError: a quota is used up.
             ServiceError: the request was refused, failed after all retries, or got an invalid response.
         """
-        from tenacity import Retrying
+        from tenacity import Retrying, sleep_using_event
 
-        retrying = Retrying(sleep=cancel.sleep, **self._retries)
+        retrying = Retrying(sleep=sleep_using_event(cancel), **self._retries)
         response = retrying(self._attempt, call, cancel)
         return read_answer(call, response, attempts=retrying.statistics["attempt_number"])
 
@@ -168,14 +168,14 @@ class GeminiService:
 
     def persist(self, work: Callable[[], R], cancel: CancelToken) -> R:
         """Run other work that uses the service, such as an upload, with the same retries."""
-        from tenacity import Retrying
+        from tenacity import Retrying, sleep_using_event
 
-        return Retrying(sleep=cancel.sleep, **self._retries)(work)
+        return Retrying(sleep=sleep_using_event(cancel), **self._retries)(work)
 
     def _attempt(self, call: EmbedCall, cancel: CancelToken) -> EmbedContentResponse:
         if seconds := self._reserve(call):
-            cancel.sleep(seconds)
-        if cancel.requested:
+            cancel.wait(seconds)
+        if cancel.is_set():
             message = "not sent, because another request of the same call failed"
             raise ServiceError(message).about_input(*call.positions)
         with self._translating(call):
@@ -189,7 +189,7 @@ class GeminiService:
             return await client.aio.models.embed_content(**arguments(call))
 
     def _reserve(self, call: EmbedCall) -> float:
-        seconds = self._quota.reserve(len(call.contents), call.tokens)
+        seconds = self._quota.reserve(len(call.contents), call.tokens) if self._quota.active else 0.0
         if seconds > 0:
             logger.info("waiting %.1f s to stay within the quota per minute", seconds)
         return seconds

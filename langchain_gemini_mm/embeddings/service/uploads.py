@@ -103,9 +103,9 @@ def _upload(part: Part, media: MediaSource | None, client: Client, cancel: Cance
         file: Any = client.files.upload(file=cast("io.BufferedIOBase", source), config={"mime_type": part.mime_type})
     logger.info("uploaded %s (%d bytes)", part.name, part.size)
     while _state(file) == "PROCESSING":
-        if cancel.requested or time.monotonic() - since > _READY_WITHIN_S:
+        if cancel.is_set() or time.monotonic() - since > _READY_WITHIN_S:
             raise ServiceError(f"the uploaded file {part.name} was not ready after {time.monotonic() - since:.0f} s")
-        cancel.sleep(_POLL_S)
+        cancel.wait(_POLL_S)
         file = client.files.get(name=file.name)
     if _state(file) == "FAILED":
         raise ServiceError(f"the service could not process the uploaded file {part.name}; check that it plays or opens")

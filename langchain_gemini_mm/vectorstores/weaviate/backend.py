@@ -11,7 +11,7 @@ from weaviate.classes.config import Configure, DataType, Property
 from weaviate.classes.data import DataObject
 from weaviate.classes.query import Diversity, Filter, MetadataQuery
 
-from langchain_gemini_mm.batching import Stop, gathered_map, slices, threaded_map
+from langchain_gemini_mm.batching import CancelToken, gathered_map, slices, threaded_map
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow, arun, run
 from langchain_gemini_mm.vectorstores.backend import Backend, KeywordRequest, Scored, VectorRequest
@@ -105,7 +105,7 @@ class WeaviateBackend(Backend):
         others: list[list[Scored]] = (yield Call(in_threads, gathered)) if rest else []
         return [first, *others]
 
-    def _nearest(self, request: VectorRequest, stop: Stop | None = None) -> Flow[list[Scored]]:
+    def _nearest(self, request: VectorRequest, stop: CancelToken | None = None) -> Flow[list[Scored]]:
         """Find the nearest objects; with `request.mmr` the server selects from them."""
 
         def search(handle: Any, layout: Layout) -> Any:
@@ -279,13 +279,13 @@ class WeaviateBackend(Backend):
             connection=connection, what="storing information", collection=lambda c: c.collections.use(name)
         )
         try:
-            reasons = yield from inserter.insert(objects, Stop())
+            reasons = yield from inserter.insert(objects, CancelToken())
         except CollectionGoneError:
             creation = _info_creation(self.collection)
             yield from self.collection.create_if_missing(
                 "creating the collection", lambda c: c.collections.create(**creation)
             )
-            reasons = yield from inserter.insert(objects, Stop())
+            reasons = yield from inserter.insert(objects, CancelToken())
         if reasons:
             reason = next(iter(reasons.values()))
             raise StoreError(f"storing information with {self.collection.label} failed: {reason}")

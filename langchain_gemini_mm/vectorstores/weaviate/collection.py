@@ -17,7 +17,7 @@ from typing import Any
 from weaviate.classes.config import ConsistencyLevel
 from weaviate.classes.tenants import Tenant
 
-from langchain_gemini_mm.batching import Stop
+from langchain_gemini_mm.batching import CancelToken
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_dimensions, require_space
@@ -190,7 +190,7 @@ class WeaviateCollection:
         what: str,
         fingerprint: Fingerprint | None,
         operation: Callable[[Any, Layout], Any],
-        stop: Stop | None = None,
+        stop: CancelToken | None = None,
         timeout: float | None = None,
     ) -> Flow[Any]:
         """Carry out a read operation; None if there is no collection.

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from weaviate.classes.query import Filter
 
-from langchain_gemini_mm.batching import Stop, gathered_map, threaded_map
+from langchain_gemini_mm.batching import CancelToken, gathered_map, threaded_map
 from langchain_gemini_mm.errors import PartialWriteError, StoreError
 from langchain_gemini_mm.flows import Call, Flow, arun, run
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint
@@ -123,7 +123,7 @@ def _send(
         return threaded_map(lambda chunk, stop: run(inserter.insert(chunk, stop)), planned, CONCURRENCY)
 
     async def gathered() -> list[Reasons]:
-        return await gathered_map(lambda chunk: arun(inserter.insert(chunk, Stop())), planned, CONCURRENCY)
+        return await gathered_map(lambda chunk: arun(inserter.insert(chunk, CancelToken())), planned, CONCURRENCY)
 
     answers = yield Call(in_threads, gathered)
     ids = {item.key: item.id for item in objects}

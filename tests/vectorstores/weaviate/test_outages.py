@@ -19,7 +19,7 @@ import pytest
 from grpc import StatusCode
 
 from langchain_gemini_mm import WeaviateVectorStore
-from langchain_gemini_mm.batching import Stop
+from langchain_gemini_mm.batching import CancelToken
 from langchain_gemini_mm.errors import PartialWriteError, StoreError
 from langchain_gemini_mm.weaviate_client import deadlines
 from langchain_gemini_mm.weaviate_client.deadlines import DeadlineError, within
@@ -254,8 +254,8 @@ def test_workers_are_used_again_after_a_deadline() -> None:
 
 def test_waiting_can_be_called_off() -> None:
     """Long before the deadline."""
-    stop = Stop()
-    threading.Timer(0.2, stop).start()
+    stop = CancelToken()
+    threading.Timer(0.2, stop.set).start()
     gate = threading.Event()
     start = time.monotonic()
     with pytest.raises(DeadlineError):
