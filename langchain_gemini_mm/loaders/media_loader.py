@@ -123,12 +123,7 @@ class MediaLoader(BaseLoader):
         )
         self._walk.omit = media.path
         self._inputs, self._store, self._workers = Inputs(source, self._walk), media, checked_workers(workers)
-        self._progress = progress
-        self._describe: Description | None = None
-        if describe is not None:
-            from langchain_gemini_mm.loaders.media_documents import Description
-
-            self._describe = Description(describe)
+        self._describe, self._progress = _description(describe), progress
 
     def lazy_load(self) -> Iterator[Document]:
         """Yield Documents file by file, and fill `skipped`.
@@ -170,3 +165,12 @@ class MediaLoader(BaseLoader):
                     yield item, opened, examination(opened)
             except FILE_ERRORS as error:
                 yield Skipped(item.source, refusal(error))
+
+
+def _description(describe: Any) -> Description | None:
+    """The caption callback, checked when the loader is made."""
+    if describe is None:
+        return None
+    from langchain_gemini_mm.loaders.media_documents import Description
+
+    return Description(describe)
