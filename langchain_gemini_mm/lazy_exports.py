@@ -13,6 +13,9 @@ def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], ob
     Importing a package then costs nothing for what a program does not use. Type checkers see the names through imports
     under `if TYPE_CHECKING`; this function is called where it is false, for a type checker would believe in any name.
 
+    Not for a package that exports a function with the name of one of its modules: importing the module would put it in
+    the function's place.
+
     ```python
     from langchain_gemini_mm.lazy_exports import lazy_exports
 

@@ -178,3 +178,11 @@ def test_returned_types_are_public(kind: type) -> None:
         if found not in public
     }
     assert not hidden
+
+
+@pytest.mark.parametrize("package", ["embeddings", "loaders", "retrievers", "storage", "tools"])
+def test_names_imported_on_first_use_are_no_modules(package: str) -> None:
+    """A public name of these packages stays what it is, whichever of their modules are imported."""
+    module = import_module(f"langchain_gemini_mm.{package}")
+    modules = {path.stem for path in Path(str(module.__file__)).parent.glob("*.py")}
+    assert not modules & set(module.__all__)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from langchain_gemini_mm.lazy_exports import lazy_exports
-
-if TYPE_CHECKING:
-    from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
-    from langchain_gemini_mm.vectorstores.copy_store import CopyReport, acopy_store, copy_store
-    from langchain_gemini_mm.vectorstores.hits import Group, Hit, Hits, ScoreKind
-    from langchain_gemini_mm.vectorstores.local.check import CheckReport
-    from langchain_gemini_mm.vectorstores.local.prefix import Recall
-    from langchain_gemini_mm.vectorstores.local.store import LocalVectorStore
-    from langchain_gemini_mm.vectorstores.query import Query, SearchType, StoreSearchOptions
-    from langchain_gemini_mm.vectorstores.store_retriever import StoreRetriever
+from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
+from langchain_gemini_mm.vectorstores.copy_store import CopyReport, acopy_store, copy_store
+from langchain_gemini_mm.vectorstores.hits import Group, Hit, Hits, ScoreKind
+from langchain_gemini_mm.vectorstores.local.check import CheckReport
+from langchain_gemini_mm.vectorstores.local.prefix import Recall
+from langchain_gemini_mm.vectorstores.local.store import LocalVectorStore
+from langchain_gemini_mm.vectorstores.query import Query, SearchType, StoreSearchOptions
+from langchain_gemini_mm.vectorstores.store_retriever import StoreRetriever
 
 __all__ = [
     "CheckReport",
@@ -33,25 +28,3 @@ __all__ = [
     "acopy_store",
     "copy_store",
 ]
-
-if not TYPE_CHECKING:
-    __getattr__ = lazy_exports(
-        __name__,
-        {
-            "CheckReport": "local.check",
-            "CopyReport": "copy_store",
-            "Group": "hits",
-            "Hit": "hits",
-            "Hits": "hits",
-            "LocalVectorStore": "local.store",
-            "MultimodalVectorStore": "base",
-            "Query": "query",
-            "Recall": "local.prefix",
-            "ScoreKind": "hits",
-            "SearchType": "query",
-            "StoreRetriever": "store_retriever",
-            "StoreSearchOptions": "query",
-            "acopy_store": "copy_store",
-            "copy_store": "copy_store",
-        },
-    )
