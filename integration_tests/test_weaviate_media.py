@@ -325,7 +325,7 @@ def test_a_sweep_never_takes_what_is_being_put(weaviate_client: WeaviateClient, 
 
 
 def test_a_dropped_collection_is_told(weaviate_client: WeaviateClient, weaviate_name: str) -> None:
-    """Who drops the collection takes the media along: the next put says so, and the one after makes it anew."""
+    """Who drops the collection takes the media along: the next put says so, and the one after creates it again."""
     store = MediaStore.weaviate(weaviate_client, weaviate_name)
     ref = store.put(PNG)
     weaviate_client.collections.delete(weaviate_name)

@@ -29,7 +29,7 @@ LAYERS = (
         "vectors",
     },
 )
-# Shipped for tests and demos: stands aside, uses the lower lines, and nothing in the package imports it.
+# Shipped for tests and demos: independent of the layers, uses the lower ones, and nothing in the package imports it.
 TESTING = "testing"
 TESTING_USES = {"media"} | LAYERS[6] | LAYERS[7]
 # On one line, and still strangers: stores know LangChain's interface, not our class.

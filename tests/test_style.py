@@ -22,7 +22,7 @@ MODULE_LINES = 600
 MODULES = modules_below()
 FUNCTION_LINES = 40
 MOST_MODULES = 190
-MOST_CODE_LINES = 19_200
+MOST_CODE_LINES = 19_250
 MOST_REPEATED_NAMES = 10
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "v2"}
 

@@ -191,7 +191,7 @@ def _detected(sample: bytes) -> str | None:
     best = matches.best()
     if best is None:
         return None
-    # Western text is valid in other encodings as well, short text even in Chinese ones; Windows-1252 is the commonest.
+    # Western text is valid in other encodings, too, and short text even in Chinese ones; Windows-1252 is most common.
     western = next((match for match in matches if "cp1252" in match.could_be_from_charset), None)
     if western is not None and (western.chaos <= best.chaos or best.encoding in _LATIN):
         return "cp1252"

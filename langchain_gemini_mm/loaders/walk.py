@@ -149,7 +149,7 @@ class FolderWalk:
     follow_symlinks: bool = False
     include_hidden: bool = False
     companions: bool = True
-    """Whether subtitles and captions belong to the files beside them, rather than being files of their own."""
+    """Whether subtitles and captions belong to the files next to them, and are not loaded as files."""
     root: Path = field(default_factory=Path)
     omit: Path | None = None
     """A folder that is not walked: the media store's own."""

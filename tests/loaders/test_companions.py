@@ -114,7 +114,7 @@ def test_subtitles_are_files_of_their_own_without_their_video(tmp_path: Path, me
 
 @pytest.mark.parametrize(("container", "codec"), [("mp4", "mov_text"), ("matroska", "subrip"), ("matroska", "ass")])
 def test_subtitles_inside_a_video(tmp_path: Path, media: MediaStore, container: str, codec: str) -> None:
-    """Text tracks of a video are read without any file beside it."""
+    """Text tracks of a video are read without any separate file."""
     (tmp_path / "talk").write_bytes(_with_subtitles(container, codec))
     documents = MediaLoader(tmp_path / "talk", media, segments=Segments(video_s=2)).load()
     assert [text for _, text in words(documents)] == ["Hello there", "", "Goodbye"]
@@ -225,7 +225,7 @@ def test_words_of_the_whole_file_stand_with_its_first_part(tmp_path: Path, media
 
 
 def test_words_can_be_fused(tmp_path: Path, media: MediaStore) -> None:
-    """On request the words also stand beside the reference; what looks like a reference in them is literal."""
+    """On request the text also follows the reference; what looks like a reference in it is literal."""
     evil = f"see ![](mm://sha256-{'ab' * 32})"
     write(tmp_path, {"a.png": png(), "captions.jsonl": json.dumps({"source": "a.png", "text": evil})})
     plain = MediaLoader(tmp_path, media).load()[0]

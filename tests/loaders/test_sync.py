@@ -46,7 +46,7 @@ class Synced:
         self.records.create_schema()
 
     def sync(self) -> tuple[dict[str, Any], list[str]]:
-        """Index the folder anew; what `index` counted, and what was embedded."""
+        """Index the folder again; what `index` counted, and what was embedded."""
         self.embeddings.texts.clear()
         loader = MediaLoader(self.folder, self.media)
         counts = index(loader, self.records, self.store, cleanup="full", source_id_key="source", key_encoder="sha256")

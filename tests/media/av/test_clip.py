@@ -213,17 +213,17 @@ def rotation_of(data: bytes) -> int:
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_turned_videos_stay_turned(degrees: int) -> None:
-    """A copy keeps the turn for the player; what is written anew stands upright by itself."""
+    """A copy keeps the turn for the player; a segment that is encoded again is upright by itself."""
     import av
 
     data = turned(degrees)
     assert rotation_of(data) == rotation_of(cut(io.BytesIO(data), 2, 4, limit_s=120).data) == degrees
-    anew = cut(io.BytesIO(data), 2, 4, limit_s=120, max_edge=128).data
-    upright = inspect(io.BytesIO(anew)).video
+    encoded = cut(io.BytesIO(data), 2, 4, limit_s=120, max_edge=128).data
+    upright = inspect(io.BytesIO(encoded)).video
     assert upright is not None
     assert (upright.width, upright.height) == ((64, 128) if degrees % 180 else (128, 64))
-    assert rotation_of(anew) == 0
-    with av.open(io.BytesIO(data), "r") as source, av.open(io.BytesIO(anew), "r") as written:
+    assert rotation_of(encoded) == 0
+    with av.open(io.BytesIO(data), "r") as source, av.open(io.BytesIO(encoded), "r") as written:
         stored = list(source.decode(video=0))[20].to_ndarray(format="gray").astype(int)
         shown = next(written.decode(video=0)).to_ndarray(format="gray").astype(int)
     import numpy as np
@@ -247,7 +247,7 @@ def test_what_cannot_be_cut(given: dict[str, float], kind: type[Exception], word
 
 
 def test_a_copy_never_passes_the_limit() -> None:
-    """Where the keyframe lies too far back for the limit, the stretch is written anew, exactly as long as asked."""
+    """Where the keyframe lies too far back for the limit, the segment is encoded again, exactly as long as asked."""
     data = recording(key_every=60)
     assert cut(io.BytesIO(data), 4, 5.9, limit_s=6).copied
     found = cut(io.BytesIO(data), 4, 5.9, limit_s=5)

@@ -218,7 +218,7 @@ def test_smaller_pictures() -> None:
 
 
 def test_a_long_lead_can_be_refused() -> None:
-    """Where a copy would begin long before its window, it is written anew on demand."""
+    """Where a copy would begin long before its window, it is encoded again on demand."""
     data = recording(key_every=50)
     wished = cuts(data, video=[Window(3, 5)])
     assert (wished[0].start_s, wished[0].copied) == (0, True)

@@ -102,7 +102,7 @@ def test_a_hole_in_the_middle_costs_only_what_was_in_it(name: str) -> None:
 
 
 def joined() -> bytes:
-    """Two transport streams written behind one another: their times begin anew."""
+    """Two transport streams written behind one another: their times begin at zero again."""
     return recording("mpegts", seconds=6) + recording("mpegts", seconds=6)
 
 

@@ -260,7 +260,7 @@ def test_the_same_bytes_give_the_same_bytes(make: Callable[[], bytes]) -> None:
 
 
 def test_metadata_is_left_behind() -> None:
-    """Where and by whom a picture was taken is not sent along with one that is written anew."""
+    """Where and by whom a picture was taken is not sent along with an image that is encoded again."""
     exif = Image.Exif()
     exif[0x010E], exif[0x013B], exif[0x0112] = "my house", "me", 6
     exif.get_ifd(0x8825)[1] = "N"
