@@ -29,6 +29,12 @@ def positive_int(name: str, value: Any) -> int:
 def number_in(name: str, value: Any, low: float, high: float) -> float:
     """Check a number within a closed range.
 
+    Args:
+        name: the argument, for the message.
+        value: what was given.
+        low: the smallest allowed number.
+        high: the largest allowed number.
+
     Raises:
         TypeError: not a number.
         ValueError: out of the range, or not finite.
@@ -43,6 +49,11 @@ def number_in(name: str, value: Any, low: float, high: float) -> float:
 
 def one_of(name: str, value: T, allowed: Collection[T]) -> T:
     """Check a choice.
+
+    Args:
+        name: the argument, for the message.
+        value: what was given.
+        allowed: the choices.
 
     Raises:
         ValueError: not one of `allowed`; the message names the nearest.

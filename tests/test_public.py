@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import langchain_gemini_mm
+from langchain_gemini_mm.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -108,8 +110,11 @@ def test_the_package_is_typed() -> None:
 
 
 def public_names() -> dict[str, object]:
-    """The public names of all public modules."""
-    found = {name: getattr(langchain_gemini_mm, name) for name in [*NAMES, *OPTIONAL]}
+    """The public names of all public modules; names whose extra is not installed are left out."""
+    found = {name: getattr(langchain_gemini_mm, name) for name in NAMES}
+    for name in OPTIONAL:
+        with suppress(MissingExtraError):
+            found[name] = getattr(langchain_gemini_mm, name)
     for word in MODULES:
         module = import_module(f"{langchain_gemini_mm.__name__}.{word}")
         own = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
@@ -186,3 +191,24 @@ def test_names_imported_on_first_use_are_no_modules(package: str) -> None:
     module = import_module(f"langchain_gemini_mm.{package}")
     modules = {path.stem for path in Path(str(module.__file__)).parent.glob("*.py")}
     assert not modules & set(module.__all__)
+
+
+DELEGATES = ("arguments as in", "see `Backend`")
+"""Words of a docstring that names the one with the arguments."""
+
+
+@pytest.mark.parametrize("path", sorted(Path(langchain_gemini_mm.__file__).parent.rglob("*.py")), ids=str)
+def test_arguments_are_documented(path: Path) -> None:
+    """A public function with three or more parameters has a section `Args:`."""
+    missing = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"):
+            continue
+        names = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+        docstring = ast.get_docstring(node)
+        is_stub = any("overload" in ast.unparse(decorator) for decorator in node.decorator_list)
+        if docstring is None or is_stub or len([name for name in names if name not in {"self", "cls"}]) < 3:
+            continue
+        if "Args:" not in docstring and not any(words in docstring.lower() for words in map(str.lower, DELEGATES)):
+            missing.append(node.name)
+    assert not missing

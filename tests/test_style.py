@@ -74,6 +74,16 @@ def test_no_module_is_named_as_one_of_the_standard_library() -> None:
     assert not names & sys.stdlib_module_names - {"__main__"}
 
 
+def test_a_class_name_has_one_meaning() -> None:
+    """No two modules define a class of the same name."""
+    defined: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                defined.setdefault(node.name, []).append(module)
+    assert not {name: modules for name, modules in defined.items() if len(modules) > 1}
+
+
 def test_the_package_keeps_its_size() -> None:
     """Modules, lines of code and file names that occur twice stay within what a reader can hold."""
     own = [path for path in MODULES.values() if path.name != "__init__.py"]

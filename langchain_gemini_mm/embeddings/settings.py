@@ -292,7 +292,13 @@ def request_timeout(options: Mapping[str, Any] | None) -> float | None:
 
 
 def use_vertex(vertexai: bool | None, credentials: object, project: str | None) -> bool:
-    """Whether to use Vertex AI: by the argument, else the environment, else by arguments that only Vertex AI needs."""
+    """Whether to use Vertex AI: by the argument, else the environment, else by arguments that only Vertex AI needs.
+
+    Args:
+        vertexai: the argument of that name; None if it was not given.
+        credentials: Google Cloud credentials, or None.
+        project: a Google Cloud project, or None.
+    """
     if vertexai is not None:
         return vertexai
     variable = os.environ.get("GOOGLE_GENAI_USE_VERTEXAI", "").lower()

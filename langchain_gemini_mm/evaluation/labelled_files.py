@@ -68,8 +68,8 @@ def write_labelled(path: str | os.PathLike[str], labelled: Iterable[LabelledQuer
         The number of queries.
 
     Raises:
-        ContentError: a query is not a text, a path, a reference, a stored id or a list of these; or a path is not in
-            the folder of the labelled file.
+        ContentError: a query contains something other than texts, paths, references and stored ids; or a path is not
+            in the folder of the labelled file.
         OSError: the file cannot be written.
     """
     file = Path(path)

@@ -374,10 +374,10 @@ class Comparison:
         raise KeyError(f"no report {name!r}; there are: {', '.join(report.name for report in self.reports)}")
 
     def difference(self, measure: str, name: str, base: str | None = None) -> Measure:
-        """Compute the mean difference of a metric between two reports, -1 to 1, with its confidence interval.
+        """Compute the mean difference of a metric, report `name` minus report `base`, with its confidence interval.
 
-        The interval is that of the differences per query. It may exclude 0 although the intervals of both reports
-        overlap.
+        The interval is computed from the differences of single queries. It may exclude 0 although the intervals of both
+        reports overlap. Values are from -1 to 1.
 
         Args:
             measure: name of a metric, such as `ndcg@10`.

@@ -37,7 +37,13 @@ class LoadRun:
     documents: int = 0
 
     def file(self, item: InputFile, reader: DocumentReader, examination: Examination) -> Iterator[Document]:
-        """Yield the Documents of one file; note why it is left out."""
+        """Yield the Documents of one file; note why it is left out.
+
+        Args:
+            item: the file.
+            reader: turns it into Documents.
+            examination: what is known about it, or a function that finds out.
+        """
         reason = None
         try:
             for found in reader.documents(item, examination):

@@ -103,7 +103,7 @@ class MediaSegment:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """Its entries in the metadata of a Document."""
+        """The entries that this segment adds to the metadata of its Document."""
         return {key: value for key in _METADATA if (value := getattr(self, key)) is not None}
 
 

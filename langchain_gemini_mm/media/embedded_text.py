@@ -97,7 +97,7 @@ def tidy(text: str) -> str:
 
 
 def distinct(texts: Iterable[str]) -> tuple[str, ...]:
-    """Texts that are not empty, each once: a comment often repeats the title."""
+    """Remove empty texts and repetitions (ignoring case): a comment often repeats the title."""
     found: dict[str, str] = {}
     for text in map(tidy, texts):
         if text:

@@ -113,10 +113,10 @@ def hash_of(stream: BinaryIO, name: str) -> str:
 
 
 def media_type(head: bytes, name: str) -> str:
-    """The MIME type of a file by its first bytes.
+    """The MIME type of a file, detected from its first bytes.
 
     Raises:
-        ContentError: the file is empty or no image, audio, video or PDF.
+        ContentError: the file is empty, or is not an image, audio, video or PDF file.
     """
     if not head:
         raise ContentError(f"{name} is empty")

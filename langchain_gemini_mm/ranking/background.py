@@ -55,7 +55,7 @@ _PAGE = 20_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sample:
+class BackgroundSample:
     """The sample of one modality."""
 
     ids: frozenset[str]
@@ -67,7 +67,7 @@ class Sample:
 class Background:
     """The background of a collection, in memory."""
 
-    samples: Mapping[str, Sample]
+    samples: Mapping[str, BackgroundSample]
     """By modality; a modality without documents has none."""
     groups: Mapping[str, tuple[str, ...]]
     """The modalities that are searched one by one, and `rest` for all others, which may have been added since."""
@@ -241,11 +241,11 @@ def _vectors_flow(
     ids = [id_ for sample in drawn.values() for id_ in sample["ids"]]
     records = (yield from backend.fetch(ids, with_vectors=True)) if ids else []
     rows = {record.id: record.vector for record in records if record.vector is not None}
-    samples: dict[str, Sample] = {}
+    samples: dict[str, BackgroundSample] = {}
     vectors: list[Any] = []
     for modality, count in counts.items():
         there = [id_ for id_ in drawn.get(modality, {}).get("ids", ()) if id_ in rows]
-        samples[modality] = Sample(frozenset(there), count)
+        samples[modality] = BackgroundSample(frozenset(there), count)
         vectors += [rows[id_] for id_ in there]
     sampled = tuple(modality for modality, sample in samples.items() if sample.ids)
     groups: dict[str, tuple[str, ...]] = {modality: (modality,) for modality in samples}

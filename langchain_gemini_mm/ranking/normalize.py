@@ -66,7 +66,7 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class BackgroundComparison:
     """Where the scores of each modality lie, for one query."""
 
     levels: Mapping[str, Level]
@@ -93,7 +93,7 @@ class Comparison:
         return _EVEN_CHANCE / (_EVEN_CHANCE + chance)
 
 
-def compare(background: Background, vector: Vector) -> Comparison:
+def compare(background: Background, vector: Vector) -> BackgroundComparison:
     """Compare a query with the background, in one small matrix product.
 
     Args:
@@ -102,7 +102,7 @@ def compare(background: Background, vector: Vector) -> Comparison:
     """
     sizes, member = background.sizes, background.member
     if not len(sizes):
-        return Comparison({}, 0, 0.0, 1.0, is_known=False)
+        return BackgroundComparison({}, 0, 0.0, 1.0, is_known=False)
     products = (background.vectors @ vector).astype(np.float64)
     means, own = _measured(products, sizes, member)
     spreads, pooled = _spreads(own, sizes.astype(np.float64))
@@ -115,7 +115,7 @@ def compare(background: Background, vector: Vector) -> Comparison:
         levels[modality] = Level(*numbers, centre)
     locations = weights * means + (1 - weights) * centre
     start, scale = _tail((products - locations[member]) / spreads[member])
-    return Comparison(levels, background.total, start, scale, is_known=len(products) > 1)
+    return BackgroundComparison(levels, background.total, start, scale, is_known=len(products) > 1)
 
 
 def _measured(

@@ -70,13 +70,13 @@ class Fetcher:
 
         Args:
             url: `https://...`; its query may contain a key and is never shown.
-            max_bytes: largest file.
-            timeout: seconds for the whole file.
+            max_bytes: largest size of the file, in bytes.
+            timeout: seconds for the whole download.
             allow_http: accept `http://`.
 
         Raises:
-            ContentError: refused, not found, failed, or too slow.
-            MediaLimitError: over `max_bytes`; also raised while it is read.
+            ContentError: the URL is refused, or the download fails or takes too long.
+            MediaLimitError: the file is larger than `max_bytes`; also raised while it is read.
         """
         if max_bytes < 1 or not timeout > 0:
             raise ValueError(f"max_bytes and timeout must be positive, got {max_bytes!r} and {timeout!r}")

@@ -99,7 +99,13 @@ def check_item(item: SentItem, spec: ModelSpec) -> None:
 
 
 def supported(loaded: Loaded, spec: ModelSpec, backend: Backend) -> bool:
-    """Whether the model accepts the declared type of a part."""
+    """Whether the model accepts the declared type of a part.
+
+    Args:
+        loaded: the part.
+        spec: the model.
+        backend: the service.
+    """
     limit = spec.limit(loaded.modality, backend)
     return limit is not None and loaded.declared in limit.mime_types
 

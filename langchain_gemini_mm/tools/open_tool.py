@@ -54,7 +54,13 @@ class OpenTool:
     renderer: ResultRenderer = field(repr=False)
 
     def run(self, id: str, before: int | None = None, after: int | None = None) -> ToolResult:  # noqa: A002 - as the model writes it
-        """Read the document and those around it, and return them rendered."""
+        """Read the document and those around it, and return them rendered.
+
+        Args:
+            id: id of a hit, copied from a search result.
+            before: how many documents before it are read as well.
+            after: how many documents after it are read as well.
+        """
         return run(self._flow(id, before, after))
 
     async def arun(self, id: str, before: int | None = None, after: int | None = None) -> ToolResult:  # noqa: A002 - as above

@@ -96,7 +96,7 @@ class EmbeddingSpace:
 
 
 def given_rows(vectors: Sequence[Any], what: str) -> Vectors:
-    """Check vectors of a caller and normalize them to unit length.
+    """Check vectors that a caller passed, and normalize them to unit length.
 
     Args:
         vectors: rows of one length, each `(d,)`.

@@ -64,7 +64,7 @@ class In:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """The key has a value of the operand's type that compares with it as given."""
+    """The key has a value of the same type as `value`, and `order` holds between the two."""
 
     key: str
     order: Order

@@ -116,7 +116,7 @@ def tokens(text: str) -> Iterator[str]:
 
 
 def token_terms(text: str) -> list[str]:
-    """The search terms of a query for an index of `tokens`."""
+    """The terms to search for in an index that was built with `tokens`."""
     return [_bare(term).replace(" ", "") for term in terms(text)]
 
 

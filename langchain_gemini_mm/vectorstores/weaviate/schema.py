@@ -77,7 +77,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """A collection on the server."""
+    """The schema and embedding space of an existing collection on the server."""
 
     physical: str
     """The collection behind the alias."""
