@@ -58,7 +58,6 @@ WORDS = {
 
 ALLOWED = {
     "tests/test_words.py": frozenset(WORDS),
-    "tests/tools/test_open_tool.py": frozenset({r"beside (its?|the|their|that|these|this|them|each|ours|theirs)"}),
 }
 """Expressions that a file may contain because it quotes them."""
 

@@ -42,7 +42,7 @@ def test_a_text_is_complete(retriever: MultimodalRetriever) -> None:
     note = found(retriever, "notes/kitten.md")
     line = search.invoke({"query": "feeding a kitten", "modalities": ["text"]})
     assert "# Looking after a ki…" in line
-    assert "leave fresh water beside its bed" in opening.invoke({"id": note.id})
+    assert "leave fresh water next to its bed" in opening.invoke({"id": note.id})
 
 
 def test_a_longer_clip(retriever: MultimodalRetriever) -> None:
