@@ -1,4 +1,4 @@
-"""Reference blocks become bytes within a budget: cut, converted, scaled; and words where that cannot be."""
+"""Reference blocks become bytes within a budget: cut, converted and scaled, or replaced with notes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
 from langchain_gemini_mm.testing.samples.clips import tone
 from tests.media.generate import clip, noise_pdf, picture, saved
 
-PICTURES_ONLY = Accepts(name="pictures", image=frozenset({"image/png"}), max_bytes=4_000_000)
+IMAGES_ONLY = Accepts(name="images", image=frozenset({"image/png"}), max_bytes=4_000_000)
 
 
 @cache
@@ -66,23 +66,23 @@ CONVERTED: dict[str, tuple[bytes, str, list[str]]] = {
     "GIF for Gemini": (picture("GIF"), "gemini", ["image/png"]),
     "BMP for OpenAI": (picture("BMP"), "openai", ["image/jpeg"]),
     "TIFF for Anthropic": (picture("TIFF"), "anthropic", ["image/jpeg"]),
-    "JPEG for who takes PNG": (jpeg(), "pictures", ["image/png"]),
+    "JPEG for PNG only": (jpeg(), "images", ["image/png"]),
     "FLAC for Gemini": (clip("flac", "flac"), "gemini", ["audio/flac"]),
     "FLAC for OpenAI": (clip("flac", "flac"), "openai-audio", ["audio/mp3"]),
     "M4A for Gemini": (clip("ipod", "aac"), "gemini", ["audio/mp3"]),
     "WAV for OpenAI": (wav(), "openai-audio", ["audio/wav"]),
     "MOV for Gemini": (mp4(container="mov"), "gemini", ["video/mp4"]),
     "AVI for Gemini": (clip("avi", "mpeg4"), "gemini", ["video/mp4"]),
-    "video for who hears": (mp4(2, samples=tone(2)), "openai-audio", ["audio/mp3"]),
-    "video for who sees": (mp4(8), "anthropic", ["image/jpeg"] * 4),
-    "PDF for who sees": (pdf(3), "pictures", ["image/png"] * 3),
+    "video for audio only": (mp4(2, samples=tone(2)), "openai-audio", ["audio/mp3"]),
+    "video for images only": (mp4(8), "anthropic", ["image/jpeg"] * 4),
+    "PDF for images only": (pdf(3), "images", ["image/png"] * 3),
 }
 
 
 @pytest.mark.parametrize(("data", "family", "expected"), CONVERTED.values(), ids=CONVERTED)
 def test_formats_are_converted(data: bytes, family: str, expected: list[str], media: MediaStore) -> None:
     """Every format is converted to one that the family accepts, or to another modality."""
-    accepts = PICTURES_ONLY if family == "pictures" else ACCEPTS[family]
+    accepts = IMAGES_ONLY if family == "images" else ACCEPTS[family]
     blocks = expand_blocks([block_of(media.put(data))], media, accepts=accepts)
     shown = [block for block in blocks if block["type"] != "text"]
     assert [block["mime_type"] for block in shown] == expected
@@ -140,8 +140,8 @@ def test_the_budget_is_kept(family: str, most: int, media: MediaStore) -> None:
 
 def test_earlier_media_get_more_bytes(media: MediaStore) -> None:
     """The first medium may use most of the budget; the bytes of an image are reserved for each later one."""
-    pictures = [media.put(noise(edge)) for edge in (1000, 1001, 1002)]
-    blocks = expand_blocks([block_of(ref) for ref in pictures], media, accepts="anthropic", max_bytes=800_000)
+    images = [media.put(noise(edge)) for edge in (1000, 1001, 1002)]
+    blocks = expand_blocks([block_of(ref) for ref in images], media, accepts="anthropic", max_bytes=800_000)
     sizes = [len(block["base64"]) for block in blocks]
     assert sizes[0] == max(sizes)
     assert min(sizes) > 50_000
@@ -187,7 +187,7 @@ class Unreliable(MemoryBackend):
     """A backend without a connection."""
 
     def open(self, sha256: str) -> Any:
-        """Fail as a foreign library does."""
+        """Raise an exception of a third-party library."""
         raise RuntimeError("connection lost")
 
 
@@ -201,7 +201,7 @@ def bad_media() -> dict[str, tuple[MediaStore, MediaRef, str]]:
         "unknown": (media, MediaRef("0" * 64), "The file is missing"),
         "cut off": (media, media.put(photo[: len(photo) // 2]), "The file is damaged or has no such part"),
         "a damaged video": (media, media.put(mp4(2)[:900]), "The file is damaged or has no such part"),
-        "a damaged sound": (media, media.put(wav(2)[:900]), "The file is damaged or has no such part"),
+        "damaged audio": (media, media.put(wav(2)[:900]), "The file is damaged or has no such part"),
         "a damaged PDF": (media, media.put(b"%PDF-1.7\nnothing"), "The file is damaged or has no such part"),
         "behind the end": (media, clip_.segment(50, 60), "The file is damaged or has no such part"),
         "no such page": (media, paper.pages(9, 9), "The file is damaged or has no such part"),
