@@ -99,7 +99,7 @@ def test_removed_objects_are_reported(bucket: Bucket, spools: Path):
     "address", ["file:///etc", "https://example.org/x", "/etc", "s3://", "s3://key@bucket", "gs://a?b=c"]
 )
 def test_invalid_addresses(address: str):
-    """Only bucket URLs are accepted, and errors contain no key."""
+    """Only bucket URLs without keys and queries are accepted."""
     with pytest.raises(ValueError, match="bucket"):
         BucketFiles(address)
 

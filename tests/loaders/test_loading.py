@@ -369,7 +369,7 @@ print(*sorted({skipped.reason for skipped in loader.skipped}), sep="\\n")
 """
 
 
-def test_without_extras_skipped_files_name_them(folder: Path) -> None:
+def test_skipped_files_name_the_missing_extra(folder: Path) -> None:
     """Without extras texts, PNG, JPEG and WAV are loaded; for other files the reason contains the install command."""
     done = subprocess.run([sys.executable, "-c", BARE, str(folder)], capture_output=True, check=True, text=True)
     loaded, *reasons = done.stdout.splitlines()

@@ -52,6 +52,6 @@ def test_address():
 
 
 def test_unknown_options():
-    """The message about unknown options contains their names without values."""
+    """An unknown option raises a StoreError that names the bucket."""
     with pytest.raises(StoreError, match="cannot open the bucket 's3://trial'"):
         Bucket.at("s3://trial", colour="hush")

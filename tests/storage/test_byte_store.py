@@ -69,7 +69,7 @@ def test_pieces_of_interrupted_uploads_are_swept() -> None:
         store.put(LONG)
     del values.mdelete
     left = len(values.store)
-    assert left == 4  # four pieces and the marker of the upload
+    assert left == 4  # including the marker of the upload
     assert store.sweep([]).leftovers == 0
     assert store.sweep([], grace_s=-60, dry_run=True).leftovers == 1
     assert len(values.store) == left

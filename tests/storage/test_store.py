@@ -205,7 +205,7 @@ def test_a_socket_is_refused(store: MediaStore, tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("given", ["cat.png", Path("cat.png"), 5, None, [PNG]], ids=repr)
 def test_put_takes_bytes(store: MediaStore, given: object) -> None:
-    """A path is not accepted as content, and the message names the method for paths."""
+    """A path is not accepted as content, and the message lists the accepted types."""
     with pytest.raises(TypeError, match=r"bytes, an open binary file or a Blob"):
         store.put(given)
 
