@@ -135,10 +135,10 @@ def _flipped(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
     for ending, data in made.items():
         for seed in range(3):
             chance = random.Random(seed)
-            bent = bytearray(data)
+            flipped = bytearray(data)
             for _ in range(max(4, len(data) // 500)):
-                bent[chance.randrange(len(bent))] ^= 1 << chance.randrange(8)
-            yield f"flipped/{seed}.{ending}", bytes(bent)
+                flipped[chance.randrange(len(flipped))] ^= 1 << chance.randrange(8)
+            yield f"flipped/{seed}.{ending}", bytes(flipped)
 
 
 def _renamed(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:

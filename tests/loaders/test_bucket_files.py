@@ -68,11 +68,11 @@ def test_documents_equal_those_of_a_folder(bucket: Bucket, tmp_path: Path, spool
 def test_disk_space_is_bounded(bucket: Bucket, spools: Path):
     """The number of temporary files stays within the limit, and none remains."""
     files = BucketFiles(bucket, held=2)
-    most = 0
+    largest = 0
     for blob in files.yield_blobs():
         assert blob.as_bytes() == FILES[blob.metadata["source"]]
-        most = max(most, sum(path.is_file() for path in spools.rglob("*")))
-    assert most == 2
+        largest = max(largest, sum(path.is_file() for path in spools.rglob("*")))
+    assert largest == 2
     del files
     gc.collect()
     assert list(spools.iterdir()) == []

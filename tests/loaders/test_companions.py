@@ -123,7 +123,7 @@ def test_subtitles_inside_a_video(tmp_path: Path, media: MediaStore, container: 
 def _with_subtitles(container: str, codec: str) -> bytes:
     import av
 
-    said = {1.0: "Hello there", 4.5: "Goodbye"}
+    cues = {1.0: "Hello there", 4.5: "Goodbye"}
     source, buffer = io.BytesIO(mp4(6)), io.BytesIO()
     with av.open(source, "r") as given, av.open(buffer, "w", format=container) as output:
         video: Any = output.add_stream_from_template(given.streams.video[0])
@@ -133,7 +133,7 @@ def _with_subtitles(container: str, codec: str) -> bytes:
             if packet.size:
                 packet.stream = video
                 output.mux(packet)
-        for start, text in said.items():
+        for start, text in cues.items():
             data = text.encode()
             if codec == "mov_text":
                 data = len(data).to_bytes(2, "big") + data

@@ -155,11 +155,11 @@ def test_damaged_mails_are_read_or_refused() -> None:
     whole = bytes(full_mail())[:20_000]
     for seed in range(150):
         chance = random.Random(seed)
-        bent = bytearray(whole[: chance.randrange(1, len(whole))])
+        damaged = bytearray(whole[: chance.randrange(1, len(whole))])
         for _ in range(30):
-            bent[chance.randrange(len(bent))] = chance.randrange(256)
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
         try:
-            read_mail(bytes(bent))
+            read_mail(bytes(damaged))
         except ContentError as error:
             assert "mail" in str(error)  # noqa: PT017
 

@@ -44,7 +44,7 @@ PAGES: dict[str, tuple[str, list[str]]] = {
     "headings": ("<h2>Part</h2>text", ["## Part\n\ntext"]),
     "lists": ("<ul><li>a<li>b</ul>", ["- a\n- b"]),
     "tables": ("<table><tr><td>a<td>b<tr><td>c</table>", ["a b\nc"]),
-    "what nobody sees": ("a<script>x<y</script><style>z</style><!-- no -->b", ["ab"]),
+    "invisible elements": ("a<script>x<y</script><style>z</style><!-- no -->b", ["ab"]),
     "entities": ("&lt;b&gt; &amp; &eacute;&#x4e2d;&nbsp;x", ["<b> & é中 x"]),
     "white space": ("a \n\n  b\t c", ["a b c"]),
     "kept white space": ("<pre>a\nb</pre>", ["a\nb"]),

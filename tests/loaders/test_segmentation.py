@@ -133,7 +133,7 @@ def test_segments_cover_everything(tmp_path: Path, media: MediaStore) -> None:
     data = mp4(301.5, samples=tone(301.5))
     documents = load(tmp_path / "long.mp4", data, media, segments=Segments(video_s=13, video_overlap_s=2, audio_s=180))
     length = inspect(io.BytesIO(data)).duration_s
-    for modality, most in (("video", 120), ("audio", 180)):
+    for modality, limit_s in (("video", 120), ("audio", 180)):
         bounds = sorted(
             (document.metadata["start_s"], document.metadata["end_s"])
             for document in documents
@@ -142,7 +142,7 @@ def test_segments_cover_everything(tmp_path: Path, media: MediaStore) -> None:
         assert bounds[0][0] == 0
         assert bounds[-1][1] == pytest.approx(length, abs=0.2)
         assert all(two[0] <= one[1] for one, two in pairwise(bounds))
-        assert max(end - start for start, end in bounds) <= most
+        assert max(end - start for start, end in bounds) <= limit_s
 
 
 def test_silent_and_black_segments_can_be_skipped(tmp_path: Path, media: MediaStore) -> None:

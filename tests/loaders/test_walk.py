@@ -67,7 +67,7 @@ GLOBS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "not these": ({"exclude": "*.md"}, ["x/d.txt"]),
     "not this folder": ({"exclude": "x/y"}, ["a.MD", "x/b.md", "x/d.txt"]),
     "not this folder, with a slash": ({"exclude": "x/"}, ["a.MD"]),
-    "not what is in it": ({"exclude": "x/**"}, ["a.MD"]),
+    "not the contents of a folder": ({"exclude": "x/**"}, ["a.MD"]),
     "not a folder by name": ({"exclude": "y"}, ["a.MD", "x/b.md", "x/d.txt"]),
     "some but not all": ({"glob": "*.md", "exclude": ["y", "a.*"]}, ["x/b.md"]),
     "not deeper": ({"recursive": False}, ["a.MD"]),

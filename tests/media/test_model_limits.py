@@ -11,13 +11,13 @@ from langchain_gemini_mm.media.probe import MediaFacts
 from langchain_gemini_mm.models import model_spec
 
 MODEL = model_spec("gemini-embedding-2")
-PICTURE = {"modality": "image", "size": 10, "width": 10, "height": 10}
+IMAGE = {"modality": "image", "size": 10, "width": 10, "height": 10}
 VIDEO = {"modality": "video", "size": 10, "width": 10, "height": 10}
 
 ACCEPTED: dict[str, tuple[Backend, dict[str, object]]] = {
-    "png": ("gemini", {**PICTURE, "mime_type": "image/png"}),
-    "webp on Vertex": ("vertex", {**PICTURE, "mime_type": "image/webp"}),
-    "a huge png on Gemini": ("gemini", {**PICTURE, "mime_type": "image/png", "width": 20_000}),
+    "png": ("gemini", {**IMAGE, "mime_type": "image/png"}),
+    "webp on Vertex": ("vertex", {**IMAGE, "mime_type": "image/webp"}),
+    "a huge png on Gemini": ("gemini", {**IMAGE, "mime_type": "image/png", "width": 20_000}),
     "audio of exactly the limit": (
         "gemini",
         {"modality": "audio", "size": 9, "mime_type": "audio/mp3", "seconds": 180.0},
@@ -51,7 +51,7 @@ OVER: dict[str, tuple[Backend, dict[str, object], tuple[str, ...]]] = {
     ),
     "a wide image on Vertex": (
         "vertex",
-        {**PICTURE, "mime_type": "image/png", "width": 16_385},
+        {**IMAGE, "mime_type": "image/png", "width": 16_385},
         ("16,385 x 10", "16,384", "Scale it down"),
     ),
 }

@@ -97,10 +97,10 @@ def test_only_the_part_is_sent(media: MediaStore) -> None:
     video, audio, pages = expand_blocks([block_of(ref) for ref in references], media, accepts="gemini")
     seen = inspect(io.BytesIO(data_of(video)))
     assert 10 <= seen.duration_s <= 15.1
-    assert seen.audio is not None, "what is said belongs to a video"
-    heard = inspect(io.BytesIO(data_of(audio)))
-    assert heard.video is None
-    assert heard.duration_s == pytest.approx(10, abs=0.3)
+    assert seen.audio is not None, "a video keeps its audio"
+    audio_only = inspect(io.BytesIO(data_of(audio)))
+    assert audio_only.video is None
+    assert audio_only.duration_s == pytest.approx(10, abs=0.3)
     assert count_pages(io.BytesIO(data_of(pages)), "it") == {"pages": 2}
     assert [block["type"] for block in (video, audio, pages)] == ["video", "audio", "file"]
 
@@ -119,9 +119,9 @@ def test_tools_get_files(media: MediaStore) -> None:
 BUDGETS = (0, 1, 500, 5_000, 60_000, 300_000, 1_500_000)
 
 
-@pytest.mark.parametrize("most", BUDGETS)
+@pytest.mark.parametrize("max_bytes", BUDGETS)
 @pytest.mark.parametrize("family", ["gemini", "openai", "anthropic"])
-def test_the_budget_is_kept(family: str, most: int, media: MediaStore) -> None:
+def test_the_budget_is_kept(family: str, max_bytes: int, media: MediaStore) -> None:
     """Media never exceed the budget; notes replace media that are left out."""
     contents = [
         media.put(noise()),
@@ -129,12 +129,12 @@ def test_the_budget_is_kept(family: str, most: int, media: MediaStore) -> None:
         media.put(noise_pdf(600, 600, 600)),
         media.put(mp3(5)),
     ]
-    blocks = expand_blocks([block_of(ref) for ref in contents], media, accepts=family, max_bytes=most)
-    assert held(blocks) <= most
+    blocks = expand_blocks([block_of(ref) for ref in contents], media, accepts=family, max_bytes=max_bytes)
+    assert held(blocks) <= max_bytes
     assert len(blocks) >= len(contents)
-    if most < 500:
+    if max_bytes < 500:
         assert {block["type"] for block in blocks} == {"text"}
-    if most == BUDGETS[-1]:
+    if max_bytes == BUDGETS[-1]:
         assert "image" in {block["type"] for block in blocks}
 
 
@@ -159,11 +159,11 @@ def test_a_long_pdf_is_truncated_with_a_note(media: MediaStore) -> None:
     """Of a PDF with too many bytes or pages the first pages are sent, with a note."""
     paper = media.put(noise_pdf(*[500] * 12))
     size = media.info(paper).size
-    said, pages = expand_blocks([block_of(paper)], media, accepts="gemini", max_bytes=size // 2)
-    assert "of 12, the others are not shown" in said["text"]
+    note, pages = expand_blocks([block_of(paper)], media, accepts="gemini", max_bytes=size // 2)
+    assert "of 12, the others are not shown" in note["text"]
     assert 1 <= count_pages(io.BytesIO(data_of(pages)), "it")["pages"] < 12
-    said, pages = expand_blocks([block_of(media.put(pdf(120)))], media, accepts="anthropic")
-    assert said["text"] == "(pp. 1-100 of 120, the others are not shown of [it])"
+    note, pages = expand_blocks([block_of(media.put(pdf(120)))], media, accepts="anthropic")
+    assert note["text"] == "(pp. 1-100 of 120, the others are not shown of [it])"
     assert count_pages(io.BytesIO(data_of(pages)), "it")["pages"] == 100
 
 
@@ -216,10 +216,10 @@ def test_a_damaged_file_does_not_affect_others(name: str, caplog: pytest.LogCapt
     media, ref, reason = bad_media()[name]
     good = MediaStore.memory() if name == "a lost connection" else media
     with caplog.at_level(logging.WARNING, "langchain_gemini_mm"):
-        (said,) = expand_blocks([block_of(ref)], media, accepts="gemini")
-    assert said["type"] == "text"
-    assert said["text"].startswith("(Not shown: ")
-    assert said["text"].endswith(f" of [it]. {reason}.)")
+        (note,) = expand_blocks([block_of(ref)], media, accepts="gemini")
+    assert note["type"] == "text"
+    assert note["text"].startswith("(Not shown: ")
+    assert note["text"].endswith(f" of [it]. {reason}.)")
     assert "[it]" in caplog.text
     assert "base64" not in caplog.text
     (shown,) = expand_blocks([block_of(good.put(png()))], good, accepts="gemini")
@@ -228,8 +228,8 @@ def test_a_damaged_file_does_not_affect_others(name: str, caplog: pytest.LogCapt
 
 def test_a_malformed_reference_becomes_a_note(media: MediaStore) -> None:
     """A truncated reference is not an error."""
-    (said,) = expand_blocks([{"type": "image", "url": "mm://sha256-12"}], media, accepts="gemini")
-    assert said["text"] == "(Not shown: media. The reference is malformed.)"
+    (note,) = expand_blocks([{"type": "image", "url": "mm://sha256-12"}], media, accepts="gemini")
+    assert note["text"] == "(Not shown: media. The reference is malformed.)"
 
 
 def test_older_blocks_and_other_blocks(media: MediaStore) -> None:

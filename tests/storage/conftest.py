@@ -12,7 +12,7 @@ from langchain_gemini_mm.storage import MediaStore
 if TYPE_CHECKING:
     from pathlib import Path
 
-KINDS = ("folder", "memory", "links", "bytes")
+STORE_TYPES = ("folder", "memory", "links", "bytes")
 
 
 def make_store(store_type: str, folder: Path) -> MediaStore:
@@ -24,7 +24,7 @@ def make_store(store_type: str, folder: Path) -> MediaStore:
     return MediaStore.links(folder / "links") if store_type == "links" else MediaStore(folder / "media")
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=STORE_TYPES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> MediaStore:
     """An empty store; each test runs with every type."""
     return make_store(request.param, tmp_path)

@@ -84,10 +84,10 @@ def test_missing_and_truncated_pieces_are_errors() -> None:
     ref = store.put(LONG)
     piece = sorted(key for key in values.store if "piece" in key)[1]
     whole = values.store[piece]
-    for spoilt in (None, whole[:-1]):
+    for damaged in (None, whole[:-1]):
         values.mdelete([piece])
-        if spoilt is not None:
-            values.mset([(piece, spoilt)])
+        if damaged is not None:
+            values.mset([(piece, damaged)])
         with pytest.raises(MissingMediaError, match="damaged"):
             store.get(ref)
         with pytest.raises(MissingMediaError, match="damaged"):

@@ -150,8 +150,8 @@ def test_a_full_disk(tmp_path: Path) -> None:
     path.write_bytes(wav(120.0))
     root = tmp_path / "media"
     with start(FULL, root, path) as process:
-        said, _ = process.communicate(timeout=60)
-    assert said == f"cannot write to the media store {str(root)!r}: File too large\n"
+        output, _ = process.communicate(timeout=60)
+    assert output == f"cannot write to the media store {str(root)!r}: File too large\n"
     assert list((root / "incoming").iterdir()) == []
     assert media_files(root) == []
 
@@ -310,6 +310,6 @@ except ContentError as error:
     print(error)
 """
     with start(grow, tmp_path / "fresh", path) as process:
-        said, _ = process.communicate(timeout=60)
-    assert "was written to while it was read" in said
+        output, _ = process.communicate(timeout=60)
+    assert "was written to while it was read" in output
     assert store.put_file(path) in store

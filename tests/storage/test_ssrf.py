@@ -70,7 +70,7 @@ URLS = {
     "no host": ("https:///a.png", "host"),
     "a bad port": ("https://site.example:99999/a.png", "cannot be read"),
     "port 0": ("https://site.example:0/a.png", "port 0"),
-    "a new line": ("https://site.example/a\r\nX: y", "control signs"),
+    "a line break": ("https://site.example/a\r\nX: y", "control signs"),
     "a space": ("https://site.example /a.png", "spaces"),
     "a backslash": ("https://site.example\\@evil.example/", "backslashes"),
     "a broken bracket": ("https://[::1/a.png", "cannot be read"),

@@ -23,7 +23,7 @@ VIDEO = SegmentFormat(limit_s=6, mime_types=("video/mp4",))
 AUDIO = SegmentFormat(limit_s=6, mime_types=("audio/mp3", "audio/wav"))
 UNEVEN = (0, 0.04, 0.1, 0.5, 0.52, 1.9, 2, 2.1, 5.3, 5.34, 6, 6.01, 6.02, 7.7, 8, 8.5, 11, 11.5)
 
-PICTURES: dict[str, tuple[Callable[[], bytes], bool]] = {
+VIDEOS: dict[str, tuple[Callable[[], bytes], bool]] = {
     "plain": (recording, True),
     "B-frames": (partial(recording, b_frames=3), True),
     "MOV": (partial(recording, "mov"), True),
@@ -59,7 +59,7 @@ def cuts(data: bytes, *, video: list[Window], form: SegmentFormat = VIDEO, with_
 
 
 @pytest.mark.parametrize("overlap_s", [0, 1])
-@pytest.mark.parametrize(("make", "copied"), PICTURES.values(), ids=PICTURES)
+@pytest.mark.parametrize(("make", "copied"), VIDEOS.values(), ids=VIDEOS)
 def test_segments_contain_every_frame(make: Callable[[], bytes], copied: bool, overlap_s: float) -> None:
     """Each segment contains the frames of its window, all frames are covered, and no segment is too long."""
     data = make()
@@ -79,7 +79,7 @@ def test_segments_contain_every_frame(make: Callable[[], bytes], copied: bool, o
     assert all(cut.copied for cut in found) or not copied
 
 
-SOUNDS: dict[str, tuple[Callable[[], bytes], bool]] = {
+RECORDINGS: dict[str, tuple[Callable[[], bytes], bool]] = {
     "audio of a video": (partial(recording, key_every=1000), False),
     "AAC": (partial(recording, "ipod", video=None), False),
     "raw AAC": (partial(recording, "adts", video=None), False),
@@ -97,7 +97,7 @@ SOUNDS: dict[str, tuple[Callable[[], bytes], bool]] = {
 
 
 @pytest.mark.parametrize("overlap_s", [0, 1])
-@pytest.mark.parametrize(("make", "copied"), SOUNDS.values(), ids=SOUNDS)
+@pytest.mark.parametrize(("make", "copied"), RECORDINGS.values(), ids=RECORDINGS)
 def test_segments_contain_every_sample(make: Callable[[], bytes], copied: bool, overlap_s: float) -> None:
     """Each segment contains the tones of its seconds, from the beginning of its window to the end."""
     data = make()
@@ -190,11 +190,11 @@ def test_windows_after_the_end_give_nothing() -> None:
 def test_large_copies_are_encoded_again() -> None:
     """A segment with more bytes than the model accepts is encoded again; the others stay copies."""
     data = recording(size=(320, 160), noisy=True)
-    most = max(len(cut.data) for cut in cuts(data, video=windows(12, 3))) - 1
-    found = cuts(data, video=windows(12, 3), form=SegmentFormat(limit_s=6, mime_types=("video/mp4",), max_bytes=most))
+    limit = max(len(cut.data) for cut in cuts(data, video=windows(12, 3))) - 1
+    found = cuts(data, video=windows(12, 3), form=SegmentFormat(limit_s=6, mime_types=("video/mp4",), max_bytes=limit))
     assert {cut.copied for cut in found} == {True, False}
     assert [cut.window for cut in found] == windows(12, 3)
-    assert max(len(cut.data) for cut in found) <= most
+    assert max(len(cut.data) for cut in found) <= limit
 
 
 def test_a_limit_that_cannot_be_met_is_an_error() -> None:
@@ -220,8 +220,8 @@ def test_max_edge() -> None:
 def test_max_lead() -> None:
     """A segment whose copy would begin long before its window is encoded again on request."""
     data = recording(key_every=50)
-    wished = cuts(data, video=[Window(3, 5)])
-    assert (wished[0].start_s, wished[0].copied) == (0, True)
+    copied_cuts = cuts(data, video=[Window(3, 5)])
+    assert (copied_cuts[0].start_s, copied_cuts[0].copied) == (0, True)
     form = SegmentFormat(limit_s=6, mime_types=("video/mp4",), lead_s=2)
     exact = cuts(data, video=[Window(3, 5), Window(6, 9)], form=form)
     assert [(cut.start_s, cut.copied) for cut in exact] == [(3, False), (5, True)]

@@ -44,7 +44,7 @@ MADE: dict[str, Callable[[], bytes]] = {
     "ogg": partial(recording, "ogg", video=None, audio="libopus"),
     "flac": partial(recording, "flac", video=None, audio="flac"),
 }
-PICTURED = {"mp4", "mp4 with its index first", "fragmented mp4", "mkv", "webm", "ts", "avi"}
+WITH_VIDEO = {"mp4", "mp4 with its index first", "fragmented mp4", "mkv", "webm", "ts", "avi"}
 
 
 def cut_all(data: bytes) -> list[Cut]:
@@ -68,7 +68,7 @@ def test_truncated_recordings(name: str, share: float) -> None:
     started = time.process_time()
     found = cut_all(data[: int(len(data) * share)])
     assert time.process_time() - started < PATIENCE_S
-    if name in PICTURED and name != "mp4" and share == 0.6:
+    if name in WITH_VIDEO and name != "mp4" and share == 0.6:
         assert 2 <= len([one for one in found if one.track is None]) <= 4
         assert all(numbers(one.data) for one in found if one.track is None)
     if name in {"mp3", "wav", "ts", "mkv", "ogg", "flac"} and share == 0.6:

@@ -241,14 +241,14 @@ def test_only_accepted_types_are_written(types: list[str]) -> None:
         assert prepared(data, accepted=frozenset(types)).mime_type in GEMINI & set(types)
 
 
-@pytest.mark.parametrize("most", [60_000, 20_000, 2_000])
-def test_files_over_the_limit_are_compressed_further(most: int) -> None:
+@pytest.mark.parametrize("max_bytes", [60_000, 20_000, 2_000])
+def test_files_over_the_limit_are_compressed_further(max_bytes: int) -> None:
     """The quality is reduced first, then the number of pixels, until the file is within its limit."""
-    made = prepared(saved(noise(), "PNG"), accepted=GEMINI, max_bytes=most)
-    assert len(made.data) <= most
+    made = prepared(saved(noise(), "PNG"), accepted=GEMINI, max_bytes=max_bytes)
+    assert len(made.data) <= max_bytes
     assert made.changed
     assert made.width / made.height == pytest.approx(4 / 3, rel=0.05)
-    assert (most < 60_000) == (made.width < 400)
+    assert (max_bytes < 60_000) == (made.width < 400)
 
 
 def test_a_limit_that_cannot_be_met_is_an_error() -> None:
