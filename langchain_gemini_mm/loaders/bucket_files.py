@@ -80,7 +80,7 @@ class BucketFiles(BlobLoader):
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         files: deque[Path] = deque()
         for number, found in enumerate(self._bucket.objects()):
-            if not self._is_wanted(found):
+            if not self._is_selected(found):
                 continue
             if len(files) >= self._held:
                 files.popleft().unlink(missing_ok=True)
@@ -89,7 +89,7 @@ class BucketFiles(BlobLoader):
             if self._fetch(found.key, path):
                 yield Blob(path=path, metadata={"source": found.key})
 
-    def _is_wanted(self, found: BucketObject) -> bool:
+    def _is_selected(self, found: BucketObject) -> bool:
         key = found.key
         if any(is_hidden(part) for part in key.split("/")) or not self._include.match(key) or self._exclude.match(key):
             return False

@@ -39,9 +39,9 @@ def parse(text: str) -> list[Cue]:
         if times is None:
             continue
         start, end = _seconds(times.groups()[:4]), _seconds(times.groups()[4:])
-        said = unstyled(html.unescape("\n".join(_said(lines, number + 1))))
-        if said and start < end:
-            cues.append(Cue(start, end, said))
+        cue_text = unstyled(html.unescape("\n".join(_cue_lines(lines, number + 1))))
+        if cue_text and start < end:
+            cues.append(Cue(start, end, cue_text))
     return sorted(cues, key=lambda cue: cue[:2])
 
 
@@ -62,7 +62,7 @@ def text_between(cues: Sequence[Cue], start_s: float, end_s: float) -> str:
     return "\n".join(lines)
 
 
-def _said(lines: Sequence[str], start: int) -> Iterator[str]:
+def _cue_lines(lines: Sequence[str], start: int) -> Iterator[str]:
     for line in lines[start : start + _MAX_LINES]:
         if not line.strip() or _TIMES.match(line):
             return
@@ -131,8 +131,8 @@ class Captions:
             source, caption = _caption(json.loads(line.decode("utf-8-sig")))
         except (ValueError, RecursionError) as error:
             self.mistakes += 1
-            said = str(error) if isinstance(error, ContentError) else "it is no JSON"
-            self.first_mistake = self.first_mistake or f"line {number}: {said}"
+            reason = str(error) if isinstance(error, ContentError) else "it is no JSON"
+            self.first_mistake = self.first_mistake or f"line {number}: {reason}"
             return
         self._by_source.setdefault(source, []).append(caption)
 
@@ -149,13 +149,13 @@ def _caption(entry: Any) -> tuple[str, Caption]:
     return source, Caption(entry["text"], start, end, *pages)
 
 
-def _bounds(entry: dict[str, Any], keys: tuple[str, str], kinds: tuple[type, ...]) -> tuple[float | None, float | None]:
+def _bounds(entry: dict[str, Any], keys: tuple[str, str], types: tuple[type, ...]) -> tuple[float | None, float | None]:
     low, high = (entry.get(key) for key in keys)
     if low is None and high is None:
         return None, None
     given: tuple[Any, Any] = (low, high if high is not None else low)
     if (
-        not all(isinstance(value, kinds) and not isinstance(value, bool) for value in given)
+        not all(isinstance(value, types) and not isinstance(value, bool) for value in given)
         or not 0 <= given[0] <= given[1]
     ):
         raise ContentError(f"{keys[0]} and {keys[1]} must be numbers in order")

@@ -79,7 +79,7 @@ class Companions:
                 raise ContentError("no subtitles can be read in it")
             return cues
         except (ContentError, OSError) as error:
-            self._unread.append(Skipped(_beside(item, path.name), str(error)))
+            self._unread.append(Skipped(_sibling(item, path.name), str(error)))
             return ()
 
     def _captions(self, path: Path, source: str, name: str, item: InputFile) -> Sequence[Caption]:
@@ -98,8 +98,8 @@ class Companions:
             self._unread.append(Skipped(source, str(error)))
             return None
         if captions.mistakes:
-            said = f"{captions.mistakes} of its lines cannot be used, the others are; {captions.first_mistake}"
-            self._unread.append(Skipped(source, said))
+            reason = f"{captions.mistakes} of its lines cannot be used, the others are; {captions.first_mistake}"
+            self._unread.append(Skipped(source, reason))
         return captions
 
 
@@ -114,6 +114,6 @@ def _is_about(caption: Caption, segment: MediaSegment, *, first: bool) -> bool:
     return False
 
 
-def _beside(item: InputFile, name: str) -> str:
+def _sibling(item: InputFile, name: str) -> str:
     folder, slash, _ = item.source.rpartition("/")
     return f"{folder}{slash}{name}"

@@ -27,7 +27,7 @@ BATCH_SHARE = 0.5
 """Share of the standard price that the Batch API costs
 (https://ai.google.dev/gemini-api/docs/pricing, read 2026-11-21)."""
 
-_SOUND_BYTES_PER_SECOND = 8000
+_AUDIO_BYTES_PER_SECOND = 8000
 """Of encoded audio."""
 
 
@@ -231,7 +231,7 @@ def _wire_bytes(segment: MediaSegment, facts: MediaFacts, seconds: float | None,
     """Bytes in a request, as base64: a share of the file, or the size of encoded audio."""
     size = float(facts.size)
     if segment.track:
-        size = _SOUND_BYTES_PER_SECOND * (seconds or 0)
+        size = _AUDIO_BYTES_PER_SECOND * (seconds or 0)
     elif seconds and facts.seconds:
         size *= min(seconds / facts.seconds, 1)
     elif pages and facts.pages:

@@ -217,8 +217,8 @@ _PACKED = (
     rb"|PK\x05\x06|.{257}ustar"
 )
 _MAGIC = tuple(
-    (re.compile(pattern, re.DOTALL), said)
-    for pattern, said in (
+    (re.compile(pattern, re.DOTALL), message)
+    for pattern, message in (
         (_ZIPPED + rb"mimetypeapplication/epub", _BOOK),
         (_ZIPPED + _OFFICE_PARTS, _OFFICE),
         (rb"PK\x03\x04", f"archives, Office files and e-books are not read: unpack it, or {_LOADERS}"),
@@ -234,7 +234,7 @@ _MAGIC = tuple(
 def reason(head: bytes, source: str) -> str | None:
     """The reason why files of a type are not read, by their first bytes and name; None for an unknown type."""
     suffix = PurePosixPath(source).suffix.lower()
-    found = next((said for magic, said in _MAGIC if magic.match(head)), None)
+    found = next((message for magic, message in _MAGIC if magic.match(head)), None)
     if found and head.startswith(b"PK\x03\x04"):
         found = _OFFICE if suffix in _OFFICE_NAMES else _BOOK if suffix in _BOOK_NAMES else found
     return found

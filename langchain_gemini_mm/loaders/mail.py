@@ -147,16 +147,16 @@ def _sort(message: Message, body: list[Message], attached: list[Message], budget
     """Divide the parts of a mail into text and attachments; of alternatives, one is text."""
     if not budget.spend():
         return
-    kind = message.get_content_type()
-    if kind == "message/rfc822" or message.get_content_disposition() == "attachment":
+    mime_type = message.get_content_type()
+    if mime_type == "message/rfc822" or message.get_content_disposition() == "attachment":
         attached.append(message)
     elif message.is_multipart():
         inner = [part for part in message.get_payload() if isinstance(part, Message)]
-        if kind == "multipart/alternative":
+        if mime_type == "multipart/alternative":
             inner = _plainest(inner)
         for part in inner:
             _sort(part, body, attached, budget)
-    elif kind in ("text/plain", "text/html") and not message.get_filename():
+    elif mime_type in ("text/plain", "text/html") and not message.get_filename():
         body.append(message)
     else:
         attached.append(message)
@@ -211,9 +211,9 @@ def _decoded_header(value: str) -> str:
         ]
     except (ValueError, LookupError, MessageError):
         pieces = [value]
-    words = " ".join(" ".join(pieces).split())
+    text = " ".join(" ".join(pieces).split())
     # Headers that are not ASCII, as they must be, are returned with surrogates.
-    return words.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _messages(file: BinaryIO) -> Iterator[bytes]:

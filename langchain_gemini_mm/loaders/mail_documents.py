@@ -68,7 +68,7 @@ class MailDocuments:
         yield from apart
 
     def _attached(self, part: Attachment, item: InputFile, apart: list[Document | Skipped]) -> Iterator[str | MediaRef]:
-        """What stands in the text for an attachment; Documents of its own are added to `apart`."""
+        """The text that represents an attachment; its own Documents are added to `apart`."""
         with item.opened() as opened:
             examined = self.examiner.examine(opened, item.source, in_text=True)
             if examined.facts is None:

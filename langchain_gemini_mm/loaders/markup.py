@@ -49,8 +49,8 @@ def html_parts(page: str) -> Iterator[str | ImageLink]:
     from langchain_gemini_mm.loaders.markup import html_parts
 
     page = "<h1>Pets</h1><script>x</script><p>A&nbsp;cat: <img src='cat.png' alt='grey'> asleep"
-    text, picture, rest = html_parts(page)
-    assert (text, picture.source, rest) == ("# Pets\n\nA cat: ", "cat.png", " asleep")
+    text, image, rest = html_parts(page)
+    assert (text, image.source, rest) == ("# Pets\n\nA cat: ", "cat.png", " asleep")
     ```
     """
     held: list[str] = []
@@ -167,8 +167,8 @@ def markdown_parts(text: str) -> Iterator[str | ImageLink]:
     ```python
     from langchain_gemini_mm.loaders.markup import markdown_parts
 
-    text, picture = markdown_parts("A cat ![grey](<my cat.png> 'Tom')")
-    assert (text, picture.source, picture.alt) == ("A cat ", "my cat.png", "grey")
+    text, image = markdown_parts("A cat ![grey](<my cat.png> 'Tom')")
+    assert (text, image.source, image.alt) == ("A cat ", "my cat.png", "grey")
     ```
     """
     position = 0

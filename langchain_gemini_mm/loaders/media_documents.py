@@ -110,13 +110,13 @@ class MediaDocuments:
     @staticmethod
     def _described(describe: Description, document: Document, text: str, failures: list[str]) -> str:
         try:
-            said = describe.of(document)
+            description = describe.of(document)
         except TypeError:
             raise
         except Exception as error:  # noqa: BLE001  a service that fails must not end the run
             failures.append(f"{type(error).__name__}: {error}"[:_SHOWN])
             return text
-        return "\n\n".join(filter(None, (said, text)))
+        return "\n\n".join(filter(None, (description, text)))
 
     def _add_text(self, document: Document, modality: Modality, text: str) -> bool:
         """Add companion text to a Document; False where the model takes text only and there is none."""

@@ -111,9 +111,9 @@ class MediaLoader(BaseLoader):
     ) -> None:
         if not callable(getattr(media, "put_file", None)):
             raise TypeError(f"media must be a MediaStore, got {type(media).__name__}")
-        wanted = chosen_modalities(modalities)
+        selected = chosen_modalities(modalities)
         self.options = LoadOptions(
-            segments, model, backend, wanted, companions, fuse_text, min_bytes, max_bytes, chunk_size, chunk_overlap
+            segments, model, backend, selected, companions, fuse_text, min_bytes, max_bytes, chunk_size, chunk_overlap
         )
         """Its options, checked."""
         self.skipped: list[Skipped] = []

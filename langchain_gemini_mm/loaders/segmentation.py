@@ -148,8 +148,8 @@ def plan_segments(
     if taken and len(planned) == 1:
         planned = [MediaSegment(modality="video", position=0)]
     if facts.has_audio and segments.audio_tracks:
-        heard = min(embedded.audio_s or length, length)
-        planned += _audio_segments(heard, segments, limits.get("audio"), track="audio")
+        audio_s = min(embedded.audio_s or length, length)
+        planned += _audio_segments(audio_s, segments, limits.get("audio"), track="audio")
     return sorted(planned, key=lambda segment: (segment.end_s or 0, segment.track or ""))
 
 

@@ -73,8 +73,8 @@ class TextDocuments:
         """
         position = -1
         for position, chunk in enumerate(chunks):
-            said = {**metadata, "modality": "text", "position": position}
-            yield document_of(chunk, source, str(position), said, title)
+            chunk_metadata = {**metadata, "modality": "text", "position": position}
+            yield document_of(chunk, source, str(position), chunk_metadata, title)
         if position < 0:
             raise ContentError("it holds nothing but white space")
 
@@ -244,5 +244,5 @@ def _text(text: str, *, behind: bool) -> str:
     escaped = escape_references(text)
     if not behind or not escaped.startswith(" "):
         return escaped
-    words = escaped.lstrip(" ")
-    return words if words.startswith("\n") else f" {words}"
+    stripped = escaped.lstrip(" ")
+    return stripped if stripped.startswith("\n") else f" {stripped}"

@@ -63,7 +63,7 @@ def _translated(match: re.Match[str]) -> str:
     return re.escape(token)
 
 
-def _one_of(signs: str, wanted: str) -> str:
+def _one_of(signs: str, template: str) -> str:
     """A class of characters and ranges; a reversed range matches nothing."""
     found = ""
     while signs:
@@ -73,7 +73,7 @@ def _one_of(signs: str, wanted: str) -> str:
         if low <= (high or low):
             found += f"{re.escape(low)}-{re.escape(high)}" if high else re.escape(low)
         signs = rest
-    return wanted.format(found) if found or "^" in wanted else "(?!)"
+    return template.format(found) if found or "^" in template else "(?!)"
 
 
 _JUNK = frozenset(

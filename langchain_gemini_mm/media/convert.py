@@ -313,9 +313,9 @@ def _is_sparse(windows: Sequence[Window]) -> bool:
 
 def _form(target: MediaTarget, windows: Iterable[Window], clip: Clip | None) -> SegmentFormat:
     lengths = [window.length_s for window in windows]
-    pictures = clip.video if clip is not None else None
+    video = clip.video if clip is not None else None
     # A video within the limit is copied rather than re-encoded.
-    is_larger = pictures is None or max(pictures.width, pictures.height) > (target.max_edge or 0)
+    is_larger = video is None or max(video.width, video.height) > (target.max_edge or 0)
     return SegmentFormat(
         limit_s=max(lengths) * (1 + LEAD) + 60 if target.max_seconds is None else target.max_seconds,
         mime_types=target.mime_types,

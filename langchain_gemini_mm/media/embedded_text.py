@@ -217,25 +217,25 @@ _CHARSETS = {b"ASCII\0\0\0": "utf-8", b"UNICODE\0": "utf-16", b"\0" * 8: "utf-8"
 
 def _image_texts(file: BinaryIO, mime_type: str, name: str) -> Iterator[str]:
     """Titles, captions and keywords in the order of the standards; the image is not decoded."""
-    with opened_image(file, mime_type, name) as picture:
+    with opened_image(file, mime_type, name) as image:
         # PNG text after the pixels would only be found by decoding them.
-        known = {str(key).lower(): value for key, value in picture.info.items()}
+        known = {str(key).lower(): value for key, value in image.info.items()}
         texts = [value for key in _PNG if isinstance(value := known.get(key), str)]
         for tags in (_exif, _iptc, _xmp):
-            texts += tags(picture)
+            texts += tags(image)
     for text in texts:
         printable = text.replace("\0", "")
         if not _BY_CAMERAS.fullmatch(printable.strip()):
             yield printable
 
 
-def _exif(picture: ImageFile) -> Iterator[str]:
-    if picture.format == "PNG" and "exif" not in picture.info:
+def _exif(image: ImageFile) -> Iterator[str]:
+    if image.format == "PNG" and "exif" not in image.info:
         return
     try:
-        exif = picture.getexif()
+        exif = image.getexif()
         inner = exif.get_ifd(_EXIF_PART)
-    except Exception:  # noqa: BLE001  Pillow raises errors of every kind for broken EXIF
+    except Exception:  # noqa: BLE001  Pillow raises exceptions of any type for invalid EXIF
         return
     for tag in (_DESCRIPTION, _XP_TITLE, _XP_SUBJECT, _XP_COMMENT, _XP_KEYWORDS):
         yield from _decoded(exif.get(tag), "utf-16-le")
@@ -244,12 +244,12 @@ def _exif(picture: ImageFile) -> Iterator[str]:
         yield from _decoded(comment[8:], _CHARSETS[comment[:8]])
 
 
-def _iptc(picture: ImageFile) -> Iterator[str]:
+def _iptc(image: ImageFile) -> Iterator[str]:
     from PIL.IptcImagePlugin import getiptcinfo
 
     try:
-        found: dict[Any, Any] = getiptcinfo(picture) or {}
-    except Exception:  # noqa: BLE001  Pillow raises errors of every kind for broken IPTC
+        found: dict[Any, Any] = getiptcinfo(image) or {}
+    except Exception:  # noqa: BLE001  Pillow raises exceptions of any type for invalid IPTC
         return
     for key in _IPTC:
         value = found.get(key)
@@ -257,8 +257,8 @@ def _iptc(picture: ImageFile) -> Iterator[str]:
             yield from _decoded(one, "utf-8")
 
 
-def _xmp(picture: ImageFile) -> Iterator[str]:
-    packet = picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp") or b""
+def _xmp(image: ImageFile) -> Iterator[str]:
+    packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
     text = packet.decode("utf-8", "replace") if isinstance(packet, bytes) else str(packet)
     text = text[:_XMP_BYTES]
     for match in _XMP.finditer(text):

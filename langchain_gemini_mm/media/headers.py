@@ -53,8 +53,8 @@ def read_png(file: BinaryIO, size: int, name: str) -> Measures:
     if zlib.crc32(head[12:29]) != checksum or not width or not height:
         raise _damaged(name, "PNG", "its header is wrong")
     turned = False
-    for kind, length in _png_chunks(file, size, until=b"IDAT"):
-        turned = turned or (kind == b"eXIf" and _is_turned(file.read(length)))
+    for chunk_type, length in _png_chunks(file, size, until=b"IDAT"):
+        turned = turned or (chunk_type == b"eXIf" and _is_turned(file.read(length)))
     file.seek(max(size - len(_PNG_END), 0))
     if file.read() != _PNG_END and (b"IEND", 0) not in _png_chunks(file, size, until=b"IEND"):
         raise _damaged(name, "PNG", "it is cut off")
@@ -136,17 +136,17 @@ def read_wav(file: BinaryIO, size: int, name: str) -> Measures:
 
 
 def _png_chunks(file: BinaryIO, size: int, until: bytes) -> Iterator[tuple[bytes, int]]:
-    """Type and length of each chunk up to the first of the type `until`; the file stands at the chunk's data."""
+    """Type and length of each chunk up to the first of the type `until`; the file is positioned at the data."""
     position = len(_PNG_SIGNATURE)
     for _ in range(_MAX_CHUNKS):
         file.seek(position)
         head = file.read(8)
-        length, kind = int.from_bytes(head[:4], "big"), head[4:]
+        length, chunk_type = int.from_bytes(head[:4], "big"), head[4:]
         position += 12 + length
         if len(head) < 8 or position > size:
             return
-        yield kind, length
-        if kind == until:
+        yield chunk_type, length
+        if chunk_type == until:
             return
 
 
@@ -160,8 +160,8 @@ def _is_turned(exif: bytes) -> bool:
         file.seek(*struct.unpack_from(f"{order}I", exif, 4))
         (entries,) = struct.unpack(f"{order}H", file.read(2))
         for _ in range(min(entries, _MAX_ENTRIES)):
-            tag, kind, count, value = struct.unpack(f"{order}HHIH2x", file.read(12))
-            if (tag, kind, count) == (_ORIENTATION, 3, 1):
+            tag, value_type, count, value = struct.unpack(f"{order}HHIH2x", file.read(12))
+            if (tag, value_type, count) == (_ORIENTATION, 3, 1):
                 return bool(2 <= value <= 8)
     except struct.error:
         return False
@@ -212,5 +212,5 @@ def _wav_bytes(length: int, left: int, block: int, name: str) -> int:
     return min(length, left)
 
 
-def _damaged(name: str, kind: str, what: str) -> ContentError:
-    return ContentError(f"{name} is a damaged {kind} file: {what}. Export or copy it again")
+def _damaged(name: str, file_format: str, what: str) -> ContentError:
+    return ContentError(f"{name} is a damaged {file_format} file: {what}. Export or copy it again")

@@ -25,7 +25,7 @@ _CTIME_GRAIN_NS = 100_000_000
 """Resolution of the time of the last status change, where the system has one."""
 _SHOWN = 120
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_KINDS = (
+_SPECIAL_FILES = (
     (stat.S_ISDIR, "a folder; load a folder with MediaLoader"),
     (stat.S_ISFIFO, "a named pipe, not a file"),
     (stat.S_ISSOCK, "a socket, not a file"),
@@ -145,8 +145,8 @@ def unreadable(path: Path, error: Exception) -> ContentError:
 def _refuse_special(path: Path, status: os.stat_result) -> None:
     if stat.S_ISREG(status.st_mode):
         return
-    kind = next((words for test, words in _KINDS if test(status.st_mode)), "not a regular file")
-    raise ContentError(f"{shown(path)} is {kind}")
+    description = next((text for test, text in _SPECIAL_FILES if test(status.st_mode)), "not a regular file")
+    raise ContentError(f"{shown(path)} is {description}")
 
 
 def _read(stream: BinaryIO, length: int, name: str) -> bytes:
@@ -182,6 +182,6 @@ def opened(source: Source) -> Iterator[BinaryIO]:
         raise TypeError(f"media are given as Path, bytes or an open binary file, got {type(source).__name__}")
 
 
-def name_of(source: Source, kind: str) -> str:
-    """The name of a source in messages: that of a file, or `the <kind>`."""
-    return shown(source.name) if isinstance(source, Path) else f"the {kind}"
+def name_of(source: Source, noun: str) -> str:
+    """The name of a source in messages: that of a file, or `the <noun>`."""
+    return shown(source.name) if isinstance(source, Path) else f"the {noun}"

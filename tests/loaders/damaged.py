@@ -1,4 +1,4 @@
-"""A folder of damaged files: every format cut, bent, renamed, emptied and blown up, and what is no file at all."""
+"""A folder of damaged files of every format: truncated, corrupted, renamed, empty and oversized, and special files."""
 
 from __future__ import annotations
 
@@ -46,32 +46,36 @@ GOOD: dict[str, Callable[[], bytes]] = {
     "avi": lambda: recording("avi", video="mpeg4", audio="libmp3lame", seconds=2),
     "pdf": lambda: pdf(("one", "two"), title="Numbers"),
 }
-"""Endings and what makes a whole file of each."""
+"""Suffixes, each with a function that makes a valid file."""
 
 
 def write_damaged(folder: Path) -> tuple[dict[str, bytes], set[str]]:
-    """Write everything below `folder`.
+    """Write all files below `folder`.
 
     Returns:
-        Files that may or may not be usable, by source; and sources that certainly are not.
+        Files that may be usable, by source, and the sources of files that never are.
     """
     made = {ending: make() for ending, make in GOOD.items()}
     certain = {
-        **dict(_cut(made)), **dict(_empty()), **dict(_posing(made)), **dict(_archives(made)), **dict(_no_text())
-    }  # fmt: skip
-    doubtful = {**dict(_flipped(made)), **dict(_renamed(made)), **dict(_bombs()), **dict(_torn_texts(made))}
+        **dict(_truncated(made)),
+        **dict(_empty()),
+        **dict(_wrong_contents(made)),
+        **dict(_archives(made)),
+        **dict(_undecodable()),
+    }
+    doubtful = {**dict(_flipped(made)), **dict(_renamed(made)), **dict(_bombs()), **dict(_damaged_texts(made))}
     for name, data in {**certain, **doubtful}.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    return doubtful, set(certain) | set(_no_files(folder))
+    return doubtful, set(certain) | set(_special_files(folder))
 
 
-def _cut(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+def _truncated(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
     for ending, data in made.items():
         yield f"cut/beginning.{ending}", data[:24]
         if ending not in {"mp3", "ogg", "mkv", "webm", "avi", "flac", "gif"}:
-            # Those are streams: what is left of them is a shorter recording, or a picture's first lines.
+            # A truncated stream is a shorter recording, and a truncated image its first lines.
             yield f"cut/half.{ending}", data[: len(data) // 2]
 
 
@@ -80,8 +84,8 @@ def _empty() -> Iterator[tuple[str, bytes]]:
         yield f"empty/nothing.{ending}", b""
 
 
-def _posing(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
-    """The right beginning, and then noise, or the name alone."""
+def _wrong_contents(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """A valid header followed by noise, or only a suffix."""
     noise = random.Random(7).randbytes(4000)
     for ending, data in made.items():
         if ending not in {"mp3", "bmp", "ogg"}:
@@ -108,7 +112,7 @@ def _archives(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
     yield "archives/escaping.tar", tar.getvalue()
 
 
-def _no_text() -> Iterator[tuple[str, bytes]]:
+def _undecodable() -> Iterator[tuple[str, bytes]]:
     yield "texts/binary.txt", bytes(range(256)) * 20
     yield "texts/binary.md", b"\x00\x01\x02" * 300
     yield "texts/binary.html", b"<p>\x00\x01" * 300
@@ -131,10 +135,10 @@ def _flipped(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
     for ending, data in made.items():
         for seed in range(3):
             chance = random.Random(seed)
-            bent = bytearray(data)
+            flipped = bytearray(data)
             for _ in range(max(4, len(data) // 500)):
-                bent[chance.randrange(len(bent))] ^= 1 << chance.randrange(8)
-            yield f"flipped/{seed}.{ending}", bytes(bent)
+                flipped[chance.randrange(len(flipped))] ^= 1 << chance.randrange(8)
+            yield f"flipped/{seed}.{ending}", bytes(flipped)
 
 
 def _renamed(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
@@ -147,7 +151,7 @@ def _renamed(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
 
 
 def _bombs() -> Iterator[tuple[str, bytes]]:
-    yield "bombs/words.png", _wordy_png()
+    yield "bombs/words.png", _captioned_png()
     yield "bombs/deflated.pdf", _deflated_pdf()
     yield "bombs/unclosed.html", b"<p>words" + b"<a " * 100_000
     yield "bombs/comments.html", b"<p>words" + b"<!--" * 100_000
@@ -165,7 +169,7 @@ def _bombs() -> Iterator[tuple[str, bytes]]:
     yield "bombs/cues.srt", b"00:00:01,000 --> 00:00:02,000\nx\n" * 50_000
 
 
-def _torn_texts(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+def _damaged_texts(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
     yield "texts/cyrillic.txt", "Привет, мир! Как дела?".encode("cp1251")
     mail = MAIL + b"iVBORw0KGgo=\n--cut--\n"
     for part in (0.3, 0.7, 0.9):
@@ -185,8 +189,8 @@ def _torn_texts(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
     yield "texts/named-as-text.txt", made["jpg"]
 
 
-def _no_files(folder: Path) -> Iterator[str]:
-    """What stands in a folder and is no file, or may not be read."""
+def _special_files(folder: Path) -> Iterator[str]:
+    """Special files, and files without read permission."""
     if os.name != "posix":
         return
     place = folder / "no files"
@@ -194,7 +198,7 @@ def _no_files(folder: Path) -> Iterator[str]:
     os.mkfifo(place / "pipe.png")
     os.mkfifo(place / "pipe.srt")
     here = Path.cwd()
-    os.chdir(place)  # The path of a socket must be short.
+    os.chdir(place)  # A socket path must be short.
     try:
         with socket.socket(socket.AF_UNIX) as server:
             server.bind("socket.mp4")
@@ -226,8 +230,8 @@ def _zipped(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+def _chunk(chunk_type: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + chunk_type + data + struct.pack(">I", zlib.crc32(chunk_type + data))
 
 
 def _huge_png() -> bytes:
@@ -236,15 +240,15 @@ def _huge_png() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", pixels) + _chunk(b"IEND", b"")
 
 
-def _wordy_png() -> bytes:
-    """A picture whose caption is a decompression bomb."""
+def _captioned_png() -> bytes:
+    """An image whose caption is a decompression bomb."""
     whole = png()
     bomb = b"Description\0\x01\0\0\0" + zlib.compress(b"x" * 50_000_000)
     return whole[:33] + _chunk(b"iTXt", bomb) + whole[33:]
 
 
 def _deflated_pdf() -> bytes:
-    """A page whose drawing takes 50 MB when it is unpacked."""
+    """A page whose content stream decompresses to 50 MB."""
     content = zlib.compress(b"BT /F1 12 Tf (x) Tj ET " + b" " * 50_000_000)
     plain = pdf(("one",))
     start, end = plain.index(b"<< /Length"), plain.index(b"endstream")

@@ -1,4 +1,4 @@
-"""Files of a bucket: fetched one by one, in bounded space, and loaded like those of a folder."""
+"""Files of a bucket: fetched one at a time into bounded space, and loaded like those of a folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FILES = {
 
 @pytest.fixture(params=["memory", "folder"])
 def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Bucket:
-    """A bucket with files in it."""
+    """A bucket that contains files."""
     from obstore.store import LocalStore, MemoryStore
 
     store = MemoryStore() if request.param == "memory" else LocalStore(tmp_path / "bucket", mkdir=True)
@@ -42,7 +42,7 @@ def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Bucket:
 
 @pytest.fixture
 def spools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder below which temporary files are made."""
+    """The parent folder of temporary files."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -50,8 +50,8 @@ def spools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_like_a_folder(bucket: Bucket, tmp_path: Path, spools: Path, workers: int):
-    """The Documents are those of a folder with the same files, with or without workers."""
+def test_documents_equal_those_of_a_folder(bucket: Bucket, tmp_path: Path, spools: Path, workers: int):
+    """The Documents equal those of a folder with the same files, with and without workers."""
     for key, data in FILES.items():
         path = tmp_path / "files" / key
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,28 +65,28 @@ def test_like_a_folder(bucket: Bucket, tmp_path: Path, spools: Path, workers: in
     assert far.skipped == near.skipped
 
 
-def test_bounded_space(bucket: Bucket, spools: Path):
-    """Never more files lie there than were allowed, and none is left behind."""
+def test_disk_space_is_bounded(bucket: Bucket, spools: Path):
+    """The number of temporary files stays within the limit, and none remains."""
     files = BucketFiles(bucket, held=2)
-    most = 0
+    largest = 0
     for blob in files.yield_blobs():
         assert blob.as_bytes() == FILES[blob.metadata["source"]]
-        most = max(most, sum(path.is_file() for path in spools.rglob("*")))
-    assert most == 2
+        largest = max(largest, sum(path.is_file() for path in spools.rglob("*")))
+    assert largest == 2
     del files
     gc.collect()
     assert list(spools.iterdir()) == []
 
 
-def test_what_is_not_wanted_is_not_fetched(bucket: Bucket, spools: Path):
-    """Patterns and sizes are judged by the listing; too large ones are told."""
+def test_excluded_objects_are_not_fetched(bucket: Bucket, spools: Path):
+    """Patterns and sizes are checked in the listing; objects that are too large are reported."""
     files = BucketFiles(bucket, glob=["*.png", "*.wav"], exclude="rotten*", max_bytes=10_000)
     assert [blob.metadata["source"] for blob in files.yield_blobs()] == ["a/photo.png"]
     assert [skipped.source for skipped in files.skipped] == ["a/talk.wav"]
 
 
-def test_what_vanishes_is_told(bucket: Bucket, spools: Path):
-    """An object that is gone when its turn comes is left out with a reason, and the run goes on."""
+def test_removed_objects_are_reported(bucket: Bucket, spools: Path):
+    """An object that was removed after listing is reported, and the run continues."""
     files = BucketFiles(bucket, glob="a/**")
     blobs = files.yield_blobs()
     first = next(blobs).metadata["source"]
@@ -98,14 +98,14 @@ def test_what_vanishes_is_told(bucket: Bucket, spools: Path):
 @pytest.mark.parametrize(
     "address", ["file:///etc", "https://example.org/x", "/etc", "s3://", "s3://key@bucket", "gs://a?b=c"]
 )
-def test_other_addresses(address: str):
-    """Only buckets are opened by an address, and no key stands in it."""
+def test_invalid_addresses(address: str):
+    """Only bucket URLs without keys and queries are accepted."""
     with pytest.raises(ValueError, match="bucket"):
         BucketFiles(address)
 
 
-def test_secrets_stay_out(spools: Path):
-    """A bucket that cannot be reached is a StoreError that names it and no key."""
+def test_errors_contain_no_secrets(spools: Path):
+    """A bucket that cannot be reached raises a StoreError that names it without a key."""
     away: dict[str, Any] = {
         "endpoint": "http://127.0.0.1:9",
         "retry_config": {"max_retries": 0},

@@ -1,4 +1,4 @@
-"""The words that go with media: found beside and inside files, kept with the part they belong to."""
+"""Companion text: read from files next to media and from the media, and stored with the part it belongs to."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ across the border
 
 
 def write(folder: Path, files: dict[str, bytes | str]) -> Path:
-    """Files below a folder."""
+    """Write files below a folder."""
     for name, data in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,15 +58,15 @@ def write(folder: Path, files: dict[str, bytes | str]) -> Path:
     return folder
 
 
-def words(documents: list[Document]) -> list[tuple[str, str]]:
-    """Each Document's source, and the words that go with it."""
+def companion_texts(documents: list[Document]) -> list[tuple[str, str]]:
+    """The source and the companion text of each Document."""
     return [(document.metadata["source"], document.metadata.get("companion_text", "")) for document in documents]
 
 
 CUES: dict[str, tuple[str, list[tuple[float, float, str]]]] = {
     "srt": (SRT, [(1.5, 3, "Hello there"), (29, 31, "across the border"), (40, 41, "two\nlines & more")]),
     "vtt": (VTT, [(1.5, 3, "Hello there"), (29, 31, "across the border")]),
-    "Windows line ends": (SRT.split("\n\n", maxsplit=1)[0].replace("\n", "\r\n"), [(1.5, 3, "Hello there")]),
+    "Windows line endings": (SRT.split("\n\n", maxsplit=1)[0].replace("\n", "\r\n"), [(1.5, 3, "Hello there")]),
     "out of order": ("0:09,0 --> 0:10,0\nb\n\n0:01,0 --> 0:02,0\na", [(1, 2, "a"), (9, 10, "b")]),
     "backwards": ("0:09,0 --> 0:08,0\nb\n", []),
     "no blank line": ("0:01,0 --> 0:02,0\na\n0:02,0 --> 0:03,0\nb", [(1, 2, "a"), (2, 3, "b")]),
@@ -76,23 +76,23 @@ CUES: dict[str, tuple[str, list[tuple[float, float, str]]]] = {
 
 @pytest.mark.parametrize(("text", "expected"), CUES.values(), ids=CUES)
 def test_subtitles(text: str, expected: list[tuple[float, float, str]]) -> None:
-    """Times and plain words, in order; what is damaged is passed over."""
+    """Times and plain text, in order; damaged cues are skipped."""
     assert parse(text) == expected
 
 
-def test_rolling_subtitles_are_said_once() -> None:
-    """Captions that roll repeat their last line in the next one."""
+def test_rolling_subtitles_are_merged() -> None:
+    """Rolling captions repeat their last line in the next cue."""
     cues = parse("0:01,0 --> 0:02,0\none\n\n0:02,0 --> 0:03,0\none\ntwo\n\n0:03,0 --> 0:04,0\ntwo\nthree\n")
     assert text_between(cues, 0, 10) == "one\ntwo\nthree"
     assert text_between(cues, 3, 10) == "two\nthree"
 
 
 @pytest.mark.parametrize("name", ["talk.srt", "talk.en.srt", "talk.vtt", "talk.pt-BR.vtt"])
-def test_subtitles_beside_a_video(tmp_path: Path, media: MediaStore, name: str) -> None:
-    """A segment has what is said in it; words across a border are in both; the file itself is no Document."""
-    sound = np.sin(np.arange(8000 * 45) / 5).astype(np.float32)
+def test_subtitles_next_to_a_video(tmp_path: Path, media: MediaStore, name: str) -> None:
+    """A segment has the cues in it; a cue across a border is in both; the subtitle file is not a Document."""
+    samples = np.sin(np.arange(8000 * 45) / 5).astype(np.float32)
     text = VTT if name.endswith("vtt") else SRT
-    write(tmp_path, {"talk.mp4": mp4(45, samples=sound), name: text, "other.srt": SRT})
+    write(tmp_path, {"talk.mp4": mp4(45, samples=samples), name: text, "other.srt": SRT})
     loader = MediaLoader(tmp_path, media, segments=Segments(video_s=30))
     found = {document.page_content.partition("#")[2]: document for document in loader.load()}
     assert "other.srt" in {document.metadata["source"] for document in found.values()}
@@ -105,50 +105,50 @@ def test_subtitles_beside_a_video(tmp_path: Path, media: MediaStore, name: str) 
     assert alone[0].metadata["companion_text"].startswith("Hello there")
 
 
-def test_subtitles_are_files_of_their_own_without_their_video(tmp_path: Path, media: MediaStore) -> None:
-    """Where the video is not loaded, or companions are not wanted, subtitles are texts."""
+def test_subtitles_without_their_video(tmp_path: Path, media: MediaStore) -> None:
+    """If the video is not loaded, or companions are disabled, subtitles are loaded as text."""
     write(tmp_path, {"talk.mp4": mp4(5), "talk.srt": SRT})
     for options in ({"glob": "*.srt"}, {"companions": False}, {"exclude": "*.mp4"}):
-        assert "talk.srt" in {source for source, _ in words(MediaLoader(tmp_path, media, **options).load())}
+        assert "talk.srt" in {source for source, _ in companion_texts(MediaLoader(tmp_path, media, **options).load())}
 
 
 @pytest.mark.parametrize(("container", "codec"), [("mp4", "mov_text"), ("matroska", "subrip"), ("matroska", "ass")])
 def test_subtitles_inside_a_video(tmp_path: Path, media: MediaStore, container: str, codec: str) -> None:
-    """Text tracks of a video are read without any separate file."""
+    """Subtitle tracks of a video are read without a separate file."""
     (tmp_path / "talk").write_bytes(_with_subtitles(container, codec))
     documents = MediaLoader(tmp_path / "talk", media, segments=Segments(video_s=2)).load()
-    assert [text for _, text in words(documents)] == ["Hello there", "", "Goodbye"]
+    assert [text for _, text in companion_texts(documents)] == ["Hello there", "", "Goodbye"]
 
 
 def _with_subtitles(container: str, codec: str) -> bytes:
     import av
 
-    said = {1.0: "Hello there", 4.5: "Goodbye"}
+    cues = {1.0: "Hello there", 4.5: "Goodbye"}
     source, buffer = io.BytesIO(mp4(6)), io.BytesIO()
     with av.open(source, "r") as given, av.open(buffer, "w", format=container) as output:
-        pictures: Any = output.add_stream_from_template(given.streams.video[0])
+        video: Any = output.add_stream_from_template(given.streams.video[0])
         track: Any = output.add_stream(codec)
         track.codec_context.subtitle_header = b"[Script Info]\n\n[Events]\n"
         for packet in given.demux(video=0):
             if packet.size:
-                packet.stream = pictures
+                packet.stream = video
                 output.mux(packet)
-        for start, text in said.items():
+        for start, text in cues.items():
             data = text.encode()
             if codec == "mov_text":
                 data = len(data).to_bytes(2, "big") + data
             elif codec == "ass":
                 data = b"0,0,Default,,0,0,0,," + data
-            words_of = av.Packet(data)
-            words_of.stream, words_of.time_base = track, pictures.time_base
-            words_of.pts = words_of.dts = round(start / pictures.time_base)
-            words_of.duration = round(1 / pictures.time_base)
-            output.mux(words_of)
+            cue = av.Packet(data)
+            cue.stream, cue.time_base = track, video.time_base
+            cue.pts = cue.dts = round(start / video.time_base)
+            cue.duration = round(1 / video.time_base)
+            output.mux(cue)
     return buffer.getvalue()
 
 
 def test_captions_of_a_folder(tmp_path: Path, media: MediaStore) -> None:
-    """`captions.jsonl` speaks of files in its folder and below, of all of them, of seconds, or of pages."""
+    """`captions.jsonl` describes files in its folder and below: whole files, times or pages."""
     lines = [
         {"source": "cat.png", "text": "Tom on the sofa"},
         {"source": "talk.mp4", "text": "the diagram", "start_s": 35, "end_s": 40},
@@ -165,7 +165,7 @@ def test_captions_of_a_folder(tmp_path: Path, media: MediaStore) -> None:
         "deep/captions.jsonl": inner,
     }
     loader = MediaLoader(write(tmp_path, {**files, "captions.jsonl": captions}), media)
-    assert words(loader.load()) == [
+    assert companion_texts(loader.load()) == [
         ("cat.png", "Tom on the sofa"),
         ("deep/paper.pdf", "from nearby\n\nPage 1"),
         ("deep/paper.pdf", "the proof\n\nPage 2"),
@@ -176,7 +176,7 @@ def test_captions_of_a_folder(tmp_path: Path, media: MediaStore) -> None:
     assert loader.skipped[0].reason == "2 of its lines cannot be used, the others are; line 6: it is no JSON"
 
 
-CARRIED: dict[str, tuple[str, bytes, str]] = {
+EMBEDDED: dict[str, tuple[str, bytes, str]] = {
     "text of a PNG": ("a.png", png("a grey cat"), "a grey cat"),
     "EXIF": ("a.jpg", jpeg("a brown dog"), "a brown dog"),
     "ID3": ("a.mp3", mp3(1, "a bell"), "a bell"),
@@ -192,16 +192,16 @@ CARRIED: dict[str, tuple[str, bytes, str]] = {
         pdf(("words of the page",), title="The title"),
         "The title\n\nwords of the page",
     ),
-    "nothing": ("a.png", png(), ""),
-    "what a camera writes": ("a.jpg", jpeg("OLYMPUS DIGITAL CAMERA"), ""),
+    "no text": ("a.png", png(), ""),
+    "the default text of a camera": ("a.jpg", jpeg("OLYMPUS DIGITAL CAMERA"), ""),
 }
 
 
-@pytest.mark.parametrize(("name", "data", "expected"), CARRIED.values(), ids=CARRIED)
-def test_words_in_files(tmp_path: Path, media: MediaStore, name: str, data: bytes, expected: str) -> None:
-    """Titles, captions and the text of pages come from the file itself, each once."""
+@pytest.mark.parametrize(("name", "data", "expected"), EMBEDDED.values(), ids=EMBEDDED)
+def test_embedded_text(tmp_path: Path, media: MediaStore, name: str, data: bytes, expected: str) -> None:
+    """Titles, captions and the text of pages are read from the file, each once."""
     (tmp_path / name).write_bytes(data)
-    assert words(MediaLoader(tmp_path, media).load()) == [(name, expected)]
+    assert companion_texts(MediaLoader(tmp_path, media).load()) == [(name, expected)]
     assert "companion_text" not in MediaLoader(tmp_path, media, companions=False).load()[0].metadata
 
 
@@ -215,17 +215,17 @@ def test_xmp(tmp_path: Path, media: MediaStore) -> None:
     data = jpeg()
     data = data[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + data[2:]
     (tmp_path / "a.jpg").write_bytes(data)
-    assert words(MediaLoader(tmp_path, media).load()) == [("a.jpg", "Tom & Jerry")]
+    assert companion_texts(MediaLoader(tmp_path, media).load()) == [("a.jpg", "Tom & Jerry")]
 
 
-def test_words_of_the_whole_file_stand_with_its_first_part(tmp_path: Path, media: MediaStore) -> None:
-    """A title on every segment would fill the answers with segments of one file."""
+def test_text_of_the_whole_file_belongs_to_its_first_part(tmp_path: Path, media: MediaStore) -> None:
+    """A title on every segment would fill search results with segments of one file."""
     (tmp_path / "a.mp4").write_bytes(mp4(95, "Lecture 5"))
-    assert [text for _, text in words(MediaLoader(tmp_path, media).load())] == ["Lecture 5", "", ""]
+    assert [text for _, text in companion_texts(MediaLoader(tmp_path, media).load())] == ["Lecture 5", "", ""]
 
 
-def test_words_can_be_fused(tmp_path: Path, media: MediaStore) -> None:
-    """On request the text also follows the reference; what looks like a reference in it is literal."""
+def test_companion_text_can_be_fused(tmp_path: Path, media: MediaStore) -> None:
+    """On request the text follows the reference; a string in it that looks like a reference is escaped."""
     evil = f"see ![](mm://sha256-{'ab' * 32})"
     write(tmp_path, {"a.png": png(), "captions.jsonl": json.dumps({"source": "a.png", "text": evil})})
     plain = MediaLoader(tmp_path, media).load()[0]
@@ -238,8 +238,8 @@ def test_words_can_be_fused(tmp_path: Path, media: MediaStore) -> None:
     assert fused.id == plain.id
 
 
-def test_a_text_model_gets_the_words(tmp_path: Path, media: MediaStore) -> None:
-    """Where the model takes text only, media with words become these words; those without are reported."""
+def test_a_text_model_gets_companion_text(tmp_path: Path, media: MediaStore) -> None:
+    """For a text model, media are replaced with their companion text; those without text are reported."""
     write(tmp_path, {"a.pdf": pdf(("one", "two")), "b.png": png(), "c.txt": "three"})
     loader = MediaLoader(tmp_path, media, model="gemini-embedding-001")
     assert [document.page_content for document in loader.load()] == ["one", "two", "three"]
@@ -248,28 +248,28 @@ def test_a_text_model_gets_the_words(tmp_path: Path, media: MediaStore) -> None:
 
 
 def caption(document: Document) -> str:
-    """What a model might say."""
+    """The text that a model might return."""
     return f"seen: {document.metadata['modality']} ![](mm://sha256-{'0' * 64})"
 
 
-DESCRIBERS: dict[str, Any] = {
+CAPTION_FUNCTIONS: dict[str, Any] = {
     "a function": caption,
     "a Runnable": RunnableLambda(caption),
     "a model": RunnableLambda(lambda document: AIMessage(caption(document))),
 }
 
 
-@pytest.mark.parametrize("describe", DESCRIBERS.values(), ids=DESCRIBERS)
-def test_describing(tmp_path: Path, media: MediaStore, describe: Any) -> None:
-    """A callable or Runnable is given each Document of media, and its words go in front of the others."""
+@pytest.mark.parametrize("describe", CAPTION_FUNCTIONS.values(), ids=CAPTION_FUNCTIONS)
+def test_describe(tmp_path: Path, media: MediaStore, describe: Any) -> None:
+    """A callable or Runnable receives each media Document, and its text precedes the other companion text."""
     write(tmp_path, {"a.png": png("a cat"), "b.txt": "words"})
-    picture, text = MediaLoader(tmp_path, media, describe=describe).load()
-    assert picture.metadata["companion_text"] == f"seen: image \\![](mm://sha256-{'0' * 64})\n\na cat"
+    image, text = MediaLoader(tmp_path, media, describe=describe).load()
+    assert image.metadata["companion_text"] == f"seen: image \\![](mm://sha256-{'0' * 64})\n\na cat"
     assert "companion_text" not in text.metadata
 
 
-def test_a_describer_that_fails_is_reported(tmp_path: Path, media: MediaStore) -> None:
-    """The media are loaded without its words, and the report says so once for each file."""
+def test_errors_of_describe_are_reported(tmp_path: Path, media: MediaStore) -> None:
+    """The media are loaded without the text, and the error is reported once per file."""
 
     def failing(document: Document) -> str:
         if document.metadata.get("first_page") == 1:
@@ -277,7 +277,7 @@ def test_a_describer_that_fails_is_reported(tmp_path: Path, media: MediaStore) -
         raise ConnectionError("the service is away")
 
     loader = MediaLoader(write(tmp_path, {"a.pdf": pdf(("", "", ""))}), media, describe=failing)
-    assert [text for _, text in words(loader.load())] == ["fine", "", ""]
+    assert [text for _, text in companion_texts(loader.load())] == ["fine", "", ""]
     assert len(loader.skipped) == 1
     assert (
         "describe= failed for 2 of its 3 Documents; they are loaded without: ConnectionError"
@@ -285,11 +285,11 @@ def test_a_describer_that_fails_is_reported(tmp_path: Path, media: MediaStore) -
     )
 
 
-def test_a_describer_must_give_text(tmp_path: Path, media: MediaStore) -> None:
-    """A mistake in the program ends the run."""
+def test_describe_must_return_text(tmp_path: Path, media: MediaStore) -> None:
+    """A result that is not text raises an error and ends the run."""
     write(tmp_path, {"a.png": png()})
     with pytest.raises(TypeError, match="describe must give a str"):
         MediaLoader(tmp_path, media, describe=lambda _: 5).load()
     with pytest.raises(TypeError, match="describe must be a callable"):
         MediaLoader(tmp_path, media, describe="a caption")
-    assert words(MediaLoader(tmp_path, media, describe=lambda _: None).load()) == [("a.png", "")]
+    assert companion_texts(MediaLoader(tmp_path, media, describe=lambda _: None).load()) == [("a.png", "")]

@@ -1,4 +1,4 @@
-"""The plan says before indexing what indexing will take, and sends and stores nothing."""
+"""The plan estimates what indexing will use, and neither sends nor stores anything."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
     from langchain_gemini_mm.testing import GeminiEmulator
 
 
-def test_the_plan_is_what_happens(
+def test_the_plan_equals_the_usage(
     samples: Path, media: MediaStore, embeddings: GeminiEmbeddings, emulator: GeminiEmulator
 ) -> None:
-    """Documents by modality are those that are loaded, and tokens and calls those that are used, words aside."""
+    """Documents per modality equal those loaded; tokens and calls equal those used, except for text tokens."""
     loader = MediaLoader(samples, media)
     planned = plan(loader, embeddings)
     assert list(media.refs()) == []
     assert not emulator.requests
     documents = loader.load()
-    assert {kind: share.documents for kind, share in planned.by_modality.items()} == Counter(
+    assert {modality: share.documents for modality, share in planned.by_modality.items()} == Counter(
         document.metadata["modality"] for document in documents
     )
     assert (planned.files, planned.documents) == (25, len(documents))
     embeddings.embed_documents([document.page_content for document in documents])
     used = embeddings.usage
     assert planned.calls == used.requests
-    for kind, tokens in used.estimated_tokens.items():
-        assert planned.by_modality[kind].tokens == pytest.approx(tokens, rel=0.05 if kind == "text" else 0)
+    for modality, tokens in used.estimated_tokens.items():
+        assert planned.by_modality[modality].tokens == pytest.approx(tokens, rel=0.05 if modality == "text" else 0)
     assert planned.usd == pytest.approx(used.estimated_usd, rel=0.01)
     assert planned.batch_usd == planned.usd / 2
 
 
-def test_segments_pages_and_what_is_left_out(tmp_path: Path) -> None:
-    """Windows, pages and rotten files count as they would be loaded; known figures come out."""
+def test_segments_pages_and_skipped_files(tmp_path: Path) -> None:
+    """Windows, pages and damaged files are counted as they are loaded; the totals are known."""
     files = {
         "a.mp4": mp4(95),
         "b.wav": wav(130),
@@ -53,7 +53,7 @@ def test_segments_pages_and_what_is_left_out(tmp_path: Path) -> None:
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     planned = plan(tmp_path)
-    assert {kind: (share.documents, share.tokens) for kind, share in planned.by_modality.items()} == {
+    assert {modality: (share.documents, share.tokens) for modality, share in planned.by_modality.items()} == {
         "audio": (2, 25 * 130),
         "image": (1, 258),
         "pdf": (10, 2580),
@@ -68,7 +68,7 @@ def test_segments_pages_and_what_is_left_out(tmp_path: Path) -> None:
 
 
 def test_another_model_is_refused(tmp_path: Path, media: MediaStore, emulator: GeminiEmulator) -> None:
-    """A plan for other embeddings than those of the loader would be wrong."""
+    """A plan for embeddings with another model than the loader's is refused."""
     (tmp_path / "a.txt").write_text("words")
     with GeminiEmbeddings(model="gemini-embedding-001") as embeddings:
         assert plan(tmp_path, embeddings).model == "gemini-embedding-001"

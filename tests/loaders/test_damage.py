@@ -1,4 +1,4 @@
-"""A folder full of rotten files: the run ends, says what became of each, and uses the good ones."""
+"""A folder of damaged files: the run completes, reports each file, and loads the valid ones."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ print(json.dumps({
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_rotten_folder(tmp_path: Path, workers: int) -> None:
-    """Each of 200 damaged files is loaded or reported; none stops the run, hangs it or fills the memory."""
+def test_a_folder_of_damaged_files(tmp_path: Path, workers: int) -> None:
+    """Each of 200 damaged files is loaded or reported; none stops the run, hangs it or exhausts the memory."""
     folder = tmp_path / "library"
     doubtful, certain = write_damaged(folder)
     assert len(doubtful) + len(certain) >= 200
@@ -60,25 +60,25 @@ def test_a_rotten_folder(tmp_path: Path, workers: int) -> None:
         timeout=280,
     )
     assert run.returncode == 0, run.stderr.decode()[-2000:]
-    told = json.loads(run.stdout)
+    report = json.loads(run.stdout)
     companions = {"captions.jsonl", "bombs/cues.srt", "cut/half.srt"}
-    assert {"good/a.png", "good/z.png", "zz.txt"} <= set(told["loaded"])
-    assert not certain & set(told["loaded"])
-    assert certain <= set(told["skipped"])
+    assert {"good/a.png", "good/z.png", "zz.txt"} <= set(report["loaded"])
+    assert not certain & set(report["loaded"])
+    assert certain <= set(report["skipped"])
     unaccounted = {
         source
         for source in (*doubtful, *certain)
-        if source not in companions and _composed(source) not in told["files"]
+        if source not in companions and _normalized(source) not in report["files"]
     }
     assert not unaccounted
-    assert all(told["skipped"].values())
-    assert "captions.jsonl" in told["skipped"]
-    assert all(f"renamed/{ending}-as.{other}" in told["loaded"] for ending, other in (("png", "jpg"), ("pdf", "png")))
-    assert sum(source.startswith("odd names/") for source in told["loaded"]) == 9
-    assert told["grown_mb"] < 400
+    assert all(report["skipped"].values())
+    assert "captions.jsonl" in report["skipped"]
+    assert all(f"renamed/{ending}-as.{other}" in report["loaded"] for ending, other in (("png", "jpg"), ("pdf", "png")))
+    assert sum(source.startswith("odd names/") for source in report["loaded"]) == 9
+    assert report["grown_mb"] < 400
 
 
-def _composed(source: str) -> str:
+def _normalized(source: str) -> str:
     import unicodedata
 
     return unicodedata.normalize("NFC", source)

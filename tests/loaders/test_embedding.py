@@ -1,4 +1,4 @@
-"""What the loader makes can be embedded as it is, whatever the format, and is found at its moment and page."""
+"""Documents of the loader can be embedded in every format, and hits have their times and pages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def test_every_format_can_be_embedded(
     tmp_path: Path, media: MediaStore, embeddings: GeminiEmbeddings, emulator: GeminiEmulator
 ) -> None:
-    """Pictures, sounds and videos of types that the model does not take are converted, long ones are cut."""
+    """Images, audio and video of unsupported types are converted, and long ones are cut."""
     for ending, make in GOOD.items():
         (tmp_path / f"file.{ending}").write_bytes(make())
     (tmp_path / "call.webm").write_bytes(recording("webm", video=None, audio="libopus", seconds=3))
@@ -37,7 +37,7 @@ def test_every_format_can_be_embedded(
 
 
 def test_the_page_is_found(tmp_path: Path, media: MediaStore, embeddings: GeminiEmbeddings) -> None:
-    """A hit names its file and page; with fused words it is found by these, too."""
+    """A hit contains its file and page; with fused text it is found by that text."""
     (tmp_path / "book.pdf").write_bytes(pdf(("a recipe for pizza", "a kitten asleep", "revenue by quarter")))
     (tmp_path / "sea.png").write_bytes(png("waves of the sea"))
     for fuse_text in (False, True):

@@ -1,4 +1,4 @@
-"""MediaLoader: every kind of file as Documents, and what cannot be used reported, never fatal, never silent."""
+"""MediaLoader: files of every modality become Documents; unusable files are reported and do not end the run."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ FILES: dict[str, bytes] = {
 
 
 def write(folder: Path, files: dict[str, bytes]) -> Path:
-    """Files below a folder."""
+    """Write files below a folder."""
     for name, data in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,17 +56,17 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with one file of each kind."""
+    """A folder with files of each modality."""
     return write(tmp_path / "library", FILES)
 
 
 def sources(documents: list[Document]) -> list[str]:
-    """Where Documents come from."""
+    """The sources of Documents."""
     return [document.metadata["source"] for document in documents]
 
 
-def test_each_kind_becomes_a_document(folder: Path, media: MediaStore) -> None:
-    """Texts as text, media as one reference each, in the order of the names; nothing is left out."""
+def test_each_modality_becomes_a_document(folder: Path, media: MediaStore) -> None:
+    """Texts become text, media one reference each, in the order of names; nothing is skipped."""
     loader = MediaLoader(folder, media)
     documents = loader.load()
     assert sources(documents) == sorted(FILES)
@@ -79,8 +79,8 @@ def test_each_kind_becomes_a_document(folder: Path, media: MediaStore) -> None:
             assert media.get(ref) == FILES[document.metadata["source"]]
 
 
-def test_metadata_use_the_words_of_the_design(folder: Path, media: MediaStore) -> None:
-    """The same keys for every file of a kind, the type by content, and no times."""
+def test_metadata(folder: Path, media: MediaStore) -> None:
+    """The keys are the same for all files of a modality, the type comes from the content, and there are no times."""
     found = {document.metadata["source"]: document.metadata for document in MediaLoader(folder, media).load()}
     assert found["pictures/dog.JPG"] == {
         "source": "pictures/dog.JPG",
@@ -99,15 +99,15 @@ def test_metadata_use_the_words_of_the_design(folder: Path, media: MediaStore) -
         "title": "readme",
         "position": 0,
     }
-    kinds = {source: (entry["modality"], entry["mime_type"]) for source, entry in found.items()}
-    assert kinds["without-ending"] == ("image", "image/png")
-    assert kinds["videos/clip.mov"] == ("video", "video/quicktime")
-    assert kinds["talks/paper.pdf"] == ("pdf", "application/pdf")
-    assert kinds["sounds/bell.mp3"] == ("audio", "audio/mp3")
+    types = {source: (entry["modality"], entry["mime_type"]) for source, entry in found.items()}
+    assert types["without-ending"] == ("image", "image/png")
+    assert types["videos/clip.mov"] == ("video", "video/quicktime")
+    assert types["talks/paper.pdf"] == ("pdf", "application/pdf")
+    assert types["sounds/bell.mp3"] == ("audio", "audio/mp3")
 
 
-def test_ids_are_equal_on_every_machine(folder: Path, tmp_path: Path) -> None:
-    """The same folder elsewhere, with other times and another media store, gives equal Documents."""
+def test_ids_do_not_depend_on_the_machine(folder: Path, tmp_path: Path) -> None:
+    """A copy of a folder with other file times and another media store gives equal Documents."""
     other = write(tmp_path / "elsewhere" / "deeper", FILES)
     for path in other.rglob("*"):
         os.utime(path, (1, 1))
@@ -116,8 +116,8 @@ def test_ids_are_equal_on_every_machine(folder: Path, tmp_path: Path) -> None:
     assert len({document.id for document in here}) == len(here)
 
 
-def test_a_prefix_keeps_folders_apart(folder: Path, media: MediaStore) -> None:
-    """Equal names in two folders of one collection get ids of their own."""
+def test_source_prefixes(folder: Path, media: MediaStore) -> None:
+    """Equal names in two folders of one collection get different ids."""
     plain = MediaLoader(folder, media).load()
     prefixed = MediaLoader(folder, media, source_prefix="archive/").load()
     assert sources(prefixed) == [f"archive/{source}" for source in sources(plain)]
@@ -125,7 +125,7 @@ def test_a_prefix_keeps_folders_apart(folder: Path, media: MediaStore) -> None:
 
 
 def office() -> bytes:
-    """The beginning of a Word file."""
+    """The first bytes of a Word file."""
     return b"PK\x03\x04\x14\x00\x06\x00" + bytes(500)
 
 
@@ -145,8 +145,8 @@ UNUSABLE: dict[str, tuple[bytes, str]] = {
 }
 
 
-def test_what_cannot_be_used_is_reported(folder: Path, media: MediaStore, caplog: pytest.LogCaptureFixture) -> None:
-    """Each unusable file is named with its reason and remedy; the good ones around it are loaded."""
+def test_unusable_files_are_reported(folder: Path, media: MediaStore, caplog: pytest.LogCaptureFixture) -> None:
+    """Each unusable file is reported with its reason and remedy; the others are loaded."""
     caplog.set_level(logging.INFO, "langchain_gemini_mm")
     write(folder / "rotten", {name: data for name, (data, _) in UNUSABLE.items()})
     loader = MediaLoader(folder, media)
@@ -160,7 +160,7 @@ def test_what_cannot_be_used_is_reported(folder: Path, media: MediaStore, caplog
 
 
 def test_unused_files_are_not_stored(folder: Path, media: MediaStore) -> None:
-    """What is left out takes no room in the media store."""
+    """Skipped files are not in the media store."""
     write(folder, {"book.docx": office(), "cut.jpg": jpeg()[:-40]})
     documents = MediaLoader(folder, media).load()
     assert {ref.sha256 for ref in media.refs()} == {
@@ -169,7 +169,7 @@ def test_unused_files_are_not_stored(folder: Path, media: MediaStore) -> None:
 
 
 def test_the_backend_and_model_decide(tmp_path: Path, media: MediaStore) -> None:
-    """What can be converted is loaded; a text model takes no media without words and says so."""
+    """Types that can be converted are loaded; media without companion text are reported for a text model."""
     folder = write(tmp_path / "x", {"modern.webp": picture("WEBP"), "a.txt": b"text"})
     for backend in ("gemini", "vertex"):
         assert sources(MediaLoader(folder, media, backend=backend).load()) == ["a.txt", "modern.webp"]
@@ -178,8 +178,8 @@ def test_the_backend_and_model_decide(tmp_path: Path, media: MediaStore) -> None
     assert "text only" in loader.skipped[0].reason
 
 
-def test_skipped_starts_anew_with_each_run(folder: Path, media: MediaStore) -> None:
-    """A second run reports its own findings."""
+def test_skipped_is_reset_for_each_run(folder: Path, media: MediaStore) -> None:
+    """A second run reports only its own skipped files."""
     loader = MediaLoader(write(folder, {"empty.txt": b""}), media)
     loader.load()
     assert [skipped.source for skipped in loader.skipped] == ["empty.txt"]
@@ -188,8 +188,8 @@ def test_skipped_starts_anew_with_each_run(folder: Path, media: MediaStore) -> N
     assert loader.skipped == []
 
 
-def test_progress_is_told(folder: Path, media: MediaStore) -> None:
-    """After each file a callback gets its source, and why it was left out when it was."""
+def test_progress(folder: Path, media: MediaStore) -> None:
+    """After each file, the callback receives its source, and the reason if it was skipped."""
     seen: list[tuple[str, str | None]] = []
     write(folder, {"empty.txt": b""})
     MediaLoader(folder, media, progress=lambda source, reason: seen.append((source, reason))).load()
@@ -197,7 +197,7 @@ def test_progress_is_told(folder: Path, media: MediaStore) -> None:
 
 
 def test_each_file_is_opened_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Examining, reading and storing a file share one open file, also when it has changed since it was stored."""
+    """A file is opened once to examine, read and store it, also if it has changed since it was stored."""
     opened: list[str] = []
     really = os.open
 
@@ -217,15 +217,15 @@ def test_each_file_is_opened_once(folder: Path, tmp_path: Path, monkeypatch: pyt
 
 
 def test_loading_is_lazy(folder: Path, media: MediaStore) -> None:
-    """The first Document comes before the second file is opened."""
+    """The first Document is returned before the second file is opened."""
     documents = MediaLoader(folder, media).lazy_load()
     assert next(documents).metadata["source"] == "a.txt"
     (folder / "notes" / "readme.md").write_text("changed meanwhile")
     assert next(documents).page_content == "changed meanwhile"
 
 
-def test_files_that_vanish_meanwhile_are_reported(folder: Path, media: MediaStore) -> None:
-    """A file or folder that was listed and then removed is one more that could not be used."""
+def test_files_removed_during_the_run_are_reported(folder: Path, media: MediaStore) -> None:
+    """A file or folder that was listed and then removed is reported."""
     loader = MediaLoader(folder, media)
     documents = loader.lazy_load()
     next(documents)
@@ -239,8 +239,8 @@ def test_files_that_vanish_meanwhile_are_reported(folder: Path, media: MediaStor
     assert "No such file" in reasons["without-ending"]
 
 
-async def test_the_event_loop_stays_free(folder: Path, media: MediaStore) -> None:
-    """alazy_load gives the same Documents, and other tasks run while files are read."""
+async def test_the_event_loop_is_not_blocked(folder: Path, media: MediaStore) -> None:
+    """alazy_load returns the same Documents, and other tasks run while files are read."""
     threads = set()
     loader = MediaLoader(folder, media, progress=lambda *_: threads.add(threading.current_thread()))
     documents = [document async for document in loader.alazy_load()]
@@ -250,15 +250,15 @@ async def test_the_event_loop_stays_free(folder: Path, media: MediaStore) -> Non
 
 
 class Full(MemoryBackend):
-    """A media store without room."""
+    """A media store on a full disk."""
 
     def writer(self) -> Any:
-        """Refuse."""
+        """Raise."""
         raise StoreError("cannot write to the media store: No space left on device")
 
 
 def test_a_full_media_store_ends_the_run(folder: Path) -> None:
-    """It would fail for every file that follows, so it is raised rather than reported as the files' fault."""
+    """An error of the media store affects every following file, so it is raised instead of reported."""
     loader = MediaLoader(folder, MediaStore(Full()))
     with pytest.raises(StoreError, match="No space"):
         loader.load()
@@ -266,7 +266,7 @@ def test_a_full_media_store_ends_the_run(folder: Path) -> None:
 
 
 def test_a_single_file(folder: Path, media: MediaStore) -> None:
-    """A file given by itself has its name as source."""
+    """The source of a single file is its name."""
     assert sources(MediaLoader(folder / "pictures" / "cat.png", media).load()) == ["cat.png"]
 
 
@@ -281,7 +281,7 @@ def test_a_single_file(folder: Path, media: MediaStore) -> None:
     }.items(),
 )
 def test_a_glob_as_source(folder: Path, media: MediaStore, pattern: str, expected: list[str]) -> None:
-    """Sources are relative to the folder in front of the first wildcard."""
+    """Sources are relative to the folder before the first wildcard."""
     root = Path(pattern.partition("*")[0])
     for given in (folder / pattern, str(folder / pattern)):
         found = [(root / source).as_posix() for source in sources(MediaLoader(given, media).load())]
@@ -289,7 +289,7 @@ def test_a_glob_as_source(folder: Path, media: MediaStore, pattern: str, expecte
 
 
 def test_a_list_of_paths(folder: Path, media: MediaStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Relative paths keep their spelling; files, folders and what is missing may mix; the order is the list's."""
+    """Relative paths are kept; files, folders and missing paths can be mixed; the order is that of the list."""
     monkeypatch.chdir(folder)
     loader = MediaLoader(["videos/clip.mp4", Path("./a.txt"), "gone.png", "pictures", "a.txt"], media)
     assert sources(loader.load()) == ["videos/clip.mp4", "a.txt", "pictures/cat.png", "pictures/dog.JPG"]
@@ -300,22 +300,22 @@ def test_a_list_of_paths(folder: Path, media: MediaStore, monkeypatch: pytest.Mo
 
 
 def test_a_list_of_absolute_paths(folder: Path, media: MediaStore) -> None:
-    """Sources are relative to the folder that holds them all."""
+    """Sources are relative to the common parent folder."""
     loader = MediaLoader([folder / "videos" / "clip.mp4", folder / "pictures" / "cat.png"], media)
     assert sources(loader.load()) == ["videos/clip.mp4", "pictures/cat.png"]
 
 
 class Loader(BlobLoader):
-    """A blob loader of somebody else."""
+    """A third-party blob loader."""
 
     def yield_blobs(self) -> Iterator[Blob]:
-        """Two blobs."""
+        """Return two blobs."""
         yield Blob.from_data("# Some text", path="mail/1.md", metadata={"author": "Ada"})
         yield Blob.from_data(FILES["pictures/cat.png"], metadata={"source": "mail/2", "author": "Bob"})
 
 
 def test_blobs(folder: Path, media: MediaStore) -> None:
-    """Blobs in memory or on disk are loaded like files; their metadata are kept, ours win."""
+    """Blobs in memory or on disk are loaded like files; their metadata are kept unless the loader sets the same key."""
     first, second = MediaLoader(Loader(), media).load()
     assert (first.page_content, first.metadata["mime_type"]) == ("# Some text", "text/markdown")
     assert first.metadata["author"] == "Ada"
@@ -347,13 +347,13 @@ CALLS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
 }
 
 
-@pytest.mark.parametrize(("change", "error", "words"), CALLS.values(), ids=CALLS)
-def test_mistakes_in_the_call(
-    folder: Path, media: MediaStore, change: dict[str, Any], error: type[Exception], words: str
+@pytest.mark.parametrize(("change", "error", "message"), CALLS.values(), ids=CALLS)
+def test_invalid_arguments(
+    folder: Path, media: MediaStore, change: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    """What can never work is refused when the loader is made."""
+    """Invalid arguments are refused when the loader is created."""
     arguments = {"source": folder, "media": media, **change}
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=message):
         MediaLoader(arguments.pop("source"), arguments.pop("media"), **arguments)
 
 
@@ -369,8 +369,8 @@ print(*sorted({skipped.reason for skipped in loader.skipped}), sep="\\n")
 """
 
 
-def test_without_the_extra_the_kinds_left_out_name_it(folder: Path) -> None:
-    """A bare install loads texts, PNG, JPEG and WAV, and says by which command the rest becomes readable."""
+def test_skipped_files_name_the_missing_extra(folder: Path) -> None:
+    """Without extras texts, PNG, JPEG and WAV are loaded; for other files the reason contains the install command."""
     done = subprocess.run([sys.executable, "-c", BARE, str(folder)], capture_output=True, check=True, text=True)
     loaded, *reasons = done.stdout.splitlines()
     assert loaded.split() == [
@@ -385,6 +385,6 @@ def test_without_the_extra_the_kinds_left_out_name_it(folder: Path) -> None:
     assert all('pip install "langchain-gemini-mm[media]"' in reason for reason in reasons)
 
 
-def test_skipped_is_a_value() -> None:
-    """Entries of `skipped` can be compared and put into sets."""
+def test_skipped_entries_are_hashable() -> None:
+    """Entries of `skipped` can be compared and added to sets."""
     assert {Skipped("a", "b")} == {Skipped("a", "b")}

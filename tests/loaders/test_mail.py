@@ -1,4 +1,4 @@
-"""E-mails: headers, words and attachments, each where people see it, and nothing that a mail can do to us."""
+"""Mails: headers, text and attachments in reading order, and protection against hostile mails."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def mail(subject: str = "Lunch", body: str = "At noon?", **headers: str) -> Emai
 
 
 def full_mail() -> EmailMessage:
-    """A mail with a picture in its words, and files of several kinds behind them."""
+    """A mail with an inline image and attachments of several types."""
     message = mail("Größe", "the plain words", To="bob@example.com", Date="Sat, 21 Nov 2026 10:00:00 +0000")
     message.add_alternative(
         "<p>Look: <img src='cid:cat1'> so big. <img src='https://example.com/x.png' alt='ad'>", "html"
@@ -48,14 +48,14 @@ def full_mail() -> EmailMessage:
 
 
 def load(path: Path, data: bytes, media: MediaStore, **options: Any) -> tuple[list[Document], dict[str, str]]:
-    """The Documents of a file of mails, and what was left out."""
+    """The Documents of a mail file, and the skipped parts."""
     path.write_bytes(data)
     loader = MediaLoader(path, media, **options)
     return loader.load(), {skipped.source: skipped.reason for skipped in loader.skipped}
 
 
-def test_a_whole_mail(tmp_path: Path, media: MediaStore) -> None:
-    """Headers, the words with their pictures, and the names of attachments, which are Documents of their own."""
+def test_a_complete_mail(tmp_path: Path, media: MediaStore) -> None:
+    """Headers, the text with inline images, and the names of attachments, which are separate Documents."""
     documents, skipped = load(tmp_path / "a.eml", bytes(full_mail()), media)
     text = documents[0]
     cat, dog = media.put(png("cat")), media.put(jpeg("dog"))
@@ -81,8 +81,8 @@ def test_a_whole_mail(tmp_path: Path, media: MediaStore) -> None:
     assert len({document.id for document in documents}) == 4
 
 
-def test_a_box_of_mails(tmp_path: Path, media: MediaStore) -> None:
-    """Each mail has a source that stays when others go; the same mail twice is one; lines are unquoted."""
+def test_a_mailbox(tmp_path: Path, media: MediaStore) -> None:
+    """The source of a mail does not depend on the others; duplicates are loaded once; `>From` lines are unquoted."""
     mails = [bytes(mail("One")), bytes(mail("Two", ">From the sea")), bytes(mail("One"))]
     box = [b"From ada Sat Nov 21 10:00:00 2026\n" + data + b"\n" for data in mails]
     documents, skipped = load(tmp_path / "a.mbox", b"".join(box), media)
@@ -93,17 +93,17 @@ def test_a_box_of_mails(tmp_path: Path, media: MediaStore) -> None:
     assert alone == documents[1:]
 
 
-def test_kinds_can_be_chosen(tmp_path: Path, media: MediaStore) -> None:
-    """Without texts only the files in a mail are loaded, and without files its words with their pictures."""
+def test_modalities(tmp_path: Path, media: MediaStore) -> None:
+    """Without text only the attachments are loaded; with text only, the text contains its inline images."""
     files, _ = load(tmp_path / "a.eml", bytes(full_mail()), media, modalities={"pdf", "audio"})
     assert {document.metadata["modality"] for document in files} == {"pdf", "audio"}
-    words, _ = load(tmp_path / "a.eml", bytes(full_mail()), media, modalities={"text"})
-    assert [document.metadata["modality"] for document in words] == ["text"]
-    assert len([piece for piece in split_references(words[0].page_content) if isinstance(piece, MediaRef)]) == 2
+    texts, _ = load(tmp_path / "a.eml", bytes(full_mail()), media, modalities={"text"})
+    assert [document.metadata["modality"] for document in texts] == ["text"]
+    assert len([piece for piece in split_references(texts[0].page_content) if isinstance(piece, MediaRef)]) == 2
 
 
-def test_a_mail_names_no_media(tmp_path: Path, media: MediaStore) -> None:
-    """References, file addresses and paths in a mail stay words; only what it brings itself is media."""
+def test_references_in_a_mail_are_escaped(tmp_path: Path, media: MediaStore) -> None:
+    """References, file URLs and paths in a mail are literal text; only its own parts become media."""
     secret = tmp_path / "secret.png"
     secret.write_bytes(png("secret"))
     stored = media.put(png("secret"))
@@ -129,8 +129,8 @@ NAMES = {
 
 
 @pytest.mark.parametrize(("name", "expected"), NAMES.items(), ids=map(ascii, NAMES.values()))
-def test_names_of_attachments_are_no_paths(name: str, expected: str) -> None:
-    """Whatever a mail calls its files, a source is made of it that leads nowhere."""
+def test_attachment_names_are_sanitized(name: str, expected: str) -> None:
+    """For any attachment name, the source is a single path component."""
     head = f'Content-Type: application/octet-stream\nContent-Disposition: attachment; filename="{name}"\n\nx'
     attached = [part for part in read_mail(b"Subject: x\n" + head.encode()).parts if isinstance(part, Attachment)]
     assert [part.name.replace("\r", "") for part in attached] == [expected] or "\n" in name
@@ -144,28 +144,28 @@ BROKEN: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
-def test_what_is_no_mail(data: bytes) -> None:
-    """A mail that cannot be read is a ContentError."""
+def test_files_that_are_not_mails(data: bytes) -> None:
+    """A mail that cannot be parsed raises a ContentError."""
     with pytest.raises(ContentError, match="mail"):
         read_mail(data)
 
 
-def test_bent_mails_are_read_or_refused() -> None:
-    """However a mail is damaged, it is read or refused, in little time."""
+def test_damaged_mails_are_read_or_refused() -> None:
+    """Damaged mails are read or refused within a time limit."""
     whole = bytes(full_mail())[:20_000]
     for seed in range(150):
         chance = random.Random(seed)
-        bent = bytearray(whole[: chance.randrange(1, len(whole))])
+        damaged = bytearray(whole[: chance.randrange(1, len(whole))])
         for _ in range(30):
-            bent[chance.randrange(len(bent))] = chance.randrange(256)
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
         try:
-            read_mail(bytes(bent))
+            read_mail(bytes(damaged))
         except ContentError as error:
             assert "mail" in str(error)  # noqa: PT017
 
 
-def test_nested_mails_have_a_depth(tmp_path: Path, media: MediaStore) -> None:
-    """Mails within mails are read some levels deep, not without end."""
+def test_the_depth_of_nested_mails_is_limited(tmp_path: Path, media: MediaStore) -> None:
+    """Nested mails are read up to a maximum depth."""
     message = mail("0", "words 0")
     for depth in range(1, 9):
         outer = mail(str(depth), f"words {depth}")

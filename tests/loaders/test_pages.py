@@ -1,4 +1,4 @@
-"""HTML and Markdown: their text with the pictures that stand in it, and nothing from outside of the folder."""
+"""HTML and Markdown: text with inline images, which are loaded only from inside the folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REF = MediaRef("ab" * 32)
 
 
 def load(folder: Path, name: str, text: str, media: MediaStore, **options: Any) -> list[str | MediaRef]:
-    """What the chunks of one text hold, in order."""
+    """The texts and references in the chunks of a page, in order."""
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
@@ -34,8 +34,8 @@ def load(folder: Path, name: str, text: str, media: MediaStore, **options: Any) 
     return [piece for document in chosen for piece in split_references(document.page_content)]
 
 
-def pictures(pieces: list[str | MediaRef]) -> list[MediaRef]:
-    """The media among them."""
+def references(pieces: list[str | MediaRef]) -> list[MediaRef]:
+    """The references among the pieces."""
     return [piece for piece in pieces if isinstance(piece, MediaRef)]
 
 
@@ -44,7 +44,7 @@ PAGES: dict[str, tuple[str, list[str]]] = {
     "headings": ("<h2>Part</h2>text", ["## Part\n\ntext"]),
     "lists": ("<ul><li>a<li>b</ul>", ["- a\n- b"]),
     "tables": ("<table><tr><td>a<td>b<tr><td>c</table>", ["a b\nc"]),
-    "what nobody sees": ("a<script>x<y</script><style>z</style><!-- no -->b", ["ab"]),
+    "invisible elements": ("a<script>x<y</script><style>z</style><!-- no -->b", ["ab"]),
     "entities": ("&lt;b&gt; &amp; &eacute;&#x4e2d;&nbsp;x", ["<b> & é中 x"]),
     "white space": ("a \n\n  b\t c", ["a b c"]),
     "kept white space": ("<pre>a\nb</pre>", ["a\nb"]),
@@ -59,7 +59,7 @@ PAGES: dict[str, tuple[str, list[str]]] = {
 
 @pytest.mark.parametrize(("page", "expected"), PAGES.values(), ids=PAGES)
 def test_html_becomes_text(page: str, expected: list[str]) -> None:
-    """The words that people read, in paragraphs, without markup."""
+    """The visible text, in paragraphs, without markup."""
     found = [piece if isinstance(piece, str) else piece.source for piece in html_parts(page)]
     assert found == expected
 
@@ -73,8 +73,8 @@ IMAGES: dict[str, tuple[str, list[tuple[str, str]]]] = {
 
 
 @pytest.mark.parametrize(("page", "expected"), IMAGES.values(), ids=IMAGES)
-def test_pictures_of_html(page: str, expected: list[tuple[str, str]]) -> None:
-    """Sources and alternative words are read from tags however they are written."""
+def test_images_of_html(page: str, expected: list[tuple[str, str]]) -> None:
+    """Source and alternative text are read from any spelling of the tag."""
     found = [(piece.source, piece.alt) for piece in html_parts(page) if isinstance(piece, ImageLink)]
     assert found == expected
 
@@ -91,16 +91,16 @@ MARKDOWN: dict[str, tuple[str, list[str]]] = {
 
 
 @pytest.mark.parametrize(("text", "expected"), MARKDOWN.values(), ids=MARKDOWN)
-def test_pictures_of_markdown(text: str, expected: list[str]) -> None:
-    """Both ways of writing a picture are read; the rest is text as it is written."""
+def test_images_of_markdown(text: str, expected: list[str]) -> None:
+    """Both image syntaxes are read; all other text is unchanged."""
     pieces = list(markdown_parts(f"before {text} after"))
     assert [piece.source for piece in pieces if isinstance(piece, ImageLink)] == expected
     assert "".join(piece if isinstance(piece, str) else piece.written for piece in pieces) == f"before {text} after"
 
 
 @pytest.mark.parametrize("name", ["notes/a.md", "notes/a.html"])
-def test_pictures_stand_where_they_stood(tmp_path: Path, media: MediaStore, name: str) -> None:
-    """Local pictures become references between the words around them, with their alternative words."""
+def test_images_keep_their_position(tmp_path: Path, media: MediaStore, name: str) -> None:
+    """Local images become references at their position in the text, with their alternative text."""
     (tmp_path / "notes" / "pics").mkdir(parents=True)
     (tmp_path / "notes" / "pics" / "my cat.png").write_bytes(png("cat"))
     (tmp_path / "dog.jpg").write_bytes(jpeg("dog"))
@@ -151,8 +151,8 @@ OUTSIDE = [
 
 @pytest.mark.parametrize("source", OUTSIDE, ids=lambda source: ascii(source[:30]))
 @pytest.mark.parametrize("name", ["a.md", "a.html"])
-def test_nothing_comes_from_outside(tmp_path: Path, media: MediaStore, name: str, source: str) -> None:
-    """Addresses, paths out of the folder, links, hidden and excluded files and what is no picture stay text."""
+def test_images_outside_the_folder_are_not_loaded(tmp_path: Path, media: MediaStore, name: str, source: str) -> None:
+    """URLs, paths outside the folder, links, hidden and excluded files, and other file types stay text."""
     folder, outside = tmp_path / "library", tmp_path / "outside"
     for place in (folder / "pics", folder / "drafts", outside):
         place.mkdir(parents=True)
@@ -167,13 +167,13 @@ def test_nothing_comes_from_outside(tmp_path: Path, media: MediaStore, name: str
     source = source.replace("SECRET", str(secret).lstrip("/"))
     text = f"words ![alt](<{source}>) end" if name == "a.md" else f'words <img src="{source}" alt="alt"> end'
     pieces = load(folder, name, text, media, exclude="drafts")
-    assert not pictures(pieces)
+    assert not references(pieces)
     assert "words" in str(pieces[0])
     assert "alt" in "".join(map(str, pieces))
 
 
 def test_followed_links_stay_inside(tmp_path: Path, media: MediaStore) -> None:
-    """With follow_symlinks a picture may be a link, but not out of the folder."""
+    """With follow_symlinks an image can be a link to a file inside the folder only."""
     folder = tmp_path / "library"
     folder.mkdir()
     for path in (folder / "cat.png", tmp_path / "secret.png"):
@@ -181,43 +181,43 @@ def test_followed_links_stay_inside(tmp_path: Path, media: MediaStore) -> None:
     (folder / "in.png").symlink_to(folder / "cat.png")
     (folder / "out.png").symlink_to(tmp_path / "secret.png")
     text = "a ![](in.png) b ![](out.png)"
-    assert len(pictures(load(folder, "a.md", text, media, follow_symlinks=True))) == 1
-    assert not pictures(load(folder, "a.md", text, media))
+    assert len(references(load(folder, "a.md", text, media, follow_symlinks=True))) == 1
+    assert not references(load(folder, "a.md", text, media))
 
 
-def test_no_more_pictures_than_the_model_takes(tmp_path: Path, media: MediaStore) -> None:
-    """A chunk holds six pictures at most; none is lost, and their order stays."""
+def test_images_per_chunk_are_limited(tmp_path: Path, media: MediaStore) -> None:
+    """A chunk has at most six images; none is lost, and the order is kept."""
     for number in range(15):
         (tmp_path / f"{number}.png").write_bytes(png(str(number)))
     (tmp_path / "a.md").write_text(" ".join(f"word ![]({number}.png)" for number in range(15)))
     chunks = [one for one in MediaLoader(tmp_path, media).load() if one.metadata["source"] == "a.md"]
-    found = [pictures(split_references(chunk.page_content)) for chunk in chunks]
+    found = [references(split_references(chunk.page_content)) for chunk in chunks]
     assert max(map(len, found)) == 6
     expected = [media.put(png(str(number))) for number in range(15)]
     assert [ref for refs in found for ref in refs] == expected
     assert [chunk.metadata["position"] for chunk in chunks] == list(range(len(chunks)))
 
 
-def test_references_in_pages_never_resolve(tmp_path: Path, media: MediaStore) -> None:
-    """A page that names media is a page about media, and one that holds our private signs gains nothing by it."""
+def test_references_in_pages_are_escaped(tmp_path: Path, media: MediaStore) -> None:
+    """References and private markers in the text of a page are escaped."""
     (tmp_path / "cat.png").write_bytes(png())
     evil = f"{REF.markdown} \\{REF.markdown} \U00100000 {chr(0x100001)} ![x](cat.png)"
     pieces = load(tmp_path, "a.md", evil, media)
-    assert pictures(pieces) == [media.put(png())]
+    assert references(pieces) == [media.put(png())]
     page = f"{REF.markdown} &#x21;[](mm://sha256-{'ab' * 32}) &#x100000; <img src=cat.png>"
-    assert pictures(load(tmp_path, "a.html", page, media)) == [media.put(png())]
+    assert references(load(tmp_path, "a.html", page, media)) == [media.put(png())]
 
 
 @given(
     st.lists(st.sampled_from(["\\", " ", "\n\n", "word", "!", "[](", REF.markdown, "mm://", REF]), max_size=15),
     st.integers(5, 60),
 )
-def test_only_given_pictures_come_out(pieces: list[str | MediaRef], size: int) -> None:
-    """Whatever stands around it, every picture comes out once and alive, and no text becomes one."""
+def test_only_inserted_images_become_references(pieces: list[str | MediaRef], size: int) -> None:
+    """With any text around it, each image becomes one resolvable reference, and no text becomes one."""
     given_refs = [MediaRef(f"{number:064x}") for number in range(len(pieces))]
     parts = [given_refs[number] if isinstance(piece, MediaRef) else piece for number, piece in enumerate(pieces)]
     chunks = split_parts(parts, ".md", chunk_size=size, chunk_overlap=3, max_images=2)
-    found = [ref for chunk in chunks for ref in pictures(split_references(chunk))]
+    found = [ref for chunk in chunks for ref in references(split_references(chunk))]
     assert found == [part for part in parts if isinstance(part, MediaRef)]
 
 
@@ -240,8 +240,8 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("piece", HOSTILE)
-def test_hostile_pages_take_little_time(piece: str) -> None:
-    """Two megabytes of unfinished markup take seconds, not hours."""
+def test_hostile_pages_are_parsed_in_bounded_time(piece: str) -> None:
+    """Two megabytes of unclosed markup are parsed in seconds."""
     text = piece * (2_000_000 // len(piece))
     started = time.process_time()
     for read in (html_parts, markdown_parts):
@@ -261,7 +261,7 @@ CHARSETS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("data", CHARSETS.values(), ids=CHARSETS)
 def test_encodings(tmp_path: Path, media: MediaStore, data: bytes) -> None:
-    """A page's own word on its encoding is taken where it is one of the usual ones and fits."""
+    """The encoding that a page declares is used if it is supported and decodes the page."""
     (tmp_path / "a.html").write_bytes(data)
     text = MediaLoader(tmp_path, media).load()[0].page_content
     assert text == "Grüße"

@@ -1,4 +1,4 @@
-"""Text files: encodings, chunks, and references in the text of others."""
+"""Text files: encodings, chunks, and escaped references in third-party text."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FRENCH = "Été à la plage: où êtes-vous allés? L'élève a déjà mangé à
 CHINESE = "天地玄黄。宇宙洪荒。狗在沙发上睡觉。"
 ENCODINGS = {
     "UTF-8": (TEXT.encode(), TEXT),
-    "UTF-8 with a mark": (TEXT.encode("utf-8-sig"), TEXT),
+    "UTF-8 with a BOM": (TEXT.encode("utf-8-sig"), TEXT),
     "UTF-16": (TEXT.encode("utf-16"), TEXT),
     "UTF-16 big-endian": (b"\xfe\xff" + TEXT.encode("utf-16-be"), TEXT),
     "UTF-32": (TEXT.encode("utf-32"), TEXT),
@@ -56,41 +56,41 @@ ENCODINGS = {
         b"<?xml version='1.0' encoding='koi8-r'?>\xc4\xc1",
         "<?xml version='1.0' encoding='koi8-r'?>да",
     ),
-    "declared as browsers mean it": (b"<?xml encoding='iso-8859-1'?>\x80", "<?xml encoding='iso-8859-1'?>€"),
-    "Windows line ends": (b"one\r\ntwo\r\n", "one\ntwo"),
-    "old Mac line ends": (b"one\rtwo", "one\ntwo"),
+    "a declaration read as in browsers": (b"<?xml encoding='iso-8859-1'?>\x80", "<?xml encoding='iso-8859-1'?>€"),
+    "Windows line endings": (b"one\r\ntwo\r\n", "one\ntwo"),
+    "old Mac line endings": (b"one\rtwo", "one\ntwo"),
     "a log with colours": (b"\x1b[31mred\x1b[0m", "\x1b[31mred\x1b[0m"),
-    "UTF-8 that is cut off": ("你好世界".encode()[:-1], "你好世\ufffd"),
+    "truncated UTF-8": ("你好世界".encode()[:-1], "你好世\ufffd"),
 }
 
 
 @pytest.mark.parametrize(("data", "text"), ENCODINGS.values(), ids=ENCODINGS)
 def test_encodings(data: bytes, text: str) -> None:
-    """Marks and declarations are obeyed, UTF-8 is the rule, others are detected; line ends are one."""
+    """Byte order marks and declarations are used, then UTF-8, then detection; line endings are normalized."""
     assert split(data) == [text]
 
 
-NO_TEXT = {
+BINARY = {
     "NUL": b"text\x00text",
     "a program": b"\x7fELF\x02\x01\x01" + bytes(100),
-    "control signs": bytes(range(1, 32)) * 10,
+    "control characters": bytes(range(1, 32)) * 10,
     "noise": bytes(range(1, 256)) * 20,
     "odd UTF-16": b"\xff\xfe\x41\x00\x42",
     "a lone surrogate": b"\xff\xfe\x00\xd8\x41\x00",
     "UTF-16 with NULs": "a\x00b".encode("utf-16"),
-    "NUL far behind": b"text " * 200_000 + b"\x00",
+    "NUL after a long text": b"text " * 200_000 + b"\x00",
 }
 
 
-@pytest.mark.parametrize("data", NO_TEXT.values(), ids=NO_TEXT)
-def test_what_is_no_text_is_refused(data: bytes) -> None:
-    """Binary data and encodings that cannot be detected are errors, not gibberish in an index."""
+@pytest.mark.parametrize("data", BINARY.values(), ids=BINARY)
+def test_binary_data_is_refused(data: bytes) -> None:
+    """Binary data and encodings that cannot be detected are errors."""
     with pytest.raises(ContentError, match=r"neither text nor|encoding cannot be detected|damaged utf-16"):
         split(data)
 
 
 def test_chunks_keep_their_size() -> None:
-    """No chunk is longer than asked; neighbours overlap; nothing is lost."""
+    """No chunk is longer than requested, adjacent chunks overlap, and no text is lost."""
     text = " ".join(f"word{number}" for number in range(3000))
     chunks = split(text.encode(), size=500, overlap=100)
     assert max(map(len, chunks)) <= 500
@@ -99,26 +99,26 @@ def test_chunks_keep_their_size() -> None:
 
 
 def test_markdown_is_split_at_headings() -> None:
-    """A heading begins a chunk."""
+    """A chunk starts at a heading."""
     text = "".join(f"# Part {number}\n\n{'Some text. ' * 12}\n\n" for number in range(5))
     chunks = split(text.encode(), ".md", size=160, overlap=0)
     assert [chunk for chunk in chunks if chunk.startswith("# Part")] == chunks
 
 
 def test_code_is_split_at_definitions() -> None:
-    """A function begins a chunk."""
+    """A chunk starts at a function."""
     code = "".join(f"\ndef function_{number}():\n    return {'1 + ' * 20}1\n" for number in range(5))
     assert all(chunk.startswith("def ") for chunk in split(code.encode(), ".py", size=130, overlap=0))
 
 
 @pytest.mark.parametrize("suffix", [".md", ".py", ".rs", ".html", ".ps1", ".tex", ".unknown", ""])
 def test_every_suffix_has_separators(suffix: str) -> None:
-    """Each language we name is one that the splitter knows."""
+    """The splitter supports each language in the table."""
     assert split(b"x " * 3000, suffix)
 
 
-def test_references_in_files_never_resolve() -> None:
-    """A file of others that names media is text about media: no chunk of it holds a reference."""
+def test_references_in_text_files_are_escaped() -> None:
+    """A reference in a loaded text file is literal text: no chunk contains a resolvable reference."""
     text = f"see {REFERENCE} and \\{REFERENCE} and mm://sha256-{'cd' * 32} {'word ' * 50}{REFERENCE}"
     pieces = [split_references(chunk) for chunk in split(text.encode(), size=200, overlap=50)]
     assert not any(isinstance(piece, MediaRef) for chunk in pieces for piece in chunk)
@@ -129,18 +129,18 @@ def test_references_in_files_never_resolve() -> None:
 @given(
     st.integers(5, 130), st.integers(0, 4), st.lists(st.sampled_from(["\\", " ", "\n\n", "x", REFERENCE]), max_size=12)
 )
-def test_no_split_frees_a_reference(size: int, overlap: int, pieces: list[str]) -> None:
-    """Whatever the chunk size, backslash and reference are never parted so that the reference comes alive."""
+def test_splitting_keeps_references_escaped(size: int, overlap: int, pieces: list[str]) -> None:
+    """At any chunk size, an escaped reference keeps its backslash."""
     for chunk in split(("".join(pieces) or "x").encode(), size=size, overlap=overlap):
         assert not any(isinstance(piece, MediaRef) for piece in split_references(chunk))
 
 
-def test_long_texts_take_little_memory(tmp_path: Path, media: MediaStore) -> None:
-    """A text of 5 MB, which would take twice that as bytes and text, is split in blocks, also where it has no space."""
+def test_long_texts_use_little_memory(tmp_path: Path, media: MediaStore) -> None:
+    """A text of 5 MB is split in blocks, with less memory than its bytes and text together, also without spaces."""
     path = tmp_path / "long.txt"
     path.write_bytes(b"A line of text that is not very long.\n" * 125_000 + b"x" * 260_000)
     loader = MediaLoader(path, media, chunk_size=5000)
-    next(loader.lazy_load())  # what the first file imports is not the text's
+    next(loader.lazy_load())  # exclude the memory of imports made for the first file
     tracemalloc.start()
     try:
         characters = sum(len(document.page_content) for document in loader.lazy_load())
@@ -151,8 +151,8 @@ def test_long_texts_take_little_memory(tmp_path: Path, media: MediaStore) -> Non
     assert peak < 8_000_000
 
 
-def test_positions_count_through_a_file(tmp_path: Path, media: MediaStore) -> None:
-    """Chunks of one file are numbered from 0 and have ids of their own."""
+def test_chunk_positions(tmp_path: Path, media: MediaStore) -> None:
+    """Chunks of a file are numbered from 0 and have separate ids."""
     (tmp_path / "a.txt").write_text("word " * 2000)
     documents = MediaLoader(tmp_path, media, chunk_size=1000, chunk_overlap=0).load()
     assert [document.metadata["position"] for document in documents] == list(range(len(documents)))

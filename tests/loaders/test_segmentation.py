@@ -1,4 +1,4 @@
-"""Long media in parts: which there are, what they are called, and that they stay the same."""
+"""Parts of long media: their number, references and ids, which stay the same between runs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 def tone(seconds: float) -> np.ndarray:
-    """Sound that can be heard."""
+    """Audible samples."""
     return (np.sin(np.arange(round(seconds * 8000)) / 5) * 0.5).astype(np.float32)
 
 
 def load(path: Path, data: bytes, media: MediaStore, **options: Any) -> list[Document]:
-    """The Documents of one file; nothing of it is left out."""
+    """The Documents of one file, none of which is skipped."""
     path.write_bytes(data)
     loader = MediaLoader(path, media, **options)
     documents = loader.load()
@@ -39,44 +39,44 @@ def load(path: Path, data: bytes, media: MediaStore, **options: Any) -> list[Doc
 
 
 def parts(documents: list[Document]) -> list[str]:
-    """The fragments of the references, an empty one for a whole file."""
+    """The fragments of the references, empty for a whole file."""
     return [document.page_content.removesuffix(")").partition("#")[2] for document in documents]
 
 
 CASES: dict[str, tuple[str, bytes, dict[str, Any], list[str]]] = {
     "a short video": ("a.mp4", mp4(20), {}, [""]),
-    "a video of little more than a window": ("a.mp4", mp4(35), {}, [""]),
+    "a video slightly longer than a window": ("a.mp4", mp4(35), {}, [""]),
     "a long video": ("a.mp4", mp4(75), {}, ["t=0,30", "t=30,60", "t=60,75"]),
     "with overlap": ("a.mp4", mp4(50), {"video_s": 20, "video_overlap_s": 5}, ["t=0,20", "t=15,35", "t=30,50"]),
     "short windows": ("a.mp4", mp4(4), {"video_s": 2}, ["t=0,2", "t=2,4"]),
-    "a short video with sound": ("a.mp4", mp4(5, samples=tone(5)), {}, ["", "t=0,5&track=audio"]),
-    "its pictures alone": ("a.mp4", mp4(5, samples=tone(5)), {"audio_tracks": False}, [""]),
-    "a long video with sound": (
+    "a short video with audio": ("a.mp4", mp4(5, samples=tone(5)), {}, ["", "t=0,5&track=audio"]),
+    "its video stream only": ("a.mp4", mp4(5, samples=tone(5)), {"audio_tracks": False}, [""]),
+    "a long video with audio": (
         "a.mp4",
         mp4(95, samples=tone(95)),
         {},
         ["t=0,30", "t=30,60", "t=0,60&track=audio", "t=60,95", "t=60,95&track=audio"],
     ),
-    "sound that ends before": (
+    "audio that ends earlier": (
         "a.mp4",
         mp4(75, samples=tone(20)),
         {},
         ["t=0,20&track=audio", "t=0,30", "t=30,60", "t=60,75"],
     ),
-    "a short sound": ("a.mp3", mp3(50), {}, [""]),
-    "a long sound": ("a.wav", wav(190), {}, ["t=0,60", "t=60,120", "t=120,190"]),
+    "short audio": ("a.mp3", mp3(50), {}, [""]),
+    "long audio": ("a.wav", wav(190), {}, ["t=0,60", "t=60,120", "t=120,190"]),
     "one page": ("a.pdf", pdf(1), {}, [""]),
     "pages": ("a.pdf", pdf(3), {}, ["page=1,1", "page=2,2", "page=3,3"]),
     "windows of pages": ("a.pdf", pdf(8), {"pages": 6, "page_overlap": 1}, ["page=1,6", "page=6,8"]),
     "few pages": ("a.pdf", pdf(6), {"pages": 6}, [""]),
-    "a picture": ("a.png", png(), {}, [""]),
+    "an image": ("a.png", png(), {}, [""]),
     "a type that must be converted": (
         "a.flac",
         recording("flac", video=None, audio="flac", seconds=3),
         {},
         ["t=0,3"],
     ),
-    "sound in a container for video": (
+    "audio in a video container": (
         "a.webm",
         recording("webm", video=None, audio="libopus", seconds=3),
         {},
@@ -85,12 +85,12 @@ CASES: dict[str, tuple[str, bytes, dict[str, Any], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("name", "data", "cutting", "expected"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize(("name", "data", "segment_options", "expected"), CASES.values(), ids=CASES)
 def test_parts(
-    tmp_path: Path, media: MediaStore, name: str, data: bytes, cutting: dict[str, Any], expected: list[str]
+    tmp_path: Path, media: MediaStore, name: str, data: bytes, segment_options: dict[str, Any], expected: list[str]
 ) -> None:
-    """What fits into a window and the model stays whole; everything else is covered by windows; it is stored once."""
-    documents = load(tmp_path / name, data, media, segments=Segments(**cutting))
+    """Media within the window and the limits stay whole; others are covered by windows; the file is stored once."""
+    documents = load(tmp_path / name, data, media, segments=Segments(**segment_options))
     # Encoders add a frame at the end, which FFmpeg 8.0 counts.
     assert [re.sub(r"\.0[0-2]\d", "", part) for part in parts(documents)] == expected
     assert len(list(media.refs())) == 1
@@ -99,9 +99,9 @@ def test_parts(
 
 
 def test_metadata_of_parts(tmp_path: Path, media: MediaStore) -> None:
-    """Times, pages, track and position are numbers in the words of the design; whole files have no times."""
+    """Times, pages, track and position are numbers under the documented keys; whole files have no times."""
     video = load(tmp_path / "talk.mp4", mp4(40, samples=tone(40)), media, segments=Segments(video_s=20))
-    first, last, sound = (document.metadata for document in video)
+    first, last, audio = (document.metadata for document in video)
     assert {key: first[key] for key in ("start_s", "end_s", "position", "modality")} == {
         "start_s": 0.0,
         "end_s": 20.0,
@@ -109,8 +109,8 @@ def test_metadata_of_parts(tmp_path: Path, media: MediaStore) -> None:
         "modality": "video",
     }
     assert (last["start_s"], last["end_s"], last["position"]) == (20.0, 40.0, 1)
-    assert (sound["modality"], sound["track"], sound["position"]) == ("audio", "audio", 0)
-    assert sound["mime_type"] == "video/mp4"
+    assert (audio["modality"], audio["track"], audio["position"]) == ("audio", "audio", 0)
+    assert audio["mime_type"] == "video/mp4"
     assert "track" not in first
     pages = [document.metadata for document in load(tmp_path / "a.pdf", pdf(3), media, segments=Segments(pages=2))]
     assert [(page["first_page"], page["last_page"], page["position"]) for page in pages] == [(1, 2, 0), (3, 3, 1)]
@@ -118,7 +118,7 @@ def test_metadata_of_parts(tmp_path: Path, media: MediaStore) -> None:
 
 
 def test_ids_come_from_source_and_part(tmp_path: Path, media: MediaStore) -> None:
-    """Another file of that name replaces its parts; other windows are other Documents; a whole file keeps its id."""
+    """A new file of the same name replaces its parts; other windows give other Documents; a whole file keeps its id."""
     path = tmp_path / "talk.mp4"
     one = load(path, mp4(60, "one"), media)
     two = load(path, mp4(60, "two"), media)
@@ -129,11 +129,11 @@ def test_ids_come_from_source_and_part(tmp_path: Path, media: MediaStore) -> Non
 
 
 def test_segments_cover_everything(tmp_path: Path, media: MediaStore) -> None:
-    """From the first to the last moment, without a gap, none over the model's limit."""
+    """Segments cover the recording without a gap, and none exceeds the limit of the model."""
     data = mp4(301.5, samples=tone(301.5))
     documents = load(tmp_path / "long.mp4", data, media, segments=Segments(video_s=13, video_overlap_s=2, audio_s=180))
     length = inspect(io.BytesIO(data)).duration_s
-    for modality, most in (("video", 120), ("audio", 180)):
+    for modality, limit_s in (("video", 120), ("audio", 180)):
         bounds = sorted(
             (document.metadata["start_s"], document.metadata["end_s"])
             for document in documents
@@ -142,18 +142,18 @@ def test_segments_cover_everything(tmp_path: Path, media: MediaStore) -> None:
         assert bounds[0][0] == 0
         assert bounds[-1][1] == pytest.approx(length, abs=0.2)
         assert all(two[0] <= one[1] for one, two in pairwise(bounds))
-        assert max(end - start for start, end in bounds) <= most
+        assert max(end - start for start, end in bounds) <= limit_s
 
 
-def test_silence_and_blackness_can_be_left_out(tmp_path: Path, media: MediaStore) -> None:
-    """Segments that say nothing are left out on request, and a file of nothing else is reported."""
+def test_silent_and_black_segments_can_be_skipped(tmp_path: Path, media: MediaStore) -> None:
+    """Silent and black segments are skipped on request, and a file with no other segments is reported."""
     samples = np.concatenate([tone(10), np.zeros(80_000, np.float32), tone(10)])
-    picture = mp4(30, samples=samples, frame=lambda t: _frame("black" if t < 1 / 3 else "orange"))
-    cutting: dict[str, Any] = {"video_s": 10.0, "audio_s": 10.0}
-    skipping = Segments(**cutting, skip_silent=True, skip_black=True)
+    video = mp4(30, samples=samples, frame=lambda t: _frame("black" if t < 1 / 3 else "orange"))
+    segment_options: dict[str, Any] = {"video_s": 10.0, "audio_s": 10.0}
+    skipping = Segments(**segment_options, skip_silent=True, skip_black=True)
     path = tmp_path / "a.mp4"
-    everything = load(path, picture, media, segments=Segments(**cutting))
-    kept = load(path, picture, media, segments=skipping)
+    everything = load(path, video, media, segments=Segments(**segment_options))
+    kept = load(path, video, media, segments=skipping)
     bounds = sorted((document.metadata["modality"], document.metadata["start_s"]) for document in kept)
     assert bounds == [("audio", 0.0), ("audio", 20.0), ("video", 10.0), ("video", 20.0)]
     assert [document for document in everything if document.id in {one.id for one in kept}] == kept
@@ -170,16 +170,16 @@ def _frame(colour: str) -> Any:
 
 
 MODALITIES: dict[str, tuple[set[str], list[str]]] = {
-    "pictures": ({"image"}, ["a.png"]),
-    "sound and sound tracks": ({"audio"}, ["b.mp3", "c.mp4"]),
-    "moving pictures": ({"video"}, ["c.mp4"]),
+    "images": ({"image"}, ["a.png"]),
+    "audio and audio tracks": ({"audio"}, ["b.mp3", "c.mp4"]),
+    "videos": ({"video"}, ["c.mp4"]),
     "texts and pages": ({"text", "pdf"}, ["d.pdf", "e.txt"]),
 }
 
 
 @pytest.mark.parametrize(("chosen", "expected"), MODALITIES.values(), ids=MODALITIES)
-def test_modalities_choose(tmp_path: Path, media: MediaStore, chosen: set[Any], expected: list[str]) -> None:
-    """Only the kinds that are asked for are loaded; the others are not reported, nor stored."""
+def test_modalities(tmp_path: Path, media: MediaStore, chosen: set[Any], expected: list[str]) -> None:
+    """Only the selected modalities are loaded; others are neither reported nor stored."""
     files = {"a.png": png(), "b.mp3": mp3(1), "c.mp4": mp4(2, samples=tone(2)), "d.pdf": pdf(1), "e.txt": b"words"}
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
@@ -190,8 +190,8 @@ def test_modalities_choose(tmp_path: Path, media: MediaStore, chosen: set[Any], 
     assert loader.skipped == []
 
 
-def test_sizes_choose(tmp_path: Path, media: MediaStore) -> None:
-    """Files outside of the sizes that are asked for are reported with both numbers."""
+def test_file_sizes(tmp_path: Path, media: MediaStore) -> None:
+    """Files outside the size limits are reported with their size and the limit."""
     for size in (1, 10, 100):
         (tmp_path / f"{size:03}.txt").write_text("x" * size)
     loader = MediaLoader(tmp_path, media, min_bytes=5, max_bytes=50)
@@ -203,26 +203,26 @@ def test_sizes_choose(tmp_path: Path, media: MediaStore) -> None:
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
-    "longer than the model takes": ({"segments": Segments(video_s=121)}, "video_s must be at most 120"),
-    "more pages than the model takes": ({"segments": Segments(pages=7)}, "pages must be at most 6"),
-    "no such kind": ({"modalities": ["movie"]}, "modalities must be some of"),
-    "no kind": ({"modalities": []}, "modalities must be some of"),
-    "sizes in no order": ({"min_bytes": 5, "max_bytes": 4}, "min_bytes <= max_bytes"),
+    "longer than the model accepts": ({"segments": Segments(video_s=121)}, "video_s must be at most 120"),
+    "more pages than the model accepts": ({"segments": Segments(pages=7)}, "pages must be at most 6"),
+    "unknown modality": ({"modalities": ["movie"]}, "modalities must be some of"),
+    "no modality": ({"modalities": []}, "modalities must be some of"),
+    "min_bytes above max_bytes": ({"min_bytes": 5, "max_bytes": 4}, "min_bytes <= max_bytes"),
     "too many workers": ({"workers": 1000}, "workers must be from 0 to 64"),
 }
 
 
-@pytest.mark.parametrize(("options", "words"), MISTAKES.values(), ids=MISTAKES)
-def test_mistakes(tmp_path: Path, media: MediaStore, options: dict[str, Any], words: str) -> None:
-    """What can never work is refused when the loader is made."""
-    with pytest.raises(ValueError, match=words):
+@pytest.mark.parametrize(("options", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_invalid_options(tmp_path: Path, media: MediaStore, options: dict[str, Any], message: str) -> None:
+    """Invalid options are refused when the loader is created."""
+    with pytest.raises(ValueError, match=message):
         MediaLoader(tmp_path, media, **options)
 
 
 @pytest.mark.parametrize(
     "wrong", [{"video_s": 0}, {"audio_s": 5, "audio_overlap_s": 5}, {"pages": 0}, {"page_overlap": 1}]
 )
-def test_windows_that_cannot_be_cut(wrong: dict[str, Any]) -> None:
-    """A window has a length, and its overlap is less."""
+def test_invalid_windows(wrong: dict[str, Any]) -> None:
+    """A window has a positive length and a shorter overlap."""
     with pytest.raises(ValueError, match=r"window"):
         Segments(**wrong)

@@ -1,4 +1,4 @@
-"""Keeping an index up to date: unchanged and touched files cost nothing, a change costs the change."""
+"""Index updates: unchanged and touched files are not embedded, and of changed files only the changes are."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 
 class Counting(Embeddings):
-    """Embeddings that count what they are given."""
+    """Embeddings that record their inputs."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Remember the texts."""
+        """Record the texts."""
         self.texts += texts
         return [[1.0, 0.0] for _ in texts]
 
     def embed_query(self, text: str) -> list[float]:
-        """Any vector."""
+        """Return a constant vector."""
         return [1.0, 0.0]
 
 
 class Synced:
-    """A folder, and an index that follows it."""
+    """A folder and its index."""
 
     def __init__(self, folder: Path, media: MediaStore) -> None:
         self.folder = folder
@@ -46,7 +46,7 @@ class Synced:
         self.records.create_schema()
 
     def sync(self) -> tuple[dict[str, Any], list[str]]:
-        """Index the folder again; what `index` counted, and what was embedded."""
+        """Index the folder again; return the counts of `index` and the embedded texts."""
         self.embeddings.texts.clear()
         loader = MediaLoader(self.folder, self.media)
         counts = index(loader, self.records, self.store, cleanup="full", source_id_key="source", key_encoder="sha256")
@@ -76,22 +76,22 @@ def test_an_unchanged_folder_embeds_nothing(synced: Synced) -> None:
 
 
 def test_touched_files_embed_nothing(synced: Synced) -> None:
-    """Times are no part of a Document."""
+    """File times are not part of a Document."""
     for path in synced.folder.rglob("*.*"):
         os.utime(path, (1, 1))
     assert synced.sync() == (NOTHING, [])
 
 
-def test_a_changed_file_embeds_itself(synced: Synced) -> None:
-    """Only the change is embedded, and what was there before goes."""
+def test_a_changed_text_is_embedded(synced: Synced) -> None:
+    """Only the change is embedded, and the previous version is deleted."""
     (synced.folder / "notes" / "b.txt").write_text("about a bird")
     counts, embedded = synced.sync()
     assert embedded == ["about a bird"]
     assert counts == {"num_added": 1, "num_updated": 0, "num_skipped": 3, "num_deleted": 1}
 
 
-def test_a_changed_picture_embeds_itself(synced: Synced) -> None:
-    """Other content is another reference, and so another Document."""
+def test_a_changed_image_is_embedded(synced: Synced) -> None:
+    """Changed content has another reference and is another Document."""
     (synced.folder / "cat.png").write_bytes(png("kitten"))
     counts, embedded = synced.sync()
     assert (len(embedded), counts["num_added"], counts["num_deleted"]) == (1, 1, 1)
@@ -100,18 +100,18 @@ def test_a_changed_picture_embeds_itself(synced: Synced) -> None:
 
 
 def kept(synced: Synced) -> list[str]:
-    """The texts that are in the index."""
+    """The texts in the index."""
     return [entry["text"] for entry in synced.store.store.values()]
 
 
 def test_removed_files_leave_the_index(synced: Synced) -> None:
-    """A file that is gone is gone from the index."""
+    """A removed file is deleted from the index."""
     (synced.folder / "cat.png").unlink()
     assert synced.sync()[0]["num_deleted"] == 1
 
 
-def test_plain_adding_replaces_a_changed_file(synced: Synced) -> None:
-    """Without `index`, ids from source and position let a changed file take its own place."""
+def test_adding_replaces_a_changed_file(synced: Synced) -> None:
+    """Without `index`, ids from source and position make a changed file replace its previous version."""
     store = InMemoryVectorStore(Counting())
     store.add_documents(MediaLoader(synced.folder, synced.media).load())
     (synced.folder / "notes" / "a.txt").write_text("about a whale")

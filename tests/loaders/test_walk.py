@@ -1,4 +1,4 @@
-"""Walking folders: one order everywhere, nothing outside, no loop without end, odd names and rights survived."""
+"""Walking folders: a deterministic order, links, unusual names and missing permissions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX files")
 
 
 def write(folder: Path, names: Iterable[str]) -> Path:
-    """Text files below a folder; each holds its own name."""
+    """Write text files below a folder; each contains its name."""
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,21 +32,21 @@ def write(folder: Path, names: Iterable[str]) -> Path:
 
 
 def load(source: Any, **options: Any) -> tuple[list[str], dict[str, str]]:
-    """Sources that were loaded, and what was left out with its reason."""
+    """The sources of the loaded files, and the reasons of the skipped ones."""
     loader = MediaLoader(source, options.pop("media", MediaStore.memory()), **options)
     found = [document.metadata["source"] for document in loader.lazy_load()]
     return found, {skipped.source: skipped.reason for skipped in loader.skipped}
 
 
-def test_the_order_is_that_of_the_names(tmp_path: Path) -> None:
-    """Folders and files in one order, by code points, however the disk lists them."""
+def test_files_are_sorted_by_name(tmp_path: Path) -> None:
+    """Folders and files are sorted by code points, independent of the file system."""
     names = ["Z.txt", "a/b.txt", "a/a/z.txt", "a.txt", "é.txt", "b/1.txt", "b/10.txt", "b/2.txt"]
     expected = ["Z.txt", "a/a/z.txt", "a/b.txt", "a.txt", "b/1.txt", "b/10.txt", "b/2.txt", "é.txt"]
     assert load(write(tmp_path, names)) == (expected, {})
 
 
-def test_hidden_and_litter_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What systems and programs leave behind is counted in the log, and loaded only on request."""
+def test_hidden_and_system_files_are_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Hidden files and operating-system files are counted in the log, and loaded only on request."""
     hidden = [".env", ".git/config", "Thumbs.db", "x/desktop.ini", "~$letter.txt", "__MACOSX/a.txt", "x/@eaDir/a.txt"]
     write(tmp_path, [*hidden, "a.txt"])
     caplog.set_level("INFO", "langchain_gemini_mm")
@@ -67,7 +67,7 @@ GLOBS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "not these": ({"exclude": "*.md"}, ["x/d.txt"]),
     "not this folder": ({"exclude": "x/y"}, ["a.MD", "x/b.md", "x/d.txt"]),
     "not this folder, with a slash": ({"exclude": "x/"}, ["a.MD"]),
-    "not what is in it": ({"exclude": "x/**"}, ["a.MD"]),
+    "not the contents of a folder": ({"exclude": "x/**"}, ["a.MD"]),
     "not a folder by name": ({"exclude": "y"}, ["a.MD", "x/b.md", "x/d.txt"]),
     "some but not all": ({"glob": "*.md", "exclude": ["y", "a.*"]}, ["x/b.md"]),
     "not deeper": ({"recursive": False}, ["a.MD"]),
@@ -75,15 +75,15 @@ GLOBS: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize(("options", "expected"), GLOBS.values(), ids=GLOBS)
-def test_patterns_choose_files(tmp_path: Path, options: dict[str, Any], expected: list[str]) -> None:
-    """Globs and exclusions go by name or path, case aside; what they leave out is not reported."""
+def test_patterns_select_files(tmp_path: Path, options: dict[str, Any], expected: list[str]) -> None:
+    """Glob patterns and exclusions match names or paths, ignoring case; excluded files are not reported."""
     folder = write(tmp_path, ["a.MD", "x/b.md", "x/y/c.md", "x/d.txt"])
     assert load(folder, **options) == (expected, {})
 
 
 @given(st.text("ab*?[]!^-/.\\&|~", max_size=12), st.text("ab/.]^-&", max_size=12))
-def test_any_pattern_is_a_pattern(pattern: str, path: str) -> None:
-    """No pattern is a syntax error, and `**` matches everything."""
+def test_every_pattern_is_valid(pattern: str, path: str) -> None:
+    """Every string is a valid pattern, and `**` matches everything."""
     if pattern:
         Patterns(pattern).match(path)
     assert Patterns("**").match(path)
@@ -91,14 +91,14 @@ def test_any_pattern_is_a_pattern(pattern: str, path: str) -> None:
 
 @given(st.text("ab/.[]^$+(){}|", min_size=1, max_size=12).filter(lambda text: text.strip("/.") and "[" not in text))
 def test_a_name_without_wildcards_matches_itself(path: str) -> None:
-    """Everything but `*`, `?` and classes stands for itself."""
+    """Every character except `*`, `?` and classes matches itself."""
     path = path.strip("/").removeprefix("./").strip("/") or "a"
     assert Patterns(f"./{path}").match(path)
 
 
 @posix
 def test_symbolic_links_are_not_followed(tmp_path: Path) -> None:
-    """Links are reported; nothing outside the folder is ever loaded."""
+    """Symbolic links are reported; nothing outside the folder is loaded."""
     secret = write(tmp_path / "outside", ["secret.txt"])
     folder = write(tmp_path / "library", ["a.txt", "x/b.txt"])
     (folder / "file-link.txt").symlink_to(secret / "secret.txt")
@@ -112,7 +112,7 @@ def test_symbolic_links_are_not_followed(tmp_path: Path) -> None:
 
 @posix
 def test_followed_links_stay_inside(tmp_path: Path) -> None:
-    """On request links are followed, but not out of the folder, not in circles, and no folder twice."""
+    """On request links are followed, except out of the folder and in cycles; no folder is read twice."""
     secret = write(tmp_path / "outside", ["secret.txt"])
     folder = write(tmp_path / "library", ["a.txt", "x/b.txt"])
     (folder / "alias.txt").symlink_to(folder / "a.txt")
@@ -138,8 +138,8 @@ def test_followed_links_stay_inside(tmp_path: Path) -> None:
 
 
 @posix
-def test_the_given_folder_may_be_a_link(tmp_path: Path) -> None:
-    """What the caller names is what the caller means."""
+def test_the_folder_can_be_a_link(tmp_path: Path) -> None:
+    """A link that is passed as the folder is followed."""
     write(tmp_path / "real", ["a.txt"])
     (tmp_path / "link").symlink_to(tmp_path / "real")
     assert load(tmp_path / "link") == (["a.txt"], {})
@@ -147,7 +147,7 @@ def test_the_given_folder_may_be_a_link(tmp_path: Path) -> None:
 
 @posix
 def test_special_files_are_reported(tmp_path: Path) -> None:
-    """A pipe is not waited for, a socket not opened; both are named."""
+    """A pipe and a socket are reported without opening them."""
     folder = write(tmp_path / "x", ["a.txt"])
     os.mkfifo(folder / "pipe")
     with socket.socket(socket.AF_UNIX) as server:
@@ -163,8 +163,8 @@ def test_special_files_are_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
-def test_what_may_not_be_read_is_reported(tmp_path: Path) -> None:
-    """Files and folders without the right to read them are named."""
+def test_missing_permissions_are_reported(tmp_path: Path) -> None:
+    """Files and folders without read permission are reported."""
     folder = write(tmp_path / "x", ["a.txt", "locked/b.txt", "secret.txt"])
     (folder / "secret.txt").chmod(0)
     (folder / "locked").chmod(0)
@@ -178,8 +178,8 @@ def test_what_may_not_be_read_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
-def test_names_that_are_no_text(tmp_path: Path) -> None:
-    """A name in another encoding is loaded under an escaped one that can be stored and printed."""
+def test_names_that_cannot_be_decoded(tmp_path: Path) -> None:
+    """A name in another encoding is loaded under an escaped name that can be stored and printed."""
     (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("x")
     (tmp_path / "line\nbreak.txt").write_text("x")
     (tmp_path / os.fsdecode(b"bad\xff.png")).write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -191,7 +191,7 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS holds the two for one name")
 def test_composed_and_decomposed_names(tmp_path: Path) -> None:
-    """On macOS é is two signs: the source is the same everywhere; both side by side stay two files."""
+    """Composed and decomposed spellings of é give the same source; if both files exist, both are loaded."""
     write(tmp_path / "mac", ["cafe\u0301.txt"])
     write(tmp_path / "linux", ["caf\u00e9.txt"])
     assert load(tmp_path / "mac") == load(tmp_path / "linux") == (["caf\u00e9.txt"], {})
@@ -200,7 +200,7 @@ def test_composed_and_decomposed_names(tmp_path: Path) -> None:
 
 
 def test_the_media_store_is_not_loaded_into_itself(tmp_path: Path) -> None:
-    """A store that lies in the loaded folder is passed over, run after run."""
+    """A media store inside the loaded folder is skipped in every run."""
     from langchain_gemini_mm.testing import png
 
     write(tmp_path, ["a.txt"])
@@ -210,7 +210,7 @@ def test_the_media_store_is_not_loaded_into_itself(tmp_path: Path) -> None:
 
 
 def test_deep_folders(tmp_path: Path) -> None:
-    """Depth is no recursion."""
+    """Deeply nested folders do not exceed the recursion limit."""
     depth = 100 if os.name == "nt" else 400
     folder = tmp_path.joinpath(*["d"] * depth)
     folder.mkdir(parents=True)
@@ -218,6 +218,6 @@ def test_deep_folders(tmp_path: Path) -> None:
     assert load(tmp_path) == (["d/" * depth + "a.txt"], {})
 
 
-def test_an_empty_folder_gives_nothing(tmp_path: Path) -> None:
-    """No file is no error."""
+def test_an_empty_folder(tmp_path: Path) -> None:
+    """An empty folder is not an error."""
     assert load(tmp_path) == ([], {})

@@ -1,4 +1,4 @@
-"""Files opened by other processes: the same Documents, and a crash is one more file that could not be used."""
+"""Worker processes: the same Documents, and a crash is reported for the file that caused it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from langchain_gemini_mm.testing import jpeg, pdf, png
 
 
 def test_the_same_documents(samples: Path, tmp_path: Path) -> None:
-    """In the same order, with the same reasons for what was left out."""
+    """The Documents, their order and the reasons for skipped files are the same."""
     (tmp_path / "a.png").write_bytes(png("cat")[:-40])
     (tmp_path / "b.md").write_text("A cat ![](c.jpg)")
     (tmp_path / "c.jpg").write_bytes(jpeg())
@@ -35,11 +35,11 @@ def test_the_same_documents(samples: Path, tmp_path: Path) -> None:
 CRASHES = {"a crash": ("import os; os.abort()", "crashed the worker"), "an exit": ("raise SystemExit(3)", "crashed")}
 
 
-@pytest.mark.parametrize(("code", "words"), CRASHES.values(), ids=CRASHES)
+@pytest.mark.parametrize(("code", "message"), CRASHES.values(), ids=CRASHES)
 def test_a_crash_is_reported(
-    tmp_path: Path, media: MediaStore, monkeypatch: pytest.MonkeyPatch, code: str, words: str
+    tmp_path: Path, media: MediaStore, monkeypatch: pytest.MonkeyPatch, code: str, message: str
 ) -> None:
-    """A library that takes its process with it costs the file that it was opened for, and no other."""
+    """A crash of a worker process affects only the file it was opening."""
     library = tmp_path / "broken library"
     library.mkdir()
     (library / "pypdfium2.py").write_text(code)
@@ -52,7 +52,7 @@ def test_a_crash_is_reported(
     loader = MediaLoader(folder, media, workers=2)
     assert [document.metadata["source"] for document in loader.load()] == [f"{number}.png" for number in range(6)]
     assert [skipped.source for skipped in loader.skipped] == [f"{number}.pdf" for number in range(6)]
-    assert all(words in skipped.reason for skipped in loader.skipped)
+    assert all(message in skipped.reason for skipped in loader.skipped)
 
 
 def options() -> LoadOptions:
@@ -62,8 +62,8 @@ def options() -> LoadOptions:
     )
 
 
-def test_a_file_that_takes_too_long_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that does not come back is ended; the next file gets a new one."""
+def test_timeouts_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that exceeds the time limit is ended, and the next file gets a new one."""
     (tmp_path / "pypdfium2.py").write_text("import time; time.sleep(900)")
     monkeypatch.syspath_prepend(str(tmp_path))
     slow, fine = tmp_path / "slow.pdf", tmp_path / "fine.png"
@@ -73,15 +73,15 @@ def test_a_file_that_takes_too_long_is_reported(tmp_path: Path, monkeypatch: pyt
     with Workers(1, options(), file_seconds=3) as workers:
         with pytest.raises(ContentError, match="more than 3 s"):
             workers.examine(OpenedSource(io.BytesIO(), slow), "slow.pdf")
-        workers._file_seconds = 120  # enough for a worker that starts on a busy machine
+        workers._file_seconds = 120  # enough to start a worker on a busy machine
         facts = workers.examine(OpenedSource(io.BytesIO(), fine), "fine.png").facts
         assert facts is not None
         assert facts.width == 64
     assert time.monotonic() - started < 120
 
 
-def test_a_run_that_is_left_ends_its_workers(samples: Path, media: MediaStore) -> None:
-    """Who takes one Document and goes leaves no process behind, and files were looked at only a little ahead."""
+def test_an_abandoned_run_ends_its_workers(samples: Path, media: MediaStore) -> None:
+    """After a run is abandoned no process remains, and only a few files ahead were opened."""
     before = children()
     documents = MediaLoader(samples, media, workers=2).lazy_load()
     next(documents)
@@ -91,17 +91,17 @@ def test_a_run_that_is_left_ends_its_workers(samples: Path, media: MediaStore) -
 
 
 def children() -> set[str]:
-    """The processes that this one started, where the system tells."""
+    """The child processes of this process, on systems that list them."""
     if sys.platform != "linux":
         return set()
     found: set[str] = set()
     for thread in Path("/proc/self/task").iterdir():
-        with suppress(FileNotFoundError):  # it has ended in the meantime
+        with suppress(FileNotFoundError):  # it has ended since
             found.update((thread / "children").read_text().split())
     return found
 
 
-async def test_the_event_loop_stays_free(samples: Path, media: MediaStore) -> None:
-    """Workers can be used from asynchronous programs, too."""
+async def test_the_event_loop_is_not_blocked(samples: Path, media: MediaStore) -> None:
+    """Workers can be used from asynchronous code."""
     loader = MediaLoader(samples, media, workers=2)
     assert [document async for document in loader.alazy_load()] == MediaLoader(samples, media).load()

@@ -1,4 +1,4 @@
-"""Files of kinds that the package's own samples do not cover."""
+"""Files in formats that the samples of the package do not cover."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 
-def picture(kind: str) -> bytes:
-    """A small picture written by Pillow."""
+def picture(image_format: str) -> bytes:
+    """A small image written by Pillow."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.new("RGB", (24, 16), "teal").save(buffer, kind)
+    Image.new("RGB", (24, 16), "teal").save(buffer, image_format)
     return buffer.getvalue()
 
 
 def clip(container: str, codec: str, seconds: int = 1, **options: str) -> bytes:
-    """Silence or grey, written by PyAV with the options of a muxer."""
+    """A silent or grey recording, written by PyAV with the options of a muxer."""
     import av
 
     with TemporaryDirectory() as folder:
@@ -35,15 +35,15 @@ def _encode(output: Any, codec: str, seconds: int) -> None:
     import numpy as np
 
     if av.codec.Codec(codec, "w").type == "audio":
-        sound: Any = output.add_stream(codec, rate=48_000)
+        stream: Any = output.add_stream(codec, rate=48_000)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 48_000 * seconds), np.int16), format="s16", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = 48_000, 0, Fraction(1, 48_000)
-        sound.codec_context.open()
-        context = sound.codec_context
+        stream.codec_context.open()
+        context = stream.codec_context
         resampler = av.AudioResampler(context.format, context.layout, context.rate, context.frame_size or None)
         for piece in [*resampler.resample(frame), *resampler.resample(None)]:
-            output.mux(sound.encode(piece))
-        output.mux(sound.encode())
+            output.mux(stream.encode(piece))
+        output.mux(stream.encode())
     else:
         video: Any = output.add_stream(codec, rate=25)
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
@@ -55,7 +55,7 @@ def _encode(output: Any, codec: str, seconds: int) -> None:
 
 
 def locked_pdf() -> bytes:
-    """A PDF that asks for a password which nobody knows."""
+    """A PDF that requires an unknown password."""
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
@@ -74,15 +74,15 @@ def locked_pdf() -> bytes:
     return bytes(data)
 
 
-def saved(image: Any, kind: str, **options: Any) -> bytes:
-    """A Pillow image as a file."""
+def saved(image: Any, image_format: str, **options: Any) -> bytes:
+    """A Pillow image as file bytes."""
     buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
+    image.save(buffer, image_format, **options)
     return buffer.getvalue()
 
 
 def swapping_profile() -> bytes:
-    """An ICC profile of an RGB space whose red is sRGB's green, and the other way round."""
+    """An ICC profile of an RGB space whose red is the green of sRGB, and vice versa."""
     from PIL import ImageCms
 
     data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
@@ -96,7 +96,7 @@ def swapping_profile() -> bytes:
 
 
 def pdf_objects(*objects: bytes) -> bytes:
-    """A PDF file of objects that are numbered from 1; the first is the catalog."""
+    """A PDF file of objects numbered from 1; the first is the catalog."""
     data = bytearray(b"%PDF-1.4\n")
     places = []
     for number, content in enumerate(objects, 1):
@@ -111,12 +111,12 @@ def pdf_objects(*objects: bytes) -> bytes:
 
 
 def pdf_stream(content: bytes, entries: bytes = b"") -> bytes:
-    """An object that is a stream."""
+    """A stream object."""
     return b"<< %s /Length %d >>\nstream\n%s\nendstream" % (entries, len(content), content)
 
 
 def form_pdf(value: str) -> bytes:
-    """A PDF with a form field that was filled in."""
+    """A PDF with a form field that is filled in."""
     font = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"
     look = b"/Tx BMC q BT 0 g /Helv 12 Tf 2 5 Td (%s) Tj ET Q EMC" % value.encode()
     return pdf_objects(
@@ -132,27 +132,27 @@ def form_pdf(value: str) -> bytes:
     )
 
 
-def pictures_pdf(*pictures: tuple[int, bytes]) -> bytes:
-    """A PDF with a square grey JPEG on each page, given as its side in pixels and its bytes."""
+def images_pdf(*images: tuple[int, bytes]) -> bytes:
+    """A PDF with a square grey JPEG on each page, given by its edge in pixels and its bytes."""
     pages, streams = [], []
-    for number, (side, data) in enumerate(pictures):
+    for number, (side, data) in enumerate(images):
         entries = b"/Type /XObject /Subtype /Image /Width %d /Height %d /ColorSpace /DeviceGray /BitsPerComponent 8 "
-        first = 3 + len(pictures) + 2 * number
+        first = 3 + len(images) + 2 * number
         pages.append(
             b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 300 300] /Contents %d 0 R "
             b"/Resources << /XObject << /I %d 0 R >> >> >>" % (first, first + 1)
         )
         streams.append(pdf_stream(b"300 0 0 300 0 0 cm /I Do"))
         streams.append(pdf_stream(data, entries % (side, side) + b"/Filter /DCTDecode"))
-    kids = b" ".join(b"%d 0 R" % (3 + number) for number in range(len(pictures)))
-    tree = b"<< /Type /Pages /Kids [%s] /Count %d >>" % (kids, len(pictures))
+    kids = b" ".join(b"%d 0 R" % (3 + number) for number in range(len(images)))
+    tree = b"<< /Type /Pages /Kids [%s] /Count %d >>" % (kids, len(images))
     return pdf_objects(b"<< /Type /Catalog /Pages 2 0 R >>", tree, *pages, *streams)
 
 
 @cache
 def noise_pdf(*sides: int) -> bytes:
-    """A PDF with a square picture of noise on each page, of so many pixels a side."""
+    """A PDF with a square noise image on each page, given by its edge in pixels."""
     from PIL import Image
 
     drawn = {side: saved(Image.effect_noise((side, side), 90), "JPEG", quality=90) for side in set(sides)}
-    return pictures_pdf(*((side, drawn[side]) for side in sides))
+    return images_pdf(*((side, drawn[side]) for side in sides))

@@ -1,4 +1,4 @@
-"""Recordings in which every frame shows its number and every second sounds its own note."""
+"""Recordings in which every frame encodes its number and every second has its own tone."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ def recording(
     size: tuple[int, int] = SIZE,
     noisy: bool = False,
     silent: bool = False,
-    sounds: int = 1,
+    audio_tracks: int = 1,
     **options: str,
 ) -> bytes:
-    """A file with numbered frames and sound.
+    """A file with numbered frames and an audio track.
 
     Args:
         container: libav's name of a format.
-        video: an encoder, or None for sound alone.
-        audio: an encoder, or None for silence.
-        seconds: its length.
+        video: an encoder, or None for audio only.
+        audio: an encoder, or None for no audio track.
+        seconds: the duration.
         fps: frames per second.
         key_every: frames from keyframe to keyframe.
-        b_frames: frames in a row that build on later ones.
-        moments: seconds at which frames stand, instead of `fps`.
-        start_s: what time stamps begin with.
-        size: of the pictures.
-        noisy: whether the pictures are full of noise, which takes many bytes.
-        silent: whether the sound track holds nothing but zeros.
-        sounds: how many sound tracks there are.
+        b_frames: consecutive B-frames.
+        moments: times of the frames in seconds, instead of `fps`.
+        start_s: the first timestamp.
+        size: width and height of the video.
+        noisy: whether frames contain noise, which makes the file larger.
+        silent: whether the audio track contains only zeros.
+        audio_tracks: the number of audio tracks.
         options: of the muxer.
     """
     import av
@@ -62,21 +62,21 @@ def recording(
         path = Path(folder) / "recording"
         with av.open(str(path), "w", format=container, container_options=options) as output:
             ticks = fps if moments is None else TICKS
-            pictures = _picture_stream(output, video, fps, ticks, key_every, b_frames, size) if video else None
-            tracks = [_sound_stream(output, audio) for _ in range(sounds)] if audio else []
+            video_stream = _video_stream(output, video, fps, ticks, key_every, b_frames, size) if video else None
+            tracks = [_audio_stream(output, audio) for _ in range(audio_tracks)] if audio else []
             packets: list[Any] = []
-            if pictures is not None:
+            if video_stream is not None:
                 times = moments if moments is not None else [number / fps for number in range(round(seconds * fps))]
-                packets += _pictures(pictures, times, start_s, size, noisy=noisy)
+                packets += _video_packets(video_stream, times, start_s, size, noisy=noisy)
             for track in tracks:
-                packets += _sound(track, seconds, start_s, silent=silent)
+                packets += _audio_packets(track, seconds, start_s, silent=silent)
             for packet in sorted(packets, key=lambda packet: float((packet.dts or 0) * packet.time_base)):
                 output.mux(packet)
         return path.read_bytes()
 
 
 def numbers(data: bytes) -> list[int]:
-    """Which frames a file shows, in the order in which it shows them."""
+    """The numbers of a file's frames, in display order."""
     import av
 
     with av.open(io.BytesIO(data), "r", **reading_options(data)) as container:
@@ -86,7 +86,7 @@ def numbers(data: bytes) -> list[int]:
 
 
 def moments(data: bytes) -> list[float]:
-    """When a file shows its frames, in seconds."""
+    """The times of a file's frames in seconds."""
     import av
 
     with av.open(io.BytesIO(data), "r", **reading_options(data)) as container:
@@ -94,7 +94,7 @@ def moments(data: bytes) -> list[float]:
 
 
 def beginning(data: bytes) -> float:
-    """The time stamp in seconds that a file begins with."""
+    """The first timestamp of a file in seconds."""
     import av
 
     with av.open(io.BytesIO(data), "r", **reading_options(data)) as container:
@@ -102,7 +102,7 @@ def beginning(data: bytes) -> float:
 
 
 def sound(data: bytes) -> tuple[np.ndarray, int]:
-    """`(n,)` samples of a file's sound, mixed to one channel, and how many there are a second."""
+    """`(n,)` audio samples of a file, mixed to one channel, and the sample rate."""
     import av
 
     with av.open(io.BytesIO(data), "r", **reading_options(data)) as container:
@@ -116,18 +116,18 @@ def sound(data: bytes) -> tuple[np.ndarray, int]:
 
 
 def note(samples: np.ndarray, rate: int) -> float:
-    """The strongest tone in Hertz."""
+    """The strongest frequency in Hertz."""
     strengths = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
     return float(np.argmax(strengths) * rate / len(samples))
 
 
 def hertz(second: int) -> float:
-    """The note that a second sounds."""
+    """The frequency of the tone in a second."""
     return 400.0 + 100 * (second % 12)
 
 
-def told_seconds(data: bytes) -> float:
-    """How long a file says that it lasts: the most that any reader would take it for."""
+def declared_seconds(data: bytes) -> float:
+    """The longest duration that a file's headers declare, in seconds."""
     import av
 
     with av.open(io.BytesIO(data), "r", **reading_options(data)) as container:
@@ -135,7 +135,7 @@ def told_seconds(data: bytes) -> float:
         return max([*lengths, (container.duration or 0) / 1_000_000])
 
 
-def _picture_stream(
+def _video_stream(
     output: Any, codec: str, fps: int, ticks: int, key_every: int, b_frames: int, size: tuple[int, int]
 ) -> Any:
     options = {"g": str(key_every), "keyint_min": str(key_every), "threads": "1", "bf": str(b_frames)}
@@ -152,7 +152,9 @@ def _picture_stream(
     return stream
 
 
-def _pictures(stream: Any, times: Sequence[float], start_s: float, size: tuple[int, int], *, noisy: bool) -> list[Any]:
+def _video_packets(
+    stream: Any, times: Sequence[float], start_s: float, size: tuple[int, int], *, noisy: bool
+) -> list[Any]:
     time_base = stream.codec_context.time_base
     packets = []
     for number, moment in enumerate(times):
@@ -179,14 +181,14 @@ def _number(frame: Any) -> int:
     return sum(1 << bit for bit, mean in enumerate(means) if mean > 128)
 
 
-def _sound_stream(output: Any, codec: str) -> Any:
+def _audio_stream(output: Any, codec: str) -> Any:
     stream = output.add_stream(codec, rate=RATE)
     stream.layout = "stereo" if codec == "libopus" else "mono"
     stream.codec_context.open(strict=False)
     return stream
 
 
-def _sound(stream: Any, seconds: float, start_s: float, *, silent: bool) -> list[Any]:
+def _audio_packets(stream: Any, seconds: float, start_s: float, *, silent: bool) -> list[Any]:
     import av
 
     times = np.arange(round(seconds * RATE)) / RATE

@@ -1,4 +1,4 @@
-"""Limits: what a backend does not take is refused with the limit, the value and the remedy."""
+"""Model limits: media that a backend does not accept are refused with the limit, the value and the remedy."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from langchain_gemini_mm.media.probe import MediaFacts
 from langchain_gemini_mm.models import model_spec
 
 MODEL = model_spec("gemini-embedding-2")
-PICTURE = {"modality": "image", "size": 10, "width": 10, "height": 10}
+IMAGE = {"modality": "image", "size": 10, "width": 10, "height": 10}
 VIDEO = {"modality": "video", "size": 10, "width": 10, "height": 10}
 
-TAKEN: dict[str, tuple[Backend, dict[str, object]]] = {
-    "png": ("gemini", {**PICTURE, "mime_type": "image/png"}),
-    "webp on Vertex": ("vertex", {**PICTURE, "mime_type": "image/webp"}),
-    "a huge png on Gemini": ("gemini", {**PICTURE, "mime_type": "image/png", "width": 20_000}),
+ACCEPTED: dict[str, tuple[Backend, dict[str, object]]] = {
+    "png": ("gemini", {**IMAGE, "mime_type": "image/png"}),
+    "webp on Vertex": ("vertex", {**IMAGE, "mime_type": "image/webp"}),
+    "a huge png on Gemini": ("gemini", {**IMAGE, "mime_type": "image/png", "width": 20_000}),
     "audio of exactly the limit": (
         "gemini",
         {"modality": "audio", "size": 9, "mime_type": "audio/mp3", "seconds": 180.0},
@@ -27,9 +27,9 @@ TAKEN: dict[str, tuple[Backend, dict[str, object]]] = {
 }
 
 
-@pytest.mark.parametrize(("backend", "facts"), TAKEN.values(), ids=TAKEN)
-def test_what_is_within_the_limits_passes(backend: Backend, facts: dict[str, object]) -> None:
-    """A limit itself is still allowed."""
+@pytest.mark.parametrize(("backend", "facts"), ACCEPTED.values(), ids=ACCEPTED)
+def test_media_within_the_limits_are_accepted(backend: Backend, facts: dict[str, object]) -> None:
+    """Limits are inclusive."""
     check_extent(MediaFacts(**facts), MODEL, backend, name="'it'")  # type: ignore[arg-type]
 
 
@@ -51,21 +51,23 @@ OVER: dict[str, tuple[Backend, dict[str, object], tuple[str, ...]]] = {
     ),
     "a wide image on Vertex": (
         "vertex",
-        {**PICTURE, "mime_type": "image/png", "width": 16_385},
+        {**IMAGE, "mime_type": "image/png", "width": 16_385},
         ("16,385 x 10", "16,384", "Scale it down"),
     ),
 }
 
 
-@pytest.mark.parametrize(("backend", "facts", "words"), OVER.values(), ids=OVER)
-def test_what_is_over_a_limit_is_refused(backend: Backend, facts: dict[str, object], words: tuple[str, ...]) -> None:
-    """The message has the name, the value, the limit, the service and the remedy."""
+@pytest.mark.parametrize(("backend", "facts", "message_parts"), OVER.values(), ids=OVER)
+def test_media_over_a_limit_are_refused(
+    backend: Backend, facts: dict[str, object], message_parts: tuple[str, ...]
+) -> None:
+    """The message contains the name, the value, the limit, the service and the remedy."""
     with pytest.raises(MediaLimitError) as caught:
         check_extent(MediaFacts(**facts), MODEL, backend, name="'it'")  # type: ignore[arg-type]
-    assert [word for word in ("'it'", MODEL.name, *words) if word not in str(caught.value)] == []
+    assert [part for part in ("'it'", MODEL.name, *message_parts) if part not in str(caught.value)] == []
 
 
-def test_a_text_model_takes_no_media() -> None:
-    """gemini-embedding-001 is for text, and the message says so."""
+def test_a_text_model_accepts_no_media() -> None:
+    """gemini-embedding-001 accepts text only, and the message states it."""
     with pytest.raises(ContentError, match="text only"):
         check_modality("image/png", model_spec("gemini-embedding-001"), "gemini", name="'it'")

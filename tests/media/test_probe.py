@@ -1,4 +1,4 @@
-"""Probing: what a file is, by opening it; damage is told, never guessed around and never a crash."""
+"""Probing opens a file to determine its facts; damage is reported, never ignored and never a crash."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def probed(data: bytes) -> MediaFacts:
 
 
 def progressive() -> bytes:
-    """A JPEG in several scans, with a thumbnail-like comment."""
+    """A progressive JPEG with a comment that looks like a thumbnail."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -45,26 +45,26 @@ FACTS: dict[str, tuple[Callable[[], bytes], dict[str, object]]] = {
     "png": (partial(picture, "PNG"), {"modality": "image", "width": 24, "height": 16}),
     "jpeg": (partial(picture, "JPEG"), {"mime_type": "image/jpeg", "width": 24, "height": 16}),
     "progressive jpeg": (progressive, {"width": 320, "height": 200}),
-    "jpeg with a video behind it": (lambda: progressive() + mp4(1), {"width": 320, "height": 200}),
-    "png with junk behind it": (lambda: picture("PNG") + b"junk" * 10, {"width": 24, "height": 16}),
+    "jpeg with a video appended": (lambda: progressive() + mp4(1), {"width": 320, "height": 200}),
+    "png with trailing data": (lambda: picture("PNG") + b"junk" * 10, {"width": 24, "height": 16}),
     "webp": (partial(picture, "WEBP"), {"modality": "image", "width": 24, "height": 16}),
     "bmp": (partial(picture, "BMP"), {"width": 24, "height": 16}),
     "wav": (partial(wav, 1.5), {"modality": "audio", "seconds": 1.5, "has_audio": True}),
-    "sound in a container for video": (partial(clip, "mp4", "aac"), {"modality": "audio", "has_audio": True}),
+    "audio in a video container": (partial(clip, "mp4", "aac"), {"modality": "audio", "has_audio": True}),
     "pdf": (lambda: pdf(("one", "two", "three")), {"modality": "pdf", "pages": 3, "has_audio": False}),
 }
 
 
 @pytest.mark.parametrize(("make", "expected"), FACTS.values(), ids=FACTS)
 def test_facts(make: Callable[[], bytes], expected: dict[str, object]) -> None:
-    """Sizes, lengths and pages are those the file was made with."""
+    """Sizes, durations and page counts are those of the sample."""
     data = make()
     facts = probed(data)
     assert {name: getattr(facts, name) for name in expected} == expected
     assert facts.size == len(data)
 
 
-LENGTHS: dict[str, tuple[Callable[[], bytes], bool, bool]] = {
+DURATIONS: dict[str, tuple[Callable[[], bytes], bool, bool]] = {
     "mp3": (partial(mp3, 4.0), True, False),
     "mp4": (partial(mp4, 4.0), False, True),
     "mov": (partial(mp4, 4.0, container="mov"), False, True),
@@ -81,26 +81,26 @@ LENGTHS: dict[str, tuple[Callable[[], bytes], bool, bool]] = {
 }
 
 
-@pytest.mark.parametrize(("make", "sound", "pictures"), LENGTHS.values(), ids=LENGTHS)
-def test_lengths(make: Callable[[], bytes], sound: bool, pictures: bool) -> None:
-    """A clip of four seconds has four seconds, whatever holds it."""
+@pytest.mark.parametrize(("make", "has_audio", "has_video"), DURATIONS.values(), ids=DURATIONS)
+def test_durations(make: Callable[[], bytes], has_audio: bool, has_video: bool) -> None:
+    """A clip of four seconds is reported as four seconds in every container."""
     facts = probed(make())
     assert facts.seconds == pytest.approx(4, abs=0.15)
-    assert facts.has_audio or not sound
-    assert (facts.width is not None) == pictures
+    assert facts.has_audio or not has_audio
+    assert (facts.width is not None) == has_video
 
 
-def streamed_wav() -> bytes:
-    """A WAV from a pipe: its writer could not know the length."""
+def piped_wav() -> bytes:
+    """A WAV from a pipe, whose header does not contain the length."""
     data = bytearray(wav(2.0))
     place = data.index(b"data") + 4
     data[place : place + 4] = b"\xff\xff\xff\xff"
     return bytes(data)
 
 
-def test_a_wav_from_a_pipe_has_the_length_that_is_there() -> None:
-    """An unknown length in the header is taken from the file's size."""
-    assert probed(streamed_wav()).seconds == pytest.approx(2.0, abs=0.01)
+def test_the_duration_of_a_wav_from_a_pipe() -> None:
+    """An unknown length in the header is computed from the file size."""
+    assert probed(piped_wav()).seconds == pytest.approx(2.0, abs=0.01)
 
 
 CUT: dict[str, Callable[[], bytes]] = {
@@ -111,41 +111,41 @@ CUT: dict[str, Callable[[], bytes]] = {
     "wav": partial(wav, 2.0),
     "pdf": lambda: pdf(("one", "two")),
     "mp4": partial(clip, "mp4", "mpeg4", 8),
-    "mp4 with its index in front": partial(clip, "mp4", "mpeg4", 8, movflags="faststart"),
+    "mp4 with its index first": partial(clip, "mp4", "mpeg4", 8, movflags="faststart"),
 }
 
 
-def noise(kind: str) -> bytes:
-    """A picture that does not compress."""
+def noise(image_format: str) -> bytes:
+    """An incompressible image."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.effect_noise((200, 150), 90).convert("RGB").save(buffer, kind)
+    Image.effect_noise((200, 150), 90).convert("RGB").save(buffer, image_format)
     return buffer.getvalue()
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.8])
 @pytest.mark.parametrize("make", CUT.values(), ids=CUT)
-def test_cut_off_files_are_refused(make: Callable[[], bytes], share: float) -> None:
-    """A file whose end is missing is an error that names it and says so."""
+def test_truncated_files_are_refused(make: Callable[[], bytes], share: float) -> None:
+    """A truncated file is an error that names it and its damage."""
     data = make()
     with pytest.raises(ContentError, match=r"'it' .*(cut off|damaged)"):
         probe(io.BytesIO(data[: int(len(data) * share)]), sniff(data[:HEAD_BYTES]) or "", name="'it'")
 
 
-def test_a_cut_off_mp3_is_as_long_as_what_is_left() -> None:
-    """MP3 has no end mark: half a file is a shorter file, and counts as such."""
+def test_the_duration_of_a_truncated_mp3() -> None:
+    """MP3 has no end marker: half a file is a shorter file with half the duration."""
     data = mp3(8.0)
     assert probed(data[: len(data) // 2]).seconds == pytest.approx(4, abs=0.4)
 
 
 REFUSED: dict[str, tuple[bytes, str, str]] = {
     "empty": (b"", "image/png", "empty"),
-    "a head alone": (b"\x89PNG\r\n\x1a\n", "image/png", "damaged PNG"),
-    "junk behind a JPEG's head": (b"\xff\xd8\xff\xe0" + b"junk" * 100, "image/jpeg", "damaged JPEG"),
-    "a JPEG without a picture": (b"\xff\xd8\xff\xd9", "image/jpeg", "says no size"),
-    "a WAV without sound": (b"RIFF\x04\x00\x00\x00WAVE", "audio/wav", "cut off before its samples"),
-    "a WAV of no length": (
+    "a header only": (b"\x89PNG\r\n\x1a\n", "image/png", "damaged PNG"),
+    "junk after a JPEG header": (b"\xff\xd8\xff\xe0" + b"junk" * 100, "image/jpeg", "damaged JPEG"),
+    "a JPEG without an image": (b"\xff\xd8\xff\xd9", "image/jpeg", "says no size"),
+    "a WAV without samples": (b"RIFF\x04\x00\x00\x00WAVE", "audio/wav", "cut off before its samples"),
+    "a WAV without a length": (
         b"RIFF\x24\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00@\x1f\x00\x00\x80>\x00\x00\x02\x00\x10\x00data"
         b"\x00\x00\x00\x00",
         "audio/wav",
@@ -157,24 +157,24 @@ REFUSED: dict[str, tuple[bytes, str, str]] = {
         "no rate",
     ),
     "junk as video": (b"\x00\x00\x00\x18ftypisom" + b"junk" * 100, "video/mp4", "damaged or cut off"),
-    "junk as sound": (b"ID3\x03" + b"junk" * 100, "audio/mp3", "damaged or cut off"),
+    "junk as audio": (b"ID3\x03" + b"junk" * 100, "audio/mp3", "damaged or cut off"),
     "junk as PDF": (b"%PDF-1.7\n" + b"junk" * 100, "application/pdf", "damaged or cut-off PDF"),
     "a locked PDF": (locked_pdf(), "application/pdf", "password"),
-    "a picture of no kind we know": (b"BM" + bytes(100), "image/bmp", "cannot be opened as an image"),
+    "an image in an unknown format": (b"BM" + bytes(100), "image/bmp", "cannot be opened as an image"),
     "text": (b"text", "text/plain", "not an image"),
 }
 
 
-@pytest.mark.parametrize(("data", "mime_type", "words"), REFUSED.values(), ids=REFUSED)
-def test_damage_is_told(data: bytes, mime_type: str, words: str) -> None:
-    """What cannot be used is a ContentError with the file's name and what is wrong."""
-    with pytest.raises(ContentError, match=words) as caught:
+@pytest.mark.parametrize(("data", "mime_type", "message"), REFUSED.values(), ids=REFUSED)
+def test_damage_is_reported(data: bytes, mime_type: str, message: str) -> None:
+    """A damaged file raises ContentError with its name and the cause."""
+    with pytest.raises(ContentError, match=message) as caught:
         probe(io.BytesIO(data), mime_type, name="'my file'")
     assert "'my file'" in str(caught.value)
 
 
 def test_a_path_is_named_without_its_folder(tmp_path: Path) -> None:
-    """Messages show the file's name, not where somebody keeps it."""
+    """Messages contain the file name without its folder."""
     path = tmp_path / "cat.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(ContentError) as caught:
@@ -184,7 +184,7 @@ def test_a_path_is_named_without_its_folder(tmp_path: Path) -> None:
 
 
 def bomb(side: int) -> bytes:
-    """A PNG of a few bytes that claims very many pixels."""
+    """A PNG of a few bytes that declares very many pixels."""
     header = struct.pack(">IIBBBBB", side, side, 8, 6, 0, 0, 0)
     chunk = b"IHDR" + header
     return (
@@ -194,7 +194,7 @@ def bomb(side: int) -> bytes:
 
 
 def test_pixel_bombs_are_refused_before_decoding() -> None:
-    """A small file with a picture that fills the memory is refused by its size alone."""
+    """A small file with a huge image is refused by its declared size."""
     with pytest.raises(MediaLimitError, match="40,000 x 40,000"):
         probed(bomb(40_000))
     assert probed(bomb(10_000)).width == 10_000
@@ -206,7 +206,7 @@ def test_pixel_bombs_are_refused_before_decoding() -> None:
     ids=["png", "jpeg", "wav", "mp3", "mp4", "pdf", "webp"],
 )
 def test_flipped_bits_never_crash(make: Callable[[], bytes]) -> None:
-    """Whatever is flipped, the answer is facts or one of our errors."""
+    """Flipped bits give facts or an error of the package."""
     whole = make()
     dice = random.Random(7)
     for _ in range(60):
@@ -235,8 +235,8 @@ for mime_type in sys.argv[1:]:
 """
 
 
-def test_a_bare_install_opens_png_jpeg_and_wav() -> None:
-    """Without any library these three work; the others name the extra and the command that brings it."""
+def test_without_extras_png_jpeg_and_wav_are_opened() -> None:
+    """Without extras these three types work; for others the error names the extra and the install command."""
     files = {
         "image/png": png(),
         "image/jpeg": jpeg(),
@@ -260,7 +260,7 @@ def test_a_bare_install_opens_png_jpeg_and_wav() -> None:
 
 
 class Counting(io.BytesIO):
-    """A file that counts what is read of it."""
+    """A file that counts the bytes read."""
 
     read_bytes = 0
 
@@ -271,8 +271,8 @@ class Counting(io.BytesIO):
         return data
 
 
-def test_large_files_are_not_read_through() -> None:
-    """Of a whole PNG, JPEG, WAV or MP4 only heads and ends are read."""
+def test_large_files_are_not_read_whole() -> None:
+    """Only the beginning and the end of a PNG, JPEG, WAV or MP4 are read."""
     from PIL import Image
 
     large = io.BytesIO()
@@ -283,8 +283,8 @@ def test_large_files_are_not_read_through() -> None:
         assert file.read_bytes < 300_000, sniff(data[:HEAD_BYTES])
 
 
-def test_many_threads_may_count_pages_at_once() -> None:
-    """PDFium cannot be used by two threads; ours can."""
+def test_threads_can_count_pages_at_once() -> None:
+    """PDFium is not thread-safe; the package is."""
     from concurrent.futures import ThreadPoolExecutor
 
     files = [pdf(tuple("x" * count)) for count in range(1, 9)]

@@ -1,4 +1,4 @@
-"""A small library of every kind of media, loaded as a user would."""
+"""A small library with media of every modality, loaded with MediaLoader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages pass the converters of the LangChain packages of OpenAI, Anthropic and Google, media and all, offline."""
+"""Messages with media pass the converters of the LangChain packages of OpenAI, Anthropic and Google, offline."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def gemini() -> Any:
     return module.ChatGoogleGenerativeAI(model="gemini-2.5-flash", api_key="x")
 
 
-def looked_at(blocks: list[dict[str, Any]]) -> list[Any]:
+def tool_conversation(blocks: list[dict[str, Any]]) -> list[Any]:
     """A conversation in which a tool returned these blocks."""
     call = {"name": "look", "args": {}, "id": "call_1", "type": "tool_call"}
     return [
@@ -61,7 +61,7 @@ def check_uri(uri: str) -> str:
     return check(encoded, head.removeprefix("data:"))
 
 
-def kinds_for_openai(content: list[dict[str, Any]]) -> list[str]:
+def types_for_openai(content: list[dict[str, Any]]) -> list[str]:
     """MIME types of the media in a request to chat completions, each in its documented format."""
     found = []
     for block in content:
@@ -79,14 +79,14 @@ def kinds_for_openai(content: list[dict[str, Any]]) -> list[str]:
     return found
 
 
-def kinds_for_responses(content: list[dict[str, Any]]) -> list[str]:
+def types_for_responses(content: list[dict[str, Any]]) -> list[str]:
     """MIME types of the media in a request to the Responses API."""
     assert {block["type"] for block in content} <= {"input_text", "input_image", "input_file"}
     images = [check_uri(block["image_url"]) for block in content if block["type"] == "input_image"]
     return images + [check_uri(block["file_data"]) for block in content if block["type"] == "input_file"]
 
 
-def kinds_for_anthropic(content: list[dict[str, Any]]) -> list[str]:
+def types_for_anthropic(content: list[dict[str, Any]]) -> list[str]:
     """MIME types of the media in a request to Anthropic."""
     assert {block["type"] for block in content} <= {"text", "image", "document"}
     sources = [block["source"] for block in content if block["type"] != "text"]
@@ -99,10 +99,10 @@ def test_openai_reads_the_message(library: Library) -> None:
     documents, media = library
     message = to_message(QUESTION, documents, media=media, model=openai())
     (sent,) = openai()._get_request_payload([message])["messages"]
-    kinds = kinds_for_openai(sent["content"])
-    assert kinds.count("application/pdf") == 3
-    assert kinds.count("image/jpeg") > 4
-    assert "image/png" in kinds
+    types = types_for_openai(sent["content"])
+    assert types.count("application/pdf") == 3
+    assert types.count("image/jpeg") > 4
+    assert "image/png" in types
     assert sent["content"][-1]["text"] == f"Question: {QUESTION}"
 
 
@@ -111,7 +111,7 @@ def test_openai_audio_models_get_audio(library: Library) -> None:
     documents, media = library
     message = to_message(QUESTION, documents, media=media, model="openai-audio")
     (sent,) = openai(model="gpt-audio")._get_request_payload([message])["messages"]
-    assert set(kinds_for_openai(sent["content"])) == {"audio/wav", "audio/mp3"}
+    assert set(types_for_openai(sent["content"])) == {"audio/wav", "audio/mp3"}
 
 
 def test_the_responses_api_reads_messages_and_tools(library: Library) -> None:
@@ -120,21 +120,21 @@ def test_the_responses_api_reads_messages_and_tools(library: Library) -> None:
     model = openai(use_responses_api=True)
     message = to_message(QUESTION, documents, media=media, model=model)
     (sent,) = model._get_request_payload([message])["input"]
-    assert {"application/pdf", "image/jpeg"} <= set(kinds_for_responses(sent["content"]))
+    assert {"application/pdf", "image/jpeg"} <= set(types_for_responses(sent["content"]))
 
     blocks = to_blocks(documents, media=media, model=model, place="tool")
-    output = model._get_request_payload(looked_at(blocks))["input"][-1]
+    output = model._get_request_payload(tool_conversation(blocks))["input"][-1]
     assert output["type"] == "function_call_output"
-    assert {"application/pdf", "image/jpeg"} <= set(kinds_for_responses(output["output"]))
+    assert {"application/pdf", "image/jpeg"} <= set(types_for_responses(output["output"]))
 
 
 def test_openai_tools_get_text(library: Library) -> None:
     """Chat completions accept no media in results of tools, so none are sent."""
     documents, media = library
     blocks = to_blocks(documents, media=media, model=openai(), place="tool")
-    sent = openai()._get_request_payload(looked_at(blocks))["messages"][-1]
+    sent = openai()._get_request_payload(tool_conversation(blocks))["messages"][-1]
     assert sent["role"] == "tool"
-    assert kinds_for_openai(sent["content"]) == []
+    assert types_for_openai(sent["content"]) == []
     assert any("Revenue by region" in block["text"] for block in sent["content"])
 
 
@@ -143,12 +143,12 @@ def test_anthropic_reads_messages_and_tools(library: Library) -> None:
     documents, media = library
     message = to_message(QUESTION, documents, media=media, model=anthropic())
     (sent,) = anthropic()._get_request_payload([message])["messages"]
-    assert {"application/pdf", "image/jpeg", "image/png"} == set(kinds_for_anthropic(sent["content"]))
+    assert {"application/pdf", "image/jpeg", "image/png"} == set(types_for_anthropic(sent["content"]))
 
     blocks = to_blocks(documents, media=media, model=anthropic(), place="tool")
-    (result,) = anthropic()._get_request_payload(looked_at(blocks))["messages"][-1]["content"]
+    (result,) = anthropic()._get_request_payload(tool_conversation(blocks))["messages"][-1]["content"]
     assert result["type"] == "tool_result"
-    assert {"application/pdf", "image/jpeg", "image/png"} == set(kinds_for_anthropic(result["content"]))
+    assert {"application/pdf", "image/jpeg", "image/png"} == set(types_for_anthropic(result["content"]))
 
 
 @pytest.mark.rivals
@@ -158,7 +158,7 @@ def test_gemini_reads_messages_and_tools(library: Library) -> None:
     everything = {"image/jpeg", "image/png", "audio/mp3", "audio/wav", "video/mp4", "application/pdf"}
     for messages in (
         [to_message(QUESTION, documents, media=media, model=gemini())],
-        looked_at(to_blocks(documents, media=media, model=gemini(), place="tool")),
+        tool_conversation(to_blocks(documents, media=media, model=gemini(), place="tool")),
     ):
         parts = gemini()._prepare_request(messages)["contents"][-1].parts
         inline = [part.inline_data for part in parts if part.inline_data]

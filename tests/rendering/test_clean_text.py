@@ -1,4 +1,4 @@
-"""Citations and text: what an answer repeats, and what people and text-only models read."""
+"""Citations and clean text, which answers, users and text-only models read."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ CITED: dict[str, tuple[dict[str, Any], str]] = {
     "a moment": ({"source": "talk.mp4", "start_s": 61}, "[talk.mp4 1:01]"),
     "a page": ({"source": "slides.pdf", "first_page": 7, "last_page": 7}, "[slides.pdf p. 7]"),
     "pages": ({"source": "slides.pdf", "first_page": 7, "last_page": 8}, "[slides.pdf pp. 7-8]"),
-    "nothing but a file": ({"source": "notes.md", "position": 3}, "[notes.md]"),
+    "a file only": ({"source": "notes.md", "position": 3}, "[notes.md]"),
     "a folder": ({"source": "week 2/talk.mp4"}, "[week 2/talk.mp4]"),
-    "a place on this machine": ({"source": "/home/ada/private/talk.mp4"}, "[talk.mp4]"),
-    "a place on Windows": ({"source": "C:\\Users\\ada\\talk.mp4"}, "[talk.mp4]"),
+    "an absolute path": ({"source": "/home/ada/private/talk.mp4"}, "[talk.mp4]"),
+    "a Windows path": ({"source": "C:\\Users\\ada\\talk.mp4"}, "[talk.mp4]"),
     "an address": ({"source": "https://example.org/a.md"}, "[https://example.org/a.md]"),
     "a title": ({"title": "All hands"}, "[All hands]"),
     "an id": ({}, "[the-id]"),
-    "no words": ({"source": " ", "title": ""}, "[the-id]"),
+    "empty text": ({"source": " ", "title": ""}, "[the-id]"),
     "brackets and lines": ({"source": "a]\n[b].md"}, "[a) (b).md]"),
     "nonsense": ({"source": "a.mp4", "start_s": "soon", "first_page": True}, "[a.mp4]"),
     "not a number": ({"source": "a.mp4", "start_s": float("nan")}, "[a.mp4]"),
@@ -60,7 +60,7 @@ def test_a_long_name_is_shortened() -> None:
 
 CLEAN: dict[str, tuple[str, dict[str, Any], str]] = {
     "text": ("just text", {}, "just text"),
-    "between words": (f"Q3 {REF.markdown} as shown", {}, "Q3 as shown"),
+    "within a sentence": (f"Q3 {REF.markdown} as shown", {}, "Q3 as shown"),
     "between paragraphs": (f"one\n\n{REF.markdown}\n\ntwo", {}, "one\n\ntwo"),
     "a medium alone": (REF.markdown, {}, ""),
     "escaped": (f"write \\{REF.markdown} so", {}, f"write {REF.markdown} so"),
@@ -69,7 +69,7 @@ CLEAN: dict[str, tuple[str, dict[str, Any], str]] = {
     "companion": (REF.markdown, {"companion_text": "a puppy"}, "a puppy"),
     "text and companion": (f"our dog {REF.markdown}", {"companion_text": "a puppy"}, "our dog\n\na puppy"),
     "fused": (f"{REF.markdown}\n\na puppy", {"companion_text": "a puppy"}, "a puppy"),
-    "fused and cut off": (f"{REF.markdown}\n\na pup", {"companion_text": "a puppy"}, "a puppy"),
+    "fused and truncated": (f"{REF.markdown}\n\na pup", {"companion_text": "a puppy"}, "a puppy"),
     "an escaped companion": (REF.markdown, {"companion_text": f"see \\{REF.markdown}"}, f"see {REF.markdown}"),
     "no media": ("a text", {"companion_text": "of something else"}, "a text"),
     "media of a text-only model": ("Goals", {"companion_text": "Goals and aims", "modality": "pdf"}, "Goals and aims"),

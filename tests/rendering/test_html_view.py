@@ -1,4 +1,4 @@
-"""What notebooks show: pictures and players, small, escaped, and never an error."""
+"""HTML for notebooks: images and players of limited size, with escaped text, without errors."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ class Tags(HTMLParser):
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Remember an element."""
+        """Record an element."""
         self.open += tag != "img"
         self.found.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
-        """Count what is closed."""
+        """Count a closed element."""
         self.open -= 1
 
     def handle_data(self, data: str) -> None:
-        """Remember the text."""
+        """Record the text."""
         self.text += data
 
     def media(self) -> list[tuple[str, str, bytes]]:
@@ -141,5 +141,5 @@ def test_missing_media_are_left_out(media: MediaStore) -> None:
     ],
 )
 def test_scores_are_labelled(hit: Hit, expected: str) -> None:
-    """A score is shown with its kind."""
+    """A score is shown with its type."""
     assert expected in Tags(hit._repr_html_()).text

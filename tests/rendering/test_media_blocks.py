@@ -1,4 +1,4 @@
-"""Reference blocks become bytes within a budget: cut, converted, scaled; and words where that cannot be."""
+"""Reference blocks become bytes within a budget: cut, converted and scaled, or replaced with notes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
 from langchain_gemini_mm.testing.samples.clips import tone
 from tests.media.generate import clip, noise_pdf, picture, saved
 
-PICTURES_ONLY = Accepts(name="pictures", image=frozenset({"image/png"}), max_bytes=4_000_000)
+IMAGES_ONLY = Accepts(name="images", image=frozenset({"image/png"}), max_bytes=4_000_000)
 
 
 @cache
@@ -66,23 +66,23 @@ CONVERTED: dict[str, tuple[bytes, str, list[str]]] = {
     "GIF for Gemini": (picture("GIF"), "gemini", ["image/png"]),
     "BMP for OpenAI": (picture("BMP"), "openai", ["image/jpeg"]),
     "TIFF for Anthropic": (picture("TIFF"), "anthropic", ["image/jpeg"]),
-    "JPEG for who takes PNG": (jpeg(), "pictures", ["image/png"]),
+    "JPEG for PNG only": (jpeg(), "images", ["image/png"]),
     "FLAC for Gemini": (clip("flac", "flac"), "gemini", ["audio/flac"]),
     "FLAC for OpenAI": (clip("flac", "flac"), "openai-audio", ["audio/mp3"]),
     "M4A for Gemini": (clip("ipod", "aac"), "gemini", ["audio/mp3"]),
     "WAV for OpenAI": (wav(), "openai-audio", ["audio/wav"]),
     "MOV for Gemini": (mp4(container="mov"), "gemini", ["video/mp4"]),
     "AVI for Gemini": (clip("avi", "mpeg4"), "gemini", ["video/mp4"]),
-    "video for who hears": (mp4(2, samples=tone(2)), "openai-audio", ["audio/mp3"]),
-    "video for who sees": (mp4(8), "anthropic", ["image/jpeg"] * 4),
-    "PDF for who sees": (pdf(3), "pictures", ["image/png"] * 3),
+    "video for audio only": (mp4(2, samples=tone(2)), "openai-audio", ["audio/mp3"]),
+    "video for images only": (mp4(8), "anthropic", ["image/jpeg"] * 4),
+    "PDF for images only": (pdf(3), "images", ["image/png"] * 3),
 }
 
 
 @pytest.mark.parametrize(("data", "family", "expected"), CONVERTED.values(), ids=CONVERTED)
 def test_formats_are_converted(data: bytes, family: str, expected: list[str], media: MediaStore) -> None:
     """Every format is converted to one that the family accepts, or to another modality."""
-    accepts = PICTURES_ONLY if family == "pictures" else ACCEPTS[family]
+    accepts = IMAGES_ONLY if family == "images" else ACCEPTS[family]
     blocks = expand_blocks([block_of(media.put(data))], media, accepts=accepts)
     shown = [block for block in blocks if block["type"] != "text"]
     assert [block["mime_type"] for block in shown] == expected
@@ -97,10 +97,10 @@ def test_only_the_part_is_sent(media: MediaStore) -> None:
     video, audio, pages = expand_blocks([block_of(ref) for ref in references], media, accepts="gemini")
     seen = inspect(io.BytesIO(data_of(video)))
     assert 10 <= seen.duration_s <= 15.1
-    assert seen.audio is not None, "what is said belongs to a video"
-    heard = inspect(io.BytesIO(data_of(audio)))
-    assert heard.video is None
-    assert heard.duration_s == pytest.approx(10, abs=0.3)
+    assert seen.audio is not None, "a video keeps its audio"
+    audio_only = inspect(io.BytesIO(data_of(audio)))
+    assert audio_only.video is None
+    assert audio_only.duration_s == pytest.approx(10, abs=0.3)
     assert count_pages(io.BytesIO(data_of(pages)), "it") == {"pages": 2}
     assert [block["type"] for block in (video, audio, pages)] == ["video", "audio", "file"]
 
@@ -119,9 +119,9 @@ def test_tools_get_files(media: MediaStore) -> None:
 BUDGETS = (0, 1, 500, 5_000, 60_000, 300_000, 1_500_000)
 
 
-@pytest.mark.parametrize("most", BUDGETS)
+@pytest.mark.parametrize("max_bytes", BUDGETS)
 @pytest.mark.parametrize("family", ["gemini", "openai", "anthropic"])
-def test_the_budget_is_kept(family: str, most: int, media: MediaStore) -> None:
+def test_the_budget_is_kept(family: str, max_bytes: int, media: MediaStore) -> None:
     """Media never exceed the budget; notes replace media that are left out."""
     contents = [
         media.put(noise()),
@@ -129,19 +129,19 @@ def test_the_budget_is_kept(family: str, most: int, media: MediaStore) -> None:
         media.put(noise_pdf(600, 600, 600)),
         media.put(mp3(5)),
     ]
-    blocks = expand_blocks([block_of(ref) for ref in contents], media, accepts=family, max_bytes=most)
-    assert held(blocks) <= most
+    blocks = expand_blocks([block_of(ref) for ref in contents], media, accepts=family, max_bytes=max_bytes)
+    assert held(blocks) <= max_bytes
     assert len(blocks) >= len(contents)
-    if most < 500:
+    if max_bytes < 500:
         assert {block["type"] for block in blocks} == {"text"}
-    if most == BUDGETS[-1]:
+    if max_bytes == BUDGETS[-1]:
         assert "image" in {block["type"] for block in blocks}
 
 
 def test_earlier_media_get_more_bytes(media: MediaStore) -> None:
     """The first medium may use most of the budget; the bytes of an image are reserved for each later one."""
-    pictures = [media.put(noise(edge)) for edge in (1000, 1001, 1002)]
-    blocks = expand_blocks([block_of(ref) for ref in pictures], media, accepts="anthropic", max_bytes=800_000)
+    images = [media.put(noise(edge)) for edge in (1000, 1001, 1002)]
+    blocks = expand_blocks([block_of(ref) for ref in images], media, accepts="anthropic", max_bytes=800_000)
     sizes = [len(block["base64"]) for block in blocks]
     assert sizes[0] == max(sizes)
     assert min(sizes) > 50_000
@@ -159,11 +159,11 @@ def test_a_long_pdf_is_truncated_with_a_note(media: MediaStore) -> None:
     """Of a PDF with too many bytes or pages the first pages are sent, with a note."""
     paper = media.put(noise_pdf(*[500] * 12))
     size = media.info(paper).size
-    said, pages = expand_blocks([block_of(paper)], media, accepts="gemini", max_bytes=size // 2)
-    assert "of 12, the others are not shown" in said["text"]
+    note, pages = expand_blocks([block_of(paper)], media, accepts="gemini", max_bytes=size // 2)
+    assert "of 12, the others are not shown" in note["text"]
     assert 1 <= count_pages(io.BytesIO(data_of(pages)), "it")["pages"] < 12
-    said, pages = expand_blocks([block_of(media.put(pdf(120)))], media, accepts="anthropic")
-    assert said["text"] == "(pp. 1-100 of 120, the others are not shown of [it])"
+    note, pages = expand_blocks([block_of(media.put(pdf(120)))], media, accepts="anthropic")
+    assert note["text"] == "(pp. 1-100 of 120, the others are not shown of [it])"
     assert count_pages(io.BytesIO(data_of(pages)), "it")["pages"] == 100
 
 
@@ -187,7 +187,7 @@ class Unreliable(MemoryBackend):
     """A backend without a connection."""
 
     def open(self, sha256: str) -> Any:
-        """Fail as a foreign library does."""
+        """Raise an exception of a third-party library."""
         raise RuntimeError("connection lost")
 
 
@@ -201,7 +201,7 @@ def bad_media() -> dict[str, tuple[MediaStore, MediaRef, str]]:
         "unknown": (media, MediaRef("0" * 64), "The file is missing"),
         "cut off": (media, media.put(photo[: len(photo) // 2]), "The file is damaged or has no such part"),
         "a damaged video": (media, media.put(mp4(2)[:900]), "The file is damaged or has no such part"),
-        "a damaged sound": (media, media.put(wav(2)[:900]), "The file is damaged or has no such part"),
+        "damaged audio": (media, media.put(wav(2)[:900]), "The file is damaged or has no such part"),
         "a damaged PDF": (media, media.put(b"%PDF-1.7\nnothing"), "The file is damaged or has no such part"),
         "behind the end": (media, clip_.segment(50, 60), "The file is damaged or has no such part"),
         "no such page": (media, paper.pages(9, 9), "The file is damaged or has no such part"),
@@ -216,10 +216,10 @@ def test_a_damaged_file_does_not_affect_others(name: str, caplog: pytest.LogCapt
     media, ref, reason = bad_media()[name]
     good = MediaStore.memory() if name == "a lost connection" else media
     with caplog.at_level(logging.WARNING, "langchain_gemini_mm"):
-        (said,) = expand_blocks([block_of(ref)], media, accepts="gemini")
-    assert said["type"] == "text"
-    assert said["text"].startswith("(Not shown: ")
-    assert said["text"].endswith(f" of [it]. {reason}.)")
+        (note,) = expand_blocks([block_of(ref)], media, accepts="gemini")
+    assert note["type"] == "text"
+    assert note["text"].startswith("(Not shown: ")
+    assert note["text"].endswith(f" of [it]. {reason}.)")
     assert "[it]" in caplog.text
     assert "base64" not in caplog.text
     (shown,) = expand_blocks([block_of(good.put(png()))], good, accepts="gemini")
@@ -228,8 +228,8 @@ def test_a_damaged_file_does_not_affect_others(name: str, caplog: pytest.LogCapt
 
 def test_a_malformed_reference_becomes_a_note(media: MediaStore) -> None:
     """A truncated reference is not an error."""
-    (said,) = expand_blocks([{"type": "image", "url": "mm://sha256-12"}], media, accepts="gemini")
-    assert said["text"] == "(Not shown: media. The reference is malformed.)"
+    (note,) = expand_blocks([{"type": "image", "url": "mm://sha256-12"}], media, accepts="gemini")
+    assert note["text"] == "(Not shown: media. The reference is malformed.)"
 
 
 def test_older_blocks_and_other_blocks(media: MediaStore) -> None:

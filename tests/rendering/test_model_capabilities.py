@@ -1,4 +1,4 @@
-"""The table of what chat models take, and how a model finds its row."""
+"""The table of the modalities that chat models accept, and how the row of a model is found."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def test_the_table(name: str) -> None:
     """Each family accepts its modalities in messages, and in results of tools those that its converter passes on."""
     in_messages, in_tools = TAKEN[name]
     row = ACCEPTS[name]
-    assert [kind for kind in MODALITIES if row.takes(kind)] == in_messages.split()
-    assert [kind for kind in MODALITIES if row.takes(kind, "tool")] == in_tools.split()
+    assert [modality for modality in MODALITIES if row.takes(modality)] == in_messages.split()
+    assert [modality for modality in MODALITIES if row.takes(modality, "tool")] == in_tools.split()
     assert bool(row.sources) == bool(row.max_bytes) == bool(in_messages)
     assert all("read 20" in source for source in row.sources)
 
@@ -42,7 +42,7 @@ def test_the_page_shows_the_table() -> None:
     page = (Path(__file__).parents[2] / "docs" / "rendering.md").read_text(encoding="utf-8")
     for row in ACCEPTS.values():
         cells = [
-            ", ".join(sorted(kind.partition("/")[2].upper() for kind in row.types(modality))) or "-"
+            ", ".join(sorted(modality.partition("/")[2].upper() for modality in row.types(modality))) or "-"
             for modality in MODALITIES
         ]
         tools = ", ".join(SHOWN[modality] for modality in MODALITIES if row.takes(modality, "tool")) or "text only"
@@ -93,10 +93,10 @@ def test_a_profile_restricts_its_family() -> None:
     from langchain_openai import ChatOpenAI
 
     blind = accepts_of(ChatOpenAI(model="gpt-3.5-turbo", api_key="x"))
-    assert not any(blind.takes(kind) for kind in MODALITIES)
+    assert not any(blind.takes(modality) for modality in MODALITIES)
     profile = {"image_inputs": False, "audio_inputs": True, "pdf_inputs": False}
     hearing = accepts_of(ChatOpenAI(model="gpt-audio", api_key="x", profile=profile))
-    assert [kind for kind in MODALITIES if hearing.takes(kind)] == ["audio"]
+    assert [modality for modality in MODALITIES if hearing.takes(modality)] == ["audio"]
 
 
 def test_invalid_models_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""Stills: what a video shows at a moment."""
+"""Stills: the frame of a video at a given time."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_other_containers(data: bytes) -> None:
     assert found.image.mime_type == "image/jpeg"
 
 
-@pytest.mark.parametrize("data", [mp3(), mp4()[:600], b"no video"], ids=["a sound", "cut off", "no video"])
+@pytest.mark.parametrize("data", [mp3(), mp4()[:600], b"no video"], ids=["audio", "truncated", "not a video"])
 def test_files_without_video_are_refused(data: bytes) -> None:
     """Without video there is an error that names the file."""
     with pytest.raises(ContentError, match=r"'a\.mp4'"):

@@ -1,4 +1,4 @@
-"""Media stores of every kind."""
+"""Media stores of every type."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from langchain_gemini_mm.storage import MediaStore
 if TYPE_CHECKING:
     from pathlib import Path
 
-KINDS = ("folder", "memory", "links", "bytes")
+STORE_TYPES = ("folder", "memory", "links", "bytes")
 
 
-def make_store(kind: str, folder: Path) -> MediaStore:
-    """An empty store of one kind."""
-    if kind == "memory":
+def make_store(store_type: str, folder: Path) -> MediaStore:
+    """An empty store of a type."""
+    if store_type == "memory":
         return MediaStore.memory()
-    if kind == "bytes":
+    if store_type == "bytes":
         return MediaStore(InMemoryByteStore())
-    return MediaStore.links(folder / "links") if kind == "links" else MediaStore(folder / "media")
+    return MediaStore.links(folder / "links") if store_type == "links" else MediaStore(folder / "media")
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=STORE_TYPES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> MediaStore:
-    """An empty store; each test runs on every kind."""
+    """An empty store; each test runs with every type."""
     return make_store(request.param, tmp_path)

@@ -1,4 +1,4 @@
-"""A site on this machine that answers in many ways, and a store that may fetch from it."""
+"""A local HTTP server with valid and faulty responses, and a store that may download from it."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ WAV = wav(60.0)
 
 
 class Site(BaseHTTPRequestHandler):
-    """Answers each path in its own way."""
+    """Responds according to the path."""
 
     protocol_version = "HTTP/1.1"
     asked: ClassVar[list[tuple[str, dict[str, str]]]] = []
 
     def do_GET(self) -> None:
-        """Answer by the first word of the path."""
+        """Respond according to the first segment of the path."""
         self.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
         word = self.path.strip("/").partition("/")[0].partition("?")[0]
-        getattr(self, f"_on_{word}", self._on_nothing)()
+        getattr(self, f"_on_{word}", self._on_missing)()
 
-    def _on_nothing(self) -> None:
+    def _on_missing(self) -> None:
         self.send_error(404)
 
     def _on_broken(self) -> None:
         self.send_error(503)
 
-    def _on_picture(self) -> None:
+    def _on_image(self) -> None:
         self.give(PNG)
 
-    def _on_sound(self) -> None:
+    def _on_audio(self) -> None:
         self.give(WAV)
 
     def _on_page(self) -> None:
@@ -74,12 +74,12 @@ class Site(BaseHTTPRequestHandler):
         while True:
             self.wfile.write(bytes(100_000))
 
-    def _on_liar(self) -> None:
+    def _on_short(self) -> None:
         self.start(("Content-Length", str(len(PNG))))
         self.wfile.write(PNG[:40])
         self.close_connection = True
 
-    def _on_torn(self) -> None:
+    def _on_truncated(self) -> None:
         self.start(("Transfer-Encoding", "chunked"))
         self.wfile.write(b"ffff\r\n" + WAV[:3000])
         self.close_connection = True
@@ -87,22 +87,22 @@ class Site(BaseHTTPRequestHandler):
     def _on_huge(self) -> None:
         self.start(("Content-Length", "9" * 12))
 
-    def _on_zipped(self) -> None:
+    def _on_compressed(self) -> None:
         self.give(PNG, ("Content-Encoding", "gzip"))
 
-    def _on_drip(self) -> None:
+    def _on_slow_body(self) -> None:
         self.start(("Content-Length", str(len(WAV))))
         for byte in WAV:
             self.wfile.write(bytes([byte]))
             time.sleep(0.05)
 
-    def _on_slowhead(self) -> None:
+    def _on_slow_headers(self) -> None:
         self.wfile.write(b"HTTP/1.1 200 OK\r\n")
         for number in range(1000):
             self.wfile.write(b"X-%d: y\r\n" % number)
             time.sleep(0.05)
 
-    def _on_nonsense(self) -> None:
+    def _on_invalid(self) -> None:
         self.wfile.write(b"\0\1\2 hello\r\n\r\n")
         self.close_connection = True
 
@@ -110,35 +110,35 @@ class Site(BaseHTTPRequestHandler):
         target = self.path.partition("?")[2]
         self.give(b"moved", ("Location", target), status=302)
 
-    def _on_circle(self) -> None:
-        self.give(b"", ("Location", "/circle"), status=301)
+    def _on_loop(self) -> None:
+        self.give(b"", ("Location", "/loop"), status=301)
 
     def give(self, data: bytes, *headers: tuple[str, str], status: int = 200) -> None:
-        """Send a whole answer."""
+        """Send a complete response."""
         self.start(("Content-Length", str(len(data))), *headers, status=status)
         self.wfile.write(data)
 
     def start(self, *headers: tuple[str, str], status: int = 200) -> None:
-        """Send what comes before the body."""
+        """Send the status and headers."""
         self.send_response(status)
         for name, value in headers:
             self.send_header(name, value)
         self.end_headers()
 
     def log_message(self, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class Server(ThreadingHTTPServer):
-    """A server whose visitors may hang up when they like."""
+    """A server that ignores disconnecting clients."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def serving(context: ssl.SSLContext | None = None) -> Iterator[int]:
-    """A server of `Site`, by its port."""
+    """Run a server of `Site` and yield its port."""
     Site.asked.clear()
     with Server(("127.0.0.1", 0), Site) as server:
         if context:
@@ -153,14 +153,14 @@ def serving(context: ssl.SSLContext | None = None) -> Iterator[int]:
 
 
 class Names:
-    """A name server: each name has answers, one after the other, the last for ever."""
+    """A name server: each name has a list of answers, the last of which is repeated."""
 
     def __init__(self, **answers: Sequence[str]) -> None:
         self._answers = {name.replace("_", "."): list(given) for name, given in answers.items()}
         self.asked: list[str] = []
 
     def __call__(self, host: str, port: int) -> list[str]:
-        """Answer, or say that there is no such name."""
+        """Return the addresses, or raise the error for an unknown name."""
         self.asked.append(host)
         if host not in self._answers:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -168,13 +168,13 @@ class Names:
         return (answers.pop(0) if len(answers) > 1 else answers[0]).split()
 
 
-def refuse_but_ours(address: str) -> str | None:
-    """The rule that is in force, except for the server of these tests."""
+def refuse_except_local(address: str) -> str | None:
+    """The default rule, except for the server of these tests."""
     return None if address == "127.0.0.1" else refusal_of(address)
 
 
 class LocalStore(MediaStore):
-    """A store in memory that fetches from this machine."""
+    """A store in memory that may download from the local server."""
 
     def __init__(self, fetcher: Fetcher) -> None:
         super().__init__(MemoryBackend())
@@ -182,13 +182,13 @@ class LocalStore(MediaStore):
 
 
 def local_store(context: ssl.SSLContext | None = None, **answers: Sequence[str]) -> LocalStore:
-    """A store for which `site.example` is the server of these tests."""
+    """A store that resolves `site.example` to the server of these tests."""
     names = Names(**{"site_example": ["127.0.0.1"], **answers})
-    return LocalStore(Fetcher(resolve=names, context=context, _refuse=refuse_but_ours))
+    return LocalStore(Fetcher(resolve=names, context=context, _refuse=refuse_except_local))
 
 
 def certificate(folder: Path, *names: str) -> tuple[Path, Path]:
-    """A certificate that signs itself, and its key."""
+    """A self-signed certificate and its key."""
     pytest.importorskip("cryptography", reason="makes the certificate of the test's server")
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization

@@ -1,4 +1,4 @@
-"""A bucket as a media store: what is put is found, also in pieces, by another store on the same bucket."""
+"""A bucket as a media store: media in pieces are read by another store on the same bucket."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Bucket:
     return Bucket(MemoryStore() if request.param == "memory" else LocalStore(tmp_path / "bucket", mkdir=True), "trial")
 
 
-def test_what_is_put_is_found(bucket: Bucket):
-    """A file of several pieces is whole for a second store, in ranges too, and gone after a sweep."""
+def test_put_and_get(bucket: Bucket):
+    """A file of several pieces is read by a second store, whole and in ranges, and is deleted by a sweep."""
     long = wav(150.0)
     assert len(long) > 2 << 20
     one, other = MediaStore(bucket), MediaStore(bucket)
@@ -38,7 +38,7 @@ def test_what_is_put_is_found(bucket: Bucket):
 
 
 def test_values(bucket: Bucket):
-    """Absent keys are None and no error to remove; a folder's keys are not those of another that begins alike."""
+    """A missing key is None, deleting it is no error, and prefixes end at folder names."""
     bucket.mset([("media/a", b"1"), ("media-pieces/b", b"2")])
     assert bucket.mget(["media/a", "media/b"]) == [b"1", None]
     assert list(bucket.yield_keys(prefix="media/")) == ["media/a"]
@@ -47,11 +47,11 @@ def test_values(bucket: Bucket):
 
 
 def test_address():
-    """A store over an address asks nothing before it is used and shows no key."""
+    """A store made from a URL sends no request before its first use, and its repr contains no key."""
     assert "trial" not in repr(MediaStore("s3://trial/media"))
 
 
 def test_unknown_options():
-    """Options that obstore does not know are told by their kind alone."""
+    """An unknown option raises a StoreError that names the bucket."""
     with pytest.raises(StoreError, match="cannot open the bucket 's3://trial'"):
         Bucket.at("s3://trial", colour="hush")

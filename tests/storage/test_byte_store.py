@@ -1,4 +1,4 @@
-"""Media in a LangChain byte store: in pieces, never half visible, with the store's own failures told."""
+"""Media in a LangChain byte store: stored in pieces, visible only when complete, with errors of the store reported."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LONG = wav(300.0)
-"""Five pieces."""
+"""Data of five pieces."""
 
 
 class Failing(InMemoryByteStore):
-    """A byte store that loses its connection after some writes."""
+    """A byte store that loses its connection after a number of writes."""
 
     def __init__(self, writes: int) -> None:
         super().__init__()
         self.writes = writes
 
     def mset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
-        """Fail in time."""
+        """Raise after the last allowed write."""
         self.writes -= 1
         if self.writes < 0:
             raise ConnectionError("the server went away")
         super().mset(key_value_pairs)
 
 
-def test_values_are_pieces_under_portable_keys() -> None:
-    """No value is larger than 1 MiB, and keys hold only what every byte store takes."""
+def test_pieces_and_keys() -> None:
+    """A value has at most 1 MiB, and keys contain only characters that every byte store accepts."""
     values = InMemoryByteStore()
     MediaStore(values).put(LONG)
     assert max(len(value) for value in values.store.values()) <= 1 << 20
@@ -49,8 +49,8 @@ def test_values_are_pieces_under_portable_keys() -> None:
 
 
 @pytest.mark.parametrize("writes", range(5))
-def test_a_torn_upload_is_never_seen(writes: int) -> None:
-    """Wherever an upload breaks off, the media are not there; the error names the cause; putting again works."""
+def test_incomplete_uploads_are_not_visible(writes: int) -> None:
+    """After an interrupted upload the media are absent, the error contains the cause, and a second put succeeds."""
     values = Failing(writes)
     store = MediaStore(values)
     with pytest.raises(StoreError, match="ConnectionError: the server went away"):
@@ -60,8 +60,8 @@ def test_a_torn_upload_is_never_seen(writes: int) -> None:
     assert store.get(store.put(LONG)) == LONG
 
 
-def test_pieces_of_killed_uploads_are_swept() -> None:
-    """An upload that was killed leaves pieces that a sweep finds by their age."""
+def test_pieces_of_interrupted_uploads_are_swept() -> None:
+    """An interrupted upload leaves pieces that a sweep removes by their age."""
     values = Failing(3)
     store = MediaStore(values)
     values.mdelete = lambda keys: None  # type: ignore[method-assign]
@@ -69,7 +69,7 @@ def test_pieces_of_killed_uploads_are_swept() -> None:
         store.put(LONG)
     del values.mdelete
     left = len(values.store)
-    assert left == 4  # and the note that the upload has begun
+    assert left == 4  # including the marker of the upload
     assert store.sweep([]).leftovers == 0
     assert store.sweep([], grace_s=-60, dry_run=True).leftovers == 1
     assert len(values.store) == left
@@ -77,17 +77,17 @@ def test_pieces_of_killed_uploads_are_swept() -> None:
     assert values.store == {}
 
 
-def test_missing_and_shortened_pieces_are_damage() -> None:
-    """What the byte store lost is told, by the reference, and never filled with something else."""
+def test_missing_and_truncated_pieces_are_errors() -> None:
+    """Pieces that the byte store lost are an error that names the reference; no other bytes are returned."""
     values = InMemoryByteStore()
     store = MediaStore(values)
     ref = store.put(LONG)
     piece = sorted(key for key in values.store if "piece" in key)[1]
     whole = values.store[piece]
-    for spoilt in (None, whole[:-1]):
+    for damaged in (None, whole[:-1]):
         values.mdelete([piece])
-        if spoilt is not None:
-            values.mset([(piece, spoilt)])
+        if damaged is not None:
+            values.mset([(piece, damaged)])
         with pytest.raises(MissingMediaError, match="damaged"):
             store.get(ref)
         with pytest.raises(MissingMediaError, match="damaged"):
@@ -98,8 +98,8 @@ def test_missing_and_shortened_pieces_are_damage() -> None:
         store.get(ref)
 
 
-def test_a_spoilt_list_of_pieces_is_no_media() -> None:
-    """A half-written list counts as none."""
+def test_a_damaged_list_of_pieces() -> None:
+    """A partially written list of pieces is treated as missing."""
     values = InMemoryByteStore()
     store = MediaStore(values)
     ref = store.put(LONG)
@@ -108,8 +108,8 @@ def test_a_spoilt_list_of_pieces_is_no_media() -> None:
     assert store.get(store.put(LONG)) == LONG
 
 
-def test_delete_leaves_nothing() -> None:
-    """The list and all pieces go; other keys of the byte store stay."""
+def test_delete_removes_all_pieces() -> None:
+    """The list and all pieces are removed; other keys of the byte store are kept."""
     values = InMemoryByteStore()
     values.mset([("cache/1", b"mine")])
     store = MediaStore(values)
@@ -121,7 +121,7 @@ def test_delete_leaves_nothing() -> None:
 
 
 class Interleaved(InMemoryByteStore):
-    """A byte store in which others do something just before, or just after, a key is removed."""
+    """A byte store that runs a callback just before or after a key is removed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class Interleaved(InMemoryByteStore):
         self.after: list[Callable[[], object]] = []
 
     def mdelete(self, keys: Sequence[str]) -> None:
-        """Let the others in."""
+        """Run the callback."""
         while self.before:
             self.before.pop()()
         super().mdelete(keys)
@@ -138,15 +138,15 @@ class Interleaved(InMemoryByteStore):
 
 
 def age(values: InMemoryByteStore, ref: MediaRef) -> None:
-    """Make media look as if they had been put long ago."""
+    """Make media look old."""
     manifest = json.loads(values.store[f"media/{ref.sha256}"])
     values.mset([(f"media/{ref.sha256}", json.dumps(manifest | {"at": 1.0}).encode())])
     values.mdelete([f"media-wanted/{ref.sha256}"])
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_sweep_sees_who_puts_again_meanwhile(moment: str) -> None:
-    """Old media that are put again while a sweep is about to remove them, or just has, are there afterwards."""
+def test_media_put_again_during_a_sweep_are_kept(moment: str) -> None:
+    """Old media that are put again while a sweep removes them exist afterwards."""
     values = Interleaved()
     store = MediaStore(values)
     ref = store.put(LONG)
@@ -160,7 +160,7 @@ def test_a_sweep_sees_who_puts_again_meanwhile(moment: str) -> None:
     assert values.store == {}
 
 
-def test_an_upload_that_is_completed_while_a_sweep_tidies_stays() -> None:
+def test_uploads_completed_during_a_sweep_are_kept() -> None:
     """Uploads are listed before the lists that name them."""
     values = InMemoryByteStore()
     store = MediaStore(values)
@@ -180,8 +180,8 @@ def test_an_upload_that_is_completed_while_a_sweep_tidies_stays() -> None:
     assert store.get(store.put(LONG)) == LONG
 
 
-def test_uploads_that_were_overtaken_are_tidied() -> None:
-    """Two writers of one file leave the pieces of one once a sweep has passed."""
+def test_duplicate_uploads_are_removed() -> None:
+    """Of two writers of one file, a sweep keeps the pieces of one."""
     values = InMemoryByteStore()
     writers = [ByteStoreBackend(values).writer() for _ in range(2)]
     for writer in writers:
@@ -195,8 +195,8 @@ def test_uploads_that_were_overtaken_are_tidied() -> None:
     assert len(values.store) == 1 + 1 + 5
 
 
-def test_a_limit_of_bytes() -> None:
-    """A file over the limit is refused with the number, and leaves nothing; one of just that size is taken."""
+def test_max_bytes() -> None:
+    """A file over the limit is refused with the number and leaves nothing; the limit is inclusive."""
     values = InMemoryByteStore()
     store = MediaStore(ByteStoreBackend(values, max_bytes=len(LONG) - 1))
     with pytest.raises(MediaLimitError, match=f"more than {len(LONG) - 1:,} bytes, .* Raise max_bytes"):
@@ -206,8 +206,8 @@ def test_a_limit_of_bytes() -> None:
     assert store.get(store.put(LONG)) == LONG
 
 
-def test_failures_of_reading_are_told() -> None:
-    """An error of the byte store is a StoreError with its words."""
+def test_read_errors() -> None:
+    """An error of the byte store becomes a StoreError with its message."""
 
     class Away(InMemoryByteStore):
         def mget(self, keys: Sequence[str]) -> list[bytes | None]:
@@ -218,7 +218,7 @@ def test_failures_of_reading_are_told() -> None:
 
 
 def test_langchains_file_store_works(tmp_path: Path) -> None:
-    """The byte store over files that LangChain ships takes our keys."""
+    """The file-based byte store of LangChain accepts the keys."""
     stores: Any = pytest.importorskip("langchain_classic.storage", exc_type=ImportError)
     store = MediaStore(stores.LocalFileStore(tmp_path))
     ref = store.put(LONG)

@@ -1,4 +1,4 @@
-"""Media in a folder: nothing torn under a final name, whoever is killed when; many writers; flat memory."""
+"""Media in a folder: complete files after kills, concurrent writers, bounded memory."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ for number in itertools.count():
 
 
 def start(code: str, *arguments: object) -> subprocess.Popen[str]:
-    """A Python process of its own."""
+    """Start a Python process."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
 
 def media_files(root: Path) -> list[Path]:
-    """Everything under a final name."""
+    """All files with final names."""
     return [path for path in root.rglob("*") if path.is_file() and len(path.name) == 64]
 
 
-def test_a_kill_leaves_whole_files_and_leftovers_only(tmp_path: Path) -> None:
-    """Killed anywhere in a write, a process leaves every acknowledged file whole and no torn one."""
+def test_a_killed_writer_leaves_no_partial_files(tmp_path: Path) -> None:
+    """A process that is killed during a write leaves every acknowledged file complete and no partial one."""
     root = tmp_path / "media"
     acknowledged: set[str] = set()
     for delay in (0.0, 0.01, 0.025, 0.04, 0.06, 0.09):
@@ -73,7 +73,7 @@ for path in sys.argv[2:]:
 
 
 def test_eight_processes_store_the_same_files(tmp_path: Path) -> None:
-    """Writers that meet on the same content all succeed, and it is there once."""
+    """Concurrent writers of the same content all succeed, and it is stored once."""
     files = []
     for number in range(12):
         files.append(tmp_path / f"{number}.png")
@@ -112,9 +112,9 @@ print(peak() - before)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs the resource module")
-@pytest.mark.parametrize("kind", ["folder", "links"])
-def test_memory_stays_flat(tmp_path: Path, kind: str) -> None:
-    """A file of 200 MB goes in and out in pieces."""
+@pytest.mark.parametrize("store_type", ["folder", "links"])
+def test_memory_is_bounded(tmp_path: Path, store_type: str) -> None:
+    """A file of 200 MB is stored and read in pieces."""
     large, small = tmp_path / "large.wav", tmp_path / "small.png"
     head = bytearray(wav(0.1)[:44])
     size = 200_000_000
@@ -123,7 +123,7 @@ def test_memory_stays_flat(tmp_path: Path, kind: str) -> None:
         file.write(head)
         file.truncate(44 + size)
     small.write_bytes(PNG)
-    with start(MEMORY, tmp_path / "media", large, kind, small) as process:
+    with start(MEMORY, tmp_path / "media", large, store_type, small) as process:
         grown, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert int(grown) < 30
@@ -144,26 +144,26 @@ except StoreError as error:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs the resource module")
-def test_a_full_disk_is_told_and_cleaned_up(tmp_path: Path) -> None:
-    """When there is no room, the error names the store and the cause, and nothing is left behind."""
+def test_a_full_disk(tmp_path: Path) -> None:
+    """If the disk is full, the error names the store and the cause, and no temporary file remains."""
     path = tmp_path / "long.wav"
     path.write_bytes(wav(120.0))
     root = tmp_path / "media"
     with start(FULL, root, path) as process:
-        said, _ = process.communicate(timeout=60)
-    assert said == f"cannot write to the media store {str(root)!r}: File too large\n"
+        output, _ = process.communicate(timeout=60)
+    assert output == f"cannot write to the media store {str(root)!r}: File too large\n"
     assert list((root / "incoming").iterdir()) == []
     assert media_files(root) == []
 
 
-def test_files_fan_out(tmp_path: Path) -> None:
-    """A file lies at ab/cd/<sha256>, so that no folder holds too many."""
+def test_subfolders(tmp_path: Path) -> None:
+    """Files are stored at ab/cd/<sha256> to limit the files per folder."""
     ref = MediaStore(tmp_path).put(PNG)
     assert (tmp_path / ref.sha256[:2] / ref.sha256[2:4] / ref.sha256).read_bytes() == PNG
 
 
-def test_foreign_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
-    """What others put there is not listed, not swept and not deleted."""
+def test_unrelated_files_in_the_folder_are_kept(tmp_path: Path) -> None:
+    """Unrelated files in the folder are not listed, swept or deleted."""
     (tmp_path / "ab" / "cd").mkdir(parents=True)
     foreign = [tmp_path / "notes.txt", tmp_path / "ab" / "x", tmp_path / "ab" / "cd" / "readme", tmp_path / "zz"]
     for path in foreign:
@@ -174,8 +174,8 @@ def test_foreign_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
     assert all(path.read_text() == "mine" for path in foreign)
 
 
-def test_damage_is_noticed_and_healed(tmp_path: Path) -> None:
-    """A file that was changed in the store is not given out as what it was; putting the original again mends it."""
+def test_damaged_files_are_detected_and_replaced(tmp_path: Path) -> None:
+    """A file that was changed in the store is an error when it is read; putting the original again replaces it."""
     store = MediaStore(tmp_path)
     ref = store.put(PNG)
     (tmp_path / ref.sha256[:2] / ref.sha256[2:4] / ref.sha256).write_bytes(PNG[:-20])
@@ -186,7 +186,7 @@ def test_damage_is_noticed_and_healed(tmp_path: Path) -> None:
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
-    """A store needs a folder."""
+    """A store requires a folder."""
     (tmp_path / "media").write_text("x")
     for make in (MediaStore, MediaStore.links):
         with pytest.raises(StoreError, match="is a file"):
@@ -195,7 +195,7 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_store_can_be_read(tmp_path: Path) -> None:
-    """A store on a read-only disk gives what it has, and says that it cannot take more."""
+    """A store on a read-only disk can be read, and writing raises an error."""
     store = MediaStore(tmp_path / "media")
     ref = store.put(PNG)
     for path in [*(tmp_path / "media").rglob("*"), tmp_path / "media"]:
@@ -211,21 +211,21 @@ def test_a_read_only_store_can_be_read(tmp_path: Path) -> None:
 
 
 def settle(path: Path) -> None:
-    """Make a file look as if it had not been changed lately, which is when its times are trusted."""
+    """Set old file times, which the store trusts."""
     os.utime(path, (1_700_000_000, 1_700_000_000))
     time.sleep(0.15)
 
 
 def bytes_read() -> int:
-    """How much this process has read so far."""
+    """The bytes that this process has read."""
     lines = Path("/proc/self/io").read_text().splitlines()
     return int(lines[0].removeprefix("rchar: "))
 
 
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="needs the kernel's count of bytes read")
-@pytest.mark.parametrize("kind", ["folder", "links"])
-def test_an_unchanged_file_is_read_once(tmp_path: Path, kind: str) -> None:
-    """Later runs, of other store objects too, know a file by its size and times; a touched one is read again."""
+@pytest.mark.parametrize("store_type", ["folder", "links"])
+def test_an_unchanged_file_is_read_once(tmp_path: Path, store_type: str) -> None:
+    """Later runs, also of other store objects, recognize a file by its size and times; a touched file is read again."""
     path = tmp_path / "a.wav"
     path.write_bytes(wav(120.0))
     settle(path)
@@ -233,7 +233,7 @@ def test_an_unchanged_file_is_read_once(tmp_path: Path, kind: str) -> None:
 
     def read_by_put() -> float:
         before = bytes_read()
-        (MediaStore.links if kind == "links" else MediaStore)(tmp_path / "media").put_file(path)
+        (MediaStore.links if store_type == "links" else MediaStore)(tmp_path / "media").put_file(path)
         return (bytes_read() - before) / size
 
     assert read_by_put() == pytest.approx(1, abs=0.1)
@@ -252,13 +252,13 @@ STAMPS = {
 
 
 @pytest.mark.parametrize(("stamp", "settled"), STAMPS.values(), ids=STAMPS)
-def test_times_are_trusted_when_a_change_would_show(stamp: Stamp, settled: bool) -> None:
-    """A file that was changed within its clock's grain of being hashed is hashed again."""
+def test_when_file_times_are_trusted(stamp: Stamp, settled: bool) -> None:
+    """A file that was changed within the clock resolution before hashing is hashed again."""
     assert stamp.settled(hashed_ns=2 * 10**18) == settled
 
 
-def test_an_edit_within_the_clocks_grain_is_seen(tmp_path: Path) -> None:
-    """A file that was changed right before it was hashed, and again under the same times, is hashed again."""
+def test_edits_within_the_clock_resolution_are_detected(tmp_path: Path) -> None:
+    """A file that was changed right before hashing and again with the same times is hashed again."""
     store, path = MediaStore(tmp_path / "media"), tmp_path / "a.png"
     other = png("other text of one length")
     same = png("some1 text of one length")
@@ -271,8 +271,8 @@ def test_an_edit_within_the_clocks_grain_is_seen(tmp_path: Path) -> None:
     assert store.put_file(path) != first
 
 
-def test_a_known_file_that_was_deleted_from_the_store_is_put_again(tmp_path: Path) -> None:
-    """The table of hashes never stands in for the bytes."""
+def test_deleted_media_are_stored_again(tmp_path: Path) -> None:
+    """The hash cache does not replace the stored bytes."""
     store, path = MediaStore(tmp_path / "media"), tmp_path / "a.png"
     path.write_bytes(PNG)
     settle(path)
@@ -281,21 +281,19 @@ def test_a_known_file_that_was_deleted_from_the_store_is_put_again(tmp_path: Pat
     assert store.get(store.put_file(path)) == PNG
 
 
-@pytest.mark.parametrize("junk", [b"junk" * 1000, b"", PNG], ids=["junk", "empty", "a picture"])
-def test_a_spoilt_table_of_hashes_only_costs_time(
-    tmp_path: Path, junk: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The table is a cache: when it cannot be read, files are hashed again and a new one is made."""
+@pytest.mark.parametrize("content", [b"junk" * 1000, b"", PNG], ids=["content", "empty", "an image"])
+def test_a_damaged_hash_cache(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """If the cache cannot be read, files are hashed again and a new cache is created."""
     store, path = MediaStore(tmp_path / "media"), tmp_path / "a.png"
     path.write_bytes(PNG)
     ref = store.put_file(path)
-    (tmp_path / "media" / "files.db").write_bytes(junk)
+    (tmp_path / "media" / "files.db").write_bytes(content)
     assert store.put_file(path) == ref
     assert store.put_file(path) == ref
-    assert ("hashed again" in caplog.text) == bool(junk)
+    assert ("hashed again" in caplog.text) == bool(content)
 
 
-def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path: Path) -> None:
+def test_files_that_grow_during_reading_are_refused(tmp_path: Path) -> None:
     """A recording that is still being written has no final hash."""
     store, path = MediaStore(tmp_path / "media"), tmp_path / "a.wav"
     path.write_bytes(wav(60.0))
@@ -304,7 +302,7 @@ import sys
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.errors import ContentError
 path = sys.argv[2]
-# The store makes its folder when it has looked at the file and begins to copy it.
+# The store creates its folder after it has examined the file and before it copies it.
 sys.addaudithook(lambda event, arguments: event == "os.mkdir" and open(path, "ab").write(b"more") and None)
 try:
     MediaStore(sys.argv[1]).put_file(path)
@@ -312,6 +310,6 @@ except ContentError as error:
     print(error)
 """
     with start(grow, tmp_path / "fresh", path) as process:
-        said, _ = process.communicate(timeout=60)
-    assert "was written to while it was read" in said
+        output, _ = process.communicate(timeout=60)
+    assert "was written to while it was read" in output
     assert store.put_file(path) in store

@@ -1,4 +1,4 @@
-"""Sweeping: only what nothing references goes, and nothing that is just being put."""
+"""Sweeps remove only unreferenced media, and none that are being stored."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 FILES = [png(f"picture {number}") for number in range(6)]
 
 
-def test_what_is_referenced_stays(store: MediaStore) -> None:
-    """References, parts, Documents, texts, metadata and lists of these all keep media; the rest goes."""
+def test_referenced_media_are_kept(store: MediaStore) -> None:
+    """Media in references, parts, Documents, texts, metadata and lists of these are kept; others are removed."""
     refs = [store.put(data) for data in FILES]
     keep = [
         refs[0].segment(1, 2),
@@ -35,15 +35,15 @@ def test_what_is_referenced_stays(store: MediaStore) -> None:
 
 
 def test_a_dry_run_removes_nothing(store: MediaStore) -> None:
-    """It tells what a sweep would remove."""
+    """A dry run reports what a sweep would remove."""
     ref = store.put(FILES[0])
     assert store.sweep([], grace_s=-60, dry_run=True).removed == (ref,)
     assert ref in store
     assert store.sweep([], grace_s=-60).removed == (ref,)
 
 
-def test_what_was_put_lately_stays(store: MediaStore) -> None:
-    """By default a day passes before unreferenced media go: their Documents may not be indexed yet."""
+def test_recent_media_are_kept(store: MediaStore) -> None:
+    """By default unreferenced media are kept for a day, because their Documents may not be indexed yet."""
     ref = store.put(FILES[0])
     assert store.sweep([]).removed == ()
     assert store.sweep([], grace_s=60).removed == ()
@@ -51,15 +51,15 @@ def test_what_was_put_lately_stays(store: MediaStore) -> None:
 
 
 @pytest.mark.parametrize("keep", [None, 5, b"bytes", {"a": 1}, [None]], ids=repr)
-def test_what_keeps_must_be_understood(store: MediaStore, keep: object) -> None:
-    """A sweep over something that holds no references is refused before anything is removed."""
+def test_invalid_keep_is_refused(store: MediaStore, keep: object) -> None:
+    """An argument that contains no references is refused before anything is removed."""
     ref = store.put(FILES[0])
     with pytest.raises(TypeError, match="keep"):
         store.sweep(keep, grace_s=-60)
     assert ref in store
 
 
-def test_one_thing_may_stand_for_itself(store: MediaStore) -> None:
+def test_keep_accepts_a_single_value(store: MediaStore) -> None:
     """A single reference, text or Document needs no list around it."""
     ref = store.put(FILES[0])
     for keep in (ref, ref.markdown, Document(ref.markdown)):
@@ -67,7 +67,7 @@ def test_one_thing_may_stand_for_itself(store: MediaStore) -> None:
 
 
 def test_a_failing_source_of_documents_removes_nothing(store: MediaStore) -> None:
-    """Nothing goes before all that is to be kept is known."""
+    """Nothing is removed before all references are collected."""
     ref = store.put(FILES[0])
 
     def documents() -> object:
@@ -79,8 +79,8 @@ def test_a_failing_source_of_documents_removes_nothing(store: MediaStore) -> Non
     assert ref in store
 
 
-def test_putting_again_renews_the_grace(tmp_path: Path) -> None:
-    """Old media that are put again are as safe as new ones."""
+def test_putting_again_resets_the_age(tmp_path: Path) -> None:
+    """Old media that are put again count as new."""
     store = MediaStore(tmp_path)
     ref = store.put(FILES[0])
     path = tmp_path / ref.sha256[:2] / ref.sha256[2:4] / ref.sha256
@@ -91,8 +91,8 @@ def test_putting_again_renews_the_grace(tmp_path: Path) -> None:
     assert store.sweep([]).removed == (ref,)
 
 
-def test_leftovers_go_when_they_are_old(tmp_path: Path) -> None:
-    """Temporary files of uploads that were cut off go after the grace, those of today stay."""
+def test_old_temporary_files_are_removed(tmp_path: Path) -> None:
+    """Temporary files of interrupted uploads are removed after the grace period; recent ones are kept."""
     store = MediaStore(tmp_path)
     store.put(FILES[0])
     old, new = tmp_path / "incoming" / "a.part", tmp_path / "incoming" / "b.part"
@@ -104,8 +104,8 @@ def test_leftovers_go_when_they_are_old(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "incoming").iterdir()] == ["b.part"]
 
 
-def test_a_sweep_never_takes_what_is_being_put(tmp_path: Path) -> None:
-    """However sweeps and puts interleave, what was put is there when both are done."""
+def test_a_sweep_keeps_media_that_are_being_put(tmp_path: Path) -> None:
+    """For any order of sweeps and puts, media that were put exist at the end."""
     store = MediaStore(tmp_path)
     refs = [store.put(data) for data in FILES]
     stop = threading.Event()

@@ -1,4 +1,4 @@
-"""Links: files stay where they are, and what happened to them since is told."""
+"""Links: files are not copied, and later changes to them are detected."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def links(tmp_path: Path) -> MediaStore:
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
-    """A picture in somebody's folder."""
+    """An image in a user's folder."""
     path = tmp_path / "photos" / "cat.png"
     path.parent.mkdir()
     path.write_bytes(PNG)
@@ -34,12 +34,12 @@ def photo(tmp_path: Path) -> Path:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of media below a folder."""
+    """The total size of the media below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if len(path.name) == 64)
 
 
 def test_files_are_not_copied(links: MediaStore, photo: Path) -> None:
-    """Only the place and the hash are kept; other store objects on the same folder know them."""
+    """Only the path and the hash are stored; other store objects on the same folder find them."""
     ref = links.put_file(photo)
     assert links.path
     assert size_of(links.path) == 0
@@ -47,7 +47,7 @@ def test_files_are_not_copied(links: MediaStore, photo: Path) -> None:
 
 
 def test_bytes_are_kept_in_the_folder(links: MediaStore) -> None:
-    """What has no file of its own is copied."""
+    """Media without a file are copied."""
     assert links.get(links.put(PNG)) == PNG
     assert links.path
     assert size_of(links.path) == len(PNG)
@@ -56,15 +56,15 @@ def test_bytes_are_kept_in_the_folder(links: MediaStore) -> None:
 def test_relative_paths_work_from_elsewhere(
     links: MediaStore, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A link holds the whole path, wherever the program runs later."""
+    """A link contains the absolute path, so the working directory does not matter."""
     monkeypatch.chdir(photo.parent)
     ref = links.put_file("cat.png")
     monkeypatch.chdir(tmp_path)
     assert links.get(ref) == PNG
 
 
-def test_a_touched_file_is_the_same_file(links: MediaStore, photo: Path) -> None:
-    """Other times and the same content: the file is hashed again, and found."""
+def test_touched_files_are_found(links: MediaStore, photo: Path) -> None:
+    """A file with other times and the same content is hashed again and found."""
     ref = links.put_file(photo)
     os.utime(photo, (1, 1))
     assert links.get(ref) == PNG
@@ -80,13 +80,13 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize(("change", "words"), CHANGES.values(), ids=CHANGES)
-def test_what_happened_to_a_file_is_told(links: MediaStore, photo: Path, change, words: str) -> None:
-    """The error names the file, what is wrong with it, and what to do."""
+@pytest.mark.parametrize(("change", "message"), CHANGES.values(), ids=CHANGES)
+def test_changed_files_are_errors(links: MediaStore, photo: Path, change, message: str) -> None:
+    """The error names the file, the change and the remedy."""
     ref = links.put_file(photo)
     change(photo)
     for ask in (links.get, links.info, links.open):
-        with pytest.raises(MissingMediaError, match=words) as caught:
+        with pytest.raises(MissingMediaError, match=message) as caught:
             ask(ref)
         assert "cat.png" in str(caught.value)
         assert "load the files again" in str(caught.value)
@@ -94,7 +94,7 @@ def test_what_happened_to_a_file_is_told(links: MediaStore, photo: Path, change,
 
 
 def test_a_moved_file_is_found_after_loading_again(links: MediaStore, photo: Path) -> None:
-    """References stay valid when their files are put again from their new place."""
+    """References stay valid if their files are put again from their new path."""
     ref = links.put_file(photo)
     moved = photo.rename(photo.with_name("kitten.png"))
     assert ref not in links
@@ -103,7 +103,7 @@ def test_a_moved_file_is_found_after_loading_again(links: MediaStore, photo: Pat
 
 
 def test_one_of_two_equal_files_is_enough(links: MediaStore, photo: Path) -> None:
-    """Media that lie in two places are found as long as one of them is unchanged."""
+    """Media in two files are found while one of them is unchanged."""
     copy = photo.with_name("copy.png")
     copy.write_bytes(PNG)
     ref = links.put_file(photo)
@@ -115,8 +115,8 @@ def test_one_of_two_equal_files_is_enough(links: MediaStore, photo: Path) -> Non
     assert links.get(ref) == PNG
 
 
-def test_deleting_and_sweeping_leave_the_files(links: MediaStore, photo: Path) -> None:
-    """Only the link goes; what belongs to somebody else is never removed."""
+def test_delete_and_sweep_keep_the_files(links: MediaStore, photo: Path) -> None:
+    """Only the link is removed, never the file."""
     ref = links.put_file(photo)
     assert links.delete(ref)
     assert ref not in links
@@ -127,7 +127,7 @@ def test_deleting_and_sweeping_leave_the_files(links: MediaStore, photo: Path) -
 
 
 def test_many_links_are_listed(links: MediaStore, photo: Path) -> None:
-    """The index is listed whole, in pieces."""
+    """A large index is listed completely."""
     assert links.path
     refs = set()
     for number in range(30):
@@ -139,19 +139,19 @@ def test_many_links_are_listed(links: MediaStore, photo: Path) -> None:
 
 
 def test_text_is_not_linked(links: MediaStore, photo: Path) -> None:
-    """A link to a file that is no media is refused like a copy."""
+    """A file that is not media is refused as it is when copying."""
     photo.write_text("text")
     with pytest.raises(ContentError, match="no image"):
         links.put_file(photo)
 
 
-@pytest.mark.parametrize("junk", [b"junk" * 1000, PNG], ids=["junk", "a picture"])
-def test_a_spoilt_index_is_an_error(links: MediaStore, photo: Path, junk: bytes) -> None:
-    """The index is the only record of where media are: it is never thrown away."""
+@pytest.mark.parametrize("content", [b"junk" * 1000, PNG], ids=["content", "an image"])
+def test_a_damaged_index_is_an_error(links: MediaStore, photo: Path, content: bytes) -> None:
+    """The index is the only record of the paths, so it is never discarded."""
     ref = links.put_file(photo)
     assert links.path
-    (links.path / "links.db").write_bytes(junk)
+    (links.path / "links.db").write_bytes(content)
     for ask in (lambda: links.get(ref), lambda: links.put_file(photo), lambda: list(links.refs())):
         with pytest.raises(StoreError, match=r"links\.db.*not a database"):
             ask()
-    assert (links.path / "links.db").read_bytes() == junk
+    assert (links.path / "links.db").read_bytes() == content

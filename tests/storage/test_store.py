@@ -1,4 +1,4 @@
-"""What every media store does, wherever it keeps its bytes."""
+"""The behaviour that all media stores share."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 PNG = png()
 LONG = wav(120.0)
-"""Some megabytes: several pieces in a byte store."""
+"""Several megabytes, which are several pieces in a byte store."""
 
 
 def digest(data: bytes) -> str:
-    """The hash by which data are found."""
+    """The hash of data."""
     return hashlib.sha256(data).hexdigest()
 
 
-def test_what_is_put_is_found(store: MediaStore) -> None:
-    """The reference is the hash; size and type are told; the bytes come back."""
+def test_put_and_get(store: MediaStore) -> None:
+    """The reference contains the hash; size and type are reported; the same bytes are returned."""
     ref = store.put(PNG)
     assert ref == MediaRef(digest(PNG))
     assert store.info(ref) == MediaInfo(sha256=digest(PNG), size=len(PNG), mime_type="image/png")
@@ -49,7 +49,7 @@ def test_what_is_put_is_found(store: MediaStore) -> None:
 
 
 def test_equal_media_are_stored_once(store: MediaStore, tmp_path: Path) -> None:
-    """The same bytes, however often and in whatever form they come, are one entry."""
+    """The same bytes from any source are stored once."""
     path = tmp_path / "a.png"
     path.write_bytes(PNG)
     copy = tmp_path / "b.png"
@@ -61,8 +61,8 @@ def test_equal_media_are_stored_once(store: MediaStore, tmp_path: Path) -> None:
     assert set(store.refs()) == refs
 
 
-def test_a_file_is_read_from_where_it_stands(store: MediaStore) -> None:
-    """An open file is stored from its position to its end, also one that gives a few bytes at a time."""
+def test_a_file_is_read_from_its_position(store: MediaStore) -> None:
+    """An open file is stored from its position to its end, also if reads return a few bytes."""
 
     class Slow(io.RawIOBase):
         def __init__(self) -> None:
@@ -83,7 +83,7 @@ def test_a_file_is_read_from_where_it_stands(store: MediaStore) -> None:
 
 
 def test_open_gives_a_seekable_file(store: MediaStore) -> None:
-    """Reading, seeking and telling work as on any file."""
+    """Reading, seeking and telling work as for any file."""
     with store.open(store.put(LONG)) as file:
         assert file.seekable()
         assert file.seek(0, os.SEEK_END) == len(LONG)
@@ -102,25 +102,25 @@ RANGES = [(0, 10), (5, 0), (1_048_570, 30), (len(LONG) - 5, 100), (len(LONG), 5)
 
 @pytest.mark.parametrize(("start", "length"), RANGES)
 def test_ranges(store: MediaStore, start: int, length: int) -> None:
-    """A range is what slicing the bytes gives: shorter at the end, empty behind it."""
+    """A range equals a slice of the bytes: shorter at the end, empty after it."""
     assert store.read_range(store.put(LONG), start, length) == LONG[start : start + length]
 
 
 def test_ranges_start_inside_the_file(store: MediaStore) -> None:
-    """Counting from the end is not offered."""
+    """Negative positions are refused."""
     with pytest.raises(ValueError, match="start >= 0"):
         store.read_range(store.put(PNG), -1, 5)
 
 
-def test_a_part_names_its_whole_file(store: MediaStore) -> None:
-    """References to segments and pages, and their text, find the file they are of."""
+def test_references_to_parts_find_the_file(store: MediaStore) -> None:
+    """References to segments and pages, also as text, find their file."""
     ref = store.put(LONG)
     assert store.info(ref.segment(1, 2)) == store.info(ref.uri) == store.info(ref.segment(1, 2).markdown)
     assert ref.segment(1, 2) in store
 
 
-def test_what_is_not_there_is_told(store: MediaStore) -> None:
-    """Each way of asking for unknown media says which, and what to do."""
+def test_unknown_media(store: MediaStore) -> None:
+    """For unknown media, every method raises an error with the reference and the remedy."""
     unknown = MediaRef("ab" * 32)
     for ask in (store.info, store.get, store.open, lambda ref: store.read_range(ref, 0, 1)):
         with pytest.raises(MissingMediaError, match=r"sha256-abababababab… is not in this media store\. Put"):
@@ -130,8 +130,8 @@ def test_what_is_not_there_is_told(store: MediaStore) -> None:
     assert store.delete(unknown) is False
 
 
-def test_only_references_are_asked_for(store: MediaStore) -> None:
-    """Paths and other things are no references."""
+def test_other_types_are_refused(store: MediaStore) -> None:
+    """Paths and other types are not references."""
     with pytest.raises(ContentError, match="not a media reference"):
         store.get("../../etc/passwd")
     with pytest.raises(TypeError, match="MediaRef"):
@@ -139,7 +139,7 @@ def test_only_references_are_asked_for(store: MediaStore) -> None:
 
 
 def test_delete(store: MediaStore) -> None:
-    """What is deleted is gone, and may be put again."""
+    """Deleted media are absent and can be put again."""
     ref = store.put(PNG)
     assert store.delete(ref) is True
     assert ref not in store
@@ -158,7 +158,7 @@ NO_MEDIA: dict[str, bytes] = {
 
 @pytest.mark.parametrize("data", NO_MEDIA.values(), ids=NO_MEDIA)
 def test_only_media_are_stored(store: MediaStore, tmp_path: Path, data: bytes) -> None:
-    """Empty files, text and archives are refused, given as bytes, file or path."""
+    """Empty files, text and archives are refused as bytes, file and path."""
     path = tmp_path / "picture.png"
     path.write_bytes(data)
     for put, given in ((store.put, data), (store.put, io.BytesIO(data)), (store.put_file, path)):
@@ -168,7 +168,7 @@ def test_only_media_are_stored(store: MediaStore, tmp_path: Path, data: bytes) -
 
 
 def special_files(folder: Path) -> dict[str, tuple[Path, str]]:
-    """Things with a path that are no files."""
+    """Paths of special files, with the expected messages."""
     found = {
         "a folder": (folder, "folder"),
         "nothing": (folder / "nope.png", "No such file"),
@@ -185,17 +185,17 @@ def special_files(folder: Path) -> dict[str, tuple[Path, str]]:
 
 
 def test_only_files_are_stored(store: MediaStore, tmp_path: Path) -> None:
-    """Folders, pipes, devices and what is not there are refused at once, by name."""
+    """Folders, pipes, devices and missing files are refused immediately, with their name."""
     folder = tmp_path / "special"
     folder.mkdir()
-    for path, words in special_files(folder).values():
-        with pytest.raises(ContentError, match=words):
+    for path, message in special_files(folder).values():
+        with pytest.raises(ContentError, match=message):
             store.put_file(path)
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
 def test_a_socket_is_refused(store: MediaStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A socket has a path and is no file."""
+    """A socket has a path and is not a file."""
     monkeypatch.chdir(tmp_path)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("s")
@@ -205,7 +205,7 @@ def test_a_socket_is_refused(store: MediaStore, tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("given", ["cat.png", Path("cat.png"), 5, None, [PNG]], ids=repr)
 def test_put_takes_bytes(store: MediaStore, given: object) -> None:
-    """A path is not taken for content, and the message says where it goes."""
+    """A path is not accepted as content, and the message lists the accepted types."""
     with pytest.raises(TypeError, match=r"bytes, an open binary file or a Blob"):
         store.put(given)
 
@@ -216,8 +216,8 @@ def test_text_files_opened_as_text_are_refused(store: MediaStore) -> None:
         store.put(io.StringIO("text"))
 
 
-def test_a_failing_file_is_told(store: MediaStore) -> None:
-    """A read that fails half-way is an error, and nothing is stored."""
+def test_read_errors(store: MediaStore) -> None:
+    """A read that fails halfway raises an error, and nothing is stored."""
 
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
@@ -230,14 +230,14 @@ def test_a_failing_file_is_told(store: MediaStore) -> None:
     assert list(store.refs()) == []
 
 
-def test_documents_keep_the_written_order(store: MediaStore, tmp_path: Path) -> None:
-    """Texts and media of every form become one text, joined with one space."""
+def test_documents_keep_the_order(store: MediaStore, tmp_path: Path) -> None:
+    """Texts and media of all types become one text, joined with a space."""
     from PIL import Image
 
     path = tmp_path / "cat.jpg"
     path.write_bytes(jpeg())
     known = store.put(PNG)
-    picture = Image.new("RGB", (3, 3))
+    image = Image.new("RGB", (3, 3))
     document = store.document(
         "Q3",
         path,
@@ -245,7 +245,7 @@ def test_documents_keep_the_written_order(store: MediaStore, tmp_path: Path) -> 
         pdf(("x",)),
         known.segment(1, 2),
         Blob.from_data(mp3()),
-        picture,
+        image,
         metadata={"a": 1},
         id="7",
     )
@@ -258,15 +258,15 @@ def test_documents_keep_the_written_order(store: MediaStore, tmp_path: Path) -> 
 
 
 def test_documents_of_documents(store: MediaStore) -> None:
-    """A Document among the content stands for its text and references; literal references stay literal."""
+    """A nested Document is replaced with its text and references; escaped references stay escaped."""
     inner = store.document("a", PNG)
     shown = "\\" + store.put(PNG).markdown
     assert store.document(inner, "b").page_content == f"{inner.page_content} b"
     assert store.document(Document(shown)).page_content == shown
 
 
-def test_documents_need_content_that_is_there(store: MediaStore) -> None:
-    """Nothing, an unknown reference, and a torn one are refused."""
+def test_documents_need_existing_content(store: MediaStore) -> None:
+    """Missing content, an unknown reference and a truncated reference are refused."""
     with pytest.raises(ContentError, match="at least one"):
         store.document()
     with pytest.raises(MissingMediaError):
@@ -275,8 +275,8 @@ def test_documents_need_content_that_is_there(store: MediaStore) -> None:
         store.document("see ![](mm://sha256-12")
 
 
-async def test_async_twins_give_the_same(store: MediaStore, tmp_path: Path) -> None:
-    """Each async method does what its sync twin does."""
+async def test_async_methods_return_the_same(store: MediaStore, tmp_path: Path) -> None:
+    """Each async method returns the same as its sync method."""
     path = tmp_path / "cat.jpg"
     path.write_bytes(jpeg())
     ref, file = await asyncio.gather(store.aput(PNG), store.aput_file(path))
@@ -287,8 +287,8 @@ async def test_async_twins_give_the_same(store: MediaStore, tmp_path: Path) -> N
     assert await store.adelete(ref)
 
 
-async def test_async_twins_leave_the_loop_free(store: MediaStore) -> None:
-    """While a slow file is stored, the event loop goes on."""
+async def test_async_methods_do_not_block_the_event_loop(store: MediaStore) -> None:
+    """While a slow file is stored, the event loop runs other tasks."""
     loop, reading, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
 
     class Slow(io.BytesIO):
@@ -305,7 +305,7 @@ async def test_async_twins_leave_the_loop_free(store: MediaStore) -> None:
 
 
 def test_many_threads_put_and_get(store: MediaStore) -> None:
-    """Threads that store the same and different media at once all find theirs."""
+    """Threads that store the same and different media concurrently all read the right bytes."""
     files = [png(f"picture {number}") for number in range(6)]
 
     def work(number: int) -> bool:
@@ -317,26 +317,26 @@ def test_many_threads_put_and_get(store: MediaStore) -> None:
     assert {ref.sha256 for ref in store.refs()} == {digest(data) for data in files}
 
 
-@pytest.mark.parametrize("kind", ["folder", "memory", "links"])
-def test_stores_can_be_pickled(tmp_path: Path, kind: str) -> None:
-    """Worker processes get the store along with the embeddings that hold it."""
+@pytest.mark.parametrize("store_type", ["folder", "memory", "links"])
+def test_stores_can_be_pickled(tmp_path: Path, store_type: str) -> None:
+    """Worker processes receive the store with the embeddings that contain it."""
     from tests.storage.conftest import make_store
 
-    store = make_store(kind, tmp_path)
+    store = make_store(store_type, tmp_path)
     ref = store.put(PNG)
     again = pickle.loads(pickle.dumps(store))
     assert again.get(ref) == PNG
     assert again.put(jpeg()) in again
 
 
-def test_the_repr_shows_kind_and_place_only(store: MediaStore) -> None:
-    """No content, no keys."""
+def test_the_repr_shows_only_type_and_location(store: MediaStore) -> None:
+    """The repr contains no content and no keys."""
     store.put(PNG)
     assert repr(store).startswith("<MediaStore ")
     assert (str(store.path) in repr(store)) if store.path else repr(store).count(" ") <= 2
 
 
-PLACES: dict[str, tuple[Callable[[Path], object], type[Exception], str]] = {
+LOCATIONS: dict[str, tuple[Callable[[Path], object], type[Exception], str]] = {
     "an address": (lambda _: "ftp://site/media", ValueError, "ftp:// addresses are no media stores"),
     "a file URL": (lambda _: "file:///tmp/x", ValueError, "file://"),
     "nothing": (lambda _: "", ValueError, "empty"),
@@ -346,8 +346,8 @@ PLACES: dict[str, tuple[Callable[[Path], object], type[Exception], str]] = {
 }
 
 
-@pytest.mark.parametrize(("where", "error", "words"), PLACES.values(), ids=PLACES)
-def test_places_that_are_none(tmp_path: Path, where: Callable[[Path], Any], error: type[Exception], words: str) -> None:
-    """What cannot hold media is refused when the store is made."""
-    with pytest.raises(error, match=words):
+@pytest.mark.parametrize(("where", "error", "message"), LOCATIONS.values(), ids=LOCATIONS)
+def test_invalid_locations(tmp_path: Path, where: Callable[[Path], Any], error: type[Exception], message: str) -> None:
+    """Locations that cannot store media are refused when the store is created."""
+    with pytest.raises(error, match=message):
         MediaStore(where(tmp_path))

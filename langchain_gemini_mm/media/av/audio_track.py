@@ -184,9 +184,9 @@ class EncodedAudioTrack:
     def _take(self, piece: Any) -> Iterator[Cut]:
         """Add mono samples to the windows that contain them."""
         samples = piece.to_ndarray().reshape(-1)
-        told = round(float(piece.pts * piece.time_base) * AUDIO_RATE) if piece.pts is not None else self._next or 0
+        reported = round(float(piece.pts * piece.time_base) * AUDIO_RATE) if piece.pts is not None else self._next or 0
         # Times are rounded, so only a larger difference is a gap.
-        place = self._next if self._next is not None and abs(told - self._next) < _JITTER else told
+        place = self._next if self._next is not None and abs(reported - self._next) < _JITTER else reported
         self._next = place + len(samples)
         while self._waiting and self._next > round(self._waiting[0].start_s * AUDIO_RATE):
             self._active.append(_EncodedAudio(self._waiting.popleft(), self._form))

@@ -89,11 +89,11 @@ def cut(
     with ExitStack() as stack:
         file = stack.enter_context(opened_source(source))
         container = stack.enter_context(opened(file, name, **_seeking(file)))
-        has_pictures = video_stream_of(container) is not None
-        wanted: Track | None = track or (None if has_pictures else "audio")
-        types = mime_types or (AUDIO_TYPES if wanted == "audio" else VIDEO_TYPES)
+        has_video = video_stream_of(container) is not None
+        selected: Track | None = track or (None if has_video else "audio")
+        types = mime_types or (AUDIO_TYPES if selected == "audio" else VIDEO_TYPES)
         form = SegmentFormat(limit_s=limit_s, mime_types=types, max_bytes=max_bytes, lead_s=lead_s, max_edge=max_edge)
-        found = cut_one(container, window, wanted, form, name)
+        found = cut_one(container, window, selected, form, name)
     if found is None:
         raise ContentError(f"{name} holds nothing between {window.start_s:g} s and {window.end_s:g} s")
     return found

@@ -113,7 +113,7 @@ class Timelines:
     def samples(self, container: InputContainer) -> Iterator[Sample]:
         """Packets of these streams in file order, from the current position."""
         for packet in packets_of(container, [line.stream for line in self._lines.values()]):
-            # The packets that end a track tell its number only here: PyAV 19 leaves their `stream_index` at 0.
+            # The last packets of a track have its number only here: PyAV 19 leaves their `stream_index` at 0.
             sample = self._lines[packet.stream.index].sample(packet)
             if sample is not None:
                 yield sample

@@ -48,9 +48,9 @@ def decode(file: BinaryIO, name: str, *, max_pixels: int = MAX_PIXELS) -> Measur
     """
     file.seek(0)
     mime_type = sniff(file.read(HEAD_BYTES)) or "unknown"
-    with opened_image(file, mime_type, name, max_pixels=max_pixels) as picture:
-        width, height = picture.size
-        picture.load()
+    with opened_image(file, mime_type, name, max_pixels=max_pixels) as image:
+        width, height = image.size
+        image.load()
     # Rotation and colours are only looked at by `transform.prepared`.
     return Measures(width=width, height=height, needs_redraw=True)
 
@@ -75,9 +75,9 @@ def opened_image(file: BinaryIO, mime_type: str, name: str, *, max_pixels: int =
     factory = _factory(mime_type, name)
     file.seek(0)
     try:
-        with cast("ImageFile", factory(file, "")) as picture:
-            check_pixels(*picture.size, name, max_pixels=max_pixels)
-            yield picture
+        with cast("ImageFile", factory(file, "")) as image:
+            check_pixels(*image.size, name, max_pixels=max_pixels)
+            yield image
     except GeminiMMError:
         raise
     except MemoryError as error:

@@ -132,7 +132,7 @@ def _orientation(image: ImageFile) -> int:
         return 1
     try:
         found = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # noqa: BLE001  broken EXIF is no reason to refuse the picture
+    except Exception:  # noqa: BLE001  invalid EXIF is no reason to refuse the image
         return 1
     return found if found in _TRANSPOSED else 1
 
@@ -202,10 +202,10 @@ def _encodings(image: Image, accepted: frozenset[str], *, lossless: bool) -> Ite
             yield _saved(image, "JPEG", quality=quality), JPEG
 
 
-def _saved(image: Image, kind: str, **options: int) -> bytes:
+def _saved(image: Image, image_format: str, **options: int) -> bytes:
     buffer = io.BytesIO()
     image.info.clear()
-    image.save(buffer, kind, **options)
+    image.save(buffer, image_format, **options)
     return buffer.getvalue()
 
 

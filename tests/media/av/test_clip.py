@@ -1,4 +1,4 @@
-"""Recordings: what is in them, how long they really are, and one stretch cut out by seeking."""
+"""Recordings: their streams and durations, and one window cut by seeking."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from langchain_gemini_mm.media.av.container import opened
 from langchain_gemini_mm.media.av.cut import cut
 from langchain_gemini_mm.media.av.silence import is_black, is_silent
 from langchain_gemini_mm.testing import mp4, wav
-from tests.media.recordings import hertz, note, numbers, recording, sound, told_seconds
+from tests.media.recordings import declared_seconds, hertz, note, numbers, recording, sound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 FACTS: dict[str, tuple[Callable[[], bytes], dict[str, object]]] = {
     "a video": (recording, {"video": ("h264", 128, 64), "audio": "aac"}),
-    "without sound": (partial(recording, audio=None), {"video": ("h264", 128, 64), "audio": None}),
-    "a sound": (
+    "without audio": (partial(recording, audio=None), {"video": ("h264", 128, 64), "audio": None}),
+    "audio only": (
         partial(recording, "mp3", video=None, audio="libmp3lame"),
         {"video": None, "audio": "mp3"},
     ),
@@ -38,20 +38,20 @@ FACTS: dict[str, tuple[Callable[[], bytes], dict[str, object]]] = {
 
 
 @pytest.mark.parametrize(("make", "expected"), FACTS.values(), ids=FACTS)
-def test_what_is_in_a_recording(make: Callable[[], bytes], expected: dict[str, object]) -> None:
-    """Codecs and sizes are those it was made with."""
+def test_streams_of_a_recording(make: Callable[[], bytes], expected: dict[str, object]) -> None:
+    """Codecs and sizes are those of the encoder."""
     clip = inspect(io.BytesIO(make()))
-    pictures, heard = clip.video, clip.audio
+    video, audio = clip.video, clip.audio
     assert expected == {
-        "video": pictures and (pictures.codec, pictures.width, pictures.height),
-        "audio": heard and heard.codec,
+        "video": video and (video.codec, video.width, video.height),
+        "audio": audio and audio.codec,
     }
     assert clip.duration_s == pytest.approx(12, abs=0.1)
     assert not clip.is_cut_off
 
 
-def test_sound_that_looks_like_a_broadcast() -> None:
-    """Samples may look like the packets of an MPEG transport stream; a WAV is a WAV."""
+def test_samples_that_look_like_a_transport_stream() -> None:
+    """Samples may look like the packets of an MPEG transport stream; a WAV stays a WAV."""
     data = bytearray(wav(3))
     for place in range(0x40, len(data) - 188, 188):
         data[place : place + 4] = b"G\x00\x11\x10"
@@ -60,26 +60,26 @@ def test_sound_that_looks_like_a_broadcast() -> None:
     assert (clip.audio.codec, clip.duration_s) == ("pcm_s16le", 3)
 
 
-def test_our_own_mistakes_are_no_damage() -> None:
-    """Only what libav raises is told as damage of the file."""
+def test_programming_errors_are_not_reported_as_damage() -> None:
+    """Only exceptions of libav are reported as damage of the file."""
     for mistake in (TypeError, ValueError, KeyError, RuntimeError):
         with pytest.raises(mistake, match="no such argument"), opened(io.BytesIO(wav(1))):
             raise mistake("no such argument")
 
 
-def lying(factor: float) -> bytes:
-    """A Matroska whose header claims another length."""
+def wrong_duration(factor: float) -> bytes:
+    """A Matroska file whose header declares another duration."""
     data = recording("matroska")
     place = data.index(b"\x44\x89\x88") + 3
     length = struct.unpack(">d", data[place : place + 8])[0]
     return data[:place] + struct.pack(">d", length * factor) + data[place + 8 :]
 
 
-def test_lengths_are_those_of_the_packets() -> None:
-    """A header that promises too much is not believed, nor is one that says nothing needed."""
-    assert inspect(io.BytesIO(lying(10))).duration_s == pytest.approx(12, abs=0.1)
-    assert inspect(io.BytesIO(lying(10))).is_cut_off
-    assert inspect(io.BytesIO(lying(0.5))).duration_s == pytest.approx(12, abs=0.1)
+def test_durations_come_from_the_packets() -> None:
+    """A duration in the header that is wrong or missing is replaced by that of the packets."""
+    assert inspect(io.BytesIO(wrong_duration(10))).duration_s == pytest.approx(12, abs=0.1)
+    assert inspect(io.BytesIO(wrong_duration(10))).is_cut_off
+    assert inspect(io.BytesIO(wrong_duration(0.5))).duration_s == pytest.approx(12, abs=0.1)
     assert inspect(io.BytesIO(recording("matroska", live="1"))).duration_s == pytest.approx(12, abs=0.1)
     data = recording(movflags="faststart", noisy=True)
     half = inspect(io.BytesIO(data[: len(data) // 2]))
@@ -88,8 +88,8 @@ def test_lengths_are_those_of_the_packets() -> None:
     assert half.declared_s == pytest.approx(12, abs=0.1)
 
 
-def covered_song() -> bytes:
-    """An M4A with a cover, which is a picture track."""
+def song_with_cover() -> bytes:
+    """An M4A with a cover, which is stored as a video stream."""
     import av
 
     data = recording("ipod", video=None)
@@ -104,15 +104,15 @@ def covered_song() -> bytes:
     return buffer.getvalue()
 
 
-def test_a_cover_is_no_video() -> None:
-    """A song with a cover has no moving pictures, and is cut as a sound."""
-    clip = inspect(io.BytesIO(covered_song()))
+def test_a_cover_is_not_a_video_stream() -> None:
+    """A song with a cover has no video, and is cut as audio."""
+    clip = inspect(io.BytesIO(song_with_cover()))
     assert clip.video is None
-    assert cut(io.BytesIO(covered_song()), 2, 4, limit_s=180).track == "audio"
+    assert cut(io.BytesIO(song_with_cover()), 2, 4, limit_s=180).track == "audio"
 
 
 class Counting(io.BytesIO):
-    """A file that counts what is read of it."""
+    """A file that counts the bytes read."""
 
     read_bytes = 0
 
@@ -126,8 +126,8 @@ class Counting(io.BytesIO):
 Track = Literal["audio", "video"]
 LONG: dict[str, tuple[Callable[[], bytes], Track | None]] = {
     "MP4": (partial(recording, seconds=45, noisy=True), None),
-    "only its pictures": (partial(recording, seconds=45, noisy=True), "video"),
-    "only its sound": (partial(recording, seconds=45, noisy=True), "audio"),
+    "video track": (partial(recording, seconds=45, noisy=True), "video"),
+    "audio track": (partial(recording, seconds=45, noisy=True), "audio"),
     "MOV": (partial(recording, "mov", seconds=45, noisy=True), None),
     "Matroska": (partial(recording, "matroska", seconds=45, noisy=True), None),
     "WebM": (partial(recording, "webm", seconds=45, video="libvpx", audio="libopus", noisy=True), None),
@@ -135,15 +135,15 @@ LONG: dict[str, tuple[Callable[[], bytes], Track | None]] = {
     "AVI": (partial(recording, "avi", seconds=45, video="mpeg4", audio="libmp3lame", noisy=True), None),
     "WAV": (partial(recording, "wav", seconds=45, video=None, audio="pcm_s16le"), None),
     "M4A": (partial(recording, "ipod", seconds=120, video=None), None),
-    "MP3 of a constant rate": (partial(recording, "mp3", seconds=120, video=None, audio="libmp3lame"), None),
+    "MP3 at a constant bit rate": (partial(recording, "mp3", seconds=120, video=None, audio="libmp3lame"), None),
     "Ogg": (partial(recording, "ogg", seconds=120, video=None, audio="libopus"), None),
     "FLAC": (partial(recording, "flac", seconds=150, video=None, audio="flac"), None),
 }
 
 
 @pytest.mark.parametrize(("make", "track"), LONG.values(), ids=LONG)
-def test_a_stretch_is_found_by_seeking(make: Callable[[], bytes], track: Track | None) -> None:
-    """Of a long file only the ends and the stretch are read, and the right stretch it is."""
+def test_a_window_is_found_by_seeking(make: Callable[[], bytes], track: Track | None) -> None:
+    """Of a long file only the header, the end and the window are read, and the cut is the right one."""
     data = make()
     file = Counting(data)
     found = cut(file, 31, 34, limit_s=120, track=track)
@@ -160,8 +160,8 @@ def test_a_stretch_is_found_by_seeking(make: Callable[[], bytes], track: Track |
         assert note(samples[place : place + round(0.6 * rate)], rate) == pytest.approx(hertz(32), abs=4)
 
 
-def test_a_segment_alone_is_the_segment_of_all() -> None:
-    """Where a file has an index, cutting one window gives what cutting all of them gives."""
+def test_cutting_one_window_equals_cutting_all() -> None:
+    """If a file has an index, cutting one window gives the same as cutting all of them."""
     from langchain_gemini_mm.media.av.cut import segments
     from langchain_gemini_mm.media.av.segments import SegmentFormat, windows
 
@@ -172,8 +172,8 @@ def test_a_segment_alone_is_the_segment_of_all() -> None:
         assert (alone.start_s, alone.end_s, alone.data) == (one.start_s, one.end_s, one.data)
 
 
-def test_a_path_and_an_open_file_are_the_same(tmp_path: Path) -> None:
-    """A file that was given open stays open."""
+def test_a_path_and_an_open_file_give_the_same(tmp_path: Path) -> None:
+    """A file that is passed open stays open."""
     path = tmp_path / "talk.mp4"
     path.write_bytes(recording())
     with path.open("rb") as file:
@@ -181,8 +181,8 @@ def test_a_path_and_an_open_file_are_the_same(tmp_path: Path) -> None:
         assert not file.closed
 
 
-def turned(degrees: int) -> bytes:
-    """A video that is to be shown turned."""
+def rotated(degrees: int) -> bytes:
+    """A video with a rotation in its metadata."""
     import av
 
     buffer = io.BytesIO()
@@ -192,7 +192,7 @@ def turned(degrees: int) -> bytes:
             if packet.size:
                 packet.stream = stream
                 output.mux(packet)
-    # The matrix stands in the header of the track; PyAV can write it only since 17.1.
+    # The matrix is in the header of the track; PyAV can write it only since 17.1.
     data = bytearray(buffer.getvalue())
     matrix = data.index(b"tkhd") + 44
     cosine, sine = {90: (0, -1), 180: (-1, 0), 270: (0, 1)}[degrees]
@@ -204,7 +204,7 @@ def turned(degrees: int) -> bytes:
 
 
 def rotation_of(data: bytes) -> int:
-    """Degrees counter-clockwise by which a player turns a video."""
+    """Degrees counter-clockwise by which a player rotates a video."""
     import av
 
     with av.open(io.BytesIO(data), "r") as container:
@@ -212,11 +212,11 @@ def rotation_of(data: bytes) -> int:
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_turned_videos_stay_turned(degrees: int) -> None:
-    """A copy keeps the turn for the player; a segment that is encoded again is upright by itself."""
+def test_rotation_is_kept(degrees: int) -> None:
+    """A copy keeps the rotation in its metadata; a segment that is encoded again is upright."""
     import av
 
-    data = turned(degrees)
+    data = rotated(degrees)
     assert rotation_of(data) == rotation_of(cut(io.BytesIO(data), 2, 4, limit_s=120).data) == degrees
     encoded = cut(io.BytesIO(data), 2, 4, limit_s=120, max_edge=128).data
     upright = inspect(io.BytesIO(encoded)).video
@@ -232,32 +232,32 @@ def test_turned_videos_stay_turned(degrees: int) -> None:
 
 
 LIMITED: dict[str, tuple[dict[str, float], type[Exception], str]] = {
-    "longer than the model takes": ({"start_s": 0, "end_s": 130}, MediaLimitError, r"130 s are asked for.*120 s"),
-    "behind the end": ({"start_s": 50, "end_s": 60}, ContentError, "'it' holds nothing between 50 s and 60 s"),
+    "longer than the model accepts": ({"start_s": 0, "end_s": 130}, MediaLimitError, r"130 s are asked for.*120 s"),
+    "after the end": ({"start_s": 50, "end_s": 60}, ContentError, "'it' holds nothing between 50 s and 60 s"),
     "backwards": ({"start_s": 5, "end_s": 4}, ValueError, "start_s < end_s"),
-    "no number": ({"start_s": 0, "end_s": float("nan")}, ValueError, "start_s < end_s"),
+    "not a number": ({"start_s": 0, "end_s": float("nan")}, ValueError, "start_s < end_s"),
 }
 
 
-@pytest.mark.parametrize(("given", "kind", "words"), LIMITED.values(), ids=LIMITED)
-def test_what_cannot_be_cut(given: dict[str, float], kind: type[Exception], words: str) -> None:
-    """The message has the value and the limit."""
-    with pytest.raises(kind, match=words):
-        cut(io.BytesIO(recording()), limit_s=120, name="'it'", **given)  # type: ignore[arg-type]
+@pytest.mark.parametrize(("window", "error", "message"), LIMITED.values(), ids=LIMITED)
+def test_invalid_windows(window: dict[str, float], error: type[Exception], message: str) -> None:
+    """The message contains the value and the limit."""
+    with pytest.raises(error, match=message):
+        cut(io.BytesIO(recording()), limit_s=120, name="'it'", **window)  # type: ignore[arg-type]
 
 
-def test_a_copy_never_passes_the_limit() -> None:
-    """Where the keyframe lies too far back for the limit, the segment is encoded again, exactly as long as asked."""
+def test_a_copy_never_exceeds_the_limit() -> None:
+    """If the keyframe is too far back for the limit, the segment is encoded again, exactly as long as asked."""
     data = recording(key_every=60)
     assert cut(io.BytesIO(data), 4, 5.9, limit_s=6).copied
     found = cut(io.BytesIO(data), 4, 5.9, limit_s=5)
     assert (found.copied, found.start_s, found.end_s) == (False, 4, 5.9)
-    assert told_seconds(found.data) <= 1.95
+    assert declared_seconds(found.data) <= 1.95
     assert numbers(found.data) == list(range(40, 59))
 
 
-def test_silence_and_blackness() -> None:
-    """What cannot be heard is silent, what cannot be seen is black, and stops being so at the first sign of life."""
+def test_silent_and_black_streams() -> None:
+    """Inaudible audio is silent and invisible video is black, up to the first audible or visible sample."""
     assert is_silent(io.BytesIO(recording(silent=True)))
     assert is_silent(io.BytesIO(recording(audio=None)))
     assert not is_silent(io.BytesIO(recording(seconds=3)))

@@ -1,4 +1,4 @@
-"""Pictures that are damaged, cut off or made to fill the memory: refused with one of our errors, and cheaply."""
+"""Damaged, truncated and decompression-bomb images are refused with an error of the package, at low cost."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 GEMINI = frozenset({"image/png", "image/jpeg"})
 VERTEX = GEMINI | {"image/webp", "image/bmp", "image/heic", "image/heif", "image/avif"}
-KINDS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF")
 
 
 def noise(width: int, height: int) -> Image.Image:
-    """A picture that does not compress."""
+    """An incompressible image."""
     return Image.fromarray(np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that promises many pixels and holds none."""
+    """A PNG header that declares many pixels, without data."""
     head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     whole = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
     data = b"IDAT" + zlib.compress(b"junk")
@@ -41,9 +41,9 @@ def png_header(width: int, height: int) -> bytes:
     return whole + b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 
-def enlarged(kind: str, place: int, form: str, side: int = 60_000) -> bytes:
-    """A small picture whose header was changed to say that it is huge."""
-    data = bytearray(picture(kind))
+def enlarged(image_format: str, place: int, form: str, side: int = 60_000) -> bytes:
+    """A small image whose header declares a huge size."""
+    data = bytearray(picture(image_format))
     sides = struct.pack(form, side, side)
     data[place : place + len(sides)] = sides
     return bytes(data)
@@ -63,43 +63,43 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 @pytest.mark.parametrize("make", BOMBS.values(), ids=BOMBS)
 @pytest.mark.parametrize("max_edge", [None, 100], ids=["whole", "scaled"])
 def test_pixel_bombs_are_refused(make: Callable[[], bytes], max_edge: int | None) -> None:
-    """A small file that promises more pixels than anybody needs is refused by its header."""
+    """A small file that declares too many pixels is refused after reading its header."""
     with pytest.raises(MediaLimitError, match=r"pixels; at most 250,000,000 are opened"):
         prepared(make(), accepted=GEMINI, max_edge=max_edge)
 
 
 def test_the_limit_on_pixels_can_be_set() -> None:
-    """A limit of ours, not Pillow's global one: a picture at the limit passes, one over it does not."""
+    """The limit is that of the package, not Pillow's global one; it is inclusive."""
     data = saved(noise(120, 80), "WEBP")
     assert prepared(data, accepted=GEMINI, max_pixels=9600).width == 120
     with pytest.raises(MediaLimitError, match=r"120 x 80 pixels; at most 9,599 "):
         prepared(data, accepted=GEMINI, max_pixels=9599)
 
 
-def test_phone_pictures_of_200_million_pixels_are_opened() -> None:
+def test_photos_of_200_million_pixels_are_opened() -> None:
     """Pillow alone would refuse them."""
     data = saved(Image.new("L", (16_384, 12_288), 77), "JPEG")
     made = prepared(data, accepted=GEMINI, max_edge=256)
     assert (made.width, made.height) == (256, 192)
 
 
-@pytest.mark.parametrize("accepted", [GEMINI, VERTEX], ids=["converted", "taken"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("accepted", [GEMINI, VERTEX], ids=["converted", "unchanged"])
+@pytest.mark.parametrize("image_format", FORMATS)
 @pytest.mark.parametrize("share", [0.2, 0.7, 0.97])
-def test_cut_off_files_are_refused(kind: str, accepted: frozenset[str], share: float) -> None:
-    """Half a picture is no picture, whether it would have been converted or not."""
-    data = saved(noise(80, 60), kind)
+def test_truncated_files_are_refused(image_format: str, accepted: frozenset[str], share: float) -> None:
+    """A truncated image is refused, with and without conversion."""
+    data = saved(noise(80, 60), image_format)
     with pytest.raises(ContentError, match=r"cut off|no image"):
         prepared(data[: int(len(data) * share)], accepted=accepted)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("kind", KINDS)
-def test_damage_never_escapes_as_another_error(kind: str, rounds: Callable[..., Iterable[int]]) -> None:
-    """Bits turned over anywhere give a picture or one of our errors, never what a decoder happens to raise."""
-    data = saved(noise(40, 30), kind)
-    for seed in rounds(60, parts=len(KINDS)):
-        damaged, rng = bytearray(data), random.Random(f"{kind} {seed}")
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_flipped_bits_raise_only_content_errors(image_format: str, rounds: Callable[..., Iterable[int]]) -> None:
+    """Flipped bits give an image or an error of the package, never an exception of a decoder."""
+    data = saved(noise(40, 30), image_format)
+    for seed in rounds(60, parts=len(FORMATS)):
+        damaged, rng = bytearray(data), random.Random(f"{image_format} {seed}")
         for _ in range(rng.choice((1, 4, 40))):
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)
         try:
@@ -118,16 +118,16 @@ REFUSED: dict[str, tuple[object, str]] = {
 }
 
 
-@pytest.mark.parametrize(("data", "words"), REFUSED.values(), ids=REFUSED)
-def test_what_is_no_picture_is_refused(data: Any, words: str) -> None:
-    """Only pictures that can be told by their first bytes are opened, so that no other decoder is ever started."""
-    with pytest.raises(ContentError, match=words) as caught:
+@pytest.mark.parametrize(("data", "message"), REFUSED.values(), ids=REFUSED)
+def test_other_files_are_refused(data: Any, message: str) -> None:
+    """Only formats recognized by their first bytes are opened, so that no other decoder runs."""
+    with pytest.raises(ContentError, match=message) as caught:
         prepared(data, accepted=GEMINI, name="'my file'")
     assert "'my file'" in str(caught.value)
 
 
-def test_our_own_mistakes_are_no_damage() -> None:
-    """Only what Pillow or the file raises is reported as damage."""
+def test_programming_errors_are_not_reported_as_damage() -> None:
+    """Only exceptions of Pillow or the file are reported as damage."""
     for mistake in (TypeError, ValueError, KeyError, RuntimeError):
         with (
             pytest.raises(mistake, match="no such argument"),
