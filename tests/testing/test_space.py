@@ -107,8 +107,8 @@ def test_modality_gap(emulator, embed):
 
 def test_fused_input_is_not_the_average(embed):
     """The vector of text and image is not their mean: it is closer to the image, and depends on their order."""
-    image = part(png("a brown puppy dog"), "image/png")
-    text, image, fused, other_order = embed("a brown puppy", image, ["a brown puppy", image], [image, "a brown puppy"])
+    puppy = part(png("a brown puppy dog"), "image/png")
+    text, image, fused, other_order = embed("a brown puppy", puppy, ["a brown puppy", puppy], [puppy, "a brown puppy"])
     mean = (text + image) / np.linalg.norm(text + image)
     assert 0.5 < fused @ text < 0.75
     assert 0.7 < fused @ image < 0.87
