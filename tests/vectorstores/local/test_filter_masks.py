@@ -102,8 +102,8 @@ def test_memory_for_conditions_is_bounded() -> None:
 def test_positions_are_those_of_present_numbers(numbers: list[int]) -> None:
     """Positions are right with and without gaps."""
     stored = np.array(numbers, dtype=np.int64)
-    numbers = np.arange(-1, 12)
-    np.testing.assert_array_equal(positions_of(numbers, stored), np.flatnonzero(np.isin(stored, numbers)))
+    searched = np.arange(-1, 12)
+    np.testing.assert_array_equal(positions_of(searched, stored), np.flatnonzero(np.isin(stored, searched)))
 
 
 @pytest.mark.parametrize("rows", [0, 1, 63, 64, 1000, 10_007])
