@@ -116,7 +116,10 @@ def public_names() -> dict[str, object]:
         with suppress(MissingExtraError):
             found[name] = getattr(langchain_gemini_mm, name)
     for word in MODULES:
-        module = import_module(f"{langchain_gemini_mm.__name__}.{word}")
+        try:
+            module = import_module(f"{langchain_gemini_mm.__name__}.{word}")
+        except MissingExtraError:
+            continue
         own = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
         found |= {name: getattr(module, name) for name in getattr(module, "__all__", own) if not name.startswith("_")}
     return found

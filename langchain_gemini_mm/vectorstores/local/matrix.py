@@ -64,6 +64,13 @@ class Matrix:
         width = self._rows.shape[1]
         return width if width < self._dimensions else None
 
+    def _width(self, rows: int) -> int:
+        """How many numbers of each vector to hold, before the recall of prefixes is measured."""
+        plan, whole = self._plan, self._dimensions
+        if plan.prefix is None:
+            return min(plan.default_prefix, whole) if 4 * rows * whole > plan.above else whole
+        return min(plan.prefix, whole) if plan.prefix else whole
+
     def _clear(self, dimensions: int) -> None:
         self._dimensions = dimensions
         self._last_gone = self._refused_at = 0
@@ -82,7 +89,7 @@ class Matrix:
         sql = "SELECT count(*) FROM doc WHERE c = ? AND n > ?"
         (new,) = connection.execute(sql, (collection.c, last)).fetchone()
         total = self.size + new
-        width = self._plan.width(total, self._dimensions)
+        width = self._width(total)
         if width < self._rows.shape[1] and total > 2 * self._refused_at:
             self._turn_to_prefixes(connection, collection)
             size = self.size
@@ -100,7 +107,7 @@ class Matrix:
         """Load prefixes; if they were not requested, keep them only if their recall is sufficient."""
         (rows,) = connection.execute("SELECT count(*) FROM doc WHERE c = ?", (collection.c,)).fetchone()
         self._alive = None
-        self._empty(self._plan.width(rows, self._dimensions))
+        self._empty(self._width(rows))
         self.size = self._append(connection, collection.c, 0, rows)
         if self._plan.prefix is not None:
             return

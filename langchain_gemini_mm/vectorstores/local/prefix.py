@@ -52,12 +52,6 @@ class PrefixPlan:
     default_prefix: int = PREFIX
     """If `prefix` is None: the prefix length."""
 
-    def width(self, rows: int, dimensions: int) -> int:
-        """The prefix length for a collection, before its recall is measured."""
-        if self.prefix is None:
-            return min(self.default_prefix, dimensions) if 4 * rows * dimensions > self.above else dimensions
-        return min(self.prefix, dimensions) if self.prefix else dimensions
-
     def count(self, k: int) -> int:
         """Number of candidates that are scored again for `k` rows."""
         return max(self.candidates, CANDIDATES_PER_HIT * k)
