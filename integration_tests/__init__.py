@@ -1,1 +1,1 @@
-"""Tests that need something outside: a key, a server."""
+"""Tests that need an API key or a Weaviate server."""

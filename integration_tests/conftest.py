@@ -1,4 +1,4 @@
-"""Weaviate servers for the tests that need one, and the summary of what the live checks saw."""
+"""Fixtures that start Weaviate servers, and the summary of the live checks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SEEN = pytest.StashKey[list[Any]]()
 
 
 def _external() -> Endpoint | None:
-    """The server that the environment names."""
+    """The server that the environment variables name."""
     url = os.environ.get("WEAVIATE_URL")
     if not url:
         return None
@@ -30,13 +30,13 @@ def _external() -> Endpoint | None:
 
 
 def pytest_configure() -> None:
-    """Keep the proxy of the environment out of calls to this machine; gRPC asks it for those too."""
+    """Exclude this machine from the configured proxy; gRPC uses it for local calls too."""
     passed = [os.environ.get("no_proxy"), "127.0.0.1", "localhost"]
     os.environ["no_proxy"] = ",".join(filter(None, passed))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the tests that need a server reach the one that the environment names, and it alone."""
+    """Let tests that need a server connect to the one that the environment names, and to no other."""
     for item in items:
         if item.get_closest_marker("chaos"):
             item.add_marker("weaviate")
@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def weaviate_program() -> Path:
-    """The server program; without it the test is skipped, or fails where servers were asked for and none is named."""
+    """The server program; without it the test is skipped, or fails if a server is required."""
     program = find_program()
     if program is None:
         reason = "no weaviate-server here and no WEAVIATE_URL: `make integration` installs one or says how to name one"
@@ -64,7 +64,7 @@ def weaviate_program() -> Path:
 
 @pytest.fixture(scope="session")
 def weaviate_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
-    """The server of `WEAVIATE_URL`, else one of our own for the whole run. It is shared: take `weaviate_name`."""
+    """The server of `WEAVIATE_URL`, or one started for the whole run. It is shared: use `weaviate_name`."""
     external = _external()
     if external is not None:
         yield external
@@ -83,14 +83,14 @@ def weaviate_client(weaviate_server: Endpoint) -> Iterator[WeaviateClient]:
 
 @pytest.fixture
 async def weaviate_async_client(weaviate_server: Endpoint) -> AsyncIterator[WeaviateAsyncClient]:
-    """A connected asynchronous client of `weaviate_server`, of this test's event loop."""
+    """A connected asynchronous client of `weaviate_server` on the event loop of this test."""
     async with weaviate_server.async_client() as client:
         yield client
 
 
 @pytest.fixture
 def weaviate_name(weaviate_client: WeaviateClient) -> Iterator[str]:
-    """A name for a collection that nobody else has; what begins with it is deleted in the end, aliases too."""
+    """A unique collection name; collections and aliases that start with it are deleted after the test."""
     name = f"Test{uuid.uuid4().hex[:12]}"
     yield name
     for alias in weaviate_client.alias.list_all():
@@ -103,7 +103,7 @@ def weaviate_name(weaviate_client: WeaviateClient) -> Iterator[str]:
 
 @pytest.fixture
 def start_weaviate(tmp_path: Path, weaviate_program: Path) -> Iterator[Callable[..., WeaviateServer]]:
-    """Starts servers of the test's own, to be stopped, killed, or set up otherwise; arguments of `WeaviateServer`."""
+    """Starts servers for one test, which may stop, kill or configure them; takes arguments of `WeaviateServer`."""
     with ExitStack() as stack:
         number = 0
 
@@ -119,8 +119,8 @@ def start_weaviate(tmp_path: Path, weaviate_program: Path) -> Iterator[Callable[
 
 @pytest.fixture(scope="session")
 def _session_cluster(tmp_path_factory: pytest.TempPathFactory, weaviate_program: Path) -> Iterator[WeaviateCluster]:
-    # Without the queue on disk a killed node comes back with objects that its vector index has never heard of: it
-    # writes what a batch did to the index to its log only with the batch after it.
+    # Without the persistent queue, a killed node restarts with objects that are missing in its vector index: the
+    # index log entries of a batch are written only with the next batch.
     environment = {"ASYNC_INDEXING": "true", **CATCHING_UP}
     with WeaviateCluster(tmp_path_factory.mktemp("cluster"), environment=environment) as cluster:
         yield cluster
@@ -128,18 +128,18 @@ def _session_cluster(tmp_path_factory: pytest.TempPathFactory, weaviate_program:
 
 @pytest.fixture
 def weaviate_cluster(_session_cluster: WeaviateCluster) -> WeaviateCluster:
-    """Three servers that replicate to each other; whole when the test begins, whatever the one before it did."""
+    """Three servers that replicate to each other; all of them run when the test starts."""
     return _session_cluster.start()
 
 
 @pytest.fixture(scope="session")
 def observations(request: pytest.FixtureRequest) -> list[Any]:
-    """Number, title, what the service did, what the emulator did, what we expect; one row per check made."""
+    """One row per check: number, title, results of the service and of the emulator, expectation."""
     return request.config.stash.setdefault(_SEEN, [])
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print where service and emulator differ, and the answers to the open questions."""
+    """Print where service and emulator differ, and the results of the open questions."""
     rows = config.stash.get(_SEEN, [])
     if not rows:
         return

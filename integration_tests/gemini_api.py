@@ -1,4 +1,4 @@
-"""Plain HTTP to the Gemini API: what is sent and what comes back, with no SDK in between."""
+"""Plain HTTP calls of the Gemini API without an SDK."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MODEL = "gemini-embedding-2"
 
 
 class UsedUpError(Exception):
-    """The key's quota is used up; the check says nothing."""
+    """The quota of the key is exhausted, so the check has no result."""
 
 
 @dataclass(frozen=True)
@@ -27,32 +27,32 @@ class Answer:
 
     @property
     def refusal(self) -> tuple[int, str]:
-        """Status and the service's word for it."""
+        """Status code and error status of the service."""
         return self.status, self.body.get("error", {}).get("status", "")
 
     @property
     def vectors(self) -> np.ndarray:
-        """The vectors of a good answer, `(n, d)`."""
+        """The vectors of a successful response, with shape `(n, d)`."""
         assert self.status == 200, self.body
         embeddings = self.body["embeddings"] if "embeddings" in self.body else [self.body["embedding"]]
         return np.array([one["values"] for one in embeddings])
 
     @property
     def tokens(self) -> dict[str, int]:
-        """Tokens by modality."""
+        """Token counts by modality."""
         details = self.body["usageMetadata"]["promptTokenDetails"]
         return {one["modality"]: one["tokenCount"] for one in details}
 
 
 class Api:
-    """Plain HTTP to one server with one key."""
+    """A plain HTTP client for one server and one key."""
 
     def __init__(self, base_url: str, key: str) -> None:
         self.base_url = base_url
         self._key = key
 
     def __call__(self, path: str, body: Any = None, method: str = "POST", **headers: str) -> Answer:
-        """Send a request; a busy server is asked three times."""
+        """Send a request; if the server is overloaded, up to three times."""
         raw = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         sent = {"x-goog-api-key": self._key, "content-type": "application/json"}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
@@ -84,7 +84,7 @@ class Api:
         return self(f"/{version}/models/{model}:batchEmbedContents", {"requests": requests})
 
     def upload(self, data: bytes, mime_type: str) -> Any:
-        """The File after a resumable upload, once it is no longer PROCESSING."""
+        """Upload a file with a resumable upload, and return it when it is no longer PROCESSING."""
         self(
             "/upload/v1beta/files",
             {"file": {"display_name": "assumption"}},

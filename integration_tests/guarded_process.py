@@ -1,7 +1,7 @@
-"""Programs that end when the process that started them does, even when that one is killed.
+"""Processes that end when the process that started them ends, even if that one is killed.
 
-A killed process runs no finalizers. So a small second process holds the other end of a pipe: when the pipe breaks, it
-kills the programs it was told of and was not told are over.
+A killed process runs no finalizers. So a small second process reads from a pipe: when the pipe breaks, it kills the
+programs that are registered and were not released.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ for pid in pids:
         pass
 """
 
-# Ctrl-C in a terminal goes to its whole group; what was started here is to be ended in order instead.
+# Ctrl-C is sent to the whole process group; the processes started here are stopped in order instead.
 _APART: dict[str, Any] = (
     {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
     if sys.platform == "win32"
@@ -42,15 +42,15 @@ _APART: dict[str, Any] = (
 
 
 class _Watcher:
-    """The second process and the pipe to it; started with the first program."""
+    """The second process and the pipe to it; it is started with the first program."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._owner = 0
 
-    def tell(self, word: str, pid: int) -> None:
-        """Say `guard` or `release` of a process."""
+    def send(self, word: str, pid: int) -> None:
+        """Send the command `guard` or `release` for a process."""
         with self._lock:
             if self._process is None or self._owner != os.getpid():
                 command = [sys.executable, "-I", "-S", "-c", _WATCH]
@@ -71,7 +71,7 @@ _WATCHER = _Watcher()
 
 
 class GuardedProcess:
-    """A running program whose output goes to the end of a file."""
+    """A running program whose output is appended to a file."""
 
     def __init__(self, command: Sequence[str], *, environment: Mapping[str, str], folder: Path, log: Path) -> None:
         with log.open("ab") as output:
@@ -84,22 +84,22 @@ class GuardedProcess:
                 cwd=folder,
                 **_APART,
             )
-        _WATCHER.tell("guard", self.pid)
+        _WATCHER.send("guard", self.pid)
         self._frozen = False
         self._finalizer = weakref.finalize(self, _end, self._process, os.getpid())
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     @property
     def exit_code(self) -> int | None:
-        """What it ended with, or None while it runs."""
+        """The exit code, or None while it runs."""
         return self._process.poll()
 
     def stop(self, seconds: float) -> None:
-        """Ask it to end, and kill it when it has not after some seconds."""
+        """Terminate it, and kill it if it still runs after some seconds."""
         self.thaw()
         self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -107,17 +107,17 @@ class GuardedProcess:
         self.kill()
 
     def kill(self) -> None:
-        """End it without asking (SIGKILL)."""
+        """Kill it with SIGKILL."""
         self._finalizer()
 
     def freeze(self) -> None:
-        """Let it run no further until `thaw()`: alive for the system, dead for all who wait for it. Not on Windows."""
+        """Suspend it until `thaw()`: it stays alive but does not respond. Not on Windows."""
         self._process.send_signal(signal.SIGSTOP)
         os.waitpid(self.pid, os.WUNTRACED)  # sent is not stopped: it may still answer a call
         self._frozen = True
 
     def thaw(self) -> None:
-        """Let it run again, if it was frozen."""
+        """Resume it after `freeze()`."""
         if self._frozen:
             self._process.send_signal(signal.SIGCONT)
             self._frozen = False
@@ -125,7 +125,7 @@ class GuardedProcess:
 
 def _end(process: subprocess.Popen[bytes], owner: int) -> None:
     if owner != os.getpid():
-        return  # a fork's copy of the object
+        return  # a copy of the object in a forked process
     process.kill()
     process.wait()
-    _WATCHER.tell("release", process.pid)
+    _WATCHER.send("release", process.pid)

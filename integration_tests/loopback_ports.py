@@ -1,8 +1,8 @@
-"""Free ports on this machine, in blocks that no other harness takes.
+"""Blocks of free ports on this machine that no other test process uses.
 
-A port that was found free can be taken by the time a program binds it. So the first port of a block stays bound here
-as long as the block is in use: who cannot bind it, in this process or another, passes on to the next block. Blocks lie
-below the ports that systems give to outgoing connections.
+A free port can be taken before a program binds it. So the first port of a block stays bound here as long as the block
+is in use: a process that cannot bind it tries the next block. Blocks are below the range that systems use for outgoing
+connections.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ SIZE = 8
 
 
 class PortBlock:
-    """Free ports that stay ours until `release()`, or until the block is forgotten."""
+    """Free ports that are reserved until `release()`, or until the block is garbage collected."""
 
     def __init__(self) -> None:
         guard, self.ports = _take()
         self._finalizer = weakref.finalize(self, guard.close)
 
     def release(self) -> None:
-        """Let others take them."""
+        """Release the ports."""
         self._finalizer()
 
 
@@ -45,17 +45,17 @@ def _take() -> tuple[socket.socket, tuple[int, ...]]:
 
 
 def is_free(port: int) -> bool:
-    """Whether no program listens on a port, neither on TCP nor on UDP."""
-    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        bound = _bound(port, kind)
+    """Whether no program listens on a port, with TCP or UDP."""
+    for socket_type in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        bound = _bound(port, socket_type)
         if bound is None:
             return False
         bound.close()
     return True
 
 
-def _bound(port: int, kind: socket.SocketKind) -> socket.socket | None:
-    one = socket.socket(socket.AF_INET, kind)
+def _bound(port: int, socket_type: socket.SocketKind) -> socket.socket | None:
+    one = socket.socket(socket.AF_INET, socket_type)
     if sys.platform == "win32":
         one.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
     try:

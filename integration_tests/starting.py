@@ -1,4 +1,4 @@
-"""What is started when it is entered, and closed when it is left or does not start."""
+"""A base class for servers: started on entering the context, closed on leaving it or on a failed start."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
 
 
 class Started:
-    """A context manager over `start` and `close`."""
+    """A context manager that calls `start` and `close`."""
 
     @abstractmethod
     def start(self, *, wait: bool = True) -> Self:
-        """Start, and wait until it works."""
+        """Start, and wait until it is ready."""
 
     @abstractmethod
     def close(self) -> None:
-        """End, whatever state it is in."""
+        """Stop, in whatever state it is."""
 
     def __enter__(self) -> Self:
         try:

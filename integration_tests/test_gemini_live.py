@@ -1,4 +1,4 @@
-"""Does the service behave as we assume? Each check is one line of docs/api-assumptions.md.
+"""Live checks of the service: each one is a line of docs/api-assumptions.md.
 
 Needs GOOGLE_API_KEY or GEMINI_API_KEY and costs less than a cent; two checks that would cost more run only with
 GEMINI_MM_LIVE_COSTLY=1. Every check is also made on the emulator, and the summary at the end lists where the two
@@ -24,12 +24,12 @@ pytestmark = [pytest.mark.live, pytest.mark.enable_socket]
 
 SERVICE = "https://generativelanguage.googleapis.com"
 SCONES = "https://storage.googleapis.com/generativeai-downloads/images/scones.jpg"
-PUBLIC_PICTURE = {"file_data": {"file_uri": SCONES, "mime_type": "image/jpeg"}}
+PUBLIC_IMAGE = {"file_data": {"file_uri": SCONES, "mime_type": "image/jpeg"}}
 
 
 @dataclass(frozen=True)
 class Check:
-    """One assumption: how to look, and what we expect to see."""
+    """One assumption: how to check it, and the expected result."""
 
     number: str
     title: str
@@ -45,7 +45,7 @@ def inline(data: bytes, mime_type: str) -> dict[str, Any]:
 
 
 def cosine(first: np.ndarray, second: np.ndarray) -> float:
-    """Cosine of two vectors of any length."""
+    """Cosine similarity of two vectors."""
     return float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
 
 
@@ -55,7 +55,7 @@ TINY = inline(png(size=(32, 32)), "image/png")
 
 
 def n_in_n_out(api: Api) -> Any:
-    """Number and size of vectors, and whether each is the one its text gets alone."""
+    """Number and size of the vectors, and whether each equals the vector of its text alone."""
     texts = ["a puppy", "quarterly revenue", "a recipe"]
     together = api.embed(*texts).vectors
     alone = np.vstack([api.embed(text).vectors for text in texts])
@@ -63,18 +63,18 @@ def n_in_n_out(api: Api) -> Any:
 
 
 def lengths(api: Api) -> Any:
-    """Length of vectors at two sizes."""
+    """Lengths of vectors at two sizes."""
     return [round(float(np.linalg.norm(api.embed("a puppy", outputDimensionality=d).vectors)), 3) for d in (3072, 768)]
 
 
 def head_of_full(api: Api) -> Any:
-    """Whether the short vector is the head of the long one."""
+    """Whether the short vector is the start of the long one."""
     full, short = (api.embed("a puppy", outputDimensionality=d).vectors[0] for d in (3072, 768))
     return cosine(full[:768], short) > 0.999
 
 
 def task_ignored(api: Api) -> Any:
-    """Whether a task type leaves the vector as it is, for both models."""
+    """Whether a task type does not change the vector, for both models."""
     return [
         cosine(
             api.embed("a puppy", model=model).vectors[0],
@@ -86,18 +86,18 @@ def task_ignored(api: Api) -> Any:
 
 
 def shorter_than_one(api: Api) -> Any:
-    """Whether 768 values of gemini-embedding-001 are less than a unit vector."""
+    """Whether the first 768 values of gemini-embedding-001 have a length below 1."""
     return bool(np.linalg.norm(api.embed("a", model="gemini-embedding-001", outputDimensionality=768).vectors) < 0.99)
 
 
 def sides(api: Api) -> Any:
-    """Whether query and document prefix make near, but different vectors."""
+    """Whether the query and document prefixes give similar but different vectors."""
     query, document = api.embed("task: search result | query: a puppy", "title: none | text: a puppy").vectors
     return 0.5 < cosine(query, document) < 0.9999
 
 
 def spellings(api: Api) -> Any:
-    """Whether snake_case with URL-safe base64 and camelCase with the standard alphabet mean the same."""
+    """Whether snake_case with URL-safe base64 and camelCase with the standard alphabet are equivalent."""
     data = png(colour="red", size=(40, 40))
     camel = {"inlineData": {"mimeType": "image/png", "data": base64.b64encode(data).decode()}}
     first, second = api.embed([inline(data, "image/png")], [camel]).vectors
@@ -105,20 +105,20 @@ def spellings(api: Api) -> Any:
 
 
 def fused(api: Api) -> Any:
-    """Whether text and picture together are drawn to the picture, and not their mean."""
+    """Whether the vector of text and image is closer to the image than their mean is."""
     text, image, both = api.embed("a brown puppy", [PUPPY], ["a brown puppy", PUPPY]).vectors
     mean = text / np.linalg.norm(text) + image / np.linalg.norm(image)
     return {"nearer to the image": cosine(both, image) > cosine(both, text), "the mean": cosine(both, mean) > 0.98}
 
 
 def cross_modal(api: Api) -> Any:
-    """Whether a text is nearer to the drawing it describes."""
+    """Whether a text is closer to the drawing that it describes."""
     text, puppy, pizza = api.embed("task: search result | query: a dog", [PUPPY], [PIZZA]).vectors
     return cosine(text, puppy) > cosine(text, pizza)
 
 
 def files(api: Api) -> Any:
-    """State after upload, whether the vector is that of the inline bytes, status after deletion."""
+    """State after upload, whether the vector equals that of the inline bytes, and status after deletion."""
     data = png(image=drawings.apple())
     file = api.upload(data, "image/png")
     part = {"file_data": {"file_uri": file["uri"], "mime_type": "image/png"}}
@@ -136,7 +136,7 @@ def long_text(api: Api) -> Any:
 
 
 def values_or_status(answer: Answer) -> Any:
-    """What came of a doubtful request: the refusal, or whether there are values."""
+    """The result of an undocumented request: the error, or whether there are values."""
     if answer.status != 200:
         return answer.refusal
     return 200, "values" if answer.body["embeddings"][-1].get("values") else "no values"
@@ -151,19 +151,19 @@ def preview(api: Api) -> Any:
 
 
 def unrelated_spaces(api: Api) -> Any:
-    """Whether two models give unrelated vectors."""
+    """Whether the vectors of two models are unrelated."""
     first, second = (api.embed("a puppy", model=model).vectors[0] for model in (MODEL, "gemini-embedding-001"))
     return abs(cosine(first, second)) < 0.2
 
 
 def embed_single(api: Api) -> Any:
-    """Shape of the answer of `:embedContent`."""
+    """Structure of the response of `:embedContent`."""
     answer = api(f"/v1beta/models/{MODEL}:embedContent", {"content": {"parts": [{"text": "a"}]}})
     return answer.status, len(answer.body["embedding"]["values"])
 
 
 def wrong_key(api: Api) -> Any:
-    """Refusal of a key that does not exist, with its reason."""
+    """The error for an invalid key, with its reason."""
     answer = Api(api.base_url, "not-a-key").embed("a")
     return answer.status, [one.get("reason") for one in answer.body["error"].get("details", [])][:1]
 
@@ -186,16 +186,16 @@ CHECKS = [
     Check("A14", "no key", lambda api: Api(api.base_url, "").embed("a").refusal, (403, "PERMISSION_DENIED")),
     Check("A15", "unknown fields are refused", lambda api: api.embed("a", tasktype="x").refusal, REFUSED),
     Check("A16", "both spellings of keys and of base64", spellings, True),
-    Check("A17", "a picture is 258 tokens", lambda api: api.embed([TINY]).tokens.get("IMAGE"), 258),
-    Check("A18", "a second of sound is 25 tokens",
+    Check("A17", "an image is 258 tokens", lambda api: api.embed([TINY]).tokens.get("IMAGE"), 258),
+    Check("A18", "a second of audio is 25 tokens",
           lambda api: api.embed([inline(wav(1), "audio/wav")]).tokens.get("AUDIO"), 25),
     Check("A19", "a video of one second is one frame of 66 tokens",
           lambda api: api.embed([inline(mp4(1), "video/mp4")]).tokens.get("VIDEO"), 66),
     Check("A20", "a PDF page is 258 tokens",
           lambda api: api.embed([inline(pdf(2), "application/pdf")]).tokens.get("DOCUMENT"), 516),
-    Check("A21", "six pictures in a content", lambda api: api.embed([TINY] * 6).status, 200),
-    Check("A22", "seven pictures in a content are refused", lambda api: api.embed([TINY] * 7).refusal, REFUSED),
-    Check("A23", "six pictures per content or per call?",
+    Check("A21", "six images in a content", lambda api: api.embed([TINY] * 6).status, 200),
+    Check("A22", "seven images in a content are refused", lambda api: api.embed([TINY] * 7).refusal, REFUSED),
+    Check("A23", "six images per content or per call?",
           lambda api: values_or_status(api.embed([TINY] * 4, [TINY] * 3))),
     Check("A24", "GIF is refused", lambda api: api.embed([inline(b"GIF89a", "image/gif")]).refusal, REFUSED),
     Check("A25", "video bytes as video/wav: 400, or 200 without values?",
@@ -203,7 +203,7 @@ CHECKS = [
     Check("A26", "MP3 as audio/mpeg?", lambda api: values_or_status(api.embed([inline(mp3(1), "audio/mpeg")]))),
     Check("A27", "seven pages are refused",
           lambda api: api.embed([inline(pdf(7), "application/pdf")]).refusal, REFUSED),
-    Check("A28", "a cut-off picture is refused",
+    Check("A28", "a truncated image is refused",
           lambda api: api.embed([inline(png()[:60], "image/png")]).refusal, REFUSED),
     Check("A29", "JPEG bytes called PNG?", lambda api: values_or_status(api.embed([inline(jpeg(), "image/png")]))),
     Check("A30", "sizes below 128?", lambda api: values_or_status(api.embed("a", outputDimensionality=10))),
@@ -212,20 +212,20 @@ CHECKS = [
     Check("A32", "text over 8192 tokens: cut or refused?", long_text),
     Check("A33", "countTokens on an embedding model?",
           lambda api: api(f"/v1beta/models/{MODEL}:countTokens", {"contents": [{"parts": [{"text": "a"}]}]}).refusal),
-    Check("A34", "usage is told under these names",
+    Check("A34", "usage is reported under these names",
           lambda api: sorted(api.embed("a").body.get("usageMetadata", {})), ["promptTokenCount", "promptTokenDetails"]),
-    Check("A35", "fused input is drawn to the picture, not the mean", fused,
+    Check("A35", "fused input is closer to the image than the mean", fused,
           {"nearer to the image": True, "the mean": False}),
-    Check("A36", "a text is nearer to the picture it describes", cross_modal, True),
+    Check("A36", "a text is closer to the image it describes", cross_modal, True),
     Check("A37", "Files API: upload, embed, delete", files, ("ACTIVE", True, (403, "PERMISSION_DENIED"))),
     Check("A38", "https addresses as file_uri?",
-          lambda api: values_or_status(api.embed([PUBLIC_PICTURE]))),
+          lambda api: values_or_status(api.embed([PUBLIC_IMAGE]))),
     Check("A39", "inline requests over 20 MB?",
           lambda api: values_or_status(api.embed([inline(jpeg() + bytes(16_000_000), "image/jpeg")]))),
     Check("A40", "preview id: served, same vectors?", preview),
     Check("A41", "single embedContent", embed_single, (200, 3072)),
     Check("A42", "version v1 of the API?", lambda api: values_or_status(api.embed("a", version="v1"))),
-    Check("A43", "sound over 180 s is refused",
+    Check("A43", "audio over 180 s is refused",
           lambda api: api.embed([inline(wav(181), "audio/wav")]).refusal, REFUSED, costly=True),
     Check("A44", "video over 120 s is refused",
           lambda api: api.embed([inline(mp4(121, fps=1), "video/mp4")]).refusal, REFUSED, costly=True),
@@ -234,7 +234,7 @@ CHECKS = [
 
 @pytest.fixture(scope="module")
 def service() -> Api:
-    """The service, or the server that GEMINI_MM_LIVE_BASE_URL names."""
+    """The service, or the server of GEMINI_MM_LIVE_BASE_URL."""
     key = os.environ.get("GOOGLE_API_KEY") or os.environ.get("GEMINI_API_KEY")
     if not key:
         pytest.skip("no GOOGLE_API_KEY or GEMINI_API_KEY: the real service cannot be asked")
@@ -250,7 +250,7 @@ def local() -> Iterator[Api]:
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.number)
 def test_assumption(check: Check, service: Api, local: Api, observations: list[Any]) -> None:
-    """The service behaves as assumed; open questions are answered in the summary."""
+    """The service behaves as assumed; the summary answers open questions."""
     if check.costly and not os.environ.get("GEMINI_MM_LIVE_COSTLY"):
         pytest.skip("costs about 3 cents when the service does not refuse; set GEMINI_MM_LIVE_COSTLY=1")
     try:

@@ -1,6 +1,6 @@
-"""The store on a cluster of three whose nodes are killed (SIGKILL): what was acknowledged stays, errors come in time.
+"""The store on a cluster whose nodes are killed (SIGKILL): no acknowledged write is lost, errors come in time.
 
-Every collection has three replicas, so that a write needs two nodes and a read one. Sync and async methods alike.
+Every collection has three replicas, so that a write needs two nodes and a read one, for sync and async methods.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Open = Callable[..., Any]
 
 @pytest.fixture
 def name() -> str:
-    """A collection of the test's own; the cluster is thrown away in the end."""
+    """A collection name for the test; the cluster is deleted at the end."""
     return f"Chaos{uuid.uuid4().hex[:12]}"
 
 
@@ -70,7 +70,7 @@ async def open_store(weaviate_cluster: WeaviateCluster, name: str) -> AsyncItera
 
 
 def documents(first: int, end: int) -> list[Document]:
-    """Documents that say who they are, in text and metadata."""
+    """Documents that have their number in text and metadata."""
     return [
         Document(id=f"document {i}", page_content=f"This is document {i}.", metadata={"number": i, "source": "made up"})
         for i in range(first, end)
@@ -78,7 +78,7 @@ def documents(first: int, end: int) -> list[Document]:
 
 
 def interrupted(items: Sequence[Document], position: int, happens: Callable[[], object]) -> Iterator[Document]:
-    """The same documents; a moment after one of them was taken something happens, while others are on their way."""
+    """The same documents; shortly after one of them was read, an action runs while others are being sent."""
     timer = threading.Timer(0.03, happens)
     for i, item in enumerate(items):
         if i == position:
@@ -95,7 +95,7 @@ async def call(way: str, store: Any, method: str, *args: Any, **kwargs: Any) -> 
 
 
 async def attempt(way: str, store: Any, items: Any) -> tuple[list[str], Exception | None]:
-    """Add documents; which ids are said to be stored, and what was raised."""
+    """Add documents; return the ids reported as stored, and the exception."""
     try:
         return await call(way, store, "add_documents", items, batch_size=BATCH), None
     except PartialWriteError as error:
@@ -110,12 +110,12 @@ def read(store: WeaviateVectorStore, ids: Sequence[str]) -> dict[str, tuple[str,
 
 
 def contents(items: Sequence[Document]) -> dict[str, tuple[str, dict[str, Any]]]:
-    """What `read` should give."""
+    """The expected result of `read`."""
     return {str(item.id): (item.page_content, item.metadata) for item in items}
 
 
 def everything(store: WeaviateVectorStore) -> dict[str, tuple[str, dict[str, Any]]]:
-    """The same of all documents."""
+    """The expected result of `read` for all documents."""
     return contents(list(store.iterate()))
 
 
@@ -125,7 +125,7 @@ def nearest(store: WeaviateVectorStore, texts: Sequence[str]) -> list[tuple[Docu
 
 
 async def eventually(ask: Callable[[], Any], expected: Any) -> Any:
-    """Ask until the answer is this one, or patience ends; the last answer."""
+    """Call a function until it returns the expected value or time is up; return the last value."""
     found = ask()
     for _ in range(int(PATIENCE / PAUSE)):
         if found == expected:
@@ -136,9 +136,9 @@ async def eventually(ask: Callable[[], Any], expected: Any) -> Any:
 
 
 async def caught_up(open_store: Open, items: Sequence[Document], killed: int | None = None) -> None:
-    """Wait until each node by itself has exactly these documents, then look at all of them in every way.
+    """Wait until each node has exactly these documents, then read and search all of them.
 
-    A node that was killed with documents in its hands has them, and its vector index may not: that is mended first.
+    A node that was killed during a write has the documents, but maybe not in its vector index, which is repaired first.
     """
     expected = contents(items)
     stores = [await open_store(number, consistency="ONE") for number in range(3)]
@@ -155,7 +155,7 @@ async def caught_up(open_store: Open, items: Sequence[Document], killed: int | N
 
 
 def leader(cluster: WeaviateCluster) -> int:
-    """The node that orders changes of the schema."""
+    """The node that leads changes of the schema."""
     with urllib.request.urlopen(f"{cluster.nodes[0].url}/v1/cluster/statistics", timeout=10) as answer:
         said = json.load(answer)["statistics"]
     return next(int(node["leaderId"].removeprefix("node")) - 1 for node in said if node.get("leaderId"))
@@ -163,10 +163,10 @@ def leader(cluster: WeaviateCluster) -> int:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("victim", ["leader", "follower"])
-async def test_adding_goes_on_without_a_node(
+async def test_adding_continues_without_a_node(
     weaviate_cluster: WeaviateCluster, open_store: Open, way: str, victim: str
 ) -> None:
-    """A replica dies under `add_documents`: all documents are stored, and reads by id see each at once."""
+    """A replica is killed during `add_documents`: all documents are stored and can be read by id at once."""
     head = leader(weaviate_cluster)
     killed, ours = (head, (head + 1) % 3) if victim == "leader" else ((head + 1) % 3, (head + 2) % 3)
     store, items = await open_store(ours), documents(0, 1000)
@@ -181,12 +181,12 @@ async def test_adding_goes_on_without_a_node(
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_what_was_acknowledged_outlives_the_node_that_said_so(
+async def test_acknowledged_documents_survive_the_death_of_their_node(
     weaviate_cluster: WeaviateCluster, open_store: Open, way: str
 ) -> None:
-    """The node we talk to dies: an error in time names what is stored, another node has it, adding again ends well."""
+    """The connected node is killed: the error names what is stored, another node has it, a second call completes."""
     store, items = await open_store(0, **TIMEOUTS), documents(0, 1000)
-    other = await open_store(1, timeout=30.0)  # which opens while another leader is elected
+    other = await open_store(1, timeout=30.0)  # opening waits until another leader is elected
     started = time.monotonic()
     stored, error = await attempt(way, store, interrupted(items, 500, lambda: weaviate_cluster.kill(0)))
     assert isinstance(error, PartialWriteError)
@@ -200,8 +200,8 @@ async def test_what_was_acknowledged_outlives_the_node_that_said_so(
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_searches_go_on_without_a_node(weaviate_cluster: WeaviateCluster, open_store: Open, way: str) -> None:
-    """The leader dies under searches through both other nodes: each is answered, rightly and before its deadline."""
+async def test_searches_continue_without_a_node(weaviate_cluster: WeaviateCluster, open_store: Open, way: str) -> None:
+    """The leader is killed during searches on the other nodes: each result is correct and within its deadline."""
     items, head = documents(0, 300), leader(weaviate_cluster)
     stores = [await open_store(number, **TIMEOUTS) for number in range(3) if number != head]
     await call(way, stores[0], "add_documents", items)
@@ -213,10 +213,10 @@ async def test_searches_go_on_without_a_node(weaviate_cluster: WeaviateCluster, 
     async def ask(store: Any) -> None:
         nonlocal slowest, answers
         while (started := time.monotonic()) < ends:
-            wanted = items[answers % len(items)]
-            (hit,) = await call(way, store, "search", wanted.page_content, k=1)
-            assert hit.document == wanted
-            assert await call(way, store, "get_by_ids", [wanted.id]) == [wanted]
+            document = items[answers % len(items)]
+            (hit,) = await call(way, store, "search", document.page_content, k=1)
+            assert hit.document == document
+            assert await call(way, store, "get_by_ids", [document.id]) == [document]
             slowest, answers = max(slowest, time.monotonic() - started), answers + 1
 
     async def kill() -> int:
@@ -234,7 +234,7 @@ async def test_searches_go_on_without_a_node(weaviate_cluster: WeaviateCluster, 
 async def test_without_two_nodes_errors_come_in_time(
     weaviate_cluster: WeaviateCluster, open_store: Open, way: str
 ) -> None:
-    """One node of three acknowledges nothing; what it answers is right; with the others back all goes on."""
+    """One node of three acknowledges nothing and reads correctly; when the others are back, everything works."""
     store, items = await open_store(0, **TIMEOUTS), documents(0, 400)
     before, later = items[:200], items[200:]
     await call(way, store, "add_documents", before)
@@ -261,7 +261,7 @@ async def test_without_two_nodes_errors_come_in_time(
 
 @pytest.mark.soak
 async def test_kills_at_random(weaviate_cluster: WeaviateCluster, rounds: Callable[..., Iterable[int]]) -> None:
-    """Any nodes, at any moment of a load: what was acknowledged is there, and the same load again completes it."""
+    """Random nodes are killed during a load: acknowledged documents are there, and repeating the load completes it."""
     for seed in rounds(1):
         chance, name = random.Random(seed), f"Random{uuid.uuid4().hex[:12]}"
         items, killed = documents(0, 800), chance.sample(range(3), chance.randint(1, 3))
@@ -277,7 +277,7 @@ async def test_kills_at_random(weaviate_cluster: WeaviateCluster, rounds: Callab
 
 
 async def test_all_nodes_killed_lose_nothing(weaviate_cluster: WeaviateCluster, open_store: Open) -> None:
-    """The power goes in the middle of a load: what was acknowledged is there when it is back."""
+    """All nodes are killed during a load: acknowledged documents are there after the restart."""
     store, items = await open_store(0, **TIMEOUTS), documents(0, 1000)
     stored, error = await attempt("sync", store, interrupted(items, 700, lambda: weaviate_cluster.kill(0, 1, 2)))
     assert isinstance(error, PartialWriteError)

@@ -1,8 +1,8 @@
-"""Local and Weaviate give the same answers to the same questions.
+"""The local store and Weaviate return the same results.
 
-After any history of writes both are asked alike. Tolerances: scores of the two differ by at most 1e-4 (float32 on
-either side, sums in another order). Ids and documents agree exactly; the vectors are random, so that no two scores are
-equal. Texts that begin with control characters are not asked for by range: Weaviate sorts these elsewhere.
+After any history of writes both get the same queries. Scores may differ by 1e-4 (float32 sums in another order). Ids
+and documents agree exactly; the vectors are random, so that no two scores are equal. There are no range filters with
+texts that start with control characters, which Weaviate sorts differently.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ RANGES = st.sampled_from(["", "x", "x ", " x", "é", "a b", 0, 0.5, -2, 1e300, 2
 def conditions(draw: st.DrawFn) -> dict[str, Any]:
     """One condition on one key."""
     key = draw(KEYS)
-    kind = draw(st.sampled_from(["$eq", "$ne", "$in", "$nin", "$exists", "$gt", "$gte", "$lt", "$lte"]))
-    if kind in ("$in", "$nin"):
-        return {key: {kind: draw(st.lists(OPERANDS | st.none(), max_size=3))}}
-    if kind == "$exists":
-        return {key: {kind: draw(st.booleans())}}
-    return {key: {kind: draw(RANGES if kind[1] in "gl" else OPERANDS | st.none())}}
+    operator = draw(st.sampled_from(["$eq", "$ne", "$in", "$nin", "$exists", "$gt", "$gte", "$lt", "$lte"]))
+    if operator in ("$in", "$nin"):
+        return {key: {operator: draw(st.lists(OPERANDS | st.none(), max_size=3))}}
+    if operator == "$exists":
+        return {key: {operator: draw(st.booleans())}}
+    return {key: {operator: draw(RANGES if operator[1] in "gl" else OPERANDS | st.none())}}
 
 
 FILTERS = st.recursive(
@@ -85,7 +85,7 @@ FILTERS = st.recursive(
 
 
 class BothStores(RuleBasedStateMachine):
-    """One history on two stores."""
+    """One history of writes on two stores."""
 
     def __init__(self, client: WeaviateClient, name: str, options: dict[str, Any]) -> None:
         super().__init__()
@@ -96,12 +96,12 @@ class BothStores(RuleBasedStateMachine):
 
     @property
     def both(self) -> tuple[MultimodalVectorStore, MultimodalVectorStore]:
-        """The two, local first."""
+        """Both stores, the local one first."""
         return self.local, self.remote
 
     @initialize()
     def begin(self) -> None:
-        """Empty."""
+        """Delete everything."""
         self.remote.delete_all()
 
     @rule(rows=st.lists(st.tuples(IDS, METADATA), max_size=12))
@@ -113,19 +113,19 @@ class BothStores(RuleBasedStateMachine):
 
     @rule(ids=st.lists(IDS, max_size=4))
     def delete(self, ids: list[str]) -> None:
-        """By id."""
+        """Delete by id."""
         for store in self.both:
             store.delete(ids)
 
     @rule(given=FILTERS)
     def delete_where(self, given: dict[str, Any]) -> None:
-        """By filter."""
+        """Delete by filter."""
         for store in self.both:
             store.delete(filter=given)
 
     @rule(metadata=METADATA, replace=st.booleans(), data=st.data())
     def update(self, metadata: dict[str, Any], replace: bool, data: st.DataObject) -> None:
-        """New metadata for some of what is there."""
+        """Update the metadata of some documents."""
         there = sorted(str(document.id) for document in self.local.iterate())
         ids = data.draw(st.lists(st.sampled_from(there), max_size=3)) if there else []
         for store in self.both:
@@ -140,7 +140,7 @@ class BothStores(RuleBasedStateMachine):
     def search(
         self, k: int, given: dict[str, Any] | None, threshold: float | None, mmr: tuple[int, float] | None
     ) -> None:
-        """The same hits in the same order."""
+        """Searches return the same hits in the same order."""
         vector = self.random.standard_normal(DIMENSIONS).astype(np.float32)
         options: dict[str, Any] = {"filter": given, "score_threshold": threshold}
         if mmr is not None:
@@ -149,7 +149,7 @@ class BothStores(RuleBasedStateMachine):
 
     @rule(k=st.integers(1, 9), data=st.data())
     def search_by_example(self, k: int, data: st.DataObject) -> None:
-        """More like what is stored."""
+        """Queries by stored documents return the same hits."""
         there = sorted(str(document.id) for document in self.local.iterate())
         if len(there) > 1:
             like, unlike = data.draw(st.permutations(there))[:2]
@@ -158,14 +158,14 @@ class BothStores(RuleBasedStateMachine):
 
     @rule(given=FILTERS)
     def look(self, given: dict[str, Any]) -> None:
-        """What a filter finds is counted and listed alike."""
+        """Counting and iterating with a filter agree."""
         local, remote = ({str(doc.id): doc for doc in store.iterate(filter=given, batch_size=7)} for store in self.both)
         assert local == remote
         assert self.local.count(filter=given) == self.remote.count(filter=given) == len(local)
 
     @invariant()
     def hold_the_same(self) -> None:
-        """Documents and vectors."""
+        """Documents and vectors agree."""
         assert self.local.count() == self.remote.count()
         rows: list[dict[str, Any]] = [
             {id_: row for ids, some in store.vectors(batch_size=9) for id_, row in zip(ids, some, strict=True)}
@@ -176,7 +176,7 @@ class BothStores(RuleBasedStateMachine):
             np.testing.assert_allclose(row, rows[1][id_], atol=1e-6)
 
     def require_same(self, local: list[Hit], remote: list[Hit]) -> None:
-        """Ids, documents, ranks; scores within the tolerance."""
+        """Ids, documents and ranks agree; scores agree within the tolerance."""
         assert [hit.document for hit in local] == [hit.document for hit in remote]
         np.testing.assert_allclose([hit.score for hit in local], [hit.score for hit in remote], atol=TOLERANCE)
         assert [hit.rank for hit in local] == [hit.rank for hit in remote]
@@ -201,7 +201,7 @@ def test_local_and_weaviate_agree(
     options: dict[str, Any],
     examples: int,
 ) -> None:
-    """Whatever was written, whatever is asked."""
+    """Results agree after any writes, for any query."""
 
     class Machine(BothStores):
         def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The store in Weaviate on a real server: the contract of all our stores, and LangChain's standard suites."""
+"""The Weaviate store on a real server: the contract of all our stores, and LangChain's standard suites."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TENANT: dict[str, Any] = {"tenant": "red-team"}
 
 
 class Contract(StoreContract):
-    """Every store's contract, in a collection of its own for each test."""
+    """The contract of all stores, with a collection for each test."""
 
     options: ClassVar[dict[str, Any]]
 
@@ -50,12 +50,12 @@ class TestQuantized(Contract):
 
 
 class TestTenants(Contract):
-    """One tenant of a collection with tenants, searched exactly."""
+    """One tenant of a collection with tenants, with exact search."""
 
     options: ClassVar[dict[str, Any]] = FLAT | TENANT
 
     async def test_an_emptied_collection_takes_another_space(self, open_store: Any, animals: Any, call: Any) -> None:
-        """Not where others share it: a tenant that was emptied keeps its information and the space of all."""
+        """If others share the collection, an emptied tenant keeps its information and the embedding space of all."""
         await call(animals, "set_info", "calibration", 1)
         await call(animals, "delete_all")
         with pytest.raises(SpaceMismatchError):
@@ -65,7 +65,7 @@ class TestTenants(Contract):
         assert (await call(same, "count"), await call(same, "get_info", "calibration")) == (1, 1)
 
     async def test_another_space_is_refused(self, animals: Any, open_store: Any, call: Any, tmp_path: Path) -> None:
-        """An export of another model, by fingerprint, before anything is added."""
+        """An export of another model is refused by its fingerprint before anything is added."""
         with LocalVectorStore(":memory:", WordEmbeddings(model="words-2")) as other:
             other.add_texts(["x"])
             other.export_to(tmp_path / "export")
@@ -75,7 +75,7 @@ class TestTenants(Contract):
 
 
 class Standard(VectorStoreIntegrationTests):
-    """LangChain's suite, its async half with the async client."""
+    """LangChain's suite; its async half uses the async client."""
 
     options: ClassVar[dict[str, Any]]
 
@@ -113,7 +113,7 @@ class TestStandardQuantizedTenants(Standard):
 
 
 class TestStandardSyncClient(VectorStoreIntegrationTests):
-    """With the sync client alone, async methods work in threads."""
+    """With only the sync client, async methods run in threads."""
 
     @pytest.fixture
     def vectorstore(self, weaviate_client: WeaviateClient, weaviate_name: str) -> WeaviateVectorStore:

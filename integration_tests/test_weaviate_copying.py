@@ -1,4 +1,4 @@
-"""Copying between local files and a real Weaviate server, and a library that lies on one server altogether."""
+"""Copying between local files and a real Weaviate server, and a server that holds documents and media."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def embedding() -> WordEmbeddings:
 
 @pytest.fixture
 def local(tmp_path: Path, embedding: WordEmbeddings) -> LocalVectorStore:
-    """A store with animals and many others, ids of several forms, metadata that nobody declared."""
+    """A store with animals and many others, ids of several forms, and undeclared metadata."""
     store = LocalVectorStore(tmp_path / "local.db", embedding)
     store.add_documents(ANIMALS)
     documents = [
@@ -67,7 +67,7 @@ def contents(store: Any) -> tuple[list[Document], list[str], np.ndarray]:
 
 
 def assert_same(one: Any, other: Any) -> None:
-    """They hold the same; Weaviate's vectors differ in their last bits, so that no vector is stored twice as it is."""
+    """Both stores hold the same; vectors of Weaviate differ in their last bits, so equal vectors are avoided."""
     (documents, ids, rows), (expected, expected_ids, expected_rows) = contents(one), contents(other)
     assert (documents, ids) == (expected, expected_ids)
     assert np.abs(rows - expected_rows).max() < 1e-6
@@ -80,7 +80,7 @@ def test_there_and_back(
     embedding: WordEmbeddings,
     tmp_path: Path,
 ) -> None:
-    """From a file to a server, to a tenant, to another tenant and back into a file: equal bit by bit, all the way."""
+    """Copying file, server, tenant, other tenant, file: the copies are equal bit by bit."""
     remote = WeaviateVectorStore(weaviate_client, weaviate_name, embedding, fields=FIELDS)
     red = WeaviateVectorStore(weaviate_client, f"{weaviate_name}_T", embedding, tenant="red")
     blue = red.with_tenant("blue")
@@ -98,7 +98,7 @@ def test_there_and_back(
     assert remote.count(filter={"modality": "video"}) == 2
 
 
-async def test_with_async_clients_alone(
+async def test_with_only_async_clients(
     local: LocalVectorStore,
     weaviate_async_client: WeaviateAsyncClient,
     weaviate_name: str,
@@ -115,10 +115,10 @@ async def test_with_async_clients_alone(
     assert_same(back, local)
 
 
-def test_a_server_that_goes_away(
+def test_a_server_that_crashes(
     local: LocalVectorStore, start_weaviate: Callable[..., WeaviateServer], embedding: WordEmbeddings
 ) -> None:
-    """A copy that a crash of the server ends, with media, is completed by the same call."""
+    """A copy with media that a server crash interrupted is completed by the same call."""
     server = start_weaviate()
     media = MediaStore.memory()
     local.add_documents(media.document(f"picture {n}", png(str(n)), id=f"p{n}") for n in range(20))
@@ -152,7 +152,7 @@ def test_refusals(
     weaviate_name: str,
     embedding: WordEmbeddings,
 ) -> None:
-    """Another space, and one collection through two clients; other tenants and collections are others."""
+    """Another space and one collection through two clients are refused; other tenants and collections are not."""
     other = WeaviateVectorStore(weaviate_client, f"{weaviate_name}_B", WordEmbeddings(SIZE, model="words-2"))
     with pytest.raises(SpaceMismatchError, match="model: 'words-1' stored, 'words-2' given"):
         copy_store(local, other)
@@ -169,14 +169,14 @@ def test_refusals(
 def test_a_large_document_that_weaviate_does_not_take(
     local: LocalVectorStore, weaviate_client: WeaviateClient, weaviate_name: str, embedding: WordEmbeddings
 ) -> None:
-    """It is named, with the limit."""
+    """The error names the document and the limit."""
     local.add_texts(["x" * (5 << 20)], ids=["large"])
     with pytest.raises(ContentError, match="document 'large' is 5,242,882 bytes of text and metadata; the limit"):
         copy_store(local, WeaviateVectorStore(weaviate_client, weaviate_name, embedding))
 
 
 def test_one_server_holds_all(weaviate_server: Endpoint, weaviate_name: str, tmp_path: Path) -> None:
-    """Vectors and media of a folder on one server: new clients find by text and by picture, and read the files back."""
+    """Vectors and media of a folder on one server: new clients search by text and by image, and read the files back."""
     samples = tmp_path / "samples"
     write_samples(samples)
     with GeminiEmulator() as emulator:

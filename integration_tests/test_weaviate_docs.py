@@ -1,4 +1,4 @@
-"""What is shown of Weaviate is run: each page, and each docstring, that needs a server, from top to bottom."""
+"""Run the pages and docstrings that need a Weaviate server, from top to bottom."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ON_SERVER = [blocks for blocks in SHOWN if any(block.on_server for block in bloc
 
 @pytest.fixture
 def empty_server(weaviate_client: WeaviateClient) -> WeaviateClient:
-    """The server without the collections of shown code."""
+    """The server without the collections of the shown code."""
     shown = ("Library", "Teams", "Mugs", "Example")
     for alias in weaviate_client.alias.list_all():
         if alias.startswith(shown):
@@ -50,7 +50,7 @@ def test_shown_code_runs_on_a_server(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Exactly, except for the address of the server."""
+    """The shown code runs unchanged, except for the address of the server."""
     here = f"port={weaviate_server.rest_port}, grpc_port={weaviate_server.grpc_port}, skip_init_checks=True"
     moved = [dataclasses.replace(block, code=block.code.replace("_local()", f"_local({here})")) for block in blocks]
     monkeypatch.chdir(copy_samples(tmp_path, samples))
@@ -67,7 +67,7 @@ def test_shown_code_runs_on_a_server(
 def test_example_runs_on_a_server(
     name: str, weaviate_server: Endpoint, empty_server: WeaviateClient, emulator: GeminiEmulator, tmp_path: Path
 ) -> None:
-    """An example finds the server by its ports, not a file in its place."""
+    """An example uses the ports of the server, and does not fall back to a file."""
     if weaviate_server.host not in {"127.0.0.1", "localhost"}:
         pytest.skip("examples look for a server on this machine")
     ports = {"WEAVIATE_PORT": str(weaviate_server.rest_port), "WEAVIATE_GRPC_PORT": str(weaviate_server.grpc_port)}

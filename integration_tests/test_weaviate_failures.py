@@ -1,4 +1,4 @@
-"""The store in Weaviate when something dies or refuses: the client, the server, the disk, the key."""
+"""The Weaviate store when the client, the server, the disk or the key fails."""
 
 from __future__ import annotations
 
@@ -59,23 +59,23 @@ KEYS = {
 
 
 def reading_rights() -> list[Any]:
-    """The fewest with which a store on `Docs` can be read."""
+    """The minimal permissions for reading a store on `Docs`."""
     from weaviate.classes.rbac import Permissions
 
     return [
         Permissions.collections(collection="Docs_*", read_config=True),
         Permissions.data(collection="Docs_*", tenant="*", read=True),
-        # Only wait_until_indexed() asks for these.
+        # Only wait_until_indexed() needs these.
         Permissions.Nodes.verbose(collection="Docs_*", read=True),
     ]
 
 
 def writing_rights() -> list[Any]:
-    """The fewest with which it can be written too, the first document and `delete_all` included."""
+    """The minimal permissions for writing, including the first document and `delete_all`."""
     from weaviate.classes.rbac import Permissions
 
     return [
-        # Of `Docs` too: before the alias is there its name is taken for a collection's.
+        # Also for `Docs`: until the alias exists, its name is treated as that of a collection.
         Permissions.collections(collection="Docs", read_config=True),
         Permissions.collections(
             collection="Docs_*", create_collection=True, read_config=True, update_config=True, delete_collection=True
@@ -88,7 +88,7 @@ def writing_rights() -> list[Any]:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts a script in a process of its own; it is killed in the end."""
+    """Starts a script in a separate process, which is killed at the end."""
     processes: list[subprocess.Popen[str]] = []
 
     def start_one(script: str, *args: object) -> subprocess.Popen[str]:
@@ -109,12 +109,12 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 def numbered(count: int) -> list[Document]:
-    """What the script adds."""
+    """The documents that the script adds."""
     return [Document(f"text {i}", id=f"id-{i}", metadata={"position": i, "source": f"file {i}"}) for i in range(count)]
 
 
 def by_id(documents: Any) -> dict[str, Document]:
-    """Documents by id; one that comes twice is an error."""
+    """Documents by id; a duplicate id is an error."""
     found = list(documents)
     assert len({document.id for document in found}) == len(found)
     return {document.id: document for document in found}
@@ -129,7 +129,7 @@ def test_a_killed_client_starts_again(
     after: int,
     delay: float,
 ) -> None:
-    """Killed with -9 in the middle of an add, and then the same call again: exactly the documents, none twice."""
+    """A client is killed with -9 while adding, then the call is repeated: each document is stored exactly once."""
     count = 3000
     where = [weaviate_server.url, weaviate_server.grpc_url, *filter(None, [weaviate_server.api_key])]
     victim = start(ADDING, weaviate_name, count, *where)
@@ -152,7 +152,7 @@ def test_a_killed_client_starts_again(
 
 @pytest.mark.parametrize("way", ["kill", "stop"])
 def test_a_server_that_restarts_during_a_load(start_weaviate: Callable[..., WeaviateServer], way: str) -> None:
-    """Ended in the middle and started again: the load completes, and all that was acknowledged is there."""
+    """A server is restarted during a load: the load completes, and all acknowledged documents are there."""
     server, count = start_weaviate(), 6000
     acknowledged: list[int] = []
     enough = threading.Event()
@@ -184,7 +184,7 @@ def test_a_server_that_restarts_during_a_load(start_weaviate: Callable[..., Weav
 
 
 def test_a_read_only_shard(weaviate_client: WeaviateClient, weaviate_name: str) -> None:
-    """As with a full disk: writing is a clear error and no success, reading works, and writing does again after."""
+    """As with a full disk: writing is an error, reading works, and writing works again afterwards."""
     store = WeaviateVectorStore(weaviate_client, weaviate_name, WordEmbeddings(), index="flat", write_timeout=3)
     store.add_texts(["a cat"], ids=["cat"])
     config = weaviate_client.collections.use(f"{weaviate_name}_v1").config
@@ -205,8 +205,8 @@ def test_a_read_only_shard(weaviate_client: WeaviateClient, weaviate_name: str) 
 
 
 @pytest.mark.parametrize("tenant", [None, "red-team"])
-def test_keys_and_rights(start_weaviate: Callable[..., WeaviateServer], tenant: str | None) -> None:
-    """What the roles of the documentation allow, and that what they do not is a clear error and no success."""
+def test_keys_and_permissions(start_weaviate: Callable[..., WeaviateServer], tenant: str | None) -> None:
+    """The roles of the documentation are sufficient; anything they do not allow is an error."""
     server = start_weaviate(environment=KEYS)
     with server.client(api_key="root-key") as root:
         for user, rights in (("reader", reading_rights()), ("writer", writing_rights())):
@@ -252,7 +252,7 @@ def test_keys_and_rights(start_weaviate: Callable[..., WeaviateServer], tenant: 
 
 
 async def test_clients_that_are_not_connected(weaviate_server: Endpoint, weaviate_name: str) -> None:
-    """A closed client, and one never connected, are clear errors; an async client connects itself on first use."""
+    """A closed client, and one never connected, are errors; an async client connects on first use."""
     with weaviate_server.client() as client:
         store = WeaviateVectorStore(client, weaviate_name, WordEmbeddings(), index="flat")
         store.add_texts(["a cat"], ids=["cat"])
@@ -270,7 +270,7 @@ async def test_clients_that_are_not_connected(weaviate_server: Endpoint, weaviat
 
 
 async def test_an_async_client_alone(weaviate_async_client: WeaviateAsyncClient, weaviate_name: str) -> None:
-    """It serves all async methods; the others say what is missing."""
+    """All async methods work; the others raise an error that names the missing client."""
     store = WeaviateVectorStore(weaviate_async_client, weaviate_name, WordEmbeddings(), index="flat")
     await store.aadd_texts(["a cat", "a dog"], ids=["cat", "dog"])
     assert ids_of(await store.asearch("a dog", k=1)) == ["dog"]
@@ -283,7 +283,7 @@ async def test_an_async_client_alone(weaviate_async_client: WeaviateAsyncClient,
 
 
 def test_an_async_client_of_another_event_loop(weaviate_server: Endpoint, weaviate_name: str) -> None:
-    """A clear error in the wrong loop, and no harm to the right one."""
+    """An error in the wrong loop; the store still works in the right one."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -309,7 +309,7 @@ def test_an_async_client_of_another_event_loop(weaviate_server: Endpoint, weavia
 
 @pytest.mark.parametrize("options", [{"index": "hnsw"}, {"index": "dynamic"}, {"tenant": "red-team"}])
 def test_a_server_that_indexes_later(start_weaviate: Callable[..., WeaviateServer], options: dict[str, Any]) -> None:
-    """After `wait_until_indexed` every document is found by its own words."""
+    """After `wait_until_indexed` a search for the text of a document finds it."""
     server = start_weaviate(environment={"ASYNC_INDEXING": "true"})
     with server.client() as client:
         store = WeaviateVectorStore(client, "Docs", WordEmbeddings(64), **options)
@@ -321,7 +321,7 @@ def test_a_server_that_indexes_later(start_weaviate: Callable[..., WeaviateServe
 
 
 def test_a_partial_write_is_repaired_by_the_same_call(weaviate_client: WeaviateClient, weaviate_name: str) -> None:
-    """Documents that a type forbids fail alone or all before anything is sent, and the call can be repeated."""
+    """Documents with an invalid type fail alone, or all before anything is sent; the call can be repeated."""
     store = WeaviateVectorStore(weaviate_client, weaviate_name, WordEmbeddings(), index="flat")
     documents = numbered(1500)
     documents[1200].page_content = "poison"
@@ -341,10 +341,10 @@ def test_a_partial_write_is_repaired_by_the_same_call(weaviate_client: WeaviateC
         pytest.param({"index": "flat"}, id="flat"),
     ],
 )
-def test_a_killed_server_finds_what_it_has_acknowledged(
+def test_a_killed_server_finds_acknowledged_documents(
     start_weaviate: Callable[..., WeaviateServer], options: dict[str, Any]
 ) -> None:
-    """By its vectors, not only by id: the last batch is in the index that is read when it starts again."""
+    """After a restart the last batch is found by vector and by id."""
     server = start_weaviate()
     embedding = WordEmbeddings(size=32)
     with server.client() as client:

@@ -1,4 +1,4 @@
-"""Fields that are declared later, searched texts in addition to the document, and information of the collection."""
+"""Fields that are declared later, additional searched properties, and information of the collection."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def open_store(weaviate_client: WeaviateClient, weaviate_async_client: WeaviateA
     return open_one
 
 
-async def test_a_field_that_is_declared_later(open_store: Open, call: Call) -> None:
-    """It is filled from what is stored; filters on it work here and in other stores; nothing else changes."""
+async def test_a_field_declared_later(open_store: Open, call: Call) -> None:
+    """The field is filled from stored metadata; filters on it work in this and other stores; nothing else changes."""
     store, other = open_store(), open_store()
     await call(store, "add_documents", GOODS)
     await call(other, "count")
@@ -65,7 +65,7 @@ async def test_a_field_that_is_declared_later(open_store: Open, call: Call) -> N
 
 
 async def test_a_field_that_does_not_fit(open_store: Open, weaviate_client: WeaviateClient, call: Call) -> None:
-    """A stored value of another type is named before the schema is changed, which could not be undone."""
+    """The error names a stored value of another type before the schema is changed, which cannot be undone."""
     store = open_store()
     await call(store, "add_documents", GOODS)
     with pytest.raises(ContentError, match=r"document '\w+': metadata\['shop'\] is '\w+', .* declared as float"):
@@ -76,7 +76,7 @@ async def test_a_field_that_does_not_fit(open_store: Open, weaviate_client: Weav
 
 
 async def test_fields_of_tenants(open_store: Open, call: Call) -> None:
-    """A tenant's field is filled for that tenant; another one fills its own."""
+    """A tenant's field is filled for that tenant only."""
     red, blue = (open_store(multi_tenant=True, tenant=name) for name in ("red", "blue"))
     for store in (red, blue):
         await call(store, "add_documents", GOODS)
@@ -87,7 +87,7 @@ async def test_fields_of_tenants(open_store: Open, call: Call) -> None:
 
 
 async def test_more_than_one_text_is_searched(open_store: Open, call: Call) -> None:
-    """Words are looked for where `query_properties` says, each with its weight."""
+    """Keyword search uses the fields in `query_properties` with their weights."""
     store = open_store(searchable=["title", "shop"])
     await call(store, "add_documents", GOODS)
 
@@ -106,7 +106,7 @@ async def test_more_than_one_text_is_searched(open_store: Open, call: Call) -> N
 
 
 async def test_information_is_kept(open_store: Open, call: Call) -> None:
-    """It is written over, removed, and outlives the documents; each tenant has its own."""
+    """Information can be replaced and removed, and is kept after deletions; each tenant has its own."""
     store = open_store(multi_tenant=True, tenant="red")
     other = open_store(multi_tenant=True, tenant="blue")
     await call(store, "set_info", "calibration", {"a": [1, 2.5, None, "ü"]})
@@ -122,7 +122,7 @@ async def test_information_is_kept(open_store: Open, call: Call) -> None:
 
 
 def test_information_of_many_writers(weaviate_server: Endpoint, weaviate_name: str) -> None:
-    """Several clients that write their first information at once, on a collection of it that nobody has made."""
+    """Several clients write their first information at the same time; the collection for it is created once."""
     clients = [weaviate_server.client() for _ in range(6)]
     try:
         stores = [WeaviateVectorStore(client, weaviate_name, WordEmbeddings()) for client in clients]

@@ -1,4 +1,4 @@
-"""What a killed server forgets of its vector index, and what is done about it."""
+"""Entries that a killed server loses from its vector index, and how they are restored."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ IDS = [f"id {i}" for i in range(100)]
 
 
 def found(store: WeaviateVectorStore) -> set[str]:
-    """Ids of what a search finds that asks for everything."""
+    """Ids of a search that requests everything."""
     return {str(hit.document.id) for hit in store.search("word5", k=200)}
 
 
 def interrupted(server: WeaviateServer, name: str) -> None:
-    """Leave objects as a writer does whose server was killed before it had answered."""
+    """Leave objects as a writer does whose server was killed before the response."""
     with server.client() as client:
         collection = client.collections.use(name)
         held = list(collection.iterator(include_vector=True))
@@ -43,7 +43,7 @@ def interrupted(server: WeaviateServer, name: str) -> None:
 def test_what_is_added_again_after_a_kill_is_found(
     start_weaviate: Callable[..., WeaviateServer], options: dict[str, Any]
 ) -> None:
-    """Not only by its id: the server kept the objects and not all of its index, and would leave equal vectors out."""
+    """A document added again is found by vector: the server kept the object, but lost its entry in the index."""
     server, embedding = start_weaviate(), WordEmbeddings(size=32)
     with server.client() as client:
         WeaviateVectorStore(client, "Again", embedding, **options).add_texts(TEXTS, ids=IDS)
@@ -62,7 +62,7 @@ def test_what_is_added_again_after_a_kill_is_found(
 async def test_what_the_index_forgot_is_put_into_it_again(
     start_weaviate: Callable[..., WeaviateServer], way: str
 ) -> None:
-    """`reindex` mends an index without embedding anything, and changes no document."""
+    """`reindex` restores an index without embedding anything, and changes no document."""
     server, embedding = start_weaviate(), WordEmbeddings(size=32)
     with server.client() as client:
         WeaviateVectorStore(client, "Mend", embedding).add_texts(TEXTS, [{"n": i} for i in range(100)], ids=IDS)

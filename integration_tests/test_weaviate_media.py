@@ -1,4 +1,4 @@
-"""Media in Weaviate on a real server: what every media store does, tenants, torn uploads, outages."""
+"""Media in Weaviate on a real server: the tests of every media store, tenants, interrupted uploads, outages."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LONG = wav(300.0)
 
 @pytest.fixture(params=["plain", "tenant"])
 def store(request: pytest.FixtureRequest, weaviate_client: WeaviateClient, weaviate_name: str) -> MediaStore:
-    """An empty store in a collection of its own."""
+    """An empty store with a collection of its own."""
     return MediaStore.weaviate(weaviate_client, weaviate_name, tenant="red" if request.param == "tenant" else None)
 
 
@@ -55,12 +55,12 @@ globals().update(contract())
 
 
 def keys_of(store: MediaStore) -> list[str]:
-    """All keys that the store has in its collection."""
+    """All keys in the store's collection."""
     return sorted(store._backend._values.yield_keys())  # type: ignore[attr-defined]
 
 
 def test_reading_before_the_first_write(weaviate_client: WeaviateClient, weaviate_name: str) -> None:
-    """There is no collection yet, and so no media; nothing is made by asking."""
+    """Before the first write there are no media, and reading creates no collection."""
     for tenant in (None, "red"):
         store = MediaStore.weaviate(weaviate_client, weaviate_name, tenant=tenant)
         with pytest.raises(MissingMediaError, match="is not in this media store"):
@@ -71,8 +71,8 @@ def test_reading_before_the_first_write(weaviate_client: WeaviateClient, weaviat
     assert not weaviate_client.collections.exists(weaviate_name)
 
 
-def test_it_says_what_it_is(weaviate_client: WeaviateClient, weaviate_name: str) -> None:
-    """The repr names the kind; a pickle is refused with the reason."""
+def test_the_repr_names_the_backend(weaviate_client: WeaviateClient, weaviate_name: str) -> None:
+    """The repr names the backend; pickling is refused with the reason."""
     store = MediaStore.weaviate(weaviate_client, weaviate_name)
     assert repr(store) == "<MediaStore weaviate>"
     with pytest.raises(TypeError, match="cannot be pickled, because the client cannot"):
@@ -80,7 +80,7 @@ def test_it_says_what_it_is(weaviate_client: WeaviateClient, weaviate_name: str)
 
 
 def test_the_collection_has_no_index(store: MediaStore, weaviate_client: WeaviateClient, weaviate_name: str) -> None:
-    """Neither vectors nor words are indexed."""
+    """Neither vectors nor texts are indexed."""
     store.put(PNG)
     config: Any = weaviate_client.collections.use(weaviate_name).config.get()
     assert config.vector_config["none"].vector_index_config.skip
@@ -88,7 +88,7 @@ def test_the_collection_has_no_index(store: MediaStore, weaviate_client: Weaviat
 
 
 def test_tenants_do_not_see_each_other(weaviate_client: WeaviateClient, weaviate_name: str) -> None:
-    """What one tenant has put, another can neither read nor list, delete or sweep, though it knows the hash."""
+    """A tenant cannot read, list, delete or sweep the media of another, even if it knows the hash."""
     red, blue = (MediaStore.weaviate(weaviate_client, weaviate_name, tenant=name) for name in ("red", "blue"))
     ref = red.put(PNG)
     for _ in range(2):
@@ -118,19 +118,19 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
 def test_wrong_arguments(
     weaviate_client: WeaviateClient, weaviate_name: str, changes: dict[str, Any], error: type[Exception], words: str
 ) -> None:
-    """Mistakes in the call are told at once."""
+    """Wrong arguments are reported at once."""
     with pytest.raises(error, match=words):
         MediaStore.weaviate(**{"client": weaviate_client, "name": weaviate_name, **changes})
 
 
 async def test_an_async_client_alone_is_refused(weaviate_async_client: WeaviateAsyncClient) -> None:
-    """Media are read where nothing can be awaited."""
+    """The media store needs a sync client."""
     with pytest.raises(TypeError, match="needs a WeaviateClient, got a WeaviateAsyncClient"):
         MediaStore.weaviate(weaviate_async_client)
 
 
 def test_foreign_collections_are_refused(weaviate_client: WeaviateClient, weaviate_name: str) -> None:
-    """A collection of something else stays untouched, also one that appears between opening and writing."""
+    """A collection of another program is not changed, even if it appears between opening and writing."""
     late = MediaStore.weaviate(weaviate_client, weaviate_name)
     text = Property(name="text", data_type=DataType.TEXT)
     weaviate_client.collections.create(
@@ -144,7 +144,7 @@ def test_foreign_collections_are_refused(weaviate_client: WeaviateClient, weavia
 
 
 def test_a_newer_format_is_refused(weaviate_client: WeaviateClient, weaviate_name: str) -> None:
-    """It says to upgrade."""
+    """The error says to upgrade."""
     MediaStore.weaviate(weaviate_client, weaviate_name).put(PNG)
     config = weaviate_client.collections.use(weaviate_name).config
     said = json.loads(config.get().description or "")
@@ -154,7 +154,7 @@ def test_a_newer_format_is_refused(weaviate_client: WeaviateClient, weaviate_nam
 
 
 def test_with_or_without_tenants(weaviate_client: WeaviateClient, weaviate_name: str) -> None:
-    """A collection is opened the way it was made."""
+    """A collection with tenants is opened with a tenant, others without."""
     plain, tenants = weaviate_name, f"{weaviate_name}_T"
     MediaStore.weaviate(weaviate_client, plain).put(PNG)
     MediaStore.weaviate(weaviate_client, tenants, tenant="red").put(PNG)
@@ -165,7 +165,7 @@ def test_with_or_without_tenants(weaviate_client: WeaviateClient, weaviate_name:
 
 
 def test_files_over_the_limit(weaviate_client: WeaviateClient, weaviate_name: str) -> None:
-    """The limit is of bytes as they are; a larger file leaves nothing behind."""
+    """The limit applies to the size of the file; a larger one leaves nothing behind."""
     store = MediaStore.weaviate(weaviate_client, weaviate_name, max_bytes=3_000_000)
     with pytest.raises(MediaLimitError, match=r"more than 3,000,000 bytes, .* Raise max_bytes, or keep large files in"):
         store.put(LONG)
@@ -175,7 +175,7 @@ def test_files_over_the_limit(weaviate_client: WeaviateClient, weaviate_name: st
 
 
 def test_first_writers_race(weaviate_server: Endpoint, weaviate_name: str) -> None:
-    """Many clients that store the same and other files first, all at once, on a collection that nobody has made."""
+    """Several clients store the same and other files at the same time in a collection that does not exist yet."""
     files = [png(f"picture {number}") for number in range(4)] + [LONG]
     clients = [weaviate_server.client() for _ in range(6)]
     try:
@@ -185,7 +185,7 @@ def test_first_writers_race(weaviate_server: Endpoint, weaviate_name: str) -> No
         assert all(found == refs[0] for found in refs)
         assert set(stores[0].refs()) == set(refs[0])
         assert [stores[1].get(ref) for ref in refs[0]] == files
-        # Uploads that were overtaken are tidied, and what is named stays.
+        # Overtaken uploads are removed, and referenced media stay.
         stores[2].sweep(refs[0], grace_s=-60)
         assert [stores[3].get(ref) for ref in refs[0]] == files
         assert sum(key.startswith(PIECES) for key in keys_of(stores[0])) == 4 + 5
@@ -194,8 +194,8 @@ def test_first_writers_race(weaviate_server: Endpoint, weaviate_name: str) -> No
             client.close()
 
 
-def test_damage_is_told(store: MediaStore) -> None:
-    """A piece that is gone or altered is never given out as the file."""
+def test_damage_is_reported(store: MediaStore) -> None:
+    """A file with a missing or changed chunk is never returned."""
     ref = store.put(LONG)
     values: Any = store._backend._values  # type: ignore[attr-defined]
     pieces = sorted(values.yield_keys(prefix=PIECES))
@@ -213,7 +213,7 @@ def test_damage_is_told(store: MediaStore) -> None:
 
 
 def test_keys_are_listed_by_prefix(store: MediaStore) -> None:
-    """The ranges of UUIDs lose nothing: each prefix lists what begins with it."""
+    """Listing by prefix, which uses ranges of UUIDs, returns each key with that prefix."""
     values: Any = store._backend._values  # type: ignore[attr-defined]
     pairs = {
         f"{folder}/{n}": b"x%d" % n
@@ -264,7 +264,7 @@ MediaStore.weaviate(client, name).put(Slow(wav(300.0)))
 def test_a_killed_upload_is_invisible_and_tidied(
     weaviate_server: Endpoint, weaviate_client: WeaviateClient, weaviate_name: str
 ) -> None:
-    """Of an upload that was killed half-way nothing is to be seen; putting again works; a sweep removes the rest."""
+    """A killed upload is not visible; it can be repeated, and a sweep removes what is left of it."""
     place = [weaviate_server.host, str(weaviate_server.rest_port), str(weaviate_server.grpc_port), weaviate_name]
     with subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", KILLED, *place],
@@ -291,7 +291,7 @@ def test_a_killed_upload_is_invisible_and_tidied(
 
 
 def test_a_sweep_never_takes_what_is_being_put(weaviate_client: WeaviateClient, weaviate_name: str) -> None:
-    """However sweeps and puts interleave, what was put is there when both are done."""
+    """Sweeps and puts may run in any order: media that were put exist afterwards."""
     store = MediaStore.weaviate(weaviate_client, weaviate_name)
     values: Any = store._backend._values  # type: ignore[attr-defined]
     files = [png(f"picture {number}") for number in range(3)]
@@ -324,8 +324,8 @@ def test_a_sweep_never_takes_what_is_being_put(weaviate_client: WeaviateClient, 
         assert store.get(ref) == data
 
 
-def test_a_dropped_collection_is_told(weaviate_client: WeaviateClient, weaviate_name: str) -> None:
-    """Who drops the collection takes the media along: the next put says so, and the one after creates it again."""
+def test_a_dropped_collection_is_reported(weaviate_client: WeaviateClient, weaviate_name: str) -> None:
+    """If the collection is dropped, the next put raises an error, and the one after creates it again."""
     store = MediaStore.weaviate(weaviate_client, weaviate_name)
     ref = store.put(PNG)
     weaviate_client.collections.delete(weaviate_name)
@@ -336,7 +336,7 @@ def test_a_dropped_collection_is_told(weaviate_client: WeaviateClient, weaviate_
 
 
 def test_an_outage_ends_in_time(start_weaviate: Callable[..., WeaviateServer]) -> None:
-    """A server that is away is an error within the timeouts; one that comes back in time is waited for."""
+    """An unreachable server causes an error within the timeouts; one that comes back in time is waited for."""
     server = start_weaviate()
     with server.client() as client:
         store = MediaStore.weaviate(client, timeout=2, write_timeout=2)
@@ -359,7 +359,7 @@ def test_an_outage_ends_in_time(start_weaviate: Callable[..., WeaviateServer]) -
 def test_payloads_stay_out_of_the_log(
     weaviate_client: WeaviateClient, weaviate_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A refused write, which the client logs whole, shows no byte of the media."""
+    """A refused write, which the client logs with its object, shows no byte of the media."""
     store = MediaStore.weaviate(weaviate_client, weaviate_name)
     store.put(PNG)
     collection = weaviate_client.collections.use(weaviate_name)

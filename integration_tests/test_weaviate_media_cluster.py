@@ -1,4 +1,4 @@
-"""Media in a cluster of three: spread over nodes, and replicated while one of them is killed."""
+"""Media in a cluster of three nodes: distributed over nodes, and replicated while one of them is killed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TALKS = [wav(100.0 + n) for n in range(8)]
 
 
 def test_every_node_lists_everything(weaviate_cluster: WeaviateCluster) -> None:
-    """Media on the shards of three nodes are listed whole, in one range of keys, whichever node is asked."""
+    """Media on the shards of three nodes are listed completely by each node."""
     name = f"Media{uuid.uuid4().hex[:8]}"
     with weaviate_cluster.client(0) as client, weaviate_cluster.client(2) as other:
         store = MediaStore.weaviate(client, name)
@@ -38,7 +38,7 @@ def test_every_node_lists_everything(weaviate_cluster: WeaviateCluster) -> None:
 
 
 def test_a_killed_node_loses_nothing(weaviate_cluster: WeaviateCluster) -> None:
-    """With three copies, putting and reading go on while a node is down; with two down putting is an error in time."""
+    """With three copies, writing and reading continue with two nodes; with one, writing is an error in time."""
     name = f"Media{uuid.uuid4().hex[:8]}"
     with weaviate_cluster.client(0) as client:
         store = MediaStore.weaviate(client, name, replication=3)
@@ -50,7 +50,7 @@ def test_a_killed_node_loses_nothing(weaviate_cluster: WeaviateCluster) -> None:
         weaviate_cluster.kill(1)
         with pytest.raises(StoreError):
             hasty.put(png())
-        with suppress(StoreError):  # one node may do for reading, and what it gives is checked against the hash
+        with suppress(StoreError):  # one node is sufficient for reading: the result is checked against the hash
             assert hasty.get(refs[0]) == TALKS[0]
         weaviate_cluster.start()
         assert [store.get(ref) for ref in refs] == TALKS

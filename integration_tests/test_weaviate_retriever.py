@@ -1,4 +1,4 @@
-"""`MultimodalRetriever` on Weaviate: what it answers on the local store, and tenants."""
+"""`MultimodalRetriever` on Weaviate: the same results as on the local store, and tenants."""
 
 from __future__ import annotations
 
@@ -19,16 +19,20 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.weaviate
 
 THINGS = ("cat", "dog", "report", "summary", "wind", "rain", "small", "black", "quarterly", "noise")
-KINDS = ("text", "image", "audio", "video")
+MODALITIES = ("text", "image", "audio", "video")
 
 
 def documents() -> list[Document]:
-    """Every pair of things in every kind, in files of four segments."""
+    """Every pair of things in every modality, in files of four segments."""
     made = []
     for number, (one, two) in enumerate((a, b) for a in THINGS for b in THINGS if a != b):
-        kind = KINDS[number % 4]
-        where = {"source": f"{kind}-{number // 16}", "start_s": number % 16 * 10.0, "end_s": number % 16 * 10.0 + 10}
-        made.append(Document(id=f"{number}", page_content=f"{one} {two}", metadata={"modality": kind, **where}))
+        modality = MODALITIES[number % 4]
+        where = {
+            "source": f"{modality}-{number // 16}",
+            "start_s": number % 16 * 10.0,
+            "end_s": number % 16 * 10.0 + 10,
+        }
+        made.append(Document(id=f"{number}", page_content=f"{one} {two}", metadata={"modality": modality, **where}))
     return made
 
 
@@ -56,7 +60,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "raw": {"ranking": "raw"},
     "normalized": {"ranking": "normalized"},
     "calibrated": {"ranking": "calibrated"},
-    "of two kinds": {"ranking": "normalized", "modalities": ["image", "audio"]},
+    "of two modalities": {"ranking": "normalized", "modalities": ["image", "audio"]},
     "of one source": {"ranking": "normalized", "filter": {"source": {"$in": ["text-0", "video-1"]}}},
     "sure": {"ranking": "normalized", "min_confidence": 0.5},
     "nothing is said": {},
@@ -67,7 +71,7 @@ ASKED: dict[str, dict[str, Any]] = {
 async def test_answers_are_those_of_the_local_store(
     stores: tuple[MultimodalVectorStore, MultimodalVectorStore], call: Call, name: str
 ) -> None:
-    """The same question has the same hits, scores and confidences on both stores."""
+    """A query has the same hits, scores and confidences on both stores."""
     labelled = [LabelledQuery(f"{a} {b}", {str(n)}) for n, (a, b) in ((0, ("cat", "dog")), (13, ("dog", "wind")))]
     labelled += [LabelledQuery("submarine yellow", [])]
     answers = []
@@ -78,20 +82,20 @@ async def test_answers_are_those_of_the_local_store(
         hits = await call(retriever, "search", "dog black")
         liked = await call(retriever, "search", Query("dog", like=["3"], unlike=["8"]))
         answers.append([(hit.score, hit.cosine, hit.confidence) for hit in [*hits, *liked]])
-    for mine, other in zip(*answers, strict=True):  # of equal scores either may come first
+    for mine, other in zip(*answers, strict=True):  # hits with equal scores may be in any order
         assert mine == pytest.approx(other, abs=2e-3)
     assert answers[0] or name == "sure"
 
 
-async def test_kinds_sources_and_neighbours(
+async def test_modalities_sources_and_neighbours(
     stores: tuple[MultimodalVectorStore, MultimodalVectorStore], call: Call
 ) -> None:
-    """The closest of each kind, files with their moments, and what stands around a hit."""
+    """The nearest hits of each modality, files with their moments, and the context of a hit."""
     theirs, ours = (MultimodalRetriever(store=store, ranking="raw", k=3) for store in stores)
-    kinds = await call(theirs, "by_modality", "dog black", k=2)
+    groups = await call(theirs, "by_modality", "dog black", k=2)
     expected = await call(ours, "by_modality", "dog black", k=2)
-    assert {kind: [hit.score for hit in hits] for kind, hits in kinds.items()} == {
-        kind: pytest.approx([hit.score for hit in hits], abs=1e-4) for kind, hits in expected.items()
+    assert {modality: [hit.score for hit in hits] for modality, hits in groups.items()} == {
+        modality: pytest.approx([hit.score for hit in hits], abs=1e-4) for modality, hits in expected.items()
     }
     found = await call(theirs, "sources", "dog black", per_source=2)
     assert len(found) == 3
@@ -105,7 +109,7 @@ async def test_kinds_sources_and_neighbours(
 async def test_tenants(
     weaviate_client: WeaviateClient, weaviate_async_client: WeaviateAsyncClient, weaviate_name: str, call: Call
 ) -> None:
-    """A call, or the retriever itself, names the tenant whose documents it sees."""
+    """A call or the retriever names the tenant to search."""
     store = WeaviateVectorStore(
         weaviate_client, weaviate_name, WordEmbeddings(), async_client=weaviate_async_client, multi_tenant=True
     )
@@ -120,5 +124,5 @@ async def test_tenants(
         hits = await call(anyone, "search", "a cat", tenant=tenant, ranking="normalized")
         assert [hit.score_kind for hit in hits] == ["deviation"] * expected
         assert store.with_tenant(tenant).backend is store.with_tenant(tenant).backend
-        kinds = store.with_tenant(tenant).get_info("ranking_background")["kinds"]
-        assert sum(kind["count"] for kind in kinds.values()) == expected
+        samples = store.with_tenant(tenant).get_info("ranking_background")["kinds"]
+        assert sum(sample["count"] for sample in samples.values()) == expected

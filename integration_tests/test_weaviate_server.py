@@ -1,4 +1,4 @@
-"""The servers that other tests start: they answer, keep what they hold, and never outlive the run."""
+"""The servers that other tests start: they respond, keep their data, and end with the run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ KEYS = {
 
 
 def write(client: WeaviateClient, name: str, count: int, factor: int = 1) -> None:
-    """Make a collection that holds some objects."""
+    """Create a collection with some objects."""
     from weaviate.classes.config import Configure, DataType, Property
     from weaviate.classes.data import DataObject
 
@@ -53,13 +53,13 @@ def write(client: WeaviateClient, name: str, count: int, factor: int = 1) -> Non
 
 
 def numbers(client: WeaviateClient, name: str) -> list[int]:
-    """What the collection holds, nearest to (1, 0) first."""
+    """The objects of the collection, nearest to (1, 0) first."""
     found = client.collections.get(name).query.near_vector([1.0, 0.0], limit=100)
     return [int(str(one.properties["number"])) for one in found.objects]
 
 
 def eventually(happens: Callable[[], bool], seconds: float = 20) -> bool:
-    """Whether something becomes true in time."""
+    """Whether a condition becomes true in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if happens():
@@ -78,26 +78,26 @@ def gone(pid: int) -> bool:
 
 
 def test_the_shared_server_answers_on_both_interfaces(weaviate_client: WeaviateClient, weaviate_name: str) -> None:
-    """Schema goes over REST, objects and searches over gRPC."""
+    """The schema is sent with REST, objects and searches with gRPC."""
     write(weaviate_client, weaviate_name, 10)
     assert numbers(weaviate_client, weaviate_name) == list(range(10))
 
 
 async def test_the_async_client_is_connected(weaviate_async_client: WeaviateAsyncClient) -> None:
-    """The asynchronous client belongs to the test's own event loop."""
+    """The asynchronous client uses the event loop of the test."""
     assert await weaviate_async_client.is_ready()
 
 
-def test_our_server_is_of_the_version_the_tests_are_written_for(
+def test_the_server_has_the_expected_version(
     start_weaviate: Callable[..., WeaviateServer],
 ) -> None:
-    """What `make integration` installs, and what the documentation says was tested."""
+    """The version that `make integration` installs is the one that the documentation names."""
     with start_weaviate().client() as client:
         assert client.get_meta()["version"] == VERSION
 
 
-def test_what_was_written_survives(start_weaviate: Callable[..., WeaviateServer]) -> None:
-    """Stopped or killed, a server comes back on the same ports with what it acknowledged."""
+def test_data_survives_a_restart(start_weaviate: Callable[..., WeaviateServer]) -> None:
+    """After stop or kill a server restarts on the same ports with all acknowledged writes."""
     server = start_weaviate()
     with server.client() as client:
         write(client, "Numbers", 10)
@@ -114,8 +114,8 @@ def test_what_was_written_survives(start_weaviate: Callable[..., WeaviateServer]
         assert numbers(client, "Numbers") == list(range(10))
 
 
-def test_a_server_with_keys_admits_who_has_one(start_weaviate: Callable[..., WeaviateServer]) -> None:
-    """Clients send the first allowed key unless they are given another."""
+def test_a_server_with_keys_requires_one(start_weaviate: Callable[..., WeaviateServer]) -> None:
+    """Clients send the first allowed key unless another is passed."""
     from weaviate.exceptions import WeaviateBaseError
 
     server = start_weaviate(environment=KEYS)
@@ -126,8 +126,8 @@ def test_a_server_with_keys_admits_who_has_one(start_weaviate: Callable[..., Wea
     assert "a-key" not in repr(server)
 
 
-def test_a_frozen_server_keeps_its_callers_waiting(start_weaviate: Callable[..., WeaviateServer]) -> None:
-    """Connections stay open and nothing comes: what a deadline is for."""
+def test_a_frozen_server_does_not_respond(start_weaviate: Callable[..., WeaviateServer]) -> None:
+    """Connections stay open without a response, until a deadline passes."""
     from weaviate.classes.init import AdditionalConfig, Timeout
     from weaviate.exceptions import WeaviateQueryError
 
@@ -142,7 +142,7 @@ def test_a_frozen_server_keeps_its_callers_waiting(start_weaviate: Callable[...,
 
 
 def test_settings_may_change_between_two_starts(start_weaviate: Callable[..., WeaviateServer]) -> None:
-    """A server's own settings come before those that all servers get."""
+    """The settings of a server override the common settings."""
     server = start_weaviate(environment={"QUERY_DEFAULTS_LIMIT": "3"})
     with server.client() as client:
         write(client, "Numbers", 10)
@@ -153,8 +153,8 @@ def test_settings_may_change_between_two_starts(start_weaviate: Callable[..., We
         assert len(client.collections.get("Numbers").query.fetch_objects().objects) == 7
 
 
-def test_a_collection_can_be_made_read_only(weaviate_client: WeaviateClient, weaviate_name: str) -> None:
-    """As a server does by itself when its disk fills up; one that finds it full at its start does not."""
+def test_a_collection_can_be_read_only(weaviate_client: WeaviateClient, weaviate_name: str) -> None:
+    """A server makes collections read-only when its disk fills up, but not if it is full at the start."""
     from weaviate.exceptions import WeaviateBaseError
 
     write(weaviate_client, weaviate_name, 1)
@@ -166,7 +166,7 @@ def test_a_collection_can_be_made_read_only(weaviate_client: WeaviateClient, wea
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path, weaviate_program: Path) -> None:
-    """The error holds the end of the server's own log."""
+    """The error contains the end of the server's log."""
     server = WeaviateServer(tmp_path, environment={"GRPC_PORT": "no number"})
     try:
         with pytest.raises(RuntimeError, match=r"exit code 1(?s:.)*GRPC_PORT"):
@@ -176,7 +176,7 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path, weaviate_program: P
 
 
 def test_a_forgotten_server_ends(tmp_path: Path, weaviate_program: Path) -> None:
-    """No reference to it is left: its process goes too."""
+    """A server that is garbage collected is stopped."""
     server = WeaviateServer(tmp_path).start(wait=False)
     pid = server.pid
     del server
@@ -200,7 +200,7 @@ ENDING
     ["os.kill(os.getpid(), signal.SIGKILL)", "os._exit(1)", "raise SystemExit", "raise RuntimeError"],
 )
 def test_no_server_outlives_the_process_that_started_it(tmp_path: Path, weaviate_program: Path, ending: str) -> None:
-    """However that one ends: killed, out of the middle, in order, by an error."""
+    """Servers end with their process, whether it is killed, exits early, exits normally, or raises."""
     code = STARTER.replace("ENDING", ending)
     run = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], check=False, cwd=ROOT, capture_output=True, text=True, timeout=60
@@ -210,8 +210,8 @@ def test_no_server_outlives_the_process_that_started_it(tmp_path: Path, weaviate
     assert eventually(lambda: all(gone(pid) for pid in pids))
 
 
-def test_blocks_of_ports_never_meet() -> None:
-    """Taken at the same time by many, no port is in two blocks, and all are free."""
+def test_port_blocks_are_disjoint() -> None:
+    """Blocks that several processes take at the same time share no port, and all ports are free."""
     with ThreadPoolExecutor(8) as pool:
         blocks = list(pool.map(lambda _: PortBlock(), range(20)))
     try:
@@ -224,9 +224,9 @@ def test_blocks_of_ports_never_meet() -> None:
 
 
 def test_a_port_in_use_is_not_free() -> None:
-    """One listener on TCP or UDP is enough."""
-    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        with socket.socket(socket.AF_INET, kind) as one:
+    """One listener on TCP or UDP is sufficient."""
+    for socket_type in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_INET, socket_type) as one:
             one.bind(("127.0.0.1", 0))
             assert not is_free(one.getsockname()[1])
 
@@ -250,14 +250,14 @@ def test_a_port_in_use_is_not_free() -> None:
         ),
     ],
 )
-def test_urls_say_where_a_server_answers(given: tuple[str, ...], rest: str, grpc: str) -> None:
-    """`WEAVIATE_URL` and `WEAVIATE_GRPC_URL` in the forms people write them."""
+def test_urls_of_a_server(given: tuple[str, ...], rest: str, grpc: str) -> None:
+    """`WEAVIATE_URL` and `WEAVIATE_GRPC_URL` are accepted in all usual forms."""
     endpoint = Endpoint(*given)
     assert (endpoint.url, endpoint.grpc_url) == (rest, grpc)
 
 
 def test_the_program_is_found_on_path_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then in Go's folders, those that its variables name before the usual one."""
+    """Then Go's folders are searched, those of environment variables before the default."""
     path, gobin, home = tmp_path / "path", tmp_path / "gobin", tmp_path / "home"
     programs = [folder / PROGRAM for folder in (path, gobin, home / "go" / "bin")]
     for program in programs:
@@ -274,7 +274,7 @@ def test_the_program_is_found_on_path_first(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize(("required", "word", "code"), [("", "1 skipped", 0), ("1", "1 error", 1)])
 def test_a_missing_server_skips_or_fails(tmp_path: Path, required: str, word: str, code: int) -> None:
-    """Without a server tests are skipped, with the command that helps; where one is required they fail."""
+    """Without a server tests are skipped with instructions; if a server is required, they fail."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WEAVIATE_", "GO"))}
     nowhere = {"PATH": "", "HOME": str(tmp_path), "USERPROFILE": str(tmp_path), "REQUIRE_WEAVIATE": required}
     test = f"{Path(__file__).name}::{test_the_shared_server_answers_on_both_interfaces.__name__}"
@@ -291,8 +291,8 @@ def test_a_missing_server_skips_or_fails(tmp_path: Path, required: str, word: st
 
 
 @pytest.mark.chaos
-def test_a_cluster_lives_on_without_a_node(weaviate_cluster: WeaviateCluster) -> None:
-    """One node of three is killed, whichever: the others answer with everything, and so does it when it is back."""
+def test_a_cluster_works_without_a_node(weaviate_cluster: WeaviateCluster) -> None:
+    """Any one node of three is killed: the others have all data, and so has it after a restart."""
     name, everything = f"Test{uuid.uuid4().hex[:12]}", list(range(10))
     with weaviate_cluster.client() as client:
         write(client, name, 10, factor=3)
@@ -310,7 +310,7 @@ def test_a_cluster_lives_on_without_a_node(weaviate_cluster: WeaviateCluster) ->
 
 @pytest.mark.chaos
 def test_a_cluster_starts_again_after_all_were_killed(weaviate_cluster: WeaviateCluster) -> None:
-    """Every node finds the others by itself."""
+    """Every node finds the others without help."""
     weaviate_cluster.kill(0, 1, 2)
     weaviate_cluster.start()
     assert all(len(node.healthy_nodes()) == 3 for node in weaviate_cluster.nodes)
@@ -318,7 +318,7 @@ def test_a_cluster_starts_again_after_all_were_killed(weaviate_cluster: Weaviate
 
 @pytest.mark.chaos
 def test_a_cluster_restarts_node_by_node(weaviate_cluster: WeaviateCluster) -> None:
-    """As an update of the server would be rolled out."""
+    """Nodes are restarted one after the other, as in a rolling update."""
     for number in range(3):
         weaviate_cluster.restart(number)
         assert all(len(node.healthy_nodes()) == 3 for node in weaviate_cluster.nodes)

@@ -1,4 +1,4 @@
-"""One collection, many users: aliases and schemas that change under them, writers that race, tenants, unusual sizes."""
+"""One collection with many users: changed aliases and schemas, concurrent writers, tenants, unusual sizes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Open = Callable[..., WeaviateVectorStore]
 
 @pytest.fixture
 def open_store(weaviate_client: WeaviateClient, weaviate_name: str) -> Open:
-    """Opens the collection of this test, or another whose name begins with its name."""
+    """Opens the collection of this test, or another whose name starts with its name."""
 
     def open_one(suffix: str = "", model: str = "words-1", **options: Any) -> WeaviateVectorStore:
         given = {"index": "flat", **options}
@@ -46,7 +46,7 @@ def open_store(weaviate_client: WeaviateClient, weaviate_name: str) -> Open:
 
 
 class Readers:
-    """Threads that search until they are told to stop, and remember what they saw and when."""
+    """Threads that search until they are stopped, and record results with times."""
 
     def __init__(self, store: WeaviateVectorStore, count: int = 3) -> None:
         self.seen: list[list[tuple[float, Any]]] = [[] for _ in range(count)]
@@ -73,7 +73,7 @@ class Readers:
 
 
 def test_an_alias_switched_under_readers(open_store: Open, weaviate_client: WeaviateClient, weaviate_name: str) -> None:
-    """To a collection of the same space: no search fails, none mixes, all follow within seconds, also when it drops."""
+    """To a collection of the same space: no search fails or mixes results, and all readers follow within seconds."""
     store, new = open_store(), open_store("_new")
     store.add_texts([f"old {i}" for i in range(20)])
     new.add_texts([f"new {i}" for i in range(20)])
@@ -98,7 +98,7 @@ def test_an_alias_switched_under_readers(open_store: Open, weaviate_client: Weav
 def test_an_alias_switched_to_another_space(
     open_store: Open, weaviate_client: WeaviateClient, weaviate_name: str
 ) -> None:
-    """Readers answer from the old collection or refuse, and soon all refuse; a writer refuses at once."""
+    """Readers use the old collection or refuse, and soon all refuse; a writer refuses at once."""
     store, other = open_store(), open_store("_other", model="words-2")
     store.add_texts([f"old {i}" for i in range(20)])
     other.add_texts([f"other {i}" for i in range(20)])
@@ -115,8 +115,8 @@ def test_an_alias_switched_to_another_space(
     assert other.count() == 20
 
 
-def test_a_schema_that_others_change(open_store: Open, weaviate_client: WeaviateClient, weaviate_name: str) -> None:
-    """An extra property does no harm; a dropped collection is created again; a foreign collection is refused."""
+def test_a_schema_changed_by_others(open_store: Open, weaviate_client: WeaviateClient, weaviate_name: str) -> None:
+    """An extra property is ignored; a dropped collection is created again; a foreign collection is refused."""
     from weaviate.classes.config import DataType, Property
 
     store = open_store()
@@ -161,7 +161,7 @@ WRITING = """
 def test_two_writers_on_the_same_ids(
     weaviate_server: Endpoint, open_store: Open, weaviate_client: WeaviateClient, weaviate_name: str
 ) -> None:
-    """Threads and processes: each document is whole, of one of them, and none is there twice."""
+    """Threads and processes: each document is complete, from one writer, and stored once."""
     where = [weaviate_server.url, weaviate_server.grpc_url, *filter(None, [weaviate_server.api_key])]
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     command = [sys.executable, "-c", textwrap.dedent(WRITING), weaviate_name]
@@ -192,7 +192,7 @@ def test_two_writers_on_the_same_ids(
 
 @pytest.mark.parametrize("after", ["nothing", "delete_all"])
 def test_first_writers_that_race(open_store: Open, after: str) -> None:
-    """Eight writers of two spaces on an empty name: one space wins whole, the others are told."""
+    """Eight writers of two spaces on a new collection: one space wins, writers of the other get an error."""
     for number in range(3):
         suffix = f"_{number}"
         if after == "delete_all":
@@ -220,7 +220,7 @@ def test_first_writers_that_race(open_store: Open, after: str) -> None:
 
 
 def test_long_texts_and_large_metadata(open_store: Open) -> None:
-    """100,000 characters come back as they were; 10 MB of metadata are refused before anything is embedded."""
+    """Texts of 100,000 characters round-trip; 10 MB of metadata are refused before anything is embedded."""
     store = open_store()
     text = "".join(chr(0x4E00 + i % 5000) if i % 7 == 0 else f"{i % 10}" for i in range(100_000)) + " needle"
     store.add_texts([text, "short"], ids=["long", "short"])
@@ -238,7 +238,7 @@ def test_long_texts_and_large_metadata(open_store: Open) -> None:
 
 
 def test_big_pages(open_store: Open) -> None:
-    """A thousand documents of 200 kB are more than one message holds; they are read all the same, by any way."""
+    """A thousand documents of 200 kB exceed the size of a message; every way of reading returns them."""
     store = open_store()
     count, rows = 1000, np.random.default_rng(0).standard_normal((1000, 16))
     documents = (Document(f"text {i}", id=f"{i}", metadata={"x": f"{i:06}" * 33_000}) for i in range(count))
@@ -271,7 +271,7 @@ IDS = [
 
 
 def test_unusual_ids(open_store: Open) -> None:
-    """Each is a document of its own and comes back as it was given; an empty one is refused."""
+    """Each id is a separate document and is returned unchanged; an empty id is refused."""
     store = open_store()
     store.add_texts([f"text {i}" for i in range(len(IDS))], ids=IDS)
     store.set_info("calibration", 1)
@@ -289,14 +289,14 @@ def test_unusual_ids(open_store: Open) -> None:
 
 @pytest.fixture
 def tenants(open_store: Open) -> Open:
-    """Opens the collection for tenants; `red` and `blue` have a document of the same id each."""
+    """Opens the collection for tenants; `red` and `blue` have a document with the same id."""
     for tenant in ("red", "blue"):
         open_store(tenant=tenant).add_texts([f"a {tenant} cat"], ids=["cat"])
     return open_store
 
 
 def test_tenants_do_not_see_each_other(tenants: Open) -> None:
-    """Nor does a call that names a tenant; without one there is an error, and nothing."""
+    """Nor does a call that names a tenant; a call without one is an error."""
     store: Any = tenants(multi_tenant=True)
     assert [hit.document.page_content for hit in store.search("a cat", tenant="red")] == ["a red cat"]
     assert [hit.document.page_content for hit in store.search("a cat", tenant="blue")] == ["a blue cat"]
@@ -320,8 +320,8 @@ def test_tenants_do_not_see_each_other(tenants: Open) -> None:
         store.search("a cat", tenant="no such/name")
 
 
-def test_tenants_that_are_not_there(tenants: Open) -> None:
-    """Reading one never written finds nothing; where none are to be made, it and the first write are errors."""
+def test_tenants_that_do_not_exist(tenants: Open) -> None:
+    """Reading from a new tenant finds nothing; if tenants must exist, reading and writing are errors."""
     fresh = tenants(tenant="green")
     assert (fresh.search("a cat"), fresh.count(), fresh.get_by_ids(["cat"])) == ([], 0, [])
     closed = tenants(tenant="green", create_tenants=False)
@@ -335,7 +335,7 @@ def test_tenants_that_are_not_there(tenants: Open) -> None:
 
 
 def test_a_collection_made_without_new_tenants(open_store: Open) -> None:
-    """Whoever opens it to make tenants does so."""
+    """A store that is opened with tenant creation creates them."""
     with pytest.raises(StoreError, match="create_tenants is off"):
         open_store(tenant="red", create_tenants=False).add_texts(["a cat"])
     store = open_store(tenant="red")
@@ -344,7 +344,7 @@ def test_a_collection_made_without_new_tenants(open_store: Open) -> None:
 
 
 def test_deleting_all_of_one_tenant(tenants: Open) -> None:
-    """Leaves the others, and the space that all share."""
+    """Other tenants and the shared embedding space remain."""
     red, blue = tenants(tenant="red"), tenants(tenant="blue")
     red.delete_all()
     assert (red.count(), blue.count()) == (0, 1)
@@ -360,7 +360,7 @@ def test_deleting_all_of_one_tenant(tenants: Open) -> None:
 
 
 def test_tenants_where_there_are_none(open_store: Open) -> None:
-    """A collection without tenants is not opened for one."""
+    """A collection without tenants cannot be opened for a tenant."""
     open_store().add_texts(["a cat"])
     with pytest.raises(StoreError, match="was created without tenants; open it without tenant='red'"):
         open_store(tenant="red")

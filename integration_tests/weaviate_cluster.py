@@ -42,7 +42,7 @@ class WeaviateCluster(Started):
             node.peers = self.nodes
 
     def start(self, *, wait: bool = True) -> Self:
-        """Start the nodes that are down, all at once, thaw the frozen, and wait until all see each other."""
+        """Start the nodes that are down, resume frozen ones, and wait until all see each other."""
         for node in self.nodes:
             node.start(wait=False)
             node.thaw()
@@ -53,18 +53,18 @@ class WeaviateCluster(Started):
         return self
 
     def stop(self) -> None:
-        """End all nodes in order (SIGTERM), at the same time."""
+        """Stop all nodes with SIGTERM, at the same time."""
         with ThreadPoolExecutor(len(self.nodes)) as pool:
             list(pool.map(WeaviateServer.stop, self.nodes))
 
     def close(self) -> None:
-        """Stop all nodes and give their ports back."""
+        """Stop all nodes and release their ports."""
         self.stop()
         for node in self.nodes:
             node.close()
 
     def kill(self, *numbers: int) -> None:
-        """End nodes at once (SIGKILL); `kill(0)` is `node1`."""
+        """Kill nodes with SIGKILL; `kill(0)` is `node1`."""
         for number in numbers:
             self.nodes[number].kill()
 
@@ -78,7 +78,7 @@ class WeaviateCluster(Started):
             self.start()
 
     def wait_until_whole(self, seconds: float = PATIENCE) -> None:
-        """Wait until every running node says that every running node is healthy.
+        """Wait until every running node reports every running node as healthy.
 
         Raises:
             RuntimeError: That took longer; with what each node said.

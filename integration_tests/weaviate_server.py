@@ -5,8 +5,8 @@ with WeaviateServer(tmp_path) as server, server.client() as client:
     client.is_ready()
 ```
 
-A server keeps its folder and its ports through `stop()`, `kill()` and `start()`, so what was written is there again.
-REST answers on 127.0.0.1 alone; Weaviate's gRPC and cluster ports have no such setting and answer on every interface.
+A server keeps its folder and its ports through `stop()`, `kill()` and `start()`, so that its data are there again.
+REST listens on 127.0.0.1 only; Weaviate's gRPC and cluster ports have no such setting and listen on all interfaces.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SETTINGS = {
     "CLUSTER_BIND_ADDR": "127.0.0.1",
     "CLUSTER_IN_LOCALHOST": "true",
     "DISABLE_TELEMETRY": "true",
-    # By default a disk that is fuller than 90 % makes every shard read-only.
+    # By default every shard becomes read-only when the disk is more than 90 % full.
     "DISK_USE_READONLY_PERCENTAGE": "100",
     "DISK_USE_WARNING_PERCENTAGE": "100",
     "ENABLE_MODULES": "",
@@ -64,7 +64,7 @@ SETTINGS = {
 
 
 def find_program() -> Path | None:
-    """The `weaviate-server` program: on PATH, else where Go installs programs."""
+    """The `weaviate-server` program: on PATH, else in the folders where Go installs programs."""
     on_path = shutil.which(PROGRAM)
     if on_path:
         return Path(on_path)
@@ -82,7 +82,7 @@ def _go_folders() -> Iterable[Path]:
 
 @dataclass(frozen=True)
 class Ports:
-    """The ports of a server. Gossip and raft take the port after theirs as well."""
+    """The ports of a server. Gossip and raft also use the next port."""
 
     rest: int = 8080
     grpc: int = 50051
@@ -91,7 +91,7 @@ class Ports:
 
     @classmethod
     def within(cls, block: PortBlock) -> Ports:
-        """The first six of a block."""
+        """The first six ports of a block."""
         rest, grpc, gossip, _, raft, *_ = block.ports
         return cls(rest, grpc, gossip, raft)
 
@@ -102,13 +102,13 @@ class Ports:
 
 
 class Endpoint:
-    """Where a server answers, ours or another's, and how to reach it.
+    """The address of a server, and how to connect to it.
 
     Args:
-        url: Of the REST interface, for example `http://127.0.0.1:8080`.
-        grpc_url: Of the gRPC interface, with or without a scheme. Without it: `grpc-<host>:443` beside an https `url`,
-            as Weaviate Cloud has it, else port 50051 of the same host.
-        api_key: Sent by the clients unless they are told another one.
+        url: URL of the REST interface, for example `http://127.0.0.1:8080`.
+        grpc_url: URL of the gRPC interface, with or without a scheme. For an https `url` the default is
+            `grpc-<host>:443`, as in Weaviate Cloud, else port 50051 of the same host.
+        api_key: Sent by the clients unless another one is passed.
     """
 
     def __init__(self, url: str, grpc_url: str | None = None, api_key: str | None = None) -> None:
@@ -127,16 +127,16 @@ class Endpoint:
 
     @property
     def url(self) -> str:
-        """Of the REST interface."""
+        """URL of the REST interface."""
         return f"{'https' if self.secure else 'http'}://{self.host}:{self.rest_port}"
 
     @property
     def grpc_url(self) -> str:
-        """Of the gRPC interface."""
+        """URL of the gRPC interface."""
         return f"{'https' if self.grpc_secure else 'http'}://{self.grpc_host}:{self.grpc_port}"
 
     def client(self, **changes: Any) -> WeaviateClient:
-        """A connected client, to be closed by the caller; it asks nobody but this server.
+        """Return a connected client of only this server, which the caller closes.
 
         Args:
             **changes: Other arguments of `weaviate.connect_to_custom`, or `api_key`.
@@ -146,7 +146,7 @@ class Endpoint:
         return weaviate.connect_to_custom(**self._arguments(**changes))
 
     def async_client(self, **changes: Any) -> WeaviateAsyncClient:
-        """The same, not yet connected: `async with server.async_client() as client`."""
+        """Return a client that is not connected yet: `async with server.async_client() as client`."""
         import weaviate
 
         return weaviate.use_async_with_custom(**self._arguments(**changes))
@@ -169,15 +169,15 @@ class Endpoint:
 
 
 class WeaviateServer(Started, Endpoint):
-    """One server process in a folder, on ports that stay its own until `close()`.
+    """One server process with a folder and ports that it keeps until `close()`.
 
     Args:
-        folder: Where it keeps its data and `weaviate.log`; made if missing.
-        environment: Settings besides or instead of `SETTINGS`, for example `{"ASYNC_INDEXING": "true"}`. With
+        folder: The folder of its data and `weaviate.log`; created if missing.
+        environment: Settings that extend or replace `SETTINGS`, for example `{"ASYNC_INDEXING": "true"}`. With
             `AUTHENTICATION_APIKEY_ALLOWED_KEYS` the clients made here send the first key. Kept as `environment`, a dict
             that may be changed between two starts.
-        program: The `weaviate-server` to run; found by itself otherwise.
-        ports: Where it listens; free ones otherwise.
+        program: The `weaviate-server` to run; by default that of `find_program()`.
+        ports: The ports it listens on; by default free ones.
     """
 
     def __init__(
@@ -204,23 +204,23 @@ class WeaviateServer(Started, Endpoint):
 
     @property
     def log_path(self) -> Path:
-        """What the server wrote, over all its starts."""
+        """The log file of all starts."""
         return self.folder / "weaviate.log"
 
     @property
     def running(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process runs."""
         return self._process is not None and self._process.exit_code is None
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         if self._process is None:
             raise RuntimeError(f"{self!r} was not started")
         return self._process.pid
 
     def start(self, *, wait: bool = True) -> Self:
-        """Start the process unless it runs, and wait until it answers."""
+        """Start the process unless it runs, and wait until it responds."""
         if not self.running:
             program = self._program or find_program()
             if program is None:
@@ -235,12 +235,12 @@ class WeaviateServer(Started, Endpoint):
         return self
 
     def stop(self, seconds: float = 30) -> None:
-        """End the process in order (SIGTERM); folder and ports stay."""
+        """Stop the process with SIGTERM; folder and ports are kept."""
         if self._process is not None:
             self._process.stop(seconds)
 
     def kill(self) -> None:
-        """End the process at once (SIGKILL); folder and ports stay."""
+        """Kill the process with SIGKILL; folder and ports are kept."""
         if self._process is not None:
             self._process.kill()
 
@@ -250,23 +250,23 @@ class WeaviateServer(Started, Endpoint):
         return self.start(wait=wait)
 
     def freeze(self) -> None:
-        """Let the process hang: it keeps its connections and answers nothing until `thaw()`. Not on Windows."""
+        """Suspend the process: connections stay open without responses until `thaw()`. Not on Windows."""
         if self._process is not None:
             self._process.freeze()
 
     def thaw(self) -> None:
-        """Let a frozen process go on."""
+        """Resume a frozen process."""
         if self._process is not None:
             self._process.thaw()
 
     def close(self) -> None:
-        """Stop it and give its ports back."""
+        """Stop the process and release its ports."""
         self.stop()
         if self._block is not None:
             self._block.release()
 
     def wait_until_ready(self, seconds: float = PATIENCE) -> None:
-        """Wait until REST and gRPC answer.
+        """Wait until REST and gRPC respond.
 
         Raises:
             RuntimeError: The process ended, or took longer; with the end of its log.
@@ -281,7 +281,7 @@ class WeaviateServer(Started, Endpoint):
             time.sleep(0.1)
 
     def log(self, lines: int = 20) -> str:
-        """The last lines of its log."""
+        """The last lines of the log."""
         if not self.log_path.exists():
             return "(none)"
         return "\n".join(self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
@@ -301,18 +301,18 @@ class WeaviateServer(Started, Endpoint):
             "RAFT_INTERNAL_RPC_PORT": str(self.ports.raft + 1),
             "RAFT_JOIN": ",".join(f"{peer.name}:{peer.ports.raft}" for peer in self.peers),
             "RAFT_PORT": str(self.ports.raft),
-            # A node alone need not wait for others' votes; that is most of the time until it is ready.
+            # A single node need not wait for votes of others, which take most of the start.
             **({"RAFT_TIMEOUTS_MULTIPLIER": "1"} if alone else {"CLUSTER_JOIN": ",".join(others)}),
             **self.environment,
         }
 
     def healthy_nodes(self) -> set[str]:
-        """Names of the cluster's nodes that this one takes for healthy; none while it does not answer."""
+        """Names of the nodes that this one reports as healthy; none while it does not respond."""
         found = self._answer("/v1/nodes") or {}
         return {node["name"] for node in found.get("nodes", ()) if node["status"] == "HEALTHY"}
 
     def _answer(self, path: str) -> Any:
-        """The parsed body of a good answer, `{}` for one without, else None."""
+        """The parsed body of a successful response, `{}` if it is empty, else None."""
         connection = http.client.HTTPConnection(self.host, self.rest_port, timeout=5)
         headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
         with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
@@ -323,7 +323,7 @@ class WeaviateServer(Started, Endpoint):
         return None
 
     def _grpc_answers(self) -> bool:
-        """Ask gRPC's own health service; without the library, whether the port is open."""
+        """Call gRPC's health service; without the library, check whether the port is open."""
         try:
             import grpc
         except ImportError:

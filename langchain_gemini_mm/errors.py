@@ -54,7 +54,7 @@ class GeminiMMError(Exception):
 
 
 class ContentError(GeminiMMError, ValueError):
-    """What was given cannot be embedded or stored: a wrong kind, an empty text, a file of an unusable type."""
+    """The content cannot be embedded or stored: a wrong type, an empty text, or a file of an unsupported type."""
 
 
 class MediaLimitError(ContentError):

@@ -25,7 +25,7 @@ VERTEX_TEXT_DOCS = (
 DEFAULT_MODEL = "gemini-embedding-2"
 
 TaskStyle = Literal["prefix", "field"]
-"""How a model is told its task: by a prefix of the text, or by the request field `taskType`."""
+"""How the task is passed to a model: as a prefix of the text, or in the request field `taskType`."""
 
 
 @dataclass(frozen=True, kw_only=True)

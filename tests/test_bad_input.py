@@ -1,4 +1,4 @@
-"""Bad input, from the outside: each a typed error that names the value and says what to do."""
+"""Bad input: each case raises a typed error that names the value and the remedy."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class World:
-    """Everything a case may use: a service, a media store, an index with one text, and a folder to write in."""
+    """The objects that a case may use: a service, a media store, an index with one text, and a folder."""
 
     folder: Path
     media: MediaStore
@@ -46,13 +46,13 @@ class World:
     store: LocalVectorStore
 
     def file(self, name: str, data: bytes) -> Path:
-        """A new file."""
+        """Write a new file."""
         path = self.folder / name
         path.write_bytes(data)
         return path
 
     def reopened(self, name: str = "index.db", **options: Any) -> LocalVectorStore:
-        """A second store."""
+        """Open a second store."""
         return LocalVectorStore(self.folder / name, self.embeddings, **options)
 
     def changed(self, **fields: Any) -> GeminiEmbeddings:
@@ -62,7 +62,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path, emulator: GeminiEmulator) -> Iterator[World]:
-    """A small world of which every case breaks one thing."""
+    """A new `World` for each case."""
     media = MediaStore(tmp_path / "media")
     embeddings = GeminiEmbeddings(media=media, output_dimensionality=768)
     with embeddings, LocalVectorStore(tmp_path / "index.db", embeddings) as store:
@@ -93,7 +93,7 @@ def locked_write(world: World) -> None:
 
 
 def newer_file(world: World) -> None:
-    """Open a file that a later version wrote."""
+    """Open a file of a newer version."""
     world.reopened("newer.db").close()
     connection = sqlite3.connect(world.folder / "newer.db")
     connection.execute("PRAGMA user_version = 99")
@@ -103,13 +103,13 @@ def newer_file(world: World) -> None:
 
 
 def closed_search(world: World) -> None:
-    """Ask a store after closing it."""
+    """Search in a closed store."""
     world.store.close()
     world.store.search("a")
 
 
 def torn_media(world: World) -> None:
-    """Read media whose file was cut behind the store's back."""
+    """Read media whose file was truncated outside of the store."""
     ref = world.media.put(png("x", size=(300, 300)))
     (stored,) = [path for path in (world.folder / "media").rglob("*") if path.name == ref.sha256]
     os.chmod(stored, 0o644)  # noqa: PTH101
@@ -117,25 +117,25 @@ def torn_media(world: World) -> None:
     world.embeddings.embed_query(ref.markdown)
 
 
-PICTURE, PHOTO, SOUND, PAPER = png("x"), jpeg("x"), wav(1), pdf(2)
+PNG, JPEG, WAV, PDF = png("x"), jpeg("x"), wav(1), pdf(2)
 UNKNOWN = MediaRef("0" * 64)
 Case = tuple[str, Callable[[World], Any], type[Exception], str]
 
 FILES: list[Case] = [
     (
         "half a PNG",
-        lambda w: w.embeddings.embed_query(PICTURE[: len(PICTURE) // 2]),
+        lambda w: w.embeddings.embed_query(PNG[: len(PNG) // 2]),
         ContentError,
         "damaged PNG.*again",
     ),
-    ("60 bytes of a JPEG", lambda w: w.embeddings.embed_query(PHOTO[:60]), ContentError, "damaged JPEG.*again"),
-    ("a JPEG of zeros", lambda w: w.embeddings.embed_query(PHOTO[:200] + bytes(999)), ContentError, "damaged JPEG"),
-    ("half a WAV", lambda w: w.embeddings.embed_query(SOUND[:9000]), ContentError, "damaged WAV.*of 16,000 bytes"),
+    ("60 bytes of a JPEG", lambda w: w.embeddings.embed_query(JPEG[:60]), ContentError, "damaged JPEG.*again"),
+    ("a JPEG of zeros", lambda w: w.embeddings.embed_query(JPEG[:200] + bytes(999)), ContentError, "damaged JPEG"),
+    ("half a WAV", lambda w: w.embeddings.embed_query(WAV[:9000]), ContentError, "damaged WAV.*of 16,000 bytes"),
     ("half an MP4", lambda w: w.embeddings.embed_query(mp4(2)[:600]), ContentError, "damaged or cut off"),
-    ("half a PDF", lambda w: w.embeddings.embed_query(PAPER[:400]), ContentError, "400 bytes.*cut-off PDF.*again"),
+    ("half a PDF", lambda w: w.embeddings.embed_query(PDF[:400]), ContentError, "400 bytes.*cut-off PDF.*again"),
     (
         "a damaged file by path",
-        lambda w: w.embeddings.embed_query(w.file("a.png", PICTURE[:60])),
+        lambda w: w.embeddings.embed_query(w.file("a.png", PNG[:60])),
         ContentError,
         "'a.png'",
     ),
@@ -154,9 +154,9 @@ FILES: list[Case] = [
     ("an empty file", lambda w: w.embeddings.embed_query(w.file("a.png", b"")), ContentError, "'a.png' is empty"),
     ("a folder", lambda w: w.embeddings.embed_query(w.folder), ContentError, "MediaLoader"),
     ("a missing file", lambda w: w.embeddings.embed_query(w.folder / "nope.png"), MissingMediaError, "nope.png"),
-    ("too long a sound", lambda w: w.embeddings.embed_query(wav(181)), MediaLimitError, "181.*180"),
+    ("audio that is too long", lambda w: w.embeddings.embed_query(wav(181)), MediaLimitError, "181.*180"),
     ("too many pages", lambda w: w.embeddings.embed_query(pdf(7)), MediaLimitError, "7.*6"),
-    ("too many pictures", lambda w: w.embeddings.embed_query([PICTURE] * 7), MediaLimitError, "7 image.*at most 6"),
+    ("too many images", lambda w: w.embeddings.embed_query([PNG] * 7), MediaLimitError, "7 image.*at most 6"),
     ("a torn file in the store", torn_media, ContentError, "sha256-.*damaged PNG"),
 ]
 REFERENCES: list[Case] = [
@@ -177,7 +177,7 @@ REFERENCES: list[Case] = [
     ("half a page", lambda w: UNKNOWN.pages(1.5, 2), ContentError, "got 1.5 to 2"),  # type: ignore[arg-type]
     (
         "a part beyond the end",
-        lambda w: w.embeddings.embed_query(w.media.put(SOUND).segment(5, 6)),
+        lambda w: w.embeddings.embed_query(w.media.put(WAV).segment(5, 6)),
         ContentError,
         "t=5,6 begins at 5 s.*1.00 s.*earlier",
     ),
@@ -337,20 +337,20 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES)
 def test_bad_input(case: Case, world: World) -> None:
-    """The error has the right type and names value and remedy; what was stored before is still there."""
-    _, action, kind, words = case
+    """The error has the right type and names value and remedy; stored documents are unchanged."""
+    _, action, error, message = case
 
-    with pytest.raises(kind) as caught:
+    with pytest.raises(error) as caught:
         action(world)
 
-    assert re.search(words, str(caught.value), re.DOTALL), str(caught.value)
+    assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
     with world.reopened() as store:
         assert store.count() == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no FIFOs")
 def test_a_fifo_does_not_block(world: World) -> None:
-    """A pipe is refused instead of waited for."""
+    """A pipe is refused instead of being read."""
     os.mkfifo(world.folder / "pipe")
 
     with pytest.raises(ContentError, match=r"'.*pipe' is not a file"):
@@ -358,5 +358,5 @@ def test_a_fifo_does_not_block(world: World) -> None:
 
 
 def test_there_are_enough_cases() -> None:
-    """The table stays a table."""
+    """The table has a minimum of cases."""
     assert len(CASES) >= 80

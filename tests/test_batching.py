@@ -1,4 +1,4 @@
-"""Batching: what travels together, and that running a plan keeps the order."""
+"""Batching: how inputs are grouped, and that results keep their order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from langchain_gemini_mm.batching import CallLimits, CancelToken, gathered_map, 
 
 @dataclass(frozen=True)
 class Item:
-    """Only what the planner looks at."""
+    """An item with the fields that the planner reads."""
 
     number: int
     wire_bytes: int
@@ -31,8 +31,8 @@ items_of = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50), st.sampled
 
 
 @given(items_of, st.integers(1, 7), st.integers(1, 120), st.none() | st.integers(1, 120))
-def test_nothing_is_lost_and_no_call_is_over(items: list[Item], most: int, size: int, tokens: int | None) -> None:
-    """Calls hold all items in order, one group each, within every limit unless an item is over alone."""
+def test_plans_are_complete_and_within_the_limits(items: list[Item], most: int, size: int, tokens: int | None) -> None:
+    """Calls contain all items in order, one group each, within every limit unless a single item exceeds it."""
     limits = CallLimits(items=most, wire_bytes=size, tokens=tokens)
 
     calls = list(plan(items, limits))
@@ -47,7 +47,7 @@ def test_nothing_is_lost_and_no_call_is_over(items: list[Item], most: int, size:
 
 @given(items_of, st.integers(1, 7), st.integers(1, 120))
 def test_calls_are_as_full_as_they_can_be(items: list[Item], most: int, size: int) -> None:
-    """No call could have taken the first item of the next one."""
+    """No call has room for the first item of the next one."""
     calls = list(plan(items, CallLimits(items=most, wire_bytes=size)))
 
     for call, following in itertools.pairwise(calls):
@@ -57,7 +57,7 @@ def test_calls_are_as_full_as_they_can_be(items: list[Item], most: int, size: in
 
 
 def test_threads_keep_the_order_and_the_bound() -> None:
-    """Results come in the order of the inputs, with never more workers than allowed."""
+    """Results are in the order of the inputs, with at most the allowed number of workers."""
     lock, running, most = threading.Lock(), 0, 0
 
     def work(number: int, _: CancelToken) -> int:
@@ -75,7 +75,7 @@ def test_threads_keep_the_order_and_the_bound() -> None:
 
 
 def test_no_input_needs_no_thread() -> None:
-    """An empty plan gives an empty answer."""
+    """An empty plan has an empty result."""
     assert threaded_map(lambda item, _: item, [], 4) == []
 
 
@@ -98,7 +98,7 @@ def test_the_first_failure_stops_the_others() -> None:
 
 
 async def test_tasks_keep_the_order_and_the_bound() -> None:
-    """The async twin bounds and orders alike."""
+    """The async twin has the same order and limit."""
     running = most = 0
 
     async def work(number: int) -> int:
@@ -114,7 +114,7 @@ async def test_tasks_keep_the_order_and_the_bound() -> None:
 
 
 async def test_a_failed_task_cancels_the_others() -> None:
-    """Nothing keeps running after an exception."""
+    """No task runs after an exception."""
     cancelled = 0
 
     async def work(number: int) -> None:

@@ -1,4 +1,4 @@
-"""The benchmarks run; what they measure is not judged here."""
+"""The benchmarks run; their results are not checked."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TINY = {
 
 @pytest.mark.parametrize("name", TINY)
 def test_subject(name: str):
-    """A subject gives lines with a ratio, or the reason why there is none."""
+    """A subject returns lines with a ratio, or the reason why there is none."""
     rows = list(import_module(f"benchmarks.{name}").measure(TINY[name]))
     assert rows
     for row in rows:
@@ -38,7 +38,7 @@ def test_subject(name: str):
 
 
 def test_ratios():
-    """More speed is better, more cost is worse, and a ratio is the median of the ratios of the rounds."""
+    """Higher speed is better, higher cost is worse, and a ratio is the median of the ratios of the rounds."""
     seconds = {"ours": [1.0, 2.0, 4.0], "theirs": [2.0, 2.0, 2.0]}
     faster = report.speed("speed", "them", seconds["ours"], seconds["theirs"], aim=0.95)
     dearer = report.cost("cost", "them", seconds["ours"], seconds["theirs"], aim=0.95)
@@ -47,7 +47,7 @@ def test_ratios():
 
 
 def test_turns():
-    """Contenders take turns, each round in the opposite order."""
+    """Contenders take turns, in the opposite order in each round."""
     order: list[str] = []
     turns = report.interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=3)
     assert "".join(order) == "abbaab"
@@ -55,7 +55,7 @@ def test_turns():
 
 
 def test_table():
-    """The table is Markdown, with notes below and no line for what was not asked."""
+    """The table is Markdown, with notes below and without lines that were not requested."""
     rows = [
         report.Row(measured="a", against="b", ratio="0.99", rounds="one", aim="≥ 0.95", met=True),
         report.skipped("c", "d", "it is not here"),

@@ -222,8 +222,8 @@ def test_the_index_lists_every_page() -> None:
     """docs/index.md links to every other page, and to the project pages in the root folder."""
     index = ROOT / "docs" / "index.md"
     linked = {(index.parent / target).resolve() for target in re.findall(r"\]\(([^)#]+)\)", text_of(index))}
-    wanted = [*PAGES, *(ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"))]
-    assert [page.name for page in wanted if page != index and page.resolve() not in linked] == []
+    listed = [*PAGES, *(ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"))]
+    assert [page.name for page in listed if page != index and page.resolve() not in linked] == []
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)

@@ -15,12 +15,12 @@ DRIVERS = {"sync": run, "async": lambda flow: asyncio.run(arun(flow))}
 
 @pytest.fixture(params=DRIVERS)
 def drive(request: pytest.FixtureRequest) -> Any:
-    """Carries a flow out, sync or async."""
+    """Run a flow, sync or async."""
     return DRIVERS[request.param]
 
 
 def double(number: int, *, plus: int = 0) -> Call:
-    """A call with an async twin of its own."""
+    """A call with an async twin."""
 
     async def asynchronous(value: int, *, plus: int = 0) -> int:
         await asyncio.sleep(0)
@@ -29,8 +29,8 @@ def double(number: int, *, plus: int = 0) -> Call:
     return Call(lambda value, *, plus=0: 2 * value + plus, asynchronous, (number,), {"plus": plus})
 
 
-def test_answers_are_sent_back_and_the_result_returned(drive: Any) -> None:
-    """A flow gets the answer of each call and its return value is the driver's."""
+def test_results_are_sent_back_and_the_result_returned(drive: Any) -> None:
+    """A flow gets the result of each call, and the driver returns its return value."""
 
     def flow() -> Flow[list[int]]:
         first = yield double(1)
@@ -41,7 +41,7 @@ def test_answers_are_sent_back_and_the_result_returned(drive: Any) -> None:
 
 
 def test_a_flow_without_calls_returns_at_once(drive: Any) -> None:
-    """Nothing to wait for is no special case."""
+    """A flow may return without any call."""
 
     def flow() -> Flow[str]:
         yield from ()
@@ -51,7 +51,7 @@ def test_a_flow_without_calls_returns_at_once(drive: Any) -> None:
 
 
 def test_exceptions_of_a_call_are_thrown_into_the_flow(drive: Any) -> None:
-    """A flow may catch what a call raises and go on."""
+    """A flow may catch an exception of a call and continue."""
 
     def flow() -> Flow[int]:
         try:
@@ -64,7 +64,7 @@ def test_exceptions_of_a_call_are_thrown_into_the_flow(drive: Any) -> None:
 
 
 def test_exceptions_that_the_flow_does_not_catch_come_out_unchanged(drive: Any) -> None:
-    """The caller sees the original exception, after the flow has cleaned up."""
+    """The caller gets the original exception, after the flow has cleaned up."""
     cleaned = []
 
     def flow() -> Flow[None]:
@@ -79,7 +79,7 @@ def test_exceptions_that_the_flow_does_not_catch_come_out_unchanged(drive: Any) 
 
 
 def test_flows_nest(drive: Any) -> None:
-    """`yield from` makes one flow part of another."""
+    """`yield from` runs a flow as part of another."""
 
     def inner(number: int) -> Flow[int]:
         return (yield double(number))
@@ -91,7 +91,7 @@ def test_flows_nest(drive: Any) -> None:
 
 
 async def test_blocking_calls_run_in_a_worker_thread() -> None:
-    """The event loop stays free while a plain function runs."""
+    """The event loop is not blocked while a sync function runs."""
 
     def flow() -> Flow[int]:
         return (yield blocking(threading.get_ident))
@@ -121,8 +121,8 @@ async def test_cancellation_reaches_the_flow() -> None:
     assert cleaned == [True]
 
 
-def test_a_generator_can_be_fed_by_hand() -> None:
-    """Flows are tested without waiting: their calls are values."""
+def test_a_generator_can_be_run_by_hand() -> None:
+    """Flows can be tested without a driver: their calls are values."""
 
     def flow() -> Flow[int]:
         return (yield blocking(max, 1, 2)) + 1
@@ -136,11 +136,11 @@ def test_a_generator_can_be_fed_by_hand() -> None:
 
 
 def test_a_blocking_function_becomes_a_flow(drive: Any) -> None:
-    """A sync caller calls it in its own thread, an async caller in a worker thread; errors come through."""
+    """A sync caller calls it in its own thread, an async caller in a worker thread; exceptions are raised unchanged."""
 
     @in_thread
     def thread_of(number: int, *, fails: bool = False) -> tuple[int, bool]:
-        """Say where it runs."""
+        """Return the thread it runs in."""
         if fails:
             raise ValueError(number)
         return number, threading.current_thread() is threading.main_thread()

@@ -1,4 +1,4 @@
-"""Imports inside the package only point down, and each foreign library is imported in few places."""
+"""Imports inside the package only point down, and each external library is imported in few places."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ LAYERS = (
 # Shipped for tests and demos: independent of the layers, uses the lower ones, and nothing in the package imports it.
 TESTING = "testing"
 TESTING_USES = {"media"} | LAYERS[6] | LAYERS[7]
-# On one line, and still strangers: stores know LangChain's interface, not our class.
-STRANGERS = ({"vectorstores"}, LAYERS[3] - {"vectorstores"})
+# These packages have the same level but do not import each other: stores use LangChain's interface, not our class.
+INDEPENDENT = ({"vectorstores"}, LAYERS[3] - {"vectorstores"})
 
-DOORS = {
+IMPORTED_BY = {
     "google": {"embeddings", TESTING},
     "PIL": {"media", TESTING},
     "av": {"media", TESTING},
@@ -55,23 +55,23 @@ INNER = [i for i in IMPORTS if i.imported.split(".")[0] == PACKAGE]
 
 
 def part_of(module: str) -> str:
-    """The part of the package that a module belongs to: its first name below the package, or nothing for the root."""
+    """The part of the package that a module belongs to: the first name below the package, or nothing for the root."""
     return [*module.split("."), ""][1]
 
 
 def level(part: str) -> int:
-    """How far down a part stands."""
+    """The level of a part, counted from the top."""
     return next((number for number, layer in enumerate(LAYERS) if part in layer), len(LAYERS))
 
 
-def test_every_module_has_its_place() -> None:
-    """A module that is on no line fails here, so that the picture above stays true."""
+def test_every_module_has_a_layer() -> None:
+    """A module of a part without a layer fails here, so that the layers above stay complete."""
     placed = set().union(*LAYERS) | {"", TESTING}
     assert {part_of(module) for module in MODULES} <= placed
 
 
 def test_imports_point_down() -> None:
-    """No module of the package imports from a line above its own."""
+    """No module of the package imports from a layer above its own."""
     upward = [
         str(i)
         for i in INNER
@@ -81,8 +81,8 @@ def test_imports_point_down() -> None:
     assert not upward
 
 
-def test_the_testing_part_stands_aside() -> None:
-    """The emulator uses facts and errors, not the code it is there to test."""
+def test_the_testing_part_is_independent() -> None:
+    """The emulator uses facts and errors, but not the code that it tests."""
     wrong = [
         str(i)
         for i in INNER
@@ -91,28 +91,28 @@ def test_the_testing_part_stands_aside() -> None:
     assert not wrong
 
 
-def test_stores_do_not_know_our_embeddings() -> None:
-    """A vector store takes any embeddings of LangChain's interface, and embeddings know no store."""
+def test_stores_and_embeddings_are_independent() -> None:
+    """A vector store accepts any embeddings of LangChain's interface, and embeddings do not use stores."""
     met = [
         str(i)
         for i in INNER
-        for here, there in (STRANGERS, STRANGERS[::-1])
+        for here, there in (INDEPENDENT, INDEPENDENT[::-1])
         if part_of(i.importer) in here and part_of(i.imported) in there
     ]
     assert not met
 
 
 def test_no_import_cycles() -> None:
-    """Every module can be read after those it imports, types included."""
+    """Every module can be imported after those it imports, including imports for type checking."""
     assert import_cycle(MODULES, IMPORTS) == []
 
 
-@pytest.mark.parametrize("library", DOORS)
-def test_foreign_libraries_have_their_doors(library: str) -> None:
-    """Heavy and optional libraries are imported in the parts made for them, type checking aside."""
+@pytest.mark.parametrize("library", IMPORTED_BY)
+def test_external_libraries_are_imported_in_few_places(library: str) -> None:
+    """Heavy and optional libraries are imported only in the parts that wrap them, except for type checking."""
     wrong = [
         str(i)
         for i in IMPORTS
-        if i.imported.split(".")[0] == library and not i.for_types and part_of(i.importer) not in DOORS[library]
+        if i.imported.split(".")[0] == library and not i.for_types and part_of(i.importer) not in IMPORTED_BY[library]
     ]
     assert not wrong

@@ -1,4 +1,4 @@
-"""Vector stores of others become multimodal with `GeminiEmbeddings` alone; `index()` embeds only what changed."""
+"""Other vector stores become multimodal with `GeminiEmbeddings`; `index()` embeds only changes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def in_memory(embeddings: GeminiEmbeddings, folder: Path) -> VectorStore:
 
 
 def local(embeddings: GeminiEmbeddings, folder: Path) -> VectorStore:
-    """Our own."""
+    """Our own store."""
     return LocalVectorStore(folder / "index.db", embeddings)
 
 
@@ -77,7 +77,7 @@ Make = Callable[[GeminiEmbeddings, Path], VectorStore]
 
 @pytest.fixture
 def store(request: pytest.FixtureRequest, emulator: GeminiEmulator, media: MediaStore, tmp_path: Path) -> Iterator[Any]:
-    """An empty store of the kind asked for."""
+    """An empty store of each type."""
     with GeminiEmbeddings(media=media, output_dimensionality=768) as embeddings:
         made = request.param(embeddings, tmp_path)
         yield made
@@ -87,14 +87,14 @@ def store(request: pytest.FixtureRequest, emulator: GeminiEmulator, media: Media
 
 @pytest.mark.parametrize("store", STORES, indirect=True)
 def test_any_store_becomes_multimodal(store: VectorStore, media: MediaStore, samples: Path) -> None:
-    """Pictures, sound, video, PDFs and texts go in as Documents; texts and pictures find them."""
+    """Images, audio, video, PDFs and texts are added as Documents; texts and images find them."""
     documents = MediaLoader(samples, media).load()
     store.add_documents(documents, ids=[str(uuid.uuid5(uuid.NAMESPACE_OID, str(n))) for n in range(len(documents))])
 
     def ask(question: str, k: int = 3) -> list[str]:
         return [found.metadata["source"] for found in store.similarity_search(question, k=k)]
 
-    # A query by picture, in a store that knows only text: the reference is the query.
+    # A query by image in a store that knows only text: the query is the reference.
     puppy = media.put_file(samples / "pictures/puppy2.jpg")
     assert ask(puppy.markdown)[:2] == ["pictures/puppy2.jpg", "pictures/puppy.png"]
     assert "pictures/sleeping-puppy.png" in ask(f"{puppy.markdown} but sleeping")
@@ -109,7 +109,7 @@ def test_any_store_becomes_multimodal(store: VectorStore, media: MediaStore, sam
 def test_index_embeds_only_what_changed(
     store: VectorStore, media: MediaStore, samples: Path, emulator: GeminiEmulator, tmp_path: Path
 ) -> None:
-    """An unchanged or merely touched folder embeds nothing; a changed one only the change."""
+    """An unchanged or merely touched folder embeds nothing; a changed one embeds only the changes."""
     folder = tmp_path / "folder"
     shutil.copytree(samples, folder)
     records = InMemoryRecordManager("folder")
@@ -118,10 +118,10 @@ def test_index_embeds_only_what_changed(
     def sync() -> tuple[dict[str, int], int]:
         before = emulator.embedded
         documents: Iterator[Document] = MediaLoader(folder, media).lazy_load()
-        told = index(
+        counts = index(
             documents, records, store, cleanup="full", source_id_key="source", key_encoder="sha256", batch_size=10
         )
-        return {key.removeprefix("num_"): count for key, count in told.items() if count}, emulator.embedded - before  # type: ignore[misc]
+        return {key.removeprefix("num_"): count for key, count in counts.items() if count}, emulator.embedded - before  # type: ignore[misc]
 
     assert sync() == ({"added": 29}, 29)
     assert sync() == ({"skipped": 29}, 0)
@@ -136,7 +136,7 @@ def test_index_embeds_only_what_changed(
 
 
 @pytest.mark.stores
-def test_chroma_takes_pictures_by_path(
+def test_chroma_accepts_images_by_path(
     emulator: GeminiEmulator, media: MediaStore, samples: Path, tmp_path: Path
 ) -> None:
     """Chroma's own `add_images` finds `embed_image`."""

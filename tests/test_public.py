@@ -1,4 +1,4 @@
-"""The public surface: which names there are, that they are documented, and what importing them costs."""
+"""The public API: its names, their documentation, and the cost of importing them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MODULES = [
 ]  # fmt: skip
 """Modules whose names are documented; everything else may move."""
 
-# Imported only when something is embedded, opened or served.
+# Imported only when they are needed to embed, open or serve.
 LATE = ("google.genai", "PIL", "av", "obstore", "pypdfium2", "uvicorn", "weaviate")
 
 LOOK = """
@@ -88,7 +88,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 @pytest.mark.parametrize("statement", ["import langchain_gemini_mm", "from langchain_gemini_mm import *"])
-def test_importing_is_quiet(statement: str) -> None:
+def test_importing_has_no_side_effects(statement: str) -> None:
     """Importing has no side effects, and imports no heavy or optional library."""
     code = LOOK.format(statement=statement, late=LATE)
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
@@ -110,7 +110,7 @@ def test_the_package_is_typed() -> None:
 
 
 def public_names() -> dict[str, object]:
-    """The public names of all public modules; names whose extra is not installed are left out."""
+    """The public names of all public modules; names whose extra is not installed are omitted."""
     found = {name: getattr(langchain_gemini_mm, name) for name in NAMES}
     for name in OPTIONAL:
         with suppress(MissingExtraError):
@@ -128,13 +128,13 @@ def public_names() -> dict[str, object]:
 def public_classes() -> list[type]:
     """The public classes, each once."""
     return sorted(
-        {thing for thing in public_names().values() if inspect.isclass(thing)}, key=lambda kind: kind.__name__
+        {thing for thing in public_names().values() if inspect.isclass(thing)}, key=lambda class_: class_.__name__
     )
 
 
 @cache
 def imported_for_types(module: ModuleType) -> dict[str, str]:
-    """Names that a module imports for type checkers alone, with the modules they come from."""
+    """Names that a module imports for type checking only, with their modules."""
     tree = ast.parse(inspect.getsource(module))
     return {
         alias.asname or alias.name: str(node.module)
@@ -144,19 +144,19 @@ def imported_for_types(module: ModuleType) -> dict[str, str]:
     }
 
 
-def annotations_of(kind: type) -> Iterator[tuple[str, ModuleType, str]]:
-    """What the public methods, properties and fields of a class return: name, module and annotation."""
-    for owner in kind.__mro__:
+def annotations_of(class_: type) -> Iterator[tuple[str, ModuleType, str]]:
+    """Return types of public methods, and types of properties and fields of a class: name, module and annotation."""
+    for owner in class_.__mro__:
         if not owner.__module__.startswith(langchain_gemini_mm.__name__):
             continue
         module = sys.modules[owner.__module__]
         for name, value in vars(owner).items():
             function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
             if not name.startswith("_") and inspect.isfunction(function):
-                yield f"{kind.__name__}.{name}", module, str(function.__annotations__.get("return", ""))
+                yield f"{class_.__name__}.{name}", module, str(function.__annotations__.get("return", ""))
         for name, annotation in vars(owner).get("__annotations__", {}).items():
             if not name.startswith("_"):
-                yield f"{kind.__name__}.{name}", module, str(annotation)
+                yield f"{class_.__name__}.{name}", module, str(annotation)
 
 
 def classes_in(annotation: str, module: ModuleType) -> Iterator[type]:
@@ -174,13 +174,13 @@ INTERNAL = {"backend", "files", "space", "survey", "wanted"}
 """Attributes for other modules of this package."""
 
 
-@pytest.mark.parametrize("kind", public_classes(), ids=lambda kind: kind.__name__)
-def test_returned_types_are_public(kind: type) -> None:
+@pytest.mark.parametrize("class_", public_classes(), ids=lambda class_: class_.__name__)
+def test_returned_types_are_public(class_: type) -> None:
     """A user can name every type that a public method, property or field of a public class has."""
     public = set(public_classes())
     hidden = {
         f"{name}: {found.__module__}.{found.__name__}"
-        for name, module, annotation in annotations_of(kind)
+        for name, module, annotation in annotations_of(class_)
         if annotation and name.rpartition(".")[2] not in INTERNAL
         for found in classes_in(annotation, module)
         if found not in public
@@ -189,8 +189,8 @@ def test_returned_types_are_public(kind: type) -> None:
 
 
 @pytest.mark.parametrize("package", ["embeddings", "loaders", "retrievers", "storage", "tools"])
-def test_names_imported_on_first_use_are_no_modules(package: str) -> None:
-    """A public name of these packages stays what it is, whichever of their modules are imported."""
+def test_names_imported_on_first_use_are_not_modules(package: str) -> None:
+    """Public names of these packages do not change when modules of the same name are imported."""
     module = import_module(f"langchain_gemini_mm.{package}")
     modules = {path.stem for path in Path(str(module.__file__)).parent.glob("*.py")}
     assert not modules & set(module.__all__)

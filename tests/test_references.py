@@ -22,20 +22,20 @@ milliseconds = st.integers(0, 10**9)
 def references(draw: st.DrawFn) -> MediaRef:
     """Any reference: a whole file, a segment, an audio track, or pages."""
     whole = MediaRef(draw(digests))
-    kind = draw(st.sampled_from(["whole", "segment", "sound", "pages"]))
-    if kind == "segment":
+    form = draw(st.sampled_from(["whole", "segment", "audio", "pages"]))
+    if form == "segment":
         start, length = draw(milliseconds), draw(st.integers(1, 10**8))
         track: Literal["audio"] | None = draw(st.sampled_from([None, "audio"]))
         return whole.segment(start / 1000, (start + length) / 1000, track=track)
-    if kind == "sound":
+    if form == "audio":
         return MediaRef(whole.sha256, track="audio")
-    if kind == "pages":
+    if form == "pages":
         first = draw(st.integers(1, 10**6))
         return whole.pages(first, first + draw(st.integers(0, 100)))
     return whole
 
 
-# Built of the pieces that references are made of, so that near misses are common.
+# The alphabet consists of parts of references, so that near misses are common.
 pieces = st.sampled_from(
     [
         "\\",
@@ -235,8 +235,8 @@ def test_truncated_references_are_refused(text: str) -> None:
 
 
 LITERAL = {
-    "a picture on the web": "![](https://example.com/cat.png)",
-    "a local picture": "![](../../etc/passwd)",
+    "an image on the web": "![](https://example.com/cat.png)",
+    "a local image": "![](../../etc/passwd)",
     "a data URL": "![](data:image/png;base64,AAAA)",
     "a path": "/etc/passwd",
     "an open bracket": "see ![](",

@@ -1,4 +1,4 @@
-"""The measures this code is held to: short modules and functions, names that say something, pins without addresses."""
+"""Rules for the code: short modules and functions, meaningful names, pins without URLs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "v2"}
 
 
 def name_of(path: Path) -> str:
-    """A file's path in the project."""
+    """The path of a file in the project."""
     return path.relative_to(ROOT).as_posix()
 
 
 def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Lines of a function from its `def` on, without its docstring."""
+    """Lines of a function without its docstring."""
     first = function.body[0]
     has_docstring = isinstance(first, ast.Expr) and ast.get_docstring(function, clean=False) is not None
     docstring = (first.end_lineno or 0) - first.lineno + 1 if has_docstring else 0
@@ -42,13 +42,13 @@ def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 @pytest.mark.parametrize("path", CODE, ids=name_of)
 def test_modules_are_short(path: Path) -> None:
-    """A module covers one noun, and 600 lines are enough for one."""
+    """A module covers one noun and has at most 600 lines."""
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MODULE_LINES
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=name_of)
 def test_functions_are_short(path: Path) -> None:
-    """A function fits on one screen, its docstring not counted."""
+    """A function without its docstring fits on one screen."""
     functions = [
         node
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
@@ -58,24 +58,24 @@ def test_functions_are_short(path: Path) -> None:
     assert not long
 
 
-def test_modules_are_named_after_something() -> None:
-    """No module is a drawer for the rest."""
+def test_module_names_have_a_meaning() -> None:
+    """No module has a name such as `utils`."""
     assert not [name_of(path) for path in CODE if path.stem.strip("_") in EMPTY_NAMES]
 
 
 def test_small_modules_with_one_importer_are_part_of_it() -> None:
-    """What only one module uses, and is short, stands in that module."""
+    """A short module that only one module uses is part of that module."""
     assert not small_modules(MODULES, all_imports(MODULES))
 
 
 def test_no_module_is_named_as_one_of_the_standard_library() -> None:
-    """A reader who sees `types` or `html` need not ask whose."""
+    """The name of a module is not that of a standard-library module such as `types` or `html`."""
     names = {path.parent.name if path.name == "__init__.py" else path.stem for path in MODULES.values()}
     assert not names & sys.stdlib_module_names - {"__main__"}
 
 
 def test_a_class_name_has_one_meaning() -> None:
-    """No two modules define a class of the same name."""
+    """No two modules define a class with the same name."""
     defined: dict[str, list[str]] = {}
     for module, path in MODULES.items():
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -85,7 +85,7 @@ def test_a_class_name_has_one_meaning() -> None:
 
 
 def test_the_package_keeps_its_size() -> None:
-    """Modules, lines of code and file names that occur twice stay within what a reader can hold."""
+    """The numbers of modules, of lines of code and of repeated file names are limited."""
     own = [path for path in MODULES.values() if path.name != "__init__.py"]
     shipped = [path for path in MODULES.values() if "testing" not in path.parts]
     assert len(own) <= MOST_MODULES
@@ -95,7 +95,7 @@ def test_the_package_keeps_its_size() -> None:
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("constraints*.txt")), ids=name_of)
 def test_pins_name_versions_only(path: Path) -> None:
-    """A constraints file says which version of what, never where from."""
+    """A constraints file has versions, but no URLs."""
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     assert lines
     assert not [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+_-]+", line)]

@@ -1,4 +1,4 @@
-"""What type checkers say of a user's program: correct lines pass, and each mistake is reported on its own line."""
+"""Results of type checkers for a user's program: correct lines pass, and each mistake is reported on its own line."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program with all mistakes at its end, one a line."""
+    """The program with all mistakes at its end, one per line."""
     path = tmp_path_factory.mktemp("user") / "program.py"
     path.write_text(PROGRAM + "\n".join([*MISTAKES, ""]), encoding="utf-8")
     return path
@@ -94,7 +94,7 @@ def errors(request: pytest.FixtureRequest, program: Path) -> dict[int, str]:
 
 
 def mypy_errors(program: Path) -> dict[int, str]:
-    """What `mypy --strict` says, without our own configuration."""
+    """Errors of `mypy --strict` without our own configuration."""
     printed = checked(
         program, "mypy", "--strict", "--hide-error-context", "--no-pretty", f"--cache-dir={ROOT / '.mypy_cache/user'}"
     )
@@ -103,7 +103,7 @@ def mypy_errors(program: Path) -> dict[int, str]:
 
 
 def pyright_errors(program: Path) -> dict[int, str]:
-    """What pyright says in its standard mode."""
+    """Errors of pyright in its standard mode."""
     program.with_name("pyrightconfig.json").write_text(json.dumps(SETTINGS), encoding="utf-8")
     report = json.loads(checked(program, "basedpyright", "--outputjson", f"--pythonpath={sys.executable}"))
     assert report["summary"]["filesAnalyzed"] == 1
@@ -115,7 +115,7 @@ def pyright_errors(program: Path) -> dict[int, str]:
 
 
 def checked(program: Path, tool: str, *options: str) -> str:
-    """Run a type checker on the program as a user would, in its folder."""
+    """Run a type checker on the program in its folder, as a user does."""
     where = {"MYPYPATH": str(ROOT)} if tool == "mypy" else {}
     names = [program.name] if tool == "mypy" else []
     run = subprocess.run(
@@ -132,12 +132,12 @@ def checked(program: Path, tool: str, *options: str) -> str:
 
 
 def test_correct_lines_pass(errors: dict[int, str]) -> None:
-    """Every kind of content is accepted, as are the arguments that the documentation shows."""
+    """Every type of content is accepted, as are the documented arguments."""
     wrong = {line: PROGRAM.splitlines()[line - 1] for line in errors if line < FIRST}
     assert not wrong, [errors[line] for line in wrong]
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_reported_on_its_line(errors: dict[int, str], mistake: str) -> None:
-    """What would be refused when it runs is refused before."""
+    """Mistakes that raise at run time are also reported by type checkers."""
     assert FIRST + MISTAKES.index(mistake) in errors

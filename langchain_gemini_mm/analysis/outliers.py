@@ -1,4 +1,4 @@
-"""Outliers: documents that are far from everything else of their kind."""
+"""Outliers: documents that are far from all other documents of their modality."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks: what an embedding is for, and the text prefix or request field by which a model is told.
+"""Tasks: what an embedding is for, and the text prefix or request field that passes it to a model.
 
 `gemini-embedding-2` reads its task from the text, and only where a content is text alone; `gemini-embedding-001` reads
 a request field. Source: https://ai.google.dev/gemini-api/docs/embeddings (read 2026-11-21).
@@ -57,7 +57,7 @@ _TITLE_BREAKERS = re.compile(r"\s*(?:\||[\r\n\v\f\x85\u2028\u2029])+\s*")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is told role and task: by a prefix of the text, or by request fields."""
+    """How role and task are passed to a model: as a prefix of the text, or in request fields."""
 
     template: str | None = None
     """A prefix, optionally with `{title}`, then `{content}`; None leaves the text unchanged."""
@@ -103,7 +103,7 @@ def find_task(name: str) -> Task:
 
 
 def recipe(spec: ModelSpec, role: Role, task: str | None = None) -> Recipe:
-    """Return how a model is told the role and the task of a text.
+    """Return how the role and the task of a text are passed to a model.
 
     The default task is search. Documents of an asymmetric task (question answering, fact checking, code retrieval) get
     the same prefix as for search.

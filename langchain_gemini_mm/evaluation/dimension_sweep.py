@@ -84,7 +84,7 @@ def dimension_sweep(
     """
     settings = EvaluationSettings(ks=checked_ks(ks), by=by, confidence=confidence, seed=seed, progress=progress)
     asked = checked_queries(labelled)
-    wanted = None if dimensions is None else {positive_int("an element of dimensions", size) for size in dimensions}
+    requested = None if dimensions is None else {positive_int("an element of dimensions", size) for size in dimensions}
     queries = [one.query if isinstance(one.query, Query) else Query(one.query) for one in asked]
     vectors: list[Vector] = []
     for start in range(0, len(queries), BATCH_SIZE):
@@ -92,7 +92,7 @@ def dimension_sweep(
     whole = np.stack(vectors)
     nearest = [
         _TopK(_truncated(whole, size), [query.ids for query in queries], settings.ks[-1])
-        for size in _sizes(wanted, whole.shape[1])
+        for size in _sizes(requested, whole.shape[1])
     ]
 
     def add(ids: list[str], rows: Vectors) -> None:
@@ -111,8 +111,8 @@ def dimension_sweep(
 adimension_sweep = dimension_sweep.asynchronous
 
 
-def _sizes(wanted: set[int] | None, whole: int) -> list[int]:
-    sizes = {size for size in SIZES if size < whole} | {whole} if wanted is None else wanted
+def _sizes(requested: set[int] | None, whole: int) -> list[int]:
+    sizes = {size for size in SIZES if size < whole} | {whole} if requested is None else requested
     if not sizes:
         raise ValueError("dimensions is empty; leave it out for the default")
     if max(sizes) > whole:

@@ -197,7 +197,7 @@ class Report:
                 name=str(found["name"]),
                 ks=checked_ks(found["ks"]),
                 results=results,
-                modalities={str(id_): str(kind) for id_, kind in found["modalities"].items()},
+                modalities={str(id_): str(modality) for id_, modality in found["modalities"].items()},
                 unknown=tuple(map(str, found["unknown"])),
                 confidence=float(found["confidence"]),
                 seed=int(found["seed"]),

@@ -124,5 +124,5 @@ def _medium(piece: ConvertedPart, cited: str) -> str:
     title = escape(f"{piece.description} of {cited}" if piece.description else cited)
     if piece.modality == "image":
         return f"<img src='{source}' alt='{title}' title='{title}' style='{_MEDIUM}'>"
-    kind = "audio" if piece.modality == "audio" else "video"
-    return f"<{kind} controls preload='metadata' src='{source}{start}' title='{title}' style='{_MEDIUM}'></{kind}>"
+    tag = "audio" if piece.modality == "audio" else "video"
+    return f"<{tag} controls preload='metadata' src='{source}{start}' title='{title}' style='{_MEDIUM}'></{tag}>"

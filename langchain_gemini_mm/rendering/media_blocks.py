@@ -405,7 +405,7 @@ def _failed(modality: Modality | None, cited: str, error: Exception) -> Block:
     ours = isinstance(error, GeminiMMError)
     _LOG.warning("%s is not shown to the model: %s", cited or "a file", error, exc_info=None if ours else error)
     noun = "media" if modality is None else _NOUNS[modality]
-    return _not_shown(noun, cited, next(reason for kind, reason in _REASONS if isinstance(error, kind)))
+    return _not_shown(noun, cited, next(reason for error_type, reason in _REASONS if isinstance(error, error_type)))
 
 
 def _not_shown(noun: str, cited: str, reason: str) -> Block:

@@ -45,8 +45,8 @@ def to_blocks(
 
     media = MediaStore.memory()
     logo = media.document("our logo", png(), metadata={"source": "logo.png"})
-    text, picture = to_blocks([logo], media=media, model="openai")
-    assert text["text"] == "[logo.png]\nour logo" and picture["type"] == "image"
+    text, image = to_blocks([logo], media=media, model="openai")
+    assert text["text"] == "[logo.png]\nour logo" and image["type"] == "image"
     ```
 
     Args:

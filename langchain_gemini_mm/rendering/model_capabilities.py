@@ -66,11 +66,11 @@ class Accepts:
 
     def __post_init__(self) -> None:
         """Refuse a modality without a type that media can be converted to."""
-        for kind, bases in _BASES.items():
-            types = self.types(kind)
+        for modality, bases in _BASES.items():
+            types = self.types(modality)
             if types and not types & bases:
                 raise ValueError(
-                    f"{self.name} accepts {kind} as {sorted(types)!r}; one of {sorted(bases)!r} must be included"
+                    f"{self.name} accepts {modality} as {sorted(types)!r}; one of {sorted(bases)!r} must be included"
                 )
 
     def types(self, modality: Modality, place: Place = "message") -> frozenset[str]:
@@ -186,9 +186,9 @@ def _unbound(model: Any) -> Any:
 
 def _family(model: Any) -> Accepts:
     """The family by the first class of a known package; a subclass in another package uses another service."""
-    for kind in type(model).__mro__:
-        package = kind.__module__.partition(".")[0]
-        if "Anthropic" in kind.__name__ and package in _PACKAGES:
+    for class_ in type(model).__mro__:
+        package = class_.__module__.partition(".")[0]
+        if "Anthropic" in class_.__name__ and package in _PACKAGES:
             return _ANTHROPIC
         if package in _PACKAGES:
             responses = package == "langchain_openai" and getattr(model, "use_responses_api", None)
@@ -203,11 +203,13 @@ def _narrowed(family: Accepts, model: Any) -> Accepts:
     if not isinstance(profile, Mapping):
         return family
     kept: dict[str, Any] = {
-        kind: frozenset() for kind, key in _PROFILE.items() if profile.get(key) is False and family.takes(kind)
+        modality: frozenset()
+        for modality, key in _PROFILE.items()
+        if profile.get(key) is False and family.takes(modality)
     }
     if family is _OPENAI and profile.get("audio_inputs"):
         kept["audio"] = _OPENAI_AUDIO.audio
-    refused = {kind for kind in ("image", "pdf") if profile.get(f"{kind}_tool_message") is False}
+    refused = {modality for modality in ("image", "pdf") if profile.get(f"{modality}_tool_message") is False}
     if refused & family.in_tools:
         kept["in_tools"] = family.in_tools - refused
     return replace(family, **kept) if kept else family

@@ -103,7 +103,7 @@ class ByteStoreBackend:
         if found is None or (before is not None and found["at"] >= before):
             return False
         self.call("mdelete", [f"{_MANIFESTS}{sha256}"])
-        if before is not None and self._wanted_at([sha256])[0] >= before:
+        if before is not None and self._touched_at([sha256])[0] >= before:
             self._keep(sha256, found)
             return False
         self.call("mdelete", [*_piece_keys(found), f"{_WANTED}{sha256}"])
@@ -150,12 +150,12 @@ class ByteStoreBackend:
         """The manifests; `at` is when each was last put or touched."""
         found: list[dict[str, Any] | None] = []
         values = self.call("mget", [f"{_MANIFESTS}{sha256}" for sha256 in digests])
-        for value, wanted_at in zip(values, self._wanted_at(digests), strict=True):
+        for value, touched_at in zip(values, self._touched_at(digests), strict=True):
             said = _parsed(value)
-            found.append({**said, "at": max(said["at"], wanted_at)} if said and "pieces" in said else None)
+            found.append({**said, "at": max(said["at"], touched_at)} if said and "pieces" in said else None)
         return found
 
-    def _wanted_at(self, digests: list[str]) -> list[float]:
+    def _touched_at(self, digests: list[str]) -> list[float]:
         values = self.call("mget", [f"{_WANTED}{sha256}" for sha256 in digests])
         return [float(_parsed(value).get("at", 0)) for value in values]
 

@@ -77,7 +77,7 @@ class MediaStore:
             `BaseStore[str, bytes]`, or a `MediaBackend`.
 
     Raises:
-        ValueError: `where` is a URL of another kind.
+        ValueError: `where` is a URL with an unsupported scheme.
         StoreError: `where` is a file.
     """
 
@@ -324,12 +324,12 @@ class MediaStore:
             grace_s: keep media that were put within so many seconds, because they may not be indexed yet.
             dry_run: remove nothing.
         """
-        wanted = digests_in(keep)
+        referenced = digests_in(keep)
         before = time.time() - grace_s
         removed: list[MediaRef] = []
         size = 0
         for entry in self._backend.stored():
-            if bytes.fromhex(entry.sha256) in wanted or entry.stored_at >= before:
+            if bytes.fromhex(entry.sha256) in referenced or entry.stored_at >= before:
                 continue
             if dry_run or self._backend.delete(entry.sha256, before=before):
                 removed.append(MediaRef(entry.sha256))
@@ -412,8 +412,8 @@ def compose(store: MediaStore, content: Sequence[Content], metadata: Mapping[str
 
 def modality_of(parts: Sequence[Part]) -> Modality:
     """The modality of a content: that of its media, or text."""
-    kinds = {part.modality for part in parts}
-    return next((kind for kind in _WEIGHTIEST if kind in kinds), "text")
+    modalities = {part.modality for part in parts}
+    return next((modality for modality in _WEIGHTIEST if modality in modalities), "text")
 
 
 def _word(store: MediaStore, part: Part) -> str:

@@ -185,11 +185,11 @@ class WeaviateValues:
     def _make(self) -> None:
         if self._replication > 1:
             require_replication(self._version)
-        wanted = _creation(self.name, self._replication, tenants=self.tenant is not None)
+        config = _creation(self.name, self._replication, tenants=self.tenant is not None)
         try:
             self._connection.run(
                 "making the collection",
-                lambda client: client.collections.create(**wanted),
+                lambda client: client.collections.create(**config),
                 self._connection.write_timeout,
             )
         except StoreError as error:

@@ -143,8 +143,8 @@ def checked_manifest(folder: str | os.PathLike[str]) -> Manifest:
                 "Upgrade langchain-gemini-mm"
             )
         manifest = Manifest(**stored)
-        wanted = {DOCUMENTS: manifest.documents_sha256, VECTORS: manifest.vectors_sha256}
-        for name, digest in wanted.items():
+        expected = {DOCUMENTS: manifest.documents_sha256, VECTORS: manifest.vectors_sha256}
+        for name, digest in expected.items():
             if _sha256(path / name) != digest:
                 raise StoreError(f"{path / name} was changed or cut after the export. Export again")
         with (path / VECTORS).open("rb") as file:
@@ -195,9 +195,9 @@ def _header(count: int, dimensions: int) -> bytes:
 def _shape(file: BinaryIO) -> tuple[int, ...]:
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError("vectors.npy is of another version")
-    shape, fortran, kind = np.lib.format.read_array_header_1_0(file)
-    if fortran or kind != _FLOAT or len(shape) != 2:
-        raise ValueError(f"vectors.npy holds {kind} of shape {shape}, not (n, d) float32")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if fortran or dtype != _FLOAT or len(shape) != 2:
+        raise ValueError(f"vectors.npy holds {dtype} of shape {shape}, not (n, d) float32")
     return tuple(shape)
 
 

@@ -130,8 +130,8 @@ def matches(node: Node, metadata: Mapping[str, Any]) -> bool:
     """Whether metadata match a parsed filter; the reference for the filters of all stores."""
     match node:
         case In(key, values):
-            wanted = {(kind_of(value), comparable(value)) for value in values}
-            return any((kind_of(value), comparable(value)) in wanted for value in elements(metadata.get(key)))
+            expected = {(kind_of(value), comparable(value)) for value in values}
+            return any((kind_of(value), comparable(value)) in expected for value in elements(metadata.get(key)))
         case Compare(key, order, value):
             kind = kind_of(value)
             return any(
@@ -157,7 +157,7 @@ def elements(value: Any) -> Iterator[Any]:
 
 
 def kind_of(value: Any) -> str:
-    """`number`, `string`, `bool`, or `other` for values that cannot be compared; only equal kinds compare."""
+    """`number`, `string` or `bool`, within which values are compared, or `other` for values that are not."""
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, str):

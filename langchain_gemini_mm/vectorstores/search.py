@@ -405,18 +405,18 @@ def groups_flow(query: Content | Query, plan: SearchPlan, by: str, per_source: i
     asked = query if isinstance(query, Query) else Query(query)
     fingerprint = plan.backend.space.fingerprint
     vectors = yield from query_vectors_flow(plan.backend, [asked], plan.task_type)
-    wanted, most = plan.k, MOST_CANDIDATES - len(asked.ids)
+    limit, most = plan.k, MOST_CANDIDATES - len(asked.ids)
     depth = min(max(3 * plan.k * per_source, _FIRST_CANDIDATES), most)
     while True:
         deep = replace(plan, k=depth, fetch_k=depth)
         (hits,) = yield from neighbours_flow(vectors, deep, fingerprint, [asked.ids])
         groups = _grouped(hits, by)
         is_all = len(hits) < depth
-        if is_all or len(groups) >= wanted or depth >= most:
+        if is_all or len(groups) >= limit or depth >= most:
             break
         depth = min(4 * depth, most)
     found = []
-    for value, members in groups[:wanted]:
+    for value, members in groups[:limit]:
         best = members
         if not (is_all or value is None or len(members) >= per_source):
             only = replace(plan, k=per_source, fetch_k=per_source, filter=_in_group(plan.filter, In(by, (value,))))

@@ -127,14 +127,14 @@ def has_words(text: str) -> bool:
 
 def mentions(text: str, words: Sequence[str]) -> bool:
     """Whether the beginning of a text contains one of the `terms`."""
-    wanted = frozenset(words)
-    return any(not wanted.isdisjoint(_cut(word)) for word in _WORD.findall(_folded(text[:_BEGINNING])))
+    terms = frozenset(words)
+    return any(not terms.isdisjoint(_cut(word)) for word in _WORD.findall(_folded(text[:_BEGINNING])))
 
 
 def readable_text(content: Any) -> str | None:
     """The text of a query's content, without its media; None if there is no text.
 
-    Takes the kinds of content an embedding takes: texts, documents, messages, content blocks, and lists of these.
+    Accepts the same content as an embedding: texts, documents, messages, content blocks, and lists of these.
     """
     pieces = list(_texts(content))
     return " ".join(pieces) if pieces else None

@@ -33,7 +33,7 @@ class _Item:
 
 
 class DocumentInputs:
-    """Documents with their ids and, where given, vectors, read in step from iterables of any kind.
+    """Documents with their ids and, where given, vectors, read in parallel from any iterables.
 
     Args:
         documents: any iterable.

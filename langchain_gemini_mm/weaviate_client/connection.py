@@ -53,9 +53,9 @@ class Connection:
         if isinstance(client, weaviate.WeaviateAsyncClient) and async_client is None:
             client, async_client = None, client
         if client is not None and not isinstance(client, weaviate.WeaviateClient):
-            raise TypeError(f"client is a WeaviateClient or a WeaviateAsyncClient, got {_kind(client)}")
+            raise TypeError(f"client is a WeaviateClient or a WeaviateAsyncClient, got {_type_name(client)}")
         if async_client is not None and not isinstance(async_client, weaviate.WeaviateAsyncClient):
-            raise TypeError(f"async_client is a WeaviateAsyncClient, got {_kind(async_client)}")
+            raise TypeError(f"async_client is a WeaviateAsyncClient, got {_type_name(async_client)}")
         if client is None and async_client is None:
             raise TypeError("a WeaviateClient or a WeaviateAsyncClient is needed, got None")
         self.client: weaviate.WeaviateClient | None = client
@@ -155,7 +155,7 @@ def _seconds(name: str, value: Any) -> float:
     return float(value)
 
 
-def _kind(value: object) -> str:
+def _type_name(value: object) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 

@@ -1,4 +1,4 @@
-"""Stores with given vectors, and one way to call a function and its async twin."""
+"""Stores with given vectors, and one way to call a function or its async twin."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ def random_rows(n: int, d: int, seed: int = 0) -> np.ndarray:
 
 
 def both(sync: Callable[..., Any], asynchronous: Callable[..., Any], which: str) -> Callable[..., Any]:
-    """A function, or its async twin behind the same face."""
+    """Return a function, or its async twin as a sync function."""
     return sync if which == "sync" else lambda *args, **options: asyncio.run(asynchronous(*args, **options))

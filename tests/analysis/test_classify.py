@@ -1,4 +1,4 @@
-"""Classification: labels by description, and by the vote of labelled neighbours, with "unknown" as an answer."""
+"""Classification with labels by description, or by the votes of labelled neighbours, with "unknown" as a result."""
 
 from __future__ import annotations
 

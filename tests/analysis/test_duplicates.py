@@ -1,4 +1,4 @@
-"""Near-duplicates: exactly those that brute force finds, whatever the blocks, in bounded memory."""
+"""Near-duplicates equal those of brute force for any block size, with bounded memory."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def test_the_result_equals_brute_force(vectors: list[list[int]], threshold: floa
     """Groups, pairs and counts are right for any block size; vectors are far enough from the threshold for rounding."""
     rows = unit_rows(vectors).astype(np.float64)
     away = np.abs(rows @ rows.T - threshold)
-    threshold += 1e-4 if away.min() < 1e-4 and threshold < 1 else 0  # a little above what is exactly on it
+    # A threshold that is equal to a similarity is increased slightly.
+    threshold += 1e-4 if away.min() < 1e-4 and threshold < 1 else 0
     groups, pairs = brute_force(rows, min(threshold, 1 - 1e-5))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stored_vectors, "BLOCK_ROWS", block)
@@ -76,8 +77,8 @@ def test_groups_keep_one(find: Callable[..., Duplicates]) -> None:
 
 def test_filters_and_modalities(find: Callable[..., Duplicates]) -> None:
     """Only documents that match are compared."""
-    kinds = [{"modality": kind, "year": year} for kind in ("image", "text") for year in (1, 2)]
-    store = store_of_rows([[1, 0]] * 4, kinds)
+    metadata = [{"modality": modality, "year": year} for modality in ("image", "text") for year in (1, 2)]
+    store = store_of_rows([[1, 0]] * 4, metadata)
     assert find(store).pair_count == 6
     assert find(store, filter={"year": 1}).pairs == (DuplicatePair("d00", "d02", 1.0),)
     assert find(store, modalities=["text"]).pairs == (DuplicatePair("d02", "d03", 1.0),)
@@ -109,9 +110,9 @@ def test_equal_vectors() -> None:
 def test_progress_counts_documents(find: Callable[..., Duplicates], monkeypatch: pytest.MonkeyPatch) -> None:
     """Progress is reported after each block, up to the number of documents."""
     monkeypatch.setattr(stored_vectors, "BLOCK_ROWS", 4)
-    told: list[int] = []
-    find(store_of_rows(random_rows(10, 3)), progress=told.append)
-    assert told == [4, 8, 10]
+    reported: list[int] = []
+    find(store_of_rows(random_rows(10, 3)), progress=reported.append)
+    assert reported == [4, 8, 10]
 
 
 @pytest.mark.parametrize(
@@ -121,8 +122,8 @@ def test_progress_counts_documents(find: Callable[..., Duplicates], monkeypatch:
         pytest.param({"threshold": float("nan")}, ValueError, "got nan", id="nan"),
         pytest.param({"threshold": "high"}, TypeError, "got 'high'", id="a word"),
         pytest.param({"max_pairs": 0}, ValueError, "max_pairs", id="no pairs"),
-        pytest.param({"modalities": "image"}, TypeError, r"write modalities=\['image'\]", id="one kind"),
-        pytest.param({"modalities": []}, ValueError, "modalities is empty", id="no kind"),
+        pytest.param({"modalities": "image"}, TypeError, r"write modalities=\['image'\]", id="modality as a str"),
+        pytest.param({"modalities": []}, ValueError, "modalities is empty", id="no modality"),
         pytest.param({"modalities": ["imag"]}, ValueError, r"no modality 'imag'. Did you mean 'image'\?", id="a typo"),
         pytest.param({"filter": lambda _: True}, TypeError, "filter must be a dict", id="a function"),
     ],

@@ -1,4 +1,4 @@
-"""Outliers: what is farthest from its neighbours, kind by kind."""
+"""Outliers: documents that are far from their neighbours, separately for each modality."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def test_modalities_are_compared_separately(find: Callable[..., list[Outlier]]) 
     """An unusual image is found although all texts are farther from each other than it is from the images."""
     rng = np.random.default_rng(1)
     texts = rng.standard_normal((40, 16))
-    pictures = np.eye(16)[0] * 6 + rng.standard_normal((40, 16)) * 0.3
-    pictures[7] = np.eye(16)[0] * 6 + np.eye(16)[1] * 4
-    kinds = [{"modality": "text"}] * 40 + [{"modality": "image"}] * 40
-    store = store_of_rows(np.concatenate([texts, pictures]), kinds)
+    images = np.eye(16)[0] * 6 + rng.standard_normal((40, 16)) * 0.3
+    images[7] = np.eye(16)[0] * 6 + np.eye(16)[1] * 4
+    metadata = [{"modality": "text"}] * 40 + [{"modality": "image"}] * 40
+    store = store_of_rows(np.concatenate([texts, images]), metadata)
     first = find(store, k=5)[0]
     assert (first.document.id, first.modality) == ("d47", "image")
     assert first.score > 5

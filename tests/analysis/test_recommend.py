@@ -1,4 +1,4 @@
-"""Recommending: near to what is liked, without it, one per file where asked."""
+"""Recommendations: near to liked documents, excluding these, optionally one per file."""
 
 from __future__ import annotations
 
@@ -23,8 +23,15 @@ def ask(request: pytest.FixtureRequest) -> Callable[..., Hits]:
 
 ROWS = [[1, 0, 0], [0.9, 0.1, 0], [0, 1, 0], [0, 0.9, 0.1], [0.6, 0.6, 0], [0, 0, 1]]
 METADATA = [
-    {"modality": kind, "source": source}
-    for kind, source in [("video", "a"), ("video", "a"), ("image", "b"), ("audio", "a"), ("image", "c"), ("text", "d")]
+    {"modality": modality, "source": source}
+    for modality, source in [
+        ("video", "a"),
+        ("video", "a"),
+        ("image", "b"),
+        ("audio", "a"),
+        ("image", "c"),
+        ("text", "d"),
+    ]
 ]
 
 
@@ -43,8 +50,8 @@ def test_the_result_equals_brute_force(seed: int, chosen: list[int], split: int,
     """Hits are nearest to the sum of liked minus unliked vectors, which are excluded; `k` may exceed the collection."""
     rows = random_rows(12, 5, seed)
     like, unlike = chosen[:split], chosen[split:]
-    wish = rows[like].sum(axis=0) - rows[unlike].sum(axis=0)
-    scores = rows @ (wish / np.linalg.norm(wish))
+    target = rows[like].sum(axis=0) - rows[unlike].sum(axis=0)
+    scores = rows @ (target / np.linalg.norm(target))
     expected = sorted((i for i in range(12) if i not in chosen), key=lambda i: -scores[i])[:k]
     named = [[f"d{i:02}" for i in some] for some in (like, unlike, expected)]
     hits = recommend(store_of_rows(rows), named[0], named[1], k=k)

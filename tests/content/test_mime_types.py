@@ -1,4 +1,4 @@
-"""MIME types by first bytes: all types, under any name, from real files."""
+"""MIME types by first bytes: every supported type, independent of the file name, from real files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.media.generate import clip, picture
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PICTURES = {
+IMAGES = {
     "GIF": "image/gif",
     "BMP": "image/bmp",
     "TIFF": "image/tiff",
@@ -46,14 +46,14 @@ MADE: dict[str, tuple[Callable[[], bytes], str]] = {
     "mp4": (mp4, "video/mp4"),
     "mov": (lambda: mp4(container="mov"), "video/quicktime"),
     "pdf": (lambda: pdf(("one page",)), "application/pdf"),
-    **{kind: (partial(picture, kind), mime_type) for kind, mime_type in PICTURES.items()},
-    **{kind: (partial(clip, kind, codec), mime) for kind, (codec, mime) in CLIPS.items()},
+    **{name: (partial(picture, name), mime_type) for name, mime_type in IMAGES.items()},
+    **{name: (partial(clip, name, codec), mime) for name, (codec, mime) in CLIPS.items()},
 }
 
 
 @pytest.mark.parametrize(("make", "mime_type"), MADE.values(), ids=MADE)
 def test_real_files_are_known(make: Callable[[], bytes], mime_type: str) -> None:
-    """Files as programs write them are recognised by their first bytes alone."""
+    """Files written by common programs are recognised by their first bytes alone."""
     assert sniff(make()[:HEAD_BYTES]) == mime_type
 
 
@@ -113,27 +113,27 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("head", TEXTS.values(), ids=TEXTS)
-def test_what_is_no_media_is_not_taken_for_it(head: bytes) -> None:
-    """Text, even text about media, and programs are of no known type."""
+def test_other_data_is_not_recognised_as_media(head: bytes) -> None:
+    """Text, even text about media, and programs have no known type."""
     assert sniff(head) is None
 
 
 @pytest.mark.parametrize("make", [png, jpeg, wav, mp4], ids=["png", "jpeg", "wav", "mp4"])
 def test_any_beginning_can_be_sniffed(make: Callable[[], bytes]) -> None:
-    """However few bytes there are, the answer is the type or nothing, never another type or an error."""
+    """A prefix of a file of any length gives the type or nothing, never another type or an error."""
     data = make()
     answers = {sniff(data[:length]) for length in range(600)}
     assert answers <= {None, sniff(data)}
 
 
 def test_types_have_modalities() -> None:
-    """The family of a type is its modality; what the model has none for is none."""
+    """The main type of a MIME type is its modality; types of other modalities have none."""
     assert modality_of("image/webp") == "image"
     assert modality_of("application/pdf") == "pdf"
     assert modality_of("application/zip") is None
 
 
 def test_types_have_one_spelling() -> None:
-    """Usual other names, capitals and parameters are understood."""
+    """Common aliases, capital letters and parameters are accepted."""
     assert canonical_mime_type("Audio/MPEG; rate=44100") == "audio/mp3"
     assert canonical_mime_type("image/jpg") == "image/jpeg"

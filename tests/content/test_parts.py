@@ -1,4 +1,4 @@
-"""Conversion of content into parts: every supported type, and what is refused."""
+"""Conversion of content into parts: every supported type, and refused values."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_one_part(name: str) -> None:
 
 
 def test_a_path_is_opened_and_typed_by_its_bytes(tmp_path: Path) -> None:
-    """A PNG under the wrong name is a PNG; its bytes are read only when asked for."""
+    """A PNG with a wrong file extension is a PNG; its bytes are read only when they are needed."""
     path = tmp_path / "photo.jpg"
     path.write_bytes(PNG)
 
@@ -114,7 +114,7 @@ def test_a_path_is_opened_and_typed_by_its_bytes(tmp_path: Path) -> None:
 
 
 def test_a_text_file_is_literal_text(tmp_path: Path) -> None:
-    """A text file is embedded as text; a reference in it is never followed."""
+    """A text file is embedded as text; a reference in it is never resolved."""
     path = tmp_path / "notes.md"
     path.write_text("\ufeffsee ![](mm://sha256-" + "0" * 64 + ")", encoding="utf-8")
 
@@ -124,7 +124,7 @@ def test_a_text_file_is_literal_text(tmp_path: Path) -> None:
 
 
 def test_written_order_is_kept(media: MediaStore) -> None:
-    """Texts and media stay interleaved as written; texts around a reference lose only the white space next to it."""
+    """Texts and media keep their order; texts next to a reference lose only the white space around it."""
     ref = media.put(PNG)
 
     parts = to_parts(f"before {ref.markdown} between {ref.markdown}  {ref.markdown}\nafter", media)
@@ -150,14 +150,14 @@ def test_equal_content_has_one_form(media: MediaStore, tmp_path: Path) -> None:
 
 
 def test_service_side_files_pass_through() -> None:
-    """A genai part that names a file Gemini holds is sent as it is; no bytes are fetched."""
+    """A genai part that names a file stored by Gemini is passed on unchanged; no bytes are fetched."""
     (part,) = to_parts(_genai(file_data={"file_uri": "gs://bucket/talk.mp4", "mime_type": "video/mp4"}))
 
     assert (part.modality, part.uri, part.size) == ("video", "gs://bucket/talk.mp4", 0)
 
 
 def test_an_unknown_reference_is_an_error_or_text(media: MediaStore) -> None:
-    """The caller chooses what a reference from elsewhere is."""
+    """The caller decides whether an unknown reference is an error or text."""
     text = f"scraped {MediaRef('ab' * 32).markdown} page"
 
     with pytest.raises(MissingMediaError, match="sha256-abab"):
@@ -169,7 +169,7 @@ def test_an_unknown_reference_is_an_error_or_text(media: MediaStore) -> None:
 
 
 def test_a_repr_never_shows_bytes() -> None:
-    """Payloads stay out of reprs."""
+    """Reprs contain no payload."""
     (part,) = to_parts(b"\x89PNG\r\n\x1a\n" + b"SECRET" * 10)
 
     assert "SECRET" not in repr(part)
@@ -194,7 +194,7 @@ STRINGS_THAT_ARE_ONLY_TEXT = [
 
 @pytest.mark.parametrize("text", STRINGS_THAT_ARE_ONLY_TEXT)
 def test_a_string_is_never_a_path_or_url(text: str) -> None:
-    """A bare string is text, whatever it looks like."""
+    """A plain string is text, even if it looks like a path or URL."""
     (part,) = to_parts(text)
 
     assert part.text == text
@@ -245,7 +245,7 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refusals(name: str) -> None:
-    """What cannot be embedded is refused by a typed error that names it."""
+    """Content that cannot be embedded is refused by a typed error that names it."""
     content, error, message = REFUSED[name]
 
     with pytest.raises(error, match=message.replace("(", r"\(")):
@@ -253,7 +253,7 @@ def test_refusals(name: str) -> None:
 
 
 def test_a_reference_that_is_cut_in_two_is_refused() -> None:
-    """Wherever it is cut, one of the halves is not taken for plain text."""
+    """Wherever it is cut, one of the halves is refused instead of being read as text."""
     text = f"![](mm://sha256-{'ab' * 32})"
     unnoticed = []
     for position in range(1, len(text)):
@@ -265,8 +265,8 @@ def test_a_reference_that_is_cut_in_two_is_refused() -> None:
     assert unnoticed == []
 
 
-def test_a_large_text_file_is_for_the_loader(tmp_path: Path) -> None:
-    """A text file far over the model's window is refused with the way to split it."""
+def test_a_large_text_file_needs_the_loader(tmp_path: Path) -> None:
+    """A text file far over the model's window is refused, and the error says how to split it."""
     path = tmp_path / "book.txt"
     path.write_text("word " * 300_000)
 
@@ -275,7 +275,7 @@ def test_a_large_text_file_is_for_the_loader(tmp_path: Path) -> None:
 
 
 def test_binary_junk_under_a_text_name_is_refused(tmp_path: Path) -> None:
-    """Neither text nor media: said so."""
+    """A file that is neither text nor media is refused."""
     path = tmp_path / "notes.txt"
     path.write_bytes(bytes(range(256)))
 
@@ -285,7 +285,7 @@ def test_binary_junk_under_a_text_name_is_refused(tmp_path: Path) -> None:
 
 @given(st.text())
 def test_any_text_survives_or_is_refused_by_type(text: str) -> None:
-    """Text without a reference arrives unchanged."""
+    """Text without a reference is kept unchanged."""
     try:
         (part,) = to_parts(text)
     except ContentError:
@@ -296,7 +296,7 @@ def test_any_text_survives_or_is_refused_by_type(text: str) -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_survive_or_are_refused_by_type(data: bytes) -> None:
-    """Bytes are kept whole, or refused."""
+    """Bytes are kept unchanged, or refused."""
     try:
         (part,) = to_parts(data)
     except ContentError:

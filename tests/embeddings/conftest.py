@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The parent of temporary folders in these tests, to see what is left in it."""
+    """The parent of temporary folders in these tests."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))

@@ -1,4 +1,4 @@
-"""A budget: what would pass it is not sent, and what was indexed before stays usable."""
+"""A budget: calls that exceed it are not sent, and what was indexed before stays usable."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ TEXTS = [f"text number {i} of some length" for i in range(100)]
 
 
 def price_of(texts: list[str]) -> float:
-    """What embedding them is estimated to cost."""
+    """The estimated cost of embedding them."""
     with GeminiEmbeddings() as embeddings:
         embeddings.embed_documents(texts)
         return embeddings.usage.estimated_usd
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-async def test_what_would_pass_the_budget_is_not_sent(emulator: GeminiEmulator, asynchronous: bool) -> None:
-    """All of a call or nothing, so that no money is spent on vectors that nobody gets."""
+async def test_a_call_over_the_budget_is_not_sent(emulator: GeminiEmulator, asynchronous: bool) -> None:
+    """Either all of a call is sent or nothing."""
     price = price_of(TEXTS)
     sent = emulator.embedded
     async with GeminiEmbeddings(budget_usd=1.5 * price) as embeddings:
@@ -39,7 +39,7 @@ async def test_what_would_pass_the_budget_is_not_sent(emulator: GeminiEmulator, 
 
 
 def test_an_index_stops_within_its_budget_and_is_usable(emulator: GeminiEmulator) -> None:
-    """Both lists are given; with more money the same call completes."""
+    """The error lists stored and failed documents; with a larger budget the same call completes."""
     price = price_of(TEXTS)
     ids = [f"id {i}" for i in range(100)]
     with (
@@ -59,7 +59,7 @@ def test_an_index_stops_within_its_budget_and_is_usable(emulator: GeminiEmulator
 
 
 def test_a_cache_costs_nothing(emulator: GeminiEmulator) -> None:
-    """What it has needs no budget."""
+    """Cached vectors need no budget."""
     from langchain_core.stores import InMemoryByteStore
 
     cache = InMemoryByteStore()
@@ -71,7 +71,7 @@ def test_a_cache_costs_nothing(emulator: GeminiEmulator) -> None:
             embeddings.embed_documents(["new"])
 
 
-def test_a_budget_is_money() -> None:
-    """Not less than nothing."""
+def test_a_budget_is_a_positive_number() -> None:
+    """Negative and invalid amounts are refused."""
     with pytest.raises(ValidationError):
         GeminiEmbeddings(api_key="x", budget_usd=-1)

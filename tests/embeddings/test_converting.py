@@ -1,4 +1,4 @@
-"""Files of types that the model does not take are converted; those it takes are sent as they are."""
+"""Files of types that the model does not accept are converted; others are sent unchanged."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tests.media.generate import picture, saved
 from tests.media.recordings import numbers, recording, sound
 
 
-def _drawn(kind: str, mode: str = "RGB", size: tuple[int, int] = (60, 40), **options: Any) -> bytes:
+def _drawn(image_format: str, mode: str = "RGB", size: tuple[int, int] = (60, 40), **options: Any) -> bytes:
     from PIL import Image
 
     image = Image.new("RGB", size, "teal")
     image.paste("white", (0, 0, size[0] // 2, size[1] // 2))
-    return saved(image.convert(mode), kind, **options)
+    return saved(image.convert(mode), image_format, **options)
 
 
-PICTURES: dict[str, tuple[Callable[[], bytes], str]] = {
+IMAGES: dict[str, tuple[Callable[[], bytes], str]] = {
     "WebP": (lambda: _drawn("WEBP"), "image/jpeg"),
     "GIF": (lambda: _drawn("GIF", "P"), "image/png"),
     "BMP": (lambda: _drawn("BMP"), "image/jpeg"),
@@ -37,13 +37,13 @@ PICTURES: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", IMAGES)
 @pytest.mark.parametrize("how", ["sync", "async"])
 def test_images_are_converted(name: str, how: str, emulator: GeminiEmulator) -> None:
-    """The model gets a type it takes, upright and in RGB, and the same bytes every time."""
+    """The model gets an accepted type, upright and in RGB, and the same bytes every time."""
     from PIL import Image
 
-    make, mime_type = PICTURES[name]
+    make, mime_type = IMAGES[name]
     ours = GeminiEmbeddings(output_dimensionality=128)
 
     for _ in range(2):
@@ -72,7 +72,7 @@ TAKEN: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("name", TAKEN)
-def test_what_is_taken_is_sent_byte_for_byte(name: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
+def test_accepted_types_are_sent_unchanged(name: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
     """Files of accepted types are sent unchanged by default."""
     data = TAKEN[name]()
 
@@ -96,7 +96,7 @@ RECORDINGS: dict[str, tuple[Callable[[], bytes], str]] = {
 
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_recordings_are_converted(name: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
-    """Audio and video arrive complete, in an accepted type, and as the same bytes every time."""
+    """Audio and video are sent completely, in an accepted type, with the same bytes every time."""
     make, mime_type = RECORDINGS[name]
 
     for _ in range(2):
@@ -128,7 +128,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refusals(name: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
-    """Damage, and a whole file over a limit, stay errors that name input, limit, value and remedy."""
+    """Damaged files, and files over a limit, are errors that name input, limit, value and remedy."""
     make, error, message = REFUSED[name]
 
     with pytest.raises(error, match=f"(?s)^input 1: .*{message}"):
@@ -138,7 +138,7 @@ def test_refusals(name: str, embeddings: GeminiEmbeddings, emulator: GeminiEmula
 
 
 def test_images_are_scaled_down_on_request(emulator: GeminiEmulator) -> None:
-    """`image_max_edge` bounds the longer side; what is smaller stays as it is."""
+    """`image_max_edge` limits the longer side; smaller images are unchanged."""
     from PIL import Image
 
     ours = GeminiEmbeddings(image_max_edge=100, output_dimensionality=128)
@@ -187,7 +187,7 @@ def test_preparation_is_part_of_the_space_when_it_is_not_the_default(emulator: G
 
 
 def test_vertex_accepts_more_image_types(emulator: GeminiEmulator) -> None:
-    """On Vertex AI a WebP is not converted, and a GIF is."""
+    """On Vertex AI a WebP is sent unchanged, and a GIF is converted."""
     vertex = GeminiEmbeddings(vertexai=True, base_url=emulator.url, api_key=emulator.api_key, max_concurrency=1)
     webp = picture("WEBP")
 

@@ -1,4 +1,4 @@
-"""Parts of files: cut when they are embedded, each file read once."""
+"""Parts of files: cut when they are embedded, with one reading of each file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAGES = ("a sleepy kitten", "a brown puppy", "waves on a beach", "pizza dough", 
 
 
 class CountingStore:
-    """A media source that counts what is read of it."""
+    """A media source that counts the bytes that are read."""
 
     def __init__(self, store: MediaStore) -> None:
         self._store = store
@@ -32,17 +32,17 @@ class CountingStore:
         self.read = 0
 
     def info(self, ref: MediaRef) -> MediaInfo:
-        """Pass on."""
+        """Return the info of the store."""
         return self._store.info(ref)
 
     def get(self, ref: MediaRef) -> bytes:
-        """Count a whole reading."""
+        """Count a complete reading."""
         data = self._store.get(ref)
         self.opened, self.read = self.opened + 1, self.read + len(data)
         return data
 
     def open(self, ref: MediaRef) -> BinaryIO:
-        """Count what is read of the file."""
+        """Count the bytes that are read of the file."""
         self.opened += 1
         return io.BufferedReader(_Counted(self._store.open(ref), self), 1 << 12)
 
@@ -77,10 +77,10 @@ def sent(emulator: GeminiEmulator) -> list[Any]:
 
 
 @pytest.mark.parametrize("how", ["sync", "async"])
-def test_parts_are_cut_and_found(
+def test_parts_are_cut_and_embedded(
     how: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator, scratch: Path
 ) -> None:
-    """Video, audio and pages of several files in one call: each input is the part that it names, in its place."""
+    """Video, audio and pages of several files in one call: each input is the named part, in its position."""
     assert isinstance(embeddings.media, MediaStore)
     ours = embeddings.model_copy(update={"max_concurrency": 1})
     film = embeddings.media.put(recording(seconds=12))
@@ -96,9 +96,9 @@ def test_parts_are_cut_and_found(
     vectors = ours.embed(contents) if how == "sync" else asyncio.run(ours.aembed(contents))
 
     parts = sent(emulator)
-    kinds = [part.text or part.mime_type for part in parts]
+    types = [part.text or part.mime_type for part in parts]
     film_type, paper_type = "video/mp4", "application/pdf"
-    assert kinds == [film_type, "before", paper_type, "between", "audio/mp3", film_type, paper_type, film_type]
+    assert types == [film_type, "before", paper_type, "between", "audio/mp3", film_type, paper_type, film_type]
     shown = [numbers(part.data) for part in parts if part.mime_type == film_type]
     assert [set(range(40, 80)) <= set(shown[0]), shown[1], set(range(25, 42)) <= set(shown[2])] == [
         True,
@@ -128,7 +128,7 @@ def test_whole_tracks_and_ends_beyond_the_file(embeddings: GeminiEmbeddings, emu
 
 
 def test_a_file_is_read_about_once(emulator: GeminiEmulator, media: MediaStore) -> None:
-    """All segments of video and audio take one reading; one from the middle of a long file reads a part of it."""
+    """All segments of video and audio take one reading; one from the middle of a long file reads only a part of it."""
     data = recording(seconds=60, noisy=True, fps=20)
     ref = media.put(data)
     counts = CountingStore(media)
@@ -145,7 +145,7 @@ def test_a_file_is_read_about_once(emulator: GeminiEmulator, media: MediaStore) 
 
 
 def test_pages_are_cut_from_one_opening(emulator: GeminiEmulator, media: MediaStore) -> None:
-    """Windows of a PDF share one opening of it."""
+    """Page ranges of a PDF share one opening of it."""
     ref = media.put(pdf(40))
     counts = CountingStore(media)
 
@@ -154,10 +154,8 @@ def test_pages_are_cut_from_one_opening(emulator: GeminiEmulator, media: MediaSt
     assert counts.opened == 1
 
 
-def test_equal_parts_are_cut_once_and_travel_as_often_as_asked(
-    embeddings: GeminiEmbeddings, emulator: GeminiEmulator
-) -> None:
-    """The same reference in several places gives the same bytes and the same vector."""
+def test_equal_parts_are_cut_once(embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
+    """The same reference in several positions gives the same bytes and the same vector."""
     assert isinstance(embeddings.media, MediaStore)
     part = embeddings.media.put(recording(seconds=12)).segment(4, 8)
 
@@ -168,8 +166,8 @@ def test_equal_parts_are_cut_once_and_travel_as_often_as_asked(
 
 
 @pytest.mark.parametrize("how", ["sync", "async"])
-def test_the_cache_is_asked_before_anything_is_cut(how: str, emulator: GeminiEmulator, media: MediaStore) -> None:
-    """What is known costs no look into the file; parts and tracks are entries of their own."""
+def test_the_cache_is_read_before_anything_is_cut(how: str, emulator: GeminiEmulator, media: MediaStore) -> None:
+    """Cached vectors need no reading of the file; parts and tracks are separate entries."""
     ref = media.put(recording(seconds=12))
     counts = CountingStore(media)
     ours = GeminiEmbeddings(media=counts, cache=InMemoryByteStore(), output_dimensionality=128)
@@ -246,7 +244,7 @@ def test_refusals(
     media: MediaStore,
     scratch: Path,
 ) -> None:
-    """What a file does not have, or the model does not take: input, reference, value and remedy; nothing is sent."""
+    """Missing parts and unsupported types: the error has input, reference, value and remedy; nothing is sent."""
     make, error, message = REFUSED[name]
     contents: list[Content] = ["a text", media.put(pdf(PAGES)).pages(1, 1), make(media)]
 
@@ -258,7 +256,7 @@ def test_refusals(
 
 
 def test_large_segments_go_through_the_files_api(emulator: GeminiEmulator, media: MediaStore) -> None:
-    """A segment over the inline ceiling is uploaded; on Vertex AI it is made to fit."""
+    """A segment over the inline limit is uploaded; on Vertex AI it is reduced to fit."""
     ref = media.put(recording(seconds=12, noisy=True, fps=20, size=(640, 320)))
     with GeminiEmbeddings(media=media, inline_limit=400_000, output_dimensionality=128) as ours:
         ours.embed([ref.segment(2, 8)])

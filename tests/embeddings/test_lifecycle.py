@@ -1,4 +1,4 @@
-"""Threads, event loops, processes, copies, caches: one object, used as programs use it."""
+"""Threads, event loops, processes, copies, caches: one object in all ways programs use it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 async def test_sync_equals_async(embeddings: GeminiEmbeddings, media: MediaStore) -> None:
-    """Both drivers give the same vectors for the same contents."""
+    """Sync and async calls give the same vectors for the same contents."""
     contents: list[Content] = ["a", png("p"), ["b", png("q")], media.put(png("r")).markdown]
 
     assert await embeddings.aembed_documents(contents) == embeddings.embed_documents(contents)
@@ -34,7 +34,7 @@ async def test_sync_equals_async(embeddings: GeminiEmbeddings, media: MediaStore
 
 
 def test_many_threads_share_one_object(emulator: GeminiEmulator) -> None:
-    """64 threads, 1,000 calls on one client: each gets its own answer, and no call is lost or repeated."""
+    """64 threads, 1,000 calls on one client: each gets its own response, and no call is lost or repeated."""
     ours = GeminiEmbeddings(output_dimensionality=128)
     words = [f"word{n}" for n in range(40)]
     expected = dict(zip(words, ours.embed(words, role="query").tolist(), strict=True))
@@ -49,8 +49,8 @@ def test_many_threads_share_one_object(emulator: GeminiEmulator) -> None:
     assert ours.usage.requests == 1001
 
 
-def test_event_loops_one_after_another_and_at_once(emulator: GeminiEmulator) -> None:
-    """One object serves loop after loop, and several loops in threads at the same time."""
+def test_several_event_loops(emulator: GeminiEmulator) -> None:
+    """One object works in consecutive loops, and in several loops in threads at the same time."""
     ours = GeminiEmbeddings(output_dimensionality=128)
     expected = ours.embed_query("a")
 
@@ -87,7 +87,7 @@ assert len(ours.embed_documents(["b"] * 250)) == 250
 
 
 def test_nothing_warns_when_forgotten_in_a_cycle(emulator: GeminiEmulator) -> None:
-    """An object that is collected rather than closed leaves no open socket."""
+    """An object in a reference cycle leaves no open socket when it is collected."""
     unraisable = []
     hook, sys.unraisablehook = sys.unraisablehook, lambda found: unraisable.append(found.exc_value)
     try:
@@ -104,8 +104,8 @@ def test_nothing_warns_when_forgotten_in_a_cycle(emulator: GeminiEmulator) -> No
 
 
 @pytest.mark.parametrize("how", ["sync", "async"])
-def test_answered_requests_are_let_go(how: str, emulator: GeminiEmulator) -> None:
-    """No request outlives its answer until a full collection; a body may contain a hundred images."""
+def test_completed_requests_are_freed(how: str, emulator: GeminiEmulator) -> None:
+    """No request waits for a full garbage collection; a body may contain a hundred images."""
     ours = GeminiEmbeddings(output_dimensionality=128)
 
     async def ask() -> None:
@@ -143,7 +143,7 @@ def test_hooks_of_the_caller_still_run(emulator: GeminiEmulator) -> None:
 
 
 def test_copies_and_pickles_work_without_open_clients(emulator: GeminiEmulator) -> None:
-    """A used object can be pickled and copied; the copy connects for itself."""
+    """A used object can be pickled and copied; the copy opens its own connections."""
     ours = GeminiEmbeddings(output_dimensionality=128)
     expected = ours.embed_query("a")
 
@@ -155,7 +155,7 @@ def test_copies_and_pickles_work_without_open_clients(emulator: GeminiEmulator) 
 
 
 def test_worker_processes(emulator: GeminiEmulator) -> None:
-    """A pickled object works in a process of its own."""
+    """A pickled object works in another process."""
     ours = GeminiEmbeddings(output_dimensionality=128)
     expected = ours.embed_query("a")
     program = "import pickle, sys; print(pickle.load(sys.stdin.buffer).embed_query('a') == eval(sys.argv[1]))"
@@ -189,8 +189,8 @@ def test_it_can_be_used_after_close(emulator: GeminiEmulator) -> None:
     assert asyncio.run(twice()) == first
 
 
-def test_a_given_client_is_used_and_left_open(emulator: GeminiEmulator) -> None:
-    """A ready client serves; it belongs to whoever made it."""
+def test_a_passed_client_is_used_and_left_open(emulator: GeminiEmulator) -> None:
+    """A passed client is used; its owner closes it."""
     from google.genai import Client
 
     client = Client(api_key=emulator.api_key, http_options={"base_url": emulator.url, "api_version": "v1"})
@@ -204,17 +204,17 @@ def test_a_given_client_is_used_and_left_open(emulator: GeminiEmulator) -> None:
 
 
 class TestCache:
-    """Vectors kept in any byte store."""
+    """Vectors cached in any byte store."""
 
     def test_equal_content_is_embedded_once(self, emulator: GeminiEmulator, media: MediaStore, tmp_path: Path) -> None:
-        """The same image as bytes, file or reference is one entry; another size or role is another."""
+        """The same image as bytes, file or reference is one entry; another size or role is another entry."""
         ours = GeminiEmbeddings(media=media, cache=InMemoryByteStore(), output_dimensionality=128)
-        picture = png("p")
+        image = png("p")
         path = tmp_path / "p.png"
-        path.write_bytes(picture)
-        first = ours.embed_documents([picture, "a"])
+        path.write_bytes(image)
+        first = ours.embed_documents([image, "a"])
 
-        again = ours.embed_documents([path, "a", media.put(picture).markdown])
+        again = ours.embed_documents([path, "a", media.put(image).markdown])
 
         assert again == [first[0], first[1], first[0]]
         assert emulator.embedded == 2
@@ -224,7 +224,7 @@ class TestCache:
         assert ours.usage.cached == 3
 
     async def test_async_uses_the_same_entries(self, emulator: GeminiEmulator) -> None:
-        """What one driver kept, the other finds; order holds among hits and misses."""
+        """Entries of sync calls are used by async calls and vice versa; hits and misses keep their order."""
         ours = GeminiEmbeddings(cache=InMemoryByteStore(), output_dimensionality=128)
         ours.embed_documents(["a", "c"])
 
@@ -236,7 +236,7 @@ class TestCache:
     def test_values_are_float32_bytes_and_damage_is_a_miss(
         self, emulator: GeminiEmulator, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """An entry is 4 bytes a value; one that is torn or of another size is embedded again."""
+        """An entry has 4 bytes per value; a truncated entry or one of another size is embedded again."""
         cache = InMemoryByteStore()
         ours = GeminiEmbeddings(cache=cache, output_dimensionality=128)
         expected = ours.embed_documents(["a"])
@@ -250,8 +250,8 @@ class TestCache:
             assert ours.embed_documents(["a"]) == expected
         assert "cached embedding" in caplog.text
 
-    def test_a_failure_keeps_what_was_answered(self, emulator: GeminiEmulator) -> None:
-        """After an error, calling again sends only what is missing."""
+    def test_a_failure_keeps_received_vectors(self, emulator: GeminiEmulator) -> None:
+        """After an error, a second call sends only the missing contents."""
         ours = GeminiEmbeddings(cache=InMemoryByteStore(), max_concurrency=1)
         emulator.script([None, 400])
         with pytest.raises(Exception, match="400"):
@@ -263,7 +263,7 @@ class TestCache:
 
 
 def test_usage_adds_up_from_many_threads(emulator: GeminiEmulator) -> None:
-    """Figures are whole under concurrency, estimated by modality, and start again on request."""
+    """Usage is correct under concurrency, estimated by modality, and can be reset."""
     ours = GeminiEmbeddings(output_dimensionality=128)
     barrier = threading.Barrier(8)
 
@@ -282,7 +282,7 @@ def test_usage_adds_up_from_many_threads(emulator: GeminiEmulator) -> None:
 
 
 def test_secrets_never_show(emulator: GeminiEmulator) -> None:
-    """Keys, headers, proxies and credentials are in no repr, str or validation error."""
+    """No repr, str or validation error contains keys, headers, proxies or credentials."""
     secret = "s3cr3t-value"
     ours = GeminiEmbeddings(
         api_key=secret, additional_headers={"authorization": secret}, client_args={"headers": {"x": secret}}

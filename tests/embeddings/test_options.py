@@ -1,4 +1,4 @@
-"""Options of Vertex AI: on the wire, in the estimates, in the limits, in the fingerprint; refused elsewhere."""
+"""Options of Vertex AI: in requests, estimates, limits and the fingerprint; refused elsewhere."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-async def test_options_reach_the_wire_and_the_fingerprint(name: str, emulator: GeminiEmulator) -> None:
-    """What is asked for stands in every request, and vectors made with it are a space of their own."""
+async def test_options_are_in_requests_and_the_fingerprint(name: str, emulator: GeminiEmulator) -> None:
+    """Options are in every request, and vectors made with them are a separate embedding space."""
     chosen, expected_fields, preparation = OPTIONS[name]
     ours = _vertex(emulator, **chosen)
 
@@ -54,8 +54,8 @@ async def test_options_reach_the_wire_and_the_fingerprint(name: str, emulator: G
     assert _vertex(emulator).fingerprint["preparation"] == "1"
 
 
-def test_nothing_is_told_by_default(emulator: GeminiEmulator) -> None:
-    """Without options requests are as they always were."""
+def test_no_options_are_sent_by_default(emulator: GeminiEmulator) -> None:
+    """Without options the requests have no fields for them."""
     _vertex(emulator).embed([mp4(2), PAPER])
 
     assert not any(word in str(request.body) for request in emulator.embed_requests for word in ("fps", "Ocr", "Track"))
@@ -66,7 +66,7 @@ def test_nothing_is_told_by_default(emulator: GeminiEmulator) -> None:
     [("video_fps", 0.5), ("document_ocr", True), ("audio_track_extraction", True)],
 )
 def test_the_gemini_api_has_no_such_options(option: str, value: Any) -> None:
-    """They are refused at construction, by name, with the way out."""
+    """The Gemini API refuses them in the constructor, with name and remedy."""
     with pytest.raises(ValueError, match=rf"{option}={value}.*option of Vertex AI.*project="):
         GeminiEmbeddings(api_key="k", **{option: value})
 
@@ -81,7 +81,7 @@ def test_the_gemini_api_has_no_such_options(option: str, value: Any) -> None:
     ],
 )
 def test_values_out_of_range(emulator: GeminiEmulator, option: str, value: Any, message: str) -> None:
-    """Numbers that nothing could meet are refused by name."""
+    """Values out of range are refused by name."""
     with pytest.raises(ValueError, match=f"{option} must be.*{message}"):
         _vertex(emulator, **{option: value})
 
@@ -125,7 +125,7 @@ def test_limits_follow_the_options(emulator: GeminiEmulator) -> None:
 
 
 def test_segments_keep_their_audio_where_it_is_processed(emulator: GeminiEmulator, media: MediaStore) -> None:
-    """A segment has audio only when the service processes it."""
+    """A segment has audio only if the service processes it."""
     ref = media.put(recording(seconds=12))
     for options, seconds in (({}, 0), ({"audio_track_extraction": True}, 4)):
         _vertex(emulator, media=media, **options).embed([ref.segment(4, 8)])
@@ -133,8 +133,8 @@ def test_segments_keep_their_audio_where_it_is_processed(emulator: GeminiEmulato
         assert len(samples) / rate == pytest.approx(seconds, abs=0.3)
 
 
-def test_metadata_of_a_given_part_is_not_dropped_silently(emulator: GeminiEmulator) -> None:
-    """A Part that says which frames are meant is refused, since every video of a space is looked at alike."""
+def test_metadata_of_a_part_is_not_dropped(emulator: GeminiEmulator) -> None:
+    """A Part that selects frames is refused, because all videos of a space are processed alike."""
     from google.genai.types import Blob, Part, VideoMetadata
 
     part = Part(inline_data=Blob(data=mp4(1), mime_type="video/mp4"), video_metadata=VideoMetadata(fps=2))
@@ -144,7 +144,7 @@ def test_metadata_of_a_given_part_is_not_dropped_silently(emulator: GeminiEmulat
 
 
 def test_a_text_model_takes_no_parts(emulator: GeminiEmulator, media: MediaStore) -> None:
-    """A part of a file is as foreign to a text model as the file."""
+    """A text model refuses a part of a file as it refuses the file."""
     ref = media.put(PAPER).pages(1, 1)
 
     with pytest.raises(ContentError, match=r"takes text only.*pdf"):

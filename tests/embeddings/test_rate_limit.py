@@ -1,4 +1,4 @@
-"""Quotas per minute, with time passed in."""
+"""Quotas per minute, with a clock passed as an argument."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from langchain_gemini_mm.embeddings.service.rate_limit import WINDOW_S, MinuteQu
 
 
 class Clock:
-    """A clock that stands still until it is set."""
+    """A clock that is set by the test."""
 
     def __init__(self) -> None:
         self.now = 1000.0
 
     def __call__(self) -> float:
-        """Seconds."""
+        """Return the time in seconds."""
         return self.now
 
 
 def test_without_limits_there_is_no_delay() -> None:
-    """No quota, no waiting."""
+    """Without a quota there is no waiting."""
     quota = MinuteQuota(clock=Clock())
 
     assert [quota.reserve(100, 10_000) for _ in range(5)] == [0.0] * 5
 
 
 def test_each_item_of_a_batch_counts() -> None:
-    """Two batches of 50 fill 100 requests a minute; the third waits for the window to pass."""
+    """Two batches of 50 use 100 requests per minute; the third waits for the end of the window."""
     clock = Clock()
     quota = MinuteQuota(requests=100, clock=clock)
 
     assert [quota.reserve(50, 1), quota.reserve(50, 1), quota.reserve(50, 1)] == [0.0, 0.0, WINDOW_S]
 
 
-def test_an_idle_minute_saves_nothing_up() -> None:
-    """After a pause, a minute still holds no more than the quota."""
+def test_unused_quota_does_not_accumulate() -> None:
+    """After a pause, a minute still allows no more than the quota."""
     clock = Clock()
     quota = MinuteQuota(requests=10, clock=clock)
     quota.reserve(10, 0)
@@ -44,8 +44,8 @@ def test_an_idle_minute_saves_nothing_up() -> None:
     assert [quota.reserve(10, 0), quota.reserve(1, 0)] == [0.0, WINDOW_S]
 
 
-def test_a_call_over_the_quota_alone_goes_in_an_empty_minute() -> None:
-    """A call that is larger than the quota is not held back for ever."""
+def test_a_call_over_the_quota_is_sent_in_an_unused_minute() -> None:
+    """A call that is larger than the quota is not delayed forever."""
     clock = Clock()
     quota = MinuteQuota(tokens=100, clock=clock)
     quota.reserve(1, 50)
@@ -53,8 +53,8 @@ def test_a_call_over_the_quota_alone_goes_in_an_empty_minute() -> None:
     assert quota.reserve(1, 500) == WINDOW_S
 
 
-def test_a_hold_is_for_everyone() -> None:
-    """When the service asks one caller to wait, all wait."""
+def test_a_hold_applies_to_all_callers() -> None:
+    """If the service asks one caller to wait, all wait."""
     clock = Clock()
     quota = MinuteQuota(clock=clock)
     quota.hold(33)
@@ -65,8 +65,8 @@ def test_a_hold_is_for_everyone() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 40), st.integers(1, 400), st.floats(0, 30)), max_size=40))
-def test_no_minute_is_ever_over(calls: list[tuple[int, int, float]]) -> None:
-    """Whatever is booked when, every trailing minute stays within both limits."""
+def test_no_minute_exceeds_the_quota(calls: list[tuple[int, int, float]]) -> None:
+    """Every trailing minute stays within both limits, whenever calls are made."""
     clock = Clock()
     quota = MinuteQuota(requests=50, tokens=500, clock=clock)
     starts = []

@@ -1,4 +1,4 @@
-"""What happens when the service fails, is slow, or answers wrongly."""
+"""Errors, delays and wrong responses of the service."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def flaky() -> Iterator[GeminiEmulator]:
 
 
 def embed(ours: GeminiEmbeddings, how: str, contents: list[Any], **options: Any) -> list[list[float]]:
-    """Embed by either driver."""
+    """Embed sync or async."""
     if how == "sync":
         return ours.embed_documents(contents, **options)
     return asyncio.run(ours.aembed_documents(contents, **options))
@@ -51,7 +51,7 @@ def mixed_contents(media: MediaStore) -> list[Any]:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Contents, and the vector each gets when it is embedded alone and undisturbed."""
+    """Contents, and the vector of each when it is embedded alone without faults."""
 
     media: MediaStore
     contents: list[Any]
@@ -60,7 +60,7 @@ class Mixture:
 
 @pytest.fixture(scope="module")
 def mixture() -> Iterator[Mixture]:
-    """250 contents with their right vectors."""
+    """250 contents with their vectors."""
     media = MediaStore.memory()
     contents = mixed_contents(media)
     with GeminiEmulator() as calm:
@@ -71,8 +71,8 @@ def mixture() -> Iterator[Mixture]:
 
 
 @pytest.mark.parametrize("how", ["sync", "async"])
-def test_250_mixed_inputs_in_order_through_trouble(how: str, flaky: GeminiEmulator, mixture: Mixture) -> None:
-    """Under random delays, 429s, 503s and lost connections, every input gets its own vector, in its own place."""
+def test_250_mixed_inputs_in_order_despite_faults(how: str, flaky: GeminiEmulator, mixture: Mixture) -> None:
+    """With random delays, 429s, 503s and lost connections, every input gets its own vector in its position."""
     ours = GeminiEmbeddings(
         media=mixture.media,
         output_dimensionality=256,
@@ -102,10 +102,10 @@ WRONG_ANSWERS = [
 
 @pytest.mark.parametrize(("damage", "message"), WRONG_ANSWERS)
 @pytest.mark.parametrize("how", ["sync", "async"])
-def test_wrong_answers_raise(
+def test_wrong_responses_raise(
     damage: str, message: str, how: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator
 ) -> None:
-    """An answer that does not fit its question is an error, never a shifted, dropped or padded vector."""
+    """A response that does not match its request is an error, never a shifted, dropped or padded vector."""
     emulator.fail_next(damage)
 
     with pytest.raises(ServiceError, match=message):
@@ -113,8 +113,8 @@ def test_wrong_answers_raise(
 
 
 @pytest.mark.parametrize("trouble", [408, 429, 500, 502, 503, 504, "cut", "cut-middle", "malformed", "html"])
-def test_passing_trouble_is_retried(trouble: object, embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
-    """What may pass is tried again, and counted."""
+def test_temporary_errors_are_retried(trouble: object, embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
+    """Temporary errors are retried, and counted."""
     emulator.fail_next(trouble)
 
     assert len(embeddings.embed_query("a")) == 3072
@@ -124,10 +124,10 @@ def test_passing_trouble_is_retried(trouble: object, embeddings: GeminiEmbedding
 @pytest.mark.parametrize(
     ("status", "message"), [(400, "Check the input"), (401, "GOOGLE_API_KEY"), (403, "may not"), (404, "name")]
 )
-def test_lasting_trouble_is_not(
+def test_permanent_errors_are_not_retried(
     status: int, message: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator
 ) -> None:
-    """What will not pass fails at once, with code, remedy and which inputs."""
+    """Permanent errors are raised at once, with code, remedy and inputs."""
     emulator.fail_next(status)
 
     with pytest.raises(ServiceError, match=rf"^inputs 0, 1: .*{status}.*{message}") as caught:
@@ -138,7 +138,7 @@ def test_lasting_trouble_is_not(
 
 
 def test_the_services_delay_is_obeyed(embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
-    """RetryInfo decides how long to wait."""
+    """The delay before a retry is that of RetryInfo."""
     emulator.fail_next(429, retry_delay=1.5)
 
     begun = time.monotonic()
@@ -148,7 +148,7 @@ def test_the_services_delay_is_obeyed(embeddings: GeminiEmbeddings, emulator: Ge
 
 
 def test_a_daily_quota_fails_at_once(embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
-    """However short the delay it names: tomorrow is not soon."""
+    """It fails at once, however short the delay in the response is."""
     emulator.fail_next("per-day")
 
     with pytest.raises(QuotaError, match="try again tomorrow") as caught:
@@ -159,7 +159,7 @@ def test_a_daily_quota_fails_at_once(embeddings: GeminiEmbeddings, emulator: Gem
 
 
 def test_a_delay_beyond_the_deadline_fails_at_once(emulator: GeminiEmulator) -> None:
-    """Waiting longer than allowed is not begun."""
+    """A delay that ends after the deadline is not waited for."""
     emulator.fail_next(429, retry_delay=100)
 
     begun = time.monotonic()
@@ -171,7 +171,7 @@ def test_a_delay_beyond_the_deadline_fails_at_once(emulator: GeminiEmulator) -> 
 
 
 def test_retries_end(emulator: GeminiEmulator) -> None:
-    """After the last try the error comes through."""
+    """After the last retry the error is raised."""
     emulator.fail_next(503, times=5)
 
     with pytest.raises(ServiceError, match="503"):
@@ -181,7 +181,7 @@ def test_retries_end(emulator: GeminiEmulator) -> None:
 
 
 def test_a_timeout_is_a_service_error(emulator: GeminiEmulator) -> None:
-    """A late answer counts as none."""
+    """A late response counts as none."""
     emulator.fail_next("slow", times=2)
 
     with pytest.raises(ServiceError, match="no answer"):
@@ -191,7 +191,7 @@ def test_a_timeout_is_a_service_error(emulator: GeminiEmulator) -> None:
 
 
 def test_no_network_is_a_service_error() -> None:
-    """Nobody listens: a typed error that says so."""
+    """If nothing listens on the port, a typed error says so."""
     ours = GeminiEmbeddings(api_key="k", base_url="http://127.0.0.1:9", max_retries=1)
 
     with pytest.raises(ServiceError, match="no answer from the embedding service"):
@@ -199,7 +199,7 @@ def test_no_network_is_a_service_error() -> None:
 
 
 def test_one_failed_call_fails_the_list_without_delay(emulator: GeminiEmulator) -> None:
-    """The other calls are not waited for in their back-off."""
+    """The retries of other calls are not waited for."""
     emulator.script([Failure(status=429, retry_delay=60), Failure(status=400)])
 
     begun = time.monotonic()
@@ -209,8 +209,8 @@ def test_one_failed_call_fails_the_list_without_delay(emulator: GeminiEmulator) 
     assert time.monotonic() - begun < 30
 
 
-def test_what_waits_is_not_sent_after_a_failure(emulator: GeminiEmulator) -> None:
-    """A call that waits for its minute is given up, not let loose, when another call fails."""
+def test_waiting_calls_are_not_sent_after_a_failure(emulator: GeminiEmulator) -> None:
+    """A call that waits for its quota is cancelled if another call fails."""
     emulator.fail_next(400)
 
     with pytest.raises(ServiceError, match="400"):
@@ -220,7 +220,7 @@ def test_what_waits_is_not_sent_after_a_failure(emulator: GeminiEmulator) -> Non
 
 
 def test_events_are_logged_without_secrets(emulator: GeminiEmulator, caplog: pytest.LogCaptureFixture) -> None:
-    """Retries are events on the package's logger; keys and contents are not."""
+    """Retries are logged by the package's logger, without keys and contents."""
     caplog.set_level(logging.DEBUG, logger="langchain_gemini_mm")
     emulator.fail_next(503)
 
@@ -232,8 +232,8 @@ def test_events_are_logged_without_secrets(emulator: GeminiEmulator, caplog: pyt
     assert "private" not in text
 
 
-def test_quotas_per_minute_hold_back(emulator: GeminiEmulator) -> None:
-    """Calls are cut so that one fits into a minute's quota, and what does not fit waits."""
+def test_quotas_per_minute_delay_calls(emulator: GeminiEmulator) -> None:
+    """Calls fit into the quota of a minute, and further ones wait."""
     ours = GeminiEmbeddings(requests_per_minute=3)
 
     ours.embed_documents(["a", "b", "c"])
@@ -249,7 +249,7 @@ def test_quotas_per_minute_hold_back(emulator: GeminiEmulator) -> None:
 
 
 def test_a_wrong_key_says_so(emulator: GeminiEmulator) -> None:
-    """The key itself is in no message."""
+    """No message contains the key itself."""
     with pytest.raises(ServiceError, match="API key") as caught:
         GeminiEmbeddings(api_key="a-wrong-key").embed_query("a")
 

@@ -1,4 +1,4 @@
-"""Arguments: what is refused, and that the class is a drop-in."""
+"""Arguments: refused values, and compatibility with the text-only class."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "negative timeout": ({"timeout": -1}, ValueError, "timeout"),
     "request option": ({"request_options": {"retry": 3}}, ValueError, "only 'timeout'.*'retry'"),
     "bad request timeout": ({"request_options": {"timeout": 0}}, ValueError, "positive number of seconds, got 0"),
-    "media of a wrong kind": ({"media": "/some/folder"}, ValueError, "media"),
-    "cache of a wrong kind": ({"cache": {}}, ValueError, "cache"),
+    "media of a wrong type": ({"media": "/some/folder"}, ValueError, "media"),
+    "cache of a wrong type": ({"cache": {}}, ValueError, "cache"),
     "unresolved": ({"unresolved": "ignore"}, ValueError, "unresolved"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_constructor_refusals(name: str) -> None:
-    """A wrong argument is refused at construction, by name."""
+    """A wrong argument is refused by name in the constructor."""
     arguments, error, message = REFUSED[name]
 
     with pytest.raises(error, match=message):
@@ -40,7 +40,7 @@ def test_constructor_refusals(name: str) -> None:
 
 
 def test_a_key_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a key the message names the variables; the first one set wins."""
+    """Without a key the error names the variables; the first one that is set is used."""
     with pytest.raises(ValueError, match=r"GOOGLE_API_KEY \(or GEMINI_API_KEY\)"):
         GeminiEmbeddings()
 
@@ -66,7 +66,7 @@ CALLS: dict[str, tuple[str, tuple[Any, ...], dict[str, Any], type[Exception], st
 
 @pytest.mark.parametrize("name", CALLS)
 def test_call_refusals(name: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
-    """A wrong call is refused before anything is sent."""
+    """Wrong arguments of a call are refused before anything is sent."""
     method, positional, named, error, message = CALLS[name]
 
     with pytest.raises(error, match=message):
@@ -74,7 +74,7 @@ def test_call_refusals(name: str, embeddings: GeminiEmbeddings, emulator: Gemini
     assert not emulator.embed_requests
 
 
-def test_nothing_in_nothing_out(embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
+def test_an_empty_list_gives_an_empty_list(embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
     """An empty list gives an empty list, without a request."""
     assert embeddings.embed_documents([]) == []
     assert embeddings.embed([]).shape == (0, 3072)
@@ -82,7 +82,7 @@ def test_nothing_in_nothing_out(embeddings: GeminiEmbeddings, emulator: GeminiEm
 
 
 def rival() -> Any:
-    """The text-only class; its package is not in the environment of the oldest versions."""
+    """The text-only class; its package is not installed with the oldest versions."""
     module = pytest.importorskip("langchain_google_genai", reason="installed in the environment of the group `rivals`")
     return module.GoogleGenerativeAIEmbeddings
 
@@ -93,7 +93,7 @@ REFUSED_BY_NAME: dict[str, str] = {}
 
 @pytest.mark.rivals
 def test_every_argument_of_the_text_only_class_is_known() -> None:
-    """Each constructor and method argument of GoogleGenerativeAIEmbeddings is accepted here, or refused by name."""
+    """Each constructor and method argument of GoogleGenerativeAIEmbeddings is accepted, or refused by name."""
     theirs = rival()
     names = set(theirs.model_fields) | {field.alias for field in theirs.model_fields.values() if field.alias}
     ours = set(GeminiEmbeddings.model_fields) | {
@@ -102,11 +102,11 @@ def test_every_argument_of_the_text_only_class_is_known() -> None:
     assert names - ours - set(REFUSED_BY_NAME) == set()
 
     for method in ("embed_query", "embed_documents", "aembed_query", "aembed_documents"):
-        wanted = inspect.signature(getattr(theirs, method)).parameters
+        expected = inspect.signature(getattr(theirs, method)).parameters
         given = inspect.signature(getattr(GeminiEmbeddings, method)).parameters
-        assert set(wanted) - set(given) == set(), method
-        assert {name: parameter.default for name, parameter in wanted.items()} == {
-            name: given[name].default for name in wanted
+        assert set(expected) - set(given) == set(), method
+        assert {name: parameter.default for name, parameter in expected.items()} == {
+            name: given[name].default for name in expected
         }, method
 
 
@@ -130,16 +130,16 @@ PROGRAM_ARGUMENTS: list[dict[str, Any]] = [
 @pytest.mark.rivals
 @pytest.mark.parametrize("arguments", PROGRAM_ARGUMENTS, ids=str)
 def test_the_same_program_runs_with_both(arguments: dict[str, Any], emulator: GeminiEmulator) -> None:
-    """Swapping the class is one import line: same arguments, same calls, as many vectors of the same size."""
+    """Only the import line differs: the same arguments and calls give as many vectors of the same size."""
     theirs = rival()
     arguments = {name: emulator.api_key if value == "KEY" else value for name, value in arguments.items()}
 
-    def program(kind: Any) -> tuple[Any, ...]:
+    def program(class_: Any) -> tuple[Any, ...]:
         emulator.reset()
-        embeddings = kind(**{"model": "gemini-embedding-2", "base_url": emulator.url, **arguments})
+        embeddings = class_(**{"model": "gemini-embedding-2", "base_url": emulator.url, **arguments})
         query = embeddings.embed_query("a question", task_type="RETRIEVAL_QUERY", output_dimensionality=256)
         documents = embeddings.embed_documents(["a", "b", "c"], batch_size=2, titles=["A", "B", "C"])
-        # Unless one is asked for, the other class takes the SDK's version of the API: v1 since google-genai 3.
+        # By default the other class uses the SDK's version of the API: v1 since google-genai 3.
         ending = r":.*" if "api_version" in arguments else r"^/v1(beta)?|:.*"
         paths = {re.sub(ending, "", request.path) for request in emulator.embed_requests}
         headers = [request.headers.get(name) for request in emulator.embed_requests for name in ("x-team", "x-proxy")]

@@ -13,7 +13,7 @@ from langchain_gemini_mm.testing import GeminiEmulator
 
 
 class TestUnit(EmbeddingsUnitTests):
-    """Construction, also from the environment."""
+    """Construction, also with environment variables."""
 
     @property
     def embeddings_class(self) -> type[GeminiEmbeddings]:
@@ -27,7 +27,7 @@ class TestUnit(EmbeddingsUnitTests):
 
     @property
     def init_from_env_params(self) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
-        """Environment, arguments, and the attributes they give."""
+        """Environment variables, arguments, and the resulting attributes."""
         return (
             {"GOOGLE_API_KEY": "from the environment", "GOOGLE_CLOUD_LOCATION": "eu"},
             {"model": "gemini-embedding-2"},
@@ -40,7 +40,7 @@ class TestIntegration(EmbeddingsIntegrationTests):
 
     @pytest.fixture(autouse=True)
     def _service(self, emulator: GeminiEmulator) -> None:
-        """Point the environment to the emulator."""
+        """Set the environment variables for the emulator."""
 
     @property
     def embeddings_class(self) -> type[GeminiEmbeddings]:

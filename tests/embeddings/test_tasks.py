@@ -1,4 +1,4 @@
-"""Tasks: the prefixes and fields of each model, case by case."""
+"""Tasks: the prefixes and fields of each model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from langchain_gemini_mm.models import model_spec
 
 @dataclass(frozen=True)
 class Case:
-    """One documented rule: what is asked for, and the text the model must get."""
+    """One documented rule: the task, and the text that the model must receive."""
 
     id: str
     role: str
@@ -63,7 +63,7 @@ PREFIXES = [
 @pytest.mark.parametrize("case", PREFIXES, ids=lambda case: case.id)
 @pytest.mark.parametrize("model", ["gemini-embedding-2", "gemini-embedding-2-preview"])
 def test_prefixes(case: Case, model: str) -> None:
-    """Models that read their task from the text get exactly the documented prefix."""
+    """Models that read the task from the text receive exactly the documented prefix."""
     found = recipe(model_spec(model), case.role, case.task)  # type: ignore[arg-type]
 
     assert found.text("X", case.title) == case.text
@@ -83,14 +83,14 @@ FIELDS = [
 
 @pytest.mark.parametrize(("role", "task", "field"), FIELDS)
 def test_fields(role: str, task: str | None, field: str | None) -> None:
-    """`gemini-embedding-001` reads a request field, and its text stays as it is."""
+    """`gemini-embedding-001` reads a request field, and its text is unchanged."""
     found = recipe(model_spec("gemini-embedding-001"), role, task)  # type: ignore[arg-type]
 
     assert (found.task_type, found.text("X", "a title")) == (field, "X")
 
 
 def test_braces_in_content_and_title_stay() -> None:
-    """Text that looks like a template is not one."""
+    """Text that looks like a template is not formatted."""
     found = recipe(model_spec("gemini-embedding-2"), "document")
 
     assert found.text("{title} {0}", "{content}") == "title: {content} | text: {title} {0}"
@@ -108,11 +108,11 @@ def test_braces_in_content_and_title_stay() -> None:
     ],
 )
 def test_titles_cannot_break_the_prefix(title: str | None, flat: str) -> None:
-    """Bars and line breaks in a title are flattened, so that no title can end the title field."""
+    """Bars and line breaks in a title are replaced, so that a title cannot end its field."""
     assert flat_title(title) == flat
 
 
-def test_every_task_is_found_by_both_names() -> None:
+def test_every_task_has_two_names() -> None:
     """Service names in any case and prefix names both work."""
     for task in TASKS.values():
         assert find_task(task.name.lower()) is task
@@ -120,7 +120,7 @@ def test_every_task_is_found_by_both_names() -> None:
 
 
 def test_a_wrong_task_is_refused_by_name() -> None:
-    """A typo names the nearest task; a wrong type is a TypeError."""
+    """The error for a typo names the nearest task; a wrong type is a TypeError."""
     with pytest.raises(ValueError, match=r"unknown task 'QUESTION_ANSWERNG'. Did you mean 'QUESTION_ANSWERING'"):
         find_task("QUESTION_ANSWERNG")
     with pytest.raises(TypeError, match="int"):

@@ -1,4 +1,4 @@
-"""Converted media are kept on disk, not in memory, and removed however a call ends."""
+"""Converted media are stored on disk, not in memory, and removed after each call."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent.parent
 def test_a_service_failure_leaves_nothing(
     embeddings: GeminiEmbeddings, emulator: GeminiEmulator, scratch: Path
 ) -> None:
-    """The folder goes when the call fails after the cutting."""
+    """The folder is removed if the call fails after cutting."""
     assert isinstance(embeddings.media, MediaStore)
     film = embeddings.media.put(recording(seconds=12))
     emulator.fail_next(400)
@@ -35,10 +35,10 @@ def test_a_service_failure_leaves_nothing(
     assert not list(scratch.iterdir())
 
 
-def test_no_room_for_what_was_cut(
+def test_an_unwritable_temporary_folder_is_reported(
     embeddings: GeminiEmbeddings, emulator: GeminiEmulator, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A temporary folder that cannot be written is named as what is wrong, with the way out."""
+    """The error names the folder and the remedy."""
     assert isinstance(embeddings.media, MediaStore)
     film = embeddings.media.put(recording(seconds=12))
     monkeypatch.setattr(tempfile, "tempdir", str(scratch / "missing"))
@@ -48,7 +48,7 @@ def test_no_room_for_what_was_cut(
 
 
 def test_cancelling_leaves_nothing(emulator: GeminiEmulator, media: MediaStore, scratch: Path) -> None:
-    """A cancelled call gives up at once; what it made is gone, and its thread leaves nothing either."""
+    """A cancelled call returns at once; its files are removed, also those of its thread."""
     ref = media.put(recording(seconds=60, noisy=True, fps=20))
     ours = GeminiEmbeddings(media=media, video_max_edge=64, output_dimensionality=128)
     left: list[Path] = []
@@ -68,7 +68,7 @@ def test_cancelling_leaves_nothing(emulator: GeminiEmulator, media: MediaStore, 
 
 
 def first_file(folder: Path) -> None:
-    """Wait until something was cut."""
+    """Wait until the first file exists."""
     deadline = time.monotonic() + 60
     while not any(folder.rglob("*[0-9]")) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -131,7 +131,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts kilobytes as Linux does")
 def test_memory_does_not_hold_the_segments(emulator: GeminiEmulator, tmp_path: Path) -> None:
-    """Forty segments of 2 MB each take less than 40 MB more than one."""
+    """Forty segments of 2 MB each need at most 40 MB more than one."""
     path = tmp_path / "talk.wav"
     rate = 16_000
     with path.open("wb") as file:

@@ -1,4 +1,4 @@
-"""What really goes over the wire, read from the live requests."""
+"""The requests that are really sent."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def test_one_content_per_input(embeddings: GeminiEmbeddings, emulator: GeminiEmu
 def test_interleaved_parts_keep_their_order(
     embeddings: GeminiEmbeddings, emulator: GeminiEmulator, media: MediaStore
 ) -> None:
-    """Text, image, text, audio: sent as written, media with their real type, without a prefix."""
-    picture, sound = media.put(PNG), media.put(wav(0.2))
+    """Text, image, text, audio are sent in this order, media with their real type and without a prefix."""
+    image, audio = media.put(PNG), media.put(wav(0.2))
 
-    embeddings.embed_query(f"a puppy {picture.markdown} and how it sounds {sound.markdown}")
+    embeddings.embed_query(f"a puppy {image.markdown} and how it sounds {audio.markdown}")
 
     parts = emulator.embed_requests[-1].items[0].parts
     assert [part.text or part.mime_type for part in parts] == ["a puppy", "image/png", "and how it sounds", "audio/wav"]
-    assert parts[1].sha256 == picture.sha256
+    assert parts[1].sha256 == image.sha256
 
 
 def test_prefixes_and_dimensions(embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
@@ -60,7 +60,7 @@ def test_prefixes_and_dimensions(embeddings: GeminiEmbeddings, emulator: GeminiE
 
 
 def test_001_gets_fields(emulator: GeminiEmulator) -> None:
-    """The older model gets task and title as fields, texts as they are, and unit vectors come back at any size."""
+    """The older model gets task and title as fields and texts unchanged; all vectors have unit length."""
     older = GeminiEmbeddings(model="models/gemini-embedding-001", output_dimensionality=768, max_concurrency=1)
 
     vectors = np.array(older.embed_documents(["d", "e", "f"], titles=["T", "T", "U"]))
@@ -78,7 +78,7 @@ def test_001_gets_fields(emulator: GeminiEmulator) -> None:
 
 
 def test_001_takes_no_media(emulator: GeminiEmulator) -> None:
-    """Media for a text-only model are refused before anything is sent."""
+    """A text-only model refuses media before anything is sent."""
     with pytest.raises(ContentError, match=r"input 0: gemini-embedding-001 takes text only.*image"):
         GeminiEmbeddings(model="gemini-embedding-001").embed_query(PNG)
 
@@ -94,7 +94,7 @@ def test_titles_without_effect_warn(embeddings: GeminiEmbeddings) -> None:
 
 
 def test_the_retired_preview_warns(emulator: GeminiEmulator) -> None:
-    """The preview id works as itself, with a warning that names the successor."""
+    """The preview id works with a warning that names its successor."""
     with pytest.warns(DeprecationWarning, match=r"gemini-embedding-2-preview is retired.*'gemini-embedding-2'"):
         preview = GeminiEmbeddings(model="gemini-embedding-2-preview")
 
@@ -105,8 +105,8 @@ def test_the_retired_preview_warns(emulator: GeminiEmulator) -> None:
 
 
 @pytest.mark.parametrize(("vertexai", "path"), [(True, "/v1beta1/publishers/google/models/gemini-embedding-2:")])
-def test_vertex_sends_what_its_sdk_can(emulator: GeminiEmulator, vertexai: bool, path: str) -> None:
-    """On Vertex AI every content gets its own vector, whichever SDK is installed."""
+def test_vertex_requests(emulator: GeminiEmulator, vertexai: bool, path: str) -> None:
+    """On Vertex AI every content gets its own vector, with every version of the SDK."""
     vertex = GeminiEmbeddings(vertexai=vertexai, base_url=emulator.url, api_key=emulator.api_key)
 
     contents: list[Content] = ["a", ["b", PNG], "c"]
@@ -118,7 +118,7 @@ def test_vertex_sends_what_its_sdk_can(emulator: GeminiEmulator, vertexai: bool,
 
 
 def test_project_credentials_and_location_reach_vertex(emulator: GeminiEmulator) -> None:
-    """A project and credentials select Vertex AI and stand in its URL and header."""
+    """A project and credentials select Vertex AI and are in its URL and header."""
     from google.oauth2.credentials import Credentials
 
     vertex = GeminiEmbeddings(
@@ -144,7 +144,7 @@ def test_calls_stay_under_a_hundred_items_and_the_byte_budget(emulator: GeminiEm
 
 
 def test_large_media_go_through_the_files_api_once(emulator: GeminiEmulator) -> None:
-    """Above the inline ceiling a file is uploaded, used again, and deleted by close()."""
+    """A file over the inline limit is uploaded, used again, and deleted by close()."""
     document = pdf(["one page " * 40])
     ours = GeminiEmbeddings(inline_limit=400)
 
@@ -161,7 +161,7 @@ def test_large_media_go_through_the_files_api_once(emulator: GeminiEmulator) -> 
 
 
 def test_vertex_has_no_files_api(emulator: GeminiEmulator) -> None:
-    """What is too large for Vertex AI inline is refused, naming the way through Cloud Storage."""
+    """A file that is too large for Vertex AI is refused; the error names Cloud Storage."""
     vertex = GeminiEmbeddings(vertexai=True, base_url=emulator.url, api_key=emulator.api_key, inline_limit=400)
 
     with pytest.raises(MediaLimitError, match=r"Vertex AI takes 400.*Cloud Storage"):
@@ -169,7 +169,7 @@ def test_vertex_has_no_files_api(emulator: GeminiEmulator) -> None:
 
 
 def test_limits_are_checked_before_sending(embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
-    """Too many, too long, too many pages: an error that says limit, value and remedy, and no request."""
+    """Too many items, too long media, too many pages: the error has limit, value and remedy, and nothing is sent."""
     with pytest.raises(MediaLimitError, match=r"7 image files in one content.*at most 6"):
         embeddings.embed_query([PNG] * 7)
     with pytest.raises(MediaLimitError, match=r"181.*180"):
@@ -181,7 +181,7 @@ def test_limits_are_checked_before_sending(embeddings: GeminiEmbeddings, emulato
 
 
 def test_short_video_and_files_by_path(embeddings: GeminiEmbeddings, tmp_path: Path) -> None:
-    """A clip given as a path is embedded, and estimated by its seconds."""
+    """A clip passed as a path is embedded, and its cost is estimated by its duration."""
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(mp4(2))
 
@@ -193,7 +193,7 @@ def test_short_video_and_files_by_path(embeddings: GeminiEmbeddings, tmp_path: P
 def test_embed_images_take_paths_only(
     embeddings: GeminiEmbeddings, tmp_path: Path, emulator: GeminiEmulator, media: MediaStore
 ) -> None:
-    """The duck type of other stores: a list of paths or references, one vector each."""
+    """The method of other embedding classes: a list of paths or references, one vector each."""
     path = tmp_path / "a.png"
     path.write_bytes(PNG)
 
@@ -208,7 +208,7 @@ def test_embed_images_take_paths_only(
 
 
 def test_headers_version_and_options(emulator: GeminiEmulator) -> None:
-    """Headers and API version reach the wire."""
+    """Headers and API version are sent."""
     ours = GeminiEmbeddings(additional_headers={"x-team": "search"}, api_version="v1", request_options={"timeout": 10})
 
     ours.embed_query("a")

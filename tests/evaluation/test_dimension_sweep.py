@@ -51,12 +51,12 @@ def test_several_batches_and_sizes(sweep: Callable[..., Comparison]) -> None:
     rows = random_rows(2300, 64, 5)
     store = store_of_rows(rows, ids=names(2300))
     labelled = [like(n, n + 1) for n in range(40)]
-    told: list[int] = []
-    found = sweep(store, labelled, [8, 64, 32], ks=[1, 10], progress=told.append)
+    reported: list[int] = []
+    found = sweep(store, labelled, [8, 64, 32], ks=[1, 10], progress=reported.append)
     assert [report.name for report in found.reports] == ["64", "32", "8"]
     expected = [tuple(hit.document.id for hit in store.search(one.query, k=10)) for one in labelled]
     assert [result.found for result in found["64"].results] == expected
-    assert told == [1000, 2000, 2300]
+    assert reported == [1000, 2000, 2300]
 
 
 def test_default_dimensions(sweep: Callable[..., Comparison]) -> None:

@@ -1,4 +1,4 @@
-"""Evaluating stores, retrievers and functions: every kind of target gives the same report."""
+"""Evaluation of stores, retrievers and functions: every type of target gives the same report."""
 
 from __future__ import annotations
 
@@ -270,9 +270,9 @@ def test_our_retriever_is_compared(store: LocalVectorStore) -> None:
 
 def test_progress_counts_queries(store: LocalVectorStore, measure: Callable[..., Report]) -> None:
     """Progress is reported after each batch."""
-    told: list[int] = []
-    measure(store, LABELLED * 20, progress=told.append)
-    assert told == [64, 80]
+    reported: list[int] = []
+    measure(store, LABELLED * 20, progress=reported.append)
+    assert reported == [64, 80]
 
 
 MISTAKES: list[Any] = [

@@ -1,4 +1,4 @@
-"""Labelled queries as JSON lines: written, read back, and refused where they are not what they say."""
+"""Labelled queries as JSON lines: written, read, and refused if they are invalid."""
 
 from __future__ import annotations
 
@@ -80,7 +80,11 @@ BAD: list[Any] = [
     ("labels that are a text", '{"query": "a", "relevant": "x"}', "'relevant' must be a list of ids"),
     ("a grade of 0", '{"query": "a", "relevant": {"x": 0}}', "the grade of 'x'"),
     ("a number as id", '{"query": "a", "relevant": [7]}', "ids as str, got 7"),
-    ("another kind", '{"query": "a", "relevant": [], "modality": "smell"}', "'modality' must be one of text, image"),
+    (
+        "an unknown modality",
+        '{"query": "a", "relevant": [], "modality": "smell"}',
+        "'modality' must be one of text, image",
+    ),
     ("a number", '{"query": 7, "relevant": []}', "a query must be a text"),
     ("an empty list", '{"query": [], "relevant": []}', "a query is empty"),
     ("a list in a list", '{"query": [["a"]], "relevant": []}', "a query must be a text"),

@@ -1,4 +1,4 @@
-"""Reports and comparisons: table, JSON and plot, and back."""
+"""Reports and comparisons as tables, JSON and plots."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def report(name: str, *found: str, relevant: str = "a") -> Report:
     return Report(name, (1, 3), tuple(results), {"a": "image"})
 
 
-@settings(deadline=None)  # thousands of resamples take as long as the machine is busy
+@settings(deadline=None)  # the duration of thousands of resamples depends on the load of the machine
 @given(one=REPORTS)
 def test_json_round_trip(one: Report) -> None:
     """A report read from JSON is equal, with equal means."""
@@ -51,7 +51,7 @@ def test_json_round_trip(one: Report) -> None:
     assert (again.measures, again.pairs, again.nothing) == (one.measures, one.pairs, one.nothing)
 
 
-@settings(deadline=None)  # thousands of resamples take as long as the machine is busy
+@settings(deadline=None)  # the duration of thousands of resamples depends on the load of the machine
 @given(one=REPORTS)
 def test_tables_are_square(one: Report) -> None:
     """Names with bars, line ends or control characters do not break the table."""

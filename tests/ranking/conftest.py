@@ -46,43 +46,43 @@ def query_vector(name: str) -> Any:
     return unit_rows(own[None, :])[0]
 
 
-def vectors_of(kind: str, count: int, dice: np.random.Generator) -> Any:
+def vectors_of(modality: str, count: int, dice: np.random.Generator) -> Any:
     """Draw vectors of documents of a modality that match no query."""
     rows = dice.standard_normal((count, DIMENSIONS))
     rows[:, 0] = 0.0
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    level = LEVELS.get(kind, 0.2)
+    level = LEVELS.get(modality, 0.2)
     rows *= np.sqrt(1 - level**2)
     rows[:, 0] = level
     return rows
 
 
-def answer_to(name: str, kind: str, strength: float = 0.8) -> Any:
+def answer_to(name: str, modality: str, strength: float = 0.8) -> Any:
     """Draw the vector of a document of a modality that matches a query."""
-    row = vectors_of(kind, 1, np.random.default_rng(7))[0] * (1 - strength)
+    row = vectors_of(modality, 1, np.random.default_rng(7))[0] * (1 - strength)
     own = query_vector(name).astype(np.float64).copy()
     own[0] = 0.0
     row += strength * own / np.linalg.norm(own)
-    row[0] = LEVELS.get(kind, 0.2)
+    row[0] = LEVELS.get(modality, 0.2)
     return row
 
 
 def fill(store: LocalVectorStore, sizes: Mapping[str, int], *, prefix: str = "", seed: int = 1) -> None:
     """Add documents that match no query; those of modality `none` name none in their metadata."""
     dice = np.random.default_rng(seed)
-    for kind, count in sizes.items():
-        metadata = {} if kind == "none" else {"modality": kind}
+    for modality, count in sizes.items():
+        metadata = {} if modality == "none" else {"modality": modality}
         documents = [
-            Document(id=f"{prefix}{kind}-{number}", page_content=kind, metadata={**metadata, "number": number})
+            Document(id=f"{prefix}{modality}-{number}", page_content=modality, metadata={**metadata, "number": number})
             for number in range(count)
         ]
-        store.add_vectors(documents, vectors_of(kind, count, dice))
+        store.add_vectors(documents, vectors_of(modality, count, dice))
 
 
-def add_answer(store: LocalVectorStore, id_: str, query: str, kind: str, strength: float = 0.8) -> None:
+def add_answer(store: LocalVectorStore, id_: str, query: str, modality: str, strength: float = 0.8) -> None:
     """Add a document that matches a query."""
-    document = Document(id=id_, page_content=kind, metadata={"modality": kind, "number": 0})
-    store.add_vectors([document], [answer_to(query, kind, strength)])
+    document = Document(id=id_, page_content=modality, metadata={"modality": modality, "number": 0})
+    store.add_vectors([document], [answer_to(query, modality, strength)])
 
 
 def ids_of(hits: Sequence[Any]) -> list[str]:

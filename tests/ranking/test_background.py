@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 def sampled(background: Background) -> dict[str, int]:
     """Return the number of sampled documents of each modality."""
-    return {kind: len(sample.ids) for kind, sample in background.samples.items()}
+    return {modality: len(sample.ids) for modality, sample in background.samples.items()}
 
 
 def stored_ids(store: LocalVectorStore) -> dict[str, list[str]]:
     """Return the stored ids."""
-    return {kind: sample["ids"] for kind, sample in store.get_info(INFO_KEY)["kinds"].items()}
+    return {modality: sample["ids"] for modality, sample in store.get_info(INFO_KEY)["kinds"].items()}
 
 
 async def test_samples_are_drawn_of_each_modality(store: LocalVectorStore) -> None:
@@ -98,9 +98,9 @@ def drawn_again(store: LocalVectorStore, change: Any) -> bool:
     [
         pytest.param(lambda store: fill(store, {"text": 5}, prefix="new "), False, id="few more"),
         pytest.param(lambda store: fill(store, {"text": 900}, prefix="new "), True, id="many more"),
-        pytest.param(lambda store: fill(store, {"audio": 60}, prefix="new "), True, id="many more of one kind"),
+        pytest.param(lambda store: fill(store, {"audio": 60}, prefix="new "), True, id="many more of one modality"),
         pytest.param(lambda store: store.delete(["text-1"]), False, id="one gone"),
-        pytest.param(lambda store: store.delete(filter={"modality": "image"}), True, id="a kind gone"),
+        pytest.param(lambda store: store.delete(filter={"modality": "image"}), True, id="a deleted modality"),
         pytest.param(lambda store: store.delete(filter={"number": {"$lt": 150}}), True, id="half gone"),
     ],
 )

@@ -93,10 +93,10 @@ def test_a_modality_that_never_matches_is_less_probable() -> None:
     """With equal scores, a modality that was relevant before is more probable."""
     dice = np.random.default_rng(0)
     examples = [
-        Example(query, f"text>{kind}", 0.5, float(dice.normal(4 if right else 2, 0.5)), right)
+        Example(query, f"text>{modality}", 0.5, float(dice.normal(4 if right else 2, 0.5)), right)
         for query in range(10)
-        for kind in ("text", "image")
-        for right in ((True, False) if kind == "text" else (False, False))
+        for modality in ("text", "image")
+        for right in ((True, False) if modality == "text" else (False, False))
     ]
     learned = fit(examples, queries=10, unanswered=0, relevant=10)
     assert learned.logit("text>text", 0.5, 3.5) > learned.logit("text>image", 0.5, 3.5) + 0.5
@@ -128,9 +128,9 @@ def test_fair_rankings_cost_little_where_raw_is_fair() -> None:
 
 def test_confidence_comes_near_what_is_possible() -> None:
     """The balanced accuracy of confidence is within two points of the best possible decision."""
-    kinds = {"text": (0.35, 0.02), "image": (0.15, 0.015)}
+    modalities = {"text": (0.35, 0.02), "image": (0.15, 0.015)}
     rows = [
-        confidence(known(Overlap(name="", distance=distance, modalities=kinds, queries=160), seed))
+        confidence(known(Overlap(name="", distance=distance, modalities=modalities, queries=160), seed))
         for distance, seed in ((5, 1), (6, 2))
     ]
     best, learned = (float(np.mean([row[name] for row in rows])) for name in ("best possible", "calibrated, 20"))

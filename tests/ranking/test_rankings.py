@@ -49,27 +49,27 @@ async def test_each_modality_is_a_filtered_search(store: LocalVectorStore, drive
     """`by_modality` finds in each modality what a search with that filter finds."""
     found = await drive(by_modality_flow(store, Query("a", like=["text-1"]), 3, **options))
     alone = LocalVectorStore(":memory:", GivenEmbeddings())
-    for kind, hits in found.items():
-        wanted = {"modality": None if kind == "other" else kind}
+    for modality, hits in found.items():
+        restriction = {"modality": None if modality == "other" else modality}
         given = options.get("filter")
-        both = given if given is None or callable(given) else {"$and": [given, wanted]}
+        both = given if given is None or callable(given) else {"$and": [given, restriction]}
         if callable(given):
-            both = lambda document, wanted=wanted, given=given: (  # noqa: E731
-                document.metadata.get("modality") == wanted["modality"] and given(document)
+            both = lambda document, restriction=restriction, given=given: (  # noqa: E731
+                document.metadata.get("modality") == restriction["modality"] and given(document)
             )
-        expected = store.search(Query("a", like=["text-1"]), 3, **{**options, "filter": both or wanted})
+        expected = store.search(Query("a", like=["text-1"]), 3, **{**options, "filter": both or restriction})
         assert [(hit.document, hit.rank, hit.score_kind) for hit in hits] == [
             (hit.document, hit.rank, "cosine") for hit in expected
         ]
         assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in expected], abs=1e-5)
-    assert list(found) == [kind for kind in ("text", "image", "audio", "other") if kind in found]
+    assert list(found) == [modality for modality in ("text", "image", "audio", "other") if modality in found]
     alone.close()
 
 
 async def test_requested_modalities_are_in_the_result(store: LocalVectorStore, drive: Any) -> None:
     """Requested modalities are in the result, in that order, also without hits."""
     found = await drive(by_modality_flow(store, "a", 1, modalities=["video", "image"]))
-    assert {kind: len(hits) for kind, hits in found.items()} == {"video": 0, "image": 1}
+    assert {modality: len(hits) for modality, hits in found.items()} == {"video": 0, "image": 1}
     assert list(found) == ["video", "image"]
 
 
@@ -184,10 +184,10 @@ LABELS = [LabelledQuery("a", ["answer"]), LabelledQuery("b", [])]
 @pytest.mark.parametrize(
     ("sizes", "options", "is_calibrated", "expected"),
     [
-        pytest.param({"text": 9}, {}, False, "raw", id="one kind"),
-        pytest.param({"text": 9}, {"min_confidence": 0.5}, False, "normalized", id="one kind, sure"),
-        pytest.param({"text": 9, "image": 9}, {}, False, "normalized", id="two kinds"),
-        pytest.param({"text": 9, "none": 9}, {}, False, "normalized", id="one kind and others"),
+        pytest.param({"text": 9}, {}, False, "raw", id="one modality"),
+        pytest.param({"text": 9}, {"min_confidence": 0.5}, False, "normalized", id="one modality, with a confidence"),
+        pytest.param({"text": 9, "image": 9}, {}, False, "normalized", id="two modalities"),
+        pytest.param({"text": 9, "none": 9}, {}, False, "normalized", id="one modality and others"),
         pytest.param({"text": 9, "image": 9}, {"modalities": ["image"]}, False, "raw", id="one asked for"),
         pytest.param({"text": 9, "image": 9}, {"modalities": ["image", "pdf"]}, False, "raw", id="one there"),
         pytest.param({"text": 9, "image": 9}, {}, True, "calibrated", id="calibrated"),
@@ -205,9 +205,9 @@ async def test_default(
         calibrate(store, LABELS)
     assert await drive(default_ranking_flow(plan_ranking(store.backend, **options))) == expected
     if sizes:
-        kind = {"raw": "cosine", "normalized": "deviation", "calibrated": "probability"}[expected]
+        score_kind = {"raw": "cosine", "normalized": "deviation", "calibrated": "probability"}[expected]
         hits = await drive(ranked_flow(store, "a", 1, ranking=None, **{**options, "min_confidence": None}))
-        assert hits[0].score_kind == kind or options.get("min_confidence")
+        assert hits[0].score_kind == score_kind or options.get("min_confidence")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Searches that share a vector share its product: they find what each finds alone."""
+"""Searches with the same vector share its product, and find the same as alone."""
 
 from __future__ import annotations
 

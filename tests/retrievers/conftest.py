@@ -1,4 +1,4 @@
-"""A small library of every kind of media, on the emulator."""
+"""A small library with all modalities, on the emulator."""
 
 from __future__ import annotations
 

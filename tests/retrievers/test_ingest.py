@@ -33,7 +33,7 @@ async def test_content_of_every_type(empty: MultimodalRetriever, media: MediaSto
     stored = {str(document.id): document for document in empty.store.get_by_ids(list(added))}
     documents = [stored[id_] for id_ in added]
     assert [document.metadata for document in documents] == [
-        {"modality": kind, "album": 1} for kind in ("text", "image", "audio", "image")
+        {"modality": modality, "album": 1} for modality in ("text", "image", "audio", "image")
     ]
     assert documents[3].page_content == f"a caption {media.put(png('a pizza')).markdown} and more"
 
@@ -59,11 +59,11 @@ async def test_only_what_is_new_is_embedded(
 
 async def test_metadata_of_each(empty: MultimodalRetriever, folder: Path, call: Call) -> None:
     """Metadata can depend on the document, and a prefix separates folders with equal file names."""
-    await call(empty, "add", folder / "notes", metadata=lambda d: {"kind": d.metadata["source"].split(".")[-1]})
+    await call(empty, "add", folder / "notes", metadata=lambda d: {"extension": d.metadata["source"].split(".")[-1]})
     await call(empty, "add", folder / "notes", source_prefix="copy/")
     await call(empty, "add", folder / "notes", folder / "colours")
     documents = await call.list(empty.store, "iterate")
-    found = {document.metadata["source"]: document.metadata.get("kind") for document in documents}
+    found = {document.metadata["source"]: document.metadata.get("extension") for document in documents}
     assert (found["kitten.md"], found["sorting.py"], found["copy/kitten.md"]) == ("md", "py", None)
     assert {"notes/kitten.md", "colours/red.png"} <= set(found)
 

@@ -1,4 +1,4 @@
-"""`MultimodalRetriever`: any content in, documents out, as LangChain's chains and traces expect it."""
+"""`MultimodalRetriever`: queries with any content return Documents, in LangChain's chains and traces."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ CONTENTS: dict[str, Any] = {
     "a path": lambda path, media: path,
     "bytes": lambda path, media: path.read_bytes(),
     "a blob": lambda path, media: Blob.from_path(path),
-    "a picture": lambda path, media: Image.open(io.BytesIO(path.read_bytes())),
+    "a PIL image": lambda path, media: Image.open(io.BytesIO(path.read_bytes())),
     "a reference": lambda path, media: media.put_file(path),
     "a content block": lambda path, media: {"type": "image", "url": media.put_file(path).uri},
     "a message": lambda path, media: HumanMessage([{"type": "image", "url": media.put_file(path).uri}]),
@@ -136,10 +136,10 @@ async def test_by_modality(retriever: MultimodalRetriever, call: Call) -> None:
     """The nearest documents of each modality are returned separately."""
     found = await call(retriever, "by_modality", "a cat purring")
     assert set(found) == {"text", "image", "audio", "video", "pdf"}
-    assert all(len(hits) == 1 and hits[0].document.metadata["modality"] == kind for kind, hits in found.items())
+    assert all(len(hits) == 1 and hits[0].document.metadata["modality"] == modality for modality, hits in found.items())
     assert found["audio"][0].document.metadata["source"] == "sounds/purring.wav"
     two = await call(retriever, "by_modality", "a cat purring", k=2, modalities=["image", "audio"])
-    assert {kind: len(hits) for kind, hits in two.items()} == {"image": 2, "audio": 2}
+    assert {modality: len(hits) for modality, hits in two.items()} == {"image": 2, "audio": 2}
 
 
 async def test_a_batch_embeds_once(retriever: MultimodalRetriever, emulator: Any, call: Call) -> None:
@@ -187,8 +187,8 @@ async def test_traces_have_no_payload(
     await call(retriever, "invoke", [data, "but sleeping", samples / PUPPY], {"callbacks": [seen]})
     assert seen.queries == ["<bytes>, but sleeping, <puppy.png>"]
     block = {"type": "image", "base64": "iVBORw0KGgo=", "mime_type": "image/png"}
-    picture = {"type": "image", "url": library.put(data).uri}
-    message = HumanMessage([{"type": "text", "text": "like this"}, picture])
+    image = {"type": "image", "url": library.put(data).uri}
+    message = HumanMessage([{"type": "text", "text": "like this"}, image])
     await call(retriever, "invoke", message, {"callbacks": [seen]})
     assert seen.queries[-1] == "like this, <image>"
     with pytest.raises(ContentError):
@@ -201,10 +201,12 @@ async def test_traces_have_no_payload(
 
 async def test_in_a_chain(retriever: MultimodalRetriever, call: Call) -> None:
     """The retriever works in a chain, and the chain's config can set its fields."""
-    configurable = retriever.configurable_fields(k=ConfigurableField(id="k"), modalities=ConfigurableField(id="kinds"))
+    configurable = retriever.configurable_fields(
+        k=ConfigurableField(id="k"), modalities=ConfigurableField(id="modalities")
+    )
     prompt = ChatPromptTemplate.from_template("{found}\n{question}")
     chain: Any = {"found": configurable | sources_of, "question": RunnableLambda(lambda text: text)} | prompt
-    config = {"configurable": {"k": 1, "kinds": ["audio"]}}
+    config = {"configurable": {"k": 1, "modalities": ["audio"]}}
     answer = await call(chain, "invoke", "waves", config)
     assert answer.to_messages()[0].content == "['sounds/waves.wav']\nwaves"
     assert [len(found) for found in retriever.stream("waves")] == [3]
@@ -268,12 +270,12 @@ MISTAKES: list[tuple[dict[str, Any], type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("options", "kind", "said"), MISTAKES)
+@pytest.mark.parametrize(("options", "error", "message"), MISTAKES)
 async def test_mistakes_are_named(
-    retriever: MultimodalRetriever, call: Call, options: dict[str, Any], kind: type[Exception], said: str
+    retriever: MultimodalRetriever, call: Call, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     """An error names the wrong option of a call, and the nearest existing one."""
-    with pytest.raises(kind, match=said):
+    with pytest.raises(error, match=message):
         await call(retriever, "invoke", "waves", **options)
 
 

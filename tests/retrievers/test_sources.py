@@ -1,4 +1,4 @@
-"""Hits by their files, moments, and what stands around them."""
+"""Hits grouped by files, moments, and the context of a hit."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def lectures() -> LocalVectorStore:
     return LocalVectorStore.from_texts(texts, DeterministicFakeEmbedding(size=16), metadatas, ids=ids, path=":memory:")
 
 
-async def test_files_rather_than_pieces(lectures: LocalVectorStore, call: Call) -> None:
+async def test_files_rather_than_segments(lectures: LocalVectorStore, call: Call) -> None:
     """`k` files are returned with their best hits, for raw and for normalized ranking."""
     retriever = MultimodalRetriever(store=lectures, ranking="raw", k=2)
     found = await call(retriever, "sources", "one video 3", per_source=3)
@@ -111,8 +111,8 @@ async def test_files_rather_than_pieces(lectures: LocalVectorStore, call: Call) 
     assert all(1 <= len(source.hits) <= 3 for source in found)
     many = await call(retriever, "sources", "one video 3", k=9)
     assert {source.source for source in many} == {"one.mp4", "two.mp4", "slides.pdf", "note.md"}
-    kinds = await call(retriever, "sources", "one video 3", by="modality")
-    assert kinds[0].source == "video"
+    groups = await call(retriever, "sources", "one video 3", by="modality")
+    assert groups[0].source == "video"
     mixed = await call(retriever, "sources", "one video 3", k=2, search_type="hybrid")
     assert mixed[0].source == "one.mp4"
 

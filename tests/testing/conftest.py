@@ -1,4 +1,4 @@
-"""For the tests of the emulator: the SDK, plain HTTP, and vectors by the shortest way."""
+"""Fixtures for the tests of the emulator: the SDK, plain HTTP, and vectors of contents."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ MODEL = "gemini-embedding-2"
 
 
 class Http:
-    """A plain HTTP client, for what the SDK would not send."""
+    """A plain HTTP client for requests that the SDK cannot send."""
 
     def __init__(self, emulator: GeminiEmulator) -> None:
         self._host = urlsplit(emulator.url).netloc
         self._key = emulator.api_key
 
     def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
-        """Status and parsed body of one request; underscores in header names stand for dashes."""
+        """Status and parsed body of one request; underscores in header names become hyphens."""
         connection = http.client.HTTPConnection(self._host)
         sent = {"x-goog-api-key": self._key} | {name.replace("_", "-"): value for name, value in headers.items()}
         raw = body if isinstance(body, bytes | None) else json.dumps(body).encode()
@@ -45,7 +45,7 @@ class Http:
 
 @pytest.fixture(scope="session")
 def shared_client(emulator_server: GeminiEmulator) -> Iterator[Client]:
-    """One SDK client for all tests: making one costs more than a test."""
+    """One SDK client for all tests, because creating one is slow."""
     options = HttpOptions(base_url=emulator_server.url, api_version="v1beta")
     made = Client(api_key=emulator_server.api_key, http_options=options)
     yield made
@@ -54,13 +54,13 @@ def shared_client(emulator_server: GeminiEmulator) -> Iterator[Client]:
 
 @pytest.fixture
 def client(emulator: GeminiEmulator, shared_client: Client) -> Client:
-    """The SDK, talking to the emulator."""
+    """The SDK, connected to the emulator."""
     return shared_client
 
 
 @pytest.fixture
 def http_call(emulator: GeminiEmulator) -> Http:
-    """Requests that the SDK would not send."""
+    """Requests that the SDK cannot send."""
     return Http(emulator)
 
 

@@ -1,4 +1,4 @@
-"""The list of assumptions, the live checks and the tests that hold the emulator to them name each other correctly."""
+"""The list of assumptions, the live checks, and the tests of the emulator refer to each other correctly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The emulator as a program of its own."""
+"""The emulator as a command."""
 
 from __future__ import annotations
 

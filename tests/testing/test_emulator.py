@@ -1,4 +1,4 @@
-"""The emulator through the SDK: answers, records, files, both backends."""
+"""The emulator through the SDK: responses, recorded requests, files, both backends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def content(*parts) -> Content:
     return Content(parts=[Part(text=part) if isinstance(part, str) else part for part in parts])
 
 
-def picture(data: bytes | None = None) -> Part:
+def image_part(data: bytes | None = None) -> Part:
     """A part with an image that has a description."""
     return Part.from_bytes(data=data or png("a puppy"), mime_type="image/png")
 
@@ -81,7 +81,7 @@ async def test_entered_asynchronously():
 def test_requests_are_recorded_without_secrets_in_the_repr(client, emulator):
     """A recorded request has items and media bytes; its repr has neither bytes nor key."""
     data = png("a puppy")
-    client.models.embed_content(model=MODEL, contents=[content("look", picture(data))])
+    client.models.embed_content(model=MODEL, contents=[content("look", image_part(data))])
     (record,) = emulator.requests
     assert record.path == f"/v1beta/models/{MODEL}:batchEmbedContents"
     assert (record.method, record.status, record.count) == ("POST", 200, 1)
@@ -96,7 +96,7 @@ def test_requests_are_recorded_without_secrets_in_the_repr(client, emulator):
 def test_media_bytes_are_kept_up_to_a_limit(emulator, client):
     """Beyond `keep_bytes` only size and hash of media are recorded."""
     emulator.settings.keep_bytes = 0
-    client.models.embed_content(model=MODEL, contents=[content(picture())])
+    client.models.embed_content(model=MODEL, contents=[content(image_part())])
     (part,) = emulator.requests[0].parts
     assert part.data is None
     assert part.size == len(png("a puppy"))
@@ -174,8 +174,8 @@ def test_preview_shares_the_space(embed):
 
 def test_usage_is_reported(emulator, http_call):
     """Tokens are counted by modality; the two services name the field differently."""
-    sound = {"inline_data": {"mime_type": "audio/wav", "data": _base64(wav(2))}}
-    _, answer = http_call.embed({"parts": [{"text": "x" * 40}, sound]})
+    audio = {"inline_data": {"mime_type": "audio/wav", "data": _base64(wav(2))}}
+    _, answer = http_call.embed({"parts": [{"text": "x" * 40}, audio]})
     assert answer["usageMetadata"] == {
         "promptTokenCount": 60,
         "promptTokenDetails": [{"modality": "TEXT", "tokenCount": 10}, {"modality": "AUDIO", "tokenCount": 50}],
@@ -217,7 +217,7 @@ def test_vertex(emulator, project):
         client = Client(vertexai=True, project=project, location="us", credentials=account, http_options=options)
     else:
         client = Client(vertexai=True, api_key=emulator.api_key, http_options=options)
-    answer = client.models.embed_content(model=MODEL, contents=[content("a puppy", picture())])
+    answer = client.models.embed_content(model=MODEL, contents=[content("a puppy", image_part())])
     client.close()
     assert answer.embeddings
     embedding: Any = answer.embeddings[0]
@@ -259,13 +259,13 @@ def test_predict(http_call):
 
 
 def test_files(client, embed):
-    """An uploaded file has the state, size and type the service tells, can be embedded, listed and deleted."""
+    """An uploaded file has the state, size and type of the service, can be embedded, listed and deleted."""
     data = png("a puppy")
     uploaded = client.files.upload(file=io.BytesIO(data), config={"mime_type": "image/png", "display_name": "dog"})
     assert (uploaded.state.name, uploaded.size_bytes, uploaded.mime_type) == ("ACTIVE", len(data), "image/png")
     assert uploaded.display_name == "dog"
     by_uri = embed(Part.from_uri(file_uri=uploaded.uri, mime_type="image/png"))
-    assert np.array_equal(by_uri, embed(picture(data)))
+    assert np.array_equal(by_uri, embed(image_part(data)))
     assert [file.name for file in client.files.list()] == [uploaded.name]
     client.files.delete(name=uploaded.name)
     with pytest.raises(errors.ClientError, match="do not have permission to access the File"):
@@ -284,7 +284,7 @@ def test_file_that_is_processed(client, emulator, embed):
     assert embed(part).shape == (1, 3072)
 
 
-def test_large_upload_comes_in_pieces(client, emulator):
+def test_a_large_upload_has_several_requests(client, emulator):
     """The SDK sends more than 8 MB in several requests; the file is complete."""
     data = wav(600)
     uploaded = client.files.upload(file=io.BytesIO(data), config={"mime_type": "audio/wav"})
@@ -309,7 +309,7 @@ def test_objects_replace_buckets(emulator, embed):
     """A `gs://` URI references data stored by `add_object`; another one is refused."""
     emulator.add_object("gs://bucket/dog.png", png("a puppy"), "image/png")
     stored = embed(Part.from_uri(file_uri="gs://bucket/dog.png", mime_type="image/png"))
-    assert np.array_equal(stored, embed(picture()))
+    assert np.array_equal(stored, embed(image_part()))
     with pytest.raises(errors.ClientError, match="Unsupported file uri"):
         embed(Part.from_uri(file_uri="gs://bucket/cat.png", mime_type="image/png"))
 

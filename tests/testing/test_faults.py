@@ -1,4 +1,4 @@
-"""Failures on demand and at random."""
+"""Scripted and random failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the service refuses and what it takes, over plain HTTP."""
+"""Requests that the service accepts and refuses, over plain HTTP."""
 
 from __future__ import annotations
 
@@ -39,30 +39,30 @@ def webp() -> bytes:
 
 
 PDF = "application/pdf"
-PICTURE = inline(png(size=(8, 8)), "image/png")
-UNSEEN_PICTURE = png("not seen by another test")
-LONG_SOUND = wav(181)
+IMAGE = inline(png(size=(8, 8)), "image/png")
+UNCACHED_IMAGE = png("not seen by another test")
+LONG_AUDIO = wav(181)
 
 REFUSED = {
     "101 items": ([parts(text())] * 101, "Request.requests: at most 100 requests can be in one batch"),
     "no items": ([], "at least one request is required"),
     "empty text": ([parts(text(""))], "EmbedContentRequest.content contains an empty Part"),
-    "empty part beside a full one": ([parts(text(), {})], "contains an empty Part"),
+    "empty part next to a full one": ([parts(text(), {})], "contains an empty Part"),
     "no parts": ([{}], "content is required"),
-    "seven pictures": ([parts(*[PICTURE] * 7)], "7 image parts; the model takes at most 6"),
-    "sound over 180 s": ([parts(inline(LONG_SOUND, "audio/wav"))], "audio is 181.0 seconds long; the limit is 180"),
+    "seven images": ([parts(*[IMAGE] * 7)], "7 image parts; the model takes at most 6"),
+    "audio over 180 s": ([parts(inline(LONG_AUDIO, "audio/wav"))], "audio is 181.0 seconds long; the limit is 180"),
     "seven pages": ([parts(inline(pdf(7), "application/pdf"))], "7 pages; the limit is 6 pages"),
     "WebP": ([parts(inline(webp(), "image/webp"))], "Unsupported MIME type: image/webp"),
     "GIF": ([parts(inline(b"GIF89a", "image/gif"))], "Unsupported MIME type: image/gif"),
     "video called WAV": ([parts(inline(mp4(1), "video/wav"))], "Unsupported MIME type: video/wav"),
     "text as bytes": ([parts(inline(b"words", "text/plain"))], "Unsupported MIME type: text/plain"),
     "no type": ([parts({"inline_data": {"data": "AAAA"}})], "Unsupported MIME type: none given"),
-    "cut-off picture": ([parts(inline(png()[:-30], "image/png"))], "Unable to process input image"),
+    "truncated image": ([parts(inline(png()[:-30], "image/png"))], "Unable to process input image"),
     "cut-off JPEG": ([parts(inline(jpeg(size=(99, 99))[:-200], "image/jpeg"))], "Unable to process input image"),
     "cut-off PDF": ([parts(inline(pdf(2)[:99], "application/pdf"))], "Unable to process input pdf"),
     "cut-off video": ([parts(inline(mp4(1)[:300], "video/mp4"))], "Unable to process input video"),
-    "noise called sound": ([parts(inline(b"\x00" * 500, "audio/mp3"))], "Unable to process input audio"),
-    "picture called sound": ([parts(inline(png(), "audio/wav"))], "Unable to process input audio"),
+    "noise declared as audio": ([parts(inline(b"\x00" * 500, "audio/mp3"))], "Unable to process input audio"),
+    "image declared as audio": ([parts(inline(png(), "audio/wav"))], "Unable to process input audio"),
     "empty bytes": ([parts(inline(b"", "image/png"))], "Unable to process input image"),
     "too many values": ([parts(text())], "3073 is not within 1 and 3072", {"outputDimensionality": 3073}),
     "no values": ([parts(text())], "output_dimensionality: 0 is not", {"outputDimensionality": 0}),
@@ -88,15 +88,15 @@ def test_refused(http_call, emulator, case):
 
 ACCEPTED = {
     "100 items": [parts(text())] * 100,
-    "six pictures": [parts(*[PICTURE] * 6)],
-    "seven pictures in two contents": [parts(*[PICTURE] * 4), parts(*[PICTURE] * 3)],
+    "six images": [parts(*[IMAGE] * 6)],
+    "seven images in two contents": [parts(*[IMAGE] * 4), parts(*[IMAGE] * 3)],
     "everything in one content": [
-        parts(text(), PICTURE, inline(wav(1), "audio/wav"), inline(mp4(1), "video/mp4"), inline(pdf(), PDF))
+        parts(text(), IMAGE, inline(wav(1), "audio/wav"), inline(mp4(1), "video/mp4"), inline(pdf(), PDF))
     ],
     "JPEG": [parts(inline(jpeg(size=(9, 9)), "image/jpeg"))],
     "MP3": [parts(inline(mp3(1), "audio/mp3"))],
     "MP3 by its other name": [parts(inline(mp3(1), "audio/mpeg"))],
-    "sound of 180 s": [parts(inline(wav(180), "audio/wav"))],
+    "audio of 180 s": [parts(inline(wav(180), "audio/wav"))],
     "video of 120 s": [parts(inline(mp4(120, fps=1, size=(16, 16)), "video/mp4"))],
     "MOV": [parts(inline(mp4(1, container="mov"), "video/quicktime"))],
     "six pages": [parts(inline(pdf(6), "application/pdf"))],
@@ -164,7 +164,7 @@ def test_predict_takes_250_instances(http_call):
 
 def test_text_model_takes_no_media(http_call):
     """gemini-embedding-001 refuses images."""
-    status, answer = http_call.embed(parts(PICTURE), model="gemini-embedding-001")
+    status, answer = http_call.embed(parts(IMAGE), model="gemini-embedding-001")
     assert (status, "takes text only" in answer["error"]["message"]) == (400, True)
 
 
@@ -185,7 +185,7 @@ def test_unsupported_type_may_give_no_values(emulator, http_call):
 def test_images_counted_per_call(emulator, http_call):
     """The limit of six images may apply to a request."""
     emulator.settings.images_per = "call"
-    status, answer = http_call.embed(parts(*[PICTURE] * 4), parts(*[PICTURE] * 3))
+    status, answer = http_call.embed(parts(*[IMAGE] * 4), parts(*[IMAGE] * 3))
     assert (status, "7 image parts" in answer["error"]["message"]) == (400, True)
 
 
@@ -277,7 +277,7 @@ def test_media_libraries_may_be_missing(http_call, monkeypatch):
     """Without Pillow text is embedded, and the error for an image names the extra."""
     monkeypatch.setitem(sys.modules, "PIL", None)
     assert http_call.embed(parts(text()))[0] == 200
-    status, answer = http_call.embed(parts(inline(UNSEEN_PICTURE, "image/png")))
+    status, answer = http_call.embed(parts(inline(UNCACHED_IMAGE, "image/png")))
     assert (status, "langchain-gemini-mm[testing]" in answer["error"]["message"]) == (501, True)
 
 

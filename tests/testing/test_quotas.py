@@ -1,4 +1,4 @@
-"""Quotas, on a clock that the test moves."""
+"""Quotas, with a clock that is set by the test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sample files, and what is found among them."""
+"""The sample files, and the results of searches in them."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def media(folder):
 
 def test_samples_have_all_modalities(folder, media):
     """There are small images, audio files, videos, PDFs and texts."""
-    kinds = Counter(modality_of(sniff(data) or "") for data in media.values())
-    assert kinds == {"image": 13, "audio": 3, "video": 2, "pdf": 3}
+    modalities = Counter(modality_of(sniff(data) or "") for data in media.values())
+    assert modalities == {"image": 13, "audio": 3, "video": 2, "pdf": 3}
     assert len(list(folder.rglob("*.*"))) == 25
     assert sum(path.stat().st_size for path in folder.rglob("*.*")) < 500_000
 
@@ -58,7 +58,7 @@ def test_writing_again_gives_the_same_bytes(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("question", "kind", "first"),
+    ("question", "modality", "first"),
     [
         ("an image of an animal", "image", {"puppy.png", "puppy2.jpg", "kitten.png", "bird.jpg", "sleeping-puppy.png"}),
         ("an image of food", "image", {"pizza.png", "bananas.jpg", "apple.png"}),
@@ -73,9 +73,9 @@ def test_writing_again_gives_the_same_bytes(folder, tmp_path):
         ("sleepy dog", "image", {"sleeping-puppy.png"}),
     ],
 )
-def test_questions_find_their_answers(embed, media, question, kind, first):
-    """Among the samples of a kind, those that answer a question come first."""
-    names = [name for name, data in media.items() if modality_of(sniff(data) or "") == kind]
+def test_questions_find_their_answers(embed, media, question, modality, first):
+    """Among the samples of a modality, those that answer a question come first."""
+    names = [name for name, data in media.items() if modality_of(sniff(data) or "") == modality]
     files = embed(*[Part.from_bytes(data=media[name], mime_type=sniff(media[name]) or "") for name in names])
     (query,) = embed(f"task: search result | query: {question}")
     best = np.argsort(-(files @ query))[: len(first)]
@@ -86,13 +86,13 @@ def test_questions_find_their_answers(embed, media, question, kind, first):
     ("made", "seconds"),
     [(wav(2.5), 2.5), (mp3(2.5), 2.5), (mp4(2.5), 2.5), (mp4(3, samples=np.zeros(24_000, "f4")), 3)],
 )
-def test_clips_last_as_long_as_asked(made, seconds):
-    """Sounds and videos have the length they were made with, to a tenth of a second."""
+def test_clips_have_the_requested_duration(made, seconds):
+    """Audio and video files have the requested duration, to a tenth of a second."""
     assert Prober()(made, hashlib.sha256(made).hexdigest()).seconds == pytest.approx(seconds, abs=0.1)
 
 
 def test_pdf_pages():
-    """A PDF has as many pages as it was made with, brackets and backslashes in its text unharmed."""
+    """A PDF has the requested number of pages; brackets and backslashes in its text are kept."""
     made = pdf([r"a (b) \c", "second"], title="Title (1)")
     probe = Prober()(made, "pdf")
     assert probe.pages == 2

@@ -1,4 +1,4 @@
-"""What is promised of the stand-in vectors, and nothing more."""
+"""Documented properties of the emulator's vectors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SUBJECTS = ("a puppy on a meadow", "a pizza with cheese", "waves on the beach", 
 
 
 def test_unit_length_at_every_size(embed):
-    """gemini-embedding-2 answers unit vectors at every size, each the head of the full one brought to length 1."""
+    """gemini-embedding-2 returns unit vectors at every size, each the normalized start of the full one."""
     (full,) = embed("a puppy")
     for size in (128, 768, 1536, 3072):
         (cut,) = embed("a puppy", output_dimensionality=size)
@@ -46,26 +46,26 @@ def test_unit_length_at_every_size(embed):
         assert cut == pytest.approx(full[:size] / np.linalg.norm(full[:size]), abs=1e-6)
 
 
-@pytest.mark.parametrize("kind", DESCRIBED)
-def test_texts_find_what_is_described_like_them(embed, kind):
-    """For every kind of file the nearest to a text is the one whose own metadata say the same."""
+@pytest.mark.parametrize("modality", DESCRIBED)
+def test_texts_find_files_with_the_same_description(embed, modality):
+    """In every modality the file nearest to a text is the one whose metadata have the same description."""
     texts = embed(*[f"task: search result | query: {subject}" for subject in SUBJECTS], output_dimensionality=768)
-    files = embed(*[DESCRIBED[kind](subject) for subject in SUBJECTS], output_dimensionality=768)
+    files = embed(*[DESCRIBED[modality](subject) for subject in SUBJECTS], output_dimensionality=768)
     assert np.argmax(texts @ files.T, axis=1).tolist() == list(range(len(SUBJECTS)))
 
 
 def test_related_words_are_near(embed):
-    """An animal is nearer to puppy, kitten and bird than to food, and the other way round."""
+    """An animal is nearer to puppy, kitten and bird than to food, and vice versa."""
     animals, foods = ("a puppy", "two kittens", "birds"), ("a pizza", "bananas", "apple")
     creature, meal = embed("an image of an animal", "an image of food")
-    kinds = [part(png(words), "image/png") for words in animals + foods]
-    pictures = embed(*kinds)
-    assert (pictures[:3] @ creature).min() > (pictures[3:] @ creature).max()
-    assert (pictures[3:] @ meal).min() > (pictures[:3] @ meal).max()
+    files = [part(png(words), "image/png") for words in animals + foods]
+    images = embed(*files)
+    assert (images[:3] @ creature).min() > (images[3:] @ creature).max()
+    assert (images[3:] @ meal).min() > (images[:3] @ meal).max()
 
 
 def test_prefixes_of_vectors_keep_neighbours(embed):
-    """With 128 of 3072 values the nearest of the files are still the same."""
+    """With 128 of 3072 values the nearest files are the same."""
     contents = [make(subject) for subject in SUBJECTS for make in (DESCRIBED["PNG"], DESCRIBED["text"])]
     small, full = (embed(*contents, output_dimensionality=size) for size in (128, 3072))
     for vectors in (small, full):
@@ -77,7 +77,7 @@ def test_prefixes_of_vectors_keep_neighbours(embed):
 
 
 def test_query_and_document_side_are_near_not_equal(embed):
-    """A text with its query prefix and with its document prefix has two vectors close to each other."""
+    """A text with its query prefix and with its document prefix has two similar vectors."""
     query, document, plain = embed(
         "task: search result | query: a sleepy puppy", "title: none | text: a sleepy puppy", "a sleepy puppy"
     )
@@ -86,13 +86,13 @@ def test_query_and_document_side_are_near_not_equal(embed):
 
 
 def test_title_counts(embed):
-    """The title of a document prefix is part of its meaning."""
+    """The title in a document prefix influences the vector."""
     beach, titled, untitled = embed("beach", "title: Beach | text: a weekend", "title: none | text: a weekend")
     assert beach @ titled > beach @ untitled + 0.1
 
 
 def test_modality_gap(emulator, embed):
-    """The gap moves unrelated pictures away from texts and leaves the order of pictures as it is."""
+    """The gap moves unrelated images away from texts and keeps the order of images."""
     found = {}
     for gap in (0.0, 0.3, 1.0):
         emulator.settings.modality_gap = gap
@@ -106,11 +106,9 @@ def test_modality_gap(emulator, embed):
 
 
 def test_fused_input_is_not_the_average(embed):
-    """Text and picture together: drawn to the picture, related to both, not their mean, and their order matters."""
-    picture = part(png("a brown puppy dog"), "image/png")
-    text, image, fused, other_order = embed(
-        "a brown puppy", picture, ["a brown puppy", picture], [picture, "a brown puppy"]
-    )
+    """The vector of text and image is not their mean: it is closer to the image, and depends on their order."""
+    puppy = part(png("a brown puppy dog"), "image/png")
+    text, image, fused, other_order = embed("a brown puppy", puppy, ["a brown puppy", puppy], [puppy, "a brown puppy"])
     mean = (text + image) / np.linalg.norm(text + image)
     assert 0.5 < fused @ text < 0.75
     assert 0.7 < fused @ image < 0.87
@@ -120,7 +118,7 @@ def test_fused_input_is_not_the_average(embed):
 
 
 def test_fused_figures_at_the_published_similarity():
-    """Where text and image have cosine 0.413, as in the cookbook's output, fused has about 0.607 and 0.786."""
+    """If text and image have cosine 0.413, as in the cookbook's output, fused has about 0.607 and 0.786."""
     rng = np.random.default_rng(5)
     text = space._unit(rng.standard_normal(3072).astype(np.float32))
     noise = space._unit(rng.standard_normal(3072).astype(np.float32))
@@ -131,8 +129,8 @@ def test_fused_figures_at_the_published_similarity():
     assert fused @ image == pytest.approx(0.786, abs=0.03)
 
 
-def test_image_and_words_together_find_both(embed):
-    """A puppy's picture with the word sleeping is nearest to the sleeping puppy."""
+def test_image_and_text_together_find_both(embed):
+    """An image of a puppy with the text "sleeping" is nearest to the sleeping puppy."""
     names = ("a puppy sleeping on a cushion", "a puppy running", "a kitten", "a pizza")
     files = embed(*[part(png(name), "image/png") for name in names])
     (query,) = embed([part(png("a cream puppy"), "image/png"), "but sleeping"])
@@ -140,7 +138,7 @@ def test_image_and_words_together_find_both(embed):
 
 
 def test_equal_bytes_give_equal_vectors(embed):
-    """The same file twice, in one batch and later, has the same vector; one byte more does not."""
+    """The same file twice, in one batch and later, has the same vector; with one more byte it has another."""
     data = png("a puppy")
     first, second, other = embed(
         part(data, "image/png"), part(data, "image/png"), part(png("a puppy", size=(9, 9)), "image/png")
@@ -152,18 +150,18 @@ def test_equal_bytes_give_equal_vectors(embed):
     assert first @ other > 0.9
 
 
-def test_word_order_makes_another_vector(embed):
-    """Texts of the same words are near, but not the same."""
+def test_word_order_changes_the_vector(embed):
+    """Texts of the same words are near, but not equal."""
     first, second = embed("dog bites man", "man bites dog")
     assert 0.85 < first @ second < 0.9999
 
 
-def test_undescribed_pictures_are_known_by_colour(embed):
-    """A plain red picture is found by the word red."""
+def test_images_without_description_are_described_by_colour(embed):
+    """A plain red image is found by the word "red"."""
     names = ("red", "blue", "green", "yellow", "purple")
-    pictures = embed(*[part(png(colour=name), "image/png") for name in names])
+    images = embed(*[part(png(colour=name), "image/png") for name in names])
     words = embed(*[f"something {name}" for name in names])
-    assert np.argmax(words @ pictures.T, axis=1).tolist() == list(range(5))
+    assert np.argmax(words @ images.T, axis=1).tolist() == list(range(5))
 
 
 @pytest.mark.parametrize(
@@ -175,12 +173,12 @@ def test_undescribed_pictures_are_known_by_colour(embed):
     ],
 )  # fmt: skip
 def test_colour_names(css, name):
-    """Colours have the names people give them."""
+    """Colours have their usual names."""
     assert colours_of(np.asarray(Image.new("RGB", (4, 4), css))) == [(name, 1.0)]
 
 
 def test_exif_orientation_and_alpha_do_no_harm(embed):
-    """Pictures with transparency, palettes and EXIF are read."""
+    """Images with transparency, palettes and EXIF are read."""
     files = []
     for mode in ("RGBA", "P", "L", "1", "LA"):
         buffer = io.BytesIO()
@@ -197,12 +195,12 @@ STEMS = {
 
 @pytest.mark.parametrize(("word", "stem"), STEMS.items())
 def test_stems(word, stem):
-    """Plurals and verb endings come off, other endings stay."""
+    """Plural and verb endings are removed, other endings are kept."""
     assert stem_of(word) == stem
 
 
 def test_prefixes_are_read():
-    """Task prefixes are recognised as such, and only at the beginning."""
+    """Task prefixes are recognised only at the beginning."""
     assert meaning_of("task: question answering | query: why").task == "question answering"
     assert meaning_of("title: A | B | text: c").task == "document"
     assert meaning_of("say task: x | query: y").task is None
@@ -223,7 +221,7 @@ print(hashlib.sha256(reply.body).hexdigest())
 
 
 def test_vectors_are_the_same_in_every_process():
-    """Two processes with different hash seeds give the same bytes."""
+    """Two processes with different hash seeds compute the same bytes."""
     command = [sys.executable, "-c", PROGRAM]
     answers = {
         subprocess.run(command, env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout
@@ -233,6 +231,6 @@ def test_vectors_are_the_same_in_every_process():
 
 
 def test_latin_and_other_scripts(embed):
-    """Words of any script count, and different ones differ."""
+    """Words of any script are used, and different ones differ."""
     first, same, other = embed("собака на пляже", "собака", "пицца")
     assert first @ same > first @ other + 0.1

@@ -1,4 +1,4 @@
-"""Sentences in sound: understood through codecs and cuts, by the emulator and only where they are whole."""
+"""Sentences encoded in audio: decoded after codecs and cuts, by the emulator, and only if they are complete."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ FILES = {
 
 
 def texts_in(data: bytes) -> list[str]:
-    """What is said in a file."""
+    """The sentences in a file."""
     with av.open(io.BytesIO(data), "r") as container:
         return heard_in(container.decode(audio=0))
 
 
-@pytest.mark.parametrize("kind", FILES)
-def test_codecs(kind):
-    """Two sentences are heard in their order, beside noise, in every kind of file."""
+@pytest.mark.parametrize("file_format", FILES)
+def test_codecs(file_format):
+    """Two sentences are decoded in their order, next to noise, in every format."""
     noise = np.random.default_rng(1).normal(0, 0.02, 3 * RATE).astype(np.float32)
     samples = np.concatenate([noise, speech(SENTENCE), noise, in_tones("Grüße")])
-    assert texts_in(FILES[kind](samples)) == [SENTENCE, "Grüße"]
+    assert texts_in(FILES[file_format](samples)) == [SENTENCE, "Grüße"]
 
 
-def test_every_beginning():
-    """Wherever the tones begin between two looks, they are heard."""
+def test_every_offset():
+    """Sentences are decoded wherever their tones begin relative to the analysis window."""
     tones = in_tones(SENTENCE)
     for before in range(0, 160, 9):
         assert heard(np.concatenate([np.zeros(before, dtype=np.float32), tones])) == [SENTENCE]
 
 
-def test_half_a_sentence_says_nothing():
-    """A sentence that is cut off, silence, noise and nothing at all hold no text."""
+def test_half_a_sentence_is_not_decoded():
+    """A truncated sentence, silence, noise and empty audio contain no text."""
     tones = in_tones(SENTENCE)
     noise = np.random.default_rng(2).normal(0, 0.3, 20 * RATE).astype(np.float32)
     silence = np.zeros(RATE, dtype=np.float32)
@@ -53,7 +53,7 @@ def test_half_a_sentence_says_nothing():
 
 
 def test_cut():
-    """The sound of a video's part holds the sentence that is said in it, and no other."""
+    """The audio of a part of a video contains the sentence of that part, and no other."""
     silence = np.zeros(20 * RATE, dtype=np.float32)
     samples = np.concatenate([silence, speech(SENTENCE), silence, speech("Mind the stairs."), silence])
     film = io.BytesIO(mp4(len(samples) / RATE, samples=samples))
@@ -64,8 +64,8 @@ def test_cut():
     ]
 
 
-def test_the_emulator_hears(embed):
-    """A question is nearer to the sound in which its words are said."""
+def test_the_emulator_decodes_speech(embed):
+    """A question is nearer to the audio with the sentence that contains its words."""
     question, said, other = embed(
         "task: search result | query: when do swifts sleep?",
         *[

@@ -1,4 +1,4 @@
-"""Options of Vertex AI that the Gemini API lacks: frames per second, the audio of videos, the text of PDF pages."""
+"""Options of Vertex AI that the Gemini API does not have: frames per second, audio of videos, text of PDF pages."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from langchain_gemini_mm.testing.samples.clips import tone
 VERTEX = "/v1/publishers/google/models/gemini-embedding-2:embedContent"
 
 
-def asked(data: bytes, mime_type: str, *, fps: float | None = None, **config: bool) -> dict[str, Any]:
-    """The body of a call for one file."""
+def request(data: bytes, mime_type: str, *, fps: float | None = None, **config: bool) -> dict[str, Any]:
+    """The body of a request for one file."""
     part: dict[str, Any] = {"inlineData": {"data": base64.b64encode(data).decode(), "mimeType": mime_type}}
     if fps is not None:
         part["videoMetadata"] = {"fps": fps}
@@ -27,13 +27,13 @@ def film(seconds: float, *, heard: bool = False) -> bytes:
 
 
 TOKENS = {
-    "frames": (asked(film(20), "video/mp4", fps=0.5), {"VIDEO": 10 * 66}),
-    "sound": (
-        asked(film(20, heard=True), "video/mp4", audioTrackExtraction=True),
+    "frames": (request(film(20), "video/mp4", fps=0.5), {"VIDEO": 10 * 66}),
+    "audio": (
+        request(film(20, heard=True), "video/mp4", audioTrackExtraction=True),
         {"VIDEO": 20 * 66, "AUDIO": 20 * 25, "TEXT": 20 * 10},
     ),
-    "no sound in it": (asked(film(20), "video/mp4", audioTrackExtraction=True), {"VIDEO": 20 * 66}),
-    "words": (asked(pdf(["forty letters and spaces, all of them here"]), "application/pdf", documentOcr=True), None),
+    "a video without audio": (request(film(20), "video/mp4", audioTrackExtraction=True), {"VIDEO": 20 * 66}),
+    "words": (request(pdf(["forty letters and spaces, all of them here"]), "application/pdf", documentOcr=True), None),
 }
 
 
@@ -43,23 +43,23 @@ def test_options_cost_tokens(http_call, case):
     body, expected = case
     status, answer = http_call("POST", VERTEX, body)
     assert status == 200
-    told = {row["modality"]: row["tokenCount"] for row in answer["usageMetadata"]["promptTokensDetails"]}
-    assert told == (expected or {"DOCUMENT": 258, "TEXT": 11})
+    counted = {row["modality"]: row["tokenCount"] for row in answer["usageMetadata"]["promptTokensDetails"]}
+    assert counted == (expected or {"DOCUMENT": 258, "TEXT": 11})
 
 
 LIMITS = {
-    "60 s at 2 a second": (asked(film(60), "video/mp4", fps=2), None),
-    "61 s at 2 a second": (asked(film(61), "video/mp4", fps=2), "61.0 seconds long; the limit is 60"),
-    "240 s at one in two": (asked(film(240), "video/mp4", fps=0.5), None),
-    "25 a second": (asked(film(1), "video/mp4", fps=25), "fps must be in (0, 24]"),
-    "80 s heard": (asked(film(80), "video/mp4", audioTrackExtraction=True), None),
-    "81 s heard": (asked(film(81), "video/mp4", audioTrackExtraction=True), "81.0 seconds long; the limit is 80"),
+    "60 s at 2 a second": (request(film(60), "video/mp4", fps=2), None),
+    "61 s at 2 a second": (request(film(61), "video/mp4", fps=2), "61.0 seconds long; the limit is 60"),
+    "240 s at one in two": (request(film(240), "video/mp4", fps=0.5), None),
+    "25 a second": (request(film(1), "video/mp4", fps=25), "fps must be in (0, 24]"),
+    "80 s heard": (request(film(80), "video/mp4", audioTrackExtraction=True), None),
+    "81 s heard": (request(film(81), "video/mp4", audioTrackExtraction=True), "81.0 seconds long; the limit is 80"),
 }
 
 
 @pytest.mark.parametrize("case", LIMITS.values(), ids=LIMITS)
-def test_options_move_the_limits(http_call, case):
-    """A video is limited by its frames, and by what is heard."""
+def test_options_change_the_limits(http_call, case):
+    """A video is limited by its frames, and by the duration of its processed audio."""
     body, message = case
     status, answer = http_call("POST", VERTEX, body)
     assert (status, message is None or message in answer["error"]["message"]) == (400 if message else 200, True)

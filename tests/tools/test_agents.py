@@ -1,4 +1,4 @@
-"""Agents: the tool node of langgraph, and `create_agent` with a chat model that really receives the media."""
+"""Agents: the tool node of langgraph, and `create_agent` with a chat model that receives the media."""
 
 from __future__ import annotations
 
@@ -112,12 +112,14 @@ def test_without_the_middleware_the_state_holds_bytes(search: BaseTool) -> None:
     assert media_in(model.received[1]) == media_in(state) != []
 
 
-@pytest.mark.parametrize("kind", [ScriptedModel, StreamingModel])
+@pytest.mark.parametrize("model_class", [ScriptedModel, StreamingModel])
 def test_the_model_receives_the_media_of_the_state(
-    search: BaseTool, media: MediaStore, kind: type[ScriptedModel]
+    search: BaseTool, media: MediaStore, model_class: type[ScriptedModel]
 ) -> None:
     """With the middleware, the state holds references and the model receives the media."""
-    model = kind(script=[call("search", query="a puppy", modalities=["video", "image"], k=2), AIMessage("Playing.")])
+    model = model_class(
+        script=[call("search", query="a puppy", modalities=["video", "image"], k=2), AIMessage("Playing.")]
+    )
     state = run(agent(model, media, search), HumanMessage("What does the puppy do?"))
     assert not media_in(state)
     assert len(references_in(state)) == 2
@@ -155,8 +157,8 @@ def test_attachments_go_into_the_store(search: BaseTool, media: MediaStore) -> N
         script=[call("search", like="attachment:1", query="sleeping", modalities=["image"], k=1), AIMessage("Yes.")]
     )
     state = run(agent(model, media, search), ATTACHED)
-    (picture,) = references_in(state[:1])
-    assert media.get(picture) == base64.b64decode(SEEN)
+    (image,) = references_in(state[:1])
+    assert media.get(image) == base64.b64decode(SEEN)
     assert not media_in(state)
     text, name, seen = blocks_in(model.received[0])
     assert (text, name) == (ATTACHED.content[0], {"type": "text", "text": "[attachment:1]"})
@@ -229,17 +231,17 @@ def test_a_hit_is_opened(retriever: MultimodalRetriever, media: MediaStore) -> N
 
 def test_media_of_other_tools_go_into_the_store(media: MediaStore) -> None:
     """A screenshot of another tool becomes a reference in the state, in a message or in a command."""
-    picture = {"type": "image", "base64": base64.b64encode(png()).decode(), "mime_type": "image/png"}
+    image = {"type": "image", "base64": base64.b64encode(png()).decode(), "mime_type": "image/png"}
 
     @tool
     def screenshot() -> list[dict[str, Any]]:
         """Take a screenshot."""
-        return [picture]
+        return [image]
 
     @tool
     def commanded() -> Command[Any]:
         """Take a screenshot and return it in a command."""
-        return Command(update={"messages": [ToolMessage([picture], tool_call_id="call-2")]})
+        return Command(update={"messages": [ToolMessage([image], tool_call_id="call-2")]})
 
     model = ScriptedModel(script=[call("screenshot"), call("commanded", 2), AIMessage("White.")])
     state = run(agent(model, media, screenshot, commanded), HumanMessage("?"))
@@ -266,31 +268,31 @@ class Traces(BaseCallbackHandler):
     """Records everything that callbacks receive, as tracers do."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.received: list[str] = []
 
     def on_chat_model_start(self, serialized: Any, messages: list[list[BaseMessage]], **kwargs: Any) -> None:
         """Record a model call."""
-        self.told.append(repr((serialized, messages, kwargs)))
+        self.received.append(repr((serialized, messages, kwargs)))
 
     def on_llm_end(self, response: Any, **kwargs: Any) -> None:
         """Record the answer."""
-        self.told.append(repr((response, kwargs)))
+        self.received.append(repr((response, kwargs)))
 
     def on_chain_start(self, serialized: Any, inputs: Any, **kwargs: Any) -> None:
         """Record the start of a node."""
-        self.told.append(repr((inputs, kwargs)))
+        self.received.append(repr((inputs, kwargs)))
 
     def on_chain_end(self, outputs: Any, **kwargs: Any) -> None:
         """Record the end of a node."""
-        self.told.append(repr((outputs, kwargs)))
+        self.received.append(repr((outputs, kwargs)))
 
     def on_tool_start(self, serialized: Any, input_str: str, **kwargs: Any) -> None:
         """Record a tool call."""
-        self.told.append(repr((serialized, input_str, kwargs)))
+        self.received.append(repr((serialized, input_str, kwargs)))
 
     def on_tool_end(self, output: Any, **kwargs: Any) -> None:
         """Record the answer."""
-        self.told.append(repr((output, kwargs)))
+        self.received.append(repr((output, kwargs)))
 
 
 def test_traces_hold_no_bytes(search: BaseTool, media: MediaStore) -> None:
@@ -301,8 +303,8 @@ def test_traces_hold_no_bytes(search: BaseTool, media: MediaStore) -> None:
     traces = Traces()
     asking.invoke({"messages": [middleware.take_in(ATTACHED)]}, {"callbacks": [traces]})
     assert [len(media_in(received)) for received in model.received] == [1, 2]
-    assert not [told[:200] for told in traces.told if "base64" in told or SEEN[:40] in told]
-    assert any("mm://sha256-" in told for told in traces.told)
+    assert not [text[:200] for text in traces.received if "base64" in text or SEEN[:40] in text]
+    assert any("mm://sha256-" in text for text in traces.received)
 
 
 def test_the_model_keeps_its_own_state(media: MediaStore) -> None:

@@ -96,9 +96,9 @@ def test_media_follow_parallel_results() -> None:
 
 def test_blocks_are_cached(media: MediaStore) -> None:
     """Blocks are cached for the next call, and made again when less room is left."""
-    picture = media.put(png(image=drawings.puppy()))
+    image = media.put(png(image=drawings.puppy()))
     cache = BlockCache(media)
-    given = {"type": "image", "url": picture.uri, "mime_type": "image/png"}
+    given = {"type": "image", "url": image.uri, "mime_type": "image/png"}
     first = cache.expand(given, GEMINI, "message", 10**6)
     assert cache.expand(given, GEMINI, "message", 10**6) is first
     assert cache.expand(given, GEMINI, "message", media_size(first)) is first
@@ -107,8 +107,8 @@ def test_blocks_are_cached(media: MediaStore) -> None:
 
 def test_memory_is_bounded(media: MediaStore) -> None:
     """The cache stays within its memory, and does not keep missing media."""
-    pictures = [media.put(png(str(number))) for number in range(5)]
-    given = [{"type": "image", "url": picture.uri, "mime_type": "image/png"} for picture in pictures]
+    images = [media.put(png(str(number))) for number in range(5)]
+    given = [{"type": "image", "url": image.uri, "mime_type": "image/png"} for image in images]
     size = media_size(BlockCache(media).expand(given[0], GEMINI, "message", 10**6))
     cache = BlockCache(media, max_bytes=3 * size)
     made = [cache.expand(one, GEMINI, "message", 10**6) for one in given]

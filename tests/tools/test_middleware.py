@@ -1,4 +1,4 @@
-"""A chat model of another package with references: what it sends, and what its callbacks receive."""
+"""A chat model of another package with references: the requests it sends, and the data of its callbacks."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def model() -> Iterator[ChatOpenAI]:
         server.shutdown()
 
 
-class Told(BaseCallbackHandler):
+class Recorder(BaseCallbackHandler):
     """Records the messages that callbacks receive."""
 
     def __init__(self) -> None:
@@ -75,20 +75,20 @@ class Told(BaseCallbackHandler):
 @pytest.mark.parametrize("asynchronous", [False, True])
 async def test_media_are_sent_and_not_traced(model: ChatOpenAI, media: MediaStore, asynchronous: bool) -> None:
     """The service receives the image, callbacks receive its reference and the name of the model."""
-    told = Told()
+    recorder = Recorder()
     agent = create_agent(model, middleware=[MediaMiddleware(media)])
     asked: Any = {
         "messages": [HumanMessage([{"type": "image", "url": media.put(png()).uri, "mime_type": "image/png"}])]
     }
-    config: Any = {"callbacks": [told]}
+    config: Any = {"callbacks": [recorder]}
     answer = (await agent.ainvoke(asked, config)) if asynchronous else agent.invoke(asked, config)
     assert answer["messages"][-1].text == "A square."
-    name, picture = Service.sent[0]["messages"][0]["content"]
+    name, image = Service.sent[0]["messages"][0]["content"]
     assert name["text"] == "[attachment:1]"
-    assert picture["image_url"]["url"].startswith("data:image/png;base64,")
-    assert media.put(png()).uri in repr(told.messages)
-    assert "base64" not in repr(told.messages)
-    assert told.names == [("ChatOpenAI", "openai")]
+    assert image["image_url"]["url"].startswith("data:image/png;base64,")
+    assert media.put(png()).uri in repr(recorder.messages)
+    assert "base64" not in repr(recorder.messages)
+    assert recorder.names == [("ChatOpenAI", "openai")]
 
 
 def test_the_model_keeps_its_class_and_state(model: ChatOpenAI) -> None:
@@ -117,15 +117,15 @@ async def _read(pieces: AsyncIterator[Any]) -> list[Any]:
     return [piece async for piece in pieces]
 
 
-@pytest.mark.parametrize("kind", [ScriptedModel, StreamingModel])
+@pytest.mark.parametrize("model_class", [ScriptedModel, StreamingModel])
 @pytest.mark.parametrize("way", CALLS)
-async def test_every_call_of_a_model_shows_media(way: str, kind: type[ScriptedModel]) -> None:
+async def test_every_call_of_a_model_shows_media(way: str, model_class: type[ScriptedModel]) -> None:
     """In every kind of call, callbacks and caches receive the given messages and the model the expanded ones."""
-    scripted = kind(script=[AIMessage("Seen.")], cache=InMemoryCache())
-    told = Told()
+    scripted = model_class(script=[AIMessage("Seen.")], cache=InMemoryCache())
+    recorder = Recorder()
     twin = model_with_media(scripted, lambda model, messages: [*messages, HumanMessage("shown")], {})
-    await CALLS[way](twin, {"callbacks": [told]})
+    await CALLS[way](twin, {"callbacks": [recorder]})
     assert [message.text for message in scripted.received[0]] == ["mm", "shown"]
-    assert [message.text for message in told.messages] == ["mm"]
+    assert [message.text for message in recorder.messages] == ["mm"]
     assert "shown" not in repr(scripted.cache)
     assert len(scripted.received) == 1

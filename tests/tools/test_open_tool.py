@@ -74,8 +74,8 @@ async def test_async_is_the_same(retriever: MultimodalRetriever) -> None:
 
 def test_a_document_without_neighbours(retriever: MultimodalRetriever) -> None:
     """An image has no neighbours, whatever `before` and `after` are."""
-    picture = found(retriever, "pictures/puppy.png")
-    assert opened(retriever, picture.id, before=2, after=2).artifact == [picture]
+    image = found(retriever, "pictures/puppy.png")
+    assert opened(retriever, image.id, before=2, after=2).artifact == [image]
 
 
 def test_an_unknown_id_is_reported(retriever: MultimodalRetriever) -> None:
@@ -94,21 +94,21 @@ def test_an_unknown_id_is_reported(retriever: MultimodalRetriever) -> None:
 ], ids=["filter", "modalities", "function", "foreign"])  # fmt: skip
 def test_excluded_documents_cannot_be_opened(retriever: MultimodalRetriever, narrow: dict[str, Any]) -> None:
     """An id does not circumvent the retriever's own filter."""
-    picture = found(retriever, "pictures/puppy.png")
-    assert opened(retriever, picture.id).status == "success"
-    closed = opened(retriever.model_copy(update=narrow), picture.id)
+    image = found(retriever, "pictures/puppy.png")
+    assert opened(retriever, image.id).status == "success"
+    closed = opened(retriever.model_copy(update=narrow), image.id)
     assert (closed.status, closed.artifact) == ("error", None)
 
 
 JOINED: dict[str, tuple[list[MediaRef], MediaRef | None]] = {
     "segments": ([REF.segment(0, 30), REF.segment(30, 60)], REF.segment(0, 60)),
     "overlapping": ([REF.segment(25, 60), REF.segment(0, 30)], REF.segment(0, 60)),
-    "sound": ([REF.segment(n, n + 1, track="audio") for n in (0, 1)], REF.segment(0, 2, track="audio")),
+    "audio": ([REF.segment(n, n + 1, track="audio") for n in (0, 1)], REF.segment(0, 2, track="audio")),
     "pages": ([REF.pages(1, 2), REF.pages(3, 3)], REF.pages(1, 3)),
     "a gap": ([REF.segment(0, 30), REF.segment(40, 60)], None),
     "pages apart": ([REF.pages(1, 1), REF.pages(3, 3)], None),
     "two files": ([REF.segment(0, 30), MediaRef("cd" * 32).segment(30, 60)], None),
-    "picture and sound": ([REF.segment(0, 30), REF.segment(30, 60, track="audio")], None),
+    "video and audio": ([REF.segment(0, 30), REF.segment(30, 60, track="audio")], None),
     "whole files": ([REF, REF], None),
     "one": ([REF.segment(0, 30)], None),
     "none": ([], None),

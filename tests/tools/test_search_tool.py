@@ -44,8 +44,8 @@ def test_an_answer_has_a_line_for_each_hit_and_its_media(tool: BaseTool) -> None
     assert heading == "2 hits, best first:"
     for number, (line, document) in enumerate(zip(lines, answer.artifact, strict=True), start=1):
         assert line.startswith(f"{number}. [{document.metadata['source']}] (id={document.id}, ")
-    (picture,) = media_in([answer])
-    assert sniff(base64.b64decode(picture["base64"])) == picture["mime_type"] == "image/png"
+    (image,) = media_in([answer])
+    assert sniff(base64.b64decode(image["base64"])) == image["mime_type"] == "image/png"
     place = sources(answer).index("pictures/kitten.png") + 1
     assert answer.content[1] == {"type": "text", "text": f"{place}. [pictures/kitten.png]"}
 
@@ -151,8 +151,8 @@ def test_the_retrievers_own_filter_holds(retriever: MultimodalRetriever) -> None
     tool = create_multimodal_retriever_tool(narrow, "search", "Searches.")
     assert sources(ask(tool, query="a puppy")) == ["pictures/kitten.png"]
     assert sources(ask(tool, query="a puppy", source="pictures/puppy.png")) == []
-    sounds = retriever.model_copy(update={"modalities": ["audio"]})
-    tool = create_multimodal_retriever_tool(sounds, "search", "Searches.")
+    audio_only = retriever.model_copy(update={"modalities": ["audio"]})
+    tool = create_multimodal_retriever_tool(audio_only, "search", "Searches.")
     assert {document.metadata["modality"] for document in ask(tool, query="a puppy").artifact} == {"audio"}
     refused = ask(tool, query="a puppy", modalities=["image"])
     assert (refused.status, refused.content) == (
@@ -182,7 +182,7 @@ WRONG = {
     "nothing": ({}, "Nothing to look for"),
     "white space": ({"query": "  "}, "Nothing to look for"),
     "unknown id": ({"like": "puppy-7"}, "names ids that are not stored: 'puppy-7'"),
-    "unknown kind": ({"query": "x", "modalities": ["movie"]}, "modalities.0: Input should be 'text', 'image'"),
+    "unknown modality": ({"query": "x", "modalities": ["movie"]}, "modalities.0: Input should be 'text', 'image'"),
     "unknown media": ({"like": MediaRef("ab" * 32).uri}, "mm://sha256-abab"),
     "torn reference": ({"like": "mm://sha256-12"}, "is not a media reference"),
     "no attachment": ({"like": "attachment:1"}, "There is no attachment in this conversation"),
@@ -192,17 +192,17 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("arguments", "told"), WRONG.values(), ids=WRONG)
-def test_wrong_arguments_are_reported(tool: BaseTool, arguments: dict[str, Any], told: str) -> None:
+@pytest.mark.parametrize(("arguments", "message"), WRONG.values(), ids=WRONG)
+def test_wrong_arguments_are_reported(tool: BaseTool, arguments: dict[str, Any], message: str) -> None:
     """Wrong arguments are reported to the model as text that says what to change."""
     answer = ask(tool, **arguments)
     assert answer.status == "error"
-    assert told in answer.content
+    assert message in answer.content
 
 
 LENIENT: dict[str, dict[str, Any]] = {
-    "one kind": {"modalities": "Image"},
-    "kinds in a text": {"modalities": "image, text"},
+    "one modality": {"modalities": "Image"},
+    "modalities in a text": {"modalities": "image, text"},
     "null for all": {"modalities": None, "like": None, "source": None, "k": None, "start_s": None},
     "words for nothing": {"like": "none", "source": "None", "start_s": "", "k": "null", "modalities": "none"},
     "numbers in a text": {"k": "2"},

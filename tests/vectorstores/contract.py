@@ -1,4 +1,4 @@
-"""What every store of ours must do, as one suite: subclass `StoreContract` and provide the fixture `open_store`.
+"""The requirements for all our stores as one suite: subclass `StoreContract` and provide the fixture `open_store`.
 
 Each test runs sync and async. A store with declared fields declares those of `contract_base.FIELDS`.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tests.vectorstores.contract_export import PortableContract
 from tests.vectorstores.contract_groups import GroupsContract
-from tests.vectorstores.contract_keywords import WordsContract
+from tests.vectorstores.contract_keywords import KeywordContract
 from tests.vectorstores.contract_maintenance import KeepingContract
 from tests.vectorstores.contract_many import SearchingManyContract
 from tests.vectorstores.contract_search import SearchingContract
@@ -18,9 +18,9 @@ class StoreContract(
     SearchingContract,
     SearchingManyContract,
     GroupsContract,
-    WordsContract,
+    KeywordContract,
     AddingContract,
     KeepingContract,
     PortableContract,
 ):
-    """The whole contract."""
+    """All requirements."""

@@ -1,4 +1,4 @@
-"""What the parts of the contract share: the fixtures, the documents, and one way to call sync and async."""
+"""Fixtures, documents and helper functions for the parts of the contract."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Call:
         return getattr(target, name)(*args, **kwargs)
 
     async def list(self, target: Any, name: str, *args: Any, **kwargs: Any) -> list[Any]:
-        """Read an iterator to its end."""
+        """Read all of an iterator."""
         if self.asynchronous:
             return [item async for item in getattr(target, f"a{name}")(*args, **kwargs)]
         return list(getattr(target, name)(*args, **kwargs))
@@ -56,16 +56,16 @@ def ids_of(found: list[Any]) -> list[str]:
 
 
 def cases(table: list[Any]) -> list[Any]:
-    """Rows of a table whose first column is their name."""
+    """Rows of a table whose first column is the id of the test case."""
     return [pytest.param(*row[1:], id=row[0]) for row in table]
 
 
 class ContractBase:
-    """The fixtures; `open_store` is the one to provide."""
+    """The fixtures; subclasses provide `open_store`."""
 
     @pytest.fixture
     def open_store(self) -> OpenStore:
-        """Open the collection of this test with an embedding; called again, it opens the same one."""
+        """Open the collection of this test with an embedding; a second call opens the same collection."""
         raise NotImplementedError
 
     @pytest.fixture(params=["sync", "async"])

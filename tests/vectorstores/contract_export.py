@@ -1,4 +1,4 @@
-"""The contract of changing metadata alone, and of moving as a plain folder."""
+"""The contract of metadata updates, and of export and import with a folder."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ BAD_UPDATES: list[tuple[str, tuple[Any, ...], type[Exception], str]] = [
 
 
 def tampered(folder: Path) -> None:
-    """Another text."""
+    """Change a text."""
     path = folder / "documents.jsonl"
     path.write_bytes(path.read_bytes().replace(b"black cat", b"white cat"))
 
 
 def cut(folder: Path) -> None:
-    """Half of the vectors."""
+    """Truncate the vectors."""
     path = folder / "vectors.npy"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -70,10 +70,10 @@ SPOILT: list[tuple[str, Callable[[Path], object], str]] = [
 
 
 class PortableContract(ContractBase):
-    """What `update_metadata`, `export_to` and `import_from` do."""
+    """Requirements for `update_metadata`, `export_to` and `import_from`."""
 
     async def test_metadata_is_merged_or_replaced(self, animals: Any, call: Call, embedding: WordEmbeddings) -> None:
-        """Keys are set and others stay, or everything is new; text, vector and words stay, nothing is embedded."""
+        """Given keys or all keys are replaced; text, vector and keywords stay, and nothing is embedded."""
         before = {id_: row for ids, rows in animals.vectors() for id_, row in zip(ids, rows, strict=True)}
         calls = len(embedding.calls)
         await call(animals, "update_metadata", ["cat", "dog"], {"seen": True, "tags": []})
@@ -97,7 +97,7 @@ class PortableContract(ContractBase):
         assert len(embedding.calls) == calls + 1
 
     async def test_updating_nothing_is_no_error(self, animals: Any, call: Call) -> None:
-        """No ids, no change."""
+        """An empty list of ids changes nothing."""
         await call(animals, "update_metadata", [], {"first_page": 99})
         await call(animals, "update_metadata", {})
         assert await call(animals, "count", filter={"first_page": 99}) == 0
@@ -106,18 +106,18 @@ class PortableContract(ContractBase):
     async def test_bad_updates_change_nothing(
         self, animals: Any, call: Call, arguments: tuple[Any, ...], error: type[Exception], message: str
     ) -> None:
-        """All of the documents or none."""
+        """Either all of the documents are updated or none."""
         with pytest.raises(error, match=message):
             await call(animals, "update_metadata", *arguments)
         assert sorted(animals.iterate(), key=lambda doc: str(doc.id)) == sorted(ANIMALS, key=lambda doc: str(doc.id))
 
     async def test_updating_an_empty_store(self, store: Any, call: Call) -> None:
-        """Nothing is stored, and so it says."""
+        """The result says that nothing was updated."""
         with pytest.raises(ContentError, match="not stored: 'x'"):
             await call(store, "update_metadata", ["x"], {"y": 1})
 
-    async def test_a_folder_holds_everything(self, animals: Any, call: Call, tmp_path: Path) -> None:
-        """Plain files that other programs read; a store that imports them is the same, bit by bit."""
+    async def test_a_folder_contains_everything(self, animals: Any, call: Call, tmp_path: Path) -> None:
+        """The files can be read by other programs; a store that imports them is equal bit by bit."""
         assert await call(animals, "export_to", tmp_path / "new" / "export") == len(ANIMALS)
         folder = tmp_path / "new" / "export"
         assert {path.name for path in folder.iterdir()} == {"documents.jsonl", "vectors.npy", "manifest.json"}
@@ -142,7 +142,7 @@ class PortableContract(ContractBase):
         assert (await call(animals, "search", "a black dog", k=1))[0].document == ANIMALS[1]
 
     async def test_importing_replaces_and_keeps_the_rest(self, animals: Any, call: Call, tmp_path: Path) -> None:
-        """It is an upsert."""
+        """Documents with the same id are replaced."""
         await call(animals, "export_to", tmp_path / "export")
         await call(animals, "add_texts", ["other", "new"], ids=["cat", "fox"])
         await call(animals, "import_from", tmp_path / "export")
@@ -150,7 +150,7 @@ class PortableContract(ContractBase):
         assert await call(animals, "count") == len(ANIMALS) + 1
 
     async def test_any_text_survives(self, store: Any, call: Call, tmp_path: Path) -> None:
-        """Line breaks of every kind, quotes, an empty text."""
+        """All types of line breaks, quotes, and an empty text are preserved."""
         texts = ["", "a\nb\r\nc\u2028d\u0085e", '"quoted" \\ back', "\x00\x1f", "東京 😀"]
         documents = [Document(id=str(i), page_content=text, metadata={text: text}) for i, text in enumerate(texts)]
         await call(store, "add_documents", documents)
@@ -159,16 +159,16 @@ class PortableContract(ContractBase):
         await call(store, "import_from", tmp_path / "export")
         assert await call(store, "get_by_ids", [str(i) for i in range(len(texts))]) == documents
 
-    async def test_an_empty_collection_moves_too(self, store: Any, call: Call, tmp_path: Path) -> None:
-        """No document is a number of documents."""
+    async def test_an_empty_collection_is_exported(self, store: Any, call: Call, tmp_path: Path) -> None:
+        """An empty collection can be exported and imported."""
         assert await call(store, "export_to", tmp_path / "export") == 0
         assert await call(store, "import_from", tmp_path / "export") == 0
 
     @pytest.mark.parametrize(("spoil", "message"), cases(SPOILT))
-    async def test_a_spoilt_folder_is_refused(
+    async def test_a_damaged_folder_is_refused(
         self, animals: Any, call: Call, tmp_path: Path, spoil: Callable[[Path], object], message: str
     ) -> None:
-        """Before anything is added."""
+        """The import is refused before anything is added."""
         await call(animals, "export_to", tmp_path / "export")
         await call(animals, "delete_all")
         spoil(tmp_path / "export")
@@ -176,8 +176,8 @@ class PortableContract(ContractBase):
             await call(animals, "import_from", tmp_path / "export")
         assert await call(animals, "count") == 0
 
-    async def test_a_folder_with_something_else_is_left_alone(self, animals: Any, call: Call, tmp_path: Path) -> None:
-        """An export overwrites nothing but an unfinished one."""
+    async def test_a_folder_with_other_files_is_not_changed(self, animals: Any, call: Call, tmp_path: Path) -> None:
+        """An export overwrites nothing but an unfinished export."""
         mine = tmp_path / "mine"
         mine.mkdir()
         (mine / "notes.txt").write_text("mine")
@@ -193,7 +193,7 @@ class PortableContract(ContractBase):
             await call(animals, "export_to", mine / "notes.txt")
 
     async def test_another_space_is_refused(self, animals: Any, open_store: Any, call: Call, tmp_path: Path) -> None:
-        """By fingerprint, before anything is added."""
+        """The fingerprints are compared before anything is added."""
         await call(animals, "export_to", tmp_path / "export")
         await call(animals, "delete_all")
         other = open_store(WordEmbeddings(model="words-2"))

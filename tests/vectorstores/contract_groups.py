@@ -1,4 +1,4 @@
-"""The contract of searching for files rather than pieces."""
+"""The contract of searches for files instead of segments."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tests.vectorstores.contract_base import Call, ContractBase, cases, ids_of
 
 
 def summary(groups: list[Group]) -> list[tuple[Any, list[Any]]]:
-    """Value and ids of each."""
+    """The value and the ids of each group."""
     return [(group.value, ids_of(list(group.hits))) for group in groups]
 
 
 class GroupsContract(ContractBase):
-    """What `search_groups` finds."""
+    """Requirements for `search_groups`."""
 
     @pytest.fixture
     def files(self, store: Any) -> MultimodalVectorStore:
-        """Three files with moments at falling closeness to the word `dog`, and one text that belongs to none."""
+        """Three files with segments of decreasing similarity to the word `dog`, and one text without a file."""
         dog = store.space.embedding.embed(["dog"])[0]
         aside = np.zeros_like(dog)
         aside[np.argmin(np.abs(dog))] = 1
@@ -41,7 +41,7 @@ class GroupsContract(ContractBase):
         return found
 
     async def test_groups_come_by_their_best_hit(self, files: Any, call: Call) -> None:
-        """Each with its own best hits, also those far down; what has no value stands alone."""
+        """Each group has its own best hits, also with low scores; a document without a value is a group by itself."""
         groups = await call(files, "search_groups", "dog", k=4, per_source=2)
         assert summary(groups) == [
             ("a.mp4", ["a1", "a2"]),
@@ -51,14 +51,14 @@ class GroupsContract(ContractBase):
         ]
         assert groups[0].hits[0].score == pytest.approx(1, abs=1e-5)
 
-    async def test_there_are_as_many_groups_as_asked_for(self, files: Any, call: Call) -> None:
-        """Though the nearest hundred belong to few, and no more than there are."""
+    async def test_the_requested_number_of_groups_is_found(self, files: Any, call: Call) -> None:
+        """All groups are found if the nearest hundred hits are from few of them, but no more than exist."""
         for k, count in ((1, 1), (5, 5), (50, 5)):
             assert len(await call(files, "search_groups", "dog", k=k, per_source=1)) == count
         assert summary(await call(files, "search_groups", "dog", k=9, per_source=1))[-1] == ("d.pdf", ["d1"])
 
-    async def test_options_of_searching_apply(self, files: Any, call: Call) -> None:
-        """Filter, threshold, other keys, queries by example."""
+    async def test_search_options_apply(self, files: Any, call: Call) -> None:
+        """Filter, threshold, other keys and queries by example work."""
         groups = await call(files, "search_groups", "dog", filter={"modality": "pdf"})
         assert summary(groups) == [("c.pdf", ["c1"]), ("d.pdf", ["d1"])]
         groups = await call(files, "search_groups", "dog", by="modality", per_source=1)
@@ -68,7 +68,7 @@ class GroupsContract(ContractBase):
         assert await call(files, "search_groups", "dog", filter={"modality": "none"}) == []
 
     async def test_the_query_is_embedded_once(self, files: Any, call: Call) -> None:
-        """However often the store is asked."""
+        """The query is embedded once, even if several searches are needed."""
         before = len(files.space.embedding.calls)
         await call(files, "search_groups", "dog", k=5, per_source=3)
         assert len(files.space.embedding.calls) == before + 1
@@ -94,6 +94,6 @@ class GroupsContract(ContractBase):
     async def test_bad_options_fail_by_name(
         self, files: Any, call: Call, options: dict[str, Any], error: type[Exception], message: str
     ) -> None:
-        """As in `search`."""
+        """Options are checked as in `search`."""
         with pytest.raises(error, match=message):
             await call(files, "search_groups", "dog", **options)

@@ -1,4 +1,4 @@
-"""The contract of searching by words, and by words and vectors together."""
+"""The contract of keyword search and hybrid search."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from langchain_gemini_mm.errors import ContentError, FilterError
 from langchain_gemini_mm.vectorstores import Query
 from tests.vectorstores.contract_base import ANIMALS, Call, ContractBase, cases, ids_of
 
-PICTURE = "![](mm://sha256-" + "ab" * 32 + ")"
+IMAGE = "![](mm://sha256-" + "ab" * 32 + ")"
 TEXTS = {
     "german": "Die Straße nach Köln führt über die Brücke",
     "japanese": "東京都の天気は晴れです",
@@ -22,9 +22,9 @@ TEXTS = {
     "hindi": "यह हिन्दी में है",
     "arabic": "كِتَابٌ جديد",
     "code": "call foo_bar(x) or e-mail me@example.org about version 3.14",
-    "captioned": f"a heron {PICTURE} at dawn",
-    "picture": PICTURE,
-    "escaped": f"the mark \\{PICTURE} as text",
+    "captioned": f"a heron {IMAGE} at dawn",
+    "image": IMAGE,
+    "escaped": f"the mark \\{IMAGE} as text",
 }
 
 FINDS: list[tuple[str, str, set[str]]] = [
@@ -49,7 +49,7 @@ FINDS: list[tuple[str, str, set[str]]] = [
     ("nothing of a reference", "mm sha256 " + "ab" * 32, set()),
 ]
 
-NO_WORDS = [
+NO_KEYWORDS = [
     "",
     " ",
     "?!",
@@ -63,7 +63,7 @@ NO_WORDS = [
     "to be or not to be",
     "\0",
     "😀",
-    PICTURE,
+    IMAGE,
     "\u0301",
 ]
 
@@ -87,8 +87,8 @@ HARMLESS = [
 ]
 
 
-class WordsContract(ContractBase):
-    """What `search_type="keyword"` and `search_type="hybrid"` find and refuse."""
+class KeywordContract(ContractBase):
+    """Requirements for `search_type="keyword"` and `search_type="hybrid"`."""
 
     @pytest.fixture
     def texts(self, store: Any) -> Any:
@@ -99,28 +99,28 @@ class WordsContract(ContractBase):
         return store
 
     def test_modes_are_listed(self, store: Any) -> None:
-        """A store says what it can do."""
+        """A store lists its search types."""
         assert store.search_types == ("similarity", "mmr", "keyword", "hybrid")
 
     @pytest.mark.parametrize(("query", "expected"), cases(FINDS))
-    async def test_words_of_many_scripts_are_found(
+    async def test_keywords_of_many_scripts_are_found(
         self, texts: Any, call: Call, query: str, expected: set[str]
     ) -> None:
-        """Case, accents and width do not matter; scripts without spaces are searched by neighbouring characters."""
+        """Case, accents and width are ignored; scripts without spaces are searched by pairs of characters."""
         assert set(ids_of(await call(texts, "search", query, k=20, search_type="keyword"))) == expected
 
-    @pytest.mark.parametrize("query", NO_WORDS)
-    async def test_a_query_without_words_finds_nothing(self, texts: Any, call: Call, query: str) -> None:
-        """Empty, punctuation, and words too common to mean something."""
+    @pytest.mark.parametrize("query", NO_KEYWORDS)
+    async def test_a_query_without_keywords_finds_nothing(self, texts: Any, call: Call, query: str) -> None:
+        """Empty queries, punctuation and stopwords find nothing."""
         assert await call(texts, "search", query, search_type="keyword") == []
 
     @pytest.mark.parametrize("query", HARMLESS, ids=lambda query: query[:15])
     async def test_no_text_is_a_syntax_error(self, texts: Any, call: Call, query: str) -> None:
-        """What means something in a query language is text like any other."""
+        """Operators of query languages are treated as text."""
         assert "captioned" in ids_of(await call(texts, "search", query, search_type="keyword"))
 
     async def test_scores_are_bm25_best_first(self, animals: Any, call: Call, embedding: Any) -> None:
-        """More and rarer words score higher; nothing is embedded."""
+        """More and rarer terms give higher scores; nothing is embedded."""
         before = len(embedding.calls)
         hits = await call(animals, "search", "small black cat", k=3, search_type="keyword")
         assert set(ids_of(hits)) == {"puppy", "cat", "dog"}
@@ -136,7 +136,7 @@ class WordsContract(ContractBase):
 
     @pytest.mark.parametrize("search_type", ["keyword", "hybrid"])
     async def test_filters_apply(self, animals: Any, call: Call, search_type: str) -> None:
-        """To the words as to the vectors."""
+        """Filters apply to keywords as to vectors."""
         for given, expected in (
             ({"modality": "video"}, {"dog", "puppy"}),
             ({"modality": {"$ne": "video"}, "tags": "pet"}, {"cat"}),
@@ -149,8 +149,8 @@ class WordsContract(ContractBase):
         with pytest.raises(FilterError):
             await call(animals, "search", "black", search_type=search_type, filter={"a": {"eq": 1}})
 
-    async def test_words_follow_every_write(self, store: Any, call: Call) -> None:
-        """Replaced, revised and deleted documents are found by what they are now."""
+    async def test_keywords_follow_every_write(self, store: Any, call: Call) -> None:
+        """Replaced, updated and deleted documents are found by their current text."""
         found = {}
 
         async def look() -> dict[str, set[str]]:
@@ -171,7 +171,7 @@ class WordsContract(ContractBase):
         assert await look() == {"cat": set(), "dog": {"3"}, "fox": set()}
 
     async def test_hybrid_is_reciprocal_rank_fusion(self, animals: Any, call: Call) -> None:
-        """Each list adds 1 / (60 + rank); the hits are labelled as ranks."""
+        """Each list adds 1 / (60 + rank); hits have the score kind "rank"."""
         near = ids_of(await call(animals, "search", "report summary", k=6))
         worded = ids_of(await call(animals, "search", "report summary", k=6, search_type="keyword"))
         expected = {
@@ -187,8 +187,8 @@ class WordsContract(ContractBase):
             hits
         )
 
-    async def test_hybrid_shares_between_vectors_and_words(self, animals: Any, call: Call) -> None:
-        """Alpha 1 is the order of the vectors, 0 that of the words; scores may be fused in place of ranks."""
+    async def test_hybrid_weights_vectors_and_keywords(self, animals: Any, call: Call) -> None:
+        """Alpha 1 gives the order of the vectors, 0 that of the keywords; scores can be fused instead of ranks."""
         query = "report summary wind"
         near = ids_of(await call(animals, "search", query, k=6))
         worded = ids_of(await call(animals, "search", query, k=6, search_type="keyword"))
@@ -218,21 +218,21 @@ class WordsContract(ContractBase):
             with pytest.raises(error, match=message):
                 await call(animals, "search", query, **{"search_type": "hybrid", **options})
 
-    async def test_a_rare_word_beats_a_near_vector(self, store: Any, call: Call) -> None:
-        """What only words can tell apart comes first."""
+    async def test_a_rare_keyword_beats_a_near_vector(self, store: Any, call: Call) -> None:
+        """Hybrid search finds first what only keywords can distinguish."""
         await call(store, "add_texts", [f"invoice number {i}" for i in range(300)], ids=[str(i) for i in range(300)])
         assert ids_of(await call(store, "search", "number 217", k=1, search_type="hybrid")) == ["217"]
 
-    async def test_media_alone_is_not_drowned(self, store: Any, call: Call) -> None:
-        """A picture without words keeps its place among texts that have the words and the place."""
+    async def test_media_without_text_keep_their_rank(self, store: Any, call: Call) -> None:
+        """An image without text keeps its rank among texts that match keywords and vector."""
         await call(store, "add_texts", [f"a black dog {i}" for i in range(100)])
         vector = store.space.embedding.embed(["a black dog"])[0]
-        await call(store, "add_vectors", [Document(id="picture", page_content=PICTURE)], [vector])
-        assert "picture" in ids_of(await call(store, "search", "a black dog", search_type="hybrid"))
+        await call(store, "add_vectors", [Document(id="image", page_content=IMAGE)], [vector])
+        assert "image" in ids_of(await call(store, "search", "a black dog", search_type="hybrid"))
 
-    async def test_words_that_came_with_media_are_found(self, store: Any, call: Call) -> None:
-        """A page, a recording, a picture by its companion text, as it is now; it is not part of the Document's text."""
-        page = Document(id="page", page_content=PICTURE, metadata={"companion_text": f"Blue whales sing {PICTURE}"})
+    async def test_text_of_media_is_found(self, store: Any, call: Call) -> None:
+        """Media are found by their current companion text, which is not part of the Document's text."""
+        page = Document(id="page", page_content=IMAGE, metadata={"companion_text": f"Blue whales sing {IMAGE}"})
         await call(store, "add_documents", [page, Document(id="other", page_content="a note")])
         (hit,) = await call(store, "search", "whales", search_type="keyword")
         assert hit.document == page
@@ -241,8 +241,8 @@ class WordsContract(ContractBase):
         assert await call(store, "search", "whales", search_type="keyword") == []
         assert ids_of(await call(store, "search", "herons", search_type="keyword")) == ["page"]
 
-    async def test_a_query_with_media_uses_its_text_for_words(self, animals: Any, call: Call) -> None:
-        """Lists, messages, blocks and Documents are read; media alone go by vector alone."""
+    async def test_a_query_with_media_uses_its_text_for_keywords(self, animals: Any, call: Call) -> None:
+        """Lists, messages, blocks and Documents are read; media without text are searched by vector only."""
         for query in (
             [b"wind", "summary"],
             Query("summary", b"wind"),
@@ -256,16 +256,16 @@ class WordsContract(ContractBase):
         with pytest.raises(ContentError, match="looks for words, and the query has no text"):
             await call(animals, "search", b"a black dog", search_type="keyword")
 
-    async def test_liked_and_unliked_documents_are_left_out(self, animals: Any, call: Call) -> None:
-        """Of both lists."""
+    async def test_liked_and_unliked_documents_are_excluded(self, animals: Any, call: Call) -> None:
+        """They are excluded from both lists."""
         query = Query("black", like=["dog"], unlike=["report"])
         assert set(ids_of(await call(animals, "search", query, k=9, search_type="keyword"))) == {"cat", "puppy"}
         hits = await call(animals, "search", query, k=9, search_type="hybrid")
         assert set(ids_of(hits)) == {doc.id for doc in ANIMALS} - {"dog", "report"}
         assert len(await call(animals, "search", Query(like=["dog"]), k=9, search_type="hybrid")) == len(ANIMALS) - 1
 
-    async def test_what_does_not_fit_is_refused_by_name(self, animals: Any, call: Call) -> None:
-        """Thresholds on ranks, tasks without embedding, cosine from words, words from a vector."""
+    async def test_unsupported_options_are_refused_by_name(self, animals: Any, call: Call) -> None:
+        """Thresholds on ranks, tasks without embedding, cosine from keywords, keywords from a vector."""
         with pytest.raises(ValueError, match=r"score_threshold is an option of .*, got search_type='hybrid'"):
             await call(animals, "search", "dog", search_type="hybrid", score_threshold=0.5)
         with pytest.raises(ValueError, match="score_threshold must be a number from 0 "):
@@ -282,7 +282,7 @@ class WordsContract(ContractBase):
             with pytest.raises(ValueError, match="fetch_k is an option of search_type='mmr'"):
                 await call(animals, "search", "dog", search_type=search_type, fetch_k=5)
 
-    async def test_an_empty_store_has_no_words(self, store: Any, call: Call) -> None:
-        """Searching before the first write is no error."""
+    async def test_an_empty_store_has_no_keywords(self, store: Any, call: Call) -> None:
+        """Searching before the first write is not an error."""
         for search_type in ("keyword", "hybrid"):
             assert await call(store, "search", "anything", search_type=search_type) == []

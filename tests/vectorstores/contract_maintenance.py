@@ -1,4 +1,4 @@
-"""The contract of what is kept: reading, deleting, the embedding space, information."""
+"""The contract of reading, deleting, the embedding space, and stored information."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tests.vectorstores.fakes import WordEmbeddings
 
 
 class KeepingContract(ContractBase):
-    """What can be read, deleted and never mixed."""
+    """Requirements for reading and deleting documents, and for the embedding space."""
 
     async def test_reading_by_id(self, animals: Any, call: Call) -> None:
-        """In the order asked, each once, unknown ids left out."""
+        """Documents are in the order of the ids, each once; unknown ids are omitted."""
         assert ids_of(await call(animals, "get_by_ids", ["noise", "fox", "cat", "noise"])) == ["noise", "cat"]
         assert await call(animals, "get_by_ids", []) == []
         many = [f"no {i}" for i in range(2500)]
@@ -30,7 +30,7 @@ class KeepingContract(ContractBase):
             await call(animals, "get_by_ids", ["dog", 5])
 
     async def test_deleting_by_id(self, animals: Any, call: Call) -> None:
-        """Deleted documents are gone from every view; unknown ids and an empty list are no error."""
+        """Deleted documents are not found any more; unknown ids and an empty list are not errors."""
         assert await call(animals, "delete", []) is True
         assert await call(animals, "count") == len(ANIMALS)
         assert await call(animals, "delete", ["cat", "fox"]) is True
@@ -38,8 +38,8 @@ class KeepingContract(ContractBase):
         assert "cat" not in ids_of(await call(animals, "search", "a black cat", k=100))
         assert await call(animals, "count", filter={"tags": "night"}) == 0
 
-    async def test_deleting_everything_must_be_said(self, animals: Any, call: Call) -> None:
-        """A bare `delete()` and an empty filter are refused and name `delete_all`, which does it."""
+    async def test_deleting_everything_must_be_explicit(self, animals: Any, call: Call) -> None:
+        """`delete()` and an empty filter are refused; the error names `delete_all`, which deletes everything."""
         bare: list[dict[str, Any]] = [{}, {"ids": None}, {"filter": {}}]
         for arguments in bare:
             with pytest.raises(ValueError, match=r"delete_all\(\)"):
@@ -54,7 +54,7 @@ class KeepingContract(ContractBase):
         assert await call(animals, "search", "cat") == []
 
     async def test_iterating_in_batches_sees_everything_once(self, store: Any, call: Call) -> None:
-        """Any batch size gives each document exactly once, with its own vector, in one order."""
+        """Any batch size gives each document exactly once, with its own vector, in a stable order."""
         documents = [Document(id=f"é{i}", page_content=f"text {i}") for i in range(25)]
         await call(store, "add_documents", documents)
         order = ids_of(await call.list(store, "iterate"))
@@ -72,7 +72,7 @@ class KeepingContract(ContractBase):
             await call.list(store, "iterate", batch_size=0)
 
     async def test_documents_may_be_replaced_while_iterating(self, store: Any) -> None:
-        """Writing back what is read ends, and sees every document once."""
+        """Writing the documents back while reading ends, and returns every document once."""
         store.add_texts([f"text {i}" for i in range(10)], ids=[str(i) for i in range(10)])
         seen = []
         for document in store.iterate(batch_size=3):
@@ -81,7 +81,7 @@ class KeepingContract(ContractBase):
         assert sorted(seen) == [str(i) for i in range(10)]
 
     async def test_a_collection_keeps_to_its_space(self, open_store: OpenStore, animals: Any, call: Call) -> None:
-        """Another model or size is refused at opening, with both sides and the way out."""
+        """Another model or size is refused at opening; the error names both spaces and the remedy."""
         assert await call(animals, "get_info", "fingerprint") == {"model": "words-1", "dimensions": 16}
         assert await call(animals, "get_info", "dimensions") == 16
         for other, message in (
@@ -95,7 +95,7 @@ class KeepingContract(ContractBase):
             assert caught.value.given == dict(other.fingerprint)
 
     async def test_two_spaces_cannot_race_into_one_collection(self, open_store: OpenStore, call: Call) -> None:
-        """Stores opened while it was empty are refused once another space is stored: for writing and for searching."""
+        """A store that was opened while the collection was empty is refused after another space was stored."""
         first, second = open_store(WordEmbeddings()), open_store(WordEmbeddings(model="words-2"))
         third = open_store(WordEmbeddings(size=8))
         await call(first, "add_texts", ["a"])
@@ -106,8 +106,8 @@ class KeepingContract(ContractBase):
                 await call(late, "search", "b")
         assert await call(first, "count") == 1
 
-    async def test_a_changed_size_is_noticed(self, animals: Any, call: Call) -> None:
-        """Vectors of another length are refused even when the embedding names itself the same."""
+    async def test_a_changed_size_is_detected(self, animals: Any, call: Call) -> None:
+        """Vectors of another length are refused even if the fingerprint is the same."""
         animals.space.embedding.size = 8
         with pytest.raises(SpaceMismatchError, match="16 stored, 8 given"):
             await call(animals, "add_texts", ["x"])
@@ -119,7 +119,7 @@ class KeepingContract(ContractBase):
     async def test_an_emptied_collection_takes_another_space(
         self, open_store: OpenStore, animals: Any, call: Call
     ) -> None:
-        """`delete_all` forgets the space, not the information."""
+        """`delete_all` removes the space, but not the information."""
         await call(animals, "set_info", "calibration", {"image": [0.1, 0.2]})
         await call(animals, "delete_all")
         other = open_store(WordEmbeddings(size=8, model="words-2"))
@@ -128,8 +128,8 @@ class KeepingContract(ContractBase):
         assert await call(other, "get_info", "calibration") == {"image": [0.1, 0.2]}
         assert len(await call(other, "search", "x")) == 1
 
-    async def test_plain_embeddings_are_for_text_alone(self, open_store: OpenStore, call: Call) -> None:
-        """Any LangChain embeddings work with text; other content and tasks name what is needed."""
+    async def test_plain_embeddings_are_for_text_only(self, open_store: OpenStore, call: Call) -> None:
+        """Any LangChain embeddings work with text; for other content and tasks the error names the required class."""
         store = open_store(DeterministicFakeEmbedding(size=6))
         await call(store, "add_texts", ["a", "b"])
         (hit,) = await call(store, "search", "b", k=1)
@@ -145,7 +145,7 @@ class KeepingContract(ContractBase):
     async def test_information_is_stored_with_the_collection(
         self, open_store: OpenStore, store: Any, call: Call
     ) -> None:
-        """Any JSON value under a name, also before the first document; None removes it."""
+        """Any JSON value is stored by name, also before the first document; None removes it."""
         await call(store, "set_info", "calibration", {"a": [1, 2.5, None], "ключ": "🐕"})
         assert await call(store, "get_info", "calibration") == {"a": [1, 2.5, None], "ключ": "🐕"}
         assert await call(open_store(WordEmbeddings()), "get_info", "calibration") == {
@@ -164,7 +164,7 @@ class KeepingContract(ContractBase):
             await call(store, "get_info", 5)
 
     def test_hits_print_without_their_payload(self, animals: Any) -> None:
-        """A repr is a line."""
+        """A repr is one line."""
         (hit,) = animals.search("a black dog", k=1)
         assert isinstance(hit, Hit)
         assert repr(hit).startswith("Hit(#1 cosine 1.0000 'dog' 'a black dog'")

@@ -1,4 +1,4 @@
-"""Several queries at once: the same answers as one by one."""
+"""The contract of several queries in one call: the results equal those of single queries."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUERIES: list[Any] = [
 
 
 class SearchingManyContract(ContractBase):
-    """`search_many` and `batch` of a retriever."""
+    """Requirements for `search_many`, and for `batch` of a retriever."""
 
     @pytest.mark.parametrize(
         "options",
@@ -35,10 +35,10 @@ class SearchingManyContract(ContractBase):
             ]
         ),
     )
-    async def test_many_queries_get_the_answers_of_each(
+    async def test_many_queries_get_the_results_of_each(
         self, animals: MultimodalVectorStore, call: Call, options: dict[str, Any]
     ) -> None:
-        """In their order, with every option, whatever the kind of query; equal queries get equal answers."""
+        """Results are in order, with every option and type of query; equal queries get equal results."""
         answers = await call(animals, "search_many", QUERIES, 3, **options)
         assert len(answers) == len(QUERIES)
         for query, hits in zip(QUERIES, answers, strict=True):
@@ -50,22 +50,22 @@ class SearchingManyContract(ContractBase):
     async def test_many_contents_are_embedded_in_one_call(
         self, animals: MultimodalVectorStore, call: Call, embedding: WordEmbeddings
     ) -> None:
-        """Queries that name only stored documents are not embedded at all."""
+        """Queries that name only stored documents are not embedded."""
         embedding.calls.clear()
         await call(animals, "search_many", QUERIES)
         contents, role, _ = embedding.calls.pop()
         assert (len(contents), role, embedding.calls) == (4, "query", [])
 
-    async def test_no_queries_get_no_answers(
+    async def test_no_queries_get_no_results(
         self, animals: MultimodalVectorStore, call: Call, embedding: WordEmbeddings
     ) -> None:
-        """Nothing is embedded; a generator of queries is fine."""
+        """Nothing is embedded; a generator of queries is accepted."""
         embedding.calls.clear()
         assert await call(animals, "search_many", iter(())) == []
         assert embedding.calls == []
 
-    async def test_an_empty_store_answers_each(self, store: MultimodalVectorStore, call: Call) -> None:
-        """N queries, N answers."""
+    async def test_an_empty_store_has_a_result_for_each(self, store: MultimodalVectorStore, call: Call) -> None:
+        """N queries have N results."""
         assert await call(store, "search_many", ["a", "b"]) == [[], []]
 
     @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ class SearchingManyContract(ContractBase):
             ]
         ),
     )
-    async def test_what_is_wrong_with_one_fails_all(
+    async def test_an_invalid_query_fails_all(
         self,
         animals: MultimodalVectorStore,
         call: Call,
@@ -113,7 +113,7 @@ class SearchingManyContract(ContractBase):
     async def test_a_batch_of_a_retriever_embeds_once(
         self, animals: MultimodalVectorStore, call: Call, embedding: WordEmbeddings, options: dict[str, Any]
     ) -> None:
-        """And answers each as `invoke` does, equal queries too."""
+        """Each query has the result of `invoke`, also if queries are equal."""
         retriever = animals.as_retriever(**options)
         queries = ["a black dog", "report", "a black dog"]
         expected = [retriever.invoke(query) for query in queries]
@@ -121,16 +121,14 @@ class SearchingManyContract(ContractBase):
         assert await call(retriever, "batch", queries) == expected
         assert len(embedding.calls) == 1
 
-    async def test_a_batch_with_exceptions_returned_answers_what_it_can(
-        self, animals: MultimodalVectorStore, call: Call
-    ) -> None:
-        """The queries are searched one by one."""
+    async def test_a_batch_with_returned_exceptions(self, animals: MultimodalVectorStore, call: Call) -> None:
+        """The queries are searched one by one, and valid ones have results."""
         retriever = animals.as_retriever(search_kwargs={"k": 1})
         good, bad = await call(retriever, "batch", ["report", "poison"], return_exceptions=True)
         assert (ids_of(good), type(bad)) == (["report"], ServiceError)
 
     async def test_a_batch_with_a_relevance_threshold_works(self, animals: MultimodalVectorStore, call: Call) -> None:
-        """One by one, as LangChain has it."""
+        """The queries are searched one by one, as in LangChain."""
         retriever = animals.as_retriever(
             search_type="similarity_score_threshold", search_kwargs={"score_threshold": 0.8, "k": 2}
         )

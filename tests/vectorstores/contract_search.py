@@ -1,4 +1,4 @@
-"""The contract of searching: hits, filters, options, queries of several terms, LangChain's methods."""
+"""The contract of searches: hits, filters, options, queries of several terms, LangChain's methods."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ BAD_OPTIONS: list[tuple[str, dict[str, Any], type[Exception], str]] = [
 
 
 class SearchingContract(ContractBase):
-    """What a search finds and refuses."""
+    """Requirements for searches."""
 
     async def test_hits_are_nearest_first_with_cosine_and_rank(self, animals: Any, call: Call) -> None:
-        """A hit carries the document, its cosine similarity and its place from 1."""
+        """A hit has the document, its cosine similarity and its rank, starting at 1."""
         hits = await call(animals, "search", "a black dog", k=3)
         assert ids_of(hits) == ["dog", "puppy", "cat"]
         assert hits[0].document == ANIMALS[1]
@@ -96,7 +96,7 @@ class SearchingContract(ContractBase):
         assert hits[0].score >= hits[1].score >= hits[2].score
 
     async def test_any_content_is_a_query(self, animals: Any, call: Call, embedding: WordEmbeddings) -> None:
-        """Bytes and mixed lists reach the embedding whole, as one content on the query side, with the task."""
+        """Bytes and mixed lists are passed to the embedding as one query with its task."""
         assert ids_of(await call(animals, "search", b"a black cat", k=1)) == ["cat"]
         assert ids_of(await call(animals, "search", [b"small", "black dog"], 1, task_type="search")) == ["puppy"]
         assert ids_of(await call(animals, "search", Query(b"small", "black dog"), 1)) == ["puppy"]
@@ -106,8 +106,8 @@ class SearchingContract(ContractBase):
             ([[b"small", "black dog"]], "query", None),
         ]
 
-    async def test_an_empty_store_answers_nothing(self, store: Any, call: Call) -> None:
-        """Searching before the first write is no error."""
+    async def test_an_empty_store_finds_nothing(self, store: Any, call: Call) -> None:
+        """Searching before the first write is not an error."""
         for search_type in ("similarity", "mmr"):
             assert await call(store, "search", "anything", search_type=search_type) == []
         assert await call(store, "get_by_ids", ["x"]) == []
@@ -118,8 +118,8 @@ class SearchingContract(ContractBase):
         assert await call(store, "get_info", "fingerprint") is None
         await call(store, "delete_all")
 
-    async def test_k_larger_than_the_store_gives_everything(self, animals: Any, call: Call) -> None:
-        """Fewer hits than k only when there are fewer documents."""
+    async def test_k_larger_than_the_store_finds_everything(self, animals: Any, call: Call) -> None:
+        """There are fewer hits than k only if there are fewer documents."""
         assert len(await call(animals, "search", "dog", k=100)) == len(ANIMALS)
 
     @pytest.mark.parametrize("given", FILTERS, ids=str)
@@ -136,7 +136,7 @@ class SearchingContract(ContractBase):
         assert {doc.id for doc in ANIMALS} - expected == set(ids_of(await call.list(animals, "iterate")))
 
     async def test_a_threshold_cuts_by_cosine(self, animals: Any, call: Call) -> None:
-        """Hits below the threshold are left out, in both modes."""
+        """Hits below the threshold are omitted for both search types."""
         everything = await call(animals, "search", "a black dog", k=6)
         middle = everything[2].score - 1e-4
         assert ids_of(await call(animals, "search", "a black dog", k=6, score_threshold=middle)) == ids_of(
@@ -146,9 +146,10 @@ class SearchingContract(ContractBase):
         assert set(ids_of(few)) == set(ids_of(everything[:3]))
         assert len(await call(animals, "search", "a black dog", k=6, score_threshold=-1)) == 6
 
-    @pytest.mark.parametrize("lambda_mult", [0, 0.3, 0.6, 1.0])  # at 0.5 all tie behind what is equal to the query
-    async def test_mmr_is_that_of_langchain(self, animals: Any, call: Call, lambda_mult: float) -> None:
-        """The same candidates picked in the same order as by LangChain's own function."""
+    # At 0.5 all candidates tie, except the one that is equal to the query.
+    @pytest.mark.parametrize("lambda_mult", [0, 0.3, 0.6, 1.0])
+    async def test_mmr_equals_that_of_langchain(self, animals: Any, call: Call, lambda_mult: float) -> None:
+        """The candidates and their order equal those of LangChain's function."""
         ((ids, rows),) = await call.list(animals, "vectors")
         query = WordEmbeddings().embed(["a black dog"])[0]
         nearest = np.argsort(-(rows @ query))[:5]
@@ -165,8 +166,8 @@ class SearchingContract(ContractBase):
         by_vector = await call(animals, "max_marginal_relevance_search_by_vector", query.tolist(), **options)
         assert ids_of(by_vector) == expected
 
-    async def test_mmr_chooses_from_what_is_above_the_threshold(self, store: Any, call: Call) -> None:
-        """What is below it is not there: nothing is picked for being unlike it."""
+    async def test_mmr_selects_above_the_threshold(self, store: Any, call: Call) -> None:
+        """Documents below the threshold are not selected for their diversity."""
         random = np.random.default_rng(1)
         rows = unit_rows(random.standard_normal((13, 16)))
         await call(store, "add_vectors", [Document(id=str(i), page_content="x") for i in range(13)], rows)
@@ -193,7 +194,7 @@ class SearchingContract(ContractBase):
         assert len(animals.space.embedding.calls) == before
 
     async def test_searching_by_vector(self, animals: Any, call: Call) -> None:
-        """A vector of any length is a query; it needs no embedding."""
+        """A vector of any length is a query, and nothing is embedded."""
         vector = (3 * WordEmbeddings().embed(["a black dog"])[0]).tolist()
         hits = await call(animals, "search_by_vector", vector, k=2, filter={"modality": "video"})
         assert ids_of(hits) == ["dog", "puppy"]
@@ -214,12 +215,12 @@ class SearchingContract(ContractBase):
         ],
     )
     async def test_unusable_vectors_are_refused(self, animals: Any, call: Call, vector: Any, error: type) -> None:
-        """A vector of another space or without direction is an error, not an odd answer."""
+        """A vector of another space or without direction is refused."""
         with pytest.raises(error):
             await call(animals, "search_by_vector", vector)
 
     async def test_like_finds_neighbours_without_the_document_itself(self, animals: Any, call: Call) -> None:
-        """More of the same, from the stored vector: nothing is embedded."""
+        """A query by example uses the stored vector: nothing is embedded."""
         before = len(animals.space.embedding.calls)
         assert ids_of(await call(animals, "search", Query(like=["dog"]), k=2)) == ["puppy", "cat"]
         assert len(await call(animals, "search", Query(like=["dog", "cat"]), k=100)) == len(ANIMALS) - 2
@@ -237,22 +238,22 @@ class SearchingContract(ContractBase):
         assert score == pytest.approx(float(total @ vectors[3] / np.linalg.norm(total)), abs=1e-5)
 
     async def test_unknown_ids_in_a_query_are_named(self, animals: Any, call: Call) -> None:
-        """A forgotten id is an error rather than a different question."""
+        """A deleted id is an error, not another query."""
         with pytest.raises(ContentError, match="not stored: 'fox', 'owl'"):
             await call(animals, "search", Query("x", like=["fox", "dog"], unlike=["owl"]))
 
     async def test_a_query_that_cancels_out_is_refused(self, animals: Any, call: Call) -> None:
-        """A sum without direction is an error."""
+        """A sum without direction is refused."""
         with pytest.raises(ContentError, match="cancel each other out"):
             await call(animals, "search", Query("a black cat", unlike=["cat"]))
 
     async def test_a_task_needs_content(self, animals: Any, call: Call) -> None:
-        """Stored vectors cannot be worded for a task."""
+        """A task cannot be applied to stored vectors."""
         with pytest.raises(ValueError, match=r"task_type='search' .* names only stored ids"):
             await call(animals, "search", Query(like=["cat"]), task_type="search")
 
     async def test_langchains_search_returns_documents(self, animals: Any, call: Call) -> None:
-        """With a search type as the second argument `search` is LangChain's; by name `search_type` is ours."""
+        """With a search type as the second argument, `search` is LangChain's method; `search_type=` is our option."""
         for search_type in ("similarity", "mmr", "similarity_score_threshold"):
             found = await call(animals, "search", "a black dog", search_type, k=2)
             assert [type(document) for document in found] == [Document, Document]
@@ -275,7 +276,7 @@ class SearchingContract(ContractBase):
         few = await call(animals, "similarity_search_with_relevance_scores", "a black dog", k=6, score_threshold=0.99)
         assert [document.id for document, _ in few] == ["dog"]
 
-    async def test_retrievers_of_every_kind(self, animals: Any, call: Call) -> None:
+    async def test_retrievers_of_every_search_type(self, animals: Any, call: Call) -> None:
         """`as_retriever` works for all three search types, with filters."""
         cases_: list[tuple[str, dict[str, Any], list[str]]] = [
             ("similarity", {"k": 2}, ["dog", "puppy"]),
@@ -288,7 +289,7 @@ class SearchingContract(ContractBase):
             assert ids_of(await call(retriever, "invoke", "a black dog")) == expected
 
     async def test_unknown_arguments_of_langchains_methods_fail(self, animals: Any, call: Call) -> None:
-        """A misspelt option never passes silently."""
+        """A misspelt option is an error."""
         for name in ("similarity_search", "similarity_search_with_score", "max_marginal_relevance_search"):
             with pytest.raises(TypeError, match=r"no option 'fliter'. Did you mean 'filter'"):
                 await call(animals, name, "dog", fliter={})

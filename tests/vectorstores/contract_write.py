@@ -39,10 +39,10 @@ NOT_JSON: list[tuple[str, Any, str]] = [
 
 
 class AddingContract(ContractBase):
-    """What is stored, and what is told about it."""
+    """Requirements for adding documents, and for the returned ids and errors."""
 
     async def test_ids_come_back_in_order_and_missing_ones_are_made(self, store: Any, call: Call) -> None:
-        """`ids` beat the document's own, None falls back to it, and what has none gets a new one."""
+        """`ids` override those of documents, None falls back to them, and documents without an id get a new one."""
         documents = [Document(id=id_, page_content=f"text {i}") for i, id_ in enumerate(["a", "b", None, None])]
         ids = await call(store, "add_documents", documents, ids=["x", None, None, "y"])
         assert ids[:2] == ["x", "b"]
@@ -51,8 +51,8 @@ class AddingContract(ContractBase):
         assert [doc.page_content for doc in await call(store, "get_by_ids", ids)] == [f"text {i}" for i in range(4)]
         assert [doc.id for doc in documents] == ["a", "b", None, None]
 
-    async def test_what_is_unchanged_can_be_skipped(self, open_store: OpenStore, call: Call) -> None:
-        """Only what is new or different is embedded, all ids come back, and another space is refused all the same."""
+    async def test_unchanged_documents_can_be_skipped(self, open_store: OpenStore, call: Call) -> None:
+        """Only new or changed documents are embedded, all ids are returned, and another space is still refused."""
         embedding = WordEmbeddings()
         store = open_store(embedding)
         first = [Document(id=f"d{i}", page_content=f"text {i}", metadata={"n": i, "tags": ["x"]}) for i in range(6)]
@@ -78,8 +78,8 @@ class AddingContract(ContractBase):
         with pytest.raises(SpaceMismatchError):
             await call(open_store(WordEmbeddings(model="words-2")), "add_documents", again, skip_unchanged=True)
 
-    async def test_what_is_unchanged_is_stored_when_the_rest_fails(self, open_store: OpenStore, call: Call) -> None:
-        """The error names as failed what is not stored, and as stored what was left as it is."""
+    async def test_unchanged_documents_are_reported_as_stored(self, open_store: OpenStore, call: Call) -> None:
+        """The error lists failed documents, and lists skipped ones as stored."""
         store = open_store(WordEmbeddings())
         there = [Document(id=f"d{i}", page_content=f"text {i}") for i in range(3)]
         await call(store, "add_documents", there)
@@ -91,7 +91,7 @@ class AddingContract(ContractBase):
         assert await call(store, "count") == 3
 
     async def test_adding_again_replaces(self, animals: Any, call: Call) -> None:
-        """Add means add or update, text, metadata and vector; nothing is doubled."""
+        """Documents are added or replaced with text, metadata and vector; none is duplicated."""
         new = Document(id="cat", page_content="wind and rain", metadata={"modality": "audio"})
         assert await call(animals, "add_documents", [new]) == ["cat"]
         assert await call(animals, "get_by_ids", ["cat"]) == [new]
@@ -99,8 +99,8 @@ class AddingContract(ContractBase):
         assert set(ids_of(await call(animals, "search", "wind and rain", k=2))) == {"cat", "noise"}
         assert await call(animals, "count", filter={"tags": "night"}) == 0
 
-    async def test_of_an_id_given_twice_the_last_document_stays(self, store: Any, call: Call) -> None:
-        """One id per input is returned, and the last one wins, within a batch and across batches."""
+    async def test_of_duplicate_ids_the_last_document_is_stored(self, store: Any, call: Call) -> None:
+        """One id per input is returned, and the last document wins, within a batch and across batches."""
         for batch_size in (1, 2, 256):
             texts = ["first", "other", "last"]
             ids = await call(store, "add_texts", texts, ids=["x", "y", "x"], batch_size=batch_size)
@@ -109,15 +109,15 @@ class AddingContract(ContractBase):
             assert await call(store, "count") == 2
 
     async def test_texts_with_metadata(self, store: Any, call: Call) -> None:
-        """`add_texts` takes generators, and None for no metadata."""
+        """`add_texts` accepts generators, and None for no metadata."""
         ids = await call(store, "add_texts", (t for t in ("a", "b")), [{"first_page": 1}, None], ids=iter(["1", "2"]))
         assert await call(store, "get_by_ids", ids) == [
             Document(id="1", page_content="a", metadata={"first_page": 1}),
             Document(id="2", page_content="b"),
         ]
 
-    async def test_generators_are_drawn_batch_by_batch(self, store: Any, call: Call) -> None:
-        """Documents are embedded and stored before later ones are asked for, and progress is told."""
+    async def test_generators_are_read_batch_by_batch(self, store: Any, call: Call) -> None:
+        """Documents are embedded and stored before later ones are read, and progress is reported."""
         drawn: list[tuple[int, int]] = []
         progress: list[int] = []
 
@@ -139,7 +139,7 @@ class AddingContract(ContractBase):
         assert drawn == [(i, i // 4 * 4) for i in range(10)]
         assert [len(contents) for contents, _, _ in store.space.embedding.calls] == [4, 4, 2]
 
-    async def test_async_adding_draws_a_generator_in_a_worker_thread(self, store: Any) -> None:
+    async def test_async_adding_reads_a_generator_in_a_worker_thread(self, store: Any) -> None:
         """A loader that reads files does not block the event loop."""
         threads: list[int] = []
 
@@ -194,7 +194,7 @@ class AddingContract(ContractBase):
     async def test_bad_input_of_adding_is_refused_before_anything_is_embedded(
         self, store: Any, call: Call, arguments: dict[str, Any], error: type[Exception], message: str
     ) -> None:
-        """The error gives position, value or both lengths; nothing is stored or paid for."""
+        """The error names position, value or both lengths; nothing is embedded or stored."""
         arguments = {name: value() if callable(value) else value for name, value in arguments.items()}
         with pytest.raises(error, match=message):
             await call(store, "add_documents", **arguments)
@@ -202,7 +202,7 @@ class AddingContract(ContractBase):
         assert store.space.embedding.calls == []
 
     async def test_metadata_and_ids_must_fit_the_texts(self, store: Any, call: Call) -> None:
-        """More or fewer metadatas or ids than texts is an error with both numbers."""
+        """Another number of metadata or ids than of texts is an error with both numbers."""
         with pytest.raises(ValueError, match="2 texts and 1 metadatas"):
             await call(store, "add_texts", ["a", "b"], [{}])
         with pytest.raises(ValueError, match="2 texts and 1 ids"):
@@ -217,7 +217,7 @@ class AddingContract(ContractBase):
 
     @pytest.mark.parametrize("metadata", cases(METADATA))
     async def test_metadata_comes_back_as_it_was(self, store: Any, call: Call, metadata: dict[str, Any]) -> None:
-        """JSON metadata round-trips: types, nesting, Unicode and integers of any size; the input is left alone."""
+        """JSON metadata round-trip: types, nesting, Unicode and integers of any size; the input is not changed."""
         given = Document(page_content="text", metadata=copy.deepcopy(metadata))
         ids = await call(store, "add_documents", [given])
         (read,) = await call(store, "get_by_ids", ids)
@@ -229,7 +229,7 @@ class AddingContract(ContractBase):
         assert repr((await call(store, "get_by_ids", ids))[0].metadata) == repr(metadata)
 
     async def test_tuples_come_back_as_lists(self, store: Any, call: Call) -> None:
-        """The one change JSON makes."""
+        """This is the only change by JSON."""
         (id_,) = await call(store, "add_texts", ["x"], [{"tags": ("a", "b")}])
         assert (await call(store, "get_by_ids", [id_]))[0].metadata == {"tags": ["a", "b"]}
 
@@ -243,7 +243,7 @@ class AddingContract(ContractBase):
         assert store.space.embedding.calls == []
 
     async def test_metadata_that_contains_itself_is_refused(self, store: Any, call: Call) -> None:
-        """A cycle ends in an error, not in a crash."""
+        """A cycle is an error, not an infinite recursion."""
         cycle: dict[str, Any] = {}
         cycle["a"] = cycle
         document = Document("x")
@@ -251,14 +251,14 @@ class AddingContract(ContractBase):
         with pytest.raises(ContentError, match="nests deeper than 100 levels"):
             await call(store, "add_documents", [document])
 
-    async def test_a_failure_at_the_start_is_raised_as_it_is(self, store: Any, call: Call) -> None:
-        """While nothing is stored there is nothing partial."""
+    async def test_a_failure_of_the_first_batch_is_raised_unchanged(self, store: Any, call: Call) -> None:
+        """As long as nothing is stored, the error is not a partial write."""
         with pytest.raises(ServiceError, match="poison"):
             await call(store, "add_texts", ["a", "poison"], ids=["1", "2"])
         assert await call(store, "count") == 0
 
-    async def test_a_later_failure_tells_what_is_stored_and_what_is_not(self, store: Any, call: Call) -> None:
-        """Both lists, and the cause; calling again without the bad one completes."""
+    async def test_a_later_failure_lists_stored_and_failed_documents(self, store: Any, call: Call) -> None:
+        """The error has both lists and the cause; a second call without the invalid document completes."""
         texts = ["a", "b", "poison", "d", "e", "f"]
         with pytest.raises(PartialWriteError, match=r"2 documents are stored, 4 not: ServiceError: .*poison") as caught:
             await call(store, "add_texts", texts, ids=list("123456"), batch_size=2)
@@ -272,7 +272,7 @@ class AddingContract(ContractBase):
         assert await call(store, "count") == 6
 
     async def test_a_failing_loader_after_the_first_batch_is_a_partial_write(self, store: Any, call: Call) -> None:
-        """What was drawn but not stored is listed."""
+        """Documents that were read but not stored are listed."""
 
         def documents() -> Iterator[Document]:
             yield from (Document(id=str(i), page_content=f"text {i}") for i in range(3))
@@ -296,17 +296,17 @@ class AddingContract(ContractBase):
             pytest.param(None, id="nothing"),
         ],
     )
-    async def test_a_wrong_answer_of_the_embedding_is_never_stored(
+    async def test_invalid_vectors_of_the_embedding_are_never_stored(
         self, open_store: OpenStore, call: Call, answer: Any
     ) -> None:
-        """Count, length, finiteness and direction are checked."""
+        """Number, length, finiteness and direction are checked."""
         store = open_store(AnswerEmbeddings(answer))
         with pytest.raises(ServiceError, match="AnswerEmbeddings answered"):
             await call(store, "add_texts", ["a", "b"])
         assert await call(store, "count") == 0
 
-    async def test_vectors_made_before_are_stored_without_embedding(self, store: Any, call: Call) -> None:
-        """Rows of an array or an iterable, in batches; brought to unit length."""
+    async def test_precomputed_vectors_are_stored_without_embedding(self, store: Any, call: Call) -> None:
+        """Rows of an array or an iterable are stored in batches, normalized to unit length."""
         rows = np.random.default_rng(0).standard_normal((5, 16)) * 7
         documents = [Document(id=str(i), page_content=f"text {i}") for i in range(5)]
         assert await call(store, "add_vectors", documents, rows, batch_size=2) == list("01234")
@@ -331,7 +331,7 @@ class AddingContract(ContractBase):
     async def test_unusable_precomputed_vectors_are_refused(
         self, store: Any, call: Call, vectors: Any, error: type[Exception], message: str
     ) -> None:
-        """Nothing is stored when a vector is missing or has no direction."""
+        """Nothing is stored if a vector is missing or has no direction."""
         with pytest.raises(error, match=message):
             await call(store, "add_vectors", ANIMALS[:2], vectors() if callable(vectors) else vectors)
         assert await call(store, "count") == 0

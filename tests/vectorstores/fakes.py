@@ -22,9 +22,9 @@ def word_vector(word: str, size: int) -> np.ndarray:
 
 
 class WordEmbeddings:
-    """Any content in, one row out: the sum of its words. Bytes count as the words they spell.
+    """Embeds any content: the vector is the sum of its words. Bytes are decoded as text.
 
-    The word `poison` makes the call fail; `calls` holds what was asked.
+    The word `poison` raises an exception; `calls` records the calls.
     """
 
     def __init__(self, size: int = 16, model: str = "words-1") -> None:
@@ -34,11 +34,11 @@ class WordEmbeddings:
 
     @property
     def fingerprint(self) -> Mapping[str, object]:
-        """Model and size."""
+        """Model and dimensions."""
         return {"model": self.model, "dimensions": self.size}
 
     def embed(self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None) -> Vectors:
-        """Sum up the words."""
+        """Return the sum of the word vectors."""
         self.calls.append((list(contents), role, task_type))
         return unit_rows(
             [np.sum([word_vector(word, self.size) for word in _words(content)], axis=0) for content in contents]
@@ -52,18 +52,18 @@ class WordEmbeddings:
 
 
 class AnswerEmbeddings(Embeddings):
-    """Plain LangChain embeddings that answer whatever they are told to."""
+    """Plain LangChain embeddings that return given vectors."""
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Give the prepared answer."""
+        """Return the given vectors."""
         found: list[list[float]] = self.answer
         return found
 
     def embed_query(self, text: str) -> list[float]:
-        """Give the prepared answer."""
+        """Return the given vector."""
         found: list[float] = self.answer
         return found
 

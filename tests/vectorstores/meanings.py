@@ -1,4 +1,4 @@
-"""What filters mean, as a table: every store must agree with it."""
+"""The table of filters with the metadata they match, for all stores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class Meaning(NamedTuple):
-    """A filter, and metadata it matches and does not match."""
+    """A filter, and metadata that it matches and does not match."""
 
     name: str
     filter: dict[str, Any]
@@ -51,7 +51,7 @@ MEANINGS = [
     Meaning("not, inside a key", {"a": {"$not": {"$gt": 5}}}, [{"a": 5}, {}, {"a": "x"}], [{"a": 6}]),
     Meaning("and", {"$and": [{"a": {"$gt": 1}}, {"a": {"$ne": 3}}]}, [{"a": 2}], [{"a": 3}, {"a": 1}]),
     Meaning("or", {"$or": [{"a": 1}, {"b": 1}]}, [{"a": 1}, {"b": 1, "a": 2}], [{"a": 2}, {}]),
-    Meaning("or beside a key", {"$or": [{"a": 1}, {"a": 2}], "b": 1}, [{"a": 2, "b": 1}], [{"a": 2}, {"b": 1}]),
+    Meaning("or next to a key", {"$or": [{"a": 1}, {"a": 2}], "b": 1}, [{"a": 2, "b": 1}], [{"a": 2}, {"b": 1}]),
     Meaning(
         "deep", {"$not": {"$or": [{"a": 1}, {"$not": {"b": 2}}]}}, [{"a": 2, "b": 2}], [{"a": 1, "b": 2}, {"a": 2}]
     ),

@@ -1,4 +1,4 @@
-"""Copying a store into another: everything, once, checked; interrupted and taken up again."""
+"""Copying a store to another: complete, without repetition, verified, and resumed after an interruption."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def copy(request: pytest.FixtureRequest) -> Callable[..., CopyReport]:
 
 
 def contents(store: Any) -> tuple[list[Document], dict[str, bytes]]:
-    """Everything a store holds."""
+    """All content of a store."""
     rows = {id_: row.tobytes() for ids, block in store.vectors() for id_, row in zip(ids, block, strict=True)}
     return sorted(store.iterate(), key=lambda document: str(document.id)), rows
 
 
 def fail_after(batches: int, store: LocalVectorStore, patch: pytest.MonkeyPatch) -> None:
-    """Let a store lose its disk after some batches."""
+    """Make a store fail after some batches."""
     upsert, left = store.backend.upsert, iter(range(batches))
 
     def fail_later(*args: Any) -> Flow[None]:
@@ -78,10 +78,10 @@ def fail_after(batches: int, store: LocalVectorStore, patch: pytest.MonkeyPatch)
     patch.setattr(store.backend, "upsert", fail_later)
 
 
-def test_everything_arrives_and_nothing_is_embedded(
+def test_everything_is_copied_and_nothing_is_embedded(
     source: LocalVectorStore, target: LocalVectorStore, embedding: WordEmbeddings, copy: Callable[..., CopyReport]
 ) -> None:
-    """Ids, texts, metadata and vectors, bit by bit; a second copy finds it all there."""
+    """Ids, texts, metadata and vectors are equal bit by bit; a second copy stores nothing."""
     calls, counts = len(embedding.calls), list[int]()
     assert copy(source, target, batch_size=4, progress=counts.append) == CopyReport(total=6, copied=6, skipped=0)
     assert counts == [4, 6]
@@ -103,10 +103,10 @@ CHANGES: list[tuple[str, Callable[[LocalVectorStore], object]]] = [
 
 
 @pytest.mark.parametrize("change", [case[1] for case in CHANGES], ids=[case[0] for case in CHANGES])
-def test_only_what_differs_is_stored(
+def test_only_differences_are_stored(
     source: LocalVectorStore, target: LocalVectorStore, change: Callable[[LocalVectorStore], object]
 ) -> None:
-    """Text, metadata to the type, and vector are compared; what only the target has stays."""
+    """Text, metadata with types, and vectors are compared; other documents of the target stay."""
     copy_store(source, target)
     target.add_texts(["of the target alone"], ids=["own"])
     change(target)
@@ -115,10 +115,10 @@ def test_only_what_differs_is_stored(
     assert contents(target) == contents(source)
 
 
-def test_an_interrupted_copy_is_taken_up_again(
+def test_an_interrupted_copy_is_resumed(
     tmp_path: Path, embedding: WordEmbeddings, copy: Callable[..., CopyReport]
 ) -> None:
-    """The error comes through, what was stored stays and is not stored again."""
+    """The error is raised; stored documents stay and are not stored again."""
     source = LocalVectorStore(tmp_path / "source.db", embedding)
     source.add_documents(MANY)
     target = LocalVectorStore(tmp_path / "target.db", embedding)
@@ -131,8 +131,8 @@ def test_an_interrupted_copy_is_taken_up_again(
     assert contents(target) == contents(source)
 
 
-def test_a_change_meanwhile_is_found(source: LocalVectorStore, target: LocalVectorStore) -> None:
-    """The check at the end reads both again: what was added behind the copy's back, or lost, is an error by name."""
+def test_concurrent_changes_are_detected(source: LocalVectorStore, target: LocalVectorStore) -> None:
+    """The check at the end reads both stores again: added or lost documents are an error that names them."""
 
     def disturb(_: int) -> None:
         source.add_texts(["late"], ids=["a-late-one"])
@@ -144,7 +144,7 @@ def test_a_change_meanwhile_is_found(source: LocalVectorStore, target: LocalVect
 
 
 def test_an_empty_store_is_copied(target: LocalVectorStore, embedding: WordEmbeddings) -> None:
-    """No document is a number of documents."""
+    """An empty store can be copied."""
     assert copy_store(LocalVectorStore(":memory:", embedding), target) == CopyReport(total=0, copied=0, skipped=0)
     assert target.count() == 0
 
@@ -159,7 +159,7 @@ def test_collections_of_one_file(tmp_path: Path, source: LocalVectorStore, embed
 def test_another_space_is_refused(
     tmp_path: Path, source: LocalVectorStore, target: LocalVectorStore, copy: Callable[..., CopyReport]
 ) -> None:
-    """By the fingerprints, before anything is written, and also where the target is empty."""
+    """Fingerprints are compared before anything is written, even if the target is empty."""
     other = LocalVectorStore(tmp_path / "other.db", WordEmbeddings(model="words-2"))
     with pytest.raises(SpaceMismatchError, match="model: 'words-1' stored, 'words-2' given"):
         copy(source, other)
@@ -171,7 +171,7 @@ def test_another_space_is_refused(
 
 
 def test_other_dimensions_are_refused(tmp_path: Path) -> None:
-    """Embeddings that say nothing of their length are told apart by what is stored."""
+    """Without known dimensions, embeddings are compared by their stored vectors."""
     from langchain_core.embeddings import DeterministicFakeEmbedding
 
     stores = [LocalVectorStore(tmp_path / f"{size}.db", DeterministicFakeEmbedding(size=size)) for size in (8, 12)]
@@ -185,7 +185,7 @@ def test_other_dimensions_are_refused(tmp_path: Path) -> None:
 def test_a_store_is_not_copied_onto_itself(
     tmp_path: Path, source: LocalVectorStore, embedding: WordEmbeddings, copy: Callable[..., CopyReport]
 ) -> None:
-    """The same object, the same file, or a link to the file: refused, and no mark stays behind."""
+    """The same object, the same file, or a link to the file is refused, and no information is written."""
     (tmp_path / "link.db").hardlink_to(source.path)
     for other in (source, LocalVectorStore(source.path, embedding)):
         with pytest.raises(ValueError, match="source and target are the same collection"):
@@ -205,10 +205,10 @@ BAD: list[tuple[str, dict[str, Any], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "error", "words"), cases(BAD))
-def test_mistakes_are_told(
+def test_wrong_arguments_are_reported(
     source: LocalVectorStore, target: LocalVectorStore, changes: dict[str, Any], error: type[Exception], words: str
 ) -> None:
-    """Before anything is read."""
+    """Errors are raised before anything is read."""
     with pytest.raises(error, match=words):
         copy_store(**{"source": source, "target": target, **changes})
 
@@ -225,30 +225,30 @@ def test_media_are_copied_once(
     pair: tuple[MediaStore, MediaStore],
     copy: Callable[..., CopyReport],
 ) -> None:
-    """What documents name, in text or metadata, whole or in part; not the rest, and not what is there."""
+    """All media referenced in texts or metadata, whole or in part, are copied, except for those already there."""
     media, other = pair
-    picture, sound, there, hidden, unused = (media.put(data) for data in (png(), wav(99.0), jpeg(), png("h"), png("u")))
+    image, audio, there, hidden, unused = (media.put(data) for data in (png(), wav(99.0), jpeg(), png("h"), png("u")))
     other.put(jpeg())
     source.add_documents(
         [
-            media.document("one", picture, sound.segment(1, 2), id="one"),
-            media.document(picture, sound.segment(2, 3), there, id="two"),
+            media.document("one", image, audio.segment(1, 2), id="one"),
+            media.document(image, audio.segment(2, 3), there, id="two"),
             Document(id="three", page_content="x", metadata={"media_sha256": hidden.sha256}),
             Document(id="four", page_content="a hash that is none of ours: " + "ab" * 32),
         ]
     )
     assert copy(source, target, media=pair, batch_size=1) == CopyReport(total=10, copied=10, skipped=0, media=3)
-    assert set(other.refs()) == {picture, sound, there, hidden}
-    assert other.get(sound) == wav(99.0)
+    assert set(other.refs()) == {image, audio, there, hidden}
+    assert other.get(audio) == wav(99.0)
     assert unused not in other
-    other.delete(picture)
+    other.delete(image)
     assert copy(source, target, media=pair) == CopyReport(total=10, copied=0, skipped=10, media=1)
 
 
-def test_missing_media_are_told_by_document(
+def test_missing_media_are_reported_by_document(
     source: LocalVectorStore, target: LocalVectorStore, pair: tuple[MediaStore, MediaStore]
 ) -> None:
-    """All else is copied first; then the error names the documents. Putting the file back completes the copy."""
+    """Everything else is copied; the error names the documents. With the file restored, a second call completes."""
     media, other = pair
     lost, kept = media.put(png("lost")), media.put(png("kept"))
     source.add_documents([media.document("see", lost, kept, id="album")])
@@ -261,12 +261,12 @@ def test_missing_media_are_told_by_document(
     assert copy_store(source, target, media=pair) == CopyReport(total=7, copied=0, skipped=7, media=1)
 
 
-def test_damaged_media_are_not_passed_on(source: LocalVectorStore, target: LocalVectorStore, tmp_path: Path) -> None:
-    """Bytes that no longer have their hash never stand under it in the other store."""
+def test_damaged_media_are_not_copied(source: LocalVectorStore, target: LocalVectorStore, tmp_path: Path) -> None:
+    """Bytes that differ from their hash are never stored in the other store."""
     media, other = MediaStore(tmp_path / "media"), MediaStore.memory()
     mark_changed, spoilt = media.put(png("a")), media.put(png("b"))
     source.add_documents([media.document(mark_changed, id="1"), media.document(spoilt, id="2")])
-    for ref, data in ((mark_changed, png("c")), (spoilt, b"no picture")):
+    for ref, data in ((mark_changed, png("c")), (spoilt, b"no image")):
         (tmp_path / "media" / ref.sha256[:2] / ref.sha256[2:4] / ref.sha256).write_bytes(data)
     with pytest.raises(
         MissingMediaError, match=r"2 media .*document '1': .* is damaged .*; document '2': .* is damaged"
@@ -277,7 +277,7 @@ def test_damaged_media_are_not_passed_on(source: LocalVectorStore, target: Local
 
 
 def test_a_limit_of_the_target_ends_the_copy(source: LocalVectorStore, target: LocalVectorStore) -> None:
-    """A file that the other store does not take is an error at once: the document is not copied without it."""
+    """A file that the other store does not accept is an error at once: its document is not copied without it."""
     from langchain_core.stores import InMemoryByteStore
 
     media, other = MediaStore.memory(), MediaStore(ByteStoreBackend(InMemoryByteStore(), max_bytes=1000))
@@ -288,10 +288,10 @@ def test_a_limit_of_the_target_ends_the_copy(source: LocalVectorStore, target: L
     assert list(other.refs()) == []
 
 
-def test_torn_references_do_not_stop_a_copy(
+def test_truncated_references_do_not_stop_a_copy(
     source: LocalVectorStore, target: LocalVectorStore, pair: tuple[MediaStore, MediaStore]
 ) -> None:
-    """A text with half a reference is copied as it is, with the media of its whole ones."""
+    """A text with half a reference is copied unchanged, with the media of complete ones."""
     media, other = pair
     ref = media.put(png())
     source.add_vectors(
@@ -301,7 +301,7 @@ def test_torn_references_do_not_stop_a_copy(
     assert list(other.refs()) == [ref]
 
 
-async def test_an_async_copy_leaves_the_loop_free(source: LocalVectorStore, target: LocalVectorStore) -> None:
+async def test_an_async_copy_does_not_block_the_loop(source: LocalVectorStore, target: LocalVectorStore) -> None:
     """Media and documents are copied in threads."""
     media, other = MediaStore.memory(), MediaStore.memory()
     source.add_documents([media.document(png(str(n)), id=str(n)) for n in range(20)])
@@ -320,10 +320,10 @@ async def test_an_async_copy_leaves_the_loop_free(source: LocalVectorStore, targ
     assert ticks > 20
 
 
-def test_a_document_without_a_vector_is_told(
+def test_a_document_without_a_vector_is_reported(
     source: LocalVectorStore, target: LocalVectorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half a document is not copied."""
+    """A document without a vector is not copied."""
     page = source.backend.page
 
     def without_vectors(*args: Any, **options: Any) -> Flow[list[Record]]:

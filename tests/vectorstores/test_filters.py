@@ -1,4 +1,4 @@
-"""The filter language: what matches, and what is refused by name."""
+"""The filter language: what filters match, and errors by name."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ REFUSED: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize("meaning", MEANINGS, ids=lambda meaning: meaning.name)
-def test_the_predicate_means_what_the_table_says(meaning: Meaning) -> None:
+def test_the_predicate_agrees_with_the_table(meaning: Meaning) -> None:
     """`matches` agrees with the table of meanings."""
     node = parse_filter(meaning.filter)
     assert [matches(node, metadata) for metadata in meaning.matching] == [True] * len(meaning.matching)
@@ -70,7 +70,7 @@ def test_the_predicate_means_what_the_table_says(meaning: Meaning) -> None:
 
 @pytest.mark.parametrize(("given", "message"), [pytest.param(*case[1:], id=case[0]) for case in REFUSED])
 def test_a_malformed_filter_is_refused_by_name(given: Any, message: str) -> None:
-    """The error names the operator, the key and what is allowed."""
+    """The error names the operator, the key and the allowed values."""
     with pytest.raises(FilterError, match=message) as caught:
         parse_filter(given)
     assert isinstance(caught.value, ValueError)
@@ -79,7 +79,7 @@ def test_a_malformed_filter_is_refused_by_name(given: Any, message: str) -> None
 
 
 def nested(depth: int, *, inside_key: bool) -> dict[str, Any]:
-    """`$not` in `$not`, `depth` levels in all."""
+    """`$not` nested `depth` times."""
     found: dict[str, Any] = {"$gt": 1} if inside_key else {"a": 1}
     for _ in range(depth - 1):
         found = {"$not": found}
@@ -88,14 +88,14 @@ def nested(depth: int, *, inside_key: bool) -> dict[str, Any]:
 
 @pytest.mark.parametrize("inside_key", [False, True], ids=["above keys", "inside a key"])
 def test_nesting_has_a_limit(inside_key: bool) -> None:
-    """A filter from outside cannot exhaust the stack."""
+    """A filter of a user cannot overflow the stack."""
     parse_filter(nested(MAX_DEPTH, inside_key=inside_key))
     for depth in (MAX_DEPTH + 1, 100_000):
         with pytest.raises(FilterError, match=f"deeper than {MAX_DEPTH} levels"):
             parse_filter(nested(depth, inside_key=inside_key))
 
 
-def test_nodes_are_values_of_a_small_vocabulary() -> None:
-    """Equality is `In` with one value, and the negative operators are `Not`."""
+def test_filters_are_normalised() -> None:
+    """Equality is `In` with one value, and negative operators are `Not`."""
     assert parse_filter({"a": 1, "b": {"$ne": 2}}) == And((In("a", (1,)), Not(In("b", (2,)))))
     assert hash(parse_filter({"a": 1})) == hash(parse_filter({"a": {"$eq": 1}}))

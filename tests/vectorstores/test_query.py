@@ -1,4 +1,4 @@
-"""`Query` and `Hit`: checked values that print in a line."""
+"""`Query` and `Hit`: validated values with short reprs."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ REFUSED: list[tuple[str, dict[str, Any], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("given", "error", "message"), [pytest.param(*case[1:], id=case[0]) for case in REFUSED])
-def test_a_query_that_means_nothing_is_refused(given: dict[str, Any], error: type[Exception], message: str) -> None:
-    """The error says what is wrong when the query is made, not when it is run."""
+def test_an_invalid_query_is_refused(given: dict[str, Any], error: type[Exception], message: str) -> None:
+    """The error is raised when the query is created, not when it is run."""
     with pytest.raises(error, match=message):
         Query(**given)
 
@@ -39,7 +39,7 @@ def test_weights_are_one_for_each_term() -> None:
 
 
 def test_queries_are_frozen_values() -> None:
-    """Equal parts make equal queries, and nothing changes them."""
+    """Queries with equal parts are equal, and cannot be changed."""
     query = Query("a", like=["x"])
     assert query == Query("a", like=("x",))
     assert query != Query("a", unlike=["x"])
@@ -47,8 +47,8 @@ def test_queries_are_frozen_values() -> None:
         query.like = ()  # type: ignore[misc]
 
 
-def test_reprs_hold_no_payload() -> None:
-    """Bytes are named by their kind, long texts are cut."""
+def test_reprs_have_no_payload() -> None:
+    """Bytes are shown by their modality, long texts are truncated."""
     query = Query("word " * 100, b"secret", like=["x"], weights=[1, 0.5])
     assert repr(query) == f"Query({('word ' * 8)!r}…, <bytes>, like=['x'], weights=[1.0, 0.5])"
     hit = Hit(Document(id="x", page_content="word " * 100, metadata={"a": "secret"}), 0.5, "cosine", 2)

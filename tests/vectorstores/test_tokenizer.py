@@ -1,4 +1,4 @@
-"""The words of texts and questions: cut the same way, in every script."""
+"""The tokens of texts and queries: the same tokenizer for every script."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from langchain_gemini_mm.vectorstores.search import fused
 from langchain_gemini_mm.vectorstores.tokenizer import MAX_TERMS, has_words, readable_text, terms, token_terms, tokens
 from tests.vectorstores.fakes import WordEmbeddings
 
-PICTURE = "![](mm://sha256-" + "ab" * 32 + "#t=30,60)"
+IMAGE = "![](mm://sha256-" + "ab" * 32 + "#t=30,60)"
 
 KNOWN = "aZ09äßΣςçİ' _-.,()\"*\0\n\u0301\u2019東京の한국แมวที่हिन्दीكِتَاב"
 """Characters that every SQLite knows; it may be older than the newest letters."""
@@ -29,27 +29,27 @@ CUT: list[tuple[str, str, list[str]]] = [
     ("one character", "水", ["水"]),
     ("Thai", "แมว", ["แ ม", "ม ว"]),
     ("common words among others", "the cat and the hat", ["cat", "hat"]),
-    ("a reference", f"cat {PICTURE} hat", ["cat", "hat"]),
+    ("a reference", f"cat {IMAGE} hat", ["cat", "hat"]),
     ("half a reference", "cat ![](mm://sha256-ab", ["cat"]),
 ]
 
 
 @pytest.mark.parametrize(("text", "expected"), [pytest.param(*case[1:], id=case[0]) for case in CUT])
-def test_a_question_is_cut_into_terms(text: str, expected: list[str]) -> None:
-    """Each once, in order."""
+def test_a_query_is_split_into_terms(text: str, expected: list[str]) -> None:
+    """Each term once, in order."""
     assert terms(text) == expected
 
 
-def test_a_question_has_a_bounded_number_of_terms() -> None:
-    """A page as a question is no burden."""
+def test_a_query_has_a_bounded_number_of_terms() -> None:
+    """A long query is truncated."""
     assert len(terms(" ".join(f"w{i}" for i in range(10_000)))) == MAX_TERMS
 
 
 @pytest.mark.soak
 @given(st.text(max_size=60) | st.text(KNOWN, max_size=60))
 @settings(max_examples=100)
-def test_any_text_is_a_question(text: str) -> None:
-    """No text is a syntax error, and a text with words finds itself."""
+def test_any_text_is_a_query(text: str) -> None:
+    """No text is a syntax error, and a text with tokens matches itself."""
     with LocalVectorStore(":memory:", WordEmbeddings()) as store:
         store.add_texts(["something else", text], ids=["other", "text"])
         found = [hit.document.id for hit in store.search(text, search_type="keyword")]
@@ -73,34 +73,34 @@ def test_any_text_is_a_question(text: str) -> None:
     ids=repr,
 )
 def test_text_is_read_from_any_content(content: object, expected: str | None) -> None:
-    """What has none gives None."""
+    """Content without text gives None."""
     assert readable_text(content) == expected
 
 
-def test_media_alone_have_no_words() -> None:
-    """Their reference is not readable text."""
-    assert not has_words(PICTURE)
+def test_media_without_text_have_no_tokens() -> None:
+    """Their reference is not text."""
+    assert not has_words(IMAGE)
     assert not has_words("")
-    assert has_words(f"a {PICTURE}")
+    assert has_words(f"a {IMAGE}")
 
 
 @settings(max_examples=300)
 @given(st.text(alphabet=KNOWN, max_size=20), st.text(max_size=10))
-def test_what_is_looked_for_is_among_the_tokens(text: str, other: str) -> None:
-    """In any text, for indexes that know no phrases."""
+def test_terms_of_a_query_are_among_the_tokens(text: str, other: str) -> None:
+    """This holds for any text, for indexes without phrases."""
     assert set(token_terms(text + other)) <= set(tokens(text + other))
 
 
 def ranked(*ids: str, scores: Sequence[float] = ()) -> list[Hit]:
-    """Hits on texts with words; an id in capitals is a picture."""
+    """Hits for texts; an id in capitals is an image."""
     return [
-        Hit(Document(id=id_, page_content=PICTURE if id_.isupper() else "words"), score, "cosine", rank)
+        Hit(Document(id=id_, page_content=IMAGE if id_.isupper() else "words"), score, "cosine", rank)
         for rank, (id_, score) in enumerate(zip(ids, scores or [0.0] * len(ids), strict=True), start=1)
     ]
 
 
-def test_fusion_by_hand() -> None:
-    """The sums of 1 / (60 + rank); ties in the order of the first list."""
+def test_fusion_with_computed_values() -> None:
+    """The sums of 1 / (60 + rank); ties are in the order of the first list."""
     hits = fused(ranked("a", "b", "c"), ranked("b", "d"), 3)
     assert [(hit.document.id, hit.rank) for hit in hits] == [("b", 1), ("a", 2), ("d", 3)]
     assert [hit.score for hit in hits] == [1 / 62 + 1 / 61, 1 / 61, 1 / 62]
@@ -108,15 +108,15 @@ def test_fusion_by_hand() -> None:
     assert fused([], [], 3) == []
 
 
-def test_a_picture_gets_what_words_would_have_brought_by_chance() -> None:
-    """Of the four texts near the query, two have its words: half of its own worth is added."""
+def test_an_image_gets_the_expected_keyword_score() -> None:
+    """Of the four texts near the query, two match keywords: half of the image's own score is added."""
     hits = fused(ranked("P", "a", "b", "c", "d"), ranked("a", "b"), 9)
     assert next(hit.score for hit in hits if hit.document.id == "P") == pytest.approx(1.5 / 61)
     assert fused(ranked("P", "Q"), ranked("a"), 9)[0].score == 1 / 61
 
 
-def test_alpha_shares_between_the_lists() -> None:
-    """All for the vectors is their order, all for the words is theirs; a picture never loses by having no words."""
+def test_alpha_weights_the_lists() -> None:
+    """Alpha 1 gives the order of vectors, 0 that of keywords; an image never loses for having no text."""
     near, worded = ranked("a", "b", "c"), ranked("c", "b")
     assert [hit.document.id for hit in fused(near, worded, 9, alpha=1.0)] == ["a", "b", "c"]
     assert [hit.document.id for hit in fused(near, worded, 2, alpha=0.0)] == ["c", "b"]
@@ -124,8 +124,8 @@ def test_alpha_shares_between_the_lists() -> None:
     assert even[0].score == pytest.approx(most[0].score) == 2 / 61
 
 
-def test_fusion_of_scores_by_hand() -> None:
-    """Each list goes from 0 to 1; a list of one value is all 1."""
+def test_fusion_of_scores_with_computed_values() -> None:
+    """Each list is scaled to 0 to 1; a list with one value is all 1."""
     near, worded = ranked("a", "b", "c", scores=[0.9, 0.8, 0.5]), ranked("b", "d", scores=[7.0, 7.0])
     hits = fused(near, worded, 9, fusion="scores")
     assert [(hit.document.id, round(hit.score, 6)) for hit in hits] == [("b", 1.75), ("a", 1), ("d", 1), ("c", 0)]

@@ -93,7 +93,7 @@ def mp3(seconds: float = 1.0, description: str | None = None, *, samples: NDArra
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp3", options={"fflags": "+bitexact"}) as container:
         _describe(container, description)
-        _encode_sound(container, _sound_stream(container, "libmp3lame"), tone(seconds) if samples is None else samples)
+        _encode_audio(container, _audio_stream(container, "libmp3lame"), tone(seconds) if samples is None else samples)
     return buffer.getvalue()
 
 
@@ -125,42 +125,42 @@ def mp4(
     with av.open(buffer, "w", format=container, options={"fflags": "+bitexact"}) as output:
         _describe(output, description)
         options = {"crf": "30", "preset": "veryfast", "threads": "1"}
-        pictures = output.add_stream("libx264", rate=fps, options=options)
-        sound = None if samples is None else _sound_stream(output, "aac")
-        _encode_pictures(output, pictures, max(round(seconds * fps), 1), frame or _plain(size, colour))
+        video = output.add_stream("libx264", rate=fps, options=options)
+        audio = None if samples is None else _audio_stream(output, "aac")
+        _encode_frames(output, video, max(round(seconds * fps), 1), frame or _plain(size, colour))
         if samples is not None:
-            _encode_sound(output, sound, samples)
+            _encode_audio(output, audio, samples)
     return buffer.getvalue()
 
 
-def _encode_pictures(container: Any, stream: Any, count: int, frame: Callable[[float], Image]) -> None:
+def _encode_frames(container: Any, stream: Any, count: int, frame: Callable[[float], Image]) -> None:
     av = _av()
     first = frame(0.0)
     stream.width, stream.height = first.size
     stream.pix_fmt = "yuv420p"
     time_base = 1 / Fraction(stream.codec_context.framerate)
     for number in range(count):
-        picture = av.VideoFrame.from_image(frame(number / count) if number else first)
-        picture.pts, picture.time_base = number, time_base
-        container.mux(stream.encode(picture))
+        image = av.VideoFrame.from_image(frame(number / count) if number else first)
+        image.pts, image.time_base = number, time_base
+        container.mux(stream.encode(image))
     container.mux(stream.encode())
 
 
-def _sound_stream(container: Any, codec: str) -> Any:
+def _audio_stream(container: Any, codec: str) -> Any:
     stream = container.add_stream(codec, rate=RATE, layout="mono")
     stream.bit_rate = 24_000
     return stream
 
 
-def _encode_sound(container: Any, stream: Any, samples: NDArray[np.float32]) -> None:
+def _encode_audio(container: Any, stream: Any, samples: NDArray[np.float32]) -> None:
     av = _av()
-    sound = av.AudioFrame.from_ndarray(_pcm(samples)[None, :], format="s16", layout="mono")
-    sound.sample_rate, sound.pts, sound.time_base = RATE, 0, Fraction(1, RATE)
+    audio = av.AudioFrame.from_ndarray(_pcm(samples)[None, :], format="s16", layout="mono")
+    audio.sample_rate, audio.pts, audio.time_base = RATE, 0, Fraction(1, RATE)
     stream.codec_context.open(strict=False)
     resampler = av.AudioResampler(
         format=stream.format, layout="mono", rate=RATE, frame_size=stream.codec_context.frame_size
     )
-    for piece in [*resampler.resample(sound), *resampler.resample(None)]:
+    for piece in [*resampler.resample(audio), *resampler.resample(None)]:
         container.mux(stream.encode(piece))
     container.mux(stream.encode())
 
@@ -174,8 +174,8 @@ def _describe(container: Any, description: str | None) -> None:
 def _plain(size: tuple[int, int], colour: str) -> Callable[[float], Image]:
     from langchain_gemini_mm.testing.samples.images import plain
 
-    picture = plain(size, colour)
-    return lambda _: picture
+    image = plain(size, colour)
+    return lambda _: image
 
 
 def _pcm(samples: NDArray[np.float32]) -> NDArray[np.int16]:

@@ -132,15 +132,15 @@ class Check:
 
     def _attributes(self, connection: sqlite3.Connection, name: str, c: int, n: int, id_: str, metadata: str) -> int:
         try:
-            wanted = set(attributes(json.loads(metadata)))
+            expected = set(attributes(json.loads(metadata)))
         except (ValueError, AttributeError):
             self._report(f"collection {name!r}: the metadata of {id_!r} is not JSON")
             return 0
         sql = "SELECT 1 FROM attribute WHERE c = ? AND key = ? AND kind = ? AND value = ? AND n = ?"
-        for key, kind, value in wanted:
+        for key, kind, value in expected:
             if connection.execute(sql, (c, key, kind, value, n)).fetchone() is None:
                 self._report(f"collection {name!r}: filters do not find the value of {key!r} of {id_!r}")
-        return len(wanted)
+        return len(expected)
 
     def _references(self, name: str, id_: str, text: str, media: MediaSource) -> None:
         try:

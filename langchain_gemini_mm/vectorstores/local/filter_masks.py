@@ -98,17 +98,17 @@ class Masks:
         return mask
 
 
-def positions_of(wanted: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.intp]:
+def positions_of(rows: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.intp]:
     """Positions of row numbers among the ascending numbers of a matrix; missing numbers are left out."""
     if not len(numbers):
         return np.empty(0, dtype=np.intp)
     if numbers[-1] - numbers[0] + 1 == len(numbers):  # without gaps, as long as nothing was replaced
-        positions = wanted - numbers[0]
+        positions = rows - numbers[0]
         return np.asarray(positions[(positions >= 0) & (positions < len(numbers))], dtype=np.intp)
-    positions = np.searchsorted(numbers, wanted)
+    positions = np.searchsorted(numbers, rows)
     inside = positions < len(numbers)
     positions = positions[inside]
-    return np.asarray(positions[numbers[positions] == wanted[inside]], dtype=np.intp)
+    return np.asarray(positions[numbers[positions] == rows[inside]], dtype=np.intp)
 
 
 def _rows_after(connection: sqlite3.Connection, c: int, scan: Scan, last: int) -> NDArray[np.int64]:

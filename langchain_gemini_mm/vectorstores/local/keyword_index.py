@@ -120,8 +120,8 @@ def problems(connection: sqlite3.Connection, c: int) -> Iterator[str]:
     connection.execute(f"INSERT INTO keywords_{c} (keywords_{c}) VALUES ('integrity-check')")  # noqa: S608
     sql = f"SELECT d.id, d.text, d.metadata, w.words FROM doc d LEFT JOIN keywords_{c} w ON w.rowid = d.n WHERE d.c = ?"  # noqa: S608
     for id_, text, metadata, words in connection.execute(sql, (c,)):
-        wanted = indexed_text(_searched(text, metadata))
-        if wanted.split() != (words or "").split():
+        expected = indexed_text(_searched(text, metadata))
+        if expected.split() != (words or "").split():
             yield f"keyword search does not find the words of {id_!r}"
     sql = f"SELECT count(*) FROM keywords_{c} WHERE rowid NOT IN (SELECT n FROM doc WHERE c = ?)"  # noqa: S608
     (lost,) = connection.execute(sql, (c,)).fetchone()

@@ -199,9 +199,9 @@ def _require_free(database: Database, target: Path) -> None:
         return
     if not database.in_memory and target.samefile(database.path):
         raise StoreError(f"{target} is the store itself. Choose another path for the copy")
-    beside = [name for name in (f"{target.name}-wal", f"{target.name}-journal") if target.with_name(name).exists()]
-    if beside:
-        raise StoreError(f"{target} is open, or was not closed: {beside[0]} exists. Close it, or choose another path")
+    existing = [name for name in (f"{target.name}-wal", f"{target.name}-journal") if target.with_name(name).exists()]
+    if existing:
+        raise StoreError(f"{target} is open, or was not closed: {existing[0]} exists. Close it, or choose another path")
     with translate_errors(str(target)), closing(sqlite3.connect(f"{target.as_uri()}?mode=ro", uri=True)) as connection:
         is_new(connection, str(target))  # refuses files of other programs
 

@@ -106,9 +106,9 @@ def shares(exact: NDArray[np.float32], found: Sequence[Sequence[float]]) -> list
     """
     answer = []
     for row, scores in zip(exact, found, strict=True):
-        wanted = row[np.isfinite(row)]
-        hits = sum(score >= wanted[0] - _TIE for score in scores) if len(wanted) else 0
-        answer.append(float(min(hits, len(wanted)) / len(wanted)) if len(wanted) else 1.0)
+        exact_scores = row[np.isfinite(row)]
+        hits = sum(score >= exact_scores[0] - _TIE for score in scores) if len(exact_scores) else 0
+        answer.append(float(min(hits, len(exact_scores)) / len(exact_scores)) if len(exact_scores) else 1.0)
     return answer
 
 

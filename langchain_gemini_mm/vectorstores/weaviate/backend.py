@@ -397,10 +397,10 @@ class WeaviateBackend(Backend):
             )
 
 
-def _searched(layout: Layout, wanted: Sequence[str]) -> list[str]:
+def _searched(layout: Layout, properties: Sequence[str]) -> list[str]:
     """The properties behind metadata keys such as `title^2`."""
     found = []
-    for item in wanted:
+    for item in properties:
         key, caret, weight = item.partition("^")
         if key not in layout.words:
             raise ValueError(

@@ -179,8 +179,8 @@ class WeaviateCollection:
         """
         client, old, new = self.connection, layout.physical, f"{self.name}_v{layout.version + 1}"
         config = yield client.call("reading the schema", lambda c: c.collections.use(old).config.get())
-        wanted = {**config.to_dict(), "class": new, "description": description_of(fingerprint, dimensions)}
-        yield from self.create_if_missing("creating the collection", lambda c: c.collections.create_from_dict(wanted))
+        schema = {**config.to_dict(), "class": new, "description": description_of(fingerprint, dimensions)}
+        yield from self.create_if_missing("creating the collection", lambda c: c.collections.create_from_dict(schema))
         yield client.call("switching", lambda c: c.alias.update(alias_name=self.name, new_target_collection=new))
         yield client.call("dropping the old collection", lambda c: c.collections.delete(old))
         self.forget_layout()
@@ -242,8 +242,8 @@ class WeaviateCollection:
     def _create(self, fingerprint: Fingerprint, dimensions: int) -> Flow[None]:
         physical = f"{self.name}_v1"
         version = yield from self.connection.version()
-        wanted = creation(physical, self.options, version, fingerprint, dimensions)
-        yield from self.create_if_missing("creating the collection", lambda c: c.collections.create(**wanted))
+        arguments = creation(physical, self.options, version, fingerprint, dimensions)
+        yield from self.create_if_missing("creating the collection", lambda c: c.collections.create(**arguments))
         yield from self.create_if_missing(
             "creating the alias", lambda c: c.alias.create(alias_name=self.name, target_collection=physical)
         )

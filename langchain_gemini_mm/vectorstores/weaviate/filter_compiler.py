@@ -69,39 +69,39 @@ class _Compiler:
         self._fields = fields
         self._version = version
 
-    def compile(self, node: Node, wanted: bool = True) -> _Compiled:
-        """Compile a filter, or its negation if `wanted` is False; negations are pushed down to the conditions."""
+    def compile(self, node: Node, matches: bool = True) -> _Compiled:
+        """Compile a filter, or its negation if `matches` is False; negations are pushed down to the conditions."""
         match node:
             case In(key, values):
-                return self._in(self._fields[key], values, wanted)
+                return self._in(self._fields[key], values, matches)
             case Compare(key, order, value):
-                return self._compare(self._fields[key], order, value, wanted)
+                return self._compare(self._fields[key], order, value, matches)
             case Exists(key):
-                return Filter.by_property(self._fields[key].property_name).is_none(not wanted)
+                return Filter.by_property(self._fields[key].property_name).is_none(not matches)
             case And(parts):
-                return (_all if wanted else _any)([self.compile(part, wanted) for part in parts])
+                return (_all if matches else _any)([self.compile(part, matches) for part in parts])
             case Or(parts):
-                return (_any if wanted else _all)([self.compile(part, wanted) for part in parts])
+                return (_any if matches else _all)([self.compile(part, matches) for part in parts])
             case Not(part):
-                return self.compile(part, not wanted)
+                return self.compile(part, not matches)
 
-    def _in(self, field: Field, values: Sequence[Any], wanted: bool) -> _Compiled:
+    def _in(self, field: Field, values: Sequence[Any], matches: bool) -> _Compiled:
         found = [item for value in values if (item := _operand(field, value)) is not None]
         by = Filter.by_property(field.property_name)
         if not found:
-            return not wanted
+            return not matches
         if len(found) == 1:
-            return by.equal(found[0]) if wanted else by.not_equal(found[0])
-        if wanted:
+            return by.equal(found[0]) if matches else by.not_equal(found[0])
+        if matches:
             return by.contains_any(found)
         if self._version >= NOT_FILTERS:
             return by.contains_none(found)
         return Filter.all_of([by.not_equal(item) for item in found])
 
-    def _compare(self, field: Field, order: str, value: Any, wanted: bool) -> _Compiled:
+    def _compare(self, field: Field, order: str, value: Any, matches: bool) -> _Compiled:
         if kind_of(value) != _KINDS[field.item]:
-            return not wanted
-        if wanted:
+            return not matches
+        if matches:
             return _side(field, order, value)
         if field.many:
             return self._not(field, _side(field, order, value))

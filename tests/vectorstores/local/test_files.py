@@ -1,4 +1,4 @@
-"""Files that cannot be used, or not any more: each a clear error, nothing lost or overwritten."""
+"""Unusable files: each is a clear error, and nothing is lost or overwritten."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.vectorstores.fakes import WordEmbeddings
 
 @contextmanager
 def sqlite(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection of somebody else; what it did is committed."""
+    """A connection of another program, which commits at the end."""
     with closing(sqlite3.connect(path)) as connection:
         yield connection
         connection.commit()
@@ -38,7 +38,7 @@ def filled(path: Path, count: int = 3) -> None:
 
 
 def foreign(path: Path) -> None:
-    """A file with a table of somebody else."""
+    """A file with a table of another program."""
     with sqlite(path) as connection:
         connection.execute("CREATE TABLE doc (x)")
 
@@ -50,7 +50,7 @@ def marked_by_others(path: Path) -> None:
 
 
 def newer(path: Path) -> None:
-    """A file of a later version."""
+    """A file of a newer version."""
     filled(path)
     with sqlite(path) as connection:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
@@ -84,7 +84,7 @@ UNUSABLE: list[tuple[str, Callable[[Path], object], str]] = [
 
 @pytest.mark.parametrize(("make", "message"), [pytest.param(*case[1:], id=case[0]) for case in UNUSABLE])
 def test_an_unusable_file_is_a_clear_error(tmp_path: Path, make: Callable[[Path], object], message: str) -> None:
-    """The error names the path and what to do; the file is left as it was."""
+    """The error names the path and the remedy; the file is unchanged."""
     path = tmp_path / "index.db"
     make(path)
     before = path.read_bytes() if path.is_file() else None
@@ -94,15 +94,15 @@ def test_an_unusable_file_is_a_clear_error(tmp_path: Path, make: Callable[[Path]
     assert (path.read_bytes() if path.is_file() else None) == before
 
 
-def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
-    """A file in the way of a folder."""
+def test_a_folder_that_cannot_be_created_is_a_clear_error(tmp_path: Path) -> None:
+    """A file has the name of the folder."""
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match=r"cannot be a store: .* Choose another path"):
         LocalVectorStore(tmp_path / "file" / "index.db", WordEmbeddings())
 
 
 def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
-    """An empty file is an empty database: what a process leaves that is killed while it creates one."""
+    """An empty file is an empty database, as a process leaves that is killed while creating one."""
     path = tmp_path / "index.db"
     path.touch()
     filled(path)
@@ -113,7 +113,7 @@ def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
 
 
 def test_a_locked_file_is_a_clear_error_after_the_timeout(tmp_path: Path) -> None:
-    """Reading goes on while another process writes; writing waits, then says so."""
+    """Reading works while another process writes; writing waits, then raises an error."""
     path = tmp_path / "index.db"
     filled(path)
     with LocalVectorStore(path, WordEmbeddings(), timeout=0.05) as store, sqlite(path) as other:
@@ -127,7 +127,7 @@ def test_a_locked_file_is_a_clear_error_after_the_timeout(tmp_path: Path) -> Non
 
 
 def test_a_file_locked_at_opening_is_a_clear_error(tmp_path: Path) -> None:
-    """Somebody holds the whole file."""
+    """Another program locks the whole file."""
     path = tmp_path / "index.db"
     filled(path)
     with sqlite(path) as other:
@@ -139,10 +139,10 @@ def test_a_file_locked_at_opening_is_a_clear_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a file system of POSIX")
-def test_without_a_write_ahead_log_the_store_works_all_the_same(
+def test_a_store_works_without_a_write_ahead_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where the file system lacks shared memory, as network folders do, the classic journal is used, and logged."""
+    """On file systems without shared memory, such as network folders, the rollback journal is used and logged."""
     connect = sqlite3.connect
     path = tmp_path / "index.db"
     monkeypatch.setattr(
@@ -161,7 +161,7 @@ def test_without_a_write_ahead_log_the_store_works_all_the_same(
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder of its own that other users may enter, unlike pytest's."""
+    """A folder that other users may enter, unlike pytest's."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -185,7 +185,7 @@ AS_NOBODY = """
 
 
 def add_as_nobody(path: Path) -> str:
-    """Add to a store in a process without rights; what the error says."""
+    """Add to a store in a process without permissions, and return the error."""
     found = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(AS_NOBODY), str(path)],
         stdout=subprocess.PIPE,
@@ -198,7 +198,7 @@ def add_as_nobody(path: Path) -> str:
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="POSIX permissions")
 def test_a_read_only_file_is_a_clear_error(open_folder: Path) -> None:
-    """What cannot be written says so, and names the remedy; nothing is lost."""
+    """The error names the file and the remedy; nothing is lost."""
     path = open_folder / "index.db"
     filled(path)
     path.chmod(0o444)
@@ -211,8 +211,8 @@ def test_a_read_only_file_is_a_clear_error(open_folder: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="POSIX permissions")
-def test_a_folder_without_access_is_a_clear_error(open_folder: Path) -> None:
-    """A folder that may not be entered, and one that may not be made."""
+def test_a_folder_without_permissions_is_a_clear_error(open_folder: Path) -> None:
+    """A folder that cannot be entered, or in which no folder can be created."""
     (open_folder / "closed").mkdir()
     filled(open_folder / "closed" / "index.db")
     (open_folder / "closed").chmod(0o000)
@@ -224,17 +224,17 @@ def test_a_folder_without_access_is_a_clear_error(open_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a\0b.db", "~nobody-of-that-name/index.db"], ids=["a NUL", "no such home"])
-def test_a_name_that_is_no_path_is_a_clear_error(name: str) -> None:
-    """Whatever the operating system says of a name is told in our words."""
+def test_an_invalid_file_name_is_a_clear_error(name: str) -> None:
+    """An error of the operating system about the name becomes a StoreError."""
     with pytest.raises(StoreError, match="cannot be a store"):
         LocalVectorStore(name, WordEmbeddings())
 
 
 def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path: Path) -> None:
-    """The batch that does not fit is undone, the earlier ones stay, and the store goes on when there is room."""
+    """The batch that does not fit is rolled back, earlier ones stay, and the store works when there is space again."""
     with LocalVectorStore(tmp_path / "index.db", WordEmbeddings(size=256)) as store:
         store.add_texts(["first"], ids=["first"])
-        limit = store._database._writer.execute  # SQLite's own way to play a full disk
+        limit = store._database._writer.execute  # SQLite's own way to simulate a full disk
         (pages,) = limit("PRAGMA page_count").fetchone()
         limit(f"PRAGMA max_page_count = {pages + 20}")
         texts = [f"text {i}" for i in range(100)]
@@ -260,7 +260,7 @@ def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_vector_is_named_and_can_be_replaced(tmp_path: Path, blob: bytes, message: str) -> None:
-    """The error names the document; adding or deleting it mends the store."""
+    """The error names the document; adding or deleting it repairs the store."""
     path = tmp_path / "index.db"
     filled(path)
     with sqlite(path) as connection:
@@ -275,7 +275,7 @@ def test_a_damaged_vector_is_named_and_can_be_replaced(tmp_path: Path, blob: byt
 
 
 def test_the_file_is_checked_by_sqlite_itself(tmp_path: Path) -> None:
-    """After adding, replacing and deleting, nothing is left over for filters to trip on."""
+    """After adding, replacing and deleting, SQLite's check passes and no attribute rows are left over."""
     path = tmp_path / "index.db"
     with LocalVectorStore(path, WordEmbeddings()) as store:
         documents = [

@@ -1,4 +1,4 @@
-"""Remembered conditions: a filter keeps exactly what the plain predicate keeps, whatever was asked before."""
+"""Cached conditions: a filter keeps the same documents as the predicate, whatever was searched before."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def fill(store: LocalVectorStore, rows: list[dict[str, Any]], first: int = 0) ->
     store.add_vectors(documents, [[1.0, 0.0]] * len(rows))
 
 
-def kept(store: LocalVectorStore, wanted: dict[str, Any]) -> set[int]:
-    """Ids of what a search finds."""
-    return {int(hit.document.id or "") for hit in store.search_by_vector([1, 0], k=100, filter=wanted)}
+def kept(store: LocalVectorStore, condition: dict[str, Any]) -> set[int]:
+    """Ids that a search finds."""
+    return {int(hit.document.id or "") for hit in store.search_by_vector([1, 0], k=100, filter=condition)}
 
 
 @pytest.mark.soak
 @settings(max_examples=50)
 @given(cases(), cases())
-def test_a_search_keeps_what_the_predicate_keeps(
+def test_a_search_finds_what_the_predicate_accepts(
     one: tuple[list[dict[str, Any]], dict[str, Any]], two: tuple[list[dict[str, Any]], dict[str, Any]]
 ) -> None:
-    """Before and after rows come and go, with both filters asked each time."""
+    """Both filters are used before and after rows are added and removed."""
     with LocalVectorStore(":memory:", WordEmbeddings(size=2)) as store:
         rows = dict(enumerate(one[0]))
         fill(store, one[0])
@@ -47,28 +47,28 @@ def test_a_search_keeps_what_the_predicate_keeps(
             if change == 2:
                 store.delete(["0", "100"])
                 rows = {i: row for i, row in rows.items() if i not in (0, 100)}
-            for wanted in (one[1], two[1]):
-                node = parse_filter(wanted)
-                assert kept(store, wanted) == {i for i, row in rows.items() if matches(node, row)}
+            for condition in (one[1], two[1]):
+                node = parse_filter(condition)
+                assert kept(store, condition) == {i for i, row in rows.items() if matches(node, row)}
 
 
 @pytest.mark.parametrize("meaning", MEANINGS, ids=lambda meaning: meaning.name)
-def test_masks_mean_what_the_table_says(meaning: Meaning) -> None:
-    """The table of meanings holds for searching."""
+def test_masks_agree_with_the_table(meaning: Meaning) -> None:
+    """The table of meanings applies to searches."""
     with LocalVectorStore(":memory:", WordEmbeddings(size=2)) as store:
         fill(store, [*meaning.matching, *meaning.others])
         assert kept(store, meaning.filter) == set(range(len(meaning.matching)))
 
 
-def test_conditions_that_look_alike_are_apart() -> None:
+def test_similar_conditions_are_distinguished() -> None:
     """`1`, `True` and `"1"` are three conditions; `1` and `1.0` are one."""
     with LocalVectorStore(":memory:", WordEmbeddings(size=2)) as store:
         fill(store, [{"a": 1}, {"a": True}, {"a": "1"}, {"a": 1.0}])
         assert [kept(store, {"a": value}) for value in (1, True, "1", 1.0)] == [{0, 3}, {1}, {2}, {0, 3}]
 
 
-def test_replaced_metadata_is_seen_by_remembered_conditions() -> None:
-    """An upsert changes what a filter keeps, in this store and in one that had the file open."""
+def test_replaced_metadata_update_cached_conditions() -> None:
+    """An upsert changes the results of a filter, also in another store on the same file."""
     with LocalVectorStore(":memory:", WordEmbeddings(size=2)) as store:
         fill(store, [{"a": 1}, {"a": 1}, {"a": 2}])
         assert kept(store, {"a": 1}) == {0, 1}
@@ -82,7 +82,7 @@ def test_replaced_metadata_is_seen_by_remembered_conditions() -> None:
 
 
 def test_memory_for_conditions_is_bounded() -> None:
-    """Many conditions do not add up: the oldest are forgotten, and long ones are never kept."""
+    """Old conditions are removed from the cache, and large ones are never cached."""
     rows = 300
     with LocalVectorStore(":memory:", WordEmbeddings(size=2)) as store:
         fill(store, [{"a": i} for i in range(rows)])
@@ -100,27 +100,27 @@ def test_memory_for_conditions_is_bounded() -> None:
 
 @pytest.mark.parametrize("numbers", [[], [5], [3, 4, 5, 6], [1, 4, 9]])
 def test_positions_are_those_of_present_numbers(numbers: list[int]) -> None:
-    """With and without gaps."""
+    """Positions are right with and without gaps."""
     stored = np.array(numbers, dtype=np.int64)
-    wanted = np.arange(-1, 12)
-    np.testing.assert_array_equal(positions_of(wanted, stored), np.flatnonzero(np.isin(stored, wanted)))
+    searched = np.arange(-1, 12)
+    np.testing.assert_array_equal(positions_of(searched, stored), np.flatnonzero(np.isin(stored, searched)))
 
 
 @pytest.mark.parametrize("rows", [0, 1, 63, 64, 1000, 10_007])
 @pytest.mark.parametrize("k", [0, 1, 3, 10, 200])
-def test_the_best_are_those_of_a_full_sort(rows: int, k: int) -> None:
-    """Equal scores keep their order, in groups or not."""
+def test_the_best_equal_those_of_a_full_sort(rows: int, k: int) -> None:
+    """Equal scores keep their order, with and without groups."""
     for levels in (3, 1000):
         scores = np.random.default_rng(rows).integers(0, levels, rows).astype(np.float32)
         np.testing.assert_array_equal(_best(scores, k).positions, top_k(scores, k))
 
 
 @pytest.mark.parametrize(("threads", "count"), [("1", 1), ("2", 1), ("1", 3), ("", 1)])
-def test_products_are_the_same_in_every_way(monkeypatch: pytest.MonkeyPatch, threads: str, count: int) -> None:
-    """However many threads OpenBLAS has, and however many queries there are."""
+def test_products_are_always_the_same(monkeypatch: pytest.MonkeyPatch, threads: str, count: int) -> None:
+    """Products do not depend on the threads of OpenBLAS and the number of queries."""
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", threads)
     random = np.random.default_rng(0)
     vectors, rows = (random.standard_normal((n, 513)).astype(np.float32) for n in (count, 100))
     exact, sizes = vectors.astype(np.float64) @ rows.T, np.abs(vectors).astype(np.float64) @ np.abs(rows).T
-    # In whatever order 513 products are rounded and added up, the error stays below 513 roundings of all of them.
+    # The error of a sum of 513 products, in any order, is below 513 times the rounding error of the sum of magnitudes.
     assert (np.abs(products(vectors, rows) - exact) <= 513 * np.finfo(np.float32).eps * sizes).all()

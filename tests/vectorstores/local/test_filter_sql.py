@@ -1,4 +1,4 @@
-"""Filters as SQL: the same answers as the plain predicate, for any metadata."""
+"""Filters as SQL give the same results as the predicate, for any metadata."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ METADATA = st.dictionaries(KEYS, VALUES, max_size=4)
 
 @st.composite
 def conditions(draw: st.DrawFn, metadata: list[dict[str, Any]]) -> dict[str, Any]:
-    """One condition, mostly on values that occur."""
+    """One condition, mostly with values that occur."""
     present = [(key, item) for row in metadata for key, value in row.items() for item in _scalars(value)]
     somewhere = st.tuples(KEYS, SCALARS)
     key, value = draw(st.sampled_from(present) | somewhere if present else somewhere)
@@ -77,14 +77,14 @@ def store() -> Iterator[LocalVectorStore]:
 
 
 def fill(store: LocalVectorStore, rows: list[dict[str, Any]]) -> None:
-    """Make `rows` the only content, under their positions as ids."""
+    """Replace the content by `rows`, with their positions as ids."""
     store.delete_all()
     documents = [Document(page_content="x", metadata=row) for row in rows]
     store.add_vectors(documents, [[1.0, 0.0]] * len(rows), ids=map(str, range(len(rows))))
 
 
 def found_by(store: LocalVectorStore, given_filter: dict[str, Any]) -> set[int]:
-    """Which rows a search with the filter gives; counting and iterating say the same."""
+    """The rows that a search with the filter finds; counting and iterating agree."""
     hits = {int(hit.document.id or "") for hit in store.search_by_vector([1.0, 0.0], k=100, filter=given_filter)}
     assert store.count(filter=given_filter) == len(hits)
     assert {int(document.id or "") for document in store.iterate(filter=given_filter)} == hits
@@ -97,7 +97,7 @@ def found_by(store: LocalVectorStore, given_filter: dict[str, Any]) -> set[int]:
 def test_sql_agrees_with_the_predicate(
     store: LocalVectorStore, case: tuple[list[dict[str, Any]], dict[str, Any]]
 ) -> None:
-    """Random filters on random metadata find exactly the rows the plain predicate accepts."""
+    """Random filters on random metadata find exactly the rows that the predicate accepts."""
     rows, given_filter = case
     fill(store, rows)
     node = parse_filter(given_filter)
@@ -105,14 +105,14 @@ def test_sql_agrees_with_the_predicate(
 
 
 @pytest.mark.parametrize("meaning", MEANINGS, ids=lambda meaning: meaning.name)
-def test_sql_means_what_the_table_says(store: LocalVectorStore, meaning: Meaning) -> None:
-    """The table of meanings holds for the file too."""
+def test_sql_agrees_with_the_table(store: LocalVectorStore, meaning: Meaning) -> None:
+    """The table of meanings applies to SQL."""
     fill(store, [*meaning.matching, *meaning.others])
     assert found_by(store, meaning.filter) == set(range(len(meaning.matching)))
 
 
-def test_the_largest_filters_are_within_what_sqlite_takes(store: LocalVectorStore) -> None:
-    """Every filter that parses can be run."""
+def test_the_largest_filters_are_within_the_limits_of_sqlite(store: LocalVectorStore) -> None:
+    """Every filter that can be parsed can be run."""
     fill(store, [{"a": 1}, {"a": 2}])
     assert found_by(store, {"a": {"$in": list(range(MAX_VALUES))}}) == {0, 1}
     assert found_by(store, {"$or": [{"a": 3}] * (MAX_CONDITIONS - 1) + [{"a": 2}]}) == {1}
@@ -120,13 +120,13 @@ def test_the_largest_filters_are_within_what_sqlite_takes(store: LocalVectorStor
     store.count(filter={"$or": [{"$not": {"a": {"$in": [1, "x", True]}}}] * (MAX_CONDITIONS // 2)})
 
 
-def test_the_deepest_filters_are_within_what_sqlite_takes(store: LocalVectorStore) -> None:
-    """Nesting up to the limit neither overflows SQLite's parser nor changes the meaning."""
+def test_the_deepest_filters_are_within_the_limits_of_sqlite(store: LocalVectorStore) -> None:
+    """Nesting up to the limit neither overflows SQLite's parser nor changes the result."""
     fill(store, [{"a": 1}, {"a": 2}])
     deep: dict[str, Any] = {"a": 1}
     for level in range(MAX_DEPTH - 1):
-        kinds: list[dict[str, Any]] = [{"$not": deep}, {"$or": [{"b": 1}, deep]}, {"$and": [{"c": {"$ne": 1}}, deep]}]
-        deep = kinds[level % 3]
+        forms: list[dict[str, Any]] = [{"$not": deep}, {"$or": [{"b": 1}, deep]}, {"$and": [{"c": {"$ne": 1}}, deep]}]
+        deep = forms[level % 3]
     node = parse_filter(deep)
     assert found_by(store, deep) == {i for i, row in enumerate([{"a": 1}, {"a": 2}]) if matches(node, row)}
 

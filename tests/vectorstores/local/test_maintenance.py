@@ -1,4 +1,4 @@
-"""Upkeep of a local store: older files, the check, compacting, copies, SQLite without FTS5."""
+"""Maintenance of a local store: migration, check, compaction, copies, SQLite without FTS5."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.vectorstores.fakes import WordEmbeddings
 
 @contextmanager
 def sqlite(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection of somebody else; what it did is committed."""
+    """A connection of another program, which commits at the end."""
     with closing(sqlite3.connect(path)) as connection:
         yield connection
         connection.commit()
@@ -38,14 +38,14 @@ def filled(path: Path) -> None:
 
 
 def schema(path: Path) -> dict[str, str]:
-    """The tables of a file, without white space."""
+    """The schema of a file, without white space."""
     with sqlite(path) as connection:
         found = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql NOT NULL").fetchall()
     return {name: "".join(sql.split()) for name, sql in found}
 
 
-def test_a_file_of_version_one_is_brought_up_to_date(tmp_path: Path) -> None:
-    """Every row stays, and its words can be found."""
+def test_a_file_of_version_one_is_migrated(tmp_path: Path) -> None:
+    """Every row is kept, and keyword search finds it."""
     path = tmp_path / "index.db"
     rows = make_version_one(path, 1200)
     with LocalVectorStore(path, embeddings()) as store:
@@ -61,7 +61,7 @@ def test_a_file_of_version_one_is_brought_up_to_date(tmp_path: Path) -> None:
 
 
 def test_a_migrated_file_is_like_a_new_one(tmp_path: Path) -> None:
-    """The same tables, but for the place of the new column."""
+    """The schemas are equal, except for the position of the new column."""
     make_version_one(tmp_path / "old.db", 3)
     LocalVectorStore(tmp_path / "old.db", embeddings()).close()
     with LocalVectorStore(tmp_path / "new.db", embeddings()) as store:
@@ -74,7 +74,7 @@ def test_a_migrated_file_is_like_a_new_one(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_migration_changes_nothing(tmp_path: Path) -> None:
-    """It is one transaction: an error half-way leaves version 1, and the next opening completes it."""
+    """Migration is one transaction: after an error the file has version 1, and the next opening completes it."""
     path = tmp_path / "index.db"
     rows = make_version_one(path, 10)
     with sqlite(path) as connection:
@@ -93,7 +93,7 @@ def test_an_interrupted_migration_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_two_processes_may_migrate_at_once(tmp_path: Path) -> None:
-    """The second one finds it done."""
+    """The second process finds a migrated file."""
     path = tmp_path / "index.db"
     make_version_one(path, 10)
     with LocalVectorStore(path, embeddings()) as one, LocalVectorStore(path, embeddings()) as two:
@@ -101,15 +101,15 @@ def test_two_processes_may_migrate_at_once(tmp_path: Path) -> None:
 
 
 def read_only(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Open every connection to a file so that nothing can be written."""
+    """Open every connection to a file as read-only."""
     connect = sqlite3.connect
     monkeypatch.setattr(
         sqlite3, "connect", lambda name, **how: connect(f"{Path(name).as_uri()}?mode=ro", uri=True, **how)
     )
 
 
-def test_an_old_file_that_cannot_be_written_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names both versions and the way out."""
+def test_an_old_read_only_file_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names both versions and the remedy."""
     path = tmp_path / "index.db"
     make_version_one(path, 3)
     read_only(path, monkeypatch)
@@ -155,8 +155,8 @@ DAMAGE: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize(("statement", "message"), [pytest.param(*case[1:], id=case[0]) for case in DAMAGE])
-def test_the_check_names_what_is_wrong(tmp_path: Path, statement: str, message: str) -> None:
-    """Every kind of damage is a sentence, and the file is not changed by looking."""
+def test_the_check_names_problems(tmp_path: Path, statement: str, message: str) -> None:
+    """Every type of damage is reported in a sentence, and the check does not change the file."""
     path = tmp_path / "index.db"
     filled(path)
     with LocalVectorStore(path, WordEmbeddings()) as store:
@@ -172,7 +172,7 @@ def test_the_check_names_what_is_wrong(tmp_path: Path, statement: str, message: 
 
 
 def test_the_check_reads_every_page(tmp_path: Path) -> None:
-    """Bytes overwritten on disk are found by SQLite's own check."""
+    """SQLite's own check finds bytes that were overwritten on disk."""
     path = tmp_path / "index.db"
     with LocalVectorStore(path, WordEmbeddings()) as store:
         store.add_texts([f"text {i} " + "x" * 500 for i in range(200)])
@@ -185,8 +185,8 @@ def test_the_check_reads_every_page(tmp_path: Path) -> None:
     assert report.problems[0].startswith("SQLite")
 
 
-async def test_the_check_looks_for_media(tmp_path: Path) -> None:
-    """References that a media store cannot find are listed once, torn ones are named."""
+async def test_the_check_reports_missing_media(tmp_path: Path) -> None:
+    """References to missing media are listed once, truncated ones are named."""
     media = MediaStore.memory()
     there = media.put(png())
     gone = "![](mm://sha256-" + "ab" * 32 + "#page=1,2)"
@@ -208,7 +208,7 @@ async def test_the_check_looks_for_media(tmp_path: Path) -> None:
 
 
 def test_many_problems_are_counted(tmp_path: Path) -> None:
-    """A report stays readable and small."""
+    """The number of listed problems is limited, and the rest is counted."""
     with LocalVectorStore(tmp_path / "index.db", WordEmbeddings()) as store:
         store.add_texts(["text"] * 1500)
     with sqlite(tmp_path / "index.db") as connection:
@@ -220,12 +220,12 @@ def test_many_problems_are_counted(tmp_path: Path) -> None:
 
 
 def size_on_disk(folder: Path) -> int:
-    """Bytes of the file and of the additional files of SQLite."""
+    """Size of the file and of the additional files of SQLite."""
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
-async def test_compacting_gives_space_back(tmp_path: Path) -> None:
-    """The file shrinks, nothing is lost, other stores on it go on."""
+async def test_compacting_frees_disk_space(tmp_path: Path) -> None:
+    """The file gets smaller, nothing is lost, and other stores on it keep working."""
     path = tmp_path / "index.db"
     with LocalVectorStore(path, WordEmbeddings()) as store, LocalVectorStore(path, WordEmbeddings()) as other:
         ids = store.add_texts([f"text {i} " + "x" * 300 for i in range(2000)])
@@ -245,7 +245,7 @@ async def test_compacting_gives_space_back(tmp_path: Path) -> None:
 
 
 async def test_a_copy_is_made_while_the_store_is_in_use(tmp_path: Path) -> None:
-    """It holds what was there when it began, replaces an older copy, and opens anywhere."""
+    """The copy has the documents of the time when it started, replaces an older copy, and can be opened anywhere."""
     path, copy = tmp_path / "index.db", tmp_path / "folder" / "copy.db"
     with LocalVectorStore(path, WordEmbeddings()) as store:
         store.add_documents(ANIMALS)
@@ -270,7 +270,7 @@ async def test_a_copy_is_made_while_the_store_is_in_use(tmp_path: Path) -> None:
 
 
 def test_a_copy_overwrites_nothing_else(tmp_path: Path) -> None:
-    """Neither the store itself, nor a file of others, nor a store that is open."""
+    """The target cannot be the store itself, a file of another program, or a store that is open."""
     path = tmp_path / "index.db"
     (tmp_path / "notes.txt").write_text("mine")
     with sqlite(tmp_path / "theirs.db") as connection:
@@ -295,15 +295,15 @@ def test_a_copy_overwrites_nothing_else(tmp_path: Path) -> None:
 
 
 class WithoutFts5(sqlite3.Connection):
-    """A connection of an SQLite that was built without full text search."""
+    """A connection of an SQLite without full-text search."""
 
     def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
-        """Refuse what needs the module."""
+        """Refuse statements that need the module."""
         self._require_other(sql)
         return super().execute(sql, *args)
 
     def executemany(self, sql: str, *args: Any) -> sqlite3.Cursor:
-        """Refuse what needs the module."""
+        """Refuse statements that need the module."""
         self._require_other(sql)
         return super().executemany(sql, *args)
 
@@ -315,7 +315,7 @@ class WithoutFts5(sqlite3.Connection):
 
 @pytest.fixture
 def without_fts5(monkeypatch: pytest.MonkeyPatch) -> Callable[..., LocalVectorStore]:
-    """Open a store as with an SQLite without FTS5."""
+    """Open a store with an SQLite without FTS5."""
 
     def open_one(path: Path) -> LocalVectorStore:
         connect = sqlite3.connect
@@ -327,7 +327,7 @@ def without_fts5(monkeypatch: pytest.MonkeyPatch) -> Callable[..., LocalVectorSt
 
 
 def test_without_fts5_everything_else_works(tmp_path: Path, without_fts5: Callable[..., LocalVectorStore]) -> None:
-    """Vectors are searched as ever; keyword search says what it needs."""
+    """Vector search works; the error of keyword search says what is missing."""
     with without_fts5(tmp_path / "index.db") as store:
         store.add_documents(ANIMALS)
         store.update_metadata(["cat"], {"x": 1})
@@ -341,10 +341,10 @@ def test_without_fts5_everything_else_works(tmp_path: Path, without_fts5: Callab
         store.delete_all()
 
 
-def test_words_catch_up_after_a_writer_without_fts5(
+def test_keywords_are_indexed_after_a_writer_without_fts5(
     tmp_path: Path, without_fts5: Callable[..., LocalVectorStore]
 ) -> None:
-    """What it wrote is found by the next one that can search words."""
+    """Documents of such a writer are found after the next opening with FTS5."""
     path = tmp_path / "index.db"
     filled(path)
     with without_fts5(path) as poor, LocalVectorStore(path, WordEmbeddings()) as rich:
@@ -359,8 +359,8 @@ def test_words_catch_up_after_a_writer_without_fts5(
         assert rich.search("black", search_type="keyword") == []
 
 
-def test_a_function_filters_words_too(tmp_path: Path) -> None:
-    """It is called for what has the words alone, and may use the store."""
+def test_a_filter_function_applies_to_keywords(tmp_path: Path) -> None:
+    """It is called only for documents that match the keywords, and may use the store."""
     with LocalVectorStore(tmp_path / "index.db", WordEmbeddings()) as store:
         store.add_documents(ANIMALS)
         seen = []

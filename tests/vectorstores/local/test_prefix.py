@@ -1,4 +1,4 @@
-"""Searching by prefixes: what it finds, when it is done, and what it holds in memory."""
+"""Searching by prefixes: results, when prefixes are used, and memory."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ ROWS = 1200
 
 
 def decaying(rows: int = ROWS, seed: int = 0) -> Vectors:
-    """Vectors whose first numbers weigh most, as those of Matryoshka embeddings do."""
+    """Vectors whose first values have the largest magnitude, as those of Matryoshka embeddings."""
     weights = np.arange(1, DIMENSIONS + 1) ** -1.0
     return unit_rows(np.random.default_rng(seed).standard_normal((rows, DIMENSIONS)) * weights)
 
 
 def flat(rows: int = ROWS) -> Vectors:
-    """Vectors whose prefixes say nothing about the rest: the first half of their numbers is nearly equal for all."""
+    """Vectors whose prefixes contain no information: the first halves are nearly equal."""
     vectors = np.random.default_rng(1).standard_normal((rows, DIMENSIONS))
     vectors[:, : DIMENSIONS // 2] *= 0.01
     return unit_rows(vectors)
 
 
 def documents(rows: int = ROWS) -> list[Document]:
-    """One for each vector."""
+    """One document for each vector."""
     return [
         Document(id=f"{i:04}", page_content=f"text {i}", metadata={"half": i % 2, "few": i % 60}) for i in range(rows)
     ]
 
 
 def opened(path: Any, **options: Any) -> LocalVectorStore:
-    """A store of such vectors."""
+    """A store with these vectors."""
     return LocalVectorStore(path, WordEmbeddings(size=DIMENSIONS), **options)
 
 
@@ -74,8 +74,8 @@ def answers(store: LocalVectorStore, queries: Vectors, **options: Any) -> list[l
         pytest.param({"k": 4, "filter": lambda document: document.metadata["few"] == 3}, id="function"),
     ],
 )
-def test_prefixes_find_what_whole_vectors_find(tmp_path: Path, options: dict[str, Any]) -> None:
-    """On vectors whose first numbers weigh most; scores are cosine similarities of whole vectors."""
+def test_prefixes_find_the_same_as_whole_vectors(tmp_path: Path, options: dict[str, Any]) -> None:
+    """For vectors with large first values; scores are cosine similarities of whole vectors."""
     with opened(tmp_path / "index.db", prefix=False) as whole, opened(tmp_path / "index.db", prefix=16) as short:
         whole.add_vectors(documents(), decaying())
         whole.delete([f"{i:04}" for i in range(0, ROWS, 7)])
@@ -84,8 +84,8 @@ def test_prefixes_find_what_whole_vectors_find(tmp_path: Path, options: dict[str
         assert answers(short, queries, **options) == answers(whole, queries, **options)
 
 
-def test_only_prefixes_are_held(tmp_path: Path) -> None:
-    """The answer says so, and growing keeps it so."""
+def test_only_prefixes_are_in_memory(tmp_path: Path) -> None:
+    """The report says so, also after documents were added."""
     with opened(tmp_path / "index.db", prefix=16) as store:
         for start in range(0, ROWS, 400):
             store.add_vectors(documents()[start : start + 400], decaying()[start : start + 400])
@@ -96,7 +96,7 @@ def test_only_prefixes_are_held(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("candidates", [1, 5, 200])
 def test_recall_is_measured_on_stored_vectors(tmp_path: Path, candidates: int) -> None:
-    """It is what comparing with an exact store gives; ten candidates for each hit are scored at least."""
+    """Recall equals a comparison with an exact store; at least ten candidates are scored for each hit."""
     path = tmp_path / "index.db"
     with opened(path, prefix=False) as whole, opened(path, prefix=4, candidates=candidates) as short:
         whole.add_vectors(documents(), decaying())
@@ -115,8 +115,8 @@ def test_recall_is_measured_on_stored_vectors(tmp_path: Path, candidates: int) -
         assert measured.recall < 1
 
 
-async def test_recall_of_little_or_nothing_is_whole(tmp_path: Path) -> None:
-    """Nothing to find is nothing missed; the async twin says the same."""
+async def test_recall_of_few_documents_is_one(tmp_path: Path) -> None:
+    """Nothing can be missed; the async twin returns the same."""
     with opened(tmp_path / "index.db", prefix=4) as store:
         assert store.check_recall() == Recall(recall=1.0, worst=1.0, sample=0, k=10, prefix=None)
         store.add_vectors(documents(2), decaying(2))
@@ -129,10 +129,10 @@ async def test_recall_of_little_or_nothing_is_whole(tmp_path: Path) -> None:
     ("vectors", "held"),
     [pytest.param(decaying(), 32, id="prefixes that suffice"), pytest.param(flat(), None, id="prefixes that do not")],
 )
-def test_a_large_collection_turns_to_prefixes_that_suffice(
+def test_a_large_collection_uses_sufficient_prefixes(
     tmp_path: Path, vectors: Vectors, held: int | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """By itself, once it is large; what is held answers rightly before and after."""
+    """Prefixes are used automatically above a size; results are right before and after."""
     plan = PrefixPlan(None, 30, above=1000 * 4 * DIMENSIONS, default_prefix=32)
     path = tmp_path / "index.db"
     with opened(path, prefix=False) as store, caplog.at_level(logging.INFO):
@@ -150,7 +150,7 @@ def test_a_large_collection_turns_to_prefixes_that_suffice(
 
 
 def test_a_prefix_without_direction_is_found_by_its_rest(tmp_path: Path) -> None:
-    """Zeros in front neither fail nor hide a row, as long as it is among the candidates."""
+    """Leading zeros neither fail nor hide a row, if it is among the candidates."""
     vectors = np.eye(8, dtype=np.float32)
     with LocalVectorStore(tmp_path / "index.db", WordEmbeddings(size=8), prefix=4) as store:
         store.add_vectors(documents(8), vectors)
@@ -159,7 +159,7 @@ def test_a_prefix_without_direction_is_found_by_its_rest(tmp_path: Path) -> None
         ]
 
 
-def test_a_prefix_longer_than_the_vectors_is_the_whole(tmp_path: Path) -> None:
+def test_a_prefix_longer_than_the_vectors_is_the_whole_vector(tmp_path: Path) -> None:
     """Nothing is lost, nothing is read again."""
     with opened(tmp_path / "index.db", prefix=256) as store:
         store.add_vectors(documents(50), decaying(50))
@@ -167,7 +167,7 @@ def test_a_prefix_longer_than_the_vectors_is_the_whole(tmp_path: Path) -> None:
 
 
 def test_a_damaged_candidate_is_an_error(tmp_path: Path) -> None:
-    """A vector that was cut short in the file is named."""
+    """The error names a vector that was truncated in the file."""
     path = tmp_path / "index.db"
     with opened(path, prefix=16) as store:
         store.add_vectors(documents(10), decaying(10))
@@ -178,8 +178,8 @@ def test_a_damaged_candidate_is_an_error(tmp_path: Path) -> None:
             store.search("x")
 
 
-def test_the_plan_travels_with_a_pickle(tmp_path: Path) -> None:
-    """The copy holds prefixes, too."""
+def test_the_plan_is_pickled(tmp_path: Path) -> None:
+    """The unpickled store uses prefixes, too."""
     with opened(tmp_path / "index.db", prefix=16, candidates=33) as store:
         store.add_vectors(documents(300), decaying(300))
         with pickle.loads(pickle.dumps(store)) as copy:
@@ -198,27 +198,27 @@ def test_the_plan_travels_with_a_pickle(tmp_path: Path) -> None:
     ],
 )
 def test_bad_plans_are_refused(options: dict[str, Any], message: str) -> None:
-    """Before anything is opened."""
+    """Invalid plans are refused before anything is opened."""
     with pytest.raises(ValueError, match=message):
         opened(":memory:", **options)
 
 
 @pytest.mark.parametrize("options", [{"sample": 0}, {"k": 0}])
-def test_a_recall_of_nothing_is_refused(options: dict[str, Any]) -> None:
-    """Both counts begin at one."""
+def test_a_recall_of_no_documents_is_refused(options: dict[str, Any]) -> None:
+    """Both numbers are at least one."""
     with opened(":memory:") as store, pytest.raises(ValueError, match="must be"):
         store.check_recall(**options)
 
 
 def test_prefix_rows_have_unit_length() -> None:
-    """But for zeros, which stay zeros."""
+    """Prefixes have unit length, except for zeros."""
     rows = prefix_rows(np.array([[3, 4, 5], [0, 0, 1]], dtype=np.float32), 2)
     np.testing.assert_allclose(rows, np.array([[0.6, 0.8], [0, 0]]), rtol=1e-6)
     assert rows.dtype == np.float32
 
 
 def test_exact_scores_do_not_depend_on_batches() -> None:
-    """The highest of all, ascending; -inf where there are fewer."""
+    """The highest scores of all batches, ascending; -inf if there are fewer."""
     rows, queries = decaying(50), decaying(3, seed=9)
     expected = np.sort(queries @ rows.T, axis=1)
     for size in (1, 7, 50):

@@ -1,4 +1,4 @@
-"""The local store against a model: after any history, a search is brute force over what is there."""
+"""The local store compared with a model: after any writes, a search equals brute force."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FILTERS = st.sampled_from(
 
 
 class Histories(RuleBasedStateMachine):
-    """Two stores on one collection in turns, and a dict that says what must be in it."""
+    """Two stores on one collection used in turn, and a dict with the expected content."""
 
     options: ClassVar[dict[str, Any]] = {"prefix": False}
 
@@ -87,12 +87,12 @@ class Histories(RuleBasedStateMachine):
     def search(
         self, vector: list[int], k: int, given: dict[str, Any] | None, threshold: float | None, as_call: bool
     ) -> None:
-        """A search gives the best scores of brute force, each with its own document."""
+        """A search returns the best scores of brute force, each with its own document."""
         query = np.array(vector) / np.linalg.norm(vector)
         node = parse_filter(given or {})
         scores = {id_: float(row[0] @ query) for id_, row in self.model.items() if matches(node, row[1])}
-        wanted: Any = (lambda document: matches(node, document.metadata)) if as_call and given is not None else given
-        hits = self.store.search_by_vector(vector, k=k, filter=wanted, score_threshold=threshold)
+        condition: Any = (lambda document: matches(node, document.metadata)) if as_call and given is not None else given
+        hits = self.store.search_by_vector(vector, k=k, filter=condition, score_threshold=threshold)
         expected = sorted(
             (score for score in scores.values() if threshold is None or score >= threshold), reverse=True
         )[:k]
@@ -105,7 +105,7 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def holds_what_the_model_holds(self) -> None:
-        """Count, ids and vectors agree."""
+        """Count, ids and vectors equal those of the model."""
         assert self.store.count() == len(self.model)
         for ids, rows in self.store.vectors(batch_size=5):
             np.testing.assert_allclose(rows, [self.model[id_][0] for id_ in ids], atol=1e-6)
@@ -116,7 +116,7 @@ class Histories(RuleBasedStateMachine):
 
 
 class PrefixHistories(Histories):
-    """The same with prefixes of which all are scored again, so that nothing may be missed."""
+    """The same with prefixes if all candidates are scored exactly, so that nothing is missed."""
 
     options: ClassVar[dict[str, Any]] = {"prefix": 2, "candidates": 50}
 
@@ -124,6 +124,6 @@ class PrefixHistories(Histories):
 @pytest.mark.soak
 @pytest.mark.parametrize("machine", [Histories, PrefixHistories])
 def test_histories(machine: type[Histories], rounds: Callable[..., Iterable[int]]) -> None:
-    """After any history."""
+    """Run random histories."""
     for number in rounds(1, parts=2):
         run_state_machine_as_test(seed(number)(machine), settings=settings(max_examples=30, stateful_step_count=25))

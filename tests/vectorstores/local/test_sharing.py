@@ -1,4 +1,4 @@
-"""One file, many users: threads, processes, and processes that die."""
+"""One file used by threads, by processes, and by processes that are killed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ WRITER = """
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start a script in a process of its own; it is killed at the end."""
+    """Starts a script in a separate process, which is killed at the end."""
     processes = []
 
     def start_one(script: str, *args: object) -> subprocess.Popen[str]:
@@ -71,8 +71,8 @@ def wait_until_ready(process: subprocess.Popen[str]) -> None:
     assert process.stdout.readline() == "ready\n"
 
 
-def test_a_killed_writer_loses_nothing_it_was_told_is_stored(tmp_path: Path, start: Callable[..., Any]) -> None:
-    """Killed with -9 at random moments: every acknowledged batch is whole, no batch is torn, the file opens."""
+def test_a_killed_writer_loses_no_acknowledged_batch(tmp_path: Path, start: Callable[..., Any]) -> None:
+    """Killed with -9 at random times: every acknowledged batch is complete, and the file can be opened."""
     path = tmp_path / "index.db"
     chance = random.Random(0)
     acknowledged: dict[str, int] = {}
@@ -99,7 +99,7 @@ def test_a_killed_writer_loses_nothing_it_was_told_is_stored(tmp_path: Path, sta
 
 
 def test_two_writing_processes_and_readers(tmp_path: Path, start: Callable[..., Any]) -> None:
-    """While two processes replace the same rows over and over, every search gives k whole hits, the newest included."""
+    """While two processes replace the same rows, every search finds k complete hits, including the newest."""
     path = tmp_path / "index.db"
     with LocalVectorStore(path, WordEmbeddings()) as store:
         writers = [start(WRITER, path, name, 3) for name in ("one", "two")]
@@ -120,8 +120,8 @@ def test_two_writing_processes_and_readers(tmp_path: Path, start: Callable[..., 
         assert store.search("x", k=60, filter={"batch": last})
 
 
-def test_changes_of_others_are_seen_at_once(tmp_path: Path) -> None:
-    """Two stores on one file: what one adds, replaces or deletes is in the other's next answer."""
+def test_changes_of_other_stores_are_seen_at_once(tmp_path: Path) -> None:
+    """Changes by one of two stores on a file are in the next result of the other."""
     path = tmp_path / "index.db"
     with LocalVectorStore(path, WordEmbeddings()) as one, LocalVectorStore(path, WordEmbeddings()) as two:
         assert two.search("cat") == []
@@ -138,8 +138,8 @@ def test_changes_of_others_are_seen_at_once(tmp_path: Path) -> None:
         assert two.search("x")[0].document.page_content == "again"
 
 
-def test_readers_that_are_far_behind_load_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The record of deleted rows stays short, and nobody misses a deletion for it."""
+def test_readers_far_behind_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log of deleted rows is limited, and no reader misses a deletion."""
     monkeypatch.setattr(local_rows, "GONE_KEPT", 20)
     path = tmp_path / "index.db"
     with LocalVectorStore(path, WordEmbeddings()) as one, LocalVectorStore(path, WordEmbeddings()) as two:
@@ -154,7 +154,7 @@ def test_readers_that_are_far_behind_load_again(tmp_path: Path, monkeypatch: pyt
 
 
 class Workers:
-    """Threads that remember what they raise."""
+    """Threads that record their exceptions."""
 
     def __init__(self) -> None:
         self.errors: list[Exception] = []
@@ -166,7 +166,7 @@ class Workers:
         def guarded() -> None:
             try:
                 work(*args)
-            except Exception as error:  # noqa: BLE001 - told by the test
+            except Exception as error:  # noqa: BLE001 - reported by the test
                 self.errors.append(error)
 
         thread = threading.Thread(target=guarded)
@@ -175,7 +175,7 @@ class Workers:
         return thread
 
     def join(self) -> list[Exception]:
-        """Wait for all of them; what they raised."""
+        """Wait for all threads; return their exceptions."""
         for thread in self.threads:
             thread.join()
         return self.errors
@@ -183,7 +183,7 @@ class Workers:
 
 @pytest.mark.parametrize("place", ["file", "memory"])
 def test_threads_share_one_store(tmp_path: Path, place: str) -> None:
-    """Searching threads always get k hits while others replace and delete; no error, nothing lost."""
+    """Searching threads always find k hits while others replace and delete; there is no error."""
     done = threading.Event()
     workers = Workers()
     kept = [f"kept {i}" for i in range(30)]
@@ -216,7 +216,7 @@ def test_threads_share_one_store(tmp_path: Path, place: str) -> None:
 
 
 async def test_async_methods_leave_the_event_loop_free(tmp_path: Path) -> None:
-    """While another process holds the lock, an async write waits in a thread and other tasks go on."""
+    """While another process holds the lock, an async write waits in a thread and other tasks run."""
     path = tmp_path / "index.db"
     with LocalVectorStore(path, WordEmbeddings(), timeout=20) as store, closing(sqlite3.connect(path)) as other:
         await store.aadd_texts(["a"])
@@ -231,7 +231,7 @@ async def test_async_methods_leave_the_event_loop_free(tmp_path: Path) -> None:
 
 
 async def test_many_async_calls_at_once() -> None:
-    """Writes and searches from one event loop do not disturb each other."""
+    """Writes and searches on one event loop are independent."""
     with LocalVectorStore(":memory:", WordEmbeddings()) as store:
         await asyncio.gather(*(store.aadd_documents([Document(id=str(i), page_content=f"t {i}")]) for i in range(50)))
         found = await asyncio.gather(*(store.asearch(f"t {i}", k=1) for i in range(50)))
@@ -239,8 +239,8 @@ async def test_many_async_calls_at_once() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_forked_child_is_told_to_open_the_store_anew(tmp_path: Path, start: Callable[..., Any]) -> None:
-    """SQLite connections do not survive a fork: an error, not a damaged file; the parent goes on."""
+def test_a_forked_child_must_open_the_store_again(tmp_path: Path, start: Callable[..., Any]) -> None:
+    """SQLite connections cannot be used after a fork: the child gets an error, the parent continues."""
     script = """
         import os, sys
         from langchain_gemini_mm.errors import StoreError
@@ -270,7 +270,7 @@ def test_a_forked_child_is_told_to_open_the_store_anew(tmp_path: Path, start: Ca
 
 
 def test_opening_a_new_file_from_many_threads_at_once(tmp_path: Path) -> None:
-    """Whoever comes first makes the tables; all can write."""
+    """The first thread creates the tables; all can write."""
     workers = Workers()
 
     def work(number: int) -> None:
@@ -285,7 +285,7 @@ def test_opening_a_new_file_from_many_threads_at_once(tmp_path: Path) -> None:
 
 
 def test_closing_while_threads_search(tmp_path: Path) -> None:
-    """Closing waits for running statements; later calls say that the store is closed."""
+    """Closing waits for running statements; later calls raise an error."""
     store = LocalVectorStore(tmp_path / "index.db", WordEmbeddings())
     store.add_texts([f"text {i}" for i in range(20)])
     started = threading.Barrier(3)

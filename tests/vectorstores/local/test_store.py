@@ -1,4 +1,4 @@
-"""The local store: the contract of all stores, LangChain's standard suite, and what only a file can do."""
+"""The local store: the contract of all stores, LangChain's standard suite, and features of files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class TestContract(StoreContract):
-    """Every store's contract, on a file."""
+    """The contract of all stores, on a file."""
 
     @pytest.fixture
     def open_store(self, tmp_path: Path) -> Iterator[Callable[..., LocalVectorStore]]:
@@ -61,8 +61,8 @@ class TestStandardInMemory(VectorStoreIntegrationTests):
             yield store
 
 
-def test_what_was_added_is_there_after_reopening(tmp_path: Path) -> None:
-    """Documents, vectors and metadata live in the file; folders are made."""
+def test_documents_are_there_after_reopening(tmp_path: Path) -> None:
+    """Documents, vectors and metadata are in the file; folders are created."""
     path = tmp_path / "new" / "folder" / "index.db"
     with LocalVectorStore(path, WordEmbeddings()) as store:
         store.add_documents(ANIMALS)
@@ -73,7 +73,7 @@ def test_what_was_added_is_there_after_reopening(tmp_path: Path) -> None:
 
 
 def test_collections_of_one_file_are_independent(tmp_path: Path) -> None:
-    """Each has its own documents, space and information."""
+    """Each collection has its own documents, space and information."""
     path = tmp_path / "index.db"
     with (
         LocalVectorStore(path, WordEmbeddings()) as one,
@@ -92,7 +92,7 @@ def test_collections_of_one_file_are_independent(tmp_path: Path) -> None:
         assert one.count() == 1
 
 
-def test_stores_in_memory_are_apart() -> None:
+def test_stores_in_memory_are_independent() -> None:
     """Two stores in memory share nothing."""
     with LocalVectorStore(":memory:", WordEmbeddings()) as one, LocalVectorStore(":memory:", WordEmbeddings()) as two:
         one.add_texts(["a"])
@@ -100,7 +100,7 @@ def test_stores_in_memory_are_apart() -> None:
 
 
 def test_a_filter_may_be_a_function(tmp_path: Path) -> None:
-    """As in LangChain's in-memory store, for searching; it sees documents with their ids and may use the store."""
+    """As in LangChain's in-memory store, for searches; the function gets documents with ids and may use the store."""
     with LocalVectorStore(tmp_path / "index.db", WordEmbeddings()) as store:
         assert store.search("dog", filter=lambda _: True) == []
         store.add_documents(ANIMALS)
@@ -110,8 +110,8 @@ def test_a_filter_may_be_a_function(tmp_path: Path) -> None:
         assert len(store.search("dog", k=9, filter=lambda _: store.count() == len(ANIMALS))) == len(ANIMALS)
 
 
-async def test_class_methods_make_filled_stores(tmp_path: Path) -> None:
-    """`from_texts` and `from_documents`, sync and async, in memory unless a path is given."""
+async def test_class_methods_create_filled_stores(tmp_path: Path) -> None:
+    """`from_texts` and `from_documents`, sync and async, in memory unless a path is passed."""
     with LocalVectorStore.from_texts(["a", "b"], WordEmbeddings(), [{"x": 1}, {}], ids=["1", "2"]) as store:
         assert store.get_by_ids(["1"]) == [Document(id="1", page_content="a", metadata={"x": 1})]
     with await LocalVectorStore.afrom_texts(iter("ab"), DeterministicFakeEmbedding(size=4)) as store:
@@ -123,8 +123,8 @@ async def test_class_methods_make_filled_stores(tmp_path: Path) -> None:
         assert store.count() == len(ANIMALS) + 1
 
 
-def test_a_failing_class_method_closes_what_it_opened(tmp_path: Path) -> None:
-    """What was stored before the failure is in the file."""
+def test_a_failing_class_method_closes_its_store(tmp_path: Path) -> None:
+    """Documents stored before the failure are in the file."""
     options: dict[str, Any] = {"path": tmp_path / "index.db", "batch_size": 1, "ids": ["1", "2"]}
     with pytest.raises(PartialWriteError):
         LocalVectorStore.from_texts(["a", "poison"], WordEmbeddings(), **options)
@@ -148,8 +148,8 @@ def test_index_embeds_only_what_changed(tmp_path: Path) -> None:
         assert (result["num_added"], result["num_deleted"], store.count()) == (1, 2, 4)
 
 
-def test_plain_embeddings_are_known_by_class_and_model(tmp_path: Path) -> None:
-    """Without a fingerprint of its own, an embedding is its class, its model and the length of its vectors."""
+def test_plain_embeddings_are_identified_by_class_and_model(tmp_path: Path) -> None:
+    """The fingerprint of other embeddings is their class, model and dimensions."""
 
     class Named(DeterministicFakeEmbedding):
         model: str
@@ -169,7 +169,7 @@ def test_plain_embeddings_are_known_by_class_and_model(tmp_path: Path) -> None:
 
 
 def test_a_cache_around_embeddings_does_not_change_the_space(tmp_path: Path) -> None:
-    """LangChain's caching wrapper is looked through."""
+    """The fingerprint is that of the embeddings inside LangChain's caching wrapper."""
 
     class Cache(AnswerEmbeddings):
         underlying_embeddings = WordEmbeddings(size=2)
@@ -203,8 +203,8 @@ def test_bad_arguments_are_refused(arguments: dict[str, Any], error: type[Except
 
 
 @pytest.mark.parametrize("place", ["file", "memory"])
-def test_a_closed_store_says_so(tmp_path: Path, place: str) -> None:
-    """Closing twice is fine; using it afterwards is a clear error."""
+def test_a_closed_store_is_a_clear_error(tmp_path: Path, place: str) -> None:
+    """Closing twice is allowed; using it afterwards is an error."""
     store = LocalVectorStore(":memory:" if place == "memory" else tmp_path / "index.db", WordEmbeddings())
     store.add_texts(["a"])
     store.close()
@@ -215,8 +215,8 @@ def test_a_closed_store_says_so(tmp_path: Path, place: str) -> None:
         store.add_texts(["b"])
 
 
-def test_a_forgotten_store_is_closed_without_a_warning(tmp_path: Path) -> None:
-    """Dropping the last reference closes the file and leaves no side files behind."""
+def test_a_collected_store_is_closed_without_a_warning(tmp_path: Path) -> None:
+    """Deleting the last reference closes the file and leaves no additional files."""
     store = LocalVectorStore(tmp_path / "index.db", WordEmbeddings())
     store.add_texts(["a"])
     assert (tmp_path / "index.db-wal").exists()
@@ -228,7 +228,7 @@ def test_a_forgotten_store_is_closed_without_a_warning(tmp_path: Path) -> None:
 
 
 def test_a_store_pickles_as_its_path(tmp_path: Path) -> None:
-    """The copy opens the same file for itself; a store in memory cannot travel."""
+    """The unpickled store opens the same file; a store in memory cannot be pickled."""
     with LocalVectorStore(tmp_path / "index.db", WordEmbeddings(), collection="c", timeout=5) as store:
         store.add_texts(["a"])
         with pickle.loads(pickle.dumps(store)) as copy:
@@ -239,8 +239,8 @@ def test_a_store_pickles_as_its_path(tmp_path: Path) -> None:
         pickle.dumps(store)
 
 
-def test_a_store_prints_its_place(tmp_path: Path) -> None:
-    """Path, embedding and collection; nothing of the embedding's secrets."""
+def test_the_repr_of_a_store(tmp_path: Path) -> None:
+    """The repr has path, embedding and collection, and no secrets."""
     with LocalVectorStore(tmp_path / "index.db", WordEmbeddings()) as store:
         assert repr(store) == f"LocalVectorStore({str(tmp_path / 'index.db')!r}, WordEmbeddings, 'default')"
 

@@ -1,4 +1,4 @@
-"""A local store under kills, crowds and full disks: short runs of the programs in `scripts`, and real full disks."""
+"""A local store with killed writers, many readers and full disks: short runs of programs in `scripts`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.vectorstores.fakes import WordEmbeddings
 
 @pytest.mark.soak
 def test_killed_writers_lose_nothing(tmp_path: Path, rounds: Callable[..., Iterable[int]]) -> None:
-    """Every kind of operation, from one and from two writers, killed at random moments: acknowledged means stored."""
+    """All operations of one or two writers that are killed at random: acknowledged writes are stored."""
     for seed in rounds(1):
         (tmp_path / str(seed)).mkdir()
         tally = kill_local_store.run(tmp_path / str(seed), rounds=12, seed=seed)
@@ -31,7 +31,7 @@ def test_killed_writers_lose_nothing(tmp_path: Path, rounds: Callable[..., Itera
 
 @pytest.mark.soak
 def test_two_writers_and_three_readers(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """No error, no missing row, always k hits; a copy opens elsewhere."""
+    """No error, no missing row, always k hits; a copy can be opened elsewhere."""
     tally = share_local_store.run(tmp_path, seconds=request.config.getoption("--soak-seconds"))
     assert tally.errors == []
     assert tally.writes >= 2 * share_local_store.LEAST
@@ -55,7 +55,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(store: LocalVectorStore) -> int:
-    """Add until it fails; how many documents were acknowledged."""
+    """Add until it fails; return the number of acknowledged documents."""
     for batch in range(1000):
         try:
             store.add_texts(["text " * 50] * 20, ids=[f"{batch}-{i}" for i in range(20)])
@@ -65,7 +65,7 @@ def fill(store: LocalVectorStore) -> int:
 
 
 def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
-    """Each call that needs room says that there is none; what was acknowledged stays, and can be used."""
+    """Each call that needs disk space raises an error; acknowledged documents stay usable."""
     with LocalVectorStore(small_disk / "index.db", WordEmbeddings()) as store:
         count = fill(store)
         assert count > 100
@@ -124,7 +124,7 @@ LIMITED = """
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
 def test_a_failing_write_loses_nothing(tmp_path: Path) -> None:
-    """The operating system refuses to write: an error, nothing torn, and all is well when it writes again."""
+    """If the operating system fails to write, the error leaves complete documents, and later writes work."""
     run = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(LIMITED), str(tmp_path / "index.db")],
         env={**os.environ, "PYTHONPATH": str(Path.cwd())},

@@ -1,4 +1,4 @@
-"""A server that speaks Weaviate's protocol and misbehaves on demand: what a real one cannot be made to do.
+"""A server with Weaviate's protocol that fails on demand, as a real one cannot be made to.
 
 It stands on the servicer classes that weaviate-client ships, which are no public interface: they are imported here
 alone. The client in the tests is the real one, over real connections.
@@ -89,7 +89,7 @@ _CLASS: dict[str, Any] = {
 
 @dataclass
 class Stored:
-    """An object as it came over the wire."""
+    """An object as it was sent."""
 
     properties: Mapping[str, Any]
     vector: np.ndarray
@@ -97,7 +97,7 @@ class Stored:
 
 @dataclass
 class FakeWeaviate:
-    """The server; `answers` says what it does otherwise than usual.
+    """The server; `answers` replaces its default responses.
 
     ```python
     with FakeWeaviate() as server, server.client() as client:
@@ -123,13 +123,13 @@ class FakeWeaviate:
         self.stop()
 
     def start(self) -> None:
-        """Answer; on the same ports as before."""
+        """Start, on the same ports as before."""
         self.closing = threading.Event()
         self._http = ThreadingHTTPServer(("127.0.0.1", self.ports[0]), _handler(self))
         self._http.daemon_threads = True
         self._http_thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
         self._http_thread.start()
-        # Without this two servers of two tests could have one port.
+        # Without this, servers of two tests could use the same port.
         self._grpc = grpc.server(ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0)])
         weaviate_pb2_grpc.add_WeaviateServicer_to_server(_Servicer(self), self._grpc)
         self._grpc.add_generic_rpc_handlers((_health(),))
@@ -138,7 +138,7 @@ class FakeWeaviate:
         self.ports = self._http.server_port, port
 
     def stop(self) -> None:
-        """Close both ports and cut every connection."""
+        """Close both ports and all connections."""
         self.closing.set()
         self._http.shutdown()
         self._http.server_close()
@@ -166,26 +166,26 @@ class FakeWeaviate:
         }
 
     def calls(self, name: str) -> list[Any]:
-        """The requests of one kind so far."""
+        """The recorded requests of a method."""
         return [request for seen, request in self.seen if seen == name]
 
     def sleep(self, seconds: float) -> None:
-        """Let a call wait, but not longer than the server lives."""
+        """Delay a call, at most until the server stops."""
         self.closing.wait(seconds)
 
     def answer(self, name: str, request: Any, context: Any, usual: Default) -> Any:
-        """The answer to a call."""
+        """The response to a call."""
         self.seen.append((name, request))
         given = self.answers.get(name) or (self.answers.get("REST") if " " in name else None)
         return given(request, context, usual) if given else usual()
 
     def resolved(self, name: str) -> str:
-        """The class behind an alias, or the name itself."""
+        """The collection of an alias, or the name itself."""
         return self.aliases.get(name, name)
 
 
 def refuse(code: grpc.StatusCode, details: str, times: int | None = None) -> Answer:
-    """Refuse the call, or only the first so many."""
+    """Refuse the call, or only the first calls."""
     left = [times]
 
     def answer(_: Any, context: Any, usual: Default) -> Any:
@@ -198,7 +198,7 @@ def refuse(code: grpc.StatusCode, details: str, times: int | None = None) -> Ans
 
 
 def some_fail(errors: Mapping[int, str], times: int | None = None) -> Answer:
-    """Store what the errors do not name, and say the errors; always, or only in the first so many batches."""
+    """Store objects without an error and return the errors; always, or only in the first batches."""
     left = [times]
 
     def answer(request: Any, _: Any, usual: Default) -> Any:
@@ -249,7 +249,7 @@ class _Servicer(weaviate_pb2_grpc.WeaviateServicer):
         return self._server.answer("BatchDelete", request, context, delete)
 
     def _found(self, request: Any) -> Any:
-        """By vector, by ids, or in the order of ids, as asked."""
+        """Objects by vector, by ids, or in the order of ids, depending on the request."""
         held = self._server.objects.get(self._server.resolved(request.collection), {})
         distances: dict[str, float] = {}
         if request.HasField("near_vector"):
@@ -322,21 +322,21 @@ def _handler(server: FakeWeaviate) -> type[BaseHTTPRequestHandler]:
 
 
 def _rest(server: FakeWeaviate, name: str, request: Any) -> tuple[int, Any]:
-    """Status and body of the usual answer."""
+    """Status and body of the default response."""
     method, _, path = name.partition(" ")
-    kind, _, rest = path.removeprefix("/v1/").partition("/")
-    if kind == "meta":
+    resource, _, rest = path.removeprefix("/v1/").partition("/")
+    if resource == "meta":
         return 200, {"version": server.version, "hostname": "fake", "modules": {}}
-    if kind == "schema":
+    if resource == "schema":
         return _schema(server, method, rest, request)
-    if kind == "aliases":
+    if resource == "aliases":
         if method == "POST":
             if request["alias"] in server.aliases:
                 return 422, {"error": [{"message": f"alias {request['alias']} already exists"}]}
             rest = request["alias"]
         server.aliases[rest] = request["class"]
         return 200, {"alias": rest, "class": request["class"]}
-    return (200, {}) if kind == "objects" and method == "POST" else (404, None)
+    return (200, {}) if resource == "objects" and method == "POST" else (404, None)
 
 
 def _schema(server: FakeWeaviate, method: str, name: str, request: Any) -> tuple[int, Any]:
@@ -370,7 +370,7 @@ def _merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]
 
 @contextmanager
 def closed(server: FakeWeaviate) -> Iterator[None]:
-    """Within it the server is gone; it is back after."""
+    """Stop the server within the context, and start it again afterwards."""
     server.stop()
     try:
         yield

@@ -1,4 +1,4 @@
-"""The store in Weaviate with a server that is slow, gone, or goes in the middle: errors in time, and then it works."""
+"""The Weaviate store with a server that is slow, down, or stops during calls: errors in time, and recovery."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RPCS = ("Search", "BatchObjects", "BatchDelete", "Aggregate", "REST")
 
 @pytest.fixture
 def server() -> Iterator[FakeWeaviate]:
-    """The fake, without misbehaviour yet."""
+    """The fake server with its defaults."""
     with FakeWeaviate() as server:
         yield server
 
@@ -48,7 +48,7 @@ def call(request: pytest.FixtureRequest) -> Call:
 
 @pytest.fixture
 async def store(server: FakeWeaviate, call: Call) -> AsyncIterator[WeaviateVectorStore]:
-    """A store with short deadlines that holds a document."""
+    """A store with short deadlines and one document."""
     with server.client() as client:
         async with server.async_client() as async_client:
             made = WeaviateVectorStore(client, "Docs", WordEmbeddings(), async_client=async_client)
@@ -58,12 +58,12 @@ async def store(server: FakeWeaviate, call: Call) -> AsyncIterator[WeaviateVecto
 
 
 def set_deadlines(store: WeaviateVectorStore, seconds: float) -> None:
-    """Only now, so that a busy machine has time for what comes before."""
+    """Set short deadlines after the setup, which may take longer on a busy machine."""
     store.backend.collection.connection.timeout = store.backend.collection.connection.write_timeout = seconds
 
 
 async def read_all(call: Call, store: WeaviateVectorStore) -> None:
-    """Read from the beginning to the end."""
+    """Read everything."""
     await call.list(store, "iterate")
 
 
@@ -84,10 +84,10 @@ OPERATIONS: dict[str, Callable[[Call, WeaviateVectorStore], Any]] = {
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-async def test_a_slow_server_ends_in_an_error_in_time(
+async def test_a_slow_server_is_an_error_in_time(
     server: FakeWeaviate, store: WeaviateVectorStore, call: Call, name: str
 ) -> None:
-    """Each operation gives up at its deadline, and says what to do; the event loop goes on meanwhile."""
+    """Each operation raises at its deadline, with a remedy; the event loop is not blocked."""
     for rpc in RPCS:
         server.answers[rpc] = lambda *_: server.sleep(LONG)
     ticks = 0
@@ -111,7 +111,7 @@ async def test_a_slow_server_ends_in_an_error_in_time(
 async def test_an_await_on_a_sync_client_is_cancelled_at_once(
     server: FakeWeaviate, store: WeaviateVectorStore, name: str
 ) -> None:
-    """The thread behind it is free again long before the deadline."""
+    """The thread of the call is free long before the deadline."""
     store.backend.collection.connection.async_client = None
     set_deadlines(store, LONG)
     for rpc in RPCS:
@@ -124,10 +124,8 @@ async def test_an_await_on_a_sync_client_is_cancelled_at_once(
     assert time.monotonic() - start < PATIENCE
 
 
-async def test_a_server_that_is_gone_and_comes_back(
-    server: FakeWeaviate, store: WeaviateVectorStore, call: Call
-) -> None:
-    """With both ports closed every operation is an error in time; with the server back the same store works."""
+async def test_a_server_that_restarts(server: FakeWeaviate, store: WeaviateVectorStore, call: Call) -> None:
+    """While both ports are closed every operation is an error in time; then the same store works."""
     with closed(server):
         for name, operation in OPERATIONS.items():
             start = time.monotonic()
@@ -135,7 +133,7 @@ async def test_a_server_that_is_gone_and_comes_back(
                 await operation(call, store)
             assert time.monotonic() - start < PATIENCE, name
     set_deadlines(store, 20)
-    deadline = time.monotonic() + 60  # the connection waits longer each time before it tries again
+    deadline = time.monotonic() + 60  # the client waits longer each time before it connects again
     found: list[Any] = []
     while not found and time.monotonic() < deadline:
         with suppress(StoreError):
@@ -145,10 +143,10 @@ async def test_a_server_that_is_gone_and_comes_back(
         await operation(call, store)
 
 
-async def test_a_server_that_goes_in_the_middle_of_a_call(
+async def test_a_server_that_restarts_during_a_call(
     server: FakeWeaviate, store: WeaviateVectorStore, call: Call
 ) -> None:
-    """A connection cut during a search or a write, and a server back a moment later: nobody notices."""
+    """A connection is lost during a search or a write, and the server is back soon: the call succeeds."""
 
     def die(_: Any, __: Any, usual: Any) -> Any:
         server.answers.clear()
@@ -173,10 +171,10 @@ async def test_a_server_that_goes_in_the_middle_of_a_call(
 
 
 @pytest.mark.parametrize("name", ["add", "get_info", "delete_all"])
-async def test_a_connection_cut_over_rest(
+async def test_a_connection_lost_over_rest(
     server: FakeWeaviate, store: WeaviateVectorStore, call: Call, name: str
 ) -> None:
-    """What the HTTP library raises becomes our error."""
+    """An error of the HTTP library becomes our error."""
     server.answers["REST"] = lambda *_: CUT
     with pytest.raises(StoreError, match="could not be reached"):
         await OPERATIONS[name](call, store)
@@ -186,7 +184,7 @@ async def test_a_connection_cut_over_rest(
 async def test_a_proxy_without_a_server(
     server: FakeWeaviate, store: WeaviateVectorStore, call: Call, status: int
 ) -> None:
-    """A gateway that says that the server is away is an outage, which a write waits out."""
+    """A gateway error means an outage, which a write waits for."""
     left = [2]
 
     def away(_: Any, __: Any, usual: Any) -> Any:
@@ -201,15 +199,15 @@ async def test_a_proxy_without_a_server(
         await OPERATIONS["get_info"](call, store)
 
 
-async def test_reading_goes_on_without_rest(server: FakeWeaviate, store: WeaviateVectorStore, call: Call) -> None:
-    """Where only the schema cannot be looked at, what is known of it is used on."""
+async def test_reading_continues_without_rest(server: FakeWeaviate, store: WeaviateVectorStore, call: Call) -> None:
+    """If only the schema cannot be read, the cached schema is used."""
     server.answers["REST"] = lambda *_: CUT
-    store.backend.collection._resolved.at -= 60  # as if the last look was a minute ago
+    store.backend.collection._resolved.at -= 60  # as if the schema had been read a minute ago
     assert ids_of(await call(store, "search", "a cat")) == ["cat"]
 
 
 async def test_a_load_that_loses_its_server(server: FakeWeaviate, store: WeaviateVectorStore, call: Call) -> None:
-    """The server goes for good after the first of several batches: both lists are exact."""
+    """The server stops after the first of several batches: both lists of the error are exact."""
     stored: list[int] = []
 
     def gone(_: int) -> None:
@@ -227,14 +225,14 @@ async def test_a_load_that_loses_its_server(server: FakeWeaviate, store: Weaviat
 
 
 def idle_again(count: int) -> None:
-    """Wait until so many workers have nothing to do."""
+    """Wait until this number of workers is idle."""
     ends = time.monotonic() + PATIENCE
     while len(deadlines._IDLE) < count and time.monotonic() < ends:
         time.sleep(0.01)
 
 
 def test_workers_are_used_again_after_a_deadline() -> None:
-    """A call that overran its deadline blocks nobody, and its thread is taken again once it ended."""
+    """A call that exceeded its deadline does not block other calls, and its thread is used again when it ends."""
     gate = threading.Event()
     for _ in range(5):
         with pytest.raises(DeadlineError):
@@ -252,8 +250,8 @@ def test_workers_are_used_again_after_a_deadline() -> None:
     idle_again(5)
 
 
-def test_waiting_can_be_called_off() -> None:
-    """Long before the deadline."""
+def test_waiting_can_be_cancelled() -> None:
+    """Waiting stops long before the deadline."""
     stop = CancelToken()
     threading.Timer(0.2, stop.set).start()
     gate = threading.Event()
@@ -266,7 +264,7 @@ def test_waiting_can_be_called_off() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_process_has_workers_of_its_own() -> None:
-    """The threads of the parent are not in the child."""
+    """Threads of the parent do not exist in the child."""
     script = """
         import os, sys
         from langchain_gemini_mm.weaviate_client.deadlines import within
@@ -311,13 +309,13 @@ def command(script: str, *args: object) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Of such a process."""
+    """Environment variables of such a process."""
     return {**os.environ, "PYTHONPATH": str(Path.cwd()), "no_proxy": "127.0.0.1"}
 
 
 @pytest.fixture
 def start(server: FakeWeaviate) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts the script; it is killed in the end."""
+    """Starts the script, which is killed at the end."""
     with server.client() as client:
         WeaviateVectorStore(client, "Docs", WordEmbeddings()).add_texts(["a cat"], ids=["cat"])
     processes: list[subprocess.Popen[str]] = []
@@ -338,8 +336,8 @@ def start(server: FakeWeaviate) -> Iterator[Callable[..., subprocess.Popen[str]]
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to another process there")
 @pytest.mark.parametrize("what", ["search", "add", "aadd"])
-def test_ctrl_c_is_heeded_promptly(server: FakeWeaviate, start: Callable[..., Any], what: str) -> None:
-    """While the server keeps it waiting, with a minute to the deadline, the program ends within seconds."""
+def test_ctrl_c_stops_a_waiting_program(server: FakeWeaviate, start: Callable[..., Any], what: str) -> None:
+    """While the server does not respond, with a minute to the deadline, the program ends within seconds."""
     waiting = threading.Event()
 
     def wait(*_: Any) -> None:
@@ -359,7 +357,7 @@ def test_ctrl_c_is_heeded_promptly(server: FakeWeaviate, start: Callable[..., An
 
 @pytest.mark.parametrize("what", ["search", "aadd"])
 def test_a_program_ends_after_its_error(server: FakeWeaviate, start: Callable[..., Any], what: str) -> None:
-    """The server is dead: nothing that still waits in the background keeps the interpreter from ending."""
+    """The server does not respond: background threads do not keep the interpreter from ending."""
     process = start(what, 1, "wait")
     with closed(server):
         process.stdin.write("\n")
@@ -372,10 +370,10 @@ def test_a_program_ends_after_its_error(server: FakeWeaviate, start: Callable[..
     assert "OutageError: " in said
 
 
-async def test_a_collection_that_is_being_made_is_waited_for(
+async def test_a_collection_being_created_is_waited_for(
     server: FakeWeaviate, store: WeaviateVectorStore, call: Call
 ) -> None:
-    """A server whose schema knows a collection that its database does not know yet is asked again, for a while."""
+    """If the schema has a collection that the database does not have yet, the request is repeated for a while."""
     set_deadlines(store, 4)
     said = "explorer: list class: search: tried to browse non-existing index for Docs_v1"
     server.answers["Search"] = refuse(StatusCode.UNKNOWN, said, times=3)

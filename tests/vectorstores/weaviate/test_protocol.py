@@ -1,4 +1,4 @@
-"""What the store in Weaviate makes of answers that a real server cannot be made to give."""
+"""How the Weaviate store handles responses that a real server cannot be made to give."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ KEY = "plugh-key"
 
 @pytest.fixture
 def server() -> Iterator[FakeWeaviate]:
-    """The fake, without misbehaviour yet."""
+    """The fake server with its defaults."""
     with FakeWeaviate() as server:
         yield server
 
@@ -70,7 +70,7 @@ def call(request: pytest.FixtureRequest) -> Call:
 
 @pytest.fixture
 def store(client: WeaviateClient, async_client: WeaviateAsyncClient) -> WeaviateVectorStore:
-    """A store on both clients, with short deadlines."""
+    """A store with both clients and short deadlines."""
     return WeaviateVectorStore(client, "Docs", WordEmbeddings(), async_client=async_client, **DEADLINES)
 
 
@@ -80,15 +80,15 @@ async def add(call: Call, store: WeaviateVectorStore, names: list[str] = NAMES) 
 
 
 def held(server: FakeWeaviate) -> set[str]:
-    """Ids of the documents the server has."""
+    """Ids of the documents on the server."""
     return {str(item.properties["doc_id"]) for item in server.objects.get("Docs_v1", {}).values()}
 
 
 @pytest.mark.parametrize("bad", [{0}, {3}, {1, 2}, {0, 1, 3}])
-async def test_refused_objects_are_told_apart(
+async def test_refused_objects_are_listed(
     server: FakeWeaviate, store: WeaviateVectorStore, call: Call, bad: set[int]
 ) -> None:
-    """Some objects are refused for good: both lists are exact, each reason is the server's, nothing is sent again."""
+    """If some objects are refused, both lists are exact, reasons are those of the server, nothing is sent again."""
     server.answers["BatchObjects"] = some_fail({i: f"vector {i} is odd" for i in bad})
     with pytest.raises(PartialWriteError, match=r"is odd.*Calling again with the same ids is safe") as caught:
         await add(call, store)
@@ -99,7 +99,7 @@ async def test_refused_objects_are_told_apart(
 
 
 async def test_all_objects_refused(server: FakeWeaviate, store: WeaviateVectorStore, call: Call) -> None:
-    """Nothing is stored: that is said, with a reason."""
+    """Nothing is stored: the error says so, with a reason."""
     server.answers["BatchObjects"] = some_fail(dict.fromkeys(range(4), "no such thing"))
     with pytest.raises(StoreError, match=r"none of 4 documents could be stored.*no such thing"):
         await add(call, store)
@@ -108,11 +108,11 @@ async def test_all_objects_refused(server: FakeWeaviate, store: WeaviateVectorSt
 async def test_objects_that_may_succeed_later_are_sent_again(
     server: FakeWeaviate, store: WeaviateVectorStore, call: Call
 ) -> None:
-    """A replica was away for a moment: only what failed is sent again, and the call succeeds."""
+    """If a replica was down, only failed objects are sent again, and the call succeeds."""
     server.answers["BatchObjects"] = some_fail({1: "cannot reach consistency level QUORUM", 2: "timeout"}, times=1)
     assert await add(call, store) == NAMES
     first, second = server.calls("BatchObjects")
-    # The fake takes refused objects out of the request.
+    # The fake server removes refused objects from the request.
     assert (len(first.objects), len(second.objects)) == (2, 2)
     assert held(server) == set(NAMES)
 
@@ -120,7 +120,7 @@ async def test_objects_that_may_succeed_later_are_sent_again(
 async def test_objects_that_never_succeed_end_in_an_error(
     server: FakeWeaviate, store: WeaviateVectorStore, call: Call
 ) -> None:
-    """After `write_timeout` the rest counts as failed."""
+    """After `write_timeout` the remaining objects count as failed."""
     server.answers["BatchObjects"] = lambda request, _, usual: some_fail(
         {i: "not enough replicas" for i, item in enumerate(request.objects) if "two" in str(item)}
     )(request, _, usual)
@@ -136,17 +136,17 @@ async def test_objects_that_never_succeed_end_in_an_error(
 async def test_an_answer_about_objects_never_sent(
     server: FakeWeaviate, store: WeaviateVectorStore, call: Call, index: int
 ) -> None:
-    """Such an answer proves nothing, so no document counts as stored."""
+    """Such a response is unreliable, so no document counts as stored."""
     server.answers["BatchObjects"] = some_fail({index: "what?"})
     with pytest.raises(StoreError, match=r"none of 4 documents.*were not sent"):
         await add(call, store)
 
 
 @pytest.mark.parametrize("code", [StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED, StatusCode.DEADLINE_EXCEEDED])
-async def test_a_batch_that_was_turned_away_is_sent_again(
+async def test_a_refused_batch_is_sent_again(
     server: FakeWeaviate, store: WeaviateVectorStore, call: Call, code: StatusCode
 ) -> None:
-    """The whole call failed once, for reasons that pass."""
+    """The whole call failed once, with a temporary error."""
     server.answers["BatchObjects"] = refuse(code, "come back later", times=1)
     assert await add(call, store) == NAMES
     assert held(server) == set(NAMES)
@@ -155,7 +155,7 @@ async def test_a_batch_that_was_turned_away_is_sent_again(
 async def test_a_batch_that_is_too_large_is_halved(
     server: FakeWeaviate, store: WeaviateVectorStore, call: Call
 ) -> None:
-    """A server that takes small messages alone gets small ones; what does not fit alone is named."""
+    """A server with a low message limit gets smaller batches; the error names an object that is too large alone."""
 
     def narrow(request: Any, context: Any, usual: Any) -> Any:
         if len(request.objects) > 2 or "three" in str(request):
@@ -171,7 +171,7 @@ async def test_a_batch_that_is_too_large_is_halved(
 async def test_a_batch_that_fails_inside_the_server(
     server: FakeWeaviate, store: WeaviateVectorStore, call: Call
 ) -> None:
-    """Nothing says that it would go better again."""
+    """A permanent error is not retried."""
     server.answers["BatchObjects"] = refuse(StatusCode.INTERNAL, "panic")
     with pytest.raises(StoreError, match="panic"):
         await add(call, store)
@@ -190,10 +190,10 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("code", "details", "message"), cases(REFUSALS))
-async def test_a_refused_search_says_why(
+async def test_a_refused_search_has_a_reason(
     server: FakeWeaviate, store: WeaviateVectorStore, call: Call, code: StatusCode, details: str, message: str
 ) -> None:
-    """Every status of the protocol becomes one of our errors, in time, with what to do."""
+    """Every gRPC status becomes one of our errors, in time, with a remedy."""
     await add(call, store)
     server.answers["Search"] = server.answers["Aggregate"] = server.answers["BatchDelete"] = refuse(code, details)
     for name, argument in (("search", ("one",)), ("count", ()), ("delete", (["one"],)), ("get_by_ids", (["one"],))):
@@ -206,10 +206,8 @@ async def test_a_refused_search_says_why(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_a_key_that_is_withdrawn(
-    server: FakeWeaviate, store: WeaviateVectorStore, call: Call, status: int
-) -> None:
-    """Connected with it, refused from then on: the error says where to look."""
+async def test_a_revoked_key(server: FakeWeaviate, store: WeaviateVectorStore, call: Call, status: int) -> None:
+    """A key that is refused after connecting: the error says where to look."""
     server.answers["REST"] = lambda *_: (status, {"code": status, "message": "invalid api key"})
     with pytest.raises(StoreError, match=r"refused the key .*invalid api key.* Check auth_credentials"):
         await add(call, store)
@@ -236,8 +234,8 @@ ENOUGH = [
 
 
 @pytest.mark.parametrize(("version", "options", "message"), cases(VERSIONS))
-def test_old_servers_are_refused_what_they_lack(version: str, options: dict[str, Any], message: str) -> None:
-    """Before anything is made, with the version that has it."""
+def test_old_servers_without_a_feature_are_refused(version: str, options: dict[str, Any], message: str) -> None:
+    """The error is raised before anything is created, and has the required version."""
     with FakeWeaviate(version if version != "main" else "1.39.0") as server, server.client() as client:
         server.version = version
         with pytest.raises(StoreError, match=re.escape(message)):
@@ -246,15 +244,15 @@ def test_old_servers_are_refused_what_they_lack(version: str, options: dict[str,
 
 
 @pytest.mark.parametrize(("version", "options"), cases(ENOUGH))
-def test_servers_that_are_new_enough_are_not_refused(version: str, options: dict[str, Any]) -> None:
-    """The first version that has it does."""
+def test_servers_with_the_feature_are_not_refused(version: str, options: dict[str, Any]) -> None:
+    """The first version that has it works."""
     with FakeWeaviate(version) as server, server.client() as client:
         WeaviateVectorStore(client, "Docs", WordEmbeddings(), **options).add_texts(["a"], ids=["a"])
         assert held(server) == {"a"}
 
 
-def test_a_replicated_collection_is_not_even_read_from_a_server_that_harms_it() -> None:
-    """Reading is what loses properties there."""
+def test_a_replicated_collection_is_not_read_from_a_server_that_damages_it() -> None:
+    """Reading causes the loss of properties on such servers."""
     with FakeWeaviate("1.38.7") as server, server.client() as client:
         WeaviateVectorStore(client, "Docs", WordEmbeddings(), replication=3).add_texts(["a"], ids=["a"])
         server.version = "1.38.6"
@@ -263,8 +261,8 @@ def test_a_replicated_collection_is_not_even_read_from_a_server_that_harms_it() 
 
 
 @pytest.mark.parametrize(("version", "native"), [("1.37.2", False), ("1.37.3", True)])
-async def test_diversity_is_made_by_the_server_where_it_can(version: str, native: bool, call: Call) -> None:
-    """Else candidates come with their vectors and are chosen from here; either way k hits."""
+async def test_mmr_runs_on_the_server_if_possible(version: str, native: bool, call: Call) -> None:
+    """Otherwise candidates with vectors are selected by the client; both give k hits."""
     with FakeWeaviate(version) as server, server.client() as client:
         store = WeaviateVectorStore(client, "Docs", WordEmbeddings())
         await add(call, store)
@@ -276,8 +274,8 @@ async def test_diversity_is_made_by_the_server_where_it_can(version: str, native
 
 
 @pytest.mark.parametrize(("version", "newer"), [("1.32.0", False), ("1.33.0", True)])
-async def test_negations_use_what_the_server_has(version: str, newer: bool, call: Call) -> None:
-    """Before 1.33 they are asked otherwise, and the one that cannot be is refused by key and version."""
+async def test_negations_use_features_of_the_server(version: str, newer: bool, call: Call) -> None:
+    """Before 1.33 they are rewritten, and the one that cannot be is refused by key and version."""
     with FakeWeaviate(version) as server, server.client() as client:
         store = WeaviateVectorStore(client, "Docs", WordEmbeddings(), fields={"years": list[int]})
         await add(call, store)
@@ -292,7 +290,7 @@ async def test_negations_use_what_the_server_has(version: str, newer: bool, call
 
 
 def said(**changes: Any) -> str:
-    """A collection's description as ours, but for something."""
+    """The description of a collection, with changes."""
     ours = {"writer": "langchain_gemini_mm", "format": 1, "fingerprint": None, "dimensions": None}
     return json.dumps(ours | changes)
 
@@ -309,10 +307,10 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize(("name", "description", "message"), cases(FOREIGN))
-async def test_collections_of_others_are_left_alone(
+async def test_foreign_collections_are_not_changed(
     server: FakeWeaviate, client: WeaviateClient, call: Call, name: str, description: str | None, message: str
 ) -> None:
-    """Nothing is read from or written to what this package did not make, also when it appears later."""
+    """A collection of another program is neither read nor written, even if it appears later."""
     store = WeaviateVectorStore(client, "Docs", WordEmbeddings())
     client.collections.create(
         name, description=description, vector_config=Configure.Vectors.self_provided(name="media")
@@ -331,7 +329,7 @@ async def test_collections_of_others_are_left_alone(
 
 
 def test_a_schema_that_the_client_cannot_read(server: FakeWeaviate, client: WeaviateClient) -> None:
-    """A server that is newer than its client may have kinds of index that this one does not know."""
+    """A newer server may have index types that the client does not know."""
     WeaviateVectorStore(client, "Docs", WordEmbeddings()).add_texts(["a"])
     server.classes["Docs_v1"]["vectorConfig"]["media"]["vectorIndexType"] = "newfangled"
     with pytest.raises(StoreError, match="Upgrade weaviate-client"):
@@ -342,10 +340,10 @@ NAN = float("nan")
 
 
 @pytest.mark.parametrize("vector", [[1.0, NAN, 0.0], [float("inf"), 1.0, 0.0], [0.0, 0.0, 0.0], [1.0, 0.0]])
-async def test_unusable_vectors_never_reach_the_server(
+async def test_unusable_vectors_are_not_sent(
     server: FakeWeaviate, client: WeaviateClient, call: Call, vector: list[float]
 ) -> None:
-    """Weaviate would store them without a word."""
+    """Weaviate would store them without an error."""
     good = WeaviateVectorStore(client, "Docs", AnswerEmbeddings([[1.0, 0.0, 0.0]]))
     good.add_texts(["a"], ids=["a"])
     embedding = AnswerEmbeddings([vector])
@@ -377,7 +375,7 @@ MISHAPS = [
 async def test_no_payload_in_logs_and_errors(
     server: FakeWeaviate, call: Call, caplog: pytest.LogCaptureFixture, name: str, answer: Any
 ) -> None:
-    """Not a text, a value, a vector or the key, in any logger at its most talkative, nor in errors and tracebacks."""
+    """No text, value, vector or key is in any logger at debug level, in errors or in tracebacks."""
     loggers = [logging.getLogger(), *map(logging.getLogger, list(logging.root.manager.loggerDict))]
     credentials = {"auth_credentials": Auth.api_key(KEY)}
     with server.client(**credentials) as client:
