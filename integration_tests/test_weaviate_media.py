@@ -236,8 +236,8 @@ def test_keys_are_listed_by_prefix(store: MediaStore) -> None:
         assert sorted(values.yield_keys(prefix=prefix)) == sorted(key for key in pairs if key.startswith(prefix)), (
             prefix
         )
-    wanted = [*pairs, "none", "media/1"]
-    assert values.mget(wanted) == [pairs.get(key) for key in wanted]
+    keys = [*pairs, "none", "media/1"]
+    assert values.mget(keys) == [pairs.get(key) for key in keys]
     values.mdelete(list(pairs)[5:])
     assert sorted(values.yield_keys()) == sorted(list(pairs)[:5])
 

@@ -147,6 +147,6 @@ def test_a_blocking_function_becomes_a_flow(drive: Any) -> None:
 
     number, is_main = drive(thread_of(7))
     assert (number, is_main) == (7, drive is run)
-    assert thread_of.__doc__ == "Say where it runs."
+    assert thread_of.__doc__ == "Return the thread it runs in."
     with pytest.raises(ValueError, match="7"):
         drive(thread_of(7, fails=True))
