@@ -72,7 +72,7 @@ def upgrade(connection: sqlite3.Connection, path: str) -> None:
     Raises:
         StoreError: the file is of an older version and read-only.
     """
-    if not _is_new(connection, path) and _version(connection) == SCHEMA_VERSION:
+    if not is_new(connection, path) and _version(connection) == SCHEMA_VERSION:
         return
     try:
         connection.execute("BEGIN IMMEDIATE")
