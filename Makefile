@@ -41,7 +41,7 @@ test-unpinned: ## the same with whatever versions a user would get today
 	@$(PYTHON) scripts/environment.py newest --unpinned --venv $(VENV)
 	@$(VENV)-unpinned/bin/python -m pytest $(PARALLEL) -m "not stores and not examples" $(ARGS)
 
-test-stores: $(VENV)-stores/stamp ## tests with vector stores, pictures and examples of others: Chroma, FAISS, Qdrant; HEIC
+test-stores: $(VENV)-stores/stamp ## tests with other vector stores, image files and examples: Chroma, FAISS, Qdrant; HEIC
 	@$(VENV)-stores/bin/python -m pytest -m "stores or real_media" tests/test_other_stores.py tests/media/images/test_decode.py tests/test_examples.py $(ARGS)
 
 integration: $(VENV)/stamp ## tests on a real Weaviate: that of WEAVIATE_URL, else one that Go builds, once, in minutes

@@ -65,8 +65,8 @@ _LANGUAGES = {
 _MIME_TYPES = {"markdown": "text/markdown", "html": "text/html"}
 _NOT_PROSE = {
     ".svg": "it is a drawing written as XML; export it as PNG",
-    ".xmp": "it holds settings of a picture editor",
-    ".aae": "it holds settings of a picture editor",
+    ".xmp": "it holds settings of an image editor",
+    ".aae": "it holds settings of an image editor",
     ".rtf": "rich text is not read; save it as PDF, Markdown or plain text, or load it with docling or unstructured",
     ".ps": "PostScript is not read; convert it to PDF",
     ".eps": "PostScript is not read; convert it to PDF or PNG",

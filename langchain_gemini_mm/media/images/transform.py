@@ -90,7 +90,7 @@ def prepared(
     for word, limit in (("max_edge", max_edge), ("max_bytes", max_bytes), ("max_pixels", max_pixels)):
         if limit is not None and limit < 1:
             raise ValueError(f"{word} must be at least 1, got {limit!r}")
-    name = name or name_of(source, "picture")
+    name = name or name_of(source, "image")
     with opened(source) as file:
         size, mime_type = _checked(file, name)
         with opened_image(file, mime_type, name, max_pixels=max_pixels) as image:

@@ -68,7 +68,7 @@ class PdfPages:
             new.save(file)
         data = file.steady()
         if data is None:
-            remedy = "Allow more, or use its picture" if first == last else "Take fewer pages"
+            remedy = "Allow more, or use its image" if first == last else "Take fewer pages"
             raise MediaLimitError(
                 f"{self._which(first, last)}: {file.length:,} bytes as a PDF; at most {max_bytes:,} are allowed. "
                 f"{remedy}"

@@ -104,7 +104,7 @@ def test_a_document_is_cut_into_windows() -> None:
 def test_a_page_over_the_limit_is_an_error() -> None:
     """A single page cannot be split: the error contains its number, size and limit, and the remedy."""
     with opened_pdf(noise_pdf(20, 400), name="'scan.pdf'") as paper:
-        with pytest.raises(MediaLimitError, match=r"page 2 of 'scan\.pdf': [0-9,]+ bytes .* at most 9,000 .* picture"):
+        with pytest.raises(MediaLimitError, match=r"page 2 of 'scan\.pdf': [0-9,]+ bytes .* at most 9,000 .* image"):
             paper.cut(2, 2, max_bytes=9000)
         with pytest.raises(MediaLimitError, match=r"pages 1 to 2 of .* at most 9,000 .* fewer pages"):
             paper.cut(1, 2, max_bytes=9000)
