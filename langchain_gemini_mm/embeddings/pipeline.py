@@ -22,8 +22,11 @@ from langchain_gemini_mm.embeddings.preparation import (
     are_short_texts,
     conversion_requests,
     converted_part,
+    joined,
     prepare,
     total_tokens,
+    truncation,
+    units_of,
     with_converted,
 )
 from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall
@@ -55,7 +58,10 @@ class EmbedRequest:
 class EmbedJob:
     """The contents of one call, prepared, and the vectors answered so far."""
 
+    prepared: list[EmbedItem] = field(repr=False)
+    """One for each content."""
     items: list[EmbedItem] = field(repr=False)
+    """What is sent for them: `units_of(prepared)`."""
     dimensions: int
     keys: Sequence[str]
     """Cache keys, one for each item; empty where no cache is used."""
@@ -71,7 +77,7 @@ class EmbedJob:
             if vector is None:
                 missing.append(item)
             else:
-                self.vectors[item.position] = vector
+                self.vectors[item.row] = vector
         return missing
 
 
@@ -107,7 +113,7 @@ class EmbedPipeline:
                 self._embed(job, missing, CancelToken())
             else:
                 threaded_map(partial(self._embed, job), list(plan(missing, job.limits)), self.concurrency)
-        return job.vectors
+        return joined(job.prepared, job.vectors)
 
     async def arun(self, request: EmbedRequest) -> Vectors:
         """Embed on the running event loop; files are read, cut and converted in worker threads."""
@@ -125,7 +131,7 @@ class EmbedPipeline:
                     await self._aembed(job, missing)
                 else:
                     await gathered_map(partial(self._aembed, job), list(plan(missing, job.limits)), self.concurrency)
-        return job.vectors
+        return joined(job.prepared, job.vectors)
 
     def _prepared(self, request: EmbedRequest) -> EmbedJob:
         settings, quota = self.settings, self.service.settings
@@ -138,17 +144,19 @@ class EmbedPipeline:
             quota.requests_per_minute or ITEMS_PER_CALL,
         )
         known = settings.recipes.get(request.role) if request.task_type is None else None
-        recipe = known or find_recipe(settings.spec, request.role, request.task_type)
-        items: list[EmbedItem] = []
+        recipe = known or find_recipe(settings.spec, request.role, request.task_type, literal=True)
+        prepared: list[EmbedItem] = []
         for item in prepare(settings, request.contents, recipe, request.titles):
             if isinstance(item, GeminiMMError):
                 raise item
-            items.append(item)
+            prepared.append(item)
+        items = units_of(prepared)
         keys: list[str] = []
         if self.cache is not None:
             space = {**settings.space, "dimensions": dimensions}
-            keys = [item.key(space, settings.media) for item in items]
+            keys = [item.key(space, settings.media, settings.sampling) for item in items]
         return EmbedJob(
+            prepared=prepared,
             items=items,
             dimensions=dimensions,
             keys=keys,
@@ -189,6 +197,8 @@ class EmbedPipeline:
                             label=part.name,
                         )
                     results.append((part, converted_part(converted, sent, self.settings)))
+                for request in requests:
+                    request.part.require_unchanged(file)
         except GeminiMMError as error:
             error.about_input(requests[0].position or 0)
             raise
@@ -248,11 +258,16 @@ class EmbedPipeline:
 
     def _accept(self, job: EmbedJob, items: Sequence[EmbedItem], answer: Answer) -> list[tuple[str, bytes]]:
         """Take over the vectors of a call and count it; returns the new entries of the cache."""
-        job.vectors[[item.position for item in items]] = answer.vectors
+        job.vectors[[item.row for item in items]] = answer.vectors
         self.meter.add_call(self.settings.spec, total_tokens(items), answer)
+        for item in items:
+            tokens = answer.reported_tokens if len(items) == 1 else None
+            error = truncation(item, self.settings, reported=item.position in answer.truncated, tokens=tokens)
+            if error is not None:
+                raise error
         if self.cache is None:
             return []
-        return [(job.keys[item.position], to_bytes(row)) for item, row in zip(items, answer.vectors, strict=True)]
+        return [(job.keys[item.row], to_bytes(row)) for item, row in zip(items, answer.vectors, strict=True)]
 
     def _too_large(self, item: EmbedItem) -> set[Part]:
         """Which parts go through the Files API: the largest, until the rest fits inline."""

@@ -43,6 +43,8 @@ class Answer:
     """`(n, d)` float32, unit rows, in the order of the contents."""
     reported_tokens: int
     attempts: int
+    truncated: tuple[int, ...] = ()
+    """Positions of the inputs that the service says it has truncated."""
 
 
 def arguments(call: EmbedCall) -> dict[str, Any]:
@@ -107,7 +109,13 @@ def read_answer(call: EmbedCall, response: EmbedContentResponse, *, attempts: in
     except ValueError as error:
         message = f"the embedding service answered with an unusable vector: {error}"
         raise ServiceError(message).about_input(*call.positions) from error
-    return Answer(vectors, _reported_tokens(response), attempts)
+    statistics = [embedding.statistics for embedding in embeddings]
+    truncated = tuple(
+        position
+        for position, found in zip(call.positions, statistics, strict=True)
+        if found is not None and found.truncated
+    )
+    return Answer(vectors, _reported_tokens(response), attempts, truncated)
 
 
 def _reported_tokens(response: EmbedContentResponse) -> int:
