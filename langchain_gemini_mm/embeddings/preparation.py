@@ -24,7 +24,7 @@ from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitEr
 from langchain_gemini_mm.interfaces import Content, MediaSource, Modality, Vector, Vectors
 from langchain_gemini_mm.media.av.segments import Track
 from langchain_gemini_mm.media.convert import ConversionRequest, ConvertedPart
-from langchain_gemini_mm.media.facts import MediaFacts, known_facts, remember_facts
+from langchain_gemini_mm.media.facts import MediaFacts, known_facts
 from langchain_gemini_mm.media.model_limits import check_extent, check_modality, consumer_name, too_long
 from langchain_gemini_mm.media.probe import probe
 from langchain_gemini_mm.models import text_token_range, text_tokens
@@ -320,7 +320,9 @@ def _prepare_part(settings: ResolvedSettings, part: Part) -> tuple[PreparedPart,
         limit = check_modality(part.mime_type or "", settings.spec, backend, name=part.name)
         tokens = options.tokens(part.modality, backend, seconds=limit.seconds, pages=limit.pages)
         return PreparedPart(part, tokens), None
-    part = _identified(settings, part)
+    if part.path is not None:
+        # The file must still have this hash when it is sent.
+        part = replace(part, sha256=part.digest(settings.media))
     name, is_part = part.name, part.ref is not None and part.ref.is_part
     check_modality(part.mime_type or "", settings.spec, backend, name=name)
     accepted = settings.targets[part.modality].mime_types
@@ -344,37 +346,13 @@ def _prepare_part(settings: ResolvedSettings, part: Part) -> tuple[PreparedPart,
     return PreparedPart(prepared, tokens, convert), facts
 
 
-def _identified(settings: ResolvedSettings, part: Part) -> Part:
-    """The part with the hash of its file, which must still be the same when it is sent; and a whole file as such.
-
-    A reference to all seconds or pages of a file becomes a reference to the file, so that both give the same vector.
-    """
-    if part.path is not None:
-        return replace(part, sha256=part.digest(settings.media))
-    ref = part.ref
-    if ref is None or not ref.is_part or ref.start_s or (ref.first_page or 1) > 1:
-        return part
-    whole = replace(part, ref=ref.whole, modality=modality_of(part.mime_type or "") or part.modality)
-    try:
-        facts = _facts_of(settings, whole)
-    except ContentError:
-        return part
-    seconds, pages = facts.seconds or 0, facts.pages or 0
-    selects_all = (ref.end_s is None or ref.end_s >= seconds) and (ref.last_page is None or ref.last_page == pages)
-    return whole if selects_all and facts.modality == part.modality else part
-
-
 def _facts_of(settings: ResolvedSettings, part: Part) -> MediaFacts:
     """Open a file and measure it, unless it was opened in this process before."""
-    sha256 = part.ref.sha256 if part.ref is not None else part.sha256
-    known = known_facts(sha256) if sha256 is not None else None
+    known = known_facts(part.ref.sha256) if part.ref is not None else None
     if known is not None and (known.mime_type, known.size) == (part.mime_type, part.size):
         return known
     with part.open(settings.media) as file:
-        facts = probe(file, part.mime_type or "", name=part.name)
-    if part.ref is not None:
-        remember_facts(part.ref.sha256, facts)
-    return facts
+        return probe(file, part.mime_type or "", name=part.name)
 
 
 def _selected(part: Part) -> MediaFacts:
