@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -77,7 +77,7 @@ class EmbedJob:
             if vector is None:
                 missing.append(item)
             else:
-                self.vectors[item.row] = vector
+                self.vectors[item.position] = vector
         return missing
 
 
@@ -150,10 +150,12 @@ class EmbedPipeline:
             if isinstance(item, GeminiMMError):
                 raise item
             prepared.append(item)
-        items = units_of(prepared)
+        units = enumerate(units_of(prepared))
+        items = [unit if unit.position == row else replace(unit, position=row) for row, unit in units]
         keys: list[str] = []
         if self.cache is not None:
             space = {**settings.space, "dimensions": dimensions}
+            items = [item.hashed(settings.media) for item in items]
             keys = [item.key(space, settings.media, settings.sampling) for item in items]
         return EmbedJob(
             prepared=prepared,
@@ -258,7 +260,7 @@ class EmbedPipeline:
 
     def _accept(self, job: EmbedJob, items: Sequence[EmbedItem], answer: Answer) -> list[tuple[str, bytes]]:
         """Take over the vectors of a call and count it; returns the new entries of the cache."""
-        job.vectors[[item.row for item in items]] = answer.vectors
+        job.vectors[[item.position for item in items]] = answer.vectors
         self.meter.add_call(self.settings.spec, total_tokens(items), answer)
         for item in items:
             tokens = answer.reported_tokens if len(items) == 1 else None
@@ -267,7 +269,7 @@ class EmbedPipeline:
                 raise error
         if self.cache is None:
             return []
-        return [(job.keys[item.row], to_bytes(row)) for item, row in zip(items, answer.vectors, strict=True)]
+        return [(job.keys[item.position], to_bytes(row)) for item, row in zip(items, answer.vectors, strict=True)]
 
     def _too_large(self, item: EmbedItem) -> set[Part]:
         """Which parts go through the Files API: the largest, until the rest fits inline."""

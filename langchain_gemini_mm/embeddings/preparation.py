@@ -85,8 +85,6 @@ class EmbedItem:
     service reports are its own."""
     pieces: tuple[EmbedItem, ...] = ()
     """What is sent instead of a text that is too long; the vector is the mean of theirs."""
-    row: int = 0
-    """Position among all items that are sent, from 0; see `units_of`."""
 
     @classmethod
     def of(
@@ -97,7 +95,6 @@ class EmbedItem:
         task_type: str | None = None,
         title: str | None = None,
         may_be_cut: bool = False,
-        row: int | None = None,
     ) -> EmbedItem:
         """Build an item, with the sums over its parts.
 
@@ -107,7 +104,6 @@ class EmbedItem:
             task_type: request field, for models that have one.
             title: request field, for models that have one.
             may_be_cut: whether it may have more tokens than the model reads.
-            row: position among all items that are sent, by default `position`.
         """
         wire_bytes = token_count = 0
         for part in parts:
@@ -118,11 +114,10 @@ class EmbedItem:
             parts=tuple(parts),
             wire_bytes=wire_bytes,
             token_count=token_count,
-            group=(task_type, title, position) if may_be_cut else (task_type, title),
+            group=(task_type, title, hash(parts[0].part.text)) if may_be_cut else (task_type, title),
             task_type=task_type,
             title=title,
             may_be_cut=may_be_cut,
-            row=position if row is None else row,
         )
 
     @property
@@ -135,8 +130,22 @@ class EmbedItem:
         """Tokens that it has at least."""
         return sum(part.token_range[0] for part in self.parts)
 
+    def hashed(self, media: MediaSource | None) -> EmbedItem:
+        """The item with the hashes of its files, which must still be the same when they are sent.
+
+        Raises:
+            MissingMediaError: a file cannot be read.
+        """
+        if all(part.part.path is None for part in self.parts):
+            return self
+        parts = [
+            part if part.part.path is None else part._replace(part=replace(part.part, sha256=part.part.digest(media)))
+            for part in self.parts
+        ]
+        return replace(self, parts=tuple(parts))
+
     def key(self, space: Mapping[str, object], media: MediaSource | None, sampling: str = "") -> str:
-        """The key of the content in an embedding cache, from everything that decides the vector.
+        """The key of the content in an embedding cache, from everything that decides the vector; see also `hashed`.
 
         Args:
             space: the embedding space.
@@ -152,8 +161,7 @@ class EmbedItem:
 
 def units_of(prepared: Iterable[EmbedItem]) -> list[EmbedItem]:
     """What is sent for prepared contents, in order: the items, or the pieces of those that are split."""
-    units = (unit for item in prepared for unit in item.pieces or (item,))
-    return [unit if unit.row == row else replace(unit, row=row) for row, unit in enumerate(units)]
+    return [unit for item in prepared for unit in item.pieces or (item,)]
 
 
 def joined(prepared: Iterable[EmbedItem], vectors: Vectors) -> Vectors:
@@ -320,9 +328,6 @@ def _prepare_part(settings: ResolvedSettings, part: Part) -> tuple[PreparedPart,
         limit = check_modality(part.mime_type or "", settings.spec, backend, name=part.name)
         tokens = options.tokens(part.modality, backend, seconds=limit.seconds, pages=limit.pages)
         return PreparedPart(part, tokens), None
-    if part.path is not None:
-        # The file must still have this hash when it is sent.
-        part = replace(part, sha256=part.digest(settings.media))
     name, is_part = part.name, part.ref is not None and part.ref.is_part
     check_modality(part.mime_type or "", settings.spec, backend, name=name)
     accepted = settings.targets[part.modality].mime_types
@@ -457,7 +462,6 @@ def with_converted(
             task_type=item.task_type,
             title=item.title,
             may_be_cut=item.may_be_cut,
-            row=item.row,
         )
         for item in items
     ]
