@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 import json
 import sqlite3
 import warnings
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from google.genai.types import Part
 from langchain_core.documents import Document
+from langchain_core.documents.base import Blob
 from langchain_core.stores import InMemoryByteStore
+from PIL import Image
 
 from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaLoader, MediaStore
-from langchain_gemini_mm.errors import MissingMediaError, SpaceMismatchError
+from langchain_gemini_mm.errors import ContentError, MissingMediaError, SpaceMismatchError
 from langchain_gemini_mm.testing import mp4, png
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from langchain_gemini_mm.testing import GeminiEmulator
@@ -108,3 +116,64 @@ def test_the_cache_knows_how_video_was_sampled(emulator: GeminiEmulator) -> None
     assert gemini.usage.estimated_tokens["video"] == 32 * 66
     assert vertex.usage.estimated_tokens == {"video": 40 * 66}
     assert gemini.fingerprint != vertex.fingerprint
+
+
+def _base() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8))
+
+
+def _turned() -> Image.Image:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    _base().save(buffer, "JPEG", exif=exif)
+    return Image.open(io.BytesIO(buffer.getvalue()))
+
+
+def _decoded(image: Image.Image) -> Image.Image:
+    image.load()
+    return image
+
+
+IMAGES: dict[str, Callable[[], Image.Image]] = {
+    **{mode: partial(_base().convert, mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB")},
+    "HSV": lambda: _base().convert("HSV"),
+    "premultiplied": lambda: _base().convert("RGBA").convert("RGBa"),
+    "palette with alpha": lambda: _base().convert("P").convert("PA"),
+    "16 bits": lambda: Image.fromarray(np.linspace(0, 65535, 2400).reshape(40, 60).astype(np.uint16)),
+    "32 bits": lambda: Image.fromarray(np.linspace(0, 65535, 2400).reshape(40, 60).astype(np.int32)),
+    "32 bits, small": lambda: _base().convert("L").convert("I"),
+    "fractions": lambda: Image.fromarray(np.linspace(0, 1, 2400).reshape(40, 60).astype(np.float32)),
+    "fractions to 255": lambda: _base().convert("F"),
+    "turned": _turned,
+    "turned and decoded": lambda: _decoded(_turned()),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_pillow_images_look_as_they_are(name: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
+    """Images of every mode are sent upright, with their brightness; none white, black or sideways."""
+    embeddings.embed_query(IMAGES[name]())
+
+    sent = Image.open(io.BytesIO(emulator.embed_requests[-1].parts[0].data or b""))
+    assert sent.size == ((40, 60) if name.startswith("turned") else (60, 40))
+    assert sent.getexif().get(0x0112, 1) == 1
+    assert np.asarray(sent.convert("L")).mean() == pytest.approx(127, abs=2)
+
+
+def test_the_same_picture_however_it_is_given(emulator: GeminiEmulator, tmp_path: Path, media: MediaStore) -> None:
+    """Path, bytes, Blob, content block, Part, reference and opened PIL image have one cache key; one is sent."""
+    path = tmp_path / "dog.jpg"
+    _base().save(path, "JPEG")
+    data = path.read_bytes()
+    block = {"type": "image", "base64": base64.b64encode(data).decode(), "mime_type": "image/jpeg"}
+    blob = Blob.from_data(data, mime_type="image/jpeg")
+    part = Part.from_bytes(data=data, mime_type="image/jpeg")
+    ours = GeminiEmbeddings(media=media, cache=InMemoryByteStore(), output_dimensionality=128)
+
+    for content in (path, data, blob, Blob.from_path(path), block, part, media.put(data), Image.open(path)):
+        ours.embed([content])
+
+    assert (ours.usage.items, ours.usage.cached) == (1, 7)
+    with pytest.raises(ContentError, match=r"the image has no pixels \(0 x 0\)"):
+        ours.embed([Image.new("RGB", (0, 0))])
