@@ -273,7 +273,8 @@ class EmbedPipeline:
         if part.uri is not None:
             return {"file_data": {"file_uri": part.uri, "mime_type": part.mime_type}, **extra}
         if upload:
-            client, media = self.service.client, self.settings.media
-            file = self.service.persist(lambda: self.uploads.ensure(part, media, client, cancel), cancel)
+            media = self.settings.media
+            with self.service.connections.lend() as client:
+                file = self.service.persist(lambda: self.uploads.ensure(part, media, client, cancel), cancel)
             return {"file_data": {"file_uri": file.uri, "mime_type": file.mime_type}, **extra}
         return {"inline_data": {"data": part.read(self.settings.media), "mime_type": part.mime_type}, **extra}

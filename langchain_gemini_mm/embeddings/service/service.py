@@ -1,23 +1,18 @@
-"""`GeminiService`: sends requests from any thread or event loop, with retries and a rate limit.
-
-It holds the clients of the SDK: one for all threads and one for each event loop, created on first use. A pickled or
-copied service has no connections.
-"""
+"""`GeminiService`: sends requests from any thread or event loop, with retries and a rate limit."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import threading
-import weakref
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_gemini_mm.batching import CancelToken
 from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall, arguments, read_answer
-from langchain_gemini_mm.embeddings.service.client import ServiceSettings, new_client, sdk_version
+from langchain_gemini_mm.embeddings.service.client import ServiceSettings, sdk_version
+from langchain_gemini_mm.embeddings.service.connections import Connections
 from langchain_gemini_mm.embeddings.service.errors import translate
 from langchain_gemini_mm.embeddings.service.rate_limit import MinuteQuota
 from langchain_gemini_mm.errors import QuotaError, ServiceError
@@ -67,7 +62,6 @@ def _error(state: RetryCallState) -> BaseException | None:
 
 
 R = TypeVar("R")
-_ByLoop: TypeAlias = "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, R]"
 
 logger = logging.getLogger("langchain_gemini_mm")
 
@@ -77,22 +71,16 @@ class GeminiService:
 
     def __init__(self, settings: ServiceSettings, client: Client | None = None) -> None:
         self.settings = settings
-        self.given_client = client
         self._quota = MinuteQuota(settings.requests_per_minute, settings.tokens_per_minute)
-        self._lock = threading.Lock()
-        self._shared: Client | None = None
-        self._closer: Callable[[], object]
-        self._loop_clients: _ByLoop[Client] = weakref.WeakKeyDictionary()
-        self._lifetimes: _ByLoop[AsyncGenerator[Client]] = weakref.WeakKeyDictionary()
-        self._opening: _ByLoop[asyncio.Future[Client]] = weakref.WeakKeyDictionary()
+        self.connections = Connections(settings, client)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without connections."""
-        return GeminiService, (self.settings, self.given_client)
+        return GeminiService, (self.settings, self.connections.given)
 
     def __deepcopy__(self, memo: object) -> GeminiService:
         """Copies share no connections."""
-        return GeminiService(self.settings, self.given_client)
+        return GeminiService(self.settings, self.connections.given)
 
     @cached_property
     def items_per_call(self) -> int:
@@ -100,42 +88,6 @@ class GeminiService:
         if self.settings.backend == "vertex" and sdk_version() < (3, 4):
             return 1
         return ITEMS_PER_CALL
-
-    @property
-    def client(self) -> Client:
-        """The SDK client shared by all threads."""
-        if self.given_client is not None:
-            return self.given_client
-        with self._lock:
-            if self._shared is None:
-                self._shared = new_client(self.settings)
-                # The SDK closes in __del__, which in a reference cycle may run after its sockets are reported unclosed.
-                self._closer = weakref.finalize(self, self._shared.close)
-            return self._shared
-
-    async def aclient(self) -> Client:
-        """The SDK client of the running event loop; the loop closes it at shutdown."""
-        if self.given_client is not None:
-            return self.given_client
-        loop = asyncio.get_running_loop()
-        if loop in self._loop_clients:
-            return self._loop_clients[loop]
-        if loop not in self._opening:
-            self._opening[loop] = asyncio.ensure_future(self._open(loop))
-        return await asyncio.shield(self._opening[loop])
-
-    async def _open(self, loop: asyncio.AbstractEventLoop) -> Client:
-        """Connect in a worker thread: importing the SDK and reading certificates takes up to a second."""
-        try:
-            client = await asyncio.to_thread(new_client, self.settings)
-            lifetime = _closing(client)
-            # A running asynchronous generator is closed by the loop's shutdown_asyncgens(), which asyncio.run() calls;
-            # there is no other hook at the end of a loop.
-            await anext(lifetime)
-            self._loop_clients[loop], self._lifetimes[loop] = client, lifetime
-            return client
-        finally:
-            self._opening.pop(loop, None)
 
     @cached_property
     def _retries(self) -> dict[str, Any]:
@@ -178,15 +130,15 @@ class GeminiService:
         if cancel.is_set():
             message = "not sent, because another request of the same call failed"
             raise ServiceError(message).about_input(*call.positions)
-        with self._translating(call):
-            return self.client.models.embed_content(**arguments(call))
+        with self._translating(call), self.connections.lend() as client:
+            return client.models.embed_content(**arguments(call))
 
     async def _aattempt(self, call: EmbedCall) -> EmbedContentResponse:
-        client = await self.aclient()
         if seconds := self._reserve(call):
             await asyncio.sleep(seconds)
         with self._translating(call):
-            return await client.aio.models.embed_content(**arguments(call))
+            async with self.connections.alend() as client:
+                return await client.aio.models.embed_content(**arguments(call))
 
     def _reserve(self, call: EmbedCall) -> float:
         seconds = self._quota.reserve(len(call.contents), call.tokens) if self._quota.active else 0.0
@@ -209,24 +161,8 @@ class GeminiService:
 
     def close(self) -> None:
         """Close the client of threads; clients of event loops are closed by their loop or by `aclose`."""
-        with self._lock:
-            client, self._shared = self._shared, None
-        if client is not None:
-            self._closer()
+        self.connections.close()
 
     async def aclose(self) -> None:
         """Close the client of the running event loop and that of threads."""
-        loop = asyncio.get_running_loop()
-        self._loop_clients.pop(loop, None)
-        lifetime = self._lifetimes.pop(loop, None)
-        if lifetime is not None:
-            await lifetime.aclose()
-        self.close()
-
-
-async def _closing(client: Client) -> AsyncGenerator[Client]:
-    try:
-        yield client
-    finally:
-        await client.aio.aclose()
-        client.close()
+        await self.connections.aclose()
