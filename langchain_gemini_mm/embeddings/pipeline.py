@@ -139,7 +139,11 @@ class EmbedPipeline:
         )
         known = settings.recipes.get(request.role) if request.task_type is None else None
         recipe = known or find_recipe(settings.spec, request.role, request.task_type)
-        items = prepare(settings, request.contents, recipe, request.titles)
+        items: list[EmbedItem] = []
+        for item in prepare(settings, request.contents, recipe, request.titles):
+            if isinstance(item, GeminiMMError):
+                raise item
+            items.append(item)
         keys: list[str] = []
         if self.cache is not None:
             space = {**settings.space, "dimensions": dimensions}
