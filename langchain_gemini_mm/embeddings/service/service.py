@@ -19,7 +19,7 @@ from langchain_gemini_mm.batching import CancelToken
 from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall, arguments, read_answer
 from langchain_gemini_mm.embeddings.service.client import ServiceSettings, new_client, sdk_version
 from langchain_gemini_mm.embeddings.service.errors import translate
-from langchain_gemini_mm.embeddings.service.rate_limit import MinuteQuota
+from langchain_gemini_mm.embeddings.service.rate_limit import Admission, MinuteQuota
 from langchain_gemini_mm.errors import QuotaError, ServiceError
 from langchain_gemini_mm.models import ITEMS_PER_CALL
 
@@ -78,7 +78,7 @@ class GeminiService:
     def __init__(self, settings: ServiceSettings, client: Client | None = None) -> None:
         self.settings = settings
         self.given_client = client
-        self._quota = MinuteQuota(settings.requests_per_minute, settings.tokens_per_minute)
+        self._quotas: dict[str, MinuteQuota] = {}
         self._lock = threading.Lock()
         self._shared: Client | None = None
         self._closer: Callable[[], object]
@@ -137,6 +137,14 @@ class GeminiService:
         finally:
             self._opening.pop(loop, None)
 
+    def quota(self, model: str) -> MinuteQuota:
+        """The requests and tokens per minute of a model, with the limits learnt from the service."""
+        with self._lock:
+            settings = self.settings
+            if model not in self._quotas:
+                self._quotas[model] = MinuteQuota(settings.requests_per_minute, settings.tokens_per_minute)
+            return self._quotas[model]
+
     @cached_property
     def _retries(self) -> dict[str, Any]:
         return retry_policy(self.settings.max_retries, self.settings.deadline)
@@ -173,8 +181,9 @@ class GeminiService:
         return Retrying(sleep=sleep_using_event(cancel), **self._retries)(work)
 
     def _attempt(self, call: EmbedCall, cancel: CancelToken) -> EmbedContentResponse:
-        if seconds := self._reserve(call):
-            cancel.wait(seconds)
+        while not (admission := self._admit(call)).count:
+            if cancel.wait(admission.wait_s):
+                break
         if cancel.is_set():
             message = "not sent, because another request of the same call failed"
             raise ServiceError(message).about_input(*call.positions)
@@ -183,16 +192,15 @@ class GeminiService:
 
     async def _aattempt(self, call: EmbedCall) -> EmbedContentResponse:
         client = await self.aclient()
-        if seconds := self._reserve(call):
-            await asyncio.sleep(seconds)
+        while not (admission := self._admit(call)).count:
+            await asyncio.sleep(admission.wait_s)  # noqa: ASYNC110
         with self._translating(call):
             return await client.aio.models.embed_content(**arguments(call))
 
-    def _reserve(self, call: EmbedCall) -> float:
-        seconds = self._quota.reserve(len(call.contents), call.tokens) if self._quota.active else 0.0
-        if seconds > 0:
-            logger.info("waiting %.1f s to stay within the quota per minute", seconds)
-        return seconds
+    def _admit(self, call: EmbedCall) -> Admission:
+        admission = self.quota(call.model).admit([call.tokens])
+        admission.settle()
+        return admission
 
     @contextmanager
     def _translating(self, call: EmbedCall) -> Iterator[None]:
@@ -204,7 +212,7 @@ class GeminiService:
             if ours is None:
                 raise
             if isinstance(ours, QuotaError) and ours.retry_after and not ours.per_day:
-                self._quota.hold(min(ours.retry_after, self.settings.deadline))
+                self.quota(call.model).hold(ours.retry_after)
             raise ours.about_input(*call.positions) from error
 
     def close(self) -> None:
