@@ -266,6 +266,7 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
             concurrency=self.max_concurrency,
             batch_bytes=self.batch_bytes,
             budget_usd=self.budget_usd,
+            on_wait=self.on_wait,
         )
         return self._current
 
@@ -274,4 +275,4 @@ _renewing = threading.Lock()
 
 
 def _query(text: Content, task_type: str | None, title: str | None, dimensions: int | None) -> EmbedRequest:
-    return EmbedRequest([text], "query", task_type, None if title is None else [title], dimensions)
+    return EmbedRequest([text], "query", task_type, None if title is None else [title], dimensions, urgent=True)

@@ -16,7 +16,7 @@ from langchain_gemini_mm.embeddings.cache import cache_key
 from langchain_gemini_mm.embeddings.settings import ResolvedSettings
 from langchain_gemini_mm.embeddings.tasks import Recipe
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError
-from langchain_gemini_mm.interfaces import Content, MediaSource, Modality
+from langchain_gemini_mm.interfaces import Content, MediaSource, Modality, Vectors
 from langchain_gemini_mm.media.av.segments import Track
 from langchain_gemini_mm.media.convert import ConversionRequest, ConvertedPart
 from langchain_gemini_mm.media.facts import MediaFacts, known_facts
@@ -91,6 +91,12 @@ class EmbedItem:
             title=title,
         )
 
+    @property
+    def name(self) -> str:
+        """Names of its files, for messages; empty for texts and references."""
+        named = (part.part for part in self.parts if part.part.path is not None or part.part.label is not None)
+        return ", ".join(part.name for part in named if SCHEME not in part.name)
+
     def key(self, space: Mapping[str, object], media: MediaSource | None) -> str:
         """The key of the content in an embedding cache.
 
@@ -100,6 +106,16 @@ class EmbedItem:
         """
         parts = [(part.modality, part.digest(media)) for part, _, _ in self.parts]
         return cache_key(space, parts, (self.task_type, self.title))
+
+
+def units_of(prepared: Iterable[EmbedItem]) -> list[EmbedItem]:
+    """What is sent for prepared contents, in order: the items, or the pieces of those that are split."""
+    return list(prepared)
+
+
+def joined(prepared: Iterable[EmbedItem], vectors: Vectors) -> Vectors:
+    """One row for each prepared content, from one row for each of its units."""
+    return vectors
 
 
 def total_tokens(items: Iterable[EmbedItem]) -> Mapping[Modality, int]:

@@ -31,8 +31,6 @@ class EmbedCall:
     title: str | None = None
     options: Mapping[str, object] = field(default_factory=dict)
     """Further fields of the request."""
-    tokens: int = 0
-    """Estimated tokens of all contents."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,6 @@ class Answer:
     vectors: Vectors = field(repr=False)
     """`(n, d)` float32, unit rows, in the order of the contents."""
     reported_tokens: int
-    attempts: int
 
 
 def arguments(call: EmbedCall) -> dict[str, Any]:
@@ -78,13 +75,12 @@ def _content_maker() -> Callable[[Sequence[Mapping[str, Any]]], Content]:
     return make
 
 
-def read_answer(call: EmbedCall, response: EmbedContentResponse, *, attempts: int) -> Answer:
+def read_answer(call: EmbedCall, response: EmbedContentResponse) -> Answer:
     """Check an answer against its call: as many vectors as contents, each whole, finite and of the requested size.
 
     Args:
         call: what was sent.
         response: of the SDK.
-        attempts: how often it was sent.
 
     Raises:
         ServiceError: the answer does not fit; the error names the inputs.
@@ -107,7 +103,7 @@ def read_answer(call: EmbedCall, response: EmbedContentResponse, *, attempts: in
     except ValueError as error:
         message = f"the embedding service answered with an unusable vector: {error}"
         raise ServiceError(message).about_input(*call.positions) from error
-    return Answer(vectors, _reported_tokens(response), attempts)
+    return Answer(vectors, _reported_tokens(response))
 
 
 def _reported_tokens(response: EmbedContentResponse) -> int:
