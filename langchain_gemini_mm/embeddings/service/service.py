@@ -192,8 +192,8 @@ class GeminiService:
 
     async def _aattempt(self, call: EmbedCall) -> EmbedContentResponse:
         client = await self.aclient()
-        while not (admission := self._admit(call)).count:
-            await asyncio.sleep(admission.wait_s)  # noqa: ASYNC110
+        while not (admission := self._admit(call)).count:  # noqa: ASYNC110
+            await asyncio.sleep(admission.wait_s)
         with self._translating(call):
             return await client.aio.models.embed_content(**arguments(call))
 
