@@ -254,7 +254,7 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
         """Resolve the fields again; connections are kept unless the service is reached in another way."""
         settings = self._service_settings()
         service = None if self._current is None else self._current.service
-        if service is None or service.settings != settings or service.given_client is not self.client:
+        if service is None or service.settings != settings or service.connections.given is not self.client:
             service = GeminiService(settings, self.client)
         self._current = EmbedPipeline(
             fields=dict(self.__dict__),

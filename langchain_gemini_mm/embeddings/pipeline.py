@@ -139,7 +139,11 @@ class EmbedPipeline:
         )
         known = settings.recipes.get(request.role) if request.task_type is None else None
         recipe = known or find_recipe(settings.spec, request.role, request.task_type)
-        items = prepare(settings, request.contents, recipe, request.titles)
+        items: list[EmbedItem] = []
+        for item in prepare(settings, request.contents, recipe, request.titles):
+            if isinstance(item, GeminiMMError):
+                raise item
+            items.append(item)
         keys: list[str] = []
         if self.cache is not None:
             space = {**settings.space, "dimensions": dimensions}
@@ -273,7 +277,8 @@ class EmbedPipeline:
         if part.uri is not None:
             return {"file_data": {"file_uri": part.uri, "mime_type": part.mime_type}, **extra}
         if upload:
-            client, media = self.service.client, self.settings.media
-            file = self.service.persist(lambda: self.uploads.ensure(part, media, client, cancel), cancel)
+            media = self.settings.media
+            with self.service.connections.lend() as client:
+                file = self.service.persist(lambda: self.uploads.ensure(part, media, client, cancel), cancel)
             return {"file_data": {"file_uri": file.uri, "mime_type": file.mime_type}, **extra}
         return {"inline_data": {"data": part.read(self.settings.media), "mime_type": part.mime_type}, **extra}

@@ -113,8 +113,8 @@ def total_tokens(items: Iterable[EmbedItem]) -> Mapping[Modality, int]:
 
 def prepare(
     settings: ResolvedSettings, contents: Sequence[Content], recipe: Recipe, titles: Sequence[str | None] | None = None
-) -> list[EmbedItem]:
-    """Prepare every content, one item each, in order.
+) -> list[EmbedItem | GeminiMMError]:
+    """Prepare every content: one item each, or the error that names the input, in order.
 
     Args:
         settings: of the embeddings.
@@ -123,17 +123,20 @@ def prepare(
         titles: one for each content; used where a text stands alone in its content.
 
     Raises:
-        ContentError: a content cannot be embedded; the error names the input.
         ValueError: another number of titles than of contents.
     """
     contents = check_sequence(contents)
     if titles is not None and len(titles) != len(contents):
         raise ValueError(f"got {len(titles)} titles for {len(contents)} contents")
-    items: list[EmbedItem] = []
+    items: list[EmbedItem | GeminiMMError] = []
     unused: list[int] = []
     for position, content in enumerate(contents):
         title = titles[position] if titles else None
-        item = _prepare_item(settings, position, content, recipe, title)
+        try:
+            item = _prepare_item(settings, position, content, recipe, title)
+        except GeminiMMError as error:
+            items.append(error.about_input(position))
+            continue
         if title and not (recipe.takes_title and len(item.parts) == 1 and item.parts[0].part.text is not None):
             unused.append(position)
         items.append(item)
@@ -151,14 +154,10 @@ def prepare(
 def _prepare_item(
     settings: ResolvedSettings, position: int, content: Content, recipe: Recipe, title: str | None
 ) -> EmbedItem:
-    try:
-        parts = to_parts(content, settings.media, unresolved=settings.unresolved)
-        if len(parts) > 1 or parts[0].text is None:
-            _check_counts(settings, parts)
-        prepared = [_prepare_part(settings, part) for part in parts]
-    except GeminiMMError as error:
-        error.about_input(position)
-        raise
+    parts = to_parts(content, settings.media, unresolved=settings.unresolved)
+    if len(parts) > 1 or parts[0].text is None:
+        _check_counts(settings, parts)
+    prepared = [_prepare_part(settings, part) for part in parts]
     part, tokens, _ = prepared[0]
     if len(prepared) > 1 or part.text is None:
         return EmbedItem.of(position, prepared)

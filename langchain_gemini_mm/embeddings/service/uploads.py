@@ -90,7 +90,8 @@ class Uploads:
             uploads, self._by_digest = list(self._by_digest.values()), {}
         for upload in uploads:
             try:
-                service.client.files.delete(name=upload.name)
+                with service.connections.lend() as client:
+                    client.files.delete(name=upload.name)
             except Exception as error:
                 if translate(error) is None:
                     raise
