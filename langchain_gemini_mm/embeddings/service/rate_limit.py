@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from langchain_gemini_mm.batching import PerProcess
 from langchain_gemini_mm.errors import QuotaError
 
 WaitReason: TypeAlias = Literal["requests per minute", "tokens per minute", "the service asked for a pause"]
@@ -109,13 +110,12 @@ class _Limit:
     def admissible(self, amount: int, urgent: bool) -> float:
         """What one request may use now; less than `amount` where it has to wait."""
         room = self.room(urgent)
-        if amount <= room:
-            return room
-        alone = not (self.used if self.value is not None else self.in_flight)
-        return math.inf if alone else room
+        if amount > room and self.value is None and not self.in_flight:
+            return math.inf
+        return max(room, amount) if not self.used else room
 
 
-class MinuteQuota:
+class MinuteQuota(PerProcess):
     """Admits requests so that no minute exceeds a number of items and tokens; each item of a batch is a request.
 
     Thread-safe; it returns delays and never sleeps.
@@ -146,7 +146,13 @@ class MinuteQuota:
         self._clock = clock
         self._window_s = _WINDOW_S
         """Changed only by tests, which run with a shorter minute."""
+        super().__init__()
+
+    def _forget(self) -> None:
+        """Count from zero, as in a forked process: the requests of its parent end there. Limits are kept."""
         self._lock = threading.Lock()
+        for limit in self._limits:
+            limit.used = limit.in_flight = 0
         self._settled: deque[tuple[float, list[int]]] = deque()
         """When amounts are available again, and how much of each limit; in ascending order."""
         self._in_flight = 0
