@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, Future, wait
 from contextvars import copy_context
@@ -222,3 +224,27 @@ async def gathered_map(work: Callable[[T], Awaitable[R]], inputs: Sequence[T], c
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class PerProcess:
+    """An object that starts anew in a forked process, where its locks may be held and its requests do not run."""
+
+    def __init__(self) -> None:
+        self._forget()
+        _per_process.add(self)
+
+    def _forget(self) -> None:
+        """Create locks, and everything else that belongs to one process."""
+        raise NotImplementedError
+
+
+_per_process: weakref.WeakSet[PerProcess] = weakref.WeakSet()
+
+
+def _forget_after_fork() -> None:
+    for one in list(_per_process):
+        one._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

@@ -7,13 +7,13 @@ connections, and neither has a forked process: two processes that read from one 
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from langchain_gemini_mm.batching import PerProcess
 from langchain_gemini_mm.embeddings.service.client import ServiceSettings, new_client
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class _LoopClient(_Held):
         self.lifetime: AsyncGenerator[None] = _closing(client)
 
 
-class Connections:
+class Connections(PerProcess):
     """Lends SDK clients to calls; thread-safe.
 
     Args:
@@ -50,8 +50,7 @@ class Connections:
     def __init__(self, settings: ServiceSettings, given: Client | None = None) -> None:
         self.settings = settings
         self.given = given
-        self._forget()
-        _all.add(self)
+        super().__init__()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles share no connections."""
@@ -153,15 +152,3 @@ async def _closing(client: Client) -> AsyncGenerator[None]:
     finally:
         await client.aio.aclose()
         client.close()
-
-
-_all: weakref.WeakSet[Connections] = weakref.WeakSet()
-
-
-def _forget_after_fork() -> None:
-    for connections in list(_all):
-        connections._forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
