@@ -218,6 +218,8 @@ class QuotaError(ServiceError):
 
     Attributes:
         per_day: the daily quota is meant, so trying again before tomorrow is useless.
+        limits: the limits that the service named, by `requests_per_minute`, `tokens_per_minute`, `requests_per_day`
+            and `tokens_per_day`.
     """
 
     def __init__(
@@ -229,6 +231,7 @@ class QuotaError(ServiceError):
         transient: bool = True,
         retry_after: float | None = None,
         per_day: bool = False,
+        limits: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__(
             message,
@@ -239,6 +242,7 @@ class QuotaError(ServiceError):
             scope="run" if per_day else "request",
         )
         self.per_day = per_day
+        self.limits = dict(limits or {})
 
 
 class StoreError(GeminiMMError):

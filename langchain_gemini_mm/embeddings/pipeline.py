@@ -31,7 +31,7 @@ from langchain_gemini_mm.embeddings.service.service import GeminiService
 from langchain_gemini_mm.embeddings.service.uploads import Uploads
 from langchain_gemini_mm.embeddings.settings import ResolvedSettings, check_dimensions
 from langchain_gemini_mm.embeddings.tasks import recipe as find_recipe
-from langchain_gemini_mm.embeddings.usage import Meter, price_usd
+from langchain_gemini_mm.embeddings.usage import Meter
 from langchain_gemini_mm.errors import GeminiMMError, MediaLimitError
 from langchain_gemini_mm.interfaces import Content, Role, Vectors
 from langchain_gemini_mm.media.convert import ConversionRequest, TemporaryFiles, by_file, convert
@@ -156,13 +156,13 @@ class EmbedPipeline:
             vectors=np.empty((len(items), dimensions), dtype=np.float32),
         )
 
-    def _within_budget(self, job: EmbedJob, missing: Sequence[EmbedItem]) -> AbstractContextManager[None]:
+    def _within_budget(self, job: EmbedJob, missing: Sequence[EmbedItem]) -> AbstractContextManager[object]:
         """Refuse everything before the first call, so that no money is spent on vectors that are then thrown away."""
         if len(missing) < len(job.items):
             self.meter.add_cached(len(job.items) - len(missing))
         if self.budget_usd is None:
             return nullcontext()
-        return self.meter.within_budget(price_usd(self.settings.spec, total_tokens(missing)), self.budget_usd)
+        return self.meter.within_budget(self.settings.spec, total_tokens(missing), self.budget_usd)
 
     @property
     def _converters(self) -> int:
@@ -249,7 +249,7 @@ class EmbedPipeline:
     def _accept(self, job: EmbedJob, items: Sequence[EmbedItem], answer: Answer) -> list[tuple[str, bytes]]:
         """Take over the vectors of a call and count it; returns the new entries of the cache."""
         job.vectors[[item.position for item in items]] = answer.vectors
-        self.meter.add_call(self.settings.spec, total_tokens(items), answer)
+        self.meter.answered(self.settings.spec, total_tokens(items), answer)
         if self.cache is None:
             return []
         return [(job.keys[item.position], to_bytes(row)) for item, row in zip(items, answer.vectors, strict=True)]

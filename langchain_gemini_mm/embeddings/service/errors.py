@@ -7,7 +7,10 @@ docs/api-assumptions.md.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from langchain_gemini_mm.errors import QuotaError, ServiceError
@@ -50,7 +53,7 @@ def _from_answer(error: Any, code: int, secrets: tuple[str, ...]) -> ServiceErro
     inner = body.get("error", body)
     details = [item for item in _list(inner, "details") if isinstance(item, Mapping)]
     said = _clean(str(getattr(error, "message", None) or "no message").strip().rstrip("."), secrets)
-    retry_after = _retry_after(details, said)
+    retry_after = _retry_after(details, said, getattr(error, "response", None))
     if code == 429:
         return _quota(said, details, status, retry_after)
     transient = code in TRANSIENT_CODES
@@ -67,7 +70,7 @@ def _from_answer(error: Any, code: int, secrets: tuple[str, ...]) -> ServiceErro
 def _quota(said: str, details: list[Mapping[str, Any]], status: str | None, retry_after: float | None) -> QuotaError:
     violations = [v for item in details for v in _list(item, "violations") if isinstance(v, Mapping)]
     ids = [str(v.get("quotaId") or v.get("quota_id") or "") for v in violations]
-    limits = ", ".join(
+    named = ", ".join(
         f"{quota} = {v.get('quotaValue', '?')}" for quota, v in zip(ids, violations, strict=True) if quota
     )
     per_day = any("PerDay" in quota for quota in ids)
@@ -76,25 +79,56 @@ def _quota(said: str, details: list[Mapping[str, Any]], status: str | None, retr
         if per_day
         else "lower requests_per_minute or tokens_per_minute (each item of a batch counts), or raise the quota"
     )
-    shown = f" [{limits}]" if limits else ""
+    shown = f" [{named}]" if named else ""
     return QuotaError(
         f"the embedding service's quota is used up{shown}: {said} ({advice})",
         status=status or "RESOURCE_EXHAUSTED",
         transient=not per_day,
         per_day=per_day,
         retry_after=retry_after,
+        limits=_limits(violations, ids),
     )
 
 
-def _retry_after(details: list[Mapping[str, Any]], said: str) -> float | None:
-    """Read the delay of RetryInfo (`"33s"`), or of the message (`Please retry in 33.38s.`), in seconds."""
+def _limits(violations: list[Mapping[str, Any]], ids: list[str]) -> dict[str, int]:
+    """Read the limits from quota ids such as `EmbedContentRequestsPerMinutePerUserPerProjectPerModel-FreeTier`."""
+    limits: dict[str, int] = {}
+    for quota, violation in zip(ids, violations, strict=True):
+        match = re.search(r"(Requests|Tokens)Per(Minute|Day)", quota)
+        value = str(violation.get("quotaValue") or violation.get("quota_value") or "")
+        if match and value.isdecimal() and int(value):
+            limits[f"{match[1]}_per_{match[2]}".lower()] = int(value)
+    return limits
+
+
+def _retry_after(details: list[Mapping[str, Any]], said: str, response: object) -> float | None:
+    """Seconds to wait: the longest of RetryInfo (`"33s"`), the message (`retry in 33.38s`) and the HTTP header."""
     delays = [str(item["retryDelay"]) for item in details if "retryDelay" in item]
     delays += re.findall(r"[Rr]etry in (\d+(?:\.\d+)?s)", said)
-    for delay in delays:
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)s", delay)
-        if match:
-            return float(match[1])
-    return None
+    seconds = [float(match[1]) for delay in delays if (match := re.fullmatch(r"(\d+(?:\.\d+)?)s", delay))]
+    headers = getattr(response, "headers", None)
+    if isinstance(headers, Mapping) and (header := read_retry_after(headers.get("retry-after"))) is not None:
+        seconds.append(header)
+    return max(seconds, default=None)
+
+
+def read_retry_after(value: object, now: float | None = None) -> float | None:
+    """Read an HTTP `Retry-After` header, seconds or a date (RFC 9110); returns seconds, None if it is neither.
+
+    Args:
+        value: of the header.
+        now: the time in seconds since 1970; the current one when None.
+    """
+    text = str(value or "").strip()
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    # RFC 9110 has dates in GMT; one without a zone is read as such.
+    date = date.replace(tzinfo=date.tzinfo or UTC)
+    return max(0.0, date.timestamp() - (time.time() if now is None else now))
 
 
 def _is_transport(error: BaseException) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -14,7 +15,7 @@ from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall, argu
 from langchain_gemini_mm.embeddings.service.client import ServiceSettings, sdk_version
 from langchain_gemini_mm.embeddings.service.connections import Connections
 from langchain_gemini_mm.embeddings.service.errors import translate
-from langchain_gemini_mm.embeddings.service.rate_limit import MinuteQuota
+from langchain_gemini_mm.embeddings.service.rate_limit import Admission, MinuteQuota
 from langchain_gemini_mm.errors import QuotaError, ServiceError
 from langchain_gemini_mm.models import ITEMS_PER_CALL
 
@@ -71,7 +72,8 @@ class GeminiService:
 
     def __init__(self, settings: ServiceSettings, client: Client | None = None) -> None:
         self.settings = settings
-        self._quota = MinuteQuota(settings.requests_per_minute, settings.tokens_per_minute)
+        self._quotas: dict[str, MinuteQuota] = {}
+        self._lock = threading.Lock()
         self.connections = Connections(settings, client)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -88,6 +90,14 @@ class GeminiService:
         if self.settings.backend == "vertex" and sdk_version() < (3, 4):
             return 1
         return ITEMS_PER_CALL
+
+    def quota(self, model: str) -> MinuteQuota:
+        """The requests and tokens per minute of a model, with the limits learnt from the service."""
+        with self._lock:
+            settings = self.settings
+            if model not in self._quotas:
+                self._quotas[model] = MinuteQuota(settings.requests_per_minute, settings.tokens_per_minute)
+            return self._quotas[model]
 
     @cached_property
     def _retries(self) -> dict[str, Any]:
@@ -125,8 +135,9 @@ class GeminiService:
         return Retrying(sleep=sleep_using_event(cancel), **self._retries)(work)
 
     def _attempt(self, call: EmbedCall, cancel: CancelToken) -> EmbedContentResponse:
-        if seconds := self._reserve(call):
-            cancel.wait(seconds)
+        while not (admission := self._admit(call)).count:
+            if cancel.wait(admission.wait_s):
+                break
         if cancel.is_set():
             message = "not sent, because another request of the same call failed"
             raise ServiceError(message).about_input(*call.positions)
@@ -134,17 +145,16 @@ class GeminiService:
             return client.models.embed_content(**arguments(call))
 
     async def _aattempt(self, call: EmbedCall) -> EmbedContentResponse:
-        if seconds := self._reserve(call):
-            await asyncio.sleep(seconds)
+        while not (admission := self._admit(call)).count:
+            await asyncio.sleep(admission.wait_s)  # noqa: ASYNC110
         with self._translating(call):
             async with self.connections.alend() as client:
                 return await client.aio.models.embed_content(**arguments(call))
 
-    def _reserve(self, call: EmbedCall) -> float:
-        seconds = self._quota.reserve(len(call.contents), call.tokens) if self._quota.active else 0.0
-        if seconds > 0:
-            logger.info("waiting %.1f s to stay within the quota per minute", seconds)
-        return seconds
+    def _admit(self, call: EmbedCall) -> Admission:
+        admission = self.quota(call.model).admit([call.tokens])
+        admission.settle()
+        return admission
 
     @contextmanager
     def _translating(self, call: EmbedCall) -> Iterator[None]:
@@ -156,7 +166,7 @@ class GeminiService:
             if ours is None:
                 raise
             if isinstance(ours, QuotaError) and ours.retry_after and not ours.per_day:
-                self._quota.hold(min(ours.retry_after, self.settings.deadline))
+                self.quota(call.model).hold(ours.retry_after)
             raise ours.about_input(*call.positions) from error
 
     def close(self) -> None:
