@@ -204,7 +204,7 @@ class EmbedPipeline:
             cancel.set()
 
     def _embed(self, job: EmbedJob, items: Sequence[EmbedItem], cancel: CancelToken) -> None:
-        entries = self._accept(job, items, self.service.embed(self._call(job, items, cancel), cancel))
+        entries = self._accept(job, items, self.service.embed(self._call(job, items, cancel)))
         if self.cache is not None:
             self.cache.mset(entries)
 
@@ -226,12 +226,10 @@ class EmbedPipeline:
         """Build the request; one `Content` for each item, whatever it is made of."""
         contents: list[list[dict[str, Any]]] = []
         positions: list[int] = []
-        tokens = 0
         for item in items:
             uploaded = self._too_large(item) if item.wire_bytes > self.settings.inline_limit else ()
             contents.append([])
             positions.append(item.position)
-            tokens += item.token_count
             for part, _, _ in item.parts:
                 payload = {"text": part.text} if part.text is not None else self._media(part, part in uploaded, cancel)
                 contents[-1].append(payload)
@@ -243,7 +241,6 @@ class EmbedPipeline:
             task_type=items[0].task_type,
             title=items[0].title,
             options=self.settings.request_fields,
-            tokens=tokens,
         )
 
     def _accept(self, job: EmbedJob, items: Sequence[EmbedItem], answer: Answer) -> list[tuple[str, bytes]]:
@@ -278,7 +275,7 @@ class EmbedPipeline:
             return {"file_data": {"file_uri": part.uri, "mime_type": part.mime_type}, **extra}
         if upload:
             media = self.settings.media
-            with self.service.connections.lend() as client:
-                file = self.service.persist(lambda: self.uploads.ensure(part, media, client, cancel), cancel)
+            connections = self.service.connections
+            file = self.service.persist(lambda: self.uploads.ensure(part, media, connections, cancel), cancel)
             return {"file_data": {"file_uri": file.uri, "mime_type": file.mime_type}, **extra}
         return {"inline_data": {"data": part.read(self.settings.media), "mime_type": part.mime_type}, **extra}

@@ -63,9 +63,8 @@ def _embeddings(payload: Any) -> Sequence[Any]:
     if not isinstance(payload, Mapping):
         return ()
     if "predictions" in payload:
-        predictions = payload["predictions"]
-        found = [one.get("embeddings") if isinstance(one, Mapping) else None for one in _sequence(predictions)]
-        return found
+        predictions = _sequence(payload["predictions"])
+        return [one.get("embeddings") if isinstance(one, Mapping) else None for one in predictions]
     if "embeddings" in payload:
         return _sequence(payload["embeddings"])
     return [payload["embedding"]] if "embedding" in payload else ()

@@ -32,8 +32,6 @@ class EmbedCall:
     title: str | None = None
     options: Mapping[str, object] = field(default_factory=dict)
     """Further fields of the request."""
-    tokens: int = 0
-    """Estimated tokens of all contents."""
     text_only: bool = False
     """Whether the model takes text only; Vertex AI serves these models with another method."""
     uploads: tuple[Upload, ...] = ()
@@ -47,7 +45,7 @@ class EmbedCall:
 
     def single(self, index: int) -> EmbedCall:
         """The request for one of the contents."""
-        return replace(self, contents=self.contents[index : index + 1], positions=(self.positions[index],), tokens=0)
+        return replace(self, contents=self.contents[index : index + 1], positions=(self.positions[index],))
 
 
 @dataclass(frozen=True)
@@ -115,11 +113,12 @@ def _instances(call: EmbedCall, config: Mapping[str, Any]) -> dict[str, Any]:
 def _part(part: Mapping[str, Any], encode: Callable[[bytes], str]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in part.items():
+        sent = value
         if name == "inline_data":
-            value = {"data": encode(value["data"]), "mimeType": value["mime_type"]}
+            sent = {"data": encode(value["data"]), "mimeType": value["mime_type"]}
         elif name == "file_data":
-            value = {"fileUri": value["file_uri"], "mimeType": value["mime_type"]}
-        fields[_CAMEL.get(name, name)] = value
+            sent = {"fileUri": value["file_uri"], "mimeType": value["mime_type"]}
+        fields[_CAMEL.get(name, name)] = sent
     return fields
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 DEFAULT_API_VERSIONS: Mapping[Backend, str] = {"gemini": "v1beta", "vertex": "v1beta1"}
 """Pinned, because the SDK's default for the Gemini API moved from v1beta to v1 in 3.x."""
 
+
 @dataclass(frozen=True, kw_only=True)
 class ServiceSettings:
     """How to connect to the service."""

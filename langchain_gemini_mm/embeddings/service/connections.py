@@ -50,6 +50,8 @@ class Connections:
         self.given = given
         self.own_http = given is None and has_own_http(settings)
         """Whether requests can be sent as an `Exchange`."""
+        self.one_per_call = False
+        """Whether the service has refused several contents in one request."""
         self._forget()
         _all.add(self)
 

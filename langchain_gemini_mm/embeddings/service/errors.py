@@ -88,9 +88,9 @@ def refusal(code: int | None, body: Any, headers: Mapping[str, str], secrets: tu
     if code == 429:
         return _quota(said, details, status, retry_after)
     transient = code == 408 or code >= 500
-    remedy = _REDIRECT if 300 <= code < 400 else _REMEDIES.get(code, "")
+    remedy = _REDIRECT if 300 <= code < 400 else _REMEDIES.get(code)
     return ServiceError(
-        f"the embedding service answered {code} {status or ''}: {said}{f'. {remedy}' if remedy and not transient else ''}",
+        f"the embedding service answered {code} {status or ''}: {said}{f'. {remedy}' if remedy else ''}",
         code=code,
         status=status,
         transient=transient,
@@ -126,7 +126,9 @@ def _no_answer(error: Exception, secrets: tuple[str, ...]) -> ServiceError:
     kinds = {base.__name__ for base in type(error).__mro__}
     kind = type(error).__name__
     if kinds & set(_MISUSED):
-        return ServiceError(f"{_NO_ANSWER}: the request cannot be sent ({kind}); check base_url and headers", scope="run")
+        return ServiceError(
+            f"{_NO_ANSWER}: the request cannot be sent ({kind}); check base_url and headers", scope="run"
+        )
     where, remedy = _address(error), ""
     unsent = bool(kinds & {*_UNSENT, "ConnectionRefusedError"})
     if unsent:

@@ -80,7 +80,7 @@ def _one_by_one(connections: Connections, call: EmbedCall, *answers: Answer) -> 
 
 
 def _attempt(connections: Connections, call: EmbedCall) -> Call:
-    """One request. Its error is returned, not raised: the SDK's, of which it would be the context, has key and media."""
+    """One request. Its error is returned, so that the error of the SDK, which has key and media, is not its context."""
     return Call(_sent, _asent, (connections, call))
 
 
@@ -88,7 +88,7 @@ def _sent(connections: Connections, call: EmbedCall) -> Answer | Exception:
     try:
         with connections.lend() as client:
             return _read(connections, call, _exchanged(connections, client, call))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - translated, or raised by the caller as it is
         return _failure(connections, call, error)
 
 
@@ -96,7 +96,7 @@ async def _asent(connections: Connections, call: EmbedCall) -> Answer | Exceptio
     try:
         async with connections.alend() as client:
             return _read(connections, call, await _aexchanged(connections, client, call))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - translated, or raised by the caller as it is
         return _failure(connections, call, error)
 
 

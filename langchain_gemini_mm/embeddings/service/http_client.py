@@ -101,7 +101,7 @@ def sync_http(client_args: Mapping[str, Any], verify: Any, total_s: float) -> An
     for transport in (client._transport, *client._mounts.values()):
         pool = getattr(transport, "_pool", None)
         # Without this private attribute, only the time between two bytes would be limited while headers are read.
-        if hasattr(pool, "_network_backend"):
+        if pool is not None and hasattr(pool, "_network_backend"):
             pool._network_backend = _TimedBackend(pool._network_backend)
     return client
 
@@ -228,7 +228,7 @@ def _left(timeout: float | None) -> float | None:
     end = getattr(_clock, "end", None)
     if end is None:
         return timeout
-    left = end - time.monotonic()
+    left: float = end - time.monotonic()
     if left <= 0:
         raise TimeoutError("the response took longer than the timeout")
     return left if timeout is None else min(left, timeout)
