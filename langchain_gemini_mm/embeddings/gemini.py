@@ -216,13 +216,13 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
     def close(self) -> None:
         """Delete uploads and close connections; the object can be used again and reconnects then."""
         if self._current is not None:
-            self._uploads.delete(self._current.service)
+            self._uploads.delete(self._current.service.connections)
             self._current.service.close()
 
     async def aclose(self) -> None:
         """Async twin of `close`, also for the connections of the running event loop."""
         if self._current is not None:
-            await asyncio.to_thread(self._uploads.delete, self._current.service)
+            await asyncio.to_thread(self._uploads.delete, self._current.service.connections)
             await self._current.service.aclose()
 
     def __enter__(self) -> Self:

@@ -526,7 +526,7 @@ class EmbedPipeline:
             return {"file_data": {"file_uri": part.uri, "mime_type": part.mime_type}, **extra}
         if upload:
             media = self.settings.media
-            with self.service.connections.lend() as client:
-                file = self.service.persist(lambda: self.uploads.ensure(part, media, client, cancel), cancel)
+            connections = self.service.connections
+            file = self.service.persist(lambda: self.uploads.ensure(part, media, connections, cancel), cancel)
             return {"file_data": {"file_uri": file.uri, "mime_type": file.mime_type}, **extra}
         return {"inline_data": {"data": part.read(self.settings.media), "mime_type": part.mime_type}, **extra}
