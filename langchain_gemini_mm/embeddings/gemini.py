@@ -83,7 +83,8 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
         """The embedding space of documents, as JSON values; vectors with equal fingerprints are comparable."""
         settings = self._pipeline.settings
         document = settings.recipes["document"]
-        return {**settings.space, "document_task": document.template or document.task_type or "none"}
+        video = {"video": settings.sampling} if "video" in settings.targets else {}
+        return {**settings.space, **video, "document_task": document.template or document.task_type or "none"}
 
     @property
     def usage(self) -> Usage:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from langchain_gemini_mm.embeddings.preparation import EmbedItem, joined, units_of
+from langchain_gemini_mm.embeddings.settings import ResolvedSettings
 from langchain_gemini_mm.errors import GeminiMMError, PartialEmbeddingError
-from langchain_gemini_mm.interfaces import MediaSource, Vectors
+from langchain_gemini_mm.interfaces import Vectors
 
 
 class EmbedJob:
@@ -17,18 +19,16 @@ class EmbedJob:
 
     Args:
         prepared: an item or an error for each input.
+        settings: of the embeddings.
         dimensions: of the vectors.
-        space: the embedding space, for cache keys.
-        media: where the bytes of references are.
-        cached: whether every unit needs a key.
+        cached: whether every unit needs a cache key.
     """
 
     def __init__(
         self,
         prepared: Sequence[EmbedItem | GeminiMMError],
+        settings: ResolvedSettings,
         dimensions: int,
-        space: Mapping[str, object],
-        media: MediaSource | None,
         *,
         cached: bool,
     ) -> None:
@@ -46,50 +46,41 @@ class EmbedJob:
                 self.failed[position] = item
             else:
                 self._items.append(item)
-        every = units_of(self._items)
-        keys = self._keys(every, space, media, needed=cached)
         self.units: list[EmbedItem] = []
         """What is sent, each once; `position` is the row of its vector."""
         self.keys: list[str] = []
         """Cache keys of the units, if there is a cache."""
         self._rows: list[int] = []
-        rows: dict[object, int] = {}
-        for unit, key in zip(every, keys, strict=True):
-            if key is None:
-                self._rows.append(-1)
-                continue
-            row = rows.setdefault(key, len(self.units))
-            self._rows.append(row)
-            if row == len(self.units):
-                self.units.append(unit if unit.position == row else replace(unit, position=row))
-                if cached:
-                    self.keys.append(str(key))
+        """The row of each unit of each item."""
+        self._number(units_of(self._items), settings, cached)
         self.vectors: Vectors = np.empty((len(self.units), dimensions), dtype=np.float32)
         """`(n, d)` float32, one unit row for each of `units`, filled in the order of the answers."""
 
-    def _keys(
-        self, units: Sequence[EmbedItem], space: Mapping[str, object], media: MediaSource | None, *, needed: bool
-    ) -> list[object]:
-        """What is equal for equal contents; None for one whose media cannot be read, which fails.
+    def _number(self, units: Sequence[EmbedItem], settings: ResolvedSettings, cached: bool) -> None:
+        """Give each unit its row; equal ones share theirs.
 
-        Without a cache, media are hashed only where another content of the run has the same sizes.
+        Without a cache, files are hashed only where another content of the run has the same sizes.
         """
         sizes = [_sizes(unit) for unit in units]
-        shared: set[object] = set()
-        if not needed:
-            seen: set[object] = set()
-            shared = {size for size in sizes if size in seen or seen.add(size)}  # type: ignore[func-returns-value]
-        keys: list[object] = []
+        counts = Counter(sizes)
+        space = {**settings.space, "dimensions": self.dimensions}
+        rows: dict[object, int] = {}
         for unit, size in zip(units, sizes, strict=True):
-            if not needed and (size not in shared or all(part.part.text is not None for part in unit.parts)):
-                keys.append(size)
-                continue
-            try:
-                keys.append(unit.key(space, media))
-            except GeminiMMError as error:
-                self.failed[unit.position] = error
-                keys.append(None)
-        return keys
+            key, sent = size, unit
+            if cached or (counts[size] > 1 and any(part.part.text is None for part in unit.parts)):
+                try:
+                    sent = unit.hashed(settings.media)
+                    key = sent.key(space, settings.media, settings.sampling)
+                except GeminiMMError as error:
+                    self.failed.setdefault(unit.position, error)
+                    self._rows.append(-1)
+                    continue
+            row = rows.setdefault(key, len(self.units))
+            self._rows.append(row)
+            if row == len(self.units):
+                self.units.append(sent if sent.position == row else replace(sent, position=row))
+                if cached:
+                    self.keys.append(str(key))
 
     def finish(self) -> Vectors:
         """The vectors of all inputs, in order.

@@ -51,12 +51,13 @@ from langchain_gemini_mm.embeddings.preparation import (
     converted_part,
     prepare,
     total_tokens,
+    truncation,
     with_converted,
 )
 from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall
 from langchain_gemini_mm.embeddings.service.rate_limit import Admission
 from langchain_gemini_mm.embeddings.service.service import GeminiService
-from langchain_gemini_mm.embeddings.service.uploads import Uploads
+from langchain_gemini_mm.embeddings.service.uploads import Upload, Uploads
 from langchain_gemini_mm.embeddings.settings import ResolvedSettings, check_dimensions
 from langchain_gemini_mm.embeddings.tasks import recipe as find_recipe
 from langchain_gemini_mm.embeddings.usage import BudgetReservation, Meter
@@ -99,6 +100,8 @@ class Sending:
         """What is sent: the items of the batch, without those whose files cannot be read."""
         self.errors: dict[int, GeminiMMError] = {}
         """The others, by position."""
+        self.uploads: list[Upload] = []
+        """Uploaded files of the items."""
         self.started = False
         self._claim = threading.Lock()
 
@@ -182,10 +185,9 @@ class EmbedPipeline:
             dimensions = check_dimensions(request.output_dimensionality, settings.spec)
         positive_int("batch_size", request.batch_size)
         known = settings.recipes.get(request.role) if request.task_type is None else None
-        recipe = known or find_recipe(settings.spec, request.role, request.task_type)
+        recipe = known or find_recipe(settings.spec, request.role, request.task_type, literal=True)
         prepared = prepare(settings, request.contents, recipe, request.titles)
-        space = {**settings.space, "dimensions": dimensions}
-        return EmbedJob(prepared, dimensions, space, settings.media, cached=self.cache is not None)
+        return EmbedJob(prepared, settings, dimensions, cached=self.cache is not None)
 
     def _uncached(self, job: EmbedJob, values: Sequence[bytes | None]) -> list[EmbedItem]:
         """Fill in the cached vectors; returns the units that are not cached."""
@@ -367,6 +369,7 @@ class EmbedPipeline:
             if sending.claim():
                 self.meter.answered(self.settings.spec, total_tokens(sending.items), result, run.reservation)
                 sending.admission.settle(result.reported_tokens)
+            vectors = self._without_truncated(run, sending, result, vectors)
         else:
             vectors = result.vectors if isinstance(result, IncompleteAnswerError) else {}
             if sending.claim():
@@ -374,6 +377,20 @@ class EmbedPipeline:
         for row, vector in vectors.items():
             run.job.vectors[row] = vector
         return [(run.job.keys[row], to_bytes(vector)) for row, vector in vectors.items()] if run.job.keys else []
+
+    def _without_truncated(
+        self, run: Run, sending: Sending, answer: Answer, vectors: Mapping[int, Vector]
+    ) -> Mapping[int, Vector]:
+        """The vectors without those of texts that the service has truncated, where these fail."""
+        if not answer.truncated and not any(item.may_be_cut for item in sending.items):
+            return vectors
+        tokens = answer.reported_tokens if len(sending.items) == 1 else None
+        for item in sending.items:
+            reported = item.position in answer.truncated
+            error = truncation(item, self.settings, reported=reported, tokens=tokens)
+            if error is not None:
+                run.job.failed_units[item.position] = error
+        return {row: vector for row, vector in vectors.items() if row not in run.job.failed_units}
 
     def _count_failed(self, run: Run, sending: Sending, error: ServiceError, vectors: Mapping[int, Vector]) -> None:
         """Count a request without a complete answer; whatever of it arrived was paid."""
@@ -413,12 +430,13 @@ class EmbedPipeline:
                 with rest[0].part.open(self.settings.media) as file:
                     for converted in convert(rest, self.settings.targets, file, cancel=cancel):
                         results[converted.request.part] = self._kept(files, converted)
+                    rest[0].part.require_unchanged(file)
             except GeminiMMError as error:
                 left = [request for request in rest if request.part not in results]
                 named = [request for request in left if (request.position,) == error.inputs]
                 # An error without a position is about the first part that is left, or about the file: then each of
                 # the others fails in its turn.
-                results[(named or left)[0].part] = error
+                results[(named or left or rest)[0].part] = error
         return list(results.items())
 
     def _kept(self, files: TemporaryFiles, converted: ConvertedPart) -> PreparedPart:
@@ -472,7 +490,7 @@ class EmbedPipeline:
             try:
                 if run.reservation is not None and item.position in run.unconfirmed:
                     run.reservation.extend(self.settings.spec, total_tokens([item]))
-                contents.append(self._payload(item, run.cancel))
+                contents.append(self._payload(item, sending.uploads, run.cancel))
             except GeminiMMError as error:
                 sending.errors[item.position] = error
             else:
@@ -493,14 +511,25 @@ class EmbedPipeline:
             task_type=first.task_type,
             title=first.title,
             options=self.settings.request_fields,
+            text_only=not self.settings.spec.media,
+            uploads=tuple(sending.uploads),
         )
 
-    def _payload(self, item: EmbedItem, cancel: CancelToken) -> list[dict[str, Any]]:
+    def _payload(self, item: EmbedItem, uploads: list[Upload], cancel: CancelToken) -> list[dict[str, Any]]:
         uploaded = self._too_large(item) if item.wire_bytes > self.settings.inline_limit else ()
-        return [
-            {"text": part.text} if part.text is not None else self._media(part, part in uploaded, cancel)
-            for part, _, _ in item.parts
-        ]
+        payload: list[dict[str, Any]] = []
+        for part, _, _ in item.parts:
+            if part.text is not None:
+                payload.append({"text": part.text})
+            elif part in uploaded:
+                media, connections = self.settings.media, self.service.connections
+                ensure = partial(self.uploads.ensure, part, media, connections, cancel)
+                upload = self.service.persist(ensure, cancel)
+                uploads.append(upload)
+                payload.append(self._media(part, {"file_uri": upload.uri, "mime_type": upload.mime_type}))
+            else:
+                payload.append(self._media(part))
+        return payload
 
     def _too_large(self, item: EmbedItem) -> set[Part]:
         """Which parts go through the Files API: the largest, until the rest fits inline."""
@@ -520,13 +549,10 @@ class EmbedPipeline:
             ).about_input(item.position)
         return uploaded
 
-    def _media(self, part: Part, upload: bool, cancel: CancelToken) -> dict[str, Any]:
+    def _media(self, part: Part, file: Mapping[str, str] | None = None) -> dict[str, Any]:
         extra = self.settings.options.part_fields if part.modality == "video" else {}
         if part.uri is not None:
-            return {"file_data": {"file_uri": part.uri, "mime_type": part.mime_type}, **extra}
-        if upload:
-            media = self.settings.media
-            connections = self.service.connections
-            file = self.service.persist(lambda: self.uploads.ensure(part, media, connections, cancel), cancel)
-            return {"file_data": {"file_uri": file.uri, "mime_type": file.mime_type}, **extra}
+            file = {"file_uri": part.uri, "mime_type": part.mime_type or ""}
+        if file is not None:
+            return {"file_data": file, **extra}
         return {"inline_data": {"data": part.read(self.settings.media), "mime_type": part.mime_type}, **extra}
