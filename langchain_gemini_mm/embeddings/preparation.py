@@ -121,6 +121,12 @@ class EmbedItem:
         )
 
     @property
+    def name(self) -> str:
+        """Names of its files, for messages; empty for texts and references."""
+        named = (part.part for part in self.parts if part.part.path is not None or part.part.label is not None)
+        return ", ".join(part.name for part in named if SCHEME not in part.name)
+
+    @property
     def tokens(self) -> Mapping[Modality, int]:
         """Estimated, by the modality they are billed as."""
         return total_tokens([self])
@@ -246,7 +252,11 @@ def prepare(
         except GeminiMMError as error:
             items.append(error.about_input(position))
             continue
-        if titles and titles[position] and not (recipe.takes_title and len(item.parts) == 1 and item.parts[0].part.text is not None):
+        if (
+            titles
+            and titles[position]
+            and not (recipe.takes_title and len(item.parts) == 1 and item.parts[0].part.text is not None)
+        ):
             unused.append(position)
         items.append(item)
     if unused:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -17,7 +17,7 @@ from langchain_gemini_mm.content.parts import Unresolved
 from langchain_gemini_mm.embeddings.long_text import OnTooLong
 from langchain_gemini_mm.embeddings.service.client import ServiceSettings
 from langchain_gemini_mm.embeddings.tasks import Recipe, find_task, recipe
-from langchain_gemini_mm.interfaces import Backend, MediaSource, Modality, Role
+from langchain_gemini_mm.interfaces import Backend, MediaSource, Modality, Role, WaitNotice
 from langchain_gemini_mm.media.convert import MediaTarget
 from langchain_gemini_mm.media.media_options import MediaOptions
 from langchain_gemini_mm.media.model_limits import consumer_name
@@ -101,6 +101,8 @@ class EmbeddingSettings(BaseModel):
     """Your quota; each content of a batch counts as one request."""
     tokens_per_minute: int | None = Field(default=None, ge=1)
     """Your quota of tokens; the tokens of a request are estimated."""
+    on_wait: Callable[[WaitNotice], object] | None = Field(default=None, exclude=True, repr=False)
+    """Called when a run waits for a quota or for the service, such as `ProgressBar().waiting`."""
     budget_usd: float | None = Field(default=None, ge=0)
     """US dollars that this object may spend, by estimate; a call that would exceed them raises `BudgetError`."""
     batch_bytes: int = Field(default=4_000_000, ge=1)

@@ -122,7 +122,9 @@ def recipe(spec: ModelSpec, role: Role, task: str | None = None, *, literal: boo
     side = TASKS[_QUERY if role == "query" else _DOCUMENT]
     found = side if task is None else find_task(task)
     retrieval = found.name in (_QUERY, _DOCUMENT)
-    if not (literal and retrieval and task == found.name) and (retrieval or (side.name == _DOCUMENT and not found.symmetric)):
+    if not (literal and retrieval and task == found.name) and (
+        retrieval or (side.name == _DOCUMENT and not found.symmetric)
+    ):
         found = side
     if spec.task_style == "field":
         return Recipe(task_type=None if found.name == UNSPECIFIED else found.name)
