@@ -23,7 +23,7 @@ class LoadOptions:
     """
 
     segments: Segments
-    model: str
+    model: str | ModelSpec
     backend: Backend
     modalities: frozenset[Modality]
     companions: bool = True
@@ -44,7 +44,7 @@ class LoadOptions:
             raise ValueError(
                 f"needs 0 <= chunk_overlap < chunk_size, got {self.chunk_overlap!r} and {self.chunk_size!r}"
             )
-        self.segments.check(self.limits, self.model)
+        self.segments.check(self.limits, self.spec.name)
 
     @property
     def spec(self) -> ModelSpec:
