@@ -345,8 +345,8 @@ def _image_file(image: Any) -> bytes:
     """
     if 0 in image.size:
         raise ContentError(f"the image has no pixels ({image.size[0]} x {image.size[1]}); there is nothing to embed")
-    file = getattr(image, "fp", None)
-    if getattr(image, "tile", None) and hasattr(file, "seek") and image.tell() == 0:
+    file: Any = getattr(image, "fp", None)
+    if getattr(image, "tile", None) and file is not None and image.tell() == 0:
         position = file.tell()
         file.seek(0)
         data = bytes(file.read())

@@ -217,7 +217,11 @@ class EmbedPipeline:
     ) -> Run:
         settings = self.service.settings
         dispatch = Dispatch(
-            missing, self._limits(request), max_retries=settings.max_retries, deadline=settings.deadline, now=time.monotonic()
+            missing,
+            self._limits(request),
+            max_retries=settings.max_retries,
+            deadline=settings.deadline,
+            now=time.monotonic(),
         )
         run = Run(job, dispatch, request.urgent)
         run.reservation = reservation

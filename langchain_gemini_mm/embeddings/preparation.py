@@ -310,11 +310,9 @@ def _without_excess(parts: Sequence[PreparedPart], excess: int) -> list[Prepared
     """The parts without the tokens that the service leaves out, which are the last of the text."""
     counted: list[PreparedPart] = []
     for part in reversed(parts):
-        if part.part.text is not None and excess > 0:
-            tokens = part.tokens["text"]
-            part = part._replace(tokens={"text": max(1, tokens - excess)})
-            excess -= tokens - part.tokens["text"]
-        counted.append(part)
+        left_out = min(max(excess, 0), part.tokens["text"] - 1) if part.part.text is not None else 0
+        counted.append(part._replace(tokens={"text": part.tokens["text"] - left_out}) if left_out else part)
+        excess -= left_out
     return counted[::-1]
 
 

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES
@@ -24,6 +23,8 @@ from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.vectorstores.write import BATCH_SIZE
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from langchain_core.documents import Document
 
 BATCH_SHARE = 0.5

@@ -153,8 +153,12 @@ class MediaLoader(BaseLoader):
                 run.log(self._inputs.hidden)
 
     def dry(self, media: MediaStore, progress: Callable[[str, str | None], None]) -> MediaLoader:
-        """The same loader with another store, for estimates: it calls no `describe`, and no text of companions that is
-        not embedded is collected."""
+        """The same loader with another store, for estimates: without `describe` and companions that are not embedded.
+
+        Args:
+            media: takes the place of the store.
+            progress: as that of a loader.
+        """
         loader = copy(self)
         loader.options = replace(self.options, companions=self.options.companions and self.options.fuse_text)
         loader._store, loader._describe, loader._progress, loader.skipped = media, None, progress, []

@@ -69,7 +69,9 @@ class LoadOptions:
     def from_json(cls, given: Mapping[str, Any]) -> LoadOptions:
         """Undo `to_json`."""
         modalities = frozenset(given["modalities"])
-        return cls(**{**given, "segments": Segments(**given["segments"]), "modalities": modalities})
+        model = given["model"] if isinstance(given["model"], str) else ModelSpec.from_json(given["model"])
+        segments = Segments(**given["segments"])
+        return cls(**{**given, "segments": segments, "model": model, "modalities": modalities})
 
 
 def chosen_modalities(given: Iterable[Modality] | None) -> frozenset[Modality]:

@@ -6,12 +6,13 @@ import asyncio
 import base64
 import io
 import json
+import re
 import sqlite3
 import warnings
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -22,8 +23,8 @@ from langchain_core.stores import InMemoryByteStore
 from PIL import Image
 
 from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaLoader, MediaStore
-from langchain_gemini_mm.errors import ContentError, MissingMediaError, SpaceMismatchError
-from langchain_gemini_mm.testing import mp4, png
+from langchain_gemini_mm.errors import ContentError, MissingMediaError, PartialEmbeddingError, SpaceMismatchError
+from langchain_gemini_mm.testing import mp4, pdf, png, wav
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +54,7 @@ def test_a_file_that_changes_after_it_was_hashed_is_refused(how: str, emulator: 
     cache.hook = lambda: path.write_bytes(second)
     ours = GeminiEmbeddings(cache=cache, output_dimensionality=128)
 
-    with pytest.raises(MissingMediaError, match="'shot.png' was changed while it was being embedded"):
+    with pytest.raises(MissingMediaError, match=r"'shot\.png' was changed while it was being embedded"):
         ours.embed([path]) if how == "sync" else asyncio.run(ours.aembed([path]))
 
     assert not list(cache.yield_keys())
@@ -89,9 +90,10 @@ def test_a_space_without_the_sampling_of_video_is_completed(emulator: GeminiEmul
     with pytest.warns(UserWarning, match="does not record how video was sampled"):
         store = LocalVectorStore(path, gemini)
     with pytest.warns(UserWarning, match="does not record"):
-        assert store.add_documents([Document(page_content="a dog", id="1")], skip_unchanged=True) == ["1"]
-        assert len(emulator.embed_requests) == 1, "nothing is embedded again"
-        store.add_texts(["a cat"])
+        store.add_documents(
+            [Document(page_content="a dog", id="1"), Document(page_content="a cat")], skip_unchanged=True
+        )
+    assert [request.count for request in emulator.embed_requests] == [1, 1], "what is stored is not embedded again"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         LocalVectorStore(path, gemini).similarity_search("a dog")
@@ -177,3 +179,39 @@ def test_the_same_picture_however_it_is_given(emulator: GeminiEmulator, tmp_path
     assert (ours.usage.items, ours.usage.cached) == (1, 7)
     with pytest.raises(ContentError, match=r"the image has no pixels \(0 x 0\)"):
         ours.embed([Image.new("RGB", (0, 0))])
+
+
+LIMITS: dict[str, tuple[list[Any], str]] = {
+    "seconds": ([wav(100), wav(90)], r"the audio of this content lasts 190.00 s; .* takes at most 180 s of audio"),
+    "pages": ([pdf(4), "and", pdf(3)], "the PDFs of this content have 7 pages; .* takes at most 6 in one content"),
+    "images": ([png(str(number)) for number in range(7)], "7 image files in one content; .* takes at most 6"),
+    "tokens": ([mp4(32), wav(179), "word " * 1700], "at least 8,28. tokens .*2,112 of video, 4,475 of audio"),
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_limits_hold_for_all_files_of_a_content(
+    name: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator
+) -> None:
+    """Each of these files is within the limits; together they are not. The other content is embedded."""
+    content, message = LIMITS[name]
+    with pytest.raises(PartialEmbeddingError) as caught:
+        embeddings.embed(["a text", content])
+    assert re.search(message, str(caught.value.failed[1]))
+    assert emulator.embedded == 1
+    embeddings.embed([content[:1]])
+
+
+def test_files_at_the_service_are_counted_by_their_limits(emulator: GeminiEmulator) -> None:
+    """The length of an object in Cloud Storage is not known before it is embedded, and then reported."""
+    emulator.add_object("gs://b/film.mp4", mp4(100.0), "video/mp4")
+    film = Part.from_uri(file_uri="gs://b/film.mp4", mime_type="video/mp4")
+    ours = GeminiEmbeddings(vertexai=True, base_url=emulator.url, output_dimensionality=128)
+
+    assert ours.plan([film]).tokens == {"video": 120 * 66}
+    paper = Part.from_uri(file_uri="gs://b/paper.pdf", mime_type="application/pdf")
+    assert ours.plan([paper]).tokens == {"pdf": 6 * 258}
+    ours.embed([film])
+    assert emulator.tokens == 100 * 66
+    if ours.usage.reported_tokens:
+        assert ours.usage.estimated_tokens == {"video": 100 * 66}
