@@ -173,8 +173,9 @@ def test_the_same_picture_however_it_is_given(emulator: GeminiEmulator, tmp_path
     part = Part.from_bytes(data=data, mime_type="image/jpeg")
     ours = GeminiEmbeddings(media=media, cache=InMemoryByteStore(), output_dimensionality=128)
 
-    for content in (path, data, blob, Blob.from_path(path), block, part, media.put(data), Image.open(path)):
-        ours.embed([content])
+    with Image.open(path) as image:
+        for content in (path, data, blob, Blob.from_path(path), block, part, media.put(data), image):
+            ours.embed([content])
 
     assert (ours.usage.items, ours.usage.cached) == (1, 7)
     with pytest.raises(ContentError, match=r"the image has no pixels \(0 x 0\)"):

@@ -102,7 +102,7 @@ SYMMETRIC = {"CLASSIFICATION", "CLUSTERING", "SEMANTIC_SIMILARITY"}
 
 
 def test_the_table_of_the_documentation(emulator: GeminiEmulator) -> None:
-    """Every task on both sides is sent as docs/embedding.md says, as task of the object and, by its prefix name, of a call."""
+    """Every task on both sides is sent as docs/embedding.md says, as task of the object and, by its name, of a call."""
     table = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text(encoding="utf-8")
     rows = re.findall(
         r"^\| (`[A-Z_`, ]+)(?:\(default\) )?\| (.+?) \| (.+?) \|$", table.replace("\\|", "¦"), re.MULTILINE
