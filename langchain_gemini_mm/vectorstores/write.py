@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ Progress: TypeAlias = Callable[[int], object]
 """Called after each batch with how many documents of the call are stored so far."""
 
 _END: Any = object()
+_ADDRESS = re.compile(r"mm://sha256-[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -246,8 +248,9 @@ def _embedded(
         elif not errors or not all(map(_concerns_inputs, errors.values())):
             raise
     for one in {id(one): one for one in errors.values()}.values():
-        if len(one.inputs) == 1:
-            one.input_name = _source(items[one.inputs[0]]) or one.input_name
+        if len(one.inputs) == 1 and (source := items[one.inputs[0]].document.metadata.get("source")):
+            one.input_name = repr(source)
+            one.args = (_ADDRESS.sub(repr(source), one.message),)
         one.inputs = tuple(items[index].position for index in one.inputs)
     failed |= {items[index].id: one for index, one in errors.items()}
     outcome.fail(failed, cause)
@@ -259,11 +262,6 @@ def _embedded(
 def _concerns_inputs(error: GeminiMMError) -> bool:
     """Whether an error is about the content of its inputs, so that others can be embedded."""
     return isinstance(error, ContentError) or (isinstance(error, ServiceError) and error.scope == "input")
-
-
-def _source(item: _Item) -> str:
-    source = item.document.metadata.get("source")
-    return repr(source) if isinstance(source, str) else ""
 
 
 def texts_as_documents(
