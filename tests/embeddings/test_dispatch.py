@@ -147,7 +147,7 @@ def test_a_limit_of_contents_in_a_request_is_learnt() -> None:
 def failing(times: int, error: Callable[[], ServiceError]) -> Service:
     """A service that fails for its first requests."""
     left = iter(range(times))
-    return lambda items: error() if next(left, None) is not None else None  # noqa: ARG005
+    return lambda items: error() if next(left, None) is not None else None
 
 
 def test_transient_errors_are_repeated_up_to_the_limit() -> None:
@@ -195,7 +195,7 @@ def test_endless_quota_errors_end() -> None:
 def test_the_deadline_counts_from_the_last_accepted_request() -> None:
     """A run of many slow requests is no failure; one that gets nothing for `deadline` seconds is."""
     run = history(2000, deadline=30)
-    run.carry_out(lambda items: None, latency=20)  # noqa: ARG005
+    run.carry_out(lambda items: None, latency=20)
     assert run.now > 300
     assert len(run.answered) == 2000
 
@@ -210,7 +210,7 @@ def test_what_concerns_every_request_stops_the_run() -> None:
     run = history(1000)
     answers = iter([None, None, None, ServiceError("the key is invalid", code=400, scope="run")])
 
-    run.carry_out(lambda items: next(answers, None), concurrency=5)  # noqa: ARG005
+    run.carry_out(lambda items: next(answers, None), concurrency=5)
 
     assert run.answered == {*range(300), *range(400, 800)} or run.answered == {*range(300), *range(400, 500)}
     assert run.calls <= 8

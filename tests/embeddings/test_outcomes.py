@@ -485,5 +485,5 @@ class TestInterrupts:
 def _quietly(function: Callable[..., Any], *arguments: Any) -> None:
     try:
         function(*arguments)
-    except Exception:  # noqa: BLE001 - the test looks at something else
+    except Exception:
         logging.getLogger(__name__).debug("ended", exc_info=True)
