@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, Future, wait
 from contextvars import copy_context
@@ -168,7 +170,15 @@ def threaded_map(work: Callable[[T, CancelToken], R], inputs: Sequence[T], concu
             raise
 
 
-_TICK_S = 0.5
+TICK_S = 0.5
+"""Longest uninterrupted wait, in seconds: on Windows, Ctrl-C does not end a wait for a lock."""
+
+
+def ended(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+    """Call a function now; returns a future that has its result."""
+    future: Future[R] = Future()
+    future.set_result(function(*args, **kwargs))
+    return future
 
 
 def interruptible_wait(
@@ -183,7 +193,7 @@ def interruptible_wait(
     """
     ends = time.monotonic() + seconds
     while True:
-        done, waiting = wait(futures, min(max(ends - time.monotonic(), 0.0), _TICK_S), return_when)
+        done, waiting = wait(futures, min(max(ends - time.monotonic(), 0.0), TICK_S), return_when)
         if not waiting or time.monotonic() >= ends or (done and return_when == FIRST_COMPLETED):
             return done
         if return_when == FIRST_EXCEPTION and any(future.exception() is not None for future in done):
@@ -214,3 +224,27 @@ async def gathered_map(work: Callable[[T], Awaitable[R]], inputs: Sequence[T], c
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class PerProcess:
+    """An object that starts anew in a forked process, where its locks may be held and its requests do not run."""
+
+    def __init__(self) -> None:
+        self._forget()
+        _per_process.add(self)
+
+    def _forget(self) -> None:
+        """Create locks, and everything else that belongs to one process."""
+        raise NotImplementedError
+
+
+_per_process: weakref.WeakSet[PerProcess] = weakref.WeakSet()
+
+
+def _forget_after_fork() -> None:
+    for one in list(_per_process):
+        one._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

@@ -83,7 +83,8 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
         """The embedding space of documents, as JSON values; vectors with equal fingerprints are comparable."""
         settings = self._pipeline.settings
         document = settings.recipes["document"]
-        return {**settings.space, "document_task": document.template or document.task_type or "none"}
+        video = {"video": settings.sampling} if "video" in settings.targets else {}
+        return {**settings.space, **video, "document_task": document.template or document.task_type or "none"}
 
     @property
     def usage(self) -> Usage:
@@ -266,6 +267,7 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
             concurrency=self.max_concurrency,
             batch_bytes=min(self.batch_bytes, self.inline_limit),
             budget_usd=self.budget_usd,
+            on_wait=self.on_wait,
         )
         return self._current
 
@@ -274,4 +276,4 @@ _renewing = threading.Lock()
 
 
 def _query(text: Content, task_type: str | None, title: str | None, dimensions: int | None) -> EmbedRequest:
-    return EmbedRequest([text], "query", task_type, None if title is None else [title], dimensions)
+    return EmbedRequest([text], "query", task_type, None if title is None else [title], dimensions, urgent=True)

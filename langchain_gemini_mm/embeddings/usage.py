@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from langchain_gemini_mm.batching import PerProcess
 from langchain_gemini_mm.embeddings.service.calls import Answer
 from langchain_gemini_mm.errors import BudgetError
 from langchain_gemini_mm.interfaces import Modality
@@ -64,10 +65,10 @@ class BudgetReservation:
         self._meter._reserve(self, price_usd(spec, tokens))
 
 
-class Meter:
-    """Adds up usage; thread-safe."""
+class Meter(PerProcess):
+    """Adds up usage; thread-safe. A forked process counts from zero."""
 
-    def __init__(self) -> None:
+    def _forget(self) -> None:
         self._lock = threading.Lock()
         self._usage = Usage()
         self._reserved_usd = 0.0

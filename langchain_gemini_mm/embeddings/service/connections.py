@@ -7,13 +7,13 @@ connections, and neither has a forked process: two processes that read from one 
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from langchain_gemini_mm.batching import PerProcess
 from langchain_gemini_mm.embeddings.service.client import OpenClient, ServiceSettings, has_own_http, new_client
 from langchain_gemini_mm.embeddings.service.http_client import tls_context
 
@@ -37,7 +37,7 @@ class _Held:
         return self.retired and self.users == 0
 
 
-class Connections:
+class Connections(PerProcess):
     """Lends SDK clients to calls; thread-safe.
 
     Args:
@@ -52,8 +52,7 @@ class Connections:
         """Whether requests can be sent as an `Exchange`."""
         self.one_per_call = False
         """Whether the service has refused several contents in one request."""
-        self._forget()
-        _all.add(self)
+        super().__init__()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles share no connections."""
@@ -173,15 +172,3 @@ async def _closing(client: OpenClient) -> AsyncGenerator[None]:
         yield
     finally:
         await client.aclose()
-
-
-_all: weakref.WeakSet[Connections] = weakref.WeakSet()
-
-
-def _forget_after_fork() -> None:
-    for connections in list(_all):
-        connections._forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)

@@ -89,8 +89,9 @@ def refusal(code: int | None, body: Any, headers: Mapping[str, str], secrets: tu
         return _quota(said, details, status, retry_after)
     transient = code == 408 or code >= 500
     remedy = _REDIRECT if 300 <= code < 400 else _REMEDIES.get(code)
+    answered = " ".join(filter(None, ("the embedding service answered", str(code), status)))
     return ServiceError(
-        f"the embedding service answered {f'{code} {status}' if status else code}: {said}{f'. {remedy}' if remedy else ''}",
+        ". ".join(filter(None, (f"{answered}: {said}", remedy))),
         code=code,
         status=status,
         transient=transient,

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from langchain_gemini_mm.batching import PerProcess
 from langchain_gemini_mm.errors import QuotaError
 
 WaitReason: TypeAlias = Literal["requests per minute", "tokens per minute", "the service asked for a pause"]
@@ -28,13 +29,15 @@ _POLL_S = 0.1
 """When to ask again if the answer depends on requests in flight."""
 _QUERY_SHARE = 0.015
 """Share of a limit that only queries may use, so that they need not wait where a bulk run has used up the minute."""
+_FIRST_TOKEN_RATE = 1.5
+"""Tokens by the service to estimated ones that are assumed before its first response."""
 _TOLERANCE_S = 2.0
 """By how much the delay that the service names may differ from the client's count: it is rounded to seconds."""
 _SLOW_START = 64
 """Requests in flight at which the slow start after a pause is over."""
 _PAID_TIERS = {"requests per minute": (3_000, 5_000), "tokens per minute": (1_000_000, 5_000_000)}
 """Limits of the paid tiers as reported by users (https://discuss.ai.google.dev, read 2026-11-21). As long as a limit is
-unknown, one request at a time goes beyond each of these values, so that a 429 does not meet all callers at once."""
+unknown, one request alone goes beyond each of these values, so that a 429 does not meet all callers at once."""
 
 
 @dataclass(slots=True)
@@ -53,8 +56,6 @@ class Admission:
     """Of each limit."""
     _pauses: int = field(default=0, repr=False)
     """How many pauses there had been when it was admitted."""
-    _beyond: list[_Limit] = field(default_factory=list, repr=False)
-    """Unknown limits whose next tier it goes beyond."""
 
     def settle(self, reported_tokens: int | None = None) -> None:
         """Count the request as accepted; its items are available again in a minute.
@@ -91,8 +92,6 @@ class _Limit:
     in_flight: int = 0
     tiers_passed: int = 0
     """Tiers that were exceeded without a 429."""
-    beyond: bool = False
-    """Whether a request that goes beyond the next tier is in flight."""
 
     @property
     def value(self) -> int | None:
@@ -111,13 +110,12 @@ class _Limit:
     def admissible(self, amount: int, urgent: bool) -> float:
         """What one request may use now; less than `amount` where it has to wait."""
         room = self.room(urgent)
-        if amount <= room:
-            return room
-        alone = not self.used if self.value is not None else not self.beyond
-        return math.inf if alone else room
+        if amount > room and self.value is None and not self.in_flight:
+            return math.inf
+        return max(room, amount) if not self.used else room
 
 
-class MinuteQuota:
+class MinuteQuota(PerProcess):
     """Admits requests so that no minute exceeds a number of items and tokens; each item of a batch is a request.
 
     Thread-safe; it returns delays and never sleeps.
@@ -148,7 +146,13 @@ class MinuteQuota:
         self._clock = clock
         self._window_s = _WINDOW_S
         """Changed only by tests, which run with a shorter minute."""
+        super().__init__()
+
+    def _forget(self) -> None:
+        """Count from zero, as in a forked process: the requests of its parent end there. Limits are kept."""
         self._lock = threading.Lock()
+        for limit in self._limits:
+            limit.used = limit.in_flight = 0
         self._settled: deque[tuple[float, list[int]]] = deque()
         """When amounts are available again, and how much of each limit; in ascending order."""
         self._in_flight = 0
@@ -158,6 +162,7 @@ class MinuteQuota:
         """Most requests in flight; 1 after a pause, doubled by each success."""
         self._reported = self._estimated = 0.0
         """Tokens of recent requests, by the service and by estimate."""
+        self._token_rate = _FIRST_TOKEN_RATE
 
     @property
     def requests(self) -> int | None:
@@ -213,7 +218,7 @@ class MinuteQuota:
 
     def _calibrated(self, tokens: int) -> int:
         """The estimate, corrected by what the service reported for recent requests."""
-        return math.ceil(tokens * self._reported / self._estimated) if self._estimated else tokens
+        return math.ceil(tokens * self._token_rate)
 
     def _reserve(self, tokens: Sequence[int], urgent: bool) -> Admission:
         """Admit the first item, and those after it that fit."""
@@ -226,15 +231,11 @@ class MinuteQuota:
             total += calibrated[count]
             count += 1
         reserved = (count, total)
-        beyond = []
         for limit, amount in zip(self._limits, reserved, strict=True):
-            if limit.value is None and amount > limit.room(urgent):
-                limit.beyond = True
-                beyond.append(limit)
             limit.used += amount
             limit.in_flight += amount
         self._in_flight += 1
-        return Admission(count, 0.0, None, self, sum(tokens[:count]), reserved, self._pauses, beyond)
+        return Admission(count, 0.0, None, self, sum(tokens[:count]), reserved, self._pauses)
 
     def _next_question(self, limit: _Limit, amount: int, urgent: bool, now: float) -> float:
         """When to ask again: when the limit has room, or soon where that depends on requests in flight."""
@@ -253,20 +254,20 @@ class MinuteQuota:
     def _settle(self, admission: Admission, reported_tokens: int | None) -> None:
         with self._lock:
             self._end(admission)
-            requests, tokens = admission._reserved
             if reported_tokens:
-                tokens = reported_tokens
                 self._reported = 0.9 * self._reported + reported_tokens
                 self._estimated = 0.9 * self._estimated + admission._estimated
+            self._token_rate = self._reported / self._estimated if self._estimated else 1.0
+            settled = (admission.count, reported_tokens or self._calibrated(admission._estimated))
             step = self._window_s / _STEPS
             available_at = math.ceil((self._clock() + self._window_s) / step) * step
             if not self._settled or self._settled[-1][0] < available_at:
                 self._settled.append((available_at, [0, 0]))
-            for index, amount in enumerate((requests, tokens)):
+            for index, amount in enumerate(settled):
                 self._limits[index].used += amount
                 self._settled[-1][1][index] += amount
-            for limit in admission._beyond:
-                passed = sum(tier < limit.used for tier in _PAID_TIERS[limit.reason])
+            for limit in self._limits:
+                passed = sum(tier < limit.used - limit.in_flight for tier in _PAID_TIERS[limit.reason])
                 limit.tiers_passed = max(limit.tiers_passed, passed)
             if admission._pauses == self._pauses:
                 self._concurrency = 2 * self._concurrency if self._concurrency < _SLOW_START else math.inf
@@ -281,8 +282,6 @@ class MinuteQuota:
         for limit, amount in zip(self._limits, admission._reserved, strict=True):
             limit.used -= amount
             limit.in_flight -= amount
-        for limit in admission._beyond:
-            limit.beyond = False
 
     def _refused(self, admission: Admission, error: QuotaError) -> None:
         """Compare the refusal with the own count: if that explains it, the count says when there is room again."""
@@ -299,14 +298,9 @@ class MinuteQuota:
                 if limit.value is not None and amount > limit.room(urgent=True)
             ]
             waits = [self._wait(limit, missing, now) for limit, missing in exceeded]
-            expected = max((wait for wait in waits if wait is not None), default=None)
-            asked = error.retry_after or 0.0
-            if expected is not None and asked and asked < expected - _TOLERANCE_S:
-                # The minute of the service ends earlier, as a fixed window does.
-                earlier = expected - asked
-                self._settled = deque((available_at - earlier, amounts) for available_at, amounts in self._settled)
-                self._slow_down()
-        if not exceeded or (expected is not None and asked > expected + _TOLERANCE_S):
+            expected = max((wait for wait in waits if wait is not None), default=math.inf)
+        asked = error.retry_after or 0.0
+        if not exceeded or asked > expected + _TOLERANCE_S:
             self.hold(asked)
 
     def _slow_down(self) -> None:
