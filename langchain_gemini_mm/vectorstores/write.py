@@ -17,10 +17,10 @@ from langchain_gemini_mm.errors import (
     PartialWriteError,
     ServiceError,
 )
-from langchain_gemini_mm.flows import Flow, blocking
+from langchain_gemini_mm.flows import Call, Flow, blocking
 from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.vectorstores.backend import Backend
-from langchain_gemini_mm.vectorstores.embedding_space import given_rows
+from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, given_rows, same_space
 from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
 
 BATCH_SIZE = 1000
@@ -189,7 +189,7 @@ class _Outcome:
 def _changed(backend: Backend, items: list[_Item]) -> Flow[list[_Item]]:
     """The items that are not stored with the same text and metadata in this embedding space."""
     known = yield from backend.read_info("fingerprint")
-    if known != backend.space.fingerprint:
+    if known is None or not same_space(known, backend.space.fingerprint):
         return items
     held = yield from backend.fetch([item.id for item in items])
     stored = {record.id: (record.text, record.metadata) for record in held}
@@ -209,7 +209,9 @@ def _store(backend: Backend, items: list[_Item], outcome: _Outcome) -> Flow[Coll
         metadata.append(plain)
     failed: dict[str, Exception | str] = {}
     if items[0].vector is None:
-        rows = yield from _embedded(backend, items, texts, outcome, failed)
+        titles = [plain.get("title") for plain in metadata]
+        call = backend.space.embed_documents(texts, titles)
+        rows = yield from _embedded(backend.space, items, call, outcome, failed)
     else:
         given = given_rows([item.vector for item in items], f"one of the vectors from position {items[0].position}")
         rows = dict(enumerate(given))
@@ -224,19 +226,18 @@ def _store(backend: Backend, items: list[_Item], outcome: _Outcome) -> Flow[Coll
 
 
 def _embedded(
-    backend: Backend,
+    space: EmbeddingSpace,
     items: Sequence[_Item],
-    texts: list[str],
+    call: Call,
     outcome: _Outcome,
     failed: dict[str, Exception | str],
 ) -> Flow[dict[int, Vector]]:
     """The vectors of a batch by index; errors that are about single documents are added to `outcome` and `failed`."""
     try:
-        answer = yield backend.space.embed_documents(texts)
-        return dict(enumerate(backend.space.checked_rows(answer, len(texts))))
+        return dict(enumerate(space.checked_rows((yield call), len(items))))
     except GeminiMMError as error:
         # A wrapper, such as LangChain's cache, passes on some of the texts: positions are not those of this batch.
-        if not backend.space.numbers_inputs:
+        if not space.numbers_inputs:
             raise
         cause: GeminiMMError = error
         vectors: Mapping[int, Any] = {}
@@ -255,7 +256,7 @@ def _embedded(
     failed |= {items[index].id: one for index, one in errors.items()}
     outcome.fail(failed, cause)
     indices = sorted(vectors)
-    rows = backend.space.checked_rows([vectors[index] for index in indices], len(indices)) if indices else ()
+    rows = space.checked_rows([vectors[index] for index in indices], len(indices)) if indices else ()
     return dict(zip(indices, rows, strict=True))
 
 
