@@ -170,7 +170,15 @@ def threaded_map(work: Callable[[T, CancelToken], R], inputs: Sequence[T], concu
             raise
 
 
-_TICK_S = 0.5
+TICK_S = 0.5
+"""Longest uninterrupted wait, in seconds: on Windows, Ctrl-C does not end a wait for a lock."""
+
+
+def ended(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+    """Call a function now; returns a future that has its result."""
+    future: Future[R] = Future()
+    future.set_result(function(*args, **kwargs))
+    return future
 
 
 def interruptible_wait(
@@ -185,7 +193,7 @@ def interruptible_wait(
     """
     ends = time.monotonic() + seconds
     while True:
-        done, waiting = wait(futures, min(max(ends - time.monotonic(), 0.0), _TICK_S), return_when)
+        done, waiting = wait(futures, min(max(ends - time.monotonic(), 0.0), TICK_S), return_when)
         if not waiting or time.monotonic() >= ends or (done and return_when == FIRST_COMPLETED):
             return done
         if return_when == FIRST_EXCEPTION and any(future.exception() is not None for future in done):

@@ -47,6 +47,8 @@ class GeminiMMError(Exception):
     inputs: tuple[int, ...] = ()
     input_name = ""
     """Name of the file, if the error is about one input that is a file."""
+    others: tuple[GeminiMMError, ...] = ()
+    """Further errors of a call of which no input succeeded, each about other inputs."""
 
     def about_input(self, *positions: int, name: str = "") -> Self:
         """Name the inputs that the error is about, unless some are named already; returns the error itself.

@@ -16,7 +16,7 @@ import heapq
 import itertools
 import random
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
@@ -134,6 +134,8 @@ class Dispatch(Generic[S]):
         """Why the run was stopped."""
         self.in_flight = 0
         """Requests in flight."""
+        self.waiting = len(items)
+        """Items without an outcome."""
         self._items, self._next = items, 0
         self._limits, self._max_retries, self._deadline, self._jitter = limits, max_retries, deadline, jitter
         self._again: deque[Batch[S]] = deque()
@@ -276,14 +278,14 @@ class Dispatch(Generic[S]):
         self._again.clear()
         self._later.clear()
         self._next = len(self._items)
-        self.failed.update((item.position, error) for item in rest)
+        self._fail(rest, error, None)
 
-    def abandon(self, batches: Iterable[Batch[S]], error: GeminiMMError) -> None:
-        """Stop, and do not wait for the batches in flight."""
-        self.stop(error)
+    def abandon(self, batches: Iterable[Batch[S]]) -> None:
+        """After `stop`: do not wait for these batches in flight."""
         for batch in batches:
             self.in_flight -= 1
-            self.failed.update((item.position, error) for item in _all_items(batch))
+            if self.stopped is not None:
+                self._fail(_all_items(batch), self.stopped, batch.refusal)
 
     def delay(self, error: ServiceError, count: int) -> float:
         """Seconds before a request is repeated: the delay that the service asks for, or an exponential back-off.
@@ -299,6 +301,7 @@ class Dispatch(Generic[S]):
         if not count:
             return
         self._any_accepted = True
+        self.waiting -= count
         self._equal = ("", 0)
         self._patience.renew(now)
         if batch.refusal is not None:
@@ -370,6 +373,7 @@ class Dispatch(Generic[S]):
 
     def _fail(self, items: Sequence[S], error: GeminiMMError, refusal: _Refusal | None) -> None:
         self.failed.update((item.position, error) for item in items)
+        self.waiting -= len(items)
         if refusal is not None:
             refusal.alone = True
             self._close(refusal, len(items))
@@ -381,6 +385,6 @@ class Dispatch(Generic[S]):
             self.stop(error)
 
 
-def _all_items(batch: Batch[S]) -> Collection[S]:
+def _all_items(batch: Batch[S]) -> Sequence[S]:
     """The items of a batch and of its other half."""
     return batch.items if batch.sibling is None else [*batch.items, *_all_items(batch.sibling)]

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cached_property
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_gemini_mm.batching import CancelToken
-from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall, arguments, read_answer
-from langchain_gemini_mm.embeddings.service.client import ServiceSettings, sdk_version
+from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall
+from langchain_gemini_mm.embeddings.service.client import ServiceSettings
 from langchain_gemini_mm.embeddings.service.connections import Connections
-from langchain_gemini_mm.embeddings.service.errors import translate
+from langchain_gemini_mm.embeddings.service.exchange import asend, send
 from langchain_gemini_mm.embeddings.service.rate_limit import MinuteQuota
 from langchain_gemini_mm.errors import ServiceError
 from langchain_gemini_mm.models import ITEMS_PER_CALL
@@ -46,12 +44,10 @@ class GeminiService:
         """Copies share no connections."""
         return GeminiService(self.settings, self.connections.given)
 
-    @cached_property
+    @property
     def items_per_call(self) -> int:
-        """Most contents in one request; on Vertex AI the SDK before 3.4 allows one."""
-        if self.settings.backend == "vertex" and sdk_version() < (3, 4):
-            return 1
-        return ITEMS_PER_CALL
+        """Most contents in one request; one where Vertex AI has refused more."""
+        return 1 if self.connections.one_per_call else ITEMS_PER_CALL
 
     def quota(self, model: str) -> MinuteQuota:
         """The requests and tokens per minute of a model, with the limits learnt from the service."""
@@ -69,16 +65,11 @@ class GeminiService:
             IncompleteAnswerError: the response lacks vectors.
             ServiceError: the request was refused, or got no response.
         """
-        with self._translating(), self.connections.lend() as client:
-            response = client.models.embed_content(**arguments(call))
-        return read_answer(call, response)
+        return send(self.connections, call)
 
     async def aembed(self, call: EmbedCall) -> Answer:
         """Async twin of `embed`."""
-        with self._translating():
-            async with self.connections.alend() as client:
-                response = await client.aio.models.embed_content(**arguments(call))
-        return read_answer(call, response)
+        return await asend(self.connections, call)
 
     def persist(self, work: Callable[[], R], cancel: CancelToken) -> R:
         """Run other work that uses the service, such as an upload; transient errors are retried.
@@ -105,17 +96,6 @@ class GeminiService:
             reraise=True,
         )
         return retrying(work)
-
-    @contextmanager
-    def _translating(self) -> Iterator[None]:
-        """Raise errors of the SDK as ours."""
-        try:
-            yield
-        except Exception as error:
-            ours = translate(error, (self.settings.api_key or "",))
-            if ours is None:
-                raise
-            raise ours from error
 
     def close(self) -> None:
         """Close the client of threads; clients of event loops are closed by their loop or by `aclose`."""
