@@ -318,6 +318,34 @@ def test_limits_are_learnt_from_a_response(emulator: GeminiEmulator) -> None:
     assert (quota.requests, quota.tokens, lower.requests) == (2, None, 1)
 
 
+def test_a_limit_that_counts_something_else_is_not_learnt() -> None:
+    """Where far more items were accepted, the limit counts whole requests, as it may on Vertex AI."""
+    quota = MinuteQuota(clock=Clock())
+    for _ in range(30):
+        quota.admit([1] * 100).settle()
+    quota.admit([1] * 100).refused(QuotaError("used up", retry_after=5, limits={"requests_per_minute": 30}))
+    assert quota.requests is None
+    assert quota.admit([1]).wait_s >= 5
+
+
+def test_a_learnt_limit_is_tried_again_after_an_hour() -> None:
+    """One request alone goes beyond it; when it is accepted, the others follow."""
+    clock = Clock()
+    quota = MinuteQuota(clock=clock)
+    quota.admit([1] * 100).settle()
+    quota.admit([1] * 100).refused(QuotaError("used up", limits={"requests_per_minute": 100}))
+    assert quota.requests == 100
+    clock.now += 3700
+    first, second = quota.admit([1] * 60), quota.admit([1] * 60)
+    assert (first.count, second.count, quota.requests) == (60, 40, None)
+    first.settle()
+    second.settle()
+    beyond = quota.admit([1] * 60)
+    assert (beyond.count, quota.admit([1] * 60).count) == (60, 0)
+    beyond.settle()
+    assert [quota.admit([1] * 60).count for _ in range(5)] == [60] * 5
+
+
 def test_a_429_that_the_own_count_does_not_explain_is_a_pause() -> None:
     """Another process uses the same quota: the delay that the service names is kept."""
     clock = Clock()
