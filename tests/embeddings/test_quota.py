@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import itertools
 import os
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from langchain_gemini_mm import GeminiEmbeddings, GeminiMMError
 from langchain_gemini_mm.embeddings.service.errors import read_retry_after, translate
 from langchain_gemini_mm.embeddings.service.rate_limit import Admission, MinuteQuota
 from langchain_gemini_mm.errors import QuotaError, ServiceError
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
     from google.genai import Client
 
+    from langchain_gemini_mm.interfaces import WaitNotice
     from langchain_gemini_mm.testing import GeminiEmulator
 
 MINUTE = 60.0
@@ -315,7 +319,8 @@ def test_limits_are_learnt_from_a_response(emulator: GeminiEmulator) -> None:
     quota, lower = MinuteQuota(clock=Clock()), MinuteQuota(1, clock=Clock())
     for learning in (quota, lower):
         learning.admit([1]).refused(error)
-    assert (quota.requests, quota.tokens, lower.requests) == (2, None, 1)
+    assert [limit.requests for limit in (quota, lower)] == [2, 1]
+    assert quota.tokens is None
 
 
 def test_a_limit_that_counts_something_else_is_not_learnt() -> None:
@@ -337,7 +342,7 @@ def test_a_learnt_limit_is_tried_again_after_an_hour() -> None:
     assert quota.requests == 100
     clock.now += 3700
     first, second = quota.admit([1] * 60), quota.admit([1] * 60)
-    assert (first.count, second.count, quota.requests) == (60, 40, None)
+    assert (first.count, second.count) == (60, 40)
     first.settle()
     second.settle()
     beyond = quota.admit([1] * 60)
@@ -433,3 +438,119 @@ def test_the_delay_of_a_response(emulator: GeminiEmulator, where: Literal["heade
         error = translate(caught.value)
         assert isinstance(error, ServiceError)
         assert error.retry_after == 40.0
+
+
+def short_minute(embeddings: GeminiEmbeddings, seconds: float) -> GeminiEmbeddings:
+    """Make the minute of the client as short as that of the emulator."""
+    quota_of(embeddings)._window_s = seconds
+    return embeddings
+
+
+def refusals(emulator: GeminiEmulator) -> int:
+    """Requests that the emulator answered with 429."""
+    return sum(request.status == 429 for request in emulator.embed_requests)
+
+
+def wait_until_embedded(emulator: GeminiEmulator, items: int) -> None:
+    """Wait for other threads or tasks."""
+    while emulator.embedded < items:
+        time.sleep(0.02)
+
+
+def quota_of(embeddings: GeminiEmbeddings) -> MinuteQuota:
+    """The quota of the model that is set."""
+    pipeline = embeddings._pipeline
+    return pipeline.service.quota(pipeline.settings.spec.name)
+
+
+async def embedded(embeddings: GeminiEmbeddings, texts: list[str], asynchronous: bool) -> list[list[float]]:
+    """Embed in tasks or in threads."""
+    return await embeddings.aembed_documents(texts) if asynchronous else embeddings.embed_documents(texts)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["threads", "tasks"])
+@pytest.mark.parametrize("header", [False, True], ids=["RetryInfo", "Retry-After"])
+async def test_a_first_run_on_the_free_tier(emulator: GeminiEmulator, asynchronous: bool, header: bool) -> None:
+    """With default settings all vectors are returned, none is paid twice, and waits are reported."""
+    emulator.settings.rpm, emulator.settings.minute, emulator.settings.retry_after_header = 100, 1.5, header
+    texts = [f"text {i}" for i in range(500)]
+    notices: list[WaitNotice] = []
+    async with short_minute(GeminiEmbeddings(output_dimensionality=128, on_wait=notices.append), 1.5) as embeddings:
+        vectors = await embedded(embeddings, texts, asynchronous)
+        assert len(vectors) == 500
+        assert embeddings.usage.items == emulator.embedded == 500
+        assert vectors[7] == pytest.approx((await embedded(embeddings, [texts[7]], asynchronous))[0])
+    assert refusals(emulator) <= embeddings.max_concurrency
+    assert "requests per minute" in {notice.reason for notice in notices}
+    assert all(0 < notice.items <= 500 and 0 < notice.seconds < 4 for notice in notices)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["threads", "tasks"])
+async def test_a_configured_quota_is_kept(emulator: GeminiEmulator, asynchronous: bool) -> None:
+    """No request is refused, although the service counts a minute in its own way."""
+    emulator.settings.rpm, emulator.settings.minute = 60, 1.0
+    ours = GeminiEmbeddings(output_dimensionality=128, requests_per_minute=60, max_concurrency=3)
+    async with short_minute(ours, 1.0) as embeddings:
+        await embedded(embeddings, [f"text {i}" for i in range(200)], asynchronous)
+    assert (emulator.embedded, refusals(emulator)) == (200, 0)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["threads", "tasks"])
+async def test_a_query_overtakes_a_bulk_run(emulator: GeminiEmulator, asynchronous: bool) -> None:
+    """A query is sent at once while a run of the same object waits for its quota (cases r04, r57)."""
+    async with GeminiEmbeddings(requests_per_minute=100, output_dimensionality=128) as embeddings:
+        bulk = asyncio.create_task(embeddings.aembed_documents([f"text {i}" for i in range(800)]))
+        await asyncio.to_thread(wait_until_embedded, emulator, 98)
+        query = embeddings.aembed_query("q") if asynchronous else asyncio.to_thread(embeddings.embed_query, "q")
+        await asyncio.wait_for(query, 20)
+        bulk.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await bulk
+        assert emulator.embedded == 99
+
+
+async def test_a_cancelled_run_gives_its_quota_back(emulator: GeminiEmulator) -> None:
+    """What a cancelled or a failed run did not send is free for others (case r04)."""
+    async with GeminiEmbeddings(requests_per_minute=1000, output_dimensionality=128) as embeddings:
+        emulator.fail_next(403)
+        with pytest.raises(GeminiMMError):
+            await embeddings.aembed_documents([f"text {i}" for i in range(800)], batch_size=50)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(embeddings.aembed_documents([f"other {i}" for i in range(1000)]), 2)
+        usage = embeddings.usage
+        assert emulator.embedded <= usage.items + usage.unconfirmed <= 985
+        assert quota_of(embeddings).admit([1] * 1000).count == 985 - usage.items - usage.unconfirmed
+
+
+def test_waiting_for_the_own_quota_does_not_use_the_deadline(emulator: GeminiEmulator) -> None:
+    """After waits that are longer than the deadline, a transient error is still retried (case r05)."""
+    ours = GeminiEmbeddings(requests_per_minute=10, deadline=1.5, output_dimensionality=128)
+    with short_minute(ours, 1.0) as embeddings:
+        failing = threading.Timer(2.5, emulator.fail_next, (503,))
+        failing.start()
+        assert len(embeddings.embed_documents([f"text {i}" for i in range(40)])) == 40
+        assert (embeddings.usage.items, emulator.embedded, embeddings.usage.retries) == (40, 40, 1)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["threads", "tasks"])
+@pytest.mark.parametrize("status", [429, 503])
+async def test_the_header_of_a_gateway_is_kept(emulator: GeminiEmulator, status: int, asynchronous: bool) -> None:
+    """`Retry-After` delays the next attempt of any status (cases retry_after, retry_after_60)."""
+    emulator.fail_next(status, retry_after="2")
+    started = time.monotonic()
+    async with GeminiEmbeddings(output_dimensionality=128, max_retries=1) as embeddings:
+        await embedded(embeddings, ["text"], asynchronous)
+    assert time.monotonic() - started >= 2
+    assert len(emulator.embed_requests) == 2
+
+
+def test_limits_are_kept_for_each_model(emulator: GeminiEmulator) -> None:
+    """What one model's responses name does not limit another model."""
+    emulator.settings.rpm, emulator.settings.minute = 10, 0.5
+    with short_minute(GeminiEmbeddings(output_dimensionality=128), 0.5) as embeddings:
+        embeddings.embed_documents([f"text {i}" for i in range(15)], batch_size=5)
+        quota = quota_of(embeddings)
+        embeddings.model = "gemini-embedding-001"
+        assert (quota.requests, quota_of(embeddings).requests) == (10, None)
+        embeddings.model = "gemini-embedding-2"
+        assert quota_of(embeddings) is quota
