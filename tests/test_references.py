@@ -315,7 +315,10 @@ MARKDOWN = {
     "an entity": (f"![]({URI}#t=1,2&amp;track=audio)", [MediaRef(DIGEST, 1, 2, track="audio")]),
     "percent-encoding": (f"![]({URI}#t=1%2C2)", [MediaRef(DIGEST, 1, 2)]),
     "a backslash": (f"![](mm://sha256\\-{DIGEST})", [MediaRef(DIGEST)]),
-    "an image in a link": (f"[![dog]({URI})](https://example.com)", ["[dog", MediaRef(DIGEST), "](https://example.com)"]),
+    "an image in a link": (
+        f"[![dog]({URI})](https://example.com)",
+        ["[dog", MediaRef(DIGEST), "](https://example.com)"],
+    ),
     "another image before it": (f"![a](b.png) ![c]({URI})", ["![a](b.png) c", MediaRef(DIGEST)]),
     "a blank line in the text": (f"wow![a\n\nb ![]({URI})", ["wow![a\n\nb ", MediaRef(DIGEST)]),
 }
