@@ -7,9 +7,11 @@ GeminiMMError
 │   └── MissingMediaError            a reference names media that the store cannot give
 ├── FilterError (ValueError)         a metadata filter is malformed
 ├── SpaceMismatchError               vectors of two embedding spaces would be mixed
-├── PartialWriteError                a batch was stored in part; both halves are listed
+├── PartialEmbeddingError            some inputs of a call have a vector, others do not; both are listed
+├── PartialWriteError                some documents of a call are stored, others are not; both are listed
 ├── BudgetError                      embedding would cost more than allowed; nothing was sent
 ├── ServiceError                     the embedding service refused, failed or answered wrongly
+│   ├── IncompleteAnswerError        a response lacks vectors; those that it contains are listed
 │   └── QuotaError                   a quota is used up
 ├── StoreError                       the index or the media store cannot be used
 └── MissingExtraError (ImportError)  an optional library is not installed
@@ -22,7 +24,16 @@ Catch `GeminiMMError` for all of them. Mistakes in a call (a wrong type, an unkn
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Scope: TypeAlias = Literal["input", "request", "run"]
+"""What a refusal is about: contents of the request, this request, or every request of this kind."""
+
+_SHOWN = 10
 
 
 class GeminiMMError(Exception):
@@ -34,23 +45,44 @@ class GeminiMMError(Exception):
     """
 
     inputs: tuple[int, ...] = ()
+    input_name = ""
+    """Name of the file, if the error is about one input that is a file."""
+    others: tuple[GeminiMMError, ...] = ()
+    """Further errors of a call of which no input succeeded, each about other inputs."""
 
-    def about_input(self, *positions: int) -> Self:
-        """Name the inputs that the error is about, unless some are named already; returns the error itself."""
+    def about_input(self, *positions: int, name: str = "") -> Self:
+        """Name the inputs that the error is about, unless some are named already; returns the error itself.
+
+        Args:
+            positions: of the inputs, from 0.
+            name: of the file, for one input.
+        """
         self.inputs = self.inputs or positions
+        self.input_name = self.input_name or name
         return self
 
+    @property
+    def message(self) -> str:
+        """The message without the inputs that it is about."""
+        return super().__str__()
+
     def __str__(self) -> str:
-        """The message, after the positions of the inputs it is about."""
-        message = super().__str__()
+        """The message, after the inputs it is about."""
+        message = self.message
         if not self.inputs:
             return message
-        first, last = self.inputs[0], self.inputs[-1]
         if len(self.inputs) == 1:
-            return f"input {first}: {message}"
-        consecutive = len(self.inputs) > 2 and self.inputs == tuple(range(first, last + 1))
-        shown = f"{first} to {last}" if consecutive else ", ".join(map(str, self.inputs))
-        return f"inputs {shown}: {message}"
+            name = f" ({self.input_name})" if self.input_name and self.input_name not in message else ""
+            return f"input {self.inputs[0]}{name}: {message}"
+        return f"inputs {shown_inputs(self.inputs)}: {message}"
+
+
+def shown_inputs(positions: Sequence[int]) -> str:
+    """Positions for a message: `3, 7`, `0 to 99`, or the first ten of many."""
+    if len(positions) > 2 and tuple(positions) == tuple(range(positions[0], positions[0] + len(positions))):
+        return f"{positions[0]} to {positions[-1]}"
+    more = f" and {len(positions) - _SHOWN} more" if len(positions) > _SHOWN else ""
+    return ", ".join(map(str, positions[:_SHOWN])) + more
 
 
 class ContentError(GeminiMMError, ValueError):
@@ -83,6 +115,29 @@ class SpaceMismatchError(GeminiMMError):
         super().__init__(message)
         self.stored = dict(stored or {})
         self.given = dict(given or {})
+
+
+class PartialEmbeddingError(GeminiMMError):
+    """Some inputs of a call have a vector, others do not. `__cause__` is the first failure.
+
+    Attributes:
+        vectors: position of an input to its vector, of unit length.
+        failed: position of each other input to its error.
+        stopped: whether the run was stopped before every input was tried, for example by an invalid key.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        vectors: Mapping[int, list[float]] | None = None,
+        failed: Mapping[int, GeminiMMError] | None = None,
+        stopped: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.vectors = dict(vectors or {})
+        self.failed = dict(failed or {})
+        self.stopped = stopped
 
 
 class PartialWriteError(GeminiMMError):
@@ -123,6 +178,9 @@ class ServiceError(GeminiMMError):
         status: the service's own word, such as `"INVALID_ARGUMENT"`.
         transient: whether the same request may succeed later.
         retry_after: seconds the service asked to wait, when it said so.
+        scope: what is refused: `"input"`, contents of the request, so that the others are sent without them; `"run"`,
+            every request, for example with an invalid key or for an unknown model; `"request"` otherwise.
+        sent: whether the service may have processed the request, so that it is charged.
     """
 
     def __init__(
@@ -133,12 +191,28 @@ class ServiceError(GeminiMMError):
         status: str | None = None,
         transient: bool = False,
         retry_after: float | None = None,
+        scope: Scope = "request",
+        sent: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.status = status
         self.transient = transient
         self.retry_after = retry_after
+        self.scope: Scope = scope
+        self.sent = sent
+
+
+class IncompleteAnswerError(ServiceError):
+    """A response lacks vectors or contains unusable ones.
+
+    Attributes:
+        vectors: position of an input to its vector, `(d,)` float32 of unit length, for those that are whole.
+    """
+
+    def __init__(self, message: str, *, vectors: Mapping[int, NDArray[np.float32]] | None = None) -> None:
+        super().__init__(message, transient=True, sent=True)
+        self.vectors = dict(vectors or {})
 
 
 class QuotaError(ServiceError):
@@ -146,6 +220,8 @@ class QuotaError(ServiceError):
 
     Attributes:
         per_day: the daily quota is meant, so trying again before tomorrow is useless.
+        limits: the limits that the service named, by `requests_per_minute`, `tokens_per_minute`, `requests_per_day`
+            and `tokens_per_day`.
     """
 
     def __init__(
@@ -157,9 +233,18 @@ class QuotaError(ServiceError):
         transient: bool = True,
         retry_after: float | None = None,
         per_day: bool = False,
+        limits: Mapping[str, int] | None = None,
     ) -> None:
-        super().__init__(message, code=code, status=status, transient=transient, retry_after=retry_after)
+        super().__init__(
+            message,
+            code=code,
+            status=status,
+            transient=transient,
+            retry_after=retry_after,
+            scope="run" if per_day else "request",
+        )
         self.per_day = per_day
+        self.limits = dict(limits or {})
 
 
 class StoreError(GeminiMMError):

@@ -142,6 +142,18 @@ class MediaInfo:
     """Detected from the bytes, not from the file name, such as `image/jpeg`."""
 
 
+@dataclass(frozen=True, slots=True)
+class WaitNotice:
+    """Passed to `GeminiEmbeddings(on_wait=)` when a run waits for a quota or for the service."""
+
+    reason: str
+    """Such as `"requests per minute"`."""
+    seconds: float
+    """How long the wait is expected to be."""
+    items: int
+    """Contents that are not embedded yet."""
+
+
 @runtime_checkable
 class MediaSource(Protocol):
     """The methods of a media store that `GeminiEmbeddings` uses."""

@@ -6,6 +6,8 @@ import logging
 import time
 from typing import Any, Self
 
+from langchain_gemini_mm.interfaces import WaitNotice
+
 logger = logging.getLogger("langchain_gemini_mm")
 
 EVERY_SECONDS = 5.0
@@ -45,10 +47,16 @@ class ProgressBar:
         """Show that `done` items are finished."""
         self.done = done
         if self._bar is not None:
+            self._bar.set_postfix_str("", refresh=False)
             self._bar.update(done - self._bar.n)
         elif time.monotonic() - self._logged_at >= EVERY_SECONDS:
             self._logged_at = time.monotonic()
             logger.info("%d%s %s", done, "" if self.total is None else f" of {self.total}", self.unit)
+
+    def waiting(self, notice: WaitNotice) -> None:
+        """Show that the run waits and why; for `GeminiEmbeddings(on_wait=)`, which also writes it to the log."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"waiting {notice.seconds:.0f} s: {notice.reason}")
 
     def close(self) -> None:
         """Close the bar; it stays visible unless `leave=False`."""

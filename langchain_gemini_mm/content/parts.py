@@ -62,6 +62,8 @@ class Part:
     """Address of a file that the service has already: of the Files API, or `gs://`."""
     label: str | None = None
     """Name for messages, where the path is a temporary file."""
+    sha256: str | None = None
+    """Hash of the file at `path` when it was prepared; other bytes are not taken for it later."""
 
     @property
     def name(self) -> str:
@@ -101,7 +103,26 @@ class Part:
         if self.ref is not None and media is not None:
             return media.get(self.ref)
         with self.open(media) as file:
-            return file.read()
+            data = file.read()
+        self._require(hashlib.sha256(data).hexdigest() if self.sha256 is not None else None)
+        return data
+
+    def require_unchanged(self, file: BinaryIO) -> None:
+        """Refuse a file that was written since it was prepared.
+
+        Args:
+            file: the media, open; read again from its beginning where its hash is known.
+
+        Raises:
+            MissingMediaError: it holds other bytes.
+        """
+        if self.sha256 is not None:
+            file.seek(0)
+            self._require(hashlib.file_digest(cast("io.BufferedIOBase", file), "sha256").hexdigest())
+
+    def _require(self, found: str | None) -> None:
+        if found != self.sha256:
+            raise MissingMediaError(f"{self.name} was changed while it was being embedded. Embed it again")
 
     def digest(self, media: MediaSource | None) -> str:
         """Digest of the content; equal for equal content, whatever type it was given as."""
@@ -109,6 +130,8 @@ class Part:
             return hashlib.sha256(self.text.encode()).hexdigest()
         if self.uri is not None:
             return hashlib.sha256(self.uri.encode()).hexdigest()
+        if self.sha256 is not None:
+            return self.sha256
         if self.ref is not None:
             return self.ref.uri.removeprefix("mm://sha256-")
         with self.open(media) as file:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TypeAlias
 
 import numpy as np
+from langchain_core.stores import BaseStore
 
 from langchain_gemini_mm.interfaces import Vector
 
@@ -44,3 +47,46 @@ def from_bytes(value: bytes | None, dimensions: int) -> Vector | None:
             return vector
     logger.warning("a cached embedding is not %d unit-length float32 values; embedding its content again", dimensions)
     return None
+
+
+Cache: TypeAlias = BaseStore[str, bytes]
+"""Where vectors are cached."""
+
+
+def read_cache(cache: Cache | None, keys: Sequence[str]) -> Sequence[bytes | None]:
+    """The entries of a cache; nothing where it cannot be read."""
+    with _optional("read"):
+        if cache is not None:
+            return cache.mget(keys)
+    return [None] * len(keys)
+
+
+async def aread_cache(cache: Cache | None, keys: Sequence[str]) -> Sequence[bytes | None]:
+    """Async twin of `read_cache`."""
+    with _optional("read"):
+        if cache is not None:
+            return await cache.amget(keys)
+    return [None] * len(keys)
+
+
+def write_cache(cache: Cache | None, entries: Sequence[tuple[str, bytes]]) -> None:
+    """Add entries to a cache, if it can be written."""
+    with _optional("write"):
+        if cache is not None and entries:
+            cache.mset(entries)
+
+
+async def awrite_cache(cache: Cache | None, entries: Sequence[tuple[str, bytes]]) -> None:
+    """Async twin of `write_cache`."""
+    with _optional("write"):
+        if cache is not None and entries:
+            await cache.amset(entries)
+
+
+@contextmanager
+def _optional(what: str) -> Iterator[None]:
+    """A cache that fails costs money, but never the vectors that are paid already."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - it is code of others, of any kind
+        logger.warning("cannot %s the embedding cache (%s: %s)", what, type(error).__name__, error)

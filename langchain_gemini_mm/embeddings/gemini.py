@@ -83,7 +83,8 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
         """The embedding space of documents, as JSON values; vectors with equal fingerprints are comparable."""
         settings = self._pipeline.settings
         document = settings.recipes["document"]
-        return {**settings.space, "document_task": document.template or document.task_type or "none"}
+        video = {"video": settings.sampling} if "video" in settings.targets else {}
+        return {**settings.space, **video, "document_task": document.template or document.task_type or "none"}
 
     @property
     def usage(self) -> Usage:
@@ -216,13 +217,13 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
     def close(self) -> None:
         """Delete uploads and close connections; the object can be used again and reconnects then."""
         if self._current is not None:
-            self._uploads.delete(self._current.service)
+            self._uploads.delete(self._current.service.connections)
             self._current.service.close()
 
     async def aclose(self) -> None:
         """Async twin of `close`, also for the connections of the running event loop."""
         if self._current is not None:
-            await asyncio.to_thread(self._uploads.delete, self._current.service)
+            await asyncio.to_thread(self._uploads.delete, self._current.service.connections)
             await self._current.service.aclose()
 
     def __enter__(self) -> Self:
@@ -254,7 +255,7 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
         """Resolve the fields again; connections are kept unless the service is reached in another way."""
         settings = self._service_settings()
         service = None if self._current is None else self._current.service
-        if service is None or service.settings != settings or service.given_client is not self.client:
+        if service is None or service.settings != settings or service.connections.given is not self.client:
             service = GeminiService(settings, self.client)
         self._current = EmbedPipeline(
             fields=dict(self.__dict__),
@@ -266,6 +267,7 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
             concurrency=self.max_concurrency,
             batch_bytes=self.batch_bytes,
             budget_usd=self.budget_usd,
+            on_wait=self.on_wait,
         )
         return self._current
 
@@ -274,4 +276,4 @@ _renewing = threading.Lock()
 
 
 def _query(text: Content, task_type: str | None, title: str | None, dimensions: int | None) -> EmbedRequest:
-    return EmbedRequest([text], "query", task_type, None if title is None else [title], dimensions)
+    return EmbedRequest([text], "query", task_type, None if title is None else [title], dimensions, urgent=True)

@@ -1,21 +1,48 @@
-"""From contents to vectors: two short drivers, one for threads and one for an event loop, over the same steps."""
+"""From contents to vectors: two short drivers, one for threads and one for an event loop, over the same steps.
+
+A run has one outcome for each input, a vector or an error. `EmbedJob.finish` returns the vectors or raises; `dispatch`
+decides what is sent when, and what a failed request means.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, closing, nullcontext
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future
+from contextlib import AbstractContextManager, AsyncExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from itertools import chain
+from typing import Any, TypeAlias
 
 import numpy as np
 from langchain_core.stores import BaseStore
 
-from langchain_gemini_mm.batching import CallLimits, CancelToken, gathered_map, plan, threaded_map
+from langchain_gemini_mm.batching import (
+    TICK_S,
+    CallLimits,
+    CancelToken,
+    Workers,
+    ended,
+    gathered_map,
+    interruptible_wait,
+    threaded_map,
+)
 from langchain_gemini_mm.content.parts import Part
-from langchain_gemini_mm.embeddings.cache import from_bytes, to_bytes
+from langchain_gemini_mm.embeddings.cache import (
+    aread_cache,
+    awrite_cache,
+    from_bytes,
+    read_cache,
+    to_bytes,
+    write_cache,
+)
+from langchain_gemini_mm.embeddings.dispatch import Batch, Dispatch
+from langchain_gemini_mm.embeddings.job import EmbedJob
 from langchain_gemini_mm.embeddings.preparation import (
     EmbedItem,
     PreparedPart,
@@ -24,19 +51,29 @@ from langchain_gemini_mm.embeddings.preparation import (
     converted_part,
     prepare,
     total_tokens,
+    truncation,
     with_converted,
 )
 from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall
+from langchain_gemini_mm.embeddings.service.rate_limit import Admission
 from langchain_gemini_mm.embeddings.service.service import GeminiService
-from langchain_gemini_mm.embeddings.service.uploads import Uploads
+from langchain_gemini_mm.embeddings.service.uploads import Upload, Uploads
 from langchain_gemini_mm.embeddings.settings import ResolvedSettings, check_dimensions
 from langchain_gemini_mm.embeddings.tasks import recipe as find_recipe
-from langchain_gemini_mm.embeddings.usage import Meter, price_usd
-from langchain_gemini_mm.errors import GeminiMMError, MediaLimitError
-from langchain_gemini_mm.interfaces import Content, Role, Vectors
-from langchain_gemini_mm.media.convert import ConversionRequest, TemporaryFiles, by_file, convert
+from langchain_gemini_mm.embeddings.usage import BudgetReservation, Meter
+from langchain_gemini_mm.errors import GeminiMMError, IncompleteAnswerError, MediaLimitError, QuotaError, ServiceError
+from langchain_gemini_mm.interfaces import Content, Role, Vector, Vectors, WaitNotice
+from langchain_gemini_mm.media.convert import ConversionRequest, ConvertedPart, TemporaryFiles, by_file, convert
 from langchain_gemini_mm.models import ITEMS_PER_CALL
 from langchain_gemini_mm.validation import positive_int
+
+logger = logging.getLogger("langchain_gemini_mm")
+
+Result: TypeAlias = Answer | ServiceError | None
+"""What became of a request; None if it was not sent."""
+
+_REPORTED_S = 0.5
+"""Shorter waits are not reported."""
 
 
 @dataclass(frozen=True)
@@ -49,30 +86,43 @@ class EmbedRequest:
     titles: Sequence[str | None] | None = None
     output_dimensionality: int | None = None
     batch_size: int = ITEMS_PER_CALL
+    urgent: bool = False
+    """Whether it is a query, which does not wait for bulk work of the same object."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class EmbedJob:
-    """The contents of one call, prepared, and the vectors answered so far."""
+class Sending:
+    """One request of a run."""
 
-    items: list[EmbedItem] = field(repr=False)
-    dimensions: int
-    keys: Sequence[str]
-    """Cache keys, one for each item; empty where no cache is used."""
-    limits: CallLimits
-    vectors: Vectors = field(repr=False)
-    """`(n, d)` float32, unit rows; filled in the order of the answers."""
+    def __init__(self, batch: Batch[EmbedItem], admission: Admission) -> None:
+        self.batch = batch
+        self.admission = admission
+        self.items: list[EmbedItem] = []
+        """What is sent: the items of the batch, without those whose files cannot be read."""
+        self.errors: dict[int, GeminiMMError] = {}
+        """The others, by position."""
+        self.uploads: list[Upload] = []
+        """Uploaded files of the items."""
+        self.started = False
+        self._claim = threading.Lock()
 
-    def from_cache(self, values: Sequence[bytes | None]) -> list[EmbedItem]:
-        """Fill in the cached vectors; returns the items that are not cached."""
-        missing: list[EmbedItem] = []
-        for item, value in zip(self.items, values, strict=True):
-            vector = from_bytes(value, self.dimensions)
-            if vector is None:
-                missing.append(item)
-            else:
-                self.vectors[item.position] = vector
-        return missing
+    def claim(self) -> bool:
+        """Whether the caller has to account for the request; true once, for whoever ends it first."""
+        return self._claim.acquire(blocking=False)
+
+
+class Run:
+    """The requests of one run, and its job."""
+
+    def __init__(self, job: EmbedJob, dispatch: Dispatch[EmbedItem], urgent: bool) -> None:
+        self.job = job
+        self.dispatch = dispatch
+        self.urgent = urgent
+        self.reservation: BudgetReservation | None = None
+        self.cancel = CancelToken()
+        self.unconfirmed: set[int] = set()
+        """Units that may have been paid although their vectors did not arrive."""
+        self.waiting_until = 0.0
+        """End of the wait that was reported last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +139,7 @@ class EmbedPipeline:
     concurrency: int
     batch_bytes: int
     budget_usd: float | None
+    on_wait: Callable[[WaitNotice], object] | None
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         """A copy, or another process, builds its own when it is needed."""
@@ -97,68 +148,272 @@ class EmbedPipeline:
     def run(self, request: EmbedRequest) -> Vectors:
         """Embed in threads."""
         job = self._prepared(request)
-        missing = job.items if self.cache is None else job.from_cache(self.cache.mget(job.keys))
-        with self._within_budget(job, missing), ExitStack() as stack:
+        missing = self._uncached(job, read_cache(self.cache, job.keys))
+        with (
+            self._within_budget(missing) as reservation,
+            Workers(self.concurrency) as workers,
+            closing(TemporaryFiles()) as files,
+        ):
             if requests := conversion_requests(missing, self.settings):
-                files = stack.enter_context(closing(TemporaryFiles()))
-                converted = threaded_map(partial(self._convert, files), by_file(requests), self._converters)
-                missing = with_converted(missing, converted)
-            if len(missing) == 1:
-                self._embed(job, missing, CancelToken())
-            else:
-                threaded_map(partial(self._embed, job), list(plan(missing, job.limits)), self.concurrency)
-        return job.vectors
+                work = partial(self._convert, files)
+                missing = self._converted(job, missing, threaded_map(work, by_file(requests), self._converters))
+            self._send_in_threads(self._started(job, missing, request, reservation), workers)
+        return job.finish()
 
     async def arun(self, request: EmbedRequest) -> Vectors:
-        """Embed on the running event loop; files are read, cut and converted in worker threads."""
-        short = are_short_texts(request.contents)
-        job = self._prepared(request) if short else await asyncio.to_thread(self._prepared, request)
-        missing = job.items if self.cache is None else job.from_cache(await self.cache.amget(job.keys))
-        with self._within_budget(job, missing):
-            async with AsyncExitStack() as stack:
-                if requests := conversion_requests(missing, self.settings):
-                    files = TemporaryFiles()
-                    stack.push_async_callback(asyncio.to_thread, files.close)
-                    converted = await gathered_map(partial(self._aconvert, files), by_file(requests), self._converters)
-                    missing = with_converted(missing, converted)
-                if len(missing) == 1:
-                    await self._aembed(job, missing)
-                else:
-                    await gathered_map(partial(self._aembed, job), list(plan(missing, job.limits)), self.concurrency)
-        return job.vectors
+        """Embed on the running event loop; files are read, converted and uploaded in threads of this run."""
+        # One thread more than requests, so that an interrupted run can remove its files while others are busy.
+        with Workers(self.concurrency + 1) as workers:
+            short = are_short_texts(request.contents)
+            job = self._prepared(request) if short else await workers.run(self._prepared, request)
+            missing = self._uncached(job, await aread_cache(self.cache, job.keys))
+            with self._within_budget(missing) as reservation:
+                async with AsyncExitStack() as stack:
+                    if requests := conversion_requests(missing, self.settings):
+                        files = TemporaryFiles()
+                        stack.push_async_callback(workers.run, files.close)
+                        work = partial(self._aconvert, files, workers)
+                        results = await gathered_map(work, by_file(requests), self._converters)
+                        missing = self._converted(job, missing, results)
+                    await self._send_in_tasks(self._started(job, missing, request, reservation), workers)
+            return job.finish()
 
     def _prepared(self, request: EmbedRequest) -> EmbedJob:
-        settings, quota = self.settings, self.service.settings
+        settings = self.settings
         dimensions = settings.dimensions
         if request.output_dimensionality is not None:
             dimensions = check_dimensions(request.output_dimensionality, settings.spec)
-        most = min(
-            positive_int("batch_size", request.batch_size),
-            self.service.items_per_call,
-            quota.requests_per_minute or ITEMS_PER_CALL,
-        )
+        positive_int("batch_size", request.batch_size)
         known = settings.recipes.get(request.role) if request.task_type is None else None
-        recipe = known or find_recipe(settings.spec, request.role, request.task_type)
-        items = prepare(settings, request.contents, recipe, request.titles)
-        keys: list[str] = []
-        if self.cache is not None:
-            space = {**settings.space, "dimensions": dimensions}
-            keys = [item.key(space, settings.media) for item in items]
-        return EmbedJob(
-            items=items,
-            dimensions=dimensions,
-            keys=keys,
-            limits=CallLimits(items=most, wire_bytes=self.batch_bytes, tokens=quota.tokens_per_minute),
-            vectors=np.empty((len(items), dimensions), dtype=np.float32),
-        )
+        recipe = known or find_recipe(settings.spec, request.role, request.task_type, literal=True)
+        prepared = prepare(settings, request.contents, recipe, request.titles)
+        return EmbedJob(prepared, settings, dimensions, cached=self.cache is not None)
 
-    def _within_budget(self, job: EmbedJob, missing: Sequence[EmbedItem]) -> AbstractContextManager[None]:
-        """Refuse everything before the first call, so that no money is spent on vectors that are then thrown away."""
-        if len(missing) < len(job.items):
-            self.meter.add_cached(len(job.items) - len(missing))
+    def _uncached(self, job: EmbedJob, values: Sequence[bytes | None]) -> list[EmbedItem]:
+        """Fill in the cached vectors; returns the units that are not cached."""
+        if self.cache is None:
+            return job.units
+        missing: list[EmbedItem] = []
+        for unit, value in zip(job.units, values, strict=True):
+            vector = from_bytes(value, job.dimensions)
+            if vector is None:
+                missing.append(unit)
+            else:
+                job.vectors[unit.position] = vector
+        if len(missing) < len(job.units):
+            self.meter.add_cached(len(job.units) - len(missing))
+        return missing
+
+    def _within_budget(self, missing: Sequence[EmbedItem]) -> AbstractContextManager[BudgetReservation | None]:
+        """Refuse everything before the first call, so that no money is spent on a part of it."""
         if self.budget_usd is None:
             return nullcontext()
-        return self.meter.within_budget(price_usd(self.settings.spec, total_tokens(missing)), self.budget_usd)
+        return self.meter.within_budget(self.settings.spec, total_tokens(missing), self.budget_usd)
+
+    def _started(
+        self, job: EmbedJob, missing: Sequence[EmbedItem], request: EmbedRequest, reservation: BudgetReservation | None
+    ) -> Run:
+        settings = self.service.settings
+        limits = CallLimits(items=min(request.batch_size, self.service.items_per_call), wire_bytes=self.batch_bytes)
+        dispatch = Dispatch(
+            missing, limits, max_retries=settings.max_retries, deadline=settings.deadline, now=time.monotonic()
+        )
+        run = Run(job, dispatch, request.urgent)
+        run.reservation = reservation
+        return run
+
+    def _send_in_threads(self, run: Run, workers: Workers) -> None:
+        """Send everything; a single content in the calling thread, which saves the change of threads."""
+        alone = run.dispatch.waiting == 1
+        running: dict[Future[Result], Sending] = {}
+
+        def start(sending: Sending) -> None:
+            if alone:
+                running[ended(self._send, run, sending)] = sending
+            else:
+                running[workers.submit(self._send, run, sending)] = sending
+
+        try:
+            while not run.dispatch.done:
+                pause = self._start_due(run, running, start)
+                if running:
+                    done = interruptible_wait(running, FIRST_COMPLETED, pause)
+                else:
+                    done = set()
+                    run.cancel.wait(min(pause, TICK_S))
+                for future in done:
+                    self._settle(run, running.pop(future), future.result())
+                self._expire(run, running)
+        finally:
+            self._abandon(run, running)
+
+    async def _send_in_tasks(self, run: Run, workers: Workers) -> None:
+        """Async twin of `_send_in_threads`."""
+        running: dict[asyncio.Task[Result], Sending] = {}
+
+        def start(sending: Sending) -> None:
+            running[asyncio.create_task(self._asend(run, sending, workers))] = sending
+
+        try:
+            while not run.dispatch.done:
+                pause = self._start_due(run, running, start)
+                if running:
+                    done, _ = await asyncio.wait(running, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+                else:
+                    done = set()
+                    await asyncio.sleep(pause)
+                for task in done:
+                    self._settle(run, running.pop(task), task.result())
+                self._expire(run, running)
+        finally:
+            for task in running:
+                task.cancel()
+            self._abandon(run, running)
+            await asyncio.gather(*running, return_exceptions=True)
+
+    def _start_due(self, run: Run, running: Mapping[Any, Sending], start: Callable[[Sending], None]) -> float:
+        """Start the requests that are due; returns the seconds until there may be more."""
+        dispatch = run.dispatch
+        quota = self.service.quota(self.settings.spec.name)
+        while len(running) < self.concurrency:
+            now = time.monotonic()
+            batch = dispatch.next(now)
+            if batch is None:
+                pause = dispatch.wait_s(now)
+                if not running:
+                    self._report_wait(run, "a failed request is repeated", pause, now)
+                return pause
+            admission = quota.admit([item.token_count for item in batch.items], urgent=run.urgent)
+            if not admission.count:
+                dispatch.put_back(batch)
+                if not running:
+                    dispatch.excuse(admission.wait_s, now)
+                self._report_wait(run, admission.reason or "", admission.wait_s, now)
+                return min(admission.wait_s, dispatch.wait_s(now))
+            start(Sending(dispatch.begin(batch, admission.count), admission))
+        return dispatch.wait_s(time.monotonic())
+
+    def _report_wait(self, run: Run, reason: str, seconds: float, now: float) -> None:
+        """Report each wait once, and again when it gets longer."""
+        if seconds < _REPORTED_S or now + seconds < run.waiting_until + _REPORTED_S:
+            return
+        run.waiting_until = now + seconds
+        logger.info("waiting %.1f s: %s", seconds, reason)
+        if self.on_wait is not None:
+            self.on_wait(WaitNotice(reason, seconds, run.dispatch.waiting))
+
+    def _settle(self, run: Run, sending: Sending, result: Result) -> None:
+        """Take over what became of a request."""
+        now = time.monotonic()
+        run.dispatch.exclude(sending.batch, sending.errors)
+        if not isinstance(result, ServiceError):
+            run.dispatch.accept(sending.batch, now)
+            return
+        failures = sending.batch.attempts + sending.batch.held + sending.batch.incomplete + 1
+        seconds = run.dispatch.fail(sending.batch, result, now)
+        if seconds is not None:
+            self.meter.add_retry()
+            logger.info("attempt %d failed, trying again in %.1f s: %s", failures, seconds, result.message)
+
+    def _expire(self, run: Run, running: Mapping[Any, Sending]) -> None:
+        """Do not wait for requests in flight after the deadline."""
+        if run.dispatch.expire(time.monotonic()):
+            run.dispatch.abandon([sending.batch for sending in running.values()])
+
+    def _abandon(self, run: Run, running: Mapping[Any, Sending]) -> None:
+        """Account for requests that nobody waits for any longer, and take over the errors of the run."""
+        run.cancel.set()
+        for sending in running.values():
+            if sending.claim():
+                self._unanswered(run, sending)
+        run.job.failed_units |= run.dispatch.failed
+        run.job.stopped = run.dispatch.stopped is not None
+
+    def _send(self, run: Run, sending: Sending) -> Result:
+        """Send a request; the answer of one that was abandoned is only cached."""
+        call = self._call(run, sending)
+        if call is None:
+            return None
+        try:
+            result: Answer | ServiceError = self.service.embed(call)
+        except ServiceError as error:
+            result = error
+        except BaseException:
+            if sending.claim():
+                self._unanswered(run, sending)
+            raise
+        write_cache(self.cache, self._account(run, sending, result))
+        return result
+
+    async def _asend(self, run: Run, sending: Sending, workers: Workers) -> Result:
+        """Async twin of `_send`; files are read in a worker thread, which a request of texts is not worth."""
+        if all(part.part.text is not None for item in sending.batch.items for part in item.parts):
+            call = self._call(run, sending)
+        else:
+            call = await workers.run(self._call, run, sending)
+        if call is None:
+            return None
+        try:
+            result: Answer | ServiceError = await self.service.aembed(call)
+        except ServiceError as error:
+            result = error
+        await awrite_cache(self.cache, self._account(run, sending, result))
+        return result
+
+    def _account(self, run: Run, sending: Sending, result: Answer | ServiceError) -> list[tuple[str, bytes]]:
+        """Take over the vectors of a response and count it; returns the new entries of the cache."""
+        if isinstance(result, Answer):
+            vectors: Mapping[int, Vector] = dict(
+                zip((item.position for item in sending.items), result.vectors, strict=True)
+            )
+            if sending.claim():
+                self.meter.answered(self.settings.spec, total_tokens(sending.items), result, run.reservation)
+                sending.admission.settle(result.reported_tokens)
+            vectors = self._without_truncated(run, sending, result, vectors)
+        else:
+            vectors = result.vectors if isinstance(result, IncompleteAnswerError) else {}
+            if sending.claim():
+                self._count_failed(run, sending, result, vectors)
+        for row, vector in vectors.items():
+            run.job.vectors[row] = vector
+        return [(run.job.keys[row], to_bytes(vector)) for row, vector in vectors.items()] if run.job.keys else []
+
+    def _without_truncated(
+        self, run: Run, sending: Sending, answer: Answer, vectors: Mapping[int, Vector]
+    ) -> Mapping[int, Vector]:
+        """The vectors without those of texts that the service has truncated, where these fail."""
+        if not answer.truncated and not any(item.may_be_cut for item in sending.items):
+            return vectors
+        tokens = answer.reported_tokens if len(sending.items) == 1 else None
+        for item in sending.items:
+            reported = item.position in answer.truncated
+            error = truncation(item, self.settings, reported=reported, tokens=tokens)
+            if error is not None:
+                run.job.failed_units[item.position] = error
+        return {row: vector for row, vector in vectors.items() if row not in run.job.failed_units}
+
+    def _count_failed(self, run: Run, sending: Sending, error: ServiceError, vectors: Mapping[int, Vector]) -> None:
+        """Count a request without a complete answer; whatever of it arrived was paid."""
+        if isinstance(error, QuotaError):
+            sending.admission.refused(error)
+        elif not error.sent:
+            sending.admission.release()
+        else:
+            if vectors:
+                arrived = [item for item in sending.items if item.position in vectors]
+                answer = Answer(np.stack(list(vectors.values())), 0)
+                self.meter.answered(self.settings.spec, total_tokens(arrived), answer, run.reservation)
+                sending.items = [item for item in sending.items if item.position not in vectors]
+            self._unanswered(run, sending)
+
+    def _unanswered(self, run: Run, sending: Sending) -> None:
+        """Count a request whose response did not arrive; what was not sent is given back."""
+        if not sending.started:
+            sending.admission.release()
+            return
+        sending.admission.settle()
+        run.unconfirmed.update(item.position for item in sending.items)
+        self.meter.unconfirmed(self.settings.spec, total_tokens(sending.items), len(sending.items), run.reservation)
 
     @property
     def _converters(self) -> int:
@@ -167,88 +422,114 @@ class EmbedPipeline:
 
     def _convert(
         self, files: TemporaryFiles, requests: Sequence[ConversionRequest], cancel: CancelToken
-    ) -> list[tuple[Part, PreparedPart]]:
-        """Convert everything that is needed of one file."""
-        results: list[tuple[Part, PreparedPart]] = []
-        if cancel.is_set():
-            return results
-        try:
-            with requests[0].part.open(self.settings.media) as file:
-                for converted in convert(requests, self.settings.targets, file, cancel=cancel):
-                    part = sent = converted.request.part
-                    if converted.changed:
-                        sent = Part(
-                            modality=part.modality,
-                            mime_type=converted.mime_type,
-                            size=len(converted.data),
-                            path=files.write(converted.data),
-                            label=part.name,
-                        )
-                    results.append((part, converted_part(converted, sent, self.settings)))
-        except GeminiMMError as error:
-            error.about_input(requests[0].position or 0)
-            raise
-        return results
+    ) -> list[tuple[Part, PreparedPart | GeminiMMError]]:
+        """Convert everything that is needed of one file; a part that cannot be converted leaves the others alone."""
+        results: dict[Part, PreparedPart | GeminiMMError] = {}
+        while (rest := [request for request in requests if request.part not in results]) and not cancel.is_set():
+            try:
+                with rest[0].part.open(self.settings.media) as file:
+                    for converted in convert(rest, self.settings.targets, file, cancel=cancel):
+                        results[converted.request.part] = self._kept(files, converted)
+                    rest[0].part.require_unchanged(file)
+            except GeminiMMError as error:
+                left = [request for request in rest if request.part not in results]
+                named = [request for request in left if (request.position,) == error.inputs]
+                # An error without a position is about the first part that is left, or about the file: then each of
+                # the others fails in its turn.
+                results[(named or left or rest)[0].part] = error
+        return list(results.items())
+
+    def _kept(self, files: TemporaryFiles, converted: ConvertedPart) -> PreparedPart:
+        part = sent = converted.request.part
+        if converted.changed:
+            sent = Part(
+                modality=part.modality,
+                mime_type=converted.mime_type,
+                size=len(converted.data),
+                path=files.write(converted.data),
+                label=part.name,
+            )
+        return converted_part(converted, sent, self.settings)
 
     async def _aconvert(
-        self, files: TemporaryFiles, requests: Sequence[ConversionRequest]
-    ) -> list[tuple[Part, PreparedPart]]:
+        self, files: TemporaryFiles, workers: Workers, requests: Sequence[ConversionRequest]
+    ) -> list[tuple[Part, PreparedPart | GeminiMMError]]:
         cancel = CancelToken()
         try:
-            return await asyncio.to_thread(self._convert, files, requests, cancel)
+            return await workers.run(self._convert, files, requests, cancel)
         finally:
             cancel.set()
 
-    def _embed(self, job: EmbedJob, items: Sequence[EmbedItem], cancel: CancelToken) -> None:
-        entries = self._accept(job, items, self.service.embed(self._call(job, items, cancel), cancel))
-        if self.cache is not None:
-            self.cache.mset(entries)
-
-    async def _aembed(self, job: EmbedJob, items: Sequence[EmbedItem]) -> None:
-        """Read files in a worker thread; a call of texts is not worth one."""
-        cancel = CancelToken()
-        try:
-            if all(part.part.text is not None for item in items for part in item.parts):
-                call = self._call(job, items, cancel)
+    def _converted(
+        self,
+        job: EmbedJob,
+        missing: Sequence[EmbedItem],
+        results: Iterable[Iterable[tuple[Part, PreparedPart | GeminiMMError]]],
+    ) -> list[EmbedItem]:
+        """The units with their converted parts, without those whose parts could not be converted."""
+        parts: list[tuple[Part, PreparedPart]] = []
+        errors: dict[Part, GeminiMMError] = {}
+        for part, result in chain.from_iterable(results):
+            if isinstance(result, GeminiMMError):
+                errors[part] = result
             else:
-                call = await asyncio.to_thread(self._call, job, items, cancel)
-        finally:
-            cancel.set()
-        entries = self._accept(job, items, await self.service.aembed(call))
-        if self.cache is not None:
-            await self.cache.amset(entries)
+                parts.append((part, result))
+        usable = []
+        for item in missing:
+            error = next((errors[part.part] for part in item.parts if part.convert and part.part in errors), None)
+            if error is None:
+                usable.append(item)
+            else:
+                job.failed_units[item.position] = error
+        return with_converted(usable, [parts])
 
-    def _call(self, job: EmbedJob, items: Sequence[EmbedItem], cancel: CancelToken) -> EmbedCall:
-        """Build the request; one `Content` for each item, whatever it is made of."""
+    def _call(self, run: Run, sending: Sending) -> EmbedCall | None:
+        """Build the request, one `Content` for each item; None if nothing is left to send."""
         contents: list[list[dict[str, Any]]] = []
-        positions: list[int] = []
-        tokens = 0
-        for item in items:
-            uploaded = self._too_large(item) if item.wire_bytes > self.settings.inline_limit else ()
-            contents.append([])
-            positions.append(item.position)
-            tokens += item.token_count
-            for part, _, _ in item.parts:
-                payload = {"text": part.text} if part.text is not None else self._media(part, part in uploaded, cancel)
-                contents[-1].append(payload)
+        for item in sending.batch.items:
+            try:
+                if run.reservation is not None and item.position in run.unconfirmed:
+                    run.reservation.extend(self.settings.spec, total_tokens([item]))
+                contents.append(self._payload(item, sending.uploads, run.cancel))
+            except GeminiMMError as error:
+                sending.errors[item.position] = error
+            else:
+                sending.items.append(item)
+        # In this order, so that a run which is interrupted now either sees the start, or is seen by this thread.
+        sending.started = bool(contents)
+        if not contents or run.cancel.is_set():
+            sending.started = False
+            if sending.claim():
+                sending.admission.release()
+            return None
+        first = sending.items[0]
         return EmbedCall(
             model=self.settings.spec.name,
             contents=contents,
-            positions=tuple(positions),
-            dimensions=job.dimensions,
-            task_type=items[0].task_type,
-            title=items[0].title,
+            positions=tuple(item.position for item in sending.items),
+            dimensions=run.job.dimensions,
+            task_type=first.task_type,
+            title=first.title,
             options=self.settings.request_fields,
-            tokens=tokens,
+            text_only=not self.settings.spec.media,
+            uploads=tuple(sending.uploads),
         )
 
-    def _accept(self, job: EmbedJob, items: Sequence[EmbedItem], answer: Answer) -> list[tuple[str, bytes]]:
-        """Take over the vectors of a call and count it; returns the new entries of the cache."""
-        job.vectors[[item.position for item in items]] = answer.vectors
-        self.meter.add_call(self.settings.spec, total_tokens(items), answer)
-        if self.cache is None:
-            return []
-        return [(job.keys[item.position], to_bytes(row)) for item, row in zip(items, answer.vectors, strict=True)]
+    def _payload(self, item: EmbedItem, uploads: list[Upload], cancel: CancelToken) -> list[dict[str, Any]]:
+        uploaded = self._too_large(item) if item.wire_bytes > self.settings.inline_limit else ()
+        payload: list[dict[str, Any]] = []
+        for part, _, _ in item.parts:
+            if part.text is not None:
+                payload.append({"text": part.text})
+            elif part in uploaded:
+                media, connections = self.settings.media, self.service.connections
+                ensure = partial(self.uploads.ensure, part, media, connections, cancel)
+                upload = self.service.persist(ensure, cancel)
+                uploads.append(upload)
+                payload.append(self._media(part, {"file_uri": upload.uri, "mime_type": upload.mime_type}))
+            else:
+                payload.append(self._media(part))
+        return payload
 
     def _too_large(self, item: EmbedItem) -> set[Part]:
         """Which parts go through the Files API: the largest, until the rest fits inline."""
@@ -268,12 +549,10 @@ class EmbedPipeline:
             ).about_input(item.position)
         return uploaded
 
-    def _media(self, part: Part, upload: bool, cancel: CancelToken) -> dict[str, Any]:
+    def _media(self, part: Part, file: Mapping[str, str] | None = None) -> dict[str, Any]:
         extra = self.settings.options.part_fields if part.modality == "video" else {}
         if part.uri is not None:
-            return {"file_data": {"file_uri": part.uri, "mime_type": part.mime_type}, **extra}
-        if upload:
-            client, media = self.service.client, self.settings.media
-            file = self.service.persist(lambda: self.uploads.ensure(part, media, client, cancel), cancel)
-            return {"file_data": {"file_uri": file.uri, "mime_type": file.mime_type}, **extra}
+            file = {"file_uri": part.uri, "mime_type": part.mime_type or ""}
+        if file is not None:
+            return {"file_data": file, **extra}
         return {"inline_data": {"data": part.read(self.settings.media), "mime_type": part.mime_type}, **extra}

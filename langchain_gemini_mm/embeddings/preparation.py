@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -10,21 +11,29 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from langchain_core.documents import Document
+
 from langchain_gemini_mm.content.mime_types import modality_of
 from langchain_gemini_mm.content.parts import Part, to_parts
 from langchain_gemini_mm.embeddings.cache import cache_key
+from langchain_gemini_mm.embeddings.long_text import split_long_text, too_many_tokens, truncated_text, weighted_mean
 from langchain_gemini_mm.embeddings.settings import ResolvedSettings
 from langchain_gemini_mm.embeddings.tasks import Recipe
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError
-from langchain_gemini_mm.interfaces import Content, MediaSource, Modality
+from langchain_gemini_mm.interfaces import Content, MediaSource, Modality, Vector, Vectors
 from langchain_gemini_mm.media.av.segments import Track
 from langchain_gemini_mm.media.convert import ConversionRequest, ConvertedPart
 from langchain_gemini_mm.media.facts import MediaFacts, known_facts
-from langchain_gemini_mm.media.model_limits import check_extent, check_modality
+from langchain_gemini_mm.media.model_limits import check_extent, check_modality, consumer_name, too_long
 from langchain_gemini_mm.media.probe import probe
-from langchain_gemini_mm.models import estimate_tokens
+from langchain_gemini_mm.models import text_token_range, text_tokens
 from langchain_gemini_mm.references import SCHEME, MediaRef
 
+logger = logging.getLogger("langchain_gemini_mm")
+
+_RANGE = 7
+"""An estimate below the limit by this factor needs no closer look."""
 _NAMED = {"image": "an image", "audio": "audio", "video": "a video", "pdf": "a PDF"}
 _FOREIGN_SCHEMES = ("http://", "https://", "gs://", "s3://", "data:", "ftp://", "file:")
 _SHORT_LIST = 100
@@ -48,6 +57,13 @@ class PreparedPart(NamedTuple):
         content = len(part.text.encode()) if part.text is not None else (part.size + 2) // 3 * 4
         return content + _WIRE_OVERHEAD
 
+    @property
+    def token_range(self) -> tuple[int, int]:
+        """The least and most tokens: rates of media are exact, but for the text on pages."""
+        if self.part.text is not None:
+            return text_token_range(self.part.text)
+        return self.tokens.get(self.part.modality, 0), sum(self.tokens.values())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedItem:
@@ -64,10 +80,21 @@ class EmbedItem:
     """Items of different groups cannot share a request: task type and title are fields of the request."""
     task_type: str | None = None
     title: str | None = None
+    may_be_cut: bool = False
+    """Whether the content may have more tokens than the model reads. It is sent alone, so that the tokens that the
+    service reports are its own."""
+    pieces: tuple[EmbedItem, ...] = ()
+    """What is sent instead of a text that is too long; the vector is the mean of theirs."""
 
     @classmethod
     def of(
-        cls, position: int, parts: Sequence[PreparedPart], *, task_type: str | None = None, title: str | None = None
+        cls,
+        position: int,
+        parts: Sequence[PreparedPart],
+        *,
+        task_type: str | None = None,
+        title: str | None = None,
+        may_be_cut: bool = False,
     ) -> EmbedItem:
         """Build an item, with the sums over its parts.
 
@@ -76,6 +103,7 @@ class EmbedItem:
             parts: in their written order.
             task_type: request field, for models that have one.
             title: request field, for models that have one.
+            may_be_cut: whether it may have more tokens than the model reads.
         """
         wire_bytes = token_count = 0
         for part in parts:
@@ -86,20 +114,106 @@ class EmbedItem:
             parts=tuple(parts),
             wire_bytes=wire_bytes,
             token_count=token_count,
-            group=(task_type, title),
+            group=(task_type, title, hash(parts[0].part.text)) if may_be_cut else (task_type, title),
             task_type=task_type,
             title=title,
+            may_be_cut=may_be_cut,
         )
 
-    def key(self, space: Mapping[str, object], media: MediaSource | None) -> str:
-        """The key of the content in an embedding cache.
+    @property
+    def name(self) -> str:
+        """Names of its files, for messages; empty for texts and references."""
+        named = (part.part for part in self.parts if part.part.path is not None or part.part.label is not None)
+        return ", ".join(part.name for part in named if SCHEME not in part.name)
+
+    @property
+    def tokens(self) -> Mapping[Modality, int]:
+        """Estimated, by the modality they are billed as."""
+        return total_tokens([self])
+
+    @property
+    def token_floor(self) -> int:
+        """Tokens that it has at least."""
+        return sum(part.token_range[0] for part in self.parts)
+
+    def hashed(self, media: MediaSource | None) -> EmbedItem:
+        """The item with the hashes of its files, which must still be the same when they are sent.
+
+        Raises:
+            MissingMediaError: a file cannot be read.
+        """
+        if all(part.part.path is None for part in self.parts):
+            return self
+        parts = [
+            part if part.part.path is None else part._replace(part=replace(part.part, sha256=part.part.digest(media)))
+            for part in self.parts
+        ]
+        return replace(self, parts=tuple(parts))
+
+    def key(self, space: Mapping[str, object], media: MediaSource | None, sampling: str = "") -> str:
+        """The key of the content in an embedding cache, from everything that decides the vector; see also `hashed`.
 
         Args:
             space: the embedding space.
             media: where the bytes of references are.
+            sampling: how the service samples video, `ResolvedSettings.sampling`.
         """
-        parts = [(part.modality, part.digest(media)) for part, _, _ in self.parts]
+        parts = [
+            (part.modality, f"{part.digest(media)} {sampling}" if part.modality == "video" else part.digest(media))
+            for part, _, _ in self.parts
+        ]
         return cache_key(space, parts, (self.task_type, self.title))
+
+
+def units_of(prepared: Iterable[EmbedItem]) -> list[EmbedItem]:
+    """What is sent for prepared contents, in order: the items, or the pieces of those that are split."""
+    return [unit for item in prepared for unit in item.pieces or (item,)]
+
+
+def joined(prepared: Iterable[EmbedItem], vectors: Vectors) -> Vectors:
+    """One row for each prepared content, from one row for each of its units.
+
+    Args:
+        prepared: the items.
+        vectors: `(n, d)`, unit rows, one for each of `units_of(prepared)`, in order.
+
+    Returns:
+        `(len(prepared), d)` float32, unit rows.
+    """
+    if not any(item.pieces for item in prepared):
+        return vectors
+    rows: list[Vector] = []
+    start = 0
+    for item in prepared:
+        end = start + (len(item.pieces) or 1)
+        texts = [unit.parts[0].part.text or "" for unit in item.pieces]
+        rows.append(weighted_mean(vectors[start:end], texts) if texts else vectors[start])
+        start = end
+    return np.stack(rows)
+
+
+def truncation(
+    item: EmbedItem, settings: ResolvedSettings, *, reported: bool, tokens: int | None
+) -> MediaLimitError | None:
+    """The error for an answer that was made from a part of the text only; a log message where that is accepted.
+
+    Args:
+        item: that was answered.
+        settings: of the embeddings.
+        reported: whether the service says that it truncated the text.
+        tokens: that the service reports for the request, if the item was alone in it.
+    """
+    limit = settings.spec.tokens
+    if not reported and not (item.may_be_cut and tokens is not None and tokens >= limit):
+        return None
+    consumer = consumer_name(settings.spec, settings.backend)
+    if settings.on_too_long == "truncate":
+        logger.info("input %d was truncated to the %d tokens that %s reads", item.position, limit, consumer)
+        return None
+    return MediaLimitError(
+        f"the service truncated the text: {consumer} reads {limit:,} tokens of one content. Split it, or set "
+        "on_too_long='split' (the mean of the vectors of its parts) or 'truncate' (its beginning)"
+    ).about_input(item.position)
 
 
 def total_tokens(items: Iterable[EmbedItem]) -> Mapping[Modality, int]:
@@ -113,28 +227,36 @@ def total_tokens(items: Iterable[EmbedItem]) -> Mapping[Modality, int]:
 
 def prepare(
     settings: ResolvedSettings, contents: Sequence[Content], recipe: Recipe, titles: Sequence[str | None] | None = None
-) -> list[EmbedItem]:
-    """Prepare every content, one item each, in order.
+) -> list[EmbedItem | GeminiMMError]:
+    """Prepare every content: one item each, or the error that names the input, in order.
 
     Args:
         settings: of the embeddings.
         contents: one vector each.
         recipe: how texts are prefixed for their task.
-        titles: one for each content; used where a text stands alone in its content.
+        titles: one for each content, by default that in the metadata of a Document; used where a text stands alone in
+            its content.
 
     Raises:
-        ContentError: a content cannot be embedded; the error names the input.
         ValueError: another number of titles than of contents.
     """
     contents = check_sequence(contents)
     if titles is not None and len(titles) != len(contents):
         raise ValueError(f"got {len(titles)} titles for {len(contents)} contents")
-    items: list[EmbedItem] = []
+    items: list[EmbedItem | GeminiMMError] = []
     unused: list[int] = []
     for position, content in enumerate(contents):
-        title = titles[position] if titles else None
-        item = _prepare_item(settings, position, content, recipe, title)
-        if title and not (recipe.takes_title and len(item.parts) == 1 and item.parts[0].part.text is not None):
+        title = (titles[position] if titles else None) or _title_of(content)
+        try:
+            item = _prepare_item(settings, position, content, recipe, title)
+        except GeminiMMError as error:
+            items.append(error.about_input(position))
+            continue
+        if (
+            titles
+            and titles[position]
+            and not (recipe.takes_title and len(item.parts) == 1 and item.parts[0].part.text is not None)
+        ):
             unused.append(position)
         items.append(item)
     if unused:
@@ -148,41 +270,80 @@ def prepare(
     return items
 
 
+def _title_of(content: Content) -> str | None:
+    """The title in the metadata of a Document."""
+    title = content.metadata.get("title") if isinstance(content, Document) else None
+    return title if isinstance(title, str) else None
+
+
 def _prepare_item(
     settings: ResolvedSettings, position: int, content: Content, recipe: Recipe, title: str | None
 ) -> EmbedItem:
-    try:
-        parts = to_parts(content, settings.media, unresolved=settings.unresolved)
-        if len(parts) > 1 or parts[0].text is None:
-            _check_counts(settings, parts)
-        prepared = [_prepare_part(settings, part) for part in parts]
-    except GeminiMMError as error:
-        error.about_input(position)
-        raise
-    part, tokens, _ = prepared[0]
-    if len(prepared) > 1 or part.text is None:
-        return EmbedItem.of(position, prepared)
-    text = recipe.text(part.text, title) if title else recipe.prefix + part.text
-    return EmbedItem.of(
-        position,
-        [PreparedPart(replace(part, text=text), tokens)],
-        task_type=recipe.task_type,
-        title=title if recipe.task_type is not None and recipe.takes_title else None,
-    )
+    parts = to_parts(content, settings.media, unresolved=settings.unresolved)
+    text = parts[0].text
+    if len(parts) == 1 and text is not None:
+        return _text_item(settings, position, text, recipe, title)
+    _check_counts(settings, parts)
+    prepared = [_prepare_part(settings, part) for part in parts]
+    if len(prepared) > 1:
+        _check_extents(settings, [facts for _, facts in prepared if facts is not None])
+    item = EmbedItem.of(position, [part for part, _ in prepared])
+    if item.token_count * _RANGE < settings.spec.tokens:
+        return item
+    ranges = [(part.part.modality, *part.token_range) for part in item.parts]
+    least = Counter[Modality]()
+    for modality, low, _ in ranges:
+        least[modality] += low
+    if least.total() > settings.spec.tokens:
+        raise too_many_tokens(least, settings.spec.tokens, consumer_name(settings.spec, settings.backend))
+    if sum(high for _, _, high in ranges) > settings.spec.tokens:
+        return EmbedItem.of(position, item.parts, may_be_cut=True)
+    return item
 
 
-def _prepare_part(settings: ResolvedSettings, part: Part) -> PreparedPart:
+def _text_item(settings: ResolvedSettings, position: int, text: str, recipe: Recipe, title: str | None) -> EmbedItem:
+    """A content that is one text: with the prefix of its task, and within the tokens that the model reads."""
+    limit = settings.spec.tokens
+    field = title if recipe.task_type is not None and recipe.takes_title else None
+    prefix = recipe.text("", title) if title else recipe.prefix
+
+    def item(text: str, *, may_be_cut: bool = False) -> EmbedItem:
+        whole = prefix + text
+        tokens = text_tokens(whole)
+        part = PreparedPart(Part(modality="text", text=whole), {"text": min(tokens, limit) if may_be_cut else tokens})
+        return EmbedItem.of(position, [part], task_type=recipe.task_type, title=field, may_be_cut=may_be_cut)
+
+    # No text has more tokens than bytes, and a character has at most four.
+    if 4 * (len(prefix) + len(text)) <= limit:
+        return item(text)
+    least, most = text_token_range(prefix + text)
+    if most <= limit:
+        return item(text)
+    if settings.on_too_long == "split":
+        pieces = split_long_text(text, limit - text_token_range(prefix)[1])
+        return replace(item(text), pieces=tuple(item(piece) for piece in pieces))
+    if least > limit:
+        if settings.on_too_long == "error":
+            raise too_many_tokens({"text": least}, limit, consumer_name(settings.spec, settings.backend))
+        text = truncated_text(text, limit - text_token_range(prefix)[0])
+    return item(text, may_be_cut=True)
+
+
+def _prepare_part(settings: ResolvedSettings, part: Part) -> tuple[PreparedPart, MediaFacts | None]:
     options, backend = settings.options, settings.backend
     if part.text is not None:
-        return PreparedPart(part, {"text": estimate_tokens("text", backend, characters=len(part.text))})
+        return PreparedPart(part, {"text": text_tokens(part.text)}), None
     if part.uri is not None:
-        return PreparedPart(part, options.tokens(part.modality, backend))
+        # The length of a file that only the service has is not known, so the longest that it takes is assumed.
+        limit = check_modality(part.mime_type or "", settings.spec, backend, name=part.name)
+        tokens = options.tokens(part.modality, backend, seconds=limit.seconds, pages=limit.pages)
+        return PreparedPart(part, tokens), None
     name, is_part = part.name, part.ref is not None and part.ref.is_part
     check_modality(part.mime_type or "", settings.spec, backend, name=name)
     accepted = settings.targets[part.modality].mime_types
     if part.modality == "image" and part.mime_type not in accepted and not is_part:
         # Not opened here: the conversion opens it.
-        return PreparedPart(part, options.tokens("image", backend), convert=True)
+        return PreparedPart(part, options.tokens("image", backend), convert=True), None
     facts = _selected(part) if is_part else _facts_of(settings, part)
     check_extent(facts, settings.spec, backend, name=name)
     edge = settings.targets[facts.modality].max_edge
@@ -196,9 +357,8 @@ def _prepare_part(settings: ResolvedSettings, part: Part) -> PreparedPart:
     tokens = options.tokens(
         facts.modality, backend, seconds=facts.seconds, pages=facts.pages, has_audio=facts.has_audio
     )
-    return PreparedPart(
-        part if facts.modality == part.modality else replace(part, modality=facts.modality), tokens, convert
-    )
+    prepared = part if facts.modality == part.modality else replace(part, modality=facts.modality)
+    return PreparedPart(prepared, tokens, convert), facts
 
 
 def _facts_of(settings: ResolvedSettings, part: Part) -> MediaFacts:
@@ -251,6 +411,24 @@ def _check_counts(settings: ResolvedSettings, parts: Sequence[Part]) -> None:
             )
 
 
+def _check_extents(settings: ResolvedSettings, facts: Sequence[MediaFacts]) -> None:
+    """Refuse more seconds or pages of a modality, in all files together, than the model takes of one content."""
+    for modality in ("audio", "video", "pdf"):
+        limit = settings.spec.limit(modality, settings.backend)
+        found = [one for one in facts if one.modality == modality]
+        if limit is None or len(found) < 2:
+            continue
+        consumer = consumer_name(settings.spec, settings.backend)
+        seconds, pages = sum(one.seconds or 0 for one in found), sum(one.pages or 0 for one in found)
+        if limit.seconds is not None and seconds > limit.seconds:
+            raise too_long(f"the {modality} of this content", seconds, limit.seconds, modality, consumer)
+        if limit.pages is not None and pages > limit.pages:
+            raise MediaLimitError(
+                f"the PDFs of this content have {pages:,} pages; {consumer} takes at most {limit.pages} in one "
+                "content. Give them as separate contents"
+            )
+
+
 def conversion_requests(items: Iterable[EmbedItem], settings: ResolvedSettings) -> list[ConversionRequest]:
     """Requests for the parts that have to be converted."""
     track: Track | None = None if settings.options.audio_track_extraction else "video"
@@ -293,6 +471,7 @@ def with_converted(
             [converted[prepared.part] if prepared.convert else prepared for prepared in item.parts],
             task_type=item.task_type,
             title=item.title,
+            may_be_cut=item.may_be_cut,
         )
         for item in items
     ]
@@ -315,7 +494,8 @@ def check_sequence(contents: Sequence[Content]) -> list[Content]:
 def are_short_texts(contents: Sequence[Content]) -> bool:
     """Whether contents are few and only text, so that preparing them does not block an event loop noticeably."""
     few = isinstance(contents, list) and len(contents) <= _SHORT_LIST
-    return few and all(isinstance(item, str) and "mm:" not in item for item in contents)
+    texts = (item.page_content if isinstance(item, Document) else item for item in contents)
+    return few and all(isinstance(text, str) and "mm:" not in text for text in texts)
 
 
 def uris_to_contents(uris: Sequence[str | Path]) -> list[Path | MediaRef]:

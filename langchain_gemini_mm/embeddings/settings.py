@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -14,13 +14,21 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from pydantic.fields import FieldInfo
 
 from langchain_gemini_mm.content.parts import Unresolved
+from langchain_gemini_mm.embeddings.long_text import OnTooLong
 from langchain_gemini_mm.embeddings.service.client import ServiceSettings
 from langchain_gemini_mm.embeddings.tasks import Recipe, find_task, recipe
-from langchain_gemini_mm.interfaces import Backend, MediaSource, Modality, Role
+from langchain_gemini_mm.interfaces import Backend, MediaSource, Modality, Role, WaitNotice
 from langchain_gemini_mm.media.convert import MediaTarget
 from langchain_gemini_mm.media.media_options import MediaOptions
 from langchain_gemini_mm.media.model_limits import consumer_name
-from langchain_gemini_mm.models import DEFAULT_MODEL, INLINE_BYTES, ModelSpec, model_spec, warn_if_retired
+from langchain_gemini_mm.models import (
+    DEFAULT_MODEL,
+    INLINE_BYTES,
+    ModelSpec,
+    check_location,
+    model_spec,
+    warn_if_retired,
+)
 from langchain_gemini_mm.validation import positive_int, unknown_option
 
 # Pydantic makes a secret of a plain str; type checkers must know that one may be given.
@@ -42,10 +50,11 @@ class EmbeddingSettings(BaseModel):
 
     client: Any = Field(default=None, exclude=True, repr=False)
     """A `google.genai.Client` to use instead of one built from the fields below; the caller closes it."""
-    model: str = DEFAULT_MODEL
-    """The embedding model, such as `gemini-embedding-2`; `models.MODELS` lists those known."""
+    model: str | ModelSpec = DEFAULT_MODEL
+    """The embedding model: an id such as `gemini-embedding-2`, or a `ModelSpec` (see `models`)."""
     task_type: str | None = None
-    """What the embeddings are for, when not for search (`tasks.TASKS`); passed to the model as prefix or field."""
+    """What the embeddings are for, when not for search (`tasks.TASKS`); queries and documents get the form of their
+    side. Passed to the model as prefix or field."""
     google_api_key: ApiKey | None = Field(
         alias="api_key", default_factory=secret_from_env(["GOOGLE_API_KEY", "GEMINI_API_KEY"], default=None)
     )
@@ -75,6 +84,9 @@ class EmbeddingSettings(BaseModel):
     """Resolves `mm://` references in texts."""
     unresolved: Unresolved = "error"
     """`"text"` keeps references that `media` does not know as plain text."""
+    on_too_long: OnTooLong = "error"
+    """What to do with a text of more tokens than the model reads: raise `MediaLimitError`, `"truncate"` it, or
+    `"split"` it and take the mean of the vectors of its parts."""
     cache: BaseStore[str, bytes] | None = Field(default=None, repr=False)
     """Caches vectors as float32 bytes, under a key of model, size, task and content."""
     max_concurrency: int = Field(default=8, ge=1, le=256)
@@ -89,6 +101,8 @@ class EmbeddingSettings(BaseModel):
     """Your quota; each content of a batch counts as one request."""
     tokens_per_minute: int | None = Field(default=None, ge=1)
     """Your quota of tokens; the tokens of a request are estimated."""
+    on_wait: Callable[[WaitNotice], object] | None = Field(default=None, exclude=True, repr=False)
+    """Called when a run waits for a quota or for the service, such as `ProgressBar().waiting`."""
     budget_usd: float | None = Field(default=None, ge=0)
     """US dollars that this object may spend, by estimate; a call that would exceed them raises `BudgetError`."""
     batch_bytes: int = Field(default=4_000_000, ge=1)
@@ -125,6 +139,8 @@ class EmbeddingSettings(BaseModel):
                 "no API key: set GOOGLE_API_KEY (or GEMINI_API_KEY), or give api_key=. For Vertex AI give project="
             )
         warn_if_retired(model_spec(self.model))
+        if self.backend == "vertex":
+            check_location(model_spec(self.model), self.location)
         return self
 
     @property
@@ -166,6 +182,8 @@ class EmbeddingSettings(BaseModel):
             ),
             media=self.media,
             unresolved=self.unresolved,
+            on_too_long=self.on_too_long,
+            sampling=options.sampling(backend),
             request_fields=options.request_fields,
             inline_limit=self.inline_limit,
         )
@@ -207,6 +225,9 @@ class ResolvedSettings:
     """The fingerprint without the task of documents."""
     media: MediaSource | None
     unresolved: Unresolved
+    on_too_long: OnTooLong
+    sampling: str
+    """How the service samples video; a part of the cache keys of video."""
     request_fields: Mapping[str, object]
     """Fields of every request that follow from the media options."""
     inline_limit: int

@@ -102,24 +102,30 @@ def find_task(name: str) -> Task:
     return task
 
 
-def recipe(spec: ModelSpec, role: Role, task: str | None = None) -> Recipe:
-    """Return how the role and the task of a text are passed to a model.
+def recipe(spec: ModelSpec, role: Role, task: str | None = None, *, literal: bool = False) -> Recipe:
+    """How a text is prefixed for a task, on its side of the search.
 
-    The default task is search. Documents of an asymmetric task (question answering, fact checking, code retrieval) get
-    the same prefix as for search.
+    Documents of an asymmetric task (search, question answering, fact checking, code retrieval) get the document prefix,
+    and queries never do: `"RETRIEVAL_QUERY"` and `"RETRIEVAL_DOCUMENT"` are two names of the task search.
 
     Args:
         spec: the model.
         role: `"query"` or `"document"`.
         task: a name as in `find_task`; search by default.
+        literal: whether these two names, as the service writes them, choose the side instead of `role`, as they do
+            in a call of `GoogleGenerativeAIEmbeddings`.
 
     Raises:
         ValueError: no such role or task.
     """
     one_of("role", role, ("query", "document"))
-    found = find_task(task) if task is not None else TASKS[_QUERY if role == "query" else _DOCUMENT]
-    if role == "document" and not found.symmetric and found.name != _QUERY:
-        found = TASKS[_DOCUMENT]
+    side = TASKS[_QUERY if role == "query" else _DOCUMENT]
+    found = side if task is None else find_task(task)
+    retrieval = found.name in (_QUERY, _DOCUMENT)
+    if not (literal and retrieval and task == found.name) and (
+        retrieval or (side.name == _DOCUMENT and not found.symmetric)
+    ):
+        found = side
     if spec.task_style == "field":
         return Recipe(task_type=None if found.name == UNSPECIFIED else found.name)
     if found.name == UNSPECIFIED:

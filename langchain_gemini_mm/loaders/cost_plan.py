@@ -192,7 +192,7 @@ class _Tally:
         size, overlap = self.loader.options.chunk_size, self.loader.options.chunk_overlap
         for _ in range(max(1, math.ceil((characters - overlap) / (size - overlap)))):
             length = min(size, characters)
-            yield _Content("text", estimate_tokens("text", self.loader.options.backend, characters=length), length)
+            yield _Content("text", math.ceil(length / 4), length)
 
     def _mails(self, file: BinaryIO, source: str) -> Iterator[_Content]:
         for key, mail in read_mails(file, source):

@@ -10,6 +10,7 @@ from typing import Any
 from langchain_gemini_mm.interfaces import Backend, Modality
 from langchain_gemini_mm.models import (
     AUDIO_TOKENS_PER_SECOND,
+    GEMINI_VIDEO_FRAMES,
     PAGE_TEXT_TOKENS,
     TIMESTAMP_TOKENS_PER_SECOND,
     VERTEX_HEARD_SECONDS,
@@ -63,6 +64,11 @@ class MediaOptions:
         """The options that differ from the default, for the fingerprint; empty where none does."""
         chosen = ((option.name, getattr(self, option.name)) for option in fields(self))
         return " ".join(f"{name}={value:g}" for name, value in chosen if value and (name, value) != ("video_fps", 1))
+
+    def sampling(self, backend: Backend) -> str:
+        """How a service samples video, for fingerprints and cache keys."""
+        most, fps = (GEMINI_VIDEO_FRAMES, 1.0) if backend == "gemini" else (VERTEX_VIDEO_FRAMES, self.video_fps or 1.0)
+        return f"{backend} fps={fps:g} frames<={most}"
 
     @property
     def request_fields(self) -> Mapping[str, object]:

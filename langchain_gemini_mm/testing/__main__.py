@@ -10,9 +10,10 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from langchain_gemini_mm.testing.emulator import GeminiEmulator
+from langchain_gemini_mm.testing.quotas import WindowKind
 from langchain_gemini_mm.testing.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,6 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--tpm", type=int, help="input tokens per minute")
     add("--rpd", type=int, help="requests per day; each item of a batch counts")
     add("--minute", type=float, default=_DEFAULTS.minute, metavar="SECONDS", help="seconds per quota minute")
+    add(
+        "--quota-window",
+        choices=get_args(WindowKind),
+        default="sliding",
+        help="how quotas are counted (default: %(default)s)",
+    )
     add("--gap", dest="modality_gap", type=float, default=_DEFAULTS.modality_gap, help="distance of modalities, 0 to 1")
     add("--failure-rate", type=float, default=0.0, metavar="SHARE", help="share of requests that fail, 0 to 1")
     add(

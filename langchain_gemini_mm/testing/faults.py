@@ -64,6 +64,8 @@ class Failure:
     """HTTP status of an error response; 200 for other failures."""
     retry_delay: float | None = None
     """Seconds in the RetryInfo of a 429; None for no RetryInfo."""
+    retry_after: str | None = None
+    """The `Retry-After` header of an error response: seconds or an HTTP date; None for no header."""
     per_day: bool = False
     """Whether a 429 is about the daily quota."""
     message: str | None = None
@@ -109,9 +111,10 @@ def refusal_of(failure: Failure, model: str) -> RefusedError | None:
     if failure.status == 429:
         name = REQUESTS_PER_DAY if failure.per_day else REQUESTS_PER_MINUTE
         limit = 1000 if failure.per_day else 100
-        return exhausted(name, limit=limit, model=model, retry_delay=failure.retry_delay)
+        delay, header = failure.retry_delay, failure.retry_after
+        return exhausted(name, limit=limit, model=model, retry_delay=delay, header=header)
     message = failure.message or _MESSAGES.get(failure.status, f"Emulated failure {failure.status}.")
-    return RefusedError(failure.status, message)
+    return RefusedError(failure.status, message, retry_after=failure.retry_after)
 
 
 def damage_values(values: Sequence[NDArray[np.float32]], damage: Damage | None) -> list[Values]:

@@ -23,6 +23,7 @@ from langchain_gemini_mm.models import (
     VIDEO_FRAME_TOKENS,
     MediaLimit,
     ModelSpec,
+    text_tokens,
 )
 from langchain_gemini_mm.testing.space.describe_media import Probe
 from langchain_gemini_mm.testing.transport.exchange import RefusedError
@@ -141,7 +142,7 @@ def tokens_of(content: Sequence[Loaded], backend: Backend) -> dict[str, int]:
 def _tokens(loaded: Loaded, backend: Backend) -> int:
     probe = loaded.probe
     if probe is None:
-        return max(1, math.ceil(len(loaded.part.text or "") / CHARACTERS_PER_TOKEN))
+        return text_tokens(loaded.part.text or "")
     if probe.modality == "image":
         return IMAGE_TOKENS
     if probe.modality == "pdf":

@@ -200,7 +200,7 @@ class Service:
         embedded = self._embedder(items, route)
         tokens = sum(sum(one.tokens.values()) for one in embedded)
         with self._lock:
-            self._quotas().take(len(items), tokens, route.model)
+            self._quotas(route.model).take(len(items), tokens, route.model)
             self.embedded += len(items)
         return answers.embeddings(embedded, route, failure.damage if failure else None)
 
@@ -234,21 +234,22 @@ class Service:
                 failure = Failure.of(self._dice.choice(list(self.settings.failures)))
         return failure, delay + (failure.delay if failure else 0.0)
 
-    def _quotas(self) -> Quotas:
-        """The quotas with the current settings; used amounts are kept."""
+    def _quotas(self, model: str) -> Quotas:
+        """The quotas of a model with the current settings; used amounts are kept."""
         now = self.settings
 
         def window(limit: int | None, seconds: float, name: Any) -> list[QuotaWindow]:
             if limit is None:
                 return []
-            kept = self._windows.setdefault(name.id, QuotaWindow(limit, seconds, name))
-            kept.limit, kept.seconds = limit, seconds
+            kept = self._windows.setdefault(f"{model}/{name.id}", QuotaWindow(limit, seconds, name))
+            kept.limit, kept.seconds, kept.kind = limit, seconds, now.quota_window
             return [kept]
 
         return Quotas(
             clock=now.clock,
             requests=window(now.rpd, now.day, REQUESTS_PER_DAY) + window(now.rpm, now.minute, REQUESTS_PER_MINUTE),
             tokens=window(now.tpm, now.minute, TOKENS_PER_MINUTE),
+            header=now.retry_after_header,
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from langchain_gemini_mm.models import INLINE_BYTES
+from langchain_gemini_mm.testing.quotas import WindowKind
 from langchain_gemini_mm.validation import number_in
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ class Settings:
     """Quota of requests per day; each item of a batch counts. None for no quota."""
     minute: float = 60.0
     """Seconds of a quota minute; tests make it shorter."""
+    quota_window: WindowKind = "sliding"
+    """How quotas are counted: in any 60 seconds, in fixed minutes, or as a bucket that refills continuously."""
+    retry_after_header: bool = False
+    """Whether the 429 of a quota has a `Retry-After` header instead of RetryInfo, as from a gateway."""
     day: float = 86_400.0
     """Seconds of a quota day."""
     clock: Callable[[], float] = time.monotonic

@@ -14,8 +14,7 @@ from langchain_gemini_mm.testing import GeminiEmulator
 REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "typo": ({"output_dimension": 768}, TypeError, r"'output_dimension'\. Did you mean 'output_dimensionality'"),
     "unknown": ({"zebra": 1}, TypeError, "no option 'zebra'"),
-    "unknown model": ({"model": "gemini-embeding-2"}, ValueError, "Did you mean 'gemini-embedding-2'"),
-    "retired model": ({"model": "text-embedding-004"}, ValueError, "Known models: gemini-embedding-2"),
+    "no model": ({"model": ""}, TypeError, "model must be a name such as 'gemini-embedding-2' or a ModelSpec"),
     "too few dimensions": ({"output_dimensionality": 64}, ValueError, "128 to 3072.*got 64"),
     "too many dimensions": ({"output_dimensionality": 4096}, ValueError, "got 4096"),
     "dimensions as text": ({"output_dimensionality": "x"}, ValueError, "output_dimensionality"),

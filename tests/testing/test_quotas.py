@@ -111,3 +111,47 @@ def test_refused_calls_use_no_quota(emulator, embed):
     with pytest.raises(errors.ClientError, match="empty Part"):
         embed(1, "")
     assert embed(1) == 1
+
+
+def test_fixed_minutes(emulator, embed, clock):
+    """With fixed windows, the quota is whole again at the next minute of the clock."""
+    emulator.settings.rpm, emulator.settings.quota_window = 10, "fixed"
+    clock.now = 60 * 20 - 0.5
+    embed(10)
+    with pytest.raises(errors.ClientError, match=r"retry in 0\.5s"):
+        embed(1)
+    clock.now += 0.5
+    assert embed(10) == 10
+
+
+def test_a_bucket_refills_continuously(emulator, embed, clock):
+    """With a bucket, a sixth of the amount is available after ten seconds, and never more than the amount."""
+    emulator.settings.rpm, emulator.settings.quota_window = 60, "bucket"
+    embed(60)
+    clock.now += 10
+    with pytest.raises(errors.ClientError, match=r"retry in 1s"):
+        embed(11)
+    assert embed(10) == 10
+    clock.now += 600
+    with pytest.raises(errors.ClientError):
+        embed(61)
+    assert embed(60) == 60
+
+
+def test_retry_after_as_a_header(emulator, embed, clock):
+    """As behind a gateway, the delay is a header in whole seconds and not in the body."""
+    emulator.settings.rpm, emulator.settings.retry_after_header = 10, True
+    embed(10)
+    clock.now += 20.5
+    with pytest.raises(errors.ClientError) as caught:
+        embed(1)
+    assert caught.value.response.headers["retry-after"] == "40"
+    assert len(caught.value.details["error"]["details"]) == 2
+
+
+def test_each_model_has_its_own_quota(emulator, client, embed):
+    """What one model used is not missing for another."""
+    emulator.settings.rpm = 10
+    embed(10)
+    content = Content(parts=[Part(text="a")])
+    assert client.models.embed_content(model="gemini-embedding-001", contents=[content]).embeddings

@@ -1,232 +1,106 @@
-"""`GeminiService`: sends requests from any thread or event loop, with retries and a rate limit.
-
-It holds the clients of the SDK: one for all threads and one for each event loop, created on first use. A pickled or
-copied service has no connections.
-"""
+"""`GeminiService`: sends requests from any thread or event loop, each once; what to send again is decided by a run."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
-import weakref
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_gemini_mm.batching import CancelToken
-from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall, arguments, read_answer
-from langchain_gemini_mm.embeddings.service.client import ServiceSettings, new_client, sdk_version
-from langchain_gemini_mm.embeddings.service.errors import translate
+from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall
+from langchain_gemini_mm.embeddings.service.client import ServiceSettings
+from langchain_gemini_mm.embeddings.service.connections import Connections
+from langchain_gemini_mm.embeddings.service.exchange import asend, send
 from langchain_gemini_mm.embeddings.service.rate_limit import MinuteQuota
-from langchain_gemini_mm.errors import QuotaError, ServiceError
+from langchain_gemini_mm.errors import ServiceError
 from langchain_gemini_mm.models import ITEMS_PER_CALL
 
 if TYPE_CHECKING:
     from google.genai import Client
-    from google.genai.types import EmbedContentResponse
-    from tenacity import RetryCallState
 
 
 _FIRST_S, _LONGEST_S, _JITTER_S = 0.5, 30.0, 0.5
 
-
-def retry_policy(max_retries: int, deadline: float) -> dict[str, Any]:
-    """Arguments of tenacity's `Retrying` and `AsyncRetrying`.
-
-    Args:
-        max_retries: most attempts after the first one.
-        deadline: seconds for all attempts; a wait that would end later is not started.
-    """
-    from tenacity import retry_if_exception, stop_after_attempt, stop_any, stop_before_delay, wait_exponential_jitter
-
-    backoff = wait_exponential_jitter(initial=_FIRST_S, max=_LONGEST_S, jitter=_JITTER_S)
-
-    def wait(state: RetryCallState) -> float:
-        """The delay that the service asks for, plus jitter, so that callers with equal delays do not return at once."""
-        asked = getattr(_error(state), "retry_after", None)
-        return backoff(state) if asked is None else asked + min(_JITTER_S, backoff(state))
-
-    return {
-        "retry": retry_if_exception(lambda error: isinstance(error, ServiceError) and error.transient),
-        "wait": wait,
-        "stop": stop_any(stop_after_attempt(max_retries + 1), stop_before_delay(deadline)),
-        "before_sleep": _log_retry,
-        "reraise": True,
-    }
-
-
-def _log_retry(state: RetryCallState) -> None:
-    seconds = state.next_action.sleep if state.next_action else 0.0
-    logger.info("attempt %d failed, trying again in %.1f s: %s", state.attempt_number, seconds, _error(state))
-
-
-def _error(state: RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome else None
-
-
 R = TypeVar("R")
-_ByLoop: TypeAlias = "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, R]"
 
 logger = logging.getLogger("langchain_gemini_mm")
 
 
 class GeminiService:
-    """Sends requests from any thread or event loop, with retries and a rate limit."""
+    """Sends requests from any thread or event loop."""
 
     def __init__(self, settings: ServiceSettings, client: Client | None = None) -> None:
         self.settings = settings
-        self.given_client = client
-        self._quota = MinuteQuota(settings.requests_per_minute, settings.tokens_per_minute)
+        self._quotas: dict[str, MinuteQuota] = {}
         self._lock = threading.Lock()
-        self._shared: Client | None = None
-        self._closer: Callable[[], object]
-        self._loop_clients: _ByLoop[Client] = weakref.WeakKeyDictionary()
-        self._lifetimes: _ByLoop[AsyncGenerator[Client]] = weakref.WeakKeyDictionary()
-        self._opening: _ByLoop[asyncio.Future[Client]] = weakref.WeakKeyDictionary()
+        self.connections = Connections(settings, client)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without connections."""
-        return GeminiService, (self.settings, self.given_client)
+        return GeminiService, (self.settings, self.connections.given)
 
     def __deepcopy__(self, memo: object) -> GeminiService:
         """Copies share no connections."""
-        return GeminiService(self.settings, self.given_client)
-
-    @cached_property
-    def items_per_call(self) -> int:
-        """Most contents in one request; on Vertex AI the SDK before 3.4 allows one."""
-        if self.settings.backend == "vertex" and sdk_version() < (3, 4):
-            return 1
-        return ITEMS_PER_CALL
+        return GeminiService(self.settings, self.connections.given)
 
     @property
-    def client(self) -> Client:
-        """The SDK client shared by all threads."""
-        if self.given_client is not None:
-            return self.given_client
+    def items_per_call(self) -> int:
+        """Most contents in one request; one where Vertex AI has refused more."""
+        return 1 if self.connections.one_per_call else ITEMS_PER_CALL
+
+    def quota(self, model: str) -> MinuteQuota:
+        """The requests and tokens per minute of a model, with the limits learnt from the service."""
         with self._lock:
-            if self._shared is None:
-                self._shared = new_client(self.settings)
-                # The SDK closes in __del__, which in a reference cycle may run after its sockets are reported unclosed.
-                self._closer = weakref.finalize(self, self._shared.close)
-            return self._shared
+            settings = self.settings
+            if model not in self._quotas:
+                self._quotas[model] = MinuteQuota(settings.requests_per_minute, settings.tokens_per_minute)
+            return self._quotas[model]
 
-    async def aclient(self) -> Client:
-        """The SDK client of the running event loop; the loop closes it at shutdown."""
-        if self.given_client is not None:
-            return self.given_client
-        loop = asyncio.get_running_loop()
-        if loop in self._loop_clients:
-            return self._loop_clients[loop]
-        if loop not in self._opening:
-            self._opening[loop] = asyncio.ensure_future(self._open(loop))
-        return await asyncio.shield(self._opening[loop])
-
-    async def _open(self, loop: asyncio.AbstractEventLoop) -> Client:
-        """Connect in a worker thread: importing the SDK and reading certificates takes up to a second."""
-        try:
-            client = await asyncio.to_thread(new_client, self.settings)
-            lifetime = _closing(client)
-            # A running asynchronous generator is closed by the loop's shutdown_asyncgens(), which asyncio.run() calls;
-            # there is no other hook at the end of a loop.
-            await anext(lifetime)
-            self._loop_clients[loop], self._lifetimes[loop] = client, lifetime
-            return client
-        finally:
-            self._opening.pop(loop, None)
-
-    @cached_property
-    def _retries(self) -> dict[str, Any]:
-        return retry_policy(self.settings.max_retries, self.settings.deadline)
-
-    def embed(self, call: EmbedCall, cancel: CancelToken) -> Answer:
-        """Send a request and validate the response.
-
-        Args:
-            call: the request.
-            cancel: ends waiting and retries when the response is no longer needed.
+    def embed(self, call: EmbedCall) -> Answer:
+        """Send a request once and validate the response.
 
         Raises:
             QuotaError: a quota is used up.
-            ServiceError: the request was refused, failed after all retries, or got an invalid response.
+            IncompleteAnswerError: the response lacks vectors.
+            ServiceError: the request was refused, or got no response.
         """
-        from tenacity import Retrying, sleep_using_event
-
-        retrying = Retrying(sleep=sleep_using_event(cancel), **self._retries)
-        response = retrying(self._attempt, call, cancel)
-        return read_answer(call, response, attempts=retrying.statistics["attempt_number"])
+        return send(self.connections, call)
 
     async def aembed(self, call: EmbedCall) -> Answer:
         """Async twin of `embed`."""
-        from tenacity import AsyncRetrying
-
-        retrying = AsyncRetrying(**self._retries)
-        response: EmbedContentResponse = await retrying(self._aattempt, call)
-        return read_answer(call, response, attempts=retrying.statistics["attempt_number"])
+        return await asend(self.connections, call)
 
     def persist(self, work: Callable[[], R], cancel: CancelToken) -> R:
-        """Run other work that uses the service, such as an upload, with the same retries."""
-        from tenacity import Retrying, sleep_using_event
+        """Run other work that uses the service, such as an upload; transient errors are retried.
 
-        return Retrying(sleep=sleep_using_event(cancel), **self._retries)(work)
+        Args:
+            work: raises `ServiceError` if it fails.
+            cancel: ends waiting when the result is no longer needed.
+        """
+        from tenacity import (
+            Retrying,
+            retry_if_exception,
+            sleep_using_event,
+            stop_after_attempt,
+            stop_any,
+            stop_before_delay,
+            wait_exponential_jitter,
+        )
 
-    def _attempt(self, call: EmbedCall, cancel: CancelToken) -> EmbedContentResponse:
-        if seconds := self._reserve(call):
-            cancel.wait(seconds)
-        if cancel.is_set():
-            message = "not sent, because another request of the same call failed"
-            raise ServiceError(message).about_input(*call.positions)
-        with self._translating(call):
-            return self.client.models.embed_content(**arguments(call))
-
-    async def _aattempt(self, call: EmbedCall) -> EmbedContentResponse:
-        client = await self.aclient()
-        if seconds := self._reserve(call):
-            await asyncio.sleep(seconds)
-        with self._translating(call):
-            return await client.aio.models.embed_content(**arguments(call))
-
-    def _reserve(self, call: EmbedCall) -> float:
-        seconds = self._quota.reserve(len(call.contents), call.tokens) if self._quota.active else 0.0
-        if seconds > 0:
-            logger.info("waiting %.1f s to stay within the quota per minute", seconds)
-        return seconds
-
-    @contextmanager
-    def _translating(self, call: EmbedCall) -> Iterator[None]:
-        """Raise errors of the SDK as ours, with the inputs of the call."""
-        try:
-            yield
-        except Exception as error:
-            ours = translate(error, (self.settings.api_key or "",))
-            if ours is None:
-                raise
-            if isinstance(ours, QuotaError) and ours.retry_after and not ours.per_day:
-                self._quota.hold(min(ours.retry_after, self.settings.deadline))
-            raise ours.about_input(*call.positions) from error
+        retrying = Retrying(
+            sleep=sleep_using_event(cancel),
+            retry=retry_if_exception(lambda error: isinstance(error, ServiceError) and error.transient),
+            wait=wait_exponential_jitter(initial=_FIRST_S, max=_LONGEST_S, jitter=_JITTER_S),
+            stop=stop_any(stop_after_attempt(self.settings.max_retries + 1), stop_before_delay(self.settings.deadline)),
+            reraise=True,
+        )
+        return retrying(work)
 
     def close(self) -> None:
         """Close the client of threads; clients of event loops are closed by their loop or by `aclose`."""
-        with self._lock:
-            client, self._shared = self._shared, None
-        if client is not None:
-            self._closer()
+        self.connections.close()
 
     async def aclose(self) -> None:
         """Close the client of the running event loop and that of threads."""
-        loop = asyncio.get_running_loop()
-        self._loop_clients.pop(loop, None)
-        lifetime = self._lifetimes.pop(loop, None)
-        if lifetime is not None:
-            await lifetime.aclose()
-        self.close()
-
-
-async def _closing(client: Client) -> AsyncGenerator[Client]:
-    try:
-        yield client
-    finally:
-        await client.aio.aclose()
-        client.close()
+        await self.connections.aclose()

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from langchain_gemini_mm.batching import CancelToken
 from langchain_gemini_mm.content.parts import Part
+from langchain_gemini_mm.embeddings.service.connections import Connections
 from langchain_gemini_mm.embeddings.service.errors import translate
-from langchain_gemini_mm.embeddings.service.service import GeminiService
-from langchain_gemini_mm.errors import ServiceError
+from langchain_gemini_mm.errors import GeminiMMError, ServiceError
 from langchain_gemini_mm.interfaces import MediaSource
 
 if TYPE_CHECKING:
@@ -29,15 +29,23 @@ _POLL_S = 0.5
 _READY_WITHIN_S = 300
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Upload:
     """An uploaded file."""
 
     name: str
     uri: str
     mime_type: str
-    since: float
-    """Monotonic time of the upload, in seconds."""
+    since: tuple[float, float]
+    """When it was uploaded, in seconds: by the clock, which may be set, and monotonic, which stops in standby."""
+    ready: bool = False
+    lost: bool = False
+    """Whether a request was refused because the service does not have it."""
+
+    @property
+    def age(self) -> float:
+        """Seconds since the upload, by the clock that shows more."""
+        return max(time.time() - self.since[0], time.monotonic() - self.since[1])
 
 
 class Uploads:
@@ -52,13 +60,13 @@ class Uploads:
         """A copy uploads its own files, so that no object deletes files that another one uses."""
         return Uploads, ()
 
-    def ensure(self, part: Part, media: MediaSource | None, client: Client, cancel: CancelToken) -> Upload:
+    def ensure(self, part: Part, media: MediaSource | None, connections: Connections, cancel: CancelToken) -> Upload:
         """Upload the media of a part, or return an earlier upload of the same content.
 
         Args:
             part: media of any modality.
             media: where its bytes are.
-            client: of the SDK.
+            connections: to the service.
             cancel: ends waiting when the upload is no longer needed.
 
         Raises:
@@ -67,49 +75,71 @@ class Uploads:
         digest = part.digest(media)
         with self._lock:
             gate = self._locks.setdefault(digest, threading.Lock())
+        failure: Exception
         with gate:
-            known = self._by_digest.get(digest)
-            if known is not None and time.monotonic() - known.since < KEPT_S:
-                return known
             try:
-                upload = _upload(part, media, client, cancel)
-            except ServiceError:
-                raise
-            except Exception as error:
-                ours = translate(error)
-                if ours is None:
-                    raise
-                ours.args = (f"{ours.args[0]} (uploading {part.name})",)
-                raise ours from error
-            self._by_digest[digest] = upload
-            return upload
+                with connections.lend() as client:
+                    known = self._by_digest.get(digest)
+                    if known is None or known.lost or known.age > KEPT_S:
+                        # Kept before it is ready: a failed poll does not upload the file again.
+                        known = self._by_digest[digest] = _upload(part, media, client)
+                    if not known.ready:
+                        _wait(known, part, client, cancel)
+                    return known
+            except Exception as error:  # noqa: BLE001 - translated, or raised as it is
+                failure = _failure(error, part, connections)
+            if isinstance(failure, ServiceError) and not failure.transient:
+                gone = self._by_digest.pop(digest, None) is not None and failure.code in (403, 404)
+                if gone:
+                    failure.transient, failure.scope = True, "request"
+        # Raised outside of the handler: the SDK's exception contains the request, with its key.
+        raise failure
 
-    def delete(self, service: GeminiService) -> None:
+    def delete(self, connections: Connections) -> None:
         """Delete all uploads; one that cannot be deleted is logged, and expires within 48 hours."""
         with self._lock:
             uploads, self._by_digest = list(self._by_digest.values()), {}
         for upload in uploads:
             try:
-                service.client.files.delete(name=upload.name)
+                with connections.lend() as client:
+                    client.files.delete(name=upload.name)
             except Exception as error:
                 if translate(error) is None:
                     raise
                 logger.warning("could not delete the uploaded file %s; it expires within 48 hours", upload.name)
 
 
-def _upload(part: Part, media: MediaSource | None, client: Client, cancel: CancelToken) -> Upload:
-    since = time.monotonic()
+def _failure(error: Exception, part: Part, connections: Connections) -> Exception:
+    if isinstance(error, GeminiMMError):
+        return error
+    ours = translate(error, connections.settings.secrets)
+    if ours is None:
+        return error
+    ours.args = (f"{ours.args[0]} (uploading {part.name})",)
+    return ours
+
+
+def _upload(part: Part, media: MediaSource | None, client: Client) -> Upload:
+    since = time.time(), time.monotonic()
     with part.open(media) as source:
         file: Any = client.files.upload(file=cast("io.BufferedIOBase", source), config={"mime_type": part.mime_type})
     logger.info("uploaded %s (%d bytes)", part.name, part.size)
-    while _state(file) == "PROCESSING":
-        if cancel.is_set() or time.monotonic() - since > _READY_WITHIN_S:
-            raise ServiceError(f"the uploaded file {part.name} was not ready after {time.monotonic() - since:.0f} s")
+    return Upload(file.name, file.uri, part.mime_type or file.mime_type, since, ready=_state(file) == "ACTIVE")
+
+
+def _wait(upload: Upload, part: Part, client: Client, cancel: CancelToken) -> None:
+    """Wait until the service has processed the file."""
+    end = time.monotonic() + _READY_WITHIN_S
+    while (state := _state(client.files.get(name=upload.name))) == "PROCESSING":
+        if cancel.is_set() or time.monotonic() > end:
+            message = f"the uploaded file {part.name} is not ready after {upload.age:.0f} s"
+            raise ServiceError(message, transient=not cancel.is_set())
         cancel.wait(_POLL_S)
-        file = client.files.get(name=file.name)
-    if _state(file) == "FAILED":
-        raise ServiceError(f"the service could not process the uploaded file {part.name}; check that it plays or opens")
-    return Upload(file.name, file.uri, part.mime_type or file.mime_type, since)
+    if state == "FAILED":
+        raise ServiceError(
+            f"the service could not process the uploaded file {part.name}; check that it plays or opens", scope="input"
+        )
+    upload.ready = True
 
 
 def _state(file: Any) -> str:

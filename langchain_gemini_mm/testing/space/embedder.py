@@ -14,7 +14,7 @@ import numpy as np
 from langchain_gemini_mm.content.mime_types import canonical_mime_type, modality_of
 from langchain_gemini_mm.errors import MissingExtraError
 from langchain_gemini_mm.interfaces import Vector
-from langchain_gemini_mm.models import CHARACTERS_PER_TOKEN, MODELS, ModelSpec
+from langchain_gemini_mm.models import MODELS, ModelSpec, cut_text, text_tokens
 from langchain_gemini_mm.testing import answers
 from langchain_gemini_mm.testing.limits import Loaded, check_item, check_media, supported, tokens_of
 from langchain_gemini_mm.testing.space.concepts import meaning_of
@@ -203,9 +203,10 @@ def _shorten(content: Sequence[Loaded], excess: int) -> list[Loaded]:
         if text is None or excess <= 0:
             kept.append(loaded)
             continue
-        cut = min(excess * CHARACTERS_PER_TOKEN, len(text) - 1)
-        excess -= cut // CHARACTERS_PER_TOKEN
-        kept.append(dataclasses.replace(loaded, part=dataclasses.replace(loaded.part, text=text[: len(text) - cut])))
+        tokens = text_tokens(text)
+        shorter = cut_text(text, max(1, tokens - excess))
+        excess -= tokens - text_tokens(shorter)
+        kept.append(dataclasses.replace(loaded, part=dataclasses.replace(loaded.part, text=shorter)))
     return kept[::-1]
 
 

@@ -53,10 +53,17 @@ class RefusedError(Exception):
     """An error response as an exception."""
 
     def __init__(
-        self, code: int, message: str, *, status: str | None = None, details: Sequence[Mapping[str, Any]] = ()
+        self,
+        code: int,
+        message: str,
+        *,
+        status: str | None = None,
+        details: Sequence[Mapping[str, Any]] = (),
+        retry_after: str | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
+        self.retry_after = retry_after
         self.status = status or _STATUS.get(code, "UNKNOWN")
         self.details = list(details)
 
@@ -65,7 +72,8 @@ class RefusedError(Exception):
         error: Json = {"code": self.code, "message": str(self), "status": self.status}
         if self.details:
             error["details"] = self.details
-        return json_reply({"error": error}, status=self.code)
+        headers = {"retry-after": self.retry_after} if self.retry_after is not None else None
+        return json_reply({"error": error}, status=self.code, headers=headers)
 
 
 def json_reply(payload: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpReply:
