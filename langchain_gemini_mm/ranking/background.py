@@ -27,6 +27,7 @@ from langchain_gemini_mm.ranking.modalities import GROUPS, OTHER, group_filter
 from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores.backend import Backend
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
+from langchain_gemini_mm.vectorstores.embedding_space import same_space
 from langchain_gemini_mm.vectorstores.filters import Node
 
 INFO_KEY = "ranking_background"
@@ -276,7 +277,7 @@ def _is_readable(stored: Any, backend: Backend) -> bool:
     return (
         isinstance(stored, Mapping)
         and stored.get("format") == _FORMAT
-        and stored.get("fingerprint") == backend.space.fingerprint
+        and same_space(stored.get("fingerprint"), backend.space.fingerprint)
         and isinstance(stored.get("kinds"), Mapping)
     )
 

@@ -12,7 +12,7 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.errors import ContentError, PartialWriteError
 from langchain_gemini_mm.flows import Flow, blocking
 from langchain_gemini_mm.vectorstores.backend import Backend
-from langchain_gemini_mm.vectorstores.embedding_space import given_rows
+from langchain_gemini_mm.vectorstores.embedding_space import given_rows, same_space
 from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
 
 BATCH_SIZE = 1000
@@ -155,7 +155,7 @@ def _partial_write(error: Exception, stored: list[str], inputs: DocumentInputs) 
 def _changed(backend: Backend, items: list[_Item]) -> Flow[list[_Item]]:
     """The items that are not stored with the same text and metadata in this embedding space."""
     known = yield from backend.read_info("fingerprint")
-    if known != backend.space.fingerprint:
+    if known is None or not same_space(known, backend.space.fingerprint):
         return items
     held = yield from backend.fetch([item.id for item in items])
     stored = {record.id: (record.text, record.metadata) for record in held}
@@ -173,7 +173,8 @@ def _store(backend: Backend, items: list[_Item]) -> Flow[None]:
         texts.append(text)
         metadata.append(plain)
     if items[0].vector is None:
-        rows = backend.space.checked_rows((yield backend.space.embed_documents(texts)), len(texts))
+        titles = [plain.get("title") for plain in metadata]
+        rows = backend.space.checked_rows((yield backend.space.embed_documents(texts, titles)), len(texts))
     else:
         rows = given_rows([item.vector for item in items], f"one of the vectors from position {items[0].position}")
     records = [
