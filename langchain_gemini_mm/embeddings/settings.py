@@ -253,9 +253,13 @@ class EmbeddingSettings(BaseModel):
         values = {name: getattr(self, name) for name in same}
         key = self.google_api_key
         if self.backend == "vertex":
-            # What comes from the environment is left to the SDK, which weighs it against what is given.
-            values["location"] = self.location if "location" in self.model_fields_set else None
             key = key if "google_api_key" in self.model_fields_set else None
+            if key is None:
+                # With a base URL, the SDK drops a project and a location that it reads from the environment itself.
+                values["project"] = self.project or os.environ.get("GOOGLE_CLOUD_PROJECT")
+            if not (values["project"] or self.credentials or "location" in self.model_fields_set):
+                # A location would keep the SDK from using a key of the environment.
+                values["location"] = None
             if key is not None and self.credentials is not None:
                 raise ValueError("credentials and api_key are both given, and Vertex AI takes one of them")
         values |= {
