@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -84,6 +84,19 @@ class ModelSpec:
     call_tokens: int | None = None
     """Most tokens of one request on Vertex AI; None for no limit."""
     source: str = "as passed"
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> ModelSpec:
+        """Undo `dataclasses.asdict` and JSON."""
+        media = {
+            backend: {
+                modality: MediaLimit(**{**limit, "mime_types": tuple(limit["mime_types"])})
+                for modality, limit in limits.items()
+            }
+            for backend, limits in given["media"].items()
+        }
+        tuples = {name: tuple(given[name]) for name in ("dimensions", "locations")}
+        return cls(**{**given, **tuples, "media": media})
 
     def limit(self, modality: Modality, backend: Backend) -> MediaLimit | None:
         """Limits of a modality on a backend; None where it is not accepted."""
@@ -229,7 +242,7 @@ def model_spec(model: str | ModelSpec) -> ModelSpec:
     """
     if isinstance(model, ModelSpec):
         return model
-    if not isinstance(model, str) or not model.strip("/ "):
+    if not model.strip("/ "):
         raise TypeError(f"model must be a name such as {DEFAULT_MODEL!r} or a ModelSpec, got {model!r}")
     path = model.strip().split("/")
     # Tuned models and endpoints are sent with their whole path.

@@ -282,10 +282,7 @@ class _Reader:
     def pillow(self, image: Any) -> list[Part]:
         if not hasattr(image, "save"):
             raise ContentError(f"cannot embed {_type_name(image)}; give a PIL.Image.Image")
-        buffer = io.BytesIO()
-        kept = image if image.mode in {"RGB", "RGBA", "L", "LA", "1", "P"} else image.convert("RGB")
-        kept.save(buffer, format="PNG")
-        return self.bytes(buffer.getvalue())
+        return self.bytes(_image_file(image))
 
     def genai(self, item: Any) -> list[Part]:
         if hasattr(item, "parts"):
@@ -350,6 +347,34 @@ def _merged(pieces: Iterable[Part]) -> list[Part]:
         else:
             parts.append(piece)
     return parts
+
+
+_PNG_MODES = frozenset({"RGB", "RGBA", "L", "LA", "1", "P"})
+_TIFF_MODES = frozenset({"I;16", "I;16L", "I;16B", "I", "F", "CMYK", "LAB"})
+
+
+def _image_file(image: Any) -> bytes:
+    """A PIL image as a file without loss, with its rotation and colours, which is converted like any other file.
+
+    An image that was opened and not decoded yet gives the bytes of its own file.
+    """
+    if 0 in image.size:
+        raise ContentError(f"the image has no pixels ({image.size[0]} x {image.size[1]}); there is nothing to embed")
+    file: Any = getattr(image, "fp", None)
+    if getattr(image, "tile", None) and file is not None and image.tell() == 0:
+        position = file.tell()
+        file.seek(0)
+        data = bytes(file.read())
+        file.seek(position)
+        return data
+    if image.mode in _TIFF_MODES:
+        kept, form = image, "TIFF"
+    else:
+        plain = "RGBA" if image.mode.upper().endswith("A") else "RGB"
+        kept, form = (image if image.mode in _PNG_MODES else image.convert(plain)), "PNG"
+    buffer = io.BytesIO()
+    kept.save(buffer, format=form, exif=image.getexif(), icc_profile=kept.info.get("icc_profile"))
+    return buffer.getvalue()
 
 
 def _media_modality(mime_type: str, name: object) -> Modality:

@@ -30,6 +30,7 @@ from langchain_gemini_mm.batching import (
     ended,
     gathered_map,
     interruptible_wait,
+    plan,
     threaded_map,
 )
 from langchain_gemini_mm.content.parts import Part
@@ -53,6 +54,7 @@ from langchain_gemini_mm.embeddings.preparation import (
     total_tokens,
     truncation,
     with_converted,
+    with_estimated_sizes,
 )
 from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall
 from langchain_gemini_mm.embeddings.service.rate_limit import Admission
@@ -60,7 +62,7 @@ from langchain_gemini_mm.embeddings.service.service import GeminiService
 from langchain_gemini_mm.embeddings.service.uploads import Upload, Uploads
 from langchain_gemini_mm.embeddings.settings import ResolvedSettings, check_dimensions
 from langchain_gemini_mm.embeddings.tasks import recipe as find_recipe
-from langchain_gemini_mm.embeddings.usage import BudgetReservation, Meter
+from langchain_gemini_mm.embeddings.usage import BudgetReservation, EmbedPlan, Meter, price_usd
 from langchain_gemini_mm.errors import GeminiMMError, IncompleteAnswerError, MediaLimitError, QuotaError, ServiceError
 from langchain_gemini_mm.interfaces import Content, Role, Vector, Vectors, WaitNotice
 from langchain_gemini_mm.media.convert import ConversionRequest, ConvertedPart, TemporaryFiles, by_file, convert
@@ -214,13 +216,51 @@ class EmbedPipeline:
         self, job: EmbedJob, missing: Sequence[EmbedItem], request: EmbedRequest, reservation: BudgetReservation | None
     ) -> Run:
         settings = self.service.settings
-        limits = CallLimits(items=min(request.batch_size, self.service.items_per_call), wire_bytes=self.batch_bytes)
         dispatch = Dispatch(
-            missing, limits, max_retries=settings.max_retries, deadline=settings.deadline, now=time.monotonic()
+            missing,
+            self._limits(request),
+            max_retries=settings.max_retries,
+            deadline=settings.deadline,
+            now=time.monotonic(),
         )
         run = Run(job, dispatch, request.urgent)
         run.reservation = reservation
         return run
+
+    def _limits(self, request: EmbedRequest) -> CallLimits:
+        return CallLimits(
+            items=min(request.batch_size, self.service.items_per_call),
+            wire_bytes=self.batch_bytes,
+            tokens=self.settings.spec.call_tokens if self.settings.backend == "vertex" else None,
+        )
+
+    def plan(self, request: EmbedRequest, *, convert: bool) -> EmbedPlan:
+        """What `run` would send, without a quota and an empty cache."""
+        job = self._prepared(request)
+        units = job.units
+        with closing(TemporaryFiles()) as files:
+            if not convert:
+                units = with_estimated_sizes(units)
+            elif requests := conversion_requests(units, self.settings):
+                work = partial(self._convert, files)
+                units = self._converted(job, units, threaded_map(work, by_file(requests), self._converters))
+        sent: list[EmbedItem] = []
+        for item in units:
+            try:
+                if item.wire_bytes > self.settings.inline_limit:
+                    self._too_large(item)
+                sent.append(item)
+            except GeminiMMError as error:
+                job.failed_units[item.position] = error
+        job.settle()
+        tokens = total_tokens(sent)
+        return EmbedPlan(
+            calls=sum(1 for _ in plan(sent, self._limits(request))),
+            items=len(sent),
+            tokens=tokens,
+            usd=price_usd(self.settings.spec, tokens),
+            failed=dict(sorted(job.failed.items())),
+        )
 
     def _send_in_threads(self, run: Run, workers: Workers) -> None:
         """Send everything; a single content in the calling thread, which saves the change of threads."""

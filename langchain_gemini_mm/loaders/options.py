@@ -23,7 +23,7 @@ class LoadOptions:
     """
 
     segments: Segments
-    model: str
+    model: str | ModelSpec
     backend: Backend
     modalities: frozenset[Modality]
     companions: bool = True
@@ -44,7 +44,7 @@ class LoadOptions:
             raise ValueError(
                 f"needs 0 <= chunk_overlap < chunk_size, got {self.chunk_overlap!r} and {self.chunk_size!r}"
             )
-        self.segments.check(self.limits, self.model)
+        self.segments.check(self.limits, self.spec.name)
 
     @property
     def spec(self) -> ModelSpec:
@@ -69,7 +69,9 @@ class LoadOptions:
     def from_json(cls, given: Mapping[str, Any]) -> LoadOptions:
         """Undo `to_json`."""
         modalities = frozenset(given["modalities"])
-        return cls(**{**given, "segments": Segments(**given["segments"]), "modalities": modalities})
+        model = given["model"] if isinstance(given["model"], str) else ModelSpec.from_json(given["model"])
+        segments = Segments(**given["segments"])
+        return cls(**{**given, "segments": segments, "model": model, "modalities": modalities})
 
 
 def chosen_modalities(given: Iterable[Modality] | None) -> frozenset[Modality]:

@@ -143,7 +143,7 @@ class Service:
         self.uploads = UploadedFiles(settings)
         self.objects: dict[str, tuple[bytes, str]] = {}
         self.script: deque[Failure | None] = deque()
-        self.embedded = 0
+        self.embedded = self.tokens = 0
         self._embedder = Embedder(settings, self.uploads, self.objects)
         self._lock = threading.RLock()
         self.reset()
@@ -154,7 +154,7 @@ class Service:
             self.log.clear()
             self.uploads.clear()
             self.script.clear()
-            self.embedded = 0
+            self.embedded = self.tokens = 0
             self._dice = random.Random(self.settings.seed)
             self._windows: dict[str, QuotaWindow] = {}
 
@@ -202,6 +202,7 @@ class Service:
         with self._lock:
             self._quotas(route.model).take(len(items), tokens, route.model)
             self.embedded += len(items)
+            self.tokens += tokens
         return answers.embeddings(embedded, route, failure.damage if failure else None)
 
     def _authorise(self, request: HttpRequest) -> None:
