@@ -24,7 +24,7 @@ def unit_rows(vectors: ArrayLike) -> Vectors:
         `(n, d)` float32, unit rows.
 
     Raises:
-        ValueError: the array is not two-dimensional, or a row is not finite or all zeros.
+        ValueError: the array is not two-dimensional, or a row is not finite, all zeros or too long for a float64.
     """
     rows = np.asarray(vectors, dtype=np.float64)
     if rows.ndim != 2:
@@ -32,7 +32,10 @@ def unit_rows(vectors: ArrayLike) -> Vectors:
     finite = np.isfinite(rows).all(axis=1)
     if not finite.all():
         raise ValueError(f"vector {_first(np.logical_not(finite))} holds NaN or infinity")
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    with np.errstate(over="ignore"):
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    if not np.isfinite(lengths).all():
+        raise ValueError(f"the length of vector {_first(np.isinf(lengths[:, 0]))} overflows")
     if not lengths.all():
         raise ValueError(f"vector {_first(lengths[:, 0] == 0)} is all zeros and cannot be normalized")
     unit: Vectors = (rows / lengths).astype(np.float32)

@@ -294,7 +294,7 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
             meter=self._meter,
             cache=self.cache,
             concurrency=self.max_concurrency,
-            batch_bytes=self.batch_bytes,
+            batch_bytes=min(self.batch_bytes, self.inline_limit),
             budget_usd=self.budget_usd,
             on_wait=self.on_wait,
         )

@@ -186,8 +186,8 @@ class EmbedPipeline:
         if request.output_dimensionality is not None:
             dimensions = check_dimensions(request.output_dimensionality, settings.spec)
         positive_int("batch_size", request.batch_size)
-        known = settings.recipes.get(request.role) if request.task_type is None else None
-        recipe = known or find_recipe(settings.spec, request.role, request.task_type, literal=True)
+        known = None if request.task_type else settings.recipes.get(request.role)
+        recipe = known or find_recipe(settings.spec, request.role, request.task_type or None, literal=True)
         prepared = prepare(settings, request.contents, recipe, request.titles)
         return EmbedJob(prepared, settings, dimensions, cached=self.cache is not None)
 

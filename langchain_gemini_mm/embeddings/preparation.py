@@ -245,7 +245,7 @@ def prepare(
         ValueError: another number of titles than of contents.
     """
     contents = check_sequence(contents)
-    if titles is not None and len(titles) != len(contents):
+    if titles and len(titles) != len(contents):
         raise ValueError(f"got {len(titles)} titles for {len(contents)} contents")
     items: list[EmbedItem | GeminiMMError] = []
     unused: list[int] = []

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from urllib.parse import urlsplit
 
 from langchain_core.stores import BaseStore
-from langchain_core.utils import from_env, secret_from_env
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from langchain_core.utils import from_env
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_serializer, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from langchain_gemini_mm.content.parts import Unresolved
 from langchain_gemini_mm.embeddings.long_text import OnTooLong
-from langchain_gemini_mm.embeddings.service.client import ServiceSettings
+from langchain_gemini_mm.embeddings.service.client import ServiceSettings, without_password
 from langchain_gemini_mm.embeddings.tasks import Recipe, find_task, recipe
 from langchain_gemini_mm.interfaces import Backend, MediaSource, Modality, Role, WaitNotice
 from langchain_gemini_mm.media.convert import MediaTarget
@@ -38,6 +40,12 @@ else:
     ApiKey = SecretStr
 
 
+def key_of_environment() -> SecretStr | None:
+    """The key in `GOOGLE_API_KEY` or `GEMINI_API_KEY`, the first that is not empty, as the SDK reads them."""
+    keys = (os.environ.get(name, "").strip() for name in ("GOOGLE_API_KEY", "GEMINI_API_KEY"))
+    return next((SecretStr(key) for key in keys if key), None)
+
+
 class EmbeddingSettings(BaseModel):
     """Fields of `GeminiEmbeddings`; those of `GoogleGenerativeAIEmbeddings` keep their names and meanings."""
 
@@ -55,10 +63,8 @@ class EmbeddingSettings(BaseModel):
     task_type: str | None = None
     """What the embeddings are for, when not for search (`tasks.TASKS`); queries and documents get the form of their
     side. Passed to the model as prefix or field."""
-    google_api_key: ApiKey | None = Field(
-        alias="api_key", default_factory=secret_from_env(["GOOGLE_API_KEY", "GEMINI_API_KEY"], default=None)
-    )
-    """API key of the Gemini API; on Vertex AI the key of express mode."""
+    google_api_key: ApiKey | None = Field(alias="api_key", default_factory=key_of_environment, validate_default=True)
+    """API key of the Gemini API; on Vertex AI the key of express mode. Pickles contain it in clear text."""
     credentials: Any = Field(default=None, exclude=True, repr=False)
     """`google.auth` credentials; they select Vertex AI."""
     vertexai: bool | None = None
@@ -69,14 +75,14 @@ class EmbeddingSettings(BaseModel):
     """Google Cloud location, Vertex AI only."""
     base_url: str | None = None
     """Base URL of the service, such as that of a gateway or an emulator."""
-    additional_headers: dict[str, str] | None = Field(default=None, repr=False)
+    additional_headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
     """HTTP headers added to every request."""
-    client_args: dict[str, Any] | None = Field(default=None, repr=False)
+    client_args: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)
     """Arguments for the SDK's HTTP clients, such as `{"proxy": ...}`."""
     api_version: str | None = None
     """Version in the service's URLs; when None, `v1beta` (Gemini API) or `v1beta1` (Vertex AI)."""
     request_options: dict[str, Any] | None = None
-    """Only `{"timeout": seconds}`, for compatibility; prefer `timeout`."""
+    """Only `{"timeout": seconds}` is used, for compatibility; prefer `timeout`."""
     output_dimensionality: int | None = None
     """Size of the vectors; the model's default (3072) when None."""
 
@@ -91,22 +97,23 @@ class EmbeddingSettings(BaseModel):
     """Caches vectors as float32 bytes, under a key of model, size, task and content."""
     max_concurrency: int = Field(default=8, ge=1, le=256)
     """Concurrent requests of one call, in threads or tasks."""
-    timeout: float = Field(default=120.0, gt=0)
-    """Seconds for one request."""
+    timeout: float = Field(default=120.0, gt=0, allow_inf_nan=False)
+    """Seconds for one request, from connecting to the last byte of the response."""
     max_retries: int = Field(default=6, ge=0)
-    """Most retries of a request after status 408, 429, 5xx or a lost connection."""
-    deadline: float = Field(default=300.0, gt=0)
-    """Seconds for one request including its retries, whatever delay the service asks for."""
+    """Most retries of a request after status 408, 5xx, a time-out or a lost connection; a quota is waited for."""
+    deadline: float = Field(default=300.0, gt=0, allow_inf_nan=False)
+    """Seconds without an accepted request, beyond the delays that the service asks for, after which a call fails; also
+    the longest such delay."""
     requests_per_minute: int | None = Field(default=None, ge=1)
-    """Your quota; each content of a batch counts as one request."""
+    """Your quota; each content of a batch counts as one request. Learnt from the service when None."""
     tokens_per_minute: int | None = Field(default=None, ge=1)
-    """Your quota of tokens; the tokens of a request are estimated."""
+    """Your quota of tokens. Learnt from the service when None."""
     on_wait: Callable[[WaitNotice], object] | None = Field(default=None, exclude=True, repr=False)
     """Called when a run waits for a quota or for the service, such as `ProgressBar().waiting`."""
     budget_usd: float | None = Field(default=None, ge=0)
     """US dollars that this object may spend, by estimate; a call that would exceed them raises `BudgetError`."""
     batch_bytes: int = Field(default=4_000_000, ge=1)
-    """Bytes of contents in one request; together with `max_concurrency` it bounds memory."""
+    """Bytes of contents in one request, at most `inline_limit`; together with `max_concurrency` it bounds memory."""
     inline_limit: int = Field(default=INLINE_BYTES, ge=1)
     """Bytes above which a content's media go through the Files API."""
     image_max_edge: int | None = None
@@ -125,10 +132,54 @@ class EmbeddingSettings(BaseModel):
     def _refuse_unknown(cls, values: Any) -> Any:
         return check_known(values, cls.model_fields)
 
+    @field_validator("google_api_key")
+    @classmethod
+    def _usable_key(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None else check_key(value)
+
+    @field_validator("base_url")
+    @classmethod
+    def _usable_url(cls, value: str | None) -> str | None:
+        return None if value is None else check_url(value)
+
+    @field_validator("additional_headers")
+    @classmethod
+    def _usable_headers(cls, value: dict[str, str] | None) -> dict[str, str] | None:
+        return None if value is None else check_headers(value)
+
+    @field_validator("client")
+    @classmethod
+    def _usable_client(cls, value: Any) -> Any:
+        if value is not None and not (hasattr(value, "models") and hasattr(value, "vertexai")):
+            raise ValueError(f"client must be a google.genai.Client, got {type(value).__name__}")
+        return value
+
+    @field_serializer("base_url")
+    def _url_without_password(self, value: str | None) -> str | None:
+        return None if value is None else without_password(urlsplit(value))
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Fields for the repr, without the password in a URL."""
+        for name, value in super().__repr_args__():
+            yield name, self._url_without_password(value) if name == "base_url" else value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a field; a plain key becomes a secret."""
+        if name == "google_api_key" and value is not None:
+            value = check_key(value if isinstance(value, SecretStr) else SecretStr(value))
+        super().__setattr__(name, value)
+
     @field_validator("task_type")
     @classmethod
     def _known_task(cls, value: str | None) -> str | None:
-        return None if value is None else find_task(value).name
+        return find_task(value).name if value else None
+
+    @field_validator("request_options")
+    @classmethod
+    def _only_timeout(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if others := sorted(set(value or ()) - {"timeout"}):
+            _warn_ignored(f"request_options[{', '.join(map(repr, others))}]", "client_args or additional_headers")
+        return value
 
     @model_validator(mode="after")
     def _ready(self) -> Self:
@@ -138,8 +189,13 @@ class EmbeddingSettings(BaseModel):
             raise ValueError(
                 "no API key: set GOOGLE_API_KEY (or GEMINI_API_KEY), or give api_key=. For Vertex AI give project="
             )
+        if self.backend == "gemini" and self.client is None and self.location and "location" in self.model_fields_set:
+            message = f"location={self.location!r} has no effect on the Gemini API; for Vertex AI give vertexai=True"
+            warnings.warn(message, UserWarning, stacklevel=3)
         warn_if_retired(model_spec(self.model))
-        if self.backend == "vertex":
+        express = "google_api_key" in self.model_fields_set and self.project is None
+        # A key that is given outweighs a location of the environment.
+        if self.backend == "vertex" and ("location" in self.model_fields_set or not express):
             check_location(model_spec(self.model), self.location)
         return self
 
@@ -189,9 +245,24 @@ class EmbeddingSettings(BaseModel):
         )
 
     def _service_settings(self) -> ServiceSettings:
-        key = self.google_api_key
+        """How to connect.
+
+        Raises:
+            ValueError: credentials and a key are both given.
+        """
         same = {setting.name for setting in fields(ServiceSettings)} & type(self).model_fields.keys()
         values = {name: getattr(self, name) for name in same}
+        key = self.google_api_key
+        if self.backend == "vertex":
+            key = key if "google_api_key" in self.model_fields_set else None
+            if key is None:
+                # With a base URL, the SDK drops a project and a location that it reads from the environment itself.
+                values["project"] = self.project or os.environ.get("GOOGLE_CLOUD_PROJECT")
+            if not (values["project"] or self.credentials or "location" in self.model_fields_set):
+                # A location would keep the SDK from using a key of the environment.
+                values["location"] = None
+            if key is not None and self.credentials is not None:
+                raise ValueError("credentials and api_key are both given, and Vertex AI takes one of them")
         values |= {
             "timeout": request_timeout(self.request_options) or self.timeout,
             "client_args": self.client_args or {},
@@ -261,7 +332,6 @@ def media_targets(
 
 
 _TRUE = ("true", "1", "yes")
-_FALSE = ("false", "0", "no")
 
 
 def check_known(values: Any, fields: Mapping[str, FieldInfo]) -> Any:
@@ -271,10 +341,24 @@ def check_known(values: Any, fields: Mapping[str, FieldInfo]) -> Any:
         TypeError: as for an unknown keyword argument of a function.
     """
     names = {*fields, *(field.alias for field in fields.values() if field.alias)}
-    for name in values if isinstance(values, Mapping) else ():
-        if name not in names:
+    if not isinstance(values, Mapping):
+        return values
+    for name in values:
+        if name in _IGNORED:
+            _warn_ignored(name, _IGNORED[name])
+        elif name not in names:
             raise unknown_option(name, names, "GeminiEmbeddings")
-    return values
+    # None for a key means that of the environment, as for the SDK.
+    known = (name for name, value in values.items() if value is not None or "api_key" not in name)
+    return {name: values[name] for name in known if name not in _IGNORED}
+
+
+_IGNORED = {"client_options": "base_url", "transport": "base_url, as HTTP is always used"}
+"""Arguments of older versions of `GoogleGenerativeAIEmbeddings`, which version 4 ignores, and what to use instead."""
+
+
+def _warn_ignored(name: str, instead: str) -> None:
+    warnings.warn(f"{name} has no effect, as in GoogleGenerativeAIEmbeddings; use {instead}", UserWarning, stacklevel=4)
 
 
 def check_dimensions(given: int | None, spec: ModelSpec) -> int:
@@ -296,24 +380,65 @@ def request_timeout(options: Mapping[str, Any] | None) -> float | None:
     """Return the timeout in `request_options`, in seconds.
 
     Raises:
-        ValueError: another option is in it, or the timeout is not a positive number.
+        ValueError: the timeout is not a positive number.
     """
-    if not options:
+    timeout = (options or {}).get("timeout")
+    if timeout is None:
         return None
-    others = sorted(set(options) - {"timeout"})
-    if others:
-        raise ValueError(
-            f"request_options takes only 'timeout' (seconds), got {', '.join(map(repr, others))}; HTTP options go into "
-            "client_args or additional_headers"
-        )
-    timeout = options["timeout"]
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
         raise ValueError(f"request_options['timeout'] must be a positive number of seconds, got {timeout!r}")
     return float(timeout)
 
 
+def check_key(key: SecretStr) -> SecretStr:
+    """Return an API key without the white space around it.
+
+    Raises:
+        ValueError: it is empty, or contains characters that no key has; the message does not show it.
+    """
+    text = key.get_secret_value().strip()
+    if not text:
+        raise ValueError("the API key is empty: set GOOGLE_API_KEY (or GEMINI_API_KEY), or give api_key=")
+    for position, char in enumerate(text):
+        if not "!" <= char <= "~":
+            raise ValueError(
+                f"the API key contains the character U+{ord(char):04X} at position {position + 1} of {len(text)}; no "
+                "key has it, and it may be invisible: copy the key again"
+            )
+    return SecretStr(text)
+
+
+def check_url(url: str) -> str:
+    """Return a base URL.
+
+    Raises:
+        ValueError: it has no scheme or no host.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        shown = without_password(parts) if "@" in parts.netloc else url.rpartition("@")[2]
+        raise ValueError(f"base_url must begin with https:// or http:// and name a host, got {shown!r}")
+    return url
+
+
+def check_headers(headers: dict[str, str]) -> dict[str, str]:
+    """Return HTTP headers.
+
+    Raises:
+        ValueError: a name or value contains a control character; the message does not show the value.
+    """
+    for name, value in headers.items():
+        for char in f"{name}{value}":
+            if (char < " " and char != "\t") or char == "\x7f" or ord(char) > 0xFF:
+                raise ValueError(
+                    f"the header {name!r} contains the character U+{ord(char):04X}, which HTTP does not allow; a token "
+                    "that was read from a file may end with a line feed (U+000A)"
+                )
+    return headers
+
+
 def use_vertex(vertexai: bool | None, credentials: object, project: str | None) -> bool:
-    """Whether to use Vertex AI: by the argument, else the environment, else by arguments that only Vertex AI needs.
+    """Whether to use Vertex AI: by the argument, else by arguments that only Vertex AI has, else by the environment.
 
     Args:
         vertexai: the argument of that name; None if it was not given.
@@ -322,7 +447,7 @@ def use_vertex(vertexai: bool | None, credentials: object, project: str | None) 
     """
     if vertexai is not None:
         return vertexai
-    variable = os.environ.get("GOOGLE_GENAI_USE_VERTEXAI", "").lower()
-    if variable in _TRUE + _FALSE:
-        return variable in _TRUE
-    return credentials is not None or project is not None
+    if credentials is not None or project is not None:
+        return True
+    variables = (os.environ.get(name) for name in ("GOOGLE_GENAI_USE_ENTERPRISE", "GOOGLE_GENAI_USE_VERTEXAI"))
+    return next((variable.lower() in _TRUE for variable in variables if variable is not None), False)

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 from urllib.parse import unquote
 
+from langchain_gemini_mm.content.mime_types import require_prose
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.loaders.document_ids import document_of
 from langchain_gemini_mm.loaders.markup import ImageLink, html_parts, markdown_parts
@@ -21,7 +22,6 @@ from langchain_gemini_mm.loaders.plain_text import (
     decoded,
     mime_type_of,
     read_text,
-    require_prose,
     split_text,
 )
 from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, is_hidden

@@ -1,4 +1,4 @@
-"""Fixtures for the tests of temporary files."""
+"""Fixtures for the tests of temporary files, and a server that sends any bytes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.embeddings.raw_server import Play, RawServer
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -18,3 +21,17 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
+
+
+@pytest.fixture
+def raw_server() -> Iterator[Callable[[Play], RawServer]]:
+    """Starts a `RawServer`."""
+    servers: list[RawServer] = []
+
+    def start(play: Play) -> RawServer:
+        servers.append(RawServer(play))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()

@@ -82,15 +82,16 @@ def refusal(code: int | None, body: Any, headers: Mapping[str, str], secrets: tu
         code = fields["code"] if isinstance(fields.get("code"), int) and 400 <= fields["code"] < 600 else 500
     status = fields.get("status") if isinstance(fields.get("status"), str) else None
     details = [item for item in _list(fields, "details") if isinstance(item, Mapping)]
-    said = inner if isinstance(inner, str) else fields.get("message") or "no message"
-    said = _clean(" ".join(str(said).split()).rstrip("."), secrets)
+    message = inner if isinstance(inner, str) else fields.get("message")
+    said = _clean(" ".join(str(message or "no message").split()).rstrip("."), secrets)
     retry_after = _retry_after(details, said, headers)
     if code == 429:
         return _quota(said, details, status, retry_after)
     transient = code == 408 or code >= 500
     remedy = _REDIRECT if 300 <= code < 400 else _REMEDIES.get(code)
+    answered = " ".join(filter(None, ("the embedding service answered", str(code), status)))
     return ServiceError(
-        f"the embedding service answered {code} {status or ''}: {said}{f'. {remedy}' if remedy else ''}",
+        ". ".join(filter(None, (f"{answered}: {said}", remedy))),
         code=code,
         status=status,
         transient=transient,

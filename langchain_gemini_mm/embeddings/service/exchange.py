@@ -152,9 +152,11 @@ def _read(connections: Connections, call: EmbedCall, exchange: Exchange) -> Answ
     secrets = connections.settings.secrets
     values = exchange.values
     if values is None:
-        values = parse(exchange.content if exchange.status < 300 else exchange.content[:_ERROR_BYTES])
+        values = parse(exchange.content)
     if not 200 <= exchange.status < 300:
-        error: ServiceError = refusal(exchange.status, values, exchange.headers, secrets)
+        text = exchange.content[:1000].decode(errors="replace").strip()
+        said = values or ("an HTML page" if text.startswith("<") else text)
+        error: ServiceError = refusal(exchange.status, said, exchange.headers, secrets)
     elif values is None:
         error = unreadable("something that is not JSON")
     elif isinstance(values, dict) and "error" in values and not values.keys() & {"embeddings", "embedding"}:
@@ -162,9 +164,6 @@ def _read(connections: Connections, call: EmbedCall, exchange: Exchange) -> Answ
     else:
         return read_answer(call, values)
     return _about(call, error)
-
-
-_ERROR_BYTES = 1_000_000
 
 
 def _failure(connections: Connections, call: EmbedCall, error: Exception) -> Exception:

@@ -76,8 +76,8 @@ class Server:
             timeout_graceful_shutdown=1,
         )
         self._socket = socket.create_server(("127.0.0.1", port), backlog=2048, reuse_port=False)
-        # asyncio sets this only for sockets with the protocol named; accepted sockets inherit it. Without it, each response
-        # waits up to 40 ms for the client to acknowledge its headers.
+        # asyncio sets this only for sockets with a protocol; accepted sockets inherit it. Without it, a response waits
+        # up to 40 ms for the client to acknowledge its headers.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="gemini-emulator", daemon=True)
