@@ -94,7 +94,7 @@ WRONG_ANSWERS = [
     ("nothing", r"^inputs 0 to 2: .*0 vectors for 1 content"),
     ("missing", r"no vector"),
     ("empty", r"no vector"),
-    ("nan", r"not finite|NaN|infinity"),
+    ("nan", r"not JSON"),
     ("zero", r"zero"),
     ("dimension", r"3071 values instead of 3072"),
 ]
@@ -102,14 +102,12 @@ WRONG_ANSWERS = [
 
 @pytest.mark.parametrize(("damage", "message"), WRONG_ANSWERS)
 @pytest.mark.parametrize("how", ["sync", "async"])
-def test_wrong_responses_raise(
-    damage: str, message: str, how: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator
-) -> None:
+def test_wrong_responses_raise(damage: str, message: str, how: str, emulator: GeminiEmulator) -> None:
     """Responses that never match their request are an error, never a shifted, dropped or padded vector."""
     emulator.fail_next(damage, times=20)
 
     with pytest.raises((ServiceError, PartialEmbeddingError), match=message):
-        embed(embeddings, how, ["a", "b", "c"])
+        embed(GeminiEmbeddings(max_retries=1), how, ["a", "b", "c"])
 
 
 @pytest.mark.parametrize("trouble", [408, 429, 500, 502, 503, 504, "cut", "cut-middle", "malformed", "html"])
