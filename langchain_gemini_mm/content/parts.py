@@ -166,6 +166,8 @@ def to_parts(
         pieces = reader.item(content)
     parts = tuple(_merged(pieces))
     if not parts:
+        if isinstance(content, str):
+            raise ContentError("there is nothing to embed: the text is empty or has only white space. Leave it out")
         raise ContentError(
             f"there is nothing to embed in {_type_name(content)}: it is empty, or contains only white space, reasoning "
             "or tool calls. Leave it out"
