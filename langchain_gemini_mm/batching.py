@@ -227,7 +227,7 @@ async def gathered_map(work: Callable[[T], Awaitable[R]], inputs: Sequence[T], c
 
 
 class PerProcess:
-    """An object that starts anew in a forked process, where its locks may be held and its requests do not run."""
+    """An object without state in a forked process, where its locks may be held and its requests do not run."""
 
     def __init__(self) -> None:
         self._forget()

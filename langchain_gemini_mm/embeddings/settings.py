@@ -100,13 +100,14 @@ class EmbeddingSettings(BaseModel):
     timeout: float = Field(default=120.0, gt=0, allow_inf_nan=False)
     """Seconds for one request, from connecting to the last byte of the response."""
     max_retries: int = Field(default=6, ge=0)
-    """Most retries of a request after status 408, 429, 5xx or a lost connection."""
+    """Most retries of a request after status 408, 5xx, a time-out or a lost connection; a quota is waited for."""
     deadline: float = Field(default=300.0, gt=0, allow_inf_nan=False)
-    """Seconds for one request including its retries, whatever delay the service asks for."""
+    """Seconds without an accepted request, beyond the delays that the service asks for, after which a call fails; also
+    the longest such delay."""
     requests_per_minute: int | None = Field(default=None, ge=1)
-    """Your quota; each content of a batch counts as one request."""
+    """Your quota; each content of a batch counts as one request. Learnt from the service when None."""
     tokens_per_minute: int | None = Field(default=None, ge=1)
-    """Your quota of tokens; the tokens of a request are estimated."""
+    """Your quota of tokens. Learnt from the service when None."""
     on_wait: Callable[[WaitNotice], object] | None = Field(default=None, exclude=True, repr=False)
     """Called when a run waits for a quota or for the service, such as `ProgressBar().waiting`."""
     budget_usd: float | None = Field(default=None, ge=0)

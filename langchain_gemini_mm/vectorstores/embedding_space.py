@@ -43,6 +43,11 @@ class EmbeddingSpace:
         return getattr(self.embedding, "media", None)
 
     @property
+    def numbers_inputs(self) -> bool:
+        """Whether errors of the embedding have the positions of the given texts, and vectors of the others."""
+        return self._media is not None
+
+    @property
     def fingerprint(self) -> Fingerprint:
         """The fingerprint that the embedding reports; for other embeddings their class and model name."""
         reported = getattr(self.embedding, "fingerprint", None)
