@@ -113,7 +113,8 @@ def examine(file: BinaryIO, source: str, options: LoadOptions) -> Examined:
         options: what is to be loaded.
 
     Raises:
-        ContentError: empty, damaged, silent or black, outside of the sizes of `options`, or of a type that is not read.
+        ContentError: the file is empty, damaged, silent or black, has a size outside of `options`, or a type that is not
+            read.
         MissingExtraError: the library that opens this type is not installed.
     """
     _check_size(file, options)

@@ -75,10 +75,10 @@ class LoadOptions:
 
 
 def chosen_modalities(given: Iterable[Modality] | None) -> frozenset[Modality]:
-    """The modalities that were asked for, all of them for None.
+    """The modalities that the caller has chosen; all modalities for None.
 
     Raises:
-        ValueError: none, or one that does not exist.
+        ValueError: no modality is chosen, or one that does not exist.
     """
     known: tuple[Modality, ...] = get_args(Modality)
     chosen: frozenset[Modality] = frozenset(

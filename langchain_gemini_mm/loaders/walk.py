@@ -286,7 +286,7 @@ def is_hidden(name: str) -> bool:
 
 
 def printable(name: str) -> str:
-    """A file name as text: in composed Unicode, as macOS differs, and with invalid bytes as escapes."""
+    """A file name as text, in composed Unicode (macOS uses the decomposed form) and with invalid bytes as escapes."""
     return unicodedata.normalize("NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
 
 
@@ -347,7 +347,7 @@ class CompanionFiles:
 
 
 def is_companion(name: str) -> bool:
-    """Whether a file may belong to others."""
+    """Whether a file may be a companion of another one, by its name."""
     return name == NAME or name.lower().endswith(_SUBTITLES)
 
 

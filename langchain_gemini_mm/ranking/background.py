@@ -157,7 +157,7 @@ def background_flow(backend: Backend) -> Flow[Background]:
 
 
 def read_background_flow(backend: Backend) -> Flow[Background]:
-    """Read the stored background; where it does not fit the collection any more, draw it again."""
+    """Read the stored background sample, or draw it again if it no longer fits the collection."""
     stored = yield from backend.read_info(INFO_KEY)
     counts = yield from _counts_flow(backend)
     if _is_readable(stored, backend) and not _has_grown(stored["kinds"], counts):
