@@ -160,11 +160,11 @@ class MultimodalRetriever(BaseRetriever):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[list[Document]]:
-        """Find documents for several queries, whose contents are embedded together; each is a run of its own.
+        """Search with several queries. Their contents are embedded together; callbacks see one run for each query.
 
         Args:
             inputs: each as in `invoke`.
-            config: of LangChain, for all or one for each.
+            config: LangChain's configuration, one for all queries or one for each.
             return_exceptions: return the exception of a query that fails; queries are then embedded one by one.
             kwargs: as in `invoke`.
         """
