@@ -356,7 +356,7 @@ _TIFF_MODES = frozenset({"I;16", "I;16L", "I;16B", "I", "F", "CMYK", "LAB"})
 
 
 def _image_file(image: Any) -> bytes:
-    """A PIL image as a file without loss, with its rotation and colours, which is converted like any other file.
+    """Write a PIL image as a lossless file with its rotation and colours; it is then converted like any other file.
 
     An image that was opened and not decoded yet gives the bytes of its own file.
     """

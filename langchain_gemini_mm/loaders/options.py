@@ -62,7 +62,7 @@ class LoadOptions:
         return replace(self, modalities=self.modalities | added, min_bytes=0)
 
     def to_json(self) -> dict[str, Any]:
-        """For another process."""
+        """Serialize the options for another process."""
         return {**asdict(self), "modalities": sorted(self.modalities)}
 
     @classmethod

@@ -139,7 +139,7 @@ class _Folder:
 
 @dataclass
 class FolderWalk:
-    """One walk through a folder; names in order of their code points, folders among files."""
+    """One walk through a folder, in the order of names by code point; folders and files are not separated."""
 
     include: Patterns
     exclude: Patterns

@@ -35,7 +35,7 @@ def query_modality(query: Content | Query, media: MediaSource | None) -> str:
         media: holds the media that references in the query name.
 
     Returns:
-        `stored` if the query only names stored documents; `other` if its content cannot be read, so that naming it never
+        `stored` if the query only names stored documents; `other` if its content cannot be read, so that this never
         makes a search fail.
     """
     if isinstance(query, Query):

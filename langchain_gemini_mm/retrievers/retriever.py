@@ -134,7 +134,7 @@ class MultimodalRetriever(BaseRetriever):
         Args:
             input: any content, a list of parts of one query, a `HumanMessage` with attachments, or a `Query`.
             config: of LangChain.
-            kwargs: `k` and the options of `SearchOptions`, for this call; the others are the retriever's.
+            kwargs: `k` and the options of `SearchOptions`, for this call; the retriever's fields are the defaults.
 
         Raises:
             ContentError: the query cannot be embedded, or names ids that are not stored.

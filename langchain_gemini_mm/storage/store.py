@@ -297,7 +297,7 @@ class MediaStore:
             return file.read(length)
 
     def exists(self, ref: MediaRef | str) -> bool:
-        """Whether `get` would find it."""
+        """Whether the media are stored, so that `get` finds them."""
         try:
             self._backend.size(_digest(ref))
         except MissingMediaError:
