@@ -38,7 +38,7 @@ class Examined:
     """Whether it is loaded as text."""
 
     def to_json(self) -> dict[str, Any]:
-        """For another process."""
+        """Serialize the result for another process."""
         return asdict(self)
 
     @classmethod

@@ -71,7 +71,7 @@ class MediaDocuments:
     companions: Companions = field(default_factory=Companions)
 
     def of(self, item: InputFile, opened: OpenedSource, examined: Examined) -> Iterator[Document | Skipped]:
-        """Yield the Documents of one file, and what of its companions and descriptions failed.
+        """Yield the Documents of one file, and the failures of its companions and descriptions.
 
         Args:
             item: the file.

@@ -281,7 +281,7 @@ def _named_like(path: Path) -> Iterator[Path]:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name is hidden, or of a file that operating systems and programs create."""
+    """Whether a file is hidden, or is one that operating systems and programs create, by its name."""
     return name.startswith((".", "~$")) or name.casefold() in _JUNK
 
 
