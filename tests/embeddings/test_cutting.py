@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from langchain_core.stores import InMemoryByteStore
 
-from langchain_gemini_mm import ContentError, GeminiEmbeddings, MediaLimitError, MediaStore
+from langchain_gemini_mm import ContentError, GeminiEmbeddings, MediaLimitError, MediaStore, PartialEmbeddingError
 from langchain_gemini_mm.interfaces import Content, MediaInfo
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.testing import GeminiEmulator, pdf, png, wav
@@ -244,14 +244,17 @@ def test_refusals(
     media: MediaStore,
     scratch: Path,
 ) -> None:
-    """Missing parts and unsupported types: the error has input, reference, value and remedy; nothing is sent."""
+    """Missing parts and unsupported types: the error has input, reference, value and remedy; others are embedded."""
     make, error, message = REFUSED[name]
     contents: list[Content] = ["a text", media.put(pdf(PAGES)).pages(1, 1), make(media)]
 
-    with pytest.raises(error, match=f"(?s)^input 2: .*{message}"):
+    with pytest.raises(PartialEmbeddingError) as caught:
         embeddings.embed(contents) if how == "sync" else asyncio.run(embeddings.aembed(contents))
 
-    assert not emulator.embed_requests
+    assert caught.value.vectors.keys() == {0, 1}
+    with pytest.raises(error, match=f"(?s)^input 2: .*{message}"):
+        raise caught.value.failed[2]
+    assert emulator.embedded == 2
     assert not list(scratch.iterdir())
 
 
