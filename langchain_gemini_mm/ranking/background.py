@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.flows import Flow, arun, blocking, run
+from langchain_gemini_mm.flows import Flow, asynchronous, blocking, synchronous
 from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.ranking.modalities import GROUPS, OTHER, group_filter
 from langchain_gemini_mm.validation import positive_int
@@ -91,9 +91,10 @@ _kept: WeakKeyDictionary[Backend, Background] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
+@synchronous
 def sample_background(
     store: MultimodalVectorStore, *, per_modality: int | None = None, seed: int = SEED
-) -> dict[str, int]:
+) -> Flow[dict[str, int]]:
     """Draw a new background for a collection.
 
     This is optional: the background is drawn at first use, and again when the collection has changed much.
@@ -121,24 +122,16 @@ def sample_background(
         TypeError: an argument is not an int.
         ValueError: `per_modality` is below 1.
     """
-    return run(_sample_flow(store.backend, per_modality, seed))
-
-
-async def asample_background(
-    store: MultimodalVectorStore, *, per_modality: int | None = None, seed: int = SEED
-) -> dict[str, int]:
-    """Async twin of `sample_background`."""
-    return await arun(_sample_flow(store.backend, per_modality, seed))
-
-
-def _sample_flow(backend: Backend, per_modality: int | None, seed: int) -> Flow[dict[str, int]]:
     if per_modality is not None:
         positive_int("per_modality", per_modality)
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(f"seed must be an int, got {seed!r}")
-    counts = yield from _counts_flow(backend)
-    background = yield from _draw_flow(backend, counts, per_modality, seed)
+    counts = yield from _counts_flow(store.backend)
+    background = yield from _draw_flow(store.backend, counts, per_modality, seed)
     return {modality: len(sample.ids) for modality, sample in background.samples.items()}
+
+
+asample_background = asynchronous(sample_background)
 
 
 def background_flow(backend: Backend) -> Flow[Background]:

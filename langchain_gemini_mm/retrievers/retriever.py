@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
@@ -13,7 +13,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.vectorstores import VectorStore
 from pydantic import ConfigDict, model_validator
 
-from langchain_gemini_mm.flows import Flow, arun, run
+from langchain_gemini_mm.flows import Call, Flow, arun, asynchronous, run, synchronous
 from langchain_gemini_mm.interfaces import Content, Modality
 from langchain_gemini_mm.ranking import Ranking
 from langchain_gemini_mm.ranking.search import RankingPlan, by_modality_flow, plan_ranking, ranked_flow
@@ -208,7 +208,10 @@ class MultimodalRetriever(BaseRetriever):
         (hits,) = await arun(self._hits([query], k, options))
         return hits
 
-    def by_modality(self, query: Content | Query, k: int = 1, **options: Unpack[SearchOptions]) -> dict[str, Hits]:
+    @synchronous
+    def by_modality(
+        self, query: Content | Query, k: int = 1, **options: Unpack[SearchOptions]
+    ) -> Flow[dict[str, Hits]]:
         """Find the closest documents of each modality, side by side: their scores are not compared.
 
         Args:
@@ -219,14 +222,11 @@ class MultimodalRetriever(BaseRetriever):
         Returns:
             Hits by modality, of those that the collection has; their score is the cosine similarity.
         """
-        return run(by_modality_flow(query, self._plan("by_modality", k, options)))
+        return by_modality_flow(query, self._plan("by_modality", k, options))
 
-    async def aby_modality(
-        self, query: Content | Query, k: int = 1, **options: Unpack[SearchOptions]
-    ) -> dict[str, Hits]:
-        """Async twin of `by_modality`."""
-        return await arun(by_modality_flow(query, self._plan("by_modality", k, options)))
+    aby_modality: ClassVar = asynchronous(by_modality)
 
+    @synchronous
     def sources(
         self,
         query: Content | Query,
@@ -235,7 +235,7 @@ class MultimodalRetriever(BaseRetriever):
         by: str = "source",
         per_source: int = 5,
         **options: Unpack[SearchOptions],
-    ) -> list[Source]:
+    ) -> Flow[list[Source]]:
         """Find files rather than pieces, each with its best moments or pages.
 
         Args:
@@ -245,21 +245,12 @@ class MultimodalRetriever(BaseRetriever):
             per_source: number of hits of a file; adjacent ones are merged into one moment.
             options: as in `search`.
         """
-        return run(sources_flow(query, self._plan("sources", k, options), by, per_source))
+        return sources_flow(query, self._plan("sources", k, options), by, per_source)
 
-    async def asources(
-        self,
-        query: Content | Query,
-        k: int | None = None,
-        *,
-        by: str = "source",
-        per_source: int = 5,
-        **options: Unpack[SearchOptions],
-    ) -> list[Source]:
-        """Async twin of `sources`."""
-        return await arun(sources_flow(query, self._plan("sources", k, options), by, per_source))
+    asources: ClassVar = asynchronous(sources)
 
-    def context(self, found: Hit | Document, *, before: int = 1, after: int = 1) -> list[Document]:
+    @synchronous
+    def context(self, found: Hit | Document, *, before: int = 1, after: int = 1) -> Flow[list[Document]]:
         """Read the segments or pages around a hit, of the same file and modality, the hit among them.
 
         Args:
@@ -270,13 +261,22 @@ class MultimodalRetriever(BaseRetriever):
         Raises:
             ContentError: the document does not name its place in a file, or is not stored any more.
         """
-        return run(self._context_flow(found, before, after))
+        document = found.document if isinstance(found, Hit) else found
+        if not isinstance(document, Document):
+            raise TypeError(f"context is that of a hit or a Document, got {type(document).__name__}")
+        counts: dict[str, Any] = {"before": before, "after": after}
+        for name, value in counts.items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise ValueError(f"{name} must be an int >= 0, got {value!r}")
+        backend = require_own_store(self.store, "context").backend.for_tenant(self.tenant)
+        return neighbours_flow(backend, document, before, after)
 
-    async def acontext(self, found: Hit | Document, *, before: int = 1, after: int = 1) -> list[Document]:
-        """Async twin of `context`."""
-        return await arun(self._context_flow(found, before, after))
+    acontext: ClassVar = asynchronous(context)
 
-    def add(self, *items: Content, metadata: Metadata | None = None, source_prefix: str = "", **options: Any) -> Added:
+    @synchronous
+    def add(
+        self, *items: Content, metadata: Metadata | None = None, source_prefix: str = "", **options: Any
+    ) -> Flow[Added]:
         """Store content, one Document for each item; media are put into the media store.
 
         A `Path` to a file, folder or glob is loaded as by `MediaLoader`, long files in segments. A nested list is one
@@ -293,26 +293,24 @@ class MultimodalRetriever(BaseRetriever):
             The ids, with `skipped` for what was left out.
         """
         intake = Intake(self.media_store, metadata or {}, source_prefix)
-        documents, given = self._to_add(intake.documents(items), {"skip_unchanged": True, **options})
-        return Added(self.store.add_documents(documents, **given), intake.skipped)
+        options = {"skip_unchanged": True, **options}
+        ids = yield Call(self.add_documents, self.aadd_documents, (intake.documents(items),), options)
+        return Added(ids, intake.skipped)
 
-    async def aadd(
-        self, *items: Content, metadata: Metadata | None = None, source_prefix: str = "", **options: Any
-    ) -> Added:
-        """Async twin of `add`."""
-        intake = Intake(self.media_store, metadata or {}, source_prefix)
-        documents, given = self._to_add(intake.documents(items), {"skip_unchanged": True, **options})
-        return Added(await self.store.aadd_documents(documents, **given), intake.skipped)
+    aadd: ClassVar = asynchronous(add)
 
-    def add_documents(self, documents: Iterable[Document], **options: Any) -> list[str]:
+    @synchronous
+    def add_documents(self, documents: Iterable[Document], **options: Any) -> Flow[list[str]]:
         """Store Documents and return their ids; options as in `store.add_documents`."""
-        listed, given = self._to_add(documents, options)
-        return self.store.add_documents(listed, **given)
+        if isinstance(self.store, MultimodalVectorStore):
+            options = {"tenant": self.tenant, **options}
+        else:
+            documents = list(documents)
+            options.pop("skip_unchanged", None)
+        ids: list[str] = yield Call(self.store.add_documents, self.store.aadd_documents, (documents,), options)
+        return ids
 
-    async def aadd_documents(self, documents: Iterable[Document], **options: Any) -> list[str]:
-        """Async twin of `add_documents`."""
-        listed, given = self._to_add(documents, options)
-        return await self.store.aadd_documents(listed, **given)
+    aadd_documents: ClassVar = asynchronous(add_documents)
 
     def _get_relevant_documents(
         self,
@@ -367,24 +365,6 @@ class MultimodalRetriever(BaseRetriever):
     def _plan(self, what: str, k: int | None, overrides: Mapping[str, Any]) -> RankingPlan:
         backend = require_own_store(self.store, what).backend
         return plan_ranking(backend, **self._options(k, overrides))
-
-    def _to_add(self, documents: Iterable[Document], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Return documents and options as the store accepts them."""
-        if isinstance(self.store, MultimodalVectorStore):
-            return documents, {"tenant": self.tenant, **options}
-        options.pop("skip_unchanged", None)
-        return list(documents), options
-
-    def _context_flow(self, found: Hit | Document, before: int, after: int) -> Flow[list[Document]]:
-        document = found.document if isinstance(found, Hit) else found
-        if not isinstance(document, Document):
-            raise TypeError(f"context is that of a hit or a Document, got {type(document).__name__}")
-        counts: dict[str, Any] = {"before": before, "after": after}
-        for name, value in counts.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ValueError(f"{name} must be an int >= 0, got {value!r}")
-        backend = require_own_store(self.store, "context").backend.for_tenant(self.tenant)
-        return neighbours_flow(backend, document, before, after)
 
 
 def _text_of(query: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.flows import Flow, blocking, synchronous
+from langchain_gemini_mm.flows import Flow, asynchronous, blocking, synchronous
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.storage.transfer import MediaTransfer
 from langchain_gemini_mm.validation import positive_int
@@ -109,7 +109,7 @@ def copy_store(
     return CopyReport(total, copied, max(0, total - copied), transfer.copied if transfer else 0)
 
 
-acopy_store = copy_store.asynchronous
+acopy_store = asynchronous(copy_store)
 
 
 def _checked(source: Any, target: Any, media: Any) -> MediaTransfer | None:
