@@ -23,7 +23,7 @@ from langchain_gemini_mm.vectorstores.embedding_space import (
 from langchain_gemini_mm.vectorstores.filters import Node, Predicate
 from langchain_gemini_mm.vectorstores.local import keyword_index, rows
 from langchain_gemini_mm.vectorstores.local.database import Database
-from langchain_gemini_mm.vectorstores.local.filter_masks import Mask, positions_of
+from langchain_gemini_mm.vectorstores.local.filter_sql import Mask, positions_of
 from langchain_gemini_mm.vectorstores.local.matrix import Matrix
 from langchain_gemini_mm.vectorstores.local.prefix import PrefixPlan
 from langchain_gemini_mm.vectorstores.local.rows import vectors_of
