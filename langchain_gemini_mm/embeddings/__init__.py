@@ -13,10 +13,4 @@ if TYPE_CHECKING:
 __all__ = ["GeminiEmbeddings", "Usage"]
 
 if not TYPE_CHECKING:
-    __getattr__ = lazy_exports(
-        __name__,
-        {
-            "GeminiEmbeddings": "gemini",
-            "Usage": "usage",
-        },
-    )
+    __getattr__ = lazy_exports(__name__, {"gemini": ["GeminiEmbeddings"], "usage": ["Usage"]})

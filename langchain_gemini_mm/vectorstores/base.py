@@ -11,7 +11,6 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.flows import Flow, arun, asynchronous, run, synchronous
 from langchain_gemini_mm.interfaces import Content, Filter, Vector, Vectors
 from langchain_gemini_mm.validation import positive_int, unknown_option
-from langchain_gemini_mm.vectorstores.export import export_flow, import_flow
 from langchain_gemini_mm.vectorstores.filters import And, Node, parse_filter
 from langchain_gemini_mm.vectorstores.hits import Group, Hits
 from langchain_gemini_mm.vectorstores.langchain_api import LangChainMethods
@@ -268,6 +267,8 @@ class MultimodalVectorStore(LangChainMethods):
         Raises:
             StoreError: the folder holds something else, or cannot be written.
         """
+        from langchain_gemini_mm.vectorstores.export import export_flow
+
         return export_flow(self.backend, folder)
 
     aexport_to = asynchronous(export_to)
@@ -292,6 +293,8 @@ class MultimodalVectorStore(LangChainMethods):
             StoreError: the export is incomplete or was changed; nothing is added.
             SpaceMismatchError: the vectors belong to another embedding space; nothing is added.
         """
+        from langchain_gemini_mm.vectorstores.export import import_flow
+
         return import_flow(self.backend, folder, batch_size, progress)
 
     aimport_from = asynchronous(import_from)

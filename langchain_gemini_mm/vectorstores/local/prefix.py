@@ -15,8 +15,6 @@ PREFIX = 256
 """Default prefix length of large collections."""
 PREFIX_ABOVE = 256_000_000
 """Collections with more bytes of vectors use prefixes by default."""
-CANDIDATES = 200
-"""Number of best rows by prefix that are scored again with whole vectors."""
 CANDIDATES_PER_HIT = 10
 """Minimum number of candidates per requested row."""
 LEAST_RECALL = 0.99
