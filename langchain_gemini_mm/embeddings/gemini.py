@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Self
 from langchain_core.embeddings import Embeddings
 from pydantic import PrivateAttr
 
-from langchain_gemini_mm.embeddings.pipeline import EmbedPipeline, EmbedRequest
-from langchain_gemini_mm.embeddings.preparation import uris_to_contents
-from langchain_gemini_mm.embeddings.service.service import GeminiService
 from langchain_gemini_mm.embeddings.service.uploads import Uploads
-from langchain_gemini_mm.embeddings.settings import EmbeddingSettings
+from langchain_gemini_mm.embeddings.settings import EmbeddingSettings, EmbedRequest
 from langchain_gemini_mm.embeddings.usage import Meter, Usage
 from langchain_gemini_mm.interfaces import Content, Role, Vectors
 from langchain_gemini_mm.models import ITEMS_PER_CALL
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from langchain_gemini_mm.embeddings.pipeline import EmbedPipeline
 
 
 class GeminiEmbeddings(EmbeddingSettings, Embeddings):
@@ -199,6 +198,8 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
 
     def embed_images(self, uris: Sequence[str | Path]) -> list[list[float]]:
         """Embed files by path, one vector each; Chroma, AlloyDB and other stores call this method."""
+        from langchain_gemini_mm.embeddings.preparation import uris_to_contents
+
         return self.embed_documents(uris_to_contents(uris))
 
     def embed_image(self, uris: Sequence[str | Path]) -> list[list[float]]:
@@ -207,6 +208,8 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
 
     async def aembed_images(self, uris: Sequence[str | Path]) -> list[list[float]]:
         """Async twin of `embed_images`."""
+        from langchain_gemini_mm.embeddings.preparation import uris_to_contents
+
         return await self.aembed_documents(uris_to_contents(uris))
 
     async def aembed_image(self, uris: Sequence[str | Path]) -> list[list[float]]:
@@ -252,6 +255,9 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
 
     def _renewed(self) -> EmbedPipeline:
         """Resolve the fields again; connections are kept unless the service is reached in another way."""
+        from langchain_gemini_mm.embeddings.pipeline import EmbedPipeline
+        from langchain_gemini_mm.embeddings.service.service import GeminiService
+
         settings = self._service_settings()
         service = None if self._current is None else self._current.service
         if service is None or service.settings != settings or service.given_client is not self.client:

@@ -29,26 +29,14 @@ from langchain_gemini_mm.embeddings.preparation import (
 from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall
 from langchain_gemini_mm.embeddings.service.service import GeminiService
 from langchain_gemini_mm.embeddings.service.uploads import Uploads
-from langchain_gemini_mm.embeddings.settings import ResolvedSettings, check_dimensions
+from langchain_gemini_mm.embeddings.settings import EmbedRequest, ResolvedSettings, check_dimensions
 from langchain_gemini_mm.embeddings.tasks import recipe as find_recipe
 from langchain_gemini_mm.embeddings.usage import Meter, price_usd
 from langchain_gemini_mm.errors import GeminiMMError, MediaLimitError
-from langchain_gemini_mm.interfaces import Content, Role, Vectors
+from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.media.convert import ConversionRequest, TemporaryFiles, by_file, convert
 from langchain_gemini_mm.models import ITEMS_PER_CALL
 from langchain_gemini_mm.validation import positive_int
-
-
-@dataclass(frozen=True)
-class EmbedRequest:
-    """The arguments of one `embed` call; None stands for the settings of the object."""
-
-    contents: Sequence[Content] = field(repr=False)
-    role: Role
-    task_type: str | None = None
-    titles: Sequence[str | None] | None = None
-    output_dimensionality: int | None = None
-    batch_size: int = ITEMS_PER_CALL
 
 
 @dataclass(frozen=True, kw_only=True)

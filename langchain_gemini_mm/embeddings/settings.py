@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -16,15 +16,22 @@ from pydantic.fields import FieldInfo
 from langchain_gemini_mm.content.parts import Unresolved
 from langchain_gemini_mm.embeddings.service.client import ServiceSettings
 from langchain_gemini_mm.embeddings.tasks import Recipe, find_task, recipe
-from langchain_gemini_mm.interfaces import Backend, MediaSource, Modality, Role
-from langchain_gemini_mm.media.convert import MediaTarget
+from langchain_gemini_mm.interfaces import Backend, Content, MediaSource, Modality, Role
 from langchain_gemini_mm.media.media_options import MediaOptions
-from langchain_gemini_mm.media.model_limits import consumer_name
-from langchain_gemini_mm.models import DEFAULT_MODEL, INLINE_BYTES, ModelSpec, model_spec, warn_if_retired
+from langchain_gemini_mm.models import (
+    DEFAULT_MODEL,
+    INLINE_BYTES,
+    ITEMS_PER_CALL,
+    ModelSpec,
+    model_spec,
+    warn_if_retired,
+)
 from langchain_gemini_mm.validation import positive_int, unknown_option
 
 # Pydantic makes a secret of a plain str; type checkers must know that one may be given.
 if TYPE_CHECKING:
+    from langchain_gemini_mm.media.convert import MediaTarget
+
     ApiKey: TypeAlias = SecretStr | str
 else:
     ApiKey = SecretStr
@@ -183,6 +190,18 @@ class EmbeddingSettings(BaseModel):
         return ServiceSettings(backend=self.backend, **values)
 
 
+@dataclass(frozen=True)
+class EmbedRequest:
+    """The arguments of one `embed` call; None stands for the settings of the object."""
+
+    contents: Sequence[Content] = field(repr=False)
+    role: Role
+    task_type: str | None = None
+    titles: Sequence[str | None] | None = None
+    output_dimensionality: int | None = None
+    batch_size: int = ITEMS_PER_CALL
+
+
 PREPARATION = "1"
 """Version of the media preparation; a part of the fingerprint."""
 CONVERTED_BYTES = 64_000_000
@@ -224,6 +243,9 @@ def media_targets(
         options: choices of the caller.
         inline_limit: bytes of a request, base64 counted; Vertex AI has no other way for media.
     """
+    from langchain_gemini_mm.media.convert import MediaTarget
+    from langchain_gemini_mm.media.model_limits import consumer_name
+
     inline = max(inline_limit - 1000, 4) // 4 * 3
     max_bytes = min(CONVERTED_BYTES, inline) if backend == "vertex" else CONVERTED_BYTES
     targets: dict[Modality, MediaTarget] = {}

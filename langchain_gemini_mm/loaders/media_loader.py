@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.document_loaders import BaseLoader
 
 from langchain_gemini_mm.interfaces import Backend, Modality
-from langchain_gemini_mm.loaders.inputs import Inputs
-from langchain_gemini_mm.loaders.options import LoadOptions, checked_workers, chosen_modalities
 from langchain_gemini_mm.loaders.segmentation import Segments
-from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, Patterns, Skipped
 from langchain_gemini_mm.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -22,6 +19,7 @@ if TYPE_CHECKING:
 
     from langchain_gemini_mm.loaders.examine import Examined, Examiner
     from langchain_gemini_mm.loaders.media_documents import Description
+    from langchain_gemini_mm.loaders.walk import InputFile, Skipped
     from langchain_gemini_mm.media.source import OpenedSource
     from langchain_gemini_mm.storage import MediaStore
 
@@ -109,6 +107,10 @@ class MediaLoader(BaseLoader):
         backend: Backend = "gemini",
         progress: Callable[[str, str | None], None] | None = None,
     ) -> None:
+        from langchain_gemini_mm.loaders.inputs import Inputs
+        from langchain_gemini_mm.loaders.options import LoadOptions, checked_workers, chosen_modalities
+        from langchain_gemini_mm.loaders.walk import FolderWalk, Patterns
+
         if not callable(getattr(media, "put_file", None)):
             raise TypeError(f"media must be a MediaStore, got {type(media).__name__}")
         selected = chosen_modalities(modalities)
@@ -133,6 +135,7 @@ class MediaLoader(BaseLoader):
         """
         from langchain_gemini_mm.loaders.examine import LocalExaminer
         from langchain_gemini_mm.loaders.load_run import DocumentReader, LoadRun
+        from langchain_gemini_mm.loaders.walk import Skipped
 
         run = LoadRun(self._progress)
         self.skipped = run.skipped
@@ -155,6 +158,7 @@ class MediaLoader(BaseLoader):
     def survey(self) -> Iterator[tuple[InputFile, OpenedSource, Examined] | Skipped]:
         """Examine every file without storing it; yields the open file with the result, or why it is left out."""
         from langchain_gemini_mm.loaders.examine import FILE_ERRORS, LocalExaminer, refusal
+        from langchain_gemini_mm.loaders.walk import Skipped
 
         for item, examination in LocalExaminer(replace(self.options, companions=False)).ahead(self._inputs):
             if isinstance(item, Skipped):

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_gemini_mm.batching import CancelToken
 from langchain_gemini_mm.content.parts import Part
 from langchain_gemini_mm.embeddings.service.errors import translate
-from langchain_gemini_mm.embeddings.service.service import GeminiService
 from langchain_gemini_mm.errors import ServiceError
 from langchain_gemini_mm.interfaces import MediaSource
 
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     import io
 
     from google.genai import Client
+
+    from langchain_gemini_mm.embeddings.service.service import GeminiService
 
 logger = logging.getLogger("langchain_gemini_mm")
 
