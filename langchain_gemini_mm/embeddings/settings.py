@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from pydantic.fields import FieldInfo
 
 from langchain_gemini_mm.content.parts import Unresolved
-from langchain_gemini_mm.embeddings.service.client import ServiceSettings
 from langchain_gemini_mm.embeddings.tasks import Recipe, find_task, recipe
 from langchain_gemini_mm.interfaces import Backend, Content, MediaSource, Modality, Role
 from langchain_gemini_mm.media.media_options import MediaOptions
@@ -30,6 +29,7 @@ from langchain_gemini_mm.validation import positive_int, unknown_option
 
 # Pydantic makes a secret of a plain str; type checkers must know that one may be given.
 if TYPE_CHECKING:
+    from langchain_gemini_mm.embeddings.service.client import ServiceSettings
     from langchain_gemini_mm.media.convert import MediaTarget
 
     ApiKey: TypeAlias = SecretStr | str
@@ -178,6 +178,8 @@ class EmbeddingSettings(BaseModel):
         )
 
     def _service_settings(self) -> ServiceSettings:
+        from langchain_gemini_mm.embeddings.service.client import ServiceSettings
+
         key = self.google_api_key
         same = {setting.name for setting in fields(ServiceSettings)} & type(self).model_fields.keys()
         values = {name: getattr(self, name) for name in same}

@@ -1,4 +1,4 @@
-"""`MultimodalVectorStore`: the methods that all stores of this package have."""
+"""`MultimodalVectorStore`: the methods of all stores; what they are made of is imported when one is called."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.flows import Flow, arun, asynchronous, run, synchronous
 from langchain_gemini_mm.interfaces import Content, Filter, Vector, Vectors
 from langchain_gemini_mm.validation import positive_int, unknown_option
-from langchain_gemini_mm.vectorstores.filters import And, Node, parse_filter
-from langchain_gemini_mm.vectorstores.hits import Group, Hits
-from langchain_gemini_mm.vectorstores.langchain_api import LangChainMethods
-from langchain_gemini_mm.vectorstores.query import Query, StoreSearchOptions
-from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
-from langchain_gemini_mm.vectorstores.search import groups_flow, plan_search, search_flow
-from langchain_gemini_mm.vectorstores.write import BATCH_SIZE, Changes, DocumentInputs, Progress, update_metadata_flow
+from langchain_gemini_mm.vectorstores.langchain_api import BATCH_SIZE, LangChainMethods
 
 if TYPE_CHECKING:
     import os
+
+    from langchain_gemini_mm.vectorstores.filters import Node
+    from langchain_gemini_mm.vectorstores.hits import Group, Hits
+    from langchain_gemini_mm.vectorstores.query import Query, StoreSearchOptions
+    from langchain_gemini_mm.vectorstores.records import Record
+    from langchain_gemini_mm.vectorstores.write import Changes, Progress
 
 PAGE_SIZE = 1000
 """Documents read together by `iterate` and `vectors`."""
@@ -68,7 +68,7 @@ class MultimodalVectorStore(LangChainMethods):
         """
         if args and isinstance(args[0], str):
             return super().search(query, *args, **options)
-        (hits,) = run(search_flow([query], plan_search(self.backend, *args, **options)))
+        (hits,) = run(self._search([query], *args, **options))
         return hits
 
     @overload  # type: ignore[override] # as above
@@ -79,7 +79,7 @@ class MultimodalVectorStore(LangChainMethods):
         """Async twin of `search`."""
         if args and isinstance(args[0], str):
             return await super().asearch(query, *args, **options)
-        (hits,) = await arun(search_flow([query], plan_search(self.backend, *args, **options)))
+        (hits,) = await arun(self._search([query], *args, **options))
         return hits
 
     @synchronous
@@ -98,7 +98,7 @@ class MultimodalVectorStore(LangChainMethods):
         Returns:
             The hits of each query, in order.
         """
-        return search_flow(_listed(queries), plan_search(self.backend, k, **options))
+        return self._search(_listed(queries), k, **options)
 
     asearch_many = asynchronous(search_many)
 
@@ -149,6 +149,8 @@ class MultimodalVectorStore(LangChainMethods):
         Returns:
             Groups, the one with the best hit first.
         """
+        from langchain_gemini_mm.vectorstores.search import groups_flow, plan_search
+
         return groups_flow(query, plan_search(self.backend, k, **options), by, per_source)
 
     asearch_groups = asynchronous(search_groups)
@@ -176,7 +178,7 @@ class MultimodalVectorStore(LangChainMethods):
             ContentError: a vector is not finite, or all zeros.
             SpaceMismatchError: the vectors have another length than those stored.
         """
-        return self._add(DocumentInputs(documents, ids, vectors), batch_size, progress)
+        return self._add(documents, ids, vectors, batch_size, progress)
 
     aadd_vectors = asynchronous(add_vectors)
 
@@ -250,6 +252,8 @@ class MultimodalVectorStore(LangChainMethods):
         Raises:
             ContentError: an id is not stored, or metadata is not JSON; nothing is changed.
         """
+        from langchain_gemini_mm.vectorstores.write import update_metadata_flow
+
         return update_metadata_flow(self.backend, ids, metadata, replace=replace)
 
     aupdate_metadata = asynchronous(update_metadata)
@@ -373,9 +377,16 @@ class MultimodalVectorStore(LangChainMethods):
             ValueError: the keys `fingerprint` and `dimensions` are reserved for the store.
             ContentError: JSON cannot hold the value.
         """
+        from langchain_gemini_mm.vectorstores.records import plain_json
+
         return self.backend.write_info(_info_key(key, to_write=True), plain_json(value, f"info {key!r}"))
 
     aset_info = asynchronous(set_info)
+
+    def _search(self, queries: Iterable[Content | Query], *args: Any, **options: Any) -> Flow[list[Hits]]:
+        from langchain_gemini_mm.vectorstores.search import plan_search, search_flow
+
+        return search_flow(queries, plan_search(self.backend, *args, **options))
 
     def _pages(self, given: Filter | None, batch_size: int, **columns: bool) -> Iterator[list[Record]]:
         node, limit, after = _node(given), positive_int("batch_size", batch_size), None
@@ -392,6 +403,8 @@ class MultimodalVectorStore(LangChainMethods):
     def _delete(
         self, ids: Iterable[str] | None, given: Filter | None, tenant: str | None, unknown: Collection[str]
     ) -> Flow[bool]:
+        from langchain_gemini_mm.vectorstores.filters import And
+
         if unknown:
             raise unknown_option(next(iter(unknown)), ("ids", "filter", "tenant"), "deleting")
         if ids is not None and given is not None:
@@ -408,16 +421,22 @@ class MultimodalVectorStore(LangChainMethods):
 
 
 def _listed(queries: Iterable[Content | Query]) -> Iterable[Content | Query]:
+    from langchain_gemini_mm.vectorstores.query import Query
+
     if isinstance(queries, str | bytes | Query):
         raise TypeError(f"queries is a list of queries, got one {type(queries).__name__}; write [query]")
     return queries
 
 
 def _node(given: Filter | None) -> Node | None:
+    from langchain_gemini_mm.vectorstores.filters import parse_filter
+
     return None if given is None else parse_filter(given)
 
 
 def _checked_ids(ids: Iterable[str]) -> list[str]:
+    from langchain_gemini_mm.vectorstores.records import plain_text
+
     if isinstance(ids, str | bytes):
         raise TypeError(f"ids is a list of str, got one {type(ids).__name__}; write [{ids!r}]")
     found = list(ids)
@@ -429,6 +448,8 @@ def _checked_ids(ids: Iterable[str]) -> list[str]:
 
 
 def _info_key(key: Any, *, to_write: bool = False) -> str:
+    from langchain_gemini_mm.vectorstores.records import plain_text
+
     if not isinstance(key, str) or not key:
         raise TypeError(f"the key of an info is a str, got {key!r}")
     if to_write and key in _READ_ONLY_INFO:

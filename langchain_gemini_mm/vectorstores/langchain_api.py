@@ -1,11 +1,11 @@
-"""The vector store methods that LangChain defines."""
+"""The vector store methods that LangChain defines; what they are made of is imported when one is called."""
 
 from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Self, TypeVar, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
@@ -14,15 +14,19 @@ from langchain_core.vectorstores import VectorStore
 from langchain_gemini_mm.flows import Flow, arun, blocking, run
 from langchain_gemini_mm.interfaces import Content, MediaEmbeddings, Vector
 from langchain_gemini_mm.validation import positive_int, unknown_option
-from langchain_gemini_mm.vectorstores.backend import Backend
-from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, given_rows
-from langchain_gemini_mm.vectorstores.hits import Hits
-from langchain_gemini_mm.vectorstores.query import Query
-from langchain_gemini_mm.vectorstores.search import WORD_SEARCHES, neighbours_flow, plan_search, search_flow
-from langchain_gemini_mm.vectorstores.store_retriever import StoreRetriever
-from langchain_gemini_mm.vectorstores.write import BATCH_SIZE, DocumentInputs, Progress, add_flow, texts_as_documents
+
+if TYPE_CHECKING:
+    from langchain_gemini_mm.vectorstores.backend import Backend
+    from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
+    from langchain_gemini_mm.vectorstores.hits import Hits
+    from langchain_gemini_mm.vectorstores.query import Query
+    from langchain_gemini_mm.vectorstores.store_retriever import StoreRetriever
+    from langchain_gemini_mm.vectorstores.write import Progress
 
 T = TypeVar("T")
+
+BATCH_SIZE = 1000
+"""Documents embedded and stored together."""
 
 
 class LangChainMethods(VectorStore):
@@ -100,8 +104,8 @@ class LangChainMethods(VectorStore):
             ContentError: metadata is not JSON.
             SpaceMismatchError: the collection belongs to another embedding space.
         """
-        inputs = DocumentInputs(documents, ids)
-        return run(self._add(inputs, batch_size, progress, kwargs, skip_unchanged=skip_unchanged, tenant=tenant))
+        options = {"skip_unchanged": skip_unchanged, "tenant": tenant, **kwargs}
+        return run(self._add(documents, ids, None, batch_size, progress, **options))
 
     async def aadd_documents(
         self,
@@ -115,8 +119,8 @@ class LangChainMethods(VectorStore):
         **kwargs: Any,
     ) -> list[str]:
         """Async twin of `add_documents`; a generator is read in a worker thread."""
-        inputs = DocumentInputs(documents, ids)
-        return await arun(self._add(inputs, batch_size, progress, kwargs, skip_unchanged=skip_unchanged, tenant=tenant))
+        options = {"skip_unchanged": skip_unchanged, "tenant": tenant, **kwargs}
+        return await arun(self._add(documents, ids, None, batch_size, progress, **options))
 
     def add_texts(
         self,
@@ -137,7 +141,7 @@ class LangChainMethods(VectorStore):
         Returns:
             One id per text, in order.
         """
-        return self.add_documents(texts_as_documents(texts, metadatas, ids), ids=ids, **kwargs)
+        return self.add_documents(_as_documents(texts, metadatas, ids), ids=ids, **kwargs)
 
     async def aadd_texts(
         self,
@@ -148,7 +152,7 @@ class LangChainMethods(VectorStore):
         **kwargs: Any,
     ) -> list[str]:
         """Async twin of `add_texts`."""
-        return await self.aadd_documents(texts_as_documents(texts, metadatas, ids), ids=ids, **kwargs)
+        return await self.aadd_documents(_as_documents(texts, metadatas, ids), ids=ids, **kwargs)
 
     @classmethod
     def from_texts(
@@ -169,7 +173,7 @@ class LangChainMethods(VectorStore):
             ids: one id per text; None makes random ids.
             kwargs: other arguments of the class, and `batch_size` and `progress` of `add_documents`.
         """
-        return run(cls._filled(DocumentInputs(texts_as_documents(texts, metadatas, ids), ids), embedding, kwargs))
+        return run(cls._filled(_as_documents(texts, metadatas, ids), ids, embedding, kwargs))
 
     @classmethod
     async def afrom_texts(
@@ -182,9 +186,7 @@ class LangChainMethods(VectorStore):
         **kwargs: Any,
     ) -> Self:
         """Async twin of `from_texts`."""
-        return await arun(
-            cls._filled(DocumentInputs(texts_as_documents(texts, metadatas, ids), ids), embedding, kwargs)
-        )
+        return await arun(cls._filled(_as_documents(texts, metadatas, ids), ids, embedding, kwargs))
 
     @classmethod
     def from_documents(
@@ -197,14 +199,14 @@ class LangChainMethods(VectorStore):
             embedding: embeds the documents.
             kwargs: `ids`, `batch_size` and `progress` of `add_documents`, and other arguments of the class.
         """
-        return run(cls._filled(DocumentInputs(documents, kwargs.pop("ids", None)), embedding, kwargs))
+        return run(cls._filled(documents, kwargs.pop("ids", None), embedding, kwargs))
 
     @classmethod
     async def afrom_documents(
         cls, documents: Iterable[Document], embedding: Embeddings | MediaEmbeddings, **kwargs: Any
     ) -> Self:
         """Async twin of `from_documents`."""
-        return await arun(cls._filled(DocumentInputs(documents, kwargs.pop("ids", None)), embedding, kwargs))
+        return await arun(cls._filled(documents, kwargs.pop("ids", None), embedding, kwargs))
 
     def similarity_search(self, query: Content | Query, k: int = 4, **kwargs: Any) -> list[Document]:
         """The `k` nearest documents, nearest first.
@@ -336,6 +338,8 @@ class LangChainMethods(VectorStore):
 
     def as_retriever(self, **kwargs: Any) -> StoreRetriever:
         """A LangChain retriever on this store whose `batch` embeds all queries in one call."""
+        from langchain_gemini_mm.vectorstores.store_retriever import StoreRetriever
+
         tags = kwargs.pop("tags", None) or [*self._get_retriever_tags()]
         return StoreRetriever(vectorstore=self, tags=tags, **kwargs)
 
@@ -344,46 +348,60 @@ class LangChainMethods(VectorStore):
 
     def _add(
         self,
-        inputs: DocumentInputs,
-        batch_size: int,
-        progress: Progress | None,
-        unknown: Collection[str] = (),
+        documents: Iterable[Document],
+        ids: Iterable[str | None] | None,
+        vectors: Iterable[Any] | None,
+        batch_size: int = BATCH_SIZE,
+        progress: Progress | None = None,
         *,
         skip_unchanged: bool = False,
         tenant: str | None = None,
+        **unknown: Any,
     ) -> Flow[list[str]]:
+        from langchain_gemini_mm.vectorstores.write import DocumentInputs, add_flow
+
         if unknown:
             raise unknown_option(next(iter(unknown)), ("ids", "batch_size", "progress", "skip_unchanged"), "adding")
         backend, size = self.backend.for_tenant(tenant), positive_int("batch_size", batch_size)
+        inputs = DocumentInputs(documents, ids, vectors)
         return add_flow(backend, inputs, size, progress, skip_unchanged=skip_unchanged)
 
     def _similar(
         self, query: Content | Query, k: int, options: Mapping[str, Any], *, with_score: bool = False
     ) -> Flow[Hits]:
+        from langchain_gemini_mm.vectorstores.search import WORD_SEARCHES, plan_search, search_flow
+
         plan = plan_search(self.backend, k, **options)
         if with_score and plan.search_type in WORD_SEARCHES:
             raise ValueError(
                 f"these scores are cosine similarities, and those of search_type={plan.search_type!r} are not; use "
                 "search(), whose hits say what their score means"
             )
-        return only(search_flow([query], plan))
+        return _only(search_flow([query], plan))
 
     def _neighbours(self, vector: Sequence[float] | Vector, k: int, options: Mapping[str, Any]) -> Flow[Hits]:
+        from langchain_gemini_mm.vectorstores.embedding_space import given_rows
+        from langchain_gemini_mm.vectorstores.search import WORD_SEARCHES, neighbours_flow, plan_search
+
         plan = plan_search(self.backend, k, **options)
         if plan.search_type in WORD_SEARCHES:
             raise ValueError(f"search_type={plan.search_type!r} needs a query with text, not a vector")
         if plan.task_type is not None:
             raise TypeError("task_type says how to embed content; a vector is embedded already")
-        return only(neighbours_flow(given_rows([vector], "the vector to search with"), plan, None, [()]))
+        return _only(neighbours_flow(given_rows([vector], "the vector to search with"), plan, None, [()]))
 
     @classmethod
     def _filled(
-        cls, inputs: DocumentInputs, embedding: Embeddings | MediaEmbeddings, kwargs: dict[str, Any]
+        cls,
+        documents: Iterable[Document],
+        ids: Iterable[str | None] | None,
+        embedding: Embeddings | MediaEmbeddings,
+        kwargs: dict[str, Any],
     ) -> Flow[Self]:
-        batch_size, progress = kwargs.pop("batch_size", BATCH_SIZE), kwargs.pop("progress", None)
+        options = {name: kwargs.pop(name) for name in ("batch_size", "progress") if name in kwargs}
         store: Self = yield blocking(cls._open, embedding, **kwargs)
         try:
-            yield from store._add(inputs, batch_size, progress)
+            yield from store._add(documents, ids, None, **options)
         except BaseException:
             store.close()
             raise
@@ -395,10 +413,18 @@ def relevance(score: float) -> float:
     return min(1.0, max(0.0, (1.0 + score) / 2.0))
 
 
-def only(flow: Flow[list[T]]) -> Flow[T]:
+def _only(flow: Flow[list[T]]) -> Flow[T]:
     """The only result of a flow that returns a list."""
     (result,) = yield from flow
     return result
+
+
+def _as_documents(
+    texts: Iterable[str], metadatas: Iterable[Any] | None, ids: Iterable[Any] | None
+) -> Iterator[Document]:
+    from langchain_gemini_mm.vectorstores.write import texts_as_documents
+
+    return texts_as_documents(texts, metadatas, ids)
 
 
 def _mmr(fetch_k: int | None, lambda_mult: float, options: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from langchain_gemini_mm.batching import CancelToken
 from langchain_gemini_mm.content.parts import Part
 from langchain_gemini_mm.embeddings.service.errors import translate
 from langchain_gemini_mm.errors import ServiceError
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from google.genai import Client
 
+    from langchain_gemini_mm.batching import CancelToken
     from langchain_gemini_mm.embeddings.service.service import GeminiService
 
 logger = logging.getLogger("langchain_gemini_mm")

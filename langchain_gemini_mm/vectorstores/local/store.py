@@ -12,8 +12,6 @@ from langchain_core.embeddings import Embeddings
 from langchain_gemini_mm.interfaces import MediaEmbeddings, MediaSource
 from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
-from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
-from langchain_gemini_mm.vectorstores.records import plain_text
 
 if TYPE_CHECKING:
     import os
@@ -69,6 +67,7 @@ class LocalVectorStore(MultimodalVectorStore):
         prefix: int | Literal[False] | None = None,
         candidates: int = CANDIDATES,
     ) -> None:
+        from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
         from langchain_gemini_mm.vectorstores.local.backend import LocalBackend
         from langchain_gemini_mm.vectorstores.local.database import Database
         from langchain_gemini_mm.vectorstores.local.prefix import prefix_plan
@@ -223,6 +222,8 @@ class LocalVectorStore(MultimodalVectorStore):
 
 
 def _checked_name(value: Any) -> str:
+    from langchain_gemini_mm.vectorstores.records import plain_text
+
     if not isinstance(value, str) or not value:
         raise ValueError(f"collection must be a name, got {value!r}")
     return plain_text(value, "collection")
