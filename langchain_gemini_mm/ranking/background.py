@@ -205,7 +205,7 @@ def _draw_ids_flow(backend: Backend, node: Node, size: int, seed: str) -> Flow[l
     if not backend.ordered_by_hash:
         smallest: list[str] = []
         after: str | None = None
-        while records := (yield from backend.page(after, _PAGE, node, with_documents=False)):
+        while records := (yield from backend.page(after, _PAGE, node, "ids")):
             after = records[-1].id
             smallest = yield blocking(_smallest, [*smallest, *(record.id for record in records)], size, seed)
         return smallest
@@ -215,7 +215,7 @@ def _draw_ids_flow(backend: Backend, node: Node, size: int, seed: str) -> Flow[l
     for start in [*(str(dice.random()) for _ in range(_RUNS)), None]:  # the last run starts with the first id
         goal = size if start is None else min(size, len(found) + share)
         after = start
-        while len(found) < goal and (records := (yield from backend.page(after, share, node, with_documents=False))):
+        while len(found) < goal and (records := (yield from backend.page(after, share, node, "ids"))):
             found |= dict.fromkeys(record.id for record in records)
             after = records[-1].id
     return list(found)[:size]

@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, Fingerprint
 from langchain_gemini_mm.vectorstores.filters import Node, Predicate
 from langchain_gemini_mm.vectorstores.records import Record
+
+Columns: TypeAlias = Literal["ids", "documents", "vectors", "all"]
+"""What a page of records carries, beside the ids."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,13 +145,7 @@ class Backend(ABC):
 
     @abstractmethod
     def page(
-        self,
-        after: str | None,
-        limit: int,
-        node: Node | None = None,
-        *,
-        with_vectors: bool = False,
-        with_documents: bool = True,
+        self, after: str | None, limit: int, node: Node | None = None, columns: Columns = "documents"
     ) -> Flow[list[Record]]:
         """Read the next records after an id, in one fixed order of ids; an empty list is the end.
 
@@ -156,8 +153,7 @@ class Backend(ABC):
             after: the last id of the previous page; None for the first page.
             limit: most records of the page.
             node: only records that match this filter.
-            with_vectors: whether the records carry their vectors.
-            with_documents: whether the records carry text and metadata.
+            columns: what the records carry: `documents` are text and metadata, `all` these and the vector.
         """
 
     @abstractmethod

@@ -16,6 +16,7 @@ from langchain_gemini_mm.vectorstores.langchain_api import BATCH_SIZE, LangChain
 if TYPE_CHECKING:
     import os
 
+    from langchain_gemini_mm.vectorstores.backend import Columns
     from langchain_gemini_mm.vectorstores.filters import Node
     from langchain_gemini_mm.vectorstores.hits import Group, Hits
     from langchain_gemini_mm.vectorstores.query import Query, StoreSearchOptions
@@ -349,7 +350,7 @@ class MultimodalVectorStore(LangChainMethods):
 
         Order and behaviour during changes are those of `iterate`.
         """
-        for records in self._pages(filter, batch_size, with_vectors=True, with_documents=False):
+        for records in self._pages(filter, batch_size, "vectors"):
             yield _ids_and_rows(records)
 
     async def avectors(
@@ -359,7 +360,7 @@ class MultimodalVectorStore(LangChainMethods):
         batch_size: int = PAGE_SIZE,
     ) -> AsyncIterator[tuple[list[str], Vectors]]:
         """Async twin of `vectors`."""
-        async for records in self._apages(filter, batch_size, with_vectors=True, with_documents=False):
+        async for records in self._apages(filter, batch_size, "vectors"):
             yield _ids_and_rows(records)
 
     @synchronous
@@ -388,15 +389,17 @@ class MultimodalVectorStore(LangChainMethods):
 
         return search_flow(queries, plan_search(self.backend, *args, **options))
 
-    def _pages(self, given: Filter | None, batch_size: int, **columns: bool) -> Iterator[list[Record]]:
+    def _pages(self, given: Filter | None, batch_size: int, columns: Columns = "documents") -> Iterator[list[Record]]:
         node, limit, after = _node(given), positive_int("batch_size", batch_size), None
-        while records := run(self.backend.page(after, limit, node, **columns)):
+        while records := run(self.backend.page(after, limit, node, columns)):
             yield records
             after = records[-1].id
 
-    async def _apages(self, given: Filter | None, batch_size: int, **columns: bool) -> AsyncIterator[list[Record]]:
+    async def _apages(
+        self, given: Filter | None, batch_size: int, columns: Columns = "documents"
+    ) -> AsyncIterator[list[Record]]:
         node, limit, after = _node(given), positive_int("batch_size", batch_size), None
-        while records := await arun(self.backend.page(after, limit, node, **columns)):
+        while records := await arun(self.backend.page(after, limit, node, columns)):
             yield records
             after = records[-1].id
 

@@ -228,7 +228,7 @@ def export_flow(backend: Backend, folder: str | os.PathLike[str]) -> Flow[int]:
     writer: Writer = yield blocking(Writer, folder)
     try:
         after: str | None = None
-        while records := (yield from backend.page(after, _PAGE_SIZE, with_vectors=True)):
+        while records := (yield from backend.page(after, _PAGE_SIZE, columns="all")):
             yield blocking(writer.add, records)
             after = records[-1].id
         count: int = yield blocking(writer.finish, fingerprint)

@@ -186,7 +186,7 @@ def _compared(source: MultimodalVectorStore, target: MultimodalVectorStore, size
 
 
 def _page(source: MultimodalVectorStore, after: str | None, size: int) -> Flow[list[Record]]:
-    records = yield from source.backend.page(after, size, with_vectors=True)
+    records = yield from source.backend.page(after, size, columns="all")
     for record in records:
         if record.vector is None:
             raise StoreError(f"document {record.id[:60]!r} of {source!r} has no vector. Add it again, or delete it")

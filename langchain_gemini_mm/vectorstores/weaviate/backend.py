@@ -14,7 +14,7 @@ from weaviate.classes.query import Diversity, Filter, MetadataQuery
 from langchain_gemini_mm.batching import CancelToken, gathered_map, slices, threaded_map
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow, arun, run
-from langchain_gemini_mm.vectorstores.backend import Backend, KeywordRequest, Scored, VectorRequest
+from langchain_gemini_mm.vectorstores.backend import Backend, Columns, KeywordRequest, Scored, VectorRequest
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, Fingerprint, require_dimensions
 from langchain_gemini_mm.vectorstores.filters import Node, matches
 from langchain_gemini_mm.vectorstores.records import Record
@@ -165,13 +165,7 @@ class WeaviateBackend(Backend):
         return [by_id[id_] for id_ in keys.values() if id_ in by_id]
 
     def page(
-        self,
-        after: str | None,
-        limit: int,
-        node: Node | None = None,
-        *,
-        with_vectors: bool = False,
-        with_documents: bool = True,
+        self, after: str | None, limit: int, node: Node | None = None, columns: Columns = "documents"
     ) -> Flow[list[Record]]:
         """Read the next objects in the order of their UUIDs; see `Backend`.
 
@@ -179,13 +173,14 @@ class WeaviateBackend(Backend):
         and filtered here, because the server's cursor does not support filters.
         """
         if node is None:
-            return (yield from self._next_page(after, min(limit, MOST_RESULTS), with_vectors, with_documents))
+            return (yield from self._next_page(after, min(limit, MOST_RESULTS), columns))
         keys = yield from self._matching_keys(node)
         if keys is not None:
             start = "" if after is None else str(uuid_of(after))
             chosen = [key for key in sorted(keys) if key > start][:limit]
-            return (yield from self._by_keys(chosen, with_vectors))
-        while records := (yield from self._next_page(after, min(limit, MOST_RESULTS), with_vectors, True)):
+            return (yield from self._by_keys(chosen, columns in ("vectors", "all")))
+        wide: Columns = "all" if columns in ("vectors", "all") else "documents"  # the filter reads the metadata
+        while records := (yield from self._next_page(after, min(limit, MOST_RESULTS), wide)):
             matching = [record for record in records if matches(node, record.metadata)]
             if matching:
                 return matching
@@ -296,16 +291,16 @@ class WeaviateBackend(Backend):
         if layout is not None and layout.fingerprint is not None:
             yield from upsert_flow(self.collection, records, layout.fingerprint, indexed=True)
 
-    def _next_page(self, after: str | None, limit: int, with_vectors: bool, with_documents: bool) -> Flow[list[Record]]:
+    def _next_page(self, after: str | None, limit: int, columns: Columns) -> Flow[list[Record]]:
         start = None if after is None else uuid_of(after)
-        properties = READ_PROPERTIES if with_documents else ["doc_id"]
+        properties = READ_PROPERTIES if columns in ("documents", "all") else ["doc_id"]
         while True:
 
             def read(handle: Any, _: Layout, limit: int = limit) -> Any:
                 return handle.query.fetch_objects(
                     limit=limit,
                     after=start,
-                    include_vector=[VECTOR] if with_vectors else False,
+                    include_vector=[VECTOR] if columns in ("vectors", "all") else False,
                     return_properties=properties,
                 )
 

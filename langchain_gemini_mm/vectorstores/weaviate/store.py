@@ -219,7 +219,7 @@ def _add_field_flow(backend: WeaviateBackend, field: Field, progress: Progress |
         )
         yield from collection.find(fresh=True)
     filled, after = 0, None
-    while records := (yield from backend.page(after, _PAGE, with_vectors=True)):
+    while records := (yield from backend.page(after, _PAGE, columns="all")):
         having = [record for record in records if record.metadata.get(field.key) is not None]
         yield from backend.store_again(having)
         filled += len(having)
@@ -237,7 +237,7 @@ def _reindex_flow(backend: WeaviateBackend, progress: Progress | None) -> Flow[i
         return 0
     collection.require_tenant(layout)
     done, after = 0, None
-    while records := (yield from backend.page(after, _PAGE, with_vectors=True)):
+    while records := (yield from backend.page(after, _PAGE, columns="all")):
         yield from upsert_flow(collection, records, layout.fingerprint)
         done += len(records)
         after = records[-1].id
