@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -26,16 +25,9 @@ from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.validation import unknown_option
 from langchain_gemini_mm.vectorstores import Hit, Hits, MultimodalVectorStore, Query
 from langchain_gemini_mm.vectorstores.query import Fusion, SearchType
+from langchain_gemini_mm.vectorstores.store_retriever import AnsweredQuery, answered
 
 _AS_TEXT: Any = object()
-
-
-@dataclass(frozen=True, slots=True)
-class _AnsweredQuery:
-    """A query of a batch, with the documents found for it."""
-
-    query: Content | Query
-    documents: list[Document]
 
 
 class MultimodalRetriever(BaseRetriever):
@@ -141,7 +133,7 @@ class MultimodalRetriever(BaseRetriever):
             TypeError: an option does not exist, or the store lacks what it needs.
             ValueError: an option is out of range.
         """
-        return super().invoke(_text_of(input), config, content=input, **kwargs)
+        return super().invoke(traced(input), config, content=input, **kwargs)
 
     async def ainvoke(
         self,
@@ -150,7 +142,7 @@ class MultimodalRetriever(BaseRetriever):
         **kwargs: Any,
     ) -> list[Document]:
         """Async twin of `invoke`."""
-        return await super().ainvoke(_text_of(input), config, content=input, **kwargs)
+        return await super().ainvoke(traced(input), config, content=input, **kwargs)
 
     def batch(
         self,
@@ -171,7 +163,7 @@ class MultimodalRetriever(BaseRetriever):
         if return_exceptions or len(inputs) < 2:
             return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         answers = run(self._hits(inputs, None, kwargs))
-        return super().batch(_answered(inputs, answers), config, **kwargs)
+        return super().batch(answered(list(map(traced, inputs)), answers), config, **kwargs)
 
     async def abatch(
         self,
@@ -185,7 +177,7 @@ class MultimodalRetriever(BaseRetriever):
         if return_exceptions or len(inputs) < 2:
             return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         answers = await arun(self._hits(inputs, None, kwargs))
-        return await super().abatch(_answered(inputs, answers), config, **kwargs)
+        return await super().abatch(answered(list(map(traced, inputs)), answers), config, **kwargs)
 
     def search(self, query: Content | Query, k: int | None = None, **options: Unpack[SearchOptions]) -> Hits:
         """Find hits: documents with their scores, as `invoke` finds documents.
@@ -320,8 +312,8 @@ class MultimodalRetriever(BaseRetriever):
         content: Any = _AS_TEXT,
         **kwargs: Any,
     ) -> list[Document]:
-        if isinstance(content, _AnsweredQuery):
-            return content.documents
+        if isinstance(query, AnsweredQuery):
+            return query.documents
         return self.search(query if content is _AS_TEXT else content, **kwargs).documents
 
     async def _aget_relevant_documents(
@@ -332,8 +324,8 @@ class MultimodalRetriever(BaseRetriever):
         content: Any = _AS_TEXT,
         **kwargs: Any,
     ) -> list[Document]:
-        if isinstance(content, _AnsweredQuery):
-            return content.documents
+        if isinstance(query, AnsweredQuery):
+            return query.documents
         return (await self.asearch(query if content is _AS_TEXT else content, **kwargs)).documents
 
     def _get_ls_params(self, **_: Any) -> LangSmithRetrieverParams:
@@ -365,11 +357,3 @@ class MultimodalRetriever(BaseRetriever):
     def _plan(self, what: str, k: int | None, overrides: Mapping[str, Any]) -> RankingPlan:
         backend = require_own_store(self.store, what).backend
         return plan_ranking(backend, **self._options(k, overrides))
-
-
-def _text_of(query: Any) -> str:
-    return traced(query.query if isinstance(query, _AnsweredQuery) else query)
-
-
-def _answered(queries: Sequence[Content | Query], answers: Sequence[Sequence[Hit]]) -> list[Any]:
-    return [_AnsweredQuery(query, [hit.document for hit in hits]) for query, hits in zip(queries, answers, strict=True)]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
 from langchain_core.vectorstores import VectorStoreRetriever
@@ -16,12 +14,22 @@ if TYPE_CHECKING:
 
     from langchain_gemini_mm.vectorstores.hits import Hits
 
-_Found: TypeAlias = dict[str, list[list[Document]]]
-
-_FOUND: ContextVar[tuple[object, _Found] | None] = ContextVar("found", default=None)
-"""The retriever that searched, and for each text the results for its runs."""
-
 _TOGETHER = ("similarity", "mmr")
+
+
+class AnsweredQuery(str):
+    """The text of a query that was searched for with others; its own run returns the documents."""
+
+    __slots__ = ("documents",)
+    documents: list[Document]
+
+
+def answered(texts: Sequence[str], answers: Sequence[Hits]) -> list[Any]:
+    """Put the hits of each query to its text, as input of its run."""
+    queries = [AnsweredQuery(text) for text in texts]
+    for query, hits in zip(queries, answers, strict=True):
+        query.documents = hits.documents
+    return queries
 
 
 class StoreRetriever(VectorStoreRetriever):
@@ -51,8 +59,7 @@ class StoreRetriever(VectorStoreRetriever):
             return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         store: Any = self.vectorstore
         hits = store.search_many(inputs, **self._options(kwargs))
-        with self._answers(inputs, hits):
-            return super().batch(inputs, config, **kwargs)
+        return super().batch(answered(inputs, hits), config, **kwargs)
 
     async def abatch(
         self,
@@ -67,22 +74,21 @@ class StoreRetriever(VectorStoreRetriever):
             return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         store: Any = self.vectorstore
         hits = await store.asearch_many(inputs, **self._options(kwargs))
-        with self._answers(inputs, hits):
-            return await super().abatch(inputs, config, **kwargs)
+        return await super().abatch(answered(inputs, hits), config, **kwargs)
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
-        found = self._taken(query)
-        return super()._get_relevant_documents(query, run_manager=run_manager, **kwargs) if found is None else found
+        if isinstance(query, AnsweredQuery):
+            return query.documents
+        return super()._get_relevant_documents(query, run_manager=run_manager, **kwargs)
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
-        found = self._taken(query)
-        if found is None:
-            return await super()._aget_relevant_documents(query, run_manager=run_manager, **kwargs)
-        return found
+        if isinstance(query, AnsweredQuery):
+            return query.documents
+        return await super()._aget_relevant_documents(query, run_manager=run_manager, **kwargs)
 
     def _together(self, inputs: list[str]) -> bool:
         return len(inputs) > 1 and self.search_type in _TOGETHER and all(isinstance(query, str) for query in inputs)
@@ -90,20 +96,3 @@ class StoreRetriever(VectorStoreRetriever):
     def _options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         options = {**self.search_kwargs, **kwargs}
         return {**options, "search_type": "mmr"} if self.search_type == "mmr" else options
-
-    @contextmanager
-    def _answers(self, queries: Sequence[str], answers: Sequence[Hits]) -> Iterator[None]:
-        """Prepare results for the runs of their queries."""
-        found: _Found = {}
-        for query, hits in zip(queries, answers, strict=True):
-            found.setdefault(query, []).append(hits.documents)
-        token = _FOUND.set((self, found))
-        try:
-            yield
-        finally:
-            _FOUND.reset(token)
-
-    def _taken(self, query: str) -> list[Document] | None:
-        """Take a result that `batch` prepared for this run."""
-        owner, found = _FOUND.get() or (None, {})
-        return found[query].pop() if owner is self and found.get(query) else None

@@ -12,7 +12,7 @@ from langchain_core.embeddings import Embeddings
 from weaviate.classes.config import ConsistencyLevel
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.flows import Call, Flow, arun, run
+from langchain_gemini_mm.flows import Call, Flow, arun, asynchronous, run, synchronous
 from langchain_gemini_mm.interfaces import MediaEmbeddings
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
@@ -138,7 +138,8 @@ class WeaviateVectorStore(MultimodalVectorStore):
         other.backend = self.backend.for_tenant(tenant)
         return other
 
-    def add_field(self, key: str, kind: FieldType, *, progress: Progress | None = None) -> int:
+    @synchronous
+    def add_field(self, key: str, kind: FieldType, *, progress: Progress | None = None) -> Flow[int]:
         """Declare a field of an existing collection, and fill it from the stored metadata.
 
         Nothing is embedded. Other stores on the collection use the field within five seconds. A filter on it misses
@@ -155,13 +156,33 @@ class WeaviateVectorStore(MultimodalVectorStore):
         Raises:
             ContentError: a stored value has another type.
         """
-        return run(_add_field_flow(self.backend, declared_field(key, kind), progress))
+        backend, field = self.backend, declared_field(key, kind)
+        collection = backend.collection
+        layout = yield from collection.find(fresh=True)
+        if layout is None:
+            return 0
+        collection.require_tenant(layout)
+        yield from _require_fitting(backend, field)
+        if field.key not in layout.fields:
+            physical = layout.physical
+            yield collection.connection.call(
+                "adding a field", lambda c: c.collections.use(physical).config.add_property(property_of(field))
+            )
+            yield from collection.find(fresh=True)
+        filled, after = 0, None
+        while records := (yield from backend.page(after, _PAGE, columns="all")):
+            having = [record for record in records if record.metadata.get(field.key) is not None]
+            yield from backend.store_again(having)
+            filled += len(having)
+            after = records[-1].id
+            if progress is not None:
+                progress(filled)
+        return filled
 
-    async def aadd_field(self, key: str, kind: FieldType, *, progress: Progress | None = None) -> int:
-        """Async twin of `add_field`."""
-        return await arun(_add_field_flow(self.backend, declared_field(key, kind), progress))
+    aadd_field = asynchronous(add_field)
 
-    def reindex(self, *, progress: Progress | None = None) -> int:
+    @synchronous
+    def reindex(self, *, progress: Progress | None = None) -> Flow[int]:
         """Insert every stored vector into the vector indexes of all replicas again; nothing is embedded.
 
         Use it after a node was killed during writes: its vector index may lack documents that it stores, and the node
@@ -173,11 +194,22 @@ class WeaviateVectorStore(MultimodalVectorStore):
         Returns:
             The number of documents.
         """
-        return run(_reindex_flow(self.backend, progress))
+        backend = self.backend
+        collection = backend.collection
+        layout = yield from collection.find(fresh=True)
+        if layout is None or layout.fingerprint is None:
+            return 0
+        collection.require_tenant(layout)
+        done, after = 0, None
+        while records := (yield from backend.page(after, _PAGE, columns="all")):
+            yield from upsert_flow(collection, records, layout.fingerprint)
+            done += len(records)
+            after = records[-1].id
+            if progress is not None:
+                progress(done)
+        return done
 
-    async def areindex(self, *, progress: Progress | None = None) -> int:
-        """Async twin of `reindex`."""
-        return await arun(_reindex_flow(self.backend, progress))
+    areindex = asynchronous(reindex)
 
     def wait_until_indexed(self, timeout: float = 600.0) -> None:
         """Wait until all added documents can be found, on a server with `ASYNC_INDEXING`.
@@ -202,48 +234,6 @@ class WeaviateVectorStore(MultimodalVectorStore):
 
 _PAGE = 500
 _PAUSE = 0.2
-
-
-def _add_field_flow(backend: WeaviateBackend, field: Field, progress: Progress | None) -> Flow[int]:
-    """Add a property and fill it from the metadata; return how many documents have a value."""
-    collection = backend.collection
-    layout = yield from collection.find(fresh=True)
-    if layout is None:
-        return 0
-    collection.require_tenant(layout)
-    yield from _require_fitting(backend, field)
-    if field.key not in layout.fields:
-        physical = layout.physical
-        yield collection.connection.call(
-            "adding a field", lambda c: c.collections.use(physical).config.add_property(property_of(field))
-        )
-        yield from collection.find(fresh=True)
-    filled, after = 0, None
-    while records := (yield from backend.page(after, _PAGE, columns="all")):
-        having = [record for record in records if record.metadata.get(field.key) is not None]
-        yield from backend.store_again(having)
-        filled += len(having)
-        after = records[-1].id
-        if progress is not None:
-            progress(filled)
-    return filled
-
-
-def _reindex_flow(backend: WeaviateBackend, progress: Progress | None) -> Flow[int]:
-    """Store every document unchanged, so that each replica indexes its vector; return their number."""
-    collection = backend.collection
-    layout = yield from collection.find(fresh=True)
-    if layout is None or layout.fingerprint is None:
-        return 0
-    collection.require_tenant(layout)
-    done, after = 0, None
-    while records := (yield from backend.page(after, _PAGE, columns="all")):
-        yield from upsert_flow(collection, records, layout.fingerprint)
-        done += len(records)
-        after = records[-1].id
-        if progress is not None:
-            progress(done)
-    return done
 
 
 def _require_fitting(backend: WeaviateBackend, field: Field) -> Flow[None]:
