@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
-from dataclasses import dataclass, field
 from functools import partial, wraps
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One thing to wait for, as a plain function and as its async twin."""
 
     sync: Callable[..., Any]
     asynchronous: Callable[..., Awaitable[Any]]
     args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    kwargs: Mapping[str, Any] = MappingProxyType({})
 
 
 Flow: TypeAlias = Generator[Call, Any, T]

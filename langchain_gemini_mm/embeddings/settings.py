@@ -14,9 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from pydantic.fields import FieldInfo
 
 from langchain_gemini_mm.content.parts import Unresolved
-from langchain_gemini_mm.embeddings.tasks import Recipe, find_task, recipe
 from langchain_gemini_mm.interfaces import Backend, Content, MediaSource, Modality, Role
-from langchain_gemini_mm.media.media_options import MediaOptions
 from langchain_gemini_mm.models import (
     DEFAULT_MODEL,
     INLINE_BYTES,
@@ -30,7 +28,9 @@ from langchain_gemini_mm.validation import positive_int, unknown_option
 # Pydantic makes a secret of a plain str; type checkers must know that one may be given.
 if TYPE_CHECKING:
     from langchain_gemini_mm.embeddings.service.client import ServiceSettings
+    from langchain_gemini_mm.embeddings.tasks import Recipe
     from langchain_gemini_mm.media.convert import MediaTarget
+    from langchain_gemini_mm.media.media_options import MediaOptions
 
     ApiKey: TypeAlias = SecretStr | str
 else:
@@ -121,6 +121,8 @@ class EmbeddingSettings(BaseModel):
     @field_validator("task_type")
     @classmethod
     def _known_task(cls, value: str | None) -> str | None:
+        from langchain_gemini_mm.embeddings.tasks import find_task
+
         return None if value is None else find_task(value).name
 
     @model_validator(mode="after")
@@ -148,6 +150,9 @@ class EmbeddingSettings(BaseModel):
         Raises:
             ValueError: fields that contradict each other, or a number out of its range.
         """
+        from langchain_gemini_mm.embeddings.tasks import recipe
+        from langchain_gemini_mm.media.media_options import MediaOptions
+
         backend = self.backend
         options = MediaOptions(**{option.name: getattr(self, option.name) for option in fields(MediaOptions)})
         options.check(backend)
