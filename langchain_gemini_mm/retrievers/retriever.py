@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
-from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
+from langchain_core.retrievers import LangSmithRetrieverParams
 from langchain_core.runnables import RunnableConfig
 from langchain_core.vectorstores import VectorStore
 from pydantic import ConfigDict, model_validator
 
-from langchain_gemini_mm.flows import Call, Flow, arun, asynchronous, run, synchronous
+from langchain_gemini_mm.flows import Call, Flow, asynchronous, synchronous
 from langchain_gemini_mm.interfaces import Content, Modality
 from langchain_gemini_mm.ranking import Ranking
 from langchain_gemini_mm.ranking.search import RankingPlan, by_modality_flow, plan_ranking, ranked_flow
@@ -25,12 +25,12 @@ from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.validation import unknown_option
 from langchain_gemini_mm.vectorstores import Hit, Hits, MultimodalVectorStore, Query
 from langchain_gemini_mm.vectorstores.query import Fusion, SearchType
-from langchain_gemini_mm.vectorstores.store_retriever import AnsweredQuery, answered
+from langchain_gemini_mm.vectorstores.store_retriever import AnsweredQuery, BatchedRetriever
 
 _AS_TEXT: Any = object()
 
 
-class MultimodalRetriever(BaseRetriever):
+class MultimodalRetriever(BatchedRetriever):
     """Stores documents and media, and finds them by any content: text, files, images, audio, or several together.
 
     It works in chains, agents and `configurable_fields` like any LangChain retriever. Traces and callbacks receive the
@@ -144,42 +144,8 @@ class MultimodalRetriever(BaseRetriever):
         """Async twin of `invoke`."""
         return await super().ainvoke(traced(input), config, content=input, **kwargs)
 
-    def batch(
-        self,
-        inputs: list[Any],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> list[list[Document]]:
-        """Find documents for several queries, whose contents are embedded together; each is a run of its own.
-
-        Args:
-            inputs: each as in `invoke`.
-            config: of LangChain, for all or one for each.
-            return_exceptions: return the exception of a query that fails; queries are then embedded one by one.
-            kwargs: as in `invoke`.
-        """
-        if return_exceptions or len(inputs) < 2:
-            return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        answers = run(self._hits(inputs, None, kwargs))
-        return super().batch(answered(list(map(traced, inputs)), answers), config, **kwargs)
-
-    async def abatch(
-        self,
-        inputs: list[Any],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> list[list[Document]]:
-        """Async twin of `batch`."""
-        if return_exceptions or len(inputs) < 2:
-            return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        answers = await arun(self._hits(inputs, None, kwargs))
-        return await super().abatch(answered(list(map(traced, inputs)), answers), config, **kwargs)
-
-    def search(self, query: Content | Query, k: int | None = None, **options: Unpack[SearchOptions]) -> Hits:
+    @synchronous
+    def search(self, query: Content | Query, k: int | None = None, **options: Unpack[SearchOptions]) -> Flow[Hits]:
         """Find hits: documents with their scores, as `invoke` finds documents.
 
         Args:
@@ -192,13 +158,10 @@ class MultimodalRetriever(BaseRetriever):
             TypeError: an option does not exist, or the store lacks what it needs.
             ValueError: an option is out of range.
         """
-        (hits,) = run(self._hits([query], k, options))
+        (hits,) = yield from self._hits([query], k, options)
         return hits
 
-    async def asearch(self, query: Content | Query, k: int | None = None, **options: Unpack[SearchOptions]) -> Hits:
-        """Async twin of `search`."""
-        (hits,) = await arun(self._hits([query], k, options))
-        return hits
+    asearch: ClassVar = asynchronous(search)
 
     @synchronous
     def by_modality(
@@ -345,6 +308,12 @@ class MultimodalRetriever(BaseRetriever):
         if k is not None:
             options["k"] = k
         return options
+
+    def _batch_flow(self, queries: Sequence[Any], options: Mapping[str, Any]) -> Flow[list[Hits]]:
+        return self._hits(queries, None, options)
+
+    def _text_of(self, query: Any) -> str:
+        return traced(query)
 
     def _hits(
         self, queries: Sequence[Content | Query], k: int | None, overrides: Mapping[str, Any]

@@ -1,12 +1,16 @@
-"""The retriever of `as_retriever()`, whose `batch` embeds all queries in one call."""
+"""Retrievers whose `batch` embeds all queries in one call, and the one of `as_retriever()`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import VectorStoreRetriever
+
+from langchain_gemini_mm.flows import Call, Flow, arun, run
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -24,24 +28,16 @@ class AnsweredQuery(str):
     documents: list[Document]
 
 
-def answered(texts: Sequence[str], answers: Sequence[Hits]) -> list[Any]:
-    """Put the hits of each query to its text, as input of its run."""
-    queries = [AnsweredQuery(text) for text in texts]
-    for query, hits in zip(queries, answers, strict=True):
-        query.documents = hits.documents
-    return queries
+class BatchedRetriever(BaseRetriever):
+    """A retriever whose `batch` and `abatch` search with all queries in one call.
 
-
-class StoreRetriever(VectorStoreRetriever):
-    """LangChain's retriever; `batch` and `abatch` search with all queries in one call.
-
-    Every query has a run with its own config and callbacks. With `return_exceptions=True` and with a relevance
-    threshold the queries are searched one by one.
+    Every query has a run with its own config and callbacks. With `return_exceptions=True` the queries are searched one
+    by one.
     """
 
     def batch(
         self,
-        inputs: list[str],
+        inputs: list[Any],
         config: RunnableConfig | list[RunnableConfig] | None = None,
         *,
         return_exceptions: bool = False,
@@ -55,26 +51,49 @@ class StoreRetriever(VectorStoreRetriever):
             return_exceptions: return the exception of a query in place of its documents.
             kwargs: options of `search`.
         """
-        if return_exceptions or not self._together(inputs):
+        if return_exceptions or not self._is_batch(inputs):
             return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        store: Any = self.vectorstore
-        hits = store.search_many(inputs, **self._options(kwargs))
-        return super().batch(answered(inputs, hits), config, **kwargs)
+        answers = run(self._batch_flow(inputs, kwargs))
+        return super().batch(self._answered(inputs, answers), config, **kwargs)
 
     async def abatch(
         self,
-        inputs: list[str],
+        inputs: list[Any],
         config: RunnableConfig | list[RunnableConfig] | None = None,
         *,
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[list[Document]]:
         """Async twin of `batch`."""
-        if return_exceptions or not self._together(inputs):
+        if return_exceptions or not self._is_batch(inputs):
             return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        store: Any = self.vectorstore
-        hits = await store.asearch_many(inputs, **self._options(kwargs))
-        return await super().abatch(answered(inputs, hits), config, **kwargs)
+        answers = await arun(self._batch_flow(inputs, kwargs))
+        return await super().abatch(self._answered(inputs, answers), config, **kwargs)
+
+    @abstractmethod
+    def _batch_flow(self, queries: Sequence[Any], options: Mapping[str, Any]) -> Flow[list[Hits]]:
+        """Search with all queries."""
+
+    def _is_batch(self, queries: Sequence[Any]) -> bool:
+        """Whether the queries can be searched for together."""
+        return len(queries) > 1
+
+    def _text_of(self, query: Any) -> str:
+        """The text of a query, for callbacks."""
+        return str(query)
+
+    def _answered(self, queries: Sequence[Any], answers: Sequence[Hits]) -> list[Any]:
+        texts = [AnsweredQuery(self._text_of(query)) for query in queries]
+        for text, hits in zip(texts, answers, strict=True):
+            text.documents = hits.documents
+        return texts
+
+
+class StoreRetriever(BatchedRetriever, VectorStoreRetriever):
+    """LangChain's retriever; `batch` and `abatch` search with all queries in one call.
+
+    With a relevance threshold the queries are searched one by one.
+    """
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
@@ -90,9 +109,14 @@ class StoreRetriever(VectorStoreRetriever):
             return query.documents
         return await super()._aget_relevant_documents(query, run_manager=run_manager, **kwargs)
 
-    def _together(self, inputs: list[str]) -> bool:
-        return len(inputs) > 1 and self.search_type in _TOGETHER and all(isinstance(query, str) for query in inputs)
+    def _is_batch(self, queries: Sequence[Any]) -> bool:
+        texts = all(isinstance(query, str) for query in queries)
+        return len(queries) > 1 and self.search_type in _TOGETHER and texts
 
-    def _options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        options = {**self.search_kwargs, **kwargs}
-        return {**options, "search_type": "mmr"} if self.search_type == "mmr" else options
+    def _batch_flow(self, queries: Sequence[Any], options: Mapping[str, Any]) -> Flow[list[Hits]]:
+        store: Any = self.vectorstore
+        given = {**self.search_kwargs, **options}
+        if self.search_type == "mmr":
+            given["search_type"] = "mmr"
+        hits: list[Hits] = yield Call(store.search_many, store.asearch_many, (queries,), given)
+        return hits
