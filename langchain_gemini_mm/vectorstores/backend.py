@@ -14,7 +14,7 @@ from langchain_gemini_mm.vectorstores.filters import Node, Predicate
 from langchain_gemini_mm.vectorstores.records import Record
 
 Columns: TypeAlias = Literal["ids", "documents", "vectors", "all"]
-"""What a page of records carries, beside the ids."""
+"""What the records of a page carry, in addition to their ids."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
