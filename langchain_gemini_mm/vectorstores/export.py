@@ -39,7 +39,6 @@ FORMAT = 1
 _PARTIAL = f"{MANIFEST}.partial"
 _FLOAT = np.dtype("<f4")
 _HEADER_BYTES = 128
-_HASHED_AT_ONCE = 1 << 20
 _LENGTH_TOLERANCE = 1e-3
 
 
@@ -202,11 +201,8 @@ def _shape(file: BinaryIO) -> tuple[int, ...]:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_HASHED_AT_ONCE):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -117,11 +117,11 @@ def parse_filter(given: Mapping[str, Any]) -> Node:
         FilterError: an unknown operator, an operand of the wrong type, or a filter that is too large.
     """
     node = _filter(given, 1)
-    leaves = list(_leaves(node))
-    values = sum(len(leaf.values) for leaf in leaves if isinstance(leaf, In))
-    if len(leaves) > MAX_CONDITIONS or values > MAX_VALUES:
+    found = list(leaves(node))
+    values = sum(len(leaf.values) for leaf in found if isinstance(leaf, In))
+    if len(found) > MAX_CONDITIONS or values > MAX_VALUES:
         raise FilterError(
-            f"the filter holds {len(leaves)} conditions and {values} values; the limits are {MAX_CONDITIONS} and "
+            f"the filter holds {len(found)} conditions and {values} values; the limits are {MAX_CONDITIONS} and "
             f"{MAX_VALUES}. Search in several steps, or store a field that says what the filter means"
         )
     return node
@@ -309,13 +309,14 @@ def _all(parts: list[Node]) -> Node:
     return parts[0] if len(parts) == 1 else And(tuple(parts))
 
 
-def _leaves(node: Node) -> Iterator[In | Compare | Exists]:
+def leaves(node: Node) -> Iterator[In | Compare | Exists]:
+    """The conditions of a filter."""
     match node:
         case And(parts) | Or(parts):
             for part in parts:
-                yield from _leaves(part)
+                yield from leaves(part)
         case Not(part):
-            yield from _leaves(part)
+            yield from leaves(part)
         case _:
             yield node
 
