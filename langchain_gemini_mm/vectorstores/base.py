@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
 from langchain_core.documents import Document
+from langchain_core.vectorstores import VectorStore
 
 from langchain_gemini_mm.flows import Flow, arun, asynchronous, run, synchronous
 from langchain_gemini_mm.interfaces import Content, Filter, Vector, Vectors
-from langchain_gemini_mm.validation import positive_int, unknown_option
-from langchain_gemini_mm.vectorstores.langchain_api import BATCH_SIZE, LangChainMethods
+from langchain_gemini_mm.validation import positive_int
+from langchain_gemini_mm.vectorstores.langchain_api import BATCH_SIZE, LangChainMethods, node_of
 
 if TYPE_CHECKING:
     import os
 
     from langchain_gemini_mm.vectorstores.backend import Columns
-    from langchain_gemini_mm.vectorstores.filters import Node
     from langchain_gemini_mm.vectorstores.hits import Group, Hits
     from langchain_gemini_mm.vectorstores.query import Query, StoreSearchOptions
     from langchain_gemini_mm.vectorstores.records import Record
+    from langchain_gemini_mm.vectorstores.store_retriever import StoreRetriever
     from langchain_gemini_mm.vectorstores.write import Changes, Progress
 
 PAGE_SIZE = 1000
@@ -29,7 +30,7 @@ PAGE_SIZE = 1000
 _READ_ONLY_INFO = ("fingerprint", "dimensions")
 
 
-class MultimodalVectorStore(LangChainMethods):
+class MultimodalVectorStore(LangChainMethods, VectorStore):
     """A vector store that is searched with any content.
 
     ```python
@@ -183,49 +184,6 @@ class MultimodalVectorStore(LangChainMethods):
 
     aadd_vectors = asynchronous(add_vectors)
 
-    def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """Read documents by id, each once, in the order of `ids`; unknown ids are left out."""
-        return [record.document for record in run(self.backend.fetch(_checked_ids(ids)))]
-
-    async def aget_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """Async twin of `get_by_ids`."""
-        return [record.document for record in await arun(self.backend.fetch(_checked_ids(ids)))]
-
-    def delete(
-        self,
-        ids: Iterable[str] | None = None,
-        *,
-        filter: Filter | None = None,  # noqa: A002
-        tenant: str | None = None,
-        **kwargs: Any,
-    ) -> bool:
-        """Delete documents by their ids or by a filter; unknown ids are no error, an empty list deletes nothing.
-
-        Args:
-            ids: the documents; None to delete by filter.
-            filter: delete the documents that it matches.
-            tenant: the tenant, in a collection with tenants; by default that of the store.
-            kwargs: none; part of LangChain's signature.
-
-        Returns:
-            True.
-
-        Raises:
-            ValueError: neither ids nor a filter is given, or both, or the filter is empty; see `delete_all`.
-        """
-        return run(self._delete(ids, filter, tenant, kwargs))
-
-    async def adelete(
-        self,
-        ids: Iterable[str] | None = None,
-        *,
-        filter: Filter | None = None,  # noqa: A002
-        tenant: str | None = None,
-        **kwargs: Any,
-    ) -> bool:
-        """Async twin of `delete`."""
-        return await arun(self._delete(ids, filter, tenant, kwargs))
-
     @synchronous
     def update_metadata(
         self, ids: Iterable[str] | Changes, metadata: Mapping[str, Any] | None = None, *, replace: bool = False
@@ -317,7 +275,7 @@ class MultimodalVectorStore(LangChainMethods):
     @synchronous
     def count(self, *, filter: Filter | None = None) -> Flow[int]:  # noqa: A002
         """Count the documents, or those that a filter matches."""
-        return self.backend.count(_node(filter))
+        return self.backend.count(node_of(filter))
 
     acount = asynchronous(count)
 
@@ -384,13 +342,20 @@ class MultimodalVectorStore(LangChainMethods):
 
     aset_info = asynchronous(set_info)
 
+    def as_retriever(self, **kwargs: Any) -> StoreRetriever:
+        """A LangChain retriever on this store whose `batch` embeds all queries in one call."""
+        from langchain_gemini_mm.vectorstores.store_retriever import StoreRetriever
+
+        tags = kwargs.pop("tags", None) or [*self._get_retriever_tags()]
+        return StoreRetriever(vectorstore=self, tags=tags, **kwargs)
+
     def _search(self, queries: Iterable[Content | Query], *args: Any, **options: Any) -> Flow[list[Hits]]:
         from langchain_gemini_mm.vectorstores.search import plan_search, search_flow
 
         return search_flow(queries, plan_search(self.backend, *args, **options))
 
     def _pages(self, given: Filter | None, batch_size: int, columns: Columns = "documents") -> Iterator[list[Record]]:
-        node, limit, after = _node(given), positive_int("batch_size", batch_size), None
+        node, limit, after = node_of(given), positive_int("batch_size", batch_size), None
         while records := run(self.backend.page(after, limit, node, columns)):
             yield records
             after = records[-1].id
@@ -398,29 +363,10 @@ class MultimodalVectorStore(LangChainMethods):
     async def _apages(
         self, given: Filter | None, batch_size: int, columns: Columns = "documents"
     ) -> AsyncIterator[list[Record]]:
-        node, limit, after = _node(given), positive_int("batch_size", batch_size), None
+        node, limit, after = node_of(given), positive_int("batch_size", batch_size), None
         while records := await arun(self.backend.page(after, limit, node, columns)):
             yield records
             after = records[-1].id
-
-    def _delete(
-        self, ids: Iterable[str] | None, given: Filter | None, tenant: str | None, unknown: Collection[str]
-    ) -> Flow[bool]:
-        from langchain_gemini_mm.vectorstores.filters import And
-
-        if unknown:
-            raise unknown_option(next(iter(unknown)), ("ids", "filter", "tenant"), "deleting")
-        if ids is not None and given is not None:
-            raise ValueError("delete takes ids or a filter, not both")
-        if ids is None and given is None:
-            raise ValueError("delete needs ids or a filter. To delete everything, call delete_all()")
-        node = _node(given)
-        if node == And(()):
-            raise ValueError("delete with an empty filter would delete everything; if that is meant, call delete_all()")
-        checked = None if ids is None else _checked_ids(ids)
-        if checked != []:
-            yield from self.backend.for_tenant(tenant).delete(checked, node)
-        return True
 
 
 def _listed(queries: Iterable[Content | Query]) -> Iterable[Content | Query]:
@@ -429,25 +375,6 @@ def _listed(queries: Iterable[Content | Query]) -> Iterable[Content | Query]:
     if isinstance(queries, str | bytes | Query):
         raise TypeError(f"queries is a list of queries, got one {type(queries).__name__}; write [query]")
     return queries
-
-
-def _node(given: Filter | None) -> Node | None:
-    from langchain_gemini_mm.vectorstores.filters import parse_filter
-
-    return None if given is None else parse_filter(given)
-
-
-def _checked_ids(ids: Iterable[str]) -> list[str]:
-    from langchain_gemini_mm.vectorstores.records import plain_text
-
-    if isinstance(ids, str | bytes):
-        raise TypeError(f"ids is a list of str, got one {type(ids).__name__}; write [{ids!r}]")
-    found = list(ids)
-    for position, id_ in enumerate(found):
-        if not isinstance(id_, str):
-            raise TypeError(f"ids[{position}] is {id_!r}; ids are str")
-        plain_text(id_, f"ids[{position}]")
-    return found
 
 
 def _info_key(key: Any, *, to_write: bool = False) -> str:

@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
-from langchain_core.vectorstores import VectorStore
 
-from langchain_gemini_mm.flows import Flow, arun, blocking, run
-from langchain_gemini_mm.interfaces import Content, MediaEmbeddings, Vector
+from langchain_gemini_mm.flows import Call, Flow, arun, asynchronous, blocking, run, synchronous
+from langchain_gemini_mm.interfaces import Content, Filter, MediaEmbeddings, Vector
 from langchain_gemini_mm.validation import positive_int, unknown_option
 
 if TYPE_CHECKING:
     from langchain_gemini_mm.vectorstores.backend import Backend
     from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
+    from langchain_gemini_mm.vectorstores.filters import Node
     from langchain_gemini_mm.vectorstores.hits import Hits
     from langchain_gemini_mm.vectorstores.query import Query
-    from langchain_gemini_mm.vectorstores.store_retriever import StoreRetriever
     from langchain_gemini_mm.vectorstores.write import Progress
 
 T = TypeVar("T")
@@ -29,7 +28,7 @@ BATCH_SIZE = 1000
 """Documents embedded and stored together."""
 
 
-class LangChainMethods(VectorStore):
+class LangChainMethods:
     """The methods that chains, retrievers and `index()` call.
 
     A query may be any content or a `Query`, not only text. Search options are those of
@@ -73,6 +72,7 @@ class LangChainMethods(VectorStore):
         """The embeddings that the store was opened with."""
         return cast("Embeddings", self.space.embedding)
 
+    @synchronous
     def add_documents(
         self,
         documents: Iterable[Document],
@@ -83,7 +83,7 @@ class LangChainMethods(VectorStore):
         skip_unchanged: bool = False,
         tenant: str | None = None,
         **kwargs: Any,
-    ) -> list[str]:
+    ) -> Flow[list[str]]:
         """Add documents, or replace those with the same id; they are stored durably when this returns.
 
         Args:
@@ -105,23 +105,11 @@ class LangChainMethods(VectorStore):
             SpaceMismatchError: the collection belongs to another embedding space.
         """
         options = {"skip_unchanged": skip_unchanged, "tenant": tenant, **kwargs}
-        return run(self._add(documents, ids, None, batch_size, progress, **options))
+        return self._add(documents, ids, None, batch_size, progress, **options)
 
-    async def aadd_documents(
-        self,
-        documents: Iterable[Document],
-        *,
-        ids: Iterable[str | None] | None = None,
-        batch_size: int = BATCH_SIZE,
-        progress: Progress | None = None,
-        skip_unchanged: bool = False,
-        tenant: str | None = None,
-        **kwargs: Any,
-    ) -> list[str]:
-        """Async twin of `add_documents`; a generator is read in a worker thread."""
-        options = {"skip_unchanged": skip_unchanged, "tenant": tenant, **kwargs}
-        return await arun(self._add(documents, ids, None, batch_size, progress, **options))
+    aadd_documents = asynchronous(add_documents)
 
+    @synchronous
     def add_texts(
         self,
         texts: Iterable[str],
@@ -129,7 +117,7 @@ class LangChainMethods(VectorStore):
         *,
         ids: Iterable[str | None] | None = None,
         **kwargs: Any,
-    ) -> list[str]:
+    ) -> Flow[list[str]]:
         """Add texts with their metadata.
 
         Args:
@@ -141,18 +129,11 @@ class LangChainMethods(VectorStore):
         Returns:
             One id per text, in order.
         """
-        return self.add_documents(_as_documents(texts, metadatas, ids), ids=ids, **kwargs)
+        documents, options = _as_documents(texts, metadatas, ids), {"ids": ids, **kwargs}
+        stored: list[str] = yield Call(self.add_documents, self.aadd_documents, (documents,), options)
+        return stored
 
-    async def aadd_texts(
-        self,
-        texts: Iterable[str],
-        metadatas: Iterable[dict[str, Any]] | None = None,
-        *,
-        ids: Iterable[str | None] | None = None,
-        **kwargs: Any,
-    ) -> list[str]:
-        """Async twin of `add_texts`."""
-        return await self.aadd_documents(_as_documents(texts, metadatas, ids), ids=ids, **kwargs)
+    aadd_texts = asynchronous(add_texts)
 
     @classmethod
     def from_texts(
@@ -208,7 +189,57 @@ class LangChainMethods(VectorStore):
         """Async twin of `from_documents`."""
         return await arun(cls._filled(documents, kwargs.pop("ids", None), embedding, kwargs))
 
-    def similarity_search(self, query: Content | Query, k: int = 4, **kwargs: Any) -> list[Document]:
+    @synchronous
+    def get_by_ids(self, ids: Sequence[str], /) -> Flow[list[Document]]:
+        """Read documents by id, each once, in the order of `ids`; unknown ids are left out."""
+        records = yield from self.backend.fetch(_checked_ids(ids))
+        return [record.document for record in records]
+
+    aget_by_ids = asynchronous(get_by_ids)
+
+    @synchronous
+    def delete(
+        self,
+        ids: Iterable[str] | None = None,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+        tenant: str | None = None,
+        **kwargs: Any,
+    ) -> Flow[bool]:
+        """Delete documents by their ids or by a filter; unknown ids are no error, an empty list deletes nothing.
+
+        Args:
+            ids: the documents; None to delete by filter.
+            filter: delete the documents that it matches.
+            tenant: the tenant, in a collection with tenants; by default that of the store.
+            kwargs: none; part of LangChain's signature.
+
+        Returns:
+            True.
+
+        Raises:
+            ValueError: neither ids nor a filter is given, or both, or the filter is empty; see `delete_all`.
+        """
+        from langchain_gemini_mm.vectorstores.filters import And
+
+        if kwargs:
+            raise unknown_option(next(iter(kwargs)), ("ids", "filter", "tenant"), "deleting")
+        if ids is not None and filter is not None:
+            raise ValueError("delete takes ids or a filter, not both")
+        if ids is None and filter is None:
+            raise ValueError("delete needs ids or a filter. To delete everything, call delete_all()")
+        node = node_of(filter)
+        if node == And(()):
+            raise ValueError("delete with an empty filter would delete everything; if that is meant, call delete_all()")
+        checked = None if ids is None else _checked_ids(ids)
+        if checked != []:
+            yield from self.backend.for_tenant(tenant).delete(checked, node)
+        return True
+
+    adelete = asynchronous(delete)
+
+    @synchronous
+    def similarity_search(self, query: Content | Query, k: int = 4, **kwargs: Any) -> Flow[list[Document]]:
         """The `k` nearest documents, nearest first.
 
         Args:
@@ -216,15 +247,14 @@ class LangChainMethods(VectorStore):
             k: how many documents.
             kwargs: options of `search`.
         """
-        return run(self._similar(query, k, kwargs)).documents
+        return (yield from self._similar(query, k, kwargs)).documents
 
-    async def asimilarity_search(self, query: Content | Query, k: int = 4, **kwargs: Any) -> list[Document]:
-        """Async twin of `similarity_search`."""
-        return (await arun(self._similar(query, k, kwargs))).documents
+    asimilarity_search = asynchronous(similarity_search)
 
+    @synchronous
     def similarity_search_with_score(
         self, query: Content | Query, k: int = 4, **kwargs: Any
-    ) -> list[tuple[Document, float]]:
+    ) -> Flow[list[tuple[Document, float]]]:
         """The `k` nearest documents with their cosine similarity in [-1, 1].
 
         Args:
@@ -232,17 +262,14 @@ class LangChainMethods(VectorStore):
             k: how many documents.
             kwargs: options of `search`.
         """
-        return run(self._similar(query, k, kwargs, with_score=True)).scored
+        return (yield from self._similar(query, k, kwargs, with_score=True)).scored
 
-    async def asimilarity_search_with_score(
-        self, query: Content | Query, k: int = 4, **kwargs: Any
-    ) -> list[tuple[Document, float]]:
-        """Async twin of `similarity_search_with_score`."""
-        return (await arun(self._similar(query, k, kwargs, with_score=True))).scored
+    asimilarity_search_with_score = asynchronous(similarity_search_with_score)
 
+    @synchronous
     def similarity_search_by_vector(
         self, embedding: Sequence[float] | Vector, k: int = 4, **kwargs: Any
-    ) -> list[Document]:
+    ) -> Flow[list[Document]]:
         """The `k` documents nearest to a vector.
 
         Args:
@@ -250,17 +277,14 @@ class LangChainMethods(VectorStore):
             k: how many documents.
             kwargs: options of `search`, without `task_type`.
         """
-        return run(self._neighbours(embedding, k, kwargs)).documents
+        return (yield from self._neighbours(embedding, k, kwargs)).documents
 
-    async def asimilarity_search_by_vector(
-        self, embedding: Sequence[float] | Vector, k: int = 4, **kwargs: Any
-    ) -> list[Document]:
-        """Async twin of `similarity_search_by_vector`."""
-        return (await arun(self._neighbours(embedding, k, kwargs))).documents
+    asimilarity_search_by_vector = asynchronous(similarity_search_by_vector)
 
+    @synchronous
     def similarity_search_with_score_by_vector(
         self, embedding: Sequence[float] | Vector, k: int = 4, **kwargs: Any
-    ) -> list[tuple[Document, float]]:
+    ) -> Flow[list[tuple[Document, float]]]:
         """The `k` documents nearest to a vector with their cosine similarity.
 
         Args:
@@ -268,14 +292,11 @@ class LangChainMethods(VectorStore):
             k: how many documents.
             kwargs: options of `search`, without `task_type`.
         """
-        return run(self._neighbours(embedding, k, kwargs)).scored
+        return (yield from self._neighbours(embedding, k, kwargs)).scored
 
-    async def asimilarity_search_with_score_by_vector(
-        self, embedding: Sequence[float] | Vector, k: int = 4, **kwargs: Any
-    ) -> list[tuple[Document, float]]:
-        """Async twin of `similarity_search_with_score_by_vector`."""
-        return (await arun(self._neighbours(embedding, k, kwargs))).scored
+    asimilarity_search_with_score_by_vector = asynchronous(similarity_search_with_score_by_vector)
 
+    @synchronous
     def max_marginal_relevance_search(
         self,
         query: Content | Query,
@@ -283,7 +304,7 @@ class LangChainMethods(VectorStore):
         fetch_k: int | None = None,
         lambda_mult: float = 0.5,
         **kwargs: Any,
-    ) -> list[Document]:
+    ) -> Flow[list[Document]]:
         """Pick `k` documents of the `fetch_k` nearest to a query that are unlike each other.
 
         Args:
@@ -293,19 +314,11 @@ class LangChainMethods(VectorStore):
             lambda_mult: 1 is relevance alone, 0 is diversity alone.
             kwargs: options of `search`.
         """
-        return run(self._similar(query, k, _mmr(fetch_k, lambda_mult, kwargs))).documents
+        return (yield from self._similar(query, k, _mmr(fetch_k, lambda_mult, kwargs))).documents
 
-    async def amax_marginal_relevance_search(
-        self,
-        query: Content | Query,
-        k: int = 4,
-        fetch_k: int | None = None,
-        lambda_mult: float = 0.5,
-        **kwargs: Any,
-    ) -> list[Document]:
-        """Async twin of `max_marginal_relevance_search`."""
-        return (await arun(self._similar(query, k, _mmr(fetch_k, lambda_mult, kwargs)))).documents
+    amax_marginal_relevance_search = asynchronous(max_marginal_relevance_search)
 
+    @synchronous
     def max_marginal_relevance_search_by_vector(
         self,
         embedding: Sequence[float] | Vector,
@@ -313,7 +326,7 @@ class LangChainMethods(VectorStore):
         fetch_k: int | None = None,
         lambda_mult: float = 0.5,
         **kwargs: Any,
-    ) -> list[Document]:
+    ) -> Flow[list[Document]]:
         """Pick `k` documents of the `fetch_k` nearest to a vector that are unlike each other.
 
         Args:
@@ -323,25 +336,9 @@ class LangChainMethods(VectorStore):
             lambda_mult: 1 is relevance alone, 0 is diversity alone.
             kwargs: options of `search`.
         """
-        return run(self._neighbours(embedding, k, _mmr(fetch_k, lambda_mult, kwargs))).documents
+        return (yield from self._neighbours(embedding, k, _mmr(fetch_k, lambda_mult, kwargs))).documents
 
-    async def amax_marginal_relevance_search_by_vector(
-        self,
-        embedding: Sequence[float] | Vector,
-        k: int = 4,
-        fetch_k: int | None = None,
-        lambda_mult: float = 0.5,
-        **kwargs: Any,
-    ) -> list[Document]:
-        """Async twin of `max_marginal_relevance_search_by_vector`."""
-        return (await arun(self._neighbours(embedding, k, _mmr(fetch_k, lambda_mult, kwargs)))).documents
-
-    def as_retriever(self, **kwargs: Any) -> StoreRetriever:
-        """A LangChain retriever on this store whose `batch` embeds all queries in one call."""
-        from langchain_gemini_mm.vectorstores.store_retriever import StoreRetriever
-
-        tags = kwargs.pop("tags", None) or [*self._get_retriever_tags()]
-        return StoreRetriever(vectorstore=self, tags=tags, **kwargs)
+    amax_marginal_relevance_search_by_vector = asynchronous(max_marginal_relevance_search_by_vector)
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return relevance
@@ -406,6 +403,26 @@ class LangChainMethods(VectorStore):
             store.close()
             raise
         return store
+
+
+def node_of(given: Filter | None) -> Node | None:
+    """The parsed filter; None for none."""
+    from langchain_gemini_mm.vectorstores.filters import parse_filter
+
+    return None if given is None else parse_filter(given)
+
+
+def _checked_ids(ids: Iterable[str]) -> list[str]:
+    from langchain_gemini_mm.vectorstores.records import plain_text
+
+    if isinstance(ids, str | bytes):
+        raise TypeError(f"ids is a list of str, got one {type(ids).__name__}; write [{ids!r}]")
+    found = list(ids)
+    for position, id_ in enumerate(found):
+        if not isinstance(id_, str):
+            raise TypeError(f"ids[{position}] is {id_!r}; ids are str")
+        plain_text(id_, f"ids[{position}]")
+    return found
 
 
 def relevance(score: float) -> float:
