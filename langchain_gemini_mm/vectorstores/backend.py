@@ -156,6 +156,14 @@ class Backend(ABC):
             columns: what the records carry: `documents` are text and metadata, `all` these and the vector.
         """
 
+    def wait_until_indexed(self, seconds: float) -> Flow[None]:  # noqa: ARG002 - for backends that index later
+        """Wait until all stored records can be found; a backend that indexes when it stores does not wait.
+
+        Raises:
+            StoreError: some cannot be found after `seconds`.
+        """
+        yield from ()
+
     @abstractmethod
     def update_metadata(self, changes: Mapping[str, Mapping[str, Any]], replace: bool) -> Flow[list[str]]:
         """Change the metadata of stored documents durably, all or none.

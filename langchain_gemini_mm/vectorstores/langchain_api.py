@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
@@ -53,16 +52,16 @@ class LangChainMethods:
     def _open(cls, embedding: Any, **kwargs: Any) -> Self:
         """Open a store for `from_texts` and `from_documents`."""
 
-    def wait_until_indexed(self, timeout: float = 600.0) -> None:
-        """Wait until all added documents can be found; needed only for servers that index asynchronously.
+    @synchronous
+    def wait_until_indexed(self, timeout: float = 600.0) -> Flow[None]:
+        """Wait until all added documents can be found; needed only for servers with `ASYNC_INDEXING`.
 
         Raises:
             StoreError: some cannot be found after `timeout` seconds.
         """
+        return self.backend.wait_until_indexed(timeout)
 
-    async def await_until_indexed(self, timeout: float = 600.0) -> None:  # noqa: ASYNC109 - as in its twin
-        """Async twin of `wait_until_indexed`."""
-        await asyncio.to_thread(self.wait_until_indexed, timeout)
+    await_until_indexed = asynchronous(wait_until_indexed)
 
     def close(self) -> None:
         """Close the store; it cannot be used afterwards."""

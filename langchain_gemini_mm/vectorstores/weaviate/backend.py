@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from weaviate.classes.config import Configure, DataType, Property
@@ -38,6 +41,7 @@ KEPT_TENANTS = 100
 """Maximum number of tenants whose backends are kept."""
 
 _ROUNDING = 1e-5
+_PAUSE = 0.2
 
 
 class WeaviateBackend(Backend):
@@ -285,6 +289,21 @@ class WeaviateBackend(Backend):
             reason = next(iter(reasons.values()))
             raise StoreError(f"storing information with {self.collection.label} failed: {reason}")
 
+    def wait_until_indexed(self, seconds: float) -> Flow[None]:
+        """Wait until every vector of the collection is indexed; see `Backend`."""
+        ends = time.monotonic() + seconds
+        while (layout := (yield from self.collection.find())) is not None:
+            physical, connection = layout.physical, self.collection.connection
+            nodes = yield connection.call("looking at the index", partial(_nodes, physical))
+            waiting = _waiting(nodes, self.collection.tenant)
+            if not waiting:
+                return
+            if time.monotonic() > ends:
+                raise StoreError(
+                    f"{waiting} vectors of {self.collection.label} are not indexed after {seconds:g} s. Wait longer"
+                )
+            yield Call(time.sleep, asyncio.sleep, (_PAUSE,))
+
     def store_again(self, records: Sequence[Record]) -> Flow[None]:
         """Store records again whose vectors have not changed, without updating the vector index."""
         layout = yield from self.collection.find()
@@ -425,3 +444,18 @@ def _info_uuid(collection: WeaviateCollection, key: str) -> Any:
 def info_name(collection: WeaviateCollection) -> str:
     """The name of the collection that holds the values of `write_info`."""
     return f"{collection.name}_info"
+
+
+def _nodes(physical: str, client: Any) -> Any:
+    return client.cluster.nodes(collection=physical, output="verbose")
+
+
+def _waiting(nodes: Any, tenant: str | None) -> int:
+    """The number of vectors in the queues; a shard that reports only that it is busy counts as 1."""
+    waiting = 0
+    for node in nodes:
+        for shard in node.shards or []:
+            if tenant is None or shard.name == tenant:
+                length = int(shard.vector_queue_length or 0)
+                waiting += length or int(shard.vector_indexing_status == "INDEXING")
+    return waiting

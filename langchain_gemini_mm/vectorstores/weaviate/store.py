@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, Self
 
 from langchain_core.embeddings import Embeddings
 from weaviate.classes.config import ConsistencyLevel
 
-from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.flows import Call, Flow, arun, asynchronous, run, synchronous
+from langchain_gemini_mm.flows import Flow, asynchronous, run, synchronous
 from langchain_gemini_mm.interfaces import MediaEmbeddings
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
@@ -211,18 +207,6 @@ class WeaviateVectorStore(MultimodalVectorStore):
 
     areindex = asynchronous(reindex)
 
-    def wait_until_indexed(self, timeout: float = 600.0) -> None:
-        """Wait until all added documents can be found, on a server with `ASYNC_INDEXING`.
-
-        Raises:
-            StoreError: some cannot be found after `timeout` seconds.
-        """
-        run(_indexed_flow(self.backend, timeout))
-
-    async def await_until_indexed(self, timeout: float = 600.0) -> None:  # noqa: ASYNC109 - as in its twin
-        """Async twin of `wait_until_indexed`."""
-        await arun(_indexed_flow(self.backend, timeout))
-
     def __repr__(self) -> str:
         tenant = "" if self.tenant is None else f", tenant={self.tenant!r}"
         return f"{type(self).__name__}({self.name!r}, {type(self.space.embedding).__name__}{tenant})"
@@ -233,7 +217,6 @@ class WeaviateVectorStore(MultimodalVectorStore):
 
 
 _PAGE = 500
-_PAUSE = 0.2
 
 
 def _require_fitting(backend: WeaviateBackend, field: Field) -> Flow[None]:
@@ -247,41 +230,3 @@ def _require_fitting(backend: WeaviateBackend, field: Field) -> Flow[None]:
         for record in records:
             field.stored(record.metadata.get(field.key), f"document {record.id[:60]!r}: metadata")
         after = records[-1].id
-
-
-def _indexed_flow(backend: WeaviateBackend, seconds: float) -> Flow[None]:
-    """Wait until every vector of the collection is indexed.
-
-    Raises:
-        StoreError: some are still in the queue after `seconds`.
-    """
-    collection = backend.collection
-    ends = time.monotonic() + seconds
-    while True:
-        layout = yield from collection.find()
-        if layout is None:
-            return
-        nodes = yield collection.connection.call("looking at the index", partial(_nodes, layout.physical))
-        waiting = _waiting(nodes, collection.tenant)
-        if not waiting:
-            return
-        if time.monotonic() > ends:
-            raise StoreError(
-                f"{waiting} vectors of {collection.label} are not indexed after {seconds:g} s. Wait longer"
-            )
-        yield Call(time.sleep, asyncio.sleep, (_PAUSE,))
-
-
-def _nodes(physical: str, client: Any) -> Any:
-    return client.cluster.nodes(collection=physical, output="verbose")
-
-
-def _waiting(nodes: Any, tenant: str | None) -> int:
-    """The number of vectors in the queues; a shard that reports only that it is busy counts as 1."""
-    waiting = 0
-    for node in nodes:
-        for shard in node.shards or []:
-            if tenant is None or shard.name == tenant:
-                length = int(shard.vector_queue_length or 0)
-                waiting += length or int(shard.vector_indexing_status == "INDEXING")
-    return waiting
