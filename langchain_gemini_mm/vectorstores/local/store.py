@@ -70,12 +70,12 @@ class LocalVectorStore(MultimodalVectorStore):
         from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
         from langchain_gemini_mm.vectorstores.local.backend import LocalBackend
         from langchain_gemini_mm.vectorstores.local.database import Database
-        from langchain_gemini_mm.vectorstores.local.prefix import prefix_plan
+        from langchain_gemini_mm.vectorstores.local.prefix import PrefixPlan
 
         space = EmbeddingSpace(embedding)
         self.collection = _checked_name(collection)
         self._timeout = _checked_seconds(timeout)
-        plan = prefix_plan(prefix, candidates)
+        plan = PrefixPlan(prefix, candidates)
         self._database = Database(path, self._timeout)
         self._finalizer = weakref.finalize(self, self._database.close)
         self.backend = LocalBackend(space, self._database, self.collection, plan)
