@@ -71,29 +71,29 @@ __all__ = [
 ]
 
 _MODULES = {
-    "GeminiEmbeddings": "embeddings.gemini",
-    "Hit": "vectorstores.hits",
-    "Hits": "vectorstores.hits",
-    "LocalVectorStore": "vectorstores.local.store",
-    "MediaLoader": "loaders.media_loader",
-    "MediaMiddleware": "tools.middleware",
-    "MediaStore": "storage.store",
-    "MultimodalRetriever": "retrievers.retriever",
-    "MultimodalToolkit": "tools.toolkit",
-    "Query": "vectorstores.query",
-    "WeaviateVectorStore": "vectorstores.weaviate",
-    "citation": "rendering.citations",
-    "create_multimodal_retriever_tool": "tools.search_tool",
-    "to_message": "rendering.messages",
+    "embeddings.gemini": ["GeminiEmbeddings"],
+    "errors": [name for name in __all__ if name.endswith("Error")],
+    "loaders.media_loader": ["MediaLoader"],
+    "rendering.citations": ["citation"],
+    "rendering.messages": ["to_message"],
+    "retrievers.retriever": ["MultimodalRetriever"],
+    "storage.store": ["MediaStore"],
+    "tools.middleware": ["MediaMiddleware"],
+    "tools.search_tool": ["create_multimodal_retriever_tool"],
+    "tools.toolkit": ["MultimodalToolkit"],
+    "vectorstores.hits": ["Hit", "Hits"],
+    "vectorstores.local.store": ["LocalVectorStore"],
+    "vectorstores.query": ["Query"],
+    "vectorstores.weaviate": ["WeaviateVectorStore"],
 }
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 if not TYPE_CHECKING:
-    __getattr__ = lazy_exports(__name__, {**dict.fromkeys(__all__, "errors"), **_MODULES})
+    __getattr__ = lazy_exports(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:
     """The public names."""
-    return sorted({*__all__, *_MODULES})
+    return sorted({*__all__, *(name for names in _MODULES.values() for name in names)})

@@ -7,25 +7,22 @@ in). `run` and `arun` carry the calls out, so a rule never exists in two copies.
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
-from dataclasses import dataclass, field
 from functools import partial, wraps
-from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar, cast
+from types import MappingProxyType
+from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One thing to wait for, as a plain function and as its async twin."""
 
     sync: Callable[..., Any]
     asynchronous: Callable[..., Awaitable[Any]]
     args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    kwargs: Mapping[str, Any] = MappingProxyType({})
 
 
 Flow: TypeAlias = Generator[Call, Any, T]
@@ -103,49 +100,42 @@ async def arun(flow: Flow[T]) -> T:
         return result
 
 
-class Synchronous(Protocol[P, T_co]):
-    """A function that was written as a flow; `asynchronous` is its async twin, with the same parameters."""
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T_co:
-        """Carry the flow out."""
-
-    @property
-    def asynchronous(self) -> Callable[P, Coroutine[Any, Any, T_co]]:
-        """The async twin; its name begins with `a`."""
-
-
-def synchronous(function: Callable[P, Flow[T]]) -> Synchronous[P, T]:
-    """Turn a function that makes a flow into one that carries it out.
+def synchronous(function: Callable[P, Flow[T]]) -> Callable[P, T]:
+    """Turn a function or method that makes a flow into one that carries it out.
 
     ```python
     import asyncio
 
-    from langchain_gemini_mm.flows import blocking, synchronous
+    from langchain_gemini_mm.flows import asynchronous, blocking, synchronous
 
     @synchronous
     def largest(numbers):
         return (yield blocking(max, numbers))
 
-    alargest = largest.asynchronous
+    alargest = asynchronous(largest)
     assert largest([3, 1, 2]) == asyncio.run(alargest([3, 1, 2])) == 3
     ```
     """
+    returned = str(function.__annotations__.get("return", ""))
+    if returned.startswith("Flow["):  # in help texts and signatures
+        function.__annotations__["return"] = returned[len("Flow[") : -1]
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         return run(function(*args, **kwargs))
 
-    @wraps(function)
-    async def acall(*args: P.args, **kwargs: P.kwargs) -> T:
-        return await arun(function(*args, **kwargs))
+    return call
 
-    signature = inspect.signature(function)
-    returned = str(signature.return_annotation).removeprefix("Flow[").removesuffix("]")
-    for made in (call, acall):
-        vars(made)["__signature__"] = signature.replace(return_annotation=returned)
-        made.__annotations__ = {**function.__annotations__, "return": returned}
-    acall.__name__ = f"a{function.__name__}"
-    acall.__qualname__ = f"a{function.__qualname__}"
-    acall.__doc__ = f"Async twin of `{function.__name__}`."
-    vars(call)["asynchronous"] = acall
-    return cast("Synchronous[P, T]", call)
+
+def asynchronous(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """The async twin of a function made by `synchronous`, with the same parameters; its name begins with `a`."""
+    flow: Callable[P, Flow[T]] = vars(function)["__wrapped__"]
+
+    @wraps(flow)
+    async def acall(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await arun(flow(*args, **kwargs))
+
+    acall.__name__ = f"a{flow.__name__}"
+    acall.__qualname__ = flow.__qualname__.removesuffix(flow.__name__) + acall.__name__
+    acall.__doc__ = f"Async twin of `{flow.__name__}`."
+    return acall

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 
 
-def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], object]:
+def lazy_exports(package: str, modules: Mapping[str, Iterable[str]]) -> Callable[[str], object]:
     """A module-level `__getattr__` (PEP 562) that imports names on first use.
 
     Importing a package then costs nothing for what a program does not use. Type checkers see the names through imports
@@ -19,19 +19,20 @@ def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], ob
     ```python
     from langchain_gemini_mm.lazy_exports import lazy_exports
 
-    get = lazy_exports("langchain_gemini_mm", {"Query": "vectorstores.query"})
+    get = lazy_exports("langchain_gemini_mm", {"vectorstores.query": ["Query"]})
     assert get("Query").__name__ == "Query"
     ```
 
     Args:
         package: name of the package, its `__name__`.
-        modules: public name to the module that defines it, below the package.
+        modules: a module below the package, and the public names that it defines.
     """
+    module_of = {name: module for module, names in modules.items() for name in names}
 
     def get_name(name: str) -> object:
-        if name not in modules:
+        if name not in module_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{package}.{modules[name]}"), name)
+        value = getattr(import_module(f"{package}.{module_of[name]}"), name)
         setattr(sys.modules[package], name, value)
         return value
 

@@ -13,7 +13,7 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.analysis.stored_vectors import narrowed
 from langchain_gemini_mm.batching import slices
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.flows import Flow, synchronous
+from langchain_gemini_mm.flows import Flow, asynchronous, synchronous
 from langchain_gemini_mm.interfaces import Content, Filter, Vectors
 from langchain_gemini_mm.validation import number_in, positive_int, unknown_option
 from langchain_gemini_mm.vectors import unit_rows
@@ -127,7 +127,7 @@ def classify(
     return found
 
 
-aclassify = classify.asynchronous
+aclassify = asynchronous(classify)
 
 
 @synchronous
@@ -147,7 +147,7 @@ def classify_many(
     return (yield from _classified_flow(store, list(contents), labels, options))
 
 
-aclassify_many = classify_many.asynchronous
+aclassify_many = asynchronous(classify_many)
 
 
 @dataclass(frozen=True, slots=True)

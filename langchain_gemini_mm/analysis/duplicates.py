@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.analysis.stored_vectors import StoredRows, batches_flow, narrowed
-from langchain_gemini_mm.flows import Flow, blocking, synchronous
+from langchain_gemini_mm.flows import Flow, asynchronous, blocking, synchronous
 from langchain_gemini_mm.interfaces import Filter
 from langchain_gemini_mm.validation import number_in, positive_int
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore
@@ -118,7 +118,7 @@ def find_duplicates(
     return found
 
 
-afind_duplicates = find_duplicates.asynchronous
+afind_duplicates = asynchronous(find_duplicates)
 
 
 class _Search:

@@ -10,7 +10,7 @@ from langchain_core.documents import Document
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.analysis.stored_vectors import StoredRows, batches_flow, narrowed
-from langchain_gemini_mm.flows import Call, Flow, blocking, synchronous
+from langchain_gemini_mm.flows import Call, Flow, asynchronous, blocking, synchronous
 from langchain_gemini_mm.interfaces import Filter, Modality
 from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore
@@ -98,7 +98,7 @@ def find_outliers(
     ]
 
 
-afind_outliers = find_outliers.asynchronous
+afind_outliers = asynchronous(find_outliers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from langchain_gemini_mm.analysis.stored_vectors import narrowed
-from langchain_gemini_mm.flows import Flow, synchronous
+from langchain_gemini_mm.flows import Flow, asynchronous, synchronous
 from langchain_gemini_mm.interfaces import Filter
 from langchain_gemini_mm.vectorstores import Hits, MultimodalVectorStore, Query
 from langchain_gemini_mm.vectorstores.records import Record
@@ -71,4 +71,4 @@ def recommend(
     return Hits(replace(group.hits[0], rank=rank) for rank, group in enumerate(groups, start=1))
 
 
-arecommend = recommend.asynchronous
+arecommend = asynchronous(recommend)

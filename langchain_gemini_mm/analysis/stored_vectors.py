@@ -43,7 +43,7 @@ def batches_flow(
     """
     node = None if given is None else parse_filter(given)
     last, count = None, 0
-    while records := (yield from store.backend.page(last, _BATCH_ROWS, node, with_vectors=True, with_documents=False)):
+    while records := (yield from store.backend.page(last, _BATCH_ROWS, node, "vectors")):
         rows = np.stack([record.vector for record in records if record.vector is not None])
         yield blocking(take, [record.id for record in records], rows)
         last = records[-1].id

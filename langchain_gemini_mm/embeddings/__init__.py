@@ -13,11 +13,4 @@ if TYPE_CHECKING:
 __all__ = ["EmbedPlan", "GeminiEmbeddings", "Usage"]
 
 if not TYPE_CHECKING:
-    __getattr__ = lazy_exports(
-        __name__,
-        {
-            "EmbedPlan": "usage",
-            "GeminiEmbeddings": "gemini",
-            "Usage": "usage",
-        },
-    )
+    __getattr__ = lazy_exports(__name__, {"gemini": ["GeminiEmbeddings"], "usage": ["EmbedPlan", "Usage"]})

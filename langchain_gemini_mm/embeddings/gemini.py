@@ -11,16 +11,16 @@ from langchain_core.embeddings import Embeddings
 from pydantic import PrivateAttr
 
 from langchain_gemini_mm.content.parts import uris_to_contents
-from langchain_gemini_mm.embeddings.pipeline import EmbedPipeline, EmbedRequest
-from langchain_gemini_mm.embeddings.service.service import GeminiService
 from langchain_gemini_mm.embeddings.service.uploads import Uploads
-from langchain_gemini_mm.embeddings.settings import EmbeddingSettings
+from langchain_gemini_mm.embeddings.settings import EmbeddingSettings, EmbedRequest
 from langchain_gemini_mm.embeddings.usage import EmbedPlan, Meter, Usage
 from langchain_gemini_mm.interfaces import Content, Role, Vectors
 from langchain_gemini_mm.models import ITEMS_PER_CALL
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from langchain_gemini_mm.embeddings.pipeline import EmbedPipeline
 
 
 class GeminiEmbeddings(EmbeddingSettings, Embeddings):
@@ -282,6 +282,9 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
 
     def _renewed(self) -> EmbedPipeline:
         """Resolve the fields again; connections are kept unless the service is reached in another way."""
+        from langchain_gemini_mm.embeddings.pipeline import EmbedPipeline
+        from langchain_gemini_mm.embeddings.service.service import GeminiService
+
         settings = self._service_settings()
         service = None if self._current is None else self._current.service
         if service is None or service.settings != settings or service.connections.given is not self.client:

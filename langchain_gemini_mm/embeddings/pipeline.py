@@ -60,13 +60,12 @@ from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall
 from langchain_gemini_mm.embeddings.service.rate_limit import Admission
 from langchain_gemini_mm.embeddings.service.service import GeminiService
 from langchain_gemini_mm.embeddings.service.uploads import Upload, Uploads
-from langchain_gemini_mm.embeddings.settings import ResolvedSettings, check_dimensions
+from langchain_gemini_mm.embeddings.settings import EmbedRequest, ResolvedSettings, check_dimensions
 from langchain_gemini_mm.embeddings.tasks import recipe as find_recipe
 from langchain_gemini_mm.embeddings.usage import BudgetReservation, EmbedPlan, Meter, price_usd
 from langchain_gemini_mm.errors import GeminiMMError, IncompleteAnswerError, MediaLimitError, QuotaError, ServiceError
-from langchain_gemini_mm.interfaces import Content, Role, Vector, Vectors, WaitNotice
+from langchain_gemini_mm.interfaces import Vector, Vectors, WaitNotice
 from langchain_gemini_mm.media.convert import ConversionRequest, ConvertedPart, TemporaryFiles, by_file, convert
-from langchain_gemini_mm.models import ITEMS_PER_CALL
 from langchain_gemini_mm.validation import positive_int
 
 logger = logging.getLogger("langchain_gemini_mm")
@@ -76,20 +75,6 @@ Result: TypeAlias = Answer | ServiceError | None
 
 _REPORTED_S = 0.5
 """Shorter waits are not reported."""
-
-
-@dataclass(frozen=True)
-class EmbedRequest:
-    """The arguments of one `embed` call; None stands for the settings of the object."""
-
-    contents: Sequence[Content] = field(repr=False)
-    role: Role
-    task_type: str | None = None
-    titles: Sequence[str | None] | None = None
-    output_dimensionality: int | None = None
-    batch_size: int = ITEMS_PER_CALL
-    urgent: bool = False
-    """Whether it is a query, which does not wait for bulk work of the same object."""
 
 
 class Sending:

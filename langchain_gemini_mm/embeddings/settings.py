@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from urllib.parse import urlsplit
@@ -17,15 +17,11 @@ from pydantic.fields import FieldInfo
 
 from langchain_gemini_mm.content.parts import Unresolved
 from langchain_gemini_mm.embeddings.long_text import OnTooLong
-from langchain_gemini_mm.embeddings.service.client import ServiceSettings, without_password
-from langchain_gemini_mm.embeddings.tasks import Recipe, find_task, recipe
-from langchain_gemini_mm.interfaces import Backend, MediaSource, Modality, Role, WaitNotice
-from langchain_gemini_mm.media.convert import MediaTarget
-from langchain_gemini_mm.media.media_options import MediaOptions
-from langchain_gemini_mm.media.model_limits import consumer_name
+from langchain_gemini_mm.interfaces import Backend, Content, MediaSource, Modality, Role, WaitNotice
 from langchain_gemini_mm.models import (
     DEFAULT_MODEL,
     INLINE_BYTES,
+    ITEMS_PER_CALL,
     ModelSpec,
     check_location,
     model_spec,
@@ -35,6 +31,11 @@ from langchain_gemini_mm.validation import positive_int, unknown_option
 
 # Pydantic makes a secret of a plain str; type checkers must know that one may be given.
 if TYPE_CHECKING:
+    from langchain_gemini_mm.embeddings.service.client import ServiceSettings
+    from langchain_gemini_mm.embeddings.tasks import Recipe
+    from langchain_gemini_mm.media.convert import MediaTarget
+    from langchain_gemini_mm.media.media_options import MediaOptions
+
     ApiKey: TypeAlias = SecretStr | str
 else:
     ApiKey = SecretStr
@@ -156,6 +157,8 @@ class EmbeddingSettings(BaseModel):
 
     @field_serializer("base_url")
     def _url_without_password(self, value: str | None) -> str | None:
+        from langchain_gemini_mm.embeddings.service.client import without_password
+
         return None if value is None else without_password(urlsplit(value))
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
@@ -172,6 +175,8 @@ class EmbeddingSettings(BaseModel):
     @field_validator("task_type")
     @classmethod
     def _known_task(cls, value: str | None) -> str | None:
+        from langchain_gemini_mm.embeddings.tasks import find_task
+
         return find_task(value).name if value else None
 
     @field_validator("request_options")
@@ -218,6 +223,9 @@ class EmbeddingSettings(BaseModel):
         Raises:
             ValueError: fields that contradict each other, or a number out of its range.
         """
+        from langchain_gemini_mm.embeddings.tasks import recipe
+        from langchain_gemini_mm.media.media_options import MediaOptions
+
         backend = self.backend
         options = MediaOptions(**{option.name: getattr(self, option.name) for option in fields(MediaOptions)})
         options.check(backend)
@@ -255,6 +263,8 @@ class EmbeddingSettings(BaseModel):
         Raises:
             ValueError: credentials and a key are both given.
         """
+        from langchain_gemini_mm.embeddings.service.client import ServiceSettings
+
         same = {setting.name for setting in fields(ServiceSettings)} & type(self).model_fields.keys()
         values = {name: getattr(self, name) for name in same}
         key = self.google_api_key
@@ -275,6 +285,20 @@ class EmbeddingSettings(BaseModel):
             "api_key": key.get_secret_value() if isinstance(key, SecretStr) else key,
         }
         return ServiceSettings(backend=self.backend, **values)
+
+
+@dataclass(frozen=True)
+class EmbedRequest:
+    """The arguments of one `embed` call; None stands for the settings of the object."""
+
+    contents: Sequence[Content] = field(repr=False)
+    role: Role
+    task_type: str | None = None
+    titles: Sequence[str | None] | None = None
+    output_dimensionality: int | None = None
+    batch_size: int = ITEMS_PER_CALL
+    urgent: bool = False
+    """Whether it is a query, which does not wait for bulk work of the same object."""
 
 
 PREPARATION = "1"
@@ -321,6 +345,9 @@ def media_targets(
         options: choices of the caller.
         inline_limit: bytes of a request, base64 counted; Vertex AI has no other way for media.
     """
+    from langchain_gemini_mm.media.convert import MediaTarget
+    from langchain_gemini_mm.media.model_limits import consumer_name
+
     inline = max(inline_limit - 1000, 4) // 4 * 3
     max_bytes = min(CONVERTED_BYTES, inline) if backend == "vertex" else CONVERTED_BYTES
     targets: dict[Modality, MediaTarget] = {}
@@ -421,6 +448,8 @@ def check_url(url: str) -> str:
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
+        from langchain_gemini_mm.embeddings.service.client import without_password
+
         shown = without_password(parts) if "@" in parts.netloc else url.rpartition("@")[2]
         raise ValueError(f"base_url must begin with https:// or http:// and name a host, got {shown!r}")
     return url

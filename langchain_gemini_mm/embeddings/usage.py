@@ -7,12 +7,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from langchain_gemini_mm.batching import PerProcess
-from langchain_gemini_mm.embeddings.service.calls import Answer
 from langchain_gemini_mm.errors import BudgetError, GeminiMMError
 from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.models import ModelSpec
+
+if TYPE_CHECKING:
+    from langchain_gemini_mm.embeddings.service.calls import Answer
 
 
 def price_usd(spec: ModelSpec, tokens: Mapping[Modality, int]) -> float:

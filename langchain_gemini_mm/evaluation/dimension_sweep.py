@@ -19,7 +19,7 @@ from langchain_gemini_mm.evaluation.run import (
     names_of,
     report_maker_flow,
 )
-from langchain_gemini_mm.flows import Flow, synchronous
+from langchain_gemini_mm.flows import Flow, asynchronous, synchronous
 from langchain_gemini_mm.interfaces import Filter, Vector, Vectors
 from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.validation import positive_int
@@ -108,7 +108,7 @@ def dimension_sweep(
     return Comparison(reports)
 
 
-adimension_sweep = dimension_sweep.asynchronous
+adimension_sweep = asynchronous(dimension_sweep)
 
 
 def _sizes(requested: set[int] | None, whole: int) -> list[int]:

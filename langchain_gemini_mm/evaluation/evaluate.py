@@ -8,7 +8,7 @@ from typing import Any
 from langchain_gemini_mm.evaluation.metrics import checked_ks
 from langchain_gemini_mm.evaluation.reports import Comparison, Report
 from langchain_gemini_mm.evaluation.run import EvaluationSettings, checked_queries, evaluation_flow
-from langchain_gemini_mm.flows import Call, Flow, synchronous
+from langchain_gemini_mm.flows import Call, Flow, asynchronous, synchronous
 from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.retrievers import MultimodalRetriever
 from langchain_gemini_mm.validation import positive_int
@@ -83,7 +83,7 @@ def evaluate(
     return (yield from evaluation_flow(target, checked_queries(labelled), settings, concurrency, options))
 
 
-aevaluate = evaluate.asynchronous
+aevaluate = asynchronous(evaluate)
 
 
 @synchronous
@@ -110,7 +110,7 @@ def compare_rankings(
     return Comparison(reports)
 
 
-acompare_rankings = compare_rankings.asynchronous
+acompare_rankings = asynchronous(compare_rankings)
 
 
 def _retriever_of(target: Any) -> Any:

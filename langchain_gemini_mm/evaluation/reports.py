@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from langchain_gemini_mm.errors import ContentError, MissingExtraError
 from langchain_gemini_mm.evaluation.metrics import Measure, bootstrap, checked_ks, measures, names_of_measures
@@ -145,28 +146,13 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """The report as values for JSON."""
+        pairs = [{"query": one, "document": two, "measures": _plain(found)} for (one, two), found in self.pairs.items()]
         return {
             "format": REPORT_FORMAT,
-            "name": self.name,
-            "ks": list(self.ks),
-            "confidence": self.confidence,
-            "seed": self.seed,
+            **TypeAdapter(Report).dump_python(self, mode="json"),
             "measures": _plain(self.measures),
-            "pairs": [
-                {"query": one, "document": two, "measures": _plain(found)} for (one, two), found in self.pairs.items()
-            ],
+            "pairs": pairs,
             "nothing": None if self.nothing is None else _plain({"empty": self.nothing}),
-            "unknown": list(self.unknown),
-            "modalities": dict(self.modalities),
-            "results": [
-                {
-                    "query": result.query,
-                    "modality": result.modality,
-                    "relevant": dict(result.relevant),
-                    "found": list(result.found),
-                }
-                for result in self.results
-            ],
         }
 
     @classmethod
@@ -184,25 +170,8 @@ class Report:
         if not isinstance(found, Mapping) or found.get("format") != REPORT_FORMAT:
             raise ContentError(f"not a report: expected an object with 'format': {REPORT_FORMAT!r}")
         try:
-            results = tuple(
-                QueryResult(
-                    str(one["query"]),
-                    str(one["modality"]),
-                    {str(id_): float(grade) for id_, grade in one["relevant"].items()},
-                    tuple(map(str, one["found"])),
-                )
-                for one in found["results"]
-            )
-            return cls(
-                name=str(found["name"]),
-                ks=checked_ks(found["ks"]),
-                results=results,
-                modalities={str(id_): str(modality) for id_, modality in found["modalities"].items()},
-                unknown=tuple(map(str, found["unknown"])),
-                confidence=float(found["confidence"]),
-                seed=int(found["seed"]),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            return TypeAdapter(cls).validate_python({**found, "ks": checked_ks(found["ks"])})
+        except (KeyError, TypeError, ValueError) as error:
             raise ContentError(f"the report is damaged: {error!r}") from error
 
     def __str__(self) -> str:

@@ -19,12 +19,10 @@ if not TYPE_CHECKING:
     __getattr__ = lazy_exports(
         __name__,
         {
-            "BucketFiles": "bucket_files",
-            "MediaLoader": "media_loader",
-            "Plan": "cost_plan",
-            "Segments": "segmentation",
-            "Share": "cost_plan",
-            "Skipped": "walk",
-            "plan": "cost_plan",
+            "bucket_files": ["BucketFiles"],
+            "cost_plan": ["Plan", "Share", "plan"],
+            "media_loader": ["MediaLoader"],
+            "segmentation": ["Segments"],
+            "walk": ["Skipped"],
         },
     )

@@ -20,7 +20,7 @@ from langchain_gemini_mm.media.source import OpenedSource, hash_of, media_type, 
 from langchain_gemini_mm.models import model_spec
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.storage import MediaStore
-from langchain_gemini_mm.vectorstores.write import BATCH_SIZE
+from langchain_gemini_mm.vectorstores.langchain_api import BATCH_SIZE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,10 +12,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.document_loaders import BaseLoader
 
 from langchain_gemini_mm.interfaces import Backend, Modality
-from langchain_gemini_mm.loaders.inputs import Inputs
-from langchain_gemini_mm.loaders.options import LoadOptions, checked_workers, chosen_modalities
 from langchain_gemini_mm.loaders.segmentation import Segments
-from langchain_gemini_mm.loaders.walk import FolderWalk, Patterns, Skipped
 from langchain_gemini_mm.models import DEFAULT_MODEL, ModelSpec
 
 if TYPE_CHECKING:
@@ -23,6 +20,7 @@ if TYPE_CHECKING:
 
     from langchain_gemini_mm.loaders.examine import Examiner
     from langchain_gemini_mm.loaders.media_documents import Description
+    from langchain_gemini_mm.loaders.walk import Skipped
     from langchain_gemini_mm.storage import MediaStore
 
 
@@ -84,6 +82,9 @@ class MediaLoader(BaseLoader):
         ValueError: an argument that can never work, such as segments longer than the model takes.
     """
 
+    skipped: list[Skipped]
+    """Files that the last run left out, with the reasons."""
+
     def __init__(
         self,
         source: Any,
@@ -109,21 +110,21 @@ class MediaLoader(BaseLoader):
         backend: Backend = "gemini",
         progress: Callable[[str, str | None], None] | None = None,
     ) -> None:
-        if not callable(getattr(media, "put_file", None)):
-            raise TypeError(f"media must be a MediaStore, got {type(media).__name__}")
-        selected = chosen_modalities(modalities)
-        self.options = LoadOptions(
+        from langchain_gemini_mm.loaders import inputs, options
+        from langchain_gemini_mm.loaders.walk import FolderWalk, Patterns
+
+        selected = options.chosen_modalities(modalities)
+        self.options = options.LoadOptions(
             segments, model, backend, selected, companions, fuse_text, min_bytes, max_bytes, chunk_size, chunk_overlap
         )
         """Its options, checked."""
-        self.skipped: list[Skipped] = []
-        """Files that the last run left out, with the reasons."""
+        self.skipped = []
         self._walk = FolderWalk(
             Patterns(glob), Patterns(exclude), source_prefix, recursive, follow_symlinks, include_hidden, companions
         )
-        self._walk.omit = media.path
-        self._inputs, self._store, self._workers = Inputs(source, self._walk), media, checked_workers(workers)
-        self._describe, self._progress = _description(describe), progress
+        self._walk.omit = _checked_store(media).path
+        self._inputs, self._workers = inputs.Inputs(source, self._walk), options.checked_workers(workers)
+        self._store, self._describe, self._progress = media, _description(describe), progress
 
     def lazy_load(self) -> Iterator[Document]:
         """Yield Documents file by file, and fill `skipped`.
@@ -133,6 +134,7 @@ class MediaLoader(BaseLoader):
         """
         from langchain_gemini_mm.loaders.examine import LocalExaminer
         from langchain_gemini_mm.loaders.load_run import DocumentReader, LoadRun
+        from langchain_gemini_mm.loaders.walk import Skipped
 
         run = LoadRun(self._progress)
         self.skipped = run.skipped
@@ -163,6 +165,12 @@ class MediaLoader(BaseLoader):
         loader.options = replace(self.options, companions=self.options.companions and self.options.fuse_text)
         loader._store, loader._describe, loader._progress, loader.skipped = media, None, progress, []
         return loader
+
+
+def _checked_store(media: MediaStore) -> MediaStore:
+    if not callable(getattr(media, "put_file", None)):
+        raise TypeError(f"media must be a MediaStore, got {type(media).__name__}")
+    return media
 
 
 def _description(describe: Any) -> Description | None:

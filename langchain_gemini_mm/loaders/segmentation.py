@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.media.av.segments import windows
-from langchain_gemini_mm.media.embedded_text import EmbeddedText
-from langchain_gemini_mm.media.facts import MediaFacts
-from langchain_gemini_mm.media.pdf.pages import windows as page_windows
 from langchain_gemini_mm.models import MediaLimit
 from langchain_gemini_mm.references import MediaRef
+
+if TYPE_CHECKING:
+    from langchain_gemini_mm.media.embedded_text import EmbeddedText
+    from langchain_gemini_mm.media.facts import MediaFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +127,8 @@ def plan_segments(
     limit = limits.get(facts.modality)
     taken = limit is None or facts.mime_type in limit.mime_types
     if facts.modality == "pdf":
+        from langchain_gemini_mm.media.pdf.pages import windows as page_windows
+
         bounds = list(page_windows(facts.pages or 1, segments.pages, segments.page_overlap))
         if len(bounds) > 1:
             return [

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.flows import Flow, arun, blocking, run
+from langchain_gemini_mm.flows import Flow, asynchronous, blocking, synchronous
 from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.ranking.modalities import GROUPS, OTHER, group_filter
 from langchain_gemini_mm.validation import positive_int
@@ -92,9 +92,10 @@ _kept: WeakKeyDictionary[Backend, Background] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
+@synchronous
 def sample_background(
     store: MultimodalVectorStore, *, per_modality: int | None = None, seed: int = SEED
-) -> dict[str, int]:
+) -> Flow[dict[str, int]]:
     """Draw a new background for a collection.
 
     This is optional: the background is drawn at first use, and again when the collection has changed much.
@@ -122,24 +123,16 @@ def sample_background(
         TypeError: an argument is not an int.
         ValueError: `per_modality` is below 1.
     """
-    return run(_sample_flow(store.backend, per_modality, seed))
-
-
-async def asample_background(
-    store: MultimodalVectorStore, *, per_modality: int | None = None, seed: int = SEED
-) -> dict[str, int]:
-    """Async twin of `sample_background`."""
-    return await arun(_sample_flow(store.backend, per_modality, seed))
-
-
-def _sample_flow(backend: Backend, per_modality: int | None, seed: int) -> Flow[dict[str, int]]:
     if per_modality is not None:
         positive_int("per_modality", per_modality)
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(f"seed must be an int, got {seed!r}")
-    counts = yield from _counts_flow(backend)
-    background = yield from _draw_flow(backend, counts, per_modality, seed)
+    counts = yield from _counts_flow(store.backend)
+    background = yield from _draw_flow(store.backend, counts, per_modality, seed)
     return {modality: len(sample.ids) for modality, sample in background.samples.items()}
+
+
+asample_background = asynchronous(sample_background)
 
 
 def background_flow(backend: Backend) -> Flow[Background]:
@@ -213,7 +206,7 @@ def _draw_ids_flow(backend: Backend, node: Node, size: int, seed: str) -> Flow[l
     if not backend.ordered_by_hash:
         smallest: list[str] = []
         after: str | None = None
-        while records := (yield from backend.page(after, _PAGE, node, with_documents=False)):
+        while records := (yield from backend.page(after, _PAGE, node, "ids")):
             after = records[-1].id
             smallest = yield blocking(_smallest, [*smallest, *(record.id for record in records)], size, seed)
         return smallest
@@ -223,7 +216,7 @@ def _draw_ids_flow(backend: Backend, node: Node, size: int, seed: str) -> Flow[l
     for start in [*(str(dice.random()) for _ in range(_RUNS)), None]:  # the last run starts with the first id
         goal = size if start is None else min(size, len(found) + share)
         after = start
-        while len(found) < goal and (records := (yield from backend.page(after, share, node, with_documents=False))):
+        while len(found) < goal and (records := (yield from backend.page(after, share, node, "ids"))):
             found |= dict.fromkeys(record.id for record in records)
             after = records[-1].id
     return list(found)[:size]

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.flows import Flow, arun, blocking, run
+from langchain_gemini_mm.flows import Flow, asynchronous, blocking, synchronous
 from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.ranking.calibration import Calibration, Example, fit, pair_of, store_calibration_flow
 from langchain_gemini_mm.ranking.modalities import query_modality
 from langchain_gemini_mm.ranking.search import candidates_flow, plan_ranking
 from langchain_gemini_mm.validation import positive_int
-from langchain_gemini_mm.vectorstores.backend import Backend
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.query import Query
 from langchain_gemini_mm.vectorstores.search import query_vectors_flow
@@ -20,9 +19,10 @@ DEPTH = 10
 """Default number of documents of each modality that are compared with the labels of a query."""
 
 
+@synchronous
 def calibrate(
     store: MultimodalVectorStore, labelled: Iterable[LabelledQuery], *, task_type: str | None = None, depth: int = DEPTH
-) -> Calibration:
+) -> Flow[Calibration]:
     """Learn from labelled queries how probable a match is, for `ranking="calibrated"`; stored with the collection.
 
     Five to ten queries are enough to begin with. Queries without a relevant document count as well: they show the
@@ -50,20 +50,7 @@ def calibrate(
         ValueError: there is no query, or none with a relevant document.
         ContentError: a label names a document that is not stored.
     """
-    return run(_calibrate_flow(store.backend, labelled, task_type, depth))
-
-
-async def acalibrate(
-    store: MultimodalVectorStore, labelled: Iterable[LabelledQuery], *, task_type: str | None = None, depth: int = DEPTH
-) -> Calibration:
-    """Async twin of `calibrate`."""
-    return await arun(_calibrate_flow(store.backend, labelled, task_type, depth))
-
-
-def _calibrate_flow(
-    backend: Backend, given: Iterable[LabelledQuery], task_type: str | None, depth: int
-) -> Flow[Calibration]:
-    labelled = _checked(given)
+    labelled, backend = _checked(labelled), store.backend
     plan = plan_ranking(backend, positive_int("depth", depth), task_type=task_type)
     ids = list(dict.fromkeys(id_ for one in labelled for id_ in one.relevant))
     records = yield from backend.fetch(ids)
@@ -86,6 +73,9 @@ def _calibrate_flow(
         relevant=sum(len(one.relevant) for one in labelled),
     )
     return (yield from store_calibration_flow(backend, calibration))
+
+
+acalibrate = asynchronous(calibrate)
 
 
 def _checked(labelled: Iterable[LabelledQuery]) -> list[LabelledQuery]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, get_args
 
@@ -13,7 +13,7 @@ from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import Content, Filter, MediaSource, Modality
 from langchain_gemini_mm.references import scan_references
 from langchain_gemini_mm.validation import did_you_mean
-from langchain_gemini_mm.vectorstores.filters import And, In, Node, Not, Or, Predicate, matches, parse_filter
+from langchain_gemini_mm.vectorstores.filters import In, Node, Not, Or, all_of
 from langchain_gemini_mm.vectorstores.query import Query
 
 KEY = "modality"
@@ -95,16 +95,6 @@ def group_filter(groups: tuple[str, ...]) -> Node:
     return parts[0] if len(parts) == 1 else Or(tuple(parts))
 
 
-def in_groups(given: Node | Predicate | None, groups: tuple[str, ...]) -> Node | Predicate:
-    """Narrow a checked filter to some of `GROUPS`."""
-    node = group_filter(groups)
-    if given is None:
-        return node
-    if callable(given):
-        return lambda document: matches(node, document.metadata) and given(document)
-    return And((given, node))
-
-
 def filter_for_modalities(given: Any, modalities: Iterable[str] | None, *more: Filter) -> Any:
     """Narrow a filter to some modalities, and to further filters.
 
@@ -129,11 +119,4 @@ def filter_for_modalities(given: Any, modalities: Iterable[str] | None, *more: F
         ValueError: there is no modality, or no such modality.
     """
     names = checked_modalities(modalities)
-    parts: list[Filter] = [*([{KEY: {"$in": list(names)}}] if names else []), *more]
-    if callable(given) and parts:
-        keeps: Callable[[Document], bool] = given
-        node = parse_filter({"$and": parts})
-        return lambda document: matches(node, document.metadata) and keeps(document)
-    if given is not None:
-        parts.insert(0, given)
-    return {"$and": parts} if len(parts) > 1 else parts[0] if parts else None
+    return all_of(given, [*([{KEY: {"$in": list(names)}}] if names else []), *more])

@@ -15,14 +15,14 @@ from langchain_gemini_mm.ranking.modalities import (
     GROUPS,
     checked_modalities,
     document_modality,
-    in_groups,
+    group_filter,
     query_modality,
 )
 from langchain_gemini_mm.ranking.normalize import compare
 from langchain_gemini_mm.validation import number_in, one_of
 from langchain_gemini_mm.vectorstores.backend import Backend, Scored, VectorRequest
 from langchain_gemini_mm.vectorstores.embedding_space import same_space
-from langchain_gemini_mm.vectorstores.filters import Predicate
+from langchain_gemini_mm.vectorstores.filters import Predicate, both
 from langchain_gemini_mm.vectorstores.hits import Hit, Hits, ScoreKind
 from langchain_gemini_mm.vectorstores.query import Query
 from langchain_gemini_mm.vectorstores.search import (
@@ -56,7 +56,7 @@ class RankingPlan:
         """The search, with the modalities as part of its filter."""
         if self.modalities is None:
             return self.search
-        return replace(self.search, filter=in_groups(self.search.filter, self.modalities))
+        return replace(self.search, filter=both(self.search.filter, group_filter(self.modalities)))
 
 
 class Candidate(NamedTuple):
@@ -235,7 +235,7 @@ def _nearest_flow(
         VectorRequest(
             vector=vector,
             k=search.k + len(excluded),
-            filter=in_groups(given, members),
+            filter=both(given, group_filter(members)),
             score_threshold=search.score_threshold,
             fingerprint=backend.space.fingerprint,
         )

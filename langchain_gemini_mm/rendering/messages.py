@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from langchain_core.messages import HumanMessage
 
 from langchain_gemini_mm.content.parts import to_parts
+from langchain_gemini_mm.flows import asynchronous, in_thread, synchronous
 from langchain_gemini_mm.interfaces import Content, MediaSource
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.rendering.clean_text import DocumentOrHit, document_of, pieces_of
@@ -66,6 +66,8 @@ def to_blocks(
     return expand_blocks(reference_blocks(items, media=media), media, accepts=family, place=place, max_bytes=max_bytes)
 
 
+@synchronous
+@in_thread
 def to_message(
     question: Content,
     documents: Iterable[DocumentOrHit],
@@ -114,19 +116,7 @@ def to_message(
     return HumanMessage(content=content)
 
 
-async def ato_message(
-    question: Content,
-    documents: Iterable[DocumentOrHit],
-    *,
-    media: MediaSource | None = None,
-    model: Any = "gemini",
-    max_bytes: int | None = None,
-    instructions: str | None = INSTRUCTIONS,
-) -> HumanMessage:
-    """Async twin of `to_message`; it runs in a worker thread."""
-    return await asyncio.to_thread(
-        to_message, question, documents, media=media, model=model, max_bytes=max_bytes, instructions=instructions
-    )
+ato_message = asynchronous(to_message)
 
 
 def _question_blocks(

@@ -18,11 +18,9 @@ if not TYPE_CHECKING:
     __getattr__ = lazy_exports(
         __name__,
         {
-            "Added": "ingest",
-            "Moment": "sources",
-            "MultimodalRetriever": "retriever",
-            "SearchOptions": "search_options",
-            "Source": "sources",
-            "group_by_source": "sources",
+            "ingest": ["Added"],
+            "retriever": ["MultimodalRetriever"],
+            "search_options": ["SearchOptions"],
+            "sources": ["Moment", "Source", "group_by_source"],
         },
     )

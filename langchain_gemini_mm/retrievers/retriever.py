@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
-from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
+from langchain_core.retrievers import LangSmithRetrieverParams
 from langchain_core.runnables import RunnableConfig
 from langchain_core.vectorstores import VectorStore
 from pydantic import ConfigDict, model_validator
 
-from langchain_gemini_mm.flows import Flow, arun, run
+from langchain_gemini_mm.flows import Call, Flow, asynchronous, synchronous
 from langchain_gemini_mm.interfaces import Content, Modality
 from langchain_gemini_mm.ranking import Ranking
 from langchain_gemini_mm.ranking.search import RankingPlan, by_modality_flow, plan_ranking, ranked_flow
@@ -26,19 +25,12 @@ from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.validation import unknown_option
 from langchain_gemini_mm.vectorstores import Hit, Hits, MultimodalVectorStore, Query
 from langchain_gemini_mm.vectorstores.query import Fusion, SearchType
+from langchain_gemini_mm.vectorstores.store_retriever import AnsweredQuery, BatchedRetriever
 
 _AS_TEXT: Any = object()
 
 
-@dataclass(frozen=True, slots=True)
-class _AnsweredQuery:
-    """A query of a batch, with the documents found for it."""
-
-    query: Content | Query
-    documents: list[Document]
-
-
-class MultimodalRetriever(BaseRetriever):
+class MultimodalRetriever(BatchedRetriever):
     """Stores documents and media, and finds them by any content: text, files, images, audio, or several together.
 
     It works in chains, agents and `configurable_fields` like any LangChain retriever. Traces and callbacks receive the
@@ -141,7 +133,7 @@ class MultimodalRetriever(BaseRetriever):
             TypeError: an option does not exist, or the store lacks what it needs.
             ValueError: an option is out of range.
         """
-        return super().invoke(_text_of(input), config, content=input, **kwargs)
+        return super().invoke(traced(input), config, content=input, **kwargs)
 
     async def ainvoke(
         self,
@@ -150,44 +142,10 @@ class MultimodalRetriever(BaseRetriever):
         **kwargs: Any,
     ) -> list[Document]:
         """Async twin of `invoke`."""
-        return await super().ainvoke(_text_of(input), config, content=input, **kwargs)
+        return await super().ainvoke(traced(input), config, content=input, **kwargs)
 
-    def batch(
-        self,
-        inputs: list[Any],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> list[list[Document]]:
-        """Search with several queries. Their contents are embedded together; callbacks see one run for each query.
-
-        Args:
-            inputs: each as in `invoke`.
-            config: LangChain's configuration, one for all queries or one for each.
-            return_exceptions: return the exception of a query that fails; queries are then embedded one by one.
-            kwargs: as in `invoke`.
-        """
-        if return_exceptions or len(inputs) < 2:
-            return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        answers = run(self._hits(inputs, None, kwargs))
-        return super().batch(_answered(inputs, answers), config, **kwargs)
-
-    async def abatch(
-        self,
-        inputs: list[Any],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> list[list[Document]]:
-        """Async twin of `batch`."""
-        if return_exceptions or len(inputs) < 2:
-            return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        answers = await arun(self._hits(inputs, None, kwargs))
-        return await super().abatch(_answered(inputs, answers), config, **kwargs)
-
-    def search(self, query: Content | Query, k: int | None = None, **options: Unpack[SearchOptions]) -> Hits:
+    @synchronous
+    def search(self, query: Content | Query, k: int | None = None, **options: Unpack[SearchOptions]) -> Flow[Hits]:
         """Find hits: documents with their scores, as `invoke` finds documents.
 
         Args:
@@ -200,15 +158,15 @@ class MultimodalRetriever(BaseRetriever):
             TypeError: an option does not exist, or the store lacks what it needs.
             ValueError: an option is out of range.
         """
-        (hits,) = run(self._hits([query], k, options))
+        (hits,) = yield from self._hits([query], k, options)
         return hits
 
-    async def asearch(self, query: Content | Query, k: int | None = None, **options: Unpack[SearchOptions]) -> Hits:
-        """Async twin of `search`."""
-        (hits,) = await arun(self._hits([query], k, options))
-        return hits
+    asearch: ClassVar = asynchronous(search)
 
-    def by_modality(self, query: Content | Query, k: int = 1, **options: Unpack[SearchOptions]) -> dict[str, Hits]:
+    @synchronous
+    def by_modality(
+        self, query: Content | Query, k: int = 1, **options: Unpack[SearchOptions]
+    ) -> Flow[dict[str, Hits]]:
         """Find the closest documents of each modality, side by side: their scores are not compared.
 
         Args:
@@ -219,14 +177,11 @@ class MultimodalRetriever(BaseRetriever):
         Returns:
             Hits by modality, of those that the collection has; their score is the cosine similarity.
         """
-        return run(by_modality_flow(query, self._plan("by_modality", k, options)))
+        return by_modality_flow(query, self._plan("by_modality", k, options))
 
-    async def aby_modality(
-        self, query: Content | Query, k: int = 1, **options: Unpack[SearchOptions]
-    ) -> dict[str, Hits]:
-        """Async twin of `by_modality`."""
-        return await arun(by_modality_flow(query, self._plan("by_modality", k, options)))
+    aby_modality: ClassVar = asynchronous(by_modality)
 
+    @synchronous
     def sources(
         self,
         query: Content | Query,
@@ -235,7 +190,7 @@ class MultimodalRetriever(BaseRetriever):
         by: str = "source",
         per_source: int = 5,
         **options: Unpack[SearchOptions],
-    ) -> list[Source]:
+    ) -> Flow[list[Source]]:
         """Find files rather than pieces, each with its best moments or pages.
 
         Args:
@@ -245,21 +200,12 @@ class MultimodalRetriever(BaseRetriever):
             per_source: number of hits of a file; adjacent ones are merged into one moment.
             options: as in `search`.
         """
-        return run(sources_flow(query, self._plan("sources", k, options), by, per_source))
+        return sources_flow(query, self._plan("sources", k, options), by, per_source)
 
-    async def asources(
-        self,
-        query: Content | Query,
-        k: int | None = None,
-        *,
-        by: str = "source",
-        per_source: int = 5,
-        **options: Unpack[SearchOptions],
-    ) -> list[Source]:
-        """Async twin of `sources`."""
-        return await arun(sources_flow(query, self._plan("sources", k, options), by, per_source))
+    asources: ClassVar = asynchronous(sources)
 
-    def context(self, found: Hit | Document, *, before: int = 1, after: int = 1) -> list[Document]:
+    @synchronous
+    def context(self, found: Hit | Document, *, before: int = 1, after: int = 1) -> Flow[list[Document]]:
         """Read the segments or pages around a hit, of the same file and modality, the hit among them.
 
         Args:
@@ -270,13 +216,22 @@ class MultimodalRetriever(BaseRetriever):
         Raises:
             ContentError: the document does not name its place in a file, or is not stored any more.
         """
-        return run(self._context_flow(found, before, after))
+        document = found.document if isinstance(found, Hit) else found
+        if not isinstance(document, Document):
+            raise TypeError(f"context is that of a hit or a Document, got {type(document).__name__}")
+        counts: dict[str, Any] = {"before": before, "after": after}
+        for name, value in counts.items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise ValueError(f"{name} must be an int >= 0, got {value!r}")
+        backend = require_own_store(self.store, "context").backend.for_tenant(self.tenant)
+        return neighbours_flow(backend, document, before, after)
 
-    async def acontext(self, found: Hit | Document, *, before: int = 1, after: int = 1) -> list[Document]:
-        """Async twin of `context`."""
-        return await arun(self._context_flow(found, before, after))
+    acontext: ClassVar = asynchronous(context)
 
-    def add(self, *items: Content, metadata: Metadata | None = None, source_prefix: str = "", **options: Any) -> Added:
+    @synchronous
+    def add(
+        self, *items: Content, metadata: Metadata | None = None, source_prefix: str = "", **options: Any
+    ) -> Flow[Added]:
         """Store content, one Document for each item; media are put into the media store.
 
         A `Path` to a file, folder or glob is loaded as by `MediaLoader`, long files in segments. A nested list is one
@@ -293,26 +248,24 @@ class MultimodalRetriever(BaseRetriever):
             The ids, with `skipped` for what was left out.
         """
         intake = Intake(self.media_store, metadata or {}, source_prefix)
-        documents, given = self._to_add(intake.documents(items), {"skip_unchanged": True, **options})
-        return Added(self.store.add_documents(documents, **given), intake.skipped)
+        options = {"skip_unchanged": True, **options}
+        ids = yield Call(self.add_documents, self.aadd_documents, (intake.documents(items),), options)
+        return Added(ids, intake.skipped)
 
-    async def aadd(
-        self, *items: Content, metadata: Metadata | None = None, source_prefix: str = "", **options: Any
-    ) -> Added:
-        """Async twin of `add`."""
-        intake = Intake(self.media_store, metadata or {}, source_prefix)
-        documents, given = self._to_add(intake.documents(items), {"skip_unchanged": True, **options})
-        return Added(await self.store.aadd_documents(documents, **given), intake.skipped)
+    aadd: ClassVar = asynchronous(add)
 
-    def add_documents(self, documents: Iterable[Document], **options: Any) -> list[str]:
+    @synchronous
+    def add_documents(self, documents: Iterable[Document], **options: Any) -> Flow[list[str]]:
         """Store Documents and return their ids; options as in `store.add_documents`."""
-        listed, given = self._to_add(documents, options)
-        return self.store.add_documents(listed, **given)
+        if isinstance(self.store, MultimodalVectorStore):
+            options = {"tenant": self.tenant, **options}
+        else:
+            documents = list(documents)
+            options.pop("skip_unchanged", None)
+        ids: list[str] = yield Call(self.store.add_documents, self.store.aadd_documents, (documents,), options)
+        return ids
 
-    async def aadd_documents(self, documents: Iterable[Document], **options: Any) -> list[str]:
-        """Async twin of `add_documents`."""
-        listed, given = self._to_add(documents, options)
-        return await self.store.aadd_documents(listed, **given)
+    aadd_documents: ClassVar = asynchronous(add_documents)
 
     def _get_relevant_documents(
         self,
@@ -322,8 +275,8 @@ class MultimodalRetriever(BaseRetriever):
         content: Any = _AS_TEXT,
         **kwargs: Any,
     ) -> list[Document]:
-        if isinstance(content, _AnsweredQuery):
-            return content.documents
+        if isinstance(query, AnsweredQuery):
+            return query.documents
         return self.search(query if content is _AS_TEXT else content, **kwargs).documents
 
     async def _aget_relevant_documents(
@@ -334,8 +287,8 @@ class MultimodalRetriever(BaseRetriever):
         content: Any = _AS_TEXT,
         **kwargs: Any,
     ) -> list[Document]:
-        if isinstance(content, _AnsweredQuery):
-            return content.documents
+        if isinstance(query, AnsweredQuery):
+            return query.documents
         return (await self.asearch(query if content is _AS_TEXT else content, **kwargs)).documents
 
     def _get_ls_params(self, **_: Any) -> LangSmithRetrieverParams:
@@ -356,6 +309,12 @@ class MultimodalRetriever(BaseRetriever):
             options["k"] = k
         return options
 
+    def _batch_flow(self, queries: Sequence[Any], options: Mapping[str, Any]) -> Flow[list[Hits]]:
+        return self._hits(queries, None, options)
+
+    def _text_of(self, query: Any) -> str:
+        return traced(query)
+
     def _hits(
         self, queries: Sequence[Content | Query], k: int | None, overrides: Mapping[str, Any]
     ) -> Flow[list[Hits]]:
@@ -367,29 +326,3 @@ class MultimodalRetriever(BaseRetriever):
     def _plan(self, what: str, k: int | None, overrides: Mapping[str, Any]) -> RankingPlan:
         backend = require_own_store(self.store, what).backend
         return plan_ranking(backend, **self._options(k, overrides))
-
-    def _to_add(self, documents: Iterable[Document], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Return documents and options as the store accepts them."""
-        if isinstance(self.store, MultimodalVectorStore):
-            return documents, {"tenant": self.tenant, **options}
-        options.pop("skip_unchanged", None)
-        return list(documents), options
-
-    def _context_flow(self, found: Hit | Document, before: int, after: int) -> Flow[list[Document]]:
-        document = found.document if isinstance(found, Hit) else found
-        if not isinstance(document, Document):
-            raise TypeError(f"context is that of a hit or a Document, got {type(document).__name__}")
-        counts: dict[str, Any] = {"before": before, "after": after}
-        for name, value in counts.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ValueError(f"{name} must be an int >= 0, got {value!r}")
-        backend = require_own_store(self.store, "context").backend.for_tenant(self.tenant)
-        return neighbours_flow(backend, document, before, after)
-
-
-def _text_of(query: Any) -> str:
-    return traced(query.query if isinstance(query, _AnsweredQuery) else query)
-
-
-def _answered(queries: Sequence[Content | Query], answers: Sequence[Sequence[Hit]]) -> list[Any]:
-    return [_AnsweredQuery(query, [hit.document for hit in hits]) for query, hits in zip(queries, answers, strict=True)]

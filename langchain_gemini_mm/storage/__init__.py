@@ -28,14 +28,9 @@ if not TYPE_CHECKING:
     __getattr__ = lazy_exports(
         __name__,
         {
-            "Bucket": "buckets",
-            "BucketObject": "buckets",
-            "GRACE_SECONDS": "store",
-            "MediaBackend": "backend",
-            "MediaStore": "store",
-            "MediaWriter": "backend",
-            "MemoryBackend": "backend",
-            "Stored": "backend",
-            "Sweep": "garbage",
+            "backend": ["MediaBackend", "MediaWriter", "MemoryBackend", "Stored"],
+            "buckets": ["Bucket", "BucketObject"],
+            "garbage": ["Sweep"],
+            "store": ["GRACE_SECONDS", "MediaStore"],
         },
     )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from urllib.parse import quote, urljoin, urlsplit
 
 from langchain_gemini_mm.errors import ContentError
@@ -24,8 +23,7 @@ _MAX_URL_CHARACTERS = 8000
 _SHOWN = 120
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """The parts of a URL that a request needs."""
 
     scheme: str

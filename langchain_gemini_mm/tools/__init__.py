@@ -19,7 +19,7 @@ if not TYPE_CHECKING:
     __getattr__ = lazy_exports(
         __name__,
         {
-            "MultimodalToolkit": "toolkit",
-            "create_multimodal_retriever_tool": "search_tool",
+            "search_tool": ["create_multimodal_retriever_tool"],
+            "toolkit": ["MultimodalToolkit"],
         },
     )

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from langchain_core.documents import Document
-from langchain_core.tools import StructuredTool, ToolException
+from langchain_core.tools import ToolException
 
 from langchain_gemini_mm.errors import ContentError, FilterError
-from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
+from langchain_gemini_mm.flows import Call, Flow, blocking
 from langchain_gemini_mm.ranking.modalities import filter_for_modalities
 from langchain_gemini_mm.references import MediaRef, split_references
 from langchain_gemini_mm.rendering import citation, clean_text
-from langchain_gemini_mm.retrievers import MultimodalRetriever
 from langchain_gemini_mm.retrievers.context import has_neighbours
 from langchain_gemini_mm.retrievers.sources import GAP_S, merge_spans
-from langchain_gemini_mm.tools.results import ResultRenderer, ToolResult, input_error
-from langchain_gemini_mm.tools.search_arguments import OpenArguments, validation_message
+from langchain_gemini_mm.tools.search_tool import RetrieverTool, ToolResult, input_error
 from langchain_gemini_mm.vectorstores.filters import matches, parse_filter
 
 MAX_AROUND = 5
@@ -25,35 +23,11 @@ MAX_AROUND = 5
 MAX_CHARACTERS = 20_000
 
 
-def create_open_tool(retriever: MultimodalRetriever, description: str, renderer: ResultRenderer) -> StructuredTool:
-    """Make a tool by which an agent opens a hit of `create_multimodal_retriever_tool`.
-
-    Args:
-        retriever: that of the search tool; documents that its filter excludes cannot be opened.
-        description: for the model.
-        renderer: shows the results; it has the name of the tool.
-    """
-    tool = OpenTool(retriever=retriever, renderer=renderer)
-    return StructuredTool(
-        name=renderer.tool,
-        description=description,
-        args_schema=OpenArguments,
-        func=tool.run,
-        coroutine=tool.arun,
-        response_format="content_and_artifact",
-        handle_tool_error=True,
-        handle_validation_error=validation_message,
-    )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenTool:
-    """Carries out the calls of a tool that opens hits."""
+class OpenTool(RetrieverTool):
+    """Carries out the calls of a tool that opens hits of a search tool."""
 
-    retriever: MultimodalRetriever = field(repr=False)
-    renderer: ResultRenderer = field(repr=False)
-
-    def run(self, id: str, before: int | None = None, after: int | None = None) -> ToolResult:  # noqa: A002 - as the model writes it
+    def flow(self, *, id: str, before: int | None = None, after: int | None = None) -> Flow[ToolResult]:  # noqa: A002 - as the model writes it
         """Read the document and those around it, and return them rendered.
 
         Args:
@@ -61,17 +35,10 @@ class OpenTool:
             before: how many documents before it are read as well.
             after: how many documents after it are read as well.
         """
-        return run(self._flow(id, before, after))
-
-    async def arun(self, id: str, before: int | None = None, after: int | None = None) -> ToolResult:  # noqa: A002 - as above
-        """Async twin of `run`."""
-        return await arun(self._flow(id, before, after))
-
-    def _flow(self, id_: str, before: int | None, after: int | None) -> Flow[ToolResult]:
         store = self.retriever.tenant_store
-        found: Sequence[Document] = yield Call(store.get_by_ids, store.aget_by_ids, ([id_.strip()],))
+        found: Sequence[Document] = yield Call(store.get_by_ids, store.aget_by_ids, ([id.strip()],))
         if not found or not self._is_allowed(found[0]):
-            raise ToolException(f"There is no hit with the id {id_[:80]!r}: copy an id exactly from a search result.")
+            raise ToolException(f"There is no hit with the id {id[:80]!r}: copy an id exactly from a search result.")
         around = [found[0]]
         sides = {name: max(0, min(given or 0, MAX_AROUND)) for name, given in (("before", before), ("after", after))}
         if any(sides.values()) and has_neighbours(store, found[0]):
@@ -81,7 +48,7 @@ class OpenTool:
                 raise ToolException(input_error(error)) from error
             around = [document for document in near if self._is_allowed(document)]
         shown = merged_documents(around) or around
-        content = yield blocking(self.renderer.content, _whole_text(shown, around), shown)
+        content = yield blocking(self.content, _whole_text(shown, around), shown)
         return content, around
 
     def _is_allowed(self, document: Document) -> bool:

@@ -15,7 +15,7 @@ from langchain_gemini_mm.interfaces import Content, Modality
 from langchain_gemini_mm.references import SCHEME, MediaRef, escape_references
 from langchain_gemini_mm.tools.attachments import attachment_name, attachment_number, media_blocks
 from langchain_gemini_mm.vectorstores import Query
-from langchain_gemini_mm.vectorstores.filters import matches, parse_filter
+from langchain_gemini_mm.vectorstores.filters import all_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,15 +64,12 @@ class ToolQuery:
         Raises:
             ToolException: the end is before the start.
         """
-        conditions = [own] if own is not None else []
+        conditions: list[dict[str, Any]] = []
         if self.source:
             conditions.append({"source": _source(self.messages, self.source.strip().strip("[]"))})
         if self.start_s is not None or self.end_s is not None:
             conditions.append(_overlapping(self.start_s, self.end_s))
-        if callable(own) and len(conditions) > 1:
-            node = parse_filter({"$and": conditions[1:]})
-            return lambda document: own(document) and matches(node, document.metadata)
-        return conditions[0] if len(conditions) == 1 else {"$and": conditions} if conditions else None
+        return all_of(own, conditions)
 
     def __str__(self) -> str:
         """Name the arguments that are set, for the model that wrote them."""

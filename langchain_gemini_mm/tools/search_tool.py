@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
+from langchain_core.documents import Document
 from langchain_core.tools import StructuredTool, ToolException
+from pydantic import BaseModel
 
 from langchain_gemini_mm.errors import ContentError, FilterError
 from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
-from langchain_gemini_mm.rendering import accepts_of
+from langchain_gemini_mm.rendering import accepts_of, citation, clean_text, expand_blocks, reference_blocks
 from langchain_gemini_mm.retrievers import MultimodalRetriever
-from langchain_gemini_mm.tools.results import ResultRenderer, ToolResult, input_error
+from langchain_gemini_mm.tools.attachments import REFERENCES_FOR, Block
 from langchain_gemini_mm.tools.search_arguments import ToolQuery, conversation, search_arguments, validation_message
 from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores import Hit
@@ -21,6 +25,9 @@ MAX_BYTES = 6_000_000
 MAX_K = 10
 SNIPPET = 600
 """Characters."""
+
+ToolResult: TypeAlias = tuple[str | list[Block], list[Document]]
+"""Content for the model, and the Documents as artifact."""
 
 
 def create_multimodal_retriever_tool(
@@ -64,77 +71,125 @@ def create_multimodal_retriever_tool(
         max_k: largest number of hits the model can ask for.
         snippet: characters of a hit's text.
     """
-    renderer = result_renderer(
-        name,
-        retriever,
+    search = SearchTool(
+        name=name,
+        retriever=retriever,
         look=look,
         model=model,
         media_references=media_references,
         max_bytes=max_bytes,
         snippet=snippet,
+        max_k=positive_int("max_k", max_k),
     )
-    search = SearchTool(retriever=retriever, renderer=renderer, max_k=positive_int("max_k", max_k))
-    return StructuredTool(
-        name=name,
-        description=description,
-        args_schema=search_arguments(name, k=min(retriever.k, max_k), max_k=max_k, modalities=retriever.modalities),
-        func=search.run,
-        coroutine=search.arun,
-        response_format="content_and_artifact",
-        handle_tool_error=True,
-        handle_validation_error=validation_message,
-    )
+    schema = search_arguments(name, k=min(retriever.k, max_k), max_k=max_k, modalities=retriever.modalities)
+    return search.structured(description, schema)
 
 
-def result_renderer(
-    tool: str,
-    retriever: MultimodalRetriever,
-    *,
-    look: bool,
-    model: Any,
-    media_references: bool | None,
-    max_bytes: int,
-    snippet: int,
-) -> ResultRenderer:
-    """Make what shows the results of a retriever's tool; arguments as in `create_multimodal_retriever_tool`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrieverTool(ABC):
+    """A tool on a retriever: its options, and how its results are rendered.
 
     Raises:
         TypeError: `retriever` is not a `MultimodalRetriever`.
         ValueError: a number is below 1, or there is no such family of models.
     """
-    if not isinstance(retriever, MultimodalRetriever):
-        raise TypeError(
-            f"the tool searches with a MultimodalRetriever, got {type(retriever).__name__}. Give "
-            "MultimodalRetriever(store=...)"
-        )
-    return ResultRenderer(
-        tool=tool,
-        media=retriever.media_store,
-        accepts=accepts_of(model),
-        look=look,
-        references=media_references,
-        max_bytes=positive_int("max_bytes", max_bytes),
-        snippet=positive_int("snippet", snippet),
-    )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchTool:
-    """Carries out the calls of a search tool."""
-
+    name: str
     retriever: MultimodalRetriever = field(repr=False)
-    renderer: ResultRenderer = field(repr=False)
-    max_k: int
+    look: bool
+    """Whether the result has media; else it is text."""
+    model: Any
+    """Whose content blocks to return."""
+    media_references: bool | None
+    """Whether the result names media instead of holding them; None does so where `MediaMiddleware` is active."""
+    max_bytes: int
+    """Bytes of all media of a result, base64 included."""
+    snippet: int
+    """Characters of a document's text in a list of hits."""
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        if not isinstance(self.retriever, MultimodalRetriever):
+            raise TypeError(
+                f"the tool searches with a MultimodalRetriever, got {type(self.retriever).__name__}. Give "
+                "MultimodalRetriever(store=...)"
+            )
+        accepts_of(self.model)
+        positive_int("max_bytes", self.max_bytes)
+        positive_int("snippet", self.snippet)
+
+    def structured(self, description: str, arguments: type[BaseModel]) -> StructuredTool:
+        """Return the tool for an agent.
+
+        Args:
+            description: for the model.
+            arguments: schema of the arguments of `flow`.
+        """
+        return StructuredTool(
+            name=self.name,
+            description=description,
+            args_schema=arguments,
+            func=self.run,
+            coroutine=self.arun,
+            response_format="content_and_artifact",
+            handle_tool_error=True,
+            handle_validation_error=validation_message,
+        )
 
     def run(self, **arguments: Any) -> ToolResult:
-        """Search and return the rendered hits."""
-        return run(self._flow(**arguments))
+        """Carry out one call."""
+        return run(self.flow(**arguments))
 
     async def arun(self, **arguments: Any) -> ToolResult:
         """Async twin of `run`."""
-        return await arun(self._flow(**arguments))
+        return await arun(self.flow(**arguments))
 
-    def _flow(self, *, k: int | None = None, runtime: Any = None, **arguments: Any) -> Flow[ToolResult]:
+    @abstractmethod
+    def flow(self, *args: Any, **arguments: Any) -> Flow[ToolResult]:
+        """Read what the arguments ask for, and return it rendered."""
+
+    def list_hits(self, hits: Sequence[Hit]) -> str:
+        """Return a line for each hit: number, citation, id, score and the beginning of its text."""
+        lines = ["1 hit:" if len(hits) == 1 else f"{len(hits)} hits, best first:"]
+        for number, hit in enumerate(hits, start=1):
+            facts = f"id={hit.document.id}, {hit.score_kind} {hit.score:.2f}"
+            if hit.confidence is not None:
+                facts += f", confidence {hit.confidence:.2f}"
+            text = " ".join(clean_text(hit.document).split())
+            if len(text) > self.snippet:
+                text = f"{text[: self.snippet].rstrip()}…"
+            lines.append(f"{number}. {citation(hit.document)} ({facts})" + (f": {text}" if text else ""))
+        return "\n".join(lines)
+
+    def content(self, text: str, documents: Sequence[Document]) -> str | list[Block]:
+        """Return the text followed by the media of the documents, each below its number and citation.
+
+        Args:
+            text: the text of the result.
+            documents: most relevant first.
+        """
+        blocks: list[Block] = []
+        for number, document in enumerate(documents if self.look else (), start=1):
+            found = [block for block in reference_blocks([document], cite=False) if block["type"] != "text"]
+            if found and len(documents) > 1:
+                blocks.append({"type": "text", "text": f"{number}. {citation(document)}"})
+            blocks += found
+        if not blocks:
+            return text
+        if not (REFERENCES_FOR.get() == self.name if self.media_references is None else self.media_references):
+            media, accepts = self.retriever.media_store, accepts_of(self.model)
+            blocks = expand_blocks(blocks, media, accepts=accepts, place="tool", max_bytes=self.max_bytes)
+        return [{"type": "text", "text": text}, *blocks]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchTool(RetrieverTool):
+    """Carries out the calls of a search tool."""
+
+    max_k: int
+
+    def flow(self, *, k: int | None = None, runtime: Any = None, **arguments: Any) -> Flow[ToolResult]:
+        """Search and return the rendered hits."""
         count = max(1, min(self.retriever.k if k is None else k, self.max_k))
         asked = ToolQuery(**arguments, k=count, messages=conversation(runtime))
         options = {"k": count, "filter": asked.filter(self.retriever.filter), "modalities": self._modalities(asked)}
@@ -149,7 +204,7 @@ class SearchTool:
                 [],
             )
         documents = [hit.document for hit in hits]
-        content = yield blocking(self.renderer.content, self.renderer.list_hits(hits), documents)
+        content = yield blocking(self.content, self.list_hits(hits), documents)
         return content, documents
 
     def _modalities(self, asked: ToolQuery) -> list[str] | None:
@@ -161,3 +216,8 @@ class SearchTool:
         if not found:
             raise ToolException(f"This collection is searched for {', '.join(allowed)} only; change `modalities`.")
         return found
+
+
+def input_error(error: Exception) -> str:
+    """Return what is wrong with the arguments, for the model that wrote them."""
+    return f"{error}. Change the arguments and call again."

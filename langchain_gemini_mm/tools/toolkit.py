@@ -8,14 +8,9 @@ from langchain_core.tools import BaseTool, BaseToolkit
 from pydantic import ConfigDict, InstanceOf
 
 from langchain_gemini_mm.retrievers import MultimodalRetriever
-from langchain_gemini_mm.tools.open_tool import create_open_tool
-from langchain_gemini_mm.tools.search_tool import (
-    MAX_BYTES,
-    MAX_K,
-    SNIPPET,
-    create_multimodal_retriever_tool,
-    result_renderer,
-)
+from langchain_gemini_mm.tools.open_tool import OpenTool
+from langchain_gemini_mm.tools.search_arguments import OpenArguments
+from langchain_gemini_mm.tools.search_tool import MAX_BYTES, MAX_K, SNIPPET, create_multimodal_retriever_tool
 
 SEARCH = (
     "Searches {what} by meaning, and shows what it finds. A hit has an id, by which `{open}` shows more of it. The "
@@ -67,12 +62,7 @@ class MultimodalToolkit(BaseToolkit):
             "max_bytes": self.max_bytes,
             "snippet": self.snippet,
         }
-        search = create_multimodal_retriever_tool(
-            self.retriever,
-            self.search_name,
-            SEARCH.format(what=self.what, open=self.open_name),
-            max_k=self.max_k,
-            **shared,
-        )
-        renderer = result_renderer(self.open_name, self.retriever, **shared)
-        return [search, create_open_tool(self.retriever, OPEN.format(search=self.search_name), renderer)]
+        found = SEARCH.format(what=self.what, open=self.open_name)
+        search = create_multimodal_retriever_tool(self.retriever, self.search_name, found, max_k=self.max_k, **shared)
+        opened = OpenTool(name=self.open_name, retriever=self.retriever, **shared)
+        return [search, opened.structured(OPEN.format(search=self.search_name), OpenArguments)]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
-from langchain_gemini_mm.vectorstores.copy_store import CopyReport, acopy_store, copy_store
-from langchain_gemini_mm.vectorstores.hits import Group, Hit, Hits, ScoreKind
-from langchain_gemini_mm.vectorstores.local.check import CheckReport
-from langchain_gemini_mm.vectorstores.local.prefix import Recall
-from langchain_gemini_mm.vectorstores.local.store import LocalVectorStore
-from langchain_gemini_mm.vectorstores.query import Query, SearchType, StoreSearchOptions
-from langchain_gemini_mm.vectorstores.store_retriever import StoreRetriever
+from typing import TYPE_CHECKING
+
+from langchain_gemini_mm.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
+    from langchain_gemini_mm.vectorstores.hits import Group, Hit, Hits, ScoreKind
+    from langchain_gemini_mm.vectorstores.local.check import CheckReport
+    from langchain_gemini_mm.vectorstores.local.prefix import Recall
+    from langchain_gemini_mm.vectorstores.local.store import LocalVectorStore
+    from langchain_gemini_mm.vectorstores.query import Query, SearchType, StoreSearchOptions
+    from langchain_gemini_mm.vectorstores.store_copies import CopyReport, acopy_store, copy_store
+    from langchain_gemini_mm.vectorstores.store_retriever import StoreRetriever
 
 __all__ = [
     "CheckReport",
@@ -28,3 +33,18 @@ __all__ = [
     "acopy_store",
     "copy_store",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "base": ["MultimodalVectorStore"],
+            "hits": ["Group", "Hit", "Hits", "ScoreKind"],
+            "local.check": ["CheckReport"],
+            "local.prefix": ["Recall"],
+            "local.store": ["LocalVectorStore"],
+            "query": ["Query", "SearchType", "StoreSearchOptions"],
+            "store_copies": ["CopyReport", "acopy_store", "copy_store"],
+            "store_retriever": ["StoreRetriever"],
+        },
+    )

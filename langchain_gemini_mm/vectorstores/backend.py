@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, Fingerprint
 from langchain_gemini_mm.vectorstores.filters import Node, Predicate
 from langchain_gemini_mm.vectorstores.records import Record
+
+Columns: TypeAlias = Literal["ids", "documents", "vectors", "all"]
+"""What the records of a page carry, in addition to their ids."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,13 +145,7 @@ class Backend(ABC):
 
     @abstractmethod
     def page(
-        self,
-        after: str | None,
-        limit: int,
-        node: Node | None = None,
-        *,
-        with_vectors: bool = False,
-        with_documents: bool = True,
+        self, after: str | None, limit: int, node: Node | None = None, columns: Columns = "documents"
     ) -> Flow[list[Record]]:
         """Read the next records after an id, in one fixed order of ids; an empty list is the end.
 
@@ -156,9 +153,16 @@ class Backend(ABC):
             after: the last id of the previous page; None for the first page.
             limit: most records of the page.
             node: only records that match this filter.
-            with_vectors: whether the records carry their vectors.
-            with_documents: whether the records carry text and metadata.
+            columns: what the records carry: `documents` are text and metadata, `all` these and the vector.
         """
+
+    def wait_until_indexed(self, seconds: float) -> Flow[None]:  # noqa: ARG002 - for backends that index later
+        """Wait until all stored records can be found; a backend that indexes when it stores does not wait.
+
+        Raises:
+            StoreError: some cannot be found after `seconds`.
+        """
+        yield from ()
 
     @abstractmethod
     def update_metadata(self, changes: Mapping[str, Mapping[str, Any]], replace: bool) -> Flow[list[str]]:

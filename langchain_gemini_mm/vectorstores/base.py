@@ -1,27 +1,28 @@
-"""`MultimodalVectorStore`: the methods that all stores of this package have."""
+"""`MultimodalVectorStore`: the methods of all stores; what they are made of is imported when one is called."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
 from langchain_core.documents import Document
+from langchain_core.vectorstores import VectorStore
 
-from langchain_gemini_mm.flows import Flow, arun, run
+from langchain_gemini_mm.flows import Flow, arun, asynchronous, run, synchronous
 from langchain_gemini_mm.interfaces import Content, Filter, Vector, Vectors
-from langchain_gemini_mm.validation import positive_int, unknown_option
-from langchain_gemini_mm.vectorstores.export import export_flow, import_flow
-from langchain_gemini_mm.vectorstores.filters import And, Node, parse_filter
-from langchain_gemini_mm.vectorstores.hits import Group, Hits
-from langchain_gemini_mm.vectorstores.langchain_api import LangChainMethods
-from langchain_gemini_mm.vectorstores.query import Query, StoreSearchOptions
-from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
-from langchain_gemini_mm.vectorstores.search import groups_flow, plan_search, search_flow
-from langchain_gemini_mm.vectorstores.write import BATCH_SIZE, Changes, DocumentInputs, Progress, update_metadata_flow
+from langchain_gemini_mm.validation import positive_int
+from langchain_gemini_mm.vectorstores.langchain_api import BATCH_SIZE, LangChainMethods, node_of
 
 if TYPE_CHECKING:
     import os
+
+    from langchain_gemini_mm.vectorstores.backend import Columns
+    from langchain_gemini_mm.vectorstores.hits import Group, Hits
+    from langchain_gemini_mm.vectorstores.query import Query, StoreSearchOptions
+    from langchain_gemini_mm.vectorstores.records import Record
+    from langchain_gemini_mm.vectorstores.store_retriever import StoreRetriever
+    from langchain_gemini_mm.vectorstores.write import Changes, Progress
 
 PAGE_SIZE = 1000
 """Documents read together by `iterate` and `vectors`."""
@@ -29,7 +30,7 @@ PAGE_SIZE = 1000
 _READ_ONLY_INFO = ("fingerprint", "dimensions")
 
 
-class MultimodalVectorStore(LangChainMethods):
+class MultimodalVectorStore(LangChainMethods, VectorStore):
     """A vector store that is searched with any content.
 
     ```python
@@ -69,7 +70,7 @@ class MultimodalVectorStore(LangChainMethods):
         """
         if args and isinstance(args[0], str):
             return super().search(query, *args, **options)
-        (hits,) = run(search_flow([query], plan_search(self.backend, *args, **options)))
+        (hits,) = run(self._search([query], *args, **options))
         return hits
 
     @overload  # type: ignore[override] # as above
@@ -80,12 +81,13 @@ class MultimodalVectorStore(LangChainMethods):
         """Async twin of `search`."""
         if args and isinstance(args[0], str):
             return await super().asearch(query, *args, **options)
-        (hits,) = await arun(search_flow([query], plan_search(self.backend, *args, **options)))
+        (hits,) = await arun(self._search([query], *args, **options))
         return hits
 
+    @synchronous
     def search_many(
         self, queries: Iterable[Content | Query], k: int = 4, **options: Unpack[StoreSearchOptions]
-    ) -> list[Hits]:
+    ) -> Flow[list[Hits]]:
         """Search with several queries at once.
 
         The contents are embedded in one call, and a local store scores all queries in one matrix product.
@@ -98,17 +100,14 @@ class MultimodalVectorStore(LangChainMethods):
         Returns:
             The hits of each query, in order.
         """
-        return run(search_flow(_listed(queries), plan_search(self.backend, k, **options)))
+        return self._search(_listed(queries), k, **options)
 
-    async def asearch_many(
-        self, queries: Iterable[Content | Query], k: int = 4, **options: Unpack[StoreSearchOptions]
-    ) -> list[Hits]:
-        """Async twin of `search_many`."""
-        return await arun(search_flow(_listed(queries), plan_search(self.backend, k, **options)))
+    asearch_many = asynchronous(search_many)
 
+    @synchronous
     def search_by_vector(
         self, vector: Sequence[float] | Vector, k: int = 4, **options: Unpack[StoreSearchOptions]
-    ) -> Hits:
+    ) -> Flow[Hits]:
         """Find the documents nearest to a vector.
 
         Args:
@@ -116,14 +115,11 @@ class MultimodalVectorStore(LangChainMethods):
             k: how many hits.
             options: those of `search`, without `task_type`.
         """
-        return run(self._neighbours(vector, k, options))
+        return self._neighbours(vector, k, options)
 
-    async def asearch_by_vector(
-        self, vector: Sequence[float] | Vector, k: int = 4, **options: Unpack[StoreSearchOptions]
-    ) -> Hits:
-        """Async twin of `search_by_vector`."""
-        return await arun(self._neighbours(vector, k, options))
+    asearch_by_vector = asynchronous(search_by_vector)
 
+    @synchronous
     def search_groups(
         self,
         query: Content | Query,
@@ -132,7 +128,7 @@ class MultimodalVectorStore(LangChainMethods):
         by: str = "source",
         per_source: int = 3,
         **options: Unpack[StoreSearchOptions],
-    ) -> list[Group]:
+    ) -> Flow[list[Group]]:
         """Find the nearest files instead of the nearest documents: `k` groups, each with its nearest hits.
 
         ```python
@@ -155,20 +151,13 @@ class MultimodalVectorStore(LangChainMethods):
         Returns:
             Groups, the one with the best hit first.
         """
-        return run(groups_flow(query, plan_search(self.backend, k, **options), by, per_source))
+        from langchain_gemini_mm.vectorstores.search import groups_flow, plan_search
 
-    async def asearch_groups(
-        self,
-        query: Content | Query,
-        k: int = 4,
-        *,
-        by: str = "source",
-        per_source: int = 3,
-        **options: Unpack[StoreSearchOptions],
-    ) -> list[Group]:
-        """Async twin of `search_groups`."""
-        return await arun(groups_flow(query, plan_search(self.backend, k, **options), by, per_source))
+        return groups_flow(query, plan_search(self.backend, k, **options), by, per_source)
 
+    asearch_groups = asynchronous(search_groups)
+
+    @synchronous
     def add_vectors(
         self,
         documents: Iterable[Document],
@@ -177,7 +166,7 @@ class MultimodalVectorStore(LangChainMethods):
         ids: Iterable[str | None] | None = None,
         batch_size: int = BATCH_SIZE,
         progress: Progress | None = None,
-    ) -> list[str]:
+    ) -> Flow[list[str]]:
         """Add documents with vectors that the store's embedding made before; nothing is embedded.
 
         Args:
@@ -191,66 +180,14 @@ class MultimodalVectorStore(LangChainMethods):
             ContentError: a vector is not finite, or all zeros.
             SpaceMismatchError: the vectors have another length than those stored.
         """
-        return run(self._add(DocumentInputs(documents, ids, vectors), batch_size, progress))
+        return self._add(documents, ids, vectors, batch_size, progress)
 
-    async def aadd_vectors(
-        self,
-        documents: Iterable[Document],
-        vectors: Iterable[Sequence[float] | Vector],
-        *,
-        ids: Iterable[str | None] | None = None,
-        batch_size: int = BATCH_SIZE,
-        progress: Progress | None = None,
-    ) -> list[str]:
-        """Async twin of `add_vectors`."""
-        return await arun(self._add(DocumentInputs(documents, ids, vectors), batch_size, progress))
+    aadd_vectors = asynchronous(add_vectors)
 
-    def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """Read documents by id, each once, in the order of `ids`; unknown ids are left out."""
-        return run(self._documents_by_ids(ids))
-
-    async def aget_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """Async twin of `get_by_ids`."""
-        return await arun(self._documents_by_ids(ids))
-
-    def delete(
-        self,
-        ids: Iterable[str] | None = None,
-        *,
-        filter: Filter | None = None,  # noqa: A002
-        tenant: str | None = None,
-        **kwargs: Any,
-    ) -> bool:
-        """Delete documents by their ids or by a filter; unknown ids are no error, an empty list deletes nothing.
-
-        Args:
-            ids: the documents; None to delete by filter.
-            filter: delete the documents that it matches.
-            tenant: the tenant, in a collection with tenants; by default that of the store.
-            kwargs: none; part of LangChain's signature.
-
-        Returns:
-            True.
-
-        Raises:
-            ValueError: neither ids nor a filter is given, or both, or the filter is empty; see `delete_all`.
-        """
-        return run(self._delete(ids, filter, tenant, kwargs))
-
-    async def adelete(
-        self,
-        ids: Iterable[str] | None = None,
-        *,
-        filter: Filter | None = None,  # noqa: A002
-        tenant: str | None = None,
-        **kwargs: Any,
-    ) -> bool:
-        """Async twin of `delete`."""
-        return await arun(self._delete(ids, filter, tenant, kwargs))
-
+    @synchronous
     def update_metadata(
         self, ids: Iterable[str] | Changes, metadata: Mapping[str, Any] | None = None, *, replace: bool = False
-    ) -> None:
+    ) -> Flow[None]:
         """Change the metadata of stored documents; nothing is embedded, and the documents stay searchable.
 
         ```python
@@ -274,15 +211,14 @@ class MultimodalVectorStore(LangChainMethods):
         Raises:
             ContentError: an id is not stored, or metadata is not JSON; nothing is changed.
         """
-        run(update_metadata_flow(self.backend, ids, metadata, replace=replace))
+        from langchain_gemini_mm.vectorstores.write import update_metadata_flow
 
-    async def aupdate_metadata(
-        self, ids: Iterable[str] | Changes, metadata: Mapping[str, Any] | None = None, *, replace: bool = False
-    ) -> None:
-        """Async twin of `update_metadata`."""
-        await arun(update_metadata_flow(self.backend, ids, metadata, replace=replace))
+        return update_metadata_flow(self.backend, ids, metadata, replace=replace)
 
-    def export_to(self, folder: str | os.PathLike[str]) -> int:
+    aupdate_metadata = asynchronous(update_metadata)
+
+    @synchronous
+    def export_to(self, folder: str | os.PathLike[str]) -> Flow[int]:
         """Write the collection as a plain folder: JSON lines, one `.npy` array and a manifest.
 
         Documents are written in batches, so that memory use does not grow. Media are not copied. Documents that are
@@ -294,15 +230,16 @@ class MultimodalVectorStore(LangChainMethods):
         Raises:
             StoreError: the folder holds something else, or cannot be written.
         """
-        return run(export_flow(self.backend, folder))
+        from langchain_gemini_mm.vectorstores.export import export_flow
 
-    async def aexport_to(self, folder: str | os.PathLike[str]) -> int:
-        """Async twin of `export_to`."""
-        return await arun(export_flow(self.backend, folder))
+        return export_flow(self.backend, folder)
 
+    aexport_to = asynchronous(export_to)
+
+    @synchronous
     def import_from(
         self, folder: str | os.PathLike[str], *, batch_size: int = BATCH_SIZE, progress: Progress | None = None
-    ) -> int:
+    ) -> Flow[int]:
         """Add all documents of a folder written by `export_to`; nothing is embedded.
 
         Batches are stored one by one. An interrupted import can be repeated and then completes.
@@ -319,32 +256,28 @@ class MultimodalVectorStore(LangChainMethods):
             StoreError: the export is incomplete or was changed; nothing is added.
             SpaceMismatchError: the vectors belong to another embedding space; nothing is added.
         """
-        return run(import_flow(self.backend, folder, batch_size, progress))
+        from langchain_gemini_mm.vectorstores.export import import_flow
 
-    async def aimport_from(
-        self, folder: str | os.PathLike[str], *, batch_size: int = BATCH_SIZE, progress: Progress | None = None
-    ) -> int:
-        """Async twin of `import_from`."""
-        return await arun(import_flow(self.backend, folder, batch_size, progress))
+        return import_flow(self.backend, folder, batch_size, progress)
 
-    def delete_all(self) -> None:
+    aimport_from = asynchronous(import_from)
+
+    @synchronous
+    def delete_all(self) -> Flow[None]:
         """Delete every document of the collection, and its embedding space; `set_info` values are kept.
 
         For a tenant only its documents are deleted; the embedding space belongs to all tenants and is kept.
         """
-        run(self.backend.truncate())
+        return self.backend.truncate()
 
-    async def adelete_all(self) -> None:
-        """Async twin of `delete_all`."""
-        await arun(self.backend.truncate())
+    adelete_all = asynchronous(delete_all)
 
-    def count(self, *, filter: Filter | None = None) -> int:  # noqa: A002
+    @synchronous
+    def count(self, *, filter: Filter | None = None) -> Flow[int]:  # noqa: A002
         """Count the documents, or those that a filter matches."""
-        return run(self.backend.count(_node(filter)))
+        return self.backend.count(node_of(filter))
 
-    async def acount(self, *, filter: Filter | None = None) -> int:  # noqa: A002
-        """Async twin of `count`."""
-        return await arun(self.backend.count(_node(filter)))
+    acount = asynchronous(count)
 
     def iterate(self, *, filter: Filter | None = None, batch_size: int = PAGE_SIZE) -> Iterator[Document]:  # noqa: A002
         """Read all documents in a fixed order of ids, `batch_size` at a time.
@@ -375,7 +308,7 @@ class MultimodalVectorStore(LangChainMethods):
 
         Order and behaviour during changes are those of `iterate`.
         """
-        for records in self._pages(filter, batch_size, with_vectors=True, with_documents=False):
+        for records in self._pages(filter, batch_size, "vectors"):
             yield _ids_and_rows(records)
 
     async def avectors(
@@ -385,86 +318,68 @@ class MultimodalVectorStore(LangChainMethods):
         batch_size: int = PAGE_SIZE,
     ) -> AsyncIterator[tuple[list[str], Vectors]]:
         """Async twin of `vectors`."""
-        async for records in self._apages(filter, batch_size, with_vectors=True, with_documents=False):
+        async for records in self._apages(filter, batch_size, "vectors"):
             yield _ids_and_rows(records)
 
-    def get_info(self, key: str) -> Any:
+    @synchronous
+    def get_info(self, key: str) -> Flow[Any]:
         """Read a value of `set_info`, or None; `fingerprint` and `dimensions` describe the embedding space."""
-        return run(self.backend.read_info(_info_key(key)))
+        return self.backend.read_info(_info_key(key))
 
-    async def aget_info(self, key: str) -> Any:
-        """Async twin of `get_info`."""
-        return await arun(self.backend.read_info(_info_key(key)))
+    aget_info = asynchronous(get_info)
 
-    def set_info(self, key: str, value: Any) -> None:
+    @synchronous
+    def set_info(self, key: str, value: Any) -> Flow[None]:
         """Store a JSON value with the collection, such as a calibration; None removes it.
 
         Raises:
             ValueError: the keys `fingerprint` and `dimensions` are reserved for the store.
             ContentError: JSON cannot hold the value.
         """
-        run(self.backend.write_info(_info_key(key, to_write=True), plain_json(value, f"info {key!r}")))
+        from langchain_gemini_mm.vectorstores.records import plain_json
 
-    async def aset_info(self, key: str, value: Any) -> None:
-        """Async twin of `set_info`."""
-        await arun(self.backend.write_info(_info_key(key, to_write=True), plain_json(value, f"info {key!r}")))
+        return self.backend.write_info(_info_key(key, to_write=True), plain_json(value, f"info {key!r}"))
 
-    def _pages(self, given: Filter | None, batch_size: int, **columns: bool) -> Iterator[list[Record]]:
-        node, limit, after = _node(given), positive_int("batch_size", batch_size), None
-        while records := run(self.backend.page(after, limit, node, **columns)):
+    aset_info = asynchronous(set_info)
+
+    def as_retriever(self, **kwargs: Any) -> StoreRetriever:
+        """A LangChain retriever on this store whose `batch` embeds all queries in one call."""
+        from langchain_gemini_mm.vectorstores.store_retriever import StoreRetriever
+
+        tags = kwargs.pop("tags", None) or [*self._get_retriever_tags()]
+        return StoreRetriever(vectorstore=self, tags=tags, **kwargs)
+
+    def _search(self, queries: Iterable[Content | Query], *args: Any, **options: Any) -> Flow[list[Hits]]:
+        from langchain_gemini_mm.vectorstores.search import plan_search, search_flow
+
+        return search_flow(queries, plan_search(self.backend, *args, **options))
+
+    def _pages(self, given: Filter | None, batch_size: int, columns: Columns = "documents") -> Iterator[list[Record]]:
+        node, limit, after = node_of(given), positive_int("batch_size", batch_size), None
+        while records := run(self.backend.page(after, limit, node, columns)):
             yield records
             after = records[-1].id
 
-    async def _apages(self, given: Filter | None, batch_size: int, **columns: bool) -> AsyncIterator[list[Record]]:
-        node, limit, after = _node(given), positive_int("batch_size", batch_size), None
-        while records := await arun(self.backend.page(after, limit, node, **columns)):
+    async def _apages(
+        self, given: Filter | None, batch_size: int, columns: Columns = "documents"
+    ) -> AsyncIterator[list[Record]]:
+        node, limit, after = node_of(given), positive_int("batch_size", batch_size), None
+        while records := await arun(self.backend.page(after, limit, node, columns)):
             yield records
             after = records[-1].id
-
-    def _documents_by_ids(self, ids: Sequence[str]) -> Flow[list[Document]]:
-        records = yield from self.backend.fetch(_checked_ids(ids))
-        return [record.document for record in records]
-
-    def _delete(
-        self, ids: Iterable[str] | None, given: Filter | None, tenant: str | None, unknown: Collection[str]
-    ) -> Flow[bool]:
-        if unknown:
-            raise unknown_option(next(iter(unknown)), ("ids", "filter", "tenant"), "deleting")
-        if ids is not None and given is not None:
-            raise ValueError("delete takes ids or a filter, not both")
-        if ids is None and given is None:
-            raise ValueError("delete needs ids or a filter. To delete everything, call delete_all()")
-        node = _node(given)
-        if node == And(()):
-            raise ValueError("delete with an empty filter would delete everything; if that is meant, call delete_all()")
-        checked = None if ids is None else _checked_ids(ids)
-        if checked != []:
-            yield from self.backend.for_tenant(tenant).delete(checked, node)
-        return True
 
 
 def _listed(queries: Iterable[Content | Query]) -> Iterable[Content | Query]:
+    from langchain_gemini_mm.vectorstores.query import Query
+
     if isinstance(queries, str | bytes | Query):
         raise TypeError(f"queries is a list of queries, got one {type(queries).__name__}; write [query]")
     return queries
 
 
-def _node(given: Filter | None) -> Node | None:
-    return None if given is None else parse_filter(given)
-
-
-def _checked_ids(ids: Iterable[str]) -> list[str]:
-    if isinstance(ids, str | bytes):
-        raise TypeError(f"ids is a list of str, got one {type(ids).__name__}; write [{ids!r}]")
-    found = list(ids)
-    for position, id_ in enumerate(found):
-        if not isinstance(id_, str):
-            raise TypeError(f"ids[{position}] is {id_!r}; ids are str")
-        plain_text(id_, f"ids[{position}]")
-    return found
-
-
 def _info_key(key: Any, *, to_write: bool = False) -> str:
+    from langchain_gemini_mm.vectorstores.records import plain_text
+
     if not isinstance(key, str) or not key:
         raise TypeError(f"the key of an info is a str, got {key!r}")
     if to_write and key in _READ_ONLY_INFO:

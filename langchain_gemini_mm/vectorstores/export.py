@@ -39,7 +39,6 @@ FORMAT = 1
 _PARTIAL = f"{MANIFEST}.partial"
 _FLOAT = np.dtype("<f4")
 _HEADER_BYTES = 128
-_HASHED_AT_ONCE = 1 << 20
 _LENGTH_TOLERANCE = 1e-3
 
 
@@ -202,11 +201,8 @@ def _shape(file: BinaryIO) -> tuple[int, ...]:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_HASHED_AT_ONCE):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
@@ -228,7 +224,7 @@ def export_flow(backend: Backend, folder: str | os.PathLike[str]) -> Flow[int]:
     writer: Writer = yield blocking(Writer, folder)
     try:
         after: str | None = None
-        while records := (yield from backend.page(after, _PAGE_SIZE, with_vectors=True)):
+        while records := (yield from backend.page(after, _PAGE_SIZE, columns="all")):
             yield blocking(writer.add, records)
             after = records[-1].id
         count: int = yield blocking(writer.finish, fingerprint)

@@ -19,16 +19,16 @@ Meaning:
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.errors import FilterError
+from langchain_gemini_mm.validation import did_you_mean
 
 OPERATORS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$not")
 """The operators in the dict of a key."""
@@ -46,6 +46,7 @@ Predicate: TypeAlias = Callable[[Document], bool]
 """A filter as a function, for stores that can call one."""
 Scalar: TypeAlias = str | int | float | bool
 Order: TypeAlias = Literal["$gt", "$gte", "$lt", "$lte"]
+_KINDS = {"number": 1, "string": 2, "bool": 3, "other": 4}
 _ORDERS: dict[Order, Callable[[Any, Any], bool]] = {
     "$gt": operator.gt,
     "$gte": operator.ge,
@@ -116,11 +117,11 @@ def parse_filter(given: Mapping[str, Any]) -> Node:
         FilterError: an unknown operator, an operand of the wrong type, or a filter that is too large.
     """
     node = _filter(given, 1)
-    leaves = list(_leaves(node))
-    values = sum(len(leaf.values) for leaf in leaves if isinstance(leaf, In))
-    if len(leaves) > MAX_CONDITIONS or values > MAX_VALUES:
+    found = list(leaves(node))
+    values = sum(len(leaf.values) for leaf in found if isinstance(leaf, In))
+    if len(found) > MAX_CONDITIONS or values > MAX_VALUES:
         raise FilterError(
-            f"the filter holds {len(leaves)} conditions and {values} values; the limits are {MAX_CONDITIONS} and "
+            f"the filter holds {len(found)} conditions and {values} values; the limits are {MAX_CONDITIONS} and "
             f"{MAX_VALUES}. Search in several steps, or store a field that says what the filter means"
         )
     return node
@@ -149,6 +150,23 @@ def matches(node: Node, metadata: Mapping[str, Any]) -> bool:
             return not matches(part, metadata)
 
 
+def both(given: Node | Predicate | None, node: Node) -> Node | Predicate:
+    """The filter for what matches `node` and, where there is one, the given filter or function."""
+    if given is None:
+        return node
+    if callable(given):
+        return lambda document: matches(node, document.metadata) and given(document)
+    return And((given, node))
+
+
+def all_of(given: Any, more: Sequence[Mapping[str, Any]]) -> Any:
+    """An unparsed filter, or a function of a document, together with more dicts; None where nothing is required."""
+    if callable(given) and more:
+        return both(given, parse_filter({"$and": more}))
+    parts = [*([] if given is None else [given]), *more]
+    return {"$and": parts} if len(parts) > 1 else parts[0] if parts else None
+
+
 def elements(value: Any) -> Iterator[Any]:
     """The values of a key that a filter compares: the elements of a list, and none for `None`."""
     for element in value if isinstance(value, list | tuple) else (value,):
@@ -175,6 +193,18 @@ def comparable(value: Any) -> Any:
     return value if isinstance(value, str | int | float) else None
 
 
+def attributes(metadata: Mapping[str, Any]) -> Iterator[tuple[str, int, Any]]:
+    """The values of metadata that filters compare, as rows `(key, kind, value)` of numbers and texts.
+
+    SQLite stores them instead of JSON, because it does not always parse decimals exactly.
+    """
+    for key, value in metadata.items():
+        for element in elements(value):
+            kind = kind_of(element)
+            found = comparable(element)
+            yield key, _KINDS[kind], int(found) if kind == "bool" else 0 if found is None else found
+
+
 def _filter(given: Any, depth: int) -> Node:
     if not isinstance(given, Mapping):
         raise FilterError(f"a filter is a dict such as {{'modality': 'image'}}, got {_shown(given)}")
@@ -191,11 +221,8 @@ def _entry(key: Any, operand: Any, depth: int) -> Node:
     if key in CONNECTIVES:
         return _connective(key, operand, depth)
     if key.startswith("$"):
-        place = "belongs inside the dict of a key" if key in OPERATORS else "does not exist"
-        raise FilterError(
-            f"{key!r} {place}.{_did_you_mean(key, CONNECTIVES + OPERATORS)} Where a key stands, "
-            f"{', '.join(CONNECTIVES)} are allowed"
-        )
+        place = "belongs inside the dict of a key." if key in OPERATORS else f"does not exist{_hint(key)}"
+        raise FilterError(f"{key!r} {place} Where a key stands, {', '.join(CONNECTIVES)} are allowed")
     _valid_text(key)
     if isinstance(operand, Mapping):
         return _operators(key, operand, depth)
@@ -238,9 +265,7 @@ def _operator(key: str, name: Any, value: Any, depth: int) -> Node:
         return _negated(not value, Exists(key))
     if name == "$not":
         return Not(_operators(key, value, depth + 1))
-    raise FilterError(
-        f"unknown operator {_shown(name)} on {key!r}.{_did_you_mean(name, OPERATORS)} Allowed: {', '.join(OPERATORS)}"
-    )
+    raise FilterError(f"unknown operator {_shown(name)} on {key!r}{_hint(name)} Allowed: {', '.join(OPERATORS)}")
 
 
 def _negated(negative: bool, node: Node) -> Node:
@@ -284,22 +309,20 @@ def _all(parts: list[Node]) -> Node:
     return parts[0] if len(parts) == 1 else And(tuple(parts))
 
 
-def _leaves(node: Node) -> Iterator[In | Compare | Exists]:
+def leaves(node: Node) -> Iterator[In | Compare | Exists]:
+    """The conditions of a filter."""
     match node:
         case And(parts) | Or(parts):
             for part in parts:
-                yield from _leaves(part)
+                yield from leaves(part)
         case Not(part):
-            yield from _leaves(part)
+            yield from leaves(part)
         case _:
             yield node
 
 
-def _did_you_mean(name: Any, allowed: tuple[str, ...]) -> str:
-    if not isinstance(name, str):
-        return ""
-    near = difflib.get_close_matches("$" + name.strip().lstrip("$").lower(), allowed, n=1)
-    return f" Did you mean {near[0]!r}?" if near and near[0] != name else ""
+def _hint(name: Any) -> str:
+    return did_you_mean("$" + str(name).strip().lstrip("$").lower(), CONNECTIVES + OPERATORS) or "."
 
 
 def _shown(value: Any) -> str:

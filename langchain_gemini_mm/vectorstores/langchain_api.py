@@ -1,31 +1,33 @@
-"""The vector store methods that LangChain defines."""
+"""The vector store methods that LangChain defines; what they are made of is imported when one is called."""
 
 from __future__ import annotations
 
-import asyncio
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Self, TypeVar, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
-from langchain_core.vectorstores import VectorStore
 
-from langchain_gemini_mm.flows import Flow, arun, blocking, run
-from langchain_gemini_mm.interfaces import Content, MediaEmbeddings, Vector
+from langchain_gemini_mm.flows import Call, Flow, arun, asynchronous, blocking, run, synchronous
+from langchain_gemini_mm.interfaces import Content, Filter, MediaEmbeddings, Vector
 from langchain_gemini_mm.validation import positive_int, unknown_option
-from langchain_gemini_mm.vectorstores.backend import Backend
-from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, given_rows
-from langchain_gemini_mm.vectorstores.hits import Hits
-from langchain_gemini_mm.vectorstores.query import Query
-from langchain_gemini_mm.vectorstores.search import WORD_SEARCHES, neighbours_flow, plan_search, search_flow
-from langchain_gemini_mm.vectorstores.store_retriever import StoreRetriever
-from langchain_gemini_mm.vectorstores.write import BATCH_SIZE, DocumentInputs, Progress, add_flow, texts_as_documents
+
+if TYPE_CHECKING:
+    from langchain_gemini_mm.vectorstores.backend import Backend
+    from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
+    from langchain_gemini_mm.vectorstores.filters import Node
+    from langchain_gemini_mm.vectorstores.hits import Hits
+    from langchain_gemini_mm.vectorstores.query import Query
+    from langchain_gemini_mm.vectorstores.write import Progress
 
 T = TypeVar("T")
 
+BATCH_SIZE = 1000
+"""Documents embedded and stored together."""
 
-class LangChainMethods(VectorStore):
+
+class LangChainMethods:
     """The methods that chains, retrievers and `index()` call.
 
     A query may be any content or a `Query`, not only text. Search options are those of
@@ -50,16 +52,16 @@ class LangChainMethods(VectorStore):
     def _open(cls, embedding: Any, **kwargs: Any) -> Self:
         """Open a store for `from_texts` and `from_documents`."""
 
-    def wait_until_indexed(self, timeout: float = 600.0) -> None:
-        """Wait until all added documents can be found; needed only for servers that index asynchronously.
+    @synchronous
+    def wait_until_indexed(self, timeout: float = 600.0) -> Flow[None]:
+        """Wait until all added documents can be found; needed only for servers with `ASYNC_INDEXING`.
 
         Raises:
             StoreError: some cannot be found after `timeout` seconds.
         """
+        return self.backend.wait_until_indexed(timeout)
 
-    async def await_until_indexed(self, timeout: float = 600.0) -> None:  # noqa: ASYNC109 - as in its twin
-        """Async twin of `wait_until_indexed`."""
-        await asyncio.to_thread(self.wait_until_indexed, timeout)
+    await_until_indexed = asynchronous(wait_until_indexed)
 
     def close(self) -> None:
         """Close the store; it cannot be used afterwards."""
@@ -69,6 +71,7 @@ class LangChainMethods(VectorStore):
         """The embeddings that the store was opened with."""
         return cast("Embeddings", self.space.embedding)
 
+    @synchronous
     def add_documents(
         self,
         documents: Iterable[Document],
@@ -79,7 +82,7 @@ class LangChainMethods(VectorStore):
         skip_unchanged: bool = False,
         tenant: str | None = None,
         **kwargs: Any,
-    ) -> list[str]:
+    ) -> Flow[list[str]]:
         """Add documents, or replace those with the same id; they are stored durably when this returns.
 
         Args:
@@ -100,24 +103,12 @@ class LangChainMethods(VectorStore):
             ContentError: metadata is not JSON.
             SpaceMismatchError: the collection belongs to another embedding space.
         """
-        inputs = DocumentInputs(documents, ids)
-        return run(self._add(inputs, batch_size, progress, kwargs, skip_unchanged=skip_unchanged, tenant=tenant))
+        options = {"skip_unchanged": skip_unchanged, "tenant": tenant, **kwargs}
+        return self._add(documents, ids, None, batch_size, progress, **options)
 
-    async def aadd_documents(
-        self,
-        documents: Iterable[Document],
-        *,
-        ids: Iterable[str | None] | None = None,
-        batch_size: int = BATCH_SIZE,
-        progress: Progress | None = None,
-        skip_unchanged: bool = False,
-        tenant: str | None = None,
-        **kwargs: Any,
-    ) -> list[str]:
-        """Async twin of `add_documents`; a generator is read in a worker thread."""
-        inputs = DocumentInputs(documents, ids)
-        return await arun(self._add(inputs, batch_size, progress, kwargs, skip_unchanged=skip_unchanged, tenant=tenant))
+    aadd_documents = asynchronous(add_documents)
 
+    @synchronous
     def add_texts(
         self,
         texts: Iterable[str],
@@ -125,7 +116,7 @@ class LangChainMethods(VectorStore):
         *,
         ids: Iterable[str | None] | None = None,
         **kwargs: Any,
-    ) -> list[str]:
+    ) -> Flow[list[str]]:
         """Add texts with their metadata.
 
         Args:
@@ -137,18 +128,11 @@ class LangChainMethods(VectorStore):
         Returns:
             One id per text, in order.
         """
-        return self.add_documents(texts_as_documents(texts, metadatas, ids), ids=ids, **kwargs)
+        documents, options = _as_documents(texts, metadatas, ids), {"ids": ids, **kwargs}
+        stored: list[str] = yield Call(self.add_documents, self.aadd_documents, (documents,), options)
+        return stored
 
-    async def aadd_texts(
-        self,
-        texts: Iterable[str],
-        metadatas: Iterable[dict[str, Any]] | None = None,
-        *,
-        ids: Iterable[str | None] | None = None,
-        **kwargs: Any,
-    ) -> list[str]:
-        """Async twin of `add_texts`."""
-        return await self.aadd_documents(texts_as_documents(texts, metadatas, ids), ids=ids, **kwargs)
+    aadd_texts = asynchronous(add_texts)
 
     @classmethod
     def from_texts(
@@ -169,7 +153,7 @@ class LangChainMethods(VectorStore):
             ids: one id per text; None makes random ids.
             kwargs: other arguments of the class, and `batch_size` and `progress` of `add_documents`.
         """
-        return run(cls._filled(DocumentInputs(texts_as_documents(texts, metadatas, ids), ids), embedding, kwargs))
+        return run(cls._filled(_as_documents(texts, metadatas, ids), ids, embedding, kwargs))
 
     @classmethod
     async def afrom_texts(
@@ -182,9 +166,7 @@ class LangChainMethods(VectorStore):
         **kwargs: Any,
     ) -> Self:
         """Async twin of `from_texts`."""
-        return await arun(
-            cls._filled(DocumentInputs(texts_as_documents(texts, metadatas, ids), ids), embedding, kwargs)
-        )
+        return await arun(cls._filled(_as_documents(texts, metadatas, ids), ids, embedding, kwargs))
 
     @classmethod
     def from_documents(
@@ -197,16 +179,66 @@ class LangChainMethods(VectorStore):
             embedding: embeds the documents.
             kwargs: `ids`, `batch_size` and `progress` of `add_documents`, and other arguments of the class.
         """
-        return run(cls._filled(DocumentInputs(documents, kwargs.pop("ids", None)), embedding, kwargs))
+        return run(cls._filled(documents, kwargs.pop("ids", None), embedding, kwargs))
 
     @classmethod
     async def afrom_documents(
         cls, documents: Iterable[Document], embedding: Embeddings | MediaEmbeddings, **kwargs: Any
     ) -> Self:
         """Async twin of `from_documents`."""
-        return await arun(cls._filled(DocumentInputs(documents, kwargs.pop("ids", None)), embedding, kwargs))
+        return await arun(cls._filled(documents, kwargs.pop("ids", None), embedding, kwargs))
 
-    def similarity_search(self, query: Content | Query, k: int = 4, **kwargs: Any) -> list[Document]:
+    @synchronous
+    def get_by_ids(self, ids: Sequence[str], /) -> Flow[list[Document]]:
+        """Read documents by id, each once, in the order of `ids`; unknown ids are left out."""
+        records = yield from self.backend.fetch(_checked_ids(ids))
+        return [record.document for record in records]
+
+    aget_by_ids = asynchronous(get_by_ids)
+
+    @synchronous
+    def delete(
+        self,
+        ids: Iterable[str] | None = None,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+        tenant: str | None = None,
+        **kwargs: Any,
+    ) -> Flow[bool]:
+        """Delete documents by their ids or by a filter; unknown ids are no error, an empty list deletes nothing.
+
+        Args:
+            ids: the documents; None to delete by filter.
+            filter: delete the documents that it matches.
+            tenant: the tenant, in a collection with tenants; by default that of the store.
+            kwargs: none; part of LangChain's signature.
+
+        Returns:
+            True.
+
+        Raises:
+            ValueError: neither ids nor a filter is given, or both, or the filter is empty; see `delete_all`.
+        """
+        from langchain_gemini_mm.vectorstores.filters import And
+
+        if kwargs:
+            raise unknown_option(next(iter(kwargs)), ("ids", "filter", "tenant"), "deleting")
+        if ids is not None and filter is not None:
+            raise ValueError("delete takes ids or a filter, not both")
+        if ids is None and filter is None:
+            raise ValueError("delete needs ids or a filter. To delete everything, call delete_all()")
+        node = node_of(filter)
+        if node == And(()):
+            raise ValueError("delete with an empty filter would delete everything; if that is meant, call delete_all()")
+        checked = None if ids is None else _checked_ids(ids)
+        if checked != []:
+            yield from self.backend.for_tenant(tenant).delete(checked, node)
+        return True
+
+    adelete = asynchronous(delete)
+
+    @synchronous
+    def similarity_search(self, query: Content | Query, k: int = 4, **kwargs: Any) -> Flow[list[Document]]:
         """The `k` nearest documents, nearest first.
 
         Args:
@@ -214,15 +246,14 @@ class LangChainMethods(VectorStore):
             k: how many documents.
             kwargs: options of `search`.
         """
-        return run(self._similar(query, k, kwargs)).documents
+        return (yield from self._similar(query, k, kwargs)).documents
 
-    async def asimilarity_search(self, query: Content | Query, k: int = 4, **kwargs: Any) -> list[Document]:
-        """Async twin of `similarity_search`."""
-        return (await arun(self._similar(query, k, kwargs))).documents
+    asimilarity_search = asynchronous(similarity_search)
 
+    @synchronous
     def similarity_search_with_score(
         self, query: Content | Query, k: int = 4, **kwargs: Any
-    ) -> list[tuple[Document, float]]:
+    ) -> Flow[list[tuple[Document, float]]]:
         """The `k` nearest documents with their cosine similarity in [-1, 1].
 
         Args:
@@ -230,17 +261,14 @@ class LangChainMethods(VectorStore):
             k: how many documents.
             kwargs: options of `search`.
         """
-        return run(self._similar(query, k, kwargs, with_score=True)).scored
+        return (yield from self._similar(query, k, kwargs, with_score=True)).scored
 
-    async def asimilarity_search_with_score(
-        self, query: Content | Query, k: int = 4, **kwargs: Any
-    ) -> list[tuple[Document, float]]:
-        """Async twin of `similarity_search_with_score`."""
-        return (await arun(self._similar(query, k, kwargs, with_score=True))).scored
+    asimilarity_search_with_score = asynchronous(similarity_search_with_score)
 
+    @synchronous
     def similarity_search_by_vector(
         self, embedding: Sequence[float] | Vector, k: int = 4, **kwargs: Any
-    ) -> list[Document]:
+    ) -> Flow[list[Document]]:
         """The `k` documents nearest to a vector.
 
         Args:
@@ -248,17 +276,14 @@ class LangChainMethods(VectorStore):
             k: how many documents.
             kwargs: options of `search`, without `task_type`.
         """
-        return run(self._neighbours(embedding, k, kwargs)).documents
+        return (yield from self._neighbours(embedding, k, kwargs)).documents
 
-    async def asimilarity_search_by_vector(
-        self, embedding: Sequence[float] | Vector, k: int = 4, **kwargs: Any
-    ) -> list[Document]:
-        """Async twin of `similarity_search_by_vector`."""
-        return (await arun(self._neighbours(embedding, k, kwargs))).documents
+    asimilarity_search_by_vector = asynchronous(similarity_search_by_vector)
 
+    @synchronous
     def similarity_search_with_score_by_vector(
         self, embedding: Sequence[float] | Vector, k: int = 4, **kwargs: Any
-    ) -> list[tuple[Document, float]]:
+    ) -> Flow[list[tuple[Document, float]]]:
         """The `k` documents nearest to a vector with their cosine similarity.
 
         Args:
@@ -266,14 +291,11 @@ class LangChainMethods(VectorStore):
             k: how many documents.
             kwargs: options of `search`, without `task_type`.
         """
-        return run(self._neighbours(embedding, k, kwargs)).scored
+        return (yield from self._neighbours(embedding, k, kwargs)).scored
 
-    async def asimilarity_search_with_score_by_vector(
-        self, embedding: Sequence[float] | Vector, k: int = 4, **kwargs: Any
-    ) -> list[tuple[Document, float]]:
-        """Async twin of `similarity_search_with_score_by_vector`."""
-        return (await arun(self._neighbours(embedding, k, kwargs))).scored
+    asimilarity_search_with_score_by_vector = asynchronous(similarity_search_with_score_by_vector)
 
+    @synchronous
     def max_marginal_relevance_search(
         self,
         query: Content | Query,
@@ -281,7 +303,7 @@ class LangChainMethods(VectorStore):
         fetch_k: int | None = None,
         lambda_mult: float = 0.5,
         **kwargs: Any,
-    ) -> list[Document]:
+    ) -> Flow[list[Document]]:
         """Pick `k` documents of the `fetch_k` nearest to a query that are unlike each other.
 
         Args:
@@ -291,19 +313,11 @@ class LangChainMethods(VectorStore):
             lambda_mult: 1 is relevance alone, 0 is diversity alone.
             kwargs: options of `search`.
         """
-        return run(self._similar(query, k, _mmr(fetch_k, lambda_mult, kwargs))).documents
+        return (yield from self._similar(query, k, _mmr(fetch_k, lambda_mult, kwargs))).documents
 
-    async def amax_marginal_relevance_search(
-        self,
-        query: Content | Query,
-        k: int = 4,
-        fetch_k: int | None = None,
-        lambda_mult: float = 0.5,
-        **kwargs: Any,
-    ) -> list[Document]:
-        """Async twin of `max_marginal_relevance_search`."""
-        return (await arun(self._similar(query, k, _mmr(fetch_k, lambda_mult, kwargs)))).documents
+    amax_marginal_relevance_search = asynchronous(max_marginal_relevance_search)
 
+    @synchronous
     def max_marginal_relevance_search_by_vector(
         self,
         embedding: Sequence[float] | Vector,
@@ -311,7 +325,7 @@ class LangChainMethods(VectorStore):
         fetch_k: int | None = None,
         lambda_mult: float = 0.5,
         **kwargs: Any,
-    ) -> list[Document]:
+    ) -> Flow[list[Document]]:
         """Pick `k` documents of the `fetch_k` nearest to a vector that are unlike each other.
 
         Args:
@@ -321,73 +335,93 @@ class LangChainMethods(VectorStore):
             lambda_mult: 1 is relevance alone, 0 is diversity alone.
             kwargs: options of `search`.
         """
-        return run(self._neighbours(embedding, k, _mmr(fetch_k, lambda_mult, kwargs))).documents
+        return (yield from self._neighbours(embedding, k, _mmr(fetch_k, lambda_mult, kwargs))).documents
 
-    async def amax_marginal_relevance_search_by_vector(
-        self,
-        embedding: Sequence[float] | Vector,
-        k: int = 4,
-        fetch_k: int | None = None,
-        lambda_mult: float = 0.5,
-        **kwargs: Any,
-    ) -> list[Document]:
-        """Async twin of `max_marginal_relevance_search_by_vector`."""
-        return (await arun(self._neighbours(embedding, k, _mmr(fetch_k, lambda_mult, kwargs)))).documents
-
-    def as_retriever(self, **kwargs: Any) -> StoreRetriever:
-        """A LangChain retriever on this store whose `batch` embeds all queries in one call."""
-        tags = kwargs.pop("tags", None) or [*self._get_retriever_tags()]
-        return StoreRetriever(vectorstore=self, tags=tags, **kwargs)
+    amax_marginal_relevance_search_by_vector = asynchronous(max_marginal_relevance_search_by_vector)
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return relevance
 
     def _add(
         self,
-        inputs: DocumentInputs,
-        batch_size: int,
-        progress: Progress | None,
-        unknown: Collection[str] = (),
+        documents: Iterable[Document],
+        ids: Iterable[str | None] | None,
+        vectors: Iterable[Any] | None,
+        batch_size: int = BATCH_SIZE,
+        progress: Progress | None = None,
         *,
         skip_unchanged: bool = False,
         tenant: str | None = None,
+        **unknown: Any,
     ) -> Flow[list[str]]:
+        from langchain_gemini_mm.vectorstores.write import DocumentInputs, add_flow
+
         if unknown:
             raise unknown_option(next(iter(unknown)), ("ids", "batch_size", "progress", "skip_unchanged"), "adding")
         backend, size = self.backend.for_tenant(tenant), positive_int("batch_size", batch_size)
+        inputs = DocumentInputs(documents, ids, vectors)
         return add_flow(backend, inputs, size, progress, skip_unchanged=skip_unchanged)
 
     def _similar(
         self, query: Content | Query, k: int, options: Mapping[str, Any], *, with_score: bool = False
     ) -> Flow[Hits]:
+        from langchain_gemini_mm.vectorstores.search import WORD_SEARCHES, plan_search, search_flow
+
         plan = plan_search(self.backend, k, **options)
         if with_score and plan.search_type in WORD_SEARCHES:
             raise ValueError(
                 f"these scores are cosine similarities, and those of search_type={plan.search_type!r} are not; use "
                 "search(), whose hits say what their score means"
             )
-        return only(search_flow([query], plan))
+        return _only(search_flow([query], plan))
 
     def _neighbours(self, vector: Sequence[float] | Vector, k: int, options: Mapping[str, Any]) -> Flow[Hits]:
+        from langchain_gemini_mm.vectorstores.embedding_space import given_rows
+        from langchain_gemini_mm.vectorstores.search import WORD_SEARCHES, neighbours_flow, plan_search
+
         plan = plan_search(self.backend, k, **options)
         if plan.search_type in WORD_SEARCHES:
             raise ValueError(f"search_type={plan.search_type!r} needs a query with text, not a vector")
         if plan.task_type is not None:
             raise TypeError("task_type says how to embed content; a vector is embedded already")
-        return only(neighbours_flow(given_rows([vector], "the vector to search with"), plan, None, [()]))
+        return _only(neighbours_flow(given_rows([vector], "the vector to search with"), plan, None, [()]))
 
     @classmethod
     def _filled(
-        cls, inputs: DocumentInputs, embedding: Embeddings | MediaEmbeddings, kwargs: dict[str, Any]
+        cls,
+        documents: Iterable[Document],
+        ids: Iterable[str | None] | None,
+        embedding: Embeddings | MediaEmbeddings,
+        kwargs: dict[str, Any],
     ) -> Flow[Self]:
-        batch_size, progress = kwargs.pop("batch_size", BATCH_SIZE), kwargs.pop("progress", None)
+        options = {name: kwargs.pop(name) for name in ("batch_size", "progress") if name in kwargs}
         store: Self = yield blocking(cls._open, embedding, **kwargs)
         try:
-            yield from store._add(inputs, batch_size, progress)
+            yield from store._add(documents, ids, None, **options)
         except BaseException:
             store.close()
             raise
         return store
+
+
+def node_of(given: Filter | None) -> Node | None:
+    """The parsed filter; None for none."""
+    from langchain_gemini_mm.vectorstores.filters import parse_filter
+
+    return None if given is None else parse_filter(given)
+
+
+def _checked_ids(ids: Iterable[str]) -> list[str]:
+    from langchain_gemini_mm.vectorstores.records import plain_text
+
+    if isinstance(ids, str | bytes):
+        raise TypeError(f"ids is a list of str, got one {type(ids).__name__}; write [{ids!r}]")
+    found = list(ids)
+    for position, id_ in enumerate(found):
+        if not isinstance(id_, str):
+            raise TypeError(f"ids[{position}] is {id_!r}; ids are str")
+        plain_text(id_, f"ids[{position}]")
+    return found
 
 
 def relevance(score: float) -> float:
@@ -395,10 +429,18 @@ def relevance(score: float) -> float:
     return min(1.0, max(0.0, (1.0 + score) / 2.0))
 
 
-def only(flow: Flow[list[T]]) -> Flow[T]:
+def _only(flow: Flow[list[T]]) -> Flow[T]:
     """The only result of a flow that returns a list."""
     (result,) = yield from flow
     return result
+
+
+def _as_documents(
+    texts: Iterable[str], metadatas: Iterable[Any] | None, ids: Iterable[Any] | None
+) -> Iterator[Document]:
+    from langchain_gemini_mm.vectorstores.write import texts_as_documents
+
+    return texts_as_documents(texts, metadatas, ids)
 
 
 def _mmr(fetch_k: int | None, lambda_mult: float, options: dict[str, Any]) -> dict[str, Any]:

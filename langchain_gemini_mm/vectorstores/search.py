@@ -17,10 +17,9 @@ from langchain_gemini_mm.validation import did_you_mean, number_in, one_of, posi
 from langchain_gemini_mm.vectors import maximal_marginal_relevance
 from langchain_gemini_mm.vectorstores.backend import Backend, KeywordRequest, Scored, VectorRequest
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_dimensions
-from langchain_gemini_mm.vectorstores.filters import And, Exists, In, Node, Predicate, matches, parse_filter
+from langchain_gemini_mm.vectorstores.filters import Exists, In, Node, Predicate, both, parse_filter
 from langchain_gemini_mm.vectorstores.hits import Group, Hit, Hits, ScoreKind
 from langchain_gemini_mm.vectorstores.query import Fusion, Query, SearchType, StoreSearchOptions
-from langchain_gemini_mm.vectorstores.tokenizer import has_words, mentions, readable_text, searched_text, terms
 
 FETCH_K = 20
 """Default number of candidates of `search_type="mmr"`, if `k` is not larger."""
@@ -291,6 +290,8 @@ def _keyword_flow(query: Query, plan: SearchPlan) -> Flow[Hits]:
         raise ValueError(
             f"task_type={plan.task_type!r} says how to embed content; search_type='keyword' embeds nothing"
         )
+    from langchain_gemini_mm.vectorstores.tokenizer import readable_text
+
     text = readable_text(query.content)
     if text is None:
         raise ContentError(
@@ -301,6 +302,8 @@ def _keyword_flow(query: Query, plan: SearchPlan) -> Flow[Hits]:
 
 def _hybrid_flow(query: Query, plan: SearchPlan) -> Flow[Hits]:
     """Fuse the hits of a similarity search with those of a keyword search."""
+    from langchain_gemini_mm.vectorstores.tokenizer import readable_text, terms
+
     depth = max(plan.k, MIN_CANDIDATES)
     (near,) = yield from _similar_flow([query], replace(plan, search_type="similarity", k=depth, fetch_k=depth))
     text = readable_text(query.content)
@@ -346,6 +349,8 @@ def fused(
         alpha: the weight of the vectors, from 0 to 1.
         fusion: `ranks` or `scores`.
     """
+    from langchain_gemini_mm.vectorstores.tokenizer import has_words, mentions, searched_text
+
     hits: dict[str, Hit] = {}
     for hit in (*near, *worded):
         hits.setdefault(str(hit.document.id), hit)
@@ -419,7 +424,7 @@ def groups_flow(query: Content | Query, plan: SearchPlan, by: str, per_source: i
     for value, members in groups[:limit]:
         best = members
         if not (is_all or value is None or len(members) >= per_source):
-            only = replace(plan, k=per_source, fetch_k=per_source, filter=_in_group(plan.filter, In(by, (value,))))
+            only = replace(plan, k=per_source, fetch_k=per_source, filter=both(plan.filter, In(by, (value,))))
             (best,) = yield from neighbours_flow(vectors, only, fingerprint, [asked.ids])
         if best:  # else all were deleted meanwhile
             found.append(Group(value, tuple(best[:per_source])))
@@ -436,11 +441,3 @@ def _grouped(hits: Sequence[Hit], by: str) -> list[tuple[Any, list[Hit]]]:
         else:
             groups["alone", hit.document.id] = (None, [hit])
     return list(groups.values())
-
-
-def _in_group(given: Node | Predicate | None, group: In) -> Node | Predicate:
-    if given is None:
-        return group
-    if callable(given):
-        return lambda document: given(document) and matches(group, document.metadata)
-    return And((given, group))

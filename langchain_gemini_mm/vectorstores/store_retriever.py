@@ -1,14 +1,16 @@
-"""The retriever of `as_retriever()`, whose `batch` embeds all queries in one call."""
+"""Retrievers whose `batch` embeds all queries in one call, and the one of `as_retriever()`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeAlias
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import VectorStoreRetriever
+
+from langchain_gemini_mm.flows import Call, Flow, arun, run
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -16,24 +18,26 @@ if TYPE_CHECKING:
 
     from langchain_gemini_mm.vectorstores.hits import Hits
 
-_Found: TypeAlias = dict[str, list[list[Document]]]
-
-_FOUND: ContextVar[tuple[object, _Found] | None] = ContextVar("found", default=None)
-"""The retriever that searched, and for each text the results for its runs."""
-
 _TOGETHER = ("similarity", "mmr")
 
 
-class StoreRetriever(VectorStoreRetriever):
-    """LangChain's retriever; `batch` and `abatch` search with all queries in one call.
+class AnsweredQuery(str):
+    """The text of a query that was searched for with others; its own run returns the documents."""
 
-    Every query has a run with its own config and callbacks. With `return_exceptions=True` and with a relevance
-    threshold the queries are searched one by one.
+    __slots__ = ("documents",)
+    documents: list[Document]
+
+
+class BatchedRetriever(BaseRetriever):
+    """A retriever whose `batch` and `abatch` search with all queries in one call.
+
+    Every query has a run with its own config and callbacks. With `return_exceptions=True` the queries are searched one
+    by one.
     """
 
     def batch(
         self,
-        inputs: list[str],
+        inputs: list[Any],
         config: RunnableConfig | list[RunnableConfig] | None = None,
         *,
         return_exceptions: bool = False,
@@ -47,63 +51,72 @@ class StoreRetriever(VectorStoreRetriever):
             return_exceptions: return the exception of a query in place of its documents.
             kwargs: options of `search`.
         """
-        if return_exceptions or not self._together(inputs):
+        if return_exceptions or not self._is_batch(inputs):
             return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        store: Any = self.vectorstore
-        hits = store.search_many(inputs, **self._options(kwargs))
-        with self._answers(inputs, hits):
-            return super().batch(inputs, config, **kwargs)
+        answers = run(self._batch_flow(inputs, kwargs))
+        return super().batch(self._answered(inputs, answers), config, **kwargs)
 
     async def abatch(
         self,
-        inputs: list[str],
+        inputs: list[Any],
         config: RunnableConfig | list[RunnableConfig] | None = None,
         *,
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[list[Document]]:
         """Async twin of `batch`."""
-        if return_exceptions or not self._together(inputs):
+        if return_exceptions or not self._is_batch(inputs):
             return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        store: Any = self.vectorstore
-        hits = await store.asearch_many(inputs, **self._options(kwargs))
-        with self._answers(inputs, hits):
-            return await super().abatch(inputs, config, **kwargs)
+        answers = await arun(self._batch_flow(inputs, kwargs))
+        return await super().abatch(self._answered(inputs, answers), config, **kwargs)
+
+    @abstractmethod
+    def _batch_flow(self, queries: Sequence[Any], options: Mapping[str, Any]) -> Flow[list[Hits]]:
+        """Search with all queries."""
+
+    def _is_batch(self, queries: Sequence[Any]) -> bool:
+        """Whether the queries can be searched for together."""
+        return len(queries) > 1
+
+    def _text_of(self, query: Any) -> str:
+        """The text of a query, for callbacks."""
+        return str(query)
+
+    def _answered(self, queries: Sequence[Any], answers: Sequence[Hits]) -> list[Any]:
+        texts = [AnsweredQuery(self._text_of(query)) for query in queries]
+        for text, hits in zip(texts, answers, strict=True):
+            text.documents = hits.documents
+        return texts
+
+
+class StoreRetriever(BatchedRetriever, VectorStoreRetriever):
+    """LangChain's retriever; `batch` and `abatch` search with all queries in one call.
+
+    With a relevance threshold the queries are searched one by one.
+    """
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
-        found = self._taken(query)
-        return super()._get_relevant_documents(query, run_manager=run_manager, **kwargs) if found is None else found
+        if isinstance(query, AnsweredQuery):
+            return query.documents
+        return super()._get_relevant_documents(query, run_manager=run_manager, **kwargs)
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
-        found = self._taken(query)
-        if found is None:
-            return await super()._aget_relevant_documents(query, run_manager=run_manager, **kwargs)
-        return found
+        if isinstance(query, AnsweredQuery):
+            return query.documents
+        return await super()._aget_relevant_documents(query, run_manager=run_manager, **kwargs)
 
-    def _together(self, inputs: list[str]) -> bool:
-        return len(inputs) > 1 and self.search_type in _TOGETHER and all(isinstance(query, str) for query in inputs)
+    def _is_batch(self, queries: Sequence[Any]) -> bool:
+        texts = all(isinstance(query, str) for query in queries)
+        return len(queries) > 1 and self.search_type in _TOGETHER and texts
 
-    def _options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        options = {**self.search_kwargs, **kwargs}
-        return {**options, "search_type": "mmr"} if self.search_type == "mmr" else options
-
-    @contextmanager
-    def _answers(self, queries: Sequence[str], answers: Sequence[Hits]) -> Iterator[None]:
-        """Prepare results for the runs of their queries."""
-        found: _Found = {}
-        for query, hits in zip(queries, answers, strict=True):
-            found.setdefault(query, []).append(hits.documents)
-        token = _FOUND.set((self, found))
-        try:
-            yield
-        finally:
-            _FOUND.reset(token)
-
-    def _taken(self, query: str) -> list[Document] | None:
-        """Take a result that `batch` prepared for this run."""
-        owner, found = _FOUND.get() or (None, {})
-        return found[query].pop() if owner is self and found.get(query) else None
+    def _batch_flow(self, queries: Sequence[Any], options: Mapping[str, Any]) -> Flow[list[Hits]]:
+        store: Any = self.vectorstore
+        given = {**self.search_kwargs, **options}
+        if self.search_type == "mmr":
+            given["search_type"] = "mmr"
+        hits: list[Hits] = yield Call(store.search_many, store.asearch_many, (queries,), given)
+        return hits

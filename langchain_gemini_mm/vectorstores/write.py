@@ -23,9 +23,6 @@ from langchain_gemini_mm.vectorstores.backend import Backend
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, given_rows, same_space
 from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
 
-BATCH_SIZE = 1000
-"""Documents embedded and stored together."""
-
 Progress: TypeAlias = Callable[[int], object]
 """Called after each batch with how many documents of the call are stored so far."""
 

@@ -17,7 +17,7 @@ from langchain_gemini_mm.embeddings.service.connections import Connections
 from langchain_gemini_mm.embeddings.service.errors import lost_file, refusal, translate, unreadable
 from langchain_gemini_mm.embeddings.service.http_client import Exchange, exchanging
 from langchain_gemini_mm.errors import GeminiMMError, IncompleteAnswerError, ServiceError
-from langchain_gemini_mm.flows import Call, Flow, synchronous
+from langchain_gemini_mm.flows import Call, Flow, asynchronous, synchronous
 
 if TYPE_CHECKING:
     from google.genai import Client
@@ -52,7 +52,7 @@ def send(connections: Connections, call: EmbedCall) -> Flow[Answer]:
     raise result
 
 
-asend = send.asynchronous
+asend = asynchronous(send)
 
 
 def _refuses_batches(connections: Connections, call: EmbedCall, error: ServiceError) -> bool:

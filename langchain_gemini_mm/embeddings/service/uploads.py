@@ -8,9 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from langchain_gemini_mm.batching import CancelToken
 from langchain_gemini_mm.content.parts import Part
-from langchain_gemini_mm.embeddings.service.connections import Connections
 from langchain_gemini_mm.embeddings.service.errors import translate
 from langchain_gemini_mm.errors import GeminiMMError, ServiceError
 from langchain_gemini_mm.interfaces import MediaSource
@@ -19,6 +17,9 @@ if TYPE_CHECKING:
     import io
 
     from google.genai import Client
+
+    from langchain_gemini_mm.batching import CancelToken
+    from langchain_gemini_mm.embeddings.service.connections import Connections
 
 logger = logging.getLogger("langchain_gemini_mm")
 

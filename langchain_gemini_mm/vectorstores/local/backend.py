@@ -13,7 +13,7 @@ from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import in_thread
 from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.vectors import top_k
-from langchain_gemini_mm.vectorstores.backend import Backend, KeywordRequest, Scored, VectorRequest
+from langchain_gemini_mm.vectorstores.backend import Backend, Columns, KeywordRequest, Scored, VectorRequest
 from langchain_gemini_mm.vectorstores.embedding_space import (
     EmbeddingSpace,
     Fingerprint,
@@ -23,7 +23,7 @@ from langchain_gemini_mm.vectorstores.embedding_space import (
 from langchain_gemini_mm.vectorstores.filters import Node, Predicate
 from langchain_gemini_mm.vectorstores.local import keyword_index, rows
 from langchain_gemini_mm.vectorstores.local.database import Database
-from langchain_gemini_mm.vectorstores.local.filter_masks import Mask, positions_of
+from langchain_gemini_mm.vectorstores.local.filter_sql import Mask, positions_of
 from langchain_gemini_mm.vectorstores.local.matrix import Matrix
 from langchain_gemini_mm.vectorstores.local.prefix import PrefixPlan
 from langchain_gemini_mm.vectorstores.local.rows import vectors_of
@@ -153,23 +153,16 @@ class LocalBackend(Backend):
 
     @in_thread
     def page(
-        self,
-        after: str | None,
-        limit: int,
-        node: Node | None = None,
-        *,
-        with_vectors: bool = False,
-        with_documents: bool = True,
+        self, after: str | None, limit: int, node: Node | None = None, columns: Columns = "documents"
     ) -> list[Record]:
         """Read the next records in the order of their ids; see `Backend`."""
         with self._database.reading() as connection:
             collection = rows.find_collection(connection, self.collection)
             if collection is None:
                 return []
-            dimensions = collection.dimensions if with_vectors else None
-            return rows.page(
-                connection, collection.c, after, limit, node, dimensions=dimensions, documents=with_documents
-            )
+            dimensions = collection.dimensions if columns in ("vectors", "all") else None
+            documents = columns in ("documents", "all")
+            return rows.page(connection, collection.c, after, limit, node, dimensions=dimensions, documents=documents)
 
     @in_thread
     def delete(self, ids: Sequence[str] | None, node: Node | None) -> None:

@@ -12,9 +12,9 @@ from langchain_gemini_mm.errors import ContentError, MissingMediaError, SpaceMis
 from langchain_gemini_mm.interfaces import MediaSource
 from langchain_gemini_mm.references import MediaRef, split_references
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_space
+from langchain_gemini_mm.vectorstores.filters import attributes
 from langchain_gemini_mm.vectorstores.local import keyword_index
 from langchain_gemini_mm.vectorstores.local.database import Database
-from langchain_gemini_mm.vectorstores.local.filter_sql import attributes
 from langchain_gemini_mm.vectorstores.local.rows import FLOAT, CollectionRow, find_collection
 
 MOST_PROBLEMS = 1000

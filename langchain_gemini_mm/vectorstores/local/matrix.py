@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.interfaces import Vectors
-from langchain_gemini_mm.vectorstores.local.filter_masks import Mask, Masks, positions_of
+from langchain_gemini_mm.vectorstores.local.filter_sql import Mask, Masks, positions_of
 from langchain_gemini_mm.vectorstores.local.prefix import LEAST_RECALL, PrefixPlan, exact_scores, prefix_rows, shares
 from langchain_gemini_mm.vectorstores.local.rows import FLOAT, CollectionRow, vector_batches, vectors_of
 from langchain_gemini_mm.vectorstores.local.scoring import RowQuery, View

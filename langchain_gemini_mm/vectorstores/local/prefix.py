@@ -15,8 +15,6 @@ PREFIX = 256
 """Default prefix length of large collections."""
 PREFIX_ABOVE = 256_000_000
 """Collections with more bytes of vectors use prefixes by default."""
-CANDIDATES = 200
-"""Number of best rows by prefix that are scored again with whole vectors."""
 CANDIDATES_PER_HIT = 10
 """Minimum number of candidates per requested row."""
 LEAST_RECALL = 0.99
@@ -42,7 +40,11 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class PrefixPlan:
-    """The options of a store about prefixes."""
+    """The options of a store about prefixes.
+
+    Raises:
+        ValueError: one of them is out of range.
+    """
 
     prefix: int | bool | None
     """Prefix length; False for whole vectors; None decides by the size of the collection."""
@@ -52,22 +54,19 @@ class PrefixPlan:
     default_prefix: int = PREFIX
     """If `prefix` is None: the prefix length."""
 
+    def __post_init__(self) -> None:
+        """Check the options."""
+        prefix, candidates = self.prefix, self.candidates
+        if prefix is not None and prefix is not False and not _is_count(prefix):
+            raise ValueError(
+                f"prefix is a number of dimensions such as {PREFIX}, False for none, or None, got {prefix!r}"
+            )
+        if not _is_count(candidates):
+            raise ValueError(f"candidates must be at least 1, got {candidates!r}")
+
     def count(self, k: int) -> int:
         """Number of candidates that are scored again for `k` rows."""
         return max(self.candidates, CANDIDATES_PER_HIT * k)
-
-
-def prefix_plan(prefix: Any, candidates: Any) -> PrefixPlan:
-    """Check the two options.
-
-    Raises:
-        ValueError: one of them is out of range.
-    """
-    if prefix is not None and prefix is not False and not _is_count(prefix):
-        raise ValueError(f"prefix is a number of dimensions such as {PREFIX}, False for none, or None, got {prefix!r}")
-    if not _is_count(candidates):
-        raise ValueError(f"candidates must be at least 1, got {candidates!r}")
-    return PrefixPlan(prefix, candidates)
 
 
 def prefix_rows(vectors: Vectors, width: int) -> Vectors:

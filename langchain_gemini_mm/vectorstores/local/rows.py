@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.interfaces import Vector, Vectors
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint
-from langchain_gemini_mm.vectorstores.filters import Node
+from langchain_gemini_mm.vectorstores.filters import Node, attributes
 from langchain_gemini_mm.vectorstores.local import keyword_index
-from langchain_gemini_mm.vectorstores.local.filter_sql import attributes, to_sql
+from langchain_gemini_mm.vectorstores.local.filter_sql import to_sql
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.tokenizer import searched_text
 

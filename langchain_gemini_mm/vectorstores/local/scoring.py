@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.vectors import top_k
-from langchain_gemini_mm.vectorstores.local.filter_masks import Mask
+from langchain_gemini_mm.vectorstores.local.filter_sql import Mask
 from langchain_gemini_mm.vectorstores.local.prefix import prefix_rows
 
 _GATHER_BELOW = 0.1

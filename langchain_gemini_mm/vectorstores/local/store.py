@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import weakref
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_core.embeddings import Embeddings
 
-from langchain_gemini_mm.interfaces import MediaEmbeddings
-from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
-from langchain_gemini_mm.vectorstores.local.backend import LocalBackend
-from langchain_gemini_mm.vectorstores.local.database import MEMORY, Database
-from langchain_gemini_mm.vectorstores.local.maintenance import LocalMaintenance
-from langchain_gemini_mm.vectorstores.local.prefix import CANDIDATES, prefix_plan
-from langchain_gemini_mm.vectorstores.records import plain_text
+from langchain_gemini_mm.interfaces import MediaEmbeddings, MediaSource
+from langchain_gemini_mm.validation import positive_int
+from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 
 if TYPE_CHECKING:
+    import os
     from pathlib import Path
 
+    from langchain_gemini_mm.vectorstores.local.backend import LocalBackend
+    from langchain_gemini_mm.vectorstores.local.check import CheckReport
+    from langchain_gemini_mm.vectorstores.local.prefix import Recall
 
-class LocalVectorStore(LocalMaintenance):
+CANDIDATES = 200
+"""Number of best rows by prefix that are scored again with whole vectors."""
+
+
+class LocalVectorStore(MultimodalVectorStore):
     """A vector store in one file.
 
     Added documents are on disk when `add_documents` returns, and survive a killed process and a power failure. Several
@@ -50,6 +55,8 @@ class LocalVectorStore(LocalMaintenance):
         SpaceMismatchError: the collection was created with other embeddings.
     """
 
+    backend: LocalBackend
+
     def __init__(
         self,
         path: str | Path,
@@ -60,10 +67,15 @@ class LocalVectorStore(LocalMaintenance):
         prefix: int | Literal[False] | None = None,
         candidates: int = CANDIDATES,
     ) -> None:
+        from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
+        from langchain_gemini_mm.vectorstores.local.backend import LocalBackend
+        from langchain_gemini_mm.vectorstores.local.database import Database
+        from langchain_gemini_mm.vectorstores.local.prefix import PrefixPlan
+
         space = EmbeddingSpace(embedding)
         self.collection = _checked_name(collection)
         self._timeout = _checked_seconds(timeout)
-        plan = prefix_plan(prefix, candidates)
+        plan = PrefixPlan(prefix, candidates)
         self._database = Database(path, self._timeout)
         self._finalizer = weakref.finalize(self, self._database.close)
         self.backend = LocalBackend(space, self._database, self.collection, plan)
@@ -74,7 +86,7 @@ class LocalVectorStore(LocalMaintenance):
             raise
 
     @classmethod
-    def _open(cls, embedding: Any, *, path: str | Path = MEMORY, **kwargs: Any) -> Self:
+    def _open(cls, embedding: Any, *, path: str | Path = ":memory:", **kwargs: Any) -> Self:
         return cls(path, embedding, **kwargs)
 
     @property
@@ -85,6 +97,104 @@ class LocalVectorStore(LocalMaintenance):
     def close(self) -> None:
         """Close the file; all added documents are already stored."""
         self._finalizer()
+
+    def check(self, *, media: MediaSource | None = None) -> CheckReport:
+        """Check the whole file without changing it.
+
+        Runs SQLite's integrity check and checks the vectors (dimensions, unit length), the tables of filters and
+        keyword search, and the fingerprint. Other processes can read during the check; writers wait.
+
+        ```python
+        from langchain_core.embeddings import DeterministicFakeEmbedding
+
+        from langchain_gemini_mm import LocalVectorStore
+
+        with LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=8)) as store:
+            store.add_texts(["a cat", "a dog"])
+            report = store.check()
+            assert report.ok and report.documents == 2, report.problems
+        ```
+
+        Args:
+            media: a media store; references in texts that it cannot resolve are reported as problems.
+
+        Raises:
+            StoreError: the file cannot be read at all.
+        """
+        from langchain_gemini_mm.vectorstores.local.check import Check
+
+        return Check(self._database, self.collection, self.space.fingerprint, media).report()
+
+    async def acheck(self, *, media: MediaSource | None = None) -> CheckReport:
+        """Async twin of `check`, in a worker thread."""
+        return await asyncio.to_thread(self.check, media=media)
+
+    def compact(self) -> int:
+        """Release the space of deleted documents and merge the segments of the keyword index.
+
+        Needs free space of up to twice the size of the file. Other processes can read; writers wait. A killed process
+        leaves the file unchanged.
+
+        Returns:
+            By how many bytes the file shrank; at least 0.
+
+        Raises:
+            StoreError: another process writes for longer than the timeout, or the disk is full.
+        """
+        return self._database.compact()
+
+    async def acompact(self) -> int:
+        """Async twin of `compact`, in a worker thread."""
+        return await asyncio.to_thread(self.compact)
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """Copy the current state of the whole file, while others read and write it.
+
+        The copy appears under its name when it is complete and on disk, and replaces an older copy.
+
+        Args:
+            path: a new file, or an older copy that is not open.
+
+        Raises:
+            StoreError: the path is a file of another program, or the copy cannot be written.
+        """
+        from langchain_gemini_mm.vectorstores.local.maintenance import back_up
+
+        back_up(self._database, path)
+
+    async def abackup(self, path: str | os.PathLike[str]) -> None:
+        """Async twin of `backup`, in a worker thread."""
+        await asyncio.to_thread(self.backup, path)
+
+    def check_recall(self, *, sample: int = 100, k: int = 10) -> Recall:
+        """Measure the recall of the search with stored vectors as queries.
+
+        The whole file is read once. Concurrent writes can change the result slightly. A search on whole vectors is
+        exact and has recall 1.
+
+        ```python
+        from langchain_core.embeddings import DeterministicFakeEmbedding
+
+        from langchain_gemini_mm import LocalVectorStore
+
+        with LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=16), prefix=8) as store:
+            store.add_texts([f"text {number}" for number in range(50)])
+            assert store.check_recall(k=5).recall == 1.0
+        ```
+
+        Args:
+            sample: how many stored vectors are used as queries, drawn with a fixed seed.
+            k: how many neighbours of each, without itself.
+        """
+        from langchain_gemini_mm.vectorstores.local.maintenance import measured_recall
+
+        positive_int("sample", sample)
+        positive_int("k", k)
+        return measured_recall(self._database, self.backend, sample, k)
+
+    async def acheck_recall(self, *, sample: int = 100, k: int = 10) -> Recall:
+        """Async twin of `check_recall`."""
+        return await asyncio.to_thread(self.check_recall, sample=sample, k=k)
 
     def __enter__(self) -> Self:
         return self
@@ -112,6 +222,8 @@ class LocalVectorStore(LocalMaintenance):
 
 
 def _checked_name(value: Any) -> str:
+    from langchain_gemini_mm.vectorstores.records import plain_text
+
     if not isinstance(value, str) or not value:
         raise ValueError(f"collection must be a name, got {value!r}")
     return plain_text(value, "collection")

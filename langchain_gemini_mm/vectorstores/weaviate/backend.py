@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from weaviate.classes.config import Configure, DataType, Property
@@ -14,7 +17,7 @@ from weaviate.classes.query import Diversity, Filter, MetadataQuery
 from langchain_gemini_mm.batching import CancelToken, gathered_map, slices, threaded_map
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow, arun, run
-from langchain_gemini_mm.vectorstores.backend import Backend, KeywordRequest, Scored, VectorRequest
+from langchain_gemini_mm.vectorstores.backend import Backend, Columns, KeywordRequest, Scored, VectorRequest
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, Fingerprint, require_dimensions
 from langchain_gemini_mm.vectorstores.filters import Node, matches
 from langchain_gemini_mm.vectorstores.records import Record
@@ -38,6 +41,7 @@ KEPT_TENANTS = 100
 """Maximum number of tenants whose backends are kept."""
 
 _ROUNDING = 1e-5
+_PAUSE = 0.2
 
 
 class WeaviateBackend(Backend):
@@ -165,13 +169,7 @@ class WeaviateBackend(Backend):
         return [by_id[id_] for id_ in keys.values() if id_ in by_id]
 
     def page(
-        self,
-        after: str | None,
-        limit: int,
-        node: Node | None = None,
-        *,
-        with_vectors: bool = False,
-        with_documents: bool = True,
+        self, after: str | None, limit: int, node: Node | None = None, columns: Columns = "documents"
     ) -> Flow[list[Record]]:
         """Read the next objects in the order of their UUIDs; see `Backend`.
 
@@ -179,13 +177,14 @@ class WeaviateBackend(Backend):
         and filtered here, because the server's cursor does not support filters.
         """
         if node is None:
-            return (yield from self._next_page(after, min(limit, MOST_RESULTS), with_vectors, with_documents))
+            return (yield from self._next_page(after, min(limit, MOST_RESULTS), columns))
         keys = yield from self._matching_keys(node)
         if keys is not None:
             start = "" if after is None else str(uuid_of(after))
             chosen = [key for key in sorted(keys) if key > start][:limit]
-            return (yield from self._by_keys(chosen, with_vectors))
-        while records := (yield from self._next_page(after, min(limit, MOST_RESULTS), with_vectors, True)):
+            return (yield from self._by_keys(chosen, columns in ("vectors", "all")))
+        wide: Columns = "all" if columns in ("vectors", "all") else "documents"  # the filter reads the metadata
+        while records := (yield from self._next_page(after, min(limit, MOST_RESULTS), wide)):
             matching = [record for record in records if matches(node, record.metadata)]
             if matching:
                 return matching
@@ -290,22 +289,37 @@ class WeaviateBackend(Backend):
             reason = next(iter(reasons.values()))
             raise StoreError(f"storing information with {self.collection.label} failed: {reason}")
 
+    def wait_until_indexed(self, seconds: float) -> Flow[None]:
+        """Wait until every vector of the collection is indexed; see `Backend`."""
+        ends = time.monotonic() + seconds
+        while (layout := (yield from self.collection.find())) is not None:
+            physical, connection = layout.physical, self.collection.connection
+            nodes = yield connection.call("looking at the index", partial(_nodes, physical))
+            waiting = _waiting(nodes, self.collection.tenant)
+            if not waiting:
+                return
+            if time.monotonic() > ends:
+                raise StoreError(
+                    f"{waiting} vectors of {self.collection.label} are not indexed after {seconds:g} s. Wait longer"
+                )
+            yield Call(time.sleep, asyncio.sleep, (_PAUSE,))
+
     def store_again(self, records: Sequence[Record]) -> Flow[None]:
         """Store records again whose vectors have not changed, without updating the vector index."""
         layout = yield from self.collection.find()
         if layout is not None and layout.fingerprint is not None:
             yield from upsert_flow(self.collection, records, layout.fingerprint, indexed=True)
 
-    def _next_page(self, after: str | None, limit: int, with_vectors: bool, with_documents: bool) -> Flow[list[Record]]:
+    def _next_page(self, after: str | None, limit: int, columns: Columns) -> Flow[list[Record]]:
         start = None if after is None else uuid_of(after)
-        properties = READ_PROPERTIES if with_documents else ["doc_id"]
+        properties = READ_PROPERTIES if columns in ("documents", "all") else ["doc_id"]
         while True:
 
             def read(handle: Any, _: Layout, limit: int = limit) -> Any:
                 return handle.query.fetch_objects(
                     limit=limit,
                     after=start,
-                    include_vector=[VECTOR] if with_vectors else False,
+                    include_vector=[VECTOR] if columns in ("vectors", "all") else False,
                     return_properties=properties,
                 )
 
@@ -430,3 +444,18 @@ def _info_uuid(collection: WeaviateCollection, key: str) -> Any:
 def info_name(collection: WeaviateCollection) -> str:
     """The name of the collection that holds the values of `write_info`."""
     return f"{collection.name}_info"
+
+
+def _nodes(physical: str, client: Any) -> Any:
+    return client.cluster.nodes(collection=physical, output="verbose")
+
+
+def _waiting(nodes: Any, tenant: str | None) -> int:
+    """The number of vectors in the queues; a shard that reports only that it is busy counts as 1."""
+    waiting = 0
+    for node in nodes:
+        for shard in node.shards or []:
+            if tenant is None or shard.name == tenant:
+                length = int(shard.vector_queue_length or 0)
+                waiting += length or int(shard.vector_indexing_status == "INDEXING")
+    return waiting

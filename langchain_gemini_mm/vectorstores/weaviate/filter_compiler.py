@@ -11,7 +11,18 @@ from weaviate.classes.query import Filter
 
 from langchain_gemini_mm.errors import FilterError
 from langchain_gemini_mm.validation import did_you_mean
-from langchain_gemini_mm.vectorstores.filters import And, Compare, Exists, In, Node, Not, Or, comparable, kind_of
+from langchain_gemini_mm.vectorstores.filters import (
+    And,
+    Compare,
+    Exists,
+    In,
+    Node,
+    Not,
+    Or,
+    comparable,
+    kind_of,
+    leaves,
+)
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field, encoded
 from langchain_gemini_mm.weaviate_client.versions import NOT_FILTERS, Version
 
@@ -55,7 +66,7 @@ def require_declared(node: Node, fields: Mapping[str, Field]) -> None:
     Raises:
         FilterError: a key is not declared.
     """
-    for key in _keys(node):
+    for key in (leaf.key for leaf in leaves(node)):
         if key not in fields:
             hint = did_you_mean(key, fields)
             raise FilterError(
@@ -158,13 +169,3 @@ def _any(parts: list[_Compiled]) -> _Compiled:
         return True
     rest: list[Any] = [part for part in parts if part is not False]
     return (Filter.any_of(rest) if len(rest) > 1 else rest[0]) if rest else False
-
-
-def _keys(node: Node) -> list[str]:
-    match node:
-        case And(parts) | Or(parts):
-            return [key for part in parts for key in _keys(part)]
-        case Not(part):
-            return _keys(part)
-        case _:
-            return [node.key]

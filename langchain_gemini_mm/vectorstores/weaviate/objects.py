@@ -1,17 +1,18 @@
-"""Conversion of records to Weaviate objects and back, and chunks of bounded size."""
+"""Conversion of records to Weaviate objects and back, with their sizes."""
 
 from __future__ import annotations
 
 import json
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from weaviate.classes.data import DataObject
 
+from langchain_gemini_mm.batching import CallLimits
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.vectorstores.records import Record
@@ -21,9 +22,8 @@ from langchain_gemini_mm.vectorstores.weaviate.schema import VECTOR, Layout
 
 MAX_DOCUMENT_BYTES = 4 << 20
 """Maximum bytes of text and metadata of a document; the server copies the whole object for every hit."""
-CHUNK_BYTES = 8 << 20
-CHUNK_OBJECTS = 250
-"""Maximum number of objects per message, so that a batch is sent in several concurrent messages."""
+CHUNK = CallLimits(items=250, wire_bytes=8 << 20)
+"""The limits of one message; those of objects are such that a batch is sent in several concurrent messages."""
 
 READ_PROPERTIES = ["text", "metadata_json", "doc_id"]
 
@@ -43,8 +43,10 @@ class SizedObject:
     key: str
     """The object's UUID."""
     object: Any
-    size: int
+    wire_bytes: int
     """Approximate bytes in a message."""
+    token_count: ClassVar[int] = 0
+    group: ClassVar[None] = None
 
 
 def uuid_of(id_: str) -> uuid.UUID:
@@ -129,20 +131,6 @@ def _words(record: Record, layout: Layout) -> Iterator[tuple[str, str]]:
             continue
         texts = [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]
         yield name, " ".join(word for text in texts for word in tokens(text))
-
-
-def chunks(items: Iterable[SizedObject]) -> Iterator[list[SizedObject]]:
-    """Group objects by count and bytes; an object above the limit is a chunk of its own."""
-    chunk: list[SizedObject] = []
-    size = 0
-    for item in items:
-        if chunk and (len(chunk) >= CHUNK_OBJECTS or size + item.size > CHUNK_BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(item)
-        size += item.size
-    if chunk:
-        yield chunk
 
 
 def record_of(found: Any) -> Record:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, Self
 
 from langchain_core.embeddings import Embeddings
 from weaviate.classes.config import ConsistencyLevel
 
-from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.flows import Call, Flow, arun, run
+from langchain_gemini_mm.flows import Flow, asynchronous, run, synchronous
 from langchain_gemini_mm.interfaces import MediaEmbeddings
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
@@ -138,7 +134,8 @@ class WeaviateVectorStore(MultimodalVectorStore):
         other.backend = self.backend.for_tenant(tenant)
         return other
 
-    def add_field(self, key: str, kind: FieldType, *, progress: Progress | None = None) -> int:
+    @synchronous
+    def add_field(self, key: str, kind: FieldType, *, progress: Progress | None = None) -> Flow[int]:
         """Declare a field of an existing collection, and fill it from the stored metadata.
 
         Nothing is embedded. Other stores on the collection use the field within five seconds. A filter on it misses
@@ -155,13 +152,33 @@ class WeaviateVectorStore(MultimodalVectorStore):
         Raises:
             ContentError: a stored value has another type.
         """
-        return run(_add_field_flow(self.backend, declared_field(key, kind), progress))
+        backend, field = self.backend, declared_field(key, kind)
+        collection = backend.collection
+        layout = yield from collection.find(fresh=True)
+        if layout is None:
+            return 0
+        collection.require_tenant(layout)
+        yield from _require_fitting(backend, field)
+        if field.key not in layout.fields:
+            physical = layout.physical
+            yield collection.connection.call(
+                "adding a field", lambda c: c.collections.use(physical).config.add_property(property_of(field))
+            )
+            yield from collection.find(fresh=True)
+        filled, after = 0, None
+        while records := (yield from backend.page(after, _PAGE, columns="all")):
+            having = [record for record in records if record.metadata.get(field.key) is not None]
+            yield from backend.store_again(having)
+            filled += len(having)
+            after = records[-1].id
+            if progress is not None:
+                progress(filled)
+        return filled
 
-    async def aadd_field(self, key: str, kind: FieldType, *, progress: Progress | None = None) -> int:
-        """Async twin of `add_field`."""
-        return await arun(_add_field_flow(self.backend, declared_field(key, kind), progress))
+    aadd_field = asynchronous(add_field)
 
-    def reindex(self, *, progress: Progress | None = None) -> int:
+    @synchronous
+    def reindex(self, *, progress: Progress | None = None) -> Flow[int]:
         """Insert every stored vector into the vector indexes of all replicas again; nothing is embedded.
 
         Use it after a node was killed during writes: its vector index may lack documents that it stores, and the node
@@ -173,23 +190,22 @@ class WeaviateVectorStore(MultimodalVectorStore):
         Returns:
             The number of documents.
         """
-        return run(_reindex_flow(self.backend, progress))
+        backend = self.backend
+        collection = backend.collection
+        layout = yield from collection.find(fresh=True)
+        if layout is None or layout.fingerprint is None:
+            return 0
+        collection.require_tenant(layout)
+        done, after = 0, None
+        while records := (yield from backend.page(after, _PAGE, columns="all")):
+            yield from upsert_flow(collection, records, layout.fingerprint)
+            done += len(records)
+            after = records[-1].id
+            if progress is not None:
+                progress(done)
+        return done
 
-    async def areindex(self, *, progress: Progress | None = None) -> int:
-        """Async twin of `reindex`."""
-        return await arun(_reindex_flow(self.backend, progress))
-
-    def wait_until_indexed(self, timeout: float = 600.0) -> None:
-        """Wait until all added documents can be found, on a server with `ASYNC_INDEXING`.
-
-        Raises:
-            StoreError: some cannot be found after `timeout` seconds.
-        """
-        run(_indexed_flow(self.backend, timeout))
-
-    async def await_until_indexed(self, timeout: float = 600.0) -> None:  # noqa: ASYNC109 - as in its twin
-        """Async twin of `wait_until_indexed`."""
-        await arun(_indexed_flow(self.backend, timeout))
+    areindex = asynchronous(reindex)
 
     def __repr__(self) -> str:
         tenant = "" if self.tenant is None else f", tenant={self.tenant!r}"
@@ -201,49 +217,6 @@ class WeaviateVectorStore(MultimodalVectorStore):
 
 
 _PAGE = 500
-_PAUSE = 0.2
-
-
-def _add_field_flow(backend: WeaviateBackend, field: Field, progress: Progress | None) -> Flow[int]:
-    """Add a property and fill it from the metadata; return how many documents have a value."""
-    collection = backend.collection
-    layout = yield from collection.find(fresh=True)
-    if layout is None:
-        return 0
-    collection.require_tenant(layout)
-    yield from _require_fitting(backend, field)
-    if field.key not in layout.fields:
-        physical = layout.physical
-        yield collection.connection.call(
-            "adding a field", lambda c: c.collections.use(physical).config.add_property(property_of(field))
-        )
-        yield from collection.find(fresh=True)
-    filled, after = 0, None
-    while records := (yield from backend.page(after, _PAGE, with_vectors=True)):
-        having = [record for record in records if record.metadata.get(field.key) is not None]
-        yield from backend.store_again(having)
-        filled += len(having)
-        after = records[-1].id
-        if progress is not None:
-            progress(filled)
-    return filled
-
-
-def _reindex_flow(backend: WeaviateBackend, progress: Progress | None) -> Flow[int]:
-    """Store every document unchanged, so that each replica indexes its vector; return their number."""
-    collection = backend.collection
-    layout = yield from collection.find(fresh=True)
-    if layout is None or layout.fingerprint is None:
-        return 0
-    collection.require_tenant(layout)
-    done, after = 0, None
-    while records := (yield from backend.page(after, _PAGE, with_vectors=True)):
-        yield from upsert_flow(collection, records, layout.fingerprint)
-        done += len(records)
-        after = records[-1].id
-        if progress is not None:
-            progress(done)
-    return done
 
 
 def _require_fitting(backend: WeaviateBackend, field: Field) -> Flow[None]:
@@ -257,41 +230,3 @@ def _require_fitting(backend: WeaviateBackend, field: Field) -> Flow[None]:
         for record in records:
             field.stored(record.metadata.get(field.key), f"document {record.id[:60]!r}: metadata")
         after = records[-1].id
-
-
-def _indexed_flow(backend: WeaviateBackend, seconds: float) -> Flow[None]:
-    """Wait until every vector of the collection is indexed.
-
-    Raises:
-        StoreError: some are still in the queue after `seconds`.
-    """
-    collection = backend.collection
-    ends = time.monotonic() + seconds
-    while True:
-        layout = yield from collection.find()
-        if layout is None:
-            return
-        nodes = yield collection.connection.call("looking at the index", partial(_nodes, layout.physical))
-        waiting = _waiting(nodes, collection.tenant)
-        if not waiting:
-            return
-        if time.monotonic() > ends:
-            raise StoreError(
-                f"{waiting} vectors of {collection.label} are not indexed after {seconds:g} s. Wait longer"
-            )
-        yield Call(time.sleep, asyncio.sleep, (_PAUSE,))
-
-
-def _nodes(physical: str, client: Any) -> Any:
-    return client.cluster.nodes(collection=physical, output="verbose")
-
-
-def _waiting(nodes: Any, tenant: str | None) -> int:
-    """The number of vectors in the queues; a shard that reports only that it is busy counts as 1."""
-    waiting = 0
-    for node in nodes:
-        for shard in node.shards or []:
-            if tenant is None or shard.name == tenant:
-                length = int(shard.vector_queue_length or 0)
-                waiting += length or int(shard.vector_indexing_status == "INDEXING")
-    return waiting

@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 from weaviate.classes.query import Filter
 
-from langchain_gemini_mm.batching import CancelToken, gathered_map, threaded_map
+from langchain_gemini_mm.batching import CancelToken, gathered_map, plan, threaded_map
 from langchain_gemini_mm.errors import PartialWriteError, StoreError
 from langchain_gemini_mm.flows import Call, Flow, arun, run
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
-from langchain_gemini_mm.vectorstores.weaviate.objects import SizedObject, chunks, perturbed, sized_object
+from langchain_gemini_mm.vectorstores.weaviate.objects import CHUNK, SizedObject, perturbed, sized_object
 from langchain_gemini_mm.vectorstores.weaviate.schema import Layout
 from langchain_gemini_mm.weaviate_client.errors import CollectionGoneError, OutageError
 from langchain_gemini_mm.weaviate_client.insert import Inserter, Reasons, pauses
@@ -116,7 +116,8 @@ def _send(
         refresh=None if indexed or layout.replication > 1 else perturbed,
     )
     planned = [
-        {item.key: item.object if indexed else perturbed(item.object) for item in chunk} for chunk in chunks(objects)
+        {item.key: item.object if indexed else perturbed(item.object) for item in chunk}
+        for chunk in plan(objects, CHUNK)
     ]
 
     def in_threads() -> list[Reasons]:

@@ -175,6 +175,8 @@ AS_NOBODY = """
     from langchain_gemini_mm.vectorstores import LocalVectorStore
     from tests.vectorstores.fakes import WordEmbeddings
 
+    # Modules are imported on first use, and the other user may not read their files.
+    LocalVectorStore(":memory:", WordEmbeddings()).add_texts(["first"])
     if os.geteuid() == 0:
         os.seteuid(65534)
     try:

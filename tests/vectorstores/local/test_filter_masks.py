@@ -12,7 +12,7 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.vectors import top_k
 from langchain_gemini_mm.vectorstores import LocalVectorStore
 from langchain_gemini_mm.vectorstores.filters import matches, parse_filter
-from langchain_gemini_mm.vectorstores.local.filter_masks import Masks, positions_of
+from langchain_gemini_mm.vectorstores.local.filter_sql import Masks, positions_of
 from langchain_gemini_mm.vectorstores.local.scoring import _best, products
 from tests.vectorstores.fakes import WordEmbeddings
 from tests.vectorstores.local.test_filter_sql import cases

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.flows import Flow, blocking, synchronous
+from langchain_gemini_mm.flows import Flow, asynchronous, blocking, synchronous
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.storage.transfer import MediaTransfer
 from langchain_gemini_mm.validation import positive_int
@@ -109,7 +109,7 @@ def copy_store(
     return CopyReport(total, copied, max(0, total - copied), transfer.copied if transfer else 0)
 
 
-acopy_store = copy_store.asynchronous
+acopy_store = asynchronous(copy_store)
 
 
 def _checked(source: Any, target: Any, media: Any) -> MediaTransfer | None:
@@ -186,7 +186,7 @@ def _compared(source: MultimodalVectorStore, target: MultimodalVectorStore, size
 
 
 def _page(source: MultimodalVectorStore, after: str | None, size: int) -> Flow[list[Record]]:
-    records = yield from source.backend.page(after, size, with_vectors=True)
+    records = yield from source.backend.page(after, size, columns="all")
     for record in records:
         if record.vector is None:
             raise StoreError(f"document {record.id[:60]!r} of {source!r} has no vector. Add it again, or delete it")
