@@ -70,8 +70,8 @@ def require_declared(node: Node, fields: Mapping[str, Field]) -> None:
         if leaf.key not in fields:
             hint = did_you_mean(leaf.key, fields)
             raise FilterError(
-                f"{leaf.key[:60]!r} is not a declared field, so Weaviate cannot filter on it{hint or '.'} Declare it with "
-                f"fields={{{leaf.key[:60]!r}: ...}} when the collection is made, or call add_field()"
+                f"{leaf.key[:60]!r} is not a declared field, so Weaviate cannot filter on it{hint or '.'} Declare it "
+                f"with fields={{{leaf.key[:60]!r}: ...}} when the collection is made, or call add_field()"
             )
 
 
