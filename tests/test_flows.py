@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from typing import Any
 
 import pytest
 
-from langchain_gemini_mm.flows import Call, Flow, arun, blocking, in_thread, run
+from langchain_gemini_mm.flows import Call, Flow, arun, asynchronous, blocking, in_thread, run, synchronous
 
 DRIVERS = {"sync": run, "async": lambda flow: asyncio.run(arun(flow))}
 
@@ -150,3 +151,26 @@ def test_a_blocking_function_becomes_a_flow(drive: Any) -> None:
     assert thread_of.__doc__ == "Return the thread it runs in."
     with pytest.raises(ValueError, match="7"):
         drive(thread_of(7, fails=True))
+
+
+class Doubler:
+    """A class with a method that is written as a flow."""
+
+    factor = 2
+
+    @synchronous
+    def times(self, number: int, *, plus: int = 0) -> Flow[list[int]]:
+        """Multiply."""
+        return [(yield blocking(max, self.factor * number, 0)) + plus]
+
+    atimes = asynchronous(times)
+
+
+def test_a_method_and_its_async_twin_are_one_flow() -> None:
+    """Both are methods with the parameters, the result type and the documentation of the flow."""
+    doubler = Doubler()
+    assert doubler.times(3, plus=1) == asyncio.run(doubler.atimes(3, plus=1)) == [7]
+    assert inspect.signature(doubler.times) == inspect.signature(doubler.atimes)
+    assert inspect.signature(doubler.times).return_annotation == "list[int]"
+    assert (Doubler.atimes.__name__, Doubler.atimes.__qualname__) == ("atimes", "Doubler.atimes")
+    assert (Doubler.times.__doc__, Doubler.atimes.__doc__) == ("Multiply.", "Async twin of `times`.")

@@ -66,12 +66,12 @@ def require_declared(node: Node, fields: Mapping[str, Field]) -> None:
     Raises:
         FilterError: a key is not declared.
     """
-    for key in (leaf.key for leaf in leaves(node)):
-        if key not in fields:
-            hint = did_you_mean(key, fields)
+    for leaf in leaves(node):
+        if leaf.key not in fields:
+            hint = did_you_mean(leaf.key, fields)
             raise FilterError(
-                f"{key[:60]!r} is not a declared field, so Weaviate cannot filter on it{hint or '.'} Declare it with "
-                f"fields={{{key[:60]!r}: ...}} when the collection is made, or call add_field()"
+                f"{leaf.key[:60]!r} is not a declared field, so Weaviate cannot filter on it{hint or '.'} Declare it "
+                f"with fields={{{leaf.key[:60]!r}: ...}} when the collection is made, or call add_field()"
             )
 
 
