@@ -28,6 +28,8 @@ import numpy as np
 
 from langchain_gemini_mm.interfaces import Backend, Modality
 
+__all__ = ["DEFAULT_MODEL", "MODELS", "MediaLimit", "ModelSpec", "model_spec", "register_model"]
+
 GEMINI_DOCS = "https://ai.google.dev/gemini-api/docs/embeddings (read 2026-11-21)"
 VERTEX_DOCS = (
     "https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/embeddings/get-multimodal-embeddings "
