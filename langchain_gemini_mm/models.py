@@ -28,6 +28,8 @@ import numpy as np
 
 from langchain_gemini_mm.interfaces import Backend, Modality
 
+__all__ = ["DEFAULT_MODEL", "MODELS", "MediaLimit", "ModelSpec", "model_spec", "register_model"]
+
 GEMINI_DOCS = "https://ai.google.dev/gemini-api/docs/embeddings (read 2026-11-21)"
 VERTEX_DOCS = (
     "https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/embeddings/get-multimodal-embeddings "
@@ -87,7 +89,7 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> ModelSpec:
-        """Undo `dataclasses.asdict` and JSON."""
+        """Restore a specification that `dataclasses.asdict` and JSON have written."""
         media = {
             backend: {
                 modality: MediaLimit(**{**limit, "mime_types": tuple(limit["mime_types"])})

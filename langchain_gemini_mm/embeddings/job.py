@@ -103,7 +103,7 @@ class EmbedJob:
         succeeded: list[EmbedItem] = []
         rows: list[int] = []
         for item in self._items:
-            end = start + (len(units_of([item])))
+            end = start + (len(item.pieces) or 1)
             mine = self._rows[start:end]
             start = end
             error = next((self.failed_units[row] for row in mine if row in self.failed_units), None)

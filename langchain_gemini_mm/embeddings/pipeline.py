@@ -330,7 +330,13 @@ class EmbedPipeline:
                     dispatch.excuse(admission.wait_s, now)
                 self._report_wait(run, admission.reason or "", admission.wait_s, now)
                 return min(admission.wait_s, dispatch.wait_s(now))
-            start(Sending(dispatch.begin(batch, admission.count), admission))
+            sending = Sending(dispatch.begin(batch, admission.count), admission)
+            try:
+                start(sending)
+            except BaseException:
+                if sending.claim():
+                    admission.release()
+                raise
         return dispatch.wait_s(time.monotonic())
 
     def _report_wait(self, run: Run, reason: str, seconds: float, now: float) -> None:

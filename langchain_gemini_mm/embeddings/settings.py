@@ -405,7 +405,7 @@ def check_key(key: SecretStr) -> SecretStr:
     if not text:
         raise ValueError("the API key is empty: set GOOGLE_API_KEY (or GEMINI_API_KEY), or give api_key=")
     for position, char in enumerate(text):
-        if not "!" <= char <= "~":
+        if not " " <= char <= "~":
             raise ValueError(
                 f"the API key contains the character U+{ord(char):04X} at position {position + 1} of {len(text)}; no "
                 "key has it, and it may be invisible: copy the key again"

@@ -171,7 +171,13 @@ class _Tally:
             self.skipped.append(Skipped(source, reason))
 
     def add(self, documents: list[Document], embeddings: GeminiEmbeddings, *, convert: bool) -> None:
-        """Count documents that are embedded together."""
+        """Count documents that are embedded together.
+
+        Args:
+            documents: of one batch.
+            embeddings: with the media of the plan.
+            convert: whether media are cut and converted.
+        """
         planned = embeddings.plan(documents, convert=convert)
         self.calls += planned.calls
         self.items += planned.items

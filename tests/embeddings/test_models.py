@@ -118,7 +118,6 @@ def test_a_location_without_the_model_lists_those_with_it(model: str, location: 
     with pytest.raises(ValueError, match=f"{model} is not served in '{location}' on Vertex AI.*{listed}"):
         GeminiEmbeddings(model=model, **options)  # type: ignore[arg-type]
     GeminiEmbeddings(model=replace(MODELS[model], locations=()), **options)  # type: ignore[arg-type]
-    GeminiEmbeddings(model="gemini-embedding-2", api_key="k", location=location)
 
 
 def test_requests_of_text_models_on_vertex_stay_below_their_limit(emulator: GeminiEmulator) -> None:

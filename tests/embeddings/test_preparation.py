@@ -24,7 +24,8 @@ from PIL import Image
 
 from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaLoader, MediaStore
 from langchain_gemini_mm.errors import ContentError, MissingMediaError, PartialEmbeddingError, SpaceMismatchError
-from langchain_gemini_mm.testing import mp4, pdf, png, wav
+from langchain_gemini_mm.references import MediaRef
+from langchain_gemini_mm.testing import mp3, mp4, pdf, png, wav
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -216,3 +217,28 @@ def test_files_at_the_service_are_counted_by_their_limits(emulator: GeminiEmulat
     assert emulator.tokens == 100 * 66
     if ours.usage.reported_tokens:
         assert ours.usage.estimated_tokens == {"video": 100 * 66}
+
+
+WHOLE: dict[str, tuple[bytes, Callable[[MediaRef], MediaRef]]] = {
+    "pages": (pdf(3), lambda ref: ref.pages(1, 3)),
+    "seconds of audio": (mp3(2.0), lambda ref: ref.segment(0, 5, track="audio")),
+    "seconds of sound": (wav(2.0), lambda ref: ref.segment(0, 2, track="audio")),
+    "seconds of video": (mp4(3.0), lambda ref: ref.segment(0, 3)),
+    "the audio of an audio file": (wav(2.0), lambda ref: MediaRef(ref.sha256, track="audio")),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_all_of_a_file_is_the_file(
+    name: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator, media: MediaStore
+) -> None:
+    """A part that is the whole file is sent as the file, and gives the same vector."""
+    data, part = WHOLE[name]
+    ours = embeddings.model_copy(update={"media": media})
+    ref = media.put(data)
+
+    vectors = ours.embed([data, part(ref), ref])
+
+    assert {sent.sha256 for request in emulator.embed_requests for sent in request.parts} == {ref.sha256}
+    assert np.array_equal(vectors[0], vectors[1])
+    assert np.array_equal(vectors[0], vectors[2])
