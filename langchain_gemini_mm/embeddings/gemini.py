@@ -157,9 +157,12 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
             `len(texts)` vectors of unit length.
 
         Raises:
-            ContentError: a content cannot be embedded; the error names the input.
-            QuotaError: a quota is used up.
-            ServiceError: the service refused or failed.
+            PartialEmbeddingError: some contents failed; it has the vectors of the others, and an error for each failed
+                one.
+            ContentError: no content can be embedded. As the next two, the error names the inputs, and `others` has
+                those of inputs that failed for other reasons.
+            QuotaError: a quota is used up, and no content was embedded.
+            ServiceError: the service refused or failed, and no content was embedded.
         """
         request = EmbedRequest(texts, "document", task_type, titles, output_dimensionality, batch_size)
         vectors: list[list[float]] = self._pipeline.run(request).tolist()
@@ -189,6 +192,9 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
 
         Returns:
             `(n, d)` float32, rows of unit length, in the order of `contents`.
+
+        Raises:
+            PartialEmbeddingError: some contents failed; see `embed_documents`.
         """
         return self._pipeline.run(EmbedRequest(contents, role, task_type))
 

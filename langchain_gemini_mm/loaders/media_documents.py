@@ -18,6 +18,7 @@ from langchain_gemini_mm.media.embedded_text import EmbeddedText
 from langchain_gemini_mm.media.facts import remember_facts
 from langchain_gemini_mm.media.model_limits import check_modality
 from langchain_gemini_mm.media.source import OpenedSource
+from langchain_gemini_mm.models import cut_text
 from langchain_gemini_mm.references import escape_references
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ class Description:
         return str(text).strip()
 
 
-_CHARACTERS_PER_TOKEN = 2
-"""Fused text is truncated to this, because the model would not read more."""
+_TEXT_SHARE = 2
+"""Fused text is truncated to one part in so many of the model's tokens; the rest is for the media."""
 _SHOWN = 300
 _NO_COMPANIONS = CompanionText(EmbeddedText(), (), (), ())
 
@@ -122,7 +123,7 @@ class MediaDocuments:
         """Add companion text to a Document; False where the model takes text only and there is none."""
         if text:
             document.metadata[COMPANION_TEXT] = text = escape_references(text)
-        readable = text[: self.options.spec.tokens * _CHARACTERS_PER_TOKEN]
+        readable = cut_text(text, self.options.spec.tokens // _TEXT_SHARE)
         if modality not in self.options.limits:
             document.page_content = readable
             return bool(text)

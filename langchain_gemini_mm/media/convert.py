@@ -237,12 +237,12 @@ def _segments(
     try:
         clip = _inspected(requests, targets, file)
         for request in requests:
-            target = targets[request.modality]
+            target, window = targets[request.modality], _window(request, targets, clip)
             if _covers(request, target, clip) and (whole := _unchanged(request, target, file)):
                 remaining.remove(request)
                 yield whole
                 continue
-            windows[request.modality].setdefault(_window(request, targets, clip), []).append(request)
+            windows[request.modality].setdefault(window, []).append(request)
         for modality, cut in _cuts(windows, targets, file, clip):
             for request in windows[modality][cut.window]:
                 remaining.remove(request)
