@@ -119,9 +119,7 @@ def test_temporary_errors_are_retried(trouble: object, embeddings: GeminiEmbeddi
     assert embeddings.usage.retries == 1
 
 
-@pytest.mark.parametrize(
-    ("status", "message"), [(401, "GOOGLE_API_KEY"), (403, "may not"), (404, "name")]
-)
+@pytest.mark.parametrize(("status", "message"), [(401, "GOOGLE_API_KEY"), (403, "may not"), (404, "name")])
 def test_permanent_errors_are_not_retried(
     status: int, message: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator
 ) -> None:
