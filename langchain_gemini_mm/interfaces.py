@@ -71,7 +71,7 @@ class GenaiContent(Protocol):
 
     @property
     def role(self) -> Any:
-        """Who said it."""
+        """Who wrote it: `user` or `model`."""
 
 
 class GenaiFile(Protocol):
@@ -189,7 +189,7 @@ class MediaEmbeddings(Protocol):
         """The embedding space as JSON values; vectors are comparable if fingerprints are equal."""
 
     def embed(self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None) -> Vectors:
-        """Embed each content to one row, in order.
+        """Embed contents, one row for each, in order.
 
         Args:
             contents: any contents; a list in it is one content of several parts.

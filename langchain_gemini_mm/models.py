@@ -89,7 +89,7 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> ModelSpec:
-        """Undo `dataclasses.asdict` and JSON."""
+        """Restore a specification that `dataclasses.asdict` and JSON have written."""
         media = {
             backend: {
                 modality: MediaLimit(**{**limit, "mime_types": tuple(limit["mime_types"])})

@@ -168,7 +168,7 @@ REFERENCES: list[Case] = [
         "upper case",
         lambda w: w.store.search("![](mm://sha256-" + "AB" * 32 + ")"),
         ContentError,
-        "truncated or malformed",
+        "64 lower-case hex digits",
     ),
     ("not hexadecimal", lambda w: MediaRef("zz"), ContentError, "64 lower-case hex digits, got 'zz'"),
     ("backwards", lambda w: UNKNOWN.segment(5, 2), ContentError, "got 5.0 to 2.0"),
@@ -185,7 +185,7 @@ REFERENCES: list[Case] = [
         "a remote block",
         lambda w: w.store.search({"type": "image", "url": "http://localhost/a.png"}),
         ContentError,
-        "http:….*never fetched.*Download",
+        "http:….*never fetched.*MediaStore.put_url",
     ),
     (
         "a file block",

@@ -31,7 +31,7 @@ from langchain_gemini_mm.content.mime_types import (
 )
 from langchain_gemini_mm.errors import ContentError, MediaLimitError, MissingMediaError
 from langchain_gemini_mm.interfaces import Content, MediaSource, Modality
-from langchain_gemini_mm.references import MediaRef, TornReference, scan_references
+from langchain_gemini_mm.references import SCHEME, MediaRef, TornReference, scan_references
 
 Unresolved = Literal["error", "text"]
 """How to treat a reference that the store does not know, or that is truncated: raise, or keep it as text."""
@@ -42,6 +42,7 @@ ACCEPTED = (
 )
 
 _TEXT_FILE_BYTES = 1_000_000
+_FOREIGN_SCHEMES = ("http://", "https://", "gs://", "s3://", "data:", "ftp://", "file:")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,11 +167,35 @@ def to_parts(
         pieces = reader.item(content)
     parts = tuple(_merged(pieces))
     if not parts:
+        if isinstance(content, str):
+            raise ContentError("there is nothing to embed: the text is empty or has only white space. Leave it out")
         raise ContentError(
             f"there is nothing to embed in {_type_name(content)}: it is empty, or contains only white space, reasoning "
             "or tool calls. Leave it out"
         )
     return parts
+
+
+def uris_to_contents(uris: Sequence[str | Path]) -> list[Path | MediaRef]:
+    """Turn strings that the caller declares to be paths into paths and references; elsewhere a string is text.
+
+    Raises:
+        TypeError: a single string.
+        ContentError: a URL.
+    """
+    if isinstance(uris, str | Path):
+        raise TypeError(f"expected a list of paths, got one {type(uris).__name__}; put it in a list")
+    contents: list[Path | MediaRef] = []
+    for uri in uris:
+        if not isinstance(uri, str | Path):
+            raise TypeError(f"expected a path as str or Path, got {type(uri).__name__}")
+        scheme = next((known for known in _FOREIGN_SCHEMES if str(uri).lower().startswith(known)), None)
+        if scheme is not None and isinstance(uri, str):
+            raise ContentError(
+                f"a URL that starts with {scheme!r} is not fetched; give the path of a local file"
+            ).about_input(len(contents))
+        contents.append(MediaRef.parse(uri) if isinstance(uri, str) and uri.startswith(SCHEME) else Path(uri))
+    return contents
 
 
 @dataclass(frozen=True)
@@ -354,7 +379,7 @@ _TIFF_MODES = frozenset({"I;16", "I;16L", "I;16B", "I", "F", "CMYK", "LAB"})
 
 
 def _image_file(image: Any) -> bytes:
-    """A PIL image as a file without loss, with its rotation and colours, which is converted like any other file.
+    """Write a PIL image as a lossless file with its rotation and colours; it is then converted like any other file.
 
     An image that was opened and not decoded yet gives the bytes of its own file.
     """

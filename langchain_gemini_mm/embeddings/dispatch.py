@@ -246,6 +246,11 @@ class Dispatch(Generic[S]):
     def fail(self, batch: Batch[S], error: ServiceError, now: float) -> float | None:
         """A batch was refused, or got no response or an unusable one.
 
+        Args:
+            batch: which was in flight.
+            error: of the request.
+            now: the current time.
+
         Returns:
             Seconds after which it is sent again; None if it is not, or in parts.
         """

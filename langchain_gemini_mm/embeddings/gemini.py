@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Self
 from langchain_core.embeddings import Embeddings
 from pydantic import PrivateAttr
 
+from langchain_gemini_mm.content.parts import uris_to_contents
 from langchain_gemini_mm.embeddings.pipeline import EmbedPipeline, EmbedRequest
-from langchain_gemini_mm.embeddings.preparation import uris_to_contents
 from langchain_gemini_mm.embeddings.service.service import GeminiService
 from langchain_gemini_mm.embeddings.service.uploads import Uploads
 from langchain_gemini_mm.embeddings.settings import EmbeddingSettings

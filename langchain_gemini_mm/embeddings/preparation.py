@@ -30,7 +30,7 @@ from langchain_gemini_mm.media.facts import MediaFacts, known_facts
 from langchain_gemini_mm.media.model_limits import check_extent, check_modality, consumer_name, too_long
 from langchain_gemini_mm.media.probe import probe
 from langchain_gemini_mm.models import text_token_range, text_tokens
-from langchain_gemini_mm.references import SCHEME, MediaRef
+from langchain_gemini_mm.references import SCHEME
 
 logger = logging.getLogger("langchain_gemini_mm")
 
@@ -39,7 +39,6 @@ _RANGE = 7
 _AUDIO_BYTES_PER_SECOND = 8000
 """Of encoded audio."""
 _NAMED = {"image": "an image", "audio": "audio", "video": "a video", "pdf": "a PDF"}
-_FOREIGN_SCHEMES = ("http://", "https://", "gs://", "s3://", "data:", "ftp://", "file:")
 _SHORT_LIST = 100
 _WIRE_OVERHEAD = 120
 """Bytes of JSON around one part in a request."""
@@ -545,25 +544,3 @@ def are_short_texts(contents: Sequence[Content]) -> bool:
     few = isinstance(contents, list) and len(contents) <= _SHORT_LIST
     texts = (item.page_content if isinstance(item, Document) else item for item in contents)
     return few and all(isinstance(text, str) and "mm:" not in text for text in texts)
-
-
-def uris_to_contents(uris: Sequence[str | Path]) -> list[Path | MediaRef]:
-    """Turn strings that the caller declares to be paths into paths and references; elsewhere a string is text.
-
-    Raises:
-        TypeError: a single string.
-        ContentError: a URL.
-    """
-    if isinstance(uris, str | Path):
-        raise TypeError(f"expected a list of paths, got one {type(uris).__name__}; put it in a list")
-    contents: list[Path | MediaRef] = []
-    for uri in uris:
-        if not isinstance(uri, str | Path):
-            raise TypeError(f"expected a path as str or Path, got {type(uri).__name__}")
-        scheme = next((known for known in _FOREIGN_SCHEMES if str(uri).lower().startswith(known)), None)
-        if scheme is not None and isinstance(uri, str):
-            raise ContentError(
-                f"a URL that starts with {scheme!r} is not fetched; give the path of a local file"
-            ).about_input(len(contents))
-        contents.append(MediaRef.parse(uri) if isinstance(uri, str) and uri.startswith(SCHEME) else Path(uri))
-    return contents

@@ -109,7 +109,7 @@ class EmbeddingSettings(BaseModel):
     tokens_per_minute: int | None = Field(default=None, ge=1)
     """Your quota of tokens. Learnt from the service when None."""
     on_wait: Callable[[WaitNotice], object] | None = Field(default=None, exclude=True, repr=False)
-    """Called when a run waits for a quota or for the service, such as `ProgressBar().waiting`."""
+    """Called when a run waits for a quota or for the service, such as `ProgressBar().waiting`; not pickled."""
     budget_usd: float | None = Field(default=None, ge=0)
     """US dollars that this object may spend, by estimate; a call that would exceed them raises `BudgetError`."""
     batch_bytes: int = Field(default=4_000_000, ge=1)
@@ -206,6 +206,11 @@ class EmbeddingSettings(BaseModel):
         if given is None:
             given = use_vertex(self.vertexai, self.credentials, self.project)
         return "vertex" if given else "gemini"
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Pickle without `on_wait`: a progress bar belongs to one process."""
+        state = super().__getstate__()
+        return {**state, "__dict__": {**state["__dict__"], "on_wait": None}}
 
     def _resolve(self) -> ResolvedSettings:
         """Derive everything that the preparation of contents needs.
@@ -400,7 +405,7 @@ def check_key(key: SecretStr) -> SecretStr:
     if not text:
         raise ValueError("the API key is empty: set GOOGLE_API_KEY (or GEMINI_API_KEY), or give api_key=")
     for position, char in enumerate(text):
-        if not "!" <= char <= "~":
+        if not " " <= char <= "~":
             raise ValueError(
                 f"the API key contains the character U+{ord(char):04X} at position {position + 1} of {len(text)}; no "
                 "key has it, and it may be invisible: copy the key again"

@@ -39,11 +39,11 @@ class Description:
         self._call: Callable[[Document], Any] = invoke if callable(invoke) else describe
 
     def of(self, document: Document) -> str:
-        """The description of a Document, empty for None.
+        """Return the description of a Document; empty if the callback returns None.
 
         Raises:
-            TypeError: it returned neither text nor a message.
-            Exception: whatever it raises.
+            TypeError: the callback returned neither text nor a message.
+            Exception: whatever the callback raises.
         """
         answer = self._call(document)
         text = getattr(answer, "text", answer)
@@ -72,7 +72,7 @@ class MediaDocuments:
     companions: Companions = field(default_factory=Companions)
 
     def of(self, item: InputFile, opened: OpenedSource, examined: Examined) -> Iterator[Document | Skipped]:
-        """Yield the Documents of one file, and what of its companions and descriptions failed.
+        """Yield the Documents of one file, and the failures of its companions and descriptions.
 
         Args:
             item: the file.

@@ -62,7 +62,7 @@ class LoadOptions:
         return replace(self, modalities=self.modalities | added, min_bytes=0)
 
     def to_json(self) -> dict[str, Any]:
-        """For another process."""
+        """Serialize the options for another process."""
         return {**asdict(self), "modalities": sorted(self.modalities)}
 
     @classmethod
@@ -75,10 +75,10 @@ class LoadOptions:
 
 
 def chosen_modalities(given: Iterable[Modality] | None) -> frozenset[Modality]:
-    """The modalities that were asked for, all of them for None.
+    """The modalities that the caller has chosen; all modalities for None.
 
     Raises:
-        ValueError: none, or one that does not exist.
+        ValueError: no modality is chosen, or one that does not exist.
     """
     known: tuple[Modality, ...] = get_args(Modality)
     chosen: frozenset[Modality] = frozenset(

@@ -112,7 +112,7 @@ def split_text(text: str, suffix: str, *, chunk_size: int, chunk_overlap: int) -
 
 
 def _encoding(file: BinaryIO) -> str:
-    """The encoding of a text file; the file is read through.
+    """Detect the encoding of a text file; all of the file is read.
 
     Raises:
         ContentError: binary data, or an encoding that cannot be detected.

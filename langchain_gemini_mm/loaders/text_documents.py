@@ -206,10 +206,10 @@ def split_parts(
             refs.append(part)
     seen: set[int] = set()
     for chunk in split_text("".join(text), suffix, chunk_size=chunk_size, chunk_overlap=chunk_overlap):
-        yield from (_written(piece, refs) for piece in _bearable(chunk, max_images, seen) if piece.strip())
+        yield from (_written(piece, refs) for piece in _split_at_images(chunk, max_images, seen) if piece.strip())
 
 
-def _bearable(chunk: str, most: int | None, seen: set[int]) -> Iterator[str]:
+def _split_at_images(chunk: str, most: int | None, seen: set[int]) -> Iterator[str]:
     """Split a chunk with too many images; images that its overlap repeats are removed."""
     start = count = 0
     kept: list[str] = []

@@ -35,8 +35,8 @@ def query_modality(query: Content | Query, media: MediaSource | None) -> str:
         media: holds the media that references in the query name.
 
     Returns:
-        `stored` where the query only names stored documents, `other` where its content cannot be read: the name never
-        makes a search fail that works without it.
+        `stored` if the query only names stored documents; `other` if its content cannot be read, so that this never
+        makes a search fail.
     """
     if isinstance(query, Query):
         if not query.content:

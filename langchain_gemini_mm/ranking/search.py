@@ -145,8 +145,8 @@ def default_ranking_flow(plan: RankingPlan) -> Flow[Ranking]:
     """Choose the ranking for a search that names none.
 
     Documents of one modality are ranked by cosine similarity, unless a confidence is required. Several modalities are
-    ranked by the calibration of the collection where it has one of this embedding space, else normalized:
-    docs/ranking.md has the evidence.
+    ranked calibrated if the collection has a calibration for its embedding space, and normalized otherwise; see
+    docs/ranking.md for the evidence.
     """
     if plan.search.search_type != "similarity":
         return "raw"

@@ -227,7 +227,7 @@ class Service:
             raise RefusedError(400, "API key not valid. Please pass a valid API key.", details=[reason])
 
     def _next_failure(self) -> tuple[Failure | None, float]:
-        """The failure of this request, or None, and the seconds until its response."""
+        """Return the failure of this request, or None, and the seconds to wait before its response."""
         with self._lock:
             delay = self.settings.draw_latency(self._dice)
             failure = self.script.popleft() if self.script else None

@@ -121,7 +121,7 @@ def add_flow(
             store refuses, do not keep others from being stored; any other error ends the call.
         GeminiMMError: nothing is stored, for one reason.
     """
-    outcome = _Outcome()
+    outcome = _Added()
     try:
         while True:
             items = inputs.draw(batch_size) if inputs.in_memory else (yield blocking(inputs.draw, batch_size))
@@ -152,7 +152,7 @@ def add_flow(
 
 
 @dataclass(slots=True)
-class _Outcome:
+class _Added:
     """What became of the documents of one call."""
 
     stored: list[str] = field(default_factory=list)
@@ -196,7 +196,7 @@ def _changed(backend: Backend, items: list[_Item]) -> Flow[list[_Item]]:
     return [item for item in items if stored.get(item.id) != (item.document.page_content, item.document.metadata)]
 
 
-def _store(backend: Backend, items: list[_Item], outcome: _Outcome) -> Flow[Collection[str]]:
+def _store(backend: Backend, items: list[_Item], outcome: _Added) -> Flow[Collection[str]]:
     """Embed and store one batch; returns the ids that failed, which are in `outcome` with their reasons."""
     fingerprint = backend.space.fingerprint
     texts, metadata = [], []
@@ -229,7 +229,7 @@ def _embedded(
     space: EmbeddingSpace,
     items: Sequence[_Item],
     call: Call,
-    outcome: _Outcome,
+    outcome: _Added,
     failed: dict[str, Exception | str],
 ) -> Flow[dict[int, Vector]]:
     """The vectors of a batch by index; errors that are about single documents are added to `outcome` and `failed`."""

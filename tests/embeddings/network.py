@@ -119,7 +119,7 @@ def _pipe(source: socket.socket, target: socket.socket) -> None:
 
 
 def write_certificates(folder: Path) -> ssl.SSLContext:
-    """Write `corporate-ca.pem`, the certificate of an authority, and return the TLS context of a server it has signed."""
+    """Write `corporate-ca.pem`, the certificate of an authority, and return the TLS context of its server."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

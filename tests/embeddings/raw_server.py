@@ -23,24 +23,27 @@ class RawServer:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._open: list[socket.socket] = []
+        self._closing = False
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
     def close(self) -> None:
         """Close all sockets, which ends the threads."""
-        for each in (self._listener, *self._open):
-            # A thread that waits for a connection is not woken by close() alone.
+        self._closing = True
+        # Closing a socket does not wake a thread that waits in accept().
+        socket.create_connection(self._listener.getsockname()).close()
+        for connection in self._open:
             with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
+                connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(5)
+        self._listener.close()
 
     def _accept(self) -> None:
         while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
+            connection, _ = self._listener.accept()
+            if self._closing:
+                connection.close()
                 return
             self._open.append(connection)
             thread = threading.Thread(target=self._answer, args=(connection,), daemon=True)

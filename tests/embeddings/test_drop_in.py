@@ -278,7 +278,11 @@ DIFFERENT: dict[str, tuple[Callable[[GeminiEmbeddings], Any], type[Exception], s
     "unknown argument": (lambda ours: GeminiEmbeddings(zebra=1), TypeError, "no option 'zebra'"),
     "unknown task": (lambda ours: GeminiEmbeddings(task_type="FOO"), ValueError, "unknown task 'FOO'"),
     "too few titles": (lambda ours: ours.embed_documents(["a", "b"], titles=["A"]), ValueError, "1 titles for 2"),
-    "blank text": (lambda ours: ours.embed_query(" "), ContentError, "input 0: there is nothing to embed in str"),
+    "blank text": (
+        lambda ours: ours.embed_query(" "),
+        ContentError,
+        "input 0: there is nothing to embed: the text is empty",
+    ),
     "text over the limit": (lambda ours: ours.embed_query("word " * 100_000), ContentError, "8,192"),
     "refused key": (
         lambda ours: ours.model_copy(update={"google_api_key": "no"}).embed_query("a"),

@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import itertools
 import os
+import pickle
 import threading
 import time
 from contextlib import contextmanager
@@ -524,9 +525,9 @@ async def test_a_cancelled_run_gives_its_quota_back(emulator: GeminiEmulator) ->
 
 def test_waiting_for_the_own_quota_does_not_use_the_deadline(emulator: GeminiEmulator) -> None:
     """After waits that are longer than the deadline, a transient error is still retried (case r05)."""
-    ours = GeminiEmbeddings(requests_per_minute=10, deadline=1.5, output_dimensionality=128)
+    ours = GeminiEmbeddings(requests_per_minute=10, deadline=3.0, output_dimensionality=128)
     with short_minute(ours, 1.0) as embeddings:
-        failing = threading.Timer(2.5, emulator.fail_next, (503,))
+        failing = threading.Timer(3.5, emulator.fail_next, (503,))
         failing.start()
         assert len(embeddings.embed_documents([f"text {i}" for i in range(40)])) == 40
         assert (embeddings.usage.items, emulator.embedded, embeddings.usage.retries) == (40, 40, 1)
@@ -542,6 +543,13 @@ async def test_the_header_of_a_gateway_is_kept(emulator: GeminiEmulator, status:
         await embedded(embeddings, ["text"], asynchronous)
     assert time.monotonic() - started >= 2
     assert len(emulator.embed_requests) == 2
+
+
+def test_a_copy_in_another_process_does_not_report_waits(emulator: GeminiEmulator) -> None:
+    """A progress bar, or any other callback, need not be picklable."""
+    ours = GeminiEmbeddings(on_wait=lambda notice: None)
+    assert pickle.loads(pickle.dumps(ours)).on_wait is None
+    assert ours.on_wait is not None
 
 
 def test_limits_are_kept_for_each_model(emulator: GeminiEmulator) -> None:

@@ -31,6 +31,8 @@ FAULTS = (
     *(Failure(damage=damage) for damage in ("short", "extra", "missing", "empty", "nan", "zero", "malformed", "html")),
     Failure(delay=2.0),
 )
+CALL = 1000
+"""Inputs of a call."""
 LATE_S = 1.0
 """The time-out; a response that is later may have been paid."""
 
@@ -81,35 +83,32 @@ def test_every_failure_at_once(rounds: Callable[..., Iterator[int]], request: py
     with GeminiEmulator(keep_requests=0) as calm:
         expected = GeminiEmbeddings(api_key=calm.api_key, base_url=calm.url, output_dimensionality=128).embed(texts)
     for seed in rounds(1):
-        _one_round(seed, texts, expected)
+        dice = random.Random(seed)
+        with GeminiEmulator(
+            failure_rate=0.25, failures=FAULTS, latency=(0.0, 0.02), seed=seed, keep_requests=0
+        ) as emulator:
+            ours = GeminiEmbeddings(
+                api_key=emulator.api_key,
+                base_url=emulator.url,
+                output_dimensionality=128,
+                cache=InMemoryByteStore(),
+                timeout=LATE_S,
+                max_retries=20,
+            )
+            vectors = [_embedded(ours, texts[at : at + CALL], dice) for at in range(0, count, CALL)]
+            time.sleep(2 * LATE_S)  # requests of interrupted calls end
+
+            np.testing.assert_allclose(np.concatenate(vectors), expected, atol=1e-6)
+            usage = ours.usage
+            assert usage.items <= count <= emulator.embedded
+            assert usage.items <= emulator.embedded <= usage.items + usage.unconfirmed
 
 
-def _one_round(seed: int, texts: list[str], expected: Vectors) -> None:
-    dice = random.Random(seed)
-    with GeminiEmulator(
-        failure_rate=0.25, failures=FAULTS, latency=(0.0, 0.02), seed=seed, keep_requests=0
-    ) as emulator:
-        ours = GeminiEmbeddings(
-            api_key=emulator.api_key,
-            base_url=emulator.url,
-            output_dimensionality=128,
-            cache=InMemoryByteStore(),
-            timeout=LATE_S,
-            max_retries=20,
-        )
-        for _ in range(4):
-            with interrupted(dice.uniform(0.05, 2.0)):
-                whole(ours, texts, ours.embed)
-            asyncio.run(cancelled(ours, texts, dice.uniform(0.05, 2.0)))
-
-        half = len(texts) // 2
-        vectors = [
-            whole(ours, texts[:half], ours.embed),
-            whole(ours, texts[half:], lambda some: asyncio.run(ours.aembed(some))),
-        ]
-        time.sleep(2 * LATE_S)  # requests of interrupted calls end
-
-        np.testing.assert_allclose(np.concatenate(vectors), expected, atol=1e-6)
-        usage = ours.usage
-        assert usage.items <= len(texts) <= emulator.embedded
-        assert usage.items <= emulator.embedded <= usage.items + usage.unconfirmed
+def _embedded(ours: GeminiEmbeddings, texts: list[str], dice: random.Random) -> Vectors:
+    """The vectors, after a call that was interrupted and one that was cancelled."""
+    with interrupted(dice.uniform(0.02, 1.0)):
+        whole(ours, texts, ours.embed)
+    asyncio.run(cancelled(ours, texts, dice.uniform(0.02, 1.0)))
+    if dice.random() < 0.5:
+        return whole(ours, texts, ours.embed)
+    return whole(ours, texts, lambda some: asyncio.run(ours.aembed(some)))
