@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +18,8 @@ Play = Callable[[socket.socket, int], object]
 class RawServer:
     """Answers every request with what `play` sends, well-formed or not."""
 
-    def __init__(self, play: Play) -> None:
+    def __init__(self, play: Play, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.requests: list[tuple[str, dict[str, Any]]] = []
         """Heads and bodies."""
         self.play = play
@@ -52,6 +54,11 @@ class RawServer:
             thread.start()
 
     def _answer(self, connection: socket.socket) -> None:
+        if self._tls is not None:
+            try:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            except OSError:
+                return
         with connection, connection.makefile("rb") as lines:
             try:
                 while head := b"".join(takewhile(bytes.strip, lines)).decode("latin-1"):
