@@ -526,11 +526,18 @@ async def test_a_cancelled_run_gives_its_quota_back(emulator: GeminiEmulator) ->
 def test_waiting_for_the_own_quota_does_not_use_the_deadline(emulator: GeminiEmulator) -> None:
     """After waits that are longer than the deadline, a transient error is still retried (case r05)."""
     ours = GeminiEmbeddings(requests_per_minute=10, deadline=3.0, output_dimensionality=128)
-    with short_minute(ours, 1.0) as embeddings:
-        failing = threading.Timer(3.5, emulator.fail_next, (503,))
+
+    def fail_late() -> None:
+        wait_until_embedded(emulator, 36)
+        emulator.fail_next(503)
+
+    with short_minute(ours, 1.5) as embeddings:
+        embeddings.embed_query("import the SDK and connect")
+        failing = threading.Thread(target=fail_late)
         failing.start()
         assert len(embeddings.embed_documents([f"text {i}" for i in range(40)])) == 40
-        assert (embeddings.usage.items, emulator.embedded, embeddings.usage.retries) == (40, 40, 1)
+        failing.join()
+        assert (embeddings.usage.items, emulator.embedded, embeddings.usage.retries) == (41, 41, 1)
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["threads", "tasks"])
