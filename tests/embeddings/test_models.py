@@ -6,7 +6,7 @@ import copy
 import pickle
 import warnings
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -114,10 +114,10 @@ def test_a_registered_model() -> None:
 )
 def test_a_location_without_the_model_lists_those_with_it(model: str, location: str, listed: str) -> None:
     """The error comes before anything is sent; where a location is new, the list can be emptied."""
-    options = {"vertexai": True, "project": "p", "location": location}
+    options: dict[str, Any] = {"vertexai": True, "project": "p", "location": location}
     with pytest.raises(ValueError, match=f"{model} is not served in '{location}' on Vertex AI.*{listed}"):
-        GeminiEmbeddings(model=model, **options)  # type: ignore[arg-type]
-    GeminiEmbeddings(model=replace(MODELS[model], locations=()), **options)  # type: ignore[arg-type]
+        GeminiEmbeddings(model=model, **options)
+    GeminiEmbeddings(model=replace(MODELS[model], locations=()), **options)
 
 
 def test_requests_of_text_models_on_vertex_stay_below_their_limit(emulator: GeminiEmulator) -> None:

@@ -275,7 +275,7 @@ class TestRepeating:
     def test_waiting_for_the_own_quota_is_not_a_failure(self, how: str, emulator: GeminiEmulator) -> None:
         """The deadline does not run while a run waits for its quota: a 503 after that is retried."""
         ours = embeddings_of(emulator, requests_per_minute=20, deadline=1.0)
-        quota = ours._pipeline.service.quota(ours.model)
+        quota = ours._pipeline.service.quota(ours._pipeline.settings.spec.name)
         quota._window_s = 1.5
         emulator.script([None, None, 503])
 
@@ -288,7 +288,7 @@ class TestRepeating:
         emulator.settings.rpm, emulator.settings.minute = 100, 0.5
         notices: list[WaitNotice] = []
         ours = embeddings_of(emulator, on_wait=notices.append)
-        ours._pipeline.service.quota(ours.model)._window_s = 0.5
+        ours._pipeline.service.quota(ours._pipeline.settings.spec.name)._window_s = 0.5
         contents: list[Any] = [f"text {n}" for n in range(1000)] + [png(f"image {n}") for n in range(20)]
 
         vectors = embed(ours, how, contents)

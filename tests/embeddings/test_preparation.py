@@ -46,20 +46,24 @@ class CacheWithHook(InMemoryByteStore):
         return found
 
 
+@pytest.mark.parametrize("inline_limit", [20_000_000, 100])
 @pytest.mark.parametrize("how", ["sync", "async"])
-def test_a_file_that_changes_after_it_was_hashed_is_refused(how: str, emulator: GeminiEmulator, tmp_path: Path) -> None:
+def test_a_file_that_changes_after_it_was_hashed_is_refused(
+    how: str, inline_limit: int, emulator: GeminiEmulator, tmp_path: Path
+) -> None:
     """No other picture's vector gets under the hash of the first one: the input fails and the cache stays empty."""
     path, first, second = tmp_path / "shot.png", png("a dog"), png("a castle by the sea")
     path.write_bytes(first)
     cache = CacheWithHook()
     cache.hook = lambda: path.write_bytes(second)
-    ours = GeminiEmbeddings(cache=cache, output_dimensionality=128)
+    ours = GeminiEmbeddings(cache=cache, output_dimensionality=128, inline_limit=inline_limit)
 
     with pytest.raises(MissingMediaError, match=r"'shot\.png' was changed while it was being embedded"):
         ours.embed([path]) if how == "sync" else asyncio.run(ours.aembed([path]))
 
     assert not list(cache.yield_keys())
     assert not emulator.embed_requests
+    assert not emulator.uploads
     assert (ours.embed([path]) == ours.embed([second])).all()
 
 

@@ -129,7 +129,7 @@ def test_the_table_of_the_documentation(emulator: GeminiEmulator) -> None:
 
 @pytest.mark.parametrize("model", ["gemini-embedding-2", "gemini-embedding-001"])
 def test_the_service_names_of_search_are_literal_in_a_call(model: str, emulator: GeminiEmulator) -> None:
-    """As in `GoogleGenerativeAIEmbeddings`, a call can choose the other side by the service's name; the object cannot."""
+    """As in `GoogleGenerativeAIEmbeddings`, a call can choose the other side by the service's name; an object cannot."""
     with GeminiEmbeddings(model=model, output_dimensionality=128) as ours:
         ours.embed_query("X", task_type="RETRIEVAL_DOCUMENT")
         ours.embed_documents(["X"], task_type="RETRIEVAL_QUERY")
