@@ -231,7 +231,7 @@ DOCUMENTS: list[Case] = [
         r"\['x'\] is a bytes.*Convert",
     ),
     ("NaN in metadata", lambda w: w.store.add_texts(["a"], [{"x": math.nan}]), ContentError, "is nan.*None"),
-    ("an empty text", lambda w: w.store.add_texts(["", ""]), ContentError, "inputs 0, 1.*nothing to embed"),
+    ("an empty text", lambda w: w.store.add_texts(["", " "]), ContentError, "inputs 0, 1.*nothing to embed"),
     ("delete without a word", lambda w: w.store.delete(), ValueError, r"delete_all\(\)"),
     ("delete one id", lambda w: w.store.delete("abc"), TypeError, r"write \['abc'\]"),
     ("one id to get", lambda w: w.store.get_by_ids("abc"), TypeError, r"write \['abc'\]"),

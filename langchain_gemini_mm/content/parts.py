@@ -290,8 +290,12 @@ class _Reader:
         return self.path(Path(blob.path))
 
     def block(self, block: Mapping[str, Any]) -> list[Part]:
+        try:
+            payloads = read_block(block)
+        except RecursionError:
+            raise ContentError("a content block is nested too deeply") from None
         parts: list[Part] = []
-        for payload in read_block(block):
+        for payload in payloads:
             if isinstance(payload, InlineMedia):
                 parts += self.bytes(payload.read(), payload.mime_type)
             elif isinstance(payload, MediaRef):

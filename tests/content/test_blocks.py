@@ -235,6 +235,16 @@ def test_refusals(name: str) -> None:
         to_parts(block)
 
 
+def test_deep_nesting_is_a_typed_error() -> None:
+    """A block that is nested without end is refused like any other."""
+    block: dict[str, Any] = {"type": "text", "text": "deep"}
+    for _ in range(100_000):
+        block = {"type": "non_standard", "value": block}
+
+    with pytest.raises(ContentError, match="nested too deeply"):
+        to_parts(block)
+
+
 def test_a_repr_shows_no_media() -> None:
     """The media of a block are in no repr."""
     from langchain_gemini_mm.content.blocks import read_block
