@@ -32,7 +32,7 @@ SUBJECTS = (
     "loading",
     "long_video",
 )
-ASKED_FOR = ("rivals", "million", "weaviate_store")
+ASKED_FOR = ("quota", "rivals", "million", "weaviate_store")
 """Subjects that run only with `--only`: they need other packages or a server, or much time and disk space."""
 
 

@@ -79,7 +79,7 @@ class CancelToken(threading.Event):
     """Set when a result is no longer needed; workers ask `is_set()`, and pause with `wait(seconds)`."""
 
 
-class Workers:
+class DaemonThreads:
     """Threads for blocking work, started when they are needed; a `with` block lets them end.
 
     Unlike those of `concurrent.futures` they do not keep an interrupted program from ending, and unlike the default
@@ -152,7 +152,7 @@ def threaded_map(work: Callable[[T, CancelToken], R], inputs: Sequence[T], concu
         return []
     if len(inputs) == 1:
         return [work(inputs[0], stop)]
-    with Workers(min(concurrency, len(inputs))) as workers:
+    with DaemonThreads(min(concurrency, len(inputs))) as workers:
         futures = [workers.submit(work, item, stop) for item in inputs]
         try:
             interruptible_wait(futures, FIRST_EXCEPTION)
@@ -227,7 +227,7 @@ async def gathered_map(work: Callable[[T], Awaitable[R]], inputs: Sequence[T], c
 
 
 class PerProcess:
-    """An object that starts anew in a forked process, where its locks may be held and its requests do not run."""
+    """An object without state in a forked process, where its locks may be held and its requests do not run."""
 
     def __init__(self) -> None:
         self._forget()

@@ -94,7 +94,7 @@ class MediaLimitError(ContentError):
 
 
 class MissingMediaError(ContentError):
-    """A media reference cannot be resolved: unknown to the store, removed, or changed behind its back."""
+    """A media reference cannot be resolved: unknown to the store, removed, or changed by another program."""
 
 
 class FilterError(GeminiMMError, ValueError):
@@ -175,7 +175,7 @@ class ServiceError(GeminiMMError):
 
     Attributes:
         code: HTTP status, or None when no answer came.
-        status: the service's own word, such as `"INVALID_ARGUMENT"`.
+        status: the name of the status, such as `"INVALID_ARGUMENT"`.
         transient: whether the same request may succeed later.
         retry_after: seconds the service asked to wait, when it said so.
         scope: what is refused: `"input"`, contents of the request, so that the others are sent without them; `"run"`,

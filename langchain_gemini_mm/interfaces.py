@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from langchain_core.documents import Document
     from langchain_core.documents.base import Blob
-    from langchain_core.messages import HumanMessage
+    from langchain_core.messages import BaseMessage
     from numpy.typing import NDArray
 
     from langchain_gemini_mm.references import MediaRef
@@ -71,7 +71,7 @@ class GenaiContent(Protocol):
 
     @property
     def role(self) -> Any:
-        """Who said it."""
+        """Who wrote it: `user` or `model`."""
 
 
 class GenaiFile(Protocol):
@@ -96,7 +96,7 @@ if TYPE_CHECKING:
         | MediaRef
         | Blob
         | Document
-        | HumanMessage
+        | BaseMessage
         | Mapping[str, Any]
         | PILImage
         | GenaiPart
@@ -109,7 +109,7 @@ else:
     ContentPiece: TypeAlias = Any
     """One piece of content: a text, a file, bytes, a reference, or one of the objects listed under `Content`."""
     Content: TypeAlias = Any
-    """One thing to embed: a `str`, `pathlib.Path`, `bytes`, `MediaRef`, LangChain `Blob`, `Document`, `HumanMessage` or
+    """One thing to embed: a `str`, `pathlib.Path`, `bytes`, `MediaRef`, LangChain `Blob`, `Document`, message or
     content block, PIL image, google-genai `Part`, `Content` or `File`, or a list or tuple of these (interleaved, in
     order)."""
 
@@ -189,7 +189,7 @@ class MediaEmbeddings(Protocol):
         """The embedding space as JSON values; vectors are comparable if fingerprints are equal."""
 
     def embed(self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None) -> Vectors:
-        """Embed each content to one row, in order.
+        """Embed contents, one row for each, in order.
 
         Args:
             contents: any contents; a list in it is one content of several parts.

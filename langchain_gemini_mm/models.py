@@ -22,11 +22,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from langchain_gemini_mm.interfaces import Backend, Modality
+
+__all__ = ["DEFAULT_MODEL", "MODELS", "MediaLimit", "ModelSpec", "model_spec", "register_model"]
 
 GEMINI_DOCS = "https://ai.google.dev/gemini-api/docs/embeddings (read 2026-11-21)"
 VERTEX_DOCS = (
@@ -84,6 +86,19 @@ class ModelSpec:
     call_tokens: int | None = None
     """Most tokens of one request on Vertex AI; None for no limit."""
     source: str = "as passed"
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> ModelSpec:
+        """Restore a specification that `dataclasses.asdict` and JSON have written."""
+        media = {
+            backend: {
+                modality: MediaLimit(**{**limit, "mime_types": tuple(limit["mime_types"])})
+                for modality, limit in limits.items()
+            }
+            for backend, limits in given["media"].items()
+        }
+        tuples = {name: tuple(given[name]) for name in ("dimensions", "locations")}
+        return cls(**{**given, **tuples, "media": media})
 
     def limit(self, modality: Modality, backend: Backend) -> MediaLimit | None:
         """Limits of a modality on a backend; None where it is not accepted."""
@@ -229,7 +244,7 @@ def model_spec(model: str | ModelSpec) -> ModelSpec:
     """
     if isinstance(model, ModelSpec):
         return model
-    if not isinstance(model, str) or not model.strip("/ "):
+    if not model.strip("/ "):
         raise TypeError(f"model must be a name such as {DEFAULT_MODEL!r} or a ModelSpec, got {model!r}")
     path = model.strip().split("/")
     # Tuned models and endpoints are sent with their whole path.

@@ -2,14 +2,18 @@
 
 A reference is `![](mm://sha256-<64 hex>)`, with an optional W3C media fragment for a part: `#t=30,60` (seconds),
 `#t=30,60&track=audio` (the audio of a video), `#page=3,8` (1-based, inclusive). Each part has one canonical form, so
-equal media have equal text.
+equal media have equal text. Any Markdown image with such an address is read as a reference; the address alone, as in
+running text or in JSON, is text.
 """
 
 from __future__ import annotations
 
+import html
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
+from urllib.parse import unquote
 
 from langchain_gemini_mm.errors import ContentError
 
@@ -22,12 +26,24 @@ _FRAGMENT = re.compile(
     rf"t=(?P<start>{_NUMBER}),(?P<end>{_NUMBER})(?P<track>&track=audio)?|(?P<audio_track>track=audio)"
     rf"|page=(?P<first>{_PAGE}),(?P<last>{_PAGE})"
 )
-_MARK = r"(?:!\[\]\(mm:|mm://sha256-|(?<![A-Za-z0-9+.-])m?://sha256-)"
-"""The start of a reference. Wherever a reference is split, one of the two halves matches it."""
-_ESCAPABLE = re.compile(_MARK)
-_TOKEN = re.compile(
-    rf"\\(?P<literal>{_MARK})|!\[\]\((?P<uri>mm://sha256-[0-9a-f]{{64}}(?:#[^\s()#]*)?)\)|(?P<cut>{_MARK}\S{{0,90}})"
-)
+_ALT = r"(?:\\(?!!\[)[^\n]|[^\[\]\\!\n]|\n(?![ \t]*\n)|!(?!\[)|\[[^\[\]\\\n]*+\])*+"
+"""The alternative text of a Markdown image: brackets in pairs, backslash escapes, no blank line."""
+_OPEN = r"\([ \t]*+\n?[ \t]*+"
+_MARK = re.compile(rf"!\[(?P<alt>{_ALT})\]{_OPEN}(?=<?mm:)")
+"""The start of an image with one of our addresses."""
+_TITLE = r"\"(?:\\.|[^\"\\])*+\"|'(?:\\.|[^'\\])*+'|\((?:\\.|[^()\\])*+\)"
+_CLOSE = rf"(?:[ \t\n]++(?P<title>{_TITLE}))?[ \t\n]*+\)"
+_REST = re.compile(rf"(?:<(?P<angle>mm:[^<>\n]*+)>|(?P<plain>mm:[^\s<>()]*+)){_CLOSE}", re.DOTALL)
+"""The address, an optional title, and the closing parenthesis of a Markdown image."""
+_CUT = re.compile(r"\S{0,90}")
+_SUFFIXES = "|".join(re.escape(SCHEME[i:]) for i in range(len(SCHEME)))
+_HEX_TAIL = rf"<?(?:{_SUFFIXES})?[0-9a-f]{{16,64}}(?:#[^\s()>]{{0,40}})?>?{_CLOSE}"
+_TAIL = rf"{_HEX_TAIL}|(?:\[?\])?(?={_OPEN}<?{SCHEME})"
+"""The second half of a reference that was split. Fewer hex digits, as in `1f)`, cannot be told from text."""
+_HEX_TAIL_AT_START = re.compile(_HEX_TAIL, re.DOTALL)
+_TAIL_AT_START = re.compile(rf"(?P<before>[^\[\]]*+(?<!\\)(?=\])|)(?P<tail>{_TAIL})", re.DOTALL)
+_ESCAPED_TAIL = re.compile(rf"\\(?P<tail>{_TAIL})", re.DOTALL)
+_ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 _TOO_FAR = 10**9
 _SHOWN = 40
 
@@ -141,33 +157,58 @@ class MediaRef:
         return self.uri
 
 
+class TornReference(NamedTuple):
+    """A truncated or malformed reference in a text."""
+
+    text: str
+    """What was found."""
+    reason: str
+    """What is wrong, and what to do."""
+
+
+def scan_references(text: str) -> list[str | MediaRef | TornReference]:
+    r"""Split `text` into literal text, references, and references that are truncated or malformed, in their order.
+
+    The alternative text and the title of an image become literal text before its reference.
+    """
+    if "mm:" not in text and "\\" not in text and not _HEX_TAIL_AT_START.match(text):
+        return [text] if text else []
+    pieces: list[str | MediaRef | TornReference] = []
+    literal: list[str] = []
+    for piece in _scan(text):
+        if isinstance(piece, str):
+            literal.append(piece)
+            continue
+        if joined := "".join(literal):
+            pieces.append(joined)
+        pieces.append(piece)
+        literal = []
+    joined = "".join(literal)
+    return [*pieces, joined] if joined else pieces
+
+
 def split_references(text: str) -> list[str | MediaRef]:
     r"""Split `text` into literal text and references, in their order.
 
-    `\![](mm://…)` is literal text, without the backslash.
+    `![alt](mm://… "title")` is read as Markdown reads it, and `\![](mm://…)` is literal text without the backslash.
+
+    ```python
+    from langchain_gemini_mm.references import MediaRef, split_references
+
+    photo = MediaRef("ab" * 32)
+    assert split_references(f"See ![our dog]({photo.uri}).") == ["See our dog", photo, "."]
+    assert split_references(f"The photo is {photo.uri}.") == [f"The photo is {photo.uri}."]
+    ```
 
     Raises:
         ContentError: a reference is truncated (for example by a text splitter) or malformed.
     """
     pieces: list[str | MediaRef] = []
-    literal = ""
-    position = 0
-    for match in _TOKEN.finditer(text):
-        literal += text[position : match.start()] + (match["literal"] or "")
-        position = match.end()
-        if match["cut"]:
-            raise ContentError(
-                f"{_shorten(match['cut'])} looks like a truncated or malformed media reference. Choose a chunk "
-                "size that does not split references (81 characters or more, without white space), or pass text of "
-                "others through escape_references"
-            )
-        if match["uri"]:
-            if literal:
-                pieces.append(literal)
-            pieces.append(MediaRef.parse(match["uri"]))
-            literal = ""
-    literal += text[position:]
-    return [*pieces, literal] if literal else pieces
+    for piece in scan_references(text):
+        if isinstance(piece, TornReference):
+            raise ContentError(piece.reason)
+        pieces.append(piece)
+    return pieces
 
 
 def escape_references(text: str) -> str:
@@ -180,7 +221,66 @@ def escape_references(text: str) -> str:
     assert split_references(escape_references(shown)) == [shown]
     ```
     """
-    return _ESCAPABLE.sub(r"\\\g<0>", text)
+    if tail := _TAIL_AT_START.match(text):
+        start = tail.start("tail")
+        return f"{_escaped(text[:start])}\\{_escaped(text[start:])}"
+    return _escaped(text)
+
+
+def _scan(text: str) -> Iterator[str | MediaRef | TornReference]:
+    """Yield literal texts, which may be adjacent, and references."""
+    position = 0
+    if tail := _TAIL_AT_START.match(text):
+        yield tail["before"]
+        cut = _CUT.match(text, tail.end())
+        position = cut.end() if cut and not tail[0].endswith(")") else tail.end()
+        yield _torn(text[tail.start("tail") : position])
+    while mark := _MARK.search(text, position):
+        before = text[position : mark.start()]
+        if before.endswith("\\"):
+            yield _without_escapes(before[:-1]) + mark[0]
+            position = mark.end()
+            continue
+        yield _without_escapes(before)
+        rest = _REST.match(text, mark.end())
+        if rest is None:
+            cut = _CUT.match(text, mark.end())
+            position = cut.end() if cut else mark.end()
+            yield _torn(text[mark.start() : position])
+        else:
+            yield from _image(mark, rest)
+            position = rest.end()
+    yield _without_escapes(text[position:])
+
+
+def _image(mark: re.Match[str], rest: re.Match[str]) -> Iterator[str | MediaRef | TornReference]:
+    """Yield what a Markdown image says and shows."""
+    yield " ".join(_unescaped(said) for said in (mark["alt"], (rest["title"] or "")[1:-1]) if said)
+    try:
+        yield MediaRef.parse(unquote(_unescaped(rest["angle"] or rest["plain"])))
+    except ContentError as error:
+        yield TornReference(mark[0] + rest[0], str(error))
+
+
+def _torn(found: str) -> TornReference:
+    return TornReference(
+        found,
+        f"{_shorten(found)} looks like a truncated or malformed media reference. Choose a chunk size that does not "
+        "split references (81 characters or more, without white space), or pass text of others through "
+        "escape_references",
+    )
+
+
+def _escaped(text: str) -> str:
+    return _MARK.sub(r"\\\g<0>", _ESCAPED_TAIL.sub(r"\\\g<0>", text))
+
+
+def _without_escapes(text: str) -> str:
+    return _ESCAPED_TAIL.sub(r"\g<tail>", text) if "\\" in text else text
+
+
+def _unescaped(markdown: str) -> str:
+    return html.unescape(_ESCAPE.sub(r"\1", markdown))
 
 
 def _from_match(digest: str, match: re.Match[str]) -> MediaRef:

@@ -65,7 +65,7 @@ def one_of(name: str, value: T, allowed: Collection[T]) -> T:
 
 
 def unknown_option(name: str, allowed: Iterable[str], where: str) -> TypeError:
-    """An error that names an option that does not exist, and the nearest one that does.
+    """Make an error for an unknown option, which names the most similar option that exists.
 
     Args:
         name: the option given.
@@ -78,6 +78,6 @@ def unknown_option(name: str, allowed: Iterable[str], where: str) -> TypeError:
 
 
 def did_you_mean(value: object, allowed: Iterable[object]) -> str:
-    """The nearest of the allowed values as the end of a message; empty where none is near."""
+    """Return a hint for the end of a message that names the most similar allowed value; empty if none is similar."""
     near = difflib.get_close_matches(str(value), [str(known) for known in allowed], n=1)
     return f". Did you mean {near[0]!r}?" if near else ""

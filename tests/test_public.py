@@ -27,7 +27,8 @@ OPTIONAL = ["MediaMiddleware", "WeaviateVectorStore"]
 NAMES = [name for name in langchain_gemini_mm.__all__ if name != "__version__"]
 
 MODULES = [
-    "analysis", "embeddings", "errors", "evaluation", "interfaces", "loaders", "progress", "ranking", "references",
+    "analysis", "embeddings", "errors", "evaluation", "interfaces", "loaders", "models", "progress", "ranking",
+    "references",
     "rendering", "retrievers", "storage", "testing", "tools", "tools.middleware", "vectorstores",
     "vectorstores.weaviate",
 ]  # fmt: skip
@@ -170,7 +171,7 @@ def classes_in(annotation: str, module: ModuleType) -> Iterator[type]:
             yield found
 
 
-INTERNAL = {"backend", "files", "space", "survey", "wanted"}
+INTERNAL = {"backend", "files", "space", "wanted"}
 """Attributes for other modules of this package."""
 
 

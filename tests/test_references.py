@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.references import MediaRef, escape_references, split_references
+from langchain_gemini_mm.references import MediaRef, TornReference, escape_references, scan_references, split_references
 
 DIGEST = "0123456789abcdef" * 4
 URI = f"mm://sha256-{DIGEST}"
@@ -52,6 +53,11 @@ pieces = st.sampled_from(
         "mm://sha256-",
         f"![]({URI})",
         f"{URI}",
+        f"![a]({URI} 'b')",
+        f"{DIGEST[20:]})",
+        "](",
+        "<",
+        "'",
         "#t=1,2",
         "\n",
         " ",
@@ -219,8 +225,13 @@ TORN = {
     "cut in the scheme": "see ![](mm:/",
     "the back half, cut in the scheme": f"m://sha256-{DIGEST})",
     "the back half, cut behind the scheme": f"://sha256-{DIGEST})",
-    "a bare one": f"see {URI}",
-    "a text inside": f"![cat]({URI})",
+    "the back half, cut in the hash": f"{DIGEST[10:]}) and more",
+    "the back half, cut before the fragment": f"{DIGEST[40:]}#t=3,4)",
+    "the back half, cut in the alternative text": f"our dog]({URI})",
+    "the back half, cut behind the exclamation mark": f"[]({URI})",
+    "the back half, cut before the address": f"({URI})",
+    "cut in the title": f"![]({URI} 'our",
+    "no address of ours": "![](mm:cat.png)",
     "a space inside": f"![]({URI[:30]} {URI[30:]})",
     "a bad part": f"![]({URI}#t=2,1)",
     "upper case": f"![](mm://sha256-{DIGEST.upper()})",
@@ -241,7 +252,15 @@ LITERAL = {
     "a path": "/etc/passwd",
     "an open bracket": "see ![](",
     "another scheme": f"oci://sha256-{DIGEST}",
-    "a hash": f"{DIGEST[10:]})",
+    "a hash": DIGEST,
+    "a short hash": "(as in a1b2c3d4)",
+    "the start of a list": "a) first",
+    "a time format": "(mm:ss) is [minutes](mm:ss)",
+    "an address in a sentence": f"The picture is {URI}, see above.",
+    "an address in JSON": f'[{{"type": "image", "url": "{URI}"}}]',
+    "a part of an address": f"such as {URI[:20]}… and others",
+    "a link": f"[our dog]({URI})",
+    "a link cut in its text": "see ![our dog",
     "an escaped one": "\\",
 }
 
@@ -269,7 +288,52 @@ def halves_refused(text: str, position: int) -> bool:
     return refused
 
 
-def test_a_split_reference_is_always_refused() -> None:
-    """Wherever a reference is split, one of the halves is refused."""
-    text = f"![]({URI}#t=30,60)"
-    assert [position for position in range(1, len(text)) if not halves_refused(text, position)] == []
+SPLIT = {
+    "canonical": f"![]({URI}#t=30,60)",
+    "with a text and a title": f"![our dog](<{URI}> 'at home')",
+}
+
+
+@pytest.mark.parametrize("text", SPLIT.values(), ids=SPLIT)
+def test_a_split_reference_is_always_refused(text: str) -> None:
+    """Wherever an address is split, one of the halves is refused; digits of a hash are never taken for text."""
+    start, end = text.index("mm:"), text.index(")")
+    assert [position for position in range(start + 3, end) if not halves_refused(text, position)] == []
+    for position in range(2, len(text)):  # the part behind "!" is a link, and a link is text
+        for half in (text[:position], text[position:]):
+            literal = [piece for piece in scan_references(half) if isinstance(piece, str)]
+            assert not any(re.search("[0-9a-f]{16}", piece) for piece in literal), half
+
+
+MARKDOWN = {
+    "a text": (f"see ![our dog]({URI}) here", ["see our dog", MediaRef(DIGEST), " here"]),
+    "a title": (f'![dog]({URI} "at home")', ["dog at home", MediaRef(DIGEST)]),
+    "a title in parentheses": (f"![]({URI}  (at \\(home))", ["at (home", MediaRef(DIGEST)]),
+    "angle brackets": (f"![](<{URI}>)", [MediaRef(DIGEST)]),
+    "white space": (f"![]( {URI}\n'dog' )", ["dog", MediaRef(DIGEST)]),
+    "brackets in the text": (f"![a [b] \\] c]({URI})", ["a [b] ] c", MediaRef(DIGEST)]),
+    "an entity": (f"![]({URI}#t=1,2&amp;track=audio)", [MediaRef(DIGEST, 1, 2, track="audio")]),
+    "percent-encoding": (f"![]({URI}#t=1%2C2)", [MediaRef(DIGEST, 1, 2)]),
+    "a backslash": (f"![](mm://sha256\\-{DIGEST})", [MediaRef(DIGEST)]),
+    "an image in a link": (
+        f"[![dog]({URI})](https://example.com)",
+        ["[dog", MediaRef(DIGEST), "](https://example.com)"],
+    ),
+    "another image before it": (f"![a](b.png) ![c]({URI})", ["![a](b.png) c", MediaRef(DIGEST)]),
+    "a blank line in the text": (f"wow![a\n\nb ![]({URI})", ["wow![a\n\nb ", MediaRef(DIGEST)]),
+}
+
+
+@pytest.mark.parametrize("name", MARKDOWN)
+def test_references_as_markdown_writes_them(name: str) -> None:
+    """An image with one of our addresses is a reference however Markdown writes it; its text and title are text."""
+    text, pieces = MARKDOWN[name]
+    assert split_references(text) == pieces
+
+
+def test_what_is_torn_can_be_left_out_or_kept() -> None:
+    """Callers that must not fail get the valid references, and the text of those that are not."""
+    pieces = scan_references(f"a ![]({URI[:40]} b ![]({URI})")
+    assert [piece.text if isinstance(piece, TornReference) else piece for piece in pieces] == [
+        "a ", f"![]({URI[:40]}", " b ", MediaRef(DIGEST),
+    ]  # fmt: skip

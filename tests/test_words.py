@@ -54,7 +54,7 @@ WORDS = {
     r"who(ever)? looks": "the caller, the module that opens",
     r"without a word from": "by default",
 }
-"""Regular expressions of whole words, and what to write instead."""
+"""Regular expressions of whole words, also as parts of names, and what to write instead."""
 
 ALLOWED = {
     "tests/test_words.py": frozenset(WORDS),
@@ -63,7 +63,7 @@ ALLOWED = {
 
 GAP = r"(?:\s+|\s*\n\s*#\s+)"
 """Between two words: white space, or the start of the next line of a comment."""
-PATTERNS = {words: re.compile(rf"\b(?:{words.replace(' ', GAP)})\b", re.IGNORECASE) for words in WORDS}
+PATTERNS = {words: re.compile(rf"(?<![^\W_])(?:{words.replace(' ', GAP)})(?![^\W_])", re.IGNORECASE) for words in WORDS}
 
 
 def offences(path: Path) -> list[str]:

@@ -1,9 +1,13 @@
-"""MIME types by the first bytes of a file; its name is not used. Opening the file later verifies the type."""
+"""MIME types by the first bytes of a file; opening the file later verifies the type.
+
+The name of a file is used only to refuse text files that hold no prose.
+"""
 
 from __future__ import annotations
 
 import re
 
+from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import Modality
 
 HEAD_BYTES = 4096
@@ -46,6 +50,36 @@ _ALIASES = {
     "audio/mpeg": "audio/mp3", "audio/x-wav": "audio/wav", "audio/wave": "audio/wav", "audio/vnd.wave": "audio/wav",
     "audio/x-mp3": "audio/mp3", "audio/mpeg3": "audio/mp3", "image/jpg": "image/jpeg", "video/mov": "video/quicktime",
 }  # fmt: skip
+
+
+SVG_REMEDY = "it is a drawing written as XML; export it as PNG"
+_SVG = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*+(?:<\?xml[^>]*+>\s*+)?(?:<!--(?:[^-]|-(?!->))*+-->\s*+|<!DOCTYPE[^>]*+>\s*+)*+<svg[\s/>]"
+)
+_NOT_PROSE = {
+    ".svg": SVG_REMEDY,
+    ".xmp": "it holds settings of an image editor",
+    ".aae": "it holds settings of an image editor",
+    ".rtf": "rich text is not read; save it as PDF, Markdown or plain text, or load it with docling or unstructured",
+    ".ps": "PostScript is not read; convert it to PDF",
+    ".eps": "PostScript is not read; convert it to PDF or PNG",
+    ".ipynb": "notebooks hold outputs as base64; export it as Markdown",
+}
+
+
+def is_svg(head: bytes) -> bool:
+    """Whether a file is an SVG drawing, by its first bytes."""
+    return _SVG.match(head) is not None
+
+
+def require_prose(suffix: str) -> None:
+    """Refuse text files that are not meant to be read, such as SVG.
+
+    Raises:
+        ContentError: the message says what to do.
+    """
+    if suffix.lower() in _NOT_PROSE:
+        raise ContentError(_NOT_PROSE[suffix.lower()])
 
 
 def sniff(head: bytes) -> str | None:

@@ -6,8 +6,6 @@ path, URL or id inside a text is text.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import io
 import stat
@@ -19,22 +17,32 @@ from typing import Any, BinaryIO, Literal, cast
 
 from langchain_core.documents import Document
 from langchain_core.documents.base import Blob
+from langchain_core.messages import BaseMessage
 
-from langchain_gemini_mm.content.blocks import block_payload
-from langchain_gemini_mm.content.mime_types import HEAD_BYTES, canonical_mime_type, modality_of, sniff
+from langchain_gemini_mm.content.blocks import InlineMedia, read_block
+from langchain_gemini_mm.content.mime_types import (
+    HEAD_BYTES,
+    SVG_REMEDY,
+    canonical_mime_type,
+    is_svg,
+    modality_of,
+    require_prose,
+    sniff,
+)
 from langchain_gemini_mm.errors import ContentError, MediaLimitError, MissingMediaError
 from langchain_gemini_mm.interfaces import Content, MediaSource, Modality
-from langchain_gemini_mm.references import MediaRef, split_references
+from langchain_gemini_mm.references import SCHEME, MediaRef, TornReference, scan_references
 
 Unresolved = Literal["error", "text"]
-"""How to treat a reference that the store does not know: raise, or keep it as text."""
+"""How to treat a reference that the store does not know, or that is truncated: raise, or keep it as text."""
 
 ACCEPTED = (
-    "str, pathlib.Path, bytes, MediaRef, LangChain Blob, Document, HumanMessage or content block, PIL image, "
+    "str, pathlib.Path, bytes, MediaRef, LangChain Blob, Document, message or content block, PIL image, "
     "google-genai Part or Content, or a list or tuple of these"
 )
 
 _TEXT_FILE_BYTES = 1_000_000
+_FOREIGN_SCHEMES = ("http://", "https://", "gs://", "s3://", "data:", "ftp://", "file:")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +154,7 @@ def to_parts(
     Args:
         content: one content of a supported type, or a list or tuple of them that are embedded together.
         media: resolves `mm://` references.
-        unresolved: `"text"` keeps a reference that `media` does not know as plain text.
+        unresolved: `"text"` keeps a reference that `media` does not know, or that is truncated, as plain text.
 
     Raises:
         ContentError: nothing to embed, an unsupported type, or bytes of an unknown media type.
@@ -159,10 +167,35 @@ def to_parts(
         pieces = reader.item(content)
     parts = tuple(_merged(pieces))
     if not parts:
+        if isinstance(content, str):
+            raise ContentError("there is nothing to embed: the text is empty or has only white space. Leave it out")
         raise ContentError(
-            f"there is nothing to embed in {_type_name(content)}: it is empty or contains only white space"
+            f"there is nothing to embed in {_type_name(content)}: it is empty, or contains only white space, reasoning "
+            "or tool calls. Leave it out"
         )
     return parts
+
+
+def uris_to_contents(uris: Sequence[str | Path]) -> list[Path | MediaRef]:
+    """Turn strings that the caller declares to be paths into paths and references; elsewhere a string is text.
+
+    Raises:
+        TypeError: a single string.
+        ContentError: a URL.
+    """
+    if isinstance(uris, str | Path):
+        raise TypeError(f"expected a list of paths, got one {type(uris).__name__}; put it in a list")
+    contents: list[Path | MediaRef] = []
+    for uri in uris:
+        if not isinstance(uri, str | Path):
+            raise TypeError(f"expected a path as str or Path, got {type(uri).__name__}")
+        scheme = next((known for known in _FOREIGN_SCHEMES if str(uri).lower().startswith(known)), None)
+        if scheme is not None and isinstance(uri, str):
+            raise ContentError(
+                f"a URL that starts with {scheme!r} is not fetched; give the path of a local file"
+            ).about_input(len(contents))
+        contents.append(MediaRef.parse(uri) if isinstance(uri, str) and uri.startswith(SCHEME) else Path(uri))
+    return contents
 
 
 @dataclass(frozen=True)
@@ -184,24 +217,29 @@ class _Reader:
         raise ContentError(f"cannot embed {_type_name(item)}. Give {ACCEPTED}")
 
     def text(self, text: str) -> list[Part]:
-        # Every reference, also a truncated one, holds one of these; looking for them takes a tenth of the time.
-        if "mm:" not in text and "://sha256-" not in text:
-            return literal_text(text)
-        pieces = split_references(text)
+        pieces = scan_references(text)
         mixed = len(pieces) > 1
         parts: list[Part] = []
         for piece in pieces:
             if isinstance(piece, str):
                 parts += literal_text(piece.strip() if mixed else piece)
-            else:
+            elif isinstance(piece, MediaRef):
                 parts += self.reference(piece)
+            else:
+                parts += self.torn(piece)
         return parts
+
+    def torn(self, piece: TornReference) -> list[Part]:
+        if self.unresolved == "text":
+            return literal_text(piece.text)
+        raise ContentError(piece.reason)
 
     def reference(self, ref: MediaRef) -> list[Part]:
         try:
             if self.media is None:
                 raise MissingMediaError(
-                    f"{ref} cannot be resolved without a media store: give GeminiEmbeddings(media=MediaStore(...))"
+                    f"{ref} cannot be resolved without a media store: give GeminiEmbeddings(media=MediaStore(...)), or "
+                    "unresolved='text' to embed references as text"
                 )
             info = self.media.info(ref)
         except MissingMediaError:
@@ -216,6 +254,10 @@ class _Reader:
         with _open_file(path) as file:
             mime_type = sniff(file.read(HEAD_BYTES))
         if mime_type is None:
+            try:
+                require_prose(path.suffix)
+            except ContentError as error:
+                raise ContentError(f"cannot embed {path.name!r}: {error}") from None
             return literal_text(_text_file(path, size))
         modality = _media_modality(mime_type, repr(path.name))
         return [Part(modality=modality, mime_type=mime_type, size=size, path=path)]
@@ -226,6 +268,8 @@ class _Reader:
             raise ContentError("got 0 bytes; an empty file has nothing to embed")
         mime_type = sniff(data[:HEAD_BYTES])
         if mime_type is None:
+            if is_svg(data[:HEAD_BYTES]):
+                raise ContentError(f"cannot embed {len(data):,} bytes: {SVG_REMEDY}")
             if declared and declared.startswith("text/"):
                 return literal_text(_decode(data, declared))
             said = f" although it is declared as {declared!r}" if declared else ""
@@ -246,31 +290,28 @@ class _Reader:
         return self.path(Path(blob.path))
 
     def block(self, block: Mapping[str, Any]) -> list[Part]:
-        payload = block_payload(block)
-        if isinstance(payload, str):
-            return self.text(payload)
-        if isinstance(payload, MediaRef):
-            return self.reference(payload)
-        return self.bytes(_base64(payload.base64, payload.block_type), payload.mime_type)
+        try:
+            payloads = read_block(block)
+        except RecursionError:
+            raise ContentError("a content block is nested too deeply") from None
+        parts: list[Part] = []
+        for payload in payloads:
+            if isinstance(payload, InlineMedia):
+                parts += self.bytes(payload.read(), payload.mime_type)
+            elif isinstance(payload, MediaRef):
+                parts += self.reference(payload)
+            else:
+                parts += self.text(payload)
+        return parts
 
-    def blocks(self, content: str | Iterable[Any]) -> list[Part]:
-        items = [content] if isinstance(content, str) else content
+    def message(self, message: BaseMessage) -> list[Part]:
+        items = [message.content] if isinstance(message.content, str) else message.content
         return [part for item in items for part in self.item(item)]
-
-    def langchain(self, item: Any) -> list[Part]:
-        if getattr(item, "type", None) == "human" and hasattr(item, "content"):
-            return self.blocks(item.content)
-        raise ContentError(
-            f"cannot embed {_type_name(item)}; of messages only a HumanMessage is content. Give {ACCEPTED}"
-        )
 
     def pillow(self, image: Any) -> list[Part]:
         if not hasattr(image, "save"):
             raise ContentError(f"cannot embed {_type_name(image)}; give a PIL.Image.Image")
-        buffer = io.BytesIO()
-        kept = image if image.mode in {"RGB", "RGBA", "L", "LA", "1", "P"} else image.convert("RGB")
-        kept.save(buffer, format="PNG")
-        return self.bytes(buffer.getvalue())
+        return self.bytes(_image_file(image))
 
     def genai(self, item: Any) -> list[Part]:
         if hasattr(item, "parts"):
@@ -304,9 +345,9 @@ _READERS: tuple[tuple[type | tuple[type, ...], Callable[[_Reader, Any], list[Par
     (MediaRef, _Reader.reference),
     ((bytes, bytearray, memoryview), _Reader.bytes),
     (Mapping, _Reader.block),
+    (BaseMessage, _Reader.message),
 )
 _FOREIGN: dict[str, Callable[[_Reader, Any], list[Part]]] = {
-    "langchain_core": _Reader.langchain,
     "PIL": _Reader.pillow,
     "google": _Reader.genai,
 }
@@ -335,6 +376,34 @@ def _merged(pieces: Iterable[Part]) -> list[Part]:
         else:
             parts.append(piece)
     return parts
+
+
+_PNG_MODES = frozenset({"RGB", "RGBA", "L", "LA", "1", "P"})
+_TIFF_MODES = frozenset({"I;16", "I;16L", "I;16B", "I", "F", "CMYK", "LAB"})
+
+
+def _image_file(image: Any) -> bytes:
+    """Write a PIL image as a lossless file with its rotation and colours; it is then converted like any other file.
+
+    An image that was opened and not decoded yet gives the bytes of its own file.
+    """
+    if 0 in image.size:
+        raise ContentError(f"the image has no pixels ({image.size[0]} x {image.size[1]}); there is nothing to embed")
+    file: Any = getattr(image, "fp", None)
+    if getattr(image, "tile", None) and file is not None and image.tell() == 0:
+        position = file.tell()
+        file.seek(0)
+        data = bytes(file.read())
+        file.seek(position)
+        return data
+    if image.mode in _TIFF_MODES:
+        kept, form = image, "TIFF"
+    else:
+        plain = "RGBA" if image.mode.upper().endswith("A") else "RGB"
+        kept, form = (image if image.mode in _PNG_MODES else image.convert(plain)), "PNG"
+    buffer = io.BytesIO()
+    kept.save(buffer, format=form, exif=image.getexif(), icc_profile=kept.info.get("icc_profile"))
+    return buffer.getvalue()
 
 
 def _media_modality(mime_type: str, name: object) -> Modality:
@@ -371,6 +440,8 @@ def _text_file(path: Path, size: int) -> str:
         )
     with _open_file(path) as file:
         data = file.read()
+    if is_svg(data[:HEAD_BYTES]):
+        raise ContentError(f"cannot embed {path.name!r}: {SVG_REMEDY}")
     with suppress(UnicodeDecodeError):
         if b"\x00" not in data:
             return data.decode("utf-8-sig")
@@ -383,16 +454,6 @@ def _decode(data: bytes, declared: str) -> str:
         return data.decode(charset)
     except (UnicodeDecodeError, LookupError) as error:
         raise ContentError(f"bytes declared as {declared!r} are not text in that encoding") from error
-
-
-def _base64(text: str, block_type: str) -> bytes:
-    try:
-        return base64.b64decode("".join(text.split()).translate(_STANDARD_ALPHABET), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ContentError(f"the base64 of a content block of type {block_type!r} is not valid") from error
-
-
-_STANDARD_ALPHABET = str.maketrans("-_", "+/")
 
 
 def _type_name(item: object) -> str:

@@ -8,14 +8,15 @@ from langchain_gemini_mm.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from langchain_gemini_mm.embeddings.gemini import GeminiEmbeddings
-    from langchain_gemini_mm.embeddings.usage import Usage
+    from langchain_gemini_mm.embeddings.usage import EmbedPlan, Usage
 
-__all__ = ["GeminiEmbeddings", "Usage"]
+__all__ = ["EmbedPlan", "GeminiEmbeddings", "Usage"]
 
 if not TYPE_CHECKING:
     __getattr__ = lazy_exports(
         __name__,
         {
+            "EmbedPlan": "usage",
             "GeminiEmbeddings": "gemini",
             "Usage": "usage",
         },

@@ -15,7 +15,6 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
@@ -30,6 +29,9 @@ _SENT_AGAIN = 2
 """How often the rest of an incomplete response is sent again."""
 _EQUAL_REFUSALS = 10
 """Refused requests in a row, with equal messages and none accepted, after which a run stops."""
+_PROBES = 3
+"""Refused requests that are followed by a new one, while none was accepted: so a run whose first inputs are refused is
+not taken for one in which every input is."""
 
 
 class Numbered(Sized, Protocol):
@@ -47,6 +49,8 @@ S = TypeVar("S", bound=Numbered)
 class _Refusal:
     """A request that was refused for its contents, until each of them is accepted or refused alone."""
 
+    number: int
+    """From 1, in the order of the refusals."""
     open: int
     """Items without an outcome."""
     largest: int = 0
@@ -88,7 +92,13 @@ class _Patience:
         self._asked_left = _PATIENCE * self._deadline
 
     def excuse(self, seconds: float, now: float, *, asked: bool) -> None:
-        """Do not count a wait; what the service asks for is limited in all."""
+        """Do not count a wait; what the service asks for is limited in all.
+
+        Args:
+            seconds: to wait.
+            now: the current time.
+            asked: whether the service asked for it.
+        """
         extra = max(now + seconds - max(now, self._excused_until), 0.0)
         if asked:
             extra = min(extra, self._asked_left)
@@ -138,8 +148,11 @@ class Dispatch(Generic[S]):
         """Items without an outcome."""
         self._items, self._next = items, 0
         self._limits, self._max_retries, self._deadline, self._jitter = limits, max_retries, deadline, jitter
-        self._again: deque[Batch[S]] = deque()
+        self._again: list[tuple[int, int, int, Batch[S]]] = []
+        """What is sent before new items: one refused request after the other, the larger parts of it first, since more
+        of these is accepted."""
         self._later: list[tuple[float, int, Batch[S]]] = []
+        self._refusals = 0
         self._numbers = itertools.count()
         self._any_accepted = False
         self._new_first = False
@@ -155,12 +168,10 @@ class Dispatch(Generic[S]):
     def next(self, now: float) -> Batch[S] | None:
         """The batch to be sent next, for `begin` or `put_back`; None while there is nothing to send."""
         while self._later and self._later[0][0] <= now:
-            self._again.append(heapq.heappop(self._later)[2])
+            self._push(heapq.heappop(self._later)[2])
         any_new = self._next < len(self._items)
-        # One new batch follows each refusal, so that a run whose first inputs are all refused is not taken for one
-        # in which every input is.
         if self._again and not (self._new_first and any_new):
-            return self._again.popleft()
+            return heapq.heappop(self._again)[-1]
         if not any_new:
             return None
         self._new_first = False
@@ -174,7 +185,7 @@ class Dispatch(Generic[S]):
         if batch.is_new:
             self._next -= len(batch.items)
         else:
-            self._again.appendleft(batch)
+            self._push(batch, first=True)
 
     def begin(self, batch: Batch[S], count: int) -> Batch[S]:
         """Return the batch of the leading `count` items, which is sent now; the others follow later."""
@@ -241,6 +252,11 @@ class Dispatch(Generic[S]):
     def fail(self, batch: Batch[S], error: ServiceError, now: float) -> float | None:
         """A batch was refused, or got no response or an unusable one.
 
+        Args:
+            batch: which was in flight.
+            error: of the request.
+            now: the current time.
+
         Returns:
             Seconds after which it is sent again; None if it is not, or in parts.
         """
@@ -272,7 +288,7 @@ class Dispatch(Generic[S]):
     def stop(self, error: GeminiMMError) -> None:
         """Send nothing more; items that are not in flight fail with this error."""
         self.stopped = self.stopped or error
-        waiting = [*self._again, *(batch for _, _, batch in self._later)]
+        waiting = [*(entry[-1] for entry in self._again), *(entry[-1] for entry in self._later)]
         rest = [item for batch in waiting for item in _all_items(batch)]
         rest += self._items[self._next :]
         self._again.clear()
@@ -333,7 +349,9 @@ class Dispatch(Generic[S]):
             self._fail(rest, error, batch.refusal)
             return None
         parts = [replace(again, items=[item]) for item in rest] if again.incomplete == _SENT_AGAIN else [again]
-        return [self._repeat(part, error, again.incomplete, now) for part in parts][-1]
+        return max(
+            (self._repeat(part, error, again.incomplete, now) or 0.0 for part in parts if part.items), default=None
+        )
 
     def _refused(self, batch: Batch[S], error: ServiceError) -> None:
         if self.stopped is None and len(batch.items) > 1:
@@ -349,17 +367,24 @@ class Dispatch(Generic[S]):
     def _split(self, batch: Batch[S], *, infer: bool) -> None:
         """Send both halves; with `infer`, the second one after the first, whose outcome may make it unnecessary."""
         middle = len(batch.items) // 2
-        refusal = batch.refusal or _Refusal(open=len(batch.items))
+        refusal = batch.refusal
+        if refusal is None:
+            self._refusals += 1
+            refusal = _Refusal(self._refusals, open=len(batch.items))
+            self._new_first = self._refusals <= _PROBES and not self._any_accepted
         first = Batch(batch.items[:middle], refusal=refusal)
         second = Batch(batch.items[middle:], refusal=refusal)
-        # Appended, so that larger parts are sent first, of which more is accepted.
         self._release(batch)
-        self._again.append(first)
+        self._push(first)
         if infer:
             first.sibling = second
         else:
-            self._again.append(second)
-        self._new_first = True
+            self._push(second)
+
+    def _push(self, batch: Batch[S], *, first: bool = False) -> None:
+        number = next(self._numbers)
+        request = 0 if batch.refusal is None else batch.refusal.number
+        heapq.heappush(self._again, (request, -len(batch.items), -number if first else number, batch))
 
     def _release(self, batch: Batch[S]) -> None:
         """Send the other half, too, since nothing can be inferred about it."""
@@ -367,7 +392,7 @@ class Dispatch(Generic[S]):
         if sibling is None:
             return
         if self.stopped is None:
-            self._again.append(sibling)
+            self._push(sibling)
         else:
             self._fail(sibling.items, self.stopped, sibling.refusal)
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Self
 from langchain_core.embeddings import Embeddings
 from pydantic import PrivateAttr
 
+from langchain_gemini_mm.content.parts import uris_to_contents
 from langchain_gemini_mm.embeddings.pipeline import EmbedPipeline, EmbedRequest
-from langchain_gemini_mm.embeddings.preparation import uris_to_contents
 from langchain_gemini_mm.embeddings.service.service import GeminiService
 from langchain_gemini_mm.embeddings.service.uploads import Uploads
 from langchain_gemini_mm.embeddings.settings import EmbeddingSettings
-from langchain_gemini_mm.embeddings.usage import Meter, Usage
+from langchain_gemini_mm.embeddings.usage import EmbedPlan, Meter, Usage
 from langchain_gemini_mm.interfaces import Content, Role, Vectors
 from langchain_gemini_mm.models import ITEMS_PER_CALL
 
@@ -157,9 +157,12 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
             `len(texts)` vectors of unit length.
 
         Raises:
-            ContentError: a content cannot be embedded; the error names the input.
-            QuotaError: a quota is used up.
-            ServiceError: the service refused or failed.
+            PartialEmbeddingError: some contents failed; it has the vectors of the others, and an error for each failed
+                one.
+            ContentError: no content can be embedded. As the next two, the error names the inputs, and `others` has
+                those of inputs that failed for other reasons.
+            QuotaError: a quota is used up, and no content was embedded.
+            ServiceError: the service refused or failed, and no content was embedded.
         """
         request = EmbedRequest(texts, "document", task_type, titles, output_dimensionality, batch_size)
         vectors: list[list[float]] = self._pipeline.run(request).tolist()
@@ -189,6 +192,9 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
 
         Returns:
             `(n, d)` float32, rows of unit length, in the order of `contents`.
+
+        Raises:
+            PartialEmbeddingError: some contents failed; see `embed_documents`.
         """
         return self._pipeline.run(EmbedRequest(contents, role, task_type))
 
@@ -197,6 +203,35 @@ class GeminiEmbeddings(EmbeddingSettings, Embeddings):
     ) -> Vectors:
         """Async twin of `embed`."""
         return await self._pipeline.arun(EmbedRequest(contents, role, task_type))
+
+    def plan(
+        self,
+        contents: Sequence[Content],
+        *,
+        role: Role = "document",
+        task_type: str | None = None,
+        batch_size: int = ITEMS_PER_CALL,
+        convert: bool = True,
+    ) -> EmbedPlan:
+        """Prepare contents as `embed` does, and count what would be sent; nothing is.
+
+        ```python
+        from langchain_gemini_mm import GeminiEmbeddings
+
+        planned = GeminiEmbeddings().plan(["a small dog", "a cat", "a small dog"])
+        assert (planned.calls, planned.items) == (1, 2)
+        ```
+
+        Args:
+            contents: one vector each; a nested list is one content.
+            role: `"document"` or `"query"`.
+            task_type: what the embeddings are for, when not for search.
+            batch_size: most contents in one request.
+            convert: cut and convert media to count exactly what is sent. Otherwise the sizes and durations of media
+                that are cut or converted are estimated, which is fast.
+        """
+        request = EmbedRequest(contents, role, task_type, batch_size=batch_size)
+        return self._pipeline.plan(request, convert=convert)
 
     def embed_images(self, uris: Sequence[str | Path]) -> list[list[float]]:
         """Embed files by path, one vector each; Chroma, AlloyDB and other stores call this method."""

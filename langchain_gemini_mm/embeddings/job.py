@@ -90,11 +90,20 @@ class EmbedJob:
             GeminiMMError: no input has a vector: the first error, which names all inputs that failed for the same
                 reason; `others` has the other errors.
         """
+        succeeded, rows = self.settle()
+        whole = len(rows) == len(self.units) and rows == list(range(len(rows)))
+        vectors = joined(succeeded, self.vectors if whole else self.vectors[rows])
+        if not self.failed:
+            return vectors
+        raise self._error(succeeded, vectors)
+
+    def settle(self) -> tuple[list[EmbedItem], list[int]]:
+        """The items whose units all have a vector, and the rows of these; the others get into `failed`."""
         start = 0
         succeeded: list[EmbedItem] = []
         rows: list[int] = []
         for item in self._items:
-            end = start + (len(units_of([item])))
+            end = start + (len(item.pieces) or 1)
             mine = self._rows[start:end]
             start = end
             error = next((self.failed_units[row] for row in mine if row in self.failed_units), None)
@@ -103,11 +112,7 @@ class EmbedJob:
             elif item.position not in self.failed:
                 succeeded.append(item)
                 rows += mine
-        whole = len(rows) == len(self.units) and rows == list(range(len(rows)))
-        vectors = joined(succeeded, self.vectors if whole else self.vectors[rows])
-        if not self.failed:
-            return vectors
-        raise self._error(succeeded, vectors)
+        return succeeded, rows
 
     def _error(self, succeeded: Sequence[EmbedItem], vectors: Vectors) -> GeminiMMError:
         names = {item.position: item.name for item in self._items if item.position in self.failed}

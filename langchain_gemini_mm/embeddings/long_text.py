@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 OnTooLong: TypeAlias = Literal["error", "truncate", "split"]
 """What to do with a text of more tokens than the model reads."""
 
-_BOUNDARIES = (r"\n\s*\n", r"\n", r"(?<=[.!?…])\s+|(?<=[。！？])|(?<=[؟۔।])\s*", r"\s+", "")
+_BOUNDARIES = (r"\n\s*\n", r"\n", r"(?<=[.!?…])\s+|(?<=[\u3002\uff01\uff1f\u061f\u06d4\u0964])\s*", r"\s+", "")
 """Where a text is split: after paragraphs, lines, sentences, words, and else anywhere."""
 
 

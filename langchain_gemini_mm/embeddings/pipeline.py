@@ -11,12 +11,11 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future
 from contextlib import AbstractContextManager, AsyncExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,10 +25,11 @@ from langchain_gemini_mm.batching import (
     TICK_S,
     CallLimits,
     CancelToken,
-    Workers,
+    DaemonThreads,
     ended,
     gathered_map,
     interruptible_wait,
+    plan,
     threaded_map,
 )
 from langchain_gemini_mm.content.parts import Part
@@ -41,18 +41,17 @@ from langchain_gemini_mm.embeddings.cache import (
     to_bytes,
     write_cache,
 )
+from langchain_gemini_mm.embeddings.conversion import Conversions, convert_file, usable_items
 from langchain_gemini_mm.embeddings.dispatch import Batch, Dispatch
 from langchain_gemini_mm.embeddings.job import EmbedJob
 from langchain_gemini_mm.embeddings.preparation import (
     EmbedItem,
-    PreparedPart,
     are_short_texts,
     conversion_requests,
-    converted_part,
     prepare,
     total_tokens,
     truncation,
-    with_converted,
+    with_estimated_sizes,
 )
 from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall
 from langchain_gemini_mm.embeddings.service.rate_limit import Admission
@@ -60,10 +59,10 @@ from langchain_gemini_mm.embeddings.service.service import GeminiService
 from langchain_gemini_mm.embeddings.service.uploads import Upload, Uploads
 from langchain_gemini_mm.embeddings.settings import ResolvedSettings, check_dimensions
 from langchain_gemini_mm.embeddings.tasks import recipe as find_recipe
-from langchain_gemini_mm.embeddings.usage import BudgetReservation, Meter
+from langchain_gemini_mm.embeddings.usage import BudgetReservation, EmbedPlan, Meter, price_usd
 from langchain_gemini_mm.errors import GeminiMMError, IncompleteAnswerError, MediaLimitError, QuotaError, ServiceError
 from langchain_gemini_mm.interfaces import Content, Role, Vector, Vectors, WaitNotice
-from langchain_gemini_mm.media.convert import ConversionRequest, ConvertedPart, TemporaryFiles, by_file, convert
+from langchain_gemini_mm.media.convert import ConversionRequest, TemporaryFiles, by_file
 from langchain_gemini_mm.models import ITEMS_PER_CALL
 from langchain_gemini_mm.validation import positive_int
 
@@ -151,19 +150,21 @@ class EmbedPipeline:
         missing = self._uncached(job, read_cache(self.cache, job.keys))
         with (
             self._within_budget(missing) as reservation,
-            Workers(self.concurrency) as workers,
+            DaemonThreads(self.concurrency) as workers,
             closing(TemporaryFiles()) as files,
         ):
             if requests := conversion_requests(missing, self.settings):
                 work = partial(self._convert, files)
-                missing = self._converted(job, missing, threaded_map(work, by_file(requests), self._converters))
+                missing = usable_items(
+                    missing, threaded_map(work, by_file(requests), self._converters), job.failed_units
+                )
             self._send_in_threads(self._started(job, missing, request, reservation), workers)
         return job.finish()
 
     async def arun(self, request: EmbedRequest) -> Vectors:
         """Embed on the running event loop; files are read, converted and uploaded in threads of this run."""
         # One thread more than requests, so that an interrupted run can remove its files while others are busy.
-        with Workers(self.concurrency + 1) as workers:
+        with DaemonThreads(self.concurrency + 1) as workers:
             short = are_short_texts(request.contents)
             job = self._prepared(request) if short else await workers.run(self._prepared, request)
             missing = self._uncached(job, await aread_cache(self.cache, job.keys))
@@ -174,7 +175,7 @@ class EmbedPipeline:
                         stack.push_async_callback(workers.run, files.close)
                         work = partial(self._aconvert, files, workers)
                         results = await gathered_map(work, by_file(requests), self._converters)
-                        missing = self._converted(job, missing, results)
+                        missing = usable_items(missing, results, job.failed_units)
                     await self._send_in_tasks(self._started(job, missing, request, reservation), workers)
             return job.finish()
 
@@ -184,8 +185,8 @@ class EmbedPipeline:
         if request.output_dimensionality is not None:
             dimensions = check_dimensions(request.output_dimensionality, settings.spec)
         positive_int("batch_size", request.batch_size)
-        known = settings.recipes.get(request.role) if request.task_type is None else None
-        recipe = known or find_recipe(settings.spec, request.role, request.task_type, literal=True)
+        known = None if request.task_type else settings.recipes.get(request.role)
+        recipe = known or find_recipe(settings.spec, request.role, request.task_type or None, literal=True)
         prepared = prepare(settings, request.contents, recipe, request.titles)
         return EmbedJob(prepared, settings, dimensions, cached=self.cache is not None)
 
@@ -214,15 +215,53 @@ class EmbedPipeline:
         self, job: EmbedJob, missing: Sequence[EmbedItem], request: EmbedRequest, reservation: BudgetReservation | None
     ) -> Run:
         settings = self.service.settings
-        limits = CallLimits(items=min(request.batch_size, self.service.items_per_call), wire_bytes=self.batch_bytes)
         dispatch = Dispatch(
-            missing, limits, max_retries=settings.max_retries, deadline=settings.deadline, now=time.monotonic()
+            missing,
+            self._limits(request),
+            max_retries=settings.max_retries,
+            deadline=settings.deadline,
+            now=time.monotonic(),
         )
         run = Run(job, dispatch, request.urgent)
         run.reservation = reservation
         return run
 
-    def _send_in_threads(self, run: Run, workers: Workers) -> None:
+    def _limits(self, request: EmbedRequest) -> CallLimits:
+        return CallLimits(
+            items=min(request.batch_size, self.service.items_per_call),
+            wire_bytes=self.batch_bytes,
+            tokens=self.settings.spec.call_tokens if self.settings.backend == "vertex" else None,
+        )
+
+    def plan(self, request: EmbedRequest, *, convert: bool) -> EmbedPlan:
+        """What `run` would send, without a quota and an empty cache."""
+        job = self._prepared(request)
+        units = job.units
+        with closing(TemporaryFiles()) as files:
+            if not convert:
+                units = with_estimated_sizes(units)
+            elif requests := conversion_requests(units, self.settings):
+                work = partial(self._convert, files)
+                units = usable_items(units, threaded_map(work, by_file(requests), self._converters), job.failed_units)
+        sent: list[EmbedItem] = []
+        for item in units:
+            try:
+                if item.wire_bytes > self.settings.inline_limit:
+                    self._too_large(item)
+                sent.append(item)
+            except GeminiMMError as error:
+                job.failed_units[item.position] = error
+        job.settle()
+        tokens = total_tokens(sent)
+        return EmbedPlan(
+            calls=sum(1 for _ in plan(sent, self._limits(request))),
+            items=len(sent),
+            tokens=tokens,
+            usd=price_usd(self.settings.spec, tokens),
+            failed=dict(sorted(job.failed.items())),
+        )
+
+    def _send_in_threads(self, run: Run, workers: DaemonThreads) -> None:
         """Send everything; a single content in the calling thread, which saves the change of threads."""
         alone = run.dispatch.waiting == 1
         running: dict[Future[Result], Sending] = {}
@@ -247,7 +286,7 @@ class EmbedPipeline:
         finally:
             self._abandon(run, running)
 
-    async def _send_in_tasks(self, run: Run, workers: Workers) -> None:
+    async def _send_in_tasks(self, run: Run, workers: DaemonThreads) -> None:
         """Async twin of `_send_in_threads`."""
         running: dict[asyncio.Task[Result], Sending] = {}
 
@@ -290,7 +329,13 @@ class EmbedPipeline:
                     dispatch.excuse(admission.wait_s, now)
                 self._report_wait(run, admission.reason or "", admission.wait_s, now)
                 return min(admission.wait_s, dispatch.wait_s(now))
-            start(Sending(dispatch.begin(batch, admission.count), admission))
+            sending = Sending(dispatch.begin(batch, admission.count), admission)
+            try:
+                start(sending)
+            except BaseException:
+                if sending.claim():
+                    admission.release()
+                raise
         return dispatch.wait_s(time.monotonic())
 
     def _report_wait(self, run: Run, reason: str, seconds: float, now: float) -> None:
@@ -345,7 +390,7 @@ class EmbedPipeline:
         write_cache(self.cache, self._account(run, sending, result))
         return result
 
-    async def _asend(self, run: Run, sending: Sending, workers: Workers) -> Result:
+    async def _asend(self, run: Run, sending: Sending, workers: DaemonThreads) -> Result:
         """Async twin of `_send`; files are read in a worker thread, which a request of texts is not worth."""
         if all(part.part.text is not None for item in sending.batch.items for part in item.parts):
             call = self._call(run, sending)
@@ -422,66 +467,17 @@ class EmbedPipeline:
 
     def _convert(
         self, files: TemporaryFiles, requests: Sequence[ConversionRequest], cancel: CancelToken
-    ) -> list[tuple[Part, PreparedPart | GeminiMMError]]:
-        """Convert everything that is needed of one file; a part that cannot be converted leaves the others alone."""
-        results: dict[Part, PreparedPart | GeminiMMError] = {}
-        while (rest := [request for request in requests if request.part not in results]) and not cancel.is_set():
-            try:
-                with rest[0].part.open(self.settings.media) as file:
-                    for converted in convert(rest, self.settings.targets, file, cancel=cancel):
-                        results[converted.request.part] = self._kept(files, converted)
-                    rest[0].part.require_unchanged(file)
-            except GeminiMMError as error:
-                left = [request for request in rest if request.part not in results]
-                named = [request for request in left if (request.position,) == error.inputs]
-                # An error without a position is about the first part that is left, or about the file: then each of
-                # the others fails in its turn.
-                results[(named or left or rest)[0].part] = error
-        return list(results.items())
-
-    def _kept(self, files: TemporaryFiles, converted: ConvertedPart) -> PreparedPart:
-        part = sent = converted.request.part
-        if converted.changed:
-            sent = Part(
-                modality=part.modality,
-                mime_type=converted.mime_type,
-                size=len(converted.data),
-                path=files.write(converted.data),
-                label=part.name,
-            )
-        return converted_part(converted, sent, self.settings)
+    ) -> Conversions:
+        return convert_file(requests, self.settings, files, cancel)
 
     async def _aconvert(
-        self, files: TemporaryFiles, workers: Workers, requests: Sequence[ConversionRequest]
-    ) -> list[tuple[Part, PreparedPart | GeminiMMError]]:
+        self, files: TemporaryFiles, workers: DaemonThreads, requests: Sequence[ConversionRequest]
+    ) -> Conversions:
         cancel = CancelToken()
         try:
             return await workers.run(self._convert, files, requests, cancel)
         finally:
             cancel.set()
-
-    def _converted(
-        self,
-        job: EmbedJob,
-        missing: Sequence[EmbedItem],
-        results: Iterable[Iterable[tuple[Part, PreparedPart | GeminiMMError]]],
-    ) -> list[EmbedItem]:
-        """The units with their converted parts, without those whose parts could not be converted."""
-        parts: list[tuple[Part, PreparedPart]] = []
-        errors: dict[Part, GeminiMMError] = {}
-        for part, result in chain.from_iterable(results):
-            if isinstance(result, GeminiMMError):
-                errors[part] = result
-            else:
-                parts.append((part, result))
-        usable = []
-        for item in missing:
-            error = next((errors[part.part] for part in item.parts if part.convert and part.part in errors), None)
-            if error is None:
-                usable.append(item)
-            else:
-                job.failed_units[item.position] = error
-        return with_converted(usable, [parts])
 
     def _call(self, run: Run, sending: Sending) -> EmbedCall | None:
         """Build the request, one `Content` for each item; None if nothing is left to send."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import math
 import warnings
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -28,14 +30,15 @@ from langchain_gemini_mm.media.facts import MediaFacts, known_facts
 from langchain_gemini_mm.media.model_limits import check_extent, check_modality, consumer_name, too_long
 from langchain_gemini_mm.media.probe import probe
 from langchain_gemini_mm.models import text_token_range, text_tokens
-from langchain_gemini_mm.references import SCHEME, MediaRef
+from langchain_gemini_mm.references import SCHEME
 
 logger = logging.getLogger("langchain_gemini_mm")
 
 _RANGE = 7
 """An estimate below the limit by this factor needs no closer look."""
+_AUDIO_BYTES_PER_SECOND = 8000
+"""Of encoded audio."""
 _NAMED = {"image": "an image", "audio": "audio", "video": "a video", "pdf": "a PDF"}
-_FOREIGN_SCHEMES = ("http://", "https://", "gs://", "s3://", "data:", "ftp://", "file:")
 _SHORT_LIST = 100
 _WIRE_OVERHEAD = 120
 """Bytes of JSON around one part in a request."""
@@ -241,7 +244,7 @@ def prepare(
         ValueError: another number of titles than of contents.
     """
     contents = check_sequence(contents)
-    if titles is not None and len(titles) != len(contents):
+    if titles and len(titles) != len(contents):
         raise ValueError(f"got {len(titles)} titles for {len(contents)} contents")
     items: list[EmbedItem | GeminiMMError] = []
     unused: list[int] = []
@@ -297,8 +300,19 @@ def _prepare_item(
     if least.total() > settings.spec.tokens:
         raise too_many_tokens(least, settings.spec.tokens, consumer_name(settings.spec, settings.backend))
     if sum(high for _, _, high in ranges) > settings.spec.tokens:
-        return EmbedItem.of(position, item.parts, may_be_cut=True)
+        excess = item.token_count - settings.spec.tokens
+        return EmbedItem.of(position, _without_excess(item.parts, excess), may_be_cut=True)
     return item
+
+
+def _without_excess(parts: Sequence[PreparedPart], excess: int) -> list[PreparedPart]:
+    """The parts without the tokens that the service leaves out, which are the last of the text."""
+    counted: list[PreparedPart] = []
+    for part in reversed(parts):
+        left_out = min(max(excess, 0), part.tokens["text"] - 1) if part.part.text is not None else 0
+        counted.append(part._replace(tokens={"text": part.tokens["text"] - left_out}) if left_out else part)
+        excess -= left_out
+    return counted[::-1]
 
 
 def _text_item(settings: ResolvedSettings, position: int, text: str, recipe: Recipe, title: str | None) -> EmbedItem:
@@ -449,10 +463,15 @@ def converted_part(converted: ConvertedPart, sent: Part, settings: ResolvedSetti
         sent: where its bytes are.
         settings: of the embeddings.
     """
-    request = converted.request
-    seconds = None if converted.end_s is None else converted.end_s - (converted.start_s or 0.0)
-    pages = None if request.pages is None else request.pages[1] - request.pages[0] + 1
-    return PreparedPart(sent, settings.options.tokens(request.modality, settings.backend, seconds=seconds, pages=pages))
+    modality = converted.request.modality
+    if modality == "image":
+        return PreparedPart(sent, settings.options.tokens(modality, settings.backend))
+    # A copy begins at a keyframe, and an encoder adds its padding.
+    facts = probe(io.BytesIO(converted.data), converted.mime_type, name=converted.request.part.name)
+    tokens = settings.options.tokens(
+        modality, settings.backend, seconds=facts.seconds, pages=facts.pages, has_audio=facts.has_audio
+    )
+    return PreparedPart(sent, tokens)
 
 
 def with_converted(
@@ -469,6 +488,35 @@ def with_converted(
         EmbedItem.of(
             item.position,
             [converted[prepared.part] if prepared.convert else prepared for prepared in item.parts],
+            task_type=item.task_type,
+            title=item.title,
+            may_be_cut=item.may_be_cut,
+        )
+        for item in items
+    ]
+
+
+def with_estimated_sizes(items: Iterable[EmbedItem]) -> list[EmbedItem]:
+    """The items with estimated sizes of the parts that have to be cut out of their files: their share of the file."""
+
+    def estimated(prepared: PreparedPart) -> PreparedPart:
+        ref = prepared.part.ref
+        facts = known_facts(ref.sha256) if ref is not None and ref.is_part and prepared.convert else None
+        if ref is None or facts is None:
+            return prepared
+        seconds = (ref.end_s or facts.seconds or 0) - (ref.start_s or 0)
+        share = seconds / facts.seconds if facts.seconds else 1.0
+        if ref.first_page is not None and ref.last_page is not None:
+            share = (ref.last_page - ref.first_page + 1) / (facts.pages or 1)
+        size = _AUDIO_BYTES_PER_SECOND * seconds if ref.track else min(share, 1.0) * facts.size
+        return prepared._replace(part=replace(prepared.part, size=math.ceil(size)))
+
+    return [
+        item
+        if not any(part.convert for part in item.parts)
+        else EmbedItem.of(
+            item.position,
+            [estimated(part) for part in item.parts],
             task_type=item.task_type,
             title=item.title,
             may_be_cut=item.may_be_cut,
@@ -496,25 +544,3 @@ def are_short_texts(contents: Sequence[Content]) -> bool:
     few = isinstance(contents, list) and len(contents) <= _SHORT_LIST
     texts = (item.page_content if isinstance(item, Document) else item for item in contents)
     return few and all(isinstance(text, str) and "mm:" not in text for text in texts)
-
-
-def uris_to_contents(uris: Sequence[str | Path]) -> list[Path | MediaRef]:
-    """Turn strings that the caller declares to be paths into paths and references; elsewhere a string is text.
-
-    Raises:
-        TypeError: a single string.
-        ContentError: a URL.
-    """
-    if isinstance(uris, str | Path):
-        raise TypeError(f"expected a list of paths, got one {type(uris).__name__}; put it in a list")
-    contents: list[Path | MediaRef] = []
-    for uri in uris:
-        if not isinstance(uri, str | Path):
-            raise TypeError(f"expected a path as str or Path, got {type(uri).__name__}")
-        scheme = next((known for known in _FOREIGN_SCHEMES if str(uri).lower().startswith(known)), None)
-        if scheme is not None and isinstance(uri, str):
-            raise ContentError(
-                f"a URL that starts with {scheme!r} is not fetched; give the path of a local file"
-            ).about_input(len(contents))
-        contents.append(MediaRef.parse(uri) if isinstance(uri, str) and uri.startswith(SCHEME) else Path(uri))
-    return contents

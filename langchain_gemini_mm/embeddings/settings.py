@@ -82,7 +82,7 @@ class EmbeddingSettings(BaseModel):
     api_version: str | None = None
     """Version in the service's URLs; when None, `v1beta` (Gemini API) or `v1beta1` (Vertex AI)."""
     request_options: dict[str, Any] | None = None
-    """Only `{"timeout": seconds}`, for compatibility; prefer `timeout`."""
+    """Only `{"timeout": seconds}` is used, for compatibility; prefer `timeout`."""
     output_dimensionality: int | None = None
     """Size of the vectors; the model's default (3072) when None."""
 
@@ -100,15 +100,16 @@ class EmbeddingSettings(BaseModel):
     timeout: float = Field(default=120.0, gt=0, allow_inf_nan=False)
     """Seconds for one request, from connecting to the last byte of the response."""
     max_retries: int = Field(default=6, ge=0)
-    """Most retries of a request after status 408, 429, 5xx or a lost connection."""
+    """Most retries of a request after status 408, 5xx, a time-out or a lost connection; a quota is waited for."""
     deadline: float = Field(default=300.0, gt=0, allow_inf_nan=False)
-    """Seconds for one request including its retries, whatever delay the service asks for."""
+    """Seconds without an accepted request, beyond the delays that the service asks for, after which a call fails; also
+    the longest such delay."""
     requests_per_minute: int | None = Field(default=None, ge=1)
-    """Your quota; each content of a batch counts as one request."""
+    """Your quota; each content of a batch counts as one request. Learnt from the service when None."""
     tokens_per_minute: int | None = Field(default=None, ge=1)
-    """Your quota of tokens; the tokens of a request are estimated."""
+    """Your quota of tokens. Learnt from the service when None."""
     on_wait: Callable[[WaitNotice], object] | None = Field(default=None, exclude=True, repr=False)
-    """Called when a run waits for a quota or for the service, such as `ProgressBar().waiting`."""
+    """Called when a run waits for a quota or for the service, such as `ProgressBar().waiting`; not pickled."""
     budget_usd: float | None = Field(default=None, ge=0)
     """US dollars that this object may spend, by estimate; a call that would exceed them raises `BudgetError`."""
     batch_bytes: int = Field(default=4_000_000, ge=1)
@@ -171,7 +172,14 @@ class EmbeddingSettings(BaseModel):
     @field_validator("task_type")
     @classmethod
     def _known_task(cls, value: str | None) -> str | None:
-        return None if value is None else find_task(value).name
+        return find_task(value).name if value else None
+
+    @field_validator("request_options")
+    @classmethod
+    def _only_timeout(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if others := sorted(set(value or ()) - {"timeout"}):
+            _warn_ignored(f"request_options[{', '.join(map(repr, others))}]", "client_args or additional_headers")
+        return value
 
     @model_validator(mode="after")
     def _ready(self) -> Self:
@@ -198,6 +206,11 @@ class EmbeddingSettings(BaseModel):
         if given is None:
             given = use_vertex(self.vertexai, self.credentials, self.project)
         return "vertex" if given else "gemini"
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Pickle without `on_wait`: a progress bar belongs to one process."""
+        state = super().__getstate__()
+        return {**state, "__dict__": {**state["__dict__"], "on_wait": None}}
 
     def _resolve(self) -> ResolvedSettings:
         """Derive everything that the preparation of contents needs.
@@ -246,9 +259,13 @@ class EmbeddingSettings(BaseModel):
         values = {name: getattr(self, name) for name in same}
         key = self.google_api_key
         if self.backend == "vertex":
-            # What comes from the environment is left to the SDK, which weighs it against what is given.
-            values["location"] = self.location if "location" in self.model_fields_set else None
             key = key if "google_api_key" in self.model_fields_set else None
+            if key is None:
+                # With a base URL, the SDK drops a project and a location that it reads from the environment itself.
+                values["project"] = self.project or os.environ.get("GOOGLE_CLOUD_PROJECT")
+            if not (values["project"] or self.credentials or "location" in self.model_fields_set):
+                # A location would keep the SDK from using a key of the environment.
+                values["location"] = None
             if key is not None and self.credentials is not None:
                 raise ValueError("credentials and api_key are both given, and Vertex AI takes one of them")
         values |= {
@@ -329,13 +346,24 @@ def check_known(values: Any, fields: Mapping[str, FieldInfo]) -> Any:
         TypeError: as for an unknown keyword argument of a function.
     """
     names = {*fields, *(field.alias for field in fields.values() if field.alias)}
-    for name in values if isinstance(values, Mapping) else ():
-        if name not in names:
-            raise unknown_option(name, names, "GeminiEmbeddings")
     if not isinstance(values, Mapping):
         return values
+    for name in values:
+        if name in _IGNORED:
+            _warn_ignored(name, _IGNORED[name])
+        elif name not in names:
+            raise unknown_option(name, names, "GeminiEmbeddings")
     # None for a key means that of the environment, as for the SDK.
-    return {name: value for name, value in values.items() if value is not None or "api_key" not in name}
+    known = (name for name, value in values.items() if value is not None or "api_key" not in name)
+    return {name: values[name] for name in known if name not in _IGNORED}
+
+
+_IGNORED = {"client_options": "base_url", "transport": "base_url, as HTTP is always used"}
+"""Arguments of older versions of `GoogleGenerativeAIEmbeddings`, which version 4 ignores, and what to use instead."""
+
+
+def _warn_ignored(name: str, instead: str) -> None:
+    warnings.warn(f"{name} has no effect, as in GoogleGenerativeAIEmbeddings; use {instead}", UserWarning, stacklevel=4)
 
 
 def check_dimensions(given: int | None, spec: ModelSpec) -> int:
@@ -357,17 +385,11 @@ def request_timeout(options: Mapping[str, Any] | None) -> float | None:
     """Return the timeout in `request_options`, in seconds.
 
     Raises:
-        ValueError: another option is in it, or the timeout is not a positive number.
+        ValueError: the timeout is not a positive number.
     """
-    if not options:
+    timeout = (options or {}).get("timeout")
+    if timeout is None:
         return None
-    others = sorted(set(options) - {"timeout"})
-    if others:
-        raise ValueError(
-            f"request_options takes only 'timeout' (seconds), got {', '.join(map(repr, others))}; HTTP options go into "
-            "client_args or additional_headers"
-        )
-    timeout = options["timeout"]
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
         raise ValueError(f"request_options['timeout'] must be a positive number of seconds, got {timeout!r}")
     return float(timeout)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from langchain_gemini_mm.batching import PerProcess
 from langchain_gemini_mm.embeddings.service.calls import Answer
-from langchain_gemini_mm.errors import BudgetError
+from langchain_gemini_mm.errors import BudgetError, GeminiMMError
 from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.models import ModelSpec
 
@@ -45,6 +45,22 @@ class Usage:
     """Contents of requests whose response never arrived completely: time-outs, lost connections, cancelled tasks."""
     unconfirmed_usd: float = 0.0
     """What these cost if the service embedded them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedPlan:
+    """What embedding contents would take; made by `GeminiEmbeddings.plan`."""
+
+    calls: int
+    """Requests, without a quota."""
+    items: int
+    """Contents that are sent: equal ones once, and each piece of a text that is split."""
+    tokens: Mapping[Modality, int]
+    """Estimated, by the modality they are billed as."""
+    usd: float
+    """US dollars at the standard price."""
+    failed: Mapping[int, GeminiMMError]
+    """Position of an input that cannot be embedded to its error."""
 
 
 class BudgetReservation:

@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
-import math
-from collections.abc import Hashable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from itertools import islice
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from langchain_gemini_mm.batching import CallLimits
-from langchain_gemini_mm.batching import plan as calls_of
-from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.interfaces import Modality
-from langchain_gemini_mm.loaders.examine import FILE_ERRORS, Examined, examine, refusal
-from langchain_gemini_mm.loaders.mail import SUFFIXES, Attachment, read_mails
+from langchain_gemini_mm.content.mime_types import HEAD_BYTES
+from langchain_gemini_mm.embeddings import GeminiEmbeddings
+from langchain_gemini_mm.errors import MissingMediaError
+from langchain_gemini_mm.interfaces import MediaInfo, Modality
 from langchain_gemini_mm.loaders.media_loader import MediaLoader
-from langchain_gemini_mm.loaders.segmentation import MediaSegment
-from langchain_gemini_mm.loaders.walk import InputFile, Skipped
-from langchain_gemini_mm.media.facts import MediaFacts
-from langchain_gemini_mm.media.model_limits import check_modality
-from langchain_gemini_mm.media.source import OpenedSource
-from langchain_gemini_mm.models import INLINE_BYTES, ITEMS_PER_CALL, estimate_tokens
+from langchain_gemini_mm.loaders.walk import Skipped
+from langchain_gemini_mm.media.source import OpenedSource, hash_of, media_type, open_source
+from langchain_gemini_mm.models import model_spec
+from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.storage import MediaStore
+from langchain_gemini_mm.vectorstores.write import BATCH_SIZE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from langchain_core.documents import Document
 
 BATCH_SHARE = 0.5
 """Share of the standard price that the Batch API costs
 (https://ai.google.dev/gemini-api/docs/pricing, read 2026-11-21)."""
 
-_AUDIO_BYTES_PER_SECOND = 8000
-"""Of encoded audio."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """Documents of one modality, and what embedding them costs."""
+    """Documents of one modality, and the tokens billed as this modality."""
 
     documents: int = 0
     tokens: int = 0
@@ -51,9 +52,11 @@ class Plan:
     """Number of files that can be loaded."""
     by_modality: Mapping[Modality, Share]
     calls: int
-    """Requests to the service; its quota counts every Document."""
+    """Requests to the service."""
+    items: int
+    """Contents that are sent, of which each counts against the quota; equal Documents are sent once."""
     skipped: tuple[Skipped, ...]
-    """Files that would be left out, with the reasons."""
+    """Files and Documents that would be left out, with the reasons."""
 
     @property
     def documents(self) -> int:
@@ -88,8 +91,8 @@ class Plan:
         )
 
 
-def plan(source: Any, embeddings: Any = None, **options: Any) -> Plan:
-    """Examine files and estimate the cost of indexing them; nothing is stored or sent.
+def plan(source: Any, embeddings: GeminiEmbeddings | None = None, *, convert: bool = False, **options: Any) -> Plan:
+    """Load and prepare files as for indexing, and count what would be sent; nothing is stored or sent.
 
     ```python
     from langchain_gemini_mm.loaders.cost_plan import plan
@@ -99,12 +102,14 @@ def plan(source: Any, embeddings: Any = None, **options: Any) -> Plan:
     print(planned)
     ```
 
-    Files are examined as by `MediaLoader`. Texts are counted by their bytes, without the images in them, and without
-    the text that `fuse_text` adds. Caches, and stores that contain some of the Documents, reduce the actual cost.
+    Counts are those of an empty store without a cache, in batches as stores write them, with the options and limits of
+    the embeddings. `describe` is not called. Files of equal size are compared, others are not read completely.
 
     Args:
         source: a `MediaLoader`, or its source: a folder, a glob, a list of paths.
-        embeddings: the `GeminiEmbeddings` to use; by default the loader's model.
+        embeddings: the `GeminiEmbeddings` to use; by default the loader's model with default options.
+        convert: also cut and convert media, to know exactly how large and long they are; without it, both are estimated
+            for media that are cut or converted.
         options: of `MediaLoader`, unless `source` is one.
 
     Raises:
@@ -114,126 +119,152 @@ def plan(source: Any, embeddings: Any = None, **options: Any) -> Plan:
     if embeddings is not None and not isinstance(source, MediaLoader):
         options = {"model": embeddings.model, "backend": embeddings.backend, **options}
     loader = source if isinstance(source, MediaLoader) else MediaLoader(source, MediaStore.memory(), **options)
-    if embeddings is not None and (loader.options.spec.name, loader.options.backend) != _meant(embeddings):
+    spec, backend = loader.options.spec, loader.options.backend
+    if embeddings is None:
+        embeddings = GeminiEmbeddings(model=spec, vertexai=backend == "vertex", api_key="not needed")
+    elif (spec.name, backend) != (meant := (model_spec(embeddings.model).name, embeddings.backend)):
         raise ValueError(
-            f"the loader is for {(loader.options.spec.name, loader.options.backend)!r}, the embeddings are for "
-            f"{_meant(embeddings)!r}; give both the same model and backend"
+            f"the loader is for {(spec.name, backend)!r}, the embeddings are for {meant!r}; give both the same model "
+            "and backend"
         )
-    tally = _Tally(loader)
-    items = ITEMS_PER_CALL if loader.options.backend == "gemini" else 1
-    calls = sum(1 for _ in calls_of(tally.contents(), CallLimits(items=items, wire_bytes=INLINE_BYTES)))
+    media = _PlannedMedia()
+    planning = embeddings.model_copy(update={"media": media})
+    tally = _Tally()
+    for documents in _batches(loader.dry(cast("MediaStore", media), tally.note).lazy_load()):
+        tally.add(documents, planning, convert=convert)
+        media.forget_data()
+    prices = spec.usd_per_million_tokens
     return Plan(
-        model=loader.options.spec.name,
+        model=spec.name,
         files=tally.files,
-        by_modality=tally.shares(),
-        calls=calls,
+        by_modality={
+            modality: Share(documents=count, tokens=tokens, usd=tokens * prices.get(modality, 0.0) / 1e6)
+            for modality in sorted({*tally.documents, *tally.tokens})
+            for count, tokens in [(tally.documents[modality], tally.tokens[modality])]
+        },
+        calls=tally.calls,
+        items=tally.items,
         skipped=tuple(tally.skipped),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Content:
-    modality: Modality
-    token_count: int
-    wire_bytes: int
-    group: Hashable = None
+def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    iterator = iter(documents)
+    while batch := list(islice(iterator, BATCH_SIZE)):
+        yield batch
 
 
 @dataclass
 class _Tally:
-    loader: MediaLoader
     files: int = 0
+    calls: int = 0
+    items: int = 0
+    documents: Counter[Modality] = field(default_factory=Counter)
+    tokens: Counter[Modality] = field(default_factory=Counter)
     skipped: list[Skipped] = field(default_factory=list)
-    _counts: dict[Modality, tuple[int, int]] = field(default_factory=dict)
 
-    def contents(self) -> Iterator[_Content]:
-        """The contents that would be embedded, one by one."""
-        for found in self.loader.survey():
-            if isinstance(found, Skipped):
-                self.skipped.append(found)
-                continue
-            made = 0
-            try:
-                for content in self._of(*found):
-                    documents, tokens = self._counts.get(content.modality, (0, 0))
-                    self._counts[content.modality] = documents + 1, tokens + content.token_count
-                    made += 1
-                    yield content
-            except FILE_ERRORS as error:
-                self.skipped.append(Skipped(found[0].source, refusal(error)))
-            self.files += bool(made)
+    def note(self, source: str, reason: str | None) -> None:
+        """Count a file, or why it is left out."""
+        if reason is None:
+            self.files += 1
+        else:
+            self.skipped.append(Skipped(source, reason))
 
-    def shares(self) -> dict[Modality, Share]:
-        prices = self.loader.options.spec.usd_per_million_tokens
-        return {
-            modality: Share(documents=documents, tokens=tokens, usd=tokens * prices.get(modality, 0.0) / 1e6)
-            for modality, (documents, tokens) in sorted(self._counts.items())
-        }
+    def add(self, documents: list[Document], embeddings: GeminiEmbeddings, *, convert: bool) -> None:
+        """Count documents that are embedded together.
 
-    def _of(self, item: InputFile, opened: OpenedSource, examined: Examined) -> Iterator[_Content]:
-        if examined.facts is not None:
-            yield from self._media(examined)
-        elif item.source.lower().endswith(SUFFIXES):
-            yield from self._mails(opened.file, item.source)
-        elif examined.is_text:
-            yield from self._text(opened.file.seek(0, io.SEEK_END))
-
-    def _media(self, examined: Examined) -> Iterator[_Content]:
-        options, facts = self.loader.options, examined.facts
-        if facts is None or not examined.segments:
-            return
-        check_modality(facts.mime_type, options.spec, options.backend, name="it")
-        for segment in examined.segments:
-            seconds, pages = _extent(segment, facts)
-            tokens = estimate_tokens(segment.modality, options.backend, seconds=seconds, pages=pages)
-            yield _Content(segment.modality, tokens, _wire_bytes(segment, facts, seconds, pages))
-
-    def _text(self, characters: int) -> Iterator[_Content]:
-        size, overlap = self.loader.options.chunk_size, self.loader.options.chunk_overlap
-        for _ in range(max(1, math.ceil((characters - overlap) / (size - overlap)))):
-            length = min(size, characters)
-            yield _Content("text", math.ceil(length / 4), length)
-
-    def _mails(self, file: BinaryIO, source: str) -> Iterator[_Content]:
-        for key, mail in read_mails(file, source):
-            if isinstance(mail, ContentError):
-                self.skipped.append(Skipped(f"{source}/{key}", str(mail)))
-                continue
-            if "text" in self.loader.options.modalities:
-                yield from self._text(sum(len(part) for part in mail.parts if isinstance(part, str)))
-            for part in mail.parts:
-                if isinstance(part, Attachment):
-                    yield from self._attached(part, f"{source}/{part.name}")
-
-    def _attached(self, part: Attachment, source: str) -> Iterator[_Content]:
-        try:
-            examined = examine(io.BytesIO(part.data), source, self.loader.options)
-        except FILE_ERRORS as error:
-            self.skipped.append(Skipped(source, refusal(error)))
-            return
-        if examined.facts is not None and examined.facts.modality != "image":
-            yield from self._media(examined)
+        Args:
+            documents: of one batch.
+            embeddings: with the media of the plan.
+            convert: whether media are cut and converted.
+        """
+        planned = embeddings.plan(documents, convert=convert)
+        self.calls += planned.calls
+        self.items += planned.items
+        self.tokens.update(planned.tokens)
+        for position, document in enumerate(documents):
+            if position in planned.failed:
+                self.skipped.append(Skipped(document.metadata["source"], planned.failed[position].message))
+            else:
+                self.documents[document.metadata["modality"]] += 1
 
 
-def _meant(embeddings: Any) -> tuple[str, str]:
-    return str(embeddings.model).rsplit("/", 1)[-1], str(embeddings.backend)
+@dataclass(slots=True)
+class _PlannedFile:
+    info: MediaInfo
+    path: Path | None
+    data: bytes | None
+    sha256: str | None = None
 
 
-def _extent(segment: MediaSegment, facts: MediaFacts) -> tuple[float | None, int | None]:
-    if segment.start_s is not None and segment.end_s is not None:
-        return segment.end_s - segment.start_s, None
-    if segment.first_page is not None and segment.last_page is not None:
-        return None, segment.last_page - segment.first_page + 1
-    return facts.seconds, facts.pages
+class _PlannedMedia:
+    """Refers to files where they are, as a `MediaStore` of a plan; only files of equal size are hashed."""
+
+    path = None
+
+    def __init__(self) -> None:
+        self._files: dict[str, _PlannedFile] = {}
+        self._by_size: dict[int, list[_PlannedFile]] = {}
+
+    def put_file(self, path: Path) -> MediaRef:
+        """Refer to a file."""
+        file, stamp = open_source(path)
+        with file:
+            return self.put_opened(OpenedSource(file, path, stamp))
+
+    def put_opened(self, source: OpenedSource) -> MediaRef:
+        """Refer to an open file; equal files get one reference."""
+        file = source.file
+        file.seek(0)
+        mime_type = media_type(file.read(HEAD_BYTES), "the file")
+        size = file.seek(0, 2)
+        file.seek(0)
+        data = None if source.path is not None else file.read()
+        number = hashlib.sha256(f"planned file {len(self._files)}".encode()).hexdigest()
+        new = _PlannedFile(MediaInfo(sha256=number, size=size, mime_type=mime_type), source.path, data)
+        same_size = self._by_size.setdefault(size, [])
+        if same_size:
+            new.sha256 = self._hash(new)
+        for other in same_size:
+            other.sha256 = other.sha256 or self._hash(other)
+            if other.sha256 == new.sha256:
+                return MediaRef(other.info.sha256)
+        same_size.append(new)
+        self._files[number] = new
+        return MediaRef(number)
+
+    def info(self, ref: MediaRef) -> MediaInfo:
+        """Size and type of a file."""
+        return self._file(ref).info
+
+    def get(self, ref: MediaRef) -> bytes:
+        """The bytes of a file."""
+        with self.open(ref) as file:
+            return file.read()
+
+    def open(self, ref: MediaRef) -> BinaryIO:
+        """Open a file."""
+        return _opened(self._file(ref))
+
+    def forget_data(self) -> None:
+        """Release files that are in memory alone, whose Documents are counted."""
+        for file in self._files.values():
+            if file.data is not None:
+                file.sha256 = file.sha256 or self._hash(file)
+                file.data = None
+
+    def _file(self, ref: MediaRef) -> _PlannedFile:
+        if ref.sha256 not in self._files:
+            raise MissingMediaError(f"{ref} is not in the files of this plan")
+        return self._files[ref.sha256]
+
+    @staticmethod
+    def _hash(planned: _PlannedFile) -> str:
+        with _opened(planned) as file:
+            return hash_of(file, "the file")
 
 
-def _wire_bytes(segment: MediaSegment, facts: MediaFacts, seconds: float | None, pages: int | None) -> int:
-    """Bytes in a request, as base64: a share of the file, or the size of encoded audio."""
-    size = float(facts.size)
-    if segment.track:
-        size = _AUDIO_BYTES_PER_SECOND * (seconds or 0)
-    elif seconds and facts.seconds:
-        size *= min(seconds / facts.seconds, 1)
-    elif pages and facts.pages:
-        size *= pages / facts.pages
-    return math.ceil(size * 4 / 3)
+def _opened(planned: _PlannedFile) -> BinaryIO:
+    if planned.path is None:
+        return io.BytesIO(planned.data or b"")
+    return open_source(planned.path)[0]

@@ -38,7 +38,7 @@ class Examined:
     """Whether it is loaded as text."""
 
     def to_json(self) -> dict[str, Any]:
-        """For another process."""
+        """Serialize the result for another process."""
         return asdict(self)
 
     @classmethod
@@ -70,7 +70,7 @@ class Examiner(Protocol):
     """Examines files in this process or in others."""
 
     def ahead(self, items: Iterable[InputFile | Skipped]) -> Iterator[tuple[InputFile | Skipped, Examination]]:
-        """Yield items in their order, each with its examination, which may have begun already."""
+        """Yield items in order, each with its examination, which may already be running."""
 
     def examine(self, opened: OpenedSource, source: str, *, in_text: bool = False) -> Examined:
         """Examine a file.
@@ -113,7 +113,8 @@ def examine(file: BinaryIO, source: str, options: LoadOptions) -> Examined:
         options: what is to be loaded.
 
     Raises:
-        ContentError: empty, damaged, silent or black, outside of the sizes of `options`, or of a type that is not read.
+        ContentError: the file is empty, damaged, silent or black, outside of the sizes in `options`, or of a type that
+            is not read.
         MissingExtraError: the library that opens this type is not installed.
     """
     _check_size(file, options)

@@ -18,6 +18,7 @@ from langchain_gemini_mm.media.embedded_text import EmbeddedText
 from langchain_gemini_mm.media.facts import remember_facts
 from langchain_gemini_mm.media.model_limits import check_modality
 from langchain_gemini_mm.media.source import OpenedSource
+from langchain_gemini_mm.models import cut_text
 from langchain_gemini_mm.references import escape_references
 
 if TYPE_CHECKING:
@@ -38,11 +39,11 @@ class Description:
         self._call: Callable[[Document], Any] = invoke if callable(invoke) else describe
 
     def of(self, document: Document) -> str:
-        """The description of a Document, empty for None.
+        """Return the description of a Document; empty if the callback returns None.
 
         Raises:
-            TypeError: it returned neither text nor a message.
-            Exception: whatever it raises.
+            TypeError: the callback returned neither text nor a message.
+            Exception: whatever the callback raises.
         """
         answer = self._call(document)
         text = getattr(answer, "text", answer)
@@ -55,8 +56,8 @@ class Description:
         return str(text).strip()
 
 
-_CHARACTERS_PER_TOKEN = 2
-"""Fused text is truncated to this, because the model would not read more."""
+_TEXT_SHARE = 2
+"""Fused text is truncated to one part in so many of the model's tokens; the rest is for the media."""
 _SHOWN = 300
 _NO_COMPANIONS = CompanionText(EmbeddedText(), (), (), ())
 
@@ -71,7 +72,7 @@ class MediaDocuments:
     companions: Companions = field(default_factory=Companions)
 
     def of(self, item: InputFile, opened: OpenedSource, examined: Examined) -> Iterator[Document | Skipped]:
-        """Yield the Documents of one file, and what of its companions and descriptions failed.
+        """Yield the Documents of one file, and the failures of its companions and descriptions.
 
         Args:
             item: the file.
@@ -122,7 +123,7 @@ class MediaDocuments:
         """Add companion text to a Document; False where the model takes text only and there is none."""
         if text:
             document.metadata[COMPANION_TEXT] = text = escape_references(text)
-        readable = text[: self.options.spec.tokens * _CHARACTERS_PER_TOKEN]
+        readable = cut_text(text, self.options.spec.tokens // _TEXT_SHARE)
         if modality not in self.options.limits:
             document.page_content = readable
             return bool(text)

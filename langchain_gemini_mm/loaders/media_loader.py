@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +15,14 @@ from langchain_gemini_mm.interfaces import Backend, Modality
 from langchain_gemini_mm.loaders.inputs import Inputs
 from langchain_gemini_mm.loaders.options import LoadOptions, checked_workers, chosen_modalities
 from langchain_gemini_mm.loaders.segmentation import Segments
-from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, Patterns, Skipped
-from langchain_gemini_mm.models import DEFAULT_MODEL
+from langchain_gemini_mm.loaders.walk import FolderWalk, Patterns, Skipped
+from langchain_gemini_mm.models import DEFAULT_MODEL, ModelSpec
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
-    from langchain_gemini_mm.loaders.examine import Examined, Examiner
+    from langchain_gemini_mm.loaders.examine import Examiner
     from langchain_gemini_mm.loaders.media_documents import Description
-    from langchain_gemini_mm.media.source import OpenedSource
     from langchain_gemini_mm.storage import MediaStore
 
 
@@ -105,7 +105,7 @@ class MediaLoader(BaseLoader):
         describe: Any = None,
         fuse_text: bool = False,
         workers: int = 0,
-        model: str = DEFAULT_MODEL,
+        model: str | ModelSpec = DEFAULT_MODEL,
         backend: Backend = "gemini",
         progress: Callable[[str, str | None], None] | None = None,
     ) -> None:
@@ -152,19 +152,17 @@ class MediaLoader(BaseLoader):
             finally:
                 run.log(self._inputs.hidden)
 
-    def survey(self) -> Iterator[tuple[InputFile, OpenedSource, Examined] | Skipped]:
-        """Examine every file without storing it; yields the open file with the result, or why it is left out."""
-        from langchain_gemini_mm.loaders.examine import FILE_ERRORS, LocalExaminer, refusal
+    def dry(self, media: MediaStore, progress: Callable[[str, str | None], None]) -> MediaLoader:
+        """The same loader with another store, for estimates: without `describe` and companions that are not embedded.
 
-        for item, examination in LocalExaminer(replace(self.options, companions=False)).ahead(self._inputs):
-            if isinstance(item, Skipped):
-                yield item
-                continue
-            try:
-                with item.opened() as opened:
-                    yield item, opened, examination(opened)
-            except FILE_ERRORS as error:
-                yield Skipped(item.source, refusal(error))
+        Args:
+            media: takes the place of the store.
+            progress: as that of a loader.
+        """
+        loader = copy(self)
+        loader.options = replace(self.options, companions=self.options.companions and self.options.fuse_text)
+        loader._store, loader._describe, loader._progress, loader.skipped = media, None, progress, []
+        return loader
 
 
 def _description(describe: Any) -> Description | None:

@@ -23,7 +23,7 @@ class LoadOptions:
     """
 
     segments: Segments
-    model: str
+    model: str | ModelSpec
     backend: Backend
     modalities: frozenset[Modality]
     companions: bool = True
@@ -44,7 +44,7 @@ class LoadOptions:
             raise ValueError(
                 f"needs 0 <= chunk_overlap < chunk_size, got {self.chunk_overlap!r} and {self.chunk_size!r}"
             )
-        self.segments.check(self.limits, self.model)
+        self.segments.check(self.limits, self.spec.name)
 
     @property
     def spec(self) -> ModelSpec:
@@ -62,21 +62,23 @@ class LoadOptions:
         return replace(self, modalities=self.modalities | added, min_bytes=0)
 
     def to_json(self) -> dict[str, Any]:
-        """For another process."""
+        """Serialize the options for another process."""
         return {**asdict(self), "modalities": sorted(self.modalities)}
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> LoadOptions:
         """Undo `to_json`."""
         modalities = frozenset(given["modalities"])
-        return cls(**{**given, "segments": Segments(**given["segments"]), "modalities": modalities})
+        model = given["model"] if isinstance(given["model"], str) else ModelSpec.from_json(given["model"])
+        segments = Segments(**given["segments"])
+        return cls(**{**given, "segments": segments, "model": model, "modalities": modalities})
 
 
 def chosen_modalities(given: Iterable[Modality] | None) -> frozenset[Modality]:
-    """The modalities that were asked for, all of them for None.
+    """The modalities that the caller has chosen; all modalities for None.
 
     Raises:
-        ValueError: none, or one that does not exist.
+        ValueError: no modality is chosen, or one that does not exist.
     """
     known: tuple[Modality, ...] = get_args(Modality)
     chosen: frozenset[Modality] = frozenset(

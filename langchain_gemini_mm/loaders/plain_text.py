@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
+from langchain_gemini_mm.content.mime_types import require_prose
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.references import escape_references
 
@@ -63,15 +64,6 @@ _LANGUAGES = {
     ".pl": "perl", ".pm": "perl", ".ps1": "powershell", ".ex": "elixir", ".exs": "elixir",
 }  # fmt: skip
 _MIME_TYPES = {"markdown": "text/markdown", "html": "text/html"}
-_NOT_PROSE = {
-    ".svg": "it is a drawing written as XML; export it as PNG",
-    ".xmp": "it holds settings of an image editor",
-    ".aae": "it holds settings of an image editor",
-    ".rtf": "rich text is not read; save it as PDF, Markdown or plain text, or load it with docling or unstructured",
-    ".ps": "PostScript is not read; convert it to PDF",
-    ".eps": "PostScript is not read; convert it to PDF or PNG",
-    ".ipynb": "notebooks hold outputs as base64; export it as Markdown",
-}
 BINARY = "its content is neither text nor an image, audio, video or PDF"
 _CONTROLS = bytes({*range(32), 127} - set(b"\t\n\r\f\x1b"))
 _HIGH = bytes(range(128, 256))
@@ -81,16 +73,6 @@ _FIRST_HIGH = re.compile(rb"[\x80-\xff]")
 def mime_type_of(suffix: str) -> str:
     """The MIME type of a text file, by the end of its name."""
     return _MIME_TYPES.get(_LANGUAGES.get(suffix.lower(), ""), "text/plain")
-
-
-def require_prose(suffix: str) -> None:
-    """Refuse text files that are not meant to be read, such as SVG.
-
-    Raises:
-        ContentError: the message says what to do.
-    """
-    if suffix.lower() in _NOT_PROSE:
-        raise ContentError(_NOT_PROSE[suffix.lower()])
 
 
 def chunks_of_text(file: BinaryIO, suffix: str, *, chunk_size: int, chunk_overlap: int) -> Iterator[str]:
@@ -130,7 +112,7 @@ def split_text(text: str, suffix: str, *, chunk_size: int, chunk_overlap: int) -
 
 
 def _encoding(file: BinaryIO) -> str:
-    """The encoding of a text file; the file is read through.
+    """Detect the encoding of a text file; all of the file is read.
 
     Raises:
         ContentError: binary data, or an encoding that cannot be detected.

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 from urllib.parse import unquote
 
+from langchain_gemini_mm.content.mime_types import require_prose
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.loaders.document_ids import document_of
 from langchain_gemini_mm.loaders.markup import ImageLink, html_parts, markdown_parts
@@ -21,7 +22,6 @@ from langchain_gemini_mm.loaders.plain_text import (
     decoded,
     mime_type_of,
     read_text,
-    require_prose,
     split_text,
 )
 from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, is_hidden
@@ -206,10 +206,10 @@ def split_parts(
             refs.append(part)
     seen: set[int] = set()
     for chunk in split_text("".join(text), suffix, chunk_size=chunk_size, chunk_overlap=chunk_overlap):
-        yield from (_written(piece, refs) for piece in _bearable(chunk, max_images, seen) if piece.strip())
+        yield from (_written(piece, refs) for piece in _split_at_images(chunk, max_images, seen) if piece.strip())
 
 
-def _bearable(chunk: str, most: int | None, seen: set[int]) -> Iterator[str]:
+def _split_at_images(chunk: str, most: int | None, seen: set[int]) -> Iterator[str]:
     """Split a chunk with too many images; images that its overlap repeats are removed."""
     start = count = 0
     kept: list[str] = []

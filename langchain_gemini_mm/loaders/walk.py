@@ -139,7 +139,7 @@ class _Folder:
 
 @dataclass
 class FolderWalk:
-    """One walk through a folder; names in order of their code points, folders among files."""
+    """One walk through a folder, in the order of names by code point; folders and files are not separated."""
 
     include: Patterns
     exclude: Patterns
@@ -281,12 +281,12 @@ def _named_like(path: Path) -> Iterator[Path]:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name is hidden, or of a file that operating systems and programs create."""
+    """Whether a file is hidden, or is one that operating systems and programs create, by its name."""
     return name.startswith((".", "~$")) or name.casefold() in _JUNK
 
 
 def printable(name: str) -> str:
-    """A file name as text: in composed Unicode, as macOS differs, and with invalid bytes as escapes."""
+    """A file name as text, in composed Unicode (macOS uses the decomposed form) and with invalid bytes as escapes."""
     return unicodedata.normalize("NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
 
 
@@ -347,7 +347,7 @@ class CompanionFiles:
 
 
 def is_companion(name: str) -> bool:
-    """Whether a file may belong to others."""
+    """Whether a file may be a companion of another one, by its name."""
     return name == NAME or name.lower().endswith(_SUBTITLES)
 
 

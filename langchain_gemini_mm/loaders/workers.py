@@ -63,7 +63,7 @@ class Workers:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def ahead(self, items: Iterable[InputFile | Skipped]) -> Iterator[tuple[InputFile | Skipped, Examination]]:
-        """Yield items in their order; a limited number of files on disk is examined ahead."""
+        """Yield items in order, while workers examine a limited number of the files that follow."""
         waiting: deque[tuple[InputFile | Skipped, Examination]] = deque()
         for item in items:
             if isinstance(item, Skipped) or item.path is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from langchain_gemini_mm.batching import CancelToken
-from langchain_gemini_mm.content.mime_types import modality_of
+from langchain_gemini_mm.content.mime_types import HEAD_BYTES, modality_of, sniff
 from langchain_gemini_mm.content.parts import Part
 from langchain_gemini_mm.errors import ContentError, MediaLimitError, StoreError
 from langchain_gemini_mm.interfaces import Modality
@@ -210,8 +211,22 @@ def _pages(
                     f"{request.part.name} asks for page {max(first, count + 1):,}, and the PDF has {count:,} pages. "
                     f"Name pages 1 to {count:,}"
                 )
+            if (first, last) == (1, count) and (whole := _unchanged(request, targets["pdf"], file)):
+                yield whole
+                continue
             data = document.cut(first, last, max_bytes=targets["pdf"].max_bytes)
             yield ConvertedPart(request=request, data=data, mime_type="application/pdf")
+
+
+def _unchanged(request: ConversionRequest, target: MediaTarget, file: BinaryIO) -> ConvertedPart | None:
+    """The file as it is, where the target takes it, so that all of a file gives the same bytes as the file."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    mime_type = sniff(file.read(HEAD_BYTES))
+    file.seek(0)
+    if mime_type not in target.mime_types or (target.max_bytes is not None and size > target.max_bytes):
+        return None
+    return ConvertedPart(request=request, data=file.read(), mime_type=mime_type, changed=False)
 
 
 def _segments(
@@ -222,7 +237,12 @@ def _segments(
     try:
         clip = _inspected(requests, targets, file)
         for request in requests:
-            windows[request.modality].setdefault(_window(request, targets, clip), []).append(request)
+            target, window = targets[request.modality], _window(request, targets, clip)
+            if _covers(request, target, clip) and (whole := _unchanged(request, target, file)):
+                remaining.remove(request)
+                yield whole
+                continue
+            windows[request.modality].setdefault(window, []).append(request)
         for modality, cut in _cuts(windows, targets, file, clip):
             for request in windows[modality][cut.window]:
                 remaining.remove(request)
@@ -250,8 +270,20 @@ def _inspected(
     from langchain_gemini_mm.media.av.clip import inspect
 
     scaled = any(request.modality == "video" and targets["video"].max_edge for request in requests)
-    whole = any(request.start_s is None for request in requests)
+    whole = any(not request.start_s for request in requests)
     return inspect(file, name=_file_name(requests)) if scaled or whole else None
+
+
+def _covers(request: ConversionRequest, target: MediaTarget, clip: Clip | None) -> bool:
+    """Whether a request is for all of a recording, in its size and with the streams that a whole file is sent with."""
+    if clip is None or target.skip_blank or request.start_s or not request.part.ref or not request.part.ref.is_part:
+        return False
+    if request.end_s is not None and request.end_s < clip.duration_s:
+        return False
+    if request.modality == "audio":
+        return clip.video is None
+    edge = target.max_edge
+    return clip.video is not None and (edge is None or max(clip.video.width, clip.video.height) <= edge)
 
 
 def _window(request: ConversionRequest, targets: Mapping[Modality, MediaTarget], clip: Clip | None) -> Window:
@@ -280,6 +312,8 @@ def _cuts(
     from langchain_gemini_mm.media.av.cut import cut, segments
 
     requests = [request for found in windows.values() for group in found.values() for request in group]
+    if not requests:
+        return
     name = _file_name(requests)
     with_audio = any(request.track is None for request in requests)
     forms = {modality: _form(targets[modality], found, clip) for modality, found in windows.items() if found}

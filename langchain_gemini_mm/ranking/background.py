@@ -27,6 +27,7 @@ from langchain_gemini_mm.ranking.modalities import GROUPS, OTHER, group_filter
 from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores.backend import Backend
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
+from langchain_gemini_mm.vectorstores.embedding_space import same_space
 from langchain_gemini_mm.vectorstores.filters import Node
 
 INFO_KEY = "ranking_background"
@@ -156,7 +157,7 @@ def background_flow(backend: Backend) -> Flow[Background]:
 
 
 def read_background_flow(backend: Backend) -> Flow[Background]:
-    """Read the stored background; where it does not fit the collection any more, draw it again."""
+    """Read the stored background sample, or draw it again if it no longer fits the collection."""
     stored = yield from backend.read_info(INFO_KEY)
     counts = yield from _counts_flow(backend)
     if _is_readable(stored, backend) and not _has_grown(stored["kinds"], counts):
@@ -237,7 +238,7 @@ def _smallest(ids: Sequence[str], size: int, seed: str) -> list[str]:
 def _vectors_flow(
     backend: Backend, drawn: Mapping[str, Mapping[str, Any]], counts: Mapping[str, int]
 ) -> Flow[Background]:
-    """Read the vectors of a sample; what was deleted is left out."""
+    """Read the vectors of a sample, without those of deleted documents."""
     ids = [id_ for sample in drawn.values() for id_ in sample["ids"]]
     records = (yield from backend.fetch(ids, with_vectors=True)) if ids else []
     rows = {record.id: record.vector for record in records if record.vector is not None}
@@ -276,13 +277,13 @@ def _is_readable(stored: Any, backend: Backend) -> bool:
     return (
         isinstance(stored, Mapping)
         and stored.get("format") == _FORMAT
-        and stored.get("fingerprint") == backend.space.fingerprint
+        and same_space(stored.get("fingerprint"), backend.space.fingerprint)
         and isinstance(stored.get("kinds"), Mapping)
     )
 
 
 def _has_grown(drawn: Mapping[str, Any], counts: Mapping[str, int]) -> bool:
-    """Whether there are other modalities than sampled, or many more documents of one."""
+    """Whether the collection has modalities that the sample lacks, or many more documents of one modality."""
     return drawn.keys() != counts.keys() or any(
         counts[modality] >= (_GROWTH_OF_ALL if len(sample["ids"]) >= sample["count"] else _GROWTH) * sample["count"]
         for modality, sample in drawn.items()

@@ -159,8 +159,8 @@ def store_calibration_flow(backend: Backend, calibration: Calibration) -> Flow[C
 def fit(examples: Sequence[Example], *, queries: int, unanswered: int, relevant: int) -> Calibration:
     """Learn from examples by a regularised logistic regression, with weights that all pairs of modalities share.
 
-    Whether a query has an answer is learned, by cross-validation, from the log-odds of its best document; the best
-    document that is not relevant stands for a query without an answer.
+    How the confidence depends on the log-odds of a query's best document is learned by cross-validation. The best
+    document that is not relevant represents a query without an answer.
 
     Args:
         examples: documents near the labelled queries.

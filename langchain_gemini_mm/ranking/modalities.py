@@ -11,6 +11,7 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.content.parts import to_parts
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import Content, Filter, MediaSource, Modality
+from langchain_gemini_mm.references import scan_references
 from langchain_gemini_mm.validation import did_you_mean
 from langchain_gemini_mm.vectorstores.filters import And, In, Node, Not, Or, Predicate, matches, parse_filter
 from langchain_gemini_mm.vectorstores.query import Query
@@ -34,8 +35,8 @@ def query_modality(query: Content | Query, media: MediaSource | None) -> str:
         media: holds the media that references in the query name.
 
     Returns:
-        `stored` where the query only names stored documents, `other` where its content cannot be read: the name never
-        makes a search fail that works without it.
+        `stored` if the query only names stored documents; `other` if its content cannot be read, so that this never
+        makes a search fail.
     """
     if isinstance(query, Query):
         if not query.content:
@@ -56,7 +57,7 @@ def document_modality(document: Document) -> str:
         named = next((modality for modality in MODALITIES if modality in named), None)
     if isinstance(named, str):
         return named
-    return OTHER if "mm://" in document.page_content else "text"
+    return OTHER if any(not isinstance(piece, str) for piece in scan_references(document.page_content)) else "text"
 
 
 def checked_modalities(modalities: Iterable[str] | None, allowed: Sequence[str] = MODALITIES) -> tuple[str, ...] | None:

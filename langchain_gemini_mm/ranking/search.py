@@ -21,6 +21,7 @@ from langchain_gemini_mm.ranking.modalities import (
 from langchain_gemini_mm.ranking.normalize import compare
 from langchain_gemini_mm.validation import number_in, one_of
 from langchain_gemini_mm.vectorstores.backend import Backend, Scored, VectorRequest
+from langchain_gemini_mm.vectorstores.embedding_space import same_space
 from langchain_gemini_mm.vectorstores.filters import Predicate
 from langchain_gemini_mm.vectorstores.hits import Hit, Hits, ScoreKind
 from langchain_gemini_mm.vectorstores.query import Query
@@ -144,8 +145,8 @@ def default_ranking_flow(plan: RankingPlan) -> Flow[Ranking]:
     """Choose the ranking for a search that names none.
 
     Documents of one modality are ranked by cosine similarity, unless a confidence is required. Several modalities are
-    ranked by the calibration of the collection where it has one of this embedding space, else normalized:
-    docs/ranking.md has the evidence.
+    ranked calibrated if the collection has a calibration for its embedding space, and normalized otherwise; see
+    docs/ranking.md for the evidence.
     """
     if plan.search.search_type != "similarity":
         return "raw"
@@ -157,7 +158,7 @@ def default_ranking_flow(plan: RankingPlan) -> Flow[Ranking]:
         if len(samples if plan.modalities is None else samples.keys() & set(plan.modalities)) < 2:
             return "raw"
     stored = yield from stored_calibration_flow(backend)
-    fits = stored is not None and stored.fingerprint == backend.space.fingerprint
+    fits = stored is not None and same_space(stored.fingerprint, backend.space.fingerprint)
     return "calibrated" if fits else "normalized"
 
 

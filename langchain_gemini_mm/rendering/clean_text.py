@@ -7,9 +7,8 @@ from typing import TypeAlias
 
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import COMPANION_TEXT, HitLike
-from langchain_gemini_mm.references import MediaRef, split_references
+from langchain_gemini_mm.references import MediaRef, TornReference, scan_references
 
 DocumentOrHit: TypeAlias = Document | HitLike
 """What can be rendered: a Document, or a hit of a search."""
@@ -17,7 +16,6 @@ DocumentOrHit: TypeAlias = Document | HitLike
 MAX_CHARACTERS = 20_000
 """Longer companion text is cut off: the document of a book may carry the text of the whole book."""
 
-_TORN = re.compile(r"!\[\]\(mm:\S*|m{0,2}:?//sha256-\S*")
 _GAP = re.compile(r"\s*\x00[\s\x00]*")
 _MEDIA = frozenset({"image", "audio", "video", "pdf"})
 
@@ -67,10 +65,7 @@ def document_of(item: DocumentOrHit) -> Document:
 
 def pieces_of(text: str) -> list[str | MediaRef]:
     """Split text into literal text and references, in order; a truncated reference is left out without an error."""
-    try:
-        return split_references(text)
-    except ContentError:
-        return [piece for piece in _lenient(text) if piece != ""]
+    return [piece for piece in scan_references(text) if not isinstance(piece, TornReference)]
 
 
 def joined(pieces: list[str | MediaRef]) -> str:
@@ -94,14 +89,3 @@ def with_companion(text: str, companion: str) -> str:
     if not text or companion.startswith(text):
         return companion or text
     return text if not companion or companion in text else f"{text}\n\n{companion}"
-
-
-def _lenient(text: str) -> list[str | MediaRef]:
-    """Split text word by word, so that valid references next to a truncated one are kept."""
-    pieces: list[str | MediaRef] = []
-    for word in re.split(r"(\s+)", text):
-        try:
-            pieces += split_references(word)
-        except ContentError:
-            pieces.append(_TORN.sub("", word))
-    return pieces

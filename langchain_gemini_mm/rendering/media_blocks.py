@@ -336,7 +336,7 @@ class Expansion:
     _shown: set[str] = field(default_factory=set)
 
     def of_reference(self, reference: Reference) -> list[Block]:
-        """Blocks for a reference, at least one."""
+        """The content blocks of a reference; there is at least one."""
         if reference.ref is None:
             self.waiting -= 1
             return [_not_shown("media", reference.citation, "The reference is malformed")]

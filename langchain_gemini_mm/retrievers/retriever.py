@@ -134,7 +134,7 @@ class MultimodalRetriever(BaseRetriever):
         Args:
             input: any content, a list of parts of one query, a `HumanMessage` with attachments, or a `Query`.
             config: of LangChain.
-            kwargs: `k` and the options of `SearchOptions`, for this call; the others are the retriever's.
+            kwargs: `k` and the options of `SearchOptions`, for this call; the retriever's fields are the defaults.
 
         Raises:
             ContentError: the query cannot be embedded, or names ids that are not stored.
@@ -160,11 +160,11 @@ class MultimodalRetriever(BaseRetriever):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[list[Document]]:
-        """Find documents for several queries, whose contents are embedded together; each is a run of its own.
+        """Search with several queries. Their contents are embedded together; callbacks see one run for each query.
 
         Args:
             inputs: each as in `invoke`.
-            config: of LangChain, for all or one for each.
+            config: LangChain's configuration, one for all queries or one for each.
             return_exceptions: return the exception of a query that fails; queries are then embedded one by one.
             kwargs: as in `invoke`.
         """

@@ -147,7 +147,7 @@ class ByteStoreBackend:
         self.call("mset", [(f"{_MANIFESTS}{sha256}", json.dumps(manifest).encode())])
 
     def _find(self, digests: list[str]) -> list[dict[str, Any] | None]:
-        """The manifests; `at` is when each was last put or touched."""
+        """List the manifests; `at` is the time at which each was last written or touched."""
         found: list[dict[str, Any] | None] = []
         values = self.call("mget", [f"{_MANIFESTS}{sha256}" for sha256 in digests])
         for value, touched_at in zip(values, self._touched_at(digests), strict=True):

@@ -137,7 +137,7 @@ class Deadline:
 
     @property
     def over(self) -> bool:
-        """Whether it has passed, within the resolution of clocks."""
+        """Whether the deadline has passed, within the resolution of clocks."""
         return time.monotonic() >= self._end - _CLOCK_GRAIN
 
     def left(self) -> float:
@@ -201,7 +201,7 @@ class Download:
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """A name for messages."""
         return self._target.shown
 
     def read(self, length: int = -1) -> bytes:

@@ -106,7 +106,7 @@ def refusal_of(address: str) -> str | None:
 
 
 def _meant(address: Address) -> list[Address]:
-    """The addresses that a gateway may translate it to, or itself."""
+    """The addresses to which a gateway may translate an address, or the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return [address]
     if address.ipv4_mapped:

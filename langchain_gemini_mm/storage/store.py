@@ -297,7 +297,7 @@ class MediaStore:
             return file.read(length)
 
     def exists(self, ref: MediaRef | str) -> bool:
-        """Whether `get` would find it."""
+        """Whether the media are stored, so that `get` finds them."""
         try:
             self._backend.size(_digest(ref))
         except MissingMediaError:
@@ -354,8 +354,8 @@ class MediaStore:
     def _store(self, source: BinaryIO, name: str, *, hash_first: bool = False) -> str:
         """Store the rest of `source` unless it is stored already; returns its hash.
 
-        A file of one chunk is read once. A larger one is hashed while it is written, or with `hash_first` before that,
-        which saves writing it where it is stored already; it must be seekable then.
+        A file of one chunk is read once. A larger file is hashed while it is written. With `hash_first`, it is hashed
+        before, which needs a seekable file and avoids writing one that is stored already.
         """
         start = source.tell() if hash_first else 0
         chunks = chunks_of(source, name)

@@ -224,7 +224,7 @@ class WeaviateValues:
 
 
 def uuid_of(key: str) -> uuid.UUID:
-    """The UUID of a key: pieces are first, and keys of one folder adjacent."""
+    """The UUID of a key, ordered so that pieces come first and the keys of a folder are adjacent."""
     if key.startswith(PIECES):
         return uuid.UUID(bytes=b"\x00" + _hash(key.rpartition("/")[0], 8) + _hash(key, 7))
     return uuid.UUID(bytes=b"\x80" + _hash(key.partition("/")[0], 3) + _hash(key, 12))

@@ -98,6 +98,11 @@ class GeminiEmulator:
         return self._service.embedded
 
     @property
+    def tokens(self) -> int:
+        """Input tokens of these items."""
+        return self._service.tokens
+
+    @property
     def uploads(self) -> list[UploadedFile]:
         """The stored files, oldest first."""
         return self._service.uploads.files

@@ -68,6 +68,8 @@ class Failure:
     """The `Retry-After` header of an error response: seconds or an HTTP date; None for no header."""
     per_day: bool = False
     """Whether a 429 is about the daily quota."""
+    limit: int | None = None
+    """The limit that a 429 names; None for one that names none, so that clients do not keep to it."""
     message: str | None = None
     """Message of the error; the usual one of the service if None."""
     cut: Disconnect | None = None
@@ -110,9 +112,8 @@ def refusal_of(failure: Failure, model: str) -> RefusedError | None:
         return None
     if failure.status == 429:
         name = REQUESTS_PER_DAY if failure.per_day else REQUESTS_PER_MINUTE
-        limit = 1000 if failure.per_day else 100
         delay, header = failure.retry_delay, failure.retry_after
-        return exhausted(name, limit=limit, model=model, retry_delay=delay, header=header)
+        return exhausted(name, limit=failure.limit, model=model, retry_delay=delay, header=header)
     message = failure.message or _MESSAGES.get(failure.status, f"Emulated failure {failure.status}.")
     return RefusedError(failure.status, message, retry_after=failure.retry_after)
 

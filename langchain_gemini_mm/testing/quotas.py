@@ -128,31 +128,33 @@ class Quotas:
 
 
 def exhausted(
-    name: QuotaName, *, limit: int, model: str, retry_delay: float | None = None, header: str | None = None
+    name: QuotaName, *, limit: int | None, model: str, retry_delay: float | None = None, header: str | None = None
 ) -> RefusedError:
     """Make the 429 response with Help, QuotaFailure and RetryInfo.
 
     Args:
         name: identifiers of the quota.
-        limit: its value.
+        limit: its value; None to leave it out.
         model: the model of the request.
         retry_delay: seconds in RetryInfo; None for no RetryInfo.
         header: value of the `Retry-After` header; None for no header.
     """
-    violation = {
+    violation: Json = {
         "quotaMetric": name.metric,
         "quotaId": name.id,
         "quotaDimensions": {"location": "global", "model": model},
-        "quotaValue": str(limit),
     }
+    if limit is not None:
+        violation["quotaValue"] = str(limit)
     details: list[Json] = [
         {"@type": f"{_TYPES}Help", "links": [{"description": "Learn more about Gemini API quotas", "url": _DOCS}]},
         {"@type": f"{_TYPES}QuotaFailure", "violations": [violation]},
     ]
     message = (
         "You exceeded your current quota, please check your plan and billing details. For more information on this "
-        f"error, head to: {_DOCS}.\n* Quota exceeded for metric: {name.metric}, limit: {limit}, model: {model}"
+        f"error, head to: {_DOCS}.\n* Quota exceeded for metric: {name.metric}, "
     )
+    message += f"model: {model}" if limit is None else f"limit: {limit}, model: {model}"
     if retry_delay is not None:
         details.append({"@type": f"{_TYPES}RetryInfo", "retryDelay": _duration(retry_delay)})
         message += f"\nPlease retry in {retry_delay:g}s."

@@ -154,7 +154,7 @@ class Service:
         self.uploads = UploadedFiles(settings)
         self.objects: dict[str, tuple[bytes, str]] = {}
         self.script: deque[Failure | None] = deque()
-        self.embedded = 0
+        self.embedded = self.tokens = 0
         self._embedder = Embedder(settings, self.uploads, self.objects)
         self._replies: dict[tuple[Route, int, int], HttpReply] = {}
         self._lock = threading.RLock()
@@ -166,7 +166,7 @@ class Service:
             self.log.clear()
             self.uploads.clear()
             self.script.clear()
-            self.embedded = 0
+            self.embedded = self.tokens = 0
             self._dice = random.Random(self.settings.seed)
             self._windows: dict[str, QuotaWindow] = {}
 
@@ -216,6 +216,7 @@ class Service:
         with self._lock:
             self._quotas(route.model).take(len(items), tokens, route.model)
             self.embedded += len(items)
+            self.tokens += tokens
         return answers.embeddings(embedded, route, failure.damage if failure else None)
 
     def _prepared_reply(self, route: Route, items: Sequence[SentItem]) -> HttpReply:
@@ -251,7 +252,7 @@ class Service:
             raise RefusedError(400, "API key not valid. Please pass a valid API key.", details=[reason])
 
     def _next_failure(self) -> tuple[Failure | None, float]:
-        """The failure of this request, or None, and the seconds until its response."""
+        """Return the failure of this request, or None, and the seconds to wait before its response."""
         with self._lock:
             delay = self.settings.draw_latency(self._dice)
             failure = self.script.popleft() if self.script else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
 
-from langchain_gemini_mm.content.blocks import Base64Payload, block_payload
+from langchain_gemini_mm.content.blocks import InlineMedia, read_block
 from langchain_gemini_mm.content.parts import to_parts
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.references import MediaRef
@@ -40,7 +40,7 @@ class MediaBlock(NamedTuple):
     position: int
     """Index of the block in its message, from 0."""
     block: Block
-    payload: MediaRef | Base64Payload
+    payload: MediaRef | InlineMedia
     in_tool_result: bool
 
 
@@ -55,15 +55,15 @@ def media_blocks(messages: Sequence[Any]) -> Iterator[MediaBlock]:
                 yield MediaBlock(index, position, block, payload, isinstance(message, ToolMessage))
 
 
-def media_payload(block: object) -> MediaRef | Base64Payload | None:
-    """Return the media of a content block; None for text, for remote addresses and for unknown block types."""
+def media_payload(block: object) -> MediaRef | InlineMedia | None:
+    """Return the media of a content block; None for other content, for remote addresses and for unknown types."""
     if not isinstance(block, Mapping) or block.get("type") == "text":
         return None
     try:
-        payload = block_payload(block)
+        payloads = read_block(block)
     except ContentError:
         return None
-    return None if isinstance(payload, str) else payload
+    return payloads[0] if len(payloads) == 1 and not isinstance(payloads[0], str) else None
 
 
 def attachment_name(number: int) -> str:
@@ -91,7 +91,7 @@ def with_references(message: MessageT, media: MediaStore) -> MessageT:
     content: list[Any] = []
     changed = False
     for block in message.content:
-        stored = _stored_block(block, media) if isinstance(media_payload(block), Base64Payload) else None
+        stored = _stored_block(block, media) if isinstance(media_payload(block), InlineMedia) else None
         content.append(block if stored is None else stored)
         changed = changed or stored is not None
     return message.model_copy(update={"content": content}) if changed else message

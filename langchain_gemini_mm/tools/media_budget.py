@@ -44,7 +44,7 @@ def show_media(
         expand: returns the content blocks of a reference block, or text that says why it is not shown.
         accepts: what the model accepts, and where.
         max_bytes: bytes of all media together, base64 included.
-        keep: number of media.
+        keep: most media that are shown.
     """
     found = list(media_blocks(messages))
     references = [(block, block.payload) for block in found if isinstance(block.payload, MediaRef)]

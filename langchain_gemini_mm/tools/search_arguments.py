@@ -147,7 +147,7 @@ _SHOWN = 60
 
 
 def _text(value: object) -> object:
-    """Read the many spellings by which models leave a text out."""
+    """Normalize the values by which models leave a text out."""
     return "" if _is_nothing(value) else value
 
 

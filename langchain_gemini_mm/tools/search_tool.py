@@ -35,7 +35,7 @@ def create_multimodal_retriever_tool(
     max_k: int = MAX_K,
     snippet: int = SNIPPET,
 ) -> StructuredTool:
-    """Make a tool by which an agent searches and looks at what it found.
+    """Make a tool by which an agent searches and sees the media that were found.
 
     ```python
     from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MultimodalRetriever

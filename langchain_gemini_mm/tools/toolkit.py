@@ -28,7 +28,7 @@ OPEN = (
 
 
 class MultimodalToolkit(BaseToolkit):
-    """Two tools: one searches, one opens a hit: all of its text, a longer clip, the pages around it.
+    """Two tools: one searches, and one opens a hit (all of its text, a longer clip, the pages around it).
 
     ```python
     from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MultimodalRetriever, MultimodalToolkit

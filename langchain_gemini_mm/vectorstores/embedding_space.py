@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
 from langchain_gemini_mm.errors import ContentError, ServiceError, SpaceMismatchError
@@ -18,6 +20,8 @@ from langchain_gemini_mm.vectorstores.records import plain_json
 Fingerprint: TypeAlias = dict[str, Any]
 """Identifies an embedding space, as JSON values."""
 
+_ADDED_FIELDS = frozenset({"video"})
+"""Fields that fingerprints of earlier versions do not have."""
 _WAY_OUT = "Use the embeddings it was made with, or embed the documents again into a new collection or file"
 
 
@@ -39,6 +43,11 @@ class EmbeddingSpace:
         return getattr(self.embedding, "media", None)
 
     @property
+    def numbers_inputs(self) -> bool:
+        """Whether errors of the embedding have the positions of the given texts, and vectors of the others."""
+        return self._media is not None
+
+    @property
     def fingerprint(self) -> Fingerprint:
         """The fingerprint that the embedding reports; for other embeddings their class and model name."""
         reported = getattr(self.embedding, "fingerprint", None)
@@ -46,10 +55,19 @@ class EmbeddingSpace:
             self._cached = (reported, _fingerprint(self.embedding))
         return self._cached[1]
 
-    def embed_documents(self, texts: list[str]) -> Call:
-        """A call that embeds texts as documents, one row each; the embedding resolves media references in them."""
+    def embed_documents(self, texts: list[str], titles: Sequence[object] = ()) -> Call:
+        """A call that embeds texts as documents, one row each; the embedding resolves media references in them.
+
+        Args:
+            texts: one for each document.
+            titles: of the documents; what is no `str` is no title.
+        """
         if self._media is not None:
-            return Call(self._media.embed, self._media.aembed, (texts,), {"role": "document"})
+            contents: list[Content] = list(texts)
+            for number, title in enumerate(titles):
+                if isinstance(title, str) and title:
+                    contents[number] = Document(page_content=texts[number], metadata={"title": title})
+            return Call(self._media.embed, self._media.aembed, (contents,), {"role": "document"})
         embedding: Any = self.embedding
         return Call(embedding.embed_documents, embedding.aembed_documents, (texts,))
 
@@ -114,8 +132,18 @@ def given_rows(vectors: Sequence[Any], what: str) -> Vectors:
         raise ContentError(f"{what} cannot be used: {error}") from error
 
 
+def same_space(stored: Mapping[str, Any] | None, given: Mapping[str, Any] | None) -> bool:
+    """Whether two fingerprints are equal, apart from fields that the stored one was written without."""
+    if stored is None or given is None:
+        return stored is given
+    added = _ADDED_FIELDS & (given.keys() - stored.keys())
+    return stored == {key: value for key, value in given.items() if key not in added}
+
+
 def require_space(name: str, stored: Mapping[str, Any] | None, given: Mapping[str, Any] | None) -> None:
     """Refuse to mix two embedding spaces; None is an unknown space and is accepted.
+
+    A fingerprint of an earlier version, which lacks fields, is accepted with a warning; the next write completes it.
 
     Args:
         name: of the collection, for the message.
@@ -128,6 +156,15 @@ def require_space(name: str, stored: Mapping[str, Any] | None, given: Mapping[st
     if stored is None or given is None or stored == given:
         return
     differing = sorted(key for key in stored.keys() | given.keys() if stored.get(key) != given.get(key))
+    if same_space(stored, given):
+        missing = ", ".join(f"{key}: {given[key]!r}" for key in differing)
+        warnings.warn(
+            f"{name} does not record how video was sampled when its vectors were made. They are taken for vectors of "
+            f"this space ({missing}), which the next write records",
+            UserWarning,
+            stacklevel=3,
+        )
+        return
     shown = "; ".join(f"{key}: {stored.get(key)!r} stored, {given.get(key)!r} given" for key in differing)
     raise SpaceMismatchError(
         f"the vectors of {name} are of another embedding space ({shown}). {_WAY_OUT}", stored=stored, given=given

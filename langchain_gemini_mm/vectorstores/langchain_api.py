@@ -96,7 +96,8 @@ class LangChainMethods(VectorStore):
             One id per document, in order. Of documents with the same id the last one is kept.
 
         Raises:
-            PartialWriteError: an error occurred after the first batch was stored; earlier errors are raised unchanged.
+            PartialWriteError: some documents are stored, others are not; raised once, at the end. If nothing is stored
+                for one reason, that error is raised unchanged.
             ContentError: metadata is not JSON.
             SpaceMismatchError: the collection belongs to another embedding space.
         """

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.errors import ContentError, PartialEmbeddingError
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.interfaces import Content, Filter, MediaSource, Vector, Vectors
 from langchain_gemini_mm.validation import did_you_mean, number_in, one_of, positive_int, unknown_option
@@ -239,7 +239,7 @@ def query_vectors_flow(backend: Backend, queries: Sequence[Query], task_type: st
         One `(d,)` float32 vector per query.
 
     Raises:
-        ContentError: a query names ids that are not stored.
+        ContentError: a query cannot be embedded, or names ids that are not stored.
     """
     contents: list[tuple[Content, ...]] = []
     ids: dict[str, None] = {}
@@ -248,7 +248,11 @@ def query_vectors_flow(backend: Backend, queries: Sequence[Query], task_type: st
         ids |= dict.fromkeys(query.ids)
     embedded: Iterator[Vector] = iter(())
     if contents:
-        answer = yield backend.space.embed_queries(contents, task_type)
+        try:
+            answer = yield backend.space.embed_queries(contents, task_type)
+        except PartialEmbeddingError as error:
+            # A search needs all of its vectors.
+            raise error.failed[min(error.failed)] from error
         embedded = iter(backend.space.checked_rows(answer, len(contents)))
     stored: dict[str, Vector] = {}
     if ids:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.errors import ContentError, PartialWriteError
-from langchain_gemini_mm.flows import Flow, blocking
+from langchain_gemini_mm.errors import (
+    ContentError,
+    GeminiMMError,
+    PartialEmbeddingError,
+    PartialWriteError,
+    ServiceError,
+)
+from langchain_gemini_mm.flows import Call, Flow, blocking
+from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.vectorstores.backend import Backend
-from langchain_gemini_mm.vectorstores.embedding_space import given_rows
+from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, given_rows, same_space
 from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
 
 BATCH_SIZE = 1000
@@ -22,6 +30,7 @@ Progress: TypeAlias = Callable[[int], object]
 """Called after each batch with how many documents of the call are stored so far."""
 
 _END: Any = object()
+_ADDRESS = re.compile(r"mm://sha256-[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,61 +117,87 @@ def add_flow(
         skip_unchanged: do not store documents again whose text and metadata are unchanged.
 
     Raises:
-        PartialWriteError: an error occurred after the first batch was stored; it is chained.
+        PartialWriteError: some documents are stored, others are not. Documents that cannot be embedded, or that the
+            store refuses, do not keep others from being stored; any other error ends the call.
+        GeminiMMError: nothing is stored, for one reason.
     """
-    stored: list[str] = []
-    unchanged: list[str] = []
+    outcome = _Added()
     try:
         while True:
             items = inputs.draw(batch_size) if inputs.in_memory else (yield blocking(inputs.draw, batch_size))
             if not items:
-                return stored
+                break
             last_of_each = list({item.id: item for item in items}.values())
             if skip_unchanged:
                 last_of_each = yield from _changed(backend, last_of_each)
                 changed = {item.id for item in last_of_each}
-                unchanged = [item.id for item in items if item.id not in changed]
+                outcome.unchanged = [item.id for item in items if item.id not in changed]
                 inputs.pending = [item for item in items if item.id in changed]
-            if last_of_each:
-                yield from _store(backend, last_of_each)
-            stored += [item.id for item in items]
-            inputs.pending, unchanged = [], []
+            failed = (yield from _store(backend, last_of_each, outcome)) if last_of_each else ()
+            outcome.stored += [item.id for item in items if item.id not in failed]
+            inputs.pending, outcome.unchanged = [], []
             if progress is not None:
-                progress(len(stored))
+                progress(len(outcome.stored))
+            if outcome.stopped is not None:
+                raise outcome.stopped
     except Exception as error:
-        stored += unchanged
-        if not stored and not isinstance(error, PartialWriteError):
+        outcome.stored += outcome.unchanged
+        if not outcome.stored and not outcome.failed:
             raise
-        raise _partial_write(error, stored, inputs) from error
+        outcome.fail({item.id: error for item in inputs.pending}, error)
+        raise outcome.error(inputs.undrawn_ids()) from outcome.cause
+    if outcome.cause is not None:
+        raise outcome.error([]) from outcome.cause
+    return outcome.stored
 
 
-def _partial_write(error: Exception, stored: list[str], inputs: DocumentInputs) -> PartialWriteError:
-    """The error that lists what is stored and what is not."""
-    reason = f"{type(error).__name__}: {error}"
-    failed = {item.id: reason for item in inputs.pending}
-    if isinstance(error, PartialWriteError):
-        reason, failed = next(iter(error.failed.values())), dict(error.failed)
-        stored = stored + [item.id for item in inputs.pending if item.id not in failed]
-    failed |= {id_: "not tried" for id_ in inputs.undrawn_ids() if id_ not in failed}
-    return PartialWriteError(
-        f"{len(stored)} documents are stored, {len(failed) or 'the rest'} not: {reason}. "
-        "Calling again with the same ids is safe",
-        stored=stored,
-        failed=failed,
-    )
+@dataclass(slots=True)
+class _Added:
+    """What became of the documents of one call."""
+
+    stored: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    """Documents of the current batch that are stored already."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Id to reason."""
+    cause: Exception | None = None
+    """The first error."""
+    stopped: Exception | None = None
+    """An error after which no further batch is embedded."""
+
+    def fail(self, errors: Mapping[str, Exception | str], cause: Exception) -> None:
+        """Add documents that are not stored, and why."""
+        self.cause = self.cause or cause
+        for id_, error in errors.items():
+            self.failed[id_] = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+
+    def error(self, not_tried: Sequence[str]) -> Exception:
+        """The error of the call: the first one itself, if it is the only one and nothing is stored."""
+        reasons = set(self.failed.values())
+        if not self.stored and len(reasons) == 1 and self.cause is not None:
+            return self.cause
+        failed = self.failed | {id_: "not tried" for id_ in not_tried if id_ not in self.failed}
+        reason = next(iter(reasons), None) if len(reasons) == 1 else next(iter(self.failed.values()), None)
+        return PartialWriteError(
+            f"{len(self.stored)} documents are stored, {len(failed) or 'the rest'} not: "
+            f"{reason or f'{type(self.cause).__name__}: {self.cause}'}. Calling again with the same ids is safe",
+            stored=self.stored,
+            failed=failed,
+        )
 
 
 def _changed(backend: Backend, items: list[_Item]) -> Flow[list[_Item]]:
     """The items that are not stored with the same text and metadata in this embedding space."""
     known = yield from backend.read_info("fingerprint")
-    if known != backend.space.fingerprint:
+    if known is None or not same_space(known, backend.space.fingerprint):
         return items
     held = yield from backend.fetch([item.id for item in items])
     stored = {record.id: (record.text, record.metadata) for record in held}
     return [item for item in items if stored.get(item.id) != (item.document.page_content, item.document.metadata)]
 
 
-def _store(backend: Backend, items: list[_Item]) -> Flow[None]:
+def _store(backend: Backend, items: list[_Item], outcome: _Added) -> Flow[Collection[str]]:
+    """Embed and store one batch; returns the ids that failed, which are in `outcome` with their reasons."""
     fingerprint = backend.space.fingerprint
     texts, metadata = [], []
     for item in items:
@@ -172,14 +207,62 @@ def _store(backend: Backend, items: list[_Item]) -> Flow[None]:
         backend.check_document(text, plain, where)
         texts.append(text)
         metadata.append(plain)
+    failed: dict[str, Exception | str] = {}
     if items[0].vector is None:
-        rows = backend.space.checked_rows((yield backend.space.embed_documents(texts)), len(texts))
+        titles = [plain.get("title") for plain in metadata]
+        call = backend.space.embed_documents(texts, titles)
+        rows = yield from _embedded(backend.space, items, call, outcome, failed)
     else:
-        rows = given_rows([item.vector for item in items], f"one of the vectors from position {items[0].position}")
-    records = [
-        Record(item.id, text, plain, row) for item, text, plain, row in zip(items, texts, metadata, rows, strict=True)
-    ]
-    yield from backend.upsert(records, fingerprint)
+        given = given_rows([item.vector for item in items], f"one of the vectors from position {items[0].position}")
+        rows = dict(enumerate(given))
+    records = [Record(items[index].id, texts[index], metadata[index], row) for index, row in rows.items()]
+    try:
+        if records:
+            yield from backend.upsert(records, fingerprint)
+    except PartialWriteError as error:
+        outcome.fail(error.failed, error)
+        failed |= error.failed
+    return failed
+
+
+def _embedded(
+    space: EmbeddingSpace,
+    items: Sequence[_Item],
+    call: Call,
+    outcome: _Added,
+    failed: dict[str, Exception | str],
+) -> Flow[dict[int, Vector]]:
+    """The vectors of a batch by index; errors that are about single documents are added to `outcome` and `failed`."""
+    try:
+        return dict(enumerate(space.checked_rows((yield call), len(items))))
+    except GeminiMMError as error:
+        # A wrapper, such as LangChain's cache, passes on some of the texts: positions are not those of this batch.
+        if not space.numbers_inputs:
+            raise
+        cause: GeminiMMError = error
+        vectors: Mapping[int, Any] = {}
+        errors = {index: one for one in (error, *error.others) for index in one.inputs}
+        if isinstance(error, PartialEmbeddingError):
+            vectors, errors = error.vectors, error.failed
+            cause = errors[min(errors)]
+            outcome.stopped = cause if error.stopped else None
+        elif not errors or not all(map(_concerns_inputs, errors.values())):
+            raise
+    for one in {id(one): one for one in errors.values()}.values():
+        if len(one.inputs) == 1 and (source := items[one.inputs[0]].document.metadata.get("source")):
+            one.input_name = repr(source)
+            one.args = (_ADDRESS.sub(repr(source), one.message),)
+        one.inputs = tuple(items[index].position for index in one.inputs)
+    failed |= {items[index].id: one for index, one in errors.items()}
+    outcome.fail(failed, cause)
+    indices = sorted(vectors)
+    rows = space.checked_rows([vectors[index] for index in indices], len(indices)) if indices else ()
+    return dict(zip(indices, rows, strict=True))
+
+
+def _concerns_inputs(error: GeminiMMError) -> bool:
+    """Whether an error is about the content of its inputs, so that others can be embedded."""
+    return isinstance(error, ContentError) or (isinstance(error, ServiceError) and error.scope == "input")
 
 
 def texts_as_documents(

@@ -1,4 +1,4 @@
-"""How we talk to Weaviate: clients with deadlines, our errors, what a server's version can do.
+"""Access to Weaviate: clients with deadlines, translated errors, and the features of server versions.
 
 The store and the media store build on this; both import `weaviate` only once a client is given.
 """

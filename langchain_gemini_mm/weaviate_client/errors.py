@@ -61,7 +61,7 @@ class TenantGoneError(StoreError):
 
 
 class AnswerTooLargeError(StoreError):
-    """A request or an answer is larger than one message may be."""
+    """A request or a response exceeds the largest size of one gRPC message."""
 
 
 class UnreadableSchemaError(StoreError):

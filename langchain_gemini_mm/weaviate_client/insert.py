@@ -1,4 +1,4 @@
-"""Inserting objects with retries; for every object that is not stored there is a reason."""
+"""Insertion of objects with retries, which gives a reason for each object that is not stored."""
 
 from __future__ import annotations
 

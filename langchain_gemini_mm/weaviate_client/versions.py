@@ -55,7 +55,7 @@ def require_floor(version: Version) -> None:
     """Refuse servers that are too old.
 
     Raises:
-        StoreError: below 1.32.
+        StoreError: the server is older than 1.32.
     """
     if version < FLOOR:
         raise StoreError(f"the server is Weaviate {version}; at least {FLOOR} is needed. Upgrade the server")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from langchain_core.stores import InMemoryByteStore
 
-from langchain_gemini_mm import ContentError, GeminiEmbeddings, MediaLimitError, MediaStore
+from langchain_gemini_mm import ContentError, GeminiEmbeddings, MediaLimitError, MediaStore, PartialEmbeddingError
 from langchain_gemini_mm.interfaces import Content, MediaInfo
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.testing import GeminiEmulator, pdf, png, wav
@@ -124,7 +124,9 @@ def test_whole_tracks_and_ends_beyond_the_file(embeddings: GeminiEmbeddings, emu
     samples, rate = sound(track.data)
     assert len(samples) / rate == pytest.approx(12, abs=0.15)
     assert set(numbers(tail.data)) >= set(range(100, 120))
-    assert embeddings.usage.estimated_tokens == {"audio": 25 * 12, "video": 66 * 2}
+    # The encoder adds a few hundredths of a second.
+    assert embeddings.usage.estimated_tokens == {"audio": 25 * 12 + 1, "video": 66 * 2}
+    assert emulator.tokens == 25 * 12 + 1 + 66 * 2
 
 
 def test_a_file_is_read_about_once(emulator: GeminiEmulator, media: MediaStore) -> None:
@@ -244,14 +246,17 @@ def test_refusals(
     media: MediaStore,
     scratch: Path,
 ) -> None:
-    """Missing parts and unsupported types: the error has input, reference, value and remedy; nothing is sent."""
+    """Missing parts and unsupported types: the error has input, reference, value and remedy; others are embedded."""
     make, error, message = REFUSED[name]
     contents: list[Content] = ["a text", media.put(pdf(PAGES)).pages(1, 1), make(media)]
 
-    with pytest.raises(error, match=f"(?s)^input 2: .*{message}"):
+    with pytest.raises(PartialEmbeddingError) as caught:
         embeddings.embed(contents) if how == "sync" else asyncio.run(embeddings.aembed(contents))
 
-    assert not emulator.embed_requests
+    assert caught.value.vectors.keys() == {0, 1}
+    with pytest.raises(error, match=f"(?s)^input 2: .*{message}"):
+        raise caught.value.failed[2]
+    assert emulator.embedded == 2
     assert not list(scratch.iterdir())
 
 

@@ -221,7 +221,7 @@ class TestCache:
         ours.embed_query("a")
         ours.embed_documents(["a"], output_dimensionality=256)
         assert emulator.embedded == 4
-        assert ours.usage.cached == 3
+        assert ours.usage.cached == 2
 
     async def test_async_uses_the_same_entries(self, emulator: GeminiEmulator) -> None:
         """Entries of sync calls are used by async calls and vice versa; hits and misses keep their order."""

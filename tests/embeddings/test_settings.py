@@ -1,9 +1,7 @@
-"""Arguments: refused values, and compatibility with the text-only class."""
+"""Arguments: refused values, in the constructor and in calls."""
 
 from __future__ import annotations
 
-import inspect
-import re
 from typing import Any
 
 import pytest
@@ -21,7 +19,6 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "unknown task": ({"task_type": "SEARCH_STUFF"}, ValueError, "unknown task 'SEARCH_STUFF'"),
     "no concurrency": ({"max_concurrency": 0}, ValueError, "max_concurrency"),
     "negative timeout": ({"timeout": -1}, ValueError, "timeout"),
-    "request option": ({"request_options": {"retry": 3}}, ValueError, "only 'timeout'.*'retry'"),
     "bad request timeout": ({"request_options": {"timeout": 0}}, ValueError, "positive number of seconds, got 0"),
     "media of a wrong type": ({"media": "/some/folder"}, ValueError, "media"),
     "cache of a wrong type": ({"cache": {}}, ValueError, "cache"),
@@ -78,77 +75,3 @@ def test_an_empty_list_gives_an_empty_list(embeddings: GeminiEmbeddings, emulato
     assert embeddings.embed_documents([]) == []
     assert embeddings.embed([]).shape == (0, 3072)
     assert not emulator.embed_requests
-
-
-def rival() -> Any:
-    """The text-only class; its package is not installed with the oldest versions."""
-    module = pytest.importorskip("langchain_google_genai", reason="installed in the environment of the group `rivals`")
-    return module.GoogleGenerativeAIEmbeddings
-
-
-# Arguments of the other class that are not accepted, each with the reason. None so far.
-REFUSED_BY_NAME: dict[str, str] = {}
-
-
-@pytest.mark.rivals
-def test_every_argument_of_the_text_only_class_is_known() -> None:
-    """Each constructor and method argument of GoogleGenerativeAIEmbeddings is accepted, or refused by name."""
-    theirs = rival()
-    names = set(theirs.model_fields) | {field.alias for field in theirs.model_fields.values() if field.alias}
-    ours = set(GeminiEmbeddings.model_fields) | {
-        field.alias for field in GeminiEmbeddings.model_fields.values() if field.alias
-    }
-    assert names - ours - set(REFUSED_BY_NAME) == set()
-
-    for method in ("embed_query", "embed_documents", "aembed_query", "aembed_documents"):
-        expected = inspect.signature(getattr(theirs, method)).parameters
-        given = inspect.signature(getattr(GeminiEmbeddings, method)).parameters
-        assert set(expected) - set(given) == set(), method
-        assert {name: parameter.default for name, parameter in expected.items()} == {
-            name: given[name].default for name in expected
-        }, method
-
-
-PROGRAM_ARGUMENTS: list[dict[str, Any]] = [
-    {},
-    {"task_type": "QUESTION_ANSWERING"},
-    {"task_type": "clustering"},
-    {"output_dimensionality": 768},
-    {"model": "models/gemini-embedding-001"},
-    {"model": "gemini-embedding-001", "output_dimensionality": 3072},
-    {"additional_headers": {"x-team": "search"}},
-    {"client_args": {"headers": {"x-proxy": "yes"}}},
-    {"api_version": "v1"},
-    {"request_options": {"timeout": 10}},
-    {"google_api_key": "KEY"},
-    {"api_key": "KEY"},
-    {"vertexai": False},
-]
-
-
-@pytest.mark.rivals
-@pytest.mark.parametrize("arguments", PROGRAM_ARGUMENTS, ids=str)
-def test_the_same_program_runs_with_both(arguments: dict[str, Any], emulator: GeminiEmulator) -> None:
-    """Only the import line differs: the same arguments and calls give as many vectors of the same size."""
-    theirs = rival()
-    arguments = {name: emulator.api_key if value == "KEY" else value for name, value in arguments.items()}
-
-    def program(class_: Any) -> tuple[Any, ...]:
-        emulator.reset()
-        embeddings = class_(**{"model": "gemini-embedding-2", "base_url": emulator.url, **arguments})
-        query = embeddings.embed_query("a question", task_type="RETRIEVAL_QUERY", output_dimensionality=256)
-        documents = embeddings.embed_documents(["a", "b", "c"], batch_size=2, titles=["A", "B", "C"])
-        # By default the other class uses the SDK's version of the API: v1 since google-genai 3.
-        ending = r":.*" if "api_version" in arguments else r"^/v1(beta)?|:.*"
-        paths = {re.sub(ending, "", request.path) for request in emulator.embed_requests}
-        headers = [request.headers.get(name) for request in emulator.embed_requests for name in ("x-team", "x-proxy")]
-        return len(query), [len(vector) for vector in documents], paths, set(headers)
-
-    with pytest.warns(UserWarning, match="titles") if arguments.get("task_type") == "clustering" else _nothing():
-        assert program(GeminiEmbeddings) == program(theirs)
-
-
-class _nothing:  # noqa: N801
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from langchain_core.documents import Document
 
+from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore
 from langchain_gemini_mm.embeddings.tasks import TASKS, find_task, flat_title, recipe
 from langchain_gemini_mm.models import model_spec
+
+if TYPE_CHECKING:
+    from langchain_gemini_mm.testing import GeminiEmulator
 
 
 @dataclass(frozen=True)
@@ -26,14 +35,11 @@ PREFIXES = [
     Case("a document without title says none", "document", None, None, "title: none | text: X"),
     Case("a document with title", "document", None, "A talk", "title: A talk | text: X"),
     Case("an explicit search query", "query", "RETRIEVAL_QUERY", None, "task: search result | query: X"),
-    Case("a query in document form, when asked for", "query", "RETRIEVAL_DOCUMENT", None, "title: none | text: X"),
-    Case(
-        "a document in query form, when asked for",
-        "document",
-        "RETRIEVAL_QUERY",
-        None,
-        "task: search result | query: X",
-    ),
+    Case("search by name", "query", "search", None, "task: search result | query: X"),
+    Case("search by prefix name", "document", "search result", "T", "title: T | text: X"),
+    Case("a document of the task search", "document", "RETRIEVAL_QUERY", "T", "title: T | text: X"),
+    Case("a query of the document task", "query", "RETRIEVAL_DOCUMENT", None, "task: search result | query: X"),
+    Case("a query of the document task by name", "query", "document", None, "task: search result | query: X"),
     Case("question answering", "query", "QUESTION_ANSWERING", None, "task: question answering | query: X"),
     Case("its documents are plain documents", "document", "QUESTION_ANSWERING", None, "title: none | text: X"),
     Case(
@@ -72,6 +78,9 @@ def test_prefixes(case: Case, model: str) -> None:
 
 FIELDS = [
     ("query", None, "RETRIEVAL_QUERY"),
+    ("query", "RETRIEVAL_DOCUMENT", "RETRIEVAL_QUERY"),
+    ("document", "RETRIEVAL_QUERY", "RETRIEVAL_DOCUMENT"),
+    ("document", "search", "RETRIEVAL_DOCUMENT"),
     ("document", None, "RETRIEVAL_DOCUMENT"),
     ("query", "QUESTION_ANSWERING", "QUESTION_ANSWERING"),
     ("document", "QUESTION_ANSWERING", "RETRIEVAL_DOCUMENT"),
@@ -87,6 +96,68 @@ def test_fields(role: str, task: str | None, field: str | None) -> None:
     found = recipe(model_spec("gemini-embedding-001"), role, task)  # type: ignore[arg-type]
 
     assert (found.task_type, found.text("X", "a title")) == (field, "X")
+
+
+SYMMETRIC = {"CLASSIFICATION", "CLUSTERING", "SEMANTIC_SIMILARITY"}
+
+
+def test_the_table_of_the_documentation(emulator: GeminiEmulator) -> None:
+    """Every task on both sides is sent as docs/embedding.md says, as task of the object and, by its name, of a call."""
+    table = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| (`[A-Z_`, ]+)(?:\(default\) )?\| (.+?) \| (.+?) \|$", table.replace("\\|", "¦"), re.MULTILINE
+    )
+    found: dict[str, tuple[str, str]] = {}
+    above = ""
+    for names, query, document in rows:
+        above = document if document.startswith("`") else above
+        side = {"as above": above, "the same": query}.get(document, document)
+        texts = [re.sub("^the text alone$", "…", text.strip("`").replace("¦", "|")) for text in (query, side)]
+        for name in re.findall(r"[A-Z_]+", names):
+            found[name] = (texts[0].replace("…", "X"), texts[1].replace("title: …", "title: none").replace("…", "X"))
+    assert set(found) == set(TASKS)
+    for name, expected in found.items():
+        with GeminiEmbeddings(task_type=name, output_dimensionality=128) as ours:
+            ours.embed_query("X")
+            ours.embed_documents(["X"])
+        with GeminiEmbeddings(output_dimensionality=128) as ours:
+            ours.embed_query("X", task_type=TASKS[name].prefix)
+            asyncio.run(ours.aembed_documents(["X"], task_type=TASKS[name].prefix))
+        sent = [text for request in emulator.embed_requests[-4:] for text in request.texts]
+        assert sent == [*expected, *expected], name
+
+
+@pytest.mark.parametrize("model", ["gemini-embedding-2", "gemini-embedding-001"])
+def test_the_service_names_of_search_are_literal_in_a_call(model: str, emulator: GeminiEmulator) -> None:
+    """As in `GoogleGenerativeAIEmbeddings`, a call can choose the other side by the service's name; an object cannot."""
+    with GeminiEmbeddings(model=model, output_dimensionality=128) as ours:
+        ours.embed_query("X", task_type="RETRIEVAL_DOCUMENT")
+        ours.embed_documents(["X"], task_type="RETRIEVAL_QUERY")
+    sent = [(item.parts[0].text, item.task_type) for request in emulator.embed_requests for item in request.items]
+    if model == "gemini-embedding-2":
+        assert sent == [("title: none | text: X", None), ("task: search result | query: X", None)]
+    else:
+        assert sent == [("X", "RETRIEVAL_DOCUMENT"), ("X", "RETRIEVAL_QUERY")]
+
+
+@pytest.mark.parametrize("task", ["RETRIEVAL_QUERY", "search", "retrieval_document", "document", "search result"])
+def test_every_name_of_search_is_one_space(task: str, emulator: GeminiEmulator, tmp_path: Path) -> None:
+    """An index made with the default task is searched by an object with any name of it, and queries stay queries."""
+    LocalVectorStore(tmp_path / "x.db", GeminiEmbeddings(output_dimensionality=128)).add_texts(["d"])
+    ours = GeminiEmbeddings(output_dimensionality=128, task_type=task)
+
+    LocalVectorStore(tmp_path / "x.db", ours).similarity_search("q")
+
+    assert emulator.embed_requests[-1].texts == ("task: search result | query: q",)
+
+
+def test_vectors_without_prefixes(emulator: GeminiEmulator) -> None:
+    """`TASK_TYPE_UNSPECIFIED` sends the text alone on both sides, as the text-only class does on this model."""
+    with GeminiEmbeddings(task_type="TASK_TYPE_UNSPECIFIED", output_dimensionality=128) as ours:
+        ours.embed_query("X")
+        ours.embed_documents(["X", Document(page_content="Y", metadata={"title": "T"})])
+    sent = [(item.parts[0].text, item.task_type) for request in emulator.embed_requests for item in request.items]
+    assert sent == [("X", None), ("X", None), ("Y", None)]
 
 
 def test_braces_in_content_and_title_stay() -> None:

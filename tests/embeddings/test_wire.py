@@ -139,7 +139,9 @@ def test_calls_stay_under_a_hundred_items_and_the_byte_budget(emulator: GeminiEm
     assert sorted(request.count for request in emulator.embed_requests) == [50, 100, 100]
 
     emulator.reset()
-    GeminiEmbeddings(batch_bytes=3 * len(base64.b64encode(PNG)) + 400).embed_documents([PNG] * 7)
+    images = [png(f"image {n}", size=(8, 8)) for n in range(7)]
+    largest = max(len(base64.b64encode(image)) for image in images)
+    GeminiEmbeddings(batch_bytes=3 * largest + 400).embed_documents(images)
     assert sorted(request.count for request in emulator.embed_requests) == [1, 3, 3]
 
 
@@ -175,7 +177,7 @@ def test_limits_are_checked_before_sending(embeddings: GeminiEmbeddings, emulato
     with pytest.raises(MediaLimitError, match=r"181.*180"):
         embeddings.embed_query(wav(181))
     with pytest.raises(MediaLimitError, match=r"7.*6"):
-        embeddings.embed_documents(["fine", pdf(7)])
+        embeddings.embed_query(pdf(7))
 
     assert not emulator.embed_requests
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def test_the_plan_equals_the_usage(
     samples: Path, media: MediaStore, embeddings: GeminiEmbeddings, emulator: GeminiEmulator
 ) -> None:
-    """Documents per modality equal those loaded; tokens and calls equal those used, except for text tokens."""
+    """Documents per modality equal those loaded; calls, items, tokens and money equal those used."""
     loader = MediaLoader(samples, media)
-    planned = plan(loader, embeddings)
+    planned = plan(loader, embeddings, convert=True)
     assert list(media.refs()) == []
     assert not emulator.requests
     documents = loader.load()
@@ -31,12 +31,12 @@ def test_the_plan_equals_the_usage(
         document.metadata["modality"] for document in documents
     )
     assert (planned.files, planned.documents) == (25, len(documents))
-    embeddings.embed_documents([document.page_content for document in documents])
+    embeddings.embed_documents(documents)
     used = embeddings.usage
-    assert planned.calls == used.requests
-    for modality, tokens in used.estimated_tokens.items():
-        assert planned.by_modality[modality].tokens == pytest.approx(tokens, rel=0.05 if modality == "text" else 0)
-    assert planned.usd == pytest.approx(used.estimated_usd, rel=0.01)
+    assert (planned.calls, planned.items) == (used.requests, used.items)
+    assert {modality: share.tokens for modality, share in planned.by_modality.items()} == used.estimated_tokens
+    assert planned.tokens == used.reported_tokens == emulator.tokens
+    assert planned.usd == pytest.approx(used.estimated_usd)
     assert planned.batch_usd == planned.usd / 2
 
 
@@ -57,7 +57,7 @@ def test_segments_pages_and_skipped_files(tmp_path: Path) -> None:
         "audio": (2, 25 * 130),
         "image": (1, 258),
         "pdf": (10, 2580),
-        "text": (3, 1500),
+        "text": (3, 860),
         "video": (3, 66 * (30 + 30 + 32)),
     }
     assert [skipped.source for skipped in planned.skipped] == ["e.png"]

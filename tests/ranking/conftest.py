@@ -28,7 +28,12 @@ class GivenEmbeddings:
 
     def embed(self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None) -> Vectors:
         """Draw one vector for each content."""
-        return np.stack([query_vector(str(content)) for content in contents])
+        return np.stack(
+            [
+                query_vector(content.page_content if isinstance(content, Document) else str(content))
+                for content in contents
+            ]
+        )
 
     async def aembed(
         self, contents: Sequence[Content], *, role: Role = "document", task_type: str | None = None

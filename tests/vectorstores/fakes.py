@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
 from langchain_gemini_mm.errors import ServiceError
@@ -71,6 +72,8 @@ class AnswerEmbeddings(Embeddings):
 def _words(content: Content) -> list[str]:
     if isinstance(content, list | tuple):
         return [word for part in content for word in _words(part)]
+    if isinstance(content, Document):
+        return _words(content.page_content)
     text = content.decode() if isinstance(content, bytes) else str(content)
     words = re.findall(r"\w+", text.lower()) or ["nothing"]
     if "poison" in words:

@@ -35,7 +35,9 @@ _TOLERANCE_S = 2.0
 """By how much the delay that the service names may differ from the client's count: it is rounded to seconds."""
 _SLOW_START = 64
 """Requests in flight at which the slow start after a pause is over."""
-_PAID_TIERS = {"requests per minute": (3_000, 5_000), "tokens per minute": (1_000_000, 5_000_000)}
+_KEPT_S = 3600.0
+"""How long a learnt limit is kept: the account may have moved to another tier."""
+_REQUEST_TIERS, _TOKEN_TIERS = (3_000, 5_000), (1_000_000, 5_000_000)
 """Limits of the paid tiers as reported by users (https://discuss.ai.google.dev, read 2026-11-21). As long as a limit is
 unknown, one request alone goes beyond each of these values, so that a 429 does not meet all callers at once."""
 
@@ -90,8 +92,13 @@ class _Limit:
     used: int = 0
     """In the last minute, requests in flight included."""
     in_flight: int = 0
-    tiers_passed: int = 0
-    """Tiers that were exceeded without a 429."""
+    checkpoints: list[int] = field(default_factory=list)
+    """What the limit may be while it is unknown: tiers that were not exceeded yet, ascending."""
+
+    @property
+    def accepted(self) -> int:
+        """What the service accepted in the last minute."""
+        return self.used - self.in_flight
 
     @property
     def value(self) -> int | None:
@@ -102,8 +109,7 @@ class _Limit:
         """What is left of the minute, or below the next tier where the limit is unknown; may be negative."""
         value = self.value
         if value is None:
-            tiers = _PAID_TIERS[self.reason][self.tiers_passed :]
-            return tiers[0] - self.used if tiers and not urgent else math.inf
+            return self.checkpoints[0] - self.used if self.checkpoints and not urgent else math.inf
         kept = 0 if urgent else min(value - 1, math.ceil(value * _QUERY_SHARE))
         return value - kept - self.used
 
@@ -142,7 +148,11 @@ class MinuteQuota(PerProcess):
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._limits = (_Limit("requests per minute", requests), _Limit("tokens per minute", tokens))
+        self._limits = (
+            _Limit("requests per minute", requests, checkpoints=list(_REQUEST_TIERS)),
+            _Limit("tokens per minute", tokens, checkpoints=list(_TOKEN_TIERS)),
+        )
+        self._learnt_at = math.inf
         self._clock = clock
         self._window_s = _WINDOW_S
         """Changed only by tests, which run with a shorter minute."""
@@ -207,10 +217,15 @@ class MinuteQuota(PerProcess):
             self._slow_down()
 
     def learn(self, error: QuotaError) -> None:
-        """Take over the limits that a 429 names; a lower limit that was configured stays."""
+        """Take over the limits that a 429 names; a lower limit that was configured stays.
+
+        A limit of which more than twice has been accepted in a minute counts something else, such as whole requests.
+        """
         with self._lock:
             for limit in self._limits:
-                limit.learnt = error.limits.get(limit.reason.replace(" ", "_"), limit.learnt)
+                named = error.limits.get(limit.reason.replace(" ", "_"))
+                if named is not None and limit.accepted <= 2 * named:
+                    limit.learnt, self._learnt_at = named, self._clock()
 
     @property
     def _poll_s(self) -> float:
@@ -267,8 +282,8 @@ class MinuteQuota(PerProcess):
                 self._limits[index].used += amount
                 self._settled[-1][1][index] += amount
             for limit in self._limits:
-                passed = sum(tier < limit.used - limit.in_flight for tier in _PAID_TIERS[limit.reason])
-                limit.tiers_passed = max(limit.tiers_passed, passed)
+                while limit.checkpoints and limit.checkpoints[0] < limit.accepted:
+                    limit.checkpoints.pop(0)
             if admission._pauses == self._pauses:
                 self._concurrency = 2 * self._concurrency if self._concurrency < _SLOW_START else math.inf
 
@@ -308,7 +323,13 @@ class MinuteQuota(PerProcess):
         self._concurrency = 1
 
     def _expire(self, now: float) -> None:
-        """Make available what was used a minute ago."""
+        """Make available what was used a minute ago, and learn limits again that were learnt long ago."""
         while self._settled and self._settled[0][0] <= now:
             for limit, amount in zip(self._limits, self._settled.popleft()[1], strict=True):
                 limit.used -= amount
+        if self._learnt_at < now - _KEPT_S:
+            self._learnt_at = math.inf
+            for limit in self._limits:
+                if limit.learnt is not None:
+                    limit.checkpoints = sorted({limit.learnt, *limit.checkpoints})
+                    limit.learnt = None

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_gemini_mm.batching import CancelToken
 from langchain_gemini_mm.content.parts import Part
 from langchain_gemini_mm.embeddings.service.connections import Connections
 from langchain_gemini_mm.embeddings.service.errors import translate
-from langchain_gemini_mm.errors import GeminiMMError, ServiceError
+from langchain_gemini_mm.errors import GeminiMMError, MissingMediaError, ServiceError
 from langchain_gemini_mm.interfaces import MediaSource
 
 if TYPE_CHECKING:
@@ -70,9 +70,12 @@ class Uploads:
             cancel: ends waiting when the upload is no longer needed.
 
         Raises:
+            MissingMediaError: the file was written since it was hashed.
             ServiceError: the upload failed, or the service could not process the file.
         """
         digest = part.digest(media)
+        if part.path is not None:
+            part = replace(part, sha256=digest)
         with self._lock:
             gate = self._locks.setdefault(digest, threading.Lock())
         failure: Exception
@@ -123,6 +126,11 @@ def _upload(part: Part, media: MediaSource | None, client: Client) -> Upload:
     since = time.time(), time.monotonic()
     with part.open(media) as source:
         file: Any = client.files.upload(file=cast("io.BufferedIOBase", source), config={"mime_type": part.mime_type})
+        try:
+            part.require_unchanged(source)
+        except MissingMediaError:
+            client.files.delete(name=file.name)
+            raise
     logger.info("uploaded %s (%d bytes)", part.name, part.size)
     return Upload(file.name, file.uri, part.mime_type or file.mime_type, since, ready=_state(file) == "ACTIVE")
 

@@ -210,7 +210,7 @@ def _saved(image: Image, image_format: str, **options: int) -> bytes:
 
 
 _WHITE = 255
-_USUAL = {"I": (65_535.0,), "F": (1.0, 255.0)}
+_USUAL = {"I": (255.0, 65_535.0), "F": (1.0, 255.0)}
 """Usual largest values of grey images with 32 bits or fractions."""
 
 

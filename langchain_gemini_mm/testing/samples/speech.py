@@ -1,4 +1,4 @@
-"""Sentences as audio: spoken if espeak-ng is installed, then encoded as tones that the emulator decodes.
+"""Sentences as audio: first spoken (if espeak-ng is installed), then repeated as tones, which the emulator decodes.
 
 A tone lasts 40 ms and encodes four bits; a message starts with two alternating tones and ends with a checksum. Messages
 survive MP3 and AAC encoding, and are decoded only if they are complete.

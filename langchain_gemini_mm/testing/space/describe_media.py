@@ -24,6 +24,7 @@ from langchain_gemini_mm.errors import MissingExtraError
 from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.media.av.container import reading_options
 from langchain_gemini_mm.media.pdf.document import PDFIUM
+from langchain_gemini_mm.media.probe import probe
 from langchain_gemini_mm.testing.samples.speech import heard_in
 from langchain_gemini_mm.testing.space.concepts import COLOURS, Meaning, Word, words_of
 
@@ -138,7 +139,7 @@ def _probe_audio(data: bytes, mime_type: str) -> Probe:
     with av.open(io.BytesIO(data), "r", **reading_options(data)) as container:
         if not container.streams.audio:
             raise UnreadableMediaError("the file has no audio")
-        seconds = _duration(container)
+        seconds = _duration(data, mime_type)
         frames = container.decode(audio=0)
         first = next(frames)
         words = words_of(" ".join((*_tags(container), *heard_in(chain([first], frames)))))
@@ -151,7 +152,7 @@ def _probe_video(data: bytes, mime_type: str) -> Probe:
     with av.open(io.BytesIO(data), "r", **reading_options(data)) as container:
         if not container.streams.video:
             raise UnreadableMediaError("the file has no video")
-        seconds = _duration(container)
+        seconds = _duration(data, mime_type)
         words = words_of(" ".join(_tags(container)))
         frame = next(container.decode(video=0))
         pixels = frame.reformat(width=_THUMBNAIL, height=_THUMBNAIL, format="rgb24").to_ndarray().astype(np.uint8)
@@ -160,11 +161,9 @@ def _probe_video(data: bytes, mime_type: str) -> Probe:
     return Probe(mime_type=mime_type, modality="video", seconds=seconds, has_audio=heard, meaning=meaning)
 
 
-def _duration(container: Any) -> float:
-    if container.duration is not None:
-        return float(container.duration) / 1_000_000
-    streams = [stream for stream in container.streams if stream.duration is not None and stream.time_base]
-    return max((float(stream.duration * stream.time_base) for stream in streams), default=0.0)
+def _duration(data: bytes, mime_type: str) -> float:
+    """Seconds, measured from the packets, because headers of MP3 and WebM often declare others."""
+    return probe(io.BytesIO(data), mime_type).seconds or 0.0
 
 
 def _tags(container: Any) -> Iterable[str]:

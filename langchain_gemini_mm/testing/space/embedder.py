@@ -211,7 +211,7 @@ def _shorten(content: Sequence[Loaded], excess: int) -> list[Loaded]:
 
 
 def _cut(vector: Vector, dimensions: int | None, spec: ModelSpec) -> Vector:
-    """The first values of a vector, normalized as the model does it: `gemini-embedding-001` does not."""
+    """The first values of a vector; `gemini-embedding-2` normalizes them again, `gemini-embedding-001` does not."""
     if dimensions is None or dimensions == len(vector):
         return vector
     head = vector[:dimensions]

@@ -114,7 +114,7 @@ class LocalBackend(Backend):
             collection = rows.make_collection(connection, self.collection)
             require_space(self._name, collection.fingerprint, fingerprint)
             require_dimensions(self._name, collection.dimensions, dimensions)
-            if collection.dimensions is None:
+            if collection.dimensions is None or collection.fingerprint != fingerprint:
                 rows.set_space(connection, collection.c, dimensions, fingerprint)
             rows.delete_ids(connection, collection.c, [record.id for record in records])
             rows.insert(connection, collection.c, records)

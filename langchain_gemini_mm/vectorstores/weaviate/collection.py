@@ -156,7 +156,7 @@ class WeaviateCollection:
             layout = yield from self.find(fingerprint, fresh=True)
             self.require_tenant(layout)
             if layout is not None and layout.fingerprint is not None:
-                if layout.dimensions is None:
+                if layout.dimensions is None or layout.fingerprint != fingerprint:
                     yield from self._describe(layout, fingerprint, dimensions)
                     continue
                 require_dimensions(self.label, layout.dimensions, dimensions)
