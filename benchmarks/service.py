@@ -17,13 +17,15 @@ MODEL = "gemini-embedding-2"
 
 
 @contextmanager
-def emulator_process(latency: float) -> Iterator[str]:
+def emulator_process(latency: float, *, prepared: bool = False) -> Iterator[str]:
     """Serve the emulator in another process; yield its URL.
 
     Args:
         latency: seconds before each answer.
+        prepared: whether requests of the same size get the same vectors, so that the emulator is not the bottleneck.
     """
     command = [sys.executable, "-m", "langchain_gemini_mm.testing", "--api-key", KEY, "--latency", str(latency)]
+    command += ["--prepared"] if prepared else []
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert process.stdout is not None
@@ -55,12 +57,25 @@ class PlainClient:
         with ThreadPoolExecutor(len(self._shares)) as pool:
             list(pool.map(self._send, self._shares))
 
+    def keep_open(self) -> None:
+        """Open a connection for `send_one`."""
+        self._connection = http.client.HTTPConnection(self._address)
+        self.send_one()
+
+    def send_one(self) -> None:
+        """Send the first body again."""
+        _post(self._connection, self._shares[0][0])
+
     def _send(self, bodies: Sequence[bytes]) -> None:
         connection = http.client.HTTPConnection(self._address)
-        headers = {"x-goog-api-key": KEY, "content-type": "application/json"}
         for body in bodies:
-            connection.request("POST", f"/v1beta/models/{MODEL}:batchEmbedContents", body, headers)
-            answer = connection.getresponse()
-            answer.read()
-            assert answer.status == 200, answer.status
+            _post(connection, body)
         connection.close()
+
+
+def _post(connection: http.client.HTTPConnection, body: bytes) -> None:
+    headers = {"x-goog-api-key": KEY, "content-type": "application/json"}
+    connection.request("POST", f"/v1beta/models/{MODEL}:batchEmbedContents", body, headers)
+    answer = connection.getresponse()
+    answer.read()
+    assert answer.status == 200, answer.status

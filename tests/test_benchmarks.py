@@ -11,7 +11,9 @@ import pytest
 from benchmarks import clips, embedding, images, inserting, loading, long_video, memory, quota, ranking, report
 
 TINY = {
-    "embedding": embedding.Size(texts=4, images=4, rounds=1, texts_per_call=2, images_per_call=2),
+    "embedding": embedding.Size(
+        texts=4, images=4, rounds=1, queries=2, texts_per_call=2, image_bytes=2000, settings=((768, 2),)
+    ),
     "memory": memory.Size(little=1, much=4_000_000, rounds=1),
     "images": images.Size(images=1, pages=13, rounds=1, sides=(400, 300)),
     "clips": clips.Size(seconds=60, width=160, rounds=1),

@@ -92,7 +92,13 @@ class _Patience:
         self._asked_left = _PATIENCE * self._deadline
 
     def excuse(self, seconds: float, now: float, *, asked: bool) -> None:
-        """Do not count a wait; what the service asks for is limited in all."""
+        """Do not count a wait; what the service asks for is limited in all.
+
+        Args:
+            seconds: to wait.
+            now: the current time.
+            asked: whether the service asked for it.
+        """
         extra = max(now + seconds - max(now, self._excused_until), 0.0)
         if asked:
             extra = min(extra, self._asked_left)

@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what to do with text over the token limit",
     )
     add("--seed", type=int, default=0, help="seed of random latencies and failures")
+    add("--prepared", action="store_true", help="same response to requests of the same size, to measure clients")
     add("--keep-requests", type=int, default=0, help="number of requests to record")
     return parser
 

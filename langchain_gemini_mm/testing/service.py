@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from langchain_gemini_mm.models import MODELS
 from langchain_gemini_mm.testing import answers
 from langchain_gemini_mm.testing.faults import Failure, damage_body, refusal_of
@@ -30,7 +32,16 @@ from langchain_gemini_mm.testing.quotas import (
 from langchain_gemini_mm.testing.settings import Settings
 from langchain_gemini_mm.testing.space.embedder import Embedder
 from langchain_gemini_mm.testing.transport.exchange import HttpReply, HttpRequest, Json, RefusedError, json_reply
-from langchain_gemini_mm.testing.transport.wire import Route, SentItem, SentPart, parse_json, read_items, shorten_media
+from langchain_gemini_mm.testing.transport.wire import (
+    Embedded,
+    Route,
+    SentItem,
+    SentPart,
+    parse_json,
+    read_items,
+    shorten_media,
+)
+from langchain_gemini_mm.vectors import unit_rows
 
 _VERBS = "embedContent|batchEmbedContents|predict|countTokens"
 _GEMINI = re.compile(rf"^/(v1|v1beta|v1alpha)/models/([^/:]+):({_VERBS})$")
@@ -145,6 +156,7 @@ class Service:
         self.script: deque[Failure | None] = deque()
         self.embedded = self.tokens = 0
         self._embedder = Embedder(settings, self.uploads, self.objects)
+        self._replies: dict[tuple[Route, int, int], HttpReply] = {}
         self._lock = threading.RLock()
         self.reset()
 
@@ -186,6 +198,8 @@ class Service:
         failure, parsed.delay = self._next_failure()
         if failure and (refusal := refusal_of(failure, route.model)):
             raise refusal
+        if self.settings.prepared and parsed.items:
+            return dataclasses.replace(self._prepared_reply(route, parsed.items), delay=parsed.delay)
         reply = dataclasses.replace(self._embed(request, route, parsed.items, failure), delay=parsed.delay)
         if failure is None:
             return reply
@@ -204,6 +218,17 @@ class Service:
             self.embedded += len(items)
             self.tokens += tokens
         return answers.embeddings(embedded, route, failure.damage if failure else None)
+
+    def _prepared_reply(self, route: Route, items: Sequence[SentItem]) -> HttpReply:
+        """The response to all requests of this size: random unit vectors."""
+        size = route, len(items), items[0].dimensions or 3072
+        if size not in self._replies:
+            vectors = unit_rows(np.random.default_rng(len(items)).normal(size=size[1:]))
+            embedded = [Embedded(values=vector, tokens={"TEXT": 1}) for vector in vectors]
+            self._replies[size] = answers.embeddings(embedded, route, None)
+        with self._lock:
+            self.embedded += len(items)
+        return self._replies[size]
 
     def _authorise(self, request: HttpRequest) -> None:
         if self.uploads.authorizes(request):

@@ -60,6 +60,8 @@ class Settings:
     """Largest request body with inline data, in bytes."""
     file_processing: float = 0.0
     """Seconds for which an uploaded file is in state PROCESSING."""
+    prepared: bool = False
+    """Whether requests of the same size get the same response, made once; for measuring the speed of clients."""
     keep_requests: int = 1000
     """Most requests that are recorded; 0 for none."""
     keep_bytes: int = 32_000_000

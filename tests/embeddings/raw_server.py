@@ -7,7 +7,11 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import ssl
 
 Play = Callable[[socket.socket, int], object]
 """Sends a response to a request with this number of contents."""
@@ -16,10 +20,11 @@ Play = Callable[[socket.socket, int], object]
 class RawServer:
     """Answers every request with what `play` sends, well-formed or not."""
 
-    def __init__(self, play: Play) -> None:
+    def __init__(self, play: Play, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.requests: list[tuple[str, dict[str, Any]]] = []
         """Heads and bodies."""
-        self._play = play
+        self.play = play
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._open: list[socket.socket] = []
@@ -51,15 +56,20 @@ class RawServer:
             thread.start()
 
     def _answer(self, connection: socket.socket) -> None:
+        if self._tls is not None:
+            try:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            except OSError:
+                return
         with connection, connection.makefile("rb") as lines:
             try:
-                while head := b"".join(iter(lines.readline, b"\r\n")).decode("latin-1"):
+                while head := b"".join(takewhile(bytes.strip, lines)).decode("latin-1"):
                     lengths = [
                         line.split(":")[1] for line in head.splitlines() if line.lower().startswith("content-le")
                     ]
                     body = json.loads(lines.read(int(lengths[0])) if lengths else b"{}")
                     self.requests.append((head, body))
-                    self._play(connection, len(body.get("requests", [1])))
+                    self.play(connection, len(body.get("requests", [1])))
             except (OSError, ValueError):
                 return
 

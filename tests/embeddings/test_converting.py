@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from langchain_core.stores import InMemoryByteStore
 
-from langchain_gemini_mm import ContentError, GeminiEmbeddings, MediaLimitError, MediaStore
-from langchain_gemini_mm.errors import PartialEmbeddingError
+from langchain_gemini_mm import ContentError, GeminiEmbeddings, MediaLimitError, MediaStore, PartialEmbeddingError
 from langchain_gemini_mm.testing import GeminiEmulator, jpeg, mp3, mp4, pdf, png, wav
 from tests.media.generate import picture, saved
 from tests.media.recordings import numbers, recording, sound
@@ -129,12 +128,13 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refusals(name: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
-    """Damaged files, and files over a limit: the error names input, limit, value and remedy; others are embedded."""
+    """Damaged files, and files over a limit, are errors that name input, limit, value and remedy."""
     make, error, message = REFUSED[name]
 
     with pytest.raises(PartialEmbeddingError) as caught:
         embeddings.embed(["a", make()])
 
+    assert caught.value.vectors.keys() == {0}
     with pytest.raises(error, match=f"(?s)^input 1: .*{message}"):
         raise caught.value.failed[1]
     assert emulator.embedded == 1

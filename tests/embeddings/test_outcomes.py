@@ -54,7 +54,7 @@ def embed(ours: GeminiEmbeddings, how: str, contents: Sequence[Any], **options: 
 def add(store: Any, how: str, documents: Any, **options: Any) -> list[str]:
     """Add documents sync or async."""
     if how == "sync":
-        return store.add_documents(documents, **options)  # type: ignore[no-any-return]
+        return store.add_documents(documents, **options)
     return asyncio.run(store.aadd_documents(documents, **options))
 
 

@@ -27,7 +27,7 @@ def test_a_service_failure_leaves_nothing(
     """The folder is removed if the call fails after cutting."""
     assert isinstance(embeddings.media, MediaStore)
     film = embeddings.media.put(recording(seconds=12))
-    emulator.fail_next(400)
+    emulator.fail_next(401)
 
     with pytest.raises(ServiceError):
         embeddings.embed([film.segment(0, 4), film.segment(4, 8)])

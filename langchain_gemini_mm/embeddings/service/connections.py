@@ -67,7 +67,7 @@ class Connections(PerProcess):
         self._threads: _Held | None = None
         self._closer: weakref.finalize[Any, Connections] | None = None
         self._loops: dict[asyncio.AbstractEventLoop, _Held] = {}
-        self._opening: dict[asyncio.AbstractEventLoop, asyncio.Future[_Held]] = {}
+        self._opening: dict[asyncio.AbstractEventLoop, asyncio.Future[None]] = {}
 
     @contextmanager
     def lend(self) -> Iterator[Client]:
@@ -98,11 +98,11 @@ class Connections(PerProcess):
             yield self.given
             return
         loop = asyncio.get_running_loop()
-        held = self._loops.get(loop)
-        if held is None:
+        # Again after each wait: another task may have closed the client in the meantime.
+        while (held := self._loops.get(loop)) is None:
             if loop not in self._opening:
                 self._opening[loop] = asyncio.ensure_future(self._open(loop))
-            held = await asyncio.shield(self._opening[loop])
+            await asyncio.shield(self._opening[loop])
         held.users += 1
         try:
             yield held.client.sdk
@@ -111,7 +111,7 @@ class Connections(PerProcess):
             if held.finished and held.lifetime is not None:
                 await held.lifetime.aclose()
 
-    async def _open(self, loop: asyncio.AbstractEventLoop) -> _Held:
+    async def _open(self, loop: asyncio.AbstractEventLoop) -> None:
         """Connect in a worker thread: importing the SDK and reading certificates takes up to a second."""
         try:
             self._drop_closed_loops()
@@ -121,7 +121,6 @@ class Connections(PerProcess):
             held.lifetime = _closing(held.client)
             await anext(held.lifetime)
             self._loops[loop] = held
-            return held
         finally:
             self._opening.pop(loop, None)
 
