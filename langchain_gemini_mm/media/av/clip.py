@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from langchain_gemini_mm.errors import ContentError
@@ -136,7 +136,12 @@ def measure(file: BinaryIO, modality: Modality, name: str) -> Measures:
         )
         measures = Measures(seconds=length.seconds, has_audio=audio is not None, needs_redraw=not accepted)
         if video is not None:
-            measures |= Measures(width=video.width, height=video.height)
+            measures |= Measures(
+                width=video.width,
+                height=video.height,
+                video_s=length.of(container, video),
+                audio_s=length.of(container, audio),
+            )
         return measures
 
 
@@ -148,6 +153,14 @@ def _declared(container: InputContainer) -> float:
 class _Length:
     seconds: float
     is_complete: bool = True
+    ends: Mapping[int, float] = field(default_factory=dict)
+    """The end of each stream of which packets were read, in seconds, by the index of the stream."""
+
+    def of(self, container: InputContainer, stream: Any) -> float | None:
+        """The end of one stream, measured or else declared; None where it is not known."""
+        if stream is None:
+            return None
+        return self.ends.get(stream.index) or declared_end_s(container, stream)
 
 
 def _length(container: InputContainer, streams: Sequence[Any], name: str) -> _Length:
@@ -156,37 +169,40 @@ def _length(container: InputContainer, streams: Sequence[Any], name: str) -> _Le
     Subtitles and other streams may last longer, so that a file is complete if any of its streams reaches its end.
     """
     declared = _declared(container)
-    own = max((declared_end_s(container, stream) or 0.0 for stream in streams), default=0.0)
+    indexed = container.format.name not in _UNINDEXED | JOINED_FORMATS
+    own = max((declared_end_s(container, stream) or 0.0 for stream in streams), default=0.0) if indexed else 0.0
     if declared and container.size > COUNTED_BYTES and container.format.name != _INDEXED:
         return _Length(declared)
-    indexed = container.format.name not in _UNINDEXED | JOINED_FORMATS
     for end_s in dict.fromkeys((own, declared)) if indexed else ():
         if end_s:
             _seek(container, max(end_s - _TAIL_SECONDS, 0))
-            last, last_of_all = _read_ends(container, streams)
+            ends = _read_ends(container)
+            last = max((ends.get(stream.index, 0.0) for stream in streams), default=0.0)
             if last >= end_s * _TOLERANCE:
-                is_last = end_s == own or last >= last_of_all
-                return _Length(max(last, end_s) if is_last else last)
+                is_last = end_s == own or last >= max(ends.values())
+                return _Length(max(last, end_s) if is_last else last, ends=ends)
     _seek(container, 0)
-    last, last_of_all = _read_ends(container, streams)
+    ends = _read_ends(container)
+    last = max((ends.get(stream.index, 0.0) for stream in streams), default=0.0)
     if last <= 0:
         raise ContentError(f"{name} is damaged or cut off: none of its audio or video can be read")
-    is_complete = not indexed or max(last_of_all, last) >= declared * _TOLERANCE
-    return _Length(last, is_complete)
+    is_complete = not indexed or max(ends.values()) >= declared * _TOLERANCE
+    return _Length(last, is_complete, ends)
 
 
 def _seek(container: InputContainer, seconds: float) -> None:
     container.seek(int(seconds * MICROSECONDS) + (container.start_time or 0))
 
 
-def _read_ends(container: InputContainer, streams: Sequence[Any]) -> tuple[float, float]:
-    """Read packets to the end without decoding them; the end in seconds of these streams, and of all streams."""
+def _read_ends(container: InputContainer) -> dict[int, float]:
+    """Read packets to the end without decoding them; the end of each stream in seconds."""
     timelines = Timelines(origin_s(container))
     for stream in container.streams:
         timelines.of(stream)
-    ends = dict.fromkeys((stream.index for stream in container.streams), 0.0)
+    ends: dict[int, float] = {}
     for sample in timelines.samples(container):
-        line, packet = sample.timeline, sample.packet
-        if not packet.is_corrupt and line.has_times:
-            ends[line.stream.index] = max(ends[line.stream.index], (sample.pts + sample.duration) * line.tick)
-    return max((ends[stream.index] for stream in streams), default=0.0), max(ends.values(), default=0.0)
+        line = sample.timeline
+        if not sample.packet.is_corrupt and line.has_times:
+            end = (sample.pts + sample.duration) * line.tick
+            ends[line.stream.index] = max(ends.get(line.stream.index, 0.0), end)
+    return ends
