@@ -32,6 +32,8 @@ _UNINDEXED = {"mp3", "aac"}
 """Formats whose headers only estimate the length."""
 _INDEXED = "mov,mp4,m4a,3gp,3g2,mj2"
 """Formats whose end can be read without reading what comes before."""
+_SMALL_BYTES = 1_000_000
+"""Smaller files are read from their beginning, which is as fast as seeking."""
 _TAIL_SECONDS = 2.0
 _TOLERANCE = 0.9
 
@@ -131,9 +133,9 @@ def measure(file: BinaryIO, modality: Modality, name: str) -> Measures:
                 f"{name} is cut off: it says that it lasts {_declared(container):,.1f} s, and {length.seconds:,.1f} s "
                 "can be read. Copy or export it again"
             )
-        accepted = accepts_codecs(
-            None if video is None else codec_name(video), None if audio is None else codec_name(audio)
-        )
+        codecs = [None if stream is None else codec_name(stream) for stream in (video, audio)]
+        # A file whose header declares a longer duration could be refused for it.
+        accepted = accepts_codecs(*codecs) and _declared(container) * _TOLERANCE <= length.seconds
         measures = Measures(seconds=length.seconds, has_audio=audio is not None, needs_redraw=not accepted)
         if video is not None:
             measures |= Measures(
@@ -173,21 +175,41 @@ def _length(container: InputContainer, streams: Sequence[Any], name: str) -> _Le
     own = max((declared_end_s(container, stream) or 0.0 for stream in streams), default=0.0) if indexed else 0.0
     if declared and container.size > COUNTED_BYTES and container.format.name != _INDEXED:
         return _Length(declared)
-    for end_s in dict.fromkeys((own, declared)) if indexed else ():
+    for end_s in dict.fromkeys((own, declared)) if indexed and container.size > _SMALL_BYTES else ():
         if end_s:
             _seek(container, max(end_s - _TAIL_SECONDS, 0))
             ends = _read_ends(container)
-            last = max((ends.get(stream.index, 0.0) for stream in streams), default=0.0)
-            if last >= end_s * _TOLERANCE:
-                is_last = end_s == own or last >= max(ends.values())
-                return _Length(max(last, end_s) if is_last else last, ends=ends)
-    _seek(container, 0)
+            if last := _last(ends, streams, own, declared):
+                return _Length(last, ends=ends)
+    if container.size > _SMALL_BYTES:
+        _seek(container, 0)
     ends = _read_ends(container)
     last = max((ends.get(stream.index, 0.0) for stream in streams), default=0.0)
     if last <= 0:
         raise ContentError(f"{name} is damaged or cut off: none of its audio or video can be read")
-    is_complete = not indexed or max(ends.values()) >= declared * _TOLERANCE
-    return _Length(last, is_complete, ends)
+    if not indexed:
+        return _Length(last, ends=ends)
+    whole = _last(ends, streams, own, declared)
+    return _Length(whole or last, whole is not None, ends)
+
+
+def _last(ends: Mapping[int, float], streams: Sequence[Any], own: float, declared: float) -> float | None:
+    """The end of some streams; None if they are cut off.
+
+    Args:
+        ends: of each stream of which packets were read, by its index.
+        streams: those to measure.
+        own: their end as they declare it; 0 if they do not.
+        declared: the end of the file as its header declares it; 0 if it does not.
+    """
+    last = max((ends.get(stream.index, 0.0) for stream in streams), default=0.0)
+    if own and last >= own * _TOLERANCE:
+        return max(last, own)
+    every_end = max(ends.values(), default=0.0)
+    if not last or every_end < declared * _TOLERANCE:
+        return None
+    # The last packet may not say how long it lasts.
+    return max(last, declared) if last == every_end else last
 
 
 def _seek(container: InputContainer, seconds: float) -> None:
@@ -196,7 +218,7 @@ def _seek(container: InputContainer, seconds: float) -> None:
 
 def _read_ends(container: InputContainer) -> dict[int, float]:
     """Read packets to the end without decoding them; the end of each stream in seconds."""
-    timelines = Timelines(origin_s(container))
+    timelines, declared = Timelines(origin_s(container)), _declared(container)
     for stream in container.streams:
         timelines.of(stream)
     ends: dict[int, float] = {}
@@ -204,5 +226,7 @@ def _read_ends(container: InputContainer) -> dict[int, float]:
         line = sample.timeline
         if not sample.packet.is_corrupt and line.has_times:
             end = (sample.pts + sample.duration) * line.tick
+            if not sample.packet.duration and sample.pts * line.tick < declared:
+                end = min(end, declared)
             ends[line.stream.index] = max(ends.get(line.stream.index, 0.0), end)
     return ends

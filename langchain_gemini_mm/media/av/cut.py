@@ -131,7 +131,7 @@ def cut_one(
         _sought, container, window, track, form, name, steps=(*_STEPS_BACK_S, None) if seekable else (None,)
     )
     with reporting_damage(name):
-        found = sought(reencode=reencode)
+        found = sought(reencode=reencode, fresh=True)
         if isinstance(found, NotCopied) and not reencode:
             found = sought(reencode=True)
     if not isinstance(found, NotCopied):
@@ -217,14 +217,19 @@ def _sought(
     *,
     steps: Sequence[float | None],
     reencode: bool,
+    fresh: bool = False,
 ) -> Cut | NotCopied | None:
-    """Start at the position that the file's index gives, then at earlier ones; None is the beginning."""
+    """Start at the position that the index gives, then at earlier ones.
+
+    None is the beginning, where a fresh container is already.
+    """
     lead = _AUDIO_LEAD_S if track == "audio" else 0.0
     for back in steps:
         timelines = Timelines(origin_s(container))
         one = reading(container, timelines, [window], track, form, name, reencode=reencode)
         place = None if back is None or window.start_s - back - lead <= 0 else window.start_s - back - lead
-        at_start = not _seek(container, one.timeline, place)
+        at_start = (fresh and place is None) or not _seek(container, one.timeline, place)
+        fresh = False
         latest = None if at_start else one.timeline.ticks(window.start_s + 0.001)
         found = _run(container, timelines, one, latest)
         if found is not _TOO_LATE:
@@ -336,7 +341,7 @@ def segments(
     """
     plans = {"video": _checked(video, video_format, "video"), "audio": _checked(audio, audio_format, "audio")}
     name = name or name_of(source, "recording")
-    with opened(source, name) as container, ExitStack() as again:
+    with opened(source, name) as container:
         timelines = Timelines(origin_s(container))
         readings: list[Reading] = []
         if plans["video"] and video_format:
@@ -344,15 +349,13 @@ def segments(
             readings.append(reading(container, timelines, plans["video"], track, video_format, name))
         if plans["audio"] and audio_format:
             readings.append(reading(container, timelines, plans["audio"], "audio", audio_format, name))
-        second: InputContainer | None = None
-        seekable = True
         for one, found in _read(container, timelines, readings):
             cut = found if isinstance(found, Cut) else None
             if isinstance(found, NotCopied):
-                if second is None:
-                    file = again.enter_context(opened_source(source))
-                    second, seekable = again.enter_context(opened(file, name)), not is_joined(file)
-                cut = cut_one(second, found.window, one.track, one.form, name, reencode=True, seekable=seekable)
+                with opened_source(source) as file, opened(file, name) as again:
+                    cut = cut_one(
+                        again, found.window, one.track, one.form, name, reencode=True, seekable=not is_joined(file)
+                    )
             if cut is not None and not _is_skipped(cut, silent=skip_silent, black=skip_black):
                 yield cut
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _BACK_S = 1.0
 _AHEAD_S = 86_400.0
 _GUESSED_FPS = 25
+_MAX_STEP_S = 10.0
 
 
 class Sample:
@@ -70,7 +71,6 @@ class Timeline:
         """A packet with its repaired times; None for an empty one."""
         if not packet.size:
             return None
-        duration = packet.duration or self._step
         dts, pts = packet.dts, packet.pts
         self.has_times = self.has_times or dts is not None or pts is not None
         if dts is None and pts is None:
@@ -82,7 +82,10 @@ class Timeline:
         decoding, showing = decoding + jump, showing + jump
         if self._last is not None and decoding <= self._last:
             decoding = self._last + 1
-        self._last, self._step = decoding, duration
+        # Without a duration, a packet is taken to last as long as the one before.
+        lasted = decoding - self._last if self._last is not None and not jump else self._step
+        duration = packet.duration or min(lasted, self.ticks(_MAX_STEP_S))
+        self._last, self._step = decoding, max(duration, 1)
         return Sample(packet, self, max(showing, decoding), decoding, duration)
 
     def _jump(self, decoding: int, guessed: bool) -> int:

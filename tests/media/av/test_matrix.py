@@ -14,12 +14,13 @@ from tests.media.av.independent import SAMPLE_RATE, needs_ffmpeg, play
 from tests.media.recordings import hertz, note, recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
+    import numpy as np
     from langchain_core.documents import Document
+    from numpy.typing import NDArray
 
-    from langchain_gemini_mm.testing.transport.wire import SentPart
     from tests.media.av.independent import Played
 
 SECONDS, FPS = 7, 10
@@ -90,10 +91,8 @@ def emulator() -> Iterator[GeminiEmulator]:
         yield running
 
 
-def sent(
-    path: Path, emulator: GeminiEmulator, segments: Segments, *, with_audio: bool
-) -> list[tuple[Document, SentPart]]:
-    """The Documents of a file, each with the file that is sent for it."""
+def sent(path: Path, emulator: GeminiEmulator, segments: Segments, *, with_audio: bool) -> list[tuple[Document, bytes]]:
+    """The Documents of a file, each with the bytes that are sent for it."""
     media = MediaStore.memory()
     loader = MediaLoader(path, media, segments=segments)
     documents = loader.load()
@@ -111,7 +110,8 @@ def sent(
     for document in documents:
         embeddings.embed_documents([document.page_content])
         (part,) = emulator.embed_requests[-1].items[0].parts
-        found.append((document, part))
+        assert part.data is not None
+        found.append((document, part.data))
     embeddings.close()
     return found
 
@@ -138,11 +138,11 @@ def check(document: Document, played: Played, source: Played, *, with_audio: boo
         check_tones(played.samples, range(round(start_s), round(min(end_s, SECONDS))), start_s)
 
 
-def check_tones(samples: Sequence[float], seconds: range, start_s: float) -> None:
+def check_tones(samples: NDArray[np.float32], seconds: range, start_s: float) -> None:
     """Every second has its own tone."""
     for second in seconds:
         place = round((second + 0.2 - start_s) * SAMPLE_RATE)
-        tone = note(samples[place : place + round(0.6 * SAMPLE_RATE)], SAMPLE_RATE)  # type: ignore[arg-type]
+        tone = note(samples[place : place + round(0.6 * SAMPLE_RATE)], SAMPLE_RATE)
         assert tone == pytest.approx(hertz(second), abs=10), second
 
 
@@ -161,8 +161,8 @@ def test_videos(container: str, video: str, audio: str, emulator: GeminiEmulator
     assert videos[0][0].metadata["start_s"] == audios[0][0].metadata["start_s"] == 0
     assert videos[-1][0].metadata["end_s"] == pytest.approx(SECONDS, abs=0.1)
     for pairs, with_audio in ((whole, True), ([videos[0], videos[-1]], False), ([audios[0], audios[-1]], True)):
-        for document, part in pairs:
-            check(document, play(part.data, tmp_path), source, with_audio=with_audio)
+        for document, data in pairs:
+            check(document, play(data, tmp_path), source, with_audio=with_audio)
 
 
 @pytest.mark.parametrize(("container", "audio"), SOUNDS, ids=map("-".join, SOUNDS))
@@ -175,6 +175,6 @@ def test_sounds(container: str, audio: str, emulator: GeminiEmulator, tmp_path: 
     parts = sent(path, emulator, Segments(audio_s=3), with_audio=True)
     assert len(whole) == 1
     assert len(parts) == 3
-    for document, part in (*whole, parts[0], parts[-1]):
+    for document, data in (*whole, parts[0], parts[-1]):
         assert document.metadata["modality"] == "audio"
-        check(document, play(part.data, tmp_path), source, with_audio=True)
+        check(document, play(data, tmp_path), source, with_audio=True)
