@@ -372,12 +372,13 @@ def _read(
     unfinished = list(readings)
     for sample in timelines.samples(container) if readings else ():
         for one in unfinished:
-            for found in one.feed(sample):
-                yield one, found
-        if any(one.cutter.done for one in unfinished):
-            unfinished = [one for one in unfinished if not one.cutter.done]
-            if not unfinished:
-                return
+            complete = one.feed(sample)
+            if complete:
+                for found in complete:
+                    yield one, found
+                unfinished = [other for other in unfinished if not other.cutter.done]
+                if not unfinished:
+                    return
     for one in unfinished:
         for found in one.cutter.finish():
             yield one, found

@@ -77,9 +77,8 @@ class VideoTrack:
             return ()
         for packet in self._audio.converted(sample):
             self._audio_packets.append(packet)
-            for segments in (self._copies, self._written, self._closing):
-                for segment in segments:
-                    segment.add_audio(packet)
+            for segment in (*self._copies, *self._written, *self._closing):
+                segment.add_audio(packet)
         if not self._closing or not self._audio_packets:
             return ()
         return self._closed(self._audio_packets[-1].pts * self._audio.tick)
