@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.errors import ContentError, MediaLimitError
 from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.media.av.container import (
     COUNTED_BYTES,
@@ -32,6 +33,8 @@ _UNINDEXED = {"mp3", "aac"}
 """Formats whose headers only estimate the length."""
 _INDEXED = "mov,mp4,m4a,3gp,3g2,mj2"
 """Formats whose end can be read without reading what comes before."""
+INSPECT_SECONDS = 30.0
+"""Longest time for reading the packets of a file that has no index."""
 _SMALL_BYTES = 1_000_000
 """Smaller files are read from their beginning, which is as fast as seeking."""
 _TAIL_SECONDS = 2.0
@@ -73,7 +76,7 @@ class Clip:
     """Whether more than a tenth of the declared length is missing."""
 
 
-def inspect(source: Source, *, name: str | None = None) -> Clip:
+def inspect(source: Source, *, name: str | None = None, timeout_s: float = INSPECT_SECONDS) -> Clip:
     """Find the streams and the length of a recording; of a truncated one, the length of the rest.
 
     ```python
@@ -89,15 +92,18 @@ def inspect(source: Source, *, name: str | None = None) -> Clip:
     Args:
         source: a path, bytes, or an open seekable binary file (left open, at any position).
         name: for messages.
+        timeout_s: longest time that reading its packets may take, in seconds.
 
     Raises:
         ContentError: damaged, or nothing in it can be read.
+        MediaLimitError: it takes longer than `timeout_s`.
         MissingExtraError: PyAV is not installed.
     """
     name = name or name_of(source, "recording")
     with opened(source, name) as container:
         video, audio = video_stream_of(container), audio_stream_of(container)
-        length = _length(container, [stream for stream in (video, audio) if stream is not None], name)
+        streams = [stream for stream in (video, audio) if stream is not None]
+        length = _length(container, streams, name, timeout_s)
         return Clip(
             container=container.format.name,
             duration_s=round(length.seconds, 6),
@@ -118,6 +124,7 @@ def measure(file: BinaryIO, modality: Modality, name: str) -> Measures:
 
     Raises:
         ContentError: damaged, cut off, or without such a stream.
+        MediaLimitError: reading its packets takes too long.
         MissingExtraError: PyAV is not installed.
     """
     with opened(file, name) as container:
@@ -127,7 +134,7 @@ def measure(file: BinaryIO, modality: Modality, name: str) -> Measures:
                 # A stream of a codec that libav does not know has no width.
                 raise ContentError(f"{name} is damaged, or has an unknown codec; convert it to MP4 with H.264")
             raise ContentError(f"{name} has no {modality}")
-        length = _length(container, [stream for stream in (video, audio) if stream], name)
+        length = _length(container, [stream for stream in (video, audio) if stream], name, INSPECT_SECONDS)
         if not length.is_complete:
             raise ContentError(
                 f"{name} is cut off: it says that it lasts {_declared(container):,.1f} s, and {length.seconds:,.1f} s "
@@ -165,11 +172,12 @@ class _Length:
         return self.ends.get(stream.index) or declared_end_s(container, stream)
 
 
-def _length(container: InputContainer, streams: Sequence[Any], name: str) -> _Length:
+def _length(container: InputContainer, streams: Sequence[Any], name: str, timeout_s: float) -> _Length:
     """Length of some streams from their last packets; read near the end where the file has an index.
 
     Subtitles and other streams may last longer, so that a file is complete if any of its streams reaches its end.
     """
+    deadline = time.monotonic() + timeout_s
     declared = _declared(container)
     indexed = container.format.name not in _UNINDEXED | JOINED_FORMATS
     own = max((declared_end_s(container, stream) or 0.0 for stream in streams), default=0.0) if indexed else 0.0
@@ -178,12 +186,12 @@ def _length(container: InputContainer, streams: Sequence[Any], name: str) -> _Le
     for end_s in dict.fromkeys((own, declared)) if indexed and container.size > _SMALL_BYTES else ():
         if end_s:
             _seek(container, max(end_s - _TAIL_SECONDS, 0))
-            ends = _read_ends(container)
+            ends = _read_ends(container, name, deadline)
             if last := _last(ends, streams, own, declared):
                 return _Length(last, ends=ends)
     if container.size > _SMALL_BYTES:
         _seek(container, 0)
-    ends = _read_ends(container)
+    ends = _read_ends(container, name, deadline)
     last = max((ends.get(stream.index, 0.0) for stream in streams), default=0.0)
     if last <= 0:
         raise ContentError(f"{name} is damaged or cut off: none of its audio or video can be read")
@@ -216,14 +224,22 @@ def _seek(container: InputContainer, seconds: float) -> None:
     container.seek(int(seconds * MICROSECONDS) + (container.start_time or 0))
 
 
-def _read_ends(container: InputContainer) -> dict[int, float]:
-    """Read packets to the end without decoding them; the end of each stream in seconds."""
+def _read_ends(container: InputContainer, name: str, deadline: float) -> dict[int, float]:
+    """Read packets to the end without decoding them; the end of each stream in seconds.
+
+    Raises:
+        MediaLimitError: the deadline, in seconds of `time.monotonic`, has passed.
+    """
     timelines, declared = Timelines(origin_s(container)), _declared(container)
     for stream in container.streams:
         timelines.of(stream)
     ends: dict[int, float] = {}
     for sample in timelines.samples(container):
         line = sample.timeline
+        if time.monotonic() > deadline:
+            raise MediaLimitError(
+                f"{name} has no index, and reading all of it takes longer than is allowed; convert it to MP4"
+            )
         if not sample.packet.is_corrupt and line.has_times:
             end = (sample.pts + sample.duration) * line.tick
             if not sample.packet.duration and sample.pts * line.tick < declared:

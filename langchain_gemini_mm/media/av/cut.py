@@ -52,13 +52,14 @@ def cut(
     lead_s: float | None = None,
     mime_types: tuple[str, ...] | None = None,
     max_edge: int | None = None,
+    keyframes_only: bool = False,
     name: str | None = None,
 ) -> Cut:
     """Cut one segment out of an audio or video file, in a format that a model takes.
 
-    Video is copied from the keyframe at or before `start_s`: the segment may begin earlier than requested, but never
-    lasts longer than `limit_s`. Where this is impossible, the model does not take the codec, or frames must be scaled
-    down, video is encoded again as H.264. Audio is copied from MP3 and WAV, and encoded as mono MP3 otherwise.
+    Video is copied from the keyframe at or before `start_s`; an edit list hides what is before `start_s` and after
+    `end_s`. Where this is impossible, the model does not take the codec, or frames must be scaled down, video is
+    encoded again as H.264. Audio is copied from MP3 and WAV, and encoded as mono MP3 otherwise.
 
     ```python
     import io
@@ -77,9 +78,10 @@ def cut(
         limit_s: the model's hard limit in seconds.
         track: only the audio or only the video stream; by default both, or the audio of an audio file.
         max_bytes: largest size of the segment, in bytes.
-        lead_s: seconds by which a copy may begin too early; None for as many as `limit_s` allows.
+        lead_s: seconds from a keyframe to `start_s` that a copy may hide; None for as many as `limit_s` allows.
         mime_types: that the model takes; MP4 and MOV, or MP3 and WAV, by default.
         max_edge: pixels of the longer side; larger frames are scaled down.
+        keyframes_only: encode only the keyframes, as a preview.
         name: of the file, for messages.
 
     Raises:
@@ -95,7 +97,14 @@ def cut(
         has_video = video_stream_of(container) is not None
         selected: Track | None = track or (None if has_video else "audio")
         types = mime_types or (AUDIO_TYPES if selected == "audio" else VIDEO_TYPES)
-        form = SegmentFormat(limit_s=limit_s, mime_types=types, max_bytes=max_bytes, lead_s=lead_s, max_edge=max_edge)
+        form = SegmentFormat(
+            limit_s=limit_s,
+            mime_types=types,
+            max_bytes=max_bytes,
+            lead_s=lead_s,
+            max_edge=max_edge,
+            keyframes_only=keyframes_only,
+        )
         found = cut_one(container, window, selected, form, name, seekable=not is_joined(file))
     if found is None:
         raise ContentError(f"{name} holds nothing between {window.start_s:g} s and {window.end_s:g} s")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from langchain_gemini_mm import ContentError, GeminiEmbeddings, MediaLoader, MediaStore
+from langchain_gemini_mm import ContentError, GeminiEmbeddings, MediaLimitError, MediaLoader, MediaStore
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES, sniff
 from langchain_gemini_mm.loaders import Segments
 from langchain_gemini_mm.media.av.clip import inspect
@@ -252,6 +252,32 @@ def test_what_a_recording_does_not_have() -> None:
         list(
             segments(io.BytesIO(recording("flac", video=None, audio="flac")), video=[Window(0, 3)], video_format=VIDEO)
         )
+
+
+def test_inspection_ends() -> None:
+    """A file of which every packet must be read is refused after a time."""
+    live = io.BytesIO(recording("matroska", live="1"))
+    assert inspect(live).duration_s == pytest.approx(12, abs=0.1)
+    with pytest.raises(MediaLimitError, match="no index"):
+        inspect(live, timeout_s=0)
+
+
+def test_large_video_is_scaled_down_where_it_is_encoded() -> None:
+    """Encoded video has at most 1,280 pixels a side; copied video keeps its size."""
+    import av
+
+    data = recording(seconds=1, size=(1600, 800), key_every=100, audio=None)
+    for lead_s, width in ((None, 1600), (0.0, 1280)):
+        with av.open(io.BytesIO(cut(io.BytesIO(data), 0.5, 0.8, limit_s=9, lead_s=lead_s).data)) as container:
+            assert container.streams.video[0].width == width
+
+
+def test_preview() -> None:
+    """A preview has the keyframes of its range, begins with an image, and keeps the audio."""
+    found = cut(io.BytesIO(recording()), 3.3, 9.3, limit_s=30, keyframes_only=True)
+    assert numbers(found.data) == [30, 40, 50, 60, 70, 80, 90]
+    assert len(sound(found.data)[0]) > 0
+    assert declared_seconds(found.data) == pytest.approx(6, abs=0.1)
 
 
 def test_errors_of_reading_are_not_damage() -> None:
