@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from langchain_gemini_mm.errors import GeminiMMError
-from langchain_gemini_mm.media.av.container import audio_stream_of, opened, origin_s, packets_of, video_stream_of
+from langchain_gemini_mm.media.av.container import opened, origin_s, packets_of
 from langchain_gemini_mm.media.images.decode import opened_image
 from langchain_gemini_mm.media.pdf.document import Document, calling, opened_document
 from langchain_gemini_mm.media.pdf.pages import PdfPages
@@ -44,7 +44,7 @@ class Cue(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedText:
-    """The text found in a media file, and how long its streams are."""
+    """The text found in a media file."""
 
     texts: tuple[str, ...] = ()
     """Titles, captions and comments about the whole file."""
@@ -52,10 +52,6 @@ class EmbeddedText:
     """Subtitles and chapters, in order."""
     pages: tuple[str, ...] = ()
     """The text of each page of a PDF, empty where it has none that can be read."""
-    video_s: float | None = None
-    """Seconds of the video stream where it declares them; the audio stream may be longer or shorter."""
-    audio_s: float | None = None
-    """Seconds of the audio stream where it declares them."""
 
 
 def read_embedded_text(file: BinaryIO, facts: MediaFacts, *, name: str) -> EmbeddedText:
@@ -108,12 +104,8 @@ def distinct(texts: Iterable[str]) -> tuple[str, ...]:
 def _recording(file: BinaryIO, name: str) -> EmbeddedText:
     with opened(file, name) as container:
         texts = distinct(_tags(container))
-        video_s, audio_s = (
-            _length_of(container, video_stream_of(container)),
-            _length_of(container, audio_stream_of(container)),
-        )
         cues = [*_chapters(container), *_subtitles(container)][:_MAX_CUES]
-    return EmbeddedText(texts=texts, cues=tuple(sorted(cues)), video_s=video_s, audio_s=audio_s)
+    return EmbeddedText(texts=texts, cues=tuple(sorted(cues)))
 
 
 def _tags(container: InputContainer) -> Iterator[str]:
@@ -126,17 +118,6 @@ def _tags(container: InputContainer) -> Iterator[str]:
 def _plain(value: str) -> str:
     """A tag without bytes that are not UTF-8: PyAV 19 returns them as surrogates."""
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "ignore")
-
-
-def _length_of(container: InputContainer, stream: Any) -> float | None:
-    """The end of a stream as it declares it, in seconds from the beginning of the file."""
-    if stream is None:
-        return None
-    if stream.duration:
-        start = float((stream.start_time or 0) * stream.time_base) - origin_s(container)
-        return float(stream.duration * stream.time_base) + max(start, 0.0)
-    match = re.fullmatch(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
-    return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]) if match else None
 
 
 def _chapters(container: InputContainer) -> Iterator[Cue]:

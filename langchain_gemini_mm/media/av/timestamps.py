@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _BACK_S = 1.0
 _AHEAD_S = 86_400.0
 _GUESSED_FPS = 25
+_MAX_STEP_S = 10.0
 
 
 class Sample:
@@ -49,6 +50,8 @@ class Timeline:
         self.time_base = time_base or Fraction(stream.time_base or 1)
         self.tick = float(self.time_base)
         self._offset = -round(origin_s / self.tick)
+        self.has_times = False
+        """Whether a packet with a time was read; the times of those before are guessed."""
         self._last: int | None = None
         self._step = self._usual_step()
 
@@ -68,9 +71,10 @@ class Timeline:
         """A packet with its repaired times; None for an empty one."""
         if not packet.size:
             return None
-        duration = packet.duration or self._step
         dts, pts = packet.dts, packet.pts
-        if dts is None and pts is None:
+        if dts is not None or pts is not None:
+            self.has_times = True
+        else:
             dts = 0 if self._last is None else self._last + self._step - self._offset
         decoding = (dts if dts is not None else pts or 0) + self._offset
         showing = (pts if pts is not None else dts or 0) + self._offset
@@ -79,6 +83,11 @@ class Timeline:
         decoding, showing = decoding + jump, showing + jump
         if self._last is not None and decoding <= self._last:
             decoding = self._last + 1
+        duration = packet.duration
+        if not duration:
+            # It is taken to last as long as the packet before.
+            lasted = decoding - self._last if self._last is not None and not jump else self._step
+            duration = max(min(lasted, self.ticks(_MAX_STEP_S)), 1)
         self._last, self._step = decoding, duration
         return Sample(packet, self, max(showing, decoding), decoding, duration)
 
