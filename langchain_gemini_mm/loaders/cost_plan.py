@@ -12,7 +12,7 @@ from langchain_gemini_mm.batching import CallLimits
 from langchain_gemini_mm.batching import plan as calls_of
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import Modality
-from langchain_gemini_mm.loaders.examine import FILE_ERRORS, Examined, examine, refusal
+from langchain_gemini_mm.loaders.examine import Examined, examine, refusal
 from langchain_gemini_mm.loaders.mail import SUFFIXES, Attachment, read_mails
 from langchain_gemini_mm.loaders.media_loader import MediaLoader
 from langchain_gemini_mm.loaders.segmentation import MediaSegment
@@ -159,8 +159,8 @@ class _Tally:
                     self._counts[content.modality] = documents + 1, tokens + content.token_count
                     made += 1
                     yield content
-            except FILE_ERRORS as error:
-                self.skipped.append(Skipped(found[0].source, refusal(error)))
+            except Exception as error:  # noqa: BLE001  no file ends a run
+                self.skipped.append(Skipped(found[0].source, refusal(error, found[0].source)))
             self.files += bool(made)
 
     def shares(self) -> dict[Modality, Share]:
@@ -208,8 +208,8 @@ class _Tally:
     def _attached(self, part: Attachment, source: str) -> Iterator[_Content]:
         try:
             examined = examine(io.BytesIO(part.data), source, self.loader.options)
-        except FILE_ERRORS as error:
-            self.skipped.append(Skipped(source, refusal(error)))
+        except Exception as error:  # noqa: BLE001  no file ends a run
+            self.skipped.append(Skipped(source, refusal(error, source)))
             return
         if examined.facts is not None and examined.facts.modality != "image":
             yield from self._media(examined)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO, Protocol, TypeAlias
+from typing import Any, BinaryIO, Protocol, Self, TypeAlias
 
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES, modality_of, sniff
 from langchain_gemini_mm.content.parts import Part
-from langchain_gemini_mm.errors import ContentError, GeminiMMError, MissingExtraError
+from langchain_gemini_mm.errors import ContentError, GeminiMMError, MissingExtraError, StoreError
 from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.loaders.options import LoadOptions
 from langchain_gemini_mm.loaders.segmentation import MediaSegment, plan_segments
@@ -23,6 +25,8 @@ from langchain_gemini_mm.media.embedded_text import Cue, EmbeddedText, read_embe
 from langchain_gemini_mm.media.facts import MediaFacts
 from langchain_gemini_mm.media.probe import probe
 from langchain_gemini_mm.media.source import OpenedSource
+
+logger = logging.getLogger("langchain_gemini_mm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,16 +244,42 @@ def reason(head: bytes, source: str) -> str | None:
     return found
 
 
-FILE_ERRORS = (ContentError, MissingExtraError, OSError, MemoryError, RecursionError)
-"""Errors for which a file is left out; all others end the run."""
+class DescriptionError(TypeError):
+    """A `describe` function returned something that is no text: a mistake in the program, not in a file."""
 
 
-def refusal(error: Exception) -> str:
-    """The reason why a file is left out, from the error."""
+FATAL_ERRORS = (StoreError, DescriptionError)
+"""Errors that end a run, because every file after it would fail as well; for all others, one file is left out."""
+
+
+class WorkerBug(Exception):  # noqa: N818  an exception of a worker process, with its traceback as text
+    """An exception that no file explains, raised in a worker process."""
+
+    def __init__(self, name: str, trace: str) -> None:
+        super().__init__(name, trace)
+        self.name, self.trace = name, trace
+
+    @classmethod
+    def of(cls, error: Exception) -> Self:
+        """Describe an exception for another process."""
+        return cls(type(error).__name__, "".join(traceback.format_exception(error)))
+
+
+def is_expected(error: Exception) -> bool:
+    """Whether an exception is about the file, the system or what is installed, rather than a bug."""
+    return isinstance(error, GeminiMMError | OSError | MemoryError | RecursionError)
+
+
+def refusal(error: Exception, source: str) -> str:
+    """The reason why a file is left out, from the error; an unexpected one is logged with its traceback."""
     if isinstance(error, GeminiMMError):
         return str(error)
     if isinstance(error, MemoryError):
         return "it does not fit into memory when it is opened"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
     if isinstance(error, OSError):
         return f"it cannot be read: {error.strerror or error}"
-    return f"it cannot be opened: {type(error).__name__}"
+    bug = error if isinstance(error, WorkerBug) else WorkerBug.of(error)
+    logger.error("unexpected %s at %r; please report it\n%s", bug.name, source, bug.trace)
+    return f"unexpected {bug.name} of this package, which is no fault of the file; please report it with the log"

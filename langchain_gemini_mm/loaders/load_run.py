@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from langchain_gemini_mm.loaders.examine import FILE_ERRORS, Examination, Examiner, refusal
+from langchain_gemini_mm.loaders.examine import FATAL_ERRORS, Examination, Examiner, refusal
 from langchain_gemini_mm.loaders.mail import SUFFIXES
 from langchain_gemini_mm.loaders.mail_documents import MailDocuments
 from langchain_gemini_mm.loaders.media_documents import Description, MediaDocuments
@@ -53,8 +53,10 @@ class LoadRun:
                 else:
                     self.documents += 1
                     yield found
-        except FILE_ERRORS as error:
-            reason = refusal(error)
+        except FATAL_ERRORS:
+            raise
+        except Exception as error:  # noqa: BLE001  no file ends a run
+            reason = refusal(error, item.source)
         self.note(item.source, reason)
 
     def note(self, source: str, reason: str | None) -> None:
@@ -122,5 +124,8 @@ class DocumentReader:
                 if facts is None or facts.modality != "image" or min(facts.width or 0, facts.height or 0) < _MIN_SIDE:
                     return None
                 return self._store.put_opened(opened)
-        except FILE_ERRORS:
+        except FATAL_ERRORS:
+            raise
+        except Exception as error:  # noqa: BLE001  the text is loaded without its image
+            refusal(error, item.source)
             return None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders.examine import FILE_ERRORS, Examiner, refusal
+from langchain_gemini_mm.loaders.examine import FATAL_ERRORS, Examiner, refusal
 from langchain_gemini_mm.loaders.mail import Attachment, Mail, read_mails
 from langchain_gemini_mm.loaders.media_documents import MediaDocuments
 from langchain_gemini_mm.loaders.options import LoadOptions
@@ -58,9 +58,11 @@ class MailDocuments:
             attached = InputFile(f"{item.source}/{name}", data=part.data, metadata=item.metadata)
             try:
                 parts += self._attached(part, attached, apart)
-            except FILE_ERRORS as error:
+            except FATAL_ERRORS:
+                raise
+            except Exception as error:  # noqa: BLE001  the mail is loaded without its attachment
                 parts.append(_mention(part))
-                apart.append(Skipped(attached.source, refusal(error)))
+                apart.append(Skipped(attached.source, refusal(error, attached.source)))
         if "text" in self.options.modalities:
             metadata = {**item.metadata, "mime_type": "message/rfc822"}
             chunks = self.texts.split(parts, ".txt")

@@ -11,7 +11,7 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.interfaces import COMPANION_TEXT, Modality
 from langchain_gemini_mm.loaders.companions import Companions, CompanionText
 from langchain_gemini_mm.loaders.document_ids import document_of
-from langchain_gemini_mm.loaders.examine import Examined
+from langchain_gemini_mm.loaders.examine import DescriptionError, Examined
 from langchain_gemini_mm.loaders.options import LoadOptions
 from langchain_gemini_mm.loaders.walk import InputFile, Skipped
 from langchain_gemini_mm.media.embedded_text import EmbeddedText
@@ -41,7 +41,7 @@ class Description:
         """The description of a Document, empty for None.
 
         Raises:
-            TypeError: it returned neither text nor a message.
+            DescriptionError: it returned neither text nor a message.
             Exception: whatever it raises.
         """
         answer = self._call(document)
@@ -51,7 +51,7 @@ class Description:
         if text is None:
             return ""
         if not isinstance(text, str):
-            raise TypeError(f"describe must give a str, a message or None, got {type(answer).__name__}")
+            raise DescriptionError(f"describe must give a str, a message or None, got {type(answer).__name__}")
         return str(text).strip()
 
 
@@ -111,7 +111,7 @@ class MediaDocuments:
     def _described(describe: Description, document: Document, text: str, failures: list[str]) -> str:
         try:
             description = describe.of(document)
-        except TypeError:
+        except DescriptionError:
             raise
         except Exception as error:  # noqa: BLE001  a service that fails must not end the run
             failures.append(f"{type(error).__name__}: {error}"[:_SHOWN])

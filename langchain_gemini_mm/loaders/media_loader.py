@@ -154,7 +154,7 @@ class MediaLoader(BaseLoader):
 
     def survey(self) -> Iterator[tuple[InputFile, OpenedSource, Examined] | Skipped]:
         """Examine every file without storing it; yields the open file with the result, or why it is left out."""
-        from langchain_gemini_mm.loaders.examine import FILE_ERRORS, LocalExaminer, refusal
+        from langchain_gemini_mm.loaders.examine import LocalExaminer, refusal
 
         for item, examination in LocalExaminer(replace(self.options, companions=False)).ahead(self._inputs):
             if isinstance(item, Skipped):
@@ -163,8 +163,8 @@ class MediaLoader(BaseLoader):
             try:
                 with item.opened() as opened:
                     yield item, opened, examination(opened)
-            except FILE_ERRORS as error:
-                yield Skipped(item.source, refusal(error))
+            except Exception as error:  # noqa: BLE001  no file ends a run
+                yield Skipped(item.source, refusal(error, item.source))
 
 
 def _description(describe: Any) -> Description | None:

@@ -60,7 +60,7 @@ _LANGUAGES = {
     ".ts": "ts", ".tsx": "ts", ".java": "java", ".kt": "kotlin", ".go": "go", ".rs": "rust", ".rb": "ruby",
     ".php": "php", ".c": "c", ".h": "c", ".cpp": "cpp", ".cc": "cpp", ".hpp": "cpp", ".cs": "csharp",
     ".swift": "swift", ".scala": "scala", ".proto": "proto", ".sol": "sol", ".lua": "lua", ".hs": "haskell",
-    ".pl": "perl", ".pm": "perl", ".ps1": "powershell", ".ex": "elixir", ".exs": "elixir",
+    ".ps1": "powershell", ".ex": "elixir", ".exs": "elixir",
 }  # fmt: skip
 _MIME_TYPES = {"markdown": "text/markdown", "html": "text/html"}
 _NOT_PROSE = {

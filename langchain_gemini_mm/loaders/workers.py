@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from langchain_gemini_mm.errors import ContentError, StoreError
-from langchain_gemini_mm.loaders.examine import Examination, Examined, examine, refusal
+from langchain_gemini_mm.loaders.examine import Examination, Examined, WorkerBug, examine, is_expected, refusal
 from langchain_gemini_mm.loaders.options import LoadOptions
 from langchain_gemini_mm.loaders.walk import InputFile, Skipped
 from langchain_gemini_mm.media.source import OpenedSource, open_source
@@ -127,8 +127,10 @@ class _Worker:
             answer = json.loads(line)
             if "refused" in answer:
                 raise ContentError(str(answer["refused"]))
+            if "bug" in answer:
+                raise WorkerBug(*map(str, answer["bug"]))
             return Examined.from_json(answer["examined"])
-        except ContentError:
+        except (ContentError, WorkerBug):
             raise
         except (ValueError, KeyError, TypeError) as error:
             process.kill()
@@ -217,5 +219,8 @@ def answer(question: dict[str, Any], options: LoadOptions) -> dict[str, Any]:
     try:
         with closing(open_source(path)[0]) as file:
             return {"examined": examine(file, question["source"], options).to_json()}
-    except Exception as error:  # noqa: BLE001  whatever a file causes is the file's fault here
-        return {"refused": refusal(error)}
+    except Exception as error:  # noqa: BLE001  reported by the process that asked
+        if is_expected(error):
+            return {"refused": refusal(error, question["source"])}
+        bug = WorkerBug.of(error)
+        return {"bug": [bug.name, bug.trace]}

@@ -361,8 +361,7 @@ def damage(store: MediaStore, ref: MediaRef, data: bytes) -> None:
     """Replace the bytes of media where they are stored."""
     if store.path is None:
         values = cast("Any", store._backend)._values
-        key = next(key for key in values.yield_keys() if key.startswith("media-pieces/"))
-        values.mset([(key, data)])
+        values.mset([(key, data) for key in list(values.yield_keys(prefix="media-pieces/"))])
     else:
         (store.path / ref.sha256[:2] / ref.sha256[2:4] / ref.sha256).write_bytes(data)
 
