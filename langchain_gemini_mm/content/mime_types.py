@@ -25,12 +25,37 @@ _PREFIXES: tuple[tuple[bytes, str], ...] = (
     (b"\x00\x00\x01\xba", "video/mpeg"),
     (b"\x00\x00\x01\xb3", "video/mpeg"),
     (b"FLV\x01", "video/x-flv"),
+    (b".RMF\x00", "video/x-realmedia"),
+    (b"DKIF\x00\x00", "video/x-ivf"),
+    (b"\x06\x0e+4\x02\x05\x01\x01\r\x01\x02\x01\x01\x02", "video/x-mxf"),
+    (b"nut/multimedia container\x00", "video/x-nut"),
+    (b"\x1f\x07\x00", "video/x-dv"),
+    (b"caff\x00\x01", "audio/x-caf"),
+    (b"riff.\x91\xcf\x11\xa5\xd6(\xdb\x04\xc1\x00\x00", "audio/x-w64"),
+    (b"wvpk", "audio/x-wavpack"),
+    (b"TTA1\x01\x00", "audio/x-tta"),
+    (b"MAC \x96\x0f", "audio/x-ape"),
+    (b"MAC \x8c\x0f", "audio/x-ape"),
+    (b"MPCKSH", "audio/x-musepack"),
+    (b"MP+\x07", "audio/x-musepack"),
+    (b"MP+\x17", "audio/x-musepack"),
+    (b"tBaK", "audio/x-tak"),
+    (b"DSD \x1c\x00", "audio/x-dsf"),
+    (b".snd\x00\x00", "audio/basic"),
+    (b"Creative Voice File\x1a", "audio/x-voc"),
+    (b"\x7f\xfe\x80\x01", "audio/vnd.dts"),
     (b"0&\xb2u\x8ef\xcf\x11", "video/x-ms-asf"),
     (b"PK\x03\x04", "application/zip"),
     (b"\x1f\x8b", "application/gzip"),
 )
 _RIFF = {b"WAVE": "audio/wav", b"WEBP": "image/webp", b"AVI ": "video/x-msvideo"}
-_FORM = {b"AIFF": "audio/aiff", b"AIFC": "audio/aiff"}
+_CHUNKED = {
+    b"RIFF": _RIFF,
+    b"RIFX": {b"WAVE": "audio/x-rifx"},
+    b"RF64": {b"WAVE": "audio/x-rf64"},
+    b"FORM": {b"AIFF": "audio/aiff", b"AIFC": "audio/aiff"},
+}
+"""Types by the first four bytes and those after the length."""
 _BRANDS = {
     b"heic": "image/heic", b"heix": "image/heic", b"heim": "image/heic", b"heis": "image/heic",
     b"hevc": "image/heic", b"mif1": "image/heif", b"msf1": "image/heif", b"avif": "image/avif", b"avis": "image/avif",
@@ -40,6 +65,9 @@ _BRANDS = {
 _MPEG_SYNC = re.compile(rb"\xff[\xe2-\xe5\xf2-\xf5\xfa-\xfd][\x10-\xeb]")
 # After other bytes only at the start of a line: text that mentions PDFs is not a PDF.
 _PDF = re.compile(rb"(?:\A|[^\t -~])%PDF-[0-9]")
+_AC3_KBPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
+_MP3_KBPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_MP3_LOW_KBPS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _ADTS_SYNC = re.compile(rb"\xff[\xf0\xf1\xf8\xf9]")
 _MODALITIES: dict[str, Modality] = {"image": "image", "audio": "audio", "video": "video", "text": "text"}
 _ALIASES = {
@@ -61,10 +89,8 @@ def sniff(head: bytes) -> str | None:
     for prefix, mime_type in _PREFIXES:
         if head.startswith(prefix):
             return mime_type
-    if head[:4] == b"RIFF":
-        return _RIFF.get(head[8:12])
-    if head[:4] == b"FORM":
-        return _FORM.get(head[8:12])
+    if head[:4] in _CHUNKED:
+        return _CHUNKED[head[:4]].get(head[8:12])
     if head[4:8] == b"ftyp" and head[:1] == b"\x00":
         return _by_brand(head)
     if head[4:8] in (b"moov", b"mdat", b"wide", b"free") and not head[:1].strip(b"\x00"):
@@ -107,8 +133,60 @@ def _by_container(head: bytes) -> str | None:
         return "application/pdf"
     if head[:2] == b"BM" and len(head) > 18 and head[6:10] == b"\x00\x00\x00\x00":
         return "image/bmp"
-    if head[:1] == b"G" and head[188:189] == b"G" and head[376:377] == b"G":
+    if _is_transport_stream(head, 0, 188) or _is_transport_stream(head, 4, 192):
         return "video/mp2t"
     if _ADTS_SYNC.match(head):
         return "audio/aac"
-    return "audio/mp3" if _MPEG_SYNC.match(head) else None
+    if head[:2] == b"\x0bw":
+        return _dolby(head)
+    return "audio/mp3" if _MPEG_SYNC.match(head) or _holds_mp3_frames(head) else None
+
+
+def _is_transport_stream(head: bytes, first: int, step: int) -> bool:
+    """Whether MPEG transport packets follow each other; a single sync byte is the letter G of a text."""
+    starts = range(first, len(head) - 3, step)
+    return len(starts) >= 3 and all(
+        head[at] == 0x47 and not head[at + 1] & 0x80 and bool(head[at + 3] & 0x30) for at in starts
+    )
+
+
+def _dolby(head: bytes) -> str | None:
+    """AC-3 or E-AC-3, if the frame is followed by another one."""
+    if len(head) < 6:
+        return None
+    version = head[5] >> 3
+    if version > 10:
+        size, mime_type = ((head[2] & 7) << 8 | head[3]) * 2 + 2, "audio/eac3"
+    else:
+        rate, code = head[4] >> 6, head[4] & 63
+        if rate == 3 or code >> 1 >= len(_AC3_KBPS):
+            return None
+        words = _AC3_KBPS[code >> 1] * 96_000 // (48_000, 44_100, 32_000)[rate] + (code & 1 if rate == 1 else 0)
+        size, mime_type = words * 2, "audio/ac3"
+    return mime_type if version <= 16 and head[size : size + 2] in (b"\x0bw", b"") else None
+
+
+def _holds_mp3_frames(head: bytes) -> bool:
+    """Whether MPEG audio frames of equal format follow each other after other bytes."""
+    for match in _MPEG_SYNC.finditer(head):
+        following = match.start()
+        for _ in range(3):
+            size = _mpeg_frame_bytes(head[following : following + 4])
+            following += size
+            if not size or head[following : following + 2] != match[0][:2]:
+                break
+        else:
+            return True
+    return False
+
+
+def _mpeg_frame_bytes(header: bytes) -> int:
+    """Length of a frame of MPEG audio layer III; 0 for others."""
+    if len(header) < 4:
+        return 0
+    version, layer, rate, kbps = header[1] >> 3 & 3, header[1] >> 1 & 3, header[2] >> 2 & 3, header[2] >> 4
+    if layer != 1 or rate == 3 or version == 1 or not 0 < kbps < 15:
+        return 0
+    samples_per_second = (44_100, 48_000, 32_000)[rate] >> (3 - version + 1) // 2
+    bits = (_MP3_KBPS if version == 3 else _MP3_LOW_KBPS)[kbps - 1] * 1000
+    return (144 if version == 3 else 72) * bits // samples_per_second + (header[2] >> 1 & 1)

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from langchain_gemini_mm.errors import GeminiMMError
-from langchain_gemini_mm.media.av.container import audio_stream_of, opened, origin_s, packets_of, video_stream_of
+from langchain_gemini_mm.media.av.container import (
+    audio_stream_of,
+    declared_end_s,
+    opened,
+    origin_s,
+    packets_of,
+    video_stream_of,
+)
 from langchain_gemini_mm.media.images.decode import opened_image
 from langchain_gemini_mm.media.pdf.document import Document, calling, opened_document
 from langchain_gemini_mm.media.pdf.pages import PdfPages
@@ -109,8 +116,8 @@ def _recording(file: BinaryIO, name: str) -> EmbeddedText:
     with opened(file, name) as container:
         texts = distinct(_tags(container))
         video_s, audio_s = (
-            _length_of(container, video_stream_of(container)),
-            _length_of(container, audio_stream_of(container)),
+            declared_end_s(container, video_stream_of(container)),
+            declared_end_s(container, audio_stream_of(container)),
         )
         cues = [*_chapters(container), *_subtitles(container)][:_MAX_CUES]
     return EmbeddedText(texts=texts, cues=tuple(sorted(cues)), video_s=video_s, audio_s=audio_s)
@@ -126,17 +133,6 @@ def _tags(container: InputContainer) -> Iterator[str]:
 def _plain(value: str) -> str:
     """A tag without bytes that are not UTF-8: PyAV 19 returns them as surrogates."""
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "ignore")
-
-
-def _length_of(container: InputContainer, stream: Any) -> float | None:
-    """The end of a stream as it declares it, in seconds from the beginning of the file."""
-    if stream is None:
-        return None
-    if stream.duration:
-        start = float((stream.start_time or 0) * stream.time_base) - origin_s(container)
-        return float(stream.duration * stream.time_base) + max(start, 0.0)
-    match = re.fullmatch(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
-    return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]) if match else None
 
 
 def _chapters(container: InputContainer) -> Iterator[Cue]:

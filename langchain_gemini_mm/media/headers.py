@@ -31,6 +31,9 @@ _MAX_ENTRIES = 500
 _END_OF_IMAGE = b"\xff\xd9"
 _TAIL = 4096
 _BLOCK = 1 << 20
+_WAV_EXTENSIBLE = 0xFFFE
+_WAV_UNCOMPRESSED = (1, 3)
+"""Integers and floating-point numbers."""
 _STREAMED_BYTES = 0x7FFF_0000
 """Programs that do not know the length write this or more, or 0."""
 
@@ -100,8 +103,8 @@ def read_jpeg(file: BinaryIO, size: int, name: str) -> Measures:
     return Measures(width=frame[0], height=frame[1], needs_redraw=redraw)
 
 
-def read_wav(file: BinaryIO, size: int, name: str) -> Measures:
-    """Measure a WAV and check that it is complete.
+def read_wav(file: BinaryIO, size: int, name: str) -> Measures | None:
+    """Measure a WAV of uncompressed samples and check that it is complete; None for other codecs.
 
     Args:
         file: open, seekable, at its beginning.
@@ -120,10 +123,14 @@ def read_wav(file: BinaryIO, size: int, name: str) -> Measures:
         length = int.from_bytes(head[4:], "little")
         position += 8
         if head[:4] == b"fmt ":
-            form = file.read(16)
+            form = file.read(26)
             if len(form) < 16:
                 break
-            _, _, rate, bytes_per_second, block, _ = struct.unpack("<HHIIHH", form)
+            codec, _, rate, bytes_per_second, block, _ = struct.unpack("<HHIIHH", form[:16])
+            if codec == _WAV_EXTENSIBLE:
+                codec = int.from_bytes(form[24:26], "little")
+            if codec not in _WAV_UNCOMPRESSED:
+                return None
             if not rate or not bytes_per_second or not block:
                 raise _damaged(name, "WAV", "its format says no rate")
         if head[:4] == b"data":

@@ -10,6 +10,13 @@ from langchain_gemini_mm.interfaces import Backend, Modality
 from langchain_gemini_mm.media.facts import MediaFacts
 from langchain_gemini_mm.models import MediaLimit, ModelSpec
 
+VIDEO_CODECS = frozenset({"h264", "hevc", "av1", "vp9"})
+"""Video codecs that the models take (https://ai.google.dev/gemini-api/docs/embeddings, read 2026-11-21)."""
+VIDEO_AUDIO_CODECS = frozenset({"aac", "mp3"})
+"""Audio codecs that are kept in videos; others are converted to AAC."""
+WAV_CODECS = {"pcm_u8": 1, "pcm_s16le": 2, "pcm_s24le": 3, "pcm_s32le": 4, "pcm_f32le": 4}
+"""Uncompressed audio codecs of WAV files, with the bytes of a sample of one channel."""
+
 _SERVICES: Mapping[Backend, str] = {"gemini": "the Gemini API", "vertex": "Vertex AI"}
 
 
@@ -38,6 +45,18 @@ def check_modality(mime_type: str, spec: ModelSpec, backend: Backend, *, name: s
             f"{name} is {mime_type}, which {spec.name} does not take on {_SERVICES[backend]} (it takes {taken})"
         )
     return limit
+
+
+def accepts_codecs(video: str | None, audio: str | None) -> bool:
+    """Whether a recording with these codecs can be sent without encoding a stream again.
+
+    Args:
+        video: codec of its video stream; None for audio files.
+        audio: codec of its audio stream, if any.
+    """
+    if video is None:
+        return audio == "mp3" or audio in WAV_CODECS
+    return video in VIDEO_CODECS and (audio is None or audio in VIDEO_AUDIO_CODECS)
 
 
 def check_extent(facts: MediaFacts, spec: ModelSpec, backend: Backend, *, name: str) -> None:

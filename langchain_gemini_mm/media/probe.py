@@ -64,8 +64,8 @@ def probe(file: Path | BinaryIO, mime_type: str, *, name: str | None = None) -> 
 
 
 def _measure(file: BinaryIO, mime_type: str, modality: Modality, size: int, name: str) -> Measures:
-    if mime_type in _BY_HEADER:
-        return _BY_HEADER[mime_type](file, size, name)
+    if mime_type in _BY_HEADER and (measures := _BY_HEADER[mime_type](file, size, name)):
+        return measures
     if modality == "image":
         return decode(file, name)
     if modality == "pdf":
@@ -74,10 +74,10 @@ def _measure(file: BinaryIO, mime_type: str, modality: Modality, size: int, name
         return count_pages(file, name)
     from langchain_gemini_mm.media.av.clip import measure
 
-    return measure(file, modality, size, name)
+    return measure(file, modality, name)
 
 
-_BY_HEADER: dict[str, Callable[[BinaryIO, int, str], Measures]] = {
+_BY_HEADER: dict[str, Callable[[BinaryIO, int, str], Measures | None]] = {
     "image/png": headers.read_png,
     "image/jpeg": headers.read_jpeg,
     "audio/wav": headers.read_wav,

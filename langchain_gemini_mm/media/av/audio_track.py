@@ -17,12 +17,15 @@ from langchain_gemini_mm.media.av.copy_packets import CopiedSegment, CopiedTrack
 from langchain_gemini_mm.media.av.encode import AUDIO_RATE, encode_audio
 from langchain_gemini_mm.media.av.segments import Cut, NotCopied, SegmentFormat, Window
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
+from langchain_gemini_mm.media.model_limits import WAV_CODECS
 
-_PLAIN = {"pcm_u8": 1, "pcm_s16le": 2, "pcm_s24le": 3, "pcm_s32le": 4, "pcm_f32le": 4}
-"""Uncompressed codecs, with the bytes of a sample of one channel."""
 _RESERVOIR_BYTES = 512
 """An MP3 packet may refer to this many bytes of the packets before it."""
 _MAX_LEADING = 12
+_MAX_LEAD_S = 0.1
+"""Longest time by which a copied segment may begin too early."""
+_WARM_UP_S = 0.5
+"""Audio that is decoded before a segment, because packets refer to earlier ones."""
 _MP3_SAMPLES = 1152
 _JITTER = AUDIO_RATE // 20
 
@@ -42,8 +45,8 @@ def copied_type(timeline: Timeline, muxer: str, windows: Iterable[Window], form:
     overhang = _MP3_SAMPLES * (_MAX_LEADING + 2) / max(context.rate, 1)
     if codec == "mp3" and longest + overhang <= form.limit_s and "audio/mp3" in form.mime_types:
         return "audio/mp3"
-    if codec in _PLAIN and muxer == "wav" and "audio/wav" in form.mime_types:
-        needed = (longest + 1) * context.rate * context.channels * _PLAIN[codec]
+    if codec in WAV_CODECS and muxer in ("wav", "w64") and "audio/wav" in form.mime_types:
+        needed = (longest + 1) * context.rate * context.channels * WAV_CODECS[codec]
         return "audio/wav" if form.max_bytes is None or needed < form.max_bytes else None
     return None
 
@@ -109,8 +112,12 @@ class _CopiedAudio(CopiedSegment):
         self._leading = leading
         self._copied: CopiedTrack | None = None
         self._first = self._last = 0
+        if leading and window.start_s - leading[0].pts * timeline.tick > _MAX_LEAD_S:
+            self.failed = NotCopied(window, "its first packet refers to packets too long before it")
         context: Any = timeline.stream.codec_context
-        self._frame_bytes = context.channels * _PLAIN[codec_name(timeline.stream)] if mime_type == "audio/wav" else 0
+        self._frame_bytes = (
+            context.channels * WAV_CODECS[codec_name(timeline.stream)] if mime_type == "audio/wav" else 0
+        )
 
     def add(self, sample: Sample) -> bool:
         """Add a packet; False after the end of the window."""
@@ -169,6 +176,9 @@ class EncodedAudioTrack:
         """Add a packet, in file order; returns the segments that it completes."""
         if self.first_key is None:
             self.first_key = sample.pts
+        ends_s = (sample.pts + sample.duration) * self._timeline.tick
+        if self._waiting and not self._active and ends_s < self._waiting[0].start_s - _WARM_UP_S:
+            return ()
         frames = self._decoder.frames(sample.restored())
         return [cut for frame in frames for piece in self._mono(frame) for cut in self._take(piece)]
 
@@ -185,8 +195,8 @@ class EncodedAudioTrack:
         """Add mono samples to the windows that contain them."""
         samples = piece.to_ndarray().reshape(-1)
         reported = round(float(piece.pts * piece.time_base) * AUDIO_RATE) if piece.pts is not None else self._next or 0
-        # Times are rounded, so only a larger difference is a gap.
-        place = self._next if self._next is not None and abs(reported - self._next) < _JITTER else reported
+        # Times are rounded, so only a larger difference is a gap; a time that was passed already is wrong.
+        place = self._next if self._next is not None and reported - self._next < _JITTER else reported
         self._next = place + len(samples)
         while self._waiting and self._next > round(self._waiting[0].start_s * AUDIO_RATE):
             self._active.append(_EncodedAudio(self._waiting.popleft(), self._form))

@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.media.av.container import (
+    COUNTED_BYTES,
+    JOINED_FORMATS,
     MICROSECONDS,
     audio_stream_of,
     codec_name,
+    declared_end_s,
     is_cover,
     opened,
     origin_s,
     video_stream_of,
 )
+from langchain_gemini_mm.media.av.timestamps import Timelines
 from langchain_gemini_mm.media.facts import Measures
+from langchain_gemini_mm.media.model_limits import accepts_codecs
 from langchain_gemini_mm.media.source import Source, name_of
 
 if TYPE_CHECKING:
@@ -27,8 +32,6 @@ _UNINDEXED = {"mp3", "aac"}
 """Formats whose headers only estimate the length."""
 _INDEXED = "mov,mp4,m4a,3gp,3g2,mj2"
 """Formats whose end can be read without reading what comes before."""
-_COUNTED_BYTES = 256_000_000
-"""The declared length of a larger file is accepted where its end cannot be read alone: it is over any limit."""
 _TAIL_SECONDS = 2.0
 _TOLERANCE = 0.9
 
@@ -64,12 +67,8 @@ class Clip:
     video: VideoInfo | None
     """None for audio files; a cover image is no video."""
     audio: AudioInfo | None
-
-    @property
-    def is_cut_off(self) -> bool:
-        """Whether more than a tenth of the declared length is missing."""
-        guessed = self.container in _UNINDEXED
-        return not guessed and self.declared_s is not None and self.duration_s < self.declared_s * _TOLERANCE
+    is_cut_off: bool
+    """Whether more than a tenth of the declared length is missing."""
 
 
 def inspect(source: Source, *, name: str | None = None) -> Clip:
@@ -96,23 +95,23 @@ def inspect(source: Source, *, name: str | None = None) -> Clip:
     name = name or name_of(source, "recording")
     with opened(source, name) as container:
         video, audio = video_stream_of(container), audio_stream_of(container)
-        length = _length(container, [stream for stream in (video, audio) if stream is not None], container.size, name)
+        length = _length(container, [stream for stream in (video, audio) if stream is not None], name)
         return Clip(
             container=container.format.name,
-            duration_s=round(length, 6),
+            duration_s=round(length.seconds, 6),
             declared_s=_declared(container) or None,
+            is_cut_off=not length.is_complete,
             video=None if video is None else VideoInfo(codec=codec_name(video), width=video.width, height=video.height),
             audio=None if audio is None else AudioInfo(codec=codec_name(audio)),
         )
 
 
-def measure(file: BinaryIO, modality: Modality, size: int, name: str) -> Measures:
+def measure(file: BinaryIO, modality: Modality, name: str) -> Measures:
     """Measure an audio file or a video; the width is missing where a video container holds audio alone.
 
     Args:
         file: open, seekable.
         modality: `"audio"` or `"video"`, by the type of the file.
-        size: of the file, in bytes.
         name: for messages.
 
     Raises:
@@ -126,8 +125,16 @@ def measure(file: BinaryIO, modality: Modality, size: int, name: str) -> Measure
                 # A stream of a codec that libav does not know has no width.
                 raise ContentError(f"{name} is damaged, or has an unknown codec; convert it to MP4 with H.264")
             raise ContentError(f"{name} has no {modality}")
-        seconds = _whole_length(container, [stream for stream in (video, audio) if stream], size, name)
-        measures = Measures(seconds=seconds, has_audio=audio is not None)
+        length = _length(container, [stream for stream in (video, audio) if stream], name)
+        if not length.is_complete:
+            raise ContentError(
+                f"{name} is cut off: it says that it lasts {_declared(container):,.1f} s, and {length.seconds:,.1f} s "
+                "can be read. Copy or export it again"
+            )
+        accepted = accepts_codecs(
+            None if video is None else codec_name(video), None if audio is None else codec_name(audio)
+        )
+        measures = Measures(seconds=length.seconds, has_audio=audio is not None, needs_redraw=not accepted)
         if video is not None:
             measures |= Measures(width=video.width, height=video.height)
         return measures
@@ -137,52 +144,49 @@ def _declared(container: InputContainer) -> float:
     return max(container.duration or 0, 0) / MICROSECONDS
 
 
-def _whole_length(container: InputContainer, streams: Sequence[Any], size: int, name: str) -> float:
-    """Length in seconds of a recording that is not truncated."""
-    declared = _declared(container)
-    length = _length(container, streams, size, name)
-    if length < declared * _TOLERANCE and container.format.name not in _UNINDEXED:
-        raise ContentError(
-            f"{name} is cut off: it says that it lasts {declared:,.1f} s, and {length:,.1f} s can be read. Copy or "
-            "export it again"
-        )
-    return length
+@dataclass(frozen=True, slots=True)
+class _Length:
+    seconds: float
+    is_complete: bool = True
 
 
-def _length(container: InputContainer, streams: Sequence[Any], size: int, name: str) -> float:
-    """Length in seconds from the last packets; read near the end where the file has an index."""
+def _length(container: InputContainer, streams: Sequence[Any], name: str) -> _Length:
+    """Length of some streams from their last packets; read near the end where the file has an index.
+
+    Subtitles and other streams may last longer, so that a file is complete if any of its streams reaches its end.
+    """
     declared = _declared(container)
-    if declared and size > _COUNTED_BYTES and container.format.name != _INDEXED:
-        return declared
-    if declared and container.format.name not in _UNINDEXED:
-        _seek(container, max(declared - _TAIL_SECONDS, 0))
-        end = _read_end(container, streams)
-        if end >= declared * _TOLERANCE:
-            return max(declared, end)
+    own = max((declared_end_s(container, stream) or 0.0 for stream in streams), default=0.0)
+    if declared and container.size > COUNTED_BYTES and container.format.name != _INDEXED:
+        return _Length(declared)
+    indexed = container.format.name not in _UNINDEXED | JOINED_FORMATS
+    for end_s in dict.fromkeys((own, declared)) if indexed else ():
+        if end_s:
+            _seek(container, max(end_s - _TAIL_SECONDS, 0))
+            last, last_of_all = _read_ends(container, streams)
+            if last >= end_s * _TOLERANCE:
+                is_last = end_s == own or last >= last_of_all
+                return _Length(max(last, end_s) if is_last else last)
     _seek(container, 0)
-    end = _read_end(container, streams)
-    if end <= 0:
+    last, last_of_all = _read_ends(container, streams)
+    if last <= 0:
         raise ContentError(f"{name} is damaged or cut off: none of its audio or video can be read")
-    return end
+    is_complete = not indexed or max(last_of_all, last) >= declared * _TOLERANCE
+    return _Length(last, is_complete)
 
 
 def _seek(container: InputContainer, seconds: float) -> None:
     container.seek(int(seconds * MICROSECONDS) + (container.start_time or 0))
 
 
-def _read_end(container: InputContainer, streams: Sequence[Any]) -> float:
-    """Read packets to the end without decoding them; the largest end time in seconds, 0 if there is no packet."""
-    import av
-
-    start = origin_s(container)
-    ticks = {stream.index: float(stream.time_base or 0) for stream in streams}
-    end = 0.0
-    try:
-        for packet in container.demux(*streams):
-            time = packet.pts if packet.pts is not None else packet.dts
-            if time is None or packet.is_corrupt:
-                continue
-            end = max(end, (time + (packet.duration or 0)) * ticks[packet.stream_index] - start)
-    except (av.error.FFmpegError, EOFError):
-        return end
-    return end
+def _read_ends(container: InputContainer, streams: Sequence[Any]) -> tuple[float, float]:
+    """Read packets to the end without decoding them; the end in seconds of these streams, and of all streams."""
+    timelines = Timelines(origin_s(container))
+    for stream in container.streams:
+        timelines.of(stream)
+    ends = dict.fromkeys((stream.index for stream in container.streams), 0.0)
+    for sample in timelines.samples(container):
+        line, packet = sample.timeline, sample.packet
+        if not packet.is_corrupt and line.has_times:
+            ends[line.stream.index] = max(ends[line.stream.index], (sample.pts + sample.duration) * line.tick)
+    return max((ends[stream.index] for stream in streams), default=0.0), max(ends.values(), default=0.0)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from langchain_gemini_mm.errors import ContentError, GeminiMMError, MissingExtraError
+from langchain_gemini_mm.content.mime_types import HEAD_BYTES, sniff
+from langchain_gemini_mm.errors import ContentError, MissingExtraError
 from langchain_gemini_mm.media.source import Source, name_of
 from langchain_gemini_mm.media.source import opened as opened_source
 
@@ -20,13 +24,14 @@ if TYPE_CHECKING:
 MICROSECONDS = 1_000_000
 
 _FORMATS = (
-    "aac,ac3,aiff,amr,asf,au,avi,caf,eac3,flac,flv,h264,hevc,ivf,matroska,mov,mp2,mp3,mpeg,mpegts,mpegvideo,m4v,ogg,w64,"
-    "wav"
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,dv,eac3,flac,flv,h264,hevc,ivf,matroska,mov,mp2,mp3,mpc,mpc8,mpeg,"
+    "mpegts,mpegvideo,m4v,mxf,nut,ogg,rm,tak,tta,voc,w64,wav,wv"
 )
 """Only formats that contain their media: a playlist disguised as a video would open other files and addresses."""
 _PCM_FORMATS = {
     (b"RIFF", b"WAVE"): "wav",
     (b"RF64", b"WAVE"): "wav",
+    (b"RIFX", b"WAVE"): "wav",
     (b"FORM", b"AIFF"): "aiff",
     (b"FORM", b"AIFC"): "aiff",
 }
@@ -34,6 +39,14 @@ _PCM_FORMATS = {
 _MAX_PIXELS = 50_000_000
 """Larger frames are not decoded; 8K video has 33 million pixels."""
 _MAX_STREAMS = 100
+COUNTED_BYTES = 256_000_000
+"""Larger files are measured by their declared length where their end cannot be read alone, and cut by seeking."""
+JOINED_FORMATS = frozenset({"mpeg", "mpegts", "ogg"})
+"""Formats whose files can be joined byte by byte, so that times begin again in the middle."""
+_OGG_HEADER = 27
+_IMAGE_CODECS = frozenset({"bmp", "gif", "jpeg2000", "mjpeg", "png", "tiff", "webp"})
+_COVER_PACKETS = 2_000
+"""Packets among which a video of images has a second one; a cover image has none."""
 _READ_BYTES = 1 << 16
 _HEAD_BYTES = 12
 _BAD_PACKETS = 1_000
@@ -72,6 +85,7 @@ def opened(source: Source, name: str | None = None, **options: str) -> Iterator[
         ) as container:
             if not container.streams.audio and not container.streams.video:
                 raise ContentError(f"{name} is damaged or cut off: no audio or video stream can be found in it")
+            _mark_covers(container)
             yield container
 
 
@@ -95,9 +109,7 @@ def reporting_damage(name: str) -> Iterator[None]:
 
     try:
         yield
-    except GeminiMMError:
-        raise
-    except (av.error.FFmpegError, OSError, MemoryError) as error:
+    except av.error.FFmpegError as error:
         raise ContentError(f"{name} cannot be opened as audio or video: it is damaged or cut off") from error
     except av.codec.codec.UnknownCodecError as error:
         raise ContentError(f"{name} cannot be read: PyAV was built without the codec {error}") from error
@@ -105,10 +117,12 @@ def reporting_damage(name: str) -> Iterator[None]:
 
 def video_stream_of(container: InputContainer) -> VideoStream | None:
     """The default video stream or the first one; cover images and unknown codecs do not count."""
-    chosen: VideoStream | None = _chosen(
-        [s for s in container.streams.video if not is_cover(s) and getattr(s, "width", None)]
-    )
+    chosen: VideoStream | None = _chosen(_known_videos(container))
     return chosen
+
+
+def _known_videos(container: InputContainer) -> list[VideoStream]:
+    return [stream for stream in container.streams.video if not is_cover(stream) and getattr(stream, "width", None)]
 
 
 def audio_stream_of(container: InputContainer) -> AudioStream | None:
@@ -126,6 +140,24 @@ def is_cover(stream: VideoStream) -> bool:
     return bool(stream.disposition & Disposition.attached_pic)
 
 
+def _mark_covers(container: InputContainer) -> None:
+    """Mark a video stream with a single image as a cover, which Matroska files do not do."""
+    from av.stream import Disposition
+
+    images = [s for s in _known_videos(container) if codec_name(s) in _IMAGE_CODECS]
+    if not images or not container.streams.audio:
+        return
+    counts: Counter[int] = Counter()
+    for packet in islice(packets_of(container, ()), _COVER_PACKETS):
+        counts[packet.stream.index] += bool(packet.size)
+        if all(counts[stream.index] > 1 for stream in images):
+            break
+    for stream in images:
+        if counts[stream.index] == 1:
+            stream.disposition |= Disposition.attached_pic
+    container.seek(min(container.start_time or 0, 0))
+
+
 def is_huge(stream: VideoStream) -> bool:
     """Whether a stream declares frames that are too large to be decoded."""
     return stream.width * stream.height > _MAX_PIXELS
@@ -134,6 +166,38 @@ def is_huge(stream: VideoStream) -> bool:
 def origin_s(container: InputContainer) -> float:
     """The first time stamp of a recording, in seconds; often not 0, sometimes negative."""
     return (container.start_time or 0) / MICROSECONDS
+
+
+def declared_end_s(container: InputContainer, stream: Any) -> float | None:
+    """The end of a stream as it declares it, in seconds from the beginning of the file."""
+    if stream is None:
+        return None
+    if stream.duration:
+        start = float((stream.start_time or 0) * stream.time_base) - origin_s(container)
+        return float(stream.duration * stream.time_base) + max(start, 0.0)
+    match = re.fullmatch(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]) if match else None
+
+
+def is_joined(file: BinaryIO) -> bool:
+    """Whether times may begin again in a file, so that positions in it cannot be found by their time."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    head = file.read(_HEAD_BYTES)
+    if head[:4] != b"OggS":
+        return size <= COUNTED_BYTES and sniff(head + file.read(HEAD_BYTES)) in ("video/mp2t", "video/mpeg")
+    position, has_begun = 0, False
+    while position < size:
+        file.seek(position)
+        page = file.read(_OGG_HEADER + 255)
+        if page[:4] != b"OggS" or len(page) < _OGG_HEADER:
+            return True
+        is_first = bool(page[5] & 2)
+        if is_first and has_begun:
+            return True
+        has_begun = has_begun or not is_first
+        position += _OGG_HEADER + page[26] + sum(page[_OGG_HEADER : _OGG_HEADER + page[26]])
+    return False
 
 
 def packets_of(container: InputContainer, streams: Sequence[Stream]) -> Iterator[Packet[Any]]:
@@ -228,7 +292,10 @@ class _BoundedFile:
     def read(self, length: int) -> bytes:
         # Another container may read the same file in between.
         self._file.seek(self._position)
-        data = self._file.read(length)
+        try:
+            data = self._file.read(length)
+        except OSError as error:
+            raise ContentError(f"cannot read {self._name}: {error.strerror or error}") from error
         self._position += len(data)
         self._left -= len(data) + _BYTES_A_CALL
         if self._left < 0:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from langchain_gemini_mm.media.av.container import codec_name
@@ -19,6 +20,25 @@ _TOO_MANY_BYTES = "a copy has too many bytes"
 
 class TooManyBytesError(Exception):
     """A file being written is larger than the model takes."""
+
+
+class WriteError(Exception):
+    """libav cannot encode a stream or write it into a container."""
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Distinguish errors of writing from those of a damaged source.
+
+    Raises:
+        WriteError: libav cannot write it.
+    """
+    import av
+
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raise WriteError(f"{what} cannot be written: {error}") from error
 
 
 class Output:
@@ -42,24 +62,31 @@ class Output:
 
         Raises:
             TooManyBytesError: the file is over its limit.
+            WriteError: the container cannot hold them.
         """
-        self.container.mux(packets)
+        with writing(self.mime_type):
+            self.container.mux(packets)
         if self._most is not None:
             self._check()
 
-    def close(self) -> bytes:
+    def close(self, seconds: float | None = None) -> bytes:
         """Finish the file.
+
+        Args:
+            seconds: of an MP4 or MOV file, after which nothing is shown.
 
         Raises:
             TooManyBytesError: as in `write`.
+            WriteError: as in `write`.
         """
-        self.container.close()
+        with writing(self.mime_type):
+            self.container.close()
         self._check()
-        return self.file.getvalue()
+        return self.file.getvalue() if seconds is None else limited(self.file.getvalue(), seconds)
 
     def __del__(self) -> None:
         # An abandoned file must be closed before its tracks go: older PyAV crashes otherwise.
-        with suppress(OSError, ValueError, AttributeError):
+        with suppress(OSError, ValueError, AttributeError, WriteError):
             self.container.close()
 
     def _check(self) -> None:
@@ -74,14 +101,22 @@ class CopiedTrack:
         self._output = output
         self._time_base = timeline.time_base
         self._shift = timeline.ticks(start_s)
-        self._stream = output.container.add_stream_from_template(timeline.stream)
+        # Opaque, because the encoder of the same name may be missing.
+        self._stream = output.container.add_stream_from_template(timeline.stream, opaque=True)
 
-    def write(self, sample: Sample, duration: int | None = None) -> None:
-        """Write a packet, with times from the start of the segment."""
+    def write(self, sample: Sample, duration: int | None = None, pts: int | None = None) -> None:
+        """Write a packet, with times from the start of the segment.
+
+        Args:
+            sample: the packet.
+            duration: in ticks, instead of its own.
+            pts: when it is shown, instead of its own time.
+        """
         packet = sample.packet
         packet.stream = self._stream
         packet.time_base = self._time_base
-        packet.pts, packet.dts = sample.pts - self._shift, sample.dts - self._shift
+        packet.pts = (sample.pts if pts is None else pts) - self._shift
+        packet.dts = sample.dts - self._shift
         packet.duration = sample.duration if duration is None else duration
         self._output.write(packet)
 
@@ -96,23 +131,25 @@ class CopiedSegment:
         self._end = end_tick(window, timeline)
         self._output = Output(mime_type, form.max_bytes)
 
-    def _write(self, track: CopiedTrack, sample: Sample, duration: int | None = None) -> None:
-        import av
-
+    def _write(self, track: CopiedTrack, sample: Sample, duration: int | None = None, pts: int | None = None) -> None:
         if self.failed:
             return
         try:
-            track.write(sample, duration)
+            track.write(sample, duration, pts)
         except TooManyBytesError:
             self.failed = NotCopied(self.window, _TOO_MANY_BYTES)
-        except av.error.FFmpegError as error:
-            self.failed = NotCopied(self.window, f"its container cannot hold it ({type(error).__name__})")
+        except WriteError as error:
+            self.failed = NotCopied(self.window, str(error))
 
-    def _finished(self, start_s: float, end_s: float, track: Track | None) -> Cut | NotCopied:
+    def _finished(
+        self, start_s: float, end_s: float, track: Track | None, seconds: float | None = None
+    ) -> Cut | NotCopied:
         try:
-            data = self._output.close()
+            data = self._output.close(seconds)
         except TooManyBytesError:
             return NotCopied(self.window, _TOO_MANY_BYTES)
+        except WriteError as error:
+            return self.failed or NotCopied(self.window, str(error))
         return self.failed or Cut(
             data=data,
             mime_type=self._output.mime_type,
@@ -126,7 +163,11 @@ class CopiedSegment:
 
 
 class CopiedVideo(CopiedSegment):
-    """A copied segment of a video stream that begins at a keyframe, with its audio if wanted."""
+    """A copied segment of a video stream, with its audio if wanted.
+
+    It contains the packets from a keyframe on. Those shown before the window get negative times, for which libav writes
+    an edit list, so that players decode and do not show them; its end is limited in the same way.
+    """
 
     def __init__(
         self,
@@ -139,10 +180,13 @@ class CopiedVideo(CopiedSegment):
     ) -> None:
         super().__init__(window, timeline, form, video_type(form))
         self._form, self._track = form, track
-        self._key = self._last = key.pts
-        self._start_s = key.pts * timeline.tick
+        self._key = key.pts
+        self._start_s = max(window.start_s, key.pts * timeline.tick)
+        self._start = self._last = timeline.ticks(self._start_s)
+        self._begins = max(start_tick(window, timeline), key.pts)
         self._shown_to = timeline.ticks(window.end_s)
-        self._ahead: list[Sample] = []
+        self._held: list[Sample] = []
+        self._has_begun = False
         self._video = CopiedTrack(self._output, timeline, self._start_s)
         self._audio = CopiedTrack(self._output, audio, self._start_s) if audio else None
         self._audio_tick = audio.tick if audio else 1.0
@@ -153,9 +197,10 @@ class CopiedVideo(CopiedSegment):
             return False
         if sample.pts < self._key:
             return True  # It is shown before its keyframe, and refers to earlier packets.
-        # A packet shown after the end is needed only if one shown before the end follows in the file.
-        self._ahead.append(sample)
-        if sample.pts < self._end:
+        if not self._has_begun and sample.dts > self._begins:
+            self._begin()
+        self._held.append(sample)
+        if self._has_begun and sample.pts < self._end:
             self._flush()
         return True
 
@@ -167,18 +212,25 @@ class CopiedVideo(CopiedSegment):
 
     def close(self) -> Cut | NotCopied:
         """Finish the segment."""
+        if not self._has_begun:
+            self._begin()
         end_s = self._last * self._timeline.tick
-        finished = self._finished(self._start_s, end_s, self._track)
-        if isinstance(finished, Cut) and end_s - self._start_s > self._form.limit_s:
-            return NotCopied(self.window, "its last frames end after the limit")
-        return finished
+        return self._finished(self._start_s, end_s, self._track, self.window.end_s - self._start_s)
 
-    def _flush(self) -> None:
-        for sample in self._ahead:
+    def _begin(self) -> None:
+        """Write what was held, once it is known which frame is shown when the window begins."""
+        self._has_begun = True
+        self._flush(max((one for one in self._held if one.pts <= self._begins), key=lambda one: one.pts))
+
+    def _flush(self, first: Sample | None = None) -> None:
+        # A packet shown after the end is needed only if one shown before the end follows in the file.
+        needed = max((number for number, one in enumerate(self._held, 1) if one.pts < self._end), default=0)
+        for sample in self._held[:needed]:
             duration = min(sample.duration, max(self._shown_to - sample.pts, 1))
-            self._last = max(self._last, sample.pts + duration)
-            self._write(self._video, sample, duration)
-        self._ahead.clear()
+            self._last = min(max(self._last, sample.pts + duration), self._shown_to)
+            shown = max(sample.pts, self._start) if sample is first else None
+            self._write(self._video, sample, duration, shown)
+        del self._held[:needed]
 
 
 def start_tick(window: Window, timeline: Timeline) -> int:
@@ -196,3 +248,34 @@ def video_type(form: SegmentFormat) -> str:
     return next(
         (mime_type for mime_type in ("video/mp4", "video/quicktime") if mime_type in form.mime_types), "video/mp4"
     )
+
+
+def limited(data: bytes, seconds: float) -> bytes:
+    """An MP4 or MOV file of libav whose edit lists end no later than this time."""
+    boxes = list(_boxes(data))
+    (movie,) = (at for kind, at in boxes if kind == b"mvhd")
+    longest = int(seconds * _number(data, movie + 12) + 0.5)
+    # Boxes of version 0: a duration follows version, flags, times and other numbers.
+    durations = {at + {b"mvhd": 16, b"tkhd": 20}[kind]: longest for kind, at in boxes if kind in (b"mvhd", b"tkhd")}
+    for at in (at for kind, at in boxes if kind == b"elst"):
+        *before, last = range(at + 8, at + 8 + 12 * _number(data, at + 4), 12)
+        durations[last] = longest - sum(_number(data, place) for place in before)
+    edited = bytearray(data)
+    for place, most in durations.items():
+        edited[place : place + 4] = max(min(_number(data, place), most), 0).to_bytes(4, "big")
+    return bytes(edited)
+
+
+def _number(data: bytes, place: int) -> int:
+    return int.from_bytes(data[place : place + 4], "big")
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, int]]:
+    """Types and positions of the content of the boxes that describe a file and its tracks."""
+    position, end = 0, len(data)
+    while position + 8 <= end:
+        size, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
+        if size == 1:
+            size = int.from_bytes(data[position + 8 : position + 16], "big")
+        yield kind, position + 8
+        position += 8 if kind in (b"moov", b"trak", b"edts") else max(size, 8)

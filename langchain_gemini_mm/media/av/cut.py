@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
@@ -12,6 +13,7 @@ from langchain_gemini_mm.media.av.audio_track import ConvertedAudio, CopiedAudio
 from langchain_gemini_mm.media.av.container import (
     audio_stream_of,
     codec_name,
+    is_joined,
     opened,
     origin_s,
     reporting_damage,
@@ -20,7 +22,8 @@ from langchain_gemini_mm.media.av.container import (
 from langchain_gemini_mm.media.av.segments import Cut, NotCopied, SegmentFormat, Track, Window
 from langchain_gemini_mm.media.av.silence import is_black, is_silent
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline, Timelines
-from langchain_gemini_mm.media.av.video_track import AUDIO_CODECS, VideoTrack
+from langchain_gemini_mm.media.av.video_track import VideoTrack
+from langchain_gemini_mm.media.model_limits import VIDEO_AUDIO_CODECS
 from langchain_gemini_mm.media.source import Source, name_of
 from langchain_gemini_mm.media.source import opened as opened_source
 
@@ -93,7 +96,7 @@ def cut(
         selected: Track | None = track or (None if has_video else "audio")
         types = mime_types or (AUDIO_TYPES if selected == "audio" else VIDEO_TYPES)
         form = SegmentFormat(limit_s=limit_s, mime_types=types, max_bytes=max_bytes, lead_s=lead_s, max_edge=max_edge)
-        found = cut_one(container, window, selected, form, name)
+        found = cut_one(container, window, selected, form, name, seekable=not is_joined(file))
     if found is None:
         raise ContentError(f"{name} holds nothing between {window.start_s:g} s and {window.end_s:g} s")
     return found
@@ -107,6 +110,7 @@ def cut_one(
     name: str,
     *,
     reencode: bool = False,
+    seekable: bool = True,
 ) -> Cut | None:
     """Cut a window out of an open recording; None if the recording has nothing there.
 
@@ -117,15 +121,19 @@ def cut_one(
         form: what the model takes.
         name: for messages.
         reencode: encode it even where its packets could be copied.
+        seekable: whether positions can be found by their time.
 
     Raises:
         ContentError: damaged, or without such a stream.
         MediaLimitError: it does not fit.
     """
+    sought = partial(
+        _sought, container, window, track, form, name, steps=(*_STEPS_BACK_S, None) if seekable else (None,)
+    )
     with reporting_damage(name):
-        found = _sought(container, window, track, form, name, reencode=reencode)
+        found = sought(reencode=reencode)
         if isinstance(found, NotCopied) and not reencode:
-            found = _sought(container, window, track, form, name, reencode=True)
+            found = sought(reencode=True)
     if not isinstance(found, NotCopied):
         return found
     raise ContentError(f"{name} cannot be cut from {window.start_s:g} s to {window.end_s:g} s: {found.reason}")
@@ -193,7 +201,7 @@ def reading(
     line, audio_line = timelines.of(stream), None if audio_stream is None else timelines.of(audio_stream)
     converted = (
         ConvertedAudio(audio_line)
-        if audio_line is not None and codec_name(audio_line.stream) not in AUDIO_CODECS
+        if audio_line is not None and codec_name(audio_line.stream) not in VIDEO_AUDIO_CODECS
         else audio_line
     )
     video_track = VideoTrack(line, windows, form, audio=converted, track=track, reencode=reencode)
@@ -201,11 +209,18 @@ def reading(
 
 
 def _sought(
-    container: InputContainer, window: Window, track: Track | None, form: SegmentFormat, name: str, *, reencode: bool
+    container: InputContainer,
+    window: Window,
+    track: Track | None,
+    form: SegmentFormat,
+    name: str,
+    *,
+    steps: Sequence[float | None],
+    reencode: bool,
 ) -> Cut | NotCopied | None:
-    """Start at the position that the file's index gives, then at earlier ones."""
+    """Start at the position that the file's index gives, then at earlier ones; None is the beginning."""
     lead = _AUDIO_LEAD_S if track == "audio" else 0.0
-    for back in (*_STEPS_BACK_S, None):
+    for back in steps:
         timelines = Timelines(origin_s(container))
         one = reading(container, timelines, [window], track, form, name, reencode=reencode)
         place = None if back is None or window.start_s - back - lead <= 0 else window.start_s - back - lead
@@ -330,12 +345,14 @@ def segments(
         if plans["audio"] and audio_format:
             readings.append(reading(container, timelines, plans["audio"], "audio", audio_format, name))
         second: InputContainer | None = None
+        seekable = True
         for one, found in _read(container, timelines, readings):
             cut = found if isinstance(found, Cut) else None
             if isinstance(found, NotCopied):
                 if second is None:
-                    second = again.enter_context(opened(source, name))
-                cut = cut_one(second, found.window, one.track, one.form, name, reencode=True)
+                    file = again.enter_context(opened_source(source))
+                    second, seekable = again.enter_context(opened(file, name)), not is_joined(file)
+                cut = cut_one(second, found.window, one.track, one.form, name, reencode=True, seekable=seekable)
             if cut is not None and not _is_skipped(cut, silent=skip_silent, black=skip_black):
                 yield cut
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,14 @@ from numpy.typing import NDArray
 
 from langchain_gemini_mm.errors import MediaLimitError, MissingExtraError
 from langchain_gemini_mm.media.av.container import codec_name
-from langchain_gemini_mm.media.av.copy_packets import CopiedTrack, Output, TooManyBytesError, video_type
+from langchain_gemini_mm.media.av.copy_packets import (
+    CopiedTrack,
+    Output,
+    TooManyBytesError,
+    WriteError,
+    video_type,
+    writing,
+)
 from langchain_gemini_mm.media.av.segments import Cut, SegmentFormat, Track, Window
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
 
@@ -98,7 +106,11 @@ class EncodedVideo:
         if self._encoder is None or self._first_s is None:
             return None
         try:
-            self._put(self._encoder.encode(None))
+            last = round((max(self._last_s, self._first_s + 0.001) - self._first_s) / float(_TIME_BASE))
+            for packet in self._encoded(None):
+                if packet.pts == self._last_pts:
+                    packet.duration = max(last - self._last_pts, 1)
+                self._output.write(packet)
             data = self._output.close()
         except TooManyBytesError:
             self._too_large = True
@@ -133,7 +145,8 @@ class EncodedVideo:
             image.pts, image.time_base = pts, _TIME_BASE
             image.pict_type = 0  # Otherwise the encoder would use the frame types of the source.
             self._last_pts = pts
-            self._put(self._encoder.encode(image))
+            for packet in self._encoded(image):
+                self._output.write(packet)
         except TooManyBytesError:
             self._too_large = True
 
@@ -154,17 +167,19 @@ class EncodedVideo:
             self._write_audio()
 
     def _write_audio(self) -> None:
-        try:
-            for sample in self._held:
-                if self._audio is not None and not self._too_large:
-                    self._audio.write(sample)
-        except TooManyBytesError:
-            self._too_large = True
+        for sample in self._held:
+            # A packet that cannot be written is damaged, as one that cannot be decoded.
+            with suppress(WriteError):
+                try:
+                    if self._audio is not None and not self._too_large:
+                        self._audio.write(sample)
+                except TooManyBytesError:
+                    self._too_large = True
         self._held.clear()
 
-    def _put(self, packets: Any) -> None:
-        for packet in packets:
-            self._output.write(packet)
+    def _encoded(self, image: VideoFrame | None) -> list[Any]:
+        with writing("H.264"):
+            return list(self._encoder.encode(image))
 
 
 def video_encoder() -> str:
@@ -230,11 +245,12 @@ def encode_audio(samples: NDArray[np.int16], form: SegmentFormat) -> bytes:
         stream.bit_rate = _AUDIO_BITS
         stream.codec_context.open(strict=False)
         size = stream.codec_context.frame_size
-        for start in range(0, len(samples), size):
-            frame = av.AudioFrame.from_ndarray(samples[None, start : start + size], format="s16p", layout="mono")
-            frame.sample_rate, frame.pts, frame.time_base = AUDIO_RATE, start, Fraction(1, AUDIO_RATE)
-            output.write(stream.encode(frame))
-        output.write(stream.encode(None))
+        with writing("MP3"):
+            for start in range(0, len(samples), size):
+                frame = av.AudioFrame.from_ndarray(samples[None, start : start + size], format="s16p", layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = AUDIO_RATE, start, Fraction(1, AUDIO_RATE)
+                output.write(stream.encode(frame))
+            output.write(stream.encode(None))
         return output.close()
     except TooManyBytesError:
         raise MediaLimitError(

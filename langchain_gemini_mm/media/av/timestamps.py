@@ -49,6 +49,8 @@ class Timeline:
         self.time_base = time_base or Fraction(stream.time_base or 1)
         self.tick = float(self.time_base)
         self._offset = -round(origin_s / self.tick)
+        self.has_times = False
+        """Whether a packet with a time was read; the times of those before are guessed."""
         self._last: int | None = None
         self._step = self._usual_step()
 
@@ -70,6 +72,7 @@ class Timeline:
             return None
         duration = packet.duration or self._step
         dts, pts = packet.dts, packet.pts
+        self.has_times = self.has_times or dts is not None or pts is not None
         if dts is None and pts is None:
             dts = 0 if self._last is None else self._last + self._step - self._offset
         decoding = (dts if dts is not None else pts or 0) + self._offset

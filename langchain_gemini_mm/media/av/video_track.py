@@ -12,15 +12,11 @@ from langchain_gemini_mm.media.av.copy_packets import CopiedVideo, end_tick, sta
 from langchain_gemini_mm.media.av.encode import EncodedVideo
 from langchain_gemini_mm.media.av.segments import Cut, NotCopied, SegmentFormat, Track, Window
 from langchain_gemini_mm.media.av.timestamps import Sample, Timeline
+from langchain_gemini_mm.media.model_limits import VIDEO_CODECS
 
-CODECS = frozenset({"h264", "hevc", "av1", "vp9"})
-"""What the model takes in an MP4 (https://ai.google.dev/gemini-api/docs/embeddings, read 2026-11-21)."""
-AUDIO_CODECS = frozenset({"aac", "mp3"})
-"""Audio codecs that are copied into video segments; others are converted to AAC."""
 _HELD_BYTES = 64_000_000
 """Packets since the last keyframe are held up to this size; above it, they are decoded."""
 _AUDIO_BEHIND_S = 2.0
-_REORDER_S = 0.25
 
 
 class VideoTrack:
@@ -47,8 +43,7 @@ class VideoTrack:
         self._held_bytes = 0
         self._audio_packets: deque[Sample] = deque()
         self._context: Any = timeline.stream.codec_context
-        self._reencode = reencode or form.max_edge is not None or codec_name(timeline.stream) not in CODECS
-        self._margin = timeline.ticks(_REORDER_S) if getattr(self._context, "has_b_frames", False) else 0
+        self._reencode = reencode or form.max_edge is not None or codec_name(timeline.stream) not in VIDEO_CODECS
         self._decoding = False
         self._frame: tuple[Any, float, float] | None = None
         self._decoder = Decoder(timeline.stream, "most of its video cannot be decoded")
@@ -78,7 +73,7 @@ class VideoTrack:
 
     def feed_audio(self, sample: Sample) -> Sequence[Cut | NotCopied]:
         """Add a packet of the audio stream; returns the segments that it completes."""
-        if self._audio is None:
+        if self._audio is None or self._is_early(sample):
             return ()
         for packet in self._audio.converted(sample):
             self._audio_packets.append(packet)
@@ -88,6 +83,13 @@ class VideoTrack:
         if not self._closing or not self._audio_packets:
             return ()
         return self._closed(self._audio_packets[-1].pts * self._audio.tick)
+
+    def _is_early(self, sample: Sample) -> bool:
+        """Whether no segment can contain an audio packet, because all begin later."""
+        if self._copies or self._written or self._closing or not self._waiting:
+            return False
+        lead_s = self._form.limit_s if self._form.lead_s is None else self._form.lead_s
+        return sample.pts * sample.timeline.tick < self._waiting[0].start_s - lead_s - _AUDIO_BEHIND_S
 
     def finish(self) -> Sequence[Cut | NotCopied]:
         """Return the remaining segments at the end of the file."""
@@ -133,7 +135,7 @@ class VideoTrack:
         held = self._since_key
         limit = self._timeline.ticks(self._form.limit_s)
         ends = end_tick(window, self._timeline)
-        fits = held and ends - held[0].pts + self._margin <= limit
+        fits = held and ends - held[0].pts <= limit
         if not self._reencode and held and fits and not self._leads_too_long(held[0], window):
             copy = CopiedVideo(window, held[0], self._timeline, self._audio, self._form, self._track)
             self._copies.append(copy)

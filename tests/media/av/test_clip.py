@@ -78,7 +78,7 @@ def wrong_duration(factor: float) -> bytes:
 def test_durations_come_from_the_packets() -> None:
     """A duration in the header that is wrong or missing is replaced by that of the packets."""
     assert inspect(io.BytesIO(wrong_duration(10))).duration_s == pytest.approx(12, abs=0.1)
-    assert inspect(io.BytesIO(wrong_duration(10))).is_cut_off
+    assert not inspect(io.BytesIO(wrong_duration(10))).is_cut_off
     assert inspect(io.BytesIO(wrong_duration(0.5))).duration_s == pytest.approx(12, abs=0.1)
     assert inspect(io.BytesIO(recording("matroska", live="1"))).duration_s == pytest.approx(12, abs=0.1)
     data = recording(movflags="faststart", noisy=True)
@@ -131,7 +131,6 @@ LONG: dict[str, tuple[Callable[[], bytes], Track | None]] = {
     "MOV": (partial(recording, "mov", seconds=45, noisy=True), None),
     "Matroska": (partial(recording, "matroska", seconds=45, noisy=True), None),
     "WebM": (partial(recording, "webm", seconds=45, video="libvpx", audio="libopus", noisy=True), None),
-    "transport stream": (partial(recording, "mpegts", seconds=90, noisy=True), None),
     "AVI": (partial(recording, "avi", seconds=45, video="mpeg4", audio="libmp3lame", noisy=True), None),
     "WAV": (partial(recording, "wav", seconds=45, video=None, audio="pcm_s16le"), None),
     "M4A": (partial(recording, "ipod", seconds=120, video=None), None),

@@ -61,7 +61,7 @@ def cuts(data: bytes, *, video: list[Window], form: SegmentFormat = VIDEO, with_
 @pytest.mark.parametrize("overlap_s", [0, 1])
 @pytest.mark.parametrize(("make", "copied"), VIDEOS.values(), ids=VIDEOS)
 def test_segments_contain_every_frame(make: Callable[[], bytes], copied: bool, overlap_s: float) -> None:
-    """Each segment contains the frames of its window, all frames are covered, and no segment is too long."""
+    """Each segment shows the frames of its window and no others, all frames are covered, and none is too long."""
     data = make()
     shown, times = numbers(data), moments(data)
     planned = windows(inspect(io.BytesIO(data)).duration_s, 3, overlap_s)
@@ -72,7 +72,10 @@ def test_segments_contain_every_frame(make: Callable[[], bytes], copied: bool, o
     for cut in found:
         start_s, end_s = cut.window
         inside = [n for n, time in zip(shown, times, strict=True) if start_s <= time - began + 0.0005 < end_s]
-        assert set(inside) <= set(numbers(cut.data)), cut
+        before = [n for n, time in zip(shown, times, strict=True) if time - began + 0.0005 < start_s]
+        assert set(inside) <= set(numbers(cut.data)) <= {*inside, *before[-1:]}, cut
+        assert moments(cut.data)[0] <= max(times[0] - began, 0.1)
+        assert moments(cut.data)[-1] < cut.window.length_s
         assert declared_seconds(cut.data) <= VIDEO.limit_s
         assert cut.end_s - cut.start_s <= VIDEO.limit_s
         assert cut.start_s <= max(start_s, times[0] - began + 0.001)
@@ -218,13 +221,14 @@ def test_max_edge() -> None:
 
 
 def test_max_lead() -> None:
-    """A segment whose copy would begin long before its window is encoded again on request."""
+    """A segment whose copy would need many packets from before its window is encoded again on request."""
     data = recording(key_every=50)
-    copied_cuts = cuts(data, video=[Window(3, 5)])
-    assert (copied_cuts[0].start_s, copied_cuts[0].copied) == (0, True)
     form = SegmentFormat(limit_s=6, mime_types=("video/mp4",), lead_s=2)
-    exact = cuts(data, video=[Window(3, 5), Window(6, 9)], form=form)
-    assert [(cut.start_s, cut.copied) for cut in exact] == [(3, False), (5, True)]
+    for accepted, copied in ((VIDEO, [True, True]), (form, [False, True])):
+        found = cuts(data, video=[Window(3, 5), Window(6, 9)], form=accepted)
+        assert [cut.copied for cut in found] == copied
+        assert [(cut.start_s, cut.end_s) for cut in found] == [(3, 5), (6, 9)]
+        assert [numbers(cut.data) for cut in found] == [list(range(30, 50)), list(range(60, 90))]
 
 
 def test_silent_and_black_segments_can_be_skipped() -> None:
