@@ -14,8 +14,8 @@ from email.message import Message
 from typing import BinaryIO
 
 from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.media.text_encoding import decoded
 from langchain_gemini_mm.loaders.markup import html_parts
-from langchain_gemini_mm.loaders.plain_text import declared_encoding, decoded
 from langchain_gemini_mm.loaders.walk import printable
 
 SUFFIXES = (".eml", ".mbox")
@@ -173,7 +173,7 @@ def _words(part: Message) -> Iterator[str | Attachment]:
     """The text of a body, and the content ids of images in it, as attachments without data."""
     data = part.get_payload(decode=True)
     data = data if isinstance(data, bytes) else b""
-    charset = part.get_content_charset() or declared_encoding(data)
+    charset = part.get_content_charset()
     if part.get_content_type() != "text/html":
         text = decoded(data, charset).replace("\r\n", "\n").strip()
         if text:
