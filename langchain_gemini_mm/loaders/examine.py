@@ -55,7 +55,7 @@ class Examined:
         try:
             facts, embedded = given["facts"], given["embedded"]
             cues = tuple(Cue(*cue) for cue in embedded["cues"])
-            lists = {key: tuple(embedded[key]) for key in ("texts", "pages")}
+            lists = {key: tuple(embedded[key]) for key in ("texts", "pages", "unread")}
             return cls(
                 facts=None if facts is None else MediaFacts(**facts),
                 embedded=EmbeddedText(**{**embedded, **lists, "cues": cues}),
@@ -86,11 +86,18 @@ class Examiner(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
 class LocalExaminer:
-    """Examines files in this process, each when it is asked for."""
+    """Examines files in this process, each when it is asked for; PDFs that may exhaust it, in a process of their own.
 
-    options: LoadOptions
+    Args:
+        options: what is to be loaded.
+        isolate: starts such a process; None examines all files here.
+    """
+
+    def __init__(self, options: LoadOptions, isolate: Callable[[], Examiner] | None = None) -> None:
+        self._options = options
+        self._isolate = isolate
+        self._isolated: Examiner | None = None
 
     def ahead(self, items: Iterable[InputFile | Skipped]) -> Iterator[tuple[InputFile | Skipped, Examination]]:
         """Yield items in their order, each with its examination."""
@@ -105,7 +112,17 @@ class LocalExaminer:
             source: its name.
             in_text: it is part of a page or mail, so that `LoadOptions.in_texts` apply.
         """
-        return examine(opened.file, source, self.options.in_texts() if in_text else self.options)
+        if self._isolate is not None and _may_be_heavy(opened.file):
+            self._isolated = self._isolated or self._isolate()
+            return self._isolated.examine(opened, source, in_text=in_text)
+        return examine(opened.file, source, self._options.in_texts() if in_text else self._options)
+
+
+def _may_be_heavy(file: BinaryIO) -> bool:
+    from langchain_gemini_mm.media.pdf.document import is_heavy
+
+    file.seek(0)
+    return sniff(file.read(HEAD_BYTES)) == "application/pdf" and has_package("pypdfium2") and is_heavy(file)
 
 
 def examine(file: BinaryIO, source: str, options: LoadOptions) -> Examined:
@@ -205,8 +222,9 @@ def has_package(name: str) -> bool:
         return False
 
 
-_LOADERS = "load it with docling or unstructured, which make text of it, or save it as PDF"
+_LOADERS = "save it as PDF, or name a function that converts it: MediaLoader(converters={{'{suffix}': function}})"
 _OFFICE = f"Office files are not read: {_LOADERS}"
+_DRAWN = "images that are written as text are not read: convert it to PNG"
 _BOOK = f"e-books are not read: {_LOADERS}"
 _ARCHIVE = "archives are not read: unpack it"
 _OFFICE_NAMES = {
@@ -231,6 +249,12 @@ _MAGIC = tuple(
         (rb".{60}BOOKMOBI", _BOOK),
         (_PACKED, _ARCHIVE),
         (rb"SQLite format 3\x00", "databases are not read: export what it holds as text"),
+        (rb"P[1-7F][\s#].{0,200}?\d+\s+\d+\s|P7\nWIDTH", _DRAWN),
+        (rb"\s{0,9}/\* XPM(?: \*/)?|! XPM2", _DRAWN),
+        (
+            rb"\s{0,9}(?:/\*.{0,1000}?\*/\s{0,9})?#define\s{1,9}\w{0,99}_?width\s{1,9}\d+\s+#define\s{1,9}\w{0,99}_?height",
+            _DRAWN,
+        ),
     )
 )
 
@@ -241,7 +265,7 @@ def reason(head: bytes, source: str) -> str | None:
     found = next((message for magic, message in _MAGIC if magic.match(head)), None)
     if found and head.startswith(b"PK\x03\x04"):
         found = _OFFICE if suffix in _OFFICE_NAMES else _BOOK if suffix in _BOOK_NAMES else found
-    return found
+    return found and found.format(suffix=suffix or ".docx")
 
 
 class DescriptionError(TypeError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,14 @@ class Description:
         return str(text).strip()
 
 
+def summed_up(reasons: Sequence[str]) -> Iterator[str]:
+    """The first of several reasons for parts of one file, and the number of the others."""
+    yield from reasons[:_LISTED]
+    if len(reasons) > _LISTED:
+        yield f"and so on, {len(reasons)} times in all"
+
+
+_LISTED = 3
 _CHARACTERS_PER_TOKEN = 2
 """Fused text is truncated to this, because the model would not read more."""
 _SHOWN = 300
@@ -86,6 +94,8 @@ class MediaDocuments:
             return
         companion = self.companions.of(item, examined.embedded) if self.options.companions else _NO_COMPANIONS
         yield from companion.unread
+        for reason in summed_up(examined.embedded.unread):
+            yield Skipped(item.source, reason)
         ref = self.store.put_opened(opened)
         remember_facts(ref.sha256, facts)
         shared = {**item.metadata, "mime_type": facts.mime_type, "media_sha256": ref.sha256, "size_bytes": facts.size}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.document_loaders import BaseLoader
 
 from langchain_gemini_mm.interfaces import Backend, Modality
+from langchain_gemini_mm.loaders.converters import Converter, Converters
 from langchain_gemini_mm.loaders.inputs import Inputs
 from langchain_gemini_mm.loaders.options import LoadOptions, checked_workers, chosen_modalities
 from langchain_gemini_mm.loaders.segmentation import Segments
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("langchain_gemini_mm")
 
 _SEGMENTS = Segments()
+_EXAMINING_SECONDS, _CUTTING_SECONDS = 30.0, 900.0
 
 
 class MediaLoader(BaseLoader):
@@ -77,6 +80,10 @@ class MediaLoader(BaseLoader):
         workers: number of processes that examine files; 0 examines them in this process.
         model: the model that will embed the Documents; media that it does not take are left out.
         backend: the service of the model, `"gemini"` or `"vertex"`.
+        converters: functions for files of other types by the endings of their names, such as
+            `{".docx": function}`. Each takes a path, and returns text in Markdown, or a PDF as bytes or a path.
+        worker_seconds: a worker process that takes longer for one file is ended, and the file left out.
+        worker_bytes: memory that a worker process may use, on Linux.
         progress: called after each file with its source, and None or the reason why it was left out.
 
     Raises:
@@ -107,13 +114,27 @@ class MediaLoader(BaseLoader):
         workers: int = 0,
         model: str = DEFAULT_MODEL,
         backend: Backend = "gemini",
+        converters: Mapping[str, Converter] | None = None,
+        worker_seconds: float | None = None,
+        worker_bytes: int = 1 << 30,
         progress: Callable[[str, str | None], None] | None = None,
     ) -> None:
         if not callable(getattr(media, "put_file", None)):
             raise TypeError(f"media must be a MediaStore, got {type(media).__name__}")
         selected = chosen_modalities(modalities)
         self.options = LoadOptions(
-            segments, model, backend, selected, companions, fuse_text, min_bytes, max_bytes, chunk_size, chunk_overlap
+            segments=segments,
+            model=model,
+            backend=backend,
+            modalities=selected,
+            companions=companions,
+            fuse_text=fuse_text,
+            min_bytes=min_bytes,
+            max_bytes=max_bytes,
+            chunk_size=chunk_size,
+            chunk_overlap=chunk_overlap,
+            worker_seconds=_seconds(segments) if worker_seconds is None else worker_seconds,
+            worker_bytes=worker_bytes,
         )
         """Its options, checked."""
         self.skipped: list[Skipped] = []
@@ -124,6 +145,7 @@ class MediaLoader(BaseLoader):
         self._walk.omit = media.path
         self._inputs, self._store, self._workers = Inputs(source, self._walk), media, checked_workers(workers)
         self._describe, self._progress = _description(describe), progress
+        self._converters = Converters(converters or {})
 
     def lazy_load(self) -> Iterator[Document]:
         """Yield Documents file by file, and fill `skipped`.
@@ -137,12 +159,10 @@ class MediaLoader(BaseLoader):
         run = LoadRun(self._progress)
         self.skipped = run.skipped
         with ExitStack() as stack:
-            examiner: Examiner = LocalExaminer(self.options)
+            examiner: Examiner = LocalExaminer(self.options, partial(self._started, 1, stack))
             if self._workers:
-                from langchain_gemini_mm.loaders.workers import Workers
-
-                examiner = stack.enter_context(Workers(self._workers, self.options))
-            reader = DocumentReader(self._store, self.options, self._describe, self._walk, examiner)
+                examiner = self._started(self._workers, stack)
+            reader = DocumentReader(self._store, self.options, self._describe, self._walk, examiner, self._converters)
             try:
                 for item, examination in examiner.ahead(self._inputs):
                     if isinstance(item, Skipped):
@@ -152,11 +172,18 @@ class MediaLoader(BaseLoader):
             finally:
                 run.log(self._inputs.hidden)
 
+    def _started(self, count: int, stack: ExitStack) -> Examiner:
+        """Worker processes that end with `stack`."""
+        from langchain_gemini_mm.loaders.workers import Workers
+
+        return stack.enter_context(Workers(count, self.options))
+
     def survey(self) -> Iterator[tuple[InputFile, OpenedSource, Examined] | Skipped]:
         """Examine every file without storing it; yields the open file with the result, or why it is left out."""
         from langchain_gemini_mm.loaders.examine import LocalExaminer, refusal
 
-        for item, examination in LocalExaminer(replace(self.options, companions=False)).ahead(self._inputs):
+        options = replace(self.options, companions=False)
+        for item, examination in LocalExaminer(options).ahead(self._inputs):
             if isinstance(item, Skipped):
                 yield item
                 continue
@@ -165,6 +192,11 @@ class MediaLoader(BaseLoader):
                     yield item, opened, examination(opened)
             except Exception as error:  # noqa: BLE001  no file ends a run
                 yield Skipped(item.source, refusal(error, item.source))
+
+
+def _seconds(segments: Segments) -> float:
+    """The default time limit for examining a file; to find blank segments, recordings are decoded whole."""
+    return _CUTTING_SECONDS if segments.skip_silent or segments.skip_black else _EXAMINING_SECONDS
 
 
 def _description(describe: Any) -> Description | None:

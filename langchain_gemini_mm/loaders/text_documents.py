@@ -12,7 +12,6 @@ from urllib.parse import unquote
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.loaders.document_ids import document_of
-from langchain_gemini_mm.media.text_encoding import detect
 from langchain_gemini_mm.loaders.markup import ImageLink, html_parts, markdown_parts
 from langchain_gemini_mm.loaders.options import LoadOptions
 from langchain_gemini_mm.loaders.plain_text import (
@@ -23,6 +22,7 @@ from langchain_gemini_mm.loaders.plain_text import (
     split_text,
 )
 from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, Skipped, is_hidden
+from langchain_gemini_mm.media.text_encoding import detect
 from langchain_gemini_mm.references import MediaRef, escape_references
 
 if TYPE_CHECKING:
@@ -56,6 +56,15 @@ class TextDocuments:
         yield from self.numbered(self._chunks(file, suffix, item, encoding.codec), item.source, metadata)
         if encoding.note:
             yield Skipped(item.source, encoding.note)
+
+    def of_text(self, item: InputFile, text: str) -> Iterator[Document]:
+        """Yield the chunks of a text in Markdown that a converter made of a file.
+
+        Raises:
+            ContentError: it is empty.
+        """
+        chunks = self.split(self._interleaved(markdown_parts(text), item), ".md")
+        yield from self.numbered(chunks, item.source, {**item.metadata, "mime_type": "text/markdown"})
 
     def numbered(
         self, chunks: Iterable[str], source: str, metadata: dict[str, Any], title: str | None = None

@@ -113,6 +113,17 @@ class InputFile:
     """Its subtitle files."""
     captions: tuple[tuple[Path, str, str], ...] = ()
     """Each `captions.jsonl` that may describe it: its path, its source, and the name of this file in it."""
+    depth: int = 0
+    """Number of files that it is inside of, as an attachment."""
+
+    def inside(self, name: str, data: bytes) -> InputFile:
+        """A file attached to this one.
+
+        Args:
+            name: of the attachment, which is no path.
+            data: its content.
+        """
+        return InputFile(f"{self.source}/{name}", data=data, metadata=self.metadata, depth=self.depth + 1)
 
     @contextmanager
     def opened(self) -> Iterator[OpenedSource]:

@@ -17,6 +17,7 @@ class Measures(TypedDict, total=False):
     seconds: float
     pages: int
     has_audio: bool
+    attachments: int
     needs_redraw: bool
 
 
@@ -38,9 +39,12 @@ class MediaFacts:
     """Pages of a PDF."""
     has_audio: bool = False
     """Whether there is an audio stream."""
+    attachments: int = 0
+    """Files attached to a PDF."""
     needs_redraw: bool = False
-    """Whether an image may look different from viewer to viewer: EXIF rotates it, its colours are CMYK, or neither is
-    known without decoding. Such an image is converted before it is embedded."""
+    """Whether it is converted before it is embedded although the model takes its type: an image that viewers may show
+    differently (EXIF rotates it, its colours are CMYK, or neither is known without decoding), an encrypted PDF, or one
+    with a form."""
 
 
 _KNOWN_FILES = 10_000

@@ -23,7 +23,8 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _DECLARATION = re.compile(
-    rb"<meta[^<>]{0,200}charset=[\"']?([A-Za-z0-9_-]{1,30})|\A\s{0,9}<\?xml[^<>]{0,100}encoding=[\"']([A-Za-z0-9_-]{1,30})",
+    rb"<meta[^<>]{0,200}charset=[\"']?([A-Za-z0-9_-]{1,30})"
+    rb"|\A\s{0,9}<\?xml[^<>]{0,100}encoding=[\"']([A-Za-z0-9_-]{1,30})",
     re.IGNORECASE,
 )
 _DECLARATION_BYTES = 2048
