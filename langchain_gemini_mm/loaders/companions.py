@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders.captions import Caption, Captions, parse, text_between
+from langchain_gemini_mm.loaders.captions import Caption, Captions
 from langchain_gemini_mm.loaders.plain_text import read_text
 from langchain_gemini_mm.loaders.segmentation import MediaSegment
+from langchain_gemini_mm.loaders.subtitles import MAX_CUES, parse, text_between
 from langchain_gemini_mm.loaders.walk import InputFile, Skipped
 from langchain_gemini_mm.media.embedded_text import Cue, EmbeddedText
 from langchain_gemini_mm.media.source import open_source
@@ -77,6 +78,8 @@ class Companions:
                 cues = parse(read_text(file))
             if not cues:
                 raise ContentError("no subtitles can be read in it")
+            if len(cues) == MAX_CUES:
+                self._unread.append(Skipped(_sibling(item, path.name), f"only its first {MAX_CUES:,} cues are read"))
             return cues
         except (ContentError, OSError) as error:
             self._unread.append(Skipped(_sibling(item, path.name), str(error)))

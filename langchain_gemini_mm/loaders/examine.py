@@ -222,7 +222,10 @@ def has_package(name: str) -> bool:
         return False
 
 
-_LOADERS = "save it as PDF, or name a function that converts it: MediaLoader(converters={{'{suffix}': function}})"
+_LOADERS = (
+    "save it as PDF, or name a function that converts it, with LibreOffice, docling or unstructured: "
+    "MediaLoader(converters={{'{suffix}': function}})"
+)
 _OFFICE = f"Office files are not read: {_LOADERS}"
 _DRAWN = "images that are written as text are not read: convert it to PNG"
 _BOOK = f"e-books are not read: {_LOADERS}"

@@ -301,7 +301,7 @@ def printable(name: str) -> str:
     return unicodedata.normalize("NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
 
 
-_SUBTITLES = (".srt", ".vtt")
+_SUBTITLES = (".srt", ".vtt", ".ass", ".ssa", ".sbv", ".smi", ".sami", ".ttml", ".dfxp")
 _LANGUAGE_LETTERS = 12
 _WITH_SUBTITLES = frozenset(
     {

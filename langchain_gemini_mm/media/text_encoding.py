@@ -49,7 +49,8 @@ _ESCAPES = ((re.compile(rb"\x1b\$\)C"), "iso2022_kr"), (re.compile(rb"\x1b(?:\$[
 """Encodings of 7 bits that switch between character sets by escape sequences."""
 _DETECTED = (
     "cp1252", "cp1250", "cp1251", "cp1253", "cp1255", "cp1256", "cp866", "cp874", "koi8_r", "koi8_u", "iso8859_2",
-    "iso8859_5", "iso8859_6", "iso8859_7", "iso8859_8", "mac_cyrillic", "cp855", "gb18030", "big5", "euc_jp", "cp932", "cp949",
+    "iso8859_5", "iso8859_6", "iso8859_7", "iso8859_8", "mac_cyrillic", "cp855", "gb18030", "big5", "euc_jp",
+    "cp932", "cp949",
 )  # fmt: skip
 """Encodings that charset-normalizer distinguishes, in texts that are not mainly of Latin letters."""
 _MAX_MESS = 0.4

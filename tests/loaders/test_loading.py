@@ -133,7 +133,7 @@ UNUSABLE: dict[str, tuple[bytes, str]] = {
     "bad.png": (b"\x89PNG\r\n\x1a\n1234", "it is a damaged PNG"),
     "cut.jpg": (jpeg()[:-40], "it is a damaged JPEG file: it is cut off"),
     "empty.txt": (b"", "it is empty"),
-    "book.epub": (office(), "e-books are not read: load it with docling or unstructured"),
+    "book.epub": (office(), "e-books are not read: save it as PDF, or name a function"),
     "letter.docx": (office(), "Office files.*docling or unstructured.*save it as PDF"),
     "many.zip": (office(), "archives.*unpack it"),
     "old.doc": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "old Office files.*docling"),
