@@ -1,8 +1,8 @@
 """PNG, JPEG and WAV files, measured by their headers and ends, without a library and without decoding.
 
 A PNG or JPEG with EXIF rotation or CMYK colours is marked `needs_redraw`, because viewers show it differently.
-A truncated file is recognised by its end. Of PNG, the checksums of the pixels are compared. Damage inside of a JPEG that leaves its structure intact is not
-detected.
+A truncated file is recognised by its end. Of PNG, the checksums of the pixels are compared; damage inside of a JPEG is
+not detected where its structure is intact.
 """
 
 from __future__ import annotations
@@ -82,29 +82,15 @@ def read_jpeg(file: BinaryIO, size: int, name: str) -> Measures | None:
     """
     frame: tuple[int, int] | None = None
     redraw = False
-    position, marker = 2, 0
-    for _ in range(_MAX_CHUNKS):
-        marker, position = _jpeg_marker(file, position, size, name)
-        if marker is None or marker == 0xD9:
-            break
-        if marker in _JPEG_ALONE:
-            continue
-        segment = _jpeg_segment(file, name)
-        length = int.from_bytes(segment[:2], "big")
-        if length < 2:
+    for marker, segment, position in _jpeg_segments(file, size, name):
+        if marker is None:
             return None
         if marker in _JPEG_FRAMES and frame is None:
             frame = (int.from_bytes(segment[5:7], "big"), int.from_bytes(segment[3:5], "big"))
             redraw = redraw or segment[7:] == _CMYK
         if marker == _APP1 and frame is None and segment[2:] == _EXIF:
-            redraw = redraw or _is_turned(file.read(max(length - 8, 0)))
-        position += length
-        if marker == 0xDA:
-            if _ends_with_jpeg_end(file, size):
-                break
-            position = _after_scan(file, position, name)
-    if marker is None:
-        return None
+            file.seek(position)
+            redraw = redraw or _is_turned(file.read(max(int.from_bytes(segment[:2], "big") - 8, 0)))
     if frame is None or 0 in frame:
         raise _damaged(name, "JPEG", "it says no size")
     return Measures(width=frame[0], height=frame[1], needs_redraw=redraw)
@@ -207,12 +193,25 @@ def _jpeg_marker(file: BinaryIO, position: int, size: int, name: str) -> tuple[i
     raise _damaged(name, "JPEG", "it is cut off")
 
 
-def _jpeg_segment(file: BinaryIO, name: str) -> bytes:
-    """The beginning of a segment, with its length."""
-    segment = file.read(8)
-    if len(segment) < 7:
-        raise _damaged(name, "JPEG", "it is cut off")
-    return segment
+def _jpeg_segments(file: BinaryIO, size: int, name: str) -> Iterator[tuple[int | None, bytes, int]]:
+    """Marker, first bytes and the position after these of each segment; the marker is None for what is none."""
+    position = 2
+    for _ in range(_MAX_CHUNKS):
+        marker, position = _jpeg_marker(file, position, size, name)
+        if marker == 0xD9:
+            return
+        if marker in _JPEG_ALONE:
+            continue
+        segment = file.read(8)
+        if len(segment) < 7:
+            raise _damaged(name, "JPEG", "it is cut off")
+        length = int.from_bytes(segment[:2], "big")
+        yield (marker if length >= 2 else None), segment, position + 8
+        position += length
+        if marker == 0xDA:
+            if _ends_with_jpeg_end(file, size):
+                return
+            position = _after_scan(file, position, name)
 
 
 def _ends_with_jpeg_end(file: BinaryIO, size: int) -> bool:

@@ -83,6 +83,8 @@ _UTF8_SHARE = 2
 """Valid multi-byte characters for each invalid byte, from which on a text counts as UTF-8."""
 _WIDE_SHARE = 0.2
 """Largest share of implausible characters in text of UTF-16 or UTF-32."""
+_WIDE_BLOCKS = 16
+"""Blocks of 256 characters, apart from those of Chinese and Korean, that the beginning of such a text uses at most."""
 _CONTROLS = bytes({*range(32), 127} - set(b"\t\n\r\f\x1b"))
 _HIGH = bytes(range(128, 256))
 _FIRST_HIGH = re.compile(rb"[\x80-\xff]")
@@ -229,7 +231,8 @@ def _is_plausible(head: bytes, codec: str) -> bool:
     """Whether the beginning of a file is text in an encoding of wide characters."""
     text = codecs.getincrementaldecoder(codec)("replace").decode(head, final=len(head) < _DECLARATION_BYTES)
     strange = sum(sign == "\ufffd" or not (sign.isprintable() or sign.isspace()) for sign in text)
-    return strange <= _WIDE_SHARE * len(text)
+    blocks = {ord(sign) >> 8 for sign in text if not "\u3400" <= sign <= "\ud7ff"}
+    return strange <= _WIDE_SHARE * len(text) and len(blocks) <= _WIDE_BLOCKS
 
 
 def _codec(label: str) -> str | None:

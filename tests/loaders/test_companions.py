@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 
 from langchain_gemini_mm.loaders import MediaLoader, Segments
-from langchain_gemini_mm.loaders.captions import parse, text_between
+from langchain_gemini_mm.loaders.subtitles import parse, text_between
 from langchain_gemini_mm.references import MediaRef, split_references
 from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
 

@@ -134,7 +134,7 @@ UNUSABLE: dict[str, tuple[bytes, str]] = {
     "cut.jpg": (jpeg()[:-40], "it is a damaged JPEG file: it is cut off"),
     "empty.txt": (b"", "it is empty"),
     "book.epub": (office(), "e-books are not read: save it as PDF, or name a function"),
-    "letter.docx": (office(), "Office files.*docling or unstructured.*save it as PDF"),
+    "letter.docx": (office(), "Office files.*save it as PDF.*docling or unstructured"),
     "many.zip": (office(), "archives.*unpack it"),
     "old.doc": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "old Office files.*docling"),
     "locked.pdf": (locked_pdf(), "password"),
