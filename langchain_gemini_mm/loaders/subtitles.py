@@ -59,17 +59,23 @@ def parse(text: str) -> list[Cue]:
     return sorted(cues, key=lambda cue: cue[:2])
 
 
-def text_between(cues: Sequence[Cue], start_s: float, end_s: float) -> str:
+def longest_of(cues: Sequence[Cue]) -> float:
+    """The duration of the longest cue, in seconds; 0 for none."""
+    return max((cue.end_s - cue.start_s for cue in cues), default=0.0)
+
+
+def text_between(cues: Sequence[Cue], start_s: float, end_s: float, *, longest_s: float | None = None) -> str:
     """The text of the cues within a segment, each line once, because rolling subtitles repeat lines.
 
     Args:
         cues: in order.
         start_s: start of the segment, in seconds.
         end_s: end of the segment, in seconds.
+        longest_s: duration of the longest cue, if it is known.
     """
     lines: list[str] = []
-    # A cue that began longer before the segment is not looked for.
-    first = bisect_left(cues, start_s - _LONGEST_CUE_S, key=lambda cue: cue.start_s)
+    longest_s = longest_of(cues) if longest_s is None else longest_s
+    first = bisect_left(cues, start_s - longest_s, key=lambda cue: cue.start_s)
     for number in range(first, len(cues)):
         cue = cues[number]
         if cue.start_s >= end_s:
@@ -77,9 +83,6 @@ def text_between(cues: Sequence[Cue], start_s: float, end_s: float) -> str:
         if cue.end_s > start_s or cue.start_s >= start_s:
             lines += [line for line in cue.text.split("\n") if line.strip() and line not in lines[-3:]]
     return "\n".join(lines)
-
-
-_LONGEST_CUE_S = 3600.0
 
 
 def _lines(text: str) -> Iterator[Cue]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +17,8 @@ from langchain_gemini_mm.testing import jpeg, mp3, pdf, png
 from tests.media.generate import pdf_objects, pdf_stream, portfolio, restricted_pdf, saved
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from langchain_core.documents import Document
 
     from langchain_gemini_mm import GeminiEmbeddings, MediaStore
@@ -224,7 +225,7 @@ def text_of(data: bytes, page: int = 1) -> str:
 def test_a_filled_form_is_embedded_as_displayed(
     tmp_path: Path, media: MediaStore, embeddings: GeminiEmbeddings, emulator: GeminiEmulator
 ) -> None:
-    """The values of fields are in the text and in what is sent, also without a stored appearance; hidden ones are not."""
+    """The values of fields are in the text and in what is sent, also without an appearance; hidden ones are not."""
     (document,), skipped = load(tmp_path, media, {"form.pdf": blank_form(b"Ada Lovelace")})
     assert not skipped
     assert document.metadata["companion_text"] == "Ada Lovelace"
