@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -57,22 +58,24 @@ _MAX_MESS = 0.4
 """Largest share of implausible characters, as charset-normalizer counts them; it is higher for short texts."""
 _LATIN = (
     "cp1252", "cp1250", "iso8859_2", "cp1254", "cp1257", "iso8859_15", "mac_roman", "cp850", "cp852", "mac_latin2",
-    "iso8859_16", "iso8859_13", "iso8859_4", "iso8859_10", "iso8859_3", "cp1258",
+    "iso8859_16", "iso8859_13", "iso8859_4", "iso8859_10", "iso8859_3",
 )  # fmt: skip
 """Encodings of Latin letters; of those that suit a text equally well, the first is taken."""
 _LETTERS = (
-    "àâæçéèêëîïôœùûüÿ", "äöüßé", "áéíóúñüªº", "àáâãçéêíóôõúüªº", "àèéìíîòóùúªº", "åäöé", "æøåéèêóòâô",
-    "áðéíóúýþæö", "äëéèïöüáóíúê", "áéíóúàèò", "äöõüšž", "ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž",
-    "áéíóöőúüű", "ăâîșțşţ", "čćđšž", "çğıİöşüâîû", "āčēģīķļņšūžŗō", "ąčęėįšųūž", "ĉĝĥĵŝŭ", "ċġħżàèìòù", "ëç",
-    "àèìòùáé", "ăâêôơưđáàạãắằặấầậẫẩảéèẻẽẹếềểễệíìỉĩịóòỏõọốồổỗộớờởỡợúùủũụứừửữựýỳỷỹỵ",
+    "éèàêçôùâîûëïœæüÿ", "üäößé", "íóáéñúüªº", "ãçáéóíêõâúàôüªº", "èàùòéìíîóúªº", "äåöé", "åøæéèêóòâô",
+    "áðíéóöþæúý", "ëéïèöüáóíúê", "àéèíóòçïúü", "äöõüšž", "łąęóżśćńź", "íáěéřčžýšůúťďňó", "áíéčžšýľúťňďôäóŕĺ",
+    "áéöóőüíúű", "ăîâșțşţ", "čšžćđ", "ışüğçöİâîû", "āīēšņļķūžčģŗō", "ėšųžįąčūę", "ĉĝŭŝĵĥ", "ħżġċàèìòù", "ëç",
+    "àòèìùáé",
 )  # fmt: skip
-"""Letters beyond ASCII of languages with the Latin alphabet."""
+"""Letters beyond ASCII of languages with the Latin alphabet, the most frequent first."""
+_FREQUENT, _FREQUENT_WEIGHT = 3, 0.2
+"""Of languages whose letters suit a text equally well, one whose first letters are common in it is preferred."""
 _WESTERN = "àâæçéèêëîïôœùûüÿäöüßáíóúñãõåøìòªº"
 _IN_WORDS = "\u2019\u02bc\u00b7\u2010\u2013\u2014\u00ad"
 """Apostrophes, dashes and the like, which stand between letters."""
 _MIN_FIT = 0.97
 _RUNS = re.compile(rb"[\x80-\xff]{4,}")
-_MAX_RUNS = 0.1
+_MAX_RUNS = 0.4
 """Largest share of letters beyond ASCII, in a text of Latin letters, that are next to three others."""
 _LATIN_SHARE = 0.6
 """Above this share of bytes beyond ASCII among letters, a text is not of Latin letters."""
@@ -177,7 +180,7 @@ def detect(file: BinaryIO, declared: str | None = None) -> Encoding:
         return Encoding("utf-8")
     if codec and not codec.startswith("utf"):
         return Encoding(codec)
-    found = _of_latin(scan.sample) or _detected(scan.sample)
+    found = _guessed(scan.sample)
     if found is None or scan.controls:
         raise ContentError(UNKNOWN)
     return found
@@ -249,54 +252,70 @@ def _codec(label: str) -> str | None:
     return name if _ACCEPTED.fullmatch(name) else None
 
 
-def _of_latin(sample: bytes) -> Encoding | None:
-    """The encoding in which the letters beyond ASCII are those of one language; None for other scripts."""
+def _guessed(sample: bytes) -> Encoding | None:
+    """The most plausible encoding of bytes that declare none."""
     letters = sum(map(str.isalpha, sample.decode("ascii", "ignore")))
     high = len(sample) - len(sample.translate(None, _HIGH))
     if high > _LATIN_SHARE * (high + letters) or sum(map(len, _RUNS.findall(sample))) > _MAX_RUNS * high:
-        return None
-    best, found = _MIN_FIT, list[tuple[str, str]]()
+        return _detected(sample, [codec for codec in _DETECTED if codec not in _LATIN], uncertain=high < _SURE_BYTES)
+    return _of_latin(sample, high) or _detected(sample, _DETECTED, uncertain=True)
+
+
+def _of_latin(sample: bytes, high: int) -> Encoding | None:
+    """The encoding in which the letters beyond ASCII are those of one language."""
+    best, found = 0.0, list[tuple[str, str]]()
     for codec in _LATIN:
         text = sample.decode(codec, "replace")
         fit = _fit(text)
-        if fit > best or (fit == best and not found):
+        if fit > best:
             best, found = fit, [(codec, text)]
-        elif fit == best:
+        elif fit == best and fit:
             found.append((codec, text))
     if not found:
         western = {codec: _fit(sample.decode(codec, "replace"), (_WESTERN,)) for codec in ("cp1252", "mac_roman")}
         codec = max(western, key=lambda one: western[one])
-        return Encoding(codec, uncertain=True) if western[codec] >= _MIN_FIT else None
+        return Encoding(codec, uncertain=True) if western[codec] else None
     # Texts in several encodings that are the same text are no doubt.
     return Encoding(found[0][0], uncertain=high < _SURE_LETTERS and any(text != found[0][1] for _, text in found))
 
 
 def _fit(text: str, languages: Sequence[str] = _LETTERS) -> float:
-    """The share of characters beyond ASCII that are letters of one language, or signs between words."""
+    """How well the characters beyond ASCII suit the best of the languages; 0 for not at all."""
     counts = Counter(
-        "\ufffd" if not sign.isalpha() and before.isalpha() and after.isalpha() and sign not in _IN_WORDS else sign
+        "\ufffd" if _is_within_word(before, sign, after) else sign
         for before, sign, after in zip(" " + text, text, text[1:] + " ", strict=False)
         if sign > "\x7f"
     )
-    signs = {sign: count for sign, count in counts.items() if sign.isalpha() or not _is_sign(sign)}
-    total = sum(signs.values())
+    letters: Counter[str] = Counter()
+    for sign, count in counts.items():
+        if sign.isalpha() or not _is_sign(sign):
+            letters[sign if sign in "İªº" or len(sign.lower()) > 1 else sign.lower()] += count
+    total = sum(letters.values())
     if not total:
         return 1.0
-    return (
-        max(sum(signs.get(x, 0) + signs.get(x.upper(), 0) * (x.upper() != x) for x in known) for known in languages)
-        / total
-    )
+    fits = ((_share(letters, known, total), _share(letters, known[:_FREQUENT], total)) for known in languages)
+    return max(fit + _FREQUENT_WEIGHT * frequent if fit >= _MIN_FIT else 0.0 for fit, frequent in fits)
+
+
+def _is_within_word(before: str, sign: str, after: str) -> bool:
+    """Whether a sign is where only letters are, or a capital behind a small letter."""
+    if sign.isupper() and before.islower():
+        return True
+    if sign.isalpha() or sign in _IN_WORDS or not after.isalpha():
+        return False
+    return before.isalpha() or unicodedata.category(sign) in ("No", "So", "Sk")
+
+
+def _share(letters: Counter[str], known: str, total: int) -> float:
+    return sum(letters[sign] for sign in known) / total
 
 
 def _is_sign(sign: str) -> bool:
     return sign != "\ufffd" and (sign.isprintable() or sign.isspace())
 
 
-def _detected(sample: bytes) -> Encoding | None:
+def _detected(sample: bytes, codecs_: Sequence[str], *, uncertain: bool) -> Encoding | None:
     from charset_normalizer import from_bytes
 
-    best = from_bytes(sample, cp_isolation=list(_DETECTED), threshold=_MAX_MESS).best()
-    if best is None:
-        return None
-    high = len(sample) - len(sample.translate(None, _HIGH))
-    return Encoding(best.encoding, uncertain=high < _SURE_BYTES)
+    best = from_bytes(sample, cp_isolation=list(codecs_), threshold=_MAX_MESS).best()
+    return None if best is None else Encoding(best.encoding, uncertain=uncertain)

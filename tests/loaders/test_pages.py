@@ -320,7 +320,7 @@ def test_images_in_pages_become_images(tmp_path: Path, media: MediaStore, name: 
     assert [str(piece).split() for piece in pieces if isinstance(piece, str)] == [["before", "x"], ["after"]]
 
 
-@pytest.mark.parametrize("data", ["image/png;base64,AAAA", "image/png;base64,%%%", "text/html,<b>", "image/png,"])
+@pytest.mark.parametrize("data", ["image/png;base64,AAAA", "image/png;base64,%%%", "text/html,b", "image/png,"])
 def test_invalid_images_in_pages_leave_their_text(tmp_path: Path, media: MediaStore, data: str) -> None:
     """What is no image leaves its alternative text."""
     assert load(tmp_path, "a.md", f"before ![words](data:{data}) after", media) == ["before words after"]

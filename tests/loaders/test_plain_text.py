@@ -66,7 +66,7 @@ ENCODINGS = {
     "one bad byte in UTF-8": ("né à Zürich, là-bas".encode() + b"\xff!", "né à Zürich, là-bas\ufffd!"),
     "Turkish": (TURKISH.encode("cp1254"), TURKISH),
     "Baltic": ("Viens cilvēks gāja gar jūru kopā ar suni".encode("cp1257"), "Viens cilvēks gāja gar jūru kopā ar suni"),
-    "Hungarian in Latin-2": ("Az őszi erdőben hűvös szél fúj".encode("latin-2"), "Az őszi erdőben hűvös szél fúj"),
+    "Hungarian in Latin-2": ("Az őszi erdőben hűvös szél fúj".encode("iso8859_2"), "Az őszi erdőben hűvös szél fúj"),
     "Latin-9": ("prix 20 € le cœur".encode("iso-8859-15"), "prix 20 € le cœur"),
     "Mac Roman": ("Un café à la plage".encode("mac_roman"), "Un café à la plage"),
     "Cyrillic and English": (
