@@ -121,21 +121,9 @@ class MediaLoader(BaseLoader):
     ) -> None:
         if not callable(getattr(media, "put_file", None)):
             raise TypeError(f"media must be a MediaStore, got {type(media).__name__}")
-        selected = chosen_modalities(modalities)
-        self.options = LoadOptions(
-            segments=segments,
-            model=model,
-            backend=backend,
-            modalities=selected,
-            companions=companions,
-            fuse_text=fuse_text,
-            min_bytes=min_bytes,
-            max_bytes=max_bytes,
-            chunk_size=chunk_size,
-            chunk_overlap=chunk_overlap,
-            worker_seconds=_seconds(segments) if worker_seconds is None else worker_seconds,
-            worker_bytes=worker_bytes,
-        )
+        selected, sizes = chosen_modalities(modalities), (min_bytes, max_bytes, chunk_size, chunk_overlap)
+        limits = _seconds(segments) if worker_seconds is None else worker_seconds, worker_bytes
+        self.options = LoadOptions(segments, model, backend, selected, companions, fuse_text, *sizes, *limits)
         """Its options, checked."""
         self.skipped: list[Skipped] = []
         """Files that the last run left out, with the reasons."""

@@ -312,7 +312,8 @@ def _flate_bomb(size: int, words: bytes = b"") -> bytes:
     return pdf_objects(
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 300 300] /Contents 4 0 R /Resources << /Font << /F 5 0 R >> >> >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 300 300] /Contents 4 0 R "
+        b"/Resources << /Font << /F 5 0 R >> >> >>",
         pdf_stream(packed, b"/Filter /FlateDecode"),
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     )
@@ -331,7 +332,8 @@ def _form_bomb() -> bytes:
     return pdf_objects(
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 300 300] /Contents 25 0 R /Resources << /XObject << /X 4 0 R >> >> >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 300 300] /Contents 25 0 R "
+        b"/Resources << /XObject << /X 4 0 R >> >> >>",
         *forms,
         last,
         pdf_stream(b"/X Do " * 10),

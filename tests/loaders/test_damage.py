@@ -100,7 +100,6 @@ def check_folder(tmp_path: Path, workers: int, *, thorough: bool) -> None:
     )
     assert run.returncode == 0, run.stderr.decode()[-2000:]
     report = json.loads(run.stdout)
-    print({key: report[key] for key in ("slowest", "peak_mb", "leaked")}, len(report["files"]))
     companions = {"captions.jsonl", "bombs/cues.srt", "cut/half.srt"}
     assert {"good/a.png", "good/z.png", "zz.txt"} <= set(report["loaded"])
     assert not certain & set(report["loaded"])

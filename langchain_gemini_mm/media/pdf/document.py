@@ -283,7 +283,7 @@ _READ_BYTES = 8 << 20
 _SMALL_STREAM_BYTES = 2 << 20
 _SAMPLED_BYTES = 1 << 18
 _HIGH_RATIO = 60
-_MANY_FORMS = 20
+_MANY_FORMS = 5
 
 
 def is_heavy(file: BinaryIO) -> bool:
@@ -314,5 +314,5 @@ def _inflated(packed: memoryview, limit: int) -> tuple[bytes, int]:
     try:
         data = unpacker.decompress(source, limit)
     except zlib.error:
-        return bytes(packed[:0]), 0
+        return bytes(source).partition(b"endstream")[0], limit
     return data, len(source) - len(unpacker.unconsumed_tail) - len(unpacker.unused_data)
