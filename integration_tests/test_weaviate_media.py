@@ -27,6 +27,7 @@ from langchain_gemini_mm.testing import jpeg, png, wav
 from tests.storage import test_garbage as test_sweep
 from tests.storage import test_store
 from tests.storage.conftest import UNRELATED, swept
+from tests.storage.test_garbage import sweep_beside_writers
 
 if TYPE_CHECKING:
     from weaviate import WeaviateAsyncClient, WeaviateClient
@@ -248,6 +249,7 @@ import sys, weaviate
 from langchain_gemini_mm import MediaStore
 from langchain_gemini_mm.testing import wav
 from tests.storage.conftest import UNRELATED, swept
+from tests.storage.test_garbage import sweep_beside_writers
 import io
 
 class Slow(io.BytesIO):
@@ -324,6 +326,14 @@ def test_a_sweep_never_takes_what_is_being_put(weaviate_client: WeaviateClient, 
     for ref, data in zip(refs, files, strict=True):
         store.put(data)
         assert store.get(ref) == data
+
+
+@pytest.mark.soak
+def test_sweeps_beside_writers_and_a_reader(
+    weaviate_client: WeaviateClient, weaviate_name: str, rounds: Callable[..., Iterator[int]]
+) -> None:
+    """With sweeps in a loop beside two writers and a reader, each Document in the index has its media."""
+    sweep_beside_writers(MediaStore.weaviate(weaviate_client, weaviate_name), rounds(1), 20.0)
 
 
 def test_a_dropped_collection_is_reported(weaviate_client: WeaviateClient, weaviate_name: str) -> None:

@@ -116,7 +116,7 @@ class MediaLoader(BaseLoader):
         backend: Backend = "gemini",
         converters: Mapping[str, Converter] | None = None,
         worker_seconds: float | None = None,
-        worker_bytes: int = 1 << 30,
+        worker_bytes: int = 512 << 20,
         progress: Callable[[str, str | None], None] | None = None,
     ) -> None:
         if not callable(getattr(media, "put_file", None)):
