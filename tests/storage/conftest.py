@@ -12,9 +12,18 @@ from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.storage import MediaStore, Sweep
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 STORE_TYPES = ("folder", "memory", "links", "bytes")
+
+
+class ThreadSafeByteStore(InMemoryByteStore):
+    """A byte store in memory whose keys can be listed while others write."""
+
+    def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:
+        """List keys."""
+        return (key for key in list(self.store) if key.startswith(prefix or ""))
 
 
 def make_store(store_type: str, folder: Path) -> MediaStore:
@@ -22,7 +31,7 @@ def make_store(store_type: str, folder: Path) -> MediaStore:
     if store_type == "memory":
         return MediaStore.memory()
     if store_type == "bytes":
-        return MediaStore(InMemoryByteStore())
+        return MediaStore(ThreadSafeByteStore())
     return MediaStore.links(folder / "links") if store_type == "links" else MediaStore(folder / "media")
 
 
