@@ -37,8 +37,6 @@ _PREFIXES: tuple[tuple[bytes, str], ...] = (
     (b"riff.\x91\xcf\x11\xa5\xd6(\xdb\x04\xc1\x00\x00", "audio/x-w64"),
     (b"wvpk", "audio/x-wavpack"),
     (b"TTA1\x01\x00", "audio/x-tta"),
-    (b"MAC \x96\x0f", "audio/x-ape"),
-    (b"MAC \x8c\x0f", "audio/x-ape"),
     (b"MPCKSH", "audio/x-musepack"),
     (b"MP+\x07", "audio/x-musepack"),
     (b"MP+\x17", "audio/x-musepack"),
@@ -64,6 +62,8 @@ _BRANDS = {
     b"hevc": "image/heic", b"mif1": "image/heif", b"msf1": "image/heif", b"avif": "image/avif", b"avis": "image/avif",
     b"qt  ": "video/quicktime", b"M4A ": "audio/mp4", b"M4B ": "audio/mp4", b"F4A ": "audio/mp4",
 }  # fmt: skip
+_APE = re.compile(rb"MAC .[\x0e\x0f]", re.DOTALL)
+_DSDIFF = re.compile(rb"FRM8.{8}DSD ", re.DOTALL)
 # Layers II and III; with layer I the byte order mark of UTF-16 text would be taken for audio.
 _MPEG_SYNC = re.compile(rb"\xff[\xe2-\xe5\xf2-\xf5\xfa-\xfd][\x10-\xeb]")
 # After other bytes only at the start of a line: text that mentions PDFs is not a PDF.
@@ -136,6 +136,10 @@ def _by_container(head: bytes) -> str | None:
         return "application/pdf"
     if head[:2] == b"BM" and len(head) > 18 and head[6:10] == b"\x00\x00\x00\x00":
         return "image/bmp"
+    if _APE.match(head):
+        return "audio/x-ape"
+    if _DSDIFF.match(head):
+        return "audio/x-dff"
     if _is_transport_stream(head, 0, 188) or _is_transport_stream(head, 4, 192):
         return "video/mp2t"
     if _ADTS_SYNC.match(head):

@@ -150,10 +150,8 @@ def examine(file: BinaryIO, source: str, options: LoadOptions) -> Examined:
     if options.modalities.isdisjoint(("video", "audio") if modality == "video" else (modality,)):
         return Examined()
     facts = probe(file, mime_type, name="it")
-    embedded = EmbeddedText()
-    if options.companions or facts.modality == "video":
-        embedded = read_embedded_text(file, facts, name="it")
-    planned = plan_segments(facts, embedded, options.segments, options.limits)
+    embedded = read_embedded_text(file, facts, name="it") if options.companions else EmbeddedText()
+    planned = plan_segments(facts, options.segments, options.limits)
     planned = [segment for segment in planned if segment.modality in options.modalities]
     if facts.modality in ("audio", "video") and planned:
         planned = _audible_and_visible(file, facts, planned, options)

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.media.av.segments import windows
-from langchain_gemini_mm.media.embedded_text import EmbeddedText
 from langchain_gemini_mm.media.facts import MediaFacts
 from langchain_gemini_mm.media.pdf.pages import windows as page_windows
 from langchain_gemini_mm.models import MediaLimit
@@ -110,16 +109,13 @@ class MediaSegment:
 _METADATA = ("start_s", "end_s", "track", "first_page", "last_page", "position", "modality")
 
 
-def plan_segments(
-    facts: MediaFacts, embedded: EmbeddedText, segments: Segments, limits: Mapping[Modality, MediaLimit]
-) -> list[MediaSegment]:
+def plan_segments(facts: MediaFacts, segments: Segments, limits: Mapping[Modality, MediaLimit]) -> list[MediaSegment]:
     """Plan the segments of a file; those of the video and the audio stream are interleaved by their ends.
 
     A file that fits into one window and has a type that the model takes stays whole.
 
     Args:
         facts: what the file is.
-        embedded: its text, and how long its streams are.
         segments: the lengths of the windows.
         limits: what the model takes of each modality.
     """
@@ -144,16 +140,17 @@ def plan_segments(
     if facts.modality != "video":
         return [MediaSegment(modality=facts.modality, position=0)]
     length = facts.seconds or 0
-    seen = min(embedded.video_s or length, length)
+    seen = min(facts.video_s or length, length)
     stretches = windows(seen, segments.video_s, segments.video_overlap_s, limit_s=limit.seconds if limit else None)
     planned = [
         MediaSegment(modality="video", position=position, start_s=start, end_s=end)
         for position, (start, end) in enumerate(stretches)
     ]
-    if taken and len(planned) == 1:
+    fits = limit is None or limit.seconds is None or length <= limit.seconds
+    if taken and fits and len(planned) == 1:
         planned = [MediaSegment(modality="video", position=0)]
     if facts.has_audio and segments.audio_tracks:
-        audio_s = min(embedded.audio_s or length, length)
+        audio_s = min(facts.audio_s or length, length)
         planned += _audio_segments(audio_s, segments, limits.get("audio"), track="audio")
     return sorted(planned, key=lambda segment: (segment.end_s or 0, segment.track or ""))
 

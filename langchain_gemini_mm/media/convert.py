@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from langchain_gemini_mm.media.av.segments import Cut
 
 LEAD = 0.5
-"""A copied segment may begin at a keyframe before the requested start, by this share of its length; with an earlier
+"""A copied segment hides what is between a keyframe and its start, by this share of its length at most; with an earlier
 keyframe it is re-encoded."""
 _SEEK_COST_S = 10.0
 """The cost of a seek, as seconds of the recording that could be read in the same time."""
@@ -41,7 +41,9 @@ class MediaTarget:
     max_edge: int | None = None
     """Longer side of an image or video, in pixels; larger ones are scaled down."""
     max_seconds: float | None = None
-    """Longest segment, in seconds, including what a copied segment begins too early; None for no limit."""
+    """Longest segment, in seconds, including what a copied segment hides; None for no limit."""
+    keyframes_only: bool = False
+    """Encode only the keyframes of a video, as a preview."""
     skip_blank: bool = False
     """Leave out segments of silent audio, or of black video."""
     consumer: str = "the model"
@@ -102,7 +104,7 @@ class ConvertedPart:
     changed: bool = True
     """False where `data` are the bytes of the file as it is."""
     start_s: float | None = None
-    """Actual start of a segment in seconds; a copy begins at a keyframe."""
+    """Actual start of a segment in seconds."""
     end_s: float | None = None
     """Actual end of a segment in seconds."""
     description: str = ""
@@ -112,11 +114,6 @@ class ConvertedPart:
     def modality(self) -> Modality:
         """Of the bytes; for example image, where a video was requested and a still is given."""
         return modality_of(self.mime_type) or "image"
-
-    @property
-    def lead_s(self) -> float:
-        """How many seconds a segment begins before the requested start."""
-        return max((self.request.start_s or 0.0) - (self.start_s or 0.0), 0.0)
 
     @property
     def base64_bytes(self) -> int:
@@ -323,6 +320,7 @@ def _form(target: MediaTarget, windows: Iterable[Window], clip: Clip | None) -> 
         max_bytes=target.max_bytes,
         lead_s=LEAD * min(lengths),
         max_edge=target.max_edge if is_larger else None,
+        keyframes_only=target.keyframes_only,
     )
 
 

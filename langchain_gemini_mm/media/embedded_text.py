@@ -9,14 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from langchain_gemini_mm.errors import GeminiMMError, MissingExtraError
-from langchain_gemini_mm.media.av.container import (
-    audio_stream_of,
-    declared_end_s,
-    opened,
-    origin_s,
-    packets_of,
-    video_stream_of,
-)
+from langchain_gemini_mm.media.av.container import opened, origin_s, packets_of
 from langchain_gemini_mm.media.images.decode import opened_image
 from langchain_gemini_mm.media.pdf.document import calling, entry_of, opened_document
 from langchain_gemini_mm.media.pdf.pages import PdfPages
@@ -51,7 +44,7 @@ class Cue(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedText:
-    """The text found in a media file, and how long its streams are."""
+    """The text found in a media file."""
 
     texts: tuple[str, ...] = ()
     """Titles, captions and comments about the whole file."""
@@ -59,10 +52,6 @@ class EmbeddedText:
     """Subtitles and chapters, in order."""
     pages: tuple[str, ...] = ()
     """The text of each page of a PDF, empty where it has none that can be read."""
-    video_s: float | None = None
-    """Seconds of the video stream where it declares them; the audio stream may be longer or shorter."""
-    audio_s: float | None = None
-    """Seconds of the audio stream where it declares them."""
     unread: tuple[str, ...] = ()
     """What could not be read, such as the text of a page."""
 
@@ -120,12 +109,8 @@ def distinct(texts: Iterable[str]) -> tuple[str, ...]:
 def _recording(file: BinaryIO, name: str) -> EmbeddedText:
     with opened(file, name) as container:
         texts = distinct(_tags(container))
-        video_s, audio_s = (
-            declared_end_s(container, video_stream_of(container)),
-            declared_end_s(container, audio_stream_of(container)),
-        )
         cues = [*_chapters(container), *_subtitles(container)][:_MAX_CUES]
-    return EmbeddedText(texts=texts, cues=tuple(sorted(cues)), video_s=video_s, audio_s=audio_s)
+    return EmbeddedText(texts=texts, cues=tuple(sorted(cues)))
 
 
 def _tags(container: InputContainer) -> Iterator[str]:

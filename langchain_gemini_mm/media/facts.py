@@ -15,6 +15,8 @@ class Measures(TypedDict, total=False):
     width: int
     height: int
     seconds: float
+    video_s: float | None
+    audio_s: float | None
     pages: int
     has_audio: bool
     attachments: int
@@ -35,6 +37,10 @@ class MediaFacts:
     """As `width`."""
     seconds: float | None = None
     """Duration of audio or video."""
+    video_s: float | None = None
+    """End of the video stream in seconds, where it is known; the audio stream may be longer or shorter."""
+    audio_s: float | None = None
+    """End of the audio stream of a video in seconds, where it is known."""
     pages: int | None = None
     """Pages of a PDF."""
     has_audio: bool = False
@@ -42,9 +48,9 @@ class MediaFacts:
     attachments: int = 0
     """Files attached to a PDF."""
     needs_redraw: bool = False
-    """Whether it is converted before it is embedded although the model takes its type: an image that viewers may show
-    differently (EXIF rotates it, its colours are CMYK, or neither is known without decoding), an encrypted PDF, or one
-    with a form."""
+    """Whether a file of an accepted type is converted before it is embedded: an image that EXIF rotates, or whose
+    colours are CMYK, or of which neither is known without decoding; a recording of a codec that models do not take; a
+    PDF that is encrypted or has a form."""
 
 
 _KNOWN_FILES = 10_000

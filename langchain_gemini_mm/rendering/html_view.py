@@ -38,7 +38,6 @@ _BROWSER = Accepts(
 )
 _PLAYED_S = 30.0
 """Seconds that are kept of audio that is too large."""
-_VIDEO_EDGE = 320
 _MAX_CHARACTERS = 400
 _TYPES = {"audio/mp3": "audio/mpeg"}
 _CARD = "border:1px solid #8884;border-radius:6px;padding:8px 12px;margin:6px 0;max-width:640px"
@@ -47,7 +46,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def hit_html(hit: HitLike) -> str:
-    """Render one hit with its media; a long video is re-encoded, which takes a second or two."""
+    """Render one hit with its media; of a video that would have to be re-encoded only the keyframes are shown."""
     return _card(hit, HIT_BYTES, quick=False)[0]
 
 
@@ -90,7 +89,7 @@ def _pieces(hit: HitLike, most: int, *, quick: bool) -> Iterator[ConvertedPart]:
     refs = [piece for piece in pieces_of(hit.document.page_content) if isinstance(piece, MediaRef)]
     if hit.media is None:
         return
-    fitter = MediaFitter(accepts=_BROWSER, media=hit.media, stills=1, quick=quick, video_edge=_VIDEO_EDGE)
+    fitter = MediaFitter(accepts=_BROWSER, media=hit.media, stills=1, quick=quick, preview=True)
     for ref in refs[:MAX_MEDIA]:
         try:
             (part,) = to_parts(ref, hit.media)
@@ -119,10 +118,9 @@ def _made(fitter: MediaFitter, part: Part, most: int) -> list[ConvertedPart]:
 
 def _medium(piece: ConvertedPart, cited: str) -> str:
     encoded = base64.b64encode(piece.data).decode("ascii")
-    start = f"#t={piece.lead_s:.3f}" if piece.lead_s else ""
     source = f"data:{_TYPES.get(piece.mime_type, piece.mime_type)};base64,{encoded}"
     title = escape(f"{piece.description} of {cited}" if piece.description else cited)
     if piece.modality == "image":
         return f"<img src='{source}' alt='{title}' title='{title}' style='{_MEDIUM}'>"
     tag = "audio" if piece.modality == "audio" else "video"
-    return f"<{tag} controls preload='metadata' src='{source}{start}' title='{title}' style='{_MEDIUM}'></{tag}>"
+    return f"<{tag} controls preload='metadata' src='{source}' title='{title}' style='{_MEDIUM}'></{tag}>"

@@ -58,6 +58,8 @@ VIDEO_SECONDS = 300.0
 """Longer video is not re-encoded, because that takes minutes."""
 VIDEO_BYTES_PER_SECOND = 8_000
 """With less than this many bytes per second, stills show more than a video."""
+_VIDEO_EDGE = 640
+"""Longer side, in pixels, of video that is re-encoded to fit."""
 _STILL_EDGE = 1024
 _PAGE_EDGE = 1536
 
@@ -73,8 +75,8 @@ class MediaFitter:
     """Most stills or pages of one medium."""
     quick: bool = False
     """Give stills of a video that would have to be re-encoded."""
-    video_edge: int = 640
-    """Longer side, in pixels, of video that is re-encoded to fit."""
+    preview: bool = False
+    """Keep only the keyframes of video that is re-encoded to fit, at half the size: that takes less than a second."""
 
     def fit(self, part: Part, max_bytes: int) -> list[ConvertedPart]:
         """Convert a medium so that its base64 fits into `max_bytes`; empty if its modality is not accepted.
@@ -144,7 +146,7 @@ class MediaFitter:
         if fits:
             with suppress(MediaLimitError):
                 return self._cut(request, file, room)
-        return self._cut(request, file, room, max_edge=self.video_edge)
+        return self._cut(request, file, room, max_edge=_VIDEO_EDGE // 2 if self.preview else _VIDEO_EDGE)
 
     def _stills(self, request: ConversionRequest, room: int) -> list[ConvertedPart]:
         from langchain_gemini_mm.media.av.stills import stills
@@ -220,23 +222,28 @@ class MediaFitter:
             raise MediaLimitError(f"{request.part.name} does not fit: no bytes are left")
         modality = request.modality
         types = self._types(modality) & _TARGET_TYPES.get(modality, self._types(modality))
-        target = MediaTarget(mime_types=tuple(sorted(types)), max_bytes=room, max_edge=max_edge)
+        target = MediaTarget(
+            mime_types=tuple(sorted(types)),
+            max_bytes=room,
+            max_edge=max_edge,
+            keyframes_only=self.preview and modality == "video" and max_edge is not None,
+        )
         (converted,) = convert([request], {modality: target}, file)
         return converted
 
     def _fits_whole(self, request: ConversionRequest, room: int) -> bool:
-        part = request.part
-        is_part = part.ref is not None and part.ref.is_part
-        return part.mime_type in self._types(part.modality) and not is_part and part.size <= room
-
-    def _whole(self, request: ConversionRequest) -> ConvertedPart:
-        """The unchanged file, checked first: a damaged one would make the whole request fail."""
+        """Whether a recording is given as it is; a damaged one would make the whole request fail."""
         from langchain_gemini_mm.media.probe import probe
 
         part = request.part
-        if part.modality in ("audio", "video"):
-            with suppress(MissingExtraError), part.open(self.media) as file:
-                probe(file, part.mime_type or "", name=part.name)
+        if part.mime_type not in self._types(part.modality) or part.size > room or (part.ref and part.ref.is_part):
+            return False
+        with suppress(MissingExtraError), part.open(self.media) as file:
+            return not probe(file, part.mime_type, name=part.name).needs_redraw or part.mime_type == "video/webm"
+        return True
+
+    def _whole(self, request: ConversionRequest) -> ConvertedPart:
+        part = request.part
         return ConvertedPart(request=request, data=part.read(self.media), mime_type=part.mime_type or "", changed=False)
 
     def _types(self, modality: Modality) -> frozenset[str]:

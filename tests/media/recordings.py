@@ -18,6 +18,10 @@ SIZE = (128, 64)
 BITS = 16
 RATE = 48_000
 TICKS = 1000
+PIXELS = {"mjpeg": "yuvj420p", "prores_ks": "yuv422p10le", "wmv2": "yuv420p"}
+"""Pixel formats of encoders that do not take `yuv420p`."""
+STEREO = {"libopus", "vorbis"}
+RATES = {"libopencore_amrnb": 8_000, "pcm_mulaw": 8_000}
 
 
 @cache
@@ -36,6 +40,7 @@ def recording(
     noisy: bool = False,
     silent: bool = False,
     audio_tracks: int = 1,
+    pixels: str | None = None,
     **options: str,
 ) -> bytes:
     """A file with numbered frames and an audio track.
@@ -54,6 +59,7 @@ def recording(
         noisy: whether frames contain noise, which makes the file larger.
         silent: whether the audio track contains only zeros.
         audio_tracks: the number of audio tracks.
+        pixels: libav's name of the pixel format.
         options: of the muxer.
     """
     import av
@@ -62,7 +68,9 @@ def recording(
         path = Path(folder) / "recording"
         with av.open(str(path), "w", format=container, container_options=options) as output:
             ticks = fps if moments is None else TICKS
-            video_stream = _video_stream(output, video, fps, ticks, key_every, b_frames, size) if video else None
+            video_stream = (
+                _video_stream(output, video, fps, ticks, key_every, b_frames, size, pixels) if video else None
+            )
             tracks = [_audio_stream(output, audio) for _ in range(audio_tracks)] if audio else []
             packets: list[Any] = []
             if video_stream is not None:
@@ -136,7 +144,14 @@ def declared_seconds(data: bytes) -> float:
 
 
 def _video_stream(
-    output: Any, codec: str, fps: int, ticks: int, key_every: int, b_frames: int, size: tuple[int, int]
+    output: Any,
+    codec: str,
+    fps: int,
+    ticks: int,
+    key_every: int,
+    b_frames: int,
+    size: tuple[int, int],
+    pixels: str | None,
 ) -> Any:
     options = {"g": str(key_every), "keyint_min": str(key_every), "threads": "1", "bf": str(b_frames)}
     if codec == "libx264":
@@ -147,7 +162,7 @@ def _video_stream(
         options = {"g": str(key_every), "deadline": "realtime", "cpu-used": "8", "threads": "1", "b": "300k"}
     stream = output.add_stream(codec, rate=fps, options=options)
     stream.width, stream.height = size
-    stream.pix_fmt = "yuv420p"
+    stream.pix_fmt = pixels or PIXELS.get(codec, "yuv420p")
     stream.codec_context.time_base = Fraction(1, ticks)
     return stream
 
@@ -158,7 +173,7 @@ def _video_packets(
     time_base = stream.codec_context.time_base
     packets = []
     for number, moment in enumerate(times):
-        frame = _frame(number, size, noisy=noisy)
+        frame = _frame(number, size, noisy=noisy).reformat(format=stream.pix_fmt)
         frame.pts, frame.time_base = round((moment + start_s) / time_base), time_base
         packets += stream.encode(frame)
     return [*packets, *stream.encode(None)]
@@ -182,8 +197,10 @@ def _number(frame: Any) -> int:
 
 
 def _audio_stream(output: Any, codec: str) -> Any:
-    stream = output.add_stream(codec, rate=RATE)
-    stream.layout = "stereo" if codec == "libopus" else "mono"
+    stream = output.add_stream(codec, rate=RATES.get(codec, RATE), options={"strict": "experimental"})
+    stream.layout = "stereo" if codec in STEREO else "mono"
+    if codec == "wmav2":
+        stream.bit_rate = 128_000
     stream.codec_context.open(strict=False)
     return stream
 

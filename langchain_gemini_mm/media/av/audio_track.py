@@ -176,10 +176,11 @@ class EncodedAudioTrack:
         """Add a packet, in file order; returns the segments that it completes."""
         if self.first_key is None:
             self.first_key = sample.pts
-        ends_s = (sample.pts + sample.duration) * self._timeline.tick
-        if self._waiting and not self._active and ends_s < self._waiting[0].start_s - _WARM_UP_S:
+        if self._is_early(sample):
             return ()
         frames = self._decoder.frames(sample.restored())
+        if frames and frames[0].pts is None and self._next is None:
+            frames[0].pts = sample.pts
         return [cut for frame in frames for piece in self._mono(frame) for cut in self._take(piece)]
 
     def finish(self) -> Sequence[Cut | NotCopied]:
@@ -190,6 +191,13 @@ class EncodedAudioTrack:
         self._active = []
         self._waiting.clear()
         return closed
+
+    def _is_early(self, sample: Sample) -> bool:
+        """Whether all of a packet is well before the first window, so that it need not be decoded."""
+        if self._active or not self._waiting or not sample.packet.duration:
+            return False
+        ends_s = (sample.pts + sample.duration) * self._timeline.tick
+        return ends_s < self._waiting[0].start_s - _WARM_UP_S
 
     def _take(self, piece: Any) -> Iterator[Cut]:
         """Add mono samples to the windows that contain them."""

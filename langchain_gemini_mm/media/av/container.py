@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
 
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES, sniff
 from langchain_gemini_mm.errors import ContentError, MissingExtraError
@@ -24,14 +27,13 @@ if TYPE_CHECKING:
 MICROSECONDS = 1_000_000
 
 _FORMATS = (
-    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,dv,eac3,flac,flv,h264,hevc,ivf,matroska,mov,mp2,mp3,mpc,mpc8,mpeg,"
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,dv,eac3,flac,flv,h264,hevc,iff,ivf,matroska,mov,mp2,mp3,mpc,mpc8,mpeg,"
     "mpegts,mpegvideo,m4v,mxf,nut,ogg,rm,tak,tta,voc,w64,wav,wv"
 )
 """Only formats that contain their media: a playlist disguised as a video would open other files and addresses."""
 _PCM_FORMATS = {
     (b"RIFF", b"WAVE"): "wav",
     (b"RF64", b"WAVE"): "wav",
-    (b"RIFX", b"WAVE"): "wav",
     (b"FORM", b"AIFF"): "aiff",
     (b"FORM", b"AIFC"): "aiff",
 }
@@ -79,6 +81,9 @@ def opened(source: Source, name: str | None = None, **options: str) -> Iterator[
     with opened_source(source) as file, reporting_damage(name):
         watched = _BoundedFile(file, name)
         head = watched.read(_HEAD_BYTES)
+        if head[:4] == b"RIFX":
+            watched = _LittleEndianWav(file, name)
+            head = watched.head[:_HEAD_BYTES]
         watched.seek(0)
         with av.open(
             watched, "r", container_options=given, buffer_size=_READ_BYTES, **reading_options(head)
@@ -308,3 +313,36 @@ class _BoundedFile:
 
     def tell(self) -> int:
         return self._position
+
+
+class _LittleEndianWav(_BoundedFile):
+    """A big-endian WAV file as a little-endian one; libav would decode noise."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        super().__init__(file, name)
+        self._width = 1
+        swapped = [b"RIFF", super().read(8)[:3:-1], super().read(4)]
+        while len(chunk := super().read(8)) == 8:
+            swapped += [chunk[:4], chunk[:3:-1]]
+            if chunk[:4] == b"data":
+                break
+            content = super().read(min(int.from_bytes(chunk[4:], "big"), _READ_BYTES))
+            if chunk[:4] == b"fmt " and len(content) >= 16:
+                numbers = struct.unpack(">HHIIHH", content[:16])
+                self._width = max(numbers[-1] // 8, 1)
+                content = struct.pack("<HHIIHH", *numbers) + content[16:]
+            swapped.append(content)
+        self.head = b"".join(swapped)
+
+    def read(self, length: int) -> bytes:
+        start, begins = self._position, len(self.head)
+        if start < begins:
+            self._position = min(start + length, begins)
+            return self.head[start : self._position]
+        before = (start - begins) % self._width
+        self._position -= before
+        data = super().read(-(-(before + length) // self._width) * self._width)
+        samples = np.frombuffer(data[: len(data) // self._width * self._width], np.uint8)
+        swapped = samples.reshape(-1, self._width)[:, ::-1].tobytes()[before : before + length]
+        self._position = start + len(swapped)
+        return swapped

@@ -48,6 +48,7 @@ class Output:
         import av
 
         self.mime_type = mime_type
+        self._av_error = av.error.FFmpegError
         self.file = io.BytesIO()
         self._most = max_bytes
         muxer = MUXERS[mime_type]
@@ -64,8 +65,11 @@ class Output:
             TooManyBytesError: the file is over its limit.
             WriteError: the container cannot hold them.
         """
-        with writing(self.mime_type):
+        # Without `writing`, which would take longer than the packet.
+        try:
             self.container.mux(packets)
+        except self._av_error as error:
+            raise WriteError(f"{self.mime_type} cannot be written: {error}") from error
         if self._most is not None:
             self._check()
 
@@ -82,7 +86,10 @@ class Output:
         with writing(self.mime_type):
             self.container.close()
         self._check()
-        return self.file.getvalue() if seconds is None else limited(self.file.getvalue(), seconds)
+        if seconds is not None:
+            with self.file.getbuffer() as data:
+                limit_duration(data, seconds)
+        return self.file.getvalue()
 
     def __del__(self) -> None:
         # An abandoned file must be closed before its tracks go: older PyAV crashes otherwise.
@@ -189,7 +196,9 @@ class CopiedVideo(CopiedSegment):
         self._has_begun = False
         self._video = CopiedTrack(self._output, timeline, self._start_s)
         self._audio = CopiedTrack(self._output, audio, self._start_s) if audio else None
-        self._audio_tick = audio.tick if audio else 1.0
+        self._audio_start, self._audio_end = (
+            (audio.ticks(self._start_s), audio.ticks(window.end_s)) if audio is not None else (0, 0)
+        )
 
     def add(self, sample: Sample) -> bool:
         """Add a video packet; False once the window is complete."""
@@ -206,8 +215,11 @@ class CopiedVideo(CopiedSegment):
 
     def add_audio(self, sample: Sample) -> None:
         """Add an audio packet; those outside of the segment are ignored."""
-        starts, ends = sample.pts * self._audio_tick, (sample.pts + sample.duration) * self._audio_tick
-        if self._audio is not None and ends > self._start_s and starts < self.window.end_s:
+        if (
+            self._audio is not None
+            and sample.pts < self._audio_end
+            and sample.pts + sample.duration > self._audio_start
+        ):
             self._write(self._audio, sample)
 
     def close(self) -> Cut | NotCopied:
@@ -250,8 +262,8 @@ def video_type(form: SegmentFormat) -> str:
     )
 
 
-def limited(data: bytes, seconds: float) -> bytes:
-    """An MP4 or MOV file of libav whose edit lists end no later than this time."""
+def limit_duration(data: memoryview, seconds: float) -> None:
+    """Change the edit lists of an MP4 or MOV file of libav, so that they end no later than this time."""
     boxes = list(_boxes(data))
     (movie,) = (at for kind, at in boxes if kind == b"mvhd")
     longest = int(seconds * _number(data, movie + 12) + 0.5)
@@ -260,21 +272,19 @@ def limited(data: bytes, seconds: float) -> bytes:
     for at in (at for kind, at in boxes if kind == b"elst"):
         *before, last = range(at + 8, at + 8 + 12 * _number(data, at + 4), 12)
         durations[last] = longest - sum(_number(data, place) for place in before)
-    edited = bytearray(data)
     for place, most in durations.items():
-        edited[place : place + 4] = max(min(_number(data, place), most), 0).to_bytes(4, "big")
-    return bytes(edited)
+        data[place : place + 4] = max(min(_number(data, place), most), 0).to_bytes(4, "big")
 
 
-def _number(data: bytes, place: int) -> int:
+def _number(data: memoryview, place: int) -> int:
     return int.from_bytes(data[place : place + 4], "big")
 
 
-def _boxes(data: bytes) -> Iterator[tuple[bytes, int]]:
+def _boxes(data: memoryview) -> Iterator[tuple[bytes, int]]:
     """Types and positions of the content of the boxes that describe a file and its tracks."""
-    position, end = 0, len(data)
-    while position + 8 <= end:
-        size, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
+    position = 0
+    while position + 8 <= len(data):
+        size, kind = _number(data, position), bytes(data[position + 4 : position + 8])
         if size == 1:
             size = int.from_bytes(data[position + 8 : position + 16], "big")
         yield kind, position + 8

@@ -52,13 +52,14 @@ def cut(
     lead_s: float | None = None,
     mime_types: tuple[str, ...] | None = None,
     max_edge: int | None = None,
+    keyframes_only: bool = False,
     name: str | None = None,
 ) -> Cut:
     """Cut one segment out of an audio or video file, in a format that a model takes.
 
-    Video is copied from the keyframe at or before `start_s`: the segment may begin earlier than requested, but never
-    lasts longer than `limit_s`. Where this is impossible, the model does not take the codec, or frames must be scaled
-    down, video is encoded again as H.264. Audio is copied from MP3 and WAV, and encoded as mono MP3 otherwise.
+    Video is copied from the keyframe at or before `start_s`; an edit list hides what is before `start_s` and after
+    `end_s`. Where this is impossible, the model does not take the codec, or frames must be scaled down, video is
+    encoded again as H.264. Audio is copied from MP3 and WAV, and encoded as mono MP3 otherwise.
 
     ```python
     import io
@@ -77,9 +78,10 @@ def cut(
         limit_s: the model's hard limit in seconds.
         track: only the audio or only the video stream; by default both, or the audio of an audio file.
         max_bytes: largest size of the segment, in bytes.
-        lead_s: seconds by which a copy may begin too early; None for as many as `limit_s` allows.
+        lead_s: seconds from a keyframe to `start_s` that a copy may hide; None for as many as `limit_s` allows.
         mime_types: that the model takes; MP4 and MOV, or MP3 and WAV, by default.
         max_edge: pixels of the longer side; larger frames are scaled down.
+        keyframes_only: encode only the keyframes, as a preview.
         name: of the file, for messages.
 
     Raises:
@@ -95,7 +97,14 @@ def cut(
         has_video = video_stream_of(container) is not None
         selected: Track | None = track or (None if has_video else "audio")
         types = mime_types or (AUDIO_TYPES if selected == "audio" else VIDEO_TYPES)
-        form = SegmentFormat(limit_s=limit_s, mime_types=types, max_bytes=max_bytes, lead_s=lead_s, max_edge=max_edge)
+        form = SegmentFormat(
+            limit_s=limit_s,
+            mime_types=types,
+            max_bytes=max_bytes,
+            lead_s=lead_s,
+            max_edge=max_edge,
+            keyframes_only=keyframes_only,
+        )
         found = cut_one(container, window, selected, form, name, seekable=not is_joined(file))
     if found is None:
         raise ContentError(f"{name} holds nothing between {window.start_s:g} s and {window.end_s:g} s")
@@ -131,7 +140,7 @@ def cut_one(
         _sought, container, window, track, form, name, steps=(*_STEPS_BACK_S, None) if seekable else (None,)
     )
     with reporting_damage(name):
-        found = sought(reencode=reencode)
+        found = sought(reencode=reencode, fresh=True)
         if isinstance(found, NotCopied) and not reencode:
             found = sought(reencode=True)
     if not isinstance(found, NotCopied):
@@ -217,14 +226,19 @@ def _sought(
     *,
     steps: Sequence[float | None],
     reencode: bool,
+    fresh: bool = False,
 ) -> Cut | NotCopied | None:
-    """Start at the position that the file's index gives, then at earlier ones; None is the beginning."""
+    """Start at the position that the index gives, then at earlier ones.
+
+    None is the beginning, where a fresh container is already.
+    """
     lead = _AUDIO_LEAD_S if track == "audio" else 0.0
     for back in steps:
         timelines = Timelines(origin_s(container))
         one = reading(container, timelines, [window], track, form, name, reencode=reencode)
         place = None if back is None or window.start_s - back - lead <= 0 else window.start_s - back - lead
-        at_start = not _seek(container, one.timeline, place)
+        at_start = (fresh and place is None) or not _seek(container, one.timeline, place)
+        fresh = False
         latest = None if at_start else one.timeline.ticks(window.start_s + 0.001)
         found = _run(container, timelines, one, latest)
         if found is not _TOO_LATE:
@@ -336,7 +350,7 @@ def segments(
     """
     plans = {"video": _checked(video, video_format, "video"), "audio": _checked(audio, audio_format, "audio")}
     name = name or name_of(source, "recording")
-    with opened(source, name) as container, ExitStack() as again:
+    with opened(source, name) as container:
         timelines = Timelines(origin_s(container))
         readings: list[Reading] = []
         if plans["video"] and video_format:
@@ -344,15 +358,13 @@ def segments(
             readings.append(reading(container, timelines, plans["video"], track, video_format, name))
         if plans["audio"] and audio_format:
             readings.append(reading(container, timelines, plans["audio"], "audio", audio_format, name))
-        second: InputContainer | None = None
-        seekable = True
         for one, found in _read(container, timelines, readings):
             cut = found if isinstance(found, Cut) else None
             if isinstance(found, NotCopied):
-                if second is None:
-                    file = again.enter_context(opened_source(source))
-                    second, seekable = again.enter_context(opened(file, name)), not is_joined(file)
-                cut = cut_one(second, found.window, one.track, one.form, name, reencode=True, seekable=seekable)
+                with opened_source(source) as file, opened(file, name) as again:
+                    cut = cut_one(
+                        again, found.window, one.track, one.form, name, reencode=True, seekable=not is_joined(file)
+                    )
             if cut is not None and not _is_skipped(cut, silent=skip_silent, black=skip_black):
                 yield cut
 
@@ -369,12 +381,13 @@ def _read(
     unfinished = list(readings)
     for sample in timelines.samples(container) if readings else ():
         for one in unfinished:
-            for found in one.feed(sample):
-                yield one, found
-        if any(one.cutter.done for one in unfinished):
-            unfinished = [one for one in unfinished if not one.cutter.done]
-            if not unfinished:
-                return
+            complete = one.feed(sample)
+            if complete:
+                for found in complete:
+                    yield one, found
+                unfinished = [other for other in unfinished if not other.cutter.done]
+                if not unfinished:
+                    return
     for one in unfinished:
         for found in one.cutter.finish():
             yield one, found

@@ -32,6 +32,8 @@ _VIDEO_ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf", "mp
 """Tried in this order; the wheels of PyAV contain the first."""
 _VIDEO_OPTIONS = {"libx264": {"preset": "veryfast", "crf": "26", "mbtree": "0"}}
 """Without `mbtree=0`, equal frames do not always become equal bytes, and the embedding cache would miss."""
+_MAX_EDGE = 1280
+"""Longer side of encoded video in pixels: models see less of a frame, and larger ones take gigabytes and minutes."""
 _TIME_BASE = Fraction(1, 60_000)
 _USUAL_FPS = 25
 _BYTES_KEPT_FREE = 0.85
@@ -197,11 +199,11 @@ def video_encoder() -> str:
 
 
 def fitted(frame: VideoFrame, max_edge: int | None) -> tuple[int, int]:
-    """Even width and height of a frame after rotation, with no side longer than `max_edge` pixels."""
+    """Even width and height of a frame after rotation, with no side longer than `max_edge` or 1280 pixels."""
     width, height = frame.width, frame.height
     if _quarter_turns(frame) % 2:
         width, height = height, width
-    scale = min(1.0, (max_edge or max(width, height)) / max(width, height))
+    scale = min(1.0, min(max_edge or _MAX_EDGE, _MAX_EDGE) / max(width, height))
     return max(round(width * scale / 2) * 2, 2), max(round(height * scale / 2) * 2, 2)
 
 

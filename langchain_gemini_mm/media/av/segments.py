@@ -107,9 +107,11 @@ class SegmentFormat:
     max_bytes: int | None = None
     """Largest segment, in bytes; larger ones are encoded with fewer."""
     lead_s: float | None = None
-    """Seconds by which a copy may begin before its window; None for as many as `limit_s` allows."""
+    """Seconds from a keyframe to the window that a copy may hide; None for as many as `limit_s` allows."""
     max_edge: int | None = None
     """Pixels of the longer side of a frame; larger ones are scaled down, and every segment is encoded."""
+    keyframes_only: bool = False
+    """Encode only the keyframes, at most two a second: a preview that takes less than a second."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -132,7 +134,7 @@ class Cut:
     window: Window
     """The requested start and end."""
     start_s: float
-    """Its actual start: a copy begins at the keyframe at or before the requested start."""
+    """Its actual start: that of its first frame or sample."""
     end_s: float
     """Its actual end."""
     track: Track | None = None

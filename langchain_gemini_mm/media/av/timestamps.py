@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _BACK_S = 1.0
 _AHEAD_S = 86_400.0
 _GUESSED_FPS = 25
+_MAX_STEP_S = 10.0
 
 
 class Sample:
@@ -70,10 +71,10 @@ class Timeline:
         """A packet with its repaired times; None for an empty one."""
         if not packet.size:
             return None
-        duration = packet.duration or self._step
         dts, pts = packet.dts, packet.pts
-        self.has_times = self.has_times or dts is not None or pts is not None
-        if dts is None and pts is None:
+        if dts is not None or pts is not None:
+            self.has_times = True
+        else:
             dts = 0 if self._last is None else self._last + self._step - self._offset
         decoding = (dts if dts is not None else pts or 0) + self._offset
         showing = (pts if pts is not None else dts or 0) + self._offset
@@ -82,6 +83,11 @@ class Timeline:
         decoding, showing = decoding + jump, showing + jump
         if self._last is not None and decoding <= self._last:
             decoding = self._last + 1
+        duration = packet.duration
+        if not duration:
+            # It is taken to last as long as the packet before.
+            lasted = decoding - self._last if self._last is not None and not jump else self._step
+            duration = max(min(lasted, self.ticks(_MAX_STEP_S)), 1)
         self._last, self._step = decoding, duration
         return Sample(packet, self, max(showing, decoding), decoding, duration)
 

@@ -17,6 +17,7 @@ from langchain_gemini_mm.media.model_limits import VIDEO_CODECS
 _HELD_BYTES = 64_000_000
 """Packets since the last keyframe are held up to this size; above it, they are decoded."""
 _AUDIO_BEHIND_S = 2.0
+_KEYFRAMES_EVERY_S = 0.5
 
 
 class VideoTrack:
@@ -43,7 +44,13 @@ class VideoTrack:
         self._held_bytes = 0
         self._audio_packets: deque[Sample] = deque()
         self._context: Any = timeline.stream.codec_context
-        self._reencode = reencode or form.max_edge is not None or codec_name(timeline.stream) not in VIDEO_CODECS
+        self._reencode = (
+            reencode
+            or form.keyframes_only
+            or form.max_edge is not None
+            or codec_name(timeline.stream) not in VIDEO_CODECS
+        )
+        self._next_key: int | None = -(2**62) if form.keyframes_only else None
         self._decoding = False
         self._frame: tuple[Any, float, float] | None = None
         self._decoder = Decoder(timeline.stream, "most of its video cannot be decoded")
@@ -77,9 +84,8 @@ class VideoTrack:
             return ()
         for packet in self._audio.converted(sample):
             self._audio_packets.append(packet)
-            for segments in (self._copies, self._written, self._closing):
-                for segment in segments:
-                    segment.add_audio(packet)
+            for segment in (*self._copies, *self._written, *self._closing):
+                segment.add_audio(packet)
         if not self._closing or not self._audio_packets:
             return ()
         return self._closed(self._audio_packets[-1].pts * self._audio.tick)
@@ -190,9 +196,19 @@ class VideoTrack:
         self._decoding = True
         self._decode(held)
 
+    def _is_decoded(self, sample: Sample) -> bool:
+        if self._next_key is None:
+            return True
+        if not sample.key or sample.pts < self._next_key:
+            return False
+        self._next_key = sample.pts + self._timeline.ticks(_KEYFRAMES_EVERY_S)
+        return True
+
     def _decode(self, samples: Sequence[Sample | None]) -> None:
         """Decode packets for the encoded segments; None returns the frames that the decoder still holds."""
         for sample in samples:
+            if sample is not None and not self._is_decoded(sample):
+                continue
             for frame in self._decoder.frames(None if sample is None else sample.restored()):
                 if frame.pts is None:
                     continue
