@@ -121,19 +121,20 @@ class MediaLoader(BaseLoader):
     ) -> None:
         if not callable(getattr(media, "put_file", None)):
             raise TypeError(f"media must be a MediaStore, got {type(media).__name__}")
-        selected, sizes = chosen_modalities(modalities), (min_bytes, max_bytes, chunk_size, chunk_overlap)
-        limits = _seconds(segments) if worker_seconds is None else worker_seconds, worker_bytes
-        self.options = LoadOptions(segments, model, backend, selected, companions, fuse_text, *sizes, *limits)
+        sizes = (min_bytes, max_bytes, chunk_size, chunk_overlap, _seconds(worker_seconds, segments), worker_bytes)
+        selected = chosen_modalities(modalities)
+        self.options = LoadOptions(segments, model, backend, selected, companions, fuse_text, *sizes)
         """Its options, checked."""
         self.skipped: list[Skipped] = []
         """Files that the last run left out, with the reasons."""
-        self._walk = FolderWalk(
-            Patterns(glob), Patterns(exclude), source_prefix, recursive, follow_symlinks, include_hidden, companions
-        )
-        self._walk.omit = media.path
+        names = Patterns(glob), Patterns(exclude), source_prefix, recursive, follow_symlinks, include_hidden, companions
+        self._walk = FolderWalk(*names, omit=media.path)
         self._inputs, self._store, self._workers = Inputs(source, self._walk), media, checked_workers(workers)
-        self._describe, self._progress = _description(describe), progress
-        self._converters = Converters(converters or {})
+        self._describe, self._progress, self._converters = (
+            _description(describe),
+            progress,
+            Converters(converters or {}),
+        )
 
     def lazy_load(self) -> Iterator[Document]:
         """Yield Documents file by file, and fill `skipped`.
@@ -182,8 +183,10 @@ class MediaLoader(BaseLoader):
                 yield Skipped(item.source, refusal(error, item.source))
 
 
-def _seconds(segments: Segments) -> float:
-    """The default time limit for examining a file; to find blank segments, recordings are decoded whole."""
+def _seconds(given: float | None, segments: Segments) -> float:
+    """The time limit for examining a file; by default more to find blank segments, for which recordings are decoded."""
+    if given is not None:
+        return given
     return _CUTTING_SECONDS if segments.skip_silent or segments.skip_black else _EXAMINING_SECONDS
 
 
