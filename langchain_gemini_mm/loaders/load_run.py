@@ -94,9 +94,9 @@ class DocumentReader:
         self,
         store: MediaStore,
         options: LoadOptions,
-        describe: Description | None,
         walk: FolderWalk,
         examiner: Examiner,
+        describe: Description | None,
         converters: Converters,
     ) -> None:
         self._store, self._examiner = store, examiner

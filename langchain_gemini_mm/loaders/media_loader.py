@@ -130,11 +130,7 @@ class MediaLoader(BaseLoader):
         names = Patterns(glob), Patterns(exclude), source_prefix, recursive, follow_symlinks, include_hidden, companions
         self._walk = FolderWalk(*names, omit=media.path)
         self._inputs, self._store, self._workers = Inputs(source, self._walk), media, checked_workers(workers)
-        self._describe, self._progress, self._converters = (
-            _description(describe),
-            progress,
-            Converters(converters or {}),
-        )
+        self._calls, self._progress = (_description(describe), Converters(converters or {})), progress
 
     def lazy_load(self) -> Iterator[Document]:
         """Yield Documents file by file, and fill `skipped`.
@@ -151,7 +147,7 @@ class MediaLoader(BaseLoader):
             examiner: Examiner = LocalExaminer(self.options, partial(self._started, 1, stack))
             if self._workers:
                 examiner = self._started(self._workers, stack)
-            reader = DocumentReader(self._store, self.options, self._describe, self._walk, examiner, self._converters)
+            reader = DocumentReader(self._store, self.options, self._walk, examiner, *self._calls)
             try:
                 for item, examination in examiner.ahead(self._inputs):
                     if isinstance(item, Skipped):
