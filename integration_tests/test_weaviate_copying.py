@@ -24,6 +24,7 @@ from langchain_gemini_mm import (
 from langchain_gemini_mm.references import MediaRef, split_references
 from langchain_gemini_mm.testing import GeminiEmulator, png, wav, write_samples
 from langchain_gemini_mm.vectorstores import CopyReport, acopy_store, copy_store
+from tests.storage.conftest import swept
 from tests.vectorstores.contract_base import ANIMALS, FIELDS
 from tests.vectorstores.fakes import WordEmbeddings
 
@@ -206,4 +207,4 @@ def test_one_server_holds_all(weaviate_server: Endpoint, weaviate_name: str, tmp
                     assert media.get(ref) == (samples / hit.document.metadata["source"]).read_bytes()
                 named = {d.metadata["media_sha256"] for d in store.iterate() if "media_sha256" in d.metadata}
                 assert {ref.sha256 for ref in media.refs()} == named
-                assert media.sweep(store.iterate(), grace_s=-60).removed == ()
+                assert swept(media, store.iterate()).removed == ()

@@ -26,6 +26,8 @@ from langchain_gemini_mm.storage.byte_store import PIECES
 from langchain_gemini_mm.testing import jpeg, png, wav
 from tests.storage import test_garbage as test_sweep
 from tests.storage import test_store
+from tests.storage.conftest import UNRELATED, swept
+from tests.storage.test_garbage import sweep_beside_writers
 
 if TYPE_CHECKING:
     from weaviate import WeaviateAsyncClient, WeaviateClient
@@ -67,7 +69,7 @@ def test_reading_before_the_first_write(weaviate_client: WeaviateClient, weaviat
             store.get(MediaRef("ab" * 32))
         assert not list(store.refs())
         assert not store.delete(MediaRef("ab" * 32))
-        assert store.sweep([]).leftovers == 0
+        assert store.unused(UNRELATED).leftovers == 0
     assert not weaviate_client.collections.exists(weaviate_name)
 
 
@@ -94,7 +96,7 @@ def test_tenants_do_not_see_each_other(weaviate_client: WeaviateClient, weaviate
     for _ in range(2):
         assert ref not in blue
         assert not blue.delete(ref)
-        blue.sweep([], grace_s=-60)
+        swept(blue, UNRELATED)
         other = blue.put(jpeg())
         assert list(blue.refs()) == [other]
     assert red.get(ref) == PNG
@@ -186,7 +188,7 @@ def test_first_writers_race(weaviate_server: Endpoint, weaviate_name: str) -> No
         assert set(stores[0].refs()) == set(refs[0])
         assert [stores[1].get(ref) for ref in refs[0]] == files
         # Overtaken uploads are removed, and referenced media stay.
-        stores[2].sweep(refs[0], grace_s=-60)
+        swept(stores[2], refs[0])
         assert [stores[3].get(ref) for ref in refs[0]] == files
         assert sum(key.startswith(PIECES) for key in keys_of(stores[0])) == 4 + 5
     finally:
@@ -246,6 +248,8 @@ KILLED = """
 import sys, weaviate
 from langchain_gemini_mm import MediaStore
 from langchain_gemini_mm.testing import wav
+from tests.storage.conftest import UNRELATED, swept
+from tests.storage.test_garbage import sweep_beside_writers
 import io
 
 class Slow(io.BytesIO):
@@ -283,9 +287,9 @@ def test_a_killed_upload_is_invisible_and_tidied(
     assert len(torn) == 5
     assert store.get(store.put(LONG)) == LONG
     assert store.sweep([ref]).leftovers == 0
-    assert store.sweep([ref], grace_s=-60, dry_run=True).leftovers == 1
+    assert swept(store, [ref], dry_run=True).leftovers == 1
     assert set(torn) < set(keys_of(store))
-    assert store.sweep([ref], grace_s=-60).leftovers == 1
+    assert swept(store, [ref]).leftovers == 1
     assert not set(torn) & set(keys_of(store))
     assert store.get(ref) == LONG
 
@@ -300,7 +304,7 @@ def test_a_sweep_never_takes_what_is_being_put(weaviate_client: WeaviateClient, 
 
     def sweep() -> None:
         while not stop.is_set():
-            store.sweep([], grace_s=60)
+            store.sweep(UNRELATED, grace_s=60)
 
     def age(ref: MediaRef) -> None:
         (manifest,) = values.mget([f"media/{ref.sha256}"])
@@ -322,6 +326,14 @@ def test_a_sweep_never_takes_what_is_being_put(weaviate_client: WeaviateClient, 
     for ref, data in zip(refs, files, strict=True):
         store.put(data)
         assert store.get(ref) == data
+
+
+@pytest.mark.soak
+def test_sweeps_beside_writers_and_a_reader(
+    weaviate_client: WeaviateClient, weaviate_name: str, rounds: Callable[..., Iterator[int]]
+) -> None:
+    """With sweeps in a loop beside two writers and a reader, each Document in the index has its media."""
+    sweep_beside_writers(MediaStore.weaviate(weaviate_client, weaviate_name), rounds(1), 20.0)
 
 
 def test_a_dropped_collection_is_reported(weaviate_client: WeaviateClient, weaviate_name: str) -> None:

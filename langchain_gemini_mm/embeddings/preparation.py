@@ -395,7 +395,7 @@ def _selected(part: Part) -> MediaFacts:
         raise TypeError(f"{part.name} has no reference")
     modality = modality_of(part.mime_type or "")
     what = "pages" if ref.first_page is not None else "seconds" if ref.start_s is not None else "an audio track"
-    if modality not in (("pdf",) if what == "pages" else ("audio", "video")):
+    if modality not in (("pdf", "image") if what == "pages" else ("audio", "video")):
         raise ContentError(
             f"{ref} selects {what}, and the file is {_NAMED.get(modality or '', part.mime_type)}, which has none"
         )

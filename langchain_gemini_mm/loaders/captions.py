@@ -1,78 +1,18 @@
-"""Subtitle files, and `captions.jsonl`: descriptions of the files of a folder, one JSON object a line."""
+"""`captions.jsonl`: descriptions of the files of a folder, one JSON object a line."""
 
 from __future__ import annotations
 
-import html
 import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.media.embedded_text import Cue, unstyled
 from langchain_gemini_mm.media.source import open_source
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-_TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
-_TIMES = re.compile(rf"\s{{0,20}}{_TIME}\s{{0,20}}-->\s{{0,20}}{_TIME}")
-_MAX_LINES = 20
-
-
-def parse(text: str) -> list[Cue]:
-    r"""Parse an SRT or WebVTT file into cues, in the order of their times; damaged cues are skipped.
-
-    ```python
-    from langchain_gemini_mm.loaders.captions import parse
-
-    assert parse("1\n00:00:01,500 --> 00:00:03,000\nHello <i>there</i>\n") == [(1.5, 3.0, "Hello there")]
-    ```
-    """
-    cues: list[Cue] = []
-    lines = text.splitlines()
-    for number, line in enumerate(lines):
-        times = _TIMES.match(line)
-        if times is None:
-            continue
-        start, end = _seconds(times.groups()[:4]), _seconds(times.groups()[4:])
-        cue_text = unstyled(html.unescape("\n".join(_cue_lines(lines, number + 1))))
-        if cue_text and start < end:
-            cues.append(Cue(start, end, cue_text))
-    return sorted(cues, key=lambda cue: cue[:2])
-
-
-def text_between(cues: Sequence[Cue], start_s: float, end_s: float) -> str:
-    """The text of the cues within a segment, each line once, because rolling subtitles repeat lines.
-
-    Args:
-        cues: in order.
-        start_s: start of the segment, in seconds.
-        end_s: end of the segment, in seconds.
-    """
-    lines: list[str] = []
-    for cue in cues:
-        if cue.start_s >= end_s:
-            break
-        if cue.end_s > start_s or cue.start_s >= start_s:
-            lines += [line for line in cue.text.split("\n") if line.strip() and line not in lines[-3:]]
-    return "\n".join(lines)
-
-
-def _cue_lines(lines: Sequence[str], start: int) -> Iterator[str]:
-    for line in lines[start : start + _MAX_LINES]:
-        if not line.strip() or _TIMES.match(line):
-            return
-        yield line
-
-
-def _seconds(parts: Sequence[str | None]) -> float:
-    hours, minutes, seconds, fraction = parts
-    whole = int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0)
-    return round(whole + float(f"0.{fraction}"), 3)
 
 
 NAME = "captions.jsonl"

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders.captions import Caption, Captions, parse, text_between
+from langchain_gemini_mm.loaders.captions import Caption, Captions
 from langchain_gemini_mm.loaders.plain_text import read_text
 from langchain_gemini_mm.loaders.segmentation import MediaSegment
+from langchain_gemini_mm.loaders.subtitles import MAX_CUES, longest_of, parse, text_between
 from langchain_gemini_mm.loaders.walk import InputFile, Skipped
 from langchain_gemini_mm.media.embedded_text import Cue, EmbeddedText
 from langchain_gemini_mm.media.source import open_source
@@ -31,6 +32,8 @@ class CompanionText:
     captions: Sequence[Caption]
     unread: Sequence[Skipped]
     """Companion files that could not be read."""
+    longest_s: float = 0.0
+    """Duration of the longest cue."""
 
     def of(self, segment: MediaSegment, *, first: bool) -> str:
         """The text of one segment, captions first.
@@ -44,7 +47,8 @@ class CompanionText:
         if first:
             texts += self.embedded.texts
         if self.cues:
-            texts.append(text_between(self.cues, segment.start_s or 0.0, segment.end_s or float("inf")))
+            end_s = segment.end_s or float("inf")
+            texts.append(text_between(self.cues, segment.start_s or 0.0, end_s, longest_s=self.longest_s))
         pages = self.embedded.pages
         texts += pages if segment.first_page is None else pages[segment.first_page - 1 : segment.last_page]
         return "\n\n".join(filter(str.strip, dict.fromkeys(texts)))
@@ -66,7 +70,8 @@ class Companions:
         captions: list[Caption] = []
         for path, source, name in item.captions:
             captions += self._captions(path, source, name, item)
-        return CompanionText(embedded, sorted(cues) or embedded.cues, captions, self._unread)
+        found = sorted(cues) or embedded.cues
+        return CompanionText(embedded, found, captions, self._unread, longest_of(found))
 
     def _subtitles(self, path: Path, item: InputFile) -> Iterable[Cue]:
         try:
@@ -77,6 +82,8 @@ class Companions:
                 cues = parse(read_text(file))
             if not cues:
                 raise ContentError("no subtitles can be read in it")
+            if len(cues) == MAX_CUES:
+                self._unread.append(Skipped(_sibling(item, path.name), f"only its first {MAX_CUES:,} cues are read"))
             return cues
         except (ContentError, OSError) as error:
             self._unread.append(Skipped(_sibling(item, path.name), str(error)))

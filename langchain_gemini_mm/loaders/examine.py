@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO, Protocol, TypeAlias
+from typing import Any, BinaryIO, Protocol, Self, TypeAlias
 
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES, modality_of, sniff
 from langchain_gemini_mm.content.parts import Part
-from langchain_gemini_mm.errors import ContentError, GeminiMMError, MissingExtraError
+from langchain_gemini_mm.errors import ContentError, GeminiMMError, MissingExtraError, StoreError
 from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.loaders.options import LoadOptions
 from langchain_gemini_mm.loaders.segmentation import MediaSegment, plan_segments
@@ -23,6 +25,8 @@ from langchain_gemini_mm.media.embedded_text import Cue, EmbeddedText, read_embe
 from langchain_gemini_mm.media.facts import MediaFacts
 from langchain_gemini_mm.media.probe import probe
 from langchain_gemini_mm.media.source import OpenedSource
+
+logger = logging.getLogger("langchain_gemini_mm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +55,7 @@ class Examined:
         try:
             facts, embedded = given["facts"], given["embedded"]
             cues = tuple(Cue(*cue) for cue in embedded["cues"])
-            lists = {key: tuple(embedded[key]) for key in ("texts", "pages")}
+            lists = {key: tuple(embedded[key]) for key in ("texts", "pages", "unread")}
             return cls(
                 facts=None if facts is None else MediaFacts(**facts),
                 embedded=EmbeddedText(**{**embedded, **lists, "cues": cues}),
@@ -82,11 +86,18 @@ class Examiner(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
 class LocalExaminer:
-    """Examines files in this process, each when it is asked for."""
+    """Examines files in this process, each when it is asked for; PDFs that may exhaust it, in a process of their own.
 
-    options: LoadOptions
+    Args:
+        options: what is to be loaded.
+        isolate: starts such a process; None examines all files here.
+    """
+
+    def __init__(self, options: LoadOptions, isolate: Callable[[], Examiner] | None = None) -> None:
+        self._options = options
+        self._isolate = isolate
+        self._isolated: Examiner | None = None
 
     def ahead(self, items: Iterable[InputFile | Skipped]) -> Iterator[tuple[InputFile | Skipped, Examination]]:
         """Yield items in their order, each with its examination."""
@@ -101,7 +112,17 @@ class LocalExaminer:
             source: its name.
             in_text: it is part of a page or mail, so that `LoadOptions.in_texts` apply.
         """
-        return examine(opened.file, source, self.options.in_texts() if in_text else self.options)
+        if self._isolate is not None and _may_be_heavy(opened.file):
+            self._isolated = self._isolated or self._isolate()
+            return self._isolated.examine(opened, source, in_text=in_text)
+        return examine(opened.file, source, self._options.in_texts() if in_text else self._options)
+
+
+def _may_be_heavy(file: BinaryIO) -> bool:
+    from langchain_gemini_mm.media.pdf.document import is_heavy
+
+    file.seek(0)
+    return sniff(file.read(HEAD_BYTES)) == "application/pdf" and has_package("pypdfium2") and is_heavy(file)
 
 
 def examine(file: BinaryIO, source: str, options: LoadOptions) -> Examined:
@@ -200,8 +221,12 @@ def has_package(name: str) -> bool:
         return False
 
 
-_LOADERS = "load it with docling or unstructured, which make text of it, or save it as PDF"
+_LOADERS = (
+    "save it as PDF, or name a function that converts it, with LibreOffice, docling or unstructured: "
+    "MediaLoader(converters={{'{suffix}': function}})"
+)
 _OFFICE = f"Office files are not read: {_LOADERS}"
+_DRAWN = "images that are written as text are not read: convert it to PNG"
 _BOOK = f"e-books are not read: {_LOADERS}"
 _ARCHIVE = "archives are not read: unpack it"
 _OFFICE_NAMES = {
@@ -226,6 +251,12 @@ _MAGIC = tuple(
         (rb".{60}BOOKMOBI", _BOOK),
         (_PACKED, _ARCHIVE),
         (rb"SQLite format 3\x00", "databases are not read: export what it holds as text"),
+        (rb"P[1-7F][\s#].{0,200}?\d+\s+\d+\s|P7\nWIDTH", _DRAWN),
+        (rb"\s{0,9}/\* XPM(?: \*/)?|! XPM2", _DRAWN),
+        (
+            rb"\s{0,9}(?:/\*.{0,1000}?\*/\s{0,9})?#define\s{1,9}\w{0,99}_?width\s{1,9}\d+\s+#define\s{1,9}\w{0,99}_?height",
+            _DRAWN,
+        ),
     )
 )
 
@@ -236,19 +267,45 @@ def reason(head: bytes, source: str) -> str | None:
     found = next((message for magic, message in _MAGIC if magic.match(head)), None)
     if found and head.startswith(b"PK\x03\x04"):
         found = _OFFICE if suffix in _OFFICE_NAMES else _BOOK if suffix in _BOOK_NAMES else found
-    return found
+    return found and found.format(suffix=suffix or ".docx")
 
 
-FILE_ERRORS = (ContentError, MissingExtraError, OSError, MemoryError, RecursionError)
-"""Errors for which a file is left out; all others end the run."""
+class DescriptionError(TypeError):
+    """A `describe` function returned something that is no text: a mistake in the program, not in a file."""
 
 
-def refusal(error: Exception) -> str:
-    """The reason why a file is left out, from the error."""
+FATAL_ERRORS = (StoreError, DescriptionError)
+"""Errors that end a run, because every file after it would fail as well; for all others, one file is left out."""
+
+
+class WorkerBug(Exception):  # noqa: N818  an exception of a worker process, with its traceback as text
+    """An exception that no file explains, raised in a worker process."""
+
+    def __init__(self, name: str, trace: str) -> None:
+        super().__init__(name, trace)
+        self.name, self.trace = name, trace
+
+    @classmethod
+    def of(cls, error: Exception) -> Self:
+        """Describe an exception for another process."""
+        return cls(type(error).__name__, "".join(traceback.format_exception(error)))
+
+
+def is_expected(error: Exception) -> bool:
+    """Whether an exception is about the file, the system or what is installed, rather than a bug."""
+    return isinstance(error, GeminiMMError | OSError | MemoryError | RecursionError)
+
+
+def refusal(error: Exception, source: str) -> str:
+    """The reason why a file is left out, from the error; an unexpected one is logged with its traceback."""
     if isinstance(error, GeminiMMError):
         return str(error)
     if isinstance(error, MemoryError):
         return "it does not fit into memory when it is opened"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
     if isinstance(error, OSError):
         return f"it cannot be read: {error.strerror or error}"
-    return f"it cannot be opened: {type(error).__name__}"
+    bug = error if isinstance(error, WorkerBug) else WorkerBug.of(error)
+    logger.error("unexpected %s at %r; please report it\n%s", bug.name, source, bug.trace)
+    return f"unexpected {bug.name} of this package, which is no fault of the file; please report it with the log"

@@ -6,10 +6,12 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
-from langchain_gemini_mm.loaders.examine import FILE_ERRORS, Examination, Examiner, refusal
-from langchain_gemini_mm.loaders.mail import SUFFIXES
+from langchain_gemini_mm.loaders.converters import Converters
+from langchain_gemini_mm.loaders.examine import FATAL_ERRORS, Examination, Examiner, refusal
+from langchain_gemini_mm.loaders.mail import MAX_DEPTH, SUFFIXES, file_name
 from langchain_gemini_mm.loaders.mail_documents import MailDocuments
 from langchain_gemini_mm.loaders.media_documents import Description, MediaDocuments
 from langchain_gemini_mm.loaders.options import LoadOptions
@@ -19,6 +21,7 @@ from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, Skipped
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
+    from langchain_gemini_mm.media.source import OpenedSource
     from langchain_gemini_mm.references import MediaRef
     from langchain_gemini_mm.storage import MediaStore
 
@@ -53,8 +56,10 @@ class LoadRun:
                 else:
                     self.documents += 1
                     yield found
-        except FILE_ERRORS as error:
-            reason = refusal(error)
+        except FATAL_ERRORS:
+            raise
+        except Exception as error:  # noqa: BLE001  no file ends a run
+            reason = refusal(error, item.source)
         self.note(item.source, reason)
 
     def note(self, source: str, reason: str | None) -> None:
@@ -89,14 +94,16 @@ class DocumentReader:
         self,
         store: MediaStore,
         options: LoadOptions,
-        describe: Description | None,
         walk: FolderWalk,
         examiner: Examiner,
+        describe: Description | None,
+        converters: Converters,
     ) -> None:
         self._store, self._examiner = store, examiner
         self._media = MediaDocuments(store, options, describe)
         self._texts = TextDocuments(options, walk, self._stored_image)
-        self._mails = MailDocuments(options, self._texts, self._media, examiner)
+        self._mails = MailDocuments(options, self._texts, self.documents, examiner, converters)
+        self._converters = converters
 
     def documents(self, item: InputFile, examination: Examination) -> Iterator[Document | Skipped]:
         """Yield the Documents of one file, and what in it could not be used.
@@ -105,14 +112,52 @@ class DocumentReader:
             ContentError: it cannot be used.
             MissingExtraError: the library that opens it is not installed.
         """
+        if self._converters.takes(item.source):
+            yield from self._converted(item)
+            return
+        yield from self._read(item, examination)
+
+    def _read(self, item: InputFile, examination: Examination) -> Iterator[Document | Skipped]:
         with item.opened() as opened:
             examined = examination(opened)
             if examined.facts is not None:
                 yield from self._media.of(item, opened, examined)
+                if examined.facts.attachments:
+                    yield from self._attached(item, opened)
             elif item.source.lower().endswith(SUFFIXES):
                 yield from self._mails.of(item, opened.file)
             elif examined.is_text:
                 yield from self._texts.of(item, opened.file)
+
+    def _converted(self, item: InputFile) -> Iterator[Document | Skipped]:
+        """Yield the Documents of a file that a function of the user converts to text or to another file."""
+        with self._converters.converted(item) as result:
+            if isinstance(result, str):
+                yield from self._texts.of_text(item, result)
+            else:
+                yield from self._read(result, partial(self._examiner.examine, source=item.source))
+
+    def _attached(self, item: InputFile, opened: OpenedSource) -> Iterator[Document | Skipped]:
+        """Yield the Documents of the files attached to a PDF."""
+        from langchain_gemini_mm.media.pdf.document import attachments_of
+
+        if item.depth >= MAX_DEPTH:
+            yield Skipped(item.source, f"its attachments are not loaded: it is inside of {MAX_DEPTH} other files")
+            return
+        names: Counter[str] = Counter()
+        for attachment in attachments_of(opened.file, "it"):
+            name = file_name(attachment.name)
+            names[name] += 1
+            inner = item.inside(name if names[name] == 1 else f"{names[name]}-{name}", attachment.data)
+            if attachment.unread:
+                yield Skipped(inner.source, attachment.unread)
+                continue
+            try:
+                yield from self.documents(inner, partial(self._examiner.examine, source=inner.source))
+            except FATAL_ERRORS:
+                raise
+            except Exception as error:  # noqa: BLE001  the PDF is loaded without its attachment
+                yield Skipped(inner.source, refusal(error, inner.source))
 
     def _stored_image(self, item: InputFile) -> MediaRef | None:
         """Store an image that is part of a text; None for a file that cannot be used or is too small."""
@@ -122,5 +167,8 @@ class DocumentReader:
                 if facts is None or facts.modality != "image" or min(facts.width or 0, facts.height or 0) < _MIN_SIDE:
                     return None
                 return self._store.put_opened(opened)
-        except FILE_ERRORS:
+        except FATAL_ERRORS:
+            raise
+        except Exception as error:  # noqa: BLE001  the text is loaded without its image
+            refusal(error, item.source)
             return None

@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.loaders.markup import html_parts
-from langchain_gemini_mm.loaders.plain_text import declared_encoding, decoded
 from langchain_gemini_mm.loaders.walk import printable
+from langchain_gemini_mm.media.text_encoding import decoded
 
 SUFFIXES = (".eml", ".mbox")
 
@@ -26,7 +26,8 @@ _NAME_CHARACTERS = 120
 _MAIL_BYTES = 100_000_000
 _LINE_BYTES = 1 << 20
 _MAX_PARTS = 1000
-_MAX_DEPTH = 5
+MAX_DEPTH = 5
+"""Files inside of files inside of files: deeper ones are not loaded."""
 _PATH_SIGNS = re.compile(r"[:\x00-\x1f]+")
 
 
@@ -48,6 +49,8 @@ class Mail:
     subject: str
     parts: tuple[str | Attachment, ...]
     """Headers, text, and attachments where they are shown in the text or after it."""
+    left_out: tuple[str, ...] = ()
+    """What of it is not loaded, and why."""
 
 
 def read_mails(file: BinaryIO, source: str) -> Iterator[tuple[str, Mail | ContentError]]:
@@ -96,13 +99,14 @@ def read_mail(data: bytes) -> Mail:
     """
     try:
         message = message_from_bytes(data)
-        parts = tuple(_parts(message, 0, _Budget()))
+        budget = _Budget()
+        parts = tuple(_parts(message, 0, budget))
         subject = _header(message, "Subject")
     except (MessageError, ValueError, LookupError, AttributeError, TypeError, RecursionError, AssertionError) as error:
         raise ContentError("it is a damaged mail") from error
     if not any(part.strip() if isinstance(part, str) else part.data for part in parts):
         raise ContentError("it is no mail, or an empty one")
-    return Mail(subject, parts)
+    return Mail(subject, parts, tuple(dict.fromkeys(budget.left_out)))
 
 
 class _Budget:
@@ -110,9 +114,12 @@ class _Budget:
 
     def __init__(self) -> None:
         self.left = _MAX_PARTS
+        self.left_out: list[str] = []
 
     def spend(self) -> bool:
         self.left -= 1
+        if self.left < 0:
+            self.left_out.append(f"it has more than {_MAX_PARTS:,} parts, of which the others are not loaded")
         return self.left >= 0
 
 
@@ -127,18 +134,18 @@ def _parts(message: Message, depth: int, budget: _Budget) -> Iterator[str | Atta
     for part in body:
         yield "\n\n"
         for piece in _words(part):
-            if isinstance(piece, str):
+            if isinstance(piece, str) or piece.data:
                 yield piece
             elif inner := by_id.pop(piece.name, None):
                 attached.remove(inner)
                 yield _attachment(inner, inline=True)
     for part in attached:
         nested = part.get_payload(0) if part.get_content_type() == "message/rfc822" and part.is_multipart() else None
-        if isinstance(nested, Message) and depth < _MAX_DEPTH:
+        if isinstance(nested, Message) and depth < MAX_DEPTH:
             yield "\n\n"
             yield from _parts(nested, depth + 1, budget)
         elif isinstance(nested, Message):
-            continue
+            budget.left_out.append(f"mails inside of {MAX_DEPTH} other mails are not loaded")
         else:
             yield _attachment(part)
 
@@ -156,7 +163,7 @@ def _sort(message: Message, body: list[Message], attached: list[Message], budget
             inner = _plainest(inner)
         for part in inner:
             _sort(part, body, attached, budget)
-    elif mime_type in ("text/plain", "text/html") and not message.get_filename():
+    elif mime_type in ("text/plain", "text/html"):
         body.append(message)
     else:
         attached.append(message)
@@ -173,7 +180,7 @@ def _words(part: Message) -> Iterator[str | Attachment]:
     """The text of a body, and the content ids of images in it, as attachments without data."""
     data = part.get_payload(decode=True)
     data = data if isinstance(data, bytes) else b""
-    charset = part.get_content_charset() or declared_encoding(data)
+    charset = part.get_content_charset()
     if part.get_content_type() != "text/html":
         text = decoded(data, charset).replace("\r\n", "\n").strip()
         if text:
@@ -184,6 +191,8 @@ def _words(part: Message) -> Iterator[str | Attachment]:
             yield piece
         elif piece.source.lower().startswith("cid:"):
             yield Attachment(piece.source[4:].strip(), b"")
+        elif data := piece.data:
+            yield Attachment("image", data, inline=True)
         elif piece.written:
             yield piece.written
 
@@ -192,8 +201,12 @@ def _attachment(part: Message, *, inline: bool = False) -> Attachment:
     data = part.get_payload(decode=True)
     ending = part.get_content_subtype()
     name = _decoded_header(part.get_filename() or "") or f"attachment.{ending}"
-    name = _PATH_SIGNS.sub("_", printable(re.split(r"[/\\]", name)[-1])).strip(". ")[-_NAME_CHARACTERS:] or "attachment"
-    return Attachment(name, data if isinstance(data, bytes) else b"", inline)
+    return Attachment(file_name(name), data if isinstance(data, bytes) else b"", inline)
+
+
+def file_name(name: str) -> str:
+    """The name of an attachment as the name of a file, without any path."""
+    return _PATH_SIGNS.sub("_", printable(re.split(r"[/\\]", name)[-1])).strip(". ")[-_NAME_CHARACTERS:] or "attachment"
 
 
 def _content_id(part: Message) -> str:

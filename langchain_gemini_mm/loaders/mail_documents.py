@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders.examine import FILE_ERRORS, Examiner, refusal
+from langchain_gemini_mm.loaders.converters import Converters
+from langchain_gemini_mm.loaders.examine import FATAL_ERRORS, Examination, Examiner, refusal
 from langchain_gemini_mm.loaders.mail import Attachment, Mail, read_mails
-from langchain_gemini_mm.loaders.media_documents import MediaDocuments
 from langchain_gemini_mm.loaders.options import LoadOptions
 from langchain_gemini_mm.loaders.plain_text import read_text
 from langchain_gemini_mm.loaders.text_documents import TextDocuments
 from langchain_gemini_mm.loaders.walk import InputFile, Skipped
+from langchain_gemini_mm.references import escape_references
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
     from langchain_gemini_mm.references import MediaRef
+
+LoadFile: TypeAlias = "Callable[[InputFile, Examination], Iterator[Document | Skipped]]"
+"""Makes the Documents of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +34,9 @@ class MailDocuments:
 
     options: LoadOptions
     texts: TextDocuments
-    media: MediaDocuments
+    load: LoadFile
     examiner: Examiner
+    converters: Converters
 
     def of(self, item: InputFile, file: BinaryIO) -> Iterator[Document | Skipped]:
         """Yield the Documents of one file of mails, and what in them could not be used.
@@ -43,7 +49,7 @@ class MailDocuments:
             if isinstance(mail, ContentError):
                 yield Skipped(source, str(mail))
             else:
-                yield from self._mail(mail, InputFile(source, metadata=item.metadata))
+                yield from self._mail(mail, InputFile(source, metadata=item.metadata, depth=item.depth))
 
     def _mail(self, mail: Mail, item: InputFile) -> Iterator[Document | Skipped]:
         parts: list[str | MediaRef] = []
@@ -55,20 +61,28 @@ class MailDocuments:
                 continue
             names[part.name] += 1
             name = part.name if names[part.name] == 1 else f"{names[part.name]}-{part.name}"
-            attached = InputFile(f"{item.source}/{name}", data=part.data, metadata=item.metadata)
+            attached = item.inside(name, part.data)
             try:
                 parts += self._attached(part, attached, apart)
-            except FILE_ERRORS as error:
+            except FATAL_ERRORS:
+                raise
+            except Exception as error:  # noqa: BLE001  the mail is loaded without its attachment
                 parts.append(_mention(part))
-                apart.append(Skipped(attached.source, refusal(error)))
+                apart.append(Skipped(attached.source, refusal(error, attached.source)))
         if "text" in self.options.modalities:
             metadata = {**item.metadata, "mime_type": "message/rfc822"}
             chunks = self.texts.split(parts, ".txt")
-            yield from self.texts.numbered(chunks, item.source, metadata, mail.subject or None)
+            title = escape_references(mail.subject) or None
+            yield from self.texts.numbered(chunks, item.source, metadata, title)
         yield from apart
+        yield from (Skipped(item.source, reason) for reason in mail.left_out)
 
     def _attached(self, part: Attachment, item: InputFile, apart: list[Document | Skipped]) -> Iterator[str | MediaRef]:
         """The text that represents an attachment; its own Documents are added to `apart`."""
+        if self.converters.takes(item.source):
+            yield _mention(part)
+            apart += self.load(item, partial(self.examiner.examine, source=item.source))
+            return
         with item.opened() as opened:
             examined = self.examiner.examine(opened, item.source, in_text=True)
             if examined.facts is None:
@@ -82,7 +96,7 @@ class MailDocuments:
                 return
             yield _mention(part)
             if examined.facts.modality != "image":
-                apart += self.media.of(item, opened, examined)
+                apart += self.load(item, lambda _: examined)
 
 
 def _mention(part: Attachment) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.interfaces import COMPANION_TEXT, Modality
 from langchain_gemini_mm.loaders.companions import Companions, CompanionText
 from langchain_gemini_mm.loaders.document_ids import document_of
-from langchain_gemini_mm.loaders.examine import Examined
+from langchain_gemini_mm.loaders.examine import DescriptionError, Examined
 from langchain_gemini_mm.loaders.options import LoadOptions
 from langchain_gemini_mm.loaders.walk import InputFile, Skipped
 from langchain_gemini_mm.media.embedded_text import EmbeddedText
@@ -42,8 +42,8 @@ class Description:
         """Return the description of a Document; empty if the callback returns None.
 
         Raises:
-            TypeError: the callback returned neither text nor a message.
-            Exception: whatever the callback raises.
+            DescriptionError: it returned neither text nor a message.
+            Exception: whatever it raises.
         """
         answer = self._call(document)
         text = getattr(answer, "text", answer)
@@ -52,10 +52,18 @@ class Description:
         if text is None:
             return ""
         if not isinstance(text, str):
-            raise TypeError(f"describe must give a str, a message or None, got {type(answer).__name__}")
+            raise DescriptionError(f"describe must give a str, a message or None, got {type(answer).__name__}")
         return str(text).strip()
 
 
+def summed_up(reasons: Sequence[str]) -> Iterator[str]:
+    """The first of several reasons for parts of one file, and the number of the others."""
+    yield from reasons[:_LISTED]
+    if len(reasons) > _LISTED:
+        yield f"and so on, {len(reasons)} times in all"
+
+
+_LISTED = 3
 _TEXT_SHARE = 2
 """Fused text is truncated to one part in so many of the model's tokens; the rest is for the media."""
 _SHOWN = 300
@@ -87,6 +95,8 @@ class MediaDocuments:
             return
         companion = self.companions.of(item, examined.embedded) if self.options.companions else _NO_COMPANIONS
         yield from companion.unread
+        for reason in summed_up(examined.embedded.unread):
+            yield Skipped(item.source, reason)
         ref = self.store.put_opened(opened)
         remember_facts(ref.sha256, facts)
         shared = {**item.metadata, "mime_type": facts.mime_type, "media_sha256": ref.sha256, "size_bytes": facts.size}
@@ -112,7 +122,7 @@ class MediaDocuments:
     def _described(describe: Description, document: Document, text: str, failures: list[str]) -> str:
         try:
             description = describe.of(document)
-        except TypeError:
+        except DescriptionError:
             raise
         except Exception as error:  # noqa: BLE001  a service that fails must not end the run
             failures.append(f"{type(error).__name__}: {error}"[:_SHOWN])

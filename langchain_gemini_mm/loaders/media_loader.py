@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.document_loaders import BaseLoader
@@ -18,6 +19,7 @@ from langchain_gemini_mm.models import DEFAULT_MODEL, ModelSpec
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
+    from langchain_gemini_mm.loaders.converters import Converter
     from langchain_gemini_mm.loaders.examine import Examiner
     from langchain_gemini_mm.loaders.media_documents import Description
     from langchain_gemini_mm.loaders.walk import Skipped
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("langchain_gemini_mm")
 
 _SEGMENTS = Segments()
+_EXAMINING_SECONDS, _CUTTING_SECONDS = 30.0, 900.0
 
 
 class MediaLoader(BaseLoader):
@@ -75,6 +78,10 @@ class MediaLoader(BaseLoader):
         workers: number of processes that examine files; 0 examines them in this process.
         model: the model that will embed the Documents; media that it does not take are left out.
         backend: the service of the model, `"gemini"` or `"vertex"`.
+        converters: functions for files of other types by the endings of their names, such as
+            `{".docx": function}`. Each takes a path, and returns text in Markdown, or a PDF as bytes or a path.
+        worker_seconds: a worker process that takes longer for one file is ended, and the file left out.
+        worker_bytes: memory that a worker process may use, on Linux.
         progress: called after each file with its source, and None or the reason why it was left out.
 
     Raises:
@@ -108,23 +115,25 @@ class MediaLoader(BaseLoader):
         workers: int = 0,
         model: str | ModelSpec = DEFAULT_MODEL,
         backend: Backend = "gemini",
+        converters: Mapping[str, Converter] | None = None,
+        worker_seconds: float | None = None,
+        worker_bytes: int = 512 << 20,
         progress: Callable[[str, str | None], None] | None = None,
     ) -> None:
         from langchain_gemini_mm.loaders import inputs, options
+        from langchain_gemini_mm.loaders.converters import Converters
         from langchain_gemini_mm.loaders.walk import FolderWalk, Patterns
 
         selected = options.chosen_modalities(modalities)
-        self.options = options.LoadOptions(
-            segments, model, backend, selected, companions, fuse_text, min_bytes, max_bytes, chunk_size, chunk_overlap
-        )
+        sizes = (min_bytes, max_bytes, chunk_size, chunk_overlap, _seconds(worker_seconds, segments), worker_bytes)
+        self.options = options.LoadOptions(segments, model, backend, selected, companions, fuse_text, *sizes)
         """Its options, checked."""
         self.skipped = []
-        self._walk = FolderWalk(
-            Patterns(glob), Patterns(exclude), source_prefix, recursive, follow_symlinks, include_hidden, companions
-        )
-        self._walk.omit = _checked_store(media).path
+        names = Patterns(glob), Patterns(exclude), source_prefix, recursive, follow_symlinks, include_hidden, companions
+        self._walk = FolderWalk(*names, omit=_checked_store(media).path)
         self._inputs, self._workers = inputs.Inputs(source, self._walk), options.checked_workers(workers)
-        self._store, self._describe, self._progress = media, _description(describe), progress
+        self._store, self._progress = media, progress
+        self._calls = _description(describe), Converters(converters or {})
 
     def lazy_load(self) -> Iterator[Document]:
         """Yield Documents file by file, and fill `skipped`.
@@ -139,12 +148,10 @@ class MediaLoader(BaseLoader):
         run = LoadRun(self._progress)
         self.skipped = run.skipped
         with ExitStack() as stack:
-            examiner: Examiner = LocalExaminer(self.options)
+            examiner: Examiner = LocalExaminer(self.options, partial(self._started, 1, stack))
             if self._workers:
-                from langchain_gemini_mm.loaders.workers import Workers
-
-                examiner = stack.enter_context(Workers(self._workers, self.options))
-            reader = DocumentReader(self._store, self.options, self._describe, self._walk, examiner)
+                examiner = self._started(self._workers, stack)
+            reader = DocumentReader(self._store, self.options, self._walk, examiner, *self._calls)
             try:
                 for item, examination in examiner.ahead(self._inputs):
                     if isinstance(item, Skipped):
@@ -153,6 +160,12 @@ class MediaLoader(BaseLoader):
                         yield from run.file(item, reader, examination)
             finally:
                 run.log(self._inputs.hidden)
+
+    def _started(self, count: int, stack: ExitStack) -> Examiner:
+        """Worker processes that end with `stack`."""
+        from langchain_gemini_mm.loaders.workers import Workers
+
+        return stack.enter_context(Workers(count, self.options))
 
     def dry(self, media: MediaStore, progress: Callable[[str, str | None], None]) -> MediaLoader:
         """The same loader with another store, for estimates: without `describe` and companions that are not embedded.
@@ -163,7 +176,8 @@ class MediaLoader(BaseLoader):
         """
         loader = copy(self)
         loader.options = replace(self.options, companions=self.options.companions and self.options.fuse_text)
-        loader._store, loader._describe, loader._progress, loader.skipped = media, None, progress, []
+        loader._store, loader._progress, loader.skipped = media, progress, []
+        loader._calls = None, self._calls[1]
         return loader
 
 
@@ -171,6 +185,13 @@ def _checked_store(media: MediaStore) -> MediaStore:
     if not callable(getattr(media, "put_file", None)):
         raise TypeError(f"media must be a MediaStore, got {type(media).__name__}")
     return media
+
+
+def _seconds(given: float | None, segments: Segments) -> float:
+    """The time limit for examining a file; by default more to find blank segments, for which recordings are decoded."""
+    if given is not None:
+        return given
+    return _CUTTING_SECONDS if segments.skip_silent or segments.skip_black else _EXAMINING_SECONDS
 
 
 def _description(describe: Any) -> Description | None:

@@ -9,9 +9,11 @@ from typing import Any, cast, get_args
 from langchain_gemini_mm.interfaces import Backend, Modality
 from langchain_gemini_mm.loaders.segmentation import Segments
 from langchain_gemini_mm.models import MediaLimit, ModelSpec, model_spec
-from langchain_gemini_mm.validation import one_of
+from langchain_gemini_mm.validation import number_in, one_of, positive_int
 
 _MAX_WORKERS = 64
+_MIN_WORKER_BYTES = 64 << 20
+"""Libraries need as much to open any file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class LoadOptions:
     max_bytes: int | None = None
     chunk_size: int = 2000
     chunk_overlap: int = 200
+    worker_seconds: float = 30.0
+    worker_bytes: int = 512 << 20
 
     def __post_init__(self) -> None:
         """Check all options."""
@@ -44,6 +48,9 @@ class LoadOptions:
             raise ValueError(
                 f"needs 0 <= chunk_overlap < chunk_size, got {self.chunk_overlap!r} and {self.chunk_size!r}"
             )
+        number_in("worker_seconds", self.worker_seconds, 0.1, 24 * 3600)
+        if positive_int("worker_bytes", self.worker_bytes) < _MIN_WORKER_BYTES:
+            raise ValueError(f"worker_bytes must be at least {_MIN_WORKER_BYTES:,}, got {self.worker_bytes!r}")
         self.segments.check(self.limits, self.spec.name)
 
     @property

@@ -135,6 +135,11 @@ def plan_segments(facts: MediaFacts, segments: Segments, limits: Mapping[Modalit
         # A container for video is a video by its type, also where it holds an audio stream alone.
         track: Literal["audio"] | None = "audio" if facts.mime_type.startswith("video/") else None
         return _audio_segments(facts.seconds or 0, segments, limit, whole=taken, track=track)
+    if facts.modality == "image" and (facts.pages or 1) > 1:
+        return [
+            MediaSegment(modality="image", position=page - 1, first_page=page, last_page=page)
+            for page in range(1, (facts.pages or 1) + 1)
+        ]
     if facts.modality != "video":
         return [MediaSegment(modality=facts.modality, position=0)]
     length = facts.seconds or 0

@@ -16,15 +16,13 @@ from langchain_gemini_mm.loaders.document_ids import document_of
 from langchain_gemini_mm.loaders.markup import ImageLink, html_parts, markdown_parts
 from langchain_gemini_mm.loaders.options import LoadOptions
 from langchain_gemini_mm.loaders.plain_text import (
-    BINARY,
     chunks_of_text,
-    declared_encoding,
-    decoded,
     mime_type_of,
     read_text,
     split_text,
 )
-from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, is_hidden
+from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, Skipped, is_hidden
+from langchain_gemini_mm.media.text_encoding import detect
 from langchain_gemini_mm.references import MediaRef, escape_references
 
 if TYPE_CHECKING:
@@ -35,7 +33,6 @@ StoreImage: TypeAlias = Callable[[InputFile], "MediaRef | None"]
 """Stores an image that is part of a text; None for a file that cannot be used."""
 
 _PAGE_BYTES = 32_000_000
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +43,8 @@ class TextDocuments:
     walk: FolderWalk
     store_image: StoreImage
 
-    def of(self, item: InputFile, file: BinaryIO) -> Iterator[Document]:
-        """Yield the chunks of one text file.
+    def of(self, item: InputFile, file: BinaryIO) -> Iterator[Document | Skipped]:
+        """Yield the chunks of one text file, and a note where its encoding is a guess.
 
         Raises:
             ContentError: no text, or an empty one.
@@ -55,7 +52,19 @@ class TextDocuments:
         suffix = PurePosixPath(item.source).suffix.lower()
         require_prose(suffix)
         metadata = {**item.metadata, "mime_type": mime_type_of(suffix)}
-        yield from self.numbered(self._chunks(file, suffix, item), item.source, metadata)
+        encoding = detect(file)
+        yield from self.numbered(self._chunks(file, suffix, item, encoding.codec), item.source, metadata)
+        if encoding.note:
+            yield Skipped(item.source, encoding.note)
+
+    def of_text(self, item: InputFile, text: str) -> Iterator[Document]:
+        """Yield the chunks of a text in Markdown that a converter made of a file.
+
+        Raises:
+            ContentError: it is empty.
+        """
+        chunks = self.split(self._interleaved(markdown_parts(text), item), ".md")
+        yield from self.numbered(chunks, item.source, {**item.metadata, "mime_type": "text/markdown"})
 
     def numbered(
         self, chunks: Iterable[str], source: str, metadata: dict[str, Any], title: str | None = None
@@ -89,14 +98,14 @@ class TextDocuments:
             max_images=images.per_item if images else None,
         )
 
-    def _chunks(self, file: BinaryIO, suffix: str, item: InputFile) -> Iterator[str]:
+    def _chunks(self, file: BinaryIO, suffix: str, item: InputFile, codec: str) -> Iterator[str]:
         mime_type = mime_type_of(suffix)
         if mime_type == "text/html":
-            return self.split(self._interleaved(html_parts(_page(file)), item), ".md")
+            return self.split(self._interleaved(html_parts(_page(file, codec)), item), ".md")
         if mime_type == "text/markdown" and file.seek(0, 2) <= _PAGE_BYTES:
-            return self.split(self._interleaved(markdown_parts(read_text(file)), item), suffix)
+            return self.split(self._interleaved(markdown_parts(read_text(file, codec)), item), suffix)
         return chunks_of_text(
-            file, suffix, chunk_size=self.options.chunk_size, chunk_overlap=self.options.chunk_overlap
+            file, suffix, chunk_size=self.options.chunk_size, chunk_overlap=self.options.chunk_overlap, codec=codec
         )
 
     def _interleaved(self, parts: Iterable[str | ImageLink], item: InputFile) -> Iterator[str | MediaRef]:
@@ -106,22 +115,26 @@ class TextDocuments:
                 yield part
                 continue
             if part.source not in known:
-                path = linked_file(item, part.source, self.walk) if "image" in self.options.limits else None
-                known[part.source] = self.store_image(InputFile(part.source, path)) if path else None
+                known[part.source] = self._image(part, item) if "image" in self.options.limits else None
             ref = known[part.source]
             yield part.written if ref is None else part.alt
             if ref is not None:
                 yield ref
 
+    def _image(self, link: ImageLink, item: InputFile) -> MediaRef | None:
+        data = link.data
+        if data is not None:
+            return self.store_image(InputFile(f"{item.source} (an image in its text)", data=data))
+        path = linked_file(item, link.source, self.walk)
+        return self.store_image(InputFile(link.source, path)) if path else None
 
-def _page(file: BinaryIO) -> str:
+
+def _page(file: BinaryIO, codec: str) -> str:
     file.seek(0)
     data = file.read(_PAGE_BYTES + 1)
     if len(data) > _PAGE_BYTES:
         raise ContentError(f"it is a page of more than {_PAGE_BYTES:,} bytes; split it")
-    if b"\0" in data and not data.startswith(_UTF16_MARKS):
-        raise ContentError(BINARY)
-    return decoded(data, declared_encoding(data))
+    return data.decode(codec, "replace")
 
 
 _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:|[/\\#?]")

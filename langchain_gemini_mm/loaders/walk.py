@@ -113,6 +113,17 @@ class InputFile:
     """Its subtitle files."""
     captions: tuple[tuple[Path, str, str], ...] = ()
     """Each `captions.jsonl` that may describe it: its path, its source, and the name of this file in it."""
+    depth: int = 0
+    """Number of files that it is inside of, as an attachment."""
+
+    def inside(self, name: str, data: bytes) -> InputFile:
+        """A file attached to this one.
+
+        Args:
+            name: of the attachment, which is no path.
+            data: its content.
+        """
+        return InputFile(f"{self.source}/{name}", data=data, metadata=self.metadata, depth=self.depth + 1)
 
     @contextmanager
     def opened(self) -> Iterator[OpenedSource]:
@@ -290,7 +301,7 @@ def printable(name: str) -> str:
     return unicodedata.normalize("NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
 
 
-_SUBTITLES = (".srt", ".vtt")
+_SUBTITLES = (".srt", ".vtt", ".ass", ".ssa", ".sbv", ".smi", ".sami", ".ttml", ".dfxp")
 _LANGUAGE_LETTERS = 12
 _WITH_SUBTITLES = frozenset(
     {

@@ -18,18 +18,17 @@ from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from langchain_gemini_mm.errors import ContentError, StoreError
-from langchain_gemini_mm.loaders.examine import Examination, Examined, examine, refusal
+from langchain_gemini_mm.loaders.examine import Examination, Examined, WorkerBug, examine, is_expected, refusal
 from langchain_gemini_mm.loaders.options import LoadOptions
 from langchain_gemini_mm.loaders.walk import InputFile, Skipped
 from langchain_gemini_mm.media.source import OpenedSource, open_source
-
-FILE_SECONDS = 900.0
-"""Time limit for one file, in seconds."""
 
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline()); "
     "from langchain_gemini_mm.loaders.workers import main; main()"
 )
+_START_SECONDS = 30.0
+"""Time for starting an interpreter and importing libraries on a busy machine."""
 _AHEAD = 3
 """Number of files that each worker examines ahead."""
 
@@ -42,9 +41,8 @@ class Workers:
     but data.
     """
 
-    def __init__(self, count: int, options: LoadOptions, *, file_seconds: float = FILE_SECONDS) -> None:
+    def __init__(self, count: int, options: LoadOptions) -> None:
         self._options = options
-        self._file_seconds = file_seconds
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         self._workers = [_Worker(options) for _ in range(count)]
         for worker in self._workers:
@@ -95,7 +93,7 @@ class Workers:
         worker = self._idle.get()
         question = {"path": os.fsencode(path).hex(), "source": source, "in_text": in_text}
         try:
-            return worker.examine(question, self._file_seconds)
+            return worker.examine(question)
         finally:
             self._idle.put(worker)
 
@@ -112,10 +110,12 @@ class _Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._ended = False
+        self._is_ready = False
 
-    def examine(self, question: dict[str, object], seconds: float) -> Examined:
+    def examine(self, question: dict[str, object]) -> Examined:
+        seconds = self._options.worker_seconds
         process = self._started()
-        late = threading.Timer(seconds, process.kill)
+        late = threading.Timer(seconds + (0 if self._is_ready else _START_SECONDS), process.kill)
         late.daemon = True
         late.start()
         try:
@@ -125,17 +125,26 @@ class _Worker:
             late.cancel()
         try:
             answer = json.loads(line)
+            self._is_ready = True
             if "refused" in answer:
                 raise ContentError(str(answer["refused"]))
+            if "bug" in answer:
+                raise WorkerBug(*map(str, answer["bug"]))
             return Examined.from_json(answer["examined"])
-        except ContentError:
+        except (ContentError, WorkerBug):
             raise
         except (ValueError, KeyError, TypeError) as error:
             process.kill()
             code = process.wait()
+            self._is_ready = False
             if not in_time:
-                raise ContentError(f"it took a worker more than {seconds:g} s, which was ended") from error
-            raise ContentError(f"it crashed the worker that opened it ({_ending(code)})") from error
+                raise ContentError(
+                    f"examining it took more than {seconds:g} s; allow more with worker_seconds="
+                ) from error
+            raise ContentError(
+                f"it crashed the worker process that opened it ({_ending(code)}), or needs more than "
+                f"{self._options.worker_bytes >> 20:,} MiB of memory; allow more with worker_bytes="
+            ) from error
 
     def end(self) -> None:
         """Kill the process."""
@@ -205,9 +214,23 @@ def main() -> None:
     os.dup2(2, 1)
     questions = sys.stdin.buffer
     options = LoadOptions.from_json(json.loads(questions.readline()))
+    _limit_memory(options.worker_bytes)
     while line := questions.readline():
         answers.write(json.dumps(answer(json.loads(line), options)) + "\n")
         answers.flush()
+
+
+def _limit_memory(size: int) -> None:
+    """Limit the memory that this process can allocate from now on; on Linux only."""
+    try:
+        import resource
+
+        status = Path("/proc/self/status").read_text()
+    except (ImportError, OSError):
+        return
+    used = next((int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmData:")), 0)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_DATA, (used + size, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
 def answer(question: dict[str, Any], options: LoadOptions) -> dict[str, Any]:
@@ -217,5 +240,8 @@ def answer(question: dict[str, Any], options: LoadOptions) -> dict[str, Any]:
     try:
         with closing(open_source(path)[0]) as file:
             return {"examined": examine(file, question["source"], options).to_json()}
-    except Exception as error:  # noqa: BLE001  whatever a file causes is the file's fault here
-        return {"refused": refusal(error)}
+    except Exception as error:  # noqa: BLE001  reported by the process that asked
+        if is_expected(error):
+            return {"refused": refusal(error, question["source"])}
+        bug = WorkerBug.of(error)
+        return {"bug": [bug.name, bug.trace]}

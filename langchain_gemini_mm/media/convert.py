@@ -189,6 +189,7 @@ def _images(
             accepted=frozenset(target.mime_types),
             max_edge=target.max_edge,
             max_bytes=target.max_bytes,
+            page=None if request.pages is None else request.pages[0],
             name=request.part.name,
         )
         yield ConvertedPart(request=request, data=image.data, mime_type=image.mime_type, changed=image.changed)

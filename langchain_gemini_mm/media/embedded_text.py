@@ -5,16 +5,16 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from langchain_gemini_mm.errors import GeminiMMError
+from langchain_gemini_mm.errors import GeminiMMError, MissingExtraError
 from langchain_gemini_mm.media.av.container import opened, origin_s, packets_of
 from langchain_gemini_mm.media.images.decode import opened_image
-from langchain_gemini_mm.media.pdf.document import Document, calling, opened_document
+from langchain_gemini_mm.media.pdf.document import calling, entry_of, opened_document
 from langchain_gemini_mm.media.pdf.pages import PdfPages
 from langchain_gemini_mm.media.pdf.text import clean
+from langchain_gemini_mm.media.text_encoding import decoded
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -52,10 +52,12 @@ class EmbeddedText:
     """Subtitles and chapters, in order."""
     pages: tuple[str, ...] = ()
     """The text of each page of a PDF, empty where it has none that can be read."""
+    unread: tuple[str, ...] = ()
+    """What could not be read, such as the text of a page."""
 
 
 def read_embedded_text(file: BinaryIO, facts: MediaFacts, *, name: str) -> EmbeddedText:
-    """Read the text in a media file that `probe` accepted; text that cannot be read counts as absent.
+    """Read the text in a media file that `probe` accepted; text that cannot be read is listed in `unread`.
 
     ```python
     import io
@@ -75,11 +77,14 @@ def read_embedded_text(file: BinaryIO, facts: MediaFacts, *, name: str) -> Embed
         name: of the file, for messages.
     """
     # The file itself is not damaged, and is loaded without its text.
-    with suppress(GeminiMMError):
+    try:
         if facts.modality == "image":
             return EmbeddedText(texts=distinct(_image_texts(file, facts.mime_type, name)))
         return _pdf(file, name) if facts.modality == "pdf" else _recording(file, name)
-    return EmbeddedText()
+    except MissingExtraError:
+        return EmbeddedText()
+    except GeminiMMError as error:
+        return EmbeddedText(unread=(f"the text in it is not read: {error}",))
 
 
 def unstyled(text: str) -> str:
@@ -157,29 +162,31 @@ def _text_of(data: bytes, codec: str) -> str:
 
 def _pdf(file: BinaryIO, name: str) -> EmbeddedText:
     pages: list[str] = []
+    unread: list[str] = []
     left = _ALL_CHARACTERS
     with opened_document(file, name) as document:
-        texts = distinct(_entries(document, name))
+        with calling(document, name):
+            texts = distinct(entry_of(document.pdfium, entry) for entry in _ENTRIES)
         paper = PdfPages(document, name)
         for page in range(1, paper.pages + 1):
             text = ""
-            with suppress(GeminiMMError):
-                text = paper.text(page)[: min(left, _PAGE_CHARACTERS)]
-            pages.append(text)
-            left -= len(text)
-    return EmbeddedText(texts=texts, pages=tuple(pages))
-
-
-def _entries(document: Document, name: str) -> Iterator[str]:
-    with calling(document, name):
-        found = document.pdfium.get_metadata_dict(skip_empty=True)
-    yield from (str(found[entry]) for entry in _ENTRIES if entry in found)
+            try:
+                text = paper.text(page) if left else ""
+            except GeminiMMError as error:
+                unread.append(f"the text of page {page} is not read: {error}")
+            kept = text[: min(left, _PAGE_CHARACTERS)]
+            if len(kept) < len(text) or not left:
+                unread.append(f"the text of page {page} is read up to {len(kept):,} characters")
+            pages.append(kept)
+            left -= len(kept)
+    return EmbeddedText(texts=texts, pages=tuple(pages), unread=tuple(unread))
 
 
 _DESCRIPTION, _XP_TITLE, _XP_COMMENT, _XP_SUBJECT, _XP_KEYWORDS = 0x010E, 0x9C9B, 0x9C9C, 0x9C9F, 0x9C9E
 _EXIF_PART, _USER_COMMENT = 0x8769, 0x9286
 _IPTC = ((2, 5), (2, 105), (2, 120), (2, 25))
 """Title, headline, caption and keywords."""
+_TAG_BYTES = 20_000
 _PNG = ("title", "description", "caption", "comment", "headline")
 _XMP_BYTES = 200_000
 _XMP = re.compile(
@@ -193,7 +200,8 @@ _BY_CAMERAS = re.compile(
     re.IGNORECASE,
 )
 """Values that programs and cameras write by default."""
-_CHARSETS = {b"ASCII\0\0\0": "utf-8", b"UNICODE\0": "utf-16", b"\0" * 8: "utf-8"}
+_CHARSETS = {b"ASCII\0\0\0": None, b"UNICODE\0": "utf-16", b"\0" * 8: None, b"JIS\0\0\0\0\0": "iso-2022-jp"}
+_IPTC_CHARSET, _IPTC_UTF8 = (1, 90), b"\x1b%G"
 
 
 def _image_texts(file: BinaryIO, mime_type: str, name: str) -> Iterator[str]:
@@ -219,10 +227,15 @@ def _exif(image: ImageFile) -> Iterator[str]:
     except Exception:  # noqa: BLE001  Pillow raises exceptions of any type for invalid EXIF
         return
     for tag in (_DESCRIPTION, _XP_TITLE, _XP_SUBJECT, _XP_COMMENT, _XP_KEYWORDS):
-        yield from _decoded(exif.get(tag), "utf-16-le")
+        value = exif.get(tag)
+        if isinstance(value, bytes):
+            yield value.decode("utf-16-le", "replace")
+        elif isinstance(value, str):
+            # Pillow takes these bytes for Latin-1, and they are in any encoding.
+            yield decoded(value.encode("latin-1", "replace"))
     comment = inner.get(_USER_COMMENT)
     if isinstance(comment, bytes) and comment[:8] in _CHARSETS:
-        yield from _decoded(comment[8:], _CHARSETS[comment[:8]])
+        yield _comment(comment[8:], _CHARSETS[comment[:8]], exif.endian)
 
 
 def _iptc(image: ImageFile) -> Iterator[str]:
@@ -232,10 +245,12 @@ def _iptc(image: ImageFile) -> Iterator[str]:
         found: dict[Any, Any] = getiptcinfo(image) or {}
     except Exception:  # noqa: BLE001  Pillow raises exceptions of any type for invalid IPTC
         return
+    declared = "utf-8" if found.get(_IPTC_CHARSET) == _IPTC_UTF8 else None
     for key in _IPTC:
         value = found.get(key)
         for one in value if isinstance(value, list) else [value]:
-            yield from _decoded(one, "utf-8")
+            if isinstance(one, bytes):
+                yield decoded(one[:_TAG_BYTES], declared)
 
 
 def _xmp(image: ImageFile) -> Iterator[str]:
@@ -248,8 +263,11 @@ def _xmp(image: ImageFile) -> Iterator[str]:
     yield from map(html.unescape, _XMP_ATTRIBUTE.findall(text))
 
 
-def _decoded(value: Any, charset: str) -> Iterator[str]:
-    if isinstance(value, bytes):
-        value = value.decode(charset, "replace")
-    if isinstance(value, str):
-        yield value
+def _comment(data: bytes, charset: str | None, endian: str | None) -> str:
+    data = data[:_TAG_BYTES]
+    if charset == "utf-16" and data[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+        # In the byte order of the EXIF data by the standard, and of the program in fact.
+        zeros = data[::2].count(0) - data[1::2].count(0)
+        order = "be" if zeros > 0 or (zeros == 0 and endian == ">") else "le"
+        return data.decode(f"utf-16-{order}", "replace")
+    return data.decode("utf-16", "replace") if charset == "utf-16" else decoded(data.rstrip(b"\0 "), charset)

@@ -19,6 +19,7 @@ class Measures(TypedDict, total=False):
     audio_s: float | None
     pages: int
     has_audio: bool
+    attachments: int
     needs_redraw: bool
 
 
@@ -44,9 +45,12 @@ class MediaFacts:
     """Pages of a PDF."""
     has_audio: bool = False
     """Whether there is an audio stream."""
+    attachments: int = 0
+    """Files attached to a PDF."""
     needs_redraw: bool = False
     """Whether a file of an accepted type is converted before it is embedded: an image that EXIF rotates, or whose
-    colours are CMYK, or of which neither is known without decoding; a recording of a codec that models do not take."""
+    colours are CMYK, or of which neither is known without decoding; a recording of a codec that models do not take; a
+    PDF that is encrypted or has a form."""
 
 
 _KNOWN_FILES = 10_000

@@ -1,7 +1,8 @@
 """PNG, JPEG and WAV files, measured by their headers and ends, without a library and without decoding.
 
 A PNG or JPEG with EXIF rotation or CMYK colours is marked `needs_redraw`, because viewers show it differently.
-A truncated file is recognised by its end. Damage in the middle that leaves the structure intact is not detected.
+A truncated file is recognised by its end. Of PNG, the checksums of the pixels are compared; damage inside of a JPEG is
+not detected where its structure is intact.
 """
 
 from __future__ import annotations
@@ -56,16 +57,20 @@ def read_png(file: BinaryIO, size: int, name: str) -> Measures:
     if zlib.crc32(head[12:29]) != checksum or not width or not height:
         raise _damaged(name, "PNG", "its header is wrong")
     turned = False
-    for chunk_type, length in _png_chunks(file, size, until=b"IDAT"):
-        turned = turned or (chunk_type == b"eXIf" and _is_turned(file.read(length)))
-    file.seek(max(size - len(_PNG_END), 0))
-    if file.read() != _PNG_END and (b"IEND", 0) not in _png_chunks(file, size, until=b"IEND"):
+    ended = pixels = False
+    for chunk_type, length in _png_chunks(file, size, until=b"IEND"):
+        if chunk_type == b"IDAT":
+            pixels = True
+            _check_sum(file, length, name)
+        turned = turned or (chunk_type == b"eXIf" and not pixels and _is_turned(file.read(length)))
+        ended = chunk_type == b"IEND"
+    if not ended:
         raise _damaged(name, "PNG", "it is cut off")
     return Measures(width=width, height=height, needs_redraw=turned)
 
 
-def read_jpeg(file: BinaryIO, size: int, name: str) -> Measures:
-    """Measure a JPEG and check that it is complete.
+def read_jpeg(file: BinaryIO, size: int, name: str) -> Measures | None:
+    """Measure a JPEG and check that it is complete; None for one with stray bytes, which only a decoder can judge.
 
     Args:
         file: open, seekable, at its beginning.
@@ -77,27 +82,15 @@ def read_jpeg(file: BinaryIO, size: int, name: str) -> Measures:
     """
     frame: tuple[int, int] | None = None
     redraw = False
-    position = 2
-    for _ in range(_MAX_CHUNKS):
-        marker, position = _jpeg_marker(file, position, size, name)
-        if marker == 0xD9:
-            break
-        if marker in _JPEG_ALONE:
-            continue
-        segment = file.read(8)
-        length = int.from_bytes(segment[:2], "big")
-        if len(segment) < 7 or length < 2:
-            raise _damaged(name, "JPEG", "it is cut off or its segments are wrong")
+    for marker, segment, position in _jpeg_segments(file, size, name):
+        if marker is None:
+            return None
         if marker in _JPEG_FRAMES and frame is None:
             frame = (int.from_bytes(segment[5:7], "big"), int.from_bytes(segment[3:5], "big"))
             redraw = redraw or segment[7:] == _CMYK
         if marker == _APP1 and frame is None and segment[2:] == _EXIF:
-            redraw = redraw or _is_turned(file.read(max(length - 8, 0)))
-        position += length
-        if marker == 0xDA:
-            if _ends_with_jpeg_end(file, size):
-                break
-            position = _after_scan(file, position, name)
+            file.seek(position)
+            redraw = redraw or _is_turned(file.read(max(int.from_bytes(segment[:2], "big") - 8, 0)))
     if frame is None or 0 in frame:
         raise _damaged(name, "JPEG", "it says no size")
     return Measures(width=frame[0], height=frame[1], needs_redraw=redraw)
@@ -157,6 +150,16 @@ def _png_chunks(file: BinaryIO, size: int, until: bytes) -> Iterator[tuple[bytes
             return
 
 
+def _check_sum(file: BinaryIO, length: int, name: str) -> None:
+    """Refuse a chunk of pixels that has changed since it was written."""
+    found = zlib.crc32(b"IDAT")
+    while length > 0 and (block := file.read(min(length, _BLOCK))):
+        found = zlib.crc32(block, found)
+        length -= len(block)
+    if file.read(4) != found.to_bytes(4, "big"):
+        raise _damaged(name, "PNG", "the checksum of its pixels is wrong")
+
+
 def _is_turned(exif: bytes) -> bool:
     """Whether EXIF data have an orientation other than upright."""
     order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(exif[:4])
@@ -175,19 +178,40 @@ def _is_turned(exif: bytes) -> bool:
     return False
 
 
-def _jpeg_marker(file: BinaryIO, position: int, size: int, name: str) -> tuple[int, int]:
-    """The marker at `position` and the position after it, to which the file is set."""
+def _jpeg_marker(file: BinaryIO, position: int, size: int, name: str) -> tuple[int | None, int]:
+    """The marker at `position`, None where other bytes are there, and the position after it."""
     while position < size:
         file.seek(position)
         code = file.read(2)
         if code[:1] != b"\xff":
-            raise _damaged(name, "JPEG", "its segments are wrong")
+            return None, position
         if code[1:] != b"\xff":
             if len(code) < 2:
                 break
             return code[1], position + 2
         position += 1
     raise _damaged(name, "JPEG", "it is cut off")
+
+
+def _jpeg_segments(file: BinaryIO, size: int, name: str) -> Iterator[tuple[int | None, bytes, int]]:
+    """Marker, first bytes and the position after these of each segment; the marker is None for what is none."""
+    position = 2
+    for _ in range(_MAX_CHUNKS):
+        marker, position = _jpeg_marker(file, position, size, name)
+        if marker == 0xD9:
+            return
+        if marker in _JPEG_ALONE:
+            continue
+        segment = file.read(8)
+        if len(segment) < 7:
+            raise _damaged(name, "JPEG", "it is cut off")
+        length = int.from_bytes(segment[:2], "big")
+        yield (marker if length >= 2 else None), segment, position + 8
+        position += length
+        if marker == 0xDA:
+            if _ends_with_jpeg_end(file, size):
+                return
+            position = _after_scan(file, position, name)
 
 
 def _ends_with_jpeg_end(file: BinaryIO, size: int) -> bool:

@@ -66,11 +66,20 @@ class MediaBackend(Protocol):
     def open(self, sha256: str) -> BinaryIO:
         """Open a seekable file for reading, without loading it into memory. Raises `MissingMediaError`."""
 
-    def touch(self, sha256: str) -> bool:
-        """Set the time of these bytes to now, so that a sweep keeps them; False if they are not stored."""
+    def touch(self, sha256: str, *, within: float = 0.0) -> bool:
+        """Set the time of these bytes to now, so that a sweep keeps them; False if they are not stored.
+
+        A time of the last `within` seconds may be left as it is, unless a sweep has begun since.
+        """
+
+    def begin_sweep(self) -> float:
+        """The time at which a sweep begins, by the clock that sets the times of stored bytes."""
 
     def delete(self, sha256: str, *, before: float | None = None) -> bool:
-        """Remove the bytes if their time is earlier than `before`; False if nothing was removed."""
+        """Remove the bytes if their time is earlier than `before`; False if nothing was removed.
+
+        A concurrent `touch` must either prevent this or return False.
+        """
 
     def stored(self) -> Iterator[Stored]:
         """List everything that is stored, in any order."""
@@ -112,13 +121,17 @@ class MemoryBackend:
         """Open for reading; the bytes are shared, not copied."""
         return io.BytesIO(self._get(sha256))
 
-    def touch(self, sha256: str) -> bool:
+    def touch(self, sha256: str, *, within: float = 0.0) -> bool:  # noqa: ARG002
         """Set the time of these bytes to now."""
         with self._lock:
             entry = self._entries.get(sha256)
             if entry:
                 self._entries[sha256] = (entry[0], time.time())
         return entry is not None
+
+    def begin_sweep(self) -> float:
+        """The time now."""
+        return time.time()
 
     def delete(self, sha256: str, *, before: float | None = None) -> bool:
         """Remove the bytes if their time is earlier than `before`."""

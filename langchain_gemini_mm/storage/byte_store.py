@@ -4,7 +4,8 @@
 media/<sha256>                    manifest: size, and the upload with the pieces
 media-pieces/<upload>/<number>    bytes
 media-uploads/<upload>            exists as long as the upload may have pieces
-media-wanted/<sha256>             when it was last put again
+media-wanted/<sha256>             when it was last put or used
+media-sweep/begun                 when the last sweep began
 ```
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -34,7 +36,10 @@ PIECES = "media-pieces/"
 _MANIFESTS = "media/"
 _UPLOADS = "media-uploads/"
 _WANTED = "media-wanted/"
-_TOUCH_SECONDS = 30
+_SWEEP = "media-sweep/begun"
+_SETTLED_SECONDS = 10.0
+_PAUSES = (0.02, 0.1, 0.4, 1.0)
+"""Seconds between attempts to read a manifest that a sweep may be about to restore."""
 _READ_AT_ONCE = 100
 
 
@@ -85,26 +90,36 @@ class ByteStoreBackend:
         raw = _PiecesReader(self, sha256, self._manifest(sha256))
         return io.BufferedReader(raw, buffer_size=1 << 16)
 
-    def touch(self, sha256: str) -> bool:
-        """Set the time of these bytes to now, unless it was set in the last 30 seconds."""
+    def touch(self, sha256: str, *, within: float = 0.0) -> bool:
+        """Set the time of these bytes to now."""
         found = self._find([sha256])[0]
-        if found is None or time.time() - found["at"] <= _TOUCH_SECONDS:
-            return found is not None
-        self.call("mset", [(f"{_WANTED}{sha256}", json.dumps({"at": time.time()}).encode())])
+        if found is None:
+            return False
+        began = self._sweep_began()
+        if found["at"] >= max(time.time() - within, began):
+            return True
+        self._want(sha256, max(time.time(), began))
         return self._find([sha256])[0] is not None
+
+    def begin_sweep(self) -> float:
+        """The time now; it is stored, so that users with slower clocks set no earlier times."""
+        began = time.time()
+        self.call("mset", [(_SWEEP, _dumped({"at": began}))])
+        return began
 
     def delete(self, sha256: str, *, before: float | None = None) -> bool:
         """Remove the manifest, then the pieces.
 
-        A sweep (`before`) removes the manifest and then reads the time; `touch` writes the time and then reads the
-        manifest. In any interleaving, one of them sees the other.
+        A sweep (`before`) removes the manifest and then reads the time; putting and `touch` write the time and then
+        read the manifest. In any interleaving, one of them sees the other.
         """
         found = self._find([sha256])[0]
         if found is None or (before is not None and found["at"] >= before):
             return False
         self.call("mdelete", [f"{_MANIFESTS}{sha256}"])
         if before is not None and self._touched_at([sha256])[0] >= before:
-            self._keep(sha256, found)
+            if self._find([sha256])[0] is None:
+                self._keep(sha256, found)
             return False
         self.call("mdelete", [*_piece_keys(found), f"{_WANTED}{sha256}"])
         self.call("mdelete", [_upload_key(found["pieces"])])
@@ -117,16 +132,29 @@ class ByteStoreBackend:
             yield Stored(sha256, int(found["size"]), float(found["at"]))
 
     def tidy(self, before: float, *, dry_run: bool) -> int:
-        """Remove the pieces of uploads that are older than `before` and in no manifest."""
-        begun = [key.removeprefix(_UPLOADS) for key in self._keys(_UPLOADS) if _began(key) < before]
-        # Listed after the uploads, so that one which is completed meanwhile is included.
-        digests = [key.removeprefix(_MANIFESTS) for key in self._keys(_MANIFESTS)] if begun else []
-        named = {found["pieces"].removeprefix(PIECES) for _, found in self._found(digests)}
-        left = [upload for upload in begun if upload not in named]
-        for upload in [] if dry_run else left:
-            self.call("mdelete", self._keys(f"{PIECES}{upload}/"))
-            self.call("mdelete", [f"{_UPLOADS}{upload}"])
+        """Remove the pieces of uploads that are older than `before` and in no manifest.
+
+        This removes the marks of uploads and then reads the manifests; completing an upload writes its manifest and
+        then reads its mark. In any interleaving, one of them sees the other.
+        """
+        begun = {key.removeprefix(_UPLOADS) for key in self._keys(_UPLOADS) if _began(key) < before}
+        # Read after the uploads, so that one which is completed meanwhile is included.
+        left = sorted(begun - self._completed()) if begun else []
+        if dry_run or not left:
+            return len(left)
+        self.call("mdelete", [f"{_UPLOADS}{upload}" for upload in left])
+        completed = self._completed()
+        for upload in left:
+            if upload in completed:
+                self.call("mset", [(f"{_UPLOADS}{upload}", b"{}")])
+            else:
+                self.call("mdelete", self._keys(f"{PIECES}{upload}/"))
         return len(left)
+
+    def _completed(self) -> set[str]:
+        """The uploads that are in manifests."""
+        digests = [key.removeprefix(_MANIFESTS) for key in self._keys(_MANIFESTS)]
+        return {found["pieces"].removeprefix(PIECES) for _, found in self._found(digests)}
 
     def call(self, method: str, argument: Any) -> Any:
         """Call the byte store; its errors become `StoreError`."""
@@ -140,11 +168,29 @@ class ByteStoreBackend:
             sha256: of the file, as 64 hex digits.
             size: of the file, in bytes.
             pieces: prefix of the keys of its pieces.
+
+        Raises:
+            StoreError: a sweep has removed its pieces, because it took longer than the grace period.
         """
-        self._keep(sha256, {"size": size, "piece_bytes": PIECE_BYTES, "pieces": pieces, "at": time.time()})
+        at = max(time.time(), self._sweep_began())
+        self._want(sha256, at)
+        manifest = {"size": size, "piece_bytes": PIECE_BYTES, "pieces": pieces, "at": at}
+        self._keep(sha256, manifest)
+        if self._find([sha256])[0] is None:
+            # A sweep that looked at the former manifest has removed this one, and sees the time from now on.
+            self._keep(sha256, manifest)
+        if self.call("mget", [_upload_key(pieces)])[0] is None:
+            self.call("mdelete", [f"{_MANIFESTS}{sha256}"])
+            raise StoreError("a sweep removed these media before they were stored completely. Put them again")
 
     def _keep(self, sha256: str, manifest: dict[str, Any]) -> None:
-        self.call("mset", [(f"{_MANIFESTS}{sha256}", json.dumps(manifest).encode())])
+        self.call("mset", [(f"{_MANIFESTS}{sha256}", _dumped(manifest))])
+
+    def _want(self, sha256: str, at: float) -> None:
+        self.call("mset", [(f"{_WANTED}{sha256}", _dumped({"at": at}))])
+
+    def _sweep_began(self) -> float:
+        return float(_parsed(self.call("mget", [_SWEEP])[0]).get("at", 0))
 
     def _find(self, digests: list[str]) -> list[dict[str, Any] | None]:
         """List the manifests; `at` is the time at which each was last written or touched."""
@@ -165,10 +211,14 @@ class ByteStoreBackend:
             yield from ((sha256, said) for sha256, said in zip(some, self._find(some), strict=True) if said)
 
     def _manifest(self, sha256: str) -> dict[str, Any]:
-        found = _parsed(self.call("mget", [f"{_MANIFESTS}{sha256}"])[0])
-        if "pieces" not in found:
-            raise missing(sha256, UNKNOWN)
-        return found
+        for pause in (*_PAUSES, 0.0):
+            found = _parsed(self.call("mget", [f"{_MANIFESTS}{sha256}"])[0])
+            if "pieces" in found:
+                return found
+            if time.time() - self._touched_at([sha256])[0] > _SETTLED_SECONDS:
+                break
+            time.sleep(pause)
+        raise missing(sha256, UNKNOWN)
 
     def _keys(self, prefix: str) -> list[str]:
         with _failures("yield_keys"):
@@ -178,7 +228,7 @@ class ByteStoreBackend:
 class _PiecesWriter:
     def __init__(self, backend: ByteStoreBackend) -> None:
         self._backend = backend
-        self._pieces = f"{PIECES}{int(time.time())}-{uuid.uuid4().hex}"
+        self._pieces = f"{PIECES}{time.time():.6f}-{uuid.uuid4().hex}"
         self._buffer = bytearray()
         self._count = 0
         self._size = 0
@@ -273,6 +323,10 @@ def _upload_key(pieces: str) -> str:
     return _UPLOADS + pieces.removeprefix(PIECES)
 
 
+def _dumped(value: dict[str, Any]) -> bytes:
+    return json.dumps(value).encode()
+
+
 def _parsed(value: bytes | None) -> dict[str, Any]:
     """A stored JSON object; empty if it is absent or incomplete."""
     try:
@@ -284,7 +338,7 @@ def _parsed(value: bytes | None) -> dict[str, Any]:
 
 def _began(key: str) -> float:
     seconds = key.removeprefix(_UPLOADS).partition("-")[0]
-    return float(seconds) if seconds.isdigit() else float("inf")
+    return float(seconds) if re.fullmatch(r"\d{1,12}(\.\d{1,9})?", seconds) else float("inf")
 
 
 @contextmanager

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from langchain_gemini_mm.references import MediaRef
 
-_DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+_DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])", re.IGNORECASE)
+_SCALARS = (int, float, complex, bytes, type(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,9 @@ class Sweep:
 
 
 def digests_in(keep: Any) -> set[bytes]:
-    """The hashes in references, Documents, strings, or any nesting of iterables of these.
+    """The hashes in references, Documents, hits, stores, texts, or any nesting of iterables of these.
 
-    Everything that looks like a hash is included, also in escaped and split references.
+    Everything that looks like a hash is included, also in escaped and torn references, and anywhere in metadata.
 
     Raises:
         TypeError: another type.
@@ -36,14 +37,48 @@ def digests_in(keep: Any) -> set[bytes]:
         return {bytes.fromhex(keep.sha256)}
     if isinstance(keep, str):
         return {bytes.fromhex(digest) for digest in _DIGEST.findall(keep)}
-    content = getattr(keep, "page_content", None)
-    if isinstance(content, str):
-        return digests_in(content) | digests_in(str((getattr(keep, "metadata", None) or {}).get("media_sha256", "")))
-    if isinstance(keep, Iterable) and not isinstance(keep, bytes | dict):
+    if isinstance(getattr(keep, "page_content", None), str):
+        metadata = getattr(keep, "metadata", None) or {}
+        return digests_in([keep.page_content, str(getattr(keep, "id", None) or "")]) | _in_metadata(metadata)
+    if callable(getattr(keep, "iterate", None)):
+        return digests_in(keep.iterate())
+    if hasattr(keep, "document"):
+        return digests_in(keep.document)
+    if isinstance(keep, Mapping):
+        return _in_metadata(keep)
+    if isinstance(keep, Iterable) and not isinstance(keep, bytes):
         found: set[bytes] = set()
         for item in keep:
             found |= digests_in(item)
         return found
     raise TypeError(
-        f"sweep(keep=...) takes media references, Documents, strings, or iterables of these, got {type(keep).__name__}"
+        "keep takes media references, Documents, hits, stores of this package, texts, or iterables of these, got "
+        f"{type(keep).__name__}"
     )
+
+
+def referenced_by(keep: Any) -> set[bytes]:
+    """The hashes in `keep`, of which there must be one.
+
+    Raises:
+        ValueError: there is none, as with ids or paths instead of Documents, or an exhausted iterator.
+        TypeError: it is of a type that has none.
+    """
+    found = digests_in(keep)
+    if not found:
+        raise ValueError(
+            f"nothing in keep ({type(keep).__name__}) references media, so that all media would count as unused. Pass "
+            "the Documents, references or stores that are in use. To remove everything, delete each of refs()"
+        )
+    return found
+
+
+def _in_metadata(value: Any) -> set[bytes]:
+    """The hashes in metadata, where values of other types count as texts."""
+    if isinstance(value, Mapping):
+        return set().union(*(_in_metadata(item) for pair in value.items() for item in pair))
+    if isinstance(value, list | tuple | set | frozenset):
+        return set().union(*map(_in_metadata, value))
+    if isinstance(value, _SCALARS):
+        return set()
+    return digests_in(str(value))

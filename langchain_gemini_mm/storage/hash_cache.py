@@ -21,7 +21,6 @@ from langchain_gemini_mm.media.source import Stamp
 logger = logging.getLogger("langchain_gemini_mm")
 
 _VERSION = 1
-_TOUCH_SECONDS = 600
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS file (
@@ -95,12 +94,21 @@ class FileTable:
         row = (os.fsencode(path), _spelled(stamp), sha256, hashed_ns, time.time())
         self._write("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?)", *row)
 
-    def touch(self, sha256: str) -> bool:
-        """Set the time of a hash to now, unless it was set in the last 10 minutes: that saves a synced write."""
+    def touch(self, sha256: str, *, within: float = 0.0, sweep_began: float = 0.0) -> bool:
+        """Set the time of a hash to now; False if it is unknown, or removed meanwhile.
+
+        Args:
+            sha256: 64 hex digits.
+            within: leave a time of so many seconds ago, which saves a synced write.
+            sweep_began: when the last sweep began; an earlier time is never left.
+        """
         known = self.with_hash(sha256)
-        if known and known[0].seen < time.time() - _TOUCH_SECONDS:
-            self._write("UPDATE file SET seen = ? WHERE sha256 = ?", time.time(), sha256)
-        return bool(known)
+        if not known:
+            return False
+        now = max(time.time(), sweep_began)
+        if known[0].seen >= max(now - within, sweep_began):
+            return True
+        return self._write("UPDATE file SET seen = ? WHERE sha256 = ?", now, sha256) > 0
 
     def forget(self, sha256: str, *, before: float | None = None) -> bool:
         """Remove all files with this hash, unless the time of one of them is `before` or later."""

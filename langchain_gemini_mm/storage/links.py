@@ -56,10 +56,14 @@ class LinksBackend:
             remedy = "Put it back, or load the files again so that the index learns their new places"
             raise missing(sha256, f"was linked to {'; and to '.join(reasons)}. {remedy}") from error
 
-    def touch(self, sha256: str) -> bool:
-        """Set the time of these bytes to now."""
-        linked = self._links.touch(sha256)
+    def touch(self, sha256: str, *, within: float = 0.0) -> bool:
+        """Set the time of these bytes to now, both of the link and of the copy."""
+        linked = self._links.touch(sha256, within=within, sweep_began=self._own.sweep_began())
         return self._own.touch(sha256) or linked
+
+    def begin_sweep(self) -> float:
+        """The time of the file system."""
+        return self._own.begin_sweep()
 
     def delete(self, sha256: str, *, before: float | None = None) -> bool:
         """Remove the link and the copy, if any; linked files are never removed."""

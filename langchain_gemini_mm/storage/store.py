@@ -8,7 +8,7 @@ import io
 import os
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, BinaryIO, Concatenate, ParamSpec, TypeVar, cast
@@ -17,22 +17,26 @@ from langchain_core.documents import Document
 
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES
 from langchain_gemini_mm.content.parts import Part, to_parts
-from langchain_gemini_mm.errors import ContentError, MissingMediaError
+from langchain_gemini_mm.errors import ContentError, MissingMediaError, StoreError
 from langchain_gemini_mm.interfaces import Content, MediaInfo, Modality
 from langchain_gemini_mm.media.source import OpenedSource, Stamp, chunks_of, hash_of, media_type, open_source, shown
 from langchain_gemini_mm.references import MediaRef, escape_references
-from langchain_gemini_mm.storage.backend import DAMAGED, MediaBackend, MemoryBackend, missing
+from langchain_gemini_mm.storage.backend import DAMAGED, UNKNOWN, MediaBackend, MemoryBackend, missing
 from langchain_gemini_mm.storage.buckets import SCHEMES, Bucket
 from langchain_gemini_mm.storage.byte_store import ByteStore, ByteStoreBackend
 from langchain_gemini_mm.storage.download import FETCH_BYTES, FETCH_SECONDS, Fetcher
 from langchain_gemini_mm.storage.folder import FolderBackend
-from langchain_gemini_mm.storage.garbage import Sweep, digests_in
-from langchain_gemini_mm.storage.hash_cache import FileTable
+from langchain_gemini_mm.storage.garbage import Sweep, referenced_by
+from langchain_gemini_mm.storage.hash_cache import FileTable, KnownFile
 from langchain_gemini_mm.storage.links import LinksBackend
-from langchain_gemini_mm.validation import positive_int
+from langchain_gemini_mm.validation import number_in, positive_int
 
 GRACE_SECONDS = 24 * 3600.0
-"""Seconds for which a sweep keeps media after they were put: the time between storing and indexing them."""
+"""Seconds for which a sweep keeps media after they were put or used: the time between storing and indexing them."""
+
+_LEASE_SECONDS = 60.0
+"""Media that are read need not be marked as used more often, except during a sweep."""
+_MAX_GRACE_SECONDS = 100 * 365 * 24 * 3600.0
 
 _KNOWN_TYPES = 10_000
 
@@ -182,7 +186,7 @@ class MediaStore:
             return MediaRef(self._store(source.file, "the given file", hash_first=True))
         files, place, name = self._backend.files, source.path.absolute(), shown(source.path)
         known = files.find(place) if files else None
-        if known and known.is_still(source.stamp) and self._backend.touch(known.sha256):
+        if known and known.is_still(source.stamp) and self._has(known, source.stamp):
             return MediaRef(known.sha256)
         started = time.time_ns()
         source.file.seek(0)
@@ -243,7 +247,7 @@ class MediaStore:
         Raises:
             MissingMediaError: not in this store.
         """
-        digest = _digest(ref)
+        digest = self._leased(ref)
         size = self._backend.size(digest)
         mime_type = self._types.get(digest)
         if mime_type is None:
@@ -252,7 +256,7 @@ class MediaStore:
             try:
                 mime_type = media_type(head, "it")
             except ContentError as error:
-                raise missing(digest, DAMAGED) from error
+                raise self._damaged(digest) from error
             if len(self._types) >= _KNOWN_TYPES:
                 self._types.clear()
             self._types[digest] = mime_type
@@ -264,11 +268,11 @@ class MediaStore:
         Raises:
             MissingMediaError: not in this store, or damaged there.
         """
-        digest = _digest(ref)
+        digest = self._leased(ref)
         with closing(self._backend.open(digest)) as file:
             data = file.read()
         if hashlib.sha256(data).hexdigest() != digest:
-            raise missing(digest, DAMAGED)
+            raise self._damaged(digest)
         return data
 
     def open(self, ref: MediaRef | str) -> BinaryIO:
@@ -277,7 +281,7 @@ class MediaStore:
         Raises:
             MissingMediaError: not in this store.
         """
-        return self._backend.open(_digest(ref))
+        return self._backend.open(self._leased(ref))
 
     def read_range(self, ref: MediaRef | str, start: int, length: int) -> bytes:
         """Read part of the bytes; fewer than `length` at the end, none after it.
@@ -316,16 +320,39 @@ class MediaStore:
         """Remove the file that `ref` refers to; False if it is not stored. Linked files are not removed."""
         return self._backend.delete(_digest(ref))
 
+    def unused(self, keep: Any, *, grace_s: float = GRACE_SECONDS) -> Sweep:
+        """What `sweep` would remove now; nothing is removed.
+
+        Args:
+            keep: as for `sweep`.
+            grace_s: as for `sweep`.
+
+        Raises:
+            ValueError: nothing in `keep` references media.
+        """
+        return self._sweep(keep, grace_s, time.time, dry_run=True)
+
     def sweep(self, keep: Any, *, grace_s: float = GRACE_SECONDS, dry_run: bool = False) -> Sweep:
         """Remove media that nothing in `keep` references, and unfinished uploads.
 
+        Media that are put, read or composed into a Document after the sweep has begun are kept.
+
         Args:
-            keep: references, Documents or texts, in any nesting of iterables: *everything* that is still in use.
-            grace_s: keep media that were put within so many seconds, because they may not be indexed yet.
-            dry_run: remove nothing.
+            keep: stores, Documents, hits, references or texts, in any nesting of iterables: *everything* that is still
+                in use. References are found in texts, ids and all metadata.
+            grace_s: keep media that were put or used within so many seconds, because they may not be indexed yet.
+            dry_run: remove nothing, as `unused`.
+
+        Raises:
+            ValueError: nothing in `keep` references media, or an invalid `grace_s`.
+            StoreError: the store cannot be read or written.
         """
-        referenced = digests_in(keep)
-        before = time.time() - grace_s
+        return self._sweep(keep, grace_s, time.time if dry_run else self._backend.begin_sweep, dry_run=dry_run)
+
+    def _sweep(self, keep: Any, grace_s: float, clock: Callable[[], float], *, dry_run: bool) -> Sweep:
+        # Before the references are collected, so that media that are used meanwhile are kept.
+        before = -number_in("grace_s", grace_s, 0, _MAX_GRACE_SECONDS) + clock()
+        referenced = referenced_by(keep)
         removed: list[MediaRef] = []
         size = 0
         for entry in self._backend.stored():
@@ -345,14 +372,42 @@ class MediaStore:
     aget = _in_thread(get)
     aread_range = _in_thread(read_range)
     adelete = _in_thread(delete)
+    aunused = _in_thread(unused)
     asweep = _in_thread(sweep)
 
     def __repr__(self) -> str:
         place = f" {str(self.path)!r}" if self.path else ""
         return f"<MediaStore {self._backend.kind}{place}>"
 
+    def _leased(self, ref: MediaRef | str) -> str:
+        """The hash of media that are about to be used; a sweep that has begun already does not remove them."""
+        digest = _digest(ref)
+        with suppress(StoreError):  # a store that cannot be written can be read
+            self._backend.touch(digest, within=_LEASE_SECONDS)
+        return digest
+
+    def _has(self, known: KnownFile, stamp: Stamp) -> bool:
+        """Whether the content of a known file is stored, to judge by its size."""
+        try:
+            return self._backend.touch(known.sha256) and self._backend.size(known.sha256) == stamp.size
+        except MissingMediaError:
+            return False
+
+    def _is_intact(self, digest: str) -> bool:
+        try:
+            with closing(self._backend.open(digest)) as file:
+                return hash_of(file, "it") == digest
+        except ContentError:
+            return False
+
+    def _damaged(self, digest: str) -> MissingMediaError:
+        """The error for damaged media; files known to have this content are hashed again when they are put again."""
+        if self._backend.files and not self._backend.in_place:
+            self._backend.files.forget(digest)
+        return missing(digest, DAMAGED)
+
     def _store(self, source: BinaryIO, name: str, *, hash_first: bool = False) -> str:
-        """Store the rest of `source` unless it is stored already; returns its hash.
+        """Store the rest of `source` unless it is stored already and intact; returns its hash.
 
         A file of one chunk is read once. A larger file is hashed while it is written. With `hash_first`, it is hashed
         before, which needs a seekable file and avoids writing one that is stored already.
@@ -365,7 +420,7 @@ class MediaStore:
         if hash_first or not following:
             for rest in (following, *chunks) if following else ():
                 digest.update(rest)
-            if self._backend.touch(digest.hexdigest()):
+            if self._backend.touch(digest.hexdigest()) and self._is_intact(digest.hexdigest()):
                 return digest.hexdigest()
             if following:
                 source.seek(start)
@@ -420,6 +475,8 @@ def _word(store: MediaStore, part: Part) -> str:
     if part.text is not None:
         return escape_references(part.text)
     if part.ref is not None:
+        if not store._backend.touch(part.ref.sha256):
+            raise missing(part.ref.sha256, UNKNOWN)
         return part.ref.markdown
     if part.path is not None:
         return store.put_file(part.path).markdown

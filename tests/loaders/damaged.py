@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import os
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
-from tests.media.generate import locked_pdf, picture
+from tests.media.generate import locked_pdf, pdf_objects, pdf_stream, picture, portfolio, saved
 from tests.media.recordings import recording
 
 MAIL = (
@@ -49,8 +50,12 @@ GOOD: dict[str, Callable[[], bytes]] = {
 """Suffixes, each with a function that makes a valid file."""
 
 
-def write_damaged(folder: Path) -> tuple[dict[str, bytes], set[str]]:
+def write_damaged(folder: Path, *, thorough: bool = False) -> tuple[dict[str, bytes], set[str]]:
     """Write all files below `folder`.
+
+    Args:
+        folder: a new folder.
+        thorough: write more than 1,000 instead of some 200.
 
     Returns:
         Files that may be usable, by source, and the sources of files that never are.
@@ -63,7 +68,14 @@ def write_damaged(folder: Path) -> tuple[dict[str, bytes], set[str]]:
         **dict(_archives(made)),
         **dict(_undecodable()),
     }
-    doubtful = {**dict(_flipped(made)), **dict(_renamed(made)), **dict(_bombs()), **dict(_damaged_texts(made))}
+    doubtful = {
+        **dict(_flipped(made, 25 if thorough else 3)),
+        **dict(_renamed(made)),
+        **dict(_bombs()),
+        **dict(_nested(made)),
+        **dict(_damaged_texts(made)),
+        **(dict(_cut_anywhere(made)) if thorough else {}),
+    }
     for name, data in {**certain, **doubtful}.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,9 +143,36 @@ def _undecodable() -> Iterator[tuple[str, bytes]]:
     yield "bombs/huge.gif", b"GIF89a" + struct.pack("<HH", 65_535, 65_535) + b"\x00\x00\x00," + bytes(20)
 
 
-def _flipped(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+def _cut_anywhere(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """Files cut off, with a hole of zeros, and with a part repeated, at places of each."""
     for ending, data in made.items():
-        for seed in range(3):
+        for seed in range(8):
+            chance = random.Random(seed)
+            place, length = chance.randrange(len(data)), chance.randrange(1, 2000)
+            yield f"cuts/{seed}.{ending}", data[:place]
+            yield f"holes/{seed}.{ending}", data[:place] + bytes(length) + data[place + length :]
+            yield f"repeats/{seed}.{ending}", data[: place + length] + data[place:]
+
+
+def _nested(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """Files inside of files, which may be inside of others."""
+    pile = made["png"]
+    for depth in range(9):
+        name = f"inner-{depth}"
+        pile = portfolio({f"{name}.pdf" if depth else "a.png": pile, "note.txt": b"words", "bad.pdf": b"%PDF-1.4"})
+        yield f"nested/{depth}.pdf", pile
+    yield "nested/many.pdf", portfolio({f"{number}.txt": b"words" for number in range(1100)})
+    yield "nested/bomb.pdf", portfolio({"bomb.pdf": _flate_bomb(100_000_000), "zip.zip": _zipped({"a": pile})})
+    mail = b"Subject: x\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: application/pdf\n"
+    mail += b"Content-Disposition: attachment; filename=a.pdf\nContent-Transfer-Encoding: base64\n\n"
+    yield "nested/mail.eml", mail + base64.encodebytes(pile) + b"\n--b--\n"
+    yield "nested/page.html", b"<img src='data:image/png;base64," + base64.b64encode(made["pdf"]) + b"'>words"
+    yield "nested/page.md", b"words ![](data:image/png;base64," + base64.b64encode(made["png"][:90]) + b")"
+
+
+def _flipped(made: dict[str, bytes], seeds: int) -> Iterator[tuple[str, bytes]]:
+    for ending, data in made.items():
+        for seed in range(seeds):
             chance = random.Random(seed)
             flipped = bytearray(data)
             for _ in range(max(4, len(data) // 500)):
@@ -153,6 +192,15 @@ def _renamed(made: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
 def _bombs() -> Iterator[tuple[str, bytes]]:
     yield "bombs/words.png", _captioned_png()
     yield "bombs/deflated.pdf", _deflated_pdf()
+    yield "bombs/flate.pdf", _flate_bomb(400_000_000)
+    yield "bombs/words.pdf", _flate_bomb(0, b"(hello world) Tj " * 200_000)
+    yield "bombs/forms.pdf", _form_bomb()
+    yield "bombs/pages.tiff", picture_pages(300)
+    yield "bombs/tags.md", b"[x]: " * 100_000 + b"\n![x]"
+    yield "bombs/ticks.md", b"words `" + b"`a " * 100_000
+    yield "bombs/data.md", b"words " + b"![a](data:image/png;base64," * 20_000
+    yield "bombs/no-spaces.txt", "\u6f22\u5b57".encode() * 300_000
+    yield "bombs/smi.smi", b"<SAMI>" + b"<SYNC Start=1><P>x" * 50_000
     yield "bombs/unclosed.html", b"<p>words" + b"<a " * 100_000
     yield "bombs/comments.html", b"<p>words" + b"<!--" * 100_000
     yield "bombs/quotes.html", b"<p>words" + b"<img src='" * 50_000
@@ -254,3 +302,47 @@ def _deflated_pdf() -> bytes:
     start, end = plain.index(b"<< /Length"), plain.index(b"endstream")
     stream = b"<< /Length %d /Filter /FlateDecode >>\nstream\n" % len(content) + content + b"\n"
     return plain[:start] + stream + plain[end:]
+
+
+def _flate_bomb(size: int, words: bytes = b"") -> bytes:
+    """A PDF whose page decompresses to `size` spaces and then words."""
+    packer = zlib.compressobj(9)
+    packed = b"".join(packer.compress(b" " * 1_000_000) for _ in range(size // 1_000_000))
+    packed += packer.compress(b"BT /F 9 Tf " + words + b"ET") + packer.flush()
+    return pdf_objects(
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 300 300] /Contents 4 0 R "
+        b"/Resources << /Font << /F 5 0 R >> >> >>",
+        pdf_stream(packed, b"/Filter /FlateDecode"),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    )
+
+
+def _form_bomb() -> bytes:
+    """A PDF whose page draws a form ten times, which draws another one ten times, and so on."""
+    forms = [
+        pdf_stream(
+            b"/X Do " * 10,
+            b"/Type /XObject /Subtype /Form /BBox [0 0 9 9] /Resources << /XObject << /X %d 0 R >> >>" % (n + 1),
+        )
+        for n in range(4, 24)
+    ]
+    last = pdf_stream(b"0 0 9 9 re f", b"/Type /XObject /Subtype /Form /BBox [0 0 9 9]")
+    return pdf_objects(
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 300 300] /Contents 25 0 R "
+        b"/Resources << /XObject << /X 4 0 R >> >> >>",
+        *forms,
+        last,
+        pdf_stream(b"/X Do " * 10),
+    )
+
+
+def picture_pages(count: int) -> bytes:
+    """A TIFF with many pages."""
+    from PIL import Image
+
+    pages = [Image.new("1", (200, 200), number % 2) for number in range(count)]
+    return saved(pages[0], "TIFF", save_all=True, append_images=pages[1:], compression="group4")

@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 
 from langchain_gemini_mm.loaders import MediaLoader, Segments
-from langchain_gemini_mm.loaders.captions import parse, text_between
+from langchain_gemini_mm.loaders.subtitles import parse, text_between
 from langchain_gemini_mm.references import MediaRef, split_references
 from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
 
@@ -47,6 +47,32 @@ Hello there
 00:00:29.000 --> 00:00:31.000
 across the border
 """
+
+
+SUBTITLES = {
+    "a.srt": SRT,
+    "a.vtt": VTT,
+    "a.ass": "[Events]\nFormat: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
+    "Dialogue: 0,0:00:01.50,0:00:03.00,Default,,0,0,0,,{\\i1}Hello{\\i0} there\n"
+    "Dialogue: 0,0:00:29.00,0:00:31.00,Default,,0,0,0,,across\\Nthe, border\n",
+    "a.sbv": "0:00:01.500,0:00:03.000\nHello there\n\n0:00:29.000,0:00:31.000\nacross the border\n",
+    "a.smi": "<SAMI><BODY><SYNC Start=1500><P Class=EN>Hello <b>there</b>\n<SYNC Start=3000><P>&nbsp;\n"
+    "<SYNC Start=29000><P>across<br>the border<SYNC Start=31000><P>&nbsp;</BODY></SAMI>",
+    "a.ttml": '<?xml version="1.0"?><tt xmlns="http://www.w3.org/ns/ttml" xmlns:ttp="x" ttp:tickRate="10"><body><div>'
+    '<p begin="00:00:01.500" end="3s">Hello <span>there</span></p><p begin="290t" dur="00:00:02">across<br/>the border'
+    "</p></div></body></tt>",
+}
+
+
+@pytest.mark.parametrize("name", SUBTITLES)
+def test_subtitles_of_all_formats(tmp_path: Path, media: MediaStore, name: str) -> None:
+    """Subtitles beside a recording belong to its segments, in any usual format, and are no files of their own."""
+    folder = write(tmp_path, {"a.mp3": mp3(40.0), name: SUBTITLES[name]})
+    loader = MediaLoader(folder, media, segments=Segments(audio_s=20))
+    first, second = loader.load()
+    assert first.metadata["companion_text"] == "Hello there"
+    assert second.metadata["companion_text"].replace("\n", " ").replace(",", "").startswith("across the border")
+    assert loader.skipped == []
 
 
 def write(folder: Path, files: dict[str, bytes | str]) -> Path:

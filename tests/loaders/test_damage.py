@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.loaders.damaged import write_damaged
 ROOT = Path(__file__).parent.parent.parent
 
 RUN = """
-import json, sys
+import json, os, sys, threading, time
 from langchain_gemini_mm.loaders import MediaLoader
 from langchain_gemini_mm.storage import MediaStore
 
@@ -28,12 +29,28 @@ def memory():
 
 from langchain_gemini_mm.testing import mp4
 MediaLoader(sys.argv[1] + "/good", MediaStore.memory()).load()
-start, files = memory(), {}
-loader = MediaLoader(
-    sys.argv[1], MediaStore(sys.argv[2]), workers=int(sys.argv[3]), progress=lambda *of: files.update([of])
-)
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
+
+start, files, took, clock = memory(), {}, {}, [time.process_time()]
+
+def progress(source, reason):
+    files[source] = reason
+    took[source] = time.process_time() - clock[0]
+    clock[0] = time.process_time()
+
+before = descriptors(), threading.active_count()
+loader = MediaLoader(sys.argv[1], MediaStore(sys.argv[2]), workers=int(sys.argv[3]), progress=progress)
 loaded = sorted({document.metadata["source"] for document in loader.lazy_load()})
+try:
+    left = os.waitpid(-1, os.WNOHANG)
+except ChildProcessError:
+    left = None
 print(json.dumps({
+    "leaked": [before != (descriptors(), threading.active_count()), left, os.listdir(os.environ["TMPDIR"])],
+    "slowest": max(took.items(), key=lambda one: one[1]),
+    "peak_mb": memory(),
     "files": files,
     "loaded": loaded,
     "skipped": {one.source: one.reason for one in loader.skipped},
@@ -45,9 +62,30 @@ print(json.dumps({
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_folder_of_damaged_files(tmp_path: Path, workers: int) -> None:
     """Each of 200 damaged files is loaded or reported; none stops the run, hangs it or exhausts the memory."""
-    folder = tmp_path / "library"
-    doubtful, certain = write_damaged(folder)
-    assert len(doubtful) + len(certain) >= 200
+    check_folder(tmp_path, workers, thorough=False)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_thousand_hostile_files(tmp_path: Path, request: pytest.FixtureRequest, workers: int) -> None:
+    """The same of more than 1,000 files; none takes over 30 s, and nothing is left open."""
+    if not request.config.getoption("--soak-seconds"):
+        pytest.skip("for minutes: pass --soak-seconds=1")
+    check_folder(tmp_path, workers, thorough=True)
+
+
+def check_folder(tmp_path: Path, workers: int, *, thorough: bool) -> None:
+    """Load a folder of damaged files in a process of its own, and check its report.
+
+    Args:
+        tmp_path: an empty folder.
+        workers: of the loader.
+        thorough: with more than 1,000 files.
+    """
+    folder, temporary = tmp_path / "library", tmp_path / "temporary"
+    temporary.mkdir()
+    doubtful, certain = write_damaged(folder, thorough=thorough)
+    assert len(doubtful) + len(certain) >= (1000 if thorough else 200)
     for name in ("a.png", "z.png"):
         (folder / "good").mkdir(exist_ok=True)
         (folder / "good" / name).write_bytes(png(name))
@@ -57,7 +95,8 @@ def test_a_folder_of_damaged_files(tmp_path: Path, workers: int) -> None:
         capture_output=True,
         cwd=ROOT,
         check=False,
-        timeout=280,
+        timeout=1800 if thorough else 280,
+        env={**os.environ, "TMPDIR": str(temporary)},
     )
     assert run.returncode == 0, run.stderr.decode()[-2000:]
     report = json.loads(run.stdout)
@@ -76,6 +115,9 @@ def test_a_folder_of_damaged_files(tmp_path: Path, workers: int) -> None:
     assert all(f"renamed/{ending}-as.{other}" in report["loaded"] for ending, other in (("png", "jpg"), ("pdf", "png")))
     assert sum(source.startswith("odd names/") for source in report["loaded"]) == 9
     assert report["grown_mb"] < 400
+    assert report["peak_mb"] < 500
+    assert report["slowest"][1] < 30, report["slowest"]
+    assert report["leaked"] == [False, None, []]
 
 
 def _normalized(source: str) -> str:

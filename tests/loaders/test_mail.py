@@ -13,6 +13,7 @@ from langchain_gemini_mm.loaders import MediaLoader
 from langchain_gemini_mm.loaders.mail import Attachment, read_mail
 from langchain_gemini_mm.references import MediaRef, split_references
 from langchain_gemini_mm.testing import jpeg, mp3, pdf, png
+from tests.media.generate import portfolio
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -174,3 +175,54 @@ def test_the_depth_of_nested_mails_is_limited(tmp_path: Path, media: MediaStore)
     text = load(tmp_path / "a.eml", bytes(message), media)[0][0].page_content
     assert "words 3" in text
     assert "words 2" not in text
+
+
+def test_named_text_is_part_of_the_text() -> None:
+    """A part of text is an attachment only if it says so; programs name parts of the body, too."""
+    mail = EmailMessage()
+    mail["Subject"] = "Notes"
+    mail.set_content("first")
+    mail.add_attachment("second", filename="body.txt", disposition="inline")
+    mail.add_attachment("third", filename="notes.txt")
+    parts = read_mail(mail.as_bytes()).parts
+    assert "second" in "".join(part for part in parts if isinstance(part, str))
+    assert [part.name for part in parts if isinstance(part, Attachment)] == ["notes.txt"]
+
+
+def test_what_is_left_out_of_a_mail_is_reported(tmp_path: Path, media: MediaStore) -> None:
+    """Mails inside of mails beyond a depth, and parts beyond a number, are listed."""
+    inner = EmailMessage()
+    inner.set_content("the innermost")
+    for number in range(8):
+        outer = EmailMessage()
+        outer.set_content(f"mail {number}")
+        outer.add_attachment(inner)
+        inner = outer
+    (tmp_path / "deep.eml").write_bytes(inner.as_bytes())
+    many = (
+        b"Content-Type: multipart/mixed; boundary=b\n\n" + b"--b\nContent-Type: text/plain\n\nx\n" * 1200 + b"--b--\n"
+    )
+    (tmp_path / "many.eml").write_bytes(many)
+    loader = MediaLoader(tmp_path, media)
+    assert loader.load()
+    reasons = {skipped.source: skipped.reason for skipped in loader.skipped}
+    assert "mails inside of 5 other mails are not loaded" in reasons["deep.eml"]
+    assert "more than 1,000 parts" in reasons["many.eml"]
+
+
+def test_a_reference_in_a_subject_is_text(tmp_path: Path, media: MediaStore) -> None:
+    """The title of a mail refers to no media."""
+    (tmp_path / "a.eml").write_bytes(b"Subject: ![](mm://sha256-" + b"0" * 64 + b")\n\nhello\n")
+    (document,) = MediaLoader(tmp_path, media).load()
+    assert not any(isinstance(piece, MediaRef) for piece in split_references(document.metadata["title"]))
+
+
+def test_an_attached_pdf_with_attachments(tmp_path: Path, media: MediaStore) -> None:
+    """Files inside of an attached PDF are loaded as well."""
+    mail = EmailMessage()
+    mail.set_content("see the tender")
+    data = portfolio({"note.txt": b"a note"})
+    mail.add_attachment(data, maintype="application", subtype="pdf", filename="tender.pdf")
+    (tmp_path / "a.eml").write_bytes(mail.as_bytes())
+    sources = [document.metadata["source"] for document in MediaLoader(tmp_path, media).load()]
+    assert sources == ["a.eml", "a.eml/tender.pdf", "a.eml/tender.pdf/note.txt"]

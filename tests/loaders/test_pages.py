@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -265,3 +266,61 @@ def test_encodings(tmp_path: Path, media: MediaStore, data: bytes) -> None:
     (tmp_path / "a.html").write_bytes(data)
     text = MediaLoader(tmp_path, media).load()[0].page_content
     assert text == "Grüße"
+
+
+PIXELS = base64.b64encode(png("a dog", size=(64, 64))).decode()
+WRITTEN: dict[str, tuple[str, list[str]]] = {
+    "a reference": ("![x][pic] ![pic][] ![pic]\n\n[Pic]: <a b.png> 'title'", ["a b.png"] * 3),
+    "no definition": ("![x][absent] ![absent]", []),
+    "a fenced block": ("```py\n![a](a.png)\n```\n~~~\n![b](b.png)\n~~~~\n![c](c.png)", ["c.png"]),
+    "a fence in a fence": ("````\n```\n![a](a.png)\n```\n````\n![c](c.png)", ["c.png"]),
+    "an open fence": ("![a](a.png)\n```\n![b](b.png)", ["a.png"]),
+    "a code span": ("`![a](a.png)` ``![b](b.png)` `` ![c](c.png)", ["c.png"]),
+    "a lone backtick": ("a ` b ![a](a.png)\n\n` ![b](b.png)", ["a.png", "b.png"]),
+    "an indented block": ("text\n\n    ![a](a.png)\n\ntext ![b](b.png)", ["b.png"]),
+    "an item of a list": ("- item\n\n    ![a](a.png)\n", ["a.png"]),
+    "a comment": ("<!-- ![a](a.png)\n\n<img src=b.png> -->![c](c.png)", ["c.png"]),
+    "an open comment": ("![a](a.png) <!-- ![b](b.png)", ["a.png"]),
+    "a definition in code": ("![x][pic]\n```\n[pic]: a.png\n```\n", []),
+    "an image in the text": (f"![x](data:image/png;base64,{PIXELS})", [f"data:image/png;base64,{PIXELS}"]),
+    "an image in a definition": (
+        f"![x][pic] end\n\n[pic]: data:image/png;base64,{PIXELS}\n",
+        [f"data:image/png;base64,{PIXELS}"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), WRITTEN.values(), ids=WRITTEN)
+def test_images_in_code_and_comments(text: str, expected: list[str]) -> None:
+    """Images in the text and by reference are found, and those in code and comments are text; nothing else is lost."""
+    parts = list(markdown_parts(text))
+    assert [part.source for part in parts if isinstance(part, ImageLink)] == expected
+    words = "".join(part if isinstance(part, str) else part.written for part in parts)
+    assert PIXELS not in words
+    if "data:" not in text:
+        assert words == text
+
+
+@pytest.mark.parametrize("name", ["a.md", "a.html"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        f'<img alt="x" src="data:image/png;base64,{PIXELS}">',
+        f"<img src=data:image/png;base64,{PIXELS[:40]}\n{PIXELS[40:]} alt=x>",
+    ],
+    ids=["quoted", "broken lines"],
+)
+def test_images_in_pages_become_images(tmp_path: Path, media: MediaStore, name: str, written: str) -> None:
+    """An image that is written in base64 is stored and referenced at its position, and leaves no base64 behind."""
+    if "\n" in written:
+        written = written.replace("src=data", "src='data").replace(" alt", "' alt")
+    pieces = load(tmp_path, name, f"before {written} after", media)
+    (ref,) = references(pieces)
+    assert media.get(ref) == png("a dog", size=(64, 64))
+    assert [str(piece).split() for piece in pieces if isinstance(piece, str)] == [["before", "x"], ["after"]]
+
+
+@pytest.mark.parametrize("data", ["image/png;base64,AAAA", "image/png;base64,%%%", "text/html,b", "image/png,"])
+def test_invalid_images_in_pages_leave_their_text(tmp_path: Path, media: MediaStore, data: str) -> None:
+    """What is no image leaves its alternative text."""
+    assert load(tmp_path, "a.md", f"before ![words](data:{data}) after", media) == ["before words after"]

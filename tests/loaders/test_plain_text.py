@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.loaders import MediaLoader
-from langchain_gemini_mm.loaders.plain_text import chunks_of_text
+from langchain_gemini_mm.loaders.plain_text import _LANGUAGES, chunks_of_text
 from langchain_gemini_mm.references import MediaRef, split_references
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def split(data: bytes, suffix: str = ".txt", size: int = 2000, overlap: int = 20
 
 TEXT = "Straße, naïve, “quotes” and 5 €"
 POLISH = "Zażółć gęślą jaźń. Książka leży na stole, a dziewczyna śpi."
+TURKISH = "Türkçe yazıldı, İstanbul'da güneş çıktı"  # noqa: RUF001
 FRENCH = "Été à la plage: où êtes-vous allés? L'élève a déjà mangé à côté de l'hôtel."
 CHINESE = "天地玄黄。宇宙洪荒。狗在沙发上睡觉。"
 ENCODINGS = {
@@ -60,6 +61,28 @@ ENCODINGS = {
     "Windows line endings": (b"one\r\ntwo\r\n", "one\ntwo"),
     "old Mac line endings": (b"one\rtwo", "one\ntwo"),
     "a log with colours": (b"\x1b[31mred\x1b[0m", "\x1b[31mred\x1b[0m"),
+    "UTF-16 without a mark": ("A plain note about the sea.\n".encode("utf-16-le"), "A plain note about the sea."),
+    "Japanese by escape sequences": ("海辺の散歩".encode("iso2022_jp"), "海辺の散歩"),
+    "one bad byte in UTF-8": ("né à Zürich, là-bas".encode() + b"\xff!", "né à Zürich, là-bas\ufffd!"),
+    "Turkish": (TURKISH.encode("cp1254"), TURKISH),
+    "Baltic": ("Viens cilvēks gāja gar jūru kopā ar suni".encode("cp1257"), "Viens cilvēks gāja gar jūru kopā ar suni"),
+    "Hungarian in Latin-2": ("Az őszi erdőben hűvös szél fúj".encode("iso8859_2"), "Az őszi erdőben hűvös szél fúj"),
+    "Latin-9": ("prix 20 € le cœur".encode("iso-8859-15"), "prix 20 € le cœur"),
+    "Mac Roman": ("Un café à la plage".encode("mac_roman"), "Un café à la plage"),
+    "Cyrillic and English": (
+        "Report of the year: продажи выросли, and so on".encode("cp1251"),
+        "Report of the year: продажи выросли, and so on",
+    ),
+    "gb2312 as GBK": (b"<meta charset=gb2312>" + "镕基".encode("gbk"), "<meta charset=gb2312>镕基"),
+    "shift_jis as Windows-31J": (b"<meta charset=shift_jis>" + "①髙".encode("cp932"), "<meta charset=shift_jis>①髙"),
+    "ks_c_5601-1987": (
+        b"<?xml encoding='ks_c_5601-1987'?>" + "똠방".encode("cp949"),
+        "<?xml encoding='ks_c_5601-1987'?>똠방",
+    ),
+    "tis-620": (b"<?xml encoding='tis-620'?>" + "ไทย".encode("cp874"), "<?xml encoding='tis-620'?>ไทย"),
+    "x-sjis": (b"<?xml encoding='x-sjis'?>" + "海".encode("cp932"), "<?xml encoding='x-sjis'?>海"),
+    "ibm866": (b"<?xml encoding='ibm866'?>" + "да".encode("cp866"), "<?xml encoding='ibm866'?>да"),
+    "declared as UTF-16 in bytes": ("<meta charset=utf-16>né".encode(), "<meta charset=utf-16>né"),
     "truncated UTF-8": ("你好世界".encode()[:-1], "你好世\ufffd"),
 }
 
@@ -111,10 +134,32 @@ def test_code_is_split_at_definitions() -> None:
     assert all(chunk.startswith("def ") for chunk in split(code.encode(), ".py", size=130, overlap=0))
 
 
-@pytest.mark.parametrize("suffix", [".md", ".py", ".rs", ".html", ".ps1", ".tex", ".unknown", ""])
+@pytest.mark.parametrize("suffix", [*_LANGUAGES, ".pl", ".pm", ".unknown", ""])
 def test_every_suffix_has_separators(suffix: str) -> None:
     """The splitter supports each language in the table."""
     assert split(b"x " * 3000, suffix)
+
+
+@pytest.mark.parametrize("sign", ["漢", "x"])
+def test_text_without_spaces_keeps_its_order(sign: str) -> None:
+    """Chunks of a text without spaces have the full size, overlap, and lose nothing."""
+    text = "".join(f"{sign}{number:05}" for number in range(2000))
+    chunks = split(text.encode(), size=500, overlap=100)
+    assert [len(chunk) for chunk in chunks[:-1]] == [500] * (len(chunks) - 1)
+    assert chunks[0] + "".join(chunk[100:] for chunk in chunks[1:]) == text
+
+
+def test_a_guess_is_reported(tmp_path: Path, media: MediaStore) -> None:
+    """A text whose encoding is a guess is loaded, and `skipped` says which was assumed; others give no note."""
+    (tmp_path / "short.txt").write_bytes("да".encode("cp1251"))
+    (tmp_path / "sure.txt").write_bytes(POLISH.encode("cp1250"))
+    (tmp_path / "utf8.txt").write_text(TEXT, encoding="utf-8")
+    loader = MediaLoader(tmp_path, media)
+    assert len(loader.load()) == 3
+    reasons = {skipped.source: skipped.reason for skipped in loader.skipped}
+    assert "short.txt" in reasons
+    assert "is read as" in reasons["short.txt"]
+    assert {"sure.txt", "utf8.txt"}.isdisjoint(reasons)
 
 
 def test_references_in_text_files_are_escaped() -> None:

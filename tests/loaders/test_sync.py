@@ -13,6 +13,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_gemini_mm.loaders import MediaLoader
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.testing import png, wav
+from tests.storage.conftest import swept
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,8 +96,7 @@ def test_a_changed_image_is_embedded(synced: Synced) -> None:
     (synced.folder / "cat.png").write_bytes(png("kitten"))
     counts, embedded = synced.sync()
     assert (len(embedded), counts["num_added"], counts["num_deleted"]) == (1, 1, 1)
-    swept = synced.media.sweep(kept(synced), grace_s=-60)
-    assert len(swept.removed) == 1
+    assert len(swept(synced.media, kept(synced)).removed) == 1
 
 
 def kept(synced: Synced) -> list[str]:

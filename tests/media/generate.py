@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import struct
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -156,3 +158,60 @@ def noise_pdf(*sides: int) -> bytes:
 
     drawn = {side: saved(Image.effect_noise((side, side), 90), "JPEG", quality=90) for side in set(sides)}
     return images_pdf(*((side, drawn[side]) for side in sides))
+
+
+_PADDING = bytes.fromhex("28bf4e5e4e758a4164004e56fffa01082e2e00b6d0683e802f0ca9fe6453697a")
+
+
+def restricted_pdf(content: bytes) -> bytes:
+    """A PDF of one page that opens without a password, and is encrypted to forbid printing."""
+    owner = _rc4(hashlib.md5(b"owner" + _PADDING[:27]).digest()[:5], _PADDING)
+    permissions, identity = struct.pack("<i", -44), bytes(16)
+    key = hashlib.md5(_PADDING + owner + permissions + identity).digest()[:5]
+
+    def encrypted(number: int, data: bytes) -> bytes:
+        return _rc4(hashlib.md5(key + number.to_bytes(3, "little") + bytes(2)).digest()[:10], data)
+
+    stream = encrypted(4, content)
+    plain = pdf_objects(
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 300 300] /Contents 4 0 R "
+        b"/Resources << /Font << /F 5 0 R >> >> >>",
+        b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        b"<< /Filter /Standard /V 1 /R 2 /P -44 /O <%s> /U <%s> >>"
+        % (owner.hex().encode(), _rc4(key, _PADDING).hex().encode()),
+    )
+    return plain.replace(b"/Root 1 0 R", b"/Root 1 0 R /Encrypt 6 0 R /ID [<%s> <%s>]" % ((b"00" * 16,) * 2))
+
+
+def _rc4(key: bytes, data: bytes) -> bytes:
+    state, j = list(range(256)), 0
+    for i in range(256):
+        j = (j + state[i] + key[i % len(key)]) % 256
+        state[i], state[j] = state[j], state[i]
+    found, i, j = bytearray(), 0, 0
+    for byte in data:
+        i = (i + 1) % 256
+        j = (j + state[i]) % 256
+        state[i], state[j] = state[j], state[i]
+        found.append(byte ^ state[(state[i] + state[j]) % 256])
+    return bytes(found)
+
+
+def portfolio(files: dict[str, bytes]) -> bytes:
+    """A PDF with a cover and attached files."""
+    names = b" ".join(b"(%s) %d 0 R" % (name.encode("latin-1"), 4 + 2 * number) for number, name in enumerate(files))
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R /Collection << /Type /Collection /View /T >> "
+        b"/Names << /EmbeddedFiles << /Names [" + names + b"] >> >> >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 300 300] >>",
+    ]
+    for number, (name, data) in enumerate(files.items()):
+        objects += [
+            b"<< /Type /Filespec /F (%s) /EF << /F %d 0 R >> >>" % (name.encode("latin-1"), 5 + 2 * number),
+            b"<< /Type /EmbeddedFile /Length %d >>\nstream\n%s\nendstream" % (len(data), data),
+        ]
+    return pdf_objects(*objects)

@@ -15,6 +15,7 @@ from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.storage.byte_store import ByteStoreBackend
 from langchain_gemini_mm.testing import png, wav
+from tests.storage.conftest import UNRELATED, swept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -70,11 +71,12 @@ def test_pieces_of_interrupted_uploads_are_swept() -> None:
     del values.mdelete
     left = len(values.store)
     assert left == 4  # including the marker of the upload
-    assert store.sweep([]).leftovers == 0
-    assert store.sweep([], grace_s=-60, dry_run=True).leftovers == 1
-    assert len(values.store) == left
-    assert store.sweep([], grace_s=-60).leftovers == 1
-    assert values.store == {}
+    values.writes = 1000
+    assert store.sweep(UNRELATED).leftovers == 0
+    assert swept(store, UNRELATED, dry_run=True).leftovers == 1
+    assert len(values.store) == left + 1  # the time of the sweep
+    assert swept(store, UNRELATED).leftovers == 1
+    assert list(values.store) == ["media-sweep/begun"]
 
 
 def test_missing_and_truncated_pieces_are_errors() -> None:
@@ -116,8 +118,8 @@ def test_delete_removes_all_pieces() -> None:
     assert store.delete(store.put(LONG))
     assert values.store == {"cache/1": b"mine"}
     store.put(png())
-    assert len(store.sweep([], grace_s=-60).removed) == 1
-    assert values.store == {"cache/1": b"mine"}
+    assert len(swept(store, UNRELATED).removed) == 1
+    assert set(values.store) == {"cache/1", "media-sweep/begun"}
 
 
 class Interleaved(InMemoryByteStore):
@@ -152,12 +154,12 @@ def test_media_put_again_during_a_sweep_are_kept(moment: str) -> None:
     ref = store.put(LONG)
     age(values, ref)
     getattr(values, moment).append(lambda: store.put(LONG))
-    store.sweep([])
+    store.sweep(UNRELATED)
     assert store.get(ref) == LONG
     age(values, ref)
-    assert store.sweep([]).removed == (ref,)
-    store.sweep([], grace_s=-60)
-    assert values.store == {}
+    assert store.sweep(UNRELATED).removed == (ref,)
+    swept(store, UNRELATED)
+    assert list(values.store) == ["media-sweep/begun"]
 
 
 def test_uploads_completed_during_a_sweep_are_kept() -> None:
@@ -176,7 +178,7 @@ def test_uploads_completed_during_a_sweep_are_kept() -> None:
         return iter(keys)
 
     values.yield_keys = yield_keys  # type: ignore[method-assign]
-    assert store.sweep([MediaRef(hashlib.sha256(LONG).hexdigest())], grace_s=-60).leftovers == 0
+    assert swept(store, [MediaRef(hashlib.sha256(LONG).hexdigest())]).leftovers == 0
     assert store.get(store.put(LONG)) == LONG
 
 
@@ -190,9 +192,9 @@ def test_duplicate_uploads_are_removed() -> None:
     for writer in writers:
         writer.commit(ref.sha256)
     store = MediaStore(values)
-    assert store.sweep([ref], grace_s=-60).leftovers == 1
+    assert swept(store, [ref]).leftovers == 1
     assert store.get(ref) == LONG
-    assert len(values.store) == 1 + 1 + 5
+    assert len(values.store) == 1 + 1 + 5 + 2  # the time it was wanted, and of the sweep
 
 
 def test_max_bytes() -> None:
@@ -224,4 +226,4 @@ def test_langchains_file_store_works(tmp_path: Path) -> None:
     ref = store.put(LONG)
     assert store.get(ref) == LONG
     assert list(store.refs()) == [ref]
-    assert store.sweep([], grace_s=-60).removed == (ref,)
+    assert swept(store, UNRELATED).removed == (ref,)

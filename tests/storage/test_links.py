@@ -11,6 +11,7 @@ import pytest
 from langchain_gemini_mm.errors import ContentError, MissingMediaError, StoreError
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.testing import jpeg, png
+from tests.storage.conftest import UNRELATED, swept
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,7 +122,7 @@ def test_delete_and_sweep_keep_the_files(links: MediaStore, photo: Path) -> None
     assert links.delete(ref)
     assert ref not in links
     ref = links.put_file(photo)
-    assert links.sweep([], grace_s=-60).removed == (ref,)
+    assert swept(links, UNRELATED).removed == (ref,)
     assert ref not in links
     assert photo.read_bytes() == PNG
 

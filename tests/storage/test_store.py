@@ -9,6 +9,7 @@ import os
 import pickle
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -22,6 +23,7 @@ from langchain_gemini_mm.interfaces import MediaInfo, MediaSource
 from langchain_gemini_mm.references import MediaRef, split_references
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.testing import jpeg, mp3, pdf, png, wav
+from tests.storage.conftest import make_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -283,7 +285,9 @@ async def test_async_methods_return_the_same(store: MediaStore, tmp_path: Path) 
     assert (await store.aget(ref), await store.ainfo(file)) == (PNG, store.info(file))
     assert await store.aread_range(ref, 1, 3) == PNG[1:4]
     assert (await store.adocument("x", ref)).page_content == f"x {ref.markdown}"
-    assert (await store.asweep([ref], grace_s=-60)).removed == (file,)
+    await asyncio.sleep(0.02)  # the resolution of the file system's clock
+    assert (await store.aunused(ref, grace_s=0)).removed == (file,)
+    assert (await store.asweep([ref], grace_s=0)).removed == (file,)
     assert await store.adelete(ref)
 
 
@@ -351,3 +355,39 @@ def test_invalid_locations(tmp_path: Path, where: Callable[[Path], Any], error: 
     """Locations that cannot store media are refused when the store is created."""
     with pytest.raises(error, match=message):
         MediaStore(where(tmp_path))
+
+
+def damage(store: MediaStore, ref: MediaRef, data: bytes) -> None:
+    """Replace the bytes of media where they are stored."""
+    if store.path is None:
+        values = cast("Any", store._backend)._values
+        values.mset([(key, data) for key in list(values.yield_keys(prefix="media-pieces/"))])
+    else:
+        (store.path / ref.sha256[:2] / ref.sha256[2:4] / ref.sha256).write_bytes(data)
+
+
+@pytest.mark.parametrize("read_before", [False, True], ids=["unnoticed", "noticed"])
+@pytest.mark.parametrize("damaged", [b"", PNG[:50], PNG[:50] + b"?" + PNG[51:]], ids=["empty", "cut", "changed"])
+@pytest.mark.parametrize("store_type", ["folder", "links", "bytes"])
+def test_putting_the_original_again_repairs_it(
+    tmp_path: Path, store_type: str, damaged: bytes, read_before: bool
+) -> None:
+    """Damaged media are replaced when they are put again in any way, whether or not the damage was noticed."""
+    store = make_store(store_type, tmp_path)
+    path = tmp_path / "original.png"
+    path.write_bytes(PNG)
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    time.sleep(0.15)  # so that the file is known by its times
+    ref = store.put(PNG)
+    ways: list[Callable[[], MediaRef]] = [lambda: store.put(PNG), lambda: store.put(io.BytesIO(PNG))]
+    if store_type != "links":
+        ways += [lambda: store.put_file(path)] * 2
+    for put in ways:
+        damage(store, ref, damaged)
+        if read_before:
+            with pytest.raises(MissingMediaError, match="damaged"):
+                store.get(ref)
+        elif put is ways[-1] and len(damaged) == len(PNG):
+            continue  # of an unchanged file that is known, only the size is compared
+        assert put() == ref
+        assert store.get(ref) == PNG

@@ -31,6 +31,8 @@ _OPENERS = {
     "image/heif": ("pillow_heif", "HeifImageFile"),
 }
 _FOR_HEIF = "pillow_heif"
+_SUBFILE_TYPE = 0x00FE
+_MAX_FRAMES = 10_000
 
 
 def decode(file: BinaryIO, name: str, *, max_pixels: int = MAX_PIXELS) -> Measures:
@@ -51,8 +53,23 @@ def decode(file: BinaryIO, name: str, *, max_pixels: int = MAX_PIXELS) -> Measur
     with opened_image(file, mime_type, name, max_pixels=max_pixels) as image:
         width, height = image.size
         image.load()
+        pages = len(page_frames(image))
     # Rotation and colours are only looked at by `transform.prepared`.
-    return Measures(width=width, height=height, needs_redraw=True)
+    measures = Measures(width=width, height=height, needs_redraw=True)
+    if pages > 1:
+        measures["pages"] = pages
+    return measures
+
+
+def page_frames(image: ImageFile) -> list[int]:
+    """The frames of a TIFF that are pages: all but smaller copies of others; one for images of other types."""
+    frames = []
+    for frame in range(min(getattr(image, "n_frames", 1), _MAX_FRAMES) if image.format == "TIFF" else 1):
+        image.seek(frame)
+        if not (image.format == "TIFF" and int(image.tag_v2.get(_SUBFILE_TYPE, 0)) & 1):  # type: ignore[attr-defined]
+            frames.append(frame)
+    image.seek(0)
+    return frames or [0]
 
 
 @contextmanager

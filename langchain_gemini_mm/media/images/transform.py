@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -17,7 +17,8 @@ import numpy as np
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
 from langchain_gemini_mm.media import headers
-from langchain_gemini_mm.media.images.decode import MAX_PIXELS, opened_image
+from langchain_gemini_mm.media.facts import Measures
+from langchain_gemini_mm.media.images.decode import MAX_PIXELS, check_pixels, opened_image, page_frames
 from langchain_gemini_mm.media.source import Source, media_type, name_of, opened
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 
 JPEG, PNG = "image/jpeg", "image/png"
-_WHOLE = {PNG: headers.read_png, JPEG: headers.read_jpeg}
+_WHOLE: dict[str, Callable[[BinaryIO, int, str], Measures | None]] = {
+    PNG: headers.read_png,
+    JPEG: headers.read_jpeg,
+}
 _QUALITIES = (85, 75, 60)
 _MIN_EDGE = 32
 _ORIENTATION = 0x0112
@@ -57,6 +61,7 @@ def prepared(
     max_edge: int | None = None,
     max_bytes: int | None = None,
     max_pixels: int = MAX_PIXELS,
+    page: int | None = None,
     name: str | None = None,
 ) -> PreparedImage:
     """Convert an image if its type, size, rotation or colours require it; otherwise return its bytes.
@@ -78,6 +83,7 @@ def prepared(
         max_edge: pixels of the longer side; larger images are scaled down.
         max_bytes: largest file; larger ones are encoded with less quality, then with fewer pixels.
         max_pixels: width times height; larger images are refused before they are decoded.
+        page: of a TIFF with several pages, 1-based; the first by default.
         name: for messages.
 
     Raises:
@@ -92,10 +98,12 @@ def prepared(
             raise ValueError(f"{word} must be at least 1, got {limit!r}")
     name = name or name_of(source, "image")
     with opened(source) as file:
-        size, mime_type = _checked(file, name)
+        size, mime_type, is_sound = _checked(file, name)
         with opened_image(file, mime_type, name, max_pixels=max_pixels) as image:
+            if page is not None:
+                _turn_to(image, page, name, max_pixels=max_pixels)
             within = (max_edge is None or max(image.size) <= max_edge) and (max_bytes is None or size <= max_bytes)
-            if mime_type in accepted and within and _looks_alike_everywhere(image):
+            if is_sound and page is None and mime_type in accepted and within and _looks_alike_everywhere(image):
                 return _as_it_is(file, image, mime_type)
             drawn = image.mode in ("1", "P", "PA")
             plain = _plain(image, max_edge)
@@ -109,17 +117,26 @@ def encoded_image(image: Image, mime_type: str) -> PreparedImage:
     return PreparedImage(data=data, mime_type=mime_type, width=image.width, height=image.height, changed=True)
 
 
-def _checked(file: BinaryIO, name: str) -> tuple[int, str]:
-    """Size in bytes and type of an image file that looks complete."""
+def _turn_to(image: ImageFile, page: int, name: str, *, max_pixels: int) -> None:
+    frames = page_frames(image)
+    if not 1 <= page <= len(frames):
+        raise ContentError(f"{name} has {len(frames):,} pages; there is no page {page:,}")
+    image.seek(frames[page - 1])
+    check_pixels(*image.size, name, max_pixels=max_pixels)
+
+
+def _checked(file: BinaryIO, name: str) -> tuple[int, str, bool]:
+    """Size in bytes and type of an image file that looks complete, and whether all programs can read it."""
     size = file.seek(0, 2)
     file.seek(0)
     mime_type = media_type(file.read(HEAD_BYTES), name)
     if not mime_type.startswith("image/"):
         raise ContentError(f"{name} is {mime_type}, which is not an image")
+    is_sound = True
     if mime_type in _WHOLE:
         file.seek(0)
-        _WHOLE[mime_type](file, size, name)
-    return size, mime_type
+        is_sound = _WHOLE[mime_type](file, size, name) is not None
+    return size, mime_type, is_sound
 
 
 def _looks_alike_everywhere(image: ImageFile) -> bool:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import io
+import re
 import threading
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -33,7 +36,11 @@ def count_pages(file: BinaryIO, name: str) -> Measures:
     """
     with opened_document(file, name) as document, calling(document, name):
         document.pdfium[0].close()
-        return Measures(pages=document.pages)
+        return Measures(
+            pages=document.pages,
+            attachments=document.pdfium.count_attachments(),
+            needs_redraw=document.has_form or document.is_encrypted,
+        )
 
 
 class Blocks:
@@ -87,6 +94,7 @@ class Document:
         self.pdfium, self._held = _loaded(blocks, name)
         self.pages = len(self.pdfium)
         self.has_form = bool(self.pdfium.get_formtype())
+        self.is_encrypted = _is_encrypted(self.pdfium)
         if not self.pages:
             self.close()
             raise ContentError(f"{name} is a PDF without pages")
@@ -120,7 +128,18 @@ def _loaded(blocks: Blocks, name: str) -> tuple[Any, Any]:
         handle = raw.FPDF_LoadCustomDocument(held, None)
     if not handle:
         raise ContentError(_refusal(name, raw.FPDF_GetLastError()))
-    return PdfDocument(handle), held
+    document = PdfDocument(handle)
+    if document.get_formtype():
+        # With it, PDFium draws fields that have a value and no appearance, as viewers do.
+        document.init_forms()
+    return document, held
+
+
+def _is_encrypted(pdfium: Any) -> bool:
+    """Whether a PDF that opens without a password is encrypted, to forbid printing or copying."""
+    from pypdfium2 import raw
+
+    return bool(raw.FPDF_GetSecurityHandlerRevision(pdfium) >= 0)
 
 
 @contextmanager
@@ -190,3 +209,110 @@ def _refusal(name: str, code: int | None = None) -> str:
     if code == _SECURITY_ERROR:
         return f"{name} is encrypted in a way that is not known; save it without encryption"
     return f"{name} is a damaged or cut-off PDF. Export or copy it again"
+
+
+_MAX_ATTACHMENTS = 1000
+_MAX_ATTACHED_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class PdfAttachment:
+    """A file inside of a PDF."""
+
+    name: str
+    data: bytes = field(default=b"", repr=False)
+    unread: str = ""
+    """Why it cannot be read, if so."""
+
+
+def attachments_of(file: BinaryIO, name: str) -> Iterator[PdfAttachment]:
+    """The files attached to a PDF, of a portfolio its documents.
+
+    Raises:
+        ContentError: damaged, locked with a password, or without pages.
+        MissingExtraError: pypdfium2 is not installed.
+    """
+    with opened_document(file, name) as document:
+        count = document.pdfium.count_attachments()
+        for number in range(min(count, _MAX_ATTACHMENTS)):
+            with calling(document, name):
+                found = _attachment(document.pdfium, number)
+            yield found
+        if count > _MAX_ATTACHMENTS:
+            yield PdfAttachment(f"attachment {_MAX_ATTACHMENTS + 1}", unread=f"at most {_MAX_ATTACHMENTS:,} are read")
+
+
+def _attachment(pdfium: Any, number: int) -> PdfAttachment:
+    import pypdfium2
+    from pypdfium2 import raw
+
+    attached = pdfium.get_attachment(number)
+    name = _wide_text(lambda *into: raw.FPDFAttachment_GetName(attached, *into)) or f"attachment {number + 1}"
+    size = ctypes.c_ulong()
+    raw.FPDFAttachment_GetFile(attached, None, 0, size)
+    if size.value > _MAX_ATTACHED_BYTES:
+        return PdfAttachment(name, unread=f"it has {size.value:,} bytes; attachments of up to 256 MiB are read")
+    try:
+        return PdfAttachment(name, bytes(attached.get_data()))
+    except pypdfium2.PdfiumError:
+        return PdfAttachment(name, unread="it is damaged or empty")
+
+
+def entry_of(pdfium: Any, key: str) -> str:
+    """A text of the information dictionary, such as the title; what cannot be decoded becomes U+FFFD."""
+    from pypdfium2 import raw
+
+    return _wide_text(lambda *into: raw.FPDF_GetMetaText(pdfium, key.encode() + b"\0", *into))
+
+
+def _wide_text(read: Callable[[Any, int], int]) -> str:
+    """A text that PDFium writes as UTF-16; `read` takes a buffer and its size, and returns the size needed."""
+    size = min(read(None, 0), _MAX_TEXT_BYTES)
+    buffer = ctypes.create_string_buffer(size + 2)
+    written = min(read(ctypes.cast(buffer, ctypes.POINTER(ctypes.c_ushort)), size), size)
+    return buffer.raw[: max(written - 2, 0)].decode("utf-16-le", "replace")
+
+
+_MAX_TEXT_BYTES = 1 << 20
+_STREAM = re.compile(rb"(?s)(<<.{0,4000}?)>>\s{0,9}stream\r?\n")
+_NO_CONTENT = re.compile(
+    rb"/(?:Image|EmbeddedFile|XRef|ObjStm|Metadata|Length[123]|FunctionType|ShadingType|Alternate)\b"
+)
+_DRAWS = re.compile(rb"/[^\s/]{1,99}\s{1,9}Do\b")
+_READ_BYTES = 8 << 20
+_SMALL_STREAM_BYTES = 2 << 20
+_SAMPLED_BYTES = 1 << 18
+_HIGH_RATIO = 60
+_MANY_FORMS = 5
+
+
+def is_heavy(file: BinaryIO) -> bool:
+    """Whether opening a PDF may take much memory or time, to judge by its compressed contents.
+
+    PDFium unpacks and parses the contents of a page whole: some kilobytes may become gigabytes.
+    """
+    file.seek(0)
+    held, forms = b"", 0
+    while block := file.read(_READ_BYTES):
+        data = held + block
+        for match in _STREAM.finditer(data):
+            is_content = not _NO_CONTENT.search(match[1])
+            limit = _SMALL_STREAM_BYTES if is_content else _SAMPLED_BYTES
+            unpacked, used = _inflated(memoryview(data)[match.end() :], limit)
+            forms += is_content and b"/Form" in match[1] and len(_DRAWS.findall(unpacked)) > 1
+            ratio = len(unpacked) / max(used, 1)
+            if (len(unpacked) >= limit and (is_content or ratio > _HIGH_RATIO)) or forms > _MANY_FORMS:
+                return True
+        held = data[-8000:] if len(block) == _READ_BYTES else b""
+    return False
+
+
+def _inflated(packed: memoryview, limit: int) -> tuple[bytes, int]:
+    """The beginning of a compressed stream, and the length of what it was packed into."""
+    unpacker = zlib.decompressobj()
+    source = packed[:limit]
+    try:
+        data = unpacker.decompress(source, limit)
+    except zlib.error:
+        return bytes(source).partition(b"endstream")[0], limit
+    return data, len(source) - len(unpacker.unconsumed_tail) - len(unpacker.unused_data)

@@ -21,6 +21,8 @@ _DATE = re.compile(rb"/CreationDate\(D:([0-9+'Z-]{14,24})\)")
 _IDENTITY = re.compile(rb"/ID\[<([0-9A-F]+)><([0-9A-F]+)>\]")
 _HEAD_BYTES = 1024
 _POINTS_PER_INCH = 72
+MAX_CHARACTERS = 200_000
+"""Text of a page with more characters is not read."""
 _ROUNDING = 1e-4
 """PDFium rounds up."""
 _MAX_DPI = 600
@@ -75,13 +77,20 @@ class PdfPages:
             )
         return data
 
-    def text(self, page: int) -> str:
+    def text(self, page: int, *, limit: int = MAX_CHARACTERS) -> str:
         """The text of a page; empty where it has none that can be read, such as on a scan.
 
+        Args:
+            page: 1-based.
+            limit: most characters.
+
         Raises:
+            MediaLimitError: the page has more characters; nothing was read.
             ContentError: the page is damaged or does not exist.
         """
         with self._shown(page) as pdfium, closing(pdfium.get_textpage()) as text:
+            if text.count_chars() > limit:
+                raise MediaLimitError(f"page {page} has {text.count_chars():,} characters; at most {limit:,} are read")
             # Text outside of the visible page is ignored.
             return clean(text.get_text_bounded())
 
@@ -115,6 +124,10 @@ class PdfPages:
 
         self._check_pages(first, last)
         with calling(self._document, self._which(first, last), last - first + 1), closing(PdfDocument.new()) as new:
+            if self._document.has_form:
+                for number in range(first - 1, last):
+                    # Loading a page draws the fields that have no appearance.
+                    self._document.pdfium[number].close()
             new.import_pages(self._document.pdfium, list(range(first - 1, last)))
             for number in range(len(new)) if self._document.has_form else ():
                 # The import leaves forms and their values behind.
