@@ -12,7 +12,7 @@ from langchain_gemini_mm.content.parts import to_parts
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import Content, Filter, MediaSource, Modality
 from langchain_gemini_mm.validation import did_you_mean
-from langchain_gemini_mm.vectorstores.filters import And, In, Node, Not, Or, Predicate, matches, parse_filter
+from langchain_gemini_mm.vectorstores.filters import In, Node, Not, Or, Predicate, matches, narrowed, parse_filter
 from langchain_gemini_mm.vectorstores.query import Query
 
 KEY = "modality"
@@ -96,12 +96,7 @@ def group_filter(groups: tuple[str, ...]) -> Node:
 
 def in_groups(given: Node | Predicate | None, groups: tuple[str, ...]) -> Node | Predicate:
     """Narrow a checked filter to some of `GROUPS`."""
-    node = group_filter(groups)
-    if given is None:
-        return node
-    if callable(given):
-        return lambda document: matches(node, document.metadata) and given(document)
-    return And((given, node))
+    return narrowed(given, group_filter(groups))
 
 
 def filter_for_modalities(given: Any, modalities: Iterable[str] | None, *more: Filter) -> Any:

@@ -149,6 +149,15 @@ def matches(node: Node, metadata: Mapping[str, Any]) -> bool:
             return not matches(part, metadata)
 
 
+def narrowed(given: Node | Predicate | None, node: Node) -> Node | Predicate:
+    """A filter for what matches both `given`, if there is one, and `node`."""
+    if given is None:
+        return node
+    if callable(given):
+        return lambda document: matches(node, document.metadata) and given(document)
+    return And((given, node))
+
+
 def elements(value: Any) -> Iterator[Any]:
     """The values of a key that a filter compares: the elements of a list, and none for `None`."""
     for element in value if isinstance(value, list | tuple) else (value,):

@@ -17,7 +17,7 @@ from langchain_gemini_mm.validation import did_you_mean, number_in, one_of, posi
 from langchain_gemini_mm.vectors import maximal_marginal_relevance
 from langchain_gemini_mm.vectorstores.backend import Backend, KeywordRequest, Scored, VectorRequest
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_dimensions
-from langchain_gemini_mm.vectorstores.filters import And, Exists, In, Node, Predicate, matches, parse_filter
+from langchain_gemini_mm.vectorstores.filters import Exists, In, Node, Predicate, narrowed, parse_filter
 from langchain_gemini_mm.vectorstores.hits import Group, Hit, Hits, ScoreKind
 from langchain_gemini_mm.vectorstores.query import Fusion, Query, SearchType, StoreSearchOptions
 from langchain_gemini_mm.vectorstores.tokenizer import has_words, mentions, readable_text, searched_text, terms
@@ -419,7 +419,7 @@ def groups_flow(query: Content | Query, plan: SearchPlan, by: str, per_source: i
     for value, members in groups[:limit]:
         best = members
         if not (is_all or value is None or len(members) >= per_source):
-            only = replace(plan, k=per_source, fetch_k=per_source, filter=_in_group(plan.filter, In(by, (value,))))
+            only = replace(plan, k=per_source, fetch_k=per_source, filter=narrowed(plan.filter, In(by, (value,))))
             (best,) = yield from neighbours_flow(vectors, only, fingerprint, [asked.ids])
         if best:  # else all were deleted meanwhile
             found.append(Group(value, tuple(best[:per_source])))
@@ -436,11 +436,3 @@ def _grouped(hits: Sequence[Hit], by: str) -> list[tuple[Any, list[Hit]]]:
         else:
             groups["alone", hit.document.id] = (None, [hit])
     return list(groups.values())
-
-
-def _in_group(given: Node | Predicate | None, group: In) -> Node | Predicate:
-    if given is None:
-        return group
-    if callable(given):
-        return lambda document: given(document) and matches(group, document.metadata)
-    return And((given, group))
