@@ -167,10 +167,8 @@ def _is_current_flow(backend: Backend, kept: Background) -> Flow[bool]:
     rows = random.sample(range(len(kept.ids)), min(_PROBED, len(kept.ids)))
     probed = {kept.ids[row]: kept.vectors[row] for row in rows}
     records = (yield from backend.fetch(list(probed), with_vectors=True)) if probed else []
-    found = {record.id: record.vector for record in records}
-    return all(
-        id_ in found and found[id_] is not None and np.array_equal(found[id_], vector) for id_, vector in probed.items()
-    )
+    same = [record.vector is not None and np.array_equal(record.vector, probed[record.id]) for record in records]
+    return len(same) == len(probed) and all(same)
 
 
 def read_background_flow(backend: Backend) -> Flow[Background]:

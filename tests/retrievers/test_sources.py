@@ -161,7 +161,7 @@ async def test_documents_without_context(lectures: LocalVectorStore, call: Call)
 def test_one_long_file_does_not_hide_others(options: dict[str, Any]) -> None:
     """`sources(k)` finds k files even where the nearest three thousand segments are of two of them."""
     store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=8))
-    (near,) = store.embeddings.embed_documents(["waves"])
+    near = DeterministicFakeEmbedding(size=8).embed_query("waves")
     documents, vectors = [], []
     for name, count, closeness in (("a.mp4", 2100, 0.0), ("b.mp4", 900, 0.1), ("c.mp4", 3, 0.2), ("d.mp4", 3, 0.3)):
         for start in range(count):
