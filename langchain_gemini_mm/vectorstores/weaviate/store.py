@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any, Self
 
 from langchain_core.embeddings import Embeddings
@@ -13,14 +14,15 @@ from weaviate.classes.config import ConsistencyLevel
 
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow, arun, run
-from langchain_gemini_mm.interfaces import MediaEmbeddings
+from langchain_gemini_mm.interfaces import MediaEmbeddings, Vector
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
+from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.weaviate.backend import WeaviateBackend
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field, FieldType, declared_field, declared_fields
+from langchain_gemini_mm.vectorstores.weaviate.merge import index_again_flow, merge_metadata_flow
 from langchain_gemini_mm.vectorstores.weaviate.schema import Options, property_of
-from langchain_gemini_mm.vectorstores.weaviate.upsert import upsert_flow
 from langchain_gemini_mm.vectorstores.write import Progress
 from langchain_gemini_mm.weaviate_client.connection import TIMEOUT, WRITE_TIMEOUT, Connection
 from langchain_gemini_mm.weaviate_client.names import checked_name, checked_tenant
@@ -142,7 +144,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
         """Declare a field of an existing collection, and fill it from the stored metadata.
 
         Nothing is embedded. Other stores on the collection use the field within five seconds. A filter on it misses
-        documents until this returns.
+        documents until this returns. Documents that others write or delete meanwhile stay as these leave them.
 
         Args:
             key: the metadata key.
@@ -161,11 +163,27 @@ class WeaviateVectorStore(MultimodalVectorStore):
         """Async twin of `add_field`."""
         return await arun(_add_field_flow(self.backend, declared_field(key, kind), progress))
 
+    def remove(self) -> None:
+        """Remove the collection, its alias and its information from the server; of a tenant, only what belongs to it.
+
+        `delete_all` empties a collection and keeps its information. The media of the documents are not removed: see
+        `MediaStore.sweep`. Calling it again is safe.
+
+        Raises:
+            StoreError: the server refuses; what was removed until then stays removed.
+        """
+        run(self.backend.remove())
+
+    async def aremove(self) -> None:
+        """Async twin of `remove`."""
+        await arun(self.backend.remove())
+
     def reindex(self, *, progress: Progress | None = None) -> int:
         """Insert every stored vector into the vector indexes of all replicas again; nothing is embedded.
 
         Use it after a node was killed during writes: its vector index may lack documents that it stores, and the node
-        does not repair it (1.39.0).
+        does not repair it (1.39.0). Others may write meanwhile: texts and metadata are not written, and a document that
+        is replaced in the same instant is embedded again.
 
         Args:
             progress: called after each page with the number of documents processed so far.
@@ -219,10 +237,10 @@ def _add_field_flow(backend: WeaviateBackend, field: Field, progress: Progress |
         )
         yield from collection.find(fresh=True)
     filled, after = 0, None
-    while records := (yield from backend.page(after, _PAGE, with_vectors=True)):
-        having = [record for record in records if record.metadata.get(field.key) is not None]
-        yield from backend.store_again(having)
-        filled += len(having)
+    while records := (yield from backend.page(after, _PAGE)):
+        having = [record.id for record in records if record.metadata.get(field.key) is not None]
+        gone = yield from merge_metadata_flow(collection, having, attrgetter("metadata"))
+        filled += len(having) - len(gone)
         after = records[-1].id
         if progress is not None:
             progress(filled)
@@ -237,8 +255,14 @@ def _reindex_flow(backend: WeaviateBackend, progress: Progress | None) -> Flow[i
         return 0
     collection.require_tenant(layout)
     done, after = 0, None
-    while records := (yield from backend.page(after, _PAGE, with_vectors=True)):
-        yield from upsert_flow(collection, records, layout.fingerprint)
+
+    def reembed(record: Record) -> Flow[Vector]:
+        answer = yield backend.space.embed_documents([record.text])
+        vector: Vector = backend.space.checked_rows(answer, 1)[0]
+        return vector
+
+    while records := (yield from backend.page(after, _PAGE, with_documents=False)):
+        yield from index_again_flow(collection, [record.id for record in records], reembed)
         done += len(records)
         after = records[-1].id
         if progress is not None:
