@@ -91,7 +91,7 @@ _CLASS: dict[str, Any] = {
 class Stored:
     """An object as it was sent."""
 
-    properties: Mapping[str, Any]
+    properties: dict[str, Any]
     vector: np.ndarray
 
 
