@@ -39,8 +39,8 @@ REST = "rest"
 SEED = 0
 MAX_BYTES = 60_000
 """Bytes of the stored JSON; with long ids fewer of them are stored."""
-COUNT_EVERY = 1.0
-"""Seconds between two counts of the documents."""
+CHECK_EVERY = 1.0
+"""Seconds between two checks, for a store that does not tell whether a collection has changed."""
 READ_EVERY = 600.0
 """Seconds after which the sample is read again in any case."""
 
@@ -51,6 +51,8 @@ _GROWTH, _GROWTH_OF_ALL = 2.0, 1.25
 """Growth of a modality that requires a new sample; the second where the sample had all of its documents."""
 _MISSING = 0.2
 """Share of a sample that may have been deleted."""
+_PROBED = 32
+"""Sampled documents whose vectors a check compares: if a tenth has changed, 97 of 100 checks tell."""
 _RUNS = 4
 _PAGE = 20_000
 
@@ -76,16 +78,18 @@ class Background:
     """The `m` modalities of which documents were read."""
     sizes: NDArray[np.int64]
     """`(m,)`, number of sampled documents of each modality."""
-    member: NDArray[np.int64]
-    """`(n,)`, the index of the modality of each row of `vectors`."""
+    ids: tuple[str, ...]
+    """The `n` sampled documents, those of a modality next to each other."""
     vectors: Vectors
-    """`(n, d)` float32, unit rows, those of a modality next to each other."""
+    """`(n, d)` float32, unit rows, in the order of `ids`."""
     total: int
     """Documents in the collection when the sample was read."""
     read_at: float
     """`time.monotonic` when the sample was read."""
-    counted_at: float
-    """`time.monotonic` when the documents were counted last."""
+    checked_at: float
+    """`time.monotonic` when it was compared with the collection last."""
+    revision: object = None
+    """That of the collection at the last check; None where the store has none."""
 
 
 _kept: WeakKeyDictionary[Backend, Background] = WeakKeyDictionary()
@@ -141,22 +145,35 @@ def background_flow(backend: Backend) -> Flow[Background]:
     with _lock:
         kept = _kept.get(backend)
     if kept is not None:
-        if now - kept.counted_at < COUNT_EVERY:
+        revision = yield from backend.revision()
+        if revision == kept.revision and (revision is not None or now - kept.checked_at < CHECK_EVERY):
             return kept
-        total = yield from backend.count(None)
-        if now - kept.read_at <= READ_EVERY and abs(total - kept.total) <= _CHANGED * kept.total:
-            return _keep(backend, replace(kept, counted_at=now))
+        if now - kept.read_at <= READ_EVERY and (yield from _is_current_flow(backend, kept)):
+            return _keep(backend, replace(kept, checked_at=now, revision=revision))
     return (yield from read_background_flow(backend))
+
+
+def _is_current_flow(backend: Backend, kept: Background) -> Flow[bool]:
+    """Whether the collection has about as many documents as before, and sampled ones still have their vectors."""
+    total = yield from backend.count(None)
+    if abs(total - kept.total) > _CHANGED * kept.total:
+        return False
+    rows = random.sample(range(len(kept.ids)), min(_PROBED, len(kept.ids)))
+    probed = {kept.ids[row]: kept.vectors[row] for row in rows}
+    records = (yield from backend.fetch(list(probed), with_vectors=True)) if probed else []
+    same = [record.vector is not None and np.array_equal(record.vector, probed[record.id]) for record in records]
+    return len(same) == len(probed) and all(same)
 
 
 def read_background_flow(backend: Backend) -> Flow[Background]:
     """Read the stored background sample, or draw it again if it no longer fits the collection."""
+    revision = yield from backend.revision()
     stored = yield from backend.read_info(INFO_KEY)
     counts = yield from _counts_flow(backend)
     if _is_readable(stored, backend) and not _has_grown(stored["kinds"], counts):
         background = yield from _vectors_flow(backend, stored["kinds"], counts)
         if not _is_incomplete(stored["kinds"], background):
-            return _keep(backend, background)
+            return _keep(backend, replace(background, revision=revision))
     # A new sample has the size and seed of the one before.
     before = stored if isinstance(stored, Mapping) else {}
     seed, size = before.get("seed"), before.get("per_modality")
@@ -236,11 +253,11 @@ def _vectors_flow(
     records = (yield from backend.fetch(ids, with_vectors=True)) if ids else []
     rows = {record.id: record.vector for record in records if record.vector is not None}
     samples: dict[str, BackgroundSample] = {}
-    vectors: list[Any] = []
+    kept: list[str] = []
     for modality, count in counts.items():
         there = [id_ for id_ in drawn.get(modality, {}).get("ids", ()) if id_ in rows]
         samples[modality] = BackgroundSample(frozenset(there), count)
-        vectors += [rows[id_] for id_ in there]
+        kept += there
     sampled = tuple(modality for modality, sample in samples.items() if sample.ids)
     groups: dict[str, tuple[str, ...]] = {modality: (modality,) for modality in samples}
     if len(groups) < len(GROUPS):
@@ -252,11 +269,11 @@ def _vectors_flow(
         groups=groups,
         sampled=sampled,
         sizes=sizes,
-        member=np.repeat(np.arange(len(sizes)), sizes),
-        vectors=np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32),
+        ids=tuple(kept),
+        vectors=np.stack([rows[id_] for id_ in kept]) if kept else np.empty((0, 0), dtype=np.float32),
         total=sum(counts.values()),
         read_at=now,
-        counted_at=now,
+        checked_at=now,
     )
 
 

@@ -28,6 +28,13 @@ _TAIL = 0.1
 _TAIL_START, _TAIL_EXCESS = 1.2816, 0.4734
 """Where that tail begins in a normal distribution, and the mean excess over it."""
 _MAX_SCALE, _MIN_SCALE = 2.0, 0.9
+_MIN_START, _MAX_START, _MAX_NOISE = 0.5, 2.0, 5.0
+"""Bounds of where the tail begins, and the deviation beyond which a score counts as a match and not for the tail."""
+_MIN_SPLIT, _MIN_UNMATCHED, _MIN_MATCHED = 8, 0.3, 0.2
+"""Sampled documents of a modality below which its scores are not split, and the smallest shares of the two groups."""
+_SEPARATION, _SMALL_SAMPLE = 4.0, 16.0
+"""Distance of the means of two groups, in standard deviations within them, from which they are distinct, and what is
+added to it, over the square root of their number: docs/ranking.md has the false alarms."""
 _EVEN_CHANCE = 1 / 6
 """Probability of such a deviation by chance at which a confidence is one half: docs/ranking.md has the evidence."""
 _TYPICAL_WEIGHT = 10
@@ -48,6 +55,8 @@ class Level:
     """Share of `mean` in the location, from 0 to 1; the rest is that of `centre`."""
     centre: float
     """Mean of all modalities."""
+    highest: float = math.inf
+    """Highest score in the estimates; sampled documents above it match."""
 
     def deviation(self, cosine: float, *, is_sampled: bool = False) -> float:
         """Return how many standard deviations a score lies above the location of documents that do not match.
@@ -57,6 +66,7 @@ class Level:
             is_sampled: whether its document is in the sample, which is then left out of the location.
         """
         mean = self.mean
+        is_sampled = is_sampled and cosine <= self.highest
         if is_sampled and self.sampled == 1:
             mean = self.centre
         elif is_sampled and self.sampled <= _SMALL:
@@ -100,10 +110,11 @@ def compare(background: Background, vector: Vector) -> BackgroundComparison:
         background: of the collection.
         vector: of the query, `(d,)` float32, unit length.
     """
-    sizes, member = background.sizes, background.member
+    sizes = background.sizes
     if not len(sizes):
         return BackgroundComparison({}, 0, 0.0, 1.0, is_known=False)
-    products = (background.vectors @ vector).astype(np.float64)
+    products, sizes, highest = _unmatched((background.vectors @ vector).astype(np.float64), sizes)
+    member = np.repeat(np.arange(len(sizes)), sizes)
     means, own = _measured(products, sizes, member)
     spreads, pooled = _spreads(own, sizes.astype(np.float64))
     noise: NDArray[np.float64] = np.square(spreads) / sizes
@@ -112,10 +123,51 @@ def compare(background: Background, vector: Vector) -> BackgroundComparison:
     levels: dict[str, Level] = {}
     for place, modality in enumerate(background.sampled):
         numbers = float(means[place]), float(spreads[place]), int(sizes[place]), float(weights[place])
-        levels[modality] = Level(*numbers, centre)
+        levels[modality] = Level(*numbers, centre, highest[place])
     locations = weights * means + (1 - weights) * centre
     start, scale = _tail((products - locations[member]) / spreads[member])
     return BackgroundComparison(levels, background.total, start, scale, is_known=len(products) > 1)
+
+
+def _unmatched(
+    scores: NDArray[np.float64], sizes: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], list[float]]:
+    """Leave out the scores of a distinct upper group of each modality: documents that match, if many do.
+
+    Args:
+        scores: `(n,)`, those of a modality next to each other.
+        sizes: `(m,)`, number of scores of each modality.
+
+    Returns:
+        The other scores, their number in each modality, and the highest score that was kept of each modality.
+    """
+    kept = [_lower_group(group) for group in np.split(scores, np.cumsum(sizes)[:-1])]
+    if sum(map(len, kept)) > (1 - _TAIL) * len(scores):
+        return scores, sizes, [math.inf] * len(sizes)
+    highest = [
+        math.inf if len(group) == size else float(group[-1]) for group, size in zip(kept, sizes.tolist(), strict=True)
+    ]
+    return np.concatenate(kept), np.array([len(group) for group in kept], dtype=np.int64), highest
+
+
+def _lower_group(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the lower of two distinct groups of scores, in order, or all scores.
+
+    The groups are those with the least variance within them (Otsu's method).
+    """
+    n = len(scores)
+    if n < _MIN_SPLIT:
+        return scores
+    ascending = np.sort(scores)
+    lower = np.arange(1, n)
+    sums = np.cumsum(ascending)[:-1]
+    distance = (sums[-1] + ascending[-1] - sums) / (n - lower) - sums / lower
+    between = np.where((lower >= _MIN_UNMATCHED * n) & (n - lower >= _MIN_MATCHED * n), lower * (n - lower), 0)
+    between = between * np.square(distance) / n
+    split = int(np.argmax(between))
+    within = max(float(np.var(scores)) * n - float(between[split]), 0.0) / (n - 2)
+    needed = (_SEPARATION + _SMALL_SAMPLE / math.sqrt(n)) * max(math.sqrt(within), _MIN_SPREAD)
+    return ascending[: split + 1] if distance[split] > needed else scores
 
 
 def _measured(
@@ -177,8 +229,9 @@ def _weights(values: NDArray[np.float64], noise: NDArray[np.float64], least: flo
 def _tail(deviations: NDArray[np.float64]) -> tuple[float, float]:
     """Estimate where the tail of the deviations begins, and its scale relative to that of a normal distribution."""
     together = np.sort(deviations)
+    together = together[: max(1, int(np.searchsorted(together, _MAX_NOISE, side="right")))]
     above = math.ceil(_TAIL * len(together))
     start = float(together[-above - 1]) if above < len(together) else _TAIL_START
     excess = float((together[-above:] - start).sum())
     scale = (excess / _TAIL_EXCESS + _TYPICAL_WEIGHT) / (above + _TYPICAL_WEIGHT)
-    return max(start, 0.5), min(max(scale, _MIN_SCALE), _MAX_SCALE)
+    return min(max(start, _MIN_START), _MAX_START), min(max(scale, _MIN_SCALE), _MAX_SCALE)

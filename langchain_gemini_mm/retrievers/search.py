@@ -17,6 +17,7 @@ from langchain_gemini_mm.retrievers.search_options import traced
 from langchain_gemini_mm.retrievers.sources import Source, group_by_source
 from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores import Hit, Hits, MultimodalVectorStore, Query
+from langchain_gemini_mm.vectorstores.filters import Exists, In, Not, both
 from langchain_gemini_mm.vectorstores.search import RANK_CONSTANT, groups_flow
 
 _DEPTH, _MAX_DEPTH = 4, 2000
@@ -117,10 +118,22 @@ def sources_flow(query: Content | Query, plan: RankingPlan, by: str, per_source:
         raise TypeError(f"by is the metadata key that files have in common, got {by!r}")
     ranking = plan.ranking or (yield from default_ranking_flow(plan))
     search = plan.search
+    search.backend.check_filter(Exists(by))
     if search.search_type == "similarity" and ranking == "raw":
         groups = yield from groups_flow(query, plan.narrowed, by, per_source)
         return [source for group in groups for source in group_by_source(group.hits, by=by)]
     depth = min(_MAX_DEPTH, _DEPTH * search.k * per_source)
-    deep = replace(plan, ranking=ranking, search=replace(search, k=depth, fetch_k=max(depth, search.fetch_k)))
-    (hits,) = yield from ranked_flow([query], deep)
-    return group_by_source(hits, by=by, per_source=per_source)[: search.k]
+    deep = replace(search, k=depth, fetch_k=max(depth, search.fetch_k))
+    found: dict[str | None, Hit] = {}
+    while True:
+        (hits,) = yield from ranked_flow([query], replace(plan, ranking=ranking, search=deep))
+        new = [hit for hit in hits if hit.document.id not in found]
+        found |= {hit.document.id: replace(hit, rank=rank) for rank, hit in enumerate(new, len(found) + 1)}
+        sources = group_by_source(found.values(), by=by, per_source=per_source)
+        if len(sources) >= search.k or len(hits) < depth or not new:
+            return sources[: search.k]
+        # A few files have all of these hits: search without them.
+        values = {
+            value for hit in found.values() if isinstance(value := hit.document.metadata.get(by), str | int | float)
+        }
+        deep = replace(deep, filter=both(search.filter, Not(In(by, tuple(values)))))

@@ -184,6 +184,11 @@ class Backend(ABC):
     def truncate(self) -> Flow[None]:
         """Delete every record and the embedding space; values of `write_info` are kept."""
 
+    def revision(self) -> Flow[object]:
+        """A value that differs after every change of the collection, by any process; None where the store has none."""
+        yield from ()
+        return None
+
     @abstractmethod
     def count(self, node: Node | None) -> Flow[int]:
         """Count the records that match a filter; None counts all."""

@@ -10,6 +10,7 @@ from weaviate.exceptions import UnexpectedStatusCodeError
 from langchain_gemini_mm.errors import StoreError
 
 _COLLECTION = re.compile(r"[A-Z][_0-9A-Za-z]{0,200}")
+_VERSION = re.compile(r"(.+)_v\d+")
 _TENANT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -24,6 +25,30 @@ def checked_name(name: Any) -> str:
             f"name is one of a Weaviate collection: a capital letter, then letters, digits or _, got {name!r}"
         )
     return name
+
+
+def is_version(name: str) -> bool:
+    """Whether a name is one that a version of a store has."""
+    return _VERSION.fullmatch(name) is not None
+
+
+def is_version_of(store: str, name: str) -> bool:
+    """Whether a name is one that a version of this store has."""
+    match = _VERSION.fullmatch(name)
+    return match is not None and match[1] == store
+
+
+def require_free_name(name: str) -> None:
+    """Refuse the name of a new store that another store could need for its versions or its information.
+
+    Raises:
+        StoreError: it ends in `_v` and a number, or in `_info`.
+    """
+    if is_version(name) or name.endswith("_info"):
+        raise StoreError(
+            f"a store cannot be called {name!r}: names that end in _v<number> or _info are kept for what belongs to a "
+            "store. Choose another name"
+        )
 
 
 def checked_tenant(name: Any) -> str:

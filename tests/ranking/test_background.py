@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from langchain_gemini_mm import LocalVectorStore
 from langchain_gemini_mm.flows import run
 from langchain_gemini_mm.ranking import asample_background, sample_background
-from langchain_gemini_mm.ranking.background import COUNT_EVERY, INFO_KEY, Background, background_flow
+from langchain_gemini_mm.ranking.background import INFO_KEY, Background, background_flow
 from langchain_gemini_mm.vectorstores.local.backend import LocalBackend
 from tests.ranking.conftest import GivenEmbeddings, fill
 
@@ -88,7 +87,6 @@ def drawn_again(store: LocalVectorStore, change: Any) -> bool:
     run(background_flow(store.backend))
     before = store.get_info(INFO_KEY)
     change(store)
-    time.sleep(COUNT_EVERY + 0.05)
     run(background_flow(store.backend))
     return bool(store.get_info(INFO_KEY) != before)
 

@@ -151,3 +151,28 @@ async def test_documents_without_context(lectures: LocalVectorStore, call: Call)
         await call(retriever, "context", 5)
     with pytest.raises(TypeError, match="by is the metadata key"):
         await call(retriever, "sources", "x", by=5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"ranking": "raw"}, {"ranking": "normalized"}, {"search_type": "mmr"}, {"search_type": "hybrid"}],
+    ids=str,
+)
+def test_one_long_file_does_not_hide_others(options: dict[str, Any]) -> None:
+    """`sources(k)` finds k files even where the nearest three thousand segments are of two of them."""
+    store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=8))
+    near = DeterministicFakeEmbedding(size=8).embed_query("waves")
+    documents, vectors = [], []
+    for name, count, closeness in (("a.mp4", 2100, 0.0), ("b.mp4", 900, 0.1), ("c.mp4", 3, 0.2), ("d.mp4", 3, 0.3)):
+        for start in range(count):
+            where = {"modality": "video" if start % 2 else "text", "source": name, "start_s": start, "end_s": start + 1}
+            documents.append(Document(page_content=f"waves {start}", metadata=where))
+            vectors.append([near[0] + closeness + start * 1e-6, *near[1:]])
+    lengths = [sum(value * value for value in vector) ** 0.5 for vector in vectors]
+    rows = [[value / length for value in vector] for vector, length in zip(vectors, lengths, strict=True)]
+    store.add_vectors(documents, rows)
+    retriever = MultimodalRetriever(store=store)
+    found = retriever.sources("waves", k=4, **options)
+    assert {source.source for source in found} == {"a.mp4", "b.mp4", "c.mp4", "d.mp4"}
+    ranks = [hit.rank for source in found for hit in source.hits]
+    assert len(ranks) == len(set(ranks))

@@ -195,6 +195,13 @@ class LocalBackend(Backend):
                 rows.set_space(connection, collection.c, None, None)
 
     @in_thread
+    def revision(self) -> tuple[int, int] | None:
+        """Read the number of the last change; see `Backend`."""
+        with self._database.reading() as connection:
+            collection = rows.find_collection(connection, self.collection)
+            return (collection.c, collection.revision) if collection else None
+
+    @in_thread
     def count(self, node: Node | None) -> int:
         """Count the records; see `Backend`."""
         with self._database.reading() as connection:

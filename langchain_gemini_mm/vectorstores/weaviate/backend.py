@@ -13,6 +13,7 @@ from typing import Any
 from weaviate.classes.config import Configure, DataType, Property
 from weaviate.classes.data import DataObject
 from weaviate.classes.query import Diversity, Filter, MetadataQuery
+from weaviate.classes.tenants import Tenant
 
 from langchain_gemini_mm.batching import CancelToken, gathered_map, slices, threaded_map
 from langchain_gemini_mm.errors import StoreError
@@ -25,6 +26,7 @@ from langchain_gemini_mm.vectorstores.tokenizer import token_terms
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
 from langchain_gemini_mm.vectorstores.weaviate.fields import stored_fields
 from langchain_gemini_mm.vectorstores.weaviate.filter_compiler import compile_filter, require_declared
+from langchain_gemini_mm.vectorstores.weaviate.merge import merge_metadata_flow
 from langchain_gemini_mm.vectorstores.weaviate.objects import READ_PROPERTIES, dumped, record_of, require_size, uuid_of
 from langchain_gemini_mm.vectorstores.weaviate.schema import VECTOR, Layout
 from langchain_gemini_mm.vectorstores.weaviate.upsert import upsert_flow
@@ -203,19 +205,16 @@ class WeaviateBackend(Backend):
 
     def update_metadata(self, changes: Mapping[str, Mapping[str, Any]], replace: bool) -> Flow[list[str]]:
         """Change metadata; see `Backend`."""
-        records = yield from self.fetch(list(changes), with_vectors=True)
-        cached_layout = {record.id for record in records}
-        unknown = [id_ for id_ in changes if id_ not in cached_layout]
+        known = {record.id for record in (yield from self.fetch(list(changes)))}
+        unknown = [id_ for id_ in changes if id_ not in known]
         if unknown:
             return unknown
-        revised = [
-            Record(
-                record.id, record.text, {**({} if replace else record.metadata), **changes[record.id]}, record.vector
-            )
-            for record in records
-        ]
-        yield from self.store_again(revised)
-        return []
+
+        def revise(record: Record) -> dict[str, Any]:
+            return {**({} if replace else record.metadata), **changes[record.id]}
+
+        yield from merge_metadata_flow(self.collection, list(changes), revise)
+        return []  # one that was deleted meanwhile was changed before
 
     def truncate(self) -> Flow[None]:
         """Delete everything; for a tenant only its objects, because others may be writing to the collection."""
@@ -228,8 +227,51 @@ class WeaviateBackend(Backend):
             return
         tenant, physical = self.collection.tenant, layout.physical
         yield self.collection.connection.call(
-            "removing the tenant", lambda c: c.collections.use(physical).tenants.remove([tenant])
+            "emptying the tenant", lambda c: c.collections.use(physical).tenants.remove([tenant])
         )
+        yield self.collection.connection.call(
+            "emptying the tenant", lambda c: c.collections.use(physical).tenants.create([Tenant(name=tenant)])
+        )
+
+    def remove(self) -> Flow[None]:
+        """Remove everything of the library, or of the tenant; see `WeaviateVectorStore.remove`."""
+        connection, tenant = self.collection.connection, self.collection.tenant
+        layout = yield from self.collection.find(fresh=True)
+        info = info_name(self.collection)
+        if tenant is not None:
+            if layout is not None:
+                physical = layout.physical
+                yield connection.call(
+                    "removing the tenant", lambda c: c.collections.use(physical).tenants.remove([tenant])
+                )
+            with suppress(CollectionGoneError):
+                yield from self._remove_tenant_info(info)
+            return
+        yield from self.collection.remove()
+        described = _info_creation(self.collection)["description"]
+        with suppress(CollectionGoneError):
+            config = yield connection.call("reading the schema", lambda c: c.collections.use(info).config.get())
+            if config.description == described:
+                yield connection.call("removing information", lambda c: c.collections.delete(info))
+
+    def _remove_tenant_info(self, info: str) -> Flow[None]:
+        """Remove the information of this tenant; its collection has no index that could be asked for a tenant."""
+        connection, after, own = self.collection.connection, None, list[Any]()
+        while True:
+            options = {"limit": MOST_RESULTS, "after": after, "return_properties": ["tenant"]}
+            answer = yield connection.call(
+                "removing information",
+                lambda c, options=options: c.collections.use(info).query.fetch_objects(**options),  # type: ignore[misc]
+            )
+            own += [item.uuid for item in answer.objects if item.properties["tenant"] == self.collection.tenant]
+            if len(answer.objects) < MOST_RESULTS:
+                break
+            after = answer.objects[-1].uuid
+        if own:
+            yield connection.call(
+                "removing information",
+                lambda c: c.collections.use(info).data.delete_many(Filter.by_id().contains_any(own)),
+            )
 
     def count(self, node: Node | None) -> Flow[int]:
         """Count the objects; see `Backend`."""
@@ -303,12 +345,6 @@ class WeaviateBackend(Backend):
                     f"{waiting} vectors of {self.collection.label} are not indexed after {seconds:g} s. Wait longer"
                 )
             yield Call(time.sleep, asyncio.sleep, (_PAUSE,))
-
-    def store_again(self, records: Sequence[Record]) -> Flow[None]:
-        """Store records again whose vectors have not changed, without updating the vector index."""
-        layout = yield from self.collection.find()
-        if layout is not None and layout.fingerprint is not None:
-            yield from upsert_flow(self.collection, records, layout.fingerprint, indexed=True)
 
     def _next_page(self, after: str | None, limit: int, columns: Columns) -> Flow[list[Record]]:
         start = None if after is None else uuid_of(after)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from weaviate.classes.config import ConsistencyLevel
@@ -29,7 +30,7 @@ from langchain_gemini_mm.weaviate_client.errors import (
     TenantGoneError,
     UnreadableSchemaError,
 )
-from langchain_gemini_mm.weaviate_client.names import is_already_there
+from langchain_gemini_mm.weaviate_client.names import is_already_there, is_version_of, require_free_name
 from langchain_gemini_mm.weaviate_client.versions import require_replication
 
 REFRESH_SECONDS = 5.0
@@ -38,6 +39,8 @@ REFRESH_SECONDS = 5.0
 _REFRESH_TIMEOUT = 1.0
 """Timeout of this request; a cluster without a leader answers requests for data but not for aliases."""
 _ATTEMPTS = 8
+_MOST_VERSIONS = 20
+"""Names that are tried for a new version."""
 _PAUSE = 0.02
 """Seconds, doubled with each attempt: a node may lag behind the leader of the cluster."""
 
@@ -177,10 +180,12 @@ class WeaviateCollection:
             fingerprint: the embedding space of the new collection; None leaves it open.
             dimensions: length of its vectors.
         """
-        client, old, new = self.connection, layout.physical, f"{self.name}_v{layout.version + 1}"
+        client, old = self.connection, layout.physical
         config = yield client.call("reading the schema", lambda c: c.collections.use(old).config.get())
-        schema = {**config.to_dict(), "class": new, "description": description_of(fingerprint, dimensions)}
-        yield from self.create_if_missing("creating the collection", lambda c: c.collections.create_from_dict(schema))
+        schema = {**config.to_dict(), "description": description_of(fingerprint, dimensions)}
+        new = yield from self._create_version(
+            layout.version + 1, lambda c, name: c.collections.create_from_dict({**schema, "class": name})
+        )
         yield client.call("switching", lambda c: c.alias.update(alias_name=self.name, new_target_collection=new))
         yield client.call("dropping the old collection", lambda c: c.collections.delete(old))
         self.forget_layout()
@@ -229,24 +234,92 @@ class WeaviateCollection:
                 "opening", lambda c: c.collections.use(self.name).config.get(), timeout=seconds
             )
         except CollectionGoneError:
+            require_free_name(self.name)
             return None
         except (AssertionError, KeyError, UnreadableSchemaError) as error:
             raise StoreError(
                 f"weaviate-client does not understand the schema of {self.label}. Upgrade weaviate-client"
             ) from error
         layout = layout_of(config, self.name)
+        if layout.physical == self.name:
+            raise StoreError(
+                f"{self.name!r} is the name of a version of a store; open {self.name.rpartition('_v')[0]!r} instead"
+            )
         if layout.replication > 1:
             require_replication(version)
         return layout
 
     def _create(self, fingerprint: Fingerprint, dimensions: int) -> Flow[None]:
-        physical = f"{self.name}_v1"
         version = yield from self.connection.version()
-        arguments = creation(physical, self.options, version, fingerprint, dimensions)
-        yield from self.create_if_missing("creating the collection", lambda c: c.collections.create(**arguments))
+        arguments = creation(self.name, self.options, version, fingerprint, dimensions)
+        physical = yield from self._create_version(
+            1, lambda c, name: c.collections.create(**{**arguments, "name": name})
+        )
         yield from self.create_if_missing(
             "creating the alias", lambda c: c.alias.create(alias_name=self.name, target_collection=physical)
         )
+
+    def _create_version(self, first: int, create: Callable[..., Any]) -> Flow[str]:
+        """Create the next version, and return its name.
+
+        A name that exists is used if another client of ours has just created it; otherwise the next number is tried.
+
+        Args:
+            first: the number to begin with.
+            create: called with the client and the name.
+        """
+        for number in range(first, first + _MOST_VERSIONS):
+            name = f"{self.name}_v{number}"
+            try:
+                yield self.connection.call("creating the collection", partial(create, name=name))
+            except StoreError as error:
+                if not is_already_there(error):
+                    raise
+                if not (yield from self._is_own_and_empty(name)):
+                    continue
+            return name
+        raise StoreError(
+            f"{self.label} cannot be created: collections {self.name}_v{first} to _v{first + _MOST_VERSIONS - 1} exist "
+            "and are not empty, or are not of this package. Choose another name, or remove them"
+        )
+
+    def _is_own_and_empty(self, name: str) -> Flow[bool]:
+        """Whether a collection was created by this package for this alias and holds nothing."""
+        try:
+            layout = yield from self._layout_of(name)
+        except CollectionGoneError:
+            raise StoreError(
+                f"a collection exists in Weaviate whose name differs from {name!r} in upper and lower case only, which "
+                "the server does not allow. Choose another name"
+            ) from None
+        if layout is None:
+            return False
+        if layout.multi_tenant:
+            return not (yield self.connection.call("opening", lambda c: c.collections.use(name).tenants.get()))
+        counted = yield self.connection.call(
+            "counting", lambda c: c.collections.use(name).aggregate.over_all(total_count=True)
+        )
+        return not counted.total_count
+
+    def _layout_of(self, name: str) -> Flow[Layout | None]:
+        """The layout of a collection; None if this package did not create it."""
+        config = yield self.connection.call("opening", lambda c: c.collections.use(name).config.get())
+        try:
+            return layout_of(config, self.name)
+        except StoreError:
+            return None
+
+    def remove(self) -> Flow[None]:
+        """Delete the alias and every version of it that this package created."""
+        client = self.connection
+        names = yield client.call("listing the collections", lambda c: c.collections.list_all())
+        for name in sorted(names):
+            if not is_version_of(self.name, name):
+                continue
+            if (yield from self._layout_of(name)) is not None:
+                yield client.call("removing the collection", partial(_delete, name=name))
+        yield client.call("removing the alias", lambda c: c.alias.delete(alias_name=self.name))
+        self.forget_layout()
 
     def create_if_missing(self, what: str, operation: Callable[[Any], Any]) -> Flow[None]:
         """Create something that may exist already."""
@@ -309,6 +382,10 @@ class WeaviateCollection:
             f"tenant {self.tenant!r} of {self.label} does not exist, and create_tenants is off. Make it first, or turn "
             "create_tenants on"
         )
+
+
+def _delete(client: Any, name: str) -> Any:
+    return client.collections.delete(name)
 
 
 def _paused(attempt: int) -> Flow[None]:

@@ -85,16 +85,8 @@ def sized_object(record: Record, layout: Layout) -> SizedObject:
     Raises:
         ContentError: the document is too large, or a value is not of its field's type.
     """
-    where = f"document {record.id[:60]!r}"
-    metadata_json = dumped(record.metadata)
-    size = require_size(record.text, metadata_json, where)
+    properties, size = properties_of(record, layout)
     key = str(uuid_of(record.id))
-    properties = {
-        "text": record.text,
-        "metadata_json": metadata_json,
-        **{name: words for name, words in _words(record, layout) if words},
-        **stored_fields(layout.fields, record.metadata, f"{where}: metadata"),
-    }
     if key != record.id:
         properties["doc_id"] = record.id
     assert record.vector is not None  # noqa: S101 - what is stored has a vector
@@ -102,18 +94,41 @@ def sized_object(record: Record, layout: Layout) -> SizedObject:
     return SizedObject(record.id, key, item, 2 * size + 4 * len(record.vector) + 500)
 
 
+def properties_of(record: Record, layout: Layout) -> tuple[dict[str, Any], int]:
+    """The properties that follow from text and metadata, and the bytes of these.
+
+    Raises:
+        ContentError: the document is too large, or a value is not of its field's type.
+    """
+    where = f"document {record.id[:60]!r}"
+    metadata_json = dumped(record.metadata)
+    properties = {
+        "text": record.text,
+        "metadata_json": metadata_json,
+        **{name: words for name, words in _words(record, layout) if words},
+        **stored_fields(layout.fields, record.metadata, f"{where}: metadata"),
+    }
+    return properties, require_size(record.text, metadata_json, where)
+
+
 def perturbed(item: Any) -> Any:
-    """The same object with the last bits of two random numbers of its vector changed, by about one in a million.
+    """The same object with its vector perturbed; see `perturbed_row`."""
+    row = perturbed_row(item.vector[VECTOR])
+    return DataObject(properties=item.properties, uuid=item.uuid, vector=_packed(row))
+
+
+def perturbed_row(vector: Any) -> Vector:
+    """The vector with the last bits of two random numbers changed, by about one in a million.
 
     A killed server may keep an object without its entry in the vector index. If the object is stored again with an
     equal vector, 1.39.0 does not update the index, and the object would never be found.
     """
-    row = np.array(item.vector[VECTOR], dtype=np.float32)
+    row = np.array(vector, dtype=np.float32)
     places = np.flatnonzero(row)
     if len(places):
         chosen = _RANDOM.choice(places, size=2)
         row.view(np.uint32)[chosen] ^= _RANDOM.integers(1, 8, size=2, dtype=np.uint32)
-    return DataObject(properties=item.properties, uuid=item.uuid, vector=_packed(row))
+    return row
 
 
 def _packed(row: Vector) -> Any:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from weaviate.classes.config import Configure, DataType, Property, StopwordsPreset, Tokenization, VectorDistances
+from weaviate.classes.config import (
+    Configure,
+    DataType,
+    Property,
+    StopwordsPreset,
+    Tokenization,
+    VectorDistances,
+    Vectorizers,
+)
 
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.validation import one_of, positive_int
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field, described_field
+from langchain_gemini_mm.weaviate_client.names import is_version
 from langchain_gemini_mm.weaviate_client.versions import (
     INDEXES,
     QUANTIZERS,
@@ -73,6 +81,8 @@ class Options:
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} is True or False, got {getattr(self, name)!r}")
         positive_int("replication", self.replication)
+        if self.vector_config is not None:
+            _check_vector_config(self.vector_config)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +157,7 @@ def layout_of(config: Any, name: str) -> Layout:
         stored = json.loads(config.description or "")
     except ValueError:
         stored = None
-    if not isinstance(stored, dict) or stored.get("writer") != _WRITER or not re.fullmatch(r".*_v\d+", config.name):
+    if not isinstance(stored, dict) or stored.get("writer") != _WRITER or not is_version(config.name):
         raise StoreError(
             f"there is a collection {config.name!r} in Weaviate that was not created by this package. Choose another "
             f"name than {name!r}, or copy its contents"
@@ -217,6 +227,20 @@ def _words_of(properties: Sequence[Any]) -> dict[str, str]:
         except (ValueError, KeyError, TypeError):
             continue
     return found
+
+
+def _check_vector_config(given: Any) -> None:
+    """Refuse a configuration of the vector under which nothing could be stored or found.
+
+    Raises:
+        ValueError: it is not one vector with the name `media`, which the client provides, and cosine distance.
+    """
+    wanted = f"Configure.Vectors.self_provided(name={VECTOR!r}, ...) with the distance metric cosine"
+    name, vectorizer = getattr(given, "name", None), getattr(getattr(given, "vectorizer", None), "vectorizer", None)
+    distance = getattr(getattr(given, "vectorIndexConfig", None), "distance", None)
+    if name != VECTOR or vectorizer != Vectorizers.NONE or distance not in (None, VectorDistances.COSINE):
+        got = type(given).__name__ if name is None else f"name={name!r}, vectorizer={vectorizer}, distance={distance}"
+        raise ValueError(f"vector_config must be {wanted}, got {got}")
 
 
 def _vector_config(options: Options) -> Any:

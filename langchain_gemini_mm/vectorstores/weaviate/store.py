@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Self
 
 from langchain_core.embeddings import Embeddings
 from weaviate.classes.config import ConsistencyLevel
 
 from langchain_gemini_mm.flows import Flow, asynchronous, run, synchronous
-from langchain_gemini_mm.interfaces import MediaEmbeddings
+from langchain_gemini_mm.interfaces import MediaEmbeddings, Vector
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
+from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.weaviate.backend import WeaviateBackend
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field, FieldType, declared_field, declared_fields
+from langchain_gemini_mm.vectorstores.weaviate.merge import index_again_flow, merge_metadata_flow
 from langchain_gemini_mm.vectorstores.weaviate.schema import Options, property_of
-from langchain_gemini_mm.vectorstores.weaviate.upsert import upsert_flow
 from langchain_gemini_mm.vectorstores.write import Progress
 from langchain_gemini_mm.weaviate_client.connection import TIMEOUT, WRITE_TIMEOUT, Connection
 from langchain_gemini_mm.weaviate_client.names import checked_name, checked_tenant
@@ -139,7 +141,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
         """Declare a field of an existing collection, and fill it from the stored metadata.
 
         Nothing is embedded. Other stores on the collection use the field within five seconds. A filter on it misses
-        documents until this returns.
+        documents until this returns. Documents that others write or delete meanwhile stay as these leave them.
 
         Args:
             key: the metadata key.
@@ -166,10 +168,10 @@ class WeaviateVectorStore(MultimodalVectorStore):
             )
             yield from collection.find(fresh=True)
         filled, after = 0, None
-        while records := (yield from backend.page(after, _PAGE, columns="all")):
-            having = [record for record in records if record.metadata.get(field.key) is not None]
-            yield from backend.store_again(having)
-            filled += len(having)
+        while records := (yield from backend.page(after, _PAGE, columns="documents")):
+            having = [record.id for record in records if record.metadata.get(field.key) is not None]
+            gone = yield from merge_metadata_flow(collection, having, attrgetter("metadata"))
+            filled += len(having) - len(gone)
             after = records[-1].id
             if progress is not None:
                 progress(filled)
@@ -178,11 +180,26 @@ class WeaviateVectorStore(MultimodalVectorStore):
     aadd_field = asynchronous(add_field)
 
     @synchronous
+    def remove(self) -> Flow[None]:
+        """Remove the collection, its alias and its information from the server; of a tenant, only what belongs to it.
+
+        `delete_all` empties a collection and keeps its information. The media of the documents are not removed: see
+        `MediaStore.sweep`. Calling it again is safe.
+
+        Raises:
+            StoreError: the server refuses; what was removed until then stays removed.
+        """
+        yield from self.backend.remove()
+
+    aremove = asynchronous(remove)
+
+    @synchronous
     def reindex(self, *, progress: Progress | None = None) -> Flow[int]:
         """Insert every stored vector into the vector indexes of all replicas again; nothing is embedded.
 
         Use it after a node was killed during writes: its vector index may lack documents that it stores, and the node
-        does not repair it (1.39.0).
+        does not repair it (1.39.0). Others may write meanwhile: texts and metadata are not written, and a document that
+        is replaced in the same instant is embedded again.
 
         Args:
             progress: called after each page with the number of documents processed so far.
@@ -197,8 +214,14 @@ class WeaviateVectorStore(MultimodalVectorStore):
             return 0
         collection.require_tenant(layout)
         done, after = 0, None
-        while records := (yield from backend.page(after, _PAGE, columns="all")):
-            yield from upsert_flow(collection, records, layout.fingerprint)
+
+        def reembed(record: Record) -> Flow[Vector]:
+            answer = yield backend.space.embed_documents([record.text])
+            vector: Vector = backend.space.checked_rows(answer, 1)[0]
+            return vector
+
+        while records := (yield from backend.page(after, _PAGE, columns="ids")):
+            yield from index_again_flow(collection, [record.id for record in records], reembed)
             done += len(records)
             after = records[-1].id
             if progress is not None:

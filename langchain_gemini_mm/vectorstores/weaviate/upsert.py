@@ -33,16 +33,13 @@ _NOBODY = uuid.UUID(int=0)
 _ATTEMPTS = 3
 
 
-def upsert_flow(
-    collection: WeaviateCollection, records: Sequence[Record], fingerprint: Fingerprint, *, indexed: bool = False
-) -> Flow[None]:
+def upsert_flow(collection: WeaviateCollection, records: Sequence[Record], fingerprint: Fingerprint) -> Flow[None]:
     """Store records durably.
 
     Args:
         collection: where to store.
         records: with their vectors.
         fingerprint: the embedding space of the vectors.
-        indexed: the records are already stored with these vectors, so that the vector index need not change.
 
     Raises:
         PartialWriteError: some objects could not be stored.
@@ -56,9 +53,7 @@ def upsert_flow(
         layout = yield from _retry_outages(collection, lambda: collection.claim(fingerprint, dimensions))
         yield from collection.require_known_tenant(layout)
         try:
-            failed = yield from _send(
-                collection, layout, [sized_object(record, layout) for record in records], indexed=indexed
-            )
+            failed = yield from _send(collection, layout, [sized_object(record, layout) for record in records])
         except CollectionGoneError:
             collection.forget_layout()
             continue
@@ -103,9 +98,7 @@ def _retry_outages(collection: WeaviateCollection, ask: Callable[[], Flow[T]]) -
     raise AssertionError("the pauses never end")
 
 
-def _send(
-    collection: WeaviateCollection, layout: Layout, objects: Sequence[SizedObject], *, indexed: bool
-) -> Flow[Mapping[str, str]]:
+def _send(collection: WeaviateCollection, layout: Layout, objects: Sequence[SizedObject]) -> Flow[Mapping[str, str]]:
     """Send all chunks; return the reasons for objects that could not be stored, by id."""
     inserter = Inserter(
         connection=collection.connection,
@@ -113,12 +106,9 @@ def _send(
         collection=lambda client: collection.handle(client, layout),
         create_tenant=lambda: collection.create_tenant(layout),
         # Of replicas, two versions of an object on their way at once may cost a node its collection in the index.
-        refresh=None if indexed or layout.replication > 1 else perturbed,
+        refresh=None if layout.replication > 1 else perturbed,
     )
-    planned = [
-        {item.key: item.object if indexed else perturbed(item.object) for item in chunk}
-        for chunk in plan(objects, CHUNK)
-    ]
+    planned = [{item.key: perturbed(item.object) for item in chunk} for chunk in plan(objects, CHUNK)]
 
     def in_threads() -> list[Reasons]:
         return threaded_map(lambda chunk, stop: run(inserter.insert(chunk, stop)), planned, CONCURRENCY)

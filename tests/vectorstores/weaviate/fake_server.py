@@ -91,7 +91,7 @@ _CLASS: dict[str, Any] = {
 class Stored:
     """An object as it was sent."""
 
-    properties: Mapping[str, Any]
+    properties: dict[str, Any]
     vector: np.ndarray
 
 
@@ -279,6 +279,10 @@ def _result(key: str, item: Stored, distance: float | None) -> Any:
             distance=distance or 0.0,
             distance_present=distance is not None,
             score=1.0,
+            creation_time_unix=1,
+            creation_time_unix_present=True,
+            last_update_time_unix=1,
+            last_update_time_unix_present=True,
             score_present=distance is None,
             vectors=[base_pb2.Vectors(name="media", vector_bytes=item.vector.tobytes())],
         ),
@@ -313,7 +317,7 @@ def _handler(server: FakeWeaviate) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do  # noqa: N815 - the library's names
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do  # noqa: N815 - the library's names
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
@@ -336,6 +340,13 @@ def _rest(server: FakeWeaviate, name: str, request: Any) -> tuple[int, Any]:
             rest = request["alias"]
         server.aliases[rest] = request["class"]
         return 200, {"alias": rest, "class": request["class"]}
+    if resource == "objects" and method == "PATCH":
+        name, _, key = rest.partition("/")
+        held = server.objects.get(server.resolved(name), {}).get(key)
+        if held is None:
+            return 404, None
+        held.properties.update(request.get("properties") or {})
+        return 204, None
     return (200, {}) if resource == "objects" and method == "POST" else (404, None)
 
 
