@@ -181,7 +181,7 @@ def test_an_unreadable_response_may_be_charged_and_can_be_tried_again(
     name: str, how: str, scripted: tuple[RawServer, Connections]
 ) -> None:
     """It is a transient error of the service that names the inputs, whatever the HTTP library makes of it."""
-    with pytest.raises(ServiceError, match="^inputs 0 to 2: ") as caught:
+    with pytest.raises(ServiceError, match=r"^inputs 0 to 2: ") as caught:
         outcome(how, scripted, UNREADABLE[name])
 
     error = caught.value
@@ -498,7 +498,7 @@ def test_vertex_without_the_model_is_not_asked_for_each_content(raw_server: Star
     """A 404 for the model is raised after one more request."""
     server = raw_server(play(lambda _: http(404, {"error": {"message": "Publisher Model not found"}})))
 
-    with pytest.raises(ServiceError, match="^inputs 0 to 2: .*404"):
+    with pytest.raises(ServiceError, match=r"^inputs 0 to 2: .*404"):
         sent("sync", connect(server.url, backend="vertex"), call_of("a", "b", "c"))
 
     assert len(server.requests) == 2
