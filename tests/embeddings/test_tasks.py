@@ -104,16 +104,14 @@ SYMMETRIC = {"CLASSIFICATION", "CLUSTERING", "SEMANTIC_SIMILARITY"}
 def test_the_table_of_the_documentation(emulator: GeminiEmulator) -> None:
     """Every task on both sides is sent as docs/embedding.md says, as task of the object and, by its name, of a call."""
     table = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text(encoding="utf-8")
-    rows = re.findall(
-        r"^\| (`[A-Z_`, ]+)(?:\(default\) )?\| (.+?) \| (.+?) \|$", table.replace("\\|", "¦"), re.MULTILINE
-    )
+    rows = re.findall(r"^\| ((?:none, )?`[A-Z_`, ]+)\| (.+?) \| (.+?) \|$", table.replace("\\|", "¦"), re.MULTILINE)
     found: dict[str, tuple[str, str]] = {}
     above = ""
     for names, query, document in rows:
         above = document if document.startswith("`") else above
         side = {"as above": above, "the same": query}.get(document, document)
         texts = [re.sub("^the text alone$", "…", text.strip("`").replace("¦", "|")) for text in (query, side)]
-        for name in re.findall(r"[A-Z_]+", names):
+        for name in re.findall(r"[A-Z_]{2,}", names):
             found[name] = (texts[0].replace("…", "X"), texts[1].replace("title: …", "title: none").replace("…", "X"))
     assert set(found) == set(TASKS)
     for name, expected in found.items():
@@ -129,7 +127,7 @@ def test_the_table_of_the_documentation(emulator: GeminiEmulator) -> None:
 
 @pytest.mark.parametrize("model", ["gemini-embedding-2", "gemini-embedding-001"])
 def test_the_service_names_of_search_are_literal_in_a_call(model: str, emulator: GeminiEmulator) -> None:
-    """As in `GoogleGenerativeAIEmbeddings`, a call can choose the other side by the service's name; an object cannot."""
+    """As in `GoogleGenerativeAIEmbeddings`, a call can choose the side by the service's name; an object cannot."""
     with GeminiEmbeddings(model=model, output_dimensionality=128) as ours:
         ours.embed_query("X", task_type="RETRIEVAL_DOCUMENT")
         ours.embed_documents(["X"], task_type="RETRIEVAL_QUERY")
