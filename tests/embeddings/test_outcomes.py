@@ -284,12 +284,12 @@ class TestRepeating:
 
     @HOWS
     def test_a_small_quota_slows_a_run_down(self, how: str, emulator: GeminiEmulator) -> None:
-        """100 requests a minute, 1,000 texts and 20 images, default settings: every vector, none paid twice."""
+        """100 requests a minute, 1,000 texts and 100 images, default settings: every vector, none paid twice."""
         emulator.settings.rpm, emulator.settings.minute = 100, 0.5
         notices: list[WaitNotice] = []
         ours = embeddings_of(emulator, on_wait=notices.append)
         ours._pipeline.service.quota(ours._pipeline.settings.spec.name)._window_s = 0.5
-        contents: list[Any] = [f"text {n}" for n in range(1000)] + [png(f"image {n}") for n in range(20)]
+        contents: list[Any] = [f"text {n}" for n in range(1000)] + [png(f"image {n}", size=(8, 8)) for n in range(100)]
 
         vectors = embed(ours, how, contents)
 
