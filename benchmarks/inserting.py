@@ -19,7 +19,7 @@ from langchain_core.embeddings import DeterministicFakeEmbedding
 from benchmarks.report import Row, interleaved, speed
 from langchain_gemini_mm import LocalVectorStore
 from langchain_gemini_mm.interfaces import Vectors
-from langchain_gemini_mm.vectorstores.write import BATCH_SIZE
+from langchain_gemini_mm.vectorstores.langchain_api import BATCH_SIZE
 
 DIMENSIONS = 768
 
