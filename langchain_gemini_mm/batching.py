@@ -170,7 +170,7 @@ def threaded_map(work: Callable[[T, CancelToken], R], inputs: Sequence[T], concu
             raise
 
 
-TICK_S = 0.5
+TICK_S = 0.2
 """Longest uninterrupted wait, in seconds: on Windows, Ctrl-C does not end a wait for a lock."""
 
 
@@ -184,7 +184,7 @@ def ended(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future
 def interruptible_wait(
     futures: Collection[Future[Any]], return_when: str = ALL_COMPLETED, seconds: float = math.inf
 ) -> set[Future[Any]]:
-    """Wait for futures, and return those that are done; on every platform Ctrl-C ends the wait within half a second.
+    """Wait for futures, and return those that are done; on every platform Ctrl-C ends the wait within a fifth of a second.
 
     Args:
         futures: to wait for.

@@ -70,6 +70,8 @@ logger = logging.getLogger("langchain_gemini_mm")
 Result: TypeAlias = Answer | ServiceError | None
 """What became of a request; None if it was not sent."""
 
+_LEAVING_S = 0.5
+"""How long an interrupted run waits for its driver, which may be reading a file."""
 _REPORTED_S = 0.5
 """Shorter waits are not reported."""
 
@@ -103,6 +105,7 @@ class Run:
         self.urgent = urgent
         self.reservation: BudgetReservation | None = None
         self.cancel = CancelToken()
+        self.in_flight: set[Sending] = set()
         self.unconfirmed: set[int] = set()
         """Units that may have been paid although their vectors did not arrive."""
         self.waiting_until = 0.0
@@ -135,7 +138,7 @@ class EmbedPipeline:
         missing = self._uncached(job, read_cache(self.cache, job.keys))
         with (
             self._within_budget(missing) as reservation,
-            DaemonThreads(self.concurrency) as workers,
+            DaemonThreads(self.concurrency + 1) as workers,
             closing(TemporaryFiles()) as files,
         ):
             if requests := conversion_requests(missing, self.settings):
@@ -247,29 +250,42 @@ class EmbedPipeline:
         )
 
     def _send_in_threads(self, run: Run, workers: DaemonThreads) -> None:
-        """Send everything; a single content in the calling thread, which saves the change of threads."""
+        """Send everything. The main thread only waits: an interrupt anywhere else could lose a reservation."""
+        if threading.current_thread() is not threading.main_thread():
+            self._drive(run, workers)
+            return
+        driver = workers.submit(self._drive, run, workers)
+        try:
+            interruptible_wait([driver])
+        except BaseException:
+            run.cancel.set()
+            interruptible_wait([driver], seconds=_LEAVING_S)
+            self._abandon(run)
+            raise
+        driver.result()
+
+    def _drive(self, run: Run, workers: DaemonThreads) -> None:
         alone = run.dispatch.waiting == 1
         running: dict[Future[Result], Sending] = {}
 
         def start(sending: Sending) -> None:
-            if alone:
-                running[ended(self._send, run, sending)] = sending
-            else:
-                running[workers.submit(self._send, run, sending)] = sending
+            # A single content is sent here, which saves the change of threads.
+            submit = ended if alone else workers.submit
+            running[submit(self._send, run, sending)] = sending
 
         try:
-            while not run.dispatch.done:
-                pause = self._start_due(run, running, start)
+            while not (run.dispatch.done or run.cancel.is_set()):
+                pause = min(self._start_due(run, start), TICK_S)
                 if running:
                     done = interruptible_wait(running, FIRST_COMPLETED, pause)
                 else:
                     done = set()
-                    run.cancel.wait(min(pause, TICK_S))
+                    run.cancel.wait(pause)
                 for future in done:
                     self._settle(run, running.pop(future), future.result())
-                self._expire(run, running)
+                self._expire(run)
         finally:
-            self._abandon(run, running)
+            self._abandon(run)
 
     async def _send_in_tasks(self, run: Run, workers: DaemonThreads) -> None:
         """Async twin of `_send_in_threads`."""
@@ -280,7 +296,7 @@ class EmbedPipeline:
 
         try:
             while not run.dispatch.done:
-                pause = self._start_due(run, running, start)
+                pause = self._start_due(run, start)
                 if running:
                     done, _ = await asyncio.wait(running, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
                 else:
@@ -288,39 +304,35 @@ class EmbedPipeline:
                     await asyncio.sleep(pause)
                 for task in done:
                     self._settle(run, running.pop(task), task.result())
-                self._expire(run, running)
+                self._expire(run)
         finally:
             for task in running:
                 task.cancel()
-            self._abandon(run, running)
+            self._abandon(run)
             await asyncio.gather(*running, return_exceptions=True)
 
-    def _start_due(self, run: Run, running: Mapping[Any, Sending], start: Callable[[Sending], None]) -> float:
+    def _start_due(self, run: Run, start: Callable[[Sending], None]) -> float:
         """Start the requests that are due; returns the seconds until there may be more."""
         dispatch = run.dispatch
         quota = self.service.quota(self.settings.spec.name)
-        while len(running) < self.concurrency:
+        while len(run.in_flight) < self.concurrency:
             now = time.monotonic()
             batch = dispatch.next(now)
             if batch is None:
                 pause = dispatch.wait_s(now)
-                if not running:
+                if not run.in_flight:
                     self._report_wait(run, "a failed request is repeated", pause, now)
                 return pause
             admission = quota.admit([item.token_count for item in batch.items], urgent=run.urgent)
             if not admission.count:
                 dispatch.put_back(batch)
-                if not running:
-                    dispatch.excuse(admission.wait_s, now)
+                if not run.in_flight:
+                    dispatch.excuse(admission.wait_s, now, asked=admission.reason == "the service asked for a pause")
                 self._report_wait(run, admission.reason or "", admission.wait_s, now)
                 return min(admission.wait_s, dispatch.wait_s(now))
             sending = Sending(dispatch.begin(batch, admission.count), admission)
-            try:
-                start(sending)
-            except BaseException:
-                if sending.claim():
-                    admission.release()
-                raise
+            run.in_flight.add(sending)
+            start(sending)
         return dispatch.wait_s(time.monotonic())
 
     def _report_wait(self, run: Run, reason: str, seconds: float, now: float) -> None:
@@ -335,6 +347,7 @@ class EmbedPipeline:
     def _settle(self, run: Run, sending: Sending, result: Result) -> None:
         """Take over what became of a request."""
         now = time.monotonic()
+        run.in_flight.discard(sending)
         run.dispatch.exclude(sending.batch, sending.errors)
         if not isinstance(result, ServiceError):
             run.dispatch.accept(sending.batch, now)
@@ -345,15 +358,15 @@ class EmbedPipeline:
             self.meter.add_retry()
             logger.info("attempt %d failed, trying again in %.1f s: %s", failures, seconds, result.message)
 
-    def _expire(self, run: Run, running: Mapping[Any, Sending]) -> None:
+    def _expire(self, run: Run) -> None:
         """Do not wait for requests in flight after the deadline."""
         if run.dispatch.expire(time.monotonic()):
-            run.dispatch.abandon([sending.batch for sending in running.values()])
+            run.dispatch.abandon([sending.batch for sending in run.in_flight])
 
-    def _abandon(self, run: Run, running: Mapping[Any, Sending]) -> None:
+    def _abandon(self, run: Run) -> None:
         """Account for requests that nobody waits for any longer, and take over the errors of the run."""
         run.cancel.set()
-        for sending in running.values():
+        for sending in list(run.in_flight):
             if sending.claim():
                 self._unanswered(run, sending)
         run.job.failed_units |= run.dispatch.failed
