@@ -13,7 +13,7 @@ from benchmarks.report import Row, interleaved, skipped, speed
 from langchain_gemini_mm.media.av.cut import segments
 from langchain_gemini_mm.media.av.segments import SegmentFormat, windows
 
-AIM = 0.8
+AIM = 0.9
 WINDOW_S = 30
 _FORM = SegmentFormat(limit_s=120, mime_types=("video/mp4",))
 _AGAINST = "ffmpeg -c copy -f segment"
