@@ -19,7 +19,7 @@ from langchain_gemini_mm.models import DEFAULT_MODEL, ModelSpec
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
-    from langchain_gemini_mm.loaders.converters import Converter
+    from langchain_gemini_mm.loaders.converters import Converter, Converters
     from langchain_gemini_mm.loaders.examine import Examiner
     from langchain_gemini_mm.loaders.media_documents import Description
     from langchain_gemini_mm.loaders.walk import Skipped
@@ -121,7 +121,6 @@ class MediaLoader(BaseLoader):
         progress: Callable[[str, str | None], None] | None = None,
     ) -> None:
         from langchain_gemini_mm.loaders import inputs, options
-        from langchain_gemini_mm.loaders.converters import Converters
         from langchain_gemini_mm.loaders.walk import FolderWalk, Patterns
 
         selected = options.chosen_modalities(modalities)
@@ -130,10 +129,10 @@ class MediaLoader(BaseLoader):
         """Its options, checked."""
         self.skipped = []
         names = Patterns(glob), Patterns(exclude), source_prefix, recursive, follow_symlinks, include_hidden, companions
-        self._walk = FolderWalk(*names, omit=_checked_store(media).path)
+        self._store, self._progress = _checked_store(media), progress
+        self._walk = FolderWalk(*names, omit=media.path)
         self._inputs, self._workers = inputs.Inputs(source, self._walk), options.checked_workers(workers)
-        self._store, self._progress = media, progress
-        self._calls = _description(describe), Converters(converters or {})
+        self._calls = _description(describe), _converters(converters)
 
     def lazy_load(self) -> Iterator[Document]:
         """Yield Documents file by file, and fill `skipped`.
@@ -185,6 +184,12 @@ def _checked_store(media: MediaStore) -> MediaStore:
     if not callable(getattr(media, "put_file", None)):
         raise TypeError(f"media must be a MediaStore, got {type(media).__name__}")
     return media
+
+
+def _converters(given: Mapping[str, Converter] | None) -> Converters:
+    from langchain_gemini_mm.loaders.converters import Converters
+
+    return Converters(given or {})
 
 
 def _seconds(given: float | None, segments: Segments) -> float:

@@ -18,7 +18,9 @@ from langchain_gemini_mm.content.parts import Part
 from langchain_gemini_mm.errors import ContentError, MediaLimitError, StoreError
 from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.media.av.segments import SegmentFormat, Track, Window
+from langchain_gemini_mm.media.facts import known_facts
 from langchain_gemini_mm.media.model_limits import too_long
+from langchain_gemini_mm.media.probe import probe
 
 if TYPE_CHECKING:
     from langchain_gemini_mm.media.av.clip import Clip
@@ -224,6 +226,11 @@ def _unchanged(request: ConversionRequest, target: MediaTarget, file: BinaryIO) 
     file.seek(0)
     if mime_type not in target.mime_types or (target.max_bytes is not None and size > target.max_bytes):
         return None
+    ref = request.part.ref
+    facts = (None if ref is None else known_facts(ref.sha256)) or probe(file, mime_type, name=request.part.name)
+    if facts.needs_redraw:
+        return None
+    file.seek(0)
     return ConvertedPart(request=request, data=file.read(), mime_type=mime_type, changed=False)
 
 

@@ -239,7 +239,9 @@ class MediaFitter:
         if part.mime_type not in self._types(part.modality) or part.size > room or (part.ref and part.ref.is_part):
             return False
         with suppress(MissingExtraError), part.open(self.media) as file:
-            return not probe(file, part.mime_type, name=part.name).needs_redraw or part.mime_type == "video/webm"
+            redraw = probe(file, part.mime_type, name=part.name).needs_redraw
+            # The codecs of audio that chat models take are those of its types; of video, one type may hold any.
+            return not redraw or part.modality == "audio" or part.mime_type == "video/webm"
         return True
 
     def _whole(self, request: ConversionRequest) -> ConvertedPart:

@@ -208,15 +208,22 @@ class TestStores:
         broken.write_bytes(data)
         media = MediaStore(tmp_path / "media")
         with LocalVectorStore(tmp_path / "x.db", embeddings_of(emulator, media=media, image_max_edge=50)) as store:
-            retriever = MultimodalRetriever(store=store)
+            documents = [
+                media.document(media.put_file(path), metadata={"source": path.name})
+                for path in sorted(folder.iterdir())
+            ]
 
             with pytest.raises(PartialWriteError, match=r"11 documents are stored, 1 not: .*'07\.png'") as caught:
-                retriever.add(folder) if how == "sync" else asyncio.run(retriever.aadd(folder))
+                add(store, how, documents)
 
             assert store.count() == 11
             (reason,) = caught.value.failed.values()
-            assert "'07.png' cannot be opened" in reason
+            assert "'07.png' is a damaged PNG file" in reason
             assert "sha256" not in reason
+
+            retriever = MultimodalRetriever(store=store)
+            added = retriever.add(folder) if how == "sync" else asyncio.run(retriever.aadd(folder))
+            assert [skipped.source for skipped in added.skipped] == ["07.png"]
 
     @HOWS
     def test_an_invalid_key_ends_the_call(self, how: str, emulator: GeminiEmulator) -> None:

@@ -342,7 +342,7 @@ CALLS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "too much overlap": ({"chunk_size": 10, "chunk_overlap": 10}, ValueError, "chunk_overlap < chunk_size"),
     "no size": ({"chunk_size": 0, "chunk_overlap": 0}, ValueError, "chunk_overlap < chunk_size"),
     "another backend": ({"backend": "azure"}, ValueError, "'azure'"),
-    "another model": ({"model": "gemini-embedding-3"}, ValueError, "gemini-embedding-3"),
+    "no model": ({"model": ""}, TypeError, "model"),
     "an empty pattern": ({"exclude": [""]}, TypeError, "patterns"),
 }
 
