@@ -143,6 +143,7 @@ def _query_row(arena: Arena, size: Size) -> Row:
         plain.send_one()
         ours.append(middle - started)
         theirs.append(time.perf_counter() - middle)
+    plain.close()
     added = statistics.median(ours) - statistics.median(theirs)
     return Row(
         measured="one query, milliseconds added",

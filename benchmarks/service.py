@@ -66,6 +66,10 @@ class PlainClient:
         """Send the first body again."""
         _post(self._connection, self._shares[0][0])
 
+    def close(self) -> None:
+        """Close the connection of `send_one`."""
+        self._connection.close()
+
     def _send(self, bodies: Sequence[bytes]) -> None:
         connection = http.client.HTTPConnection(self._address)
         for body in bodies:

@@ -63,7 +63,7 @@ class RawServer:
                 return
         with connection, connection.makefile("rb") as lines:
             try:
-                while head := b"".join(takewhile(bytes.strip, lines)).decode("latin-1"):
+                while head := b"".join(takewhile(lambda line: line not in (b"", b"\r\n"), lines)).decode("latin-1"):
                     lengths = [
                         line.split(":")[1] for line in head.splitlines() if line.lower().startswith("content-le")
                     ]

@@ -120,30 +120,28 @@ ARGUMENTS: list[dict[str, Any]] = [
     {"project": "mine", "location": "eu"},
     {"api_key": "own"},
     {"api_key": "own", "location": "eu"},
-    {"credentials": AnonymousCredentials()},  # type: ignore[no-untyped-call]
-    {"credentials": AnonymousCredentials(), "project": "mine"},  # type: ignore[no-untyped-call]
+    {"credentials": AnonymousCredentials()},
+    {"credentials": AnonymousCredentials(), "project": "mine"},
 ]
 
 
-@pytest.mark.parametrize("base_url", [None, "https://gateway.example"])
 @pytest.mark.parametrize("arguments", ARGUMENTS, ids=lambda given: "+".join(given) or "nothing")
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda names: "+".join(n[7:] for n in names) or "empty")
 def test_key_project_and_location_are_those_of_the_sdk(
-    environment: dict[str, str], arguments: dict[str, Any], base_url: str | None, monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str], arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that is made from the same arguments in the same environment has the same."""
     from google.genai import Client
 
-    monkeypatch.setattr(google.auth, "default", lambda *_, **__: (AnonymousCredentials(), "found"))  # type: ignore[no-untyped-call]
+    monkeypatch.setattr(google.auth, "default", lambda *_, **__: (AnonymousCredentials(), "found"))
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    options: Any = {"base_url": base_url} if base_url else None
     try:
-        expected = Client(vertexai=True, http_options=options, **arguments)._api_client
+        expected = Client(vertexai=True, **arguments)._api_client
     except ValueError:
         pytest.skip("the SDK refuses it")
 
-    ours = GeminiEmbeddings(vertexai=True, base_url=base_url, **arguments)
+    ours = GeminiEmbeddings(vertexai=True, **arguments)
     client = new_client(ours._service_settings(), True)
     found = client.sdk._api_client
 
@@ -207,7 +205,7 @@ async def test_a_failed_renewal_of_a_token_is_tried_again(
     failure: Exception, how: str, emulator: GeminiEmulator
 ) -> None:
     """Long runs renew their token every hour."""
-    credentials = Renewing()  # type: ignore[no-untyped-call]
+    credentials = Renewing()
     credentials.failures = [failure]
     ours = GeminiEmbeddings(
         project="p", location="eu", credentials=credentials, base_url=emulator.url, output_dimensionality=128
@@ -219,7 +217,7 @@ async def test_a_failed_renewal_of_a_token_is_tried_again(
 
 def test_missing_credentials_name_the_remedy() -> None:
     """They are an error of the service for every request."""
-    error = translate(auth_errors.DefaultCredentialsError("none found"))  # type: ignore[no-untyped-call]
+    error = translate(auth_errors.DefaultCredentialsError("none found"))
 
     assert isinstance(error, ServiceError)
     assert (error.scope, error.transient) == ("run", False)
@@ -296,7 +294,7 @@ def certificate(folder: Path) -> Path:
 @pytest.mark.parametrize("how", ["sync", "async"])
 @pytest.mark.parametrize("given", ["verify", "SSL_CERT_FILE", "nothing"])
 async def test_certificates(given: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An authority of one's own is given as context or as file; without it the connection fails."""
+    """A custom authority is given as context or as file; without it the connection fails."""
     file = certificate(tmp_path)
     server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server_side.load_cert_chain(file)

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from langchain_gemini_mm.embeddings.service.answers import read_answer
-from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall
+from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall, encoded_body, read_answer
 from langchain_gemini_mm.embeddings.service.client import ServiceSettings
 from langchain_gemini_mm.embeddings.service.connections import Connections
 from langchain_gemini_mm.embeddings.service.exchange import asend, send
@@ -31,7 +30,7 @@ Start = Callable[[Play], RawServer]
 
 def call_of(*texts: str, **options: Any) -> EmbedCall:
     """A request for texts."""
-    defaults = {
+    defaults: dict[str, Any] = {
         "model": "gemini-embedding-2",
         "contents": [[{"text": text}] for text in texts],
         "positions": tuple(range(len(texts))),
@@ -437,8 +436,10 @@ def test_a_client_of_the_caller_and_an_sdk_without_raw_requests(
     count: int, backend: str, how: str, emulator: GeminiEmulator
 ) -> None:
     """Both give the same vectors, the second through the typed request."""
-    from google.genai import Client
+    from google.genai import Client, version
 
+    if backend == "vertex" and count > 1 and version.__version__.startswith("2."):
+        pytest.skip("the typed request of google-genai 2.x takes one content on Vertex AI")
     options: Any = {"base_url": emulator.url, "api_version": "v1beta1" if backend == "vertex" else "v1beta"}
     call = call_of(*"abc"[:count])
     expected = sent(how, connect(emulator.url, backend=backend), call)
@@ -451,7 +452,8 @@ def test_a_client_of_the_caller_and_an_sdk_without_raw_requests(
             self.models, self.aio = client.models, client.aio
 
     settings = ServiceSettings(backend=backend)  # type: ignore[arg-type]
-    for kind in (lambda client: client, Typed):
+    kinds: list[Any] = [lambda client: client, Typed]
+    for kind in kinds:
         with Client(vertexai=backend == "vertex", api_key=emulator.api_key, http_options=options) as client:
             answer = sent(how, Connections(settings, kind(client)), call)
         np.testing.assert_allclose(answer.vectors, expected.vectors, atol=1e-6)
@@ -507,8 +509,6 @@ def test_vertex_without_the_model_is_not_asked_for_each_content(raw_server: Star
 def test_large_media_are_copied_once_besides_base64() -> None:
     """The peak of building a request is its base64 and its body."""
     import tracemalloc
-
-    from langchain_gemini_mm.embeddings.service.calls import encoded_body
 
     data = bytes(12_000_000)
     call = call_of(contents=[[{"inline_data": {"data": data, "mime_type": "image/png"}}]], positions=(0,))

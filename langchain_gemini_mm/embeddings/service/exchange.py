@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from langchain_gemini_mm.embeddings.service.answers import parse, read_answer
-from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall, encoded_body, request_body, request_path
+from langchain_gemini_mm.embeddings.service.calls import (
+    Answer,
+    EmbedCall,
+    encoded_body,
+    parse,
+    read_answer,
+    request_body,
+    request_path,
+)
 from langchain_gemini_mm.embeddings.service.connections import Connections
 from langchain_gemini_mm.embeddings.service.errors import lost_file, refusal, translate, unreadable
 from langchain_gemini_mm.embeddings.service.http_client import Exchange, exchanging

@@ -107,7 +107,13 @@ def sync_http(client_args: Mapping[str, Any], verify: Any, total_s: float) -> An
 
 
 def async_http(client_args: Mapping[str, Any], verify: Any, total_s: float) -> Any:
-    """Async twin of `sync_http`, for one event loop."""
+    """A client for one event loop; see `sync_http`.
+
+    Args:
+        client_args: the caller's arguments for the HTTP library.
+        verify: of `tls_context`.
+        total_s: seconds for one request, from connecting to the last byte.
+    """
     library = http_library(client_args)
     client = _client_type(library, "AsyncClient")(**_arguments(library, client_args, verify))
     client.total_s = total_s
