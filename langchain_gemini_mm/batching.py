@@ -184,7 +184,7 @@ def ended(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future
 def interruptible_wait(
     futures: Collection[Future[Any]], return_when: str = ALL_COMPLETED, seconds: float = math.inf
 ) -> set[Future[Any]]:
-    """Wait for futures, and return those that are done; on every platform Ctrl-C ends the wait within a fifth of a second.
+    """Wait for futures, and return those that are done; Ctrl-C ends the wait within a fifth of a second everywhere.
 
     Args:
         futures: to wait for.

@@ -125,11 +125,10 @@ ARGUMENTS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("base_url", [None, "https://gateway.example"])
 @pytest.mark.parametrize("arguments", ARGUMENTS, ids=lambda given: "+".join(given) or "nothing")
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda names: "+".join(n[7:] for n in names) or "empty")
 def test_key_project_and_location_are_those_of_the_sdk(
-    environment: dict[str, str], arguments: dict[str, Any], base_url: str | None, monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str], arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that is made from the same arguments in the same environment has the same.
 
@@ -140,13 +139,12 @@ def test_key_project_and_location_are_those_of_the_sdk(
     monkeypatch.setattr(google.auth, "default", lambda *_, **__: (AnonymousCredentials(), "found"))
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    options: Any = {"base_url": base_url} if base_url else None
     try:
-        expected = Client(vertexai=True, http_options=options, **arguments)._api_client
+        expected = Client(vertexai=True, **arguments)._api_client
     except ValueError:
         pytest.skip("the SDK refuses it")
 
-    ours = GeminiEmbeddings(vertexai=True, base_url=base_url, **arguments)
+    ours = GeminiEmbeddings(vertexai=True, **arguments)
     client = new_client(ours._service_settings(), True)
     found = client.sdk._api_client
 

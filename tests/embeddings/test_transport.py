@@ -436,8 +436,10 @@ def test_a_client_of_the_caller_and_an_sdk_without_raw_requests(
     count: int, backend: str, how: str, emulator: GeminiEmulator
 ) -> None:
     """Both give the same vectors, the second through the typed request."""
-    from google.genai import Client
+    from google.genai import Client, version
 
+    if backend == "vertex" and count > 1 and version.__version__.startswith("2."):
+        pytest.skip("the typed request of google-genai 2.x takes one content on Vertex AI")
     options: Any = {"base_url": emulator.url, "api_version": "v1beta1" if backend == "vertex" else "v1beta"}
     call = call_of(*"abc"[:count])
     expected = sent(how, connect(emulator.url, backend=backend), call)
