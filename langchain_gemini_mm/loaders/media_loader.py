@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from langchain_gemini_mm.loaders.converters import Converter, Converters
     from langchain_gemini_mm.loaders.examine import Examiner
     from langchain_gemini_mm.loaders.media_documents import Description
+    from langchain_gemini_mm.loaders.options import LoadOptions
     from langchain_gemini_mm.loaders.walk import Skipped
     from langchain_gemini_mm.storage import MediaStore
 
@@ -89,6 +90,8 @@ class MediaLoader(BaseLoader):
         ValueError: an argument that can never work, such as segments longer than the model takes.
     """
 
+    options: LoadOptions
+    """Its options, checked."""
     skipped: list[Skipped]
     """Files that the last run left out, with the reasons."""
 
@@ -126,7 +129,6 @@ class MediaLoader(BaseLoader):
         selected = options.chosen_modalities(modalities)
         sizes = (min_bytes, max_bytes, chunk_size, chunk_overlap, _seconds(worker_seconds, segments), worker_bytes)
         self.options = options.LoadOptions(segments, model, backend, selected, companions, fuse_text, *sizes)
-        """Its options, checked."""
         self.skipped = []
         names = Patterns(glob), Patterns(exclude), source_prefix, recursive, follow_symlinks, include_hidden, companions
         self._store, self._progress = _checked_store(media), progress
