@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall, encoded_body, read_answer
+from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall, encoded_body, parse, read_answer
 from langchain_gemini_mm.embeddings.service.client import ServiceSettings
 from langchain_gemini_mm.embeddings.service.connections import Connections
 from langchain_gemini_mm.embeddings.service.exchange import asend, send
@@ -239,6 +239,44 @@ def test_whole_vectors_of_an_incomplete_response_are_kept() -> None:
     whole = read_answer(call_of("a", "c"), rows(2)).vectors
     assert set(caught.value.vectors) == {3, 8}
     np.testing.assert_array_equal([caught.value.vectors[3], caught.value.vectors[8]], whole)
+
+
+LARGE: dict[str, Callable[[list[Any]], object]] = {
+    "whole": lambda embeddings: None,
+    "without values": lambda embeddings: embeddings[3].clear(),
+    "one value less": lambda embeddings: embeddings[3]["values"].pop(),
+    "no values": lambda embeddings: embeddings[3]["values"].clear(),
+    "a null": lambda embeddings: embeddings[3]["values"].insert(0, None),
+    "a nested list": lambda embeddings: embeddings[3].update(values=[embeddings[3]["values"]]),
+    "integers": lambda embeddings: embeddings[3].update(values=[1] * 3072),
+    "a number for a vector": lambda embeddings: embeddings[3].update(values=3),
+    "null for an embedding": lambda embeddings: embeddings.insert(3, None),
+    "vectors elsewhere": lambda embeddings: embeddings[3].update(other={"values": embeddings[3].pop("values")}),
+}
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("name", LARGE)
+def test_a_large_response_is_read_like_a_small_one(name: str, indent: int | None) -> None:
+    """Its vectors are parsed one by one, which changes nothing."""
+    values = np.random.default_rng(0).normal(size=(40, 3072)).tolist()
+    embeddings: list[Any] = [{"values": row} for row in values]
+    LARGE[name](embeddings)
+    body = json.dumps({"embeddings": embeddings, "usageMetadata": {"promptTokenCount": 5}}, indent=indent).encode()
+    call = call_of(*map(str, range(40)), dimensions=3072)
+
+    def outcome_of(payload: Any) -> dict[int, Any]:
+        try:
+            answer = read_answer(call, payload)
+        except IncompleteAnswerError as error:
+            return error.vectors
+        assert answer.reported_tokens == 5
+        return dict(enumerate(answer.vectors))
+
+    found, expected = outcome_of(parse(body)), outcome_of(json.loads(body))
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[position], expected[position]) for position in expected)
+    assert 3 not in found or name in ("whole", "integers")
 
 
 def test_inputs_that_were_truncated_are_named() -> None:
