@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from langchain_gemini_mm.loaders.converters import Converter, Converters
     from langchain_gemini_mm.loaders.examine import Examiner
     from langchain_gemini_mm.loaders.media_documents import Description
-    from langchain_gemini_mm.loaders.options import LoadOptions
     from langchain_gemini_mm.loaders.walk import Skipped
     from langchain_gemini_mm.storage import MediaStore
 
@@ -90,8 +89,6 @@ class MediaLoader(BaseLoader):
         ValueError: an argument that can never work, such as segments longer than the model takes.
     """
 
-    options: LoadOptions
-    """Its options, checked."""
     skipped: list[Skipped]
     """Files that the last run left out, with the reasons."""
 

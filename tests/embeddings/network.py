@@ -118,6 +118,12 @@ def _pipe(source: socket.socket, target: socket.socket) -> None:
         target.shutdown(socket.SHUT_WR)
 
 
+KEY_USES = (
+    "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+    "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
+)  # fmt: skip
+
+
 def write_certificates(folder: Path) -> ssl.SSLContext:
     """Write `corporate-ca.pem`, the certificate of an authority, and return the TLS context of its server."""
     from cryptography import x509
@@ -137,12 +143,19 @@ def write_certificates(folder: Path) -> ssl.SSLContext:
             .not_valid_after(now + timedelta(days=1))
         )
 
-    authority = builder(name, key.public_key()).add_extension(
-        x509.BasicConstraints(ca=True, path_length=0), critical=True
+    # Python 3.13 requires the extensions of RFC 5280.
+    signs = {name: name in ("key_cert_sign", "crl_sign") for name in KEY_USES}
+    authority = (
+        builder(name, key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.KeyUsage(**signs), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    server = builder(subject, server_key.public_key()).add_extension(
-        x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+    server = (
+        builder(subject, server_key.public_key())
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
     )
     pem = serialization.Encoding.PEM
     (folder / "corporate-ca.pem").write_bytes(authority.sign(key, hashes.SHA256()).public_bytes(pem))

@@ -383,6 +383,7 @@ def waited(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
 INTERRUPTED = """
 import os, signal, sys, threading, time
 from langchain_gemini_mm import GeminiEmbeddings
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
 ours = GeminiEmbeddings(api_key=sys.argv[1], base_url=sys.argv[2], output_dimensionality=128)
 ours.embed_query("warm")
 print("ready", flush=True)
