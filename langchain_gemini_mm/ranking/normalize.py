@@ -32,6 +32,8 @@ _MIN_START, _MAX_START, _MAX_NOISE = 0.5, 2.0, 5.0
 """Bounds of where the tail begins, and the deviation beyond which a score counts as a match and not for the tail."""
 _MIN_SPLIT, _MIN_UNMATCHED, _MIN_MATCHED = 8, 0.3, 0.2
 """Sampled documents of a modality below which its scores are not split, and the smallest shares of the two groups."""
+_COPY = 0.98
+"""Cosine similarity from which a document is a copy of what is asked, such as a stored file that is the query."""
 _SEPARATION, _SMALL_SAMPLE = 4.0, 16.0
 """Distance of the means of two groups, in standard deviations within them, from which they are distinct, and what is
 added to it, over the square root of their number: docs/ranking.md has the false alarms."""
@@ -114,6 +116,8 @@ def compare(background: Background, vector: Vector) -> BackgroundComparison:
     if not len(sizes):
         return BackgroundComparison({}, 0, 0.0, 1.0, is_known=False)
     products, sizes, highest = _unmatched((background.vectors @ vector).astype(np.float64), sizes)
+    known = np.flatnonzero(sizes).tolist()
+    sizes = sizes[known]
     member = np.repeat(np.arange(len(sizes)), sizes)
     means, own = _measured(products, sizes, member)
     spreads, pooled = _spreads(own, sizes.astype(np.float64))
@@ -121,9 +125,12 @@ def compare(background: Background, vector: Vector) -> BackgroundComparison:
     weights = _weights(means, noise, (_MIN_DIFFERENCE * pooled) ** 2)
     centre = float(sizes @ means) / len(products)
     levels: dict[str, Level] = {}
-    for place, modality in enumerate(background.sampled):
-        numbers = float(means[place]), float(spreads[place]), int(sizes[place]), float(weights[place])
-        levels[modality] = Level(*numbers, centre, highest[place])
+    for number, modality in enumerate(background.sampled):
+        numbers = centre, max(pooled, _MIN_SPREAD), 0, 0.0  # where all documents are copies of what is asked
+        if number in known:
+            place = known.index(number)
+            numbers = float(means[place]), float(spreads[place]), int(sizes[place]), float(weights[place])
+        levels[modality] = Level(*numbers, centre, highest[number])
     locations = weights * means + (1 - weights) * centre
     start, scale = _tail((products - locations[member]) / spreads[member])
     return BackgroundComparison(levels, background.total, start, scale, is_known=len(products) > 1)
@@ -132,7 +139,7 @@ def compare(background: Background, vector: Vector) -> BackgroundComparison:
 def _unmatched(
     scores: NDArray[np.float64], sizes: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], list[float]]:
-    """Leave out the scores of a distinct upper group of each modality: documents that match, if many do.
+    """Leave out the scores of copies of what is asked, and of a distinct upper group of each modality, if many match.
 
     Args:
         scores: `(n,)`, those of a modality next to each other.
@@ -141,11 +148,16 @@ def _unmatched(
     Returns:
         The other scores, their number in each modality, and the highest score that was kept of each modality.
     """
-    kept = [_lower_group(group) for group in np.split(scores, np.cumsum(sizes)[:-1])]
-    if sum(map(len, kept)) > (1 - _TAIL) * len(scores):
-        return scores, sizes, [math.inf] * len(sizes)
+    groups = np.split(scores, np.cumsum(sizes)[:-1])
+    others = [group[group < _COPY] for group in groups]
+    if not any(map(len, others)):
+        others = groups
+    kept = list(map(_lower_group, others))
+    if sum(map(len, kept)) > (1 - _TAIL) * sum(map(len, others)):
+        kept = others
     highest = [
-        math.inf if len(group) == size else float(group[-1]) for group, size in zip(kept, sizes.tolist(), strict=True)
+        math.inf if len(group) == size else float(group.max(initial=-1.0))
+        for group, size in zip(kept, sizes.tolist(), strict=True)
     ]
     return np.concatenate(kept), np.array([len(group) for group in kept], dtype=np.int64), highest
 

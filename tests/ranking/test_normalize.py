@@ -81,8 +81,8 @@ def test_the_background_follows_changes_at_once() -> None:
     dice = np.random.default_rng(1)
     store = LocalVectorStore(":memory:", GivenEmbeddings())
     retriever = MultimodalRetriever(store=store, k=5)
-    for level in (0.3, 0.6, 0.9):
-        if level == 0.9:
+    for level in (0.3, 0.6, 0.8):
+        if level == 0.8:
             store.delete_all()
         refill(store, np.clip(level + 0.03 * dice.standard_normal(400), -1, 1))
         assert max(hit.confidence or 0 for hit in retriever.search(QUERY, ranking="normalized")) < 0.6
@@ -101,3 +101,22 @@ def test_another_store_object_sees_changes(tmp_path: Path) -> None:
         for level in (0.3, 0.6):
             refill(writer, level + 0.03 * dice.standard_normal(400))
             assert max(hit.confidence or 0 for hit in retriever.search(QUERY, ranking="normalized")) < 0.6
+
+
+@pytest.mark.parametrize("copies", [1, 2, 5])
+@pytest.mark.parametrize("texts", [1, 10, 40])
+def test_copies_of_what_is_asked_are_found_first(copies: int, texts: int) -> None:
+    """A few images that are all copies of the query do not become their own background."""
+    dice = np.random.default_rng(copies)
+    store = LocalVectorStore(":memory:", GivenEmbeddings())
+    modalities = ["image"] * copies + ["text"] * texts
+    documents = [Document(page_content=f"d{i}", metadata={"modality": name}) for i, name in enumerate(modalities)]
+    cosines = np.concatenate([np.full(copies, 1 - 1e-6), 0.15 - 0.02 * dice.random(texts)])
+    store.add_vectors(documents, with_cosines(cosines, dice), ids=[f"d{i}" for i in range(len(documents))])
+    retriever = MultimodalRetriever(store=store, k=copies)
+    assert {hit.document.id for hit in retriever.search(QUERY, ranking="normalized")} == {
+        f"d{i}" for i in range(copies)
+    }
+    if texts > 1:
+        found = retriever.search(QUERY, min_confidence=0.5)
+        assert {hit.document.id for hit in found} == {f"d{i}" for i in range(copies)}
