@@ -177,7 +177,8 @@ class _Added:
         reason = next(iter(reasons), None) if len(reasons) == 1 else next(iter(self.failed.values()), None)
         return PartialWriteError(
             f"{len(self.stored)} documents are stored, {len(failed) or 'the rest'} not: "
-            f"{reason or f'{type(self.cause).__name__}: {self.cause}'}. Calling again with the same ids is safe",
+            f"{reason or f'{type(self.cause).__name__}: {self.cause}'}. Calling again with the same ids is safe; "
+            "without ids, add only what failed",
             stored=self.stored,
             failed=failed,
         )
