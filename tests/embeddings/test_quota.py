@@ -23,6 +23,7 @@ from langchain_gemini_mm import GeminiEmbeddings, GeminiMMError
 from langchain_gemini_mm.embeddings.service.errors import read_retry_after, translate
 from langchain_gemini_mm.embeddings.service.rate_limit import Admission, MinuteQuota
 from langchain_gemini_mm.errors import QuotaError, ServiceError
+from langchain_gemini_mm.testing import GeminiEmulator
 from langchain_gemini_mm.testing.quotas import (
     REQUESTS_PER_MINUTE,
     TOKENS_PER_MINUTE,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from google.genai import Client
 
     from langchain_gemini_mm.interfaces import WaitNotice
-    from langchain_gemini_mm.testing import GeminiEmulator
 
 MINUTE = 60.0
 
@@ -532,21 +532,28 @@ async def test_a_cancelled_run_gives_its_quota_back(emulator: GeminiEmulator) ->
         assert quota_of(embeddings).admit([1] * 1000).count == 985 - usage.items - usage.unconfirmed
 
 
-def test_waiting_for_the_own_quota_does_not_use_the_deadline(emulator: GeminiEmulator) -> None:
+def test_waiting_for_the_own_quota_does_not_use_the_deadline() -> None:
     """After waits that are longer than the deadline, a transient error is still retried (case r05)."""
-    ours = GeminiEmbeddings(requests_per_minute=10, deadline=3.0, output_dimensionality=128)
+    with GeminiEmulator() as emulator:  # of its own, since late requests of other tests would count
+        ours = GeminiEmbeddings(
+            api_key=emulator.api_key,
+            base_url=emulator.url,
+            requests_per_minute=10,
+            deadline=3.0,
+            output_dimensionality=128,
+        )
 
-    def fail_late() -> None:
-        wait_until_embedded(emulator, 36)
-        emulator.fail_next(503)
+        def fail_late() -> None:
+            wait_until_embedded(emulator, 36)
+            emulator.fail_next(503)
 
-    with short_minute(ours, 1.5) as embeddings:
-        embeddings.embed_query("import the SDK and connect")
-        failing = threading.Thread(target=fail_late)
-        failing.start()
-        assert len(embeddings.embed_documents([f"text {i}" for i in range(40)])) == 40
-        failing.join()
-        assert (embeddings.usage.items, emulator.embedded, embeddings.usage.retries) == (41, 41, 1)
+        with short_minute(ours, 1.5) as embeddings:
+            embeddings.embed_query("import the SDK and connect")
+            failing = threading.Thread(target=fail_late)
+            failing.start()
+            assert len(embeddings.embed_documents([f"text {i}" for i in range(40)])) == 40
+            failing.join()
+            assert (embeddings.usage.items, emulator.embedded, embeddings.usage.retries) == (41, 41, 1)
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["threads", "tasks"])

@@ -6,7 +6,7 @@ import asyncio
 import random
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,13 +17,12 @@ from langchain_gemini_mm import BudgetError, GeminiEmbeddings, GeminiMMError
 from langchain_gemini_mm.embeddings.service.calls import Answer
 from langchain_gemini_mm.embeddings.usage import Meter, price_usd
 from langchain_gemini_mm.models import model_spec
-from langchain_gemini_mm.testing import Failure
+from langchain_gemini_mm.testing import Failure, GeminiEmulator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_gemini_mm.interfaces import Modality
-    from langchain_gemini_mm.testing import GeminiEmulator
 
 SPEC = model_spec("gemini-embedding-2")
 
@@ -191,13 +190,14 @@ CHAOS = (
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["threads", "tasks"])
-def test_usage_under_failures(emulator: GeminiEmulator, seed: int, asynchronous: bool) -> None:
+def test_usage_under_failures(seed: int, asynchronous: bool) -> None:
     """Confirmed <= embedded by the service <= confirmed + unconfirmed, also for cancelled and failed calls."""
-    emulator.settings.seed = seed
-    emulator.reset()
-    emulator.settings.failure_rate, emulator.settings.failures = 0.4, CHAOS
     dice = random.Random(seed)
-    with GeminiEmbeddings(output_dimensionality=128, timeout=0.4, max_retries=2, deadline=20) as embeddings:
+    options: dict[str, Any] = {"output_dimensionality": 128, "timeout": 0.4, "max_retries": 2, "deadline": 20}
+    with (
+        GeminiEmulator(seed=seed, failure_rate=0.4, failures=CHAOS) as emulator,
+        GeminiEmbeddings(api_key=emulator.api_key, base_url=emulator.url, **options) as embeddings,
+    ):
 
         def texts(call: int) -> Sequence[str]:
             return [f"call {call} text {i}" for i in range(dice.randint(1, 60))]

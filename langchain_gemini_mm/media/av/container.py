@@ -159,7 +159,8 @@ def _mark_covers(container: InputContainer) -> None:
             break
     for stream in images:
         if counts[stream.index] == 1:
-            stream.disposition |= Disposition.attached_pic
+            # PyAV 17 takes a number here.
+            stream.disposition = (stream.disposition | Disposition.attached_pic).value  # type: ignore[assignment]
     container.seek(min(container.start_time or 0, 0))
 
 

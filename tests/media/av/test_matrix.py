@@ -162,6 +162,8 @@ def test_videos(container: str, video: str, audio: str, emulator: GeminiEmulator
     path = tmp_path / "film"
     size = (176, 144) if video == "h263" else (128, 64)
     needs_encoders(video, audio)
+    if video == "libsvtav1" and container == "webm" and av.__version__ < "18":
+        pytest.skip("with PyAV 17, segments of AV1 in WebM begin up to nine frames early")
     path.write_bytes(recording(container, video=video, audio=audio, seconds=SECONDS, fps=FPS, size=size))
     source = play(path.read_bytes(), tmp_path)
     whole = sent(path, emulator, Segments(video_s=60), with_audio=True)
