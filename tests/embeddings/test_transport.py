@@ -169,6 +169,7 @@ ACCEPTED: dict[str, Play] = {
     "tokens are a text": play(lambda n: http(200, rows(n, usageMetadata={"promptTokenCount": "many"}))),
     "tokens are negative": play(lambda n: http(200, rows(n, usageMetadata={"promptTokenCount": -5}))),
     "usage is a list": play(lambda n: http(200, rows(n, usageMetadata=[1]))),
+    "whole numbers": play(lambda n: http(200, {"embeddings": [{"values": [1] * DIMENSIONS}] * n})),
     "a key twice": play(lambda n: http(200, '{"embeddings":[],' + json.dumps(rows(n))[1:])),
     "gzip": play(lambda n: http(200, gzip.compress(json.dumps(rows(n)).encode()), "Content-Encoding: gzip")),
 }

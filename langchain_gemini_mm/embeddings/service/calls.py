@@ -218,7 +218,7 @@ def read_answer(call: EmbedCall, payload: Any) -> Answer:
     values = [one.get("values") if isinstance(one, Mapping) else None for one in embeddings]
     vectors = _all_rows(values, call.dimensions)
     if vectors is None:
-        raise _incomplete(call, values)
+        vectors = _one_by_one(call, values)
     return Answer(vectors, _reported_tokens(payload, embeddings), _truncated(call, payload, embeddings))
 
 
@@ -239,18 +239,20 @@ def _sequence(value: Any) -> list[Any]:
 
 
 def _all_rows(values: Sequence[Any], dimensions: int) -> Vectors | None:
-    """Unit rows of all vectors at once; None if one is not usable."""
+    """Unit rows of all vectors at once; None where they have to be looked at one by one."""
     try:
         rows = np.array(values)
-        if rows.dtype == np.float64 and rows.shape == (len(values), dimensions):
-            return unit_rows(rows)
+        return unit_rows(rows) if rows.dtype == np.float64 and rows.shape == (len(values), dimensions) else None
     except (ValueError, OverflowError):
-        pass
-    return None
+        return None
 
 
-def _incomplete(call: EmbedCall, values: Sequence[Any]) -> IncompleteAnswerError:
-    """The error for a response of which some vectors are not usable, with those that are."""
+def _one_by_one(call: EmbedCall, values: Sequence[Any]) -> Vectors:
+    """Unit rows of all vectors.
+
+    Raises:
+        IncompleteAnswerError: some are not usable; the error has those that are.
+    """
     whole: dict[int, Vector] = {}
     reasons: dict[int, str] = {}
     for position, one in zip(call.positions, values, strict=True):
@@ -259,9 +261,11 @@ def _incomplete(call: EmbedCall, values: Sequence[Any]) -> IncompleteAnswerError
             reasons[position] = row
         else:
             whole[position] = row
-    same = [position for position, reason in reasons.items() if reason == next(iter(reasons.values()))]
-    message = f"the embedding service answered with {reasons[same[0]]}"
-    return IncompleteAnswerError(message, vectors=whole).about_input(*same)
+    if not reasons:
+        return np.stack([whole[position] for position in call.positions])
+    first = next(iter(reasons.values()))
+    same = [position for position, reason in reasons.items() if reason == first]
+    raise IncompleteAnswerError(f"the embedding service answered with {first}", vectors=whole).about_input(*same)
 
 
 def _row(values: Any, dimensions: int) -> Vector | str:
