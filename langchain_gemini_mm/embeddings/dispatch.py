@@ -16,13 +16,14 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from langchain_gemini_mm.batching import CallLimits, Sized, plan
+from langchain_gemini_mm.embeddings.service.errors import retry_delay_s
 from langchain_gemini_mm.errors import GeminiMMError, IncompleteAnswerError, QuotaError, ServiceError
 
-_FIRST_S, _LONGEST_S, _JITTER_S = 0.5, 30.0, 0.5
 _PATIENCE = 10
 """How many times `deadline` the service may ask a run to wait in all, while it accepts nothing."""
 _SENT_AGAIN = 2
@@ -275,7 +276,18 @@ class Dispatch(Generic[S]):
             batch.held += 1
         else:
             batch.attempts += 1
-        stops = error.scope == "run" or (error.retry_after or 0.0) > self._deadline
+        too_late = (error.retry_after or 0.0) > self._deadline
+        if too_late and error.transient:
+            error = _explained(
+                error,
+                f"the service asks for a wait of {error.retry_after:g} s, longer than deadline={self._deadline:g}",
+            )
+        elif tokens := _never_admitted(batch, error):
+            error = _explained(
+                error, f"the content alone has about {tokens:,} tokens, more than the quota per minute; split it"
+            )
+            error.transient = False
+        stops = error.scope == "run" or too_late
         if error.transient and not stops and batch.attempts <= self._max_retries:
             return self._repeat(batch, error, batch.held + batch.attempts, now)
         self._fail(batch.items, error, batch.refusal)
@@ -303,16 +315,6 @@ class Dispatch(Generic[S]):
             if self.stopped is not None:
                 self._fail(_all_items(batch), self.stopped, batch.refusal)
 
-    def delay(self, error: ServiceError, count: int) -> float:
-        """Seconds before a request is repeated: the delay that the service asks for, or an exponential back-off.
-
-        Args:
-            error: of the request.
-            count: how often it failed.
-        """
-        backoff = min(_FIRST_S * 2.0 ** min(count - 1, 20), _LONGEST_S)
-        return (backoff if error.retry_after is None else error.retry_after) + self._jitter() * min(_JITTER_S, backoff)
-
     def _count_accepted(self, batch: Batch[S], count: int, now: float) -> None:
         if not count:
             return
@@ -334,7 +336,7 @@ class Dispatch(Generic[S]):
         if self.stopped is not None:
             self._fail(batch.items, error, batch.refusal)
             return None
-        seconds = self.delay(error, count)
+        seconds = retry_delay_s(error, count, self._jitter())
         if error.retry_after is not None:
             self.excuse(seconds, now, asked=True)
         heapq.heappush(self._later, (now + seconds, next(self._numbers), batch))
@@ -408,6 +410,26 @@ class Dispatch(Generic[S]):
         self._equal = (error.message, count + 1 if message == error.message else 1)
         if self._equal[1] >= _EQUAL_REFUSALS and not self._any_accepted:
             self.stop(error)
+
+
+_HELD_ALONE = 2
+"""How often a content that exceeds a quota by itself is refused before it fails; the estimate may be too high."""
+
+
+def _never_admitted(batch: Batch[S], error: ServiceError) -> int:
+    """The tokens of a single item that has more than a minute's quota; else 0."""
+    limit = error.limits.get("tokens_per_minute") if isinstance(error, QuotaError) else None
+    if limit is None or len(batch.items) > 1 or batch.held < _HELD_ALONE:
+        return 0
+    tokens = batch.items[0].token_count
+    return tokens if tokens > limit else 0
+
+
+def _explained(error: ServiceError, reason: str) -> ServiceError:
+    """A copy of an error with a reason why it is not tried again."""
+    explained = copy(error)
+    explained.args = (f"{error.message}. Not tried again: {reason}",)
+    return explained
 
 
 def _all_items(batch: Batch[S]) -> Sequence[S]:

@@ -134,11 +134,6 @@ class EmbedItem:
         """Estimated, by the modality they are billed as."""
         return total_tokens([self])
 
-    @property
-    def token_floor(self) -> int:
-        """Tokens that it has at least."""
-        return sum(part.token_range[0] for part in self.parts)
-
     def hashed(self, media: MediaSource | None) -> EmbedItem:
         """The item with the hashes of its files, which must still be the same when they are sent.
 

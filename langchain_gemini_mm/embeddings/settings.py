@@ -444,14 +444,20 @@ def check_url(url: str) -> str:
     """Return a base URL.
 
     Raises:
-        ValueError: it has no scheme or no host.
+        ValueError: it has no scheme or no host, or its port is not one.
     """
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # the port is not a number from 0 to 65535
+        usable = False
+    if not usable:
         from langchain_gemini_mm.embeddings.service.client import without_password
 
         shown = without_password(parts) if "@" in parts.netloc else url.rpartition("@")[2]
-        raise ValueError(f"base_url must begin with https:// or http:// and name a host, got {shown!r}")
+        raise ValueError(
+            f"base_url must begin with https:// or http:// and name a host (and a port of 1 to 65535), got {shown!r}"
+        )
     return url
 
 

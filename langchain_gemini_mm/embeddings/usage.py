@@ -39,7 +39,7 @@ class Usage:
     retries: int = 0
     """Requests that had to be repeated."""
     reported_tokens: int = 0
-    """Tokens reported by the service, where the SDK has them (google-genai 3.3 and newer, and Vertex AI); else 0."""
+    """Tokens reported by the service; 0 for requests for which it reports none."""
     estimated_tokens: Mapping[Modality, int] = field(default_factory=dict)
     """By modality; scaled to the tokens that the service reported, where it did."""
     estimated_usd: float = 0.0

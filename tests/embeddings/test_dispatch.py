@@ -217,6 +217,33 @@ def test_what_concerns_every_request_stops_the_run() -> None:
     assert all("key is invalid" in str(error) for error in run.dispatch.failed.values())
 
 
+def test_a_content_over_the_quota_of_a_minute_fails_alone() -> None:
+    """It could never be accepted; the others are, and a content below the limit is not given up."""
+    items = [Item(n, token_count=60 if n == 3 else 10) for n in range(8)]
+    run = History(Dispatch(items, CallLimits(items=1, wire_bytes=10_000), max_retries=3, deadline=300, now=0.0))
+    refused: Counter[int] = Counter()
+
+    def answer(items: Sequence[Item]) -> ServiceError | None:
+        position = items[0].position
+        refused[position] += 1
+        if position == 3 or (position == 5 and refused[5] < 6):
+            return QuotaError("used up", retry_after=60.0, limits={"tokens_per_minute": 50})
+        return None
+
+    run.carry_out(answer)
+
+    assert run.answered == {0, 1, 2, 4, 5, 6, 7}
+    assert "about 60 tokens" in str(run.dispatch.failed[3])
+    assert run.now < 600
+
+
+def test_a_wait_that_is_longer_than_the_deadline_is_named() -> None:
+    """The run ends, and its error says which of the two to change."""
+    run = history(3, deadline=10)
+    run.carry_out(failing(100, lambda: QuotaError("used up", retry_after=60.0)))
+    assert "asks for a wait of 60 s, longer than deadline=10" in str(run.dispatch.failed[0])
+
+
 def test_the_rest_of_an_incomplete_answer_is_sent_again() -> None:
     """The vectors that it contains are kept; the others are sent again twice, the second time one by one."""
     run = history(100)

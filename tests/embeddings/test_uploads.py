@@ -63,6 +63,24 @@ def test_a_failed_poll_does_not_upload_again(emulator: GeminiEmulator) -> None:
     assert len(emulator.uploads) == 1
 
 
+def test_an_upload_waits_as_long_as_the_service_asks(emulator: GeminiEmulator) -> None:
+    """`Retry-After` holds for uploads as for other requests."""
+    attempts: list[float] = []
+
+    def refuse_the_first_upload(response: Any) -> None:
+        if "/upload/" in str(response.request.url) and response.request.method == "POST":
+            attempts.append(time.monotonic())
+            if len(attempts) == 1:
+                response.status_code = 503
+                response.headers["Retry-After"] = "2"
+
+    hooks = {"event_hooks": {"response": [refuse_the_first_upload]}}
+    ours = GeminiEmbeddings(output_dimensionality=128, inline_limit=200, client_args=hooks)
+
+    assert len(ours.embed_documents([PICTURE])) == 1
+    assert attempts[1] - attempts[0] >= 2.0
+
+
 @pytest.mark.parametrize("clock", ["wall clock", "monotonic"])
 def test_an_upload_expires_by_the_clock_that_shows_more(clock: str) -> None:
     """The monotonic clock stops in standby, and the wall clock may be set back."""

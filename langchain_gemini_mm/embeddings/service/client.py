@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies
 
-from langchain_gemini_mm.embeddings.service.http_client import async_http, sync_http
+from langchain_gemini_mm.embeddings.service.http_client import http_clients
 from langchain_gemini_mm.interfaces import Backend
 
 if TYPE_CHECKING:
@@ -106,8 +106,7 @@ def new_client(settings: ServiceSettings, tls: Any) -> OpenClient:
     arguments = dict(settings.client_args)
     http, ahttp = None, None
     if has_own_http(settings):
-        http = sync_http(arguments, tls, settings.timeout)
-        ahttp = async_http(arguments, tls, settings.timeout)
+        http, ahttp = http_clients(arguments, tls, settings.timeout)
     options = genai.types.HttpOptions(
         base_url=None if url is None else without_password(url),
         api_version=settings.api_version or DEFAULT_API_VERSIONS[settings.backend],

@@ -209,6 +209,21 @@ def read_retry_after(value: object, now: float | None = None) -> float | None:
     return max(0.0, date.timestamp() - (time.time() if now is None else now))
 
 
+_FIRST_S, _LONGEST_S, _JITTER_S = 0.5, 30.0, 0.5
+
+
+def retry_delay_s(error: ServiceError, count: int, jitter: float) -> float:
+    """Seconds before a request is repeated: the delay that the service asks for, or an exponential back-off.
+
+    Args:
+        error: of the request.
+        count: how often it failed.
+        jitter: a random number from 0 to 1, so that callers with equal delays do not return at once.
+    """
+    backoff = min(_FIRST_S * 2.0 ** min(count - 1, 20), _LONGEST_S)
+    return (backoff if error.retry_after is None else error.retry_after) + jitter * min(_JITTER_S, backoff)
+
+
 def _is_transport(error: BaseException) -> bool:
     if isinstance(error, ConnectionError | TimeoutError):
         return True

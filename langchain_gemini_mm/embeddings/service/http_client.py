@@ -87,8 +87,8 @@ def http_library(client_args: Mapping[str, Any]) -> Any:
     return import_module("httpx2" if newer else "httpx")
 
 
-def sync_http(client_args: Mapping[str, Any], verify: Any, total_s: float) -> Any:
-    """A client for threads.
+def http_clients(client_args: Mapping[str, Any], verify: Any, total_s: float) -> tuple[Any, Any]:
+    """A client for threads, and one for an event loop.
 
     Args:
         client_args: the caller's arguments for the HTTP library.
@@ -96,28 +96,16 @@ def sync_http(client_args: Mapping[str, Any], verify: Any, total_s: float) -> An
         total_s: seconds for one request, from connecting to the last byte.
     """
     library = http_library(client_args)
-    client = _client_type(library, "Client")(**_arguments(library, client_args, verify))
-    client.total_s = total_s
+    client, async_client = (
+        _client_type(library, name)(**_arguments(library, client_args, verify)) for name in ("Client", "AsyncClient")
+    )
+    client.total_s = async_client.total_s = total_s
     for transport in (client._transport, *client._mounts.values()):
         pool = getattr(transport, "_pool", None)
         # Without this private attribute, only the time between two bytes would be limited while headers are read.
         if pool is not None and hasattr(pool, "_network_backend"):
             pool._network_backend = _TimedBackend(pool._network_backend)
-    return client
-
-
-def async_http(client_args: Mapping[str, Any], verify: Any, total_s: float) -> Any:
-    """A client for one event loop; see `sync_http`.
-
-    Args:
-        client_args: the caller's arguments for the HTTP library.
-        verify: of `tls_context`.
-        total_s: seconds for one request, from connecting to the last byte.
-    """
-    library = http_library(client_args)
-    client = _client_type(library, "AsyncClient")(**_arguments(library, client_args, verify))
-    client.total_s = total_s
-    return client
+    return client, async_client
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +12,7 @@ from langchain_gemini_mm.batching import CancelToken
 from langchain_gemini_mm.embeddings.service.calls import Answer, EmbedCall
 from langchain_gemini_mm.embeddings.service.client import ServiceSettings
 from langchain_gemini_mm.embeddings.service.connections import Connections
+from langchain_gemini_mm.embeddings.service.errors import retry_delay_s
 from langchain_gemini_mm.embeddings.service.exchange import asend, send
 from langchain_gemini_mm.embeddings.service.rate_limit import MinuteQuota
 from langchain_gemini_mm.errors import ServiceError
@@ -19,8 +21,6 @@ from langchain_gemini_mm.models import ITEMS_PER_CALL
 if TYPE_CHECKING:
     from google.genai import Client
 
-
-_FIRST_S, _LONGEST_S, _JITTER_S = 0.5, 30.0, 0.5
 
 R = TypeVar("R")
 
@@ -79,19 +79,24 @@ class GeminiService:
             cancel: ends waiting when the result is no longer needed.
         """
         from tenacity import (
+            RetryCallState,
             Retrying,
             retry_if_exception,
             sleep_using_event,
             stop_after_attempt,
             stop_any,
             stop_before_delay,
-            wait_exponential_jitter,
         )
+
+        def wait(state: RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            assert isinstance(error, ServiceError)  # noqa: S101 - others are not retried
+            return retry_delay_s(error, state.attempt_number, random.random())  # noqa: S311
 
         retrying = Retrying(
             sleep=sleep_using_event(cancel),
             retry=retry_if_exception(lambda error: isinstance(error, ServiceError) and error.transient),
-            wait=wait_exponential_jitter(initial=_FIRST_S, max=_LONGEST_S, jitter=_JITTER_S),
+            wait=wait,
             stop=stop_any(stop_after_attempt(self.settings.max_retries + 1), stop_before_delay(self.settings.deadline)),
             reraise=True,
         )
