@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from langchain_gemini_mm.errors import GeminiMMError, MissingExtraError
 from langchain_gemini_mm.media.av.container import opened, origin_s, packets_of
-from langchain_gemini_mm.media.images.decode import opened_image
+from langchain_gemini_mm.media.images.decode import is_decoding_error, opened_image
 from langchain_gemini_mm.media.pdf.document import calling, entry_of, opened_document
 from langchain_gemini_mm.media.pdf.pages import PdfPages
 from langchain_gemini_mm.media.pdf.text import clean
@@ -224,7 +224,9 @@ def _exif(image: ImageFile) -> Iterator[str]:
     try:
         exif = image.getexif()
         inner = exif.get_ifd(_EXIF_PART)
-    except Exception:  # noqa: BLE001  Pillow raises exceptions of any type for invalid EXIF
+    except Exception as error:
+        if not is_decoding_error(error):
+            raise
         return
     for tag in (_DESCRIPTION, _XP_TITLE, _XP_SUBJECT, _XP_COMMENT, _XP_KEYWORDS):
         value = exif.get(tag)
@@ -243,7 +245,9 @@ def _iptc(image: ImageFile) -> Iterator[str]:
 
     try:
         found: dict[Any, Any] = getiptcinfo(image) or {}
-    except Exception:  # noqa: BLE001  Pillow raises exceptions of any type for invalid IPTC
+    except Exception as error:
+        if not is_decoding_error(error):
+            raise
         return
     declared = "utf-8" if found.get(_IPTC_CHARSET) == _IPTC_UTF8 else None
     for key in _IPTC:

@@ -81,7 +81,7 @@ def open_source(path: Path) -> tuple[BinaryIO, Stamp]:
         file = os.fdopen(os.open(path, flags), "rb")
     except ContentError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # ValueError: the path contains a NUL
         raise unreadable(path, error) from error
     try:
         status = os.fstat(file.fileno())

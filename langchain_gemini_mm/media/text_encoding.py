@@ -241,9 +241,10 @@ def _is_plausible(head: bytes, codec: str) -> bool:
 def _codec(label: str) -> str | None:
     """The codec for a declared encoding, as browsers understand the label."""
     label = label.strip().lower()
+    label = _LABELS.get(label, label)
     try:
-        name = codecs.lookup(_LABELS.get(label, label)).name if len(label) <= 30 else ""
-    except (LookupError, ValueError):
+        name = codecs.lookup(label).name if len(label) <= 30 else ""
+    except (LookupError, ValueError):  # unknown, or a NUL in it
         return None
     name = _BROWSERS.get(name, name)
     if name.startswith(("utf-16", "utf-32")):

@@ -262,22 +262,25 @@ class Resampler:
     def __init__(self, format: str, rate: int, frame_size: int | None = None) -> None:  # noqa: A002
         self._target = {"format": format, "layout": "mono", "rate": rate, "frame_size": frame_size}
         self._resampler: Any = None
+        self._source: tuple[object, ...] = ()
+        """What the frames have in common that the resampler has got."""
 
     def frames(self, frame: Any) -> list[Any]:
         """Convert a frame; None returns the samples that are left."""
         import av
 
-        if self._resampler is None:
-            if frame is None:
-                return []
-            self._resampler = av.AudioResampler(**self._target)  # type: ignore[arg-type]
-        try:
-            return list(self._resampler.resample(frame))
-        except ValueError:  # The frame does not match those before.
+        rest: list[Any] = []
+        source = self._source if frame is None else (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._resampler is not None and source != self._source:
             # An incomplete frame would end the input of an encoder.
             rest = [] if self._target["frame_size"] else list(self._resampler.resample(None))
             self._resampler = None
-            return [*rest, *self.frames(frame)]
+        if self._resampler is None:
+            if frame is None:
+                return []
+            self._source = source
+            self._resampler = av.AudioResampler(**self._target)  # type: ignore[arg-type]
+        return [*rest, *self._resampler.resample(frame)]
 
 
 def _chosen(streams: Sequence[Any]) -> Any:

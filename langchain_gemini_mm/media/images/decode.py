@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -100,7 +101,7 @@ def opened_image(file: BinaryIO, mime_type: str, name: str, *, max_pixels: int =
     except MemoryError as error:
         raise MediaLimitError(f"{name} does not fit into memory when it is opened. Scale it down") from error
     except Exception as error:
-        if not _is_decoding_error(error):
+        if not is_decoding_error(error):
             raise
         raise ContentError(
             f"{name} cannot be opened as an image ({mime_type}): it is damaged, cut off, or of a type that Pillow "
@@ -108,19 +109,20 @@ def opened_image(file: BinaryIO, mime_type: str, name: str, *, max_pixels: int =
         ) from error
 
 
-def _is_decoding_error(error: Exception) -> bool:
+def is_decoding_error(error: Exception) -> bool:
     """Whether an error is Pillow's or the file's, rather than one of our own code.
 
-    Pillow raises exceptions of nearly every type for damaged files, and warnings that may be errors, so the module that
-    raised the exception decides.
+    Pillow raises exceptions of nearly every type for damaged files, and warnings that may be errors, so the code that
+    raised it decides, where the standard library counts as its caller. What else Pillow calls are the caller's files.
     """
     if isinstance(error, OSError | EOFError | SyntaxError):
         return True
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
+    last, trace = "", error.__traceback__
+    while trace is not None:
+        package = str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0]
+        last = last if package in sys.stdlib_module_names else package
         trace = trace.tb_next
-    module = str(trace.tb_frame.f_globals.get("__name__")) if trace else ""
-    return module.partition(".")[0] in {"PIL", "pillow_heif"}
+    return last in ("PIL", "pillow_heif")
 
 
 def check_pixels(width: int, height: int, name: str, *, max_pixels: int = MAX_PIXELS) -> None:

@@ -18,7 +18,13 @@ from langchain_gemini_mm.content.mime_types import HEAD_BYTES
 from langchain_gemini_mm.errors import ContentError, MediaLimitError
 from langchain_gemini_mm.media import headers
 from langchain_gemini_mm.media.facts import Measures
-from langchain_gemini_mm.media.images.decode import MAX_PIXELS, check_pixels, opened_image, page_frames
+from langchain_gemini_mm.media.images.decode import (
+    MAX_PIXELS,
+    check_pixels,
+    is_decoding_error,
+    opened_image,
+    page_frames,
+)
 from langchain_gemini_mm.media.source import Source, media_type, name_of, opened
 
 if TYPE_CHECKING:
@@ -149,8 +155,10 @@ def _orientation(image: ImageFile) -> int:
         return 1
     try:
         found = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # noqa: BLE001  invalid EXIF is no reason to refuse the image
-        return 1
+    except Exception as error:
+        if not is_decoding_error(error):
+            raise
+        return 1  # invalid EXIF is no reason to refuse the image
     return found if found in _TRANSPOSED else 1
 
 
@@ -244,8 +252,9 @@ def flattened(image: Image) -> Image:
 
 def managed(image: Image, profile: bytes | None) -> Image:
     """Convert colours from an ICC profile to sRGB, mode L or RGB; a profile that cannot be used counts as sRGB."""
-    if profile or image.mode == "LAB":
-        converted = _by_profile(image, profile)
+    given = profile if isinstance(profile, bytes) and profile else None  # in a damaged TIFF, a number
+    if given is not None or image.mode == "LAB":
+        converted = _by_profile(image, given)
         if converted is not None:
             return converted
     return image if image.mode in ("L", "RGB") else image.convert("RGB")
@@ -263,7 +272,9 @@ def _by_profile(image: Image, profile: bytes | None) -> Image | None:
                 return image
             source = own.profile
         return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+    except Exception as error:
+        if not is_decoding_error(error):
+            raise
         return None
 
 

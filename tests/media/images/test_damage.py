@@ -15,7 +15,7 @@ from PIL import Image
 
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError
 from langchain_gemini_mm.media.images.decode import opened_image
-from langchain_gemini_mm.media.images.transform import prepared
+from langchain_gemini_mm.media.images.transform import managed, prepared
 from langchain_gemini_mm.testing import pdf, png
 from tests.media.generate import picture, saved
 
@@ -134,3 +134,38 @@ def test_programming_errors_are_not_reported_as_damage() -> None:
             opened_image(io.BytesIO(png()), "image/png", "it"),
         ):
             raise mistake("no such argument")
+
+
+class Lost(io.BytesIO):
+    """A file whose store goes away after the header was read."""
+
+    lost = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Fail once it is lost."""
+        if self.lost:
+            raise RuntimeError("the store is gone")
+        return super().read(size)
+
+
+def test_errors_of_reading_the_file_are_not_damage() -> None:
+    """Whatever a file object raises inside of Pillow is raised as it is, also where damaged metadata are ignored."""
+    scan = io.BytesIO()
+    noise = Image.effect_noise((64, 64), 50)
+    noise.save(scan, "TIFF", exif=noise.getexif())
+    file = Lost(scan.getvalue())
+
+    def read_on() -> None:
+        with opened_image(file, "image/tiff", "it") as image:
+            file.lost = True
+            image.load()
+
+    with pytest.raises(RuntimeError, match="store is gone"):
+        read_on()
+
+
+@pytest.mark.parametrize("profile", [b"no profile", b"\0" * 200, 7, (1, 2)], ids=repr)
+def test_a_profile_that_cannot_be_used_counts_as_srgb(profile: Any) -> None:
+    """A damaged colour profile changes nothing, whatever type a damaged file gives it."""
+    image = Image.new("RGB", (4, 4), (10, 200, 30))
+    assert managed(image, profile).getpixel((0, 0)) == (10, 200, 30)
