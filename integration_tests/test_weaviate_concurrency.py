@@ -133,6 +133,15 @@ async def test_metadata_of_a_deleted_document(open_store: Open) -> None:
     assert [document.id for document in store.iterate()] == ["y"]
 
 
+def test_metadata_of_the_wrong_type_change_nothing(open_store: Open) -> None:
+    """All documents are checked before the first of them is changed."""
+    store = open_store(fields={"price": int})
+    store.add_texts(["a", "b"], ids=["x", "y"])
+    with pytest.raises(ContentError, match="price"):
+        store.update_metadata({"x": {"price": 1}, "y": {"price": "much"}})
+    assert [document.metadata for document in store.iterate()] == [{}, {}]
+
+
 def test_a_replaced_key_leaves_the_filter(open_store: Open) -> None:
     """With `replace=True`, fields that the new metadata lack are not found any more."""
     store = open_store(fields={"price": int})

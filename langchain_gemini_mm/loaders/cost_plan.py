@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES
 from langchain_gemini_mm.embeddings import GeminiEmbeddings
+from langchain_gemini_mm.embeddings.usage import price_usd
 from langchain_gemini_mm.errors import MissingMediaError
 from langchain_gemini_mm.interfaces import MediaInfo, Modality
 from langchain_gemini_mm.loaders.media_loader import MediaLoader
@@ -133,12 +134,11 @@ def plan(source: Any, embeddings: GeminiEmbeddings | None = None, *, convert: bo
     for documents in _batches(loader.dry(cast("MediaStore", media), tally.note).lazy_load()):
         tally.add(documents, planning, convert=convert)
         media.forget_data()
-    prices = spec.usd_per_million_tokens
     return Plan(
         model=spec.name,
         files=tally.files,
         by_modality={
-            modality: Share(documents=count, tokens=tokens, usd=tokens * prices.get(modality, 0.0) / 1e6)
+            modality: Share(documents=count, tokens=tokens, usd=price_usd(spec, {modality: tokens}))
             for modality in sorted({*tally.documents, *tally.tokens})
             for count, tokens in [(tally.documents[modality], tally.tokens[modality])]
         },

@@ -81,7 +81,7 @@ def checked_modalities(modalities: Iterable[str] | None, allowed: Sequence[str] 
     for name in found:
         if name not in allowed:
             hint = did_you_mean(name, allowed)
-            raise ValueError(f"there is no modality {name!r}{hint}. Modalities: {', '.join(allowed)}")
+            raise ValueError(f"there is no modality {name!r} (modalities: {', '.join(allowed)}){hint}")
     return found
 
 

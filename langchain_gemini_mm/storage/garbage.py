@@ -40,6 +40,8 @@ def digests_in(keep: Any) -> set[bytes]:
     if isinstance(getattr(keep, "page_content", None), str):
         metadata = getattr(keep, "metadata", None) or {}
         return digests_in([keep.page_content, str(getattr(keep, "id", None) or "")]) | _in_metadata(metadata)
+    if hasattr(keep, "store") and hasattr(keep, "invoke"):  # a retriever
+        return digests_in(keep.store)
     if callable(getattr(keep, "iterate", None)):
         return digests_in(keep.iterate())
     if hasattr(keep, "document"):

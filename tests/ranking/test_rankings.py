@@ -222,7 +222,7 @@ async def test_default(
         pytest.param({"modalities": "image"}, TypeError, r"write modalities=\['image'\]", id="one modality"),
         pytest.param({"modalities": []}, ValueError, "modalities is empty", id="no modality"),
         pytest.param(
-            {"modalities": ["picture"]}, ValueError, r"there is no modality 'picture'\. Modalities: text", id="unknown"
+            {"modalities": ["picture"]}, ValueError, r"there is no modality 'picture' \(modalities: text", id="unknown"
         ),
         pytest.param(
             {"search_type": "mmr"}, ValueError, "search_type='similarity', got search_type='mmr'", id="search type"

@@ -205,14 +205,17 @@ class WeaviateBackend(Backend):
 
     def update_metadata(self, changes: Mapping[str, Mapping[str, Any]], replace: bool) -> Flow[list[str]]:
         """Change metadata; see `Backend`."""
-        known = {record.id for record in (yield from self.fetch(list(changes)))}
-        unknown = [id_ for id_ in changes if id_ not in known]
-        if unknown:
-            return unknown
 
         def revise(record: Record) -> dict[str, Any]:
             return {**({} if replace else record.metadata), **changes[record.id]}
 
+        records = yield from self.fetch(list(changes))
+        known = {record.id for record in records}
+        unknown = [id_ for id_ in changes if id_ not in known]
+        if unknown:
+            return unknown
+        for record in records:  # before the first of them is changed
+            self.check_document(record.text, revise(record), f"document {record.id[:60]!r}")
         yield from merge_metadata_flow(self.collection, list(changes), revise)
         return []  # one that was deleted meanwhile was changed before
 

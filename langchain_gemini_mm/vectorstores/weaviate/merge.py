@@ -20,6 +20,7 @@ from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
 from langchain_gemini_mm.vectorstores.weaviate.objects import perturbed_row, properties_of, record_of, uuid_of
 from langchain_gemini_mm.vectorstores.weaviate.schema import VECTOR, Layout
+from langchain_gemini_mm.weaviate_client.errors import CollectionGoneError, TenantGoneError
 
 CONCURRENCY = 8
 """Number of objects that are changed concurrently."""
@@ -105,7 +106,7 @@ def _index_one(collection: WeaviateCollection, id_: str, reembed: Reembed, stop:
         if found is None:
             return False
         now = record_of(found)
-        if now.vector is None or not np.array_equal(now.vector, row):
+        if now.vector is None or not np.allclose(now.vector, row, atol=1e-5):
             return True  # stored by another client after us, and indexed by that
         if (now.text, now.metadata) == (before.text, before.metadata):
             return True
@@ -140,6 +141,9 @@ def _update(
             timeout=collection.connection.write_timeout,
             stop=stop,
         )
+    except (CollectionGoneError, TenantGoneError):
+        collection.forget_layout()
+        return False  # emptied by another client
     except StoreError as error:
         cause = error.__cause__
         if isinstance(cause, UnexpectedStatusCodeError) and cause.status_code == 404:
