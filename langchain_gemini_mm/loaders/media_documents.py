@@ -64,8 +64,8 @@ def summed_up(reasons: Sequence[str]) -> Iterator[str]:
 
 
 _LISTED = 3
-_TEXT_SHARE = 2
-"""Fused text is truncated to one part in so many of the model's tokens; the rest is for the media."""
+_TEXT_SHARE = 0.5
+"""Share of the model's tokens to which fused text is truncated; the rest is for the media."""
 _SHOWN = 300
 _NO_COMPANIONS = CompanionText(EmbeddedText(), (), (), ())
 
@@ -133,7 +133,7 @@ class MediaDocuments:
         """Add companion text to a Document; False where the model takes text only and there is none."""
         if text:
             document.metadata[COMPANION_TEXT] = text = escape_references(text)
-        readable = cut_text(text, self.options.spec.tokens // _TEXT_SHARE)
+        readable = cut_text(text, int(self.options.spec.tokens * _TEXT_SHARE))
         if modality not in self.options.limits:
             document.page_content = readable
             return bool(text)

@@ -54,8 +54,8 @@ def digests_in(keep: Any) -> set[bytes]:
             found |= digests_in(item)
         return found
     raise TypeError(
-        "keep takes media references, Documents, hits, stores of this package, texts, or iterables of these, got "
-        f"{type(keep).__name__}"
+        "keep takes media references, Documents, hits, stores and retrievers of this package, texts, or iterables of "
+        f"these, got {type(keep).__name__}"
     )
 
 
