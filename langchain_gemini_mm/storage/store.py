@@ -338,8 +338,8 @@ class MediaStore:
         Media that are put, read or composed into a Document after the sweep has begun are kept.
 
         Args:
-            keep: stores, retrievers, Documents, hits, references or texts, in any nesting of iterables: *everything* that is still
-                in use. References are found in texts, ids and all metadata.
+            keep: stores, retrievers, Documents, hits, references or texts, in any nesting of iterables: *everything*
+                that is still in use. References are found in texts, ids and all metadata.
             grace_s: keep media that were put or used within so many seconds, because they may not be indexed yet.
             dry_run: remove nothing, as `unused`.
 

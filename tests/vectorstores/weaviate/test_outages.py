@@ -175,6 +175,7 @@ async def test_a_connection_lost_over_rest(
     server: FakeWeaviate, store: WeaviateVectorStore, call: Call, name: str
 ) -> None:
     """An error of the HTTP library becomes our error."""
+    set_deadlines(store, 3.0)
     server.answers["REST"] = lambda *_: CUT
     with pytest.raises(StoreError, match="could not be reached"):
         await OPERATIONS[name](call, store)
@@ -214,6 +215,7 @@ async def test_a_load_that_loses_its_server(server: FakeWeaviate, store: Weaviat
         server.stop()
         stored.append(1)
 
+    set_deadlines(store, 3.0)  # the first batch must be stored on a busy machine, too
     names = [f"n{i}" for i in range(30)]
     try:
         with pytest.raises(PartialWriteError) as caught:
