@@ -216,7 +216,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
         done, after = 0, None
 
         def reembed(record: Record) -> Flow[Vector]:
-            answer = yield backend.space.embed_documents([record.text])
+            answer = yield backend.space.embed_documents([record.text], [record.metadata.get("title")])
             vector: Vector = backend.space.checked_rows(answer, 1)[0]
             return vector
 
