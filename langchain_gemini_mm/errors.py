@@ -24,7 +24,7 @@ Catch `GeminiMMError` for all of them. Mistakes in a call (a wrong type, an unkn
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -146,7 +146,10 @@ class PartialWriteError(GeminiMMError):
     Attributes:
         stored: ids that are durably stored, in the order given.
         failed: id to reason for the rest. An id of None was never assigned.
+        skipped: what was left out before, each a `Skipped`; only from `MultimodalRetriever.add`.
     """
+
+    skipped: tuple[Any, ...] = ()
 
     def __init__(self, message: str, *, stored: Sequence[str] = (), failed: Mapping[str, str] | None = None) -> None:
         super().__init__(message)

@@ -12,6 +12,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.vectorstores import VectorStore
 from pydantic import ConfigDict, model_validator
 
+from langchain_gemini_mm.errors import PartialWriteError
 from langchain_gemini_mm.flows import Call, Flow, asynchronous, synchronous
 from langchain_gemini_mm.interfaces import Content, Modality
 from langchain_gemini_mm.ranking import Ranking
@@ -246,10 +247,17 @@ class MultimodalRetriever(BatchedRetriever):
 
         Returns:
             The ids, with `skipped` for what was left out.
+
+        Raises:
+            PartialWriteError: some Documents are not stored; it has `skipped`, too.
         """
         intake = Intake(self.media_store, metadata or {}, source_prefix)
         options = {"skip_unchanged": True, **options}
-        ids = yield Call(self.add_documents, self.aadd_documents, (intake.documents(items),), options)
+        try:
+            ids = yield Call(self.add_documents, self.aadd_documents, (intake.documents(items),), options)
+        except PartialWriteError as error:
+            error.skipped = tuple(intake.skipped)
+            raise
         return Added(ids, intake.skipped)
 
     aadd: ClassVar = asynchronous(add)
