@@ -124,7 +124,7 @@ def test_progress_counts_documents(find: Callable[..., Duplicates], monkeypatch:
         pytest.param({"max_pairs": 0}, ValueError, "max_pairs", id="no pairs"),
         pytest.param({"modalities": "image"}, TypeError, r"write modalities=\['image'\]", id="modality as a str"),
         pytest.param({"modalities": []}, ValueError, "modalities is empty", id="no modality"),
-        pytest.param({"modalities": ["imag"]}, ValueError, r"no modality 'imag'. Did you mean 'image'\?", id="a typo"),
+        pytest.param({"modalities": ["imag"]}, ValueError, r"no modality 'imag' .*Did you mean 'image'\?", id="a typo"),
         pytest.param({"filter": lambda _: True}, TypeError, "filter must be a dict", id="a function"),
     ],
 )
