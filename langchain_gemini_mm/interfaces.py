@@ -29,8 +29,17 @@ Role: TypeAlias = Literal["query", "document"]
 COMPANION_TEXT = "companion_text"
 """The metadata key with text that belongs to media: the text of a page, subtitles, a title or a caption."""
 
-Filter: TypeAlias = Mapping[str, Any]
-"""A metadata filter, such as `{"modality": "image", "start_s": {"$gte": 60}}`."""
+
+class NativeFilter(Protocol):
+    """What a `weaviate.classes.query.Filter` looks like to a type checker, whether the client is installed or not."""
+
+    @property
+    def operator(self) -> Any:
+        """How it compares, or combines others."""
+
+
+Filter: TypeAlias = Mapping[str, Any] | NativeFilter
+"""A metadata filter, such as `{"modality": "image", "start_s": {"$gte": 60}}`; in Weaviate also one of its client."""
 
 Vectors: TypeAlias = "NDArray[np.float32]"
 """`(n, d)` float32, rows of unit length."""

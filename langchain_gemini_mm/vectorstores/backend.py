@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, Fingerprint
-from langchain_gemini_mm.vectorstores.filters import Node, Predicate
+from langchain_gemini_mm.vectorstores.filters import Native, Node, Predicate, leaves, native_filter_error
 from langchain_gemini_mm.vectorstores.records import Record
 
 Columns: TypeAlias = Literal["ids", "documents", "vectors", "all"]
@@ -103,12 +103,14 @@ class Backend(ABC):
             ContentError: the store cannot keep the document.
         """
 
-    def check_filter(self, node: Node) -> None:  # noqa: B027 - refuses nothing
+    def check_filter(self, node: Node) -> None:
         """Refuse a filter that this store cannot answer, before the query is embedded.
 
         Raises:
             FilterError: the store cannot answer the filter.
         """
+        if any(isinstance(leaf, Native) for leaf in leaves(node)):
+            raise native_filter_error(self.store)
 
     def search_vectors(self, request: VectorRequest) -> Flow[list[Scored]]:
         """Find the `k` nearest rows, best first; fewer only if fewer match.

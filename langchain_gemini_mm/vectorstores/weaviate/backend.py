@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,10 +26,15 @@ from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.tokenizer import token_terms
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
 from langchain_gemini_mm.vectorstores.weaviate.fields import stored_fields
-from langchain_gemini_mm.vectorstores.weaviate.filter_compiler import compile_filter, require_declared
+from langchain_gemini_mm.vectorstores.weaviate.filter_compiler import Divided, compile_filter, divide, require_declared
 from langchain_gemini_mm.vectorstores.weaviate.merge import merge_metadata_flow
-from langchain_gemini_mm.vectorstores.weaviate.objects import READ_PROPERTIES, dumped, record_of, require_size, uuid_of
-from langchain_gemini_mm.vectorstores.weaviate.schema import VECTOR, Layout
+from langchain_gemini_mm.vectorstores.weaviate.objects import asked_vector, dumped, require_size, uuid_of
+from langchain_gemini_mm.vectorstores.weaviate.rechecks import (
+    count_rechecked_flow,
+    delete_rechecked_flow,
+    search_rechecked_flow,
+)
+from langchain_gemini_mm.vectorstores.weaviate.schema import Layout
 from langchain_gemini_mm.vectorstores.weaviate.upsert import upsert_flow
 from langchain_gemini_mm.weaviate_client.errors import AnswerTooLargeError, CollectionGoneError, OutageError
 from langchain_gemini_mm.weaviate_client.insert import Inserter
@@ -70,7 +76,7 @@ class WeaviateBackend(Backend):
         if found is None:
             while len(self._tenants) >= KEPT_TENANTS:
                 self._tenants.pop(next(iter(self._tenants)), None)
-            found = self._tenants.setdefault(name, WeaviateBackend(self.space, self.collection.of_tenant(name)))
+            found = self._tenants.setdefault(name, type(self)(self.space, self.collection.of_tenant(name)))
         return found
 
     @property
@@ -112,60 +118,86 @@ class WeaviateBackend(Backend):
         return [first, *others]
 
     def _nearest(self, request: VectorRequest, stop: CancelToken | None = None) -> Flow[list[Scored]]:
+        node, rest = yield from self._divided(request.filter)
+        if rest is None:
+            return (yield from self._nearest_of(request, stop))
+        asked = replace(request, filter=node)
+        return (yield from search_rechecked_flow(lambda one: self._nearest_of(one, stop), asked, rest, MOST_RESULTS))
+
+    def _nearest_of(self, request: VectorRequest, stop: CancelToken | None) -> Flow[list[Scored]]:
         """Find the nearest objects; with `request.mmr` the server selects from them."""
+        record_of, names = self.collection.objects.record_of, self.collection.objects.names("documents")
+        layouts = list[Layout]()
 
         def search(handle: Any, layout: Layout) -> Any:
             require_dimensions(self.collection.label, layout.dimensions, len(request.vector))
+            layouts.append(layout)
             threshold = request.score_threshold
             mmr = request.mmr
             return handle.query.near_vector(
                 request.vector.tolist(),
-                target_vector=VECTOR,
+                target_vector=layout.vector,
                 limit=request.k,
                 distance=None if threshold is None or threshold <= -1 else max(0.0, 1 - threshold + _ROUNDING),
                 filters=self._compiled(layout, request.filter),
                 diversity_selection=None if mmr is None else Diversity.mmr(limit=mmr[0], balance=mmr[1]),
-                include_vector=[VECTOR] if request.with_vectors else False,
+                include_vector=asked_vector(layout) if request.with_vectors else False,
                 return_metadata=MetadataQuery(distance=True),
-                return_properties=READ_PROPERTIES,
+                return_properties=names,
             )
 
         answer = yield from self.collection.read("searching", request.fingerprint, search, stop)
         if answer is None:
             return []
         most = request.k if request.mmr is None else request.mmr[0]
+        layout = layouts[-1]
         found = [
-            Scored(record_of(item), max(-1.0, min(1.0, 1.0 - item.metadata.distance))) for item in answer.objects[:most]
+            Scored(record_of(item, layout), max(-1.0, min(1.0, 1.0 - item.metadata.distance)))
+            for item in answer.objects[:most]
         ]
         lowest = request.score_threshold
         return found if lowest is None else [scored for scored in found if scored.score >= lowest - _ROUNDING / 10]
 
     def search_keywords(self, request: KeywordRequest) -> Flow[list[Scored]]:
         """Find the objects that contain words of a text; see `Backend`."""
-        words = " ".join(token_terms(request.text))
+        node, rest = yield from self._divided(request.filter)
+        if rest is None:
+            return (yield from self._containing(request))
+        asked = replace(request, filter=node)
+        return (yield from search_rechecked_flow(self._containing, asked, rest, MOST_RESULTS))
+
+    def _words(self, text: str) -> str:
+        """The words of a query, as the words of documents are stored; empty if it has none."""
+        return " ".join(token_terms(text))
+
+    def _containing(self, request: KeywordRequest) -> Flow[list[Scored]]:
+        words = self._words(request.text)
         if not words:
             return []
+        record_of, names = self.collection.objects.record_of, self.collection.objects.names("documents")
+        layouts = list[Layout]()
 
         def search(handle: Any, layout: Layout) -> Any:
+            layouts.append(layout)
             return handle.query.bm25(
                 words,
                 query_properties=_searched(layout, request.properties or ("text",)),
                 limit=request.k,
                 filters=self._compiled(layout, request.filter),
                 return_metadata=MetadataQuery(score=True),
-                return_properties=READ_PROPERTIES,
+                return_properties=names,
             )
 
         answer = yield from self.collection.read("searching for words", None, search)
         if answer is None:
             return []
         lowest = request.score_threshold or 0.0
-        found = [Scored(record_of(item), float(item.metadata.score)) for item in answer.objects]
+        found = [Scored(record_of(item, layouts[-1]), float(item.metadata.score)) for item in answer.objects]
         return [scored for scored in found if scored.score >= lowest]
 
     def fetch(self, ids: Sequence[str], with_vectors: bool = False) -> Flow[list[Record]]:
         """Read objects by id; see `Backend`."""
-        keys = {str(uuid_of(id_)): id_ for id_ in ids}
+        keys = {str(self.collection.objects.uuid_of(id_)): id_ for id_ in ids}
         found = yield from self._by_keys(list(keys), with_vectors)
         by_id = {record.id: record for record in found}
         return [by_id[id_] for id_ in keys.values() if id_ in by_id]
@@ -178,13 +210,20 @@ class WeaviateBackend(Backend):
         With a filter the ids of all matches are read first. If they do not fit into one answer, all objects are read
         and filtered here, because the server's cursor does not support filters.
         """
+        server, rest = yield from self._divided(node)
         if node is None:
             return (yield from self._next_page(after, min(limit, MOST_RESULTS), columns))
-        keys = yield from self._matching_keys(node)
+        uuid_of = self.collection.objects.uuid_of
+        keys = None if server is None else (yield from self._matching_keys(server))
         if keys is not None:
             start = "" if after is None else str(uuid_of(after))
-            chosen = [key for key in sorted(keys) if key > start][:limit]
-            return (yield from self._by_keys(chosen, columns in ("vectors", "all")))
+            pending = [key for key in sorted(keys) if key > start]
+            for chosen in slices(pending, limit):
+                records = yield from self._by_keys(chosen, columns in ("vectors", "all"))
+                kept = records if rest is None else [one for one in records if matches(rest, one.metadata)]
+                if kept:
+                    return kept
+            return []
         wide: Columns = "all" if columns in ("vectors", "all") else "documents"  # the filter reads the metadata
         while records := (yield from self._next_page(after, min(limit, MOST_RESULTS), wide)):
             matching = [record for record in records if matches(node, record.metadata)]
@@ -198,8 +237,10 @@ class WeaviateBackend(Backend):
         yield from self._require_quorum()
         if ids is not None:
             for some in slices(ids, IDS_AT_ONCE):
-                keys = [uuid_of(id_) for id_ in some]
+                keys = [self.collection.objects.uuid_of(id_) for id_ in some]
                 yield from self._delete_all_of(lambda _, keys=keys: Filter.by_id().contains_any(keys))
+        elif (yield from self._divided(node))[1] is not None:
+            yield from delete_rechecked_flow(self, node)
         elif node is not None:
             yield from self._delete_all_of(lambda layout: self._compiled(layout, node))
 
@@ -278,6 +319,8 @@ class WeaviateBackend(Backend):
 
     def count(self, node: Node | None) -> Flow[int]:
         """Count the objects; see `Backend`."""
+        if (yield from self._divided(node))[1] is not None:
+            return (yield from count_rechecked_flow(self, node))
 
         def count(handle: Any, layout: Layout) -> Any:
             return handle.aggregate.over_all(total_count=True, filters=self._compiled(layout, node))
@@ -350,16 +393,17 @@ class WeaviateBackend(Backend):
             yield Call(time.sleep, asyncio.sleep, (_PAUSE,))
 
     def _next_page(self, after: str | None, limit: int, columns: Columns) -> Flow[list[Record]]:
-        start = None if after is None else uuid_of(after)
-        properties = READ_PROPERTIES if columns in ("documents", "all") else ["doc_id"]
+        objects, layouts = self.collection.objects, list[Layout]()
+        start = None if after is None else objects.uuid_of(after)
         while True:
 
-            def read(handle: Any, _: Layout, limit: int = limit) -> Any:
+            def read(handle: Any, layout: Layout, limit: int = limit) -> Any:
+                layouts.append(layout)
                 return handle.query.fetch_objects(
                     limit=limit,
                     after=start,
-                    include_vector=[VECTOR] if columns in ("vectors", "all") else False,
-                    return_properties=properties,
+                    include_vector=asked_vector(layout) if columns in ("vectors", "all") else False,
+                    return_properties=objects.names(columns),
                 )
 
             try:
@@ -369,7 +413,7 @@ class WeaviateBackend(Backend):
                     raise
                 limit //= 2
                 continue
-            return [] if answer is None else [record_of(item) for item in answer.objects]
+            return [] if answer is None else [objects.record_of(item, layouts[-1]) for item in answer.objects]
 
     def _matching_keys(self, node: Node) -> Flow[list[str] | None]:
         """UUIDs of all matches; None if they do not fit into one answer."""
@@ -385,17 +429,18 @@ class WeaviateBackend(Backend):
 
     def _by_keys(self, keys: Sequence[str], with_vectors: bool) -> Flow[list[Record]]:
         """Read objects by UUID, in this order; requests whose answer is too large are halved."""
-        found: dict[str, Record] = {}
+        objects, layouts, found = self.collection.objects, list[Layout](), dict[str, Record]()
         pending = list(slices(keys, IDS_AT_ONCE))
         while pending:
             some = pending.pop()
 
-            def read(handle: Any, _: Layout, some: Sequence[str] = some) -> Any:
+            def read(handle: Any, layout: Layout, some: Sequence[str] = some) -> Any:
+                layouts.append(layout)
                 return handle.query.fetch_objects_by_ids(
                     some,
                     limit=len(some),
-                    include_vector=[VECTOR] if with_vectors else False,
-                    return_properties=READ_PROPERTIES,
+                    include_vector=asked_vector(layout) if with_vectors else False,
+                    return_properties=objects.names("documents"),
                 )
 
             try:
@@ -405,13 +450,22 @@ class WeaviateBackend(Backend):
                     raise
                 pending += slices(some, -(-len(some) // 2))
                 continue
-            found |= {str(item.uuid): record_of(item) for item in (answer.objects if answer else [])}
+            for item in answer.objects if answer else []:
+                found[str(item.uuid)] = objects.record_of(item, layouts[-1])
         return [found[key] for key in keys if key in found]
 
     def _compiled(self, layout: Layout, node: Any) -> Any:
         version = self.collection.connection.known_version
         assert version is not None  # noqa: S101 - the layout was resolved after it
         return compile_filter(node, layout.fields, version)
+
+    def _divided(self, node: Any) -> Flow[Divided]:
+        """What of a filter the server answers, and what is checked in its results; see `divide`."""
+        layout = None if node is None else (yield from self.collection.find())
+        if layout is None:
+            return node, None
+        require_declared(node, layout.fields)
+        return divide(node, layout.fields)
 
     def _delete_all_of(self, where: Any) -> Flow[None]:
         """Delete until nothing matches; a server deletes at most 10,000 objects per request."""

@@ -100,6 +100,9 @@ class Layout:
     """The searched property by metadata key; `text` is the document's text."""
     multi_tenant: bool
     replication: int
+    vector: str | None = VECTOR
+    """The name of the vector; None in a collection without named vectors."""
+    distance: str = "cosine"
 
     @property
     def version(self) -> int:
@@ -159,8 +162,8 @@ def layout_of(config: Any, name: str) -> Layout:
         stored = None
     if not isinstance(stored, dict) or stored.get("writer") != _WRITER or not is_version(config.name):
         raise StoreError(
-            f"there is a collection {config.name!r} in Weaviate that was not created by this package. Choose another "
-            f"name than {name!r}, or copy its contents"
+            f"there is a collection {config.name!r} in Weaviate that was not created by this package. Open it with "
+            f"WeaviateVectorStore.existing(client, {name!r}, ...), or choose another name"
         )
     if stored.get("format") != FORMAT:
         raise StoreError(

@@ -53,7 +53,8 @@ def upsert_flow(collection: WeaviateCollection, records: Sequence[Record], finge
         layout = yield from _retry_outages(collection, lambda: collection.claim(fingerprint, dimensions))
         yield from collection.require_known_tenant(layout)
         try:
-            failed = yield from _send(collection, layout, [sized_object(record, layout) for record in records])
+            objects = [sized_object(record, layout, collection.objects) for record in records]
+            failed = yield from _send(collection, layout, objects)
         except CollectionGoneError:
             collection.forget_layout()
             continue
