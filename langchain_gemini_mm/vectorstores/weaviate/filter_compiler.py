@@ -282,12 +282,9 @@ def _padded(text: str) -> str:
 
 def _plain_side(field: Field, order: str, value: Any) -> _Compiled:
     """The filter for one comparison of numbers, dates, or texts as the server compares them."""
-    operand: Any = value if field.item == "str" else field.operand(value)
-    if field.item in ("str", "date", "uuid"):
-        if operand is None:
-            return False
-        return getattr(Filter.by_property(field.property_name), _OPERATORS[order])(operand)
-    operand = comparable(value)
+    operand: Any = field.operand(value) if isinstance(value, str) else comparable(value)
+    if isinstance(value, str):
+        return False if operand is None else getattr(Filter.by_property(field.property_name), _OPERATORS[order])(operand)
     if field.item == "int" and -_INT64 <= operand < _INT64:
         operand = math.floor(operand) if order in ("$gt", "$lte") else math.ceil(operand)
     elif field.item == "float" and math.isfinite(operand):
