@@ -91,6 +91,13 @@ class Backend(ABC):
             raise TypeError(f"{self.store} has no tenants, got tenant={tenant!r}")
         return self
 
+    def check_id(self, id_: str) -> None:  # noqa: B027 - refuses nothing
+        """Refuse an id that the store could not keep, before the document is embedded.
+
+        Raises:
+            ContentError: the store cannot keep it.
+        """
+
     def check_document(self, text: str, metadata: Mapping[str, Any], where: str) -> None:  # noqa: B027 - refuses nothing
         """Refuse a document that the store could not keep, before it is embedded.
 

@@ -36,6 +36,8 @@ class LangChainMethods:
 
     backend: Backend
     """The storage of the rows."""
+    relevance_score_fn: Callable[[float], float] | None = None
+    """Maps a cosine similarity to a relevance from 0 to 1; None is `(1 + cosine) / 2`."""
 
     @property
     def space(self) -> EmbeddingSpace:
@@ -341,7 +343,7 @@ class LangChainMethods:
     amax_marginal_relevance_search_by_vector = asynchronous(max_marginal_relevance_search_by_vector)
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
-        return relevance
+        return self.relevance_score_fn or relevance
 
     def _add(
         self,

@@ -19,6 +19,7 @@ from weaviate.classes.tenants import Tenant
 from langchain_gemini_mm.batching import CancelToken, gathered_map, slices, threaded_map
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow, arun, run
+from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.vectorstores.backend import Backend, Columns, KeywordRequest, Scored, VectorRequest
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, Fingerprint, require_dimensions
 from langchain_gemini_mm.vectorstores.filters import Node, matches
@@ -132,7 +133,7 @@ class WeaviateBackend(Backend):
         def search(handle: Any, layout: Layout) -> Any:
             require_dimensions(self.collection.label, layout.dimensions, len(request.vector))
             layouts.append(layout)
-            threshold = request.score_threshold
+            threshold = request.score_threshold if layout.distance == "cosine" else None
             mmr = request.mmr
             return handle.query.near_vector(
                 request.vector.tolist(),
@@ -141,7 +142,7 @@ class WeaviateBackend(Backend):
                 distance=None if threshold is None or threshold <= -1 else max(0.0, 1 - threshold + _ROUNDING),
                 filters=self._compiled(layout, request.filter),
                 diversity_selection=None if mmr is None else Diversity.mmr(limit=mmr[0], balance=mmr[1]),
-                include_vector=asked_vector(layout) if request.with_vectors else False,
+                include_vector=asked_vector(layout) if request.with_vectors or layout.distance != "cosine" else False,
                 return_metadata=MetadataQuery(distance=True),
                 return_properties=names,
             )
@@ -155,6 +156,8 @@ class WeaviateBackend(Backend):
             Scored(record_of(item, layout), max(-1.0, min(1.0, 1.0 - item.metadata.distance)))
             for item in answer.objects[:most]
         ]
+        if layout.distance != "cosine":
+            found = by_cosine(request.vector, [scored.record for scored in found])
         lowest = request.score_threshold
         return found if lowest is None else [scored for scored in found if scored.score >= lowest - _ROUNDING / 10]
 
@@ -502,6 +505,12 @@ class WeaviateBackend(Backend):
                 f"nothing was deleted: {up} nodes answer, and {self.collection.label} has {layout.replication} "
                 "replicas. Start the others first, or they would keep the deleted documents"
             )
+
+
+def by_cosine(vector: Vector, records: Sequence[Record]) -> list[Scored]:
+    """Score records by cosine similarity, where the server's distance is another one; those without a vector last."""
+    found = [Scored(record, -1.0 if record.vector is None else float(record.vector @ vector)) for record in records]
+    return sorted(found, key=lambda scored: -scored.score)
 
 
 def _searched(layout: Layout, properties: Sequence[str]) -> list[str]:

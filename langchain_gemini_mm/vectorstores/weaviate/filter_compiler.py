@@ -151,6 +151,8 @@ class _Compiler:
                 return self._starts(self._fields[key], node, matches)
             case Native(given):
                 return given if matches else self._negation(given, "$not of a Filter")
+            case Exists(key) if self._fields[key].type == "absent":
+                return not matches
             case Exists(key):
                 return Filter.by_property(self._fields[key].property_name).is_none(not matches)
             case And(parts):
@@ -176,7 +178,7 @@ class _Compiler:
         return Filter.all_of([by.not_equal(item) for item in found])
 
     def _compare(self, field: Field, order: str, value: Any, matches: bool) -> _Compiled:
-        if kind_of(value) != _KINDS[field.item]:
+        if kind_of(value) != _KINDS.get(field.item):
             return not matches
         if matches:
             return self._side(field, order, value)
@@ -284,7 +286,9 @@ def _plain_side(field: Field, order: str, value: Any) -> _Compiled:
     """The filter for one comparison of numbers, dates, or texts as the server compares them."""
     operand: Any = field.operand(value) if isinstance(value, str) else comparable(value)
     if isinstance(value, str):
-        return False if operand is None else getattr(Filter.by_property(field.property_name), _OPERATORS[order])(operand)
+        return (
+            False if operand is None else getattr(Filter.by_property(field.property_name), _OPERATORS[order])(operand)
+        )
     if field.item == "int" and -_INT64 <= operand < _INT64:
         operand = math.floor(operand) if order in ("$gt", "$lte") else math.ceil(operand)
     elif field.item == "float" and math.isfinite(operand):
@@ -297,7 +301,7 @@ def _plain_side(field: Field, order: str, value: Any) -> _Compiled:
 
 def _operand(field: Field, value: Any) -> Any:
     """A value as the field stores it; None if no object can have it."""
-    if kind_of(value) != _KINDS[field.item]:
+    if kind_of(value) != _KINDS.get(field.item):
         return None
     if field.item in ("str", "date", "uuid"):
         return field.operand(value)

@@ -18,7 +18,7 @@ from langchain_gemini_mm.flows import Call, Flow, arun, run
 from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
-from langchain_gemini_mm.vectorstores.weaviate.objects import asked_vector, packed, perturbed_row
+from langchain_gemini_mm.vectorstores.weaviate.objects import asked_vector, packed, perturbed_row, vector_of
 from langchain_gemini_mm.vectorstores.weaviate.schema import Layout
 from langchain_gemini_mm.weaviate_client.errors import CollectionGoneError, TenantGoneError
 
@@ -97,7 +97,7 @@ def _index_one(collection: WeaviateCollection, id_: str, reembed: Reembed, stop:
     """Store the vector of one document again; False if it is not stored."""
     found, layout = yield from _read(collection, id_, stop)
     record_of = collection.objects.record_of
-    vector = None if found is None or layout is None else record_of(found, layout).vector
+    vector = None if found is None or layout is None else vector_of(found, layout)
     for _ in range(_ATTEMPTS):
         if found is None or layout is None or vector is None:
             return False
@@ -107,8 +107,8 @@ def _index_one(collection: WeaviateCollection, id_: str, reembed: Reembed, stop:
         found, layout = yield from _read(collection, id_, stop)
         if found is None or layout is None:
             return False
-        now = record_of(found, layout)
-        if now.vector is None or not np.allclose(now.vector, row, atol=1e-5):
+        now, stored = record_of(found, layout), vector_of(found, layout)
+        if stored is None or not np.allclose(stored, row, atol=1e-5):
             return True  # stored by another client after us, and indexed by that
         if (now.text, now.metadata) == (before.text, before.metadata):
             return True

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from weaviate.classes.config import Property
 from weaviate.classes.data import DataObject
 
 from langchain_gemini_mm.batching import CallLimits
@@ -18,8 +19,8 @@ from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.vectorstores.backend import Columns
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.tokenizer import searched_text, tokens
-from langchain_gemini_mm.vectorstores.weaviate.fields import stored_fields
-from langchain_gemini_mm.vectorstores.weaviate.schema import Layout
+from langchain_gemini_mm.vectorstores.weaviate.fields import Field, stored_fields
+from langchain_gemini_mm.vectorstores.weaviate.schema import Layout, property_of
 
 MAX_DOCUMENT_BYTES = 4 << 20
 """Maximum bytes of text and metadata of a document; the server copies the whole object for every hit."""
@@ -184,6 +185,8 @@ class Objects:
 
     id_property: str = "doc_id"
     """The property with the id of a document whose id is not the UUID of its object."""
+    stores_all_metadata: bool = True
+    """Whether metadata without a field are stored, too."""
 
     def uuid_of(self, id_: str) -> uuid.UUID:
         """The UUID of the object of a document."""
@@ -208,3 +211,7 @@ class Objects:
     def changeable(self, layout: Layout) -> list[str]:
         """The properties that follow from the metadata."""
         return ["metadata_json", *layout.words.values(), *(field.property_name for field in layout.fields.values())]
+
+    def property_of(self, field: Field) -> Property:
+        """The property of a new field."""
+        return property_of(field)

@@ -35,8 +35,9 @@ VECTOR = "media"
 FORMAT = 1
 """The format of the schema; other formats are refused."""
 
-_WRITER = "langchain_gemini_mm"
-_DATA_TYPES = {
+WRITER = "langchain_gemini_mm"
+"""How descriptions of collections name this package."""
+DATA_TYPES = {
     "str": DataType.TEXT,
     "int": DataType.INT,
     "float": DataType.NUMBER,
@@ -146,7 +147,7 @@ def creation(
 
 def description_of(fingerprint: Fingerprint | None, dimensions: int | None) -> str:
     """The description of a collection, which holds its embedding space."""
-    stored = {"writer": _WRITER, "format": FORMAT, "fingerprint": fingerprint, "dimensions": dimensions}
+    stored = {"writer": WRITER, "format": FORMAT, "fingerprint": fingerprint, "dimensions": dimensions}
     return json.dumps(stored, ensure_ascii=False, sort_keys=True)
 
 
@@ -160,7 +161,7 @@ def layout_of(config: Any, name: str) -> Layout:
         stored = json.loads(config.description or "")
     except ValueError:
         stored = None
-    if not isinstance(stored, dict) or stored.get("writer") != _WRITER or not is_version(config.name):
+    if not isinstance(stored, dict) or stored.get("writer") != WRITER or not is_version(config.name):
         raise StoreError(
             f"there is a collection {config.name!r} in Weaviate that was not created by this package. Open it with "
             f"WeaviateVectorStore.existing(client, {name!r}, ...), or choose another name"
@@ -184,7 +185,7 @@ def layout_of(config: Any, name: str) -> Layout:
 
 def property_of(field: Field) -> Property:
     """The property of a field."""
-    kind = _DATA_TYPES[field.type]
+    kind = DATA_TYPES[field.type]
     texts = field.item == "str"
     return Property(
         name=field.property_name,
