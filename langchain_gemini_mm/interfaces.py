@@ -33,9 +33,11 @@ COMPANION_TEXT = "companion_text"
 class NativeFilter(Protocol):
     """What a `weaviate.classes.query.Filter` looks like to a type checker, whether the client is installed or not."""
 
-    @property
-    def operator(self) -> Any:
-        """How it compares, or combines others."""
+    def __and__(self, other: Any, /) -> Any:
+        """Both filters together."""
+
+    def __or__(self, other: Any, /) -> Any:
+        """One of the two filters."""
 
 
 Filter: TypeAlias = Mapping[str, Any] | NativeFilter

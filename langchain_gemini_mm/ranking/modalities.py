@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, get_args
 
@@ -10,7 +10,7 @@ from langchain_core.documents import Document
 
 from langchain_gemini_mm.content.parts import to_parts
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.interfaces import Content, MediaSource, Modality
+from langchain_gemini_mm.interfaces import Content, Filter, MediaSource, Modality
 from langchain_gemini_mm.references import scan_references
 from langchain_gemini_mm.validation import did_you_mean
 from langchain_gemini_mm.vectorstores.filters import In, Node, Not, Or, all_of
@@ -95,7 +95,7 @@ def group_filter(groups: tuple[str, ...]) -> Node:
     return parts[0] if len(parts) == 1 else Or(tuple(parts))
 
 
-def filter_for_modalities(given: Any, modalities: Iterable[str] | None, *more: Mapping[str, Any]) -> Any:
+def filter_for_modalities(given: Any, modalities: Iterable[str] | None, *more: Filter) -> Any:
     """Narrow a filter to some modalities, and to further filters.
 
     ```python
@@ -119,4 +119,5 @@ def filter_for_modalities(given: Any, modalities: Iterable[str] | None, *more: M
         ValueError: there is no modality, or no such modality.
     """
     names = checked_modalities(modalities)
-    return all_of(given, [*([{KEY: {"$in": list(names)}}] if names else []), *more])
+    own: list[Filter] = [{KEY: {"$in": list(names)}}] if names else []
+    return all_of(given, [*own, *more])

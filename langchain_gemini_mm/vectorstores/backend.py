@@ -33,6 +33,8 @@ class VectorRequest:
     """The space of the vector; None where a caller gave the vector itself."""
     mmr: tuple[int, float] | None = None
     """How many of the `k` to pick by maximal marginal relevance, and its lambda; for backends with `supports_mmr`."""
+    auto_limit: int | None = None
+    """After how many drops of the score results are left out; for backends with `supports_auto_limit`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +48,8 @@ class KeywordRequest:
     """Lowest BM25 score."""
     properties: tuple[str, ...] | None = None
     """Which texts are searched, such as `("text", "title^2")`; None is the document's text."""
+    auto_limit: int | None = None
+    """As in `VectorRequest`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +71,8 @@ class Backend(ABC):
     """Name of the store's class, for messages."""
     search_types: ClassVar[tuple[str, ...]] = ("similarity", "mmr")
     """What `search(search_type=...)` can do: `keyword` and `hybrid` need `search_keywords`."""
+    supports_auto_limit: ClassVar[bool] = False
+    """Whether it answers requests with `auto_limit`."""
     calls_predicates: ClassVar[bool] = False
     """Whether a filter may be a function of a document."""
     ordered_by_hash: ClassVar[bool] = False

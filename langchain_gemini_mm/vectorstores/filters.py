@@ -195,7 +195,7 @@ def both(given: Node | Predicate | None, node: Node) -> Node | Predicate:
     return And((given, node))
 
 
-def all_of(given: Any, more: Sequence[Mapping[str, Any]]) -> Any:
+def all_of(given: Any, more: Sequence[Filter]) -> Any:
     """An unparsed filter, or a function of a document, together with more dicts; None where nothing is required."""
     if callable(given) and more:
         return both(given, parse_filter({"$and": more}))

@@ -380,14 +380,16 @@ class LangChainMethods:
 
     def _neighbours(self, vector: Sequence[float] | Vector, k: int, options: Mapping[str, Any]) -> Flow[Hits]:
         from langchain_gemini_mm.vectorstores.embedding_space import given_rows
-        from langchain_gemini_mm.vectorstores.search import WORD_SEARCHES, neighbours_flow, plan_search
+        from langchain_gemini_mm.vectorstores.search import WORD_SEARCHES, neighbours_flow, plan_search, returned_flow
 
         plan = plan_search(self.backend, k, **options)
         if plan.search_type in WORD_SEARCHES:
             raise ValueError(f"search_type={plan.search_type!r} needs a query with text, not a vector")
         if plan.task_type is not None:
             raise TypeError("task_type says how to embed content; a vector is embedded already")
-        return _only(neighbours_flow(given_rows([vector], "the vector to search with"), plan, None, [()]))
+        found = yield from neighbours_flow(given_rows([vector], "the vector to search with"), plan, None, [()])
+        (hits,) = yield from returned_flow(found, plan)
+        return hits
 
     @classmethod
     def _filled(

@@ -33,6 +33,7 @@ from langchain_gemini_mm.vectorstores.weaviate.objects import asked_vector, dump
 from langchain_gemini_mm.vectorstores.weaviate.rechecks import (
     count_rechecked_flow,
     delete_rechecked_flow,
+    nearest_rechecked_flow,
     search_rechecked_flow,
 )
 from langchain_gemini_mm.vectorstores.weaviate.schema import Layout
@@ -58,6 +59,7 @@ class WeaviateBackend(Backend):
 
     store = "WeaviateVectorStore"
     search_types = ("similarity", "mmr", "keyword", "hybrid")
+    supports_auto_limit = True
     ordered_by_hash = True
 
     def __init__(self, space: EmbeddingSpace, collection: WeaviateCollection) -> None:
@@ -123,7 +125,7 @@ class WeaviateBackend(Backend):
         if rest is None:
             return (yield from self._nearest_of(request, stop))
         asked = replace(request, filter=node)
-        return (yield from search_rechecked_flow(lambda one: self._nearest_of(one, stop), asked, rest, MOST_RESULTS))
+        return (yield from nearest_rechecked_flow(lambda one: self._nearest_of(one, stop), asked, rest, MOST_RESULTS))
 
     def _nearest_of(self, request: VectorRequest, stop: CancelToken | None) -> Flow[list[Scored]]:
         """Find the nearest objects; with `request.mmr` the server selects from them."""
@@ -139,6 +141,7 @@ class WeaviateBackend(Backend):
                 request.vector.tolist(),
                 target_vector=layout.vector,
                 limit=request.k,
+                auto_limit=request.auto_limit,
                 distance=None if threshold is None or threshold <= -1 else max(0.0, 1 - threshold + _ROUNDING),
                 filters=self._compiled(layout, request.filter),
                 diversity_selection=None if mmr is None else Diversity.mmr(limit=mmr[0], balance=mmr[1]),
@@ -186,6 +189,7 @@ class WeaviateBackend(Backend):
                 words,
                 query_properties=_searched(layout, request.properties or ("text",)),
                 limit=request.k,
+                auto_limit=request.auto_limit,
                 filters=self._compiled(layout, request.filter),
                 return_metadata=MetadataQuery(score=True),
                 return_properties=names,

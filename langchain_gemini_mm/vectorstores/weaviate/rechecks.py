@@ -35,14 +35,12 @@ def search_rechecked_flow(
     Raises:
         FilterError: fewer than `request.k` of the first `most` results match, and there are more.
     """
-    mmr = request.mmr if isinstance(request, VectorRequest) else None
-    wide = replace(request, mmr=None, with_vectors=True) if mmr and isinstance(request, VectorRequest) else request
     depth = min(max(request.k, _FIRST), most)
     while True:
-        found = yield from search(replace(wide, k=depth))
+        found = yield from search(replace(request, k=depth))
         kept = [scored for scored in found if matches(rest, scored.record.metadata)][: request.k]
         if len(kept) == request.k or len(found) < depth:
-            break
+            return kept
         if depth == most:
             raise FilterError(
                 f"Weaviate does not answer a part of the filter exactly, and of the first {most:,} results only "
@@ -50,10 +48,21 @@ def search_rechecked_flow(
                 "weaviate-client, with the meaning that the server gives to it"
             )
         depth = min(depth * _GROWTH, most)
-    if mmr is None or not isinstance(request, VectorRequest) or not kept:
-        return kept
-    rows = np.stack([scored.record.vector for scored in kept if scored.record.vector is not None])
-    return [kept[i] for i in maximal_marginal_relevance(request.vector, rows, *mmr)]
+
+
+def nearest_rechecked_flow(
+    search: Callable[[VectorRequest], Flow[list[Scored]]], request: VectorRequest, rest: Node, most: int
+) -> Flow[list[Scored]]:
+    """As `search_rechecked_flow`; maximal marginal relevance selects from the results that match."""
+    if request.mmr is None:
+        return (yield from search_rechecked_flow(search, request, rest, most))
+    wide = replace(request, mmr=None, with_vectors=True)
+    found = yield from search_rechecked_flow(search, wide, rest, most)
+    having = [scored for scored in found if scored.record.vector is not None]
+    rows = [scored.record.vector for scored in having if scored.record.vector is not None]
+    if not rows:
+        return []
+    return [having[i] for i in maximal_marginal_relevance(request.vector, np.stack(rows), *request.mmr)]
 
 
 def count_rechecked_flow(backend: Backend, node: Node | None) -> Flow[int]:

@@ -161,7 +161,8 @@ def layout_of(config: Any, name: str) -> Layout:
         stored = json.loads(config.description or "")
     except ValueError:
         stored = None
-    if not isinstance(stored, dict) or stored.get("writer") != WRITER or not is_version(config.name):
+    own = isinstance(stored, dict) and stored.get("writer") == WRITER and "existing" not in stored
+    if not own or not is_version(config.name):
         raise StoreError(
             f"there is a collection {config.name!r} in Weaviate that was not created by this package. Open it with "
             f"WeaviateVectorStore.existing(client, {name!r}, ...), or choose another name"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.embeddings import Embeddings
 from weaviate.classes.config import ConsistencyLevel
@@ -23,7 +23,10 @@ from langchain_gemini_mm.vectorstores.weaviate.merge import index_again_flow, me
 from langchain_gemini_mm.vectorstores.weaviate.schema import Options
 from langchain_gemini_mm.vectorstores.write import Progress
 from langchain_gemini_mm.weaviate_client.connection import TIMEOUT, WRITE_TIMEOUT, Connection
-from langchain_gemini_mm.weaviate_client.names import checked_name, checked_tenant
+from langchain_gemini_mm.weaviate_client.names import checked_name, checked_tenant, existing_name
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 
 class WeaviateVectorStore(MultimodalVectorStore):
@@ -184,7 +187,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
         store.backend = existing_backend(
             EmbeddingSpace(embedding),
             Connection(client, async_client, timeout=timeout, write_timeout=write_timeout),
-            checked_name(f"{name[:1].upper()}{name[1:]}" if isinstance(name, str) else name),
+            existing_name(name),
             schema,
             tenant=None if tenant is None else checked_tenant(tenant),
             create_tenants=create_tenants,
@@ -207,6 +210,10 @@ class WeaviateVectorStore(MultimodalVectorStore):
     def tenant(self) -> str | None:
         """The tenant; None in a collection without tenants, or if each call names one."""
         return self.backend.collection.tenant
+
+    def uuid_of(self, id_: str) -> UUID:
+        """The UUID of the object of a document: its id if that is a UUID, else one derived from it."""
+        return self.backend.collection.objects.uuid_of(id_)
 
     def with_tenant(self, tenant: str) -> Self:
         """The same store for another tenant, with the same client; sends no request.
@@ -315,7 +322,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
         backend = self.backend
         collection = backend.collection
         layout = yield from collection.find(fresh=True)
-        if layout is None or layout.fingerprint is None:
+        if layout is None:
             return 0
         collection.require_tenant(layout)
         done, after = 0, None
