@@ -97,8 +97,12 @@ class Backend(ABC):
             raise TypeError(f"{self.store} has no tenants, got tenant={tenant!r}")
         return self
 
-    def check_id(self, id_: str) -> None:  # noqa: B027 - refuses nothing
+    def check_id(self, id_: str, where: str) -> None:  # noqa: B027 - refuses nothing
         """Refuse an id that the store could not keep, before the document is embedded.
+
+        Args:
+            id_: of the document.
+            where: the name of the document in messages, such as `documents[3]`.
 
         Raises:
             ContentError: the store cannot keep it.

@@ -13,7 +13,7 @@ from typing import Any
 
 from weaviate.classes.query import Filter
 
-from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.errors import ContentError, StoreError
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, Fingerprint, require_dimensions
 from langchain_gemini_mm.vectorstores.weaviate.backend import WeaviateBackend
@@ -29,7 +29,7 @@ from langchain_gemini_mm.vectorstores.weaviate.filter_compiler import Divided
 from langchain_gemini_mm.vectorstores.weaviate.objects import asked_vector, dumped, require_size, uuid_of, vector_of
 from langchain_gemini_mm.vectorstores.weaviate.schema import WRITER, Layout, Options
 from langchain_gemini_mm.weaviate_client.connection import Connection
-from langchain_gemini_mm.weaviate_client.errors import CollectionGoneError
+from langchain_gemini_mm.weaviate_client.errors import CollectionGoneError, TenantGoneError
 
 
 class ExistingCollection(WeaviateCollection):
@@ -68,7 +68,7 @@ class ExistingCollection(WeaviateCollection):
 
         try:
             answer = yield self.connection.call("reading a vector", one)
-        except CollectionGoneError:
+        except (CollectionGoneError, TenantGoneError):
             return None
         found = vector_of(answer.objects[0], layout) if answer.objects else None
         return None if found is None else len(found)
@@ -110,9 +110,13 @@ class ExistingBackend(WeaviateBackend):
         layout = self.collection.cached_layout
         return super().supports_mmr and layout is not None and layout.distance == "cosine"
 
-    def check_id(self, id_: str) -> None:
+    def check_id(self, id_: str, where: str) -> None:
         """Refuse an id that the collection cannot hold; see `Backend`."""
-        self.collection.objects.uuid_of(id_)
+        if str(uuid_of(id_)) != id_:
+            try:
+                _ = self.collection.objects.id_property
+            except ContentError as error:
+                raise ContentError(f"the id {id_[:60]!r} of {where} cannot be stored: {error}") from None
 
     def check_document(self, text: str, metadata: Mapping[str, Any], where: str) -> None:
         """Refuse a document that is too large or has unknown metadata; see `Backend`."""

@@ -266,20 +266,20 @@ class ExistingObjects(Objects):
 
     def __init__(self, schema: ExistingSchema) -> None:
         self.schema = schema
-        self.id_property = schema.id_key or ""
 
-    def uuid_of(self, id_: str) -> uuid.UUID:
-        """The UUID of the object of a document; see `Objects`.
+    @property
+    def id_property(self) -> str:  # type: ignore[override] # a constant of collections of our own
+        """The property with the id of a document whose id is not the UUID of its object.
 
         Raises:
-            ContentError: the id is not a UUID, and no property holds ids.
+            ContentError: there is none.
         """
-        if self.schema.id_key is None and not _UUID.fullmatch(id_):
+        if self.schema.id_key is None:
             raise ContentError(
-                f"the id {id_[:60]!r} is not a UUID in lower case, and the collection has no property for other ids. "
-                "Leave ids out, use str(uuid.uuid5(...)), or name a text property for them with id_key=..."
+                "the collection has no property for ids that are not UUIDs in lower case. Leave ids out, use "
+                "str(uuid.uuid5(...)), or name a text property for them with id_key=..."
             )
-        return super().uuid_of(id_)
+        return self.schema.id_key
 
     def names(self, columns: Columns) -> list[str] | None:
         """The properties to read; see `Objects`."""
@@ -295,7 +295,7 @@ class ExistingObjects(Objects):
         text, key = properties.pop(self.schema.text_key, None), str(found.uuid)
         id_ = properties.pop(self.schema.id_key, None) if self.schema.id_key else None
         metadata = {name: plain for name, value in properties.items() if (plain := _plain(value)) is not None}
-        own = id_ if isinstance(id_, str) and str(super().uuid_of(id_)) == key else key
+        own = id_ if isinstance(id_, str) and str(self.uuid_of(id_)) == key else key
         vector = vector_of(found, layout)
         length = 0.0 if vector is None else float(np.linalg.norm(vector))
         return Record(own, text or "", metadata, vector / length if vector is not None and length else None)
