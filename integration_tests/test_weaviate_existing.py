@@ -353,22 +353,23 @@ async def test_what_needs_a_collection_of_this_package(made: Any, weaviate_clien
     """Errors name the reason and what to do instead."""
     name = made([text_property("text", index_searchable=False)], [{"text": "a red cup"}])
     store = WeaviateVectorStore.existing(weaviate_client, name, WordEmbeddings())
-    for method, arguments, message in [
-        ("set_info", ("a", 1), "keeps no information such as 'a'. Keep it in a file, or copy"),
-        ("remove", (), "does not remove it. delete_all"),
-        ("search", ("x", 1, {"search_type": "keyword"}), "'text' is not searched for words"),
-        ("search", ("x", 1, {"filter": {"page": 1}}), "'page' is not a declared field"),
-        ("add_field", ("No name", str), "a property of Weaviate cannot be called 'No name'"),
-    ]:
-        *given, options = arguments if arguments and isinstance(arguments[-1], dict) else (*arguments, {})
+    calls: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
+        ("set_info", ("a", 1), {}, "keeps no information such as 'a'. Keep it in a file, or copy"),
+        ("remove", (), {}, "does not remove it. delete_all"),
+        ("search", ("x",), {"search_type": "keyword"}, "'text' is not searched for words"),
+        ("search", ("x",), {"filter": {"page": 1}}, "'page' is not a declared field"),
+        ("add_field", ("No name", str), {}, "a property of Weaviate cannot be called 'No name'"),
+    ]
+    for method, arguments, options, message in calls:
         with pytest.raises((StoreError, ValueError), match=message):
-            await call(store, method, *given, **options)
-    for arguments, message in [
+            await call(store, method, *arguments, **options)
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"text_key": "txet"}, "text_key='txet' is no text property of the collection .* Did you mean 'text'"),
         ({"vector_name": "media"}, "has no vector 'media'. Its vectors are: default"),
-    ]:
+    ]
+    for options, message in wrong:
         with pytest.raises(StoreError, match=message):
-            WeaviateVectorStore.existing(weaviate_client, name, WordEmbeddings(), **arguments)
+            WeaviateVectorStore.existing(weaviate_client, name, WordEmbeddings(), **options)
     with pytest.raises(StoreError, match=r"not created by this package. Open it with WeaviateVectorStore.existing\("):
         WeaviateVectorStore(weaviate_client, name, WordEmbeddings())
     ours = WeaviateVectorStore(weaviate_client, f"{name}Ours", WordEmbeddings(), index="flat")
