@@ -313,7 +313,12 @@ def test_an_async_client_of_another_event_loop(weaviate_server: Endpoint, weavia
 @pytest.mark.parametrize("connected", [False, True], ids=["connected by the store", "connected by the caller"])
 def test_event_loops_after_each_other(weaviate_server: Endpoint, weaviate_name: str, connected: bool) -> None:
     """With a sync client in addition, `asyncio.run` may be called several times: later loops use threads."""
-    async_client = weaviate_server.async_client()
+    _ask_in_several_loops(weaviate_server, weaviate_name, connected=connected)
+    gc.collect()
+
+
+def _ask_in_several_loops(server: Endpoint, name: str, *, connected: bool) -> None:
+    async_client = server.async_client()
 
     async def connect() -> None:
         if connected:
@@ -323,9 +328,9 @@ def test_event_loops_after_each_other(weaviate_server: Endpoint, weaviate_name: 
         with suppress(Exception):  # its loop is gone
             await async_client.close()
 
-    with weaviate_server.client() as client:
+    with server.client() as client:
         options: dict[str, Any] = {"async_client": async_client, "index": "flat"}
-        store = WeaviateVectorStore(client, weaviate_name, WordEmbeddings(), **options)
+        store = WeaviateVectorStore(client, name, WordEmbeddings(), **options)
         asyncio.run(connect())
         try:
             for number in range(3):
@@ -334,8 +339,6 @@ def test_event_loops_after_each_other(weaviate_server: Endpoint, weaviate_name: 
                 assert len(asyncio.run(store.asearch_many(["a cat"] * 3, k=9))[2]) == number + 1
         finally:
             asyncio.run(close())
-    del store, options, async_client
-    gc.collect()
 
 
 @pytest.mark.parametrize("options", [{"index": "hnsw"}, {"index": "dynamic"}, {"tenant": "red-team"}])

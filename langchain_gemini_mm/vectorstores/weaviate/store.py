@@ -141,7 +141,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
     ) -> Self:
         """Open a collection that this package did not create, such as one of langchain-weaviate.
 
-        <!-- needs a Weaviate server -->
+        <!-- not run: needs a collection of yours -->
         ```python
         import weaviate
 
