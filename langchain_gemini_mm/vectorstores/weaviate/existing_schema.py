@@ -315,6 +315,11 @@ class ExistingObjects(Objects):
     def metadata_properties(self, metadata: Mapping[str, Any], layout: Layout, where: str) -> dict[str, Any]:
         """The properties of metadata.
 
+        Args:
+            metadata: JSON values.
+            layout: of the collection.
+            where: the name of the document in messages.
+
         Raises:
             ContentError: a metadata key is no property, or a value is not of its type.
         """

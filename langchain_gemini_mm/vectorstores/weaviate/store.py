@@ -112,8 +112,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
             Connection(client, async_client, timeout=timeout, write_timeout=write_timeout),
             checked_name(name),
             options,
-            tenant=None if tenant is None else checked_tenant(tenant),
-            consistency=None if consistency is None else ConsistencyLevel(consistency),
+            **_checked(tenant, consistency),
         )
         self.backend: WeaviateBackend = WeaviateBackend(EmbeddingSpace(embedding), collection)
         self.relevance_score_fn = relevance_score_fn
@@ -189,9 +188,8 @@ class WeaviateVectorStore(MultimodalVectorStore):
             Connection(client, async_client, timeout=timeout, write_timeout=write_timeout),
             existing_name(name),
             schema,
-            tenant=None if tenant is None else checked_tenant(tenant),
             create_tenants=create_tenants,
-            consistency=None if consistency is None else ConsistencyLevel(consistency),
+            **_checked(tenant, consistency),
         )
         if store.backend.collection.connection.client is not None:
             run(store.backend.collection.find(store.space.fingerprint))
@@ -352,6 +350,13 @@ class WeaviateVectorStore(MultimodalVectorStore):
 
 
 _PAGE = 500
+
+
+def _checked(tenant: str | None, consistency: str | None) -> dict[str, Any]:
+    return {
+        "tenant": None if tenant is None else checked_tenant(tenant),
+        "consistency": None if consistency is None else ConsistencyLevel(consistency),
+    }
 
 
 def _require_fitting(backend: WeaviateBackend, field: Field) -> Flow[None]:
