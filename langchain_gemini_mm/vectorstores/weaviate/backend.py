@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import numpy as np
 from weaviate.classes.config import Configure, DataType, Property
 from weaviate.classes.data import DataObject
 from weaviate.classes.query import Diversity, Filter, MetadataQuery
@@ -18,30 +19,38 @@ from weaviate.classes.tenants import Tenant
 from langchain_gemini_mm.batching import CancelToken, gathered_map, slices, threaded_map
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow, arun, run
+from langchain_gemini_mm.vectors import maximal_marginal_relevance
 from langchain_gemini_mm.vectorstores.backend import Backend, Columns, KeywordRequest, Scored, VectorRequest
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, Fingerprint, require_dimensions
-from langchain_gemini_mm.vectorstores.filters import Node, matches
+from langchain_gemini_mm.vectorstores.filters import Node
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.tokenizer import token_terms
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
 from langchain_gemini_mm.vectorstores.weaviate.fields import stored_fields
-from langchain_gemini_mm.vectorstores.weaviate.filter_compiler import compile_filter, require_declared
+from langchain_gemini_mm.vectorstores.weaviate.filter_compiler import require_declared
 from langchain_gemini_mm.vectorstores.weaviate.merge import merge_metadata_flow
 from langchain_gemini_mm.vectorstores.weaviate.objects import READ_PROPERTIES, dumped, record_of, require_size, uuid_of
+from langchain_gemini_mm.vectorstores.weaviate.reader import IDS_AT_ONCE, Reader
 from langchain_gemini_mm.vectorstores.weaviate.schema import VECTOR, Layout
 from langchain_gemini_mm.vectorstores.weaviate.upsert import upsert_flow
-from langchain_gemini_mm.weaviate_client.errors import AnswerTooLargeError, CollectionGoneError, OutageError
+from langchain_gemini_mm.weaviate_client.errors import (
+    AnswerTooLargeError,
+    CollectionGoneError,
+    OutageError,
+    ResultLimitError,
+)
 from langchain_gemini_mm.weaviate_client.insert import Inserter
 from langchain_gemini_mm.weaviate_client.names import checked_tenant
 from langchain_gemini_mm.weaviate_client.versions import NATIVE_MMR
 
-MOST_RESULTS = 10_000
-"""Maximum number of results in one answer, unless the server sets `QUERY_MAXIMUM_RESULTS`."""
-IDS_AT_ONCE = 500
 SEARCHES_AT_ONCE = 8
 KEPT_TENANTS = 100
 """Maximum number of tenants whose backends are kept."""
 
+SURE_RESULTS = 100
+"""Results of a search up to which a short answer is believed: the vector index searches at least so deep."""
+
+_INFO_PAGE = 1000
 _ROUNDING = 1e-5
 _PAUSE = 0.2
 
@@ -57,6 +66,7 @@ class WeaviateBackend(Backend):
         self.space = space
         self.collection = collection
         self._tenants: dict[str, WeaviateBackend] = {}
+        self._reader = Reader(collection)
 
     def for_tenant(self, tenant: str | None) -> WeaviateBackend:
         """The same collection for the data of another tenant; see `Backend`.
@@ -112,86 +122,149 @@ class WeaviateBackend(Backend):
         return [first, *others]
 
     def _nearest(self, request: VectorRequest, stop: CancelToken | None = None) -> Flow[list[Scored]]:
-        """Find the nearest objects; with `request.mmr` the server selects from them."""
+        """Find the nearest objects; with `request.mmr` they are selected by the server, or here if it cannot.
 
-        def search(handle: Any, layout: Layout) -> Any:
+        The server returns a limited number of results, and its graph may not reach every object. Then all vectors are
+        compared here.
+        """
+        most = self.collection.connection.max_results
+        wanted = request.k
+        try:
+            if most is not None and wanted > most:
+                total = yield from self.count(_node(request))
+                if total > most or request.mmr is not None:
+                    return (yield from self._scanned(request, total))
+                wanted = max(total, 1)
+            found = yield from self._found(request, wanted, stop)
+        except ResultLimitError as error:
+            if error.limit >= wanted:
+                raise
+            self.collection.connection.max_results = error.limit
+            return (yield from self._nearest(request, stop))
+        complete = request.mmr is not None or request.score_threshold is not None or len(found) >= wanted
+        if not complete and wanted > SURE_RESULTS:
+            total = yield from self.count(_node(request))
+            if total > len(found):
+                return (yield from self._scanned(request, total))
+        return found
+
+    def _found(self, request: VectorRequest, limit: int, stop: CancelToken | None) -> Flow[list[Scored]]:
+        """The nearest objects that the vector index finds."""
+        threshold, mmr = request.score_threshold, request.mmr
+
+        def search(handle: Any, layout: Layout, properties: Sequence[str], with_vectors: bool) -> Any:
             require_dimensions(self.collection.label, layout.dimensions, len(request.vector))
-            threshold = request.score_threshold
-            mmr = request.mmr
             return handle.query.near_vector(
                 request.vector.tolist(),
                 target_vector=VECTOR,
-                limit=request.k,
+                limit=limit,
                 distance=None if threshold is None or threshold <= -1 else max(0.0, 1 - threshold + _ROUNDING),
-                filters=self._compiled(layout, request.filter),
+                filters=self._reader.compiled(layout, request.filter),
                 diversity_selection=None if mmr is None else Diversity.mmr(limit=mmr[0], balance=mmr[1]),
-                include_vector=[VECTOR] if request.with_vectors else False,
+                include_vector=[VECTOR] if with_vectors else False,
                 return_metadata=MetadataQuery(distance=True),
-                return_properties=READ_PROPERTIES,
+                return_properties=properties,
             )
 
-        answer = yield from self.collection.read("searching", request.fingerprint, search, stop)
-        if answer is None:
-            return []
-        most = request.k if request.mmr is None else request.mmr[0]
-        found = [
-            Scored(record_of(item), max(-1.0, min(1.0, 1.0 - item.metadata.distance))) for item in answer.objects[:most]
-        ]
+        found = yield from self._hits("searching", request.fingerprint, search, request.with_vectors, stop)
+        most = limit if mmr is None else mmr[0]
+        scored = [Scored(record, max(-1.0, min(1.0, 1.0 - item.distance))) for record, item in found[:most]]
+        return scored if threshold is None else [one for one in scored if one.score >= threshold - _ROUNDING / 10]
+
+    def _hits(
+        self,
+        what: str,
+        fingerprint: Fingerprint | None,
+        search: Callable[[Any, Layout, Sequence[str], bool], Any],
+        with_vectors: bool = False,
+        stop: CancelToken | None = None,
+    ) -> Flow[list[tuple[Record, Any]]]:
+        """Search, and return each record with the metadata of the hit.
+
+        If the answer does not fit into a message, the objects are read in parts after the search.
+        """
+
+        def whole(handle: Any, layout: Layout) -> Any:
+            return search(handle, layout, READ_PROPERTIES, with_vectors)
+
+        def keys_alone(handle: Any, layout: Layout) -> Any:
+            return search(handle, layout, [], False)
+
+        try:
+            answer = yield from self.collection.read(what, fingerprint, whole, stop)
+        except AnswerTooLargeError:
+            answer = yield from self.collection.read(what, fingerprint, keys_alone, stop)
+            by_key = {str(item.uuid): item.metadata for item in answer.objects} if answer else {}
+            records = yield from self._reader.by_keys(list(by_key), with_vectors)
+            return [(record, by_key[str(uuid_of(record.id))]) for record in records]
+        return [] if answer is None else [(record_of(item), item.metadata) for item in answer.objects]
+
+    def _scanned(self, request: VectorRequest, total: int) -> Flow[list[Scored]]:
+        """The nearest of all objects, compared here; see `Reader.scanned_nearest`."""
+        layout = yield from self.collection.find(request.fingerprint)
+        if layout is not None:
+            require_dimensions(self.collection.label, layout.dimensions, len(request.vector))
+        k = min(request.k, total)
+        scores = dict((yield from self._reader.scanned_nearest(request.vector, k, _node(request))))
         lowest = request.score_threshold
-        return found if lowest is None else [scored for scored in found if scored.score >= lowest - _ROUNDING / 10]
+        keys = [key for key, score in scores.items() if lowest is None or score >= lowest - _ROUNDING / 10]
+        records = yield from self._reader.by_keys(keys, request.with_vectors or request.mmr is not None)
+        found = [Scored(record, max(-1.0, min(1.0, scores[str(uuid_of(record.id))]))) for record in records]
+        if request.mmr is None or not found:
+            return found
+        rows = np.stack([scored.record.vector for scored in found if scored.record.vector is not None])
+        return [found[place] for place in maximal_marginal_relevance(request.vector, rows, *request.mmr)]
 
     def search_keywords(self, request: KeywordRequest) -> Flow[list[Scored]]:
-        """Find the objects that contain words of a text; see `Backend`."""
+        """Find the objects that contain words of a text; see `Backend`.
+
+        Raises:
+            ResultLimitError: more are requested and match than the server returns at once.
+        """
         words = " ".join(token_terms(request.text))
         if not words:
             return []
 
-        def search(handle: Any, layout: Layout) -> Any:
-            return handle.query.bm25(
-                words,
-                query_properties=_searched(layout, request.properties or ("text",)),
-                limit=request.k,
-                filters=self._compiled(layout, request.filter),
-                return_metadata=MetadataQuery(score=True),
-                return_properties=READ_PROPERTIES,
-            )
+        def ask(limit: int) -> Flow[list[tuple[Record, Any]]]:
+            def search(handle: Any, layout: Layout, properties: Sequence[str], _: bool) -> Any:
+                return handle.query.bm25(
+                    words,
+                    query_properties=_searched(layout, request.properties or ("text",)),
+                    limit=limit,
+                    filters=self._reader.compiled(layout, request.filter),
+                    return_metadata=MetadataQuery(score=True),
+                    return_properties=properties,
+                )
 
-        answer = yield from self.collection.read("searching for words", None, search)
-        if answer is None:
-            return []
+            found = yield from self._hits("searching for words", None, search)
+            if len(found) == limit < request.k:
+                raise ResultLimitError(
+                    f"k={request.k} documents were requested, more than {limit} match the words, and the server "
+                    f"returns at most {limit} results at once (QUERY_MAXIMUM_RESULTS). Lower k, use a filter, or have "
+                    "the limit raised",
+                    limit,
+                )
+            return found
+
+        found = yield from self.collection.connection.limited(ask, request.k)
         lowest = request.score_threshold or 0.0
-        found = [Scored(record_of(item), float(item.metadata.score)) for item in answer.objects]
-        return [scored for scored in found if scored.score >= lowest]
+        scored = [Scored(record, float(item.score)) for record, item in found]
+        return [one for one in scored if one.score >= lowest]
 
     def fetch(self, ids: Sequence[str], with_vectors: bool = False) -> Flow[list[Record]]:
         """Read objects by id; see `Backend`."""
         keys = {str(uuid_of(id_)): id_ for id_ in ids}
-        found = yield from self._by_keys(list(keys), with_vectors)
+        found = yield from self._reader.by_keys(list(keys), with_vectors)
         by_id = {record.id: record for record in found}
         return [by_id[id_] for id_ in keys.values() if id_ in by_id]
 
     def page(
         self, after: str | None, limit: int, node: Node | None = None, columns: Columns = "documents"
     ) -> Flow[list[Record]]:
-        """Read the next objects in the order of their UUIDs; see `Backend`.
-
-        With a filter the ids of all matches are read first. If they do not fit into one answer, all objects are read
-        and filtered here, because the server's cursor does not support filters.
-        """
+        """Read the next objects in the order of their UUIDs; see `Backend` and `Reader.matching_page`."""
         if node is None:
-            return (yield from self._next_page(after, min(limit, MOST_RESULTS), columns))
-        keys = yield from self._matching_keys(node)
-        if keys is not None:
-            start = "" if after is None else str(uuid_of(after))
-            chosen = [key for key in sorted(keys) if key > start][:limit]
-            return (yield from self._by_keys(chosen, columns in ("vectors", "all")))
-        wide: Columns = "all" if columns in ("vectors", "all") else "documents"  # the filter reads the metadata
-        while records := (yield from self._next_page(after, min(limit, MOST_RESULTS), wide)):
-            matching = [record for record in records if matches(node, record.metadata)]
-            if matching:
-                return matching
-            after = records[-1].id
-        return []
+            return self._reader.next_page(after, limit, columns)
+        return self._reader.matching_page(after, limit, node, columns)
 
     def delete(self, ids: Sequence[str] | None, node: Node | None) -> Flow[None]:
         """Delete by ids or by filter; see `Backend`."""
@@ -201,7 +274,7 @@ class WeaviateBackend(Backend):
                 keys = [uuid_of(id_) for id_ in some]
                 yield from self._delete_all_of(lambda _, keys=keys: Filter.by_id().contains_any(keys))
         elif node is not None:
-            yield from self._delete_all_of(lambda layout: self._compiled(layout, node))
+            yield from self._delete_all_of(lambda layout: self._reader.compiled(layout, node))
 
     def update_metadata(self, changes: Mapping[str, Mapping[str, Any]], replace: bool) -> Flow[list[str]]:
         """Change metadata; see `Backend`."""
@@ -259,17 +332,23 @@ class WeaviateBackend(Backend):
 
     def _remove_tenant_info(self, info: str) -> Flow[None]:
         """Remove the information of this tenant; its collection has no index that could be asked for a tenant."""
-        connection, after, own = self.collection.connection, None, list[Any]()
-        while True:
-            options = {"limit": MOST_RESULTS, "after": after, "return_properties": ["tenant"]}
-            answer = yield connection.call(
-                "removing information",
-                lambda c, options=options: c.collections.use(info).query.fetch_objects(**options),  # type: ignore[misc]
+        connection, own = self.collection.connection, list[Any]()
+        options: dict[str, Any] = {"after": None, "return_properties": ["tenant"]}
+
+        def ask(limit: int) -> Flow[Any]:
+            return (
+                yield connection.call(
+                    "removing information",
+                    lambda c: c.collections.use(info).query.fetch_objects(limit=limit, **options),
+                )
             )
-            own += [item.uuid for item in answer.objects if item.properties["tenant"] == self.collection.tenant]
-            if len(answer.objects) < MOST_RESULTS:
+
+        while True:
+            answer = yield from connection.limited(ask, _INFO_PAGE)
+            if not answer.objects:
                 break
-            after = answer.objects[-1].uuid
+            own += [item.uuid for item in answer.objects if item.properties["tenant"] == self.collection.tenant]
+            options["after"] = answer.objects[-1].uuid
         if own:
             yield connection.call(
                 "removing information",
@@ -280,7 +359,7 @@ class WeaviateBackend(Backend):
         """Count the objects; see `Backend`."""
 
         def count(handle: Any, layout: Layout) -> Any:
-            return handle.aggregate.over_all(total_count=True, filters=self._compiled(layout, node))
+            return handle.aggregate.over_all(total_count=True, filters=self._reader.compiled(layout, node))
 
         # A cluster asks one replica of each shard and times out if it has just died; the second request avoids it.
         half = self.collection.connection.timeout / 2
@@ -349,70 +428,6 @@ class WeaviateBackend(Backend):
                 )
             yield Call(time.sleep, asyncio.sleep, (_PAUSE,))
 
-    def _next_page(self, after: str | None, limit: int, columns: Columns) -> Flow[list[Record]]:
-        start = None if after is None else uuid_of(after)
-        properties = READ_PROPERTIES if columns in ("documents", "all") else ["doc_id"]
-        while True:
-
-            def read(handle: Any, _: Layout, limit: int = limit) -> Any:
-                return handle.query.fetch_objects(
-                    limit=limit,
-                    after=start,
-                    include_vector=[VECTOR] if columns in ("vectors", "all") else False,
-                    return_properties=properties,
-                )
-
-            try:
-                answer = yield from self.collection.read("reading documents", None, read)
-            except AnswerTooLargeError:
-                if limit == 1:
-                    raise
-                limit //= 2
-                continue
-            return [] if answer is None else [record_of(item) for item in answer.objects]
-
-    def _matching_keys(self, node: Node) -> Flow[list[str] | None]:
-        """UUIDs of all matches; None if they do not fit into one answer."""
-
-        def read(handle: Any, layout: Layout) -> Any:
-            return handle.query.fetch_objects(
-                filters=self._compiled(layout, node), limit=MOST_RESULTS, return_properties=[]
-            )
-
-        answer = yield from self.collection.read("reading documents", None, read)
-        keys = [] if answer is None else [str(item.uuid) for item in answer.objects]
-        return keys if len(keys) < MOST_RESULTS else None
-
-    def _by_keys(self, keys: Sequence[str], with_vectors: bool) -> Flow[list[Record]]:
-        """Read objects by UUID, in this order; requests whose answer is too large are halved."""
-        found: dict[str, Record] = {}
-        pending = list(slices(keys, IDS_AT_ONCE))
-        while pending:
-            some = pending.pop()
-
-            def read(handle: Any, _: Layout, some: Sequence[str] = some) -> Any:
-                return handle.query.fetch_objects_by_ids(
-                    some,
-                    limit=len(some),
-                    include_vector=[VECTOR] if with_vectors else False,
-                    return_properties=READ_PROPERTIES,
-                )
-
-            try:
-                answer = yield from self.collection.read("reading documents", None, read)
-            except AnswerTooLargeError:
-                if len(some) == 1:
-                    raise
-                pending += slices(some, -(-len(some) // 2))
-                continue
-            found |= {str(item.uuid): record_of(item) for item in (answer.objects if answer else [])}
-        return [found[key] for key in keys if key in found]
-
-    def _compiled(self, layout: Layout, node: Any) -> Any:
-        version = self.collection.connection.known_version
-        assert version is not None  # noqa: S101 - the layout was resolved after it
-        return compile_filter(node, layout.fields, version)
-
     def _delete_all_of(self, where: Any) -> Flow[None]:
         """Delete until nothing matches; a server deletes at most 10,000 objects per request."""
 
@@ -448,6 +463,11 @@ class WeaviateBackend(Backend):
                 f"nothing was deleted: {up} nodes answer, and {self.collection.label} has {layout.replication} "
                 "replicas. Start the others first, or they would keep the deleted documents"
             )
+
+
+def _node(request: VectorRequest) -> Node | None:
+    assert not callable(request.filter)  # noqa: S101 - `checked_filter` refuses functions for this backend
+    return request.filter
 
 
 def _searched(layout: Layout, properties: Sequence[str]) -> list[str]:

@@ -1,0 +1,197 @@
+"""Reading objects page by page, within the limits of the server: results at once, and the size of a message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from langchain_gemini_mm.batching import slices
+from langchain_gemini_mm.flows import Flow
+from langchain_gemini_mm.interfaces import Vector
+from langchain_gemini_mm.vectors import unit_rows
+from langchain_gemini_mm.vectorstores.backend import Columns
+from langchain_gemini_mm.vectorstores.filters import Node, matches
+from langchain_gemini_mm.vectorstores.records import Record
+from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
+from langchain_gemini_mm.vectorstores.weaviate.filter_compiler import compile_filter
+from langchain_gemini_mm.vectorstores.weaviate.objects import READ_PROPERTIES, record_of, uuid_of
+from langchain_gemini_mm.vectorstores.weaviate.schema import VECTOR, Layout
+from langchain_gemini_mm.weaviate_client.errors import AnswerTooLargeError, ResultLimitError
+
+MOST_RESULTS = 10_000
+"""Number of UUIDs that are requested at once; the server's limit, unless `QUERY_MAXIMUM_RESULTS` is set."""
+IDS_AT_ONCE = 500
+
+_SCANNED = 1000
+"""Objects on a page of a scan."""
+_ITERATIONS = 16
+"""Maximum number of iterations whose rest is kept."""
+
+
+@dataclass(slots=True)
+class _Rest:
+    """What an iteration with a filter has still to read."""
+
+    node: Node
+    keys: Iterator[str] | None
+    """UUIDs in ascending order; None if all objects are read and filtered here."""
+
+
+class Reader:
+    """Reads the objects of a collection."""
+
+    def __init__(self, collection: WeaviateCollection) -> None:
+        self._collection = collection
+        self._rests: dict[tuple[int, str], _Rest] = {}
+
+    def compiled(self, layout: Layout, node: Any) -> Any:
+        """A filter of the client; None for no filter."""
+        version = self._collection.connection.known_version
+        assert version is not None  # noqa: S101 - the layout was resolved after it
+        return compile_filter(node, layout.fields, version)
+
+    def next_page(self, after: str | None, limit: int, columns: Columns) -> Flow[list[Record]]:
+        """The next objects after an id, in the order of UUIDs; fewer than `limit` if they do not fit into an answer."""
+        start = None if after is None else uuid_of(after)
+        with_vectors = columns in ("vectors", "all")
+        properties = READ_PROPERTIES if columns in ("documents", "all") else ["doc_id"]
+
+        def ask(limit: int) -> Flow[Any]:
+            def read(handle: Any, _: Layout) -> Any:
+                return handle.query.fetch_objects(
+                    limit=limit,
+                    after=start,
+                    include_vector=[VECTOR] if with_vectors else False,
+                    return_properties=properties,
+                )
+
+            return self._collection.read("reading documents", None, read)
+
+        while True:
+            try:
+                answer = yield from self._collection.connection.limited(ask, limit)
+            except AnswerTooLargeError:
+                if limit == 1:
+                    raise
+                limit //= 2
+                continue
+            return [] if answer is None else [record_of(item) for item in answer.objects]
+
+    def matching_page(self, after: str | None, limit: int, node: Node, columns: Columns) -> Flow[list[Record]]:
+        """The next objects that match a filter.
+
+        The server's cursor does not support filters. The UUIDs of all matches are therefore read with the first page,
+        and kept until the next page is requested. If they do not fit into one answer, all objects are read and filtered
+        here. In both cases an iteration reads every object once.
+        """
+        rest = self._rests.pop((id(node), after or ""), None)
+        if rest is None or rest.node is not node:
+            start = "" if after is None else str(uuid_of(after))
+            keys = yield from self._matching_keys(node)
+            rest = _Rest(node, None if keys is None else iter(sorted(key for key in keys if key > start)))
+        read = self._next_of_keys if rest.keys is not None else self._next_scanned
+        found = yield from read(rest, after, limit, columns)
+        if found:
+            while len(self._rests) >= _ITERATIONS:
+                self._rests.pop(next(iter(self._rests)), None)
+            self._rests[id(node), found[-1].id] = rest
+        return found
+
+    def _next_of_keys(self, rest: _Rest, _: str | None, limit: int, columns: Columns) -> Flow[list[Record]]:
+        assert rest.keys is not None  # noqa: S101 - the caller distinguishes
+        while chosen := list(islice(rest.keys, limit)):
+            records = yield from self.by_keys(chosen, columns in ("vectors", "all"))
+            found = [record for record in records if matches(rest.node, record.metadata)]  # else changed meanwhile
+            if found:
+                return found
+        return []
+
+    def _next_scanned(self, rest: _Rest, after: str | None, limit: int, columns: Columns) -> Flow[list[Record]]:
+        wide: Columns = "all" if columns in ("vectors", "all") else "documents"  # the filter reads the metadata
+        while records := (yield from self.next_page(after, limit, wide)):
+            found = [record for record in records if matches(rest.node, record.metadata)]
+            if found:
+                return found
+            after = records[-1].id
+        return []
+
+    def _matching_keys(self, node: Node) -> Flow[list[str] | None]:
+        """UUIDs of all matches; None if they do not fit into one answer."""
+
+        def ask(limit: int) -> Flow[list[str] | None]:
+            def read(handle: Any, layout: Layout) -> Any:
+                return handle.query.fetch_objects(
+                    filters=self.compiled(layout, node), limit=limit, return_properties=[]
+                )
+
+            answer = yield from self._collection.read("reading documents", None, read)
+            keys = [] if answer is None else [str(item.uuid) for item in answer.objects]
+            return keys if len(keys) < limit else None
+
+        return self._collection.connection.limited(ask, MOST_RESULTS)
+
+    def by_keys(self, keys: Sequence[str], with_vectors: bool) -> Flow[list[Record]]:
+        """Read objects by UUID, in this order; requests whose answer is too large are halved."""
+        found: dict[str, Record] = {}
+        connection = self._collection.connection
+        pending = list(slices(keys, min(IDS_AT_ONCE, connection.max_results or IDS_AT_ONCE)))
+        while pending:
+            some = pending.pop()
+
+            def read(handle: Any, _: Layout, some: Sequence[str] = some) -> Any:
+                return handle.query.fetch_objects_by_ids(
+                    some,
+                    limit=len(some),
+                    include_vector=[VECTOR] if with_vectors else False,
+                    return_properties=READ_PROPERTIES,
+                )
+
+            try:
+                answer = yield from self._collection.read("reading documents", None, read)
+            except (AnswerTooLargeError, ResultLimitError) as error:
+                if len(some) == 1:
+                    raise
+                limit = len(some) // 2
+                if isinstance(error, ResultLimitError):
+                    connection.max_results = limit = error.limit
+                pending += slices(some, limit)
+                continue
+            found |= {str(item.uuid): record_of(item) for item in (answer.objects if answer else [])}
+        return [found[key] for key in keys if key in found]
+
+    def scanned_nearest(self, vector: Vector, k: int, node: Node | None) -> Flow[list[tuple[str, float]]]:
+        """The UUIDs of the `k` nearest of all objects and their cosine similarities, best first.
+
+        Every vector is read and compared here. This is for what the server does not return: more results than its
+        limit, or objects that its vector index does not reach.
+
+        Args:
+            vector: `(d,)` float32, unit length.
+            k: how many.
+            node: only objects that match this filter.
+        """
+        keys: list[str] = []
+        scores = np.empty(0, np.float32)
+        after: str | None = None
+        while True:
+            if node is None:
+                records = yield from self.next_page(after, _SCANNED, "vectors")
+            else:
+                records = yield from self.matching_page(after, _SCANNED, node, "vectors")
+            if not records:
+                break
+            after = records[-1].id
+            having = [record for record in records if record.vector is not None]
+            if having:
+                rows = unit_rows(np.stack([np.asarray(record.vector) for record in having]))
+                scores = np.concatenate([scores, rows @ vector])
+                keys += [str(uuid_of(record.id)) for record in having]
+            if len(keys) > 2 * k:
+                kept = np.argpartition(-scores, k)[:k]
+                keys, scores = [keys[place] for place in kept], scores[kept]
+        best = np.argsort(-scores, kind="stable")[:k]
+        return [(keys[place], float(scores[place])) for place in best]
