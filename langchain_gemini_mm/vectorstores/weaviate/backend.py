@@ -299,7 +299,8 @@ class WeaviateBackend(Backend):
             return
         self.collection.require_tenant(layout)
         if self.collection.tenant is None:
-            yield from self.collection.replace_with_empty(layout, None, None)
+            if layout.fingerprint is not None:  # else it is empty: writers bind a collection to their space first
+                yield from self.collection.replace_with_empty(layout, None, None)
             return
         tenant, physical = self.collection.tenant, layout.physical
         yield self.collection.connection.call(

@@ -21,7 +21,7 @@ from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.validation import one_of, positive_int
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field, described_field
-from langchain_gemini_mm.weaviate_client.names import is_version
+from langchain_gemini_mm.weaviate_client.names import is_version, version_number
 from langchain_gemini_mm.weaviate_client.versions import (
     INDEXES,
     QUANTIZERS,
@@ -104,7 +104,7 @@ class Layout:
     @property
     def version(self) -> int:
         """The version number at the end of its name."""
-        return int(self.physical.rpartition("_v")[2])
+        return version_number(self.physical)
 
 
 def creation(
