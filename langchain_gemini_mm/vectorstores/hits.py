@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.interfaces import MediaSource
+from langchain_gemini_mm.interfaces import MediaSource, Vector
 from langchain_gemini_mm.vectorstores.query import shown
 
 ScoreKind = Literal["cosine", "bm25", "rank", "deviation", "probability"]
@@ -36,6 +36,8 @@ class Hit:
     """Confidence from 0 to 1 that the document matches at all; None for rankings without confidence."""
     media: MediaSource | None = field(default=None, repr=False, compare=False)
     """The media store that resolves references of the document; not pickled."""
+    vector: Vector | None = field(default=None, repr=False, compare=False)
+    """The stored vector, `(d,)` float32 of unit length, if the search was asked to `return_vectors`; not pickled."""
 
     def __post_init__(self) -> None:
         """A cosine score is the cosine similarity."""

@@ -36,6 +36,8 @@ class LangChainMethods:
 
     backend: Backend
     """The storage of the rows."""
+    relevance_score_fn: Callable[[float], float] | None = None
+    """Maps a cosine similarity to a relevance from 0 to 1; None is `(1 + cosine) / 2`."""
 
     @property
     def space(self) -> EmbeddingSpace:
@@ -341,7 +343,7 @@ class LangChainMethods:
     amax_marginal_relevance_search_by_vector = asynchronous(max_marginal_relevance_search_by_vector)
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
-        return relevance
+        return self.relevance_score_fn or relevance
 
     def _add(
         self,
@@ -378,14 +380,16 @@ class LangChainMethods:
 
     def _neighbours(self, vector: Sequence[float] | Vector, k: int, options: Mapping[str, Any]) -> Flow[Hits]:
         from langchain_gemini_mm.vectorstores.embedding_space import given_rows
-        from langchain_gemini_mm.vectorstores.search import WORD_SEARCHES, neighbours_flow, plan_search
+        from langchain_gemini_mm.vectorstores.search import WORD_SEARCHES, neighbours_flow, plan_search, returned_flow
 
         plan = plan_search(self.backend, k, **options)
         if plan.search_type in WORD_SEARCHES:
             raise ValueError(f"search_type={plan.search_type!r} needs a query with text, not a vector")
         if plan.task_type is not None:
             raise TypeError("task_type says how to embed content; a vector is embedded already")
-        return _only(neighbours_flow(given_rows([vector], "the vector to search with"), plan, None, [()]))
+        found = yield from neighbours_flow(given_rows([vector], "the vector to search with"), plan, None, [()])
+        (hits,) = yield from returned_flow(found, plan)
+        return hits
 
     @classmethod
     def _filled(

@@ -203,6 +203,7 @@ def _store(backend: Backend, items: list[_Item], outcome: _Added) -> Flow[Collec
         text = plain_text(item.document.page_content, f"{where}.page_content")
         plain = plain_json(item.document.metadata, f"{where}.metadata")
         backend.check_document(text, plain, where)
+        backend.check_id(item.id, where)
         texts.append(text)
         metadata.append(plain)
     failed: dict[str, Exception | str] = {}

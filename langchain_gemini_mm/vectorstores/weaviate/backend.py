@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from weaviate.classes.tenants import Tenant
 from langchain_gemini_mm.batching import CancelToken, gathered_map, slices, threaded_map
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow, arun, run
+from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.vectors import maximal_marginal_relevance
 from langchain_gemini_mm.vectorstores.backend import Backend, Columns, KeywordRequest, Scored, VectorRequest
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, Fingerprint, require_dimensions
@@ -27,11 +29,17 @@ from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.tokenizer import token_terms
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
 from langchain_gemini_mm.vectorstores.weaviate.fields import stored_fields
-from langchain_gemini_mm.vectorstores.weaviate.filter_compiler import require_declared
+from langchain_gemini_mm.vectorstores.weaviate.filter_compiler import Divided, divide, require_declared
 from langchain_gemini_mm.vectorstores.weaviate.merge import merge_metadata_flow
-from langchain_gemini_mm.vectorstores.weaviate.objects import READ_PROPERTIES, dumped, record_of, require_size, uuid_of
-from langchain_gemini_mm.vectorstores.weaviate.reader import IDS_AT_ONCE, Reader
-from langchain_gemini_mm.vectorstores.weaviate.schema import VECTOR, Layout
+from langchain_gemini_mm.vectorstores.weaviate.objects import asked_vector, dumped, require_size, uuid_of
+from langchain_gemini_mm.vectorstores.weaviate.reader import IDS_AT_ONCE, MOST_RESULTS, Reader
+from langchain_gemini_mm.vectorstores.weaviate.rechecks import (
+    count_rechecked_flow,
+    delete_rechecked_flow,
+    nearest_rechecked_flow,
+    search_rechecked_flow,
+)
+from langchain_gemini_mm.vectorstores.weaviate.schema import Layout
 from langchain_gemini_mm.vectorstores.weaviate.upsert import upsert_flow
 from langchain_gemini_mm.weaviate_client.errors import (
     AnswerTooLargeError,
@@ -60,6 +68,7 @@ class WeaviateBackend(Backend):
 
     store = "WeaviateVectorStore"
     search_types = ("similarity", "mmr", "keyword", "hybrid")
+    supports_auto_limit = True
     ordered_by_hash = True
 
     def __init__(self, space: EmbeddingSpace, collection: WeaviateCollection) -> None:
@@ -80,7 +89,7 @@ class WeaviateBackend(Backend):
         if found is None:
             while len(self._tenants) >= KEPT_TENANTS:
                 self._tenants.pop(next(iter(self._tenants)), None)
-            found = self._tenants.setdefault(name, WeaviateBackend(self.space, self.collection.of_tenant(name)))
+            found = self._tenants.setdefault(name, type(self)(self.space, self.collection.of_tenant(name)))
         return found
 
     @property
@@ -122,13 +131,20 @@ class WeaviateBackend(Backend):
         return [first, *others]
 
     def _nearest(self, request: VectorRequest, stop: CancelToken | None = None) -> Flow[list[Scored]]:
+        node, rest = yield from self._divided(request.filter)
+        if rest is None:
+            return (yield from self._nearest_of(request, stop))
+        asked = replace(request, filter=node)
+        return (yield from nearest_rechecked_flow(lambda one: self._nearest_of(one, stop), asked, rest, MOST_RESULTS))
+
+    def _nearest_of(self, request: VectorRequest, stop: CancelToken | None) -> Flow[list[Scored]]:
         """Find the nearest objects; with `request.mmr` they are selected by the server, or here if it cannot.
 
         The server returns a limited number of results, and its graph may not reach every object. Then all vectors are
         compared here.
         """
-        most = self.collection.connection.max_results
-        wanted = request.k
+        connection, wanted = self.collection.connection, request.k
+        most = connection.max_results
         try:
             if most is not None and wanted > most:
                 total = yield from self.count(_node(request))
@@ -139,10 +155,10 @@ class WeaviateBackend(Backend):
         except ResultLimitError as error:
             if error.limit >= wanted:
                 raise
-            self.collection.connection.max_results = error.limit
-            return (yield from self._nearest(request, stop))
-        complete = request.mmr is not None or request.score_threshold is not None or len(found) >= wanted
-        if not complete and wanted > SURE_RESULTS:
+            connection.max_results = error.limit
+            return (yield from self._nearest_of(request, stop))
+        options = (request.mmr, request.score_threshold, request.auto_limit)
+        if len(found) < wanted and wanted > SURE_RESULTS and all(option is None for option in options):
             total = yield from self.count(_node(request))
             if total > len(found):
                 return (yield from self._scanned(request, total))
@@ -150,62 +166,76 @@ class WeaviateBackend(Backend):
 
     def _found(self, request: VectorRequest, limit: int, stop: CancelToken | None) -> Flow[list[Scored]]:
         """The nearest objects that the vector index finds."""
-        threshold, mmr = request.score_threshold, request.mmr
+        mmr = request.mmr
 
-        def search(handle: Any, layout: Layout, properties: Sequence[str], with_vectors: bool) -> Any:
+        def search(handle: Any, layout: Layout, names: list[str] | None, with_vectors: bool) -> Any:
             require_dimensions(self.collection.label, layout.dimensions, len(request.vector))
+            threshold = request.score_threshold if layout.distance == "cosine" else None
             return handle.query.near_vector(
                 request.vector.tolist(),
-                target_vector=VECTOR,
+                target_vector=layout.vector,
                 limit=limit,
+                auto_limit=request.auto_limit,
                 distance=None if threshold is None or threshold <= -1 else max(0.0, 1 - threshold + _ROUNDING),
                 filters=self._reader.compiled(layout, request.filter),
                 diversity_selection=None if mmr is None else Diversity.mmr(limit=mmr[0], balance=mmr[1]),
-                include_vector=[VECTOR] if with_vectors else False,
+                include_vector=asked_vector(layout) if with_vectors or layout.distance != "cosine" else False,
                 return_metadata=MetadataQuery(distance=True),
-                return_properties=properties,
+                return_properties=names,
             )
 
-        found = yield from self._hits("searching", request.fingerprint, search, request.with_vectors, stop)
-        most = limit if mmr is None else mmr[0]
-        scored = [Scored(record, max(-1.0, min(1.0, 1.0 - item.distance))) for record, item in found[:most]]
-        return scored if threshold is None else [one for one in scored if one.score >= threshold - _ROUNDING / 10]
+        found, layout = yield from self._hits("searching", request.fingerprint, search, request.with_vectors, stop)
+        found = found[: limit if mmr is None else mmr[0]]
+        if layout is not None and layout.distance != "cosine":
+            scored = by_cosine(request.vector, [record for record, _ in found])
+        else:
+            scored = [Scored(record, max(-1.0, min(1.0, 1.0 - item.distance))) for record, item in found]
+        lowest = request.score_threshold
+        return scored if lowest is None else [one for one in scored if one.score >= lowest - _ROUNDING / 10]
 
     def _hits(
         self,
         what: str,
         fingerprint: Fingerprint | None,
-        search: Callable[[Any, Layout, Sequence[str], bool], Any],
+        search: Callable[[Any, Layout, list[str] | None, bool], Any],
         with_vectors: bool = False,
         stop: CancelToken | None = None,
-    ) -> Flow[list[tuple[Record, Any]]]:
+    ) -> Flow[tuple[list[tuple[Record, Any]], Layout | None]]:
         """Search, and return each record with the metadata of the hit.
 
         If the answer does not fit into a message, the objects are read in parts after the search.
         """
+        objects, layouts = self.collection.objects, list[Layout]()
 
         def whole(handle: Any, layout: Layout) -> Any:
-            return search(handle, layout, READ_PROPERTIES, with_vectors)
-
-        def keys_alone(handle: Any, layout: Layout) -> Any:
-            return search(handle, layout, [], False)
+            layouts.append(layout)
+            return search(handle, layout, objects.names("documents"), with_vectors)
 
         try:
             answer = yield from self.collection.read(what, fingerprint, whole, stop)
         except AnswerTooLargeError:
-            answer = yield from self.collection.read(what, fingerprint, keys_alone, stop)
+            answer = yield from self.collection.read(
+                what, fingerprint, lambda handle, layout: search(handle, layout, [], False), stop
+            )
             by_key = {str(item.uuid): item.metadata for item in answer.objects} if answer else {}
-            records = yield from self._reader.by_keys(list(by_key), with_vectors)
-            return [(record, by_key[str(uuid_of(record.id))]) for record in records]
-        return [] if answer is None else [(record_of(item), item.metadata) for item in answer.objects]
+            wide = with_vectors or layouts[-1].distance != "cosine"
+            records = yield from self._reader.by_keys(list(by_key), wide)
+            return [(record, by_key[str(objects.uuid_of(record.id))]) for record in records], layouts[-1]
+        if answer is None:
+            return [], None
+        return [(objects.record_of(item, layouts[-1]), item.metadata) for item in answer.objects], layouts[-1]
 
     def _scanned(self, request: VectorRequest, total: int) -> Flow[list[Scored]]:
         """The nearest of all objects, compared here; see `Reader.scanned_nearest`."""
         layout = yield from self.collection.find(request.fingerprint)
         if layout is not None:
             require_dimensions(self.collection.label, layout.dimensions, len(request.vector))
-        k = min(request.k, total)
-        scores = dict((yield from self._reader.scanned_nearest(request.vector, k, _node(request))))
+        k, node, uuid_of = min(request.k, total), _node(request), self.collection.objects.uuid_of
+
+        def pages(after: str | None, limit: int) -> Flow[list[Record]]:
+            return self.page(after, limit, node, "vectors")
+
+        scores = dict((yield from self._reader.scanned_nearest(request.vector, k, pages)))
         lowest = request.score_threshold
         keys = [key for key, score in scores.items() if lowest is None or score >= lowest - _ROUNDING / 10]
         records = yield from self._reader.by_keys(keys, request.with_vectors or request.mmr is not None)
@@ -216,32 +246,40 @@ class WeaviateBackend(Backend):
         return [found[place] for place in maximal_marginal_relevance(request.vector, rows, *request.mmr)]
 
     def search_keywords(self, request: KeywordRequest) -> Flow[list[Scored]]:
-        """Find the objects that contain words of a text; see `Backend`.
+        """Find the objects that contain words of a text; see `Backend`."""
+        node, rest = yield from self._divided(request.filter)
+        if rest is None:
+            return (yield from self._containing(request))
+        asked = replace(request, filter=node)
+        return (yield from search_rechecked_flow(self._containing, asked, rest, MOST_RESULTS))
 
-        Raises:
-            ResultLimitError: more are requested and match than the server returns at once.
-        """
-        words = " ".join(token_terms(request.text))
+    def _words(self, text: str) -> str:
+        """The words of a query, as the words of documents are stored; empty if it has none."""
+        return " ".join(token_terms(text))
+
+    def _containing(self, request: KeywordRequest) -> Flow[list[Scored]]:
+        words = self._words(request.text)
         if not words:
             return []
 
         def ask(limit: int) -> Flow[list[tuple[Record, Any]]]:
-            def search(handle: Any, layout: Layout, properties: Sequence[str], _: bool) -> Any:
+            def search(handle: Any, layout: Layout, names: list[str] | None, _: bool) -> Any:
                 return handle.query.bm25(
                     words,
                     query_properties=_searched(layout, request.properties or ("text",)),
                     limit=limit,
+                    auto_limit=request.auto_limit,
                     filters=self._reader.compiled(layout, request.filter),
                     return_metadata=MetadataQuery(score=True),
-                    return_properties=properties,
+                    return_properties=names,
                 )
 
-            found = yield from self._hits("searching for words", None, search)
+            found, _ = yield from self._hits("searching for words", None, search)
             if len(found) == limit < request.k:
                 raise ResultLimitError(
-                    f"k={request.k} documents were requested, more than {limit} match the words, and the server "
-                    f"returns at most {limit} results at once (QUERY_MAXIMUM_RESULTS). Lower k, use a filter, or have "
-                    "the limit raised",
+                    f"k={request.k} documents were requested, at least {limit} match the words, and the server returns "
+                    f"at most {limit} results at once (QUERY_MAXIMUM_RESULTS). Lower k, use a filter, or have the "
+                    "limit raised",
                     limit,
                 )
             return found
@@ -253,7 +291,7 @@ class WeaviateBackend(Backend):
 
     def fetch(self, ids: Sequence[str], with_vectors: bool = False) -> Flow[list[Record]]:
         """Read objects by id; see `Backend`."""
-        keys = {str(uuid_of(id_)): id_ for id_ in ids}
+        keys = {str(self.collection.objects.uuid_of(id_)): id_ for id_ in ids}
         found = yield from self._reader.by_keys(list(keys), with_vectors)
         by_id = {record.id: record for record in found}
         return [by_id[id_] for id_ in keys.values() if id_ in by_id]
@@ -263,16 +301,19 @@ class WeaviateBackend(Backend):
     ) -> Flow[list[Record]]:
         """Read the next objects in the order of their UUIDs; see `Backend` and `Reader.matching_page`."""
         if node is None:
-            return self._reader.next_page(after, limit, columns)
-        return self._reader.matching_page(after, limit, node, columns)
+            return (yield from self._reader.next_page(after, limit, columns))
+        divided = yield from self._divided(node)
+        return (yield from self._reader.matching_page(after, limit, node, divided, columns))
 
     def delete(self, ids: Sequence[str] | None, node: Node | None) -> Flow[None]:
         """Delete by ids or by filter; see `Backend`."""
         yield from self._require_quorum()
         if ids is not None:
             for some in slices(ids, IDS_AT_ONCE):
-                keys = [uuid_of(id_) for id_ in some]
+                keys = [self.collection.objects.uuid_of(id_) for id_ in some]
                 yield from self._delete_all_of(lambda _, keys=keys: Filter.by_id().contains_any(keys))
+        elif (yield from self._divided(node))[1] is not None:
+            yield from delete_rechecked_flow(self, node)
         elif node is not None:
             yield from self._delete_all_of(lambda layout: self._reader.compiled(layout, node))
 
@@ -358,6 +399,8 @@ class WeaviateBackend(Backend):
 
     def count(self, node: Node | None) -> Flow[int]:
         """Count the objects; see `Backend`."""
+        if (yield from self._divided(node))[1] is not None:
+            return (yield from count_rechecked_flow(self, node))
 
         def count(handle: Any, layout: Layout) -> Any:
             return handle.aggregate.over_all(total_count=True, filters=self._reader.compiled(layout, node))
@@ -429,6 +472,14 @@ class WeaviateBackend(Backend):
                 )
             yield Call(time.sleep, asyncio.sleep, (_PAUSE,))
 
+    def _divided(self, node: Any) -> Flow[Divided]:
+        """What of a filter the server answers, and what is checked in its results; see `divide`."""
+        layout = None if node is None else (yield from self.collection.find())
+        if layout is None:
+            return node, None
+        require_declared(node, layout.fields)
+        return divide(node, layout.fields)
+
     def _delete_all_of(self, where: Any) -> Flow[None]:
         """Delete until nothing matches; a server deletes at most 10,000 objects per request."""
 
@@ -469,6 +520,12 @@ class WeaviateBackend(Backend):
 def _node(request: VectorRequest) -> Node | None:
     assert not callable(request.filter)  # noqa: S101 - `checked_filter` refuses functions for this backend
     return request.filter
+
+
+def by_cosine(vector: Vector, records: Sequence[Record]) -> list[Scored]:
+    """Score records by cosine similarity, where the server's distance is another one; those without a vector last."""
+    found = [Scored(record, -1.0 if record.vector is None else float(record.vector @ vector)) for record in records]
+    return sorted(found, key=lambda scored: -scored.score)
 
 
 def _searched(layout: Layout, properties: Sequence[str]) -> list[str]:

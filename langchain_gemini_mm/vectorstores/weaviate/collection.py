@@ -22,6 +22,7 @@ from langchain_gemini_mm.batching import CancelToken
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_dimensions, require_space
+from langchain_gemini_mm.vectorstores.weaviate.objects import Objects
 from langchain_gemini_mm.vectorstores.weaviate.schema import Layout, Options, creation, description_of, layout_of
 from langchain_gemini_mm.weaviate_client.connection import Connection
 from langchain_gemini_mm.weaviate_client.errors import (
@@ -67,6 +68,8 @@ class WeaviateCollection:
         tenant: None for a collection without tenants.
         consistency: how many replicas must answer; None is the server's default, a quorum.
     """
+
+    objects: Objects = Objects()
 
     def __init__(
         self,

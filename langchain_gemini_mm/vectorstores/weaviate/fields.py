@@ -8,9 +8,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.vectorstores.filters import Compare, Condition, StartsWith
 
 FieldType = Any
 """`str`, `int`, `float`, `bool`, or `list[...]` of one of these."""
@@ -31,6 +32,9 @@ LOADER_FIELDS: dict[str, FieldType] = {
 }
 """The fields of documents of `MediaLoader`; every collection has them."""
 
+Answered: TypeAlias = Literal["exactly", "broadly", "not"]
+"""How a server answers a condition: with the right documents, with these and others, or not at all."""
+
 OWN_PROPERTIES = frozenset({"text", "words", "metadata_json", "doc_id"})
 
 _NAMES = {str: "str", int: "int", float: "float", bool: "bool"}
@@ -43,8 +47,8 @@ _PLAIN_KEY = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _TAKEN = re.compile(
     r"(id|_id|_additional|vector)|words_.*|.*(_searchable|_rangeable|_temp|__meta_count|_propertylength|_nullstate)"
 )
-# The filter index drops empty texts and white space at both ends. A mark preserves them; it sorts before all letters,
-# so that range filters stay correct.
+# The filter index drops empty texts and white space at both ends. A mark preserves them; `filter_compiler` compares
+# texts with and without it in the order of the texts themselves.
 _MARK = "\x01"
 
 
@@ -55,6 +59,11 @@ class Field:
     key: str
     type: str
     """`str`, `int`, `float`, `bool`, or `list[...]` of one of these."""
+
+    marks_white_space: ClassVar[bool] = True
+    """Whether texts are stored as `encoded` returns them."""
+    is_tokenized: ClassVar[bool] = False
+    """Whether the server compares single words of a text instead of the whole text."""
 
     @property
     def property_name(self) -> str:
@@ -75,6 +84,16 @@ class Field:
     def description(self) -> str:
         """The description of the property, from which other stores read the field."""
         return json.dumps({"key": self.key, "type": self.type}, ensure_ascii=False)
+
+    def operand(self, text: str) -> Any:
+        """A text as filters compare it; None if no object can have it."""
+        return encoded(text)
+
+    def answered(self, condition: Condition, matches: bool) -> Answered:
+        """How the server answers a condition on this field, or its negation if `matches` is False."""
+        if self.type == "list[str]" and isinstance(condition, Compare | StartsWith):
+            return "broadly" if matches else "not"  # both bounds of a range may be met by different elements
+        return "exactly"
 
     def stored(self, value: Any, where: str) -> Any:
         """The property value of a metadata value; None for no value.
@@ -127,9 +146,14 @@ def _fits(kind: str, value: Any) -> bool:
 
 def encoded(text: str) -> str:
     """A text as it is stored for filters, distinct from all other texts."""
-    begins = not text or text[0].isspace() or text[0] == _MARK
-    ends = bool(text) and (text[-1].isspace() or text[-1] == _MARK)
+    begins = not text or is_marked(text[0])
+    ends = bool(text) and is_marked(text[-1])
     return f"{_MARK if begins else ''}{text}{_MARK if ends else ''}"
+
+
+def is_marked(character: str) -> bool:
+    """Whether a text with this character at an end is stored with a mark there."""
+    return character.isspace() or character == _MARK
 
 
 def described_field(description: str | None) -> Field | None:

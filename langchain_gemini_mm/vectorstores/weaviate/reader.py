@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -14,22 +14,26 @@ from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.vectors import unit_rows
 from langchain_gemini_mm.vectorstores.backend import Columns
-from langchain_gemini_mm.vectorstores.filters import Node, matches
+from langchain_gemini_mm.vectorstores.filters import Native, Node, leaves, matches
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
-from langchain_gemini_mm.vectorstores.weaviate.filter_compiler import compile_filter
-from langchain_gemini_mm.vectorstores.weaviate.objects import READ_PROPERTIES, record_of, uuid_of
-from langchain_gemini_mm.vectorstores.weaviate.schema import VECTOR, Layout
+from langchain_gemini_mm.vectorstores.weaviate.filter_compiler import Divided, compile_filter
+from langchain_gemini_mm.vectorstores.weaviate.objects import asked_vector
+from langchain_gemini_mm.vectorstores.weaviate.schema import Layout
 from langchain_gemini_mm.weaviate_client.errors import AnswerTooLargeError, ResultLimitError
 
 MOST_RESULTS = 10_000
 """Number of UUIDs that are requested at once; the server's limit, unless `QUERY_MAXIMUM_RESULTS` is set."""
 IDS_AT_ONCE = 500
 
-_SCANNED = 1000
+SCANNED = 1000
 """Objects on a page of a scan."""
 _ITERATIONS = 16
 """Maximum number of iterations whose rest is kept."""
+
+
+Pages: TypeAlias = Callable[[str | None, int], Flow[list[Record]]]
+"""Reads the next records after an id."""
 
 
 @dataclass(slots=True)
@@ -37,6 +41,8 @@ class _Rest:
     """What an iteration with a filter has still to read."""
 
     node: Node
+    checked: Node | None
+    """What is checked in the documents that are read by UUID."""
     keys: Iterator[str] | None
     """UUIDs in ascending order; None if all objects are read and filtered here."""
 
@@ -56,17 +62,17 @@ class Reader:
 
     def next_page(self, after: str | None, limit: int, columns: Columns) -> Flow[list[Record]]:
         """The next objects after an id, in the order of UUIDs; fewer than `limit` if they do not fit into an answer."""
-        start = None if after is None else uuid_of(after)
-        with_vectors = columns in ("vectors", "all")
-        properties = READ_PROPERTIES if columns in ("documents", "all") else ["doc_id"]
+        objects, layouts = self._collection.objects, list[Layout]()
+        start = None if after is None else objects.uuid_of(after)
 
         def ask(limit: int) -> Flow[Any]:
-            def read(handle: Any, _: Layout) -> Any:
+            def read(handle: Any, layout: Layout) -> Any:
+                layouts.append(layout)
                 return handle.query.fetch_objects(
                     limit=limit,
                     after=start,
-                    include_vector=[VECTOR] if with_vectors else False,
-                    return_properties=properties,
+                    include_vector=asked_vector(layout) if columns in ("vectors", "all") else False,
+                    return_properties=objects.names(columns),
                 )
 
             return self._collection.read("reading documents", None, read)
@@ -79,20 +85,32 @@ class Reader:
                     raise
                 limit //= 2
                 continue
-            return [] if answer is None else [record_of(item) for item in answer.objects]
+            return [] if answer is None else [objects.record_of(item, layouts[-1]) for item in answer.objects]
 
-    def matching_page(self, after: str | None, limit: int, node: Node, columns: Columns) -> Flow[list[Record]]:
+    def matching_page(
+        self, after: str | None, limit: int, node: Node, divided: Divided, columns: Columns
+    ) -> Flow[list[Record]]:
         """The next objects that match a filter.
 
         The server's cursor does not support filters. The UUIDs of all matches are therefore read with the first page,
         and kept until the next page is requested. If they do not fit into one answer, all objects are read and filtered
         here. In both cases an iteration reads every object once.
+
+        Args:
+            after: the last id of the previous page.
+            limit: most records of the page.
+            node: the filter.
+            divided: what of it the server answers, and what is checked here.
+            columns: what the records carry.
         """
         rest = self._rests.pop((id(node), after or ""), None)
         if rest is None or rest.node is not node:
-            start = "" if after is None else str(uuid_of(after))
-            keys = yield from self._matching_keys(node)
-            rest = _Rest(node, None if keys is None else iter(sorted(key for key in keys if key > start)))
+            start = "" if after is None else str(self._collection.objects.uuid_of(after))
+            server, checked = divided
+            keys = None if server is None else (yield from self._matching_keys(server))
+            if not any(isinstance(leaf, Native) for leaf in leaves(node)):
+                checked = node  # a document may have changed since its UUID was read
+            rest = _Rest(node, checked, None if keys is None else iter(sorted(key for key in keys if key > start)))
         read = self._next_of_keys if rest.keys is not None else self._next_scanned
         found = yield from read(rest, after, limit, columns)
         if found:
@@ -105,7 +123,7 @@ class Reader:
         assert rest.keys is not None  # noqa: S101 - the caller distinguishes
         while chosen := list(islice(rest.keys, limit)):
             records = yield from self.by_keys(chosen, columns in ("vectors", "all"))
-            found = [record for record in records if matches(rest.node, record.metadata)]  # else changed meanwhile
+            found = [one for one in records if rest.checked is None or matches(rest.checked, one.metadata)]
             if found:
                 return found
         return []
@@ -136,18 +154,19 @@ class Reader:
 
     def by_keys(self, keys: Sequence[str], with_vectors: bool) -> Flow[list[Record]]:
         """Read objects by UUID, in this order; requests whose answer is too large are halved."""
-        found: dict[str, Record] = {}
+        objects, layouts, found = self._collection.objects, list[Layout](), dict[str, Record]()
         connection = self._collection.connection
         pending = list(slices(keys, min(IDS_AT_ONCE, connection.max_results or IDS_AT_ONCE)))
         while pending:
             some = pending.pop()
 
-            def read(handle: Any, _: Layout, some: Sequence[str] = some) -> Any:
+            def read(handle: Any, layout: Layout, some: Sequence[str] = some) -> Any:
+                layouts.append(layout)
                 return handle.query.fetch_objects_by_ids(
                     some,
                     limit=len(some),
-                    include_vector=[VECTOR] if with_vectors else False,
-                    return_properties=READ_PROPERTIES,
+                    include_vector=asked_vector(layout) if with_vectors else False,
+                    return_properties=objects.names("documents"),
                 )
 
             try:
@@ -160,10 +179,11 @@ class Reader:
                     connection.max_results = limit = error.limit
                 pending += slices(some, limit)
                 continue
-            found |= {str(item.uuid): record_of(item) for item in (answer.objects if answer else [])}
+            for item in answer.objects if answer else []:
+                found[str(item.uuid)] = objects.record_of(item, layouts[-1])
         return [found[key] for key in keys if key in found]
 
-    def scanned_nearest(self, vector: Vector, k: int, node: Node | None) -> Flow[list[tuple[str, float]]]:
+    def scanned_nearest(self, vector: Vector, k: int, pages: Pages) -> Flow[list[tuple[str, float]]]:
         """The UUIDs of the `k` nearest of all objects and their cosine similarities, best first.
 
         Every vector is read and compared here. This is for what the server does not return: more results than its
@@ -172,16 +192,13 @@ class Reader:
         Args:
             vector: `(d,)` float32, unit length.
             k: how many.
-            node: only objects that match this filter.
+            pages: reads the records with their vectors.
         """
         keys: list[str] = []
         scores = np.empty(0, np.float32)
         after: str | None = None
         while True:
-            if node is None:
-                records = yield from self.next_page(after, _SCANNED, "vectors")
-            else:
-                records = yield from self.matching_page(after, _SCANNED, node, "vectors")
+            records = yield from pages(after, SCANNED)
             if not records:
                 break
             after = records[-1].id
@@ -189,7 +206,7 @@ class Reader:
             if having:
                 rows = unit_rows(np.stack([np.asarray(record.vector) for record in having]))
                 scores = np.concatenate([scores, rows @ vector])
-                keys += [str(uuid_of(record.id)) for record in having]
+                keys += [str(self._collection.objects.uuid_of(record.id)) for record in having]
             if len(keys) > 2 * k:
                 kept = np.argpartition(-scores, k)[:k]
                 keys, scores = [keys[place] for place in kept], scores[kept]

@@ -35,8 +35,9 @@ VECTOR = "media"
 FORMAT = 1
 """The format of the schema; other formats are refused."""
 
-_WRITER = "langchain_gemini_mm"
-_DATA_TYPES = {
+WRITER = "langchain_gemini_mm"
+"""How descriptions of collections name this package."""
+DATA_TYPES = {
     "str": DataType.TEXT,
     "int": DataType.INT,
     "float": DataType.NUMBER,
@@ -100,6 +101,9 @@ class Layout:
     """The searched property by metadata key; `text` is the document's text."""
     multi_tenant: bool
     replication: int
+    vector: str | None = VECTOR
+    """The name of the vector; None in a collection without named vectors."""
+    distance: str = "cosine"
 
     @property
     def version(self) -> int:
@@ -143,7 +147,7 @@ def creation(
 
 def description_of(fingerprint: Fingerprint | None, dimensions: int | None) -> str:
     """The description of a collection, which holds its embedding space."""
-    stored = {"writer": _WRITER, "format": FORMAT, "fingerprint": fingerprint, "dimensions": dimensions}
+    stored = {"writer": WRITER, "format": FORMAT, "fingerprint": fingerprint, "dimensions": dimensions}
     return json.dumps(stored, ensure_ascii=False, sort_keys=True)
 
 
@@ -157,10 +161,11 @@ def layout_of(config: Any, name: str) -> Layout:
         stored = json.loads(config.description or "")
     except ValueError:
         stored = None
-    if not isinstance(stored, dict) or stored.get("writer") != _WRITER or not is_version(config.name):
+    own = isinstance(stored, dict) and stored.get("writer") == WRITER and "existing" not in stored
+    if not own or not is_version(config.name):
         raise StoreError(
-            f"there is a collection {config.name!r} in Weaviate that was not created by this package. Choose another "
-            f"name than {name!r}, or copy its contents"
+            f"there is a collection {config.name!r} in Weaviate that was not created by this package. Open it with "
+            f"WeaviateVectorStore.existing(client, {name!r}, ...), or choose another name"
         )
     if stored.get("format") != FORMAT:
         raise StoreError(
@@ -181,7 +186,7 @@ def layout_of(config: Any, name: str) -> Layout:
 
 def property_of(field: Field) -> Property:
     """The property of a field."""
-    kind = _DATA_TYPES[field.type]
+    kind = DATA_TYPES[field.type]
     texts = field.item == "str"
     return Property(
         name=field.property_name,

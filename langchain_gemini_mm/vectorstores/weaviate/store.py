@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.embeddings import Embeddings
 from weaviate.classes.config import ConsistencyLevel
@@ -16,12 +16,17 @@ from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.weaviate.backend import WeaviateBackend
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
+from langchain_gemini_mm.vectorstores.weaviate.existing import ExistingCollection, existing_backend
+from langchain_gemini_mm.vectorstores.weaviate.existing_schema import ExistingSchema
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field, FieldType, declared_field, declared_fields
 from langchain_gemini_mm.vectorstores.weaviate.merge import index_again_flow, merge_metadata_flow
-from langchain_gemini_mm.vectorstores.weaviate.schema import Options, property_of
+from langchain_gemini_mm.vectorstores.weaviate.schema import Options
 from langchain_gemini_mm.vectorstores.write import Progress
 from langchain_gemini_mm.weaviate_client.connection import TIMEOUT, WRITE_TIMEOUT, Connection
-from langchain_gemini_mm.weaviate_client.names import checked_name, checked_tenant
+from langchain_gemini_mm.weaviate_client.names import checked_name, checked_tenant, existing_name
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 
 class WeaviateVectorStore(MultimodalVectorStore):
@@ -61,6 +66,8 @@ class WeaviateVectorStore(MultimodalVectorStore):
             reads.
         timeout: seconds for one answer.
         write_timeout: seconds for storing one chunk, including retries.
+        relevance_score_fn: maps a cosine similarity to a relevance from 0 to 1 for
+            `similarity_search_with_relevance_scores`; by default `(1 + cosine) / 2`.
 
     The options of the schema (`multi_tenant` to `replication`, except `create_tenants`) are used when the collection is
     created; an existing collection is not changed.
@@ -89,6 +96,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
         consistency: str | None = None,
         timeout: float = TIMEOUT,
         write_timeout: float = WRITE_TIMEOUT,
+        relevance_score_fn: Callable[[float], float] | None = None,
     ) -> None:
         options = Options(
             fields=declared_fields(fields),
@@ -108,8 +116,86 @@ class WeaviateVectorStore(MultimodalVectorStore):
             consistency=None if consistency is None else ConsistencyLevel(consistency),
         )
         self.backend: WeaviateBackend = WeaviateBackend(EmbeddingSpace(embedding), collection)
+        self.relevance_score_fn = relevance_score_fn
         if collection.connection.client is not None:
             run(collection.find(self.space.fingerprint))
+
+    @classmethod
+    def existing(
+        cls,
+        client: Any,
+        name: str,
+        embedding: Embeddings | MediaEmbeddings,
+        *,
+        text_key: str = "text",
+        vector_name: str | None = None,
+        id_key: str | None = None,
+        metadata_keys: Sequence[str] | None = None,
+        async_client: Any = None,
+        tenant: str | None = None,
+        create_tenants: bool = True,
+        consistency: str | None = None,
+        timeout: float = TIMEOUT,
+        write_timeout: float = WRITE_TIMEOUT,
+        relevance_score_fn: Callable[[float], float] | None = None,
+    ) -> Self:
+        """Open a collection that this package did not create, such as one of langchain-weaviate.
+
+        <!-- needs a Weaviate server -->
+        ```python
+        import weaviate
+
+        from langchain_gemini_mm import GeminiEmbeddings, WeaviateVectorStore
+
+        with weaviate.connect_to_local() as client:
+            store = WeaviateVectorStore.existing(client, "Articles", GeminiEmbeddings(), text_key="body")
+            hits = store.search("rising rents", filter={"source": {"$startswith": "reports/"}})
+        ```
+
+        Nothing is embedded again, and nothing is added to the schema, except by `add_field` and `record_space`. Keys of
+        metadata are the properties of the collection; a document with another key is refused. Ids are the UUIDs of the
+        objects.
+
+        Args:
+            client: as for the class.
+            name: of the collection, or of an alias.
+            embedding: the embeddings that made the vectors of the collection; nothing in it says which these are.
+            text_key: the property with the text of a document.
+            vector_name: the vector that the embedding makes; needed only if the collection has several.
+            id_key: a text property for ids that are no UUIDs. Without it, ids must be UUIDs.
+            metadata_keys: the properties that become metadata; by default all but `text_key`, `id_key` and blobs.
+            async_client: as for the class; so are all further arguments.
+            tenant: the tenant.
+            create_tenants: create a tenant with its first write.
+            consistency: how many replicas must answer.
+            timeout: seconds for one answer.
+            write_timeout: seconds for storing one chunk, including retries.
+            relevance_score_fn: maps a cosine similarity to a relevance.
+
+        Raises:
+            StoreError: there is no such collection; it was created by this package; it lacks a property or a vector;
+                or its vectors are made by the server.
+        """
+        schema = ExistingSchema(
+            text_key=text_key,
+            vector_name=vector_name,
+            id_key=id_key,
+            metadata_keys=None if metadata_keys is None else tuple(metadata_keys),
+        )
+        store = object.__new__(cls)
+        store.relevance_score_fn = relevance_score_fn
+        store.backend = existing_backend(
+            EmbeddingSpace(embedding),
+            Connection(client, async_client, timeout=timeout, write_timeout=write_timeout),
+            existing_name(name),
+            schema,
+            tenant=None if tenant is None else checked_tenant(tenant),
+            create_tenants=create_tenants,
+            consistency=None if consistency is None else ConsistencyLevel(consistency),
+        )
+        if store.backend.collection.connection.client is not None:
+            run(store.backend.collection.find(store.space.fingerprint))
+        return store
 
     @classmethod
     def _open(cls, embedding: Any, *, client: Any = None, name: str = "", **kwargs: Any) -> Self:
@@ -125,6 +211,10 @@ class WeaviateVectorStore(MultimodalVectorStore):
         """The tenant; None in a collection without tenants, or if each call names one."""
         return self.backend.collection.tenant
 
+    def uuid_of(self, id_: str) -> UUID:
+        """The UUID of the object of a document: its id if that is a UUID, else one derived from it."""
+        return self.backend.collection.objects.uuid_of(id_)
+
     def with_tenant(self, tenant: str) -> Self:
         """The same store for another tenant, with the same client; sends no request.
 
@@ -139,6 +229,8 @@ class WeaviateVectorStore(MultimodalVectorStore):
     @synchronous
     def add_field(self, key: str, kind: FieldType, *, progress: Progress | None = None) -> Flow[int]:
         """Declare a field of an existing collection, and fill it from the stored metadata.
+
+        In a collection that was opened with `existing`, a property with the name of the key is created.
 
         Nothing is embedded. Other stores on the collection use the field within five seconds. A filter on it misses
         documents until this returns. Documents that others write or delete meanwhile stay as these leave them.
@@ -160,13 +252,17 @@ class WeaviateVectorStore(MultimodalVectorStore):
         if layout is None:
             return 0
         collection.require_tenant(layout)
-        yield from _require_fitting(backend, field)
+        added = collection.objects.property_of(field)
+        if collection.objects.stores_all_metadata:
+            yield from _require_fitting(backend, field)
         if field.key not in layout.fields:
             physical = layout.physical
             yield collection.connection.call(
-                "adding a field", lambda c: c.collections.use(physical).config.add_property(property_of(field))
+                "adding a field", lambda c: c.collections.use(physical).config.add_property(added)
             )
             yield from collection.find(fresh=True)
+        if not collection.objects.stores_all_metadata:
+            return 0
         filled, after = 0, None
         while records := (yield from backend.page(after, _PAGE, columns="documents")):
             having = [record.id for record in records if record.metadata.get(field.key) is not None]
@@ -178,6 +274,22 @@ class WeaviateVectorStore(MultimodalVectorStore):
         return filled
 
     aadd_field = asynchronous(add_field)
+
+    @synchronous
+    def record_space(self) -> Flow[None]:
+        """Write the embedding space into the description of a collection that was opened with `existing`.
+
+        From then on, opening it with other embeddings is refused. What the description contained is kept in it. Stores
+        that this package created record their space by themselves.
+
+        Raises:
+            SpaceMismatchError: another space is recorded.
+        """
+        collection = self.backend.collection
+        if isinstance(collection, ExistingCollection):
+            yield from collection.record_space(self.space.fingerprint)
+
+    arecord_space = asynchronous(record_space)
 
     @synchronous
     def remove(self) -> Flow[None]:
@@ -210,7 +322,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
         backend = self.backend
         collection = backend.collection
         layout = yield from collection.find(fresh=True)
-        if layout is None or layout.fingerprint is None:
+        if layout is None:
             return 0
         collection.require_tenant(layout)
         done, after = 0, None

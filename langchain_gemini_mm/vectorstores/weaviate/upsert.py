@@ -53,7 +53,8 @@ def upsert_flow(collection: WeaviateCollection, records: Sequence[Record], finge
     for _ in range(_ATTEMPTS):
         layout = yield from _retry_outages(collection, lambda: collection.claim(fingerprint, dimensions))
         yield from collection.require_known_tenant(layout)
-        failed, gone = yield from _send(collection, layout, [sized_object(record, layout) for record in pending])
+        objects = [sized_object(record, layout, collection.objects) for record in pending]
+        failed, gone = yield from _send(collection, layout, objects)
         if not gone:
             refused |= failed
             if len(failed) == len(pending):
