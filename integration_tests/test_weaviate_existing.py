@@ -190,7 +190,7 @@ def test_an_async_client_alone(collections: Any, open_server: WeaviateServer) ->
             assert [document.id async for document in store.aiterate()] == sorted(ids)
             options: dict[str, Any] = {"text_key": "body", "vector_name": "media"}
             unnamed = WeaviateVectorStore.existing(client, name, CountingEmbeddings(), **options)
-            with pytest.raises(StoreError, match="has no vector 'media'. Its vectors are: one without a name"):
+            with pytest.raises(StoreError, match=r"has no vector 'media'. Its vectors are: one without a name"):
                 await unnamed.acount()
             missing = WeaviateVectorStore.existing(client, f"{name}x", CountingEmbeddings())
             with pytest.raises(StoreError, match=r"there is no collection .* makes a new one with its first document"):

@@ -78,8 +78,8 @@ def test_clients_that_change_the_same_documents(
         for one in clients:
             calls.update(one.calls)
         errors = [error for one in clients for error in one.errors]
-        print(json.dumps({"seconds": round(taken), "calls": calls, "unknown": len(errors), "seed": seed}))
-        print("\n".join(errors[:5]))
+        numbers = {"seconds": round(taken), "calls": calls, "unknown": len(errors), "seed": seed}
+        request.config.get_terminal_writer().line("\n".join([json.dumps(numbers), *errors[:5]]))
         found = violations([operation for one in clients for operation in one.operations], contents(store))
         assert not found, "\n".join(found)
         require_consistent(store, weaviate_client)

@@ -14,10 +14,12 @@ from langchain_gemini_mm.weaviate_client.deadlines import DeadlineError
 
 _SHOWN = 300
 _GONE = re.compile(
-    r"could not find class|not present in schema|class not found|not found in the schema|does not have named vector",
+    r"could not find class|not present in schema|class not found|not found in (the )?schema|does not have named vector",
     re.IGNORECASE,
 )
-_NOT_READY = re.compile(r"non-existing index|cannot find index|local \S+ shard not found", re.IGNORECASE)
+_NOT_READY = re.compile(
+    r"non-existing index|cannot find index|local \S+ shard not found|already shut or dropped", re.IGNORECASE
+)
 _NO_TENANT = re.compile(r"tenant[s]? not found|has multi-tenancy enabled, but request", re.IGNORECASE)
 _NOT_ACTIVE = re.compile(r"tenant not active|tenant.{0,80} is not active|shard.{0,80} is not active", re.IGNORECASE)
 _TOO_LARGE = re.compile(r"larger than max", re.IGNORECASE)

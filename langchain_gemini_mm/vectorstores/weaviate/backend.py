@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -12,8 +12,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from weaviate.classes.config import Configure, DataType, Property
-from weaviate.classes.data import DataObject
 from weaviate.classes.query import Diversity, Filter, MetadataQuery
 from weaviate.classes.tenants import Tenant
 
@@ -30,6 +28,7 @@ from langchain_gemini_mm.vectorstores.tokenizer import token_terms
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
 from langchain_gemini_mm.vectorstores.weaviate.fields import stored_fields
 from langchain_gemini_mm.vectorstores.weaviate.filter_compiler import Divided, divide, require_declared
+from langchain_gemini_mm.vectorstores.weaviate.information import Information
 from langchain_gemini_mm.vectorstores.weaviate.merge import merge_metadata_flow
 from langchain_gemini_mm.vectorstores.weaviate.objects import asked_vector, dumped, require_size, uuid_of
 from langchain_gemini_mm.vectorstores.weaviate.reader import IDS_AT_ONCE, MOST_RESULTS, Reader
@@ -40,16 +39,18 @@ from langchain_gemini_mm.vectorstores.weaviate.rechecks import (
     search_rechecked_flow,
 )
 from langchain_gemini_mm.vectorstores.weaviate.schema import Layout
+from langchain_gemini_mm.vectorstores.weaviate.update_lock import UpdateLock
 from langchain_gemini_mm.vectorstores.weaviate.upsert import upsert_flow
 from langchain_gemini_mm.weaviate_client.errors import (
     AnswerTooLargeError,
-    CollectionGoneError,
     OutageError,
     ResultLimitError,
+    ServerFullError,
 )
-from langchain_gemini_mm.weaviate_client.insert import Inserter
 from langchain_gemini_mm.weaviate_client.names import checked_tenant
 from langchain_gemini_mm.weaviate_client.versions import NATIVE_MMR
+
+logger = logging.getLogger("langchain_gemini_mm")
 
 SEARCHES_AT_ONCE = 8
 KEPT_TENANTS = 100
@@ -58,7 +59,8 @@ KEPT_TENANTS = 100
 SURE_RESULTS = 100
 """Results of a search up to which a short answer is believed: the vector index searches at least so deep."""
 
-_INFO_PAGE = 1000
+_CHANGED_AT_ONCE = 100
+"""Documents whose metadata are changed under one lock."""
 _ROUNDING = 1e-5
 _PAUSE = 0.2
 
@@ -76,6 +78,7 @@ class WeaviateBackend(Backend):
         self.collection = collection
         self._tenants: dict[str, WeaviateBackend] = {}
         self._reader = Reader(collection)
+        self._information = Information(collection)
 
     def for_tenant(self, tenant: str | None) -> WeaviateBackend:
         """The same collection for the data of another tenant; see `Backend`.
@@ -209,7 +212,7 @@ class WeaviateBackend(Backend):
 
         def whole(handle: Any, layout: Layout) -> Any:
             layouts.append(layout)
-            return search(handle, layout, objects.names("documents"), with_vectors)
+            return search(handle, layout, objects.names("documents", layout), with_vectors)
 
         try:
             answer = yield from self.collection.read(what, fingerprint, whole, stop)
@@ -292,7 +295,7 @@ class WeaviateBackend(Backend):
     def fetch(self, ids: Sequence[str], with_vectors: bool = False) -> Flow[list[Record]]:
         """Read objects by id; see `Backend`."""
         keys = {str(self.collection.objects.uuid_of(id_)): id_ for id_ in ids}
-        found = yield from self._reader.by_keys(list(keys), with_vectors)
+        found = yield from self._reader.certainly_by_keys(list(keys), with_vectors)
         by_id = {record.id: record for record in found}
         return [by_id[id_] for id_ in keys.values() if id_ in by_id]
 
@@ -330,8 +333,29 @@ class WeaviateBackend(Backend):
             return unknown
         for record in records:  # before the first of them is changed
             self.check_document(record.text, revise(record), f"document {record.id[:60]!r}")
-        yield from merge_metadata_flow(self.collection, list(changes), revise)
+        yield from self.collection.enable_changes()
+        for some in slices(list(changes), _CHANGED_AT_ONCE):
+            yield from self._exclusively(some, merge_metadata_flow(self.collection, some, revise))
         return []  # one that was deleted meanwhile was changed before
+
+    def _exclusively(self, ids: Sequence[str], change: Flow[Any]) -> Flow[None]:
+        """Change the metadata of documents while no other client does; see `UpdateLock`."""
+        keys = [f"{self.collection.tenant or ''}/{uuid_of(id_)}" for id_ in ids]
+        lock = UpdateLock(self.collection.connection, self._information.name, keys)
+        try:
+            yield from self._information.creating(lock.acquire)
+        except ServerFullError as error:
+            logger.warning("metadata are changed without mutual exclusion of clients: %s", error)
+            yield from change
+            return
+        except BaseException:
+            with suppress(StoreError):
+                yield from lock.release()
+            raise
+        try:
+            yield from change
+        finally:
+            yield from lock.release()
 
     def truncate(self) -> Flow[None]:
         """Delete everything; for a tenant only its objects, because others may be writing to the collection."""
@@ -355,47 +379,16 @@ class WeaviateBackend(Backend):
         """Remove everything of the library, or of the tenant; see `WeaviateVectorStore.remove`."""
         connection, tenant = self.collection.connection, self.collection.tenant
         layout = yield from self.collection.find(fresh=True)
-        info = info_name(self.collection)
         if tenant is not None:
             if layout is not None:
                 physical = layout.physical
                 yield connection.call(
                     "removing the tenant", lambda c: c.collections.use(physical).tenants.remove([tenant])
                 )
-            with suppress(CollectionGoneError):
-                yield from self._remove_tenant_info(info)
+            yield from self._information.remove_of_tenant()
             return
         yield from self.collection.remove()
-        described = _info_creation(self.collection)["description"]
-        with suppress(CollectionGoneError):
-            config = yield connection.call("reading the schema", lambda c: c.collections.use(info).config.get())
-            if config.description == described:
-                yield connection.call("removing information", lambda c: c.collections.delete(info))
-
-    def _remove_tenant_info(self, info: str) -> Flow[None]:
-        """Remove the information of this tenant; its collection has no index that could be asked for a tenant."""
-        connection, own = self.collection.connection, list[Any]()
-        options: dict[str, Any] = {"after": None, "return_properties": ["tenant"]}
-
-        def ask(limit: int) -> Flow[Any]:
-            return (
-                yield connection.call(
-                    "removing information",
-                    lambda c: c.collections.use(info).query.fetch_objects(limit=limit, **options),
-                )
-            )
-
-        while True:
-            answer = yield from connection.limited(ask, _INFO_PAGE)
-            if not answer.objects:
-                break
-            own += [item.uuid for item in answer.objects if item.properties["tenant"] == self.collection.tenant]
-            options["after"] = answer.objects[-1].uuid
-        if own:
-            yield connection.call(
-                "removing information",
-                lambda c: c.collections.use(info).data.delete_many(Filter.by_id().contains_any(own)),
-            )
+        yield from self._information.remove()
 
     def count(self, node: Node | None) -> Flow[int]:
         """Count the objects; see `Backend`."""
@@ -418,44 +411,11 @@ class WeaviateBackend(Backend):
         if key in ("fingerprint", "dimensions"):
             layout = yield from self.collection.find(fresh=True)
             return getattr(layout, key, None)
-        name, uuid = info_name(self.collection), _info_uuid(self.collection, key)
-        try:
-            found = yield self.collection.connection.call(
-                "reading information",
-                lambda c: c.collections.use(name).query.fetch_object_by_id(uuid, return_properties=["value"]),
-            )
-        except CollectionGoneError:
-            return None
-        return None if found is None else json.loads(found.properties["value"])
+        return (yield from self._information.read(key))
 
     def write_info(self, key: str, value: Any) -> Flow[None]:
         """Store a JSON value; see `Backend`."""
-        connection = self.collection.connection
-        name, uuid = info_name(self.collection), _info_uuid(self.collection, key)
-        if value is None:
-            with suppress(CollectionGoneError):
-                yield connection.call("removing information", lambda c: c.collections.use(name).data.delete_by_id(uuid))
-            return
-        properties = {
-            "key": key,
-            "tenant": self.collection.tenant or "",
-            "value": json.dumps(value, ensure_ascii=False),
-        }
-        objects = {str(uuid): DataObject(uuid=uuid, properties=properties)}
-        inserter = Inserter(
-            connection=connection, what="storing information", collection=lambda c: c.collections.use(name)
-        )
-        try:
-            reasons = yield from inserter.insert(objects, CancelToken())
-        except CollectionGoneError:
-            creation = _info_creation(self.collection)
-            yield from self.collection.create_if_missing(
-                "creating the collection", lambda c: c.collections.create(**creation)
-            )
-            reasons = yield from inserter.insert(objects, CancelToken())
-        if reasons:
-            reason = next(iter(reasons.values()))
-            raise StoreError(f"storing information with {self.collection.label} failed: {reason}")
+        return self._information.write(key, value)
 
     def wait_until_indexed(self, seconds: float) -> Flow[None]:
         """Wait until every vector of the collection is indexed; see `Backend`."""
@@ -540,27 +500,6 @@ def _searched(layout: Layout, properties: Sequence[str]) -> list[str]:
             )
         found.append(f"{layout.words[key]}{caret}{weight}")
     return found
-
-
-def _info_creation(collection: WeaviateCollection) -> dict[str, Any]:
-    """The arguments of `collections.create` for the collection of `info_name`."""
-    plain: dict[str, Any] = {"index_filterable": False, "index_searchable": False}
-    return {
-        "name": info_name(collection),
-        "description": f"Information that belongs to the index {collection.name}",
-        "properties": [Property(name=word, data_type=DataType.TEXT, **plain) for word in ("key", "tenant", "value")],
-        "vector_config": Configure.Vectors.self_provided(name="none", vector_index_config=Configure.VectorIndex.none()),
-        "replication_config": Configure.replication(factor=collection.options.replication),
-    }
-
-
-def _info_uuid(collection: WeaviateCollection, key: str) -> Any:
-    return uuid_of(f"info/{collection.tenant or ''}/{key}")
-
-
-def info_name(collection: WeaviateCollection) -> str:
-    """The name of the collection that holds the values of `write_info`."""
-    return f"{collection.name}_info"
 
 
 def _nodes(physical: str, client: Any) -> Any:

@@ -23,7 +23,15 @@ from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_dimensions, require_space
 from langchain_gemini_mm.vectorstores.weaviate.objects import Objects
-from langchain_gemini_mm.vectorstores.weaviate.schema import Layout, Options, creation, description_of, layout_of
+from langchain_gemini_mm.vectorstores.weaviate.schema import (
+    FORMAT,
+    Layout,
+    Options,
+    changes_property,
+    creation,
+    description_of,
+    layout_of,
+)
 from langchain_gemini_mm.weaviate_client.connection import Connection
 from langchain_gemini_mm.weaviate_client.errors import (
     CollectionGoneError,
@@ -194,7 +202,7 @@ class WeaviateCollection:
             config = yield client.call("reading the schema", lambda c: c.collections.use(old).config.get())
         except CollectionGoneError:
             return self.forget_layout()  # replaced by another client
-        schema = {**config.to_dict(), "description": description_of(fingerprint, dimensions)}
+        schema = {**config.to_dict(), "description": description_of(fingerprint, dimensions, layout.written_format)}
 
         def create(c: Any, name: str) -> Any:
             return c.collections.create_from_dict({**schema, "class": name})
@@ -420,11 +428,29 @@ class WeaviateCollection:
                 raise
 
     def _describe(self, layout: Layout, fingerprint: Fingerprint, dimensions: int) -> Flow[None]:
-        description = description_of(fingerprint, dimensions)
+        description = description_of(fingerprint, dimensions, layout.written_format)
         yield self.connection.call(
             "describing the collection",
             lambda c: c.collections.use(layout.physical).config.update(description=description),
         )
+
+    def enable_changes(self) -> Flow[None]:
+        """Add the property for changed metadata to a collection of format 1.
+
+        Older programs refuse the collection then. Clients of this version read the property after `REFRESH_SECONDS`.
+        """
+        layout = yield from self.find(fresh=True)
+        if layout is None or layout.written_format == FORMAT:
+            return
+        physical, description = layout.physical, description_of(layout.fingerprint, layout.dimensions, FORMAT)
+        yield from self.create_if_missing(
+            "adding a property", lambda c: c.collections.use(physical).config.add_property(changes_property())
+        )
+        yield self.connection.call(
+            "describing the collection", lambda c: c.collections.use(physical).config.update(description=description)
+        )
+        self.forget_layout()
+        yield Call(time.sleep, asyncio.sleep, (REFRESH_SECONDS,))
 
     def require_tenant(self, layout: Layout | None) -> None:
         """Refuse to read or write without a tenant in a collection with tenants.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -9,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from langchain_gemini_mm.batching import slices
+from langchain_gemini_mm.batching import CancelToken, slices
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.vectors import unit_rows
@@ -28,12 +29,38 @@ IDS_AT_ONCE = 500
 
 SCANNED = 1000
 """Objects on a page of a scan."""
+_SINGLE = 32
+"""Missing objects up to which each is looked for by itself."""
 _ITERATIONS = 16
 """Maximum number of iterations whose rest is kept."""
 
 
 Pages: TypeAlias = Callable[[str | None, int], Flow[list[Record]]]
 """Reads the next records after an id."""
+
+
+def exact_object(
+    collection: WeaviateCollection, key: uuid.UUID, with_vector: bool, stop: CancelToken | None = None
+) -> Flow[tuple[Any, Layout] | tuple[None, None]]:
+    """The object of a UUID with all properties, read without an index; None if there is none.
+
+    Args:
+        collection: where it is.
+        key: the UUID.
+        with_vector: whether to read the vector, too.
+        stop: cancels the waiting of a sync call.
+    """
+    layouts = list[Layout]()
+
+    def read(handle: Any, layout: Layout) -> Any:
+        layouts.append(layout)
+        vector = asked_vector(layout) if with_vector else False
+        return handle.query.fetch_objects(limit=1, after=uuid.UUID(int=key.int - 1), include_vector=vector)
+
+    answer = yield from collection.read("reading a document", None, read, stop)
+    if answer is None or not answer.objects or answer.objects[0].uuid != key:
+        return None, None
+    return answer.objects[0], layouts[-1]
 
 
 @dataclass(slots=True)
@@ -72,7 +99,7 @@ class Reader:
                     limit=limit,
                     after=start,
                     include_vector=asked_vector(layout) if columns in ("vectors", "all") else False,
-                    return_properties=objects.names(columns),
+                    return_properties=objects.names(columns, layout),
                 )
 
             return self._collection.read("reading documents", None, read)
@@ -166,7 +193,7 @@ class Reader:
                     some,
                     limit=len(some),
                     include_vector=asked_vector(layout) if with_vectors else False,
-                    return_properties=objects.names("documents"),
+                    return_properties=objects.names("documents", layout),
                 )
 
             try:
@@ -182,6 +209,27 @@ class Reader:
             for item in answer.objects if answer else []:
                 found[str(item.uuid)] = objects.record_of(item, layouts[-1])
         return [found[key] for key in keys if key in found]
+
+    def certainly_by_keys(self, keys: Sequence[str], with_vectors: bool) -> Flow[list[Record]]:
+        """As `by_keys`, also for objects that another client is just replacing.
+
+        While an object is replaced, the server's index of UUIDs does not have it. What is not found is therefore looked
+        for without this index if there is little of it, and else once more.
+        """
+        found = yield from self.by_keys(keys, with_vectors)
+        if len(found) == len(keys):
+            return found
+        by_key = {str(self._collection.objects.uuid_of(record.id)): record for record in found}
+        missing = [key for key in keys if key not in by_key]
+        if len(missing) > _SINGLE:
+            again = yield from self.by_keys(missing, with_vectors)
+            by_key |= {str(self._collection.objects.uuid_of(record.id)): record for record in again}
+        else:
+            for key in missing:
+                item, layout = yield from exact_object(self._collection, uuid.UUID(key), with_vectors)
+                if item is not None and layout is not None:
+                    by_key[key] = self._collection.objects.record_of(item, layout)
+        return [by_key[key] for key in keys if key in by_key]
 
     def scanned_nearest(self, vector: Vector, k: int, pages: Pages) -> Flow[list[tuple[str, float]]]:
         """The UUIDs of the `k` nearest of all objects and their cosine similarities, best first.

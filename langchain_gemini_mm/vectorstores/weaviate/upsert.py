@@ -86,6 +86,8 @@ def _flush_index(collection: WeaviateCollection, layout: Layout) -> Flow[None]:
 
     try:
         yield collection.connection.call("flushing the index", delete_nothing)
+    except CollectionGoneError:
+        return  # emptied by another client
     except StoreError as error:
         logger.warning("the last documents may be missing from the vector index if the server dies now: %s", error)
 
