@@ -18,7 +18,8 @@ _GONE = re.compile(
     re.IGNORECASE,
 )
 _NOT_READY = re.compile(
-    r"non-existing index|cannot find index|local \S+ shard not found|already shut or dropped", re.IGNORECASE
+    r"non-existing index|cannot find index|local \S+ shard not found|already shut or dropped|invalid memory address",
+    re.IGNORECASE,
 )
 _NO_TENANT = re.compile(r"tenant[s]? not found|has multi-tenancy enabled, but request", re.IGNORECASE)
 _NOT_ACTIVE = re.compile(r"tenant not active|tenant.{0,80} is not active|shard.{0,80} is not active", re.IGNORECASE)

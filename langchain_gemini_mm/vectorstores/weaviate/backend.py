@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from weaviate.classes.query import Diversity, Filter, MetadataQuery
@@ -31,7 +31,7 @@ from langchain_gemini_mm.vectorstores.weaviate.filter_compiler import Divided, d
 from langchain_gemini_mm.vectorstores.weaviate.information import Information
 from langchain_gemini_mm.vectorstores.weaviate.merge import merge_metadata_flow
 from langchain_gemini_mm.vectorstores.weaviate.objects import asked_vector, dumped, require_size, uuid_of
-from langchain_gemini_mm.vectorstores.weaviate.reader import IDS_AT_ONCE, MOST_RESULTS, Reader
+from langchain_gemini_mm.vectorstores.weaviate.reader import IDS_AT_ONCE, MOST_RESULTS, SINGLE, Reader, exact_object
 from langchain_gemini_mm.vectorstores.weaviate.rechecks import (
     count_rechecked_flow,
     delete_rechecked_flow,
@@ -50,6 +50,9 @@ from langchain_gemini_mm.weaviate_client.errors import (
 from langchain_gemini_mm.weaviate_client.names import checked_tenant
 from langchain_gemini_mm.weaviate_client.versions import NATIVE_MMR
 
+if TYPE_CHECKING:
+    import uuid
+
 logger = logging.getLogger("langchain_gemini_mm")
 
 SEARCHES_AT_ONCE = 8
@@ -59,6 +62,7 @@ KEPT_TENANTS = 100
 SURE_RESULTS = 100
 """Results of a search up to which a short answer is believed: the vector index searches at least so deep."""
 
+_DELETE_ATTEMPTS = 3
 _CHANGED_AT_ONCE = 100
 """Documents whose metadata are changed under one lock."""
 _ROUNDING = 1e-5
@@ -314,7 +318,7 @@ class WeaviateBackend(Backend):
         if ids is not None:
             for some in slices(ids, IDS_AT_ONCE):
                 keys = [self.collection.objects.uuid_of(id_) for id_ in some]
-                yield from self._delete_all_of(lambda _, keys=keys: Filter.by_id().contains_any(keys))
+                yield from self._delete_keys(keys)
         elif (yield from self._divided(node))[1] is not None:
             yield from delete_rechecked_flow(self, node)
         elif node is not None:
@@ -440,23 +444,44 @@ class WeaviateBackend(Backend):
         require_declared(node, layout.fields)
         return divide(node, layout.fields)
 
-    def _delete_all_of(self, where: Any) -> Flow[None]:
-        """Delete until nothing matches; a server deletes at most 10,000 objects per request."""
+    def _delete_keys(self, keys: Sequence[uuid.UUID]) -> Flow[None]:
+        """Delete objects by UUID, also those that another client is just changing; see `Reader.certainly_by_keys`."""
+        where = Filter.by_id().contains_any(list(keys))
+        deleted = yield from self._delete_all_of(lambda _: where)
+        if deleted >= len(keys):
+            return
+        if len(keys) > SINGLE:
+            yield from self._delete_all_of(lambda _: where)
+            return
+        for key in keys:
+            found, _ = yield from exact_object(self.collection, key, with_vector=False)
+            if found is not None:
+                yield from self.collection.read("deleting", None, partial(_delete_one, key))
+
+    def _delete_all_of(self, where: Any) -> Flow[int]:
+        """Delete until nothing matches, and return how many; a server deletes a limited number per request."""
 
         def delete(handle: Any, layout: Layout) -> Any:
             return handle.data.delete_many(where(layout) or Filter.by_id().not_equal(uuid_of("")))
 
+        deleted = failures = 0
         while True:
             answer = yield from self.collection.read("deleting", None, delete)
-            if answer is None or answer.matches == answer.successful:
-                return
-            if not answer.successful:
+            if answer is None:
+                return deleted
+            deleted += int(answer.successful)
+            if answer.matches == answer.successful:
+                return deleted
+            failures = 0 if answer.successful else failures + 1
+            if failures > _DELETE_ATTEMPTS:
                 # With `verbose`, which would return the reasons, the server fails.
                 raise StoreError(
                     f"deleting failed: {answer.matches} documents of {self.collection.label} match, and "
                     f"{answer.failed} of them could not be deleted. Is a shard read-only, as when the server's disk is "
                     "nearly full? Then make room, then set it READY. Calling again is safe"
                 )
+            if failures:  # another client may be deleting the same documents
+                yield Call(time.sleep, asyncio.sleep, (_PAUSE,))
 
     def _require_quorum(self) -> Flow[None]:
         """Refuse to delete without a quorum: the server would delete from the available replicas and report success.
@@ -500,6 +525,10 @@ def _searched(layout: Layout, properties: Sequence[str]) -> list[str]:
             )
         found.append(f"{layout.words[key]}{caret}{weight}")
     return found
+
+
+def _delete_one(key: uuid.UUID, handle: Any, _: Layout) -> Any:
+    return handle.data.delete_by_id(key)
 
 
 def _nodes(physical: str, client: Any) -> Any:

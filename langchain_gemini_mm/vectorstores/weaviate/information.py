@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from weaviate.classes.config import Configure, DataType, Property
 from weaviate.classes.data import DataObject
@@ -19,6 +18,9 @@ from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollect
 from langchain_gemini_mm.vectorstores.weaviate.objects import uuid_of
 from langchain_gemini_mm.weaviate_client.errors import CollectionGoneError
 from langchain_gemini_mm.weaviate_client.insert import Inserter
+
+if TYPE_CHECKING:
+    import uuid
 
 T = TypeVar("T")
 

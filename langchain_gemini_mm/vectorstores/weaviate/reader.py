@@ -29,7 +29,7 @@ IDS_AT_ONCE = 500
 
 SCANNED = 1000
 """Objects on a page of a scan."""
-_SINGLE = 32
+SINGLE = 32
 """Missing objects up to which each is looked for by itself."""
 _ITERATIONS = 16
 """Maximum number of iterations whose rest is kept."""
@@ -221,7 +221,7 @@ class Reader:
             return found
         by_key = {str(self._collection.objects.uuid_of(record.id)): record for record in found}
         missing = [key for key in keys if key not in by_key]
-        if len(missing) > _SINGLE:
+        if len(missing) > SINGLE:
             again = yield from self.by_keys(missing, with_vectors)
             by_key |= {str(self._collection.objects.uuid_of(record.id)): record for record in again}
         else:
