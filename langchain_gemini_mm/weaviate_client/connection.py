@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import weaviate
 
@@ -18,8 +18,16 @@ from langchain_gemini_mm.batching import CancelToken
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.weaviate_client.deadlines import within
-from langchain_gemini_mm.weaviate_client.errors import OF_ANOTHER_LOOP, NotReadyError, OtherLoopError, translate_errors
+from langchain_gemini_mm.weaviate_client.errors import (
+    OF_ANOTHER_LOOP,
+    NotReadyError,
+    OtherLoopError,
+    ResultLimitError,
+    translate_errors,
+)
 from langchain_gemini_mm.weaviate_client.versions import Version, parse_version, require_floor
+
+T = TypeVar("T")
 
 TIMEOUT = 10.0
 """Seconds for one answer; a lost connection is tried again within them."""
@@ -65,6 +73,8 @@ class Connection:
         self.write_timeout = _seconds("write_timeout", write_timeout)
         self.known_version: Version | None = None
         """The server's version; None before `version` was called."""
+        self.max_results: int | None = None
+        """How many results the server returns at once; None until a request exceeded it."""
         self._connecting = asyncio.Lock()
         self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
         """The event loop in which the async client was last used."""
@@ -175,6 +185,22 @@ class Connection:
             require_floor(version)
             self.known_version = version
         return self.known_version
+
+    def limited(self, ask: Callable[[int], Flow[T]], wanted: int) -> Flow[T]:
+        """Ask for as many results as wanted, or for as many as the server returns at once.
+
+        Args:
+            ask: called with the number of results to request.
+            wanted: the largest number.
+        """
+        limit = wanted if self.max_results is None else min(wanted, self.max_results)
+        while True:
+            try:
+                return (yield from ask(limit))
+            except ResultLimitError as error:
+                if error.limit >= limit:
+                    raise
+                self.max_results = limit = error.limit
 
 
 def _seconds(name: str, value: Any) -> float:

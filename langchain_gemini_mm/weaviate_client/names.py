@@ -47,6 +47,11 @@ def is_version_of(store: str, name: str) -> bool:
     return match is not None and match[1] == store
 
 
+def version_number(name: str) -> int:
+    """The number at the end of the name of a version; 0 for other names."""
+    return int(name.rpartition("_v")[2]) if is_version(name) else 0
+
+
 def require_free_name(name: str) -> None:
     """Refuse the name of a new store that another store could need for its versions or its information.
 

@@ -6,7 +6,7 @@ Nothing is added to it unless the caller asks for it: no property, no descriptio
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -84,6 +84,10 @@ class ExistingCollection(WeaviateCollection):
         self.require_tenant(layout)
         require_dimensions(self.label, layout.dimensions, dimensions)
         return layout
+
+    def enable_changes(self) -> Flow[None]:
+        """Do nothing: metadata are properties, which are changed themselves."""
+        yield from ()
 
     def record_space(self, fingerprint: Fingerprint) -> Flow[None]:
         """Write the embedding space into the description, with what was there."""
@@ -163,6 +167,9 @@ class ExistingBackend(WeaviateBackend):
                 f"{self.collection.label} was not created by this package and keeps no information such as {key!r}. "
                 "Keep it in a file, or copy the documents into a store of this package with copy_store"
             )
+
+    def _exclusively(self, ids: Sequence[str], change: Flow[Any]) -> Flow[None]:  # noqa: ARG002 - keeps no information
+        yield from change
 
     def _words(self, text: str) -> str:
         return text.strip()  # the server's tokenizer made the words of the documents

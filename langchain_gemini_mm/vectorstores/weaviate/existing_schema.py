@@ -281,7 +281,7 @@ class ExistingObjects(Objects):
             )
         return self.schema.id_key
 
-    def names(self, columns: Columns) -> list[str] | None:
+    def names(self, columns: Columns, layout: Layout) -> list[str] | None:  # noqa: ARG002 - as in `Objects`
         """The properties to read; see `Objects`."""
         schema = self.schema
         own = [schema.id_key] if schema.id_key else []
@@ -336,6 +336,10 @@ class ExistingObjects(Objects):
                 )
             found[key] = field.stored(value, f"{where}: metadata")
         return found
+
+    def recorded(self, found: Any, record: Record, metadata: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """Nothing in addition to the properties of the metadata; see `Objects`."""
+        return {}
 
     def changeable(self, layout: Layout) -> list[str]:
         """The properties that follow from the metadata; see `Objects`."""

@@ -18,7 +18,8 @@ from langchain_gemini_mm.flows import Call, Flow, arun, run
 from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
-from langchain_gemini_mm.vectorstores.weaviate.objects import asked_vector, packed, perturbed_row, vector_of
+from langchain_gemini_mm.vectorstores.weaviate.objects import packed, perturbed_row, vector_of
+from langchain_gemini_mm.vectorstores.weaviate.reader import exact_object
 from langchain_gemini_mm.vectorstores.weaviate.schema import Layout
 from langchain_gemini_mm.weaviate_client.errors import CollectionGoneError, TenantGoneError
 
@@ -82,10 +83,7 @@ def _merge_one(collection: WeaviateCollection, id_: str, revise: Revise, stop: C
         if found is None or layout is None:
             return False
         objects = collection.objects
-        record = objects.record_of(found, layout)
-        wanted, _ = objects.properties_of(Record(record.id, record.text, revise(record), None), layout)
-        names = objects.changeable(layout)
-        changes = {name: wanted.get(name) for name in names if found.properties.get(name) != wanted.get(name)}
+        changes = objects.changes(found, revise(objects.record_of(found, layout)), layout)
         if not changes:
             return True
         if not (yield from _update(collection, layout, id_, stop, properties=changes)):
@@ -120,15 +118,7 @@ def _index_one(collection: WeaviateCollection, id_: str, reembed: Reembed, stop:
 def _read(
     collection: WeaviateCollection, id_: str, stop: CancelToken | None, *, with_vector: bool = True
 ) -> Flow[tuple[Any, Layout] | tuple[None, None]]:
-    key = collection.objects.uuid_of(id_)
-    layouts: list[Layout] = []
-
-    def read(handle: Any, layout: Layout) -> Any:
-        layouts.append(layout)
-        return handle.query.fetch_object_by_id(key, include_vector=asked_vector(layout) if with_vector else False)
-
-    found = yield from collection.read("reading a document", None, read, stop)
-    return (None, None) if found is None else (found, layouts[-1])
+    return exact_object(collection, collection.objects.uuid_of(id_), with_vector, stop)
 
 
 def _update(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import uuid
@@ -20,7 +21,7 @@ from langchain_gemini_mm.vectorstores.backend import Columns
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.tokenizer import searched_text, tokens
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field, stored_fields
-from langchain_gemini_mm.vectorstores.weaviate.schema import Layout, property_of
+from langchain_gemini_mm.vectorstores.weaviate.schema import CHANGES, Layout, property_of
 
 MAX_DOCUMENT_BYTES = 4 << 20
 """Maximum bytes of text and metadata of a document; the server copies the whole object for every hit."""
@@ -172,12 +173,19 @@ def vector_of(found: Any, layout: Layout) -> Vector | None:
 def record_of(found: Any, layout: Layout) -> Record:
     """The record of an object; without a vector if it was not requested."""
     properties = found.properties
-    return Record(
-        properties.get("doc_id") or str(found.uuid),
-        properties.get("text") or "",
-        _DECODE(properties.get("metadata_json") or "{}"),
-        vector_of(found, layout),
-    )
+    text, stored = properties.get("text") or "", properties.get("metadata_json") or "{}"
+    metadata = _DECODE(stored)
+    changed = properties.get(CHANGES)
+    if changed:
+        changes = _DECODE(changed)
+        if changes["of"] == _checksum(text, stored):  # else the object was replaced after the change was computed
+            metadata = changes["metadata"]
+    return Record(properties.get("doc_id") or str(found.uuid), text, metadata, vector_of(found, layout))
+
+
+def _checksum(text: str, metadata_json: str) -> str:
+    """Identifies what was stored, so that a change of something else has no effect on it."""
+    return hashlib.blake2b(f"{len(text)}/{text}{metadata_json}".encode(), digest_size=12).hexdigest()
 
 
 class Objects:
@@ -192,9 +200,11 @@ class Objects:
         """The UUID of the object of a document."""
         return uuid_of(id_)
 
-    def names(self, columns: Columns) -> list[str] | None:
+    def names(self, columns: Columns, layout: Layout) -> list[str] | None:
         """The properties to read for the columns of `Backend.page`; None for all."""
-        return READ_PROPERTIES if columns in ("documents", "all") else [self.id_property]
+        if columns not in ("documents", "all"):
+            return [self.id_property]
+        return READ_PROPERTIES if layout.written_format == 1 else [*READ_PROPERTIES, CHANGES]
 
     def record_of(self, found: Any, layout: Layout) -> Record:
         """The record of an object."""
@@ -208,9 +218,30 @@ class Objects:
         """
         return properties_of(record, layout)
 
+    def changes(self, found: Any, metadata: dict[str, Any], layout: Layout) -> dict[str, Any]:
+        """The properties to change so that an object has these metadata; None removes one.
+
+        Args:
+            found: the object, with all properties.
+            metadata: that it should have.
+            layout: of the collection.
+        """
+        record = self.record_of(found, layout)
+        wanted, _ = self.properties_of(Record(record.id, record.text, metadata, None), layout)
+        stored = found.properties
+        changes = {name: wanted.get(name) for name in self.changeable(layout) if stored.get(name) != wanted.get(name)}
+        return changes | self.recorded(found, record, metadata)
+
+    def recorded(self, found: Any, record: Record, metadata: dict[str, Any]) -> dict[str, Any]:
+        """The property that holds changed metadata; empty if they are unchanged."""
+        if dumped(metadata) == dumped(record.metadata):
+            return {}
+        stored = found.properties.get("metadata_json") or "{}"
+        return {CHANGES: dumped({"of": _checksum(record.text, stored), "metadata": metadata})}
+
     def changeable(self, layout: Layout) -> list[str]:
         """The properties that follow from the metadata."""
-        return ["metadata_json", *layout.words.values(), *(field.property_name for field in layout.fields.values())]
+        return [*layout.words.values(), *(field.property_name for field in layout.fields.values())]
 
     def property_of(self, field: Field) -> Property:
         """The property of a new field."""

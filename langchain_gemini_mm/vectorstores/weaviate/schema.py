@@ -21,7 +21,7 @@ from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.validation import one_of, positive_int
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field, described_field
-from langchain_gemini_mm.weaviate_client.names import is_version
+from langchain_gemini_mm.weaviate_client.names import is_version, version_number
 from langchain_gemini_mm.weaviate_client.versions import (
     INDEXES,
     QUANTIZERS,
@@ -32,8 +32,10 @@ from langchain_gemini_mm.weaviate_client.versions import (
 
 VECTOR = "media"
 """The name of the vector."""
-FORMAT = 1
-"""The format of the schema; other formats are refused."""
+FORMAT = 2
+"""The newest format of the schema; newer ones are refused. Collections of format 1 have no property `CHANGES`."""
+CHANGES = "metadataChanges"
+"""The property that `update_metadata` writes; a name that no field has."""
 
 WRITER = "langchain_gemini_mm"
 """How descriptions of collections name this package."""
@@ -104,11 +106,13 @@ class Layout:
     vector: str | None = VECTOR
     """The name of the vector; None in a collection without named vectors."""
     distance: str = "cosine"
+    written_format: int = FORMAT
+    """Of the schema."""
 
     @property
     def version(self) -> int:
         """The version number at the end of its name."""
-        return int(self.physical.rpartition("_v")[2])
+        return version_number(self.physical)
 
 
 def creation(
@@ -132,7 +136,7 @@ def creation(
         require_index(version, options.index, options.quantizer)
     return {
         "name": physical,
-        "description": description_of(fingerprint, dimensions),
+        "description": description_of(fingerprint, dimensions, FORMAT),
         "properties": _properties(options),
         "vector_config": options.vector_config or _vector_config(options),
         "inverted_index_config": Configure.inverted_index(index_null_state=True, stopwords_preset=StopwordsPreset.NONE),
@@ -145,9 +149,9 @@ def creation(
     }
 
 
-def description_of(fingerprint: Fingerprint | None, dimensions: int | None) -> str:
+def description_of(fingerprint: Fingerprint | None, dimensions: int | None, written_format: int) -> str:
     """The description of a collection, which holds its embedding space."""
-    stored = {"writer": WRITER, "format": FORMAT, "fingerprint": fingerprint, "dimensions": dimensions}
+    stored = {"writer": WRITER, "format": written_format, "fingerprint": fingerprint, "dimensions": dimensions}
     return json.dumps(stored, ensure_ascii=False, sort_keys=True)
 
 
@@ -167,10 +171,10 @@ def layout_of(config: Any, name: str) -> Layout:
             f"there is a collection {config.name!r} in Weaviate that was not created by this package. Open it with "
             f"WeaviateVectorStore.existing(client, {name!r}, ...), or choose another name"
         )
-    if stored.get("format") != FORMAT:
+    if stored.get("format") not in (1, FORMAT):
         raise StoreError(
-            f"the collection {config.name!r} has format {stored.get('format')!r}, and this version reads {FORMAT}. "
-            "Upgrade langchain-gemini-mm"
+            f"the collection {config.name!r} has format {stored.get('format')!r}, and this version reads up to "
+            f"{FORMAT}. Upgrade langchain-gemini-mm"
         )
     fields = [field for item in config.properties if (field := described_field(item.description))]
     return Layout(
@@ -181,6 +185,7 @@ def layout_of(config: Any, name: str) -> Layout:
         words={"text": "words", **_words_of(config.properties)},
         multi_tenant=bool(config.multi_tenancy_config.enabled),
         replication=int(config.replication_config.factor),
+        written_format=stored["format"],
     )
 
 
@@ -199,6 +204,14 @@ def property_of(field: Field) -> Property:
     )
 
 
+def changes_property() -> Property:
+    """The property for changed metadata, which is needed by the first change."""
+    description = "metadata as changed since the object was stored, as JSON"
+    return Property(
+        name=CHANGES, data_type=DataType.TEXT, description=description, index_filterable=False, index_searchable=False
+    )
+
+
 def _properties(options: Options) -> list[Property]:
     plain: dict[str, Any] = {"index_filterable": False, "index_searchable": False}
     words: dict[str, Any] = {
@@ -211,6 +224,7 @@ def _properties(options: Options) -> list[Property]:
         Property(name="words", data_type=DataType.TEXT, description="the words of text, prepared for search", **words),
         Property(name="metadata_json", data_type=DataType.TEXT, description="all metadata, as JSON", **plain),
         Property(name="doc_id", data_type=DataType.TEXT, description="the id, where it is not the UUID", **plain),
+        changes_property(),
         *(property_of(field) for field in options.fields.values()),
         *(
             Property(
