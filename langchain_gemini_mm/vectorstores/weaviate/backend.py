@@ -22,7 +22,7 @@ from langchain_gemini_mm.vectorstores.backend import Backend, Columns, KeywordRe
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, Fingerprint, require_dimensions
 from langchain_gemini_mm.vectorstores.filters import Node, matches
 from langchain_gemini_mm.vectorstores.records import Record
-from langchain_gemini_mm.vectorstores.tokenizer import token_terms
+from langchain_gemini_mm.vectorstores.tokenizer import older_token_terms, token_terms
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
 from langchain_gemini_mm.vectorstores.weaviate.fields import stored_fields
 from langchain_gemini_mm.vectorstores.weaviate.filter_compiler import compile_filter, require_declared
@@ -142,13 +142,13 @@ class WeaviateBackend(Backend):
 
     def search_keywords(self, request: KeywordRequest) -> Flow[list[Scored]]:
         """Find the objects that contain words of a text; see `Backend`."""
-        words = " ".join(token_terms(request.text))
+        words = token_terms(request.text)
         if not words:
             return []
 
         def search(handle: Any, layout: Layout) -> Any:
             return handle.query.bm25(
-                words,
+                " ".join(words + older_token_terms(request.text) if layout.older_words else words),
                 query_properties=_searched(layout, request.properties or ("text",)),
                 limit=request.k,
                 filters=self._compiled(layout, request.filter),

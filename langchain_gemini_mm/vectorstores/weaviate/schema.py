@@ -34,6 +34,8 @@ VECTOR = "media"
 """The name of the vector."""
 FORMAT = 1
 """The format of the schema; other formats are refused."""
+TOKENS = 2
+"""The version of the tokens in searched properties, which is in their description; the first one has no number."""
 
 _WRITER = "langchain_gemini_mm"
 _DATA_TYPES = {
@@ -98,6 +100,8 @@ class Layout:
     """By metadata key."""
     words: Mapping[str, str]
     """The searched property by metadata key; `text` is the document's text."""
+    older_words: bool
+    """Whether some objects may have the tokens of version 0.1.0 in these properties."""
     multi_tenant: bool
     replication: int
 
@@ -174,6 +178,7 @@ def layout_of(config: Any, name: str) -> Layout:
         dimensions=stored.get("dimensions"),
         fields={field.key: field for field in fields},
         words={"text": "words", **_words_of(config.properties)},
+        older_words=any(_tokens_of(item) < TOKENS for item in config.properties if item.name == "words"),
         multi_tenant=bool(config.multi_tenancy_config.enabled),
         replication=int(config.replication_config.factor),
     )
@@ -203,7 +208,7 @@ def _properties(options: Options) -> list[Property]:
     }
     return [
         Property(name="text", data_type=DataType.TEXT, description="page_content of the Document", **plain),
-        Property(name="words", data_type=DataType.TEXT, description="the words of text, prepared for search", **words),
+        Property(name="words", data_type=DataType.TEXT, description=words_description("text"), **words),
         Property(name="metadata_json", data_type=DataType.TEXT, description="all metadata, as JSON", **plain),
         Property(name="doc_id", data_type=DataType.TEXT, description="the id, where it is not the UUID", **plain),
         *(property_of(field) for field in options.fields.values()),
@@ -211,12 +216,25 @@ def _properties(options: Options) -> list[Property]:
             Property(
                 name=f"words_{Field(key, 'str').property_name}",
                 data_type=DataType.TEXT,
-                description=json.dumps({"words_of": key}, ensure_ascii=False),
+                description=words_description(key),
                 **words,
             )
             for key in options.searchable
         ),
     ]
+
+
+def words_description(key: str) -> str:
+    """The description of the property with the tokens of a metadata key, or of `text`."""
+    return json.dumps({"words_of": key, "tokens": TOKENS}, ensure_ascii=False)
+
+
+def _tokens_of(item: Any) -> int:
+    """The version of the tokens in a searched property."""
+    try:
+        return int(json.loads(item.description)["tokens"])
+    except (ValueError, KeyError, TypeError):
+        return 1
 
 
 def _words_of(properties: Sequence[Any]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from langchain_gemini_mm.vectorstores.weaviate.backend import WeaviateBackend
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field, FieldType, declared_field, declared_fields
 from langchain_gemini_mm.vectorstores.weaviate.merge import index_again_flow, merge_metadata_flow
-from langchain_gemini_mm.vectorstores.weaviate.schema import Options, property_of
+from langchain_gemini_mm.vectorstores.weaviate.schema import Options, property_of, words_description
 from langchain_gemini_mm.vectorstores.write import Progress
 from langchain_gemini_mm.weaviate_client.connection import TIMEOUT, WRITE_TIMEOUT, Connection
 from langchain_gemini_mm.weaviate_client.names import checked_name, checked_tenant
@@ -199,7 +199,8 @@ class WeaviateVectorStore(MultimodalVectorStore):
 
         Use it after a node was killed during writes: its vector index may lack documents that it stores, and the node
         does not repair it (1.39.0). Others may write meanwhile: texts and metadata are not written, and a document that
-        is replaced in the same instant is embedded again.
+        is replaced in the same instant is embedded again. In a collection of version 0.1.0, the words that keyword
+        search uses are renewed as well.
 
         Args:
             progress: called after each page with the number of documents processed so far.
@@ -221,11 +222,21 @@ class WeaviateVectorStore(MultimodalVectorStore):
             return vector
 
         while records := (yield from backend.page(after, _PAGE, columns="ids")):
-            yield from index_again_flow(collection, [record.id for record in records], reembed)
+            ids = [record.id for record in records]
+            if layout.older_words:
+                yield from merge_metadata_flow(collection, ids, attrgetter("metadata"))
+            yield from index_again_flow(collection, ids, reembed)
             done += len(records)
             after = records[-1].id
             if progress is not None:
                 progress(done)
+        if layout.older_words and not layout.multi_tenant:  # with tenants, those of others are not renewed
+            described = {name: words_description(key) for key, name in layout.words.items()}
+            yield collection.connection.call(
+                "describing the collection",
+                lambda c: c.collections.use(layout.physical).config.update(property_descriptions=described),
+            )
+            collection.forget_layout()
         return done
 
     areindex = asynchronous(reindex)
