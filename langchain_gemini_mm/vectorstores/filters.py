@@ -10,8 +10,9 @@
 Meaning:
 
 - A key is a top-level key of the metadata, taken literally: a dot in it has no meaning. It cannot begin with `$`.
-- Values are not converted. Numbers compare with numbers (`1` equals `1.0`; integers beyond 64 bits compare as doubles),
-  strings with strings (in code point order), `True` only with `True`. A value of another type does not match.
+- Dates, paths, decimals and other values have the form in which metadata are stored (`vectorstores.records`). Numbers
+  compare with numbers (`1` equals `1.0`; integers beyond 64 bits compare as doubles), strings with strings (in code
+  point order), `True` only with `True`. A value of another type does not match.
 - A list matches if one of its elements does. Dicts, and lists in lists, match `$exists` only.
 - `None` is no value: a key with `None` or an empty list is missing. `{"key": None}` finds documents without a value.
 - `$ne`, `$nin` and `$not` are the exact negation of `$eq`, `$in` and their operand, so they also match missing keys.
@@ -27,8 +28,9 @@ from typing import Any, Literal, TypeAlias
 
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.errors import FilterError
+from langchain_gemini_mm.errors import ContentError, FilterError
 from langchain_gemini_mm.validation import did_you_mean
+from langchain_gemini_mm.vectorstores.records import plain_scalar
 
 OPERATORS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$not")
 """The operators in the dict of a key."""
@@ -256,9 +258,10 @@ def _operator(key: str, name: Any, value: Any, depth: int) -> Node:
             raise FilterError(f"{name} on {key!r} takes a list of values, got {_shown(value)}")
         return _negated(name == "$nin", _in(key, tuple(value), name))
     if name in _ORDERS:
-        if value is None or isinstance(value, bool):
+        limit = _scalar(key, value, name) if value is not None else None
+        if limit is None or isinstance(limit, bool):
             raise FilterError(f"{name} on {key!r} takes a number or a string, got {value!r}")
-        return Compare(key, name, _scalar(key, value, name))
+        return Compare(key, name, limit)
     if name == "$exists":
         if not isinstance(value, bool):
             raise FilterError(f"$exists on {key!r} takes True or False, got {_shown(value)}")
@@ -281,6 +284,10 @@ def _in(key: str, values: tuple[Any, ...], name: str) -> Node:
 
 
 def _scalar(key: str, value: Any, name: str) -> Any:
+    try:
+        value = plain_scalar(value, f"{name} on {key!r}")
+    except ContentError as error:
+        raise FilterError(error.message) from None
     if isinstance(value, bool):
         return value
     if isinstance(value, str):

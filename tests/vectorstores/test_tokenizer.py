@@ -180,7 +180,8 @@ def test_alpha_weights_the_lists() -> None:
     """Alpha 1 gives the order of vectors, 0 that of keywords; an image never loses for having no text."""
     near, worded = ranked("a", "b", "c"), ranked("c", "b")
     assert [hit.document.id for hit in fused(near, worded, 9, alpha=1.0)] == ["a", "b", "c"]
-    assert [hit.document.id for hit in fused(near, worded, 2, alpha=0.0)] == ["c", "b"]
+    assert [hit.document.id for hit in fused(near, worded, 9, alpha=0.0)] == ["c", "b"]
+    assert [hit.document.id for hit in fused(near, ranked("d"), 9, alpha=1.0)] == ["a", "b", "c"]
     even, most = (fused(ranked("P", "a"), ranked("a"), 9, alpha=alpha) for alpha in (0.5, 0.9))
     assert even[0].score == pytest.approx(most[0].score) == 2 / 61
 
@@ -189,5 +190,7 @@ def test_fusion_of_scores_with_computed_values() -> None:
     """Each list is scaled to 0 to 1; a list with one value is all 1."""
     near, worded = ranked("a", "b", "c", scores=[0.9, 0.8, 0.5]), ranked("b", "d", scores=[7.0, 7.0])
     hits = fused(near, worded, 9, fusion="scores")
-    assert [(hit.document.id, round(hit.score, 6)) for hit in hits] == [("b", 1.75), ("a", 1), ("d", 1), ("c", 0)]
-    assert {hit.score_kind for hit in hits} == {"rank"}
+    assert [(hit.document.id, round(hit.score, 6)) for hit in hits] == [("b", 0.875), ("a", 0.5), ("d", 0.5), ("c", 0)]
+    assert {hit.score_kind for hit in hits} == {"fused"}
+    (best, *_) = fused(near[:2], near[:2], 9, fusion="scores", alpha=0.3)
+    assert (best.document.id, best.score) == ("a", pytest.approx(1))

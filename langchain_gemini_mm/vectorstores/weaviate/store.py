@@ -11,6 +11,7 @@ from weaviate.classes.config import ConsistencyLevel
 
 from langchain_gemini_mm.flows import Flow, asynchronous, run, synchronous
 from langchain_gemini_mm.interfaces import MediaEmbeddings, Vector
+from langchain_gemini_mm.validation import explains_unknown_options
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
 from langchain_gemini_mm.vectorstores.records import Record
@@ -70,6 +71,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
         StoreError: the server is unreachable or too old, refuses the key, or the name belongs to something else.
     """
 
+    @explains_unknown_options("WeaviateVectorStore")
     def __init__(
         self,
         client: Any,
