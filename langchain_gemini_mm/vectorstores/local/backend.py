@@ -23,7 +23,7 @@ from langchain_gemini_mm.vectorstores.embedding_space import (
 from langchain_gemini_mm.vectorstores.filters import Node, Predicate
 from langchain_gemini_mm.vectorstores.local import keyword_index, rows
 from langchain_gemini_mm.vectorstores.local.database import Database
-from langchain_gemini_mm.vectorstores.local.filter_sql import Mask, positions_of
+from langchain_gemini_mm.vectorstores.local.filter_sql import Mask, positions_of, require_known_keys
 from langchain_gemini_mm.vectorstores.local.matrix import Matrix
 from langchain_gemini_mm.vectorstores.local.prefix import PrefixPlan
 from langchain_gemini_mm.vectorstores.local.rows import vectors_of
@@ -88,6 +88,7 @@ class LocalBackend(Backend):
         self._database = database
         self._name = f"collection {collection!r} in {database.path}"
         self._matrix = Matrix(plan)
+        self._known_keys: set[str] = set()
 
     @property
     def prefix(self) -> int | None:
@@ -124,11 +125,10 @@ class LocalBackend(Backend):
         """Find documents by their words; an outdated index is rebuilt first."""
         if request.properties not in (None, ("text",)):
             raise ValueError(f"{self.store} searches the text alone; query_properties={list(request.properties)}")
-        words = terms(request.text)
-        if not words:
+        if not terms(request.text):
             return []
         for _ in range(_ATTEMPTS):
-            found = self._with_words(words, request)
+            found = self._with_words(request)
             if found is not None:
                 return found
             with self._database.writing() as connection:
@@ -160,6 +160,7 @@ class LocalBackend(Backend):
             collection = rows.find_collection(connection, self.collection)
             if collection is None:
                 return []
+            self._require_known_keys(connection, collection.c, node)
             dimensions = collection.dimensions if columns in ("vectors", "all") else None
             documents = columns in ("documents", "all")
             return rows.page(connection, collection.c, after, limit, node, dimensions=dimensions, documents=documents)
@@ -172,6 +173,7 @@ class LocalBackend(Backend):
             if collection is not None and ids is not None:
                 rows.delete_ids(connection, collection.c, ids)
             elif collection is not None and node is not None:
+                self._require_known_keys(connection, collection.c, node)
                 rows.delete_where(connection, collection.c, node)
 
     @in_thread
@@ -206,7 +208,10 @@ class LocalBackend(Backend):
         """Count the records; see `Backend`."""
         with self._database.reading() as connection:
             collection = rows.find_collection(connection, self.collection)
-            return rows.count(connection, collection.c, node) if collection else 0
+            if collection is None:
+                return 0
+            self._require_known_keys(connection, collection.c, node)
+            return rows.count(connection, collection.c, node)
 
     @in_thread
     def read_info(self, key: str) -> Any:
@@ -276,9 +281,14 @@ class LocalBackend(Backend):
                 mask = np.zeros(len(view.numbers), dtype=np.bool_)
                 mask[positions_of(kept, view.numbers)] = True
             elif kept is not None:
+                self._require_known_keys(connection, collection.c, kept)
                 mask = self._matrix.masks.of(connection, collection.c, kept, view.numbers)
             masks.append(mask)
         return view, masks
+
+    def _require_known_keys(self, connection: sqlite3.Connection, c: int, node: Node | None) -> None:
+        if node is not None:
+            require_known_keys(connection, c, node, self._known_keys)
 
     def _score(self, view: View, masks: Sequence[Mask | None], batch: _Batch) -> list[BestRows]:
         vectors, vector_of = _distinct([request.vector for request in batch.requests])
@@ -318,18 +328,19 @@ class LocalBackend(Backend):
             allowed += [n for n, record in page.items() if keeps(record.document)]
             last = max(page)
 
-    def _with_words(self, words: list[str], request: KeywordRequest) -> list[Scored] | None:
-        """The documents with these words, best first; None if the index is outdated."""
+    def _with_words(self, request: KeywordRequest) -> list[Scored] | None:
+        """The documents with words of the request, best first; None if the index is outdated."""
         keeps, node = (request.filter, None) if callable(request.filter) else (None, request.filter)
         with self._database.reading() as connection:
             collection = rows.find_collection(connection, self.collection)
             if collection is None:
                 return []
+            self._require_known_keys(connection, collection.c, node)
             allowed = None if node is None else rows.numbers_where(connection, collection.c, node)
             best = keyword_index.search(
                 connection,
                 collection.c,
-                words,
+                request.text,
                 _NO_LIMIT if keeps else request.k,
                 threshold=request.score_threshold,
                 allowed=allowed,

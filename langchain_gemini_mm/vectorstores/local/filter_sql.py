@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +11,23 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from langchain_gemini_mm.vectorstores.filters import And, Compare, Exists, In, Node, Not, Or, attributes
+from langchain_gemini_mm.errors import FilterError
+from langchain_gemini_mm.validation import did_you_mean
+from langchain_gemini_mm.vectorstores.filters import (
+    And,
+    Compare,
+    Condition,
+    Exists,
+    In,
+    Native,
+    Node,
+    Not,
+    Or,
+    StartsWith,
+    attributes,
+    leaves,
+    native_filter_error,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -22,6 +39,12 @@ KEPT_BYTES = 16_000_000
 KEPT_VALUES = 100
 """Conditions with more values are not cached."""
 
+logger = logging.getLogger("langchain_gemini_mm")
+
+_MOST_KEYS = 1000
+"""Metadata keys that are compared to find the most similar one."""
+_OTHER = next(kind for _, kind, _ in attributes({"": {}}))
+"""The kind of values that filters do not compare, such as dicts."""
 _SIGNS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
 
@@ -35,8 +58,12 @@ class Scan:
     values: tuple[Any, ...]
 
 
-def scans(node: In | Compare | Exists) -> Iterator[Scan]:
-    """The scans that find all rows of one condition; equal conditions give equal scans."""
+def scans(node: Condition | Native) -> Iterator[Scan]:
+    """The scans that find all rows of one condition; equal conditions give equal scans.
+
+    Raises:
+        FilterError: a filter object of another database.
+    """
     match node:
         case In(key, values):
             groups: dict[int, list[Any]] = {}
@@ -47,8 +74,15 @@ def scans(node: In | Compare | Exists) -> Iterator[Scan]:
         case Compare(key, order, value):
             ((_, kind, bound),) = attributes({key: value})
             yield Scan(f"key = ? AND kind = {kind} AND value {_SIGNS[order]} ...", key, (bound,))
+        case StartsWith(key, prefix):
+            ((_, kind, bound),) = attributes({key: prefix})
+            end = node.end
+            condition = f"key = ? AND kind = {kind} AND value >= ?"
+            yield Scan(condition if end is None else f"{condition} AND value < ?", key, (bound, end)[: 1 + bool(end)])
         case Exists(key):
             yield Scan("key = ?", key, ())
+        case Native():
+            raise native_filter_error("LocalVectorStore")
 
 
 def to_sql(node: Node, collection: int) -> tuple[str, list[Any]]:
@@ -68,6 +102,49 @@ def to_sql(node: Node, collection: int) -> tuple[str, list[Any]]:
                 sql = f"n IN (SELECT n FROM attribute WHERE c = ? AND {condition})"  # noqa: S608 - values are bound
                 pieces.append((sql, [collection, scan.key, *scan.values]))
             return _joined(" OR ", pieces) if pieces else ("0", [])
+
+
+def require_known_keys(connection: sqlite3.Connection, c: int, node: Node, seen: set[str]) -> None:
+    """Refuse a key that means a value inside a dict, and warn once of a key that no document has, but a similar one.
+
+    Args:
+        connection: in a transaction.
+        c: the collection.
+        node: the filter.
+        seen: keys that exist, or that a warning has named; extended.
+
+    Raises:
+        FilterError: a key such as `details.page`, where `details` holds dicts.
+    """
+    for key in {leaf.key for leaf in leaves(node) if not isinstance(leaf, Native)} - seen:
+        if _has(connection, c, key):
+            seen.add(key)
+            continue
+        outer = key.partition(".")[0]
+        if outer != key and _has(connection, c, outer, _OTHER):
+            raise FilterError(
+                f"{key[:60]!r} names a value inside the dicts of {outer[:60]!r}, and filters compare top-level keys. "
+                f"Store the value under a key of its own, such as {key[:60].replace('.', '_')!r}, or filter with a "
+                "function of a document"
+            )
+        if hint := did_you_mean(key, _keys(connection, c)):
+            seen.add(key)
+            logger.warning("no document has the metadata key %r that a filter names%s", key[:60], hint)
+
+
+def _has(connection: sqlite3.Connection, c: int, key: str, kind: int | None = None) -> bool:
+    kinds, bound = ("", ()) if kind is None else ("AND kind = ?", (kind,))
+    sql = f"SELECT 1 FROM attribute WHERE c = ? AND key = ? {kinds} LIMIT 1"  # noqa: S608 - values are bound
+    return connection.execute(sql, (c, key, *bound)).fetchone() is not None
+
+
+def _keys(connection: sqlite3.Connection, c: int) -> list[str]:
+    """The metadata keys of a collection, by one look-up for each instead of a scan."""
+    found = list[str]()
+    sql = "SELECT min(key) FROM attribute WHERE c = ? AND key > ?"
+    while len(found) < _MOST_KEYS and (key := connection.execute(sql, (c, found[-1] if found else "")).fetchone()[0]):
+        found.append(key)
+    return found
 
 
 def _joined(word: str, pieces: list[tuple[str, list[Any]]]) -> tuple[str, list[Any]]:
@@ -118,7 +195,7 @@ class Masks:
         """
         found: Mask
         match node:
-            case In() | Compare() | Exists():
+            case In() | Compare() | StartsWith() | Exists() | Native():
                 found = self._condition(connection, c, node, numbers)
             case Not(part):
                 found = ~self.of(connection, c, part, numbers)
@@ -133,7 +210,7 @@ class Masks:
         return found
 
     def _condition(
-        self, connection: sqlite3.Connection, c: int, node: In | Compare | Exists, numbers: NDArray[np.int64]
+        self, connection: sqlite3.Connection, c: int, node: Condition | Native, numbers: NDArray[np.int64]
     ) -> Mask:
         condition = tuple(scans(node))
         known = self._kept.pop(condition, None)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from langchain_core.embeddings import Embeddings
 
 from langchain_gemini_mm.interfaces import MediaEmbeddings, MediaSource
-from langchain_gemini_mm.validation import positive_int
+from langchain_gemini_mm.validation import explains_unknown_options, positive_int
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
     from pathlib import Path
 
     from langchain_gemini_mm.vectorstores.local.backend import LocalBackend
@@ -49,6 +50,8 @@ class LocalVectorStore(MultimodalVectorStore):
         prefix: how many numbers of each vector are held in memory and searched first; False holds whole vectors. None
             holds prefixes of 256 numbers for collections above 256 MB of vectors, if their recall is sufficient.
         candidates: how many rows a prefix search scores again with whole vectors, at least 10 per hit.
+        relevance_score_fn: maps a cosine similarity to a relevance from 0 to 1 for
+            `similarity_search_with_relevance_scores`; by default `(1 + cosine) / 2`.
 
     Raises:
         StoreError: the file is locked or damaged, or belongs to another program or a newer version.
@@ -57,6 +60,7 @@ class LocalVectorStore(MultimodalVectorStore):
 
     backend: LocalBackend
 
+    @explains_unknown_options("LocalVectorStore")
     def __init__(
         self,
         path: str | Path,
@@ -66,6 +70,7 @@ class LocalVectorStore(MultimodalVectorStore):
         timeout: float = 30.0,
         prefix: int | Literal[False] | None = None,
         candidates: int = CANDIDATES,
+        relevance_score_fn: Callable[[float], float] | None = None,
     ) -> None:
         from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
         from langchain_gemini_mm.vectorstores.local.backend import LocalBackend
@@ -79,6 +84,7 @@ class LocalVectorStore(MultimodalVectorStore):
         self._database = Database(path, self._timeout)
         self._finalizer = weakref.finalize(self, self._database.close)
         self.backend = LocalBackend(space, self._database, self.collection, plan)
+        self.relevance_score_fn = relevance_score_fn
         try:
             self.backend.require_space()
         except BaseException:
