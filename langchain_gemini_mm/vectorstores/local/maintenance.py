@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,6 +13,7 @@ import numpy as np
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import run
 from langchain_gemini_mm.interfaces import Vectors
+from langchain_gemini_mm.storage.regular_files import replacing
 from langchain_gemini_mm.vectorstores.backend import VectorRequest
 from langchain_gemini_mm.vectorstores.local import rows
 from langchain_gemini_mm.vectorstores.local.backend import LocalBackend
@@ -77,31 +77,23 @@ def _batches(database: Database, c: int, dimensions: int) -> Iterator[Vectors]:
 
 
 def back_up(database: Database, path: Any) -> None:
-    """Copy to a temporary file in the folder of `path`, sync it, and rename it.
+    """Copy to a temporary file in the folder of `path`, sync it, and rename it; only an older copy is replaced.
 
     Raises:
         StoreError: see `LocalVectorStore.backup`.
     """
     target = Path(file_path(path))
-    _require_free(database, target)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        partial.unlink(missing_ok=True)
-        with translate_errors(str(target)):
+        with (
+            replacing(target, lambda existing: _require_free(database, existing)) as partial,
+            translate_errors(str(target)),
+        ):
             _copy(database, partial)
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(target)
-        _sync_folder(target.parent)
     except OSError as error:
         raise StoreError(f"{target} cannot be written: {error}. Choose another path, or make room") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _require_free(database: Database, target: Path) -> None:
-    if not target.exists():
-        return
     if not database.in_memory and target.samefile(database.path):
         raise StoreError(f"{target} is the store itself. Choose another path for the copy")
     existing = [name for name in (f"{target.name}-wal", f"{target.name}-journal") if target.with_name(name).exists()]
@@ -115,13 +107,3 @@ def _copy(database: Database, partial: Path) -> None:
     with database.whole() as source, closing(sqlite3.connect(partial)) as copy:
         source.backup(copy)  # in one step: with several, writes of other processes would restart it
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a write-ahead log
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger("langchain_gemini_mm")
 _GROWTH = 1.25
+_LEAST_CAPACITY = 64
 _DEAD_SHARE = 0.25
 _SAMPLE = 32
 """Stored vectors with which the recall of prefixes is measured."""
@@ -46,17 +47,17 @@ class Matrix:
         self._clear(0)
 
     def view(self, connection: sqlite3.Connection, collection: CollectionRow) -> View:
-        """The state of the collection in this transaction.
-
-        Raises:
-            StoreError: a stored vector is damaged.
-        """
+        """The state of the collection in this transaction."""
         if collection.epoch != self._epoch or collection.dimensions != self._dimensions:
             self._clear(collection.dimensions or 0)
         if collection.revision != self._revision:
             self._catch_up(connection, collection)
             self._revision, self._epoch = collection.revision, collection.epoch
         return View(self._numbers[: self.size], self._rows[: self.size], self._alive, self._dimensions)
+
+    def leave_out(self, numbers: list[int]) -> None:
+        """Treat rows that cannot be read as deleted, until they are written again."""
+        self._mark_gone(np.array(numbers, dtype=np.int64), self.size)
 
     @property
     def prefix(self) -> int | None:
@@ -95,10 +96,12 @@ class Matrix:
             size = self.size
         else:
             size = self._append(connection, collection.c, last, total)
-        sql = "SELECT g, n FROM gone WHERE c = ? AND g > ? ORDER BY g"
+        sql = "SELECT g, CAST(n AS INTEGER) FROM gone WHERE c = ? AND g > ? ORDER BY g"
         gone = connection.execute(sql, (collection.c, self._last_gone)).fetchall()
         if gone or self._alive is not None:
-            self._mark_gone(gone, size)
+            self._mark_gone(np.array([n for _, n in gone], dtype=np.int64), size)
+        if gone:
+            self._last_gone = gone[-1][0]
         self.size = size
         if self._alive is not None and self._alive.mean() < 1 - _DEAD_SHARE:
             self._drop_gone(self._alive)
@@ -146,7 +149,8 @@ class Matrix:
         """Read new rows into memory that no view shows yet; return the new size."""
         width, end = self._rows.shape[1], self.size
         if size > len(self._numbers):
-            capacity = max(size, int(end * _GROWTH)) if end else size
+            # The system provides memory when it is written to, so room for later rows costs nothing until then.
+            capacity = max(int(size * _GROWTH), _LEAST_CAPACITY)
             numbers, rows = np.empty(capacity, dtype=np.int64), np.empty((capacity, width), dtype=FLOAT)
             numbers[:end], rows[:end] = self._numbers[:end], self._rows[:end]
             self._numbers, self._rows = numbers, rows
@@ -156,15 +160,17 @@ class Matrix:
             end += len(numbers)
         return end
 
-    def _mark_gone(self, gone: list[tuple[int, int]], size: int) -> None:
-        """Mark rows that were deleted since, given as rows `(g, n)` of the table `gone`."""
+    def _mark_gone(self, numbers: NDArray[np.int64], size: int) -> None:
+        """Mark rows that were deleted since.
+
+        Args:
+            numbers: their row numbers.
+            size: how many rows are loaded.
+        """
         alive = np.ones(size, dtype=np.bool_)
         if self._alive is not None:
             alive[: len(self._alive)] = self._alive
-        if gone:
-            numbers = np.array([n for _, n in gone], dtype=np.int64)
-            alive[positions_of(numbers, self._numbers[:size])] = False
-            self._last_gone = gone[-1][0]
+        alive[positions_of(numbers, self._numbers[:size])] = False
         self._alive = None if alive.all() else alive
 
     def _drop_gone(self, alive: Mask) -> None:

@@ -16,6 +16,9 @@ from langchain_gemini_mm.vectors import top_k
 from langchain_gemini_mm.vectorstores.local.filter_sql import Mask
 from langchain_gemini_mm.vectorstores.local.prefix import prefix_rows
 
+SCORES_AT_ONCE = 16_000_000
+"""Maximum number of scores of one matrix product; 4 bytes each."""
+
 _GATHER_BELOW = 0.1
 """Up to this share of allowed rows, scoring only these is faster than scoring all."""
 _PICK_BELOW = 0.5
@@ -85,13 +88,25 @@ class View:
         given = [mask for mask in masks if mask is not None]
         union: Mask | None = reduce(np.logical_or, given) if len(given) == len(masks) else None
         if union is None or np.count_nonzero(union) > _GATHER_BELOW * len(self.numbers):
-            scores = products(vectors, self.rows)
-            return [_best(scores[query.vector], query.k, masks[query.mask]) for query in queries]
+            return _best_of(vectors, self.rows, masks, queries)
         positions = np.flatnonzero(union)
-        scores = products(vectors, self.rows[positions])
         inside = [None if mask is None or mask is union else mask[positions] for mask in masks]
-        found = [_best(scores[query.vector], query.k, inside[query.mask]) for query in queries]
+        found = _best_of(vectors, self.rows[positions], inside, queries)
         return [BestRows(positions[best.positions], best.scores) for best in found]
+
+
+def _best_of(
+    vectors: Vectors, rows: Vectors, masks: Sequence[Mask | None], queries: Sequence[RowQuery]
+) -> list[BestRows]:
+    """The best rows of each query; vectors are multiplied in blocks, so that memory is bounded."""
+    found: list[BestRows | None] = [None] * len(queries)
+    at_once = max(1, SCORES_AT_ONCE // max(1, len(rows)))
+    for start in range(0, len(vectors), at_once):
+        scores = products(vectors[start : start + at_once], rows)
+        for position, query in enumerate(queries):
+            if start <= query.vector < start + at_once:
+                found[position] = _best(scores[query.vector - start], query.k, masks[query.mask])
+    return [best for best in found if best is not None]
 
 
 def _best(scores: NDArray[np.float32], k: int, mask: Mask | None = None) -> BestRows:
