@@ -102,8 +102,8 @@ def _checked(backend: Backend, k: int, search_type: str, given: dict[str, Any]) 
     if "score_threshold" in given:
         low, high = (0, 1e9) if search_type == "keyword" else (-1, 1)
         given["score_threshold"] = number_in("score_threshold", given["score_threshold"], low, high)
-    if search_type == "mmr" and given.setdefault("fetch_k", max(k, FETCH_K)) < k:
-        raise ValueError(f"fetch_k={given['fetch_k']} is smaller than k={k}; mmr chooses k of fetch_k candidates")
+    if search_type == "mmr":
+        given["k"] = min(k, given.setdefault("fetch_k", max(k, FETCH_K)))  # as in other LangChain stores
     return given
 
 

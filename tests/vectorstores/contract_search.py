@@ -58,7 +58,6 @@ BAD_OPTIONS: list[tuple[str, dict[str, Any], type[Exception], str]] = [
         ValueError,
         "'magic' is not among those of .*'similarity', 'mmr'",
     ),
-    ("fetch_k below k", {"search_type": "mmr", "k": 5, "fetch_k": 4}, ValueError, "fetch_k=4 is smaller than k=5"),
     (
         "fetch_k without mmr",
         {"fetch_k": 10},

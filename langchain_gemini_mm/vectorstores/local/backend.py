@@ -28,7 +28,7 @@ from langchain_gemini_mm.vectorstores.local.filter_sql import Mask, positions_of
 from langchain_gemini_mm.vectorstores.local.matrix import Matrix
 from langchain_gemini_mm.vectorstores.local.prefix import PrefixPlan
 from langchain_gemini_mm.vectorstores.local.rows import vectors_of
-from langchain_gemini_mm.vectorstores.local.scoring import BestRows, RowQuery, View, products
+from langchain_gemini_mm.vectorstores.local.scoring import BestRows, RowQuery, SharedScoring, View, products
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.tokenizer import terms
 
@@ -44,6 +44,7 @@ _Filter: TypeAlias = "Node | NDArray[np.int64] | None"
 """A filter that is evaluated in the file, or the row numbers that a function kept."""
 
 _ATTEMPTS = 3
+_MOST_TRIED = 32
 _PAGE_SIZE = 1000
 _NO_LIMIT = -1
 
@@ -88,6 +89,7 @@ class LocalBackend(Backend):
         self._database = database
         self._name = f"collection {collection!r} in {database.path}"
         self._matrix = Matrix(plan)
+        self._scoring = SharedScoring()
 
     @property
     def prefix(self) -> int | None:
@@ -196,11 +198,11 @@ class LocalBackend(Backend):
                 rows.set_space(connection, collection.c, None, None)
 
     @in_thread
-    def revision(self) -> tuple[int, int] | None:
+    def revision(self) -> tuple[int, int, int] | None:
         """Read the number of the last change; see `Backend`."""
         with self._database.reading() as connection:
             collection = rows.find_collection(connection, self.collection)
-            return (collection.c, collection.revision) if collection else None
+            return (collection.c, collection.epoch, collection.revision) if collection else None
 
     @in_thread
     def count(self, node: Node | None) -> int:
@@ -266,7 +268,7 @@ class LocalBackend(Backend):
         request = batch.requests[0]
         require_space(self._name, collection.fingerprint, request.fingerprint)
         require_dimensions(self._name, collection.dimensions, len(request.vector))
-        view = self._matrix.view(connection, collection)
+        view = self._matrix.view(connection, collection, [request.vector for request in batch.requests[:_MOST_TRIED]])
         masks: list[Mask | None] = []
         for kept in batch.filters:
             mask = None
@@ -284,7 +286,7 @@ class LocalBackend(Backend):
             RowQuery(vector, mask, request.k if view.whole else self.plan.count(request.k))
             for vector, mask, request in zip(vector_of, batch.filter_of, batch.requests, strict=True)
         ]
-        return view.nearest(np.stack(vectors), masks, queries)
+        return self._scoring.nearest(view, np.stack(vectors), masks, queries)
 
     def _read(
         self, connection: sqlite3.Connection, view: View, requests: Sequence[VectorRequest], found: Sequence[BestRows]

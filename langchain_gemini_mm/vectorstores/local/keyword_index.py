@@ -52,6 +52,12 @@ def build(connection: sqlite3.Connection, c: int) -> None:
     connection.execute("UPDATE collection SET keywords = ? WHERE c = ?", (int(able), c))
 
 
+def drop(connection: sqlite3.Connection, c: int) -> None:
+    """Remove the index of a collection."""
+    if has_fts5(connection):
+        connection.execute(f"DROP TABLE IF EXISTS keywords_{c}")
+
+
 def insert(connection: sqlite3.Connection, c: int, rows: Iterable[tuple[int, str]]) -> None:
     """Index texts under their row numbers.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.interfaces import Vector, Vectors
+from langchain_gemini_mm.storage.garbage import digests_in
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint
 from langchain_gemini_mm.vectorstores.filters import And, Node, Not, Or, attributes, matches
 from langchain_gemini_mm.vectorstores.local import keyword_index
@@ -88,7 +90,9 @@ def make_collection(connection: sqlite3.Connection, name: str) -> CollectionRow:
     """Read a collection, and insert it if it is new."""
     found = find_collection(connection, name)
     if found is None:
-        connection.execute("INSERT INTO collection (name) VALUES (?)", (name,))
+        # The number of a removed collection is used again, so readers must not take this one for it.
+        epoch = secrets.randbits(48)
+        connection.execute("INSERT INTO collection (name, epoch) VALUES (?, ?)", (name, epoch))
         found = find_collection(connection, name)
         if found is None:
             raise AssertionError("the row was just inserted")
@@ -197,6 +201,28 @@ def delete_all(connection: sqlite3.Connection, c: int) -> None:
         connection.execute(f"DELETE FROM {table} WHERE c = ?", (c,))  # noqa: S608
     keyword_index.build(connection, c)
     connection.execute("UPDATE collection SET revision = revision + 1, epoch = epoch + 1 WHERE c = ?", (c,))
+
+
+def remove_collection(connection: sqlite3.Connection, c: int) -> None:
+    """Delete a collection with its rows, its keyword index and its information."""
+    for table in ("doc", "attribute", "gone", "info", "collection"):
+        connection.execute(f"DELETE FROM {table} WHERE c = ?", (c,))  # noqa: S608
+    keyword_index.drop(connection, c)
+
+
+def media_of(connection: sqlite3.Connection, c: int, *, others: bool = False) -> set[str]:
+    """The hashes of all media that texts and metadata of a collection refer to.
+
+    Args:
+        connection: in a transaction.
+        c: the collection.
+        others: whether to read the other collections of the file instead.
+    """
+    found: set[str] = set()
+    sign = "!=" if others else "="
+    for text, metadata in connection.execute(f"SELECT text, metadata FROM doc WHERE c {sign} ?", (c,)):  # noqa: S608
+        found |= {digest.hex() for digest in digests_in([text, metadata])}
+    return found
 
 
 def mark_changed(connection: sqlite3.Connection, c: int) -> None:
@@ -415,7 +441,7 @@ def to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def require_length(id_: str, blob: bytes, dimensions: int) -> bytes:
+def require_length(id_: str, blob: object, dimensions: int) -> bytes:
     """Refuse a stored vector of the wrong length.
 
     Args:

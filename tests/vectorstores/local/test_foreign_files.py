@@ -268,7 +268,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], None]]:
     folder.mkdir()
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("only root on Linux can make a file system")
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", folder]
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)]
     mounted = subprocess.run(command, check=False, capture_output=True)
     if mounted.returncode:
         pytest.skip(f"a file system cannot be made here: {mounted.stderr!r}")
