@@ -361,8 +361,9 @@ def fused(
     scores = dict.fromkeys(hits, 0.0)
     found = {str(hit.document.id) for hit in worded}
     readable = {id_: searched_text(hit.document.page_content, hit.document.metadata) for id_, hit in hits.items()}
-    wordless = {str(hit.document.id) for hit in near if not has_words(readable[str(hit.document.id)])} - found
-    texts = [id_ for hit in near if (id_ := str(hit.document.id)) not in wordless]
+    near_ids = [str(hit.document.id) for hit in near]
+    wordless = {id_ for id_ in near_ids if id_ not in found and not has_words(readable[id_])}
+    texts = [id_ for id_ in near_ids if id_ not in wordless] if wordless else []
     chance = sum(id_ in found or mentions(readable[id_], words) for id_ in texts) / max(1, len(texts))
     shares = (2 * alpha, 2 * (1 - alpha))
     for ranking, share in zip((near, worded), shares, strict=True):

@@ -241,21 +241,22 @@ class _FastestProduct:
         self._functions: list[Callable[[Vectors, Vector], Any]] = [np.matmul]
         if hasattr(np, "vecdot"):  # from NumPy 2 on
             self._functions.append(np.vecdot)
-        self._seconds: dict[tuple[int, int], list[list[float]]] = {}
+        self._seconds: dict[tuple[int, int], list[float]] = {}
+        self._calls = 0
 
     def __call__(self, rows: Vectors, vector: Vector) -> Any:
         """The products: `(n,)` float32."""
-        size = (int(rows.shape[1]), len(rows).bit_length())
-        known = self._seconds.setdefault(size, [[] for _ in self._functions])
-        number = min(range(len(known)), key=lambda i: (len(known[i]) >= _MEASURED, min(known[i], default=0.0)))
-        if len(known[number]) >= _MEASURED:
-            return self._functions[number](rows, vector)
+        least = self._seconds.setdefault((int(rows.shape[1]), len(rows).bit_length()), [0.0] * len(self._functions))
+        number = least.index(min(least))
+        self._calls += 1
+        if self._calls % _MEASURED_EVERY == 0:  # again, because the machine may have been busy
+            number = self._calls // _MEASURED_EVERY % len(least)
         started = time.perf_counter()
         scores = self._functions[number](rows, vector)
-        known[number].append(time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        least[number] = min(seconds, least[number] or seconds)
         return scores
 
 
-_MEASURED = 4
-"""How often each function is measured for rows of one size."""
+_MEASURED_EVERY = 16
 _ONE_VECTOR = _FastestProduct()
