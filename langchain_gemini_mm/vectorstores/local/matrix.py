@@ -28,6 +28,8 @@ _SAMPLE = 32
 """Stored vectors, and queries, with which the recall of prefixes is measured."""
 _SAMPLE_K = 10
 _MODALITIES = 8
+_LEAST_BEST = 0.95
+"""For how many of the queries the nearest row must be found."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,7 +213,9 @@ class Matrix:
             if trial.is_stored:  # without the vector itself
                 recalls.append(float(np.mean(shares(scores[:, :-1], [each[:-1] for each in found]))))
             else:
-                recalls.append(float(np.mean(shares(scores[:, 1:], [each[-_SAMPLE_K:] for each in found]))))
+                recall = float(np.mean(shares(scores[:, 1:], [each[-_SAMPLE_K:] for each in found])))
+                best = float(np.mean(shares(scores[:, -1:], [each[-1:] for each in found])))
+                recalls.append(recall if best >= _LEAST_BEST else min(recall, best))
         return recalls
 
     def _whole(self, connection: sqlite3.Connection, positions: NDArray[np.intp]) -> Vectors:

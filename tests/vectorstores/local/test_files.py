@@ -18,6 +18,7 @@ from langchain_core.documents import Document
 
 from langchain_gemini_mm.errors import PartialWriteError, StoreError
 from langchain_gemini_mm.vectorstores import LocalVectorStore
+from langchain_gemini_mm.vectorstores.local.database import PAGE_BYTES
 from langchain_gemini_mm.vectorstores.local.schema import APPLICATION_ID, SCHEMA_VERSION
 from tests.vectorstores.fakes import WordEmbeddings
 
@@ -65,7 +66,7 @@ def scribbled(path: Path) -> None:
     """A file with two pages overwritten."""
     filled(path, 200)
     whole = bytearray(path.read_bytes())
-    whole[4096:12288] = b"\xff" * 8192
+    whole[PAGE_BYTES : 3 * PAGE_BYTES] = b"\xff" * 2 * PAGE_BYTES
     path.write_bytes(whole)
 
 
@@ -237,7 +238,7 @@ def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path: Path) -> None:
         store.add_texts(["first"], ids=["first"])
         limit = store._database._writer.execute  # SQLite's own way to simulate a full disk
         (pages,) = limit("PRAGMA page_count").fetchone()
-        limit(f"PRAGMA max_page_count = {pages + 20}")
+        limit(f"PRAGMA max_page_count = {pages + 5}")
         texts = [f"text {i}" for i in range(100)]
         with pytest.raises(PartialWriteError, match="the disk is full") as caught:
             store.add_texts(texts, ids=texts, batch_size=5)

@@ -17,6 +17,7 @@ from langchain_gemini_mm import MediaStore
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.testing import png
 from langchain_gemini_mm.vectorstores import LocalVectorStore
+from langchain_gemini_mm.vectorstores.local.database import PAGE_BYTES
 from langchain_gemini_mm.vectorstores.local.schema import SCHEMA_VERSION
 from scripts.kill_local_store import embeddings, make_version_one
 from tests.vectorstores.contract_base import ANIMALS, ids_of
@@ -174,7 +175,7 @@ def test_the_check_reads_every_page(tmp_path: Path) -> None:
     with LocalVectorStore(path, WordEmbeddings()) as store:
         store.add_texts([f"text {i} " + "x" * 500 for i in range(200)])
     whole = bytearray(path.read_bytes())
-    whole[-4096 * 3 : -4096 * 2] = b"\xff" * 4096
+    whole[-PAGE_BYTES * 3 : -PAGE_BYTES * 2] = b"\xff" * PAGE_BYTES
     path.write_bytes(whole)
     with LocalVectorStore(path, WordEmbeddings()) as store:
         report = store.check()
