@@ -88,6 +88,8 @@ class Matrix:
         if self._is_on_trial and len(self._asked) == _SAMPLE:
             self._is_on_trial = False
             asked = np.stack(self._asked)
+            if self._alive is not None:
+                self._drop_gone(self._alive)
             if asked.shape[1] == self._dimensions:
                 self._require_recall(connection, collection.c, [_Trial(asked, None)])
         if self._view is None:

@@ -29,6 +29,11 @@ def tables(path: Path) -> set[str]:
         return {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
 
 
+def size_of(folder: Path) -> int:
+    """Size of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
 async def test_a_removed_collection_leaves_nothing(tmp_path: Path) -> None:
     """Rows, words, information and space are gone; other collections stay, and open stores follow."""
     path, media = tmp_path / "index.db", MediaStore.memory()
@@ -42,14 +47,14 @@ async def test_a_removed_collection_leaves_nothing(tmp_path: Path) -> None:
         store.set_info("calibration", {"a": 1})
         other.add_texts([f"kept {shared.markdown}"], ids=["kept"])
         assert len(reader.search("secret", k=3)) == 3
-        before = sum(file.stat().st_size for file in tmp_path.iterdir())
+        before = size_of(tmp_path)
         await store.aremove(media=media)
         store.remove()
         for gone in (store, reader):
             assert gone.count() == 0
             assert gone.search("secret") == gone.search("secret", search_type="keyword") == []
             assert gone.get_info("calibration") is gone.get_info("fingerprint") is None
-        assert sum(file.stat().st_size for file in tmp_path.iterdir()) < before
+        assert size_of(tmp_path) < before
         assert b"secret" not in path.read_bytes()
         assert "keywords_1" not in tables(path)
         assert mine not in media
