@@ -111,6 +111,11 @@ def _batches(database: Database, c: int, dimensions: int) -> Iterator[Vectors]:
 def remove_collection(database: Database, backend: LocalBackend, media: MediaStore | None) -> None:
     """Remove a collection, release its space and, if wanted, delete its media.
 
+    Args:
+        database: the file.
+        backend: of the collection.
+        media: where media are deleted that only this collection refers to; None deletes none.
+
     Raises:
         StoreError: see `LocalVectorStore.remove`.
     """

@@ -116,7 +116,7 @@ class View:
 
 
 @dataclass(slots=True, eq=False)
-class _Search:
+class _WaitingSearch:
     view: View
     vectors: Vectors
     masks: Sequence[Mask | None]
@@ -132,15 +132,22 @@ class SharedScoring:
 
     def __init__(self) -> None:
         self._turn = threading.Lock()
-        self._waiting: list[_Search] = []
+        self._waiting: list[_WaitingSearch] = []
 
     def nearest(
         self, view: View, vectors: Vectors, masks: Sequence[Mask | None], queries: Sequence[RowQuery]
     ) -> list[BestRows]:
-        """Do the same as `View.nearest`."""
+        """Do the same as `View.nearest`.
+
+        Args:
+            view: what is searched.
+            vectors: `(q, d)` float32, unit rows.
+            masks: which rows are allowed, each `(n,)`; None allows all.
+            queries: which vector, which mask, and how many rows.
+        """
         if not view.reads_all(masks):
             return view.nearest(vectors, masks, queries)
-        search = _Search(view, vectors, masks, queries)
+        search = _WaitingSearch(view, vectors, masks, queries)
         self._waiting.append(search)
         try:
             with self._turn:
@@ -155,7 +162,7 @@ class SharedScoring:
         return search.found or []
 
 
-def _score_together(searches: Sequence[_Search]) -> None:
+def _score_together(searches: Sequence[_WaitingSearch]) -> None:
     vectors = np.concatenate([search.vectors for search in searches])
     masks: list[Mask | None] = []
     queries: list[RowQuery] = []
