@@ -28,7 +28,7 @@ CALLS: list[tuple[str, Callable[[Store, Any], Any]]] = [
 def store() -> LocalVectorStore:
     """Three texts with metadata."""
     found = LocalVectorStore(":memory:", WordEmbeddings())
-    metadatas = [{"details": {"page": 2}, "modality": "text"}, {"a.b": 1}, {"details": 5}]
+    metadatas: list[dict[str, Any]] = [{"details": {"page": 2}, "modality": "text"}, {"a.b": 1}, {"details": 5}]
     found.add_texts(["a cat", "a dog", "a fox"], metadatas, ids=["cat", "dog", "fox"])
     return found
 
