@@ -63,7 +63,7 @@ def langchain_weaviate() -> str:
     """A Python that has langchain-weaviate."""
     named = os.environ.get("LANGCHAIN_WEAVIATE_PYTHON")
     if named is None and importlib.util.find_spec("langchain_weaviate") is None:
-        pytest.skip("needs the dependency group `migration`, or LANGCHAIN_WEAVIATE_PYTHON, a Python with the package")
+        pytest.skip("needs the dependency group `rivals`, or LANGCHAIN_WEAVIATE_PYTHON, a Python with the package")
     return named or sys.executable
 
 
@@ -147,7 +147,7 @@ async def extend(store: WeaviateVectorStore, ids: list[str], call: Call) -> None
     assert await call(store, "update_metadata", [ids[0]], {"page": 9}) is None
     (changed,) = await call(store, "get_by_ids", [ids[0]])
     assert changed.metadata["page"] == 9
-    assert changed.metadata["seen"] == "2024-05-01T12:00:00+00:00"
+    assert changed.metadata["seen"] == "2024-05-01T12:00:00.000000Z"
     assert await call(store, "reindex") == len(ids)
     fits = Document(page_content="new", metadata={"page": 7, "seen": "2024-07-01", "tags": ["x"]})
     with pytest.raises(ContentError, match=r"has no property 'shelf' .* Call store.add_field\('shelf', str\) first"):
@@ -190,7 +190,7 @@ def test_an_async_client_alone(collections: Any, open_server: WeaviateServer) ->
             assert [document.id async for document in store.aiterate()] == sorted(ids)
             options: dict[str, Any] = {"text_key": "body", "vector_name": "media"}
             unnamed = WeaviateVectorStore.existing(client, name, CountingEmbeddings(), **options)
-            with pytest.raises(StoreError, match=r"has no vector 'media'. Its vectors are: one without a name"):
+            with pytest.raises(StoreError, match="Its vectors are: one without a name"):
                 await unnamed.acount()
             missing = WeaviateVectorStore.existing(client, f"{name}x", CountingEmbeddings())
             with pytest.raises(StoreError, match=r"there is no collection .* makes a new one with its first document"):
@@ -353,22 +353,23 @@ async def test_what_needs_a_collection_of_this_package(made: Any, weaviate_clien
     """Errors name the reason and what to do instead."""
     name = made([text_property("text", index_searchable=False)], [{"text": "a red cup"}])
     store = WeaviateVectorStore.existing(weaviate_client, name, WordEmbeddings())
-    for method, arguments, message in [
-        ("set_info", ("a", 1), "keeps no information such as 'a'. Keep it in a file, or copy"),
-        ("remove", (), "does not remove it. delete_all"),
-        ("search", ("x", 1, {"search_type": "keyword"}), "'text' is not searched for words"),
-        ("search", ("x", 1, {"filter": {"page": 1}}), "'page' is not a declared field"),
-        ("add_field", ("No name", str), "a property of Weaviate cannot be called 'No name'"),
-    ]:
-        *given, options = arguments if arguments and isinstance(arguments[-1], dict) else (*arguments, {})
+    calls: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
+        ("set_info", ("a", 1), {}, "keeps no information such as 'a'. Keep it in a file, or copy"),
+        ("remove", (), {}, "does not remove it. delete_all"),
+        ("search", ("x",), {"search_type": "keyword"}, "'text' is not searched for words"),
+        ("search", ("x",), {"filter": {"page": 1}}, "'page' is not a declared field"),
+        ("add_field", ("No name", str), {}, "a property of Weaviate cannot be called 'No name'"),
+    ]
+    for method, arguments, options, message in calls:
         with pytest.raises((StoreError, ValueError), match=message):
-            await call(store, method, *given, **options)
-    for arguments, message in [
+            await call(store, method, *arguments, **options)
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"text_key": "txet"}, "text_key='txet' is no text property of the collection .* Did you mean 'text'"),
         ({"vector_name": "media"}, "has no vector 'media'. Its vectors are: default"),
-    ]:
+    ]
+    for options, message in wrong:
         with pytest.raises(StoreError, match=message):
-            WeaviateVectorStore.existing(weaviate_client, name, WordEmbeddings(), **arguments)
+            WeaviateVectorStore.existing(weaviate_client, name, WordEmbeddings(), **options)
     with pytest.raises(StoreError, match=r"not created by this package. Open it with WeaviateVectorStore.existing\("):
         WeaviateVectorStore(weaviate_client, name, WordEmbeddings())
     ours = WeaviateVectorStore(weaviate_client, f"{name}Ours", WordEmbeddings(), index="flat")

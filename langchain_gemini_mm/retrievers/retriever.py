@@ -23,7 +23,7 @@ from langchain_gemini_mm.retrievers.search import foreign_flow, require_own_stor
 from langchain_gemini_mm.retrievers.search_options import OPTIONS, SearchOptions, traced
 from langchain_gemini_mm.retrievers.sources import Source
 from langchain_gemini_mm.storage import MediaStore
-from langchain_gemini_mm.validation import unknown_option
+from langchain_gemini_mm.validation import refuse_unknown, unknown_option
 from langchain_gemini_mm.vectorstores import Hit, Hits, MultimodalVectorStore, Query
 from langchain_gemini_mm.vectorstores.query import Fusion, SearchType
 from langchain_gemini_mm.vectorstores.store_retriever import AnsweredQuery, BatchedRetriever
@@ -101,6 +101,12 @@ class MultimodalRetriever(BatchedRetriever):
             metadata: dict[str, Any] | None = None,
             **options: Unpack[SearchOptions],
         ) -> None: ...
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, values: Any) -> Any:
+        refuse_unknown(values, cls.model_fields, cls.__name__)
+        return values
 
     @model_validator(mode="after")
     def _check(self) -> MultimodalRetriever:

@@ -12,8 +12,9 @@ Meaning:
 
 - A key is a top-level key of the metadata, taken literally: a dot in it has no meaning. It cannot begin with `$`.
   A key such as `details.page`, where `details` holds dicts, is a `FilterError` instead of a filter that finds nothing.
-- Values are not converted. Numbers compare with numbers (`1` equals `1.0`; integers beyond 64 bits compare as doubles),
-  strings with strings (in code point order), `True` only with `True`. A value of another type does not match.
+- Dates, paths, decimals and other values have the form in which metadata are stored (`vectorstores.records`). Numbers
+  compare with numbers (`1` equals `1.0`; integers beyond 64 bits compare as doubles), strings with strings (in code
+  point order), `True` only with `True`. A value of another type does not match.
 - `$startswith` compares the beginnings of strings, upper and lower case and all characters taken literally.
 - A list matches if one of its elements does. Dicts, and lists in lists, match `$exists` only.
 - `None` is no value: a key with `None` or an empty list is missing. `{"key": None}` finds documents without a value.
@@ -32,9 +33,10 @@ from typing import Any, Literal, TypeAlias
 
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.errors import FilterError
+from langchain_gemini_mm.errors import ContentError, FilterError
 from langchain_gemini_mm.interfaces import Filter
 from langchain_gemini_mm.validation import did_you_mean
+from langchain_gemini_mm.vectorstores.records import plain_scalar
 
 OPERATORS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$startswith", "$exists", "$not")
 """The operators in the dict of a key."""
@@ -306,9 +308,10 @@ def _operator(key: str, name: Any, value: Any, depth: int) -> Node:
             raise FilterError(f"{name} on {key!r} takes a list of values, got {_shown(value)}")
         return _negated(name == "$nin", _in(key, tuple(value), name))
     if name in _ORDERS:
-        if value is None or isinstance(value, bool):
+        limit = _scalar(key, value, name) if value is not None else None
+        if limit is None or isinstance(limit, bool):
             raise FilterError(f"{name} on {key!r} takes a number or a string, got {value!r}")
-        return Compare(key, name, _scalar(key, value, name))
+        return Compare(key, name, limit)
     if name == "$startswith":
         return _starts_with(key, value)
     if name == "$exists":
@@ -343,6 +346,10 @@ def _in(key: str, values: tuple[Any, ...], name: str) -> Node:
 
 
 def _scalar(key: str, value: Any, name: str) -> Any:
+    try:
+        value = plain_scalar(value, f"{name} on {key!r}")
+    except ContentError as error:
+        raise FilterError(error.message) from None
     if isinstance(value, bool):
         return value
     if isinstance(value, str):

@@ -10,11 +10,12 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.interfaces import MediaSource, Vector
 from langchain_gemini_mm.vectorstores.query import shown
 
-ScoreKind = Literal["cosine", "bm25", "rank", "deviation", "probability"]
+ScoreKind = Literal["cosine", "bm25", "rank", "fused", "deviation", "probability"]
 """What a score means; higher is always better.
 
 `cosine` is a cosine similarity in [-1, 1]. `bm25` is the BM25 score of a keyword search, comparable only within one
-search. `rank` is the sum of 1 / (60 + rank) over the fused rankings and only defines an order. `deviation` is the
+search. `rank` is the sum of 1 / (60 + rank) over the fused rankings and only defines an order. `fused` is the
+weighted sum, from 0 to 1, of the scores in two lists, each scaled to the range from 0 to 1. `deviation` is the
 number of standard deviations by which the cosine similarity exceeds that of other documents of the same modality.
 `probability` is the probability of being relevant, calibrated on labelled queries.
 """

@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 BATCH_SIZE = 1000
 """Documents embedded and stored together."""
+_ADD_OPTIONS = ("batch_size", "progress", "skip_unchanged")
+"""The options of `add_documents` that opening and filling a store accepts as well."""
 
 
 class LangChainMethods:
@@ -154,7 +156,7 @@ class LangChainMethods:
             embedding: embeds the texts.
             metadatas: one dict per text; None for no metadata.
             ids: one id per text; None makes random ids.
-            kwargs: other arguments of the class, and `batch_size` and `progress` of `add_documents`.
+            kwargs: other arguments of the class, and `batch_size`, `progress` and `skip_unchanged` of `add_documents`.
         """
         return run(cls._filled(_as_documents(texts, metadatas, ids), ids, embedding, kwargs))
 
@@ -180,7 +182,8 @@ class LangChainMethods:
         Args:
             documents: any iterable of documents.
             embedding: embeds the documents.
-            kwargs: `ids`, `batch_size` and `progress` of `add_documents`, and other arguments of the class.
+            kwargs: `ids`, `batch_size`, `progress` and `skip_unchanged` of `add_documents`, and other arguments of the
+                class.
         """
         return run(cls._filled(documents, kwargs.pop("ids", None), embedding, kwargs))
 
@@ -360,7 +363,7 @@ class LangChainMethods:
         from langchain_gemini_mm.vectorstores.write import DocumentInputs, add_flow
 
         if unknown:
-            raise unknown_option(next(iter(unknown)), ("ids", "batch_size", "progress", "skip_unchanged"), "adding")
+            raise unknown_option(next(iter(unknown)), ("ids", "tenant", *_ADD_OPTIONS), "adding")
         backend, size = self.backend.for_tenant(tenant), positive_int("batch_size", batch_size)
         inputs = DocumentInputs(documents, ids, vectors)
         return add_flow(backend, inputs, size, progress, skip_unchanged=skip_unchanged)
@@ -399,7 +402,7 @@ class LangChainMethods:
         embedding: Embeddings | MediaEmbeddings,
         kwargs: dict[str, Any],
     ) -> Flow[Self]:
-        options = {name: kwargs.pop(name) for name in ("batch_size", "progress") if name in kwargs}
+        options = {name: kwargs.pop(name) for name in _ADD_OPTIONS if name in kwargs}
         store: Self = yield blocking(cls._open, embedding, **kwargs)
         try:
             yield from store._add(documents, ids, None, **options)

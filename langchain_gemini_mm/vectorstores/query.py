@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import Content, Filter
+from langchain_gemini_mm.validation import explains_unknown_options
 from langchain_gemini_mm.vectorstores.filters import Predicate
 from langchain_gemini_mm.vectorstores.records import plain_text
 
@@ -114,6 +115,7 @@ class Query:
     wholes: tuple[tuple[Content, ...], ...] = field(init=False, repr=False, compare=False)
     """The contents to embed, one vector each."""
 
+    @explains_unknown_options("Query")
     def __init__(
         self,
         *content: Content,

@@ -80,7 +80,7 @@ def plan_search(backend: Backend, /, k: int = 4, **options: Any) -> SearchPlan:
         if name not in StoreSearchOptions.__optional_keys__:
             if name in OPTIONS_OF_OTHERS:
                 raise TypeError(f"search has no option {name!r}: {OPTIONS_OF_OTHERS[name]}")
-            raise unknown_option(name, StoreSearchOptions.__optional_keys__, "search")
+            raise unknown_option(name, {"k", *StoreSearchOptions.__optional_keys__}, "search")
         if value is not None:
             given[name] = value
     if "tenant" in given:
@@ -371,8 +371,8 @@ def fused(
 ) -> Hits:
     """Fuse two rankings: the score of a document is the sum of its scores in both lists.
 
-    With `ranks` its score in a list is 1 / (60 + rank), with `scores` its own score, scaled so that the list ranges
-    from 0 to 1.
+    With `ranks` its score in a list is 1 / (60 + rank), with `scores` its own score, scaled so that the list, and the
+    sum, range from 0 to 1. A list without weight adds no documents.
 
     A document without words, such as an image, cannot be in the keyword list. Its score is increased by the share that
     it would gain on average: the probability that a nearby text contains words of the query.
@@ -387,6 +387,7 @@ def fused(
     """
     from langchain_gemini_mm.vectorstores.tokenizer import has_words, mentions, searched_text
 
+    near, worded = near if alpha > 0 else (), worded if alpha < 1 else ()
     hits: dict[str, Hit] = {}
     for hit in (*near, *worded):
         hits.setdefault(str(hit.document.id), hit)
@@ -396,14 +397,16 @@ def fused(
     wordless = {str(hit.document.id) for hit in near if not has_words(readable[str(hit.document.id)])} - found
     texts = [id_ for hit in near if (id_ := str(hit.document.id)) not in wordless]
     chance = sum(id_ in found or mentions(readable[id_], words) for id_ in texts) / max(1, len(texts))
-    shares = (2 * alpha, 2 * (1 - alpha))
+    total = 2 if fusion == "ranks" else 1
+    shares = (total * alpha, total * (1 - alpha))
     for ranking, share in zip((near, worded), shares, strict=True):
         for hit, worth in zip(ranking, _worths(ranking, fusion), strict=True):
-            lost = chance * shares[1] / share if hit.document.id in wordless and share else 0.0
+            lost = chance * shares[1] / share if hit.document.id in wordless else 0.0
             scores[str(hit.document.id)] += worth * share * (1 + lost)
     best = sorted(scores, key=lambda id_: -scores[id_])[:k]
+    kind: ScoreKind = "rank" if fusion == "ranks" else "fused"
     return Hits(
-        replace(hits[id_], score=scores[id_], score_kind="rank", rank=rank) for rank, id_ in enumerate(best, start=1)
+        replace(hits[id_], score=scores[id_], score_kind=kind, rank=rank) for rank, id_ in enumerate(best, start=1)
     )
 
 

@@ -17,6 +17,7 @@ from langchain_core.structured_query import (
 )
 
 from langchain_gemini_mm.errors import FilterError
+from langchain_gemini_mm.vectorstores.records import plain_scalar
 
 _COMPARATORS = {
     Comparator.EQ: "$eq",
@@ -47,8 +48,8 @@ class SelfQueryTranslator(Visitor):
     ```
 
     `contain` finds lists with an element. `like` finds texts by their beginning, such as `photos/2024/%`. A date is a
-    whole day in UTC: equal to it is any time of that day, and after it begins the next day. Metadata hold dates as
-    texts such as `2024-05-01` or `2024-05-01T12:00:00+00:00`, in UTC.
+    whole day in UTC: equal to it is any time of that day, and after it begins the next day. A time without a zone is
+    one in UTC. In metadata, `date` and `datetime` objects with a zone fit.
     """
 
     allowed_comparators = (*_COMPARATORS, Comparator.LIKE)
@@ -114,7 +115,7 @@ def _on_date(key: str, comparator: Comparator, value: Mapping[str, Any]) -> dict
         if kind == "datetime":
             instant = datetime.fromisoformat(str(text))
             instant = instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
-            return {key: {_COMPARATORS[comparator]: instant.isoformat()}}
+            return {key: {_COMPARATORS[comparator]: plain_scalar(instant, f"the filter on {key!r}")}}
         day = date.fromisoformat(str(text))
     except ValueError:
         raise FilterError(f"the filter on {key!r} names the {kind} {text!r:.60}, which does not exist") from None

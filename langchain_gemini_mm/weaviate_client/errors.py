@@ -48,9 +48,9 @@ _WRAPPING = re.compile(
     r"Every object failed during insertion\. Here is the set of all errors: )"
 )
 _CLOSED = "the Weaviate client is closed. Connect it before the store is used, and close it after"
-_OF_ANOTHER_LOOP = (
+OF_ANOTHER_LOOP = (
     "the WeaviateAsyncClient is connected in another event loop, and works in that one alone. Make a client and a "
-    "store for each event loop"
+    "store for each event loop, or give the store a WeaviateClient in addition"
 )
 _DOWN = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED")
 """gRPC status codes of a server that is unreachable or overloaded."""
@@ -65,6 +65,13 @@ _NO_ANSWER = (
     exceptions.WeaviateStartUpError,
     exceptions.WeaviateGRPCUnavailableError,
 )
+
+
+class OtherLoopError(StoreError):
+    """An async client was used in another event loop than that in which it was connected.
+
+    The server may have received the request nevertheless.
+    """
 
 
 class CollectionGoneError(StoreError):
@@ -136,7 +143,7 @@ def translate_errors(what: str, seconds: float) -> Iterator[None]:
     except RuntimeError as error:
         if not _OTHER_LOOP.search(str(error)):
             raise
-        raise StoreError(_OF_ANOTHER_LOOP) from error
+        raise OtherLoopError(OF_ANOTHER_LOOP) from error
 
 
 def outage_error(what: str, how: str) -> OutageError:
@@ -151,7 +158,8 @@ def store_error(what: str, error: Exception) -> StoreError:
     message = server_message(error)
     code = _grpc_code(error)
     if isinstance(error, exceptions.WeaviateClosedClientError):
-        return StoreError(_OF_ANOTHER_LOOP if _OTHER_LOOP.search(str(error.__cause__)) else _CLOSED)
+        is_of_other = _OTHER_LOOP.search(str(error.__cause__))
+        return OtherLoopError(OF_ANOTHER_LOOP) if is_of_other else StoreError(_CLOSED)
     if (
         isinstance(error, exceptions.InsufficientPermissionsError)
         or _status(error) in (401, 403)

@@ -125,11 +125,10 @@ class LocalBackend(Backend):
         """Find documents by their words; an outdated index is rebuilt first."""
         if request.properties not in (None, ("text",)):
             raise ValueError(f"{self.store} searches the text alone; query_properties={list(request.properties)}")
-        words = terms(request.text)
-        if not words:
+        if not terms(request.text):
             return []
         for _ in range(_ATTEMPTS):
-            found = self._with_words(words, request)
+            found = self._with_words(request)
             if found is not None:
                 return found
             with self._database.writing() as connection:
@@ -329,8 +328,8 @@ class LocalBackend(Backend):
             allowed += [n for n, record in page.items() if keeps(record.document)]
             last = max(page)
 
-    def _with_words(self, words: list[str], request: KeywordRequest) -> list[Scored] | None:
-        """The documents with these words, best first; None if the index is outdated."""
+    def _with_words(self, request: KeywordRequest) -> list[Scored] | None:
+        """The documents with words of the request, best first; None if the index is outdated."""
         keeps, node = (request.filter, None) if callable(request.filter) else (None, request.filter)
         with self._database.reading() as connection:
             collection = rows.find_collection(connection, self.collection)
@@ -341,7 +340,7 @@ class LocalBackend(Backend):
             best = keyword_index.search(
                 connection,
                 collection.c,
-                words,
+                request.text,
                 _NO_LIMIT if keeps else request.k,
                 threshold=request.score_threshold,
                 allowed=allowed,

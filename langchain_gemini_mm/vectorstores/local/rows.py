@@ -332,8 +332,8 @@ def _delete(connection: sqlite3.Connection, c: int, condition: str, values: Sequ
         "DELETE FROM attribute WHERE c = ? AND key = ? AND kind = ? AND value = ? AND n = ?",
         ((c, *attribute, n) for n, metadata in rows for attribute in attributes(json.loads(metadata))),
     )
-    keyword_index.delete(connection, c, [n for n, _ in rows])
     connection.executemany("DELETE FROM doc WHERE n = ?", ((n,) for n, _ in rows))
+    keyword_index.delete(connection, c, [n for n, _ in rows])
     connection.executemany("INSERT INTO gone (c, n) VALUES (?, ?)", ((c, n) for n, _ in rows))
     mark_changed(connection, c)
 

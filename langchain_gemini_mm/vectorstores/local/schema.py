@@ -10,8 +10,9 @@ from langchain_gemini_mm.vectorstores.local import keyword_index
 
 APPLICATION_ID = 0x6C676D6D
 """The application id in the file header; the letters `lgmm`."""
-SCHEMA_VERSION = 2
-"""Version 2 added keyword search: the column `keywords` and a keyword table per collection."""
+SCHEMA_VERSION = 3
+"""Version 2 added keyword search: the column `keywords` and a keyword table per collection. Version 3 changed the
+tokens in these tables; a file of version 2 is read as it is and upgraded by the first write, see `keyword_index`."""
 
 _TABLES = (
     # `revision` increases with every change, `epoch` when readers must load everything again. `keywords` is 1 while the
@@ -72,7 +73,7 @@ def upgrade(connection: sqlite3.Connection, path: str) -> None:
     Raises:
         StoreError: the file is of an older version and read-only.
     """
-    if not is_new(connection, path) and _version(connection) == SCHEMA_VERSION:
+    if not is_new(connection, path) and _version(connection) in _USED_AS_THEY_ARE:
         return
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -97,19 +98,21 @@ def _change(connection: sqlite3.Connection, path: str) -> None:
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     else:
-        for version in range(_version(connection), SCHEMA_VERSION):
-            _STEPS[version](connection)
+        while _version(connection) not in _USED_AS_THEY_ARE:
+            _STEPS[_version(connection)](connection)
+        return
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def _add_keywords(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE collection ADD COLUMN keywords INTEGER NOT NULL DEFAULT 0")
-    for (c,) in connection.execute("SELECT c FROM collection").fetchall():
-        keyword_index.build(connection, c)
+    keyword_index.renew(connection)
 
 
 _STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _add_keywords}
-"""The upgrade from each version to the next."""
+"""The upgrade from each version to a later one, which it sets."""
+_USED_AS_THEY_ARE = (2, SCHEMA_VERSION)
+"""The versions of files that need not be upgraded when they are opened."""
 
 
 def _version(connection: sqlite3.Connection) -> int:

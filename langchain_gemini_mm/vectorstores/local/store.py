@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from langchain_core.embeddings import Embeddings
 
 from langchain_gemini_mm.interfaces import MediaEmbeddings, MediaSource
-from langchain_gemini_mm.validation import positive_int
+from langchain_gemini_mm.validation import explains_unknown_options, positive_int
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class LocalVectorStore(MultimodalVectorStore):
 
     backend: LocalBackend
 
+    @explains_unknown_options("LocalVectorStore")
     def __init__(
         self,
         path: str | Path,

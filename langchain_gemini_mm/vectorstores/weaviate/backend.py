@@ -24,7 +24,7 @@ from langchain_gemini_mm.vectorstores.backend import Backend, Columns, KeywordRe
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, Fingerprint, require_dimensions
 from langchain_gemini_mm.vectorstores.filters import Node
 from langchain_gemini_mm.vectorstores.records import Record
-from langchain_gemini_mm.vectorstores.tokenizer import token_terms
+from langchain_gemini_mm.vectorstores.tokenizer import older_token_terms, token_terms
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
 from langchain_gemini_mm.vectorstores.weaviate.fields import stored_fields
 from langchain_gemini_mm.vectorstores.weaviate.filter_compiler import Divided, divide, require_declared
@@ -260,19 +260,21 @@ class WeaviateBackend(Backend):
         asked = replace(request, filter=node)
         return (yield from search_rechecked_flow(self._containing, asked, rest, MOST_RESULTS))
 
-    def _words(self, text: str) -> str:
-        """The words of a query, as the words of documents are stored; empty if it has none."""
-        return " ".join(token_terms(text))
+    def _words(self, text: str, layout: Layout | None = None) -> str:
+        """The words of a query, as a collection stores those of documents; empty if it has none."""
+        words = token_terms(text)
+        if words and layout is not None and layout.older_words:
+            words += older_token_terms(text)
+        return " ".join(words)
 
     def _containing(self, request: KeywordRequest) -> Flow[list[Scored]]:
-        words = self._words(request.text)
-        if not words:
+        if not self._words(request.text):
             return []
 
         def ask(limit: int) -> Flow[list[tuple[Record, Any]]]:
             def search(handle: Any, layout: Layout, names: list[str] | None, _: bool) -> Any:
                 return handle.query.bm25(
-                    words,
+                    self._words(request.text, layout),
                     query_properties=_searched(layout, request.properties or ("text",)),
                     limit=limit,
                     auto_limit=request.auto_limit,

@@ -171,7 +171,7 @@ class ExistingBackend(WeaviateBackend):
     def _exclusively(self, ids: Sequence[str], change: Flow[Any]) -> Flow[None]:  # noqa: ARG002 - keeps no information
         yield from change
 
-    def _words(self, text: str) -> str:
+    def _words(self, text: str, layout: Layout | None = None) -> str:  # noqa: ARG002 - as in the base class
         return text.strip()  # the server's tokenizer made the words of the documents
 
     def _divided(self, node: Any) -> Flow[Divided]:

@@ -22,7 +22,7 @@ from langchain_gemini_mm.errors import ContentError, StoreError
 from langchain_gemini_mm.validation import did_you_mean
 from langchain_gemini_mm.vectorstores.backend import Columns
 from langchain_gemini_mm.vectorstores.filters import And, Compare, Condition, Exists, In, Node, Not, Or, StartsWith
-from langchain_gemini_mm.vectorstores.records import Record
+from langchain_gemini_mm.vectorstores.records import Record, plain_scalar
 from langchain_gemini_mm.vectorstores.weaviate.fields import Answered, Field
 from langchain_gemini_mm.vectorstores.weaviate.objects import Objects, dumped, require_size, vector_of
 from langchain_gemini_mm.vectorstores.weaviate.schema import DATA_TYPES, WRITER, Layout
@@ -225,6 +225,7 @@ class ExistingSchema:
             dimensions=described.get("dimensions"),
             fields=self._fields(config),
             words={"text" if n == self.text_key else n: n for n, item in properties.items() if _is_searched(item)},
+            older_words=False,
             multi_tenant=bool(config.multi_tenancy_config.enabled),
             replication=int(config.replication_config.factor),
             vector=vector,
@@ -314,6 +315,11 @@ class ExistingObjects(Objects):
 
     def metadata_properties(self, metadata: Mapping[str, Any], layout: Layout, where: str) -> dict[str, Any]:
         """The properties of metadata.
+
+        Args:
+            metadata: JSON values.
+            layout: of the collection.
+            where: the name of the document in messages.
 
         Raises:
             ContentError: a metadata key is no property, or a value is not of its type.
@@ -424,11 +430,9 @@ def _vector(config: Any, name: str | None) -> tuple[str | None, str]:
 
 
 def _plain(value: Any) -> Any:
-    """A value of a property as metadata have it: dates in RFC 3339, in UTC, and UUIDs as texts."""
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    if isinstance(value, uuid.UUID):
-        return str(value)
+    """A value of a property as metadata have it."""
+    if isinstance(value, datetime | uuid.UUID):
+        return plain_scalar(value, "a property")
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):

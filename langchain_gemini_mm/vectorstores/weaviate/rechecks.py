@@ -53,7 +53,14 @@ def search_rechecked_flow(
 def nearest_rechecked_flow(
     search: Callable[[VectorRequest], Flow[list[Scored]]], request: VectorRequest, rest: Node, most: int
 ) -> Flow[list[Scored]]:
-    """As `search_rechecked_flow`; maximal marginal relevance selects from the results that match."""
+    """As `search_rechecked_flow`; maximal marginal relevance selects from the results that match.
+
+    Args:
+        search: answers a request.
+        request: with the filter for the server.
+        rest: what results have to match in addition.
+        most: how many results are read at most.
+    """
     if request.mmr is None:
         return (yield from search_rechecked_flow(search, request, rest, most))
     wide = replace(request, mmr=None, with_vectors=True)

@@ -36,6 +36,8 @@ FORMAT = 2
 """The newest format of the schema; newer ones are refused. Collections of format 1 have no property `CHANGES`."""
 CHANGES = "metadataChanges"
 """The property that `update_metadata` writes; a name that no field has."""
+TOKENS = 2
+"""The version of the tokens in searched properties, which is in their description; the first one has no number."""
 
 WRITER = "langchain_gemini_mm"
 """How descriptions of collections name this package."""
@@ -101,6 +103,8 @@ class Layout:
     """By metadata key."""
     words: Mapping[str, str]
     """The searched property by metadata key; `text` is the document's text."""
+    older_words: bool
+    """Whether some objects may have the tokens of version 0.1.0 in these properties."""
     multi_tenant: bool
     replication: int
     vector: str | None = VECTOR
@@ -183,6 +187,7 @@ def layout_of(config: Any, name: str) -> Layout:
         dimensions=stored.get("dimensions"),
         fields={field.key: field for field in fields},
         words={"text": "words", **_words_of(config.properties)},
+        older_words=any(_tokens_of(item) < TOKENS for item in config.properties if item.name == "words"),
         multi_tenant=bool(config.multi_tenancy_config.enabled),
         replication=int(config.replication_config.factor),
         written_format=stored["format"],
@@ -221,7 +226,7 @@ def _properties(options: Options) -> list[Property]:
     }
     return [
         Property(name="text", data_type=DataType.TEXT, description="page_content of the Document", **plain),
-        Property(name="words", data_type=DataType.TEXT, description="the words of text, prepared for search", **words),
+        Property(name="words", data_type=DataType.TEXT, description=words_description("text"), **words),
         Property(name="metadata_json", data_type=DataType.TEXT, description="all metadata, as JSON", **plain),
         Property(name="doc_id", data_type=DataType.TEXT, description="the id, where it is not the UUID", **plain),
         changes_property(),
@@ -230,12 +235,25 @@ def _properties(options: Options) -> list[Property]:
             Property(
                 name=f"words_{Field(key, 'str').property_name}",
                 data_type=DataType.TEXT,
-                description=json.dumps({"words_of": key}, ensure_ascii=False),
+                description=words_description(key),
                 **words,
             )
             for key in options.searchable
         ),
     ]
+
+
+def words_description(key: str) -> str:
+    """The description of the property with the tokens of a metadata key, or of `text`."""
+    return json.dumps({"words_of": key, "tokens": TOKENS}, ensure_ascii=False)
+
+
+def _tokens_of(item: Any) -> int:
+    """The version of the tokens in a searched property."""
+    try:
+        return int(json.loads(item.description)["tokens"])
+    except (ValueError, KeyError, TypeError):
+        return 1
 
 
 def _words_of(properties: Sequence[Any]) -> dict[str, str]:

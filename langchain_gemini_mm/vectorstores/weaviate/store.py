@@ -11,6 +11,7 @@ from weaviate.classes.config import ConsistencyLevel
 
 from langchain_gemini_mm.flows import Flow, asynchronous, run, synchronous
 from langchain_gemini_mm.interfaces import MediaEmbeddings, Vector
+from langchain_gemini_mm.validation import explains_unknown_options
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
 from langchain_gemini_mm.vectorstores.records import Record
@@ -20,7 +21,7 @@ from langchain_gemini_mm.vectorstores.weaviate.existing import ExistingCollectio
 from langchain_gemini_mm.vectorstores.weaviate.existing_schema import ExistingSchema
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field, FieldType, declared_field, declared_fields
 from langchain_gemini_mm.vectorstores.weaviate.merge import index_again_flow, merge_metadata_flow
-from langchain_gemini_mm.vectorstores.weaviate.schema import Options
+from langchain_gemini_mm.vectorstores.weaviate.schema import Options, words_description
 from langchain_gemini_mm.vectorstores.write import Progress
 from langchain_gemini_mm.weaviate_client.connection import TIMEOUT, WRITE_TIMEOUT, Connection
 from langchain_gemini_mm.weaviate_client.names import checked_name, checked_tenant, existing_name
@@ -77,6 +78,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
         StoreError: the server is unreachable or too old, refuses the key, or the name belongs to something else.
     """
 
+    @explains_unknown_options("WeaviateVectorStore")
     def __init__(
         self,
         client: Any,
@@ -112,8 +114,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
             Connection(client, async_client, timeout=timeout, write_timeout=write_timeout),
             checked_name(name),
             options,
-            tenant=None if tenant is None else checked_tenant(tenant),
-            consistency=None if consistency is None else ConsistencyLevel(consistency),
+            **_checked(tenant, consistency),
         )
         self.backend: WeaviateBackend = WeaviateBackend(EmbeddingSpace(embedding), collection)
         self.relevance_score_fn = relevance_score_fn
@@ -141,7 +142,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
     ) -> Self:
         """Open a collection that this package did not create, such as one of langchain-weaviate.
 
-        <!-- needs a Weaviate server -->
+        <!-- not run: needs a collection of yours -->
         ```python
         import weaviate
 
@@ -189,9 +190,8 @@ class WeaviateVectorStore(MultimodalVectorStore):
             Connection(client, async_client, timeout=timeout, write_timeout=write_timeout),
             existing_name(name),
             schema,
-            tenant=None if tenant is None else checked_tenant(tenant),
             create_tenants=create_tenants,
-            consistency=None if consistency is None else ConsistencyLevel(consistency),
+            **_checked(tenant, consistency),
         )
         if store.backend.collection.connection.client is not None:
             run(store.backend.collection.find(store.space.fingerprint))
@@ -311,7 +311,8 @@ class WeaviateVectorStore(MultimodalVectorStore):
 
         Use it after a node was killed during writes: its vector index may lack documents that it stores, and the node
         does not repair it (1.39.0). Others may write meanwhile: texts and metadata are not written, and a document that
-        is replaced in the same instant is embedded again.
+        is replaced in the same instant is embedded again. In a collection of version 0.1.0, the words that keyword
+        search uses are renewed as well.
 
         Args:
             progress: called after each page with the number of documents processed so far.
@@ -333,11 +334,21 @@ class WeaviateVectorStore(MultimodalVectorStore):
             return vector
 
         while records := (yield from backend.page(after, _PAGE, columns="ids")):
-            yield from index_again_flow(collection, [record.id for record in records], reembed)
+            ids = [record.id for record in records]
+            if layout.older_words:
+                yield from merge_metadata_flow(collection, ids, attrgetter("metadata"))
+            yield from index_again_flow(collection, ids, reembed)
             done += len(records)
             after = records[-1].id
             if progress is not None:
                 progress(done)
+        if layout.older_words and not layout.multi_tenant:  # with tenants, those of others are not renewed
+            described = {name: words_description(key) for key, name in layout.words.items()}
+            yield collection.connection.call(
+                "describing the collection",
+                lambda c: c.collections.use(layout.physical).config.update(property_descriptions=described),
+            )
+            collection.forget_layout()
         return done
 
     areindex = asynchronous(reindex)
@@ -352,6 +363,13 @@ class WeaviateVectorStore(MultimodalVectorStore):
 
 
 _PAGE = 500
+
+
+def _checked(tenant: str | None, consistency: str | None) -> dict[str, Any]:
+    return {
+        "tenant": None if tenant is None else checked_tenant(tenant),
+        "consistency": None if consistency is None else ConsistencyLevel(consistency),
+    }
 
 
 def _require_fitting(backend: WeaviateBackend, field: Field) -> Flow[None]:

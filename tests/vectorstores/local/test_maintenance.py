@@ -78,16 +78,16 @@ def test_an_interrupted_migration_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     rows = make_version_one(path, 10)
     with sqlite(path) as connection:
-        connection.execute("CREATE TABLE keywords_1 (x)")
+        connection.execute("CREATE TABLE words_1 (x)")
         connection.execute("CREATE VIEW v AS SELECT 1")
-        connection.execute("DROP TABLE keywords_1")
-        connection.execute("CREATE VIEW keywords_1 AS SELECT 1")
+        connection.execute("DROP TABLE words_1")
+        connection.execute("CREATE VIEW words_1 AS SELECT 1")
     with pytest.raises(StoreError):
         LocalVectorStore(path, embeddings())
     with sqlite(path) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
         assert "keywords" not in schema(path)["collection"]
-        connection.execute("DROP VIEW keywords_1")
+        connection.execute("DROP VIEW words_1")
     with LocalVectorStore(path, embeddings()) as store:
         assert store.count() == len(rows)
 
@@ -114,7 +114,7 @@ def test_an_old_read_only_file_is_a_clear_error(tmp_path: Path, monkeypatch: pyt
     make_version_one(path, 3)
     read_only(path, monkeypatch)
     with pytest.raises(
-        StoreError, match="has format 1 and must be upgraded to 2 once, but the file or its folder is read"
+        StoreError, match="has format 1 and must be upgraded to 3 once, but the file or its folder is read"
     ):
         LocalVectorStore(path, embeddings())
     monkeypatch.undo()
@@ -145,10 +145,10 @@ DAMAGE: list[tuple[str, str, str]] = [
     ),
     (
         "words too many",
-        "INSERT INTO keywords_1 (rowid, words) VALUES (99, 'x')",
+        "INSERT INTO words_1 (rowid, words) VALUES (99, 'x')",
         "finds 1 documents that do not exist",
     ),
-    ("words torn", "DELETE FROM keywords_1_docsize WHERE id = 1", "keyword search is damaged"),
+    ("words torn", "DELETE FROM words_1_docsize WHERE id = 1", "keyword search is damaged"),
     ("half a space", "UPDATE collection SET fingerprint = NULL", "has an incomplete embedding space"),
     ("rows of nobody", "INSERT INTO info VALUES (77, 'k', '1')", "1 rows of the table 'info' belong to no collection"),
 ]
@@ -309,7 +309,7 @@ class WithoutFts5(sqlite3.Connection):
 
     @staticmethod
     def _require_other(sql: str) -> None:
-        if "fts5" in sql or "keywords_" in sql:
+        if "fts5" in sql or "keywords_" in sql or "words_" in sql:
             raise sqlite3.OperationalError("no such module: fts5")
 
 
