@@ -110,7 +110,7 @@ def test_keyword_searches(stores: tuple[WeaviateVectorStore, LocalVectorStore]) 
     assert len(store.search("few", k=300, search_type="keyword")) == LIMIT - 1
     for search_type in ("keyword", "hybrid"):
         with pytest.raises(ResultLimitError, match=rf"at most {LIMIT} results at once \(QUERY_MAXIMUM_RESULTS\)"):
-            store.search("note", k=300, search_type=search_type)  # type: ignore[call-overload]
+            store.search("note", k=300, search_type=search_type)
     assert len(store.search("note", k=300, search_type="keyword", filter={"source": "s1"})) == 4
 
 
