@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex, overload
 
 from langchain_core.documents import Document
 
@@ -67,6 +67,14 @@ class Hit:
 
 class Hits(list[Hit]):
     """The hits of one search, best first: a list."""
+
+    @overload
+    def __getitem__(self, index: SupportsIndex, /) -> Hit: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> Hits: ...
+    def __getitem__(self, index: SupportsIndex | slice, /) -> Hit | Hits:
+        """One hit, or for a slice the `Hits` in it."""
+        return Hits(super().__getitem__(index)) if isinstance(index, slice) else super().__getitem__(index)
 
     @property
     def documents(self) -> list[Document]:

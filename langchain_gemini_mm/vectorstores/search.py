@@ -112,8 +112,8 @@ def _checked(backend: Backend, k: int, search_type: str, given: dict[str, Any]) 
     if "score_threshold" in given:
         low, high = (0, 1e9) if search_type == "keyword" else (-1, 1)
         given["score_threshold"] = number_in("score_threshold", given["score_threshold"], low, high)
-    if search_type == "mmr" and given.setdefault("fetch_k", max(k, FETCH_K)) < k:
-        raise ValueError(f"fetch_k={given['fetch_k']} is smaller than k={k}; mmr chooses k of fetch_k candidates")
+    if search_type == "mmr":
+        given["k"] = min(k, given.setdefault("fetch_k", max(k, FETCH_K)))  # as in other LangChain stores
     return given
 
 
@@ -394,8 +394,9 @@ def fused(
     scores = dict.fromkeys(hits, 0.0)
     found = {str(hit.document.id) for hit in worded}
     readable = {id_: searched_text(hit.document.page_content, hit.document.metadata) for id_, hit in hits.items()}
-    wordless = {str(hit.document.id) for hit in near if not has_words(readable[str(hit.document.id)])} - found
-    texts = [id_ for hit in near if (id_ := str(hit.document.id)) not in wordless]
+    near_ids = [str(hit.document.id) for hit in near]
+    wordless = {id_ for id_ in near_ids if id_ not in found and not has_words(readable[id_])}
+    texts = [id_ for id_ in near_ids if id_ not in wordless] if wordless else []
     chance = sum(id_ in found or mentions(readable[id_], words) for id_ in texts) / max(1, len(texts))
     total = 2 if fusion == "ranks" else 1
     shares = (total * alpha, total * (1 - alpha))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import operator
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -45,6 +46,12 @@ _MOST_KEYS = 1000
 """Metadata keys that are compared to find the most similar one."""
 _OTHER = next(kind for _, kind, _ in attributes({"": {}}))
 """The kind of values that filters do not compare, such as dicts."""
+_ORDERS: dict[str, Callable[[Any, Any], Any]] = {
+    "$gt": operator.gt,
+    "$gte": operator.ge,
+    "$lt": operator.lt,
+    "$lte": operator.le,
+}
 _SIGNS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
 
@@ -165,6 +172,7 @@ class Masks:
     def __init__(self, limit: int = KEPT_BYTES) -> None:
         self.limit = limit
         self._kept: OrderedDict[tuple[Scan, ...], Mask] = OrderedDict()
+        self._columns: dict[str, _Column | None] = {}
 
     @property
     def nbytes(self) -> int:
@@ -172,8 +180,9 @@ class Masks:
         return sum(mask.nbytes for mask in self._kept.values())
 
     def clear(self) -> None:
-        """Drop all masks."""
+        """Drop all masks and values."""
         self._kept.clear()
+        self._columns.clear()
 
     def keep_rows(self, alive: Mask) -> None:
         """Drop the deleted rows of all masks, as the matrix did.
@@ -183,6 +192,8 @@ class Masks:
         """
         for condition, mask in self._kept.items():
             self._kept[condition] = mask[alive[: len(mask)]]
+        for key, column in self._columns.items():
+            self._columns[key] = column.kept(alive) if column else None
 
     def of(self, connection: sqlite3.Connection, c: int, node: Node, numbers: NDArray[np.int64]) -> Mask:
         """The mask of a filter over the rows with these numbers; it must not be modified.
@@ -215,6 +226,8 @@ class Masks:
         condition = tuple(scans(node))
         known = self._kept.pop(condition, None)
         mask = known
+        if mask is None and isinstance(node, Compare):
+            mask = self._compared(connection, c, node, numbers)
         if mask is None or len(mask) < len(numbers):
             mask = np.zeros(len(numbers), dtype=np.bool_)
             size = 0 if known is None else len(known)
@@ -224,9 +237,90 @@ class Masks:
                 mask[positions_of(_rows_after(connection, c, scan, last), numbers)] = True
         if sum(len(scan.values) for scan in condition) <= KEPT_VALUES:
             self._kept[condition] = mask
-            while len(self._kept) * len(numbers) > self.limit:
+            while self._kept and self.nbytes > self.limit:
                 self._kept.popitem(last=False)
         return mask
+
+    def _compared(
+        self, connection: sqlite3.Connection, c: int, node: Compare, numbers: NDArray[np.int64]
+    ) -> Mask | None:
+        """The mask of a range of numbers, from the values of its key; None for a key that is asked for the first time.
+
+        The values are read once, for the second range of a key, and compared in memory from then on.
+        """
+        if not isinstance(node.value, int | float) or not _is_exact(node.value):
+            return None
+        if node.key not in self._columns:
+            self._columns[node.key] = None
+            return None
+        column = self._columns[node.key] or _Column.empty()
+        if column.size < len(numbers):
+            column = column.extended(connection, c, node.key, numbers)
+            self._columns[node.key] = column
+            if 16 * sum(len(one.values) for one in self._columns.values() if one) > self.limit:
+                self._columns = {node.key: column}
+        if not column.exact:
+            return None
+        mask = np.zeros(len(numbers), dtype=np.bool_)
+        mask[column.positions[_ORDERS[node.order](column.values, node.value)]] = True
+        return mask
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Column:
+    """The numbers that the rows of a matrix have under one key; a row may have several."""
+
+    positions: NDArray[np.int64]
+    values: NDArray[np.float64]
+    size: int
+    """How many rows of the matrix were looked up."""
+    exact: bool
+    """Whether all numbers are exact as float64."""
+
+    @classmethod
+    def empty(cls) -> _Column:
+        """A column of no rows."""
+        return cls(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64), 0, exact=True)
+
+    def extended(self, connection: sqlite3.Connection, c: int, key: str, numbers: NDArray[np.int64]) -> _Column:
+        """The column with the values of rows that were added to the matrix.
+
+        Args:
+            connection: in the transaction in which the matrix was read.
+            c: the collection.
+            key: of the metadata.
+            numbers: `(n,)`, of all rows of the matrix, ascending.
+        """
+        last = int(numbers[self.size - 1]) if self.size else 0
+        sql = "SELECT n, value FROM attribute WHERE c = ? AND key = ? AND kind = 1 AND n > ?"
+        found = connection.execute(sql, (c, key, last)).fetchall()
+        exact = all(map(_is_exact, (value for _, value in found)))
+        values = np.array([value for _, value in found] if exact else [], dtype=np.float64)
+        rows = np.array([n for n, _ in found] if exact else [], dtype=np.int64)
+        places = np.minimum(np.searchsorted(numbers, rows), len(numbers) - 1)
+        inside = numbers[places] == rows
+        return _Column(
+            np.concatenate([self.positions, places[inside]]),
+            np.concatenate([self.values, values[inside]]),
+            len(numbers),
+            exact=self.exact and exact,
+        )
+
+    def kept(self, alive: Mask) -> _Column:
+        """The column without the deleted rows of a matrix.
+
+        Args:
+            alive: `(n,)`, False for the rows that the matrix dropped.
+        """
+        inside = alive[self.positions]
+        moved = np.cumsum(alive[: self.size]) - 1
+        positions = moved[self.positions[inside]]
+        return _Column(positions, self.values[inside], int(np.count_nonzero(alive[: self.size])), exact=self.exact)
+
+
+def _is_exact(value: object) -> bool:
+    """Whether a number is the same as a float64."""
+    return isinstance(value, float) or (isinstance(value, int) and -(2**53) <= value <= 2**53)
 
 
 def positions_of(rows: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.intp]:

@@ -81,6 +81,12 @@ def _build(connection: sqlite3.Connection, c: int) -> None:
     connection.execute("UPDATE collection SET keywords = ? WHERE c = ?", (int(able), c))
 
 
+def drop(connection: sqlite3.Connection, c: int) -> None:
+    """Remove the index of a collection."""
+    if has_fts5(connection):
+        connection.execute(f"DROP TABLE IF EXISTS keywords_{c}")
+
+
 def insert(connection: sqlite3.Connection, c: int, rows: Iterable[tuple[int, str]]) -> None:
     """Index texts under their row numbers, after the rows were inserted.
 
@@ -162,8 +168,15 @@ def problems(connection: sqlite3.Connection, c: int) -> Iterator[str]:
         yield f"keyword search finds {lost} documents that do not exist"
 
 
-def _searched(text: str, metadata: str) -> str:
-    return searched_text(text, json.loads(metadata)) if f'"{COMPANION_TEXT}"' in metadata else text
+def _searched(text: object, metadata: object) -> str:
+    if not isinstance(text, str):  # damaged, which `check` reports, as below
+        return ""
+    if not isinstance(metadata, str) or f'"{COMPANION_TEXT}"' not in metadata:
+        return text
+    try:
+        return searched_text(text, json.loads(metadata))
+    except (ValueError, AttributeError, RecursionError):
+        return text
 
 
 def optimize(connection: sqlite3.Connection) -> None:
