@@ -81,7 +81,7 @@ def writing_rights() -> list[Any]:
         Permissions.collections(
             collection="Docs_*", create_collection=True, read_config=True, update_config=True, delete_collection=True
         ),
-        Permissions.alias(alias="Docs", collection="Docs_*", create=True, update=True),
+        Permissions.alias(alias="Docs", collection="Docs_*", create=True, read=True, update=True),
         Permissions.data(collection="Docs_*", tenant="*", create=True, read=True, update=True, delete=True),
         Permissions.tenants(collection="Docs_*", tenant="*", create=True, delete=True),
     ]

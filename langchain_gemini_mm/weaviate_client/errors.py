@@ -258,6 +258,11 @@ def _grpc_code(error: BaseException | None) -> str:
     return ""
 
 
+def says_collection_is_gone(message: str) -> bool:
+    """Whether the reason for an object that was not stored is that its collection does not exist."""
+    return _GONE.search(message) is not None
+
+
 def is_retriable(message: str) -> bool:
     """Whether storing the same object may succeed later: a node was unreachable or busy."""
     return bool(_OUTAGE.search(message) or _PASSING.search(message))

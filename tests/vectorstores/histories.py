@@ -116,8 +116,17 @@ def first_unexplained(
     """The first operation, by its end, that no order of the operations before it explains; None if all are explained.
 
     An operation is placed as late as possible: at the end of one of the calls. The possible states are followed from
-    call to call, each with the set of running operations that have happened in it.
+    call to call, each with the set of running operations that have happened in it. Lost operations, which multiply the
+    possibilities, are first tried only where nothing else explains a call.
     """
+    if any(operation.is_lost for operation in operations) and _unexplained(operations, initial, lazily=True) is None:
+        return None
+    return _unexplained(operations, initial, lazily=False)
+
+
+def _unexplained(
+    operations: Sequence[Operation], initial: State, *, lazily: bool
+) -> tuple[Operation, set[Configuration]] | None:
     events = [(operation.begin, False, number) for number, operation in enumerate(operations)]
     events += [(operation.end, True, number) for number, operation in enumerate(operations) if not operation.is_lost]
     lost = frozenset(number for number, operation in enumerate(operations) if operation.is_lost)
@@ -127,11 +136,12 @@ def first_unexplained(
         if not ends:
             running.add(number)
             continue
-        reached = {
-            (state, happened - {number})
-            for state, happened in _reachable(possible, running, operations)
-            if number in happened
-        }
+        reached: set[Configuration] = set()
+        for candidates in (running - lost, running) if lazily else (running,):
+            found = _reachable(possible, candidates, operations)
+            reached = {(state, happened - {number}) for state, happened in found if number in happened}
+            if reached:
+                break
         if not reached:
             return operations[number], possible
         running.remove(number)

@@ -31,7 +31,13 @@ from langchain_gemini_mm.vectorstores.weaviate.filter_compiler import Divided, d
 from langchain_gemini_mm.vectorstores.weaviate.information import Information
 from langchain_gemini_mm.vectorstores.weaviate.merge import merge_metadata_flow
 from langchain_gemini_mm.vectorstores.weaviate.objects import asked_vector, dumped, require_size, uuid_of
-from langchain_gemini_mm.vectorstores.weaviate.reader import IDS_AT_ONCE, MOST_RESULTS, SINGLE, Reader, exact_object
+from langchain_gemini_mm.vectorstores.weaviate.reader import (
+    IDS_AT_ONCE,
+    MOST_RESULTS,
+    SINGLE,
+    ObjectReader,
+    exact_object,
+)
 from langchain_gemini_mm.vectorstores.weaviate.rechecks import (
     count_rechecked_flow,
     delete_rechecked_flow,
@@ -81,7 +87,7 @@ class WeaviateBackend(Backend):
         self.space = space
         self.collection = collection
         self._tenants: dict[str, WeaviateBackend] = {}
-        self._reader = Reader(collection)
+        self._reader = ObjectReader(collection)
         self._information = Information(collection)
 
     def for_tenant(self, tenant: str | None) -> WeaviateBackend:
@@ -233,7 +239,7 @@ class WeaviateBackend(Backend):
         return [(objects.record_of(item, layouts[-1]), item.metadata) for item in answer.objects], layouts[-1]
 
     def _scanned(self, request: VectorRequest, total: int) -> Flow[list[Scored]]:
-        """The nearest of all objects, compared here; see `Reader.scanned_nearest`."""
+        """The nearest of all objects, compared here; see `ObjectReader.scanned_nearest`."""
         layout = yield from self.collection.find(request.fingerprint)
         if layout is not None:
             require_dimensions(self.collection.label, layout.dimensions, len(request.vector))
@@ -308,7 +314,7 @@ class WeaviateBackend(Backend):
     def page(
         self, after: str | None, limit: int, node: Node | None = None, columns: Columns = "documents"
     ) -> Flow[list[Record]]:
-        """Read the next objects in the order of their UUIDs; see `Backend` and `Reader.matching_page`."""
+        """Read the next objects in the order of their UUIDs; see `Backend` and `ObjectReader.matching_page`."""
         if node is None:
             return (yield from self._reader.next_page(after, limit, columns))
         divided = yield from self._divided(node)
@@ -447,7 +453,7 @@ class WeaviateBackend(Backend):
         return divide(node, layout.fields)
 
     def _delete_keys(self, keys: Sequence[uuid.UUID]) -> Flow[None]:
-        """Delete objects by UUID, also those that another client is just changing; see `Reader.certainly_by_keys`."""
+        """Delete objects by UUID, also those that others are just changing: `ObjectReader.certainly_by_keys`."""
         where = Filter.by_id().contains_any(list(keys))
         deleted = yield from self._delete_all_of(lambda _: where)
         if deleted >= len(keys):

@@ -20,7 +20,7 @@ from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
 from langchain_gemini_mm.vectorstores.weaviate.objects import packed, perturbed_row, vector_of
 from langchain_gemini_mm.vectorstores.weaviate.reader import exact_object
-from langchain_gemini_mm.vectorstores.weaviate.schema import Layout
+from langchain_gemini_mm.vectorstores.weaviate.schema import CHANGES, Layout
 from langchain_gemini_mm.weaviate_client.errors import CollectionGoneError, TenantGoneError
 
 CONCURRENCY = 8
@@ -77,17 +77,25 @@ def _each_flow(ids: Sequence[str], change: Callable[[str, CancelToken | None], F
 
 
 def _merge_one(collection: WeaviateCollection, id_: str, revise: Revise, stop: CancelToken | None) -> Flow[bool]:
-    """Change one document until it is as wanted; False if it is not stored."""
+    """Change one document until it is as wanted; False if it is not stored.
+
+    If another client replaces the document after the change, the change is over and is not repeated. If it did so
+    before, the change has no effect, because it is one of the previous document, and is made again.
+    """
+    written = None
     for _ in range(_ATTEMPTS):
         found, layout = yield from _read(collection, id_, stop, with_vector=False)
         if found is None or layout is None:
             return False
+        if written is not None and found.properties.get(CHANGES) != written:
+            return True
         objects = collection.objects
         changes = objects.changes(found, revise(objects.record_of(found, layout)), layout)
         if not changes:
             return True
         if not (yield from _update(collection, layout, id_, stop, properties=changes)):
             return False
+        written = changes.get(CHANGES, written)
     raise StoreError(f"document {id_[:60]!r} of {collection.label} is changed by others all the time; try again")
 
 

@@ -74,7 +74,7 @@ class _Rest:
     """UUIDs in ascending order; None if all objects are read and filtered here."""
 
 
-class Reader:
+class ObjectReader:
     """Reads the objects of a collection."""
 
     def __init__(self, collection: WeaviateCollection) -> None:

@@ -110,12 +110,8 @@ class WeaviateVectorStore(MultimodalVectorStore):
             create_tenants=create_tenants,
             replication=replication,
         )
-        collection = WeaviateCollection(
-            Connection(client, async_client, timeout=timeout, write_timeout=write_timeout),
-            checked_name(name),
-            options,
-            **_checked(tenant, consistency),
-        )
+        connection = Connection(client, async_client, timeout=timeout, write_timeout=write_timeout)
+        collection = WeaviateCollection(connection, checked_name(name), options, **_checked(tenant, consistency))
         self.backend: WeaviateBackend = WeaviateBackend(EmbeddingSpace(embedding), collection)
         self.relevance_score_fn = relevance_score_fn
         self._open_now()

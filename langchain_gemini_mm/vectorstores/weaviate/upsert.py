@@ -19,7 +19,7 @@ from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
 from langchain_gemini_mm.vectorstores.weaviate.objects import CHUNK, SizedObject, perturbed, sized_object
 from langchain_gemini_mm.vectorstores.weaviate.schema import Layout
-from langchain_gemini_mm.weaviate_client.errors import CollectionGoneError, OutageError
+from langchain_gemini_mm.weaviate_client.errors import CollectionGoneError, OutageError, says_collection_is_gone
 from langchain_gemini_mm.weaviate_client.insert import Inserter, Reasons, pauses
 
 logger = logging.getLogger("langchain_gemini_mm")
@@ -138,8 +138,10 @@ def _send(
 
     answers = yield Call(in_threads, gathered)
     ids = {item.key: item.id for item in objects}
+    reasons = {ids[key]: reason for failed in answers if failed for key, reason in failed.items()}
     gone = {ids[key] for chunk, failed in zip(planned, answers, strict=True) if failed is None for key in chunk}
-    return {ids[key]: reason for failed in answers if failed for key, reason in failed.items()}, gone
+    gone |= {id_ for id_, reason in reasons.items() if says_collection_is_gone(reason)}
+    return {id_: reason for id_, reason in reasons.items() if id_ not in gone}, gone
 
 
 def _raise_failures(records: Sequence[Record], failed: Mapping[str, str]) -> None:
