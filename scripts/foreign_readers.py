@@ -194,7 +194,7 @@ def _encoded(source: str, path: Path) -> Verdict:
     """A text whose folder is named after its encoding, and perhaps its language."""
     folder, _, inside = source.partition("/")
     if not inside:
-        return Verdict(True, "a text beside the folders")
+        return Verdict(True, "a text outside of these folders")
     codec = re.sub(r"-[a-z]{5,}$", "", folder)
     codec = {"MacCyrillic": "mac_cyrillic", "MacRoman": "mac_roman"}.get(codec, codec)
     try:
