@@ -11,10 +11,11 @@ import pytest
 from langchain_core.documents import Document
 from PIL import Image
 
-from langchain_gemini_mm import GeminiEmbeddings, MediaLoader, MediaStore
+from langchain_gemini_mm import GeminiEmbeddings, MediaStore
 from langchain_gemini_mm.errors import GeminiMMError, PartialEmbeddingError
 from langchain_gemini_mm.loaders import Segments, plan
 from langchain_gemini_mm.testing import GeminiEmulator, jpeg, mp3, mp4, pdf, png, wav
+from tests.path_loader import PathLoader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,9 +159,9 @@ def test_pictures_that_fill_a_request(tmp_path: Path, emulator: GeminiEmulator, 
         noise = np.random.default_rng(number).integers(0, 255, (330, 330, 3), np.uint8)
         Image.fromarray(noise).save(tmp_path / f"n{number:02}.png")
     ours = GeminiEmbeddings(media=media, output_dimensionality=128)
-    planned = plan(MediaLoader(tmp_path, media), ours)
+    planned = plan(PathLoader(tmp_path, media), ours)
 
-    ours.embed_documents(MediaLoader(tmp_path, media).load())
+    ours.embed_documents(PathLoader(tmp_path, media).load())
 
     assert planned.calls == len(emulator.embed_requests) > 1
     assert planned.tokens == emulator.tokens
@@ -174,9 +175,9 @@ def test_options_of_vertex_count(tmp_path: Path, emulator: GeminiEmulator, media
     ours = GeminiEmbeddings(
         vertexai=True, base_url=emulator.url, output_dimensionality=128, media=media, video_fps=4, document_ocr=True
     )
-    planned = plan(MediaLoader(tmp_path, media, backend="vertex"), ours)
+    planned = plan(PathLoader(tmp_path, media, backend="vertex"), ours)
 
-    ours.embed_documents(MediaLoader(tmp_path, media, backend="vertex").load())
+    ours.embed_documents(PathLoader(tmp_path, media, backend="vertex").load())
 
     assert planned.calls == len(emulator.embed_requests) == 1
     assert planned.by_modality["video"].tokens == 80 * 66
@@ -188,8 +189,8 @@ def test_texts_of_every_script(text: str, tmp_path: Path, emulator: GeminiEmulat
     """Documents and tokens of text are counted from characters, not from bytes; equal chunks are sent once."""
     (tmp_path / "text.txt").write_text(text, encoding="utf-8")
     ours = GeminiEmbeddings(output_dimensionality=128, media=media)
-    planned = plan(MediaLoader(tmp_path, media), ours)
-    documents = MediaLoader(tmp_path, media).load()
+    planned = plan(PathLoader(tmp_path, media), ours)
+    documents = PathLoader(tmp_path, media).load()
 
     ours.embed_documents(documents)
 
@@ -205,7 +206,7 @@ def test_equal_files_and_files_in_mails(tmp_path: Path, emulator: GeminiEmulator
     (tmp_path / "cut.png").write_bytes(png("a dog")[:-20])
     (tmp_path / "film.mp4").write_bytes(mp4(9.0))
     ours = GeminiEmbeddings(output_dimensionality=128, media=media)
-    loader = MediaLoader(tmp_path, media, segments=Segments(video_s=2))
+    loader = PathLoader(tmp_path, media, segments=Segments(video_s=2))
     planned = plan(loader, ours, convert=True)
     assert not list(media.refs())
 
@@ -214,4 +215,4 @@ def test_equal_files_and_files_in_mails(tmp_path: Path, emulator: GeminiEmulator
     assert (planned.files, planned.by_modality["image"].documents) == (4, 3)
     assert (planned.calls, planned.items) == (len(emulator.embed_requests), emulator.embedded)
     assert planned.tokens == emulator.tokens
-    assert [skipped.source for skipped in planned.skipped] == ["cut.png"]
+    assert [skipped.source for skipped in planned.skipped] == [f"{tmp_path.name}/cut.png"]

@@ -162,7 +162,7 @@ def delete_where(connection: sqlite3.Connection, c: int, node: Node) -> None:
 
 def delete_all(connection: sqlite3.Connection, c: int) -> None:
     """Delete all rows of a collection; readers load it again."""
-    for table in ("doc", "attribute", "gone"):
+    for table in ("doc", "attribute", "gone", "ledger"):
         connection.execute(f"DELETE FROM {table} WHERE c = ?", (c,))  # noqa: S608
     keyword_index.build(connection, c)
     connection.execute("UPDATE collection SET revision = revision + 1, epoch = epoch + 1 WHERE c = ?", (c,))
@@ -321,6 +321,48 @@ def require_length(id_: str, blob: bytes, dimensions: int) -> bytes:
             "damaged. Add the document again, or delete it"
         )
     return blob
+
+
+def read_ledger(connection: sqlite3.Connection, c: int, prefix: str) -> dict[str, str]:
+    """Read the entries of the ledger whose keys begin with `prefix`.
+
+    Args:
+        connection: in a read transaction.
+        c: the collection.
+        prefix: not empty.
+    """
+    end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+    found = connection.execute("SELECT key, value FROM ledger WHERE c = ? AND key >= ? AND key < ?", (c, prefix, end))
+    return dict(found.fetchall())
+
+
+def find_ledger(connection: sqlite3.Connection, c: int, keys: Sequence[str]) -> dict[str, str]:
+    """Read single entries of the ledger.
+
+    Args:
+        connection: in a read transaction.
+        c: the collection.
+        keys: absent ones are left out.
+    """
+    found: dict[str, str] = {}
+    for chunk, marks in _chunks(keys):
+        sql = f"SELECT key, value FROM ledger WHERE c = ? AND key IN ({marks})"  # noqa: S608
+        found |= dict(connection.execute(sql, (c, *chunk)).fetchall())
+    return found
+
+
+def write_ledger(connection: sqlite3.Connection, c: int, entries: Mapping[str, str | None]) -> None:
+    """Write entries of the ledger; None removes one.
+
+    Args:
+        connection: in a write transaction.
+        c: the collection.
+        entries: values by key.
+    """
+    removed = [(c, key) for key, value in entries.items() if value is None]
+    written = [(c, key, value) for key, value in entries.items() if value is not None]
+    connection.executemany("DELETE FROM ledger WHERE c = ? AND key = ?", removed)
+    connection.executemany("INSERT OR REPLACE INTO ledger (c, key, value) VALUES (?, ?, ?)", written)
 
 
 def _delete(connection: sqlite3.Connection, c: int, condition: str, values: Sequence[Any]) -> None:

@@ -10,8 +10,14 @@ from langchain_gemini_mm.vectorstores.local import keyword_index
 
 APPLICATION_ID = 0x6C676D6D
 """The application id in the file header; the letters `lgmm`."""
-SCHEMA_VERSION = 2
-"""Version 2 added keyword search: the column `keywords` and a keyword table per collection."""
+SCHEMA_VERSION = 3
+"""Version 2 added keyword search: the column `keywords` and a keyword table per collection. Version 3 added
+the table `ledger`."""
+
+_LEDGER = """CREATE TABLE ledger (
+    c INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (c, key)
+) WITHOUT ROWID"""
+"""What is known of the files of which a collection is made."""
 
 _TABLES = (
     # `revision` increases with every change, `epoch` when readers must load everything again. `keywords` is 1 while the
@@ -48,6 +54,7 @@ _TABLES = (
         PRIMARY KEY (c, key, kind, value, n)
     ) WITHOUT ROWID""",
     "CREATE TABLE info (c INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (c, key))",
+    _LEDGER,
 )
 
 
@@ -108,7 +115,11 @@ def _add_keywords(connection: sqlite3.Connection) -> None:
         keyword_index.build(connection, c)
 
 
-_STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _add_keywords}
+def _add_ledger(connection: sqlite3.Connection) -> None:
+    connection.execute(_LEDGER)
+
+
+_STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _add_keywords, 2: _add_ledger}
 """The upgrade from each version to the next."""
 
 

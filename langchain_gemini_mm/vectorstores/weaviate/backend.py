@@ -26,6 +26,7 @@ from langchain_gemini_mm.vectorstores.tokenizer import token_terms
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
 from langchain_gemini_mm.vectorstores.weaviate.fields import stored_fields
 from langchain_gemini_mm.vectorstores.weaviate.filter_compiler import compile_filter, require_declared
+from langchain_gemini_mm.vectorstores.weaviate.ledger import WeaviateLedger
 from langchain_gemini_mm.vectorstores.weaviate.merge import merge_metadata_flow
 from langchain_gemini_mm.vectorstores.weaviate.objects import READ_PROPERTIES, dumped, record_of, require_size, uuid_of
 from langchain_gemini_mm.vectorstores.weaviate.schema import VECTOR, Layout
@@ -225,6 +226,7 @@ class WeaviateBackend(Backend):
         if layout is None:
             return
         self.collection.require_tenant(layout)
+        yield from WeaviateLedger(self.collection).remove()
         if self.collection.tenant is None:
             yield from self.collection.replace_with_empty(layout, None, None)
             return
@@ -241,6 +243,7 @@ class WeaviateBackend(Backend):
         connection, tenant = self.collection.connection, self.collection.tenant
         layout = yield from self.collection.find(fresh=True)
         info = info_name(self.collection)
+        yield from WeaviateLedger(self.collection).remove()
         if tenant is not None:
             if layout is not None:
                 physical = layout.physical
@@ -333,6 +336,18 @@ class WeaviateBackend(Backend):
         if reasons:
             reason = next(iter(reasons.values()))
             raise StoreError(f"storing information with {self.collection.label} failed: {reason}")
+
+    def read_ledger(self, prefix: str) -> Flow[dict[str, str]]:
+        """Read entries of the ledger; see `Backend`."""
+        return WeaviateLedger(self.collection).read(prefix)
+
+    def find_ledger(self, keys: Sequence[str]) -> Flow[dict[str, str]]:
+        """Read single entries of the ledger; see `Backend`."""
+        return WeaviateLedger(self.collection).find(keys)
+
+    def write_ledger(self, entries: Mapping[str, str | None]) -> Flow[None]:
+        """Write entries of the ledger; see `Backend`."""
+        return WeaviateLedger(self.collection).write(entries)
 
     def wait_until_indexed(self, seconds: float) -> Flow[None]:
         """Wait until every vector of the collection is indexed; see `Backend`."""

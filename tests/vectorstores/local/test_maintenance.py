@@ -114,7 +114,7 @@ def test_an_old_read_only_file_is_a_clear_error(tmp_path: Path, monkeypatch: pyt
     make_version_one(path, 3)
     read_only(path, monkeypatch)
     with pytest.raises(
-        StoreError, match="has format 1 and must be upgraded to 2 once, but the file or its folder is read"
+        StoreError, match="has format 1 and must be upgraded to 3 once, but the file or its folder is read"
     ):
         LocalVectorStore(path, embeddings())
     monkeypatch.undo()
