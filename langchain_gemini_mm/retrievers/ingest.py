@@ -105,14 +105,14 @@ class Ingest:
                 raise
         if unstored:
             reason = next(iter(unstored.values()))
-            error = PartialWriteError(
+            failure = PartialWriteError(
                 f"{len(ids)} documents are stored, {len(unstored)} not: {reason}. Files that failed are tried again if "
                 "they change, or with retry_failed=True",
                 stored=ids,
                 failed=unstored,
             )
-            error.skipped = tuple(one for one in skipped if one.reason not in set(unstored.values()))
-            raise error
+            failure.skipped = tuple(one for one in skipped if one.reason not in set(unstored.values()))
+            raise failure
         return Added(ids, skipped, reports)
 
     def mirror(
@@ -281,12 +281,13 @@ class Ingest:
         return document
 
     def _store(self) -> MediaStore:
-        if self._media is None:
+        media: MediaStore | None = self._media
+        if media is None:
             raise TypeError(
                 "the retriever has no media store. Give MultimodalRetriever(media=MediaStore(...)), or "
                 "GeminiEmbeddings(media=...) to its store"
             )
-        return self._media
+        return media
 
 
 def target_of(retriever: Any, *, lasting: bool = True) -> MirrorTarget:

@@ -56,8 +56,8 @@ def documents_of(retriever: MultimodalRetriever) -> dict[str, Any]:
     """All documents of the store of a retriever, by id."""
     store: Any = retriever.store
     if isinstance(store, InMemoryVectorStore):
-        return {document.id: document for document in store.get_by_ids(list(store.store))}
-    return {document.id: document for document in store.iterate()}
+        return {str(document.id): document for document in store.get_by_ids(list(store.store))}
+    return {str(document.id): document for document in store.iterate()}
 
 
 @pytest.fixture(params=["sync", "async"])
