@@ -60,7 +60,7 @@ def _inserting(folder: Path, size: Size) -> Row:
         "sqlite3 executemany",
         [turn.wall for turn in turns["ours"]],
         [turn.wall for turn in turns["plain"]],
-        aim=None,
+        aim=0.6,
     )
 
 

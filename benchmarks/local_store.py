@@ -1,6 +1,7 @@
 """Search of the local store, compared with plain NumPy on the same synthetic vectors in one run.
 
-Run: python benchmarks/local_store.py [--quick], with OPENBLAS_NUM_THREADS=1 as in a server. Needs 2.5 GB below TMPDIR.
+Run: python benchmarks/local_store.py [--quick], and once more with OPENBLAS_NUM_THREADS=1 as in a server. Needs 2.5 GB
+below TMPDIR.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from langchain_core.embeddings import DeterministicFakeEmbedding
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.report import Row, cost, machine, skipped, table
+from benchmarks.report import Row, cost, interleaved, machine, skipped, speed, table
 from langchain_gemini_mm import LocalVectorStore
 from langchain_gemini_mm.interfaces import Vectors
 
@@ -134,7 +136,7 @@ def _small(bench: Bench) -> Iterator[Row]:
         for query in bench.queries:
             found = store.similarity_search_by_vector(query, k=K)
             assert [document.id for document in found] == [document.id for document in bench.plain(query)]
-        yield from bench.against_plain({"whole": (lambda query: store.search_by_vector(query, k=K), 1.3)})
+        yield from bench.against_plain({"whole": (lambda query: store.search_by_vector(query, k=K), 1.15)})
 
 
 def _middle(bench: Bench) -> Iterator[Row]:
@@ -146,13 +148,65 @@ def _middle(bench: Bench) -> Iterator[Row]:
     with bench.open(prefix=False) as store, bench.open(prefix=256) as short:
         yield from bench.against_plain(
             {
-                "whole": (lambda query: store.search_by_vector(query, k=K), 1.1),
-                "whole, 1 % filter": (lambda query: store.search_by_vector(query, k=K, filter=RARE), 0.15),
+                "whole": (lambda query: store.search_by_vector(query, k=K), 1.05),
+                "whole, 1 % filter": (lambda query: store.search_by_vector(query, k=K, filter=RARE), 0.08),
                 "whole, 50 % filter": (lambda query: store.search_by_vector(query, k=K, filter=HALF), 1.3),
                 "prefix 256": (lambda query: short.search_by_vector(query, k=K), 1.0),
             }
         )
         yield _together(bench, store)
+        yield _at_once(bench, store)
+        yield from _filtered_and_hybrid(bench, store)
+    with bench.open(prefix=False, precision="half") as half:
+        yield from bench.against_plain({"half precision": (lambda query: half.search_by_vector(query, k=K), None)})
+        yield recall_row(bench, half)
+
+
+def _at_once(bench: Bench, store: LocalVectorStore) -> Row:
+    """Compare the searches per second of four threads with those of one."""
+
+    def seconds(threads: int) -> float:
+        def search(_: int) -> None:
+            for query in bench.queries:
+                store.search_by_vector(query, k=K)
+
+        with ThreadPoolExecutor(threads) as pool:
+            started = time.perf_counter()
+            list(pool.map(search, range(threads)))
+            return (time.perf_counter() - started) / threads
+
+    seconds(4)
+    pairs = [(seconds(4), seconds(1)) for _ in range(bench.size.rounds)]
+    four, one = ([pair[i] for pair in pairs] for i in (0, 1))
+    return speed(f"{bench.name}, whole, four threads at once", "one thread", four, one, aim=1.6)
+
+
+def _filtered_and_hybrid(bench: Bench, store: LocalVectorStore) -> Iterator[Row]:
+    """Compare a range filter that was never used before, and hybrid search, with the searches they consist of."""
+    bounds = iter(np.random.default_rng(0).uniform(0, bench.vectors.shape[0], 100_000).tolist())
+    texts = iter(f"document {number}" for number in np.random.default_rng(0).integers(0, 10**6, 100_000).tolist())
+    pairs: dict[str, tuple[str, Callable[[], object], Callable[[], object]]] = {
+        "a new range filter": (
+            "no filter",
+            lambda: store.search_by_vector(bench.queries[0], k=K, filter={"number": {"$gte": next(bounds)}}),
+            lambda: store.search_by_vector(bench.queries[0], k=K),
+        ),
+        "hybrid": (
+            "keyword and vector search",
+            lambda: store.search(next(texts), k=K, search_type="hybrid"),
+            lambda: (store.search(text := next(texts), k=K, search_type="keyword"), store.search(text, k=K)),
+        ),
+    }
+    for name, (against, ours, theirs) in pairs.items():
+        for _ in range(3):
+            ours(), theirs()
+        turns = interleaved({"ours": ours, "theirs": theirs}, 10 * bench.size.rounds)
+        taken = {who: [turn.wall for turn in found] for who, found in turns.items()}
+        size = bench.size.rounds
+        medians = {
+            who: [statistics.median(found[start::size]) for start in range(size)] for who, found in taken.items()
+        }
+        yield cost(f"{bench.name}, {name}", against, medians["ours"], medians["theirs"], aim=1.3)
 
 
 def _together(bench: Bench, store: LocalVectorStore) -> Row:
@@ -206,7 +260,7 @@ def _large(bench: Bench) -> Iterator[Row]:
         yield from bench.against_plain(
             {
                 "whole": (lambda query: store.search_by_vector(query, k=K), 1.1),
-                "as opened by default": (lambda query: short.search_by_vector(query, k=K), 0.5),
+                "as opened by default": (lambda query: short.search_by_vector(query, k=K), 0.3),
             }
         )
         yield recall_row(bench, short)
@@ -249,7 +303,7 @@ def made_up_documents(rows: int) -> Sequence[Document]:
         Document(
             id=f"document-{number}",
             page_content=f"What stands in document {number}. " * 5,
-            metadata={"source": f"file-{number % 100}.pdf", "half": number % 2},
+            metadata={"source": f"file-{number % 100}.pdf", "half": number % 2, "number": number},
         )
         for number in range(rows)
     ]

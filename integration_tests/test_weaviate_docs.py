@@ -63,7 +63,7 @@ def test_shown_code_runs_on_a_server(
             client.close()
 
 
-@pytest.mark.parametrize("name", ["04_weaviate.py", "22_team_weaviate.py"])
+@pytest.mark.parametrize("name", ["04_weaviate.py", "22_team_weaviate.py", "23_existing_weaviate.py"])
 def test_example_runs_on_a_server(
     name: str, weaviate_server: Endpoint, empty_server: WeaviateClient, emulator: GeminiEmulator, tmp_path: Path
 ) -> None:
@@ -75,3 +75,4 @@ def test_example_runs_on_a_server(
     assert run.returncode == 0, run.stderr
     assert "stands in" not in run.stdout
     assert "stand in" not in run.stdout
+    assert "no Weaviate server" not in run.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -305,6 +306,39 @@ def test_an_async_client_of_another_event_loop(weaviate_server: Endpoint, weavia
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+# The first loop ends with the client open, as in programs that call `asyncio.run` for each question.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("connected", [False, True], ids=["connected by the store", "connected by the caller"])
+def test_event_loops_after_each_other(weaviate_server: Endpoint, weaviate_name: str, connected: bool) -> None:
+    """With a sync client in addition, `asyncio.run` may be called several times: later loops use threads."""
+    _ask_in_several_loops(weaviate_server, weaviate_name, connected=connected)
+    gc.collect()
+
+
+def _ask_in_several_loops(server: Endpoint, name: str, *, connected: bool) -> None:
+    async_client = server.async_client()
+
+    async def connect() -> None:
+        if connected:
+            await async_client.connect()
+
+    async def close() -> None:
+        with suppress(Exception):  # its loop is gone
+            await async_client.close()
+
+    with server.client() as client:
+        options: dict[str, Any] = {"async_client": async_client, "index": "flat"}
+        store = WeaviateVectorStore(client, name, WordEmbeddings(), **options)
+        asyncio.run(connect())
+        try:
+            for number in range(3):
+                asyncio.run(store.aadd_texts(["a cat"], ids=[f"cat {number}"]))
+                assert asyncio.run(store.acount()) == number + 1
+                assert len(asyncio.run(store.asearch_many(["a cat"] * 3, k=9))[2]) == number + 1
+        finally:
+            asyncio.run(close())
 
 
 @pytest.mark.parametrize("options", [{"index": "hnsw"}, {"index": "dynamic"}, {"tenant": "red-team"}])

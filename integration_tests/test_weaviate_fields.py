@@ -11,7 +11,11 @@ from langchain_core.documents import Document
 
 from langchain_gemini_mm import WeaviateVectorStore
 from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.vectorstores.weaviate.objects import uuid_of
+from langchain_gemini_mm.vectorstores.weaviate.schema import layout_of
+from tests.vectorstores import older_tokenizer
 from tests.vectorstores.contract_base import Call, ids_of
+from tests.vectorstores.contract_keywords import SCRIPTS
 from tests.vectorstores.fakes import WordEmbeddings
 
 if TYPE_CHECKING:
@@ -138,3 +142,39 @@ def test_information_of_many_writers(weaviate_server: Endpoint, weaviate_name: s
     finally:
         for client in clients:
             client.close()
+
+
+async def test_words_of_an_older_collection_are_found_and_renewed(
+    weaviate_client: WeaviateClient, weaviate_name: str
+) -> None:
+    """A collection with the tokens of version 0.1.0 is searched for these, too, until `reindex` renews them."""
+    store = WeaviateVectorStore(weaviate_client, weaviate_name, WordEmbeddings(), searchable=["title"])
+    ids = store.add_texts(
+        [text for _, text, _ in SCRIPTS],
+        [{"title": text} for _, text, _ in SCRIPTS],
+        ids=[name for name, _, _ in SCRIPTS],
+    )
+    collection = weaviate_client.collections.use(f"{weaviate_name}_v1")
+    collection.config.update(property_descriptions={"words": "the words of text, prepared for search"})
+    for id_, text, _ in SCRIPTS:
+        words = " ".join(older_tokenizer.tokens(text))
+        collection.data.update(uuid_of(id_), {"words": words, "words_title": words})
+
+    def found(query: str) -> list[str]:
+        store = WeaviateVectorStore(weaviate_client, weaviate_name, WordEmbeddings())
+        return ids_of(store.search(query, k=100, search_type="keyword"))
+
+    before = {
+        name
+        for name, text, query in SCRIPTS
+        if set(older_tokenizer.token_terms(query)) & set(older_tokenizer.tokens(text))
+    }
+    assert len(before) > len(SCRIPTS) // 2
+    for name, _, query in SCRIPTS:
+        assert name not in before or name in found(query), name
+    assert "Polish l" not in found("lodz")
+    assert store.reindex() == len(ids)
+    for name, _, query in SCRIPTS:
+        assert name in found(query), name
+    config = collection.config.get()
+    assert not layout_of(config, weaviate_name).older_words

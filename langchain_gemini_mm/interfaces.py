@@ -29,8 +29,19 @@ Role: TypeAlias = Literal["query", "document"]
 COMPANION_TEXT = "companion_text"
 """The metadata key with text that belongs to media: the text of a page, subtitles, a title or a caption."""
 
-Filter: TypeAlias = Mapping[str, Any]
-"""A metadata filter, such as `{"modality": "image", "start_s": {"$gte": 60}}`."""
+
+class NativeFilter(Protocol):
+    """What a `weaviate.classes.query.Filter` looks like to a type checker, whether the client is installed or not."""
+
+    def __and__(self, other: Any, /) -> Any:
+        """Both filters together."""
+
+    def __or__(self, other: Any, /) -> Any:
+        """One of the two filters."""
+
+
+Filter: TypeAlias = Mapping[str, Any] | NativeFilter
+"""A metadata filter, such as `{"modality": "image", "start_s": {"$gte": 60}}`; in Weaviate also one of its client."""
 
 Vectors: TypeAlias = "NDArray[np.float32]"
 """`(n, d)` float32, rows of unit length."""

@@ -3,12 +3,42 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import inspect
 import math
 import operator
-from collections.abc import Collection, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, ParamSpec, TypeVar
 
 T = TypeVar("T")
+P = ParamSpec("P")
+
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_OTHER_NAMES = {
+    "collection_name": ("collection", "name"),
+    "dimension": ("output_dimensionality",),
+    "dimensions": ("output_dimensionality",),
+    "distance_threshold": ("score_threshold",),
+    "embedding_function": ("embedding",),
+    "embeddings": ("embedding",),
+    "filters": ("filter",),
+    "group_by": ("by",),
+    "index_name": ("name", "collection"),
+    "limit": ("k",),
+    "media_store": ("media",),
+    "mode": ("search_type",),
+    "n_results": ("k",),
+    "num_results": ("k",),
+    "persist_directory": ("path",),
+    "persist_path": ("path",),
+    "task": ("task_type",),
+    "threshold": ("score_threshold",),
+    "top_k": ("k",),
+    "vector_store": ("store",),
+    "vectorstore": ("store",),
+    "where": ("filter",),
+}
+"""Names of options in other packages, with those of the same options here."""
 
 
 def positive_int(name: str, value: Any) -> int:
@@ -73,8 +103,54 @@ def unknown_option(name: str, allowed: Iterable[str], where: str) -> TypeError:
         where: what has these options, such as "search".
     """
     known = sorted(allowed)
-    hint = did_you_mean(name, known)
+    other = next((other for other in _OTHER_NAMES.get(name, ()) if other in known), None)
+    hint = f". Did you mean {other!r}?" if other else did_you_mean(name, known)
     return TypeError(f"{where} has no option {name!r}{hint}{'' if hint else '.'} Options: {', '.join(known)}")
+
+
+def refuse_unknown(given: Any, allowed: Iterable[str], where: str) -> None:
+    """Check the names of options, if `given` is a mapping of them.
+
+    Raises:
+        TypeError: see `unknown_option`.
+    """
+    known = set(allowed)
+    for name in given if isinstance(given, Mapping) else ():
+        if name not in known:
+            raise unknown_option(str(name), known, where)
+
+
+def explains_unknown_options(where: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Decorate a function so that a keyword argument that it lacks raises `unknown_option`.
+
+    ```python
+    import pytest
+
+    from langchain_gemini_mm import Query
+
+    with pytest.raises(TypeError, match="Query has no option 'lik'. Did you mean 'like'"):
+        Query("a cat", lik=["photo-7"])
+    ```
+
+    Args:
+        where: what has the arguments, such as a class.
+    """
+
+    def decorated(function: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+            if kwargs:
+                refuse_unknown(kwargs, names(), where)
+            return function(*args, **kwargs)
+
+        @functools.cache
+        def names() -> frozenset[str]:
+            given = inspect.signature(function).parameters.values()
+            return frozenset(one.name for one in given if one.kind in _BY_NAME) - {"self"}
+
+        return checked
+
+    return decorated
 
 
 def did_you_mean(value: object, allowed: Iterable[object]) -> str:

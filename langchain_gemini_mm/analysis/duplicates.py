@@ -20,6 +20,7 @@ THRESHOLD = 0.97
 # The product of a vector and its copy may be rounded to a little under 1.
 _ALIKE = 1 - 1e-5
 _Positions = NDArray[np.intp]
+_Alike = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,18 +151,47 @@ class _Search:
             similarity = block @ others.T
             if other_start == start:
                 similarity[np.tril_indices(len(block))] = -2.0
-            if similarity.max(initial=-2.0) >= self.threshold:
-                first, second = np.nonzero(similarity >= self.threshold)
-                self._take(first + start, second + other_start, similarity[first, second])
+            alike = similarity >= self.threshold
+            if alike.any():
+                self._take(alike, similarity, start, other_start)
 
-    def _take(self, first: _Positions, second: _Positions, similarity: NDArray[np.float32]) -> None:
-        self.count += len(first)
-        for ends in (first, second):
-            self.degree += np.bincount(ends, minlength=len(self.degree))
-        self._unite(first, second)
+    def _take(self, alike: _Alike, similarity: NDArray[np.float32], start: int, other_start: int) -> None:
+        """Add the pairs of two blocks.
+
+        Args:
+            alike: `(n, m)`, which rows of the first and of the second block are near-duplicates.
+            similarity: `(n, m)` float32, of the rows.
+            start: first row of the first block.
+            other_start: first row of the second block.
+        """
+        degrees = np.count_nonzero(alike, axis=1)
+        self.count += int(degrees.sum())
+        self.degree[start : start + len(degrees)] += degrees
+        self.degree[other_start : other_start + alike.shape[1]] += np.count_nonzero(alike, axis=0)
+        connected = np.flatnonzero(degrees)
+        self._unite(connected + start, alike[connected].argmax(axis=1) + other_start)
+        roots, other_roots = self.root[start:][: len(degrees)], self.root[other_start:][: alike.shape[1]]
+        first, second = np.nonzero(alike & (roots[:, None] != other_roots))  # few: copies have one root already
+        self._unite(first + start, second + other_start)
+        self._keep(alike, similarity, start, other_start)
+
+    def _keep(self, alike: _Alike, similarity: NDArray[np.float32], start: int, other_start: int) -> None:
+        """Keep the best `max_pairs` pairs; only those are sorted."""
         firsts, seconds, scores = self._kept
-        firsts, seconds = np.concatenate([firsts, first]), np.concatenate([seconds, second])
-        scores = np.concatenate([scores, similarity])
+        if len(scores) == self.max_pairs:
+            alike = alike & (similarity >= scores.min())
+        found = similarity[alike]
+        if len(found) > self.max_pairs:  # the best of the block, and of equal ones the first
+            lowest = np.partition(found, -self.max_pairs)[-self.max_pairs]
+            equal = np.flatnonzero(found == lowest)[: self.max_pairs - np.count_nonzero(found > lowest)]
+            best = found > lowest
+            best[equal] = True
+            alike = alike.copy()
+            alike[alike] = best
+            found = found[best]
+        first, second = np.nonzero(alike)
+        firsts, seconds = np.concatenate([firsts, first + start]), np.concatenate([seconds, second + other_start])
+        scores = np.concatenate([scores, found])
         if len(scores) > self.max_pairs:
             order = np.lexsort((seconds, firsts, -scores))[: self.max_pairs]
             firsts, seconds, scores = firsts[order], seconds[order], scores[order]

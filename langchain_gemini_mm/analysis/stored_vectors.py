@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Self
 
 import numpy as np
@@ -122,7 +122,7 @@ def narrowed(given: Filter | None, modalities: Iterable[str] | None = None, *mor
         TypeError: the filter is a function, or `modalities` is one str.
         ValueError: `modalities` is empty, or a modality is unknown.
     """
-    if given is not None and not isinstance(given, Mapping):
+    if callable(given):
         raise TypeError(f"filter must be a dict, got {type(given).__name__}")
     found: Filter | None = filter_for_modalities(given, modalities, *more)
     return found

@@ -16,18 +16,24 @@ Blank lines are ignored.
 
 from __future__ import annotations
 
+import errno
 import json
-import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import Content, Modality
 from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.references import MediaRef
+from langchain_gemini_mm.storage.regular_files import open_regular, replacing
 from langchain_gemini_mm.vectorstores import Query
 
+if TYPE_CHECKING:
+    import os
+
+_BEGINNING = 1000
 _KEYS = ("query", "relevant", "modality")
 _QUERY_KEYS = ("content", "like", "unlike", "weights", "separate")
 
@@ -62,7 +68,7 @@ def read_labelled(path: str | os.PathLike[str]) -> list[LabelledQuery]:
 
 
 def write_labelled(path: str | os.PathLike[str], labelled: Iterable[LabelledQuery]) -> int:
-    """Write labelled queries to a JSON Lines file; an existing file is replaced after all queries are written.
+    """Write labelled queries to a JSON Lines file; an older one is replaced after all queries are written.
 
     Returns:
         The number of queries.
@@ -70,19 +76,26 @@ def write_labelled(path: str | os.PathLike[str], labelled: Iterable[LabelledQuer
     Raises:
         ContentError: a query contains something other than texts, paths, references and stored ids; or a path is not
             in the folder of the labelled file.
-        OSError: the file cannot be written.
+        OSError: the file cannot be written, or the name is that of a file of another kind, a link or a device.
     """
     file = Path(path)
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.part")
     count = 0
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as lines:
-            for count, line in enumerate(_lines(labelled, file.parent), start=1):  # noqa: B007 - the last value is the count
-                lines.write(line)
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(file, _require_labelled) as partial, partial.open("w", encoding="utf-8", newline="\n") as lines:
+        for count, line in enumerate(_lines(labelled, file.parent), start=1):  # noqa: B007 - the last value is the count
+            lines.write(line)
     return count
+
+
+def _require_labelled(path: Path) -> None:
+    """Refuse an existing file that does not begin with a labelled query.
+
+    Raises:
+        OSError: it is a file of another kind.
+    """
+    with open_regular(path) as file:
+        start = file.read(_BEGINNING).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start and not re.match(rb'\{\s*"(query|relevant|modality)"\s*:', start):
+        raise FileExistsError(errno.EEXIST, "it is not a file of labelled queries and is not replaced", str(path))
 
 
 def _lines(labelled: Iterable[LabelledQuery], folder: Path) -> Iterator[str]:

@@ -15,6 +15,7 @@ from langchain_core.document_loaders import BaseLoader
 from langchain_gemini_mm.interfaces import Backend, Modality
 from langchain_gemini_mm.loaders.segmentation import Segments
 from langchain_gemini_mm.models import DEFAULT_MODEL, ModelSpec
+from langchain_gemini_mm.validation import explains_unknown_options
 
 if TYPE_CHECKING:
     import os
@@ -99,6 +100,7 @@ class MediaLoader(BaseLoader):
     skipped: list[Skipped]
     """Files that the last run left out, with the reasons."""
 
+    @explains_unknown_options("MediaLoader")
     def __init__(
         self,
         source: Any,

@@ -119,4 +119,5 @@ def filter_for_modalities(given: Any, modalities: Iterable[str] | None, *more: F
         ValueError: there is no modality, or no such modality.
     """
     names = checked_modalities(modalities)
-    return all_of(given, [*([{KEY: {"$in": list(names)}}] if names else []), *more])
+    own: list[Filter] = [{KEY: {"$in": list(names)}}] if names else []
+    return all_of(given, [*own, *more])

@@ -57,8 +57,9 @@ class Level:
     """Share of `mean` in the location, from 0 to 1; the rest is that of `centre`."""
     centre: float
     """Mean of all modalities."""
-    highest: float = math.inf
-    """Highest score in the estimates; sampled documents above it match."""
+    limit: float = math.inf
+    """Sampled documents with higher scores match and are not part of the estimates. No sampled score is near it: stores
+    round the same score differently."""
 
     def deviation(self, cosine: float, *, is_sampled: bool = False) -> float:
         """Return how many standard deviations a score lies above the location of documents that do not match.
@@ -68,7 +69,7 @@ class Level:
             is_sampled: whether its document is in the sample, which is then left out of the location.
         """
         mean = self.mean
-        is_sampled = is_sampled and cosine <= self.highest
+        is_sampled = is_sampled and cosine <= self.limit
         if is_sampled and self.sampled == 1:
             mean = self.centre
         elif is_sampled and self.sampled <= _SMALL:
@@ -115,7 +116,7 @@ def compare(background: Background, vector: Vector) -> BackgroundComparison:
     sizes = background.sizes
     if not len(sizes):
         return BackgroundComparison({}, 0, 0.0, 1.0, is_known=False)
-    products, sizes, highest = _unmatched((background.vectors @ vector).astype(np.float64), sizes)
+    products, sizes, limits = _unmatched((background.vectors @ vector).astype(np.float64), sizes)
     known = np.flatnonzero(sizes).tolist()
     sizes = sizes[known]
     member = np.repeat(np.arange(len(sizes)), sizes)
@@ -130,7 +131,7 @@ def compare(background: Background, vector: Vector) -> BackgroundComparison:
         if number in known:
             place = known.index(number)
             numbers = float(means[place]), float(spreads[place]), int(sizes[place]), float(weights[place])
-        levels[modality] = Level(*numbers, centre, highest[number])
+        levels[modality] = Level(*numbers, centre, limits[number])
     locations = weights * means + (1 - weights) * centre
     start, scale = _tail((products - locations[member]) / spreads[member])
     return BackgroundComparison(levels, background.total, start, scale, is_known=len(products) > 1)
@@ -146,7 +147,7 @@ def _unmatched(
         sizes: `(m,)`, number of scores of each modality.
 
     Returns:
-        The other scores, their number in each modality, and the highest score that was kept of each modality.
+        The other scores, their number in each modality, and the limit between kept and left out in each modality.
     """
     groups = np.split(scores, np.cumsum(sizes)[:-1])
     others = [group[group < _COPY] for group in groups]
@@ -155,11 +156,16 @@ def _unmatched(
     kept = list(map(_lower_group, others))
     if sum(map(len, kept)) > (1 - _TAIL) * sum(map(len, others)):
         kept = others
-    highest = [
-        math.inf if len(group) == size else float(group.max(initial=-1.0))
-        for group, size in zip(kept, sizes.tolist(), strict=True)
-    ]
-    return np.concatenate(kept), np.array([len(group) for group in kept], dtype=np.int64), highest
+    limits = [_limit(group, own) for group, own in zip(groups, kept, strict=True)]
+    return np.concatenate(kept), np.array([len(group) for group in kept], dtype=np.int64), limits
+
+
+def _limit(scores: NDArray[np.float64], kept: NDArray[np.float64]) -> float:
+    """The middle between the highest of the scores that are kept and the lowest of those that are left out."""
+    if len(kept) == len(scores):
+        return math.inf
+    highest = float(kept.max(initial=-1.0))
+    return (highest + float(scores[scores > highest].min(initial=1.0))) / 2
 
 
 def _lower_group(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -25,7 +25,7 @@ from langchain_gemini_mm.retrievers.sources import Source
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.sync.report import LibraryStatus
 from langchain_gemini_mm.sync.status import forget_flow, remove_unused, status_flow
-from langchain_gemini_mm.validation import unknown_option
+from langchain_gemini_mm.validation import refuse_unknown, unknown_option
 from langchain_gemini_mm.vectorstores import Hit, Hits, MultimodalVectorStore, Query
 from langchain_gemini_mm.vectorstores.query import Fusion, SearchType
 from langchain_gemini_mm.vectorstores.store_retriever import AnsweredQuery, BatchedRetriever
@@ -112,6 +112,12 @@ class MultimodalRetriever(BatchedRetriever):
             metadata: dict[str, Any] | None = None,
             **options: Unpack[SearchOptions],
         ) -> None: ...
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, values: Any) -> Any:
+        refuse_unknown(values, cls.model_fields, cls.__name__)
+        return values
 
     @model_validator(mode="after")
     def _check(self) -> MultimodalRetriever:

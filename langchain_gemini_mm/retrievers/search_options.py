@@ -10,12 +10,12 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.interfaces import Content, Modality
 from langchain_gemini_mm.ranking import Ranking
 from langchain_gemini_mm.references import MediaRef
-from langchain_gemini_mm.vectorstores.query import Query, StoreSearchOptions
+from langchain_gemini_mm.vectorstores.query import Query, SharedSearchOptions
 
 _SHOWN = 200
 
 
-class SearchOptions(StoreSearchOptions, total=False):
+class SearchOptions(SharedSearchOptions, total=False):
     """The options of a retriever's searches: those of a store's `search`, and those of its rankings.
 
     Each is also a field of `MultimodalRetriever`, which is the default of every call.

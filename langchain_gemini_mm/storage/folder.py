@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.storage.backend import DAMAGED, UNKNOWN, MediaWriter, Stored, missing
 from langchain_gemini_mm.storage.hash_cache import FileTable
+from langchain_gemini_mm.storage.regular_files import open_regular, sync_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,11 +128,10 @@ class FolderBackend:
     def _opened(self, sha256: str) -> BinaryIO:
         """Open a regular file inside of the folder; a link or pipe in its place is damage."""
         path = self._file(sha256)
-        flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_BINARY", "O_NOFOLLOW"))
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode) or any(folder.is_symlink() for folder in path.parents[:2]):
             raise missing(sha256, DAMAGED)
-        return os.fdopen(os.open(path, flags), "rb")
+        return open_regular(path)
 
     def _rescuing(self, sha256: str, operation: Callable[[], T]) -> T:
         """Run an operation on a file; a file that a sweep has set aside is renamed back for it."""
@@ -191,7 +191,7 @@ class _FolderWriter:
                 # Windows: another process is reading the same content, so it is stored already.
                 if target.stat().st_size != self._part.stat().st_size:
                     raise
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
 
     def discard(self) -> None:
         self._file.close()
@@ -223,16 +223,4 @@ def _make_folder(folder: Path) -> None:
     made = [path for path in (folder.parent, folder) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in made:
-        _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable where the system allows it."""
-    if os.name == "nt":
-        return
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_folder(path.parent)

@@ -29,7 +29,7 @@ from langchain_gemini_mm.storage.folder import FolderBackend
 from langchain_gemini_mm.storage.garbage import Sweep, referenced_by
 from langchain_gemini_mm.storage.hash_cache import FileTable, KnownFile
 from langchain_gemini_mm.storage.links import LinksBackend
-from langchain_gemini_mm.validation import number_in, positive_int
+from langchain_gemini_mm.validation import explains_unknown_options, number_in, positive_int
 
 GRACE_SECONDS = 24 * 3600.0
 """Seconds for which a sweep keeps media after they were put or used: the time between storing and indexing them."""
@@ -87,6 +87,7 @@ class MediaStore:
 
     _fetcher = Fetcher()
 
+    @explains_unknown_options("MediaStore")
     def __init__(self, where: str | os.PathLike[str] | ByteStore | MediaBackend) -> None:
         self._backend = backend_of(where)
         self._types: dict[str, str] = {}

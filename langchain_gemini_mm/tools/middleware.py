@@ -25,7 +25,7 @@ from langchain_gemini_mm.errors import MissingExtraError
 from langchain_gemini_mm.rendering import accepts_of
 from langchain_gemini_mm.tools.attachments import REFERENCES_FOR, with_references
 from langchain_gemini_mm.tools.media_budget import BlockCache, show_media
-from langchain_gemini_mm.validation import positive_int
+from langchain_gemini_mm.validation import explains_unknown_options, positive_int
 
 try:
     from langchain.agents.middleware import AgentMiddleware
@@ -71,6 +71,7 @@ class MediaMiddleware(AgentMiddleware):
         MissingExtraError: langchain is not installed.
     """
 
+    @explains_unknown_options("MediaMiddleware")
     def __init__(self, media: MediaStore, *, model: Any = None, max_bytes: int | None = None, keep: int = KEEP) -> None:
         super().__init__()
         self._media = media

@@ -17,7 +17,7 @@ from langchain_gemini_mm.rendering import accepts_of, citation, clean_text, expa
 from langchain_gemini_mm.retrievers import MultimodalRetriever
 from langchain_gemini_mm.tools.attachments import REFERENCES_FOR, Block
 from langchain_gemini_mm.tools.search_arguments import ToolQuery, conversation, search_arguments, validation_message
-from langchain_gemini_mm.validation import positive_int
+from langchain_gemini_mm.validation import explains_unknown_options, positive_int
 from langchain_gemini_mm.vectorstores import Hit
 
 MAX_BYTES = 6_000_000
@@ -30,6 +30,7 @@ ToolResult: TypeAlias = tuple[str | list[Block], list[Document]]
 """Content for the model, and the Documents as artifact."""
 
 
+@explains_unknown_options("create_multimodal_retriever_tool")
 def create_multimodal_retriever_tool(
     retriever: MultimodalRetriever,
     name: str,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from langchain_core.tools import BaseTool, BaseToolkit
-from pydantic import ConfigDict, InstanceOf
+from pydantic import ConfigDict, InstanceOf, model_validator
 
 from langchain_gemini_mm.retrievers import MultimodalRetriever
 from langchain_gemini_mm.tools.open_tool import OpenTool
 from langchain_gemini_mm.tools.search_arguments import OpenArguments
 from langchain_gemini_mm.tools.search_tool import MAX_BYTES, MAX_K, SNIPPET, create_multimodal_retriever_tool
+from langchain_gemini_mm.validation import refuse_unknown
 
 SEARCH = (
     "Searches {what} by meaning, and shows what it finds. A hit has an id, by which `{open}` shows more of it. The "
@@ -52,6 +53,12 @@ class MultimodalToolkit(BaseToolkit):
     """Largest number of hits the model can ask for."""
     snippet: int = SNIPPET
     """Characters of a hit's text in a list of hits."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, values: Any) -> Any:
+        refuse_unknown(values, cls.model_fields, cls.__name__)
+        return values
 
     def get_tools(self) -> list[BaseTool]:
         """Return the tool that searches and the tool that opens a hit."""

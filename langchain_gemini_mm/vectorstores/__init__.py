@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from langchain_gemini_mm.vectorstores.local.prefix import Recall
     from langchain_gemini_mm.vectorstores.local.store import LocalVectorStore
     from langchain_gemini_mm.vectorstores.query import Query, SearchType, StoreSearchOptions
+    from langchain_gemini_mm.vectorstores.self_query import SelfQueryTranslator
     from langchain_gemini_mm.vectorstores.store_copies import CopyReport, acopy_store, copy_store
     from langchain_gemini_mm.vectorstores.store_retriever import StoreRetriever
 
@@ -28,6 +29,7 @@ __all__ = [
     "Recall",
     "ScoreKind",
     "SearchType",
+    "SelfQueryTranslator",
     "StoreRetriever",
     "StoreSearchOptions",
     "acopy_store",
@@ -44,6 +46,7 @@ if not TYPE_CHECKING:
             "local.prefix": ["Recall"],
             "local.store": ["LocalVectorStore"],
             "query": ["Query", "SearchType", "StoreSearchOptions"],
+            "self_query": ["SelfQueryTranslator"],
             "store_copies": ["CopyReport", "acopy_store", "copy_store"],
             "store_retriever": ["StoreRetriever"],
         },

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, Fingerprint
-from langchain_gemini_mm.vectorstores.filters import Node, Predicate
+from langchain_gemini_mm.vectorstores.filters import Native, Node, Predicate, leaves, native_filter_error
 from langchain_gemini_mm.vectorstores.records import Record
 
 Columns: TypeAlias = Literal["ids", "documents", "vectors", "all"]
@@ -33,6 +33,8 @@ class VectorRequest:
     """The space of the vector; None where a caller gave the vector itself."""
     mmr: tuple[int, float] | None = None
     """How many of the `k` to pick by maximal marginal relevance, and its lambda; for backends with `supports_mmr`."""
+    auto_limit: int | None = None
+    """After how many drops of the score results are left out; for backends with `supports_auto_limit`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +48,8 @@ class KeywordRequest:
     """Lowest BM25 score."""
     properties: tuple[str, ...] | None = None
     """Which texts are searched, such as `("text", "title^2")`; None is the document's text."""
+    auto_limit: int | None = None
+    """As in `VectorRequest`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +85,8 @@ class Backend(ABC):
     """Name of the store's class, for messages."""
     search_types: ClassVar[tuple[str, ...]] = ("similarity", "mmr")
     """What `search(search_type=...)` can do: `keyword` and `hybrid` need `search_keywords`."""
+    supports_auto_limit: ClassVar[bool] = False
+    """Whether it answers requests with `auto_limit`."""
     calls_predicates: ClassVar[bool] = False
     """Whether a filter may be a function of a document."""
     ordered_by_hash: ClassVar[bool] = False
@@ -105,6 +111,17 @@ class Backend(ABC):
             raise TypeError(f"{self.store} has no tenants, got tenant={tenant!r}")
         return self
 
+    def check_id(self, id_: str, where: str) -> None:  # noqa: B027 - refuses nothing
+        """Refuse an id that the store could not keep, before the document is embedded.
+
+        Args:
+            id_: of the document.
+            where: the name of the document in messages, such as `documents[3]`.
+
+        Raises:
+            ContentError: the store cannot keep it.
+        """
+
     def check_document(self, text: str, metadata: Mapping[str, Any], where: str) -> None:  # noqa: B027 - refuses nothing
         """Refuse a document that the store could not keep, before it is embedded.
 
@@ -117,12 +134,14 @@ class Backend(ABC):
             ContentError: the store cannot keep the document.
         """
 
-    def check_filter(self, node: Node) -> None:  # noqa: B027 - refuses nothing
+    def check_filter(self, node: Node) -> None:
         """Refuse a filter that this store cannot answer, before the query is embedded.
 
         Raises:
             FilterError: the store cannot answer the filter.
         """
+        if any(isinstance(leaf, Native) for leaf in leaves(node)):
+            raise native_filter_error(self.store)
 
     def search_vectors(self, request: VectorRequest) -> Flow[list[Scored]]:
         """Find the `k` nearest rows, best first; fewer only if fewer match.

@@ -60,8 +60,9 @@ class MultimodalVectorStore(LangChainMethods, VectorStore):
             args: `k`, how many hits, at least 1; 4 by default. Also by name.
             options: those of `StoreSearchOptions`: `search_type` (`similarity` by vector; `mmr` for hits unlike each
                 other; `keyword` for the words of the query, with `score_kind` "bm25"; `hybrid` for both lists fused,
-                with `score_kind` "rank"), `filter` on metadata, `task_type`, `score_threshold`, `fetch_k` and
-                `lambda_mult` of mmr, `alpha` and `fusion` of hybrid, `query_properties`, `tenant`.
+                with `score_kind` "rank", or "fused" for `fusion="scores"`), `filter` on metadata, `task_type`,
+                `score_threshold`, `fetch_k` and `lambda_mult` of mmr, `alpha` and `fusion` of hybrid,
+                `query_properties`, `tenant`.
 
         Raises:
             ContentError: the query cannot be embedded, or names ids that are not stored.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import PurePath
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,8 +23,32 @@ from langchain_gemini_mm.vectorstores.records import plain_json
 Fingerprint: TypeAlias = dict[str, Any]
 """Identifies an embedding space, as JSON values."""
 
-_ADDED_FIELDS = frozenset({"video"})
-"""Fields that fingerprints of earlier versions do not have."""
+_ADDED_FIELDS = {
+    "video": "how video was sampled when its vectors were made",
+    "names": "all names of the model that made its vectors",
+}
+"""Fields that fingerprints of earlier versions do not have, with what they record."""
+_MODEL_NAMES = ("model", "model_name")
+"""Attributes with the name of the model, in most LangChain embeddings."""
+_OTHER_NAMES = (
+    "model_id",
+    "model_path",
+    "model_file",
+    "model_version",
+    "repo_id",
+    "engine",
+    "deployment",
+    "deployment_name",
+    "deployment_id",
+    "azure_deployment",
+    "endpoint_name",
+)
+"""Attributes with which LangChain embeddings name a model instead, or in addition."""
+_WRAPPED = ("base_embeddings", "embeddings", "embedding", "base_embedding", "embedder")
+"""Attributes with the embeddings that another one uses."""
+_SIZES = frozenset({"size", "dimension", "dimensions"})
+"""Attributes that name no model; the length of the vectors is compared in any case."""
+_LOGGER = logging.getLogger("langchain_gemini_mm")
 _WAY_OUT = "Use the embeddings it was made with, or embed the documents again into a new collection or file"
 
 
@@ -136,7 +163,7 @@ def same_space(stored: Mapping[str, Any] | None, given: Mapping[str, Any] | None
     """Whether two fingerprints are equal, apart from fields that the stored one was written without."""
     if stored is None or given is None:
         return stored is given
-    added = _ADDED_FIELDS & (given.keys() - stored.keys())
+    added = _ADDED_FIELDS.keys() & (given.keys() - stored.keys())
     return stored == {key: value for key, value in given.items() if key not in added}
 
 
@@ -158,9 +185,10 @@ def require_space(name: str, stored: Mapping[str, Any] | None, given: Mapping[st
     differing = sorted(key for key in stored.keys() | given.keys() if stored.get(key) != given.get(key))
     if same_space(stored, given):
         missing = ", ".join(f"{key}: {given[key]!r}" for key in differing)
+        unknown = " and ".join(_ADDED_FIELDS[key] for key in differing)
         warnings.warn(
-            f"{name} does not record how video was sampled when its vectors were made. They are taken for vectors of "
-            f"this space ({missing}), which the next write records",
+            f"{name} does not record {unknown}. They are taken for vectors of this space ({missing}), which the next "
+            "write records",
             UserWarning,
             stacklevel=3,
         )
@@ -206,6 +234,46 @@ def _fingerprint(embedding: Any) -> Fingerprint:
     wrapped = getattr(embedding, "underlying_embeddings", None)  # a cache does not change the space
     if wrapped is not None:
         return _fingerprint(wrapped)
-    names = (getattr(embedding, word, None) for word in ("model", "model_name"))
-    model = next((name for name in names if isinstance(name, str)), None)
-    return {"embeddings": type(embedding).__name__} | ({"model": model} if model else {})
+    model = next(iter(_texts_of(embedding, _MODEL_NAMES).values()), None)
+    names: dict[str, Any] = {
+        key: PurePath(name).name if key in _FILES else name
+        for key, name in _texts_of(embedding, (*_MODEL_NAMES, *_OTHER_NAMES)).items()
+        if name != model
+    }
+    inner = next((inner for key in _WRAPPED if _embeds(inner := getattr(embedding, key, None), embedding)), None)
+    if inner is not None:
+        names["of"] = _fingerprint(inner)
+    attributes = sorted(_attributes(embedding) - _SIZES)
+    if attributes and not model and not names:
+        _warn_unnamed(type(embedding).__qualname__, *attributes)
+    found = {"embeddings": type(embedding).__name__, "model": model, "names": names}
+    return {key: value for key, value in found.items() if value}
+
+
+_FILES = frozenset({"model_path", "model_file"})
+"""Attributes with a path, of which the last part counts: the same file has other paths on other machines."""
+
+
+def _texts_of(embedding: Any, names: Sequence[str]) -> dict[str, str]:
+    found = {name: getattr(embedding, name, None) for name in names}
+    return {name: value for name, value in found.items() if isinstance(value, str) and value}
+
+
+def _embeds(value: Any, outer: Any) -> bool:
+    return isinstance(value, Embeddings | MediaEmbeddings) and not isinstance(value, type) and value is not outer
+
+
+def _attributes(embedding: Any) -> set[str]:
+    """The names of an embedding's settings."""
+    return {name for name in getattr(embedding, "__dict__", ()) if not name.startswith("_")}
+
+
+@cache
+def _warn_unnamed(name: str, *attributes: str) -> None:
+    """Warn once about a class whose instances may use several models; one without attributes has one."""
+    _LOGGER.warning(
+        "%s does not name its model in an attribute such as `model`: a store cannot tell apart two models of it whose "
+        "vectors have the same length. Its attributes are %s",
+        name,
+        ", ".join(attributes),
+    )

@@ -5,32 +5,40 @@
 {"start_s": {"$gte": 60, "$lt": 120}}                      both
 {"modality": {"$in": ["image", "video"]}, "title": {"$exists": True}}
 {"$or": [{"source": "a.pdf"}, {"$not": {"first_page": 1}}]}
+{"source": {"$startswith": "photos/2024/"}}                a folder
 ```
 
 Meaning:
 
 - A key is a top-level key of the metadata, taken literally: a dot in it has no meaning. It cannot begin with `$`.
-- Values are not converted. Numbers compare with numbers (`1` equals `1.0`; integers beyond 64 bits compare as doubles),
-  strings with strings (in code point order), `True` only with `True`. A value of another type does not match.
+  A key such as `details.page`, where `details` holds dicts, is a `FilterError` instead of a filter that finds nothing.
+- Dates, paths, decimals and other values have the form in which metadata are stored (`vectorstores.records`). Numbers
+  compare with numbers (`1` equals `1.0`; integers beyond 64 bits compare as doubles), strings with strings (in code
+  point order), `True` only with `True`. A value of another type does not match.
+- `$startswith` compares the beginnings of strings, upper and lower case and all characters taken literally.
 - A list matches if one of its elements does. Dicts, and lists in lists, match `$exists` only.
 - `None` is no value: a key with `None` or an empty list is missing. `{"key": None}` finds documents without a value.
 - `$ne`, `$nin` and `$not` are the exact negation of `$eq`, `$in` and their operand, so they also match missing keys.
+- In Weaviate a `weaviate.classes.query.Filter` may stand for a dict, alone or in the list of `$and` and `$or`.
 """
 
 from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.errors import FilterError
+from langchain_gemini_mm.errors import ContentError, FilterError
+from langchain_gemini_mm.interfaces import Filter
 from langchain_gemini_mm.validation import did_you_mean
+from langchain_gemini_mm.vectorstores.records import plain_scalar
 
-OPERATORS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$not")
+OPERATORS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$startswith", "$exists", "$not")
 """The operators in the dict of a key."""
 CONNECTIVES = ("$and", "$or", "$not")
 """The operators in the place of a key."""
@@ -73,10 +81,34 @@ class Compare:
 
 
 @dataclass(frozen=True, slots=True)
+class StartsWith:
+    """The key has a string that begins with a prefix."""
+
+    key: str
+    prefix: str
+    """At least one character."""
+
+    @property
+    def end(self) -> str | None:
+        """The first string, in code point order, after all that begin with the prefix; None if there is none."""
+        for index in range(len(self.prefix) - 1, -1, -1):
+            if (code := ord(self.prefix[index]) + 1) <= sys.maxunicode:
+                return self.prefix[:index] + chr(0xE000 if code == 0xD800 else code)  # no halves of pairs
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class Exists:
     """The key has a value."""
 
     key: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Native:
+    """A filter object of a database's client, which only that database can evaluate."""
+
+    filter: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +132,13 @@ class Not:
     part: Node
 
 
-Node: TypeAlias = In | Compare | Exists | And | Or | Not
+Condition: TypeAlias = In | Compare | StartsWith | Exists
+"""What a filter requires of one key."""
+Node: TypeAlias = Condition | Native | And | Or | Not
 """A parsed filter."""
 
 
-def parse_filter(given: Mapping[str, Any]) -> Node:
+def parse_filter(given: Filter) -> Node:
     """Parse a filter.
 
     ```python
@@ -140,8 +174,12 @@ def matches(node: Node, metadata: Mapping[str, Any]) -> bool:
                 for found in elements(metadata.get(key))
                 if kind_of(found) == kind
             )
+        case StartsWith(key, prefix):
+            return any(isinstance(found, str) and found.startswith(prefix) for found in elements(metadata.get(key)))
         case Exists(key):
             return any(True for _ in elements(metadata.get(key)))
+        case Native():
+            raise native_filter_error("a filter that is evaluated here")
         case And(parts):
             return all(matches(part, metadata) for part in parts)
         case Or(parts):
@@ -159,12 +197,24 @@ def both(given: Node | Predicate | None, node: Node) -> Node | Predicate:
     return And((given, node))
 
 
-def all_of(given: Any, more: Sequence[Mapping[str, Any]]) -> Any:
+def all_of(given: Any, more: Sequence[Filter]) -> Any:
     """An unparsed filter, or a function of a document, together with more dicts; None where nothing is required."""
     if callable(given) and more:
         return both(given, parse_filter({"$and": more}))
     parts = [*([] if given is None else [given]), *more]
     return {"$and": parts} if len(parts) > 1 else parts[0] if parts else None
+
+
+def native_filter_error(where: str) -> FilterError:
+    """The error for a filter object of Weaviate's client that reaches something else than Weaviate.
+
+    Args:
+        where: what cannot evaluate it.
+    """
+    return FilterError(
+        f"{where} cannot hold a Filter of weaviate-client, which only a Weaviate server evaluates. Write it as a dict, "
+        "such as {'modality': 'image'}"
+    )
 
 
 def elements(value: Any) -> Iterator[Any]:
@@ -206,6 +256,8 @@ def attributes(metadata: Mapping[str, Any]) -> Iterator[tuple[str, int, Any]]:
 
 
 def _filter(given: Any, depth: int) -> Node:
+    if type(given).__module__.partition(".")[0] == "weaviate" and not isinstance(given, type):
+        return Native(given)
     if not isinstance(given, Mapping):
         raise FilterError(f"a filter is a dict such as {{'modality': 'image'}}, got {_shown(given)}")
     if depth > MAX_DEPTH:
@@ -256,16 +308,29 @@ def _operator(key: str, name: Any, value: Any, depth: int) -> Node:
             raise FilterError(f"{name} on {key!r} takes a list of values, got {_shown(value)}")
         return _negated(name == "$nin", _in(key, tuple(value), name))
     if name in _ORDERS:
-        if value is None or isinstance(value, bool):
+        limit = _scalar(key, value, name) if value is not None else None
+        if limit is None or isinstance(limit, bool):
             raise FilterError(f"{name} on {key!r} takes a number or a string, got {value!r}")
-        return Compare(key, name, _scalar(key, value, name))
+        return Compare(key, name, limit)
+    if name == "$startswith":
+        return _starts_with(key, value)
     if name == "$exists":
-        if not isinstance(value, bool):
-            raise FilterError(f"$exists on {key!r} takes True or False, got {_shown(value)}")
-        return _negated(not value, Exists(key))
+        return _exists(key, value)
     if name == "$not":
         return Not(_operators(key, value, depth + 1))
     raise FilterError(f"unknown operator {_shown(name)} on {key!r}{_hint(name)} Allowed: {', '.join(OPERATORS)}")
+
+
+def _starts_with(key: str, value: Any) -> Node:
+    if not isinstance(value, str) or not value:
+        raise FilterError(f"$startswith on {key!r} takes a str of at least one character, got {_shown(value)}")
+    return StartsWith(key, _valid_text(value))
+
+
+def _exists(key: str, value: Any) -> Node:
+    if not isinstance(value, bool):
+        raise FilterError(f"$exists on {key!r} takes True or False, got {_shown(value)}")
+    return _negated(not value, Exists(key))
 
 
 def _negated(negative: bool, node: Node) -> Node:
@@ -281,6 +346,10 @@ def _in(key: str, values: tuple[Any, ...], name: str) -> Node:
 
 
 def _scalar(key: str, value: Any, name: str) -> Any:
+    try:
+        value = plain_scalar(value, f"{name} on {key!r}")
+    except ContentError as error:
+        raise FilterError(error.message) from None
     if isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -309,7 +378,7 @@ def _all(parts: list[Node]) -> Node:
     return parts[0] if len(parts) == 1 else And(tuple(parts))
 
 
-def leaves(node: Node) -> Iterator[In | Compare | Exists]:
+def leaves(node: Node) -> Iterator[Condition | Native]:
     """The conditions of a filter."""
     match node:
         case And(parts) | Or(parts):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex, overload
 
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.interfaces import MediaSource
+from langchain_gemini_mm.interfaces import MediaSource, Vector
 from langchain_gemini_mm.vectorstores.query import shown
 
-ScoreKind = Literal["cosine", "bm25", "rank", "deviation", "probability"]
+ScoreKind = Literal["cosine", "bm25", "rank", "fused", "deviation", "probability"]
 """What a score means; higher is always better.
 
 `cosine` is a cosine similarity in [-1, 1]. `bm25` is the BM25 score of a keyword search, comparable only within one
-search. `rank` is the sum of 1 / (60 + rank) over the fused rankings and only defines an order. `deviation` is the
+search. `rank` is the sum of 1 / (60 + rank) over the fused rankings and only defines an order. `fused` is the
+weighted sum, from 0 to 1, of the scores in two lists, each scaled to the range from 0 to 1. `deviation` is the
 number of standard deviations by which the cosine similarity exceeds that of other documents of the same modality.
 `probability` is the probability of being relevant, calibrated on labelled queries.
 """
@@ -36,6 +37,8 @@ class Hit:
     """Confidence from 0 to 1 that the document matches at all; None for rankings without confidence."""
     media: MediaSource | None = field(default=None, repr=False, compare=False)
     """The media store that resolves references of the document; not pickled."""
+    vector: Vector | None = field(default=None, repr=False, compare=False)
+    """The stored vector, `(d,)` float32 of unit length, if the search was asked to `return_vectors`; not pickled."""
 
     def __post_init__(self) -> None:
         """A cosine score is the cosine similarity."""
@@ -64,6 +67,14 @@ class Hit:
 
 class Hits(list[Hit]):
     """The hits of one search, best first: a list."""
+
+    @overload
+    def __getitem__(self, index: SupportsIndex, /) -> Hit: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> Hits: ...
+    def __getitem__(self, index: SupportsIndex | slice, /) -> Hit | Hits:
+        """One hit, or for a slice the `Hits` in it."""
+        return Hits(super().__getitem__(index)) if isinstance(index, slice) else super().__getitem__(index)
 
     @property
     def documents(self) -> list[Document]:

@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 BATCH_SIZE = 1000
 """Documents embedded and stored together."""
+_ADD_OPTIONS = ("batch_size", "progress", "skip_unchanged")
+"""The options of `add_documents` that opening and filling a store accepts as well."""
 
 
 class LangChainMethods:
@@ -36,6 +38,8 @@ class LangChainMethods:
 
     backend: Backend
     """The storage of the rows."""
+    relevance_score_fn: Callable[[float], float] | None = None
+    """Maps a cosine similarity to a relevance from 0 to 1; None is `(1 + cosine) / 2`."""
 
     @property
     def space(self) -> EmbeddingSpace:
@@ -152,7 +156,7 @@ class LangChainMethods:
             embedding: embeds the texts.
             metadatas: one dict per text; None for no metadata.
             ids: one id per text; None makes random ids.
-            kwargs: other arguments of the class, and `batch_size` and `progress` of `add_documents`.
+            kwargs: other arguments of the class, and `batch_size`, `progress` and `skip_unchanged` of `add_documents`.
         """
         return run(cls._filled(_as_documents(texts, metadatas, ids), ids, embedding, kwargs))
 
@@ -178,7 +182,8 @@ class LangChainMethods:
         Args:
             documents: any iterable of documents.
             embedding: embeds the documents.
-            kwargs: `ids`, `batch_size` and `progress` of `add_documents`, and other arguments of the class.
+            kwargs: `ids`, `batch_size`, `progress` and `skip_unchanged` of `add_documents`, and other arguments of the
+                class.
         """
         return run(cls._filled(documents, kwargs.pop("ids", None), embedding, kwargs))
 
@@ -341,7 +346,7 @@ class LangChainMethods:
     amax_marginal_relevance_search_by_vector = asynchronous(max_marginal_relevance_search_by_vector)
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
-        return relevance
+        return self.relevance_score_fn or relevance
 
     def _add(
         self,
@@ -358,7 +363,7 @@ class LangChainMethods:
         from langchain_gemini_mm.vectorstores.write import DocumentInputs, add_flow
 
         if unknown:
-            raise unknown_option(next(iter(unknown)), ("ids", "batch_size", "progress", "skip_unchanged"), "adding")
+            raise unknown_option(next(iter(unknown)), ("ids", "tenant", *_ADD_OPTIONS), "adding")
         backend, size = self.backend.for_tenant(tenant), positive_int("batch_size", batch_size)
         inputs = DocumentInputs(documents, ids, vectors)
         return add_flow(backend, inputs, size, progress, skip_unchanged=skip_unchanged)
@@ -378,14 +383,16 @@ class LangChainMethods:
 
     def _neighbours(self, vector: Sequence[float] | Vector, k: int, options: Mapping[str, Any]) -> Flow[Hits]:
         from langchain_gemini_mm.vectorstores.embedding_space import given_rows
-        from langchain_gemini_mm.vectorstores.search import WORD_SEARCHES, neighbours_flow, plan_search
+        from langchain_gemini_mm.vectorstores.search import WORD_SEARCHES, neighbours_flow, plan_search, returned_flow
 
         plan = plan_search(self.backend, k, **options)
         if plan.search_type in WORD_SEARCHES:
             raise ValueError(f"search_type={plan.search_type!r} needs a query with text, not a vector")
         if plan.task_type is not None:
             raise TypeError("task_type says how to embed content; a vector is embedded already")
-        return _only(neighbours_flow(given_rows([vector], "the vector to search with"), plan, None, [()]))
+        found = yield from neighbours_flow(given_rows([vector], "the vector to search with"), plan, None, [()])
+        (hits,) = yield from returned_flow(found, plan)
+        return hits
 
     @classmethod
     def _filled(
@@ -395,7 +402,7 @@ class LangChainMethods:
         embedding: Embeddings | MediaEmbeddings,
         kwargs: dict[str, Any],
     ) -> Flow[Self]:
-        options = {name: kwargs.pop(name) for name in ("batch_size", "progress") if name in kwargs}
+        options = {name: kwargs.pop(name) for name in _ADD_OPTIONS if name in kwargs}
         store: Self = yield blocking(cls._open, embedding, **kwargs)
         try:
             yield from store._add(documents, ids, None, **options)

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import Content, Filter
+from langchain_gemini_mm.validation import explains_unknown_options
 from langchain_gemini_mm.vectorstores.filters import Predicate
 from langchain_gemini_mm.vectorstores.records import plain_text
 
@@ -21,8 +22,8 @@ Fusion: TypeAlias = Literal["ranks", "scores"]
 _SHOWN = 40
 
 
-class StoreSearchOptions(TypedDict, total=False):
-    """The options of `search`, `search_many`, `search_by_vector` and `search_groups`; None is the default of each."""
+class SharedSearchOptions(TypedDict, total=False):
+    """The options that searches of stores and of retrievers share; None is the default of each."""
 
     search_type: SearchType
     """`similarity` by default."""
@@ -44,6 +45,38 @@ class StoreSearchOptions(TypedDict, total=False):
     """For `keyword` and `hybrid`, in stores with more texts than the document's: such as `["text", "title^2"]`."""
     tenant: str | None
     """The tenant, in a collection with tenants; by default that of the store."""
+
+
+class StoreSearchOptions(SharedSearchOptions, total=False):
+    """The options of `search`, `search_many`, `search_by_vector` and `search_groups`; None is the default of each."""
+
+    offset: int | None
+    """How many of the first hits are left out, to show the next page; `rank` counts them. Not for groups."""
+    return_vectors: bool | None
+    """Whether `Hit.vector` is filled in."""
+    auto_limit: int | None
+    """For `similarity` and `keyword` in Weaviate: leave out what comes after so many drops of the score."""
+
+
+OPTIONS_OF_OTHERS = {
+    "bm25_operator": "every word counts by itself in this package; there is no equivalent",
+    "distance": "give score_threshold=, a cosine similarity; it is 1 - distance",
+    "filters": "it is called filter here, and takes the same Filter or a dict",
+    "fusion_type": "it is called fusion here: 'ranks' or 'scores'",
+    "group_by": "call search_groups(query, by=...)",
+    "include_vector": "give return_vectors=True and read hit.vector",
+    "limit": "it is called k here",
+    "max_vector_distance": "give score_threshold=, a cosine similarity; it is 1 - distance",
+    "rerank": "use LangChain's ContextualCompressionRetriever with a reranker",
+    "return_metadata": "hits have score, cosine, rank and confidence; other values are read with the client",
+    "return_properties": "hits have all metadata; WeaviateVectorStore.existing(metadata_keys=...) reads some of them",
+    "return_references": "read cross-references with the client; a Filter.by_ref can be the filter",
+    "return_uuids": "every Document has its id; WeaviateVectorStore.uuid_of(id) is the UUID of its object",
+    "target_vector": "open a store for each vector with WeaviateVectorStore.existing(vector_name=...)",
+    "vector": "call search_by_vector(vector)",
+    "where": "it is called filter here",
+}
+"""Search options of other packages, above all of langchain-weaviate and Chroma, and what to use instead."""
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -82,6 +115,7 @@ class Query:
     wholes: tuple[tuple[Content, ...], ...] = field(init=False, repr=False, compare=False)
     """The contents to embed, one vector each."""
 
+    @explains_unknown_options("Query")
     def __init__(
         self,
         *content: Content,

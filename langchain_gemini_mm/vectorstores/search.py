@@ -19,7 +19,7 @@ from langchain_gemini_mm.vectorstores.backend import Backend, KeywordRequest, Sc
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_dimensions
 from langchain_gemini_mm.vectorstores.filters import Exists, In, Node, Predicate, both, parse_filter
 from langchain_gemini_mm.vectorstores.hits import Group, Hit, Hits, ScoreKind
-from langchain_gemini_mm.vectorstores.query import Fusion, Query, SearchType, StoreSearchOptions
+from langchain_gemini_mm.vectorstores.query import OPTIONS_OF_OTHERS, Fusion, Query, SearchType, StoreSearchOptions
 
 FETCH_K = 20
 """Default number of candidates of `search_type="mmr"`, if `k` is not larger."""
@@ -31,6 +31,7 @@ _SEARCH_TYPES_OF = {
     "fusion": ("hybrid",),
     "query_properties": ("keyword", "hybrid"),
     "score_threshold": ("similarity", "mmr", "keyword"),  # scores of hybrid are ranks
+    "auto_limit": ("similarity", "keyword"),
 }
 """The search types that accept an option; options not listed here are accepted by all."""
 
@@ -45,6 +46,7 @@ class SearchPlan:
     backend: Backend
     """Where to search: the backend of the tenant, if the options name one."""
     k: int
+    """How many hits, including the `offset` that are left out in the end."""
     search_type: SearchType = "similarity"
     filter: Node | Predicate | None = None
     task_type: str | None = None
@@ -55,6 +57,9 @@ class SearchPlan:
     alpha: float = 0.5
     fusion: Fusion = "ranks"
     query_properties: tuple[str, ...] | None = None
+    offset: int = 0
+    return_vectors: bool = False
+    auto_limit: int | None = None
 
 
 def plan_search(backend: Backend, /, k: int = 4, **options: Any) -> SearchPlan:
@@ -73,7 +78,9 @@ def plan_search(backend: Backend, /, k: int = 4, **options: Any) -> SearchPlan:
     given: dict[str, Any] = {}
     for name, value in options.items():
         if name not in StoreSearchOptions.__optional_keys__:
-            raise unknown_option(name, StoreSearchOptions.__optional_keys__, "search")
+            if name in OPTIONS_OF_OTHERS:
+                raise TypeError(f"search has no option {name!r}: {OPTIONS_OF_OTHERS[name]}")
+            raise unknown_option(name, {"k", *StoreSearchOptions.__optional_keys__}, "search")
         if value is not None:
             given[name] = value
     if "tenant" in given:
@@ -83,7 +90,8 @@ def plan_search(backend: Backend, /, k: int = 4, **options: Any) -> SearchPlan:
         listed = ", ".join(map(repr, backend.search_types))
         hint = did_you_mean(search_type, backend.search_types)
         raise ValueError(f"search_type {search_type!r} is not among those of {backend.store}: {listed}{hint}")
-    plan: dict[str, Any] = {"backend": backend, "k": positive_int("k", k), "fetch_k": k}
+    k = positive_int("k", k) + _offset("offset", given.get("offset", 0))
+    plan: dict[str, Any] = {"backend": backend, "k": k, "fetch_k": k}
     if given:
         plan |= _checked(backend, k, search_type, given)
     return SearchPlan(**plan)
@@ -97,14 +105,22 @@ def _checked(backend: Backend, k: int, search_type: str, given: dict[str, Any]) 
     for name, check in _CHECKS.items():
         if name in given:
             given[name] = check(name, given[name])
+    if "auto_limit" in given and not backend.supports_auto_limit:
+        raise ValueError(f"auto_limit is an option of Weaviate, and {backend.store} has none; give score_threshold=")
     if "filter" in given:
         given["filter"] = checked_filter(backend, given["filter"])
     if "score_threshold" in given:
         low, high = (0, 1e9) if search_type == "keyword" else (-1, 1)
         given["score_threshold"] = number_in("score_threshold", given["score_threshold"], low, high)
-    if search_type == "mmr" and given.setdefault("fetch_k", max(k, FETCH_K)) < k:
-        raise ValueError(f"fetch_k={given['fetch_k']} is smaller than k={k}; mmr chooses k of fetch_k candidates")
+    if search_type == "mmr":
+        given["k"] = min(k, given.setdefault("fetch_k", max(k, FETCH_K)))  # as in other LangChain stores
     return given
+
+
+def _offset(name: str, value: Any) -> int:
+    if value == 0 and not isinstance(value, bool):
+        return 0
+    return positive_int(name, value)
 
 
 def _task_type(name: str, value: Any) -> str:
@@ -126,6 +142,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "alpha": partial(number_in, low=0, high=1),
     "fusion": partial(one_of, allowed=get_args(Fusion)),
     "query_properties": _properties,
+    "return_vectors": partial(one_of, allowed=(True, False)),
+    "auto_limit": positive_int,
 }
 """The checks of single options, called with name and value; each returns the checked value."""
 
@@ -154,12 +172,24 @@ def search_flow(queries: Iterable[Content | Query], plan: SearchPlan) -> Flow[li
         ValueError: a `task_type` where nothing is embedded.
     """
     asked = [query if isinstance(query, Query) else Query(query) for query in queries]
-    if plan.search_type not in WORD_SEARCHES:
-        return (yield from _similar_flow(asked, plan)) if asked else []
     answers: list[Hits] = []
-    for query in asked:
-        answers += [(yield from (_keyword_flow if plan.search_type == "keyword" else _hybrid_flow)(query, plan))]
-    return answers
+    if plan.search_type not in WORD_SEARCHES:
+        answers = (yield from _similar_flow(asked, plan)) if asked else []
+    else:
+        for query in asked:
+            answers += [(yield from (_keyword_flow if plan.search_type == "keyword" else _hybrid_flow)(query, plan))]
+    return (yield from returned_flow(answers, plan))
+
+
+def returned_flow(answers: Sequence[Hits], plan: SearchPlan) -> Flow[list[Hits]]:
+    """The hits that a caller gets: without those of the offset, and with vectors if they are wanted."""
+    shown = [Hits(hits[plan.offset :]) if plan.offset else hits for hits in answers]
+    if not plan.return_vectors:
+        return shown
+    ids = dict.fromkeys(str(hit.document.id) for hits in shown for hit in hits)
+    records = (yield from plan.backend.fetch(list(ids), with_vectors=True)) if ids else []
+    vectors = {record.id: record.vector for record in records}
+    return [Hits(replace(hit, vector=vectors.get(str(hit.document.id))) for hit in hits) for hits in shown]
 
 
 def _similar_flow(queries: Sequence[Query], plan: SearchPlan) -> Flow[list[Hits]]:
@@ -197,6 +227,7 @@ def neighbours_flow(
             with_vectors=is_mmr and not native,
             fingerprint=fingerprint,
             mmr=(plan.k, plan.lambda_mult) if native else None,
+            auto_limit=plan.auto_limit,
         )
         requests.append(request)
     answers = []
@@ -322,6 +353,7 @@ def _documents_with_words(text: str, plan: SearchPlan, k: int, excluded: Sequenc
         filter=plan.filter,
         score_threshold=plan.score_threshold,
         properties=plan.query_properties,
+        auto_limit=plan.auto_limit,
     )
     found = yield from plan.backend.search_keywords(request)
     kept = [scored for scored in found if scored.record.id not in excluded][:k]
@@ -339,8 +371,8 @@ def fused(
 ) -> Hits:
     """Fuse two rankings: the score of a document is the sum of its scores in both lists.
 
-    With `ranks` its score in a list is 1 / (60 + rank), with `scores` its own score, scaled so that the list ranges
-    from 0 to 1.
+    With `ranks` its score in a list is 1 / (60 + rank), with `scores` its own score, scaled so that the list, and the
+    sum, range from 0 to 1. A list without weight adds no documents.
 
     A document without words, such as an image, cannot be in the keyword list. Its score is increased by the share that
     it would gain on average: the probability that a nearby text contains words of the query.
@@ -355,23 +387,27 @@ def fused(
     """
     from langchain_gemini_mm.vectorstores.tokenizer import has_words, mentions, searched_text
 
+    near, worded = near if alpha > 0 else (), worded if alpha < 1 else ()
     hits: dict[str, Hit] = {}
     for hit in (*near, *worded):
         hits.setdefault(str(hit.document.id), hit)
     scores = dict.fromkeys(hits, 0.0)
     found = {str(hit.document.id) for hit in worded}
     readable = {id_: searched_text(hit.document.page_content, hit.document.metadata) for id_, hit in hits.items()}
-    wordless = {str(hit.document.id) for hit in near if not has_words(readable[str(hit.document.id)])} - found
-    texts = [id_ for hit in near if (id_ := str(hit.document.id)) not in wordless]
+    near_ids = [str(hit.document.id) for hit in near]
+    wordless = {id_ for id_ in near_ids if id_ not in found and not has_words(readable[id_])}
+    texts = [id_ for id_ in near_ids if id_ not in wordless] if wordless else []
     chance = sum(id_ in found or mentions(readable[id_], words) for id_ in texts) / max(1, len(texts))
-    shares = (2 * alpha, 2 * (1 - alpha))
+    total = 2 if fusion == "ranks" else 1
+    shares = (total * alpha, total * (1 - alpha))
     for ranking, share in zip((near, worded), shares, strict=True):
         for hit, worth in zip(ranking, _worths(ranking, fusion), strict=True):
-            lost = chance * shares[1] / share if hit.document.id in wordless and share else 0.0
+            lost = chance * shares[1] / share if hit.document.id in wordless else 0.0
             scores[str(hit.document.id)] += worth * share * (1 + lost)
     best = sorted(scores, key=lambda id_: -scores[id_])[:k]
+    kind: ScoreKind = "rank" if fusion == "ranks" else "fused"
     return Hits(
-        replace(hits[id_], score=scores[id_], score_kind="rank", rank=rank) for rank, id_ in enumerate(best, start=1)
+        replace(hits[id_], score=scores[id_], score_kind=kind, rank=rank) for rank, id_ in enumerate(best, start=1)
     )
 
 
@@ -405,6 +441,8 @@ def groups_flow(query: Content | Query, plan: SearchPlan, by: str, per_source: i
         TypeError: `by` is not a str.
         ValueError: another search type, or `per_source` is below 1.
     """
+    if plan.offset:
+        raise ValueError(f"groups have no offset, got offset={plan.offset}; ask for more groups")
     if plan.search_type != "similarity":
         raise ValueError(f"groups are made of search_type='similarity', got search_type={plan.search_type!r}")
     if not isinstance(by, str):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from langchain_gemini_mm.storage.transfer import MediaTransfer
 from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_dimensions, require_space
-from langchain_gemini_mm.vectorstores.records import Record
+from langchain_gemini_mm.vectorstores.records import Record, json_text
 from langchain_gemini_mm.vectorstores.write import Progress
 
 BATCH_SIZE = 500
@@ -205,6 +204,6 @@ def _same(one: Record, other: Record) -> bool:
     """Whether two records are equal; metadata are compared as JSON, because in Python 1 == 1.0 == True."""
     if one.text != other.text or one.vector is None or other.vector is None or one.vector.shape != other.vector.shape:
         return False
-    if json.dumps(one.metadata, sort_keys=True) != json.dumps(other.metadata, sort_keys=True):
+    if json_text(one.metadata) != json_text(other.metadata):
         return False
     return bool(np.abs(one.vector - other.vector).max() <= _ROUNDING)

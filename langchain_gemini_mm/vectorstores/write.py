@@ -22,7 +22,7 @@ from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.vectorstores.backend import Backend, Replacement
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, given_rows, same_space
 from langchain_gemini_mm.vectorstores.filters import In
-from langchain_gemini_mm.vectorstores.records import Record, plain_json, plain_text
+from langchain_gemini_mm.vectorstores.records import Record, json_text, plain_json, plain_text
 
 Progress: TypeAlias = Callable[[int], object]
 """Called after each batch with how many documents of the call are stored so far."""
@@ -191,8 +191,16 @@ def _changed(backend: Backend, items: list[_Item]) -> Flow[list[_Item]]:
     if known is None or not same_space(known, backend.space.fingerprint):
         return items
     held = yield from backend.fetch([item.id for item in items])
-    stored = {record.id: (record.text, record.metadata) for record in held}
-    return [item for item in items if stored.get(item.id) != (item.document.page_content, item.document.metadata)]
+    stored = {record.id: (record.text, json_text(record.metadata)) for record in held}
+    return [item for item in items if item.id not in stored or stored[item.id] != _stored_form(item)]
+
+
+def _stored_form(item: _Item) -> tuple[str, str] | None:
+    """Text and metadata as they would be stored; None if they cannot be."""
+    try:
+        return item.document.page_content, json_text(plain_json(item.document.metadata, ""))
+    except ContentError:
+        return None
 
 
 def _store(backend: Backend, items: list[_Item], outcome: _Added) -> Flow[Collection[str]]:
@@ -204,6 +212,7 @@ def _store(backend: Backend, items: list[_Item], outcome: _Added) -> Flow[Collec
         text = plain_text(item.document.page_content, f"{where}.page_content")
         plain = plain_json(item.document.metadata, f"{where}.metadata")
         backend.check_document(text, plain, where)
+        backend.check_id(item.id, where)
         texts.append(text)
         metadata.append(plain)
     failed: dict[str, Exception | str] = {}

@@ -6,10 +6,11 @@ import asyncio
 import logging
 import math
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import weaviate
 
@@ -17,8 +18,16 @@ from langchain_gemini_mm.batching import CancelToken
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.weaviate_client.deadlines import within
-from langchain_gemini_mm.weaviate_client.errors import NotReadyError, translate_errors
+from langchain_gemini_mm.weaviate_client.errors import (
+    OF_ANOTHER_LOOP,
+    NotReadyError,
+    OtherLoopError,
+    ResultLimitError,
+    translate_errors,
+)
 from langchain_gemini_mm.weaviate_client.versions import Version, parse_version, require_floor
+
+T = TypeVar("T")
 
 TIMEOUT = 10.0
 """Seconds for one answer; a lost connection is tried again within them."""
@@ -38,7 +47,7 @@ class Connection:
     Args:
         client: a connected `WeaviateClient`, or a `WeaviateAsyncClient`.
         async_client: a `WeaviateAsyncClient` in addition to a sync client. It is connected on first use, and belongs
-            to the event loop it was connected on.
+            to the event loop it was connected on; in others the sync client is used in worker threads.
         timeout: seconds for one answer.
         write_timeout: seconds for storing one chunk, attempts included.
 
@@ -64,7 +73,13 @@ class Connection:
         self.write_timeout = _seconds("write_timeout", write_timeout)
         self.known_version: Version | None = None
         """The server's version; None before `version` was called."""
+        self.max_results: int | None = None
+        """How many results the server returns at once; None until a request exceeded it."""
         self._connecting = asyncio.Lock()
+        self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
+        """The event loop in which the async client was last used."""
+        self._unusable = False
+        """Whether the async client is of another event loop, and the sync client is used instead."""
 
     def call(
         self, what: str, operation: Operation, *, timeout: float | None = None, stop: CancelToken | None = None
@@ -111,14 +126,37 @@ class Connection:
             time.sleep(_PAUSE)
 
     async def arun(self, what: str, operation: Operation, seconds: float, _: CancelToken | None = None) -> Any:
-        """Async twin of `run`; without an async client it calls the sync client in a worker thread."""
-        client = self.async_client
-        if client is None:
-            cancelled = CancelToken()
+        """Async twin of `run`.
+
+        Without an async client, or in another event loop than that of the async client, it calls the sync client in a
+        worker thread.
+        """
+        client, loop = self.async_client, asyncio.get_running_loop()
+        if client is not None and self.client is None and not self._may_be_of(loop):
+            raise OtherLoopError(OF_ANOTHER_LOOP)
+        if client is not None and self._may_be_of(loop):
             try:
-                return await asyncio.to_thread(self.run, what, operation, seconds, cancelled)
-            finally:
-                cancelled.set()
+                answer = await self._awaited(client, what, operation, seconds)
+            except OtherLoopError:
+                if self.client is None:
+                    raise
+                self._unusable = True  # in which loop the caller has connected it is not known
+            else:
+                self._loop = weakref.ref(loop)
+                return answer
+        cancelled = CancelToken()
+        try:
+            return await asyncio.to_thread(self.run, what, operation, seconds, cancelled)
+        finally:
+            cancelled.set()
+
+    def _may_be_of(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether the async client may be connected in this event loop; a loop that is closed may have a successor."""
+        known = self._loop() if self._loop is not None else None
+        return not self._unusable and (known is None or known is loop or known.is_closed())
+
+    async def _awaited(self, client: Any, what: str, operation: Operation, seconds: float) -> Any:
+        """Carry out an operation on the async client."""
         ends = time.monotonic() + min(seconds / 2, _READY_WITHIN)
         with translate_errors(what, seconds), redacted():
             async with asyncio.timeout(seconds):
@@ -147,6 +185,22 @@ class Connection:
             require_floor(version)
             self.known_version = version
         return self.known_version
+
+    def limited(self, ask: Callable[[int], Flow[T]], wanted: int) -> Flow[T]:
+        """Ask for as many results as wanted, or for as many as the server returns at once.
+
+        Args:
+            ask: called with the number of results to request.
+            wanted: the largest number.
+        """
+        limit = wanted if self.max_results is None else min(wanted, self.max_results)
+        while True:
+            try:
+                return (yield from ask(limit))
+            except ResultLimitError as error:
+                if error.limit >= limit:
+                    raise
+                self.max_results = limit = error.limit
 
 
 def _seconds(name: str, value: Any) -> float:

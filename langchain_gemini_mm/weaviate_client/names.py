@@ -27,6 +27,15 @@ def checked_name(name: Any) -> str:
     return name
 
 
+def existing_name(name: Any) -> str:
+    """Check the name of a collection that exists; as in the client, a small letter at its beginning becomes a capital.
+
+    Raises:
+        ValueError: Weaviate does not accept it.
+    """
+    return checked_name(f"{name[:1].upper()}{name[1:]}" if isinstance(name, str) else name)
+
+
 def is_version(name: str) -> bool:
     """Whether a name is one that a version of a store has."""
     return _VERSION.fullmatch(name) is not None
@@ -36,6 +45,11 @@ def is_version_of(store: str, name: str) -> bool:
     """Whether a name is one that a version of this store has."""
     match = _VERSION.fullmatch(name)
     return match is not None and match[1] == store
+
+
+def version_number(name: str) -> int:
+    """The number at the end of the name of a version; 0 for other names."""
+    return int(name.rpartition("_v")[2]) if is_version(name) else 0
 
 
 def require_free_name(name: str) -> None:

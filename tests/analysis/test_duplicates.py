@@ -132,3 +132,26 @@ def test_invalid_arguments_are_named(options: dict[str, Any], error: type[Except
     """The error names argument and value, before any vector is read."""
     with pytest.raises(error, match=words):
         find_duplicates(store_of_rows([[1, 0]]), **options)
+
+
+@pytest.mark.parametrize("max_pairs", [1, 7, 60, 10_000])
+@pytest.mark.parametrize("block", [5, 16, 100])
+def test_many_copies_are_one_group_with_the_best_pairs(
+    max_pairs: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of more pairs than are kept, the most similar ones are, and of equal ones the first."""
+    monkeypatch.setattr(stored_vectors, "BLOCK_ROWS", block)
+    copies, others = [[1.0, 0.0, 0.0]] * 30, [[0.0, 1.0, 0.01 * i] for i in range(20)]
+    rows = unit_rows([*copies, *others])
+    found = find_duplicates(store_of_rows(rows.tolist()), threshold=0.99, max_pairs=max_pairs)
+    groups, pairs = brute_force(rows.astype(np.float64), 0.99)
+    assert {frozenset(group.ids) for group in found.groups} == groups
+    assert found.pair_count == len(pairs)
+    names = [f"d{i:02}" for i in range(len(rows))]
+    similarity = rows @ rows.T
+    ranked = sorted(pairs, key=lambda pair: (-similarity[names.index(pair[0]), names.index(pair[1])], pair))
+    shown = [(pair.first, pair.second) for pair in found.pairs]
+    assert len(shown) == min(max_pairs, len(pairs))
+    assert set(shown[:30]) <= set(ranked)
+    least = min(pair.similarity for pair in found.pairs)
+    assert least >= similarity[names.index(ranked[len(shown) - 1][0]), names.index(ranked[len(shown) - 1][1])] - 1e-6

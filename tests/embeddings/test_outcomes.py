@@ -310,7 +310,8 @@ class TestRepeating:
         assert emulator.embedded == len(contents)
         assert ours.usage.items == len(contents)
         np.testing.assert_allclose(vectors, calm_vectors(contents), atol=1e-6)
-        assert notices
+        # A machine that is slower than the quota is never refused.
+        assert notices or not ours.usage.retries
         assert all(notice.reason and notice.seconds > 0 and notice.items for notice in notices)
 
     def test_the_delay_of_a_retry_after_header_is_waited_for(self, emulator: GeminiEmulator) -> None:

@@ -31,7 +31,7 @@ def split(data: bytes, suffix: str = ".txt", size: int = 2000, overlap: int = 20
 
 TEXT = "Straße, naïve, “quotes” and 5 €"
 POLISH = "Zażółć gęślą jaźń. Książka leży na stole, a dziewczyna śpi."
-TURKISH = "Türkçe yazıldı, İstanbul'da güneş çıktı"  # noqa: RUF001
+TURKISH = "Türkçe yazıldı, İstanbul'da güneş çıktı"
 FRENCH = "Été à la plage: où êtes-vous allés? L'élève a déjà mangé à côté de l'hôtel."
 CHINESE = "天地玄黄。宇宙洪荒。狗在沙发上睡觉。"
 ENCODINGS = {

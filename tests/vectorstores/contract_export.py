@@ -25,7 +25,7 @@ BAD_UPDATES: list[tuple[str, tuple[Any, ...], type[Exception], str]] = [
     ("one id", ("cat", {"x": 1}), TypeError, "ids is a list of str, got one str"),
     ("a number", ([5], {"x": 1}), TypeError, "the id 5 is not a str"),
     ("not a dict", (["cat"], "x"), TypeError, "metadata is a dict, got str"),
-    ("not JSON", (["cat"], {"x": {1}}), ContentError, r"metadata\['x'\] is a set"),
+    ("not JSON", (["cat"], {"x": b"1"}), ContentError, r"metadata\['x'\] is a bytes"),
     ("NaN", ({"cat": {"x": float("nan")}},), ContentError, r"metadata\['cat'\]\['x'\] is nan"),
 ]
 

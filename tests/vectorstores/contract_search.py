@@ -58,7 +58,6 @@ BAD_OPTIONS: list[tuple[str, dict[str, Any], type[Exception], str]] = [
         ValueError,
         "'magic' is not among those of .*'similarity', 'mmr'",
     ),
-    ("fetch_k below k", {"search_type": "mmr", "k": 5, "fetch_k": 4}, ValueError, "fetch_k=4 is smaller than k=5"),
     (
         "fetch_k without mmr",
         {"fetch_k": 10},
@@ -182,6 +181,20 @@ class SearchingContract(ContractBase):
         """The default of fetch_k grows with k."""
         assert len(await call(animals, "max_marginal_relevance_search", "dog", k=6)) == 6
         assert len(await call(animals, "search", "dog", k=50, search_type="mmr")) == 6
+
+    async def test_mmr_finds_no_more_than_its_candidates(self, animals: Any, call: Call) -> None:
+        """As in other LangChain stores, `fetch_k` below `k` limits the hits."""
+        for options in ({"k": 5, "fetch_k": 3}, {"k": 3, "fetch_k": 3}):
+            hits = await call(animals, "search", "dog", search_type="mmr", **options)
+            assert [hit.rank for hit in hits] == [1, 2, 3]
+        assert len(await call(animals, "max_marginal_relevance_search", "dog", k=4, fetch_k=2)) == 2
+
+    async def test_a_slice_of_hits_has_their_methods(self, animals: Any, call: Call) -> None:
+        """`hits[:2]` are `Hits`, `hits[0]` is one hit."""
+        hits = await call(animals, "search", "dog", k=4)
+        assert hits[:2].documents == hits.documents[:2]
+        assert hits[::2].scored == hits.scored[::2]
+        assert [hits[0], hits[-1]] == [*hits][::3]
 
     @pytest.mark.parametrize(("options", "error", "message"), cases(BAD_OPTIONS))
     async def test_bad_options_fail_by_name(

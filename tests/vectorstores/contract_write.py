@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.errors import ContentError, PartialWriteError, ServiceError, SpaceMismatchError
 from tests.vectorstores.contract_base import ANIMALS, Call, ContractBase, OpenStore, cases, ids_of
 from tests.vectorstores.fakes import AnswerEmbeddings, WordEmbeddings
+from tests.vectorstores.test_records import FORMS
 
 METADATA: list[tuple[str, dict[str, Any]]] = [
     ("empty", {}),
@@ -26,12 +29,18 @@ METADATA: list[tuple[str, dict[str, Any]]] = [
 ]
 
 NOT_JSON: list[tuple[str, Any, str]] = [
-    ("a set", {"a": {1}}, r"documents\[1\].metadata\['a'\] is a set"),
+    ("a duration", {"a": timedelta(1)}, r"documents\[1\].metadata\['a'\] is a timedelta"),
     ("bytes, deep", {"a": [{"b": b"x"}]}, r"documents\[1\].metadata\['a'\]\[0\]\['b'\] is a bytes"),
     ("NaN", {"a": float("nan")}, r"documents\[1\].metadata\['a'\] is nan"),
     ("infinity", {"a": [float("-inf")]}, r"documents\[1\].metadata\['a'\]\[0\] is -inf"),
     ("a key that is no string", {"a": {1: 2}}, r"metadata\['a'\] has the key 1; .* write '1'"),
-    ("a NumPy number", {"a": np.int64(5)}, r"metadata\['a'\] is a int64.*tolist"),
+    ("a NumPy array", {"a": np.zeros(5)}, r"metadata\['a'\] is a ndarray.*tolist"),
+    ("NaN of NumPy", {"a": np.float32("nan")}, r"metadata\['a'\] is nan"),
+    (
+        "too many digits",
+        {"a": Decimal("0.12345678901234567890")},
+        r"metadata\['a'\] is Decimal.* store str\(\) or float",
+    ),
     ("a lone surrogate", {"a": "x\udc80"}, r"metadata\['a'\] is not valid Unicode: a lone surrogate at character 1"),
     ("a surrogate in a key", {"\udc80": 1}, "a key of .*metadata is not valid Unicode"),
     ("an endless integer", {"a": 10**5000}, r"metadata\['a'\] is an integer of 16610 bits"),
@@ -228,10 +237,54 @@ class AddingContract(ContractBase):
         assert repr(given.metadata) == repr(metadata)
         assert repr((await call(store, "get_by_ids", ids))[0].metadata) == repr(metadata)
 
-    async def test_tuples_come_back_as_lists(self, store: Any, call: Call) -> None:
-        """This is the only change by JSON."""
-        (id_,) = await call(store, "add_texts", ["x"], [{"tags": ("a", "b")}])
-        assert (await call(store, "get_by_ids", [id_]))[0].metadata == {"tags": ["a", "b"]}
+    async def test_other_types_are_stored_found_and_returned_in_one_form(self, store: Any, call: Call) -> None:
+        """`vectorstores.records` lists them; filters take the values as they were given, and ranges are in order."""
+        for number, (_, value, expected) in enumerate(FORMS):
+            key = {str: "modality", bool: "draft", list: "any list"}.get(type(expected), "start_s")
+            (id_,) = await call(store, "add_texts", ["x"], [{key: value}], ids=[str(number)])
+            assert repr((await call(store, "get_by_ids", [id_]))[0].metadata) == repr({key: expected})
+            await call(store, "update_metadata", [id_], {key: value})
+            assert repr((await call(store, "get_by_ids", [id_]))[0].metadata) == repr({key: expected})
+            if not isinstance(expected, list):
+                assert id_ in ids_of(await call.list(store, "iterate", filter={key: value}))
+        await call(store, "delete_all")
+        times = [datetime(2024, 5, day, tzinfo=UTC) for day in (1, 2, 3)]
+        await call(store, "add_texts", list("abc"), [{"modality": at} for at in times], ids=list("abc"))
+        assert ids_of(await call(store, "search", "a", filter={"modality": {"$gt": times[1]}})) == ["c"]
+        assert await call(store, "count", filter={"modality": {"$in": times[:2]}}) == 2
+
+    async def test_keys_of_the_loader_take_any_value(self, store: Any, call: Call) -> None:
+        """A document from elsewhere may use them for values of other types."""
+        other: dict[str, Any] = {"track": 3, "title": ["a", "b"], "position": "top", "source": None, "start_s": True}
+        await call(store, "add_documents", [Document("a cat", id="x", metadata=other)])
+        assert (await call(store, "get_by_ids", ["x"]))[0].metadata == other
+        await call(store, "update_metadata", ["x"], {"position": 5, "first_page": "iv"})
+        assert (await call(store, "get_by_ids", ["x"]))[0].metadata == other | {"position": 5, "first_page": "iv"}
+        assert ids_of(await call(store, "search", "cat", filter={"position": 5})) == ["x"]
+
+    async def test_skipping_compares_stored_forms(self, store: Any, call: Call) -> None:
+        """Tuples, sets and dates are unchanged when they are added again; 1, 1.0 and True are different values."""
+        metadata = {"tags": ("a", "b"), "set": {"x", "y"}, "on": date(2024, 5, 1), "n": 1}
+        document = Document("a cat", id="x", metadata=metadata)
+        for changed, calls in ((document, 1), (document.model_copy(deep=True), 1)):
+            await call(store, "add_documents", [changed], skip_unchanged=True)
+            assert len(store.space.embedding.calls) == calls
+        for number, value in enumerate((True, 1.0, 1), 2):
+            again = Document("a cat", id="x", metadata=metadata | {"n": value})
+            await call(store, "add_documents", [again], skip_unchanged=True)
+            assert len(store.space.embedding.calls) == number
+            assert repr((await call(store, "get_by_ids", ["x"]))[0].metadata["n"]) == repr(value)
+        bad = Document("a cat", id="x", metadata={"n": float("nan")})
+        with pytest.raises(ContentError, match=r"documents\[0\].metadata\['n'\] is nan"):
+            await call(store, "add_documents", [bad], skip_unchanged=True)
+
+    async def test_a_time_weighted_retriever_works(self, store: Any, call: Call) -> None:
+        """LangChain's retriever stores the times of access as datetimes."""
+        retrievers: Any = pytest.importorskip("langchain_classic.retrievers", exc_type=ImportError)
+        retriever = retrievers.TimeWeightedVectorStoreRetriever(vectorstore=store, k=1, decay_rate=0.001)
+        await call(retriever, "add_documents", [Document("a black cat"), Document("quarterly report")])
+        found = await call(retriever, "invoke", "a black cat")
+        assert [document.page_content for document in found] == ["a black cat"]
 
     @pytest.mark.parametrize(("metadata", "message"), cases(NOT_JSON))
     async def test_metadata_that_json_cannot_hold_is_refused(

@@ -47,6 +47,17 @@ MEANINGS = [
     Meaning("a list, greater", {"a": {"$gt": 5}}, [{"a": [1, 9]}], [{"a": [1, 5]}, {"a": ["9"]}]),
     Meaning("a list, between", {"a": {"$gt": 3, "$lt": 5}}, [{"a": [1, 9]}, {"a": 4}], [{"a": [1, 2]}]),
     Meaning("a list, one of", {"a": {"$in": [1, 2]}}, [{"a": [2, 3]}], [{"a": [3, None]}]),
+    Meaning(
+        "a folder",
+        {"a": {"$startswith": "b/"}},
+        [{"a": "b/"}, {"a": "b/c"}, {"a": ["x", "b/\nc"]}],
+        [{"a": "b"}, {"a": "B/"}, {"a": "ab/"}, {"a": 1}, {"a": {"b/": 1}}, {}],
+    ),
+    Meaning("a prefix is no pattern", {"a": {"$startswith": "*?%_["}}, [{"a": "*?%_[x"}], [{"a": "xx%_["}, {"a": "*"}]),
+    Meaning(
+        "a prefix of white space", {"a": {"$startswith": " \u3000"}}, [{"a": " \u3000"}], [{"a": "\u3000"}, {"a": " "}]
+    ),
+    Meaning("another folder", {"a": {"$not": {"$startswith": "b/"}}}, [{"a": "b"}, {}, {"a": 1}], [{"a": ["x", "b/"]}]),
     Meaning("not, above keys", {"$not": {"a": 1, "b": 2}}, [{"a": 1}, {}, {"b": 2}], [{"a": 1, "b": 2}]),
     Meaning("not, inside a key", {"a": {"$not": {"$gt": 5}}}, [{"a": 5}, {}, {"a": "x"}], [{"a": 6}]),
     Meaning("and", {"$and": [{"a": {"$gt": 1}}, {"a": {"$ne": 3}}]}, [{"a": 2}], [{"a": 3}, {"a": 1}]),

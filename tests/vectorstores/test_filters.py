@@ -48,6 +48,12 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("greater than True", {"a": {"$gt": True}}, r"\$gt on 'a' takes a number or a string, got True"),
     ("less than None", {"a": {"$lt": None}}, r"\$lt on 'a' takes a number or a string, got None"),
     ("exists of a number", {"a": {"$exists": 1}}, r"\$exists on 'a' takes True or False, got 1"),
+    ("a prefix that is no string", {"a": {"$startswith": 5}}, r"\$startswith on 'a' takes a str .*, got 5"),
+    (
+        "an empty prefix",
+        {"a": {"$startswith": ""}},
+        r"\$startswith on 'a' takes a str of at least one character, got ''",
+    ),
     ("an operator that is no string", {"a": {5: 5}}, "unknown operator 5 on 'a'"),
     ("half a surrogate pair in a value", {"a": "\ud800"}, "not valid Unicode"),
     ("half a surrogate pair in a key", {"\ud800": 1}, "not valid Unicode"),

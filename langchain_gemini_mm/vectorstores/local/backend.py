@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -30,11 +31,11 @@ from langchain_gemini_mm.vectorstores.embedding_space import (
 from langchain_gemini_mm.vectorstores.filters import Node, Predicate
 from langchain_gemini_mm.vectorstores.local import keyword_index, rows
 from langchain_gemini_mm.vectorstores.local.database import Database
-from langchain_gemini_mm.vectorstores.local.filter_sql import Mask, positions_of
+from langchain_gemini_mm.vectorstores.local.filter_sql import Mask, positions_of, require_known_keys
 from langchain_gemini_mm.vectorstores.local.matrix import Matrix
 from langchain_gemini_mm.vectorstores.local.prefix import PrefixPlan
 from langchain_gemini_mm.vectorstores.local.rows import vectors_of
-from langchain_gemini_mm.vectorstores.local.scoring import BestRows, RowQuery, View, products
+from langchain_gemini_mm.vectorstores.local.scoring import BestRows, RowQuery, SharedScoring, View, products
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.tokenizer import terms
 
@@ -44,13 +45,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 T = TypeVar("T")
+_LOGGER = logging.getLogger("langchain_gemini_mm")
 
 _Filter: TypeAlias = "Node | NDArray[np.int64] | None"
 """A filter that is evaluated in the file, or the row numbers that a function kept."""
 
 _ATTEMPTS = 3
-_SCORES_AT_ONCE = 16_000_000
-"""Maximum number of scores of one matrix product; 4 bytes each."""
+_MOST_TRIED = 32
 _PAGE_SIZE = 1000
 _NO_LIMIT = -1
 
@@ -95,6 +96,8 @@ class LocalBackend(Backend):
         self._database = database
         self._name = f"collection {collection!r} in {database.path}"
         self._matrix = Matrix(plan)
+        self._known_keys: set[str] = set()
+        self._scoring = SharedScoring()
 
     @property
     def prefix(self) -> int | None:
@@ -163,11 +166,10 @@ class LocalBackend(Backend):
         """Find documents by their words; an outdated index is rebuilt first."""
         if request.properties not in (None, ("text",)):
             raise ValueError(f"{self.store} searches the text alone; query_properties={list(request.properties)}")
-        words = terms(request.text)
-        if not words:
+        if not terms(request.text):
             return []
         for _ in range(_ATTEMPTS):
-            found = self._with_words(words, request)
+            found = self._with_words(request)
             if found is not None:
                 return found
             with self._database.writing() as connection:
@@ -186,7 +188,7 @@ class LocalBackend(Backend):
             collection = rows.find_collection(connection, self.collection)
             if collection is None:
                 return []
-            dimensions = collection.dimensions if with_vectors else None
+            dimensions = rows.length_of_vectors(connection, collection) if with_vectors else None
             found = rows.by_ids(connection, collection.c, ids, dimensions)
         return [found[id_] for id_ in dict.fromkeys(ids) if id_ in found]
 
@@ -199,7 +201,9 @@ class LocalBackend(Backend):
             collection = rows.find_collection(connection, self.collection)
             if collection is None:
                 return []
-            dimensions = collection.dimensions if columns in ("vectors", "all") else None
+            self._require_known_keys(connection, collection.c, node)
+            with_vectors = columns in ("vectors", "all")
+            dimensions = rows.length_of_vectors(connection, collection) if with_vectors else None
             documents = columns in ("documents", "all")
             return rows.page(connection, collection.c, after, limit, node, dimensions=dimensions, documents=documents)
 
@@ -211,6 +215,7 @@ class LocalBackend(Backend):
             if collection is not None and ids is not None:
                 rows.delete_ids(connection, collection.c, ids)
             elif collection is not None and node is not None:
+                self._require_known_keys(connection, collection.c, node)
                 rows.delete_where(connection, collection.c, node)
 
     @in_thread
@@ -234,18 +239,21 @@ class LocalBackend(Backend):
                 rows.set_space(connection, collection.c, None, None)
 
     @in_thread
-    def revision(self) -> tuple[int, int] | None:
+    def revision(self) -> tuple[int, int, int] | None:
         """Read the number of the last change; see `Backend`."""
         with self._database.reading() as connection:
             collection = rows.find_collection(connection, self.collection)
-            return (collection.c, collection.revision) if collection else None
+            return (collection.c, collection.epoch, collection.revision) if collection else None
 
     @in_thread
     def count(self, node: Node | None) -> int:
         """Count the records; see `Backend`."""
         with self._database.reading() as connection:
             collection = rows.find_collection(connection, self.collection)
-            return rows.count(connection, collection.c, node) if collection else 0
+            if collection is None:
+                return 0
+            self._require_known_keys(connection, collection.c, node)
+            return rows.count(connection, collection.c, node)
 
     @in_thread
     def read_info(self, key: str) -> Any:
@@ -272,12 +280,7 @@ class LocalBackend(Backend):
         """
         given, filter_of = _distinct([request.filter for request in requests])
         filters = [self._numbers_kept(one) if callable(one) else one for one in given]
-        at_once = max(1, _SCORES_AT_ONCE // max(1, self._matrix.size))
-        answers: list[list[Scored]] = []
-        for start in range(0, len(requests), at_once):
-            some = slice(start, start + at_once)
-            answers += self._answered(_Batch(requests[some], filters, filter_of[some]))
-        return answers
+        return self._answered(_Batch(requests, filters, filter_of))
 
     def _answered(self, batch: _Batch) -> list[list[Scored]]:
         """Score one state of the file, then read the records; if a row was deleted in between, score the new state."""
@@ -292,12 +295,14 @@ class LocalBackend(Backend):
             if answer is not None:
                 return answer
         with self._database.reading() as connection:  # with many writes, do both in one transaction
-            seen = self._view(connection, batch)
-            found = [] if seen is None else self._score(*seen, batch)
-            answer = [] if seen is None else self._read(connection, seen[0], batch.requests, found)
-        if answer is None:
-            raise AssertionError("rows go only in another transaction")
-        return answer or [[] for _ in batch.requests]
+            for _ in range(_ATTEMPTS):  # rows that turn out to be damaged are left out the next time
+                seen = self._view(connection, batch)
+                if seen is None:
+                    return [[] for _ in batch.requests]
+                answer = self._read(connection, seen[0], batch.requests, self._score(*seen, batch))
+                if answer is not None:
+                    return answer
+        raise AssertionError("rows go only in another transaction")
 
     def _view(self, connection: sqlite3.Connection, batch: _Batch) -> tuple[View, list[Mask | None]] | None:
         """The vectors that this transaction sees, and which of them each filter keeps."""
@@ -307,7 +312,7 @@ class LocalBackend(Backend):
         request = batch.requests[0]
         require_space(self._name, collection.fingerprint, request.fingerprint)
         require_dimensions(self._name, collection.dimensions, len(request.vector))
-        view = self._matrix.view(connection, collection)
+        view = self._matrix.view(connection, collection, [request.vector for request in batch.requests[:_MOST_TRIED]])
         masks: list[Mask | None] = []
         for kept in batch.filters:
             mask = None
@@ -315,9 +320,14 @@ class LocalBackend(Backend):
                 mask = np.zeros(len(view.numbers), dtype=np.bool_)
                 mask[positions_of(kept, view.numbers)] = True
             elif kept is not None:
+                self._require_known_keys(connection, collection.c, kept)
                 mask = self._matrix.masks.of(connection, collection.c, kept, view.numbers)
             masks.append(mask)
         return view, masks
+
+    def _require_known_keys(self, connection: sqlite3.Connection, c: int, node: Node | None) -> None:
+        if node is not None:
+            require_known_keys(connection, c, node, self._known_keys)
 
     def _score(self, view: View, masks: Sequence[Mask | None], batch: _Batch) -> list[BestRows]:
         vectors, vector_of = _distinct([request.vector for request in batch.requests])
@@ -325,7 +335,7 @@ class LocalBackend(Backend):
             RowQuery(vector, mask, request.k if view.whole else self.plan.count(request.k))
             for vector, mask, request in zip(vector_of, batch.filter_of, batch.requests, strict=True)
         ]
-        return view.nearest(np.stack(vectors), masks, queries)
+        return self._scoring.nearest(view, np.stack(vectors), masks, queries)
 
     def _read(
         self, connection: sqlite3.Connection, view: View, requests: Sequence[VectorRequest], found: Sequence[BestRows]
@@ -341,8 +351,19 @@ class LocalBackend(Backend):
             numbers |= dict.fromkeys(choice.numbers)
         records = rows.by_numbers(connection, list(numbers))
         if len(records) < len(numbers):
+            self._leave_out_damaged(connection, [n for n in numbers if n not in records])
             return None
         return [_scored(choice, records) for choice in choices]
+
+    def _leave_out_damaged(self, connection: sqlite3.Connection, missing: Sequence[int]) -> None:
+        """Leave out all rows that cannot be read, if this is why some are missing."""
+        collection = rows.find_collection(connection, self.collection)
+        damaged = rows.damaged_numbers(connection, collection.c, missing) if collection else []
+        if damaged:
+            _LOGGER.warning(
+                "%s: %d documents are damaged and cannot be found; check() lists them", self._name, len(damaged)
+            )
+            self._matrix.leave_out(damaged)
 
     def _numbers_kept(self, keeps: Predicate) -> NDArray[np.int64]:
         """Call a filter function for every document, without holding a lock; return the row numbers that it keeps."""
@@ -351,24 +372,26 @@ class LocalBackend(Backend):
         while True:
             with self._database.reading() as connection:
                 collection = rows.find_collection(connection, self.collection)
-                page = rows.after_number(connection, collection.c, last, _PAGE_SIZE) if collection else {}
-            if not page:
+                numbers = rows.numbers_after(connection, collection.c, last, _PAGE_SIZE) if collection else []
+                page = rows.by_numbers(connection, numbers)
+            if not numbers:
                 return np.array(allowed, dtype=np.int64)
             allowed += [n for n, record in page.items() if keeps(record.document)]
-            last = max(page)
+            last = numbers[-1]
 
-    def _with_words(self, words: list[str], request: KeywordRequest) -> list[Scored] | None:
-        """The documents with these words, best first; None if the index is outdated."""
+    def _with_words(self, request: KeywordRequest) -> list[Scored] | None:
+        """The documents with words of the request, best first; None if the index is outdated."""
         keeps, node = (request.filter, None) if callable(request.filter) else (None, request.filter)
         with self._database.reading() as connection:
             collection = rows.find_collection(connection, self.collection)
             if collection is None:
                 return []
+            self._require_known_keys(connection, collection.c, node)
             allowed = None if node is None else rows.numbers_where(connection, collection.c, node)
             best = keyword_index.search(
                 connection,
                 collection.c,
-                words,
+                request.text,
                 _NO_LIMIT if keeps else request.k,
                 threshold=request.score_threshold,
                 allowed=allowed,
@@ -376,7 +399,7 @@ class LocalBackend(Backend):
             if best is None:
                 return None
             records = rows.by_numbers(connection, [n for n, _ in best])
-        scored = (Scored(records[n], score) for n, score in best)
+        scored = (Scored(records[n], score) for n, score in best if n in records)
         # No lock is held here: a filter function may use the store.
         return list(islice((one for one in scored if keeps is None or keeps(one.record.document)), request.k))
 
@@ -416,7 +439,9 @@ def _rescored(connection: sqlite3.Connection, view: View, request: VectorRequest
     if vectors is None:
         return None
     scores = products(request.vector[None, :], vectors)[0]
+    scores[~vectors.any(axis=1)] = -np.inf  # damaged
     order = top_k(scores, request.k)
+    order = order[np.isfinite(scores[order])]
     best = BestRows(order, scores[order]).above(request.score_threshold)
     return _Choice(
         [numbers[position] for position in best.positions.tolist()],

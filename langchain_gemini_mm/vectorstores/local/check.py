@@ -109,6 +109,9 @@ class Check:
             self._documents += len(rows)
             self._vectors(name, collection.dimensions, [(id_, vector) for _, id_, _, _, vector in rows])
             for n, id_, text, metadata, _ in rows:
+                if not isinstance(id_, str) or not isinstance(text, str):
+                    self._report(f"collection {name!r}: the id or the text of {id_!r} is no text")
+                    continue
                 expected += self._attributes(connection, name, collection.c, n, id_, metadata)
                 if self._media is not None:
                     self._references(name, id_, text, self._media)
@@ -133,7 +136,7 @@ class Check:
     def _attributes(self, connection: sqlite3.Connection, name: str, c: int, n: int, id_: str, metadata: str) -> int:
         try:
             expected = set(attributes(json.loads(metadata)))
-        except (ValueError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             self._report(f"collection {name!r}: the metadata of {id_!r} is not JSON")
             return 0
         sql = "SELECT 1 FROM attribute WHERE c = ? AND key = ? AND kind = ? AND value = ? AND n = ?"
@@ -164,6 +167,8 @@ class Check:
 
     def _keywords(self, connection: sqlite3.Connection, name: str, c: int) -> None:
         if not keyword_index.is_current(connection, c) or not keyword_index.has_fts5(connection):
+            return
+        if self._database.read_only:  # SQLite checks the index with a statement that writes
             return
         try:
             for problem in keyword_index.problems(connection, c):

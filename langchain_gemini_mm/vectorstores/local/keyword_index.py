@@ -1,5 +1,9 @@
 """The keyword index of the local store: one FTS5 table per collection, updated in every write transaction.
 
+The table contains the tokens of `tokenizer.indexed_text`, which SQLite only splits at spaces. In files of format 2 the
+tables are called `keywords_<c>` and were made by SQLite's own tokenizer; they are read, and the first write of a
+document makes those of all collections again.
+
 The column `keywords` of a collection is 1 while its table is up to date. A process whose SQLite lacks FTS5 can still
 write: it sets the column to 0, and the next keyword search of a process with FTS5 rebuilds the index.
 """
@@ -15,14 +19,18 @@ from numpy.typing import NDArray
 
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.interfaces import COMPANION_TEXT
-from langchain_gemini_mm.vectorstores.tokenizer import indexed_text, searched_text
+from langchain_gemini_mm.vectorstores.tokenizer import PUNCTUATION, indexed_text, older_terms, searched_text, terms
+
+FORMAT = 3
+"""The first format of files whose indexes contain the tokens of `tokenizer.indexed_text`."""
 
 NEEDS_FTS5 = (
     "keyword search needs SQLite with FTS5, which this Python's sqlite3 lacks. Use search_type='similarity', or "
     "another Python"
 )
 
-_TOKENIZER = "unicode61 remove_diacritics 2 categories 'L* N* Co Mn Mc'"
+# To this tokenizer, all characters that are not ASCII are parts of tokens.
+_TOKENIZER = "ascii tokenchars '{}'".format(PUNCTUATION.replace("'", "''"))
 _ROWS_AT_ONCE = 1000
 
 
@@ -40,57 +48,84 @@ def is_current(connection: sqlite3.Connection, c: int) -> bool:
     return row is not None and bool(row[0])
 
 
+def is_older(connection: sqlite3.Connection) -> bool:
+    """Whether the indexes of the file were made by SQLite's own tokenizer."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0]) < FORMAT
+
+
 def build(connection: sqlite3.Connection, c: int) -> None:
     """Build the index of a collection from its texts; without FTS5 mark it as outdated."""
+    if not renew(connection):
+        _build(connection, c)
+
+
+def renew(connection: sqlite3.Connection) -> bool:
+    """Build the indexes of all collections of an older file; returns whether that was necessary."""
+    if not is_older(connection):
+        return False
+    for (c,) in connection.execute("SELECT c FROM collection").fetchall():
+        _build(connection, c)
+    connection.execute(f"PRAGMA user_version = {FORMAT}")
+    return True
+
+
+def _build(connection: sqlite3.Connection, c: int) -> None:
     able = has_fts5(connection)
     if able:
-        connection.execute(f"DROP TABLE IF EXISTS keywords_{c}")
-        connection.execute(f'CREATE VIRTUAL TABLE keywords_{c} USING fts5(words, tokenize="{_TOKENIZER}")')
+        for table in (f"keywords_{c}", f"words_{c}"):
+            connection.execute(f"DROP TABLE IF EXISTS {table}")
+        connection.execute(f'CREATE VIRTUAL TABLE words_{c} USING fts5(words, tokenize="{_TOKENIZER}")')
         found = connection.execute("SELECT n, text, metadata FROM doc WHERE c = ?", (c,))
         while rows := found.fetchmany(_ROWS_AT_ONCE):
             _insert(connection, c, ((n, _searched(text, metadata)) for n, text, metadata in rows))
     connection.execute("UPDATE collection SET keywords = ? WHERE c = ?", (int(able), c))
 
 
+def drop(connection: sqlite3.Connection, c: int) -> None:
+    """Remove the index of a collection."""
+    if has_fts5(connection):
+        connection.execute(f"DROP TABLE IF EXISTS keywords_{c}")
+
+
 def insert(connection: sqlite3.Connection, c: int, rows: Iterable[tuple[int, str]]) -> None:
-    """Index texts under their row numbers.
+    """Index texts under their row numbers, after the rows were inserted.
 
     Args:
         connection: in a write transaction.
         c: the collection.
         rows: row numbers with their texts.
     """
-    if _may_change(connection, c):
+    if not renew(connection) and _may_change(connection, c):
         _insert(connection, c, rows)
 
 
 def delete(connection: sqlite3.Connection, c: int, numbers: Sequence[int]) -> None:
-    """Remove rows from the index.
+    """Remove rows from the index, after the rows were deleted.
 
     Args:
         connection: in a write transaction.
         c: the collection.
         numbers: row numbers.
     """
-    if _may_change(connection, c):
-        connection.executemany(f"DELETE FROM keywords_{c} WHERE rowid = ?", ((n,) for n in numbers))  # noqa: S608
+    if not renew(connection) and _may_change(connection, c):
+        connection.executemany(f"DELETE FROM words_{c} WHERE rowid = ?", ((n,) for n in numbers))  # noqa: S608
 
 
 def search(
     connection: sqlite3.Connection,
     c: int,
-    words: Sequence[str],
+    text: str,
     k: int,
     *,
     threshold: float | None = None,
     allowed: NDArray[np.int64] | None = None,
 ) -> list[tuple[int, float]] | None:
-    """Row numbers with one of the words and their BM25 scores (higher is better), best first; None if outdated.
+    """Row numbers with words of a text and their BM25 scores (higher is better), best first; None if outdated.
 
     Args:
         connection: in a transaction.
         c: the collection.
-        words: from `tokenizer.terms`.
+        text: the query.
         k: maximum number of rows; -1 for all.
         threshold: lowest score.
         allowed: `(n,)` row numbers to choose from, ascending; None for all.
@@ -102,8 +137,12 @@ def search(
         raise StoreError(NEEDS_FTS5)
     if not is_current(connection, c):
         return None
+    words = terms(text)
+    table = f"words_{c}"
+    if is_older(connection):
+        words, table = words + older_terms(text), f"keywords_{c}"
     question = " OR ".join(f'"{word}"' for word in words)
-    sql = f"SELECT rowid, -rank FROM keywords_{c} WHERE keywords_{c} MATCH ? ORDER BY rank"  # noqa: S608
+    sql = f"SELECT rowid, -rank FROM {table} WHERE {table} MATCH ? ORDER BY rank"  # noqa: S608
     if allowed is None:
         found = connection.execute(f"{sql} LIMIT ?", (question, k)).fetchall()
     else:
@@ -117,27 +156,35 @@ def problems(connection: sqlite3.Connection, c: int) -> Iterator[str]:
     Raises:
         sqlite3.DatabaseError: the index is inconsistent.
     """
-    connection.execute(f"INSERT INTO keywords_{c} (keywords_{c}) VALUES ('integrity-check')")  # noqa: S608
-    sql = f"SELECT d.id, d.text, d.metadata, w.words FROM doc d LEFT JOIN keywords_{c} w ON w.rowid = d.n WHERE d.c = ?"  # noqa: S608
-    for id_, text, metadata, words in connection.execute(sql, (c,)):
-        expected = indexed_text(_searched(text, metadata))
-        if expected.split() != (words or "").split():
+    table = f"keywords_{c}" if is_older(connection) else f"words_{c}"
+    connection.execute(f"INSERT INTO {table} ({table}) VALUES ('integrity-check')")  # noqa: S608
+    sql = f"SELECT d.id, d.text, d.metadata, w.words FROM doc d LEFT JOIN {table} w ON w.rowid = d.n WHERE d.c = ?"  # noqa: S608
+    for id_, text, metadata, words in () if is_older(connection) else connection.execute(sql, (c,)):
+        if indexed_text(_searched(text, metadata)) != (words or ""):
             yield f"keyword search does not find the words of {id_!r}"
-    sql = f"SELECT count(*) FROM keywords_{c} WHERE rowid NOT IN (SELECT n FROM doc WHERE c = ?)"  # noqa: S608
+    sql = f"SELECT count(*) FROM {table} WHERE rowid NOT IN (SELECT n FROM doc WHERE c = ?)"  # noqa: S608
     (lost,) = connection.execute(sql, (c,)).fetchone()
     if lost:
         yield f"keyword search finds {lost} documents that do not exist"
 
 
-def _searched(text: str, metadata: str) -> str:
-    return searched_text(text, json.loads(metadata)) if f'"{COMPANION_TEXT}"' in metadata else text
+def _searched(text: object, metadata: object) -> str:
+    if not isinstance(text, str):  # damaged, which `check` reports, as below
+        return ""
+    if not isinstance(metadata, str) or f'"{COMPANION_TEXT}"' not in metadata:
+        return text
+    try:
+        return searched_text(text, json.loads(metadata))
+    except (ValueError, AttributeError, RecursionError):
+        return text
 
 
 def optimize(connection: sqlite3.Connection) -> None:
     """Merge the segments of the indexes."""
     if has_fts5(connection):
+        prefix = "keywords" if is_older(connection) else "words"
         for (c,) in connection.execute("SELECT c FROM collection WHERE keywords").fetchall():
-            connection.execute(f"INSERT INTO keywords_{c} (keywords_{c}) VALUES ('optimize')")  # noqa: S608
+            connection.execute(f"INSERT INTO {prefix}_{c} ({prefix}_{c}) VALUES ('optimize')")  # noqa: S608
 
 
 def _may_change(connection: sqlite3.Connection, c: int) -> bool:
@@ -161,6 +208,6 @@ def _first_of(found: sqlite3.Cursor, k: int, allowed: NDArray[np.int64]) -> list
 
 def _insert(connection: sqlite3.Connection, c: int, rows: Iterable[tuple[int, str]]) -> None:
     connection.executemany(
-        f"INSERT INTO keywords_{c} (rowid, words) VALUES (?, ?)",  # noqa: S608
-        ((n, words) for n, text in rows if (words := indexed_text(text)).strip()),
+        f"INSERT INTO words_{c} (rowid, words) VALUES (?, ?)",  # noqa: S608
+        ((n, words) for n, text in rows if (words := indexed_text(text))),
     )

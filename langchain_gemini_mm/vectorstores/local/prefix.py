@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.interfaces import Vectors
+from langchain_gemini_mm.validation import one_of
 
 PREFIX = 256
 """Default prefix length of large collections."""
@@ -17,6 +18,8 @@ PREFIX_ABOVE = 256_000_000
 """Collections with more bytes of vectors use prefixes by default."""
 CANDIDATES_PER_HIT = 10
 """Minimum number of candidates per requested row."""
+Precision: TypeAlias = Literal["single", "half"]
+"""How many bytes each number in memory has: four or two."""
 LEAST_RECALL = 0.99
 """With less recall, measured on a sample, whole vectors are held unless prefixes were requested."""
 
@@ -32,7 +35,7 @@ class Recall:
     worst: float
     """The lowest recall of one query."""
     sample: int
-    """Number of queries; each is a stored vector that does not count as its own neighbour."""
+    """Number of queries; a stored vector as a query does not count as its own neighbour."""
     k: int
     prefix: int | None
     """How many numbers of each vector are searched; None for whole vectors and an exact search."""
@@ -53,6 +56,13 @@ class PrefixPlan:
     """If `prefix` is None: collections with more bytes of vectors use prefixes."""
     default_prefix: int = PREFIX
     """If `prefix` is None: the prefix length."""
+    precision: Precision = "single"
+    """In which precision vectors are held."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the numbers that are held."""
+        return np.dtype(np.float16 if self.precision == "half" else "<f4")
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -61,6 +71,7 @@ class PrefixPlan:
             raise ValueError(
                 f"prefix is a number of dimensions such as {PREFIX}, False for none, or None, got {prefix!r}"
             )
+        one_of("precision", self.precision, get_args(Precision))
         if not _is_count(candidates):
             raise ValueError(f"candidates must be at least 1, got {candidates!r}")
 
@@ -91,9 +102,21 @@ def exact_scores(batches: Iterable[Vectors], queries: Vectors, k: int) -> NDArra
     """
     best = np.full((len(queries), k), -np.inf, dtype=np.float32)
     for rows in batches:
-        both = np.concatenate([best, queries @ rows.T], axis=1)
-        best = np.partition(both, -k, axis=1)[:, -k:]
+        best = with_more_rows(best, queries, rows)
     return np.sort(best, axis=1)
+
+
+def with_more_rows(best: NDArray[np.float32], queries: Vectors, rows: Vectors) -> NDArray[np.float32]:
+    """The `(q, k)` highest scores of each query, after more rows were compared; in any order.
+
+    Args:
+        best: `(q, k)`, those of earlier rows; -inf where there were fewer.
+        queries: `(q, d)` float32, unit rows.
+        rows: `(n, d)` float32, unit rows.
+    """
+    k = best.shape[1]
+    both = np.concatenate([best, queries @ rows.T], axis=1)
+    return np.partition(both, -k, axis=1)[:, -k:]
 
 
 def shares(exact: NDArray[np.float32], found: Sequence[Sequence[float]]) -> list[float]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from langchain_gemini_mm.interfaces import Vectors
+from langchain_gemini_mm.interfaces import Vector, Vectors
 from langchain_gemini_mm.vectors import top_k
 from langchain_gemini_mm.vectorstores.local.filter_sql import Mask
 from langchain_gemini_mm.vectorstores.local.prefix import prefix_rows
+
+SCORES_AT_ONCE = 16_000_000
+"""Maximum number of scores of one matrix product; 4 bytes each."""
 
 _GATHER_BELOW = 0.1
 """Up to this share of allowed rows, scoring only these is faster than scoring all."""
@@ -67,8 +72,8 @@ class View:
 
     @property
     def whole(self) -> bool:
-        """Whether `rows` are whole vectors."""
-        return int(self.rows.shape[1]) == self.dimensions
+        """Whether `rows` are whole vectors in single precision."""
+        return int(self.rows.shape[1]) == self.dimensions and self.rows.dtype == np.float32
 
     def nearest(self, vectors: Vectors, masks: Sequence[Mask | None], queries: Sequence[RowQuery]) -> list[BestRows]:
         """The best rows that are allowed and not deleted; each vector is multiplied once for all its queries.
@@ -78,20 +83,111 @@ class View:
             masks: which rows are allowed, each `(n,)`; None allows all.
             queries: which vector, which mask, and how many rows.
         """
-        if self.rows.shape[1] < self.dimensions:
-            vectors = prefix_rows(vectors, self.rows.shape[1])
-        if self.alive is not None:
-            masks = [self.alive if mask is None else mask & self.alive for mask in masks]
-        given = [mask for mask in masks if mask is not None]
-        union: Mask | None = reduce(np.logical_or, given) if len(given) == len(masks) else None
-        if union is None or np.count_nonzero(union) > _GATHER_BELOW * len(self.numbers):
-            scores = products(vectors, self.rows)
-            return [_best(scores[query.vector], query.k, masks[query.mask]) for query in queries]
+        vectors = self._prefixes(vectors)
+        masks = self._alive(masks)
+        union = self._few(masks)
+        if union is None:
+            return _best_of(vectors, self.rows, masks, queries)
         positions = np.flatnonzero(union)
-        scores = products(vectors, self.rows[positions])
         inside = [None if mask is None or mask is union else mask[positions] for mask in masks]
-        found = [_best(scores[query.vector], query.k, inside[query.mask]) for query in queries]
+        found = _best_of(vectors, self.rows[positions], inside, queries)
         return [BestRows(positions[best.positions], best.scores) for best in found]
+
+    def reads_all(self, masks: Sequence[Mask | None]) -> bool:
+        """Whether a search with these masks reads all rows."""
+        return self._few(self._alive(masks)) is None
+
+    def _prefixes(self, vectors: Vectors) -> Vectors:
+        width = int(self.rows.shape[1])
+        return prefix_rows(vectors, width) if width < self.dimensions else vectors
+
+    def _alive(self, masks: Sequence[Mask | None]) -> Sequence[Mask | None]:
+        if self.alive is None:
+            return masks
+        return [self.alive if mask is None else mask & self.alive for mask in masks]
+
+    def _few(self, masks: Sequence[Mask | None]) -> Mask | None:
+        """The rows that one of the masks allows, if they are so few that only these are scored."""
+        given = [mask for mask in masks if mask is not None]
+        if len(given) < len(masks):
+            return None
+        union: Mask = reduce(np.logical_or, given)
+        return union if np.count_nonzero(union) <= _GATHER_BELOW * len(self.numbers) else None
+
+
+@dataclass(slots=True, eq=False)
+class _WaitingSearch:
+    view: View
+    vectors: Vectors
+    masks: Sequence[Mask | None]
+    queries: Sequence[RowQuery]
+    found: list[BestRows] | None = None
+
+
+class SharedScoring:
+    """Scores the searches of several threads together, so that all rows are read from memory once for all of them.
+
+    One thread scores. Those that come meanwhile wait, and the first of them then scores for all that wait.
+    """
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._waiting: list[_WaitingSearch] = []
+
+    def nearest(
+        self, view: View, vectors: Vectors, masks: Sequence[Mask | None], queries: Sequence[RowQuery]
+    ) -> list[BestRows]:
+        """Do the same as `View.nearest`.
+
+        Args:
+            view: what is searched.
+            vectors: `(q, d)` float32, unit rows.
+            masks: which rows are allowed, each `(n,)`; None allows all.
+            queries: which vector, which mask, and how many rows.
+        """
+        if not view.reads_all(masks):
+            return view.nearest(vectors, masks, queries)
+        search = _WaitingSearch(view, vectors, masks, queries)
+        self._waiting.append(search)
+        try:
+            with self._turn:
+                if search.found is None:  # None as well if a thread was interrupted while it scored for this one
+                    waiting, self._waiting = self._waiting, []
+                    together = [other for other in waiting if other.view is view and other is not search]
+                    self._waiting += [other for other in waiting if other.view is not view]
+                    _score_together([search, *together])
+        finally:
+            if search.found is None and search in self._waiting:
+                self._waiting.remove(search)
+        return search.found or []
+
+
+def _score_together(searches: Sequence[_WaitingSearch]) -> None:
+    vectors = np.concatenate([search.vectors for search in searches])
+    masks: list[Mask | None] = []
+    queries: list[RowQuery] = []
+    first = 0
+    for search in searches:
+        queries += [RowQuery(query.vector + first, query.mask + len(masks), query.k) for query in search.queries]
+        masks += search.masks
+        first += len(search.vectors)
+    found = iter(searches[0].view.nearest(vectors, masks, queries))
+    for search in searches:
+        search.found = list(islice(found, len(search.queries)))
+
+
+def _best_of(
+    vectors: Vectors, rows: Vectors, masks: Sequence[Mask | None], queries: Sequence[RowQuery]
+) -> list[BestRows]:
+    """The best rows of each query; vectors are multiplied in blocks, so that memory is bounded."""
+    found: list[BestRows | None] = [None] * len(queries)
+    at_once = max(1, SCORES_AT_ONCE // max(1, len(rows)))
+    for start in range(0, len(vectors), at_once):
+        scores = products(vectors[start : start + at_once], rows)
+        for position, query in enumerate(queries):
+            if start <= query.vector < start + at_once:
+                found[position] = _best(scores[query.vector - start], query.k, masks[query.mask])
+    return [best for best in found if best is not None]
 
 
 def _best(scores: NDArray[np.float32], k: int, mask: Mask | None = None) -> BestRows:
@@ -119,26 +215,55 @@ def _best(scores: NDArray[np.float32], k: int, mask: Mask | None = None) -> Best
 
 def products(vectors: Vectors, rows: Vectors) -> NDArray[np.float32]:
     """The dot products of `(q, d)` vectors with `(n, d)` rows: `(q, n)` float32."""
-    scores: NDArray[np.float32]
-    if len(vectors) > 1:
-        scores = vectors @ rows.T
-    elif _ROW_BY_ROW is not None and (rows.shape[1] <= _SHORT or rows.nbytes <= _SMALL or _one_thread()):
-        scores = _ROW_BY_ROW(rows, vectors[0])[None, :]
-    else:
-        scores = (rows @ vectors[0])[None, :]
+    if rows.dtype != np.float32:
+        return _products_of_halves(vectors, rows)
+    scores: NDArray[np.float32] = vectors @ rows.T if len(vectors) > 1 else _ONE_VECTOR(rows, vectors[0])[None, :]
     return scores
 
 
-# One OpenBLAS thread needs two to three times as long for a matrix-vector product as `vecdot` for the same rows, so two
-# threads gain nothing for short rows, and for few rows their synchronization costs more than it saves.
-_ROW_BY_ROW: Any = getattr(np, "vecdot", None)  # from NumPy 2 on
-_SHORT = 512
-_SMALL = 8_000_000
+def _products_of_halves(vectors: Vectors, rows: Vectors) -> NDArray[np.float32]:
+    """The products with rows in half precision, which are converted in blocks that stay in the processor's cache."""
+    scores = np.empty((len(vectors), len(rows)), dtype=np.float32)
+    step = max(1, _HALF_BLOCK // max(1, rows.shape[1]))
+    block = np.empty((min(step, len(rows)), rows.shape[1]), dtype=np.float32)
+    for start in range(0, len(rows), step):
+        some = rows[start : start + step]
+        block[: len(some)] = some
+        np.matmul(vectors, block[: len(some)].T, out=scores[:, start : start + len(some)])
+    return scores
 
 
-def _one_thread() -> bool:
-    """Whether OpenBLAS uses one thread; it reads these variables in this order."""
-    for name in ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"):
-        if os.environ.get(name, "").strip():
-            return os.environ[name].strip() == "1"
-    return os.cpu_count() == 1
+_HALF_BLOCK = 64_000
+"""Numbers that are converted at once."""
+
+
+class _FastestProduct:
+    """The product of `(n, d)` rows with one vector, by the function that is faster on this machine.
+
+    NumPy passes it to BLAS, whose threads have to be woken up, or computes it row by row in this thread. Which is
+    faster depends on the numbers of rows and dimensions, on the processor and on the settings of BLAS.
+    """
+
+    def __init__(self) -> None:
+        self._functions: list[Callable[[Vectors, Vector], Any]] = [np.matmul]
+        if hasattr(np, "vecdot"):  # from NumPy 2 on
+            self._functions.append(np.vecdot)
+        self._seconds: dict[tuple[int, int], list[float]] = {}
+        self._calls = 0
+
+    def __call__(self, rows: Vectors, vector: Vector) -> Any:
+        """The products: `(n,)` float32."""
+        least = self._seconds.setdefault((int(rows.shape[1]), len(rows).bit_length()), [0.0] * len(self._functions))
+        number = least.index(min(least))
+        self._calls += 1
+        if self._calls % _MEASURED_EVERY == 0:  # again, because the machine may have been busy
+            number = self._calls // _MEASURED_EVERY % len(least)
+        started = time.perf_counter()
+        scores = self._functions[number](rows, vector)
+        seconds = time.perf_counter() - started
+        least[number] = min(seconds, least[number] or seconds)
+        return scores
+
+
+_MEASURED_EVERY = 16
+_ONE_VECTOR = _FastestProduct()

@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_core.embeddings import Embeddings
 
-from langchain_gemini_mm.interfaces import MediaEmbeddings, MediaSource
-from langchain_gemini_mm.validation import positive_int
+from langchain_gemini_mm.flows import Flow, asynchronous, synchronous
+from langchain_gemini_mm.interfaces import Content, MediaEmbeddings, MediaSource
+from langchain_gemini_mm.validation import explains_unknown_options, positive_int
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from langchain_gemini_mm.storage import MediaStore
     from langchain_gemini_mm.vectorstores.local.backend import LocalBackend
     from langchain_gemini_mm.vectorstores.local.check import CheckReport
-    from langchain_gemini_mm.vectorstores.local.prefix import Recall
+    from langchain_gemini_mm.vectorstores.local.prefix import Precision, Recall
+    from langchain_gemini_mm.vectorstores.query import Query
 
 CANDIDATES = 200
 """Number of best rows by prefix that are scored again with whole vectors."""
@@ -48,7 +52,11 @@ class LocalVectorStore(MultimodalVectorStore):
         timeout: seconds to wait for another process that is writing.
         prefix: how many numbers of each vector are held in memory and searched first; False holds whole vectors. None
             holds prefixes of 256 numbers for collections above 256 MB of vectors, if their recall is sufficient.
-        candidates: how many rows a prefix search scores again with whole vectors, at least 10 per hit.
+        candidates: how many rows a search by prefixes, or in half precision, scores again with the vectors of the file;
+            at least 10 per hit.
+        precision: `half` holds numbers of two bytes in memory instead of four, and searches take longer.
+        relevance_score_fn: maps a cosine similarity to a relevance from 0 to 1 for
+            `similarity_search_with_relevance_scores`; by default `(1 + cosine) / 2`.
 
     Raises:
         StoreError: the file is locked or damaged, or belongs to another program or a newer version.
@@ -57,6 +65,7 @@ class LocalVectorStore(MultimodalVectorStore):
 
     backend: LocalBackend
 
+    @explains_unknown_options("LocalVectorStore")
     def __init__(
         self,
         path: str | Path,
@@ -66,6 +75,8 @@ class LocalVectorStore(MultimodalVectorStore):
         timeout: float = 30.0,
         prefix: int | Literal[False] | None = None,
         candidates: int = CANDIDATES,
+        precision: Precision = "single",
+        relevance_score_fn: Callable[[float], float] | None = None,
     ) -> None:
         from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
         from langchain_gemini_mm.vectorstores.local.backend import LocalBackend
@@ -75,10 +86,11 @@ class LocalVectorStore(MultimodalVectorStore):
         space = EmbeddingSpace(embedding)
         self.collection = _checked_name(collection)
         self._timeout = _checked_seconds(timeout)
-        plan = PrefixPlan(prefix, candidates)
+        plan = PrefixPlan(prefix, candidates, precision=precision)
         self._database = Database(path, self._timeout)
         self._finalizer = weakref.finalize(self, self._database.close)
         self.backend = LocalBackend(space, self._database, self.collection, plan)
+        self.relevance_score_fn = relevance_score_fn
         try:
             self.backend.require_space()
         except BaseException:
@@ -166,11 +178,15 @@ class LocalVectorStore(MultimodalVectorStore):
         """Async twin of `backup`, in a worker thread."""
         await asyncio.to_thread(self.backup, path)
 
-    def check_recall(self, *, sample: int = 100, k: int = 10) -> Recall:
-        """Measure the recall of the search with stored vectors as queries.
+    @synchronous
+    def check_recall(
+        self, *, sample: int = 100, k: int = 10, queries: Iterable[Content | Query] | None = None
+    ) -> Flow[Recall]:
+        """Measure the recall of the search, compared with an exact search of the file.
 
         The whole file is read once. Concurrent writes can change the result slightly. A search on whole vectors is
-        exact and has recall 1.
+        exact and has recall 1. Stored vectors as queries say nothing about queries of another modality than the
+        documents: give some of yours.
 
         ```python
         from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -180,21 +196,46 @@ class LocalVectorStore(MultimodalVectorStore):
         with LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=16), prefix=8) as store:
             store.add_texts([f"text {number}" for number in range(50)])
             assert store.check_recall(k=5).recall == 1.0
+            assert store.check_recall(k=5, queries=["a question", "another one"]).sample == 2
         ```
 
         Args:
             sample: how many stored vectors are used as queries, drawn with a fixed seed.
             k: how many neighbours of each, without itself.
+            queries: used instead of stored vectors; each as for `search`.
+
+        Raises:
+            ContentError: a query cannot be embedded.
         """
-        from langchain_gemini_mm.vectorstores.local.maintenance import measured_recall
+        from langchain_gemini_mm.vectorstores.local.maintenance import recall_flow
 
         positive_int("sample", sample)
         positive_int("k", k)
-        return measured_recall(self._database, self.backend, sample, k)
+        return recall_flow(self._database, self.backend, sample, k, queries)
 
-    async def acheck_recall(self, *, sample: int = 100, k: int = 10) -> Recall:
-        """Async twin of `check_recall`."""
-        return await asyncio.to_thread(self.check_recall, sample=sample, k=k)
+    acheck_recall = asynchronous(check_recall)
+
+    def remove(self, *, media: MediaStore | None = None) -> None:
+        """Remove the collection from the file, with its information, and release the space.
+
+        `delete_all` empties a collection and keeps its information. Other collections of the file are kept. The file
+        stays, because other processes may have it open. Calling it again is safe.
+
+        Args:
+            media: a media store; media that only documents of this collection refer to, and no other collection of the
+                file, are deleted from it. Other stores that use it are not considered: see `MediaStore.sweep`.
+
+        Raises:
+            StoreError: the file or the media store cannot be written; the collection is removed completely or not at
+                all.
+        """
+        from langchain_gemini_mm.vectorstores.local.maintenance import remove_collection
+
+        remove_collection(self._database, self.backend, media)
+
+    async def aremove(self, *, media: MediaStore | None = None) -> None:
+        """Async twin of `remove`, in a worker thread."""
+        await asyncio.to_thread(self.remove, media=media)
 
     def __enter__(self) -> Self:
         return self
@@ -218,6 +259,7 @@ class LocalVectorStore(MultimodalVectorStore):
             "timeout": self._timeout,
             "prefix": plan.prefix,
             "candidates": plan.candidates,
+            "precision": plan.precision,
         }
 
 

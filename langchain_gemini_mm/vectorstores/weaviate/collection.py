@@ -22,15 +22,25 @@ from langchain_gemini_mm.batching import CancelToken
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_dimensions, require_space
-from langchain_gemini_mm.vectorstores.weaviate.schema import Layout, Options, creation, description_of, layout_of
+from langchain_gemini_mm.vectorstores.weaviate.objects import Objects
+from langchain_gemini_mm.vectorstores.weaviate.schema import (
+    FORMAT,
+    Layout,
+    Options,
+    changes_property,
+    creation,
+    description_of,
+    layout_of,
+)
 from langchain_gemini_mm.weaviate_client.connection import Connection
 from langchain_gemini_mm.weaviate_client.errors import (
     CollectionGoneError,
     OutageError,
+    ServerFullError,
     TenantGoneError,
     UnreadableSchemaError,
 )
-from langchain_gemini_mm.weaviate_client.names import is_already_there, is_version_of, require_free_name
+from langchain_gemini_mm.weaviate_client.names import is_already_there, is_version_of, require_free_name, version_number
 from langchain_gemini_mm.weaviate_client.versions import require_replication
 
 REFRESH_SECONDS = 5.0
@@ -41,6 +51,9 @@ _REFRESH_TIMEOUT = 1.0
 _ATTEMPTS = 8
 _MOST_VERSIONS = 20
 """Names that are tried for a new version."""
+_PATIENCE = 5.0
+"""Seconds without progress after which a client that replaces a collection is taken for dead."""
+_LOOK = 0.05
 _PAUSE = 0.02
 """Seconds, doubled with each attempt: a node may lag behind the leader of the cluster."""
 
@@ -63,6 +76,8 @@ class WeaviateCollection:
         tenant: None for a collection without tenants.
         consistency: how many replicas must answer; None is the server's default, a quorum.
     """
+
+    objects: Objects = Objects()
 
     def __init__(
         self,
@@ -173,7 +188,9 @@ class WeaviateCollection:
     def replace_with_empty(self, layout: Layout, fingerprint: Fingerprint | None, dimensions: int | None) -> Flow[None]:
         """Replace the collection by an empty one with the same schema.
 
-        Readers see the old or the new collection. A running write to the old collection is repeated on the new one.
+        The successor is created first: of several clients, one succeeds, because the server creates a name only once,
+        and the others wait for it. Then the old collection is dropped, from which moment on it is empty for everybody,
+        and the alias is switched last, so that no client writes to the successor while another reads the old one.
 
         Args:
             layout: the collection to replace.
@@ -181,14 +198,51 @@ class WeaviateCollection:
             dimensions: length of its vectors.
         """
         client, old = self.connection, layout.physical
-        config = yield client.call("reading the schema", lambda c: c.collections.use(old).config.get())
-        schema = {**config.to_dict(), "description": description_of(fingerprint, dimensions)}
-        new = yield from self._create_version(
-            layout.version + 1, lambda c, name: c.collections.create_from_dict({**schema, "class": name})
-        )
-        yield client.call("switching", lambda c: c.alias.update(alias_name=self.name, new_target_collection=new))
-        yield client.call("dropping the old collection", lambda c: c.collections.delete(old))
+        try:
+            config = yield client.call("reading the schema", lambda c: c.collections.use(old).config.get())
+        except CollectionGoneError:
+            return self.forget_layout()  # replaced by another client
+        schema = {**config.to_dict(), "description": description_of(fingerprint, dimensions, layout.written_format)}
+
+        def create(c: Any, name: str) -> Any:
+            return c.collections.create_from_dict({**schema, "class": name})
+
+        try:
+            new = yield from self._create_version(layout.version + 1, create, old)
+        except ServerFullError:
+            # There is no room for two: others take the missing collection for an empty one meanwhile.
+            yield client.call("dropping the old collection", partial(_delete, name=old))
+            new = yield from self._create_version(layout.version + 1, create, old)
+        if new is not None:
+            yield from self._succeed(old, new)
         self.forget_layout()
+
+    def is_same_or_successor(self, layout: Layout, now: Layout) -> bool:
+        """Whether a collection is the one of `layout`, or has replaced it when that was emptied."""
+        ours = is_version_of(self.name, layout.physical) and is_version_of(self.name, now.physical)
+        return now.physical == layout.physical or (ours and now.version > layout.version)
+
+    def _succeed(self, old: str, new: str) -> Flow[None]:
+        """Drop the old collection and switch the alias, unless it was switched already."""
+        yield self.connection.call("dropping the old collection", partial(_delete, name=old))
+        if (yield from self._target()) == old:
+            yield self.connection.call(
+                "switching", lambda c: c.alias.update(alias_name=self.name, new_target_collection=new)
+            )
+
+    def _target(self) -> Flow[str | None]:
+        """The name that the alias refers to, whether it exists or not; None without an alias."""
+        found = yield self.connection.call("reading the alias", lambda c: c.alias.get(alias_name=self.name))
+        return None if found is None else str(found.collection)
+
+    def _was_replaced(self, old: str) -> Flow[bool]:
+        """Wait for the client that replaces a collection; False if it does not seem to go on."""
+        ends = time.monotonic() + _PATIENCE
+        while (yield from self._target()) == old:
+            if time.monotonic() > ends:
+                return False
+            yield Call(time.sleep, asyncio.sleep, (_LOOK,))
+        return True
 
     def read(
         self,
@@ -252,21 +306,50 @@ class WeaviateCollection:
     def _create(self, fingerprint: Fingerprint, dimensions: int) -> Flow[None]:
         version = yield from self.connection.version()
         arguments = creation(self.name, self.options, version, fingerprint, dimensions)
-        physical = yield from self._create_version(
-            1, lambda c, name: c.collections.create(**{**arguments, "name": name})
-        )
-        yield from self.create_if_missing(
-            "creating the alias", lambda c: c.alias.create(alias_name=self.name, target_collection=physical)
-        )
 
-    def _create_version(self, first: int, create: Callable[..., Any]) -> Flow[str]:
-        """Create the next version, and return its name.
+        def create(c: Any, name: str) -> Any:
+            return c.collections.create(**{**arguments, "name": name})
+
+        target = yield from self._target()
+        if target is not None:
+            return (yield from self._create_again(target, create))
+        physical = yield from self._create_version(1, create)
+        assert physical is not None  # noqa: S101 - None only for successors
+        try:
+            yield self.connection.call(
+                "creating the alias", lambda c: c.alias.create(alias_name=self.name, target_collection=physical)
+            )
+        except StoreError as error:
+            if not is_already_there(error):
+                raise
+            if (yield from self._target()) != physical and (yield from self._is_own_and_empty(physical)):
+                yield self.connection.call("removing an unused collection", partial(_delete, name=physical))
+
+    def _create_again(self, target: str, create: Callable[..., Any]) -> Flow[None]:
+        """Create the collection to which the alias refers and which does not exist.
+
+        Another client may be about to switch the alias to a successor; if it died, this client does so.
+        """
+        names = yield self.connection.call("listing the collections", lambda c: c.collections.list_all())
+        number = version_number(target)
+        later = sorted((version_number(name), name) for name in names if is_version_of(self.name, name))
+        for _, successor in (item for item in later if item[0] > number):
+            if (yield from self._layout_of(successor)) is None:
+                continue
+            if not (yield from self._was_replaced(target)):
+                yield from self._succeed(target, successor)
+            return
+        yield from self.create_if_missing("creating the collection", partial(create, name=target))
+
+    def _create_version(self, first: int, create: Callable[..., Any], old: str | None = None) -> Flow[str | None]:
+        """Create the next version, and return its name; None if another client replaced the old version.
 
         A name that exists is used if another client of ours has just created it; otherwise the next number is tried.
 
         Args:
             first: the number to begin with.
             create: called with the client and the name.
+            old: the version to replace; None if there is none.
         """
         for number in range(first, first + _MOST_VERSIONS):
             name = f"{self.name}_v{number}"
@@ -275,6 +358,10 @@ class WeaviateCollection:
             except StoreError as error:
                 if not is_already_there(error):
                     raise
+                if (yield from self._layout_or_case(name)) is None:
+                    continue
+                if old is not None and (yield from self._was_replaced(old)):
+                    return None
                 if not (yield from self._is_own_and_empty(name)):
                     continue
             return name
@@ -283,15 +370,26 @@ class WeaviateCollection:
             "and are not empty, or are not of this package. Choose another name, or remove them"
         )
 
+    def _layout_or_case(self, name: str) -> Flow[Layout | None]:
+        """The layout of a collection that exists; None if it is not of this package, or was dropped meanwhile.
+
+        Raises:
+            StoreError: the name of the collection that exists differs in upper and lower case.
+        """
+        try:
+            return (yield from self._layout_of(name))
+        except CollectionGoneError:
+            names = yield self.connection.call("listing the collections", lambda c: c.collections.list_all())
+            if any(name != other and name.lower() == other.lower() for other in names):
+                raise StoreError(
+                    f"a collection exists in Weaviate whose name differs from {name!r} in upper and lower case only, "
+                    "which the server does not allow. Choose another name"
+                ) from None
+            return None
+
     def _is_own_and_empty(self, name: str) -> Flow[bool]:
         """Whether a collection was created by this package for this alias and holds nothing."""
-        try:
-            layout = yield from self._layout_of(name)
-        except CollectionGoneError:
-            raise StoreError(
-                f"a collection exists in Weaviate whose name differs from {name!r} in upper and lower case only, which "
-                "the server does not allow. Choose another name"
-            ) from None
+        layout = yield from self._layout_or_case(name)
         if layout is None:
             return False
         if layout.multi_tenant:
@@ -330,11 +428,29 @@ class WeaviateCollection:
                 raise
 
     def _describe(self, layout: Layout, fingerprint: Fingerprint, dimensions: int) -> Flow[None]:
-        description = description_of(fingerprint, dimensions)
+        description = description_of(fingerprint, dimensions, layout.written_format)
         yield self.connection.call(
             "describing the collection",
             lambda c: c.collections.use(layout.physical).config.update(description=description),
         )
+
+    def enable_changes(self) -> Flow[None]:
+        """Add the property for changed metadata to a collection of format 1.
+
+        Older programs refuse the collection then. Clients of this version read the property after `REFRESH_SECONDS`.
+        """
+        layout = yield from self.find(fresh=True)
+        if layout is None or layout.written_format == FORMAT:
+            return
+        physical, description = layout.physical, description_of(layout.fingerprint, layout.dimensions, FORMAT)
+        yield from self.create_if_missing(
+            "adding a property", lambda c: c.collections.use(physical).config.add_property(changes_property())
+        )
+        yield self.connection.call(
+            "describing the collection", lambda c: c.collections.use(physical).config.update(description=description)
+        )
+        self.forget_layout()
+        yield Call(time.sleep, asyncio.sleep, (REFRESH_SECONDS,))
 
     def require_tenant(self, layout: Layout | None) -> None:
         """Refuse to read or write without a tenant in a collection with tenants.

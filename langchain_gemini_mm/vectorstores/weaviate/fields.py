@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from datetime import date, datetime, time
+from decimal import Decimal
+from functools import cache, lru_cache
+from pathlib import Path, PurePath
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
+from uuid import UUID
 
 from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.vectorstores.filters import Compare, Condition, StartsWith
 
 FieldType = Any
-"""`str`, `int`, `float`, `bool`, or `list[...]` of one of these."""
+"""`str`, `int`, `float`, `bool`, or a type that is stored as one of these, or `list[...]` of one."""
+
+_LOGGER = logging.getLogger("langchain_gemini_mm")
 
 LOADER_FIELDS: dict[str, FieldType] = {
     "source": str,
@@ -29,7 +37,14 @@ LOADER_FIELDS: dict[str, FieldType] = {
     "media_sha256": str,
     "size_bytes": int,
 }
-"""The fields of documents of `MediaLoader`; every collection has them."""
+"""The fields of documents of `MediaLoader`; every collection has them.
+
+Documents from elsewhere may use these keys for values of other types. Such values are stored, and filters on the key do
+not find them.
+"""
+
+Answered: TypeAlias = Literal["exactly", "broadly", "not"]
+"""How a server answers a condition: with the right documents, with these and others, or not at all."""
 
 OWN_PROPERTIES = frozenset({"text", "words", "metadata_json", "doc_id"})
 
@@ -38,13 +53,19 @@ _TYPES: dict[str, FieldType] = {
     **{name: kind for kind, name in _NAMES.items()},
     **{f"list[{name}]": list[kind] for kind, name in _NAMES.items()},  # type: ignore[valid-type]
 }
+_STORED_AS: dict[Any, str] = {
+    kind: name
+    for name, kinds in {"str": (datetime, date, time, UUID, PurePath, Path), "float": (Decimal,)}.items()
+    for kind in kinds
+}
+"""Types of metadata that are stored as another one; see `records`."""
 _EXACT = 2**53
 _PLAIN_KEY = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _TAKEN = re.compile(
     r"(id|_id|_additional|vector)|words_.*|.*(_searchable|_rangeable|_temp|__meta_count|_propertylength|_nullstate)"
 )
-# The filter index drops empty texts and white space at both ends. A mark preserves them; it sorts before all letters,
-# so that range filters stay correct.
+# The filter index drops empty texts and white space at both ends. A mark preserves them; `filter_compiler` compares
+# texts with and without it in the order of the texts themselves.
 _MARK = "\x01"
 
 
@@ -55,6 +76,11 @@ class Field:
     key: str
     type: str
     """`str`, `int`, `float`, `bool`, or `list[...]` of one of these."""
+
+    marks_white_space: ClassVar[bool] = True
+    """Whether texts are stored as `encoded` returns them."""
+    is_tokenized: ClassVar[bool] = False
+    """Whether the server compares single words of a text instead of the whole text."""
 
     @property
     def property_name(self) -> str:
@@ -75,6 +101,16 @@ class Field:
     def description(self) -> str:
         """The description of the property, from which other stores read the field."""
         return json.dumps({"key": self.key, "type": self.type}, ensure_ascii=False)
+
+    def operand(self, text: str) -> Any:
+        """A text as filters compare it; None if no object can have it."""
+        return encoded(text)
+
+    def answered(self, condition: Condition, matches: bool) -> Answered:
+        """How the server answers a condition on this field, or its negation if `matches` is False."""
+        if self.type == "list[str]" and isinstance(condition, Compare | StartsWith):
+            return "broadly" if matches else "not"  # both bounds of a range may be met by different elements
+        return "exactly"
 
     def stored(self, value: Any, where: str) -> Any:
         """The property value of a metadata value; None for no value.
@@ -127,9 +163,14 @@ def _fits(kind: str, value: Any) -> bool:
 
 def encoded(text: str) -> str:
     """A text as it is stored for filters, distinct from all other texts."""
-    begins = not text or text[0].isspace() or text[0] == _MARK
-    ends = bool(text) and (text[-1].isspace() or text[-1] == _MARK)
+    begins = not text or is_marked(text[0])
+    ends = bool(text) and is_marked(text[-1])
     return f"{_MARK if begins else ''}{text}{_MARK if ends else ''}"
+
+
+def is_marked(character: str) -> bool:
+    """Whether a text with this character at an end is stored with a mark there."""
+    return character.isspace() or character == _MARK
 
 
 def described_field(description: str | None) -> Field | None:
@@ -163,6 +204,10 @@ def declared_field(key: Any, kind: FieldType) -> Field:
         raise TypeError(f"the key of a field is a str, got {key!r}")
     name = next((name for name, allowed in _TYPES.items() if kind in (name, allowed)), None)
     if name is None:
+        (item,) = get_args(kind) if str(kind).startswith("list[") else (None,)
+        other = _STORED_AS.get(kind) if isinstance(kind, type) else None
+        name = f"list[{_STORED_AS[item]}]" if item in _STORED_AS else other
+    if name is None:
         raise TypeError(
             f"the field {key!r} cannot be declared as {kind!r}. Types: {', '.join(_TYPES)}; for example "
             f"fields={{{key!r}: str}}"
@@ -182,11 +227,31 @@ def stored_fields(fields: Mapping[str, Field], metadata: Mapping[str, Any], wher
         where: the name of the metadata in messages.
 
     Raises:
-        ContentError: a value is not of its field's type.
+        ContentError: a value is not of the type that was declared for its key.
     """
     found = {}
     for key, value in metadata.items():
         field = fields.get(key)
-        if field is not None and (stored := field.stored(value, where)) is not None:
+        if field is None:
+            continue
+        try:
+            stored = field.stored(value, where)
+        except ContentError:
+            if key not in LOADER_FIELDS:
+                raise
+            _warn_once(key, field.type)
+            continue
+        if stored is not None:
             found[field.property_name] = stored
     return found
+
+
+@cache
+def _warn_once(key: str, kind: str) -> None:
+    _LOGGER.warning(
+        "metadata with the key %r have values that are no %s, as those of MediaLoader are. They are stored, but filters"
+        " on %r do not find them in Weaviate; use another key for them, or convert them",
+        key,
+        kind,
+        key,
+    )

@@ -18,8 +18,9 @@ from langchain_gemini_mm.flows import Call, Flow, arun, run
 from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
-from langchain_gemini_mm.vectorstores.weaviate.objects import perturbed_row, properties_of, record_of, uuid_of
-from langchain_gemini_mm.vectorstores.weaviate.schema import VECTOR, Layout
+from langchain_gemini_mm.vectorstores.weaviate.objects import packed, perturbed_row, vector_of
+from langchain_gemini_mm.vectorstores.weaviate.reader import exact_object
+from langchain_gemini_mm.vectorstores.weaviate.schema import Layout
 from langchain_gemini_mm.weaviate_client.errors import CollectionGoneError, TenantGoneError
 
 CONCURRENCY = 8
@@ -81,10 +82,8 @@ def _merge_one(collection: WeaviateCollection, id_: str, revise: Revise, stop: C
         found, layout = yield from _read(collection, id_, stop, with_vector=False)
         if found is None or layout is None:
             return False
-        record = record_of(found)
-        wanted, _ = properties_of(Record(record.id, record.text, revise(record), None), layout)
-        names = ["metadata_json", *layout.words.values(), *(field.property_name for field in layout.fields.values())]
-        changes = {name: wanted.get(name) for name in names if found.properties.get(name) != wanted.get(name)}
+        objects = collection.objects
+        changes = objects.changes(found, revise(objects.record_of(found, layout)), layout)
         if not changes:
             return True
         if not (yield from _update(collection, layout, id_, stop, properties=changes)):
@@ -95,18 +94,19 @@ def _merge_one(collection: WeaviateCollection, id_: str, revise: Revise, stop: C
 def _index_one(collection: WeaviateCollection, id_: str, reembed: Reembed, stop: CancelToken | None) -> Flow[bool]:
     """Store the vector of one document again; False if it is not stored."""
     found, layout = yield from _read(collection, id_, stop)
-    vector = None if found is None else record_of(found).vector
+    record_of = collection.objects.record_of
+    vector = None if found is None or layout is None else vector_of(found, layout)
     for _ in range(_ATTEMPTS):
         if found is None or layout is None or vector is None:
             return False
-        before, row = record_of(found), perturbed_row(vector)
-        if not (yield from _update(collection, layout, id_, stop, vector={VECTOR: row.tolist()})):
+        before, row = record_of(found, layout), perturbed_row(vector)
+        if not (yield from _update(collection, layout, id_, stop, vector=packed(row.tolist(), layout.vector))):
             return False
         found, layout = yield from _read(collection, id_, stop)
-        if found is None:
+        if found is None or layout is None:
             return False
-        now = record_of(found)
-        if now.vector is None or not np.allclose(now.vector, row, atol=1e-5):
+        now, stored = record_of(found, layout), vector_of(found, layout)
+        if stored is None or not np.allclose(stored, row, atol=1e-5):
             return True  # stored by another client after us, and indexed by that
         if (now.text, now.metadata) == (before.text, before.metadata):
             return True
@@ -118,22 +118,14 @@ def _index_one(collection: WeaviateCollection, id_: str, reembed: Reembed, stop:
 def _read(
     collection: WeaviateCollection, id_: str, stop: CancelToken | None, *, with_vector: bool = True
 ) -> Flow[tuple[Any, Layout] | tuple[None, None]]:
-    key = uuid_of(id_)
-    layouts: list[Layout] = []
-
-    def read(handle: Any, layout: Layout) -> Any:
-        layouts.append(layout)
-        return handle.query.fetch_object_by_id(key, include_vector=[VECTOR] if with_vector else False)
-
-    found = yield from collection.read("reading a document", None, read, stop)
-    return (None, None) if found is None else (found, layouts[-1])
+    return exact_object(collection, collection.objects.uuid_of(id_), with_vector, stop)
 
 
 def _update(
     collection: WeaviateCollection, layout: Layout, id_: str, stop: CancelToken | None, **changes: Any
 ) -> Flow[bool]:
     """Merge changes into an object; False if it does not exist."""
-    key = uuid_of(id_)
+    key = collection.objects.uuid_of(id_)
     try:
         yield collection.connection.call(
             "changing a document",

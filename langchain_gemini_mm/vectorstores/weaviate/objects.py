@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import uuid
@@ -10,15 +11,17 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from weaviate.classes.config import Property
 from weaviate.classes.data import DataObject
 
 from langchain_gemini_mm.batching import CallLimits
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import Vector
+from langchain_gemini_mm.vectorstores.backend import Columns
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.tokenizer import searched_text, tokens
-from langchain_gemini_mm.vectorstores.weaviate.fields import stored_fields
-from langchain_gemini_mm.vectorstores.weaviate.schema import VECTOR, Layout
+from langchain_gemini_mm.vectorstores.weaviate.fields import Field, stored_fields
+from langchain_gemini_mm.vectorstores.weaviate.schema import CHANGES, Layout, property_of
 
 MAX_DOCUMENT_BYTES = 4 << 20
 """Maximum bytes of text and metadata of a document; the server copies the whole object for every hit."""
@@ -79,18 +82,24 @@ def require_size(text: str, metadata_json: str, where: str) -> int:
     return size
 
 
-def sized_object(record: Record, layout: Layout) -> SizedObject:
+def sized_object(record: Record, layout: Layout, objects: Objects) -> SizedObject:
     """The object of a record.
+
+    Args:
+        record: with its vector.
+        layout: of the collection.
+        objects: how it stores records.
 
     Raises:
         ContentError: the document is too large, or a value is not of its field's type.
     """
-    properties, size = properties_of(record, layout)
-    key = str(uuid_of(record.id))
+    properties, size = objects.properties_of(record, layout)
+    key = str(objects.uuid_of(record.id))
     if key != record.id:
-        properties["doc_id"] = record.id
+        properties[objects.id_property] = record.id
     assert record.vector is not None  # noqa: S101 - what is stored has a vector
-    item = DataObject(properties=properties, uuid=key, vector=_packed(np.asarray(record.vector, np.float32)))
+    vector = packed(np.asarray(record.vector, np.float32), layout.vector)
+    item = DataObject(properties=properties, uuid=key, vector=vector)
     return SizedObject(record.id, key, item, 2 * size + 4 * len(record.vector) + 500)
 
 
@@ -113,8 +122,8 @@ def properties_of(record: Record, layout: Layout) -> tuple[dict[str, Any], int]:
 
 def perturbed(item: Any) -> Any:
     """The same object with its vector perturbed; see `perturbed_row`."""
-    row = perturbed_row(item.vector[VECTOR])
-    return DataObject(properties=item.properties, uuid=item.uuid, vector=_packed(row))
+    (name, row), *_ = item.vector.items() if isinstance(item.vector, dict) else [(None, item.vector)]
+    return DataObject(properties=item.properties, uuid=item.uuid, vector=packed(perturbed_row(row), name))
 
 
 def perturbed_row(vector: Any) -> Vector:
@@ -131,9 +140,11 @@ def perturbed_row(vector: Any) -> Vector:
     return row
 
 
-def _packed(row: Vector) -> Any:
+def packed(row: Vector, name: str | None) -> Any:
+    """A vector as the client takes it; None is the name of the vector of a collection without named vectors."""
     # The client converts an array to a list, which is seven times as large, only when it packs the message.
-    return {VECTOR: row if len(row) > 1 else row.tolist()}
+    plain = row if len(row) > 1 else row.tolist()
+    return plain if name is None else {name: plain}
 
 
 def _words(record: Record, layout: Layout) -> Iterator[tuple[str, str]]:
@@ -148,13 +159,90 @@ def _words(record: Record, layout: Layout) -> Iterator[tuple[str, str]]:
         yield name, " ".join(word for text in texts for word in tokens(text))
 
 
-def record_of(found: Any) -> Record:
+def asked_vector(layout: Layout) -> Any:
+    """The client's `include_vector` for the vector of a collection."""
+    return [layout.vector] if layout.vector else True
+
+
+def vector_of(found: Any, layout: Layout) -> Vector | None:
+    """The vector of an object; None if it was not requested, or the object has none."""
+    vector = found.vector.get(layout.vector or "default") if found.vector else None
+    return np.asarray(vector, dtype=np.float32) if vector else None
+
+
+def record_of(found: Any, layout: Layout) -> Record:
     """The record of an object; without a vector if it was not requested."""
     properties = found.properties
-    vector = found.vector.get(VECTOR) if found.vector else None
-    return Record(
-        properties.get("doc_id") or str(found.uuid),
-        properties.get("text") or "",
-        _DECODE(properties.get("metadata_json") or "{}"),
-        None if vector is None else np.asarray(vector, dtype=np.float32),
-    )
+    text, stored = properties.get("text") or "", properties.get("metadata_json") or "{}"
+    metadata = _DECODE(stored)
+    changed = properties.get(CHANGES)
+    if changed:
+        changes = _DECODE(changed)
+        if changes["of"] == _checksum(text, stored):  # else the object was replaced after the change was computed
+            metadata = changes["metadata"]
+    return Record(properties.get("doc_id") or str(found.uuid), text, metadata, vector_of(found, layout))
+
+
+def _checksum(text: str, metadata_json: str) -> str:
+    """Identifies what was stored, so that a change of something else has no effect on it."""
+    return hashlib.blake2b(f"{len(text)}/{text}{metadata_json}".encode(), digest_size=12).hexdigest()
+
+
+class Objects:
+    """How the collections that this package creates store records."""
+
+    id_property: str = "doc_id"
+    """The property with the id of a document whose id is not the UUID of its object."""
+    stores_all_metadata: bool = True
+    """Whether metadata without a field are stored, too."""
+
+    def uuid_of(self, id_: str) -> uuid.UUID:
+        """The UUID of the object of a document."""
+        return uuid_of(id_)
+
+    def names(self, columns: Columns, layout: Layout) -> list[str] | None:
+        """The properties to read for the columns of `Backend.page`; None for all."""
+        if columns not in ("documents", "all"):
+            return [self.id_property]
+        return READ_PROPERTIES if layout.written_format == 1 else [*READ_PROPERTIES, CHANGES]
+
+    def record_of(self, found: Any, layout: Layout) -> Record:
+        """The record of an object."""
+        return record_of(found, layout)
+
+    def properties_of(self, record: Record, layout: Layout) -> tuple[dict[str, Any], int]:
+        """The properties of a record, without its id, and their bytes.
+
+        Raises:
+            ContentError: the collection cannot hold them.
+        """
+        return properties_of(record, layout)
+
+    def changes(self, found: Any, metadata: dict[str, Any], layout: Layout) -> dict[str, Any]:
+        """The properties to change so that an object has these metadata; None removes one.
+
+        Args:
+            found: the object, with all properties.
+            metadata: that it should have.
+            layout: of the collection.
+        """
+        record = self.record_of(found, layout)
+        wanted, _ = self.properties_of(Record(record.id, record.text, metadata, None), layout)
+        stored = found.properties
+        changes = {name: wanted.get(name) for name in self.changeable(layout) if stored.get(name) != wanted.get(name)}
+        return changes | self.recorded(found, record, metadata)
+
+    def recorded(self, found: Any, record: Record, metadata: dict[str, Any]) -> dict[str, Any]:
+        """The property that holds changed metadata; empty if they are unchanged."""
+        if dumped(metadata) == dumped(record.metadata):
+            return {}
+        stored = found.properties.get("metadata_json") or "{}"
+        return {CHANGES: dumped({"of": _checksum(record.text, stored), "metadata": metadata})}
+
+    def changeable(self, layout: Layout) -> list[str]:
+        """The properties that follow from the metadata."""
+        return [*layout.words.values(), *(field.property_name for field in layout.fields.values())]
+
+    def property_of(self, field: Field) -> Property:
+        """The property of a new field."""
+        return property_of(field)

@@ -21,7 +21,7 @@ from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.validation import one_of, positive_int
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field, described_field
-from langchain_gemini_mm.weaviate_client.names import is_version
+from langchain_gemini_mm.weaviate_client.names import is_version, version_number
 from langchain_gemini_mm.weaviate_client.versions import (
     INDEXES,
     QUANTIZERS,
@@ -32,11 +32,16 @@ from langchain_gemini_mm.weaviate_client.versions import (
 
 VECTOR = "media"
 """The name of the vector."""
-FORMAT = 1
-"""The format of the schema; other formats are refused."""
+FORMAT = 2
+"""The newest format of the schema; newer ones are refused. Collections of format 1 have no property `CHANGES`."""
+CHANGES = "metadataChanges"
+"""The property that `update_metadata` writes; a name that no field has."""
+TOKENS = 2
+"""The version of the tokens in searched properties, which is in their description; the first one has no number."""
 
-_WRITER = "langchain_gemini_mm"
-_DATA_TYPES = {
+WRITER = "langchain_gemini_mm"
+"""How descriptions of collections name this package."""
+DATA_TYPES = {
     "str": DataType.TEXT,
     "int": DataType.INT,
     "float": DataType.NUMBER,
@@ -98,13 +103,20 @@ class Layout:
     """By metadata key."""
     words: Mapping[str, str]
     """The searched property by metadata key; `text` is the document's text."""
+    older_words: bool
+    """Whether some objects may have the tokens of version 0.1.0 in these properties."""
     multi_tenant: bool
     replication: int
+    vector: str | None = VECTOR
+    """The name of the vector; None in a collection without named vectors."""
+    distance: str = "cosine"
+    written_format: int = FORMAT
+    """Of the schema."""
 
     @property
     def version(self) -> int:
         """The version number at the end of its name."""
-        return int(self.physical.rpartition("_v")[2])
+        return version_number(self.physical)
 
 
 def creation(
@@ -128,7 +140,7 @@ def creation(
         require_index(version, options.index, options.quantizer)
     return {
         "name": physical,
-        "description": description_of(fingerprint, dimensions),
+        "description": description_of(fingerprint, dimensions, FORMAT),
         "properties": _properties(options),
         "vector_config": options.vector_config or _vector_config(options),
         "inverted_index_config": Configure.inverted_index(index_null_state=True, stopwords_preset=StopwordsPreset.NONE),
@@ -141,9 +153,9 @@ def creation(
     }
 
 
-def description_of(fingerprint: Fingerprint | None, dimensions: int | None) -> str:
+def description_of(fingerprint: Fingerprint | None, dimensions: int | None, written_format: int) -> str:
     """The description of a collection, which holds its embedding space."""
-    stored = {"writer": _WRITER, "format": FORMAT, "fingerprint": fingerprint, "dimensions": dimensions}
+    stored = {"writer": WRITER, "format": written_format, "fingerprint": fingerprint, "dimensions": dimensions}
     return json.dumps(stored, ensure_ascii=False, sort_keys=True)
 
 
@@ -157,15 +169,16 @@ def layout_of(config: Any, name: str) -> Layout:
         stored = json.loads(config.description or "")
     except ValueError:
         stored = None
-    if not isinstance(stored, dict) or stored.get("writer") != _WRITER or not is_version(config.name):
+    own = isinstance(stored, dict) and stored.get("writer") == WRITER and "existing" not in stored
+    if not own or not is_version(config.name):
         raise StoreError(
-            f"there is a collection {config.name!r} in Weaviate that was not created by this package. Choose another "
-            f"name than {name!r}, or copy its contents"
+            f"there is a collection {config.name!r} in Weaviate that was not created by this package. Open it with "
+            f"WeaviateVectorStore.existing(client, {name!r}, ...), or choose another name"
         )
-    if stored.get("format") != FORMAT:
+    if stored.get("format") not in (1, FORMAT):
         raise StoreError(
-            f"the collection {config.name!r} has format {stored.get('format')!r}, and this version reads {FORMAT}. "
-            "Upgrade langchain-gemini-mm"
+            f"the collection {config.name!r} has format {stored.get('format')!r}, and this version reads up to "
+            f"{FORMAT}. Upgrade langchain-gemini-mm"
         )
     fields = [field for item in config.properties if (field := described_field(item.description))]
     return Layout(
@@ -174,14 +187,16 @@ def layout_of(config: Any, name: str) -> Layout:
         dimensions=stored.get("dimensions"),
         fields={field.key: field for field in fields},
         words={"text": "words", **_words_of(config.properties)},
+        older_words=any(_tokens_of(item) < TOKENS for item in config.properties if item.name == "words"),
         multi_tenant=bool(config.multi_tenancy_config.enabled),
         replication=int(config.replication_config.factor),
+        written_format=stored["format"],
     )
 
 
 def property_of(field: Field) -> Property:
     """The property of a field."""
-    kind = _DATA_TYPES[field.type]
+    kind = DATA_TYPES[field.type]
     texts = field.item == "str"
     return Property(
         name=field.property_name,
@@ -194,6 +209,14 @@ def property_of(field: Field) -> Property:
     )
 
 
+def changes_property() -> Property:
+    """The property for changed metadata, which is needed by the first change."""
+    description = "metadata as changed since the object was stored, as JSON"
+    return Property(
+        name=CHANGES, data_type=DataType.TEXT, description=description, index_filterable=False, index_searchable=False
+    )
+
+
 def _properties(options: Options) -> list[Property]:
     plain: dict[str, Any] = {"index_filterable": False, "index_searchable": False}
     words: dict[str, Any] = {
@@ -203,20 +226,34 @@ def _properties(options: Options) -> list[Property]:
     }
     return [
         Property(name="text", data_type=DataType.TEXT, description="page_content of the Document", **plain),
-        Property(name="words", data_type=DataType.TEXT, description="the words of text, prepared for search", **words),
+        Property(name="words", data_type=DataType.TEXT, description=words_description("text"), **words),
         Property(name="metadata_json", data_type=DataType.TEXT, description="all metadata, as JSON", **plain),
         Property(name="doc_id", data_type=DataType.TEXT, description="the id, where it is not the UUID", **plain),
+        changes_property(),
         *(property_of(field) for field in options.fields.values()),
         *(
             Property(
                 name=f"words_{Field(key, 'str').property_name}",
                 data_type=DataType.TEXT,
-                description=json.dumps({"words_of": key}, ensure_ascii=False),
+                description=words_description(key),
                 **words,
             )
             for key in options.searchable
         ),
     ]
+
+
+def words_description(key: str) -> str:
+    """The description of the property with the tokens of a metadata key, or of `text`."""
+    return json.dumps({"words_of": key, "tokens": TOKENS}, ensure_ascii=False)
+
+
+def _tokens_of(item: Any) -> int:
+    """The version of the tokens in a searched property."""
+    try:
+        return int(json.loads(item.description)["tokens"])
+    except (ValueError, KeyError, TypeError):
+        return 1
 
 
 def _words_of(properties: Sequence[Any]) -> dict[str, str]:

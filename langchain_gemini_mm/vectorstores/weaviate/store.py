@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.embeddings import Embeddings
 from weaviate.classes.config import ConsistencyLevel
 
 from langchain_gemini_mm.flows import Flow, asynchronous, run, synchronous
 from langchain_gemini_mm.interfaces import MediaEmbeddings, Vector
+from langchain_gemini_mm.validation import explains_unknown_options
 from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.weaviate.backend import WeaviateBackend
 from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollection
+from langchain_gemini_mm.vectorstores.weaviate.existing import ExistingCollection, existing_backend
+from langchain_gemini_mm.vectorstores.weaviate.existing_schema import ExistingSchema
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field, FieldType, declared_field, declared_fields
 from langchain_gemini_mm.vectorstores.weaviate.merge import index_again_flow, merge_metadata_flow
-from langchain_gemini_mm.vectorstores.weaviate.schema import Options, property_of
+from langchain_gemini_mm.vectorstores.weaviate.schema import Options, words_description
 from langchain_gemini_mm.vectorstores.write import Progress
 from langchain_gemini_mm.weaviate_client.connection import TIMEOUT, WRITE_TIMEOUT, Connection
-from langchain_gemini_mm.weaviate_client.names import checked_name, checked_tenant
+from langchain_gemini_mm.weaviate_client.names import checked_name, checked_tenant, existing_name
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 
 class WeaviateVectorStore(MultimodalVectorStore):
@@ -61,6 +67,8 @@ class WeaviateVectorStore(MultimodalVectorStore):
             reads.
         timeout: seconds for one answer.
         write_timeout: seconds for storing one chunk, including retries.
+        relevance_score_fn: maps a cosine similarity to a relevance from 0 to 1 for
+            `similarity_search_with_relevance_scores`; by default `(1 + cosine) / 2`.
 
     The options of the schema (`multi_tenant` to `replication`, except `create_tenants`) are used when the collection is
     created; an existing collection is not changed.
@@ -70,6 +78,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
         StoreError: the server is unreachable or too old, refuses the key, or the name belongs to something else.
     """
 
+    @explains_unknown_options("WeaviateVectorStore")
     def __init__(
         self,
         client: Any,
@@ -89,6 +98,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
         consistency: str | None = None,
         timeout: float = TIMEOUT,
         write_timeout: float = WRITE_TIMEOUT,
+        relevance_score_fn: Callable[[float], float] | None = None,
     ) -> None:
         options = Options(
             fields=declared_fields(fields),
@@ -104,12 +114,88 @@ class WeaviateVectorStore(MultimodalVectorStore):
             Connection(client, async_client, timeout=timeout, write_timeout=write_timeout),
             checked_name(name),
             options,
-            tenant=None if tenant is None else checked_tenant(tenant),
-            consistency=None if consistency is None else ConsistencyLevel(consistency),
+            **_checked(tenant, consistency),
         )
         self.backend: WeaviateBackend = WeaviateBackend(EmbeddingSpace(embedding), collection)
+        self.relevance_score_fn = relevance_score_fn
         if collection.connection.client is not None:
             run(collection.find(self.space.fingerprint))
+
+    @classmethod
+    def existing(
+        cls,
+        client: Any,
+        name: str,
+        embedding: Embeddings | MediaEmbeddings,
+        *,
+        text_key: str = "text",
+        vector_name: str | None = None,
+        id_key: str | None = None,
+        metadata_keys: Sequence[str] | None = None,
+        async_client: Any = None,
+        tenant: str | None = None,
+        create_tenants: bool = True,
+        consistency: str | None = None,
+        timeout: float = TIMEOUT,
+        write_timeout: float = WRITE_TIMEOUT,
+        relevance_score_fn: Callable[[float], float] | None = None,
+    ) -> Self:
+        """Open a collection that this package did not create, such as one of langchain-weaviate.
+
+        <!-- not run: needs a collection of yours -->
+        ```python
+        import weaviate
+
+        from langchain_gemini_mm import GeminiEmbeddings, WeaviateVectorStore
+
+        with weaviate.connect_to_local() as client:
+            store = WeaviateVectorStore.existing(client, "Articles", GeminiEmbeddings(), text_key="body")
+            hits = store.search("rising rents", filter={"source": {"$startswith": "reports/"}})
+        ```
+
+        Nothing is embedded again, and nothing is added to the schema, except by `add_field` and `record_space`. Keys of
+        metadata are the properties of the collection; a document with another key is refused. Ids are the UUIDs of the
+        objects.
+
+        Args:
+            client: as for the class.
+            name: of the collection, or of an alias.
+            embedding: the embeddings that made the vectors of the collection; nothing in it says which these are.
+            text_key: the property with the text of a document.
+            vector_name: the vector that the embedding makes; needed only if the collection has several.
+            id_key: a text property for ids that are no UUIDs. Without it, ids must be UUIDs.
+            metadata_keys: the properties that become metadata; by default all but `text_key`, `id_key` and blobs.
+            async_client: as for the class; so are all further arguments.
+            tenant: the tenant.
+            create_tenants: create a tenant with its first write.
+            consistency: how many replicas must answer.
+            timeout: seconds for one answer.
+            write_timeout: seconds for storing one chunk, including retries.
+            relevance_score_fn: maps a cosine similarity to a relevance.
+
+        Raises:
+            StoreError: there is no such collection; it was created by this package; it lacks a property or a vector;
+                or its vectors are made by the server.
+        """
+        schema = ExistingSchema(
+            text_key=text_key,
+            vector_name=vector_name,
+            id_key=id_key,
+            metadata_keys=None if metadata_keys is None else tuple(metadata_keys),
+        )
+        store = object.__new__(cls)
+        store.relevance_score_fn = relevance_score_fn
+        store.backend = existing_backend(
+            EmbeddingSpace(embedding),
+            Connection(client, async_client, timeout=timeout, write_timeout=write_timeout),
+            existing_name(name),
+            schema,
+            create_tenants=create_tenants,
+            **_checked(tenant, consistency),
+        )
+        if store.backend.collection.connection.client is not None:
+            run(store.backend.collection.find(store.space.fingerprint))
+        return store
 
     @classmethod
     def _open(cls, embedding: Any, *, client: Any = None, name: str = "", **kwargs: Any) -> Self:
@@ -125,6 +211,10 @@ class WeaviateVectorStore(MultimodalVectorStore):
         """The tenant; None in a collection without tenants, or if each call names one."""
         return self.backend.collection.tenant
 
+    def uuid_of(self, id_: str) -> UUID:
+        """The UUID of the object of a document: its id if that is a UUID, else one derived from it."""
+        return self.backend.collection.objects.uuid_of(id_)
+
     def with_tenant(self, tenant: str) -> Self:
         """The same store for another tenant, with the same client; sends no request.
 
@@ -139,6 +229,8 @@ class WeaviateVectorStore(MultimodalVectorStore):
     @synchronous
     def add_field(self, key: str, kind: FieldType, *, progress: Progress | None = None) -> Flow[int]:
         """Declare a field of an existing collection, and fill it from the stored metadata.
+
+        In a collection that was opened with `existing`, a property with the name of the key is created.
 
         Nothing is embedded. Other stores on the collection use the field within five seconds. A filter on it misses
         documents until this returns. Documents that others write or delete meanwhile stay as these leave them.
@@ -160,13 +252,17 @@ class WeaviateVectorStore(MultimodalVectorStore):
         if layout is None:
             return 0
         collection.require_tenant(layout)
-        yield from _require_fitting(backend, field)
+        added = collection.objects.property_of(field)
+        if collection.objects.stores_all_metadata:
+            yield from _require_fitting(backend, field)
         if field.key not in layout.fields:
             physical = layout.physical
             yield collection.connection.call(
-                "adding a field", lambda c: c.collections.use(physical).config.add_property(property_of(field))
+                "adding a field", lambda c: c.collections.use(physical).config.add_property(added)
             )
             yield from collection.find(fresh=True)
+        if not collection.objects.stores_all_metadata:
+            return 0
         filled, after = 0, None
         while records := (yield from backend.page(after, _PAGE, columns="documents")):
             having = [record.id for record in records if record.metadata.get(field.key) is not None]
@@ -178,6 +274,22 @@ class WeaviateVectorStore(MultimodalVectorStore):
         return filled
 
     aadd_field = asynchronous(add_field)
+
+    @synchronous
+    def record_space(self) -> Flow[None]:
+        """Write the embedding space into the description of a collection that was opened with `existing`.
+
+        From then on, opening it with other embeddings is refused. What the description contained is kept in it. Stores
+        that this package created record their space by themselves.
+
+        Raises:
+            SpaceMismatchError: another space is recorded.
+        """
+        collection = self.backend.collection
+        if isinstance(collection, ExistingCollection):
+            yield from collection.record_space(self.space.fingerprint)
+
+    arecord_space = asynchronous(record_space)
 
     @synchronous
     def remove(self) -> Flow[None]:
@@ -199,7 +311,8 @@ class WeaviateVectorStore(MultimodalVectorStore):
 
         Use it after a node was killed during writes: its vector index may lack documents that it stores, and the node
         does not repair it (1.39.0). Others may write meanwhile: texts and metadata are not written, and a document that
-        is replaced in the same instant is embedded again.
+        is replaced in the same instant is embedded again. In a collection of version 0.1.0, the words that keyword
+        search uses are renewed as well.
 
         Args:
             progress: called after each page with the number of documents processed so far.
@@ -210,7 +323,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
         backend = self.backend
         collection = backend.collection
         layout = yield from collection.find(fresh=True)
-        if layout is None or layout.fingerprint is None:
+        if layout is None:
             return 0
         collection.require_tenant(layout)
         done, after = 0, None
@@ -221,11 +334,21 @@ class WeaviateVectorStore(MultimodalVectorStore):
             return vector
 
         while records := (yield from backend.page(after, _PAGE, columns="ids")):
-            yield from index_again_flow(collection, [record.id for record in records], reembed)
+            ids = [record.id for record in records]
+            if layout.older_words:
+                yield from merge_metadata_flow(collection, ids, attrgetter("metadata"))
+            yield from index_again_flow(collection, ids, reembed)
             done += len(records)
             after = records[-1].id
             if progress is not None:
                 progress(done)
+        if layout.older_words and not layout.multi_tenant:  # with tenants, those of others are not renewed
+            described = {name: words_description(key) for key, name in layout.words.items()}
+            yield collection.connection.call(
+                "describing the collection",
+                lambda c: c.collections.use(layout.physical).config.update(property_descriptions=described),
+            )
+            collection.forget_layout()
         return done
 
     areindex = asynchronous(reindex)
@@ -240,6 +363,13 @@ class WeaviateVectorStore(MultimodalVectorStore):
 
 
 _PAGE = 500
+
+
+def _checked(tenant: str | None, consistency: str | None) -> dict[str, Any]:
+    return {
+        "tenant": None if tenant is None else checked_tenant(tenant),
+        "consistency": None if consistency is None else ConsistencyLevel(consistency),
+    }
 
 
 def _require_fitting(backend: WeaviateBackend, field: Field) -> Flow[None]:

@@ -49,20 +49,25 @@ def upsert_flow(collection: WeaviateCollection, records: Sequence[Record], finge
     if not records:
         return
     dimensions = len(records[0].vector) if records[0].vector is not None else 0
+    pending, refused = records, dict[str, str]()
     for _ in range(_ATTEMPTS):
         layout = yield from _retry_outages(collection, lambda: collection.claim(fingerprint, dimensions))
         yield from collection.require_known_tenant(layout)
-        try:
-            failed = yield from _send(collection, layout, [sized_object(record, layout) for record in records])
-        except CollectionGoneError:
-            collection.forget_layout()
-            continue
-        if len(failed) == len(records):
-            return _raise_failures(records, failed)
-        yield from _flush_index(collection, layout)
+        objects = [sized_object(record, layout, collection.objects) for record in pending]
+        failed, gone = yield from _send(collection, layout, objects)
+        if not gone:
+            refused |= failed
+            if len(failed) == len(pending):
+                return _raise_failures(records, refused)
+            yield from _flush_index(collection, layout)
         now = yield from _retry_outages(collection, lambda: collection.find(fingerprint, fresh=True))
-        if now is None or now.physical == layout.physical:  # else the alias was switched: store again
-            return _raise_failures(records, failed)
+        if not gone and (now is None or collection.is_same_or_successor(layout, now)):
+            return _raise_failures(records, refused)
+        if gone:
+            # Another client emptied the collection meanwhile. What was stored before was deleted by that.
+            refused |= failed
+            pending = [record for record in pending if record.id in gone]
+        # else the alias was switched to another collection, which should have the documents, too
     raise StoreError(
         f"{collection.label} is repeatedly created, switched and dropped by other processes; nothing was stored in time"
     )
@@ -81,6 +86,8 @@ def _flush_index(collection: WeaviateCollection, layout: Layout) -> Flow[None]:
 
     try:
         yield collection.connection.call("flushing the index", delete_nothing)
+    except CollectionGoneError:
+        return  # emptied by another client
     except StoreError as error:
         logger.warning("the last documents may be missing from the vector index if the server dies now: %s", error)
 
@@ -98,8 +105,14 @@ def _retry_outages(collection: WeaviateCollection, ask: Callable[[], Flow[T]]) -
     raise AssertionError("the pauses never end")
 
 
-def _send(collection: WeaviateCollection, layout: Layout, objects: Sequence[SizedObject]) -> Flow[Mapping[str, str]]:
-    """Send all chunks; return the reasons for objects that could not be stored, by id."""
+def _send(
+    collection: WeaviateCollection, layout: Layout, objects: Sequence[SizedObject]
+) -> Flow[tuple[dict[str, str], set[str]]]:
+    """Send all chunks.
+
+    Returns:
+        The reasons for objects that could not be stored, by id; and the ids whose collection no longer existed.
+    """
     inserter = Inserter(
         connection=collection.connection,
         what="storing documents",
@@ -110,15 +123,23 @@ def _send(collection: WeaviateCollection, layout: Layout, objects: Sequence[Size
     )
     planned = [{item.key: perturbed(item.object) for item in chunk} for chunk in plan(objects, CHUNK)]
 
-    def in_threads() -> list[Reasons]:
-        return threaded_map(lambda chunk, stop: run(inserter.insert(chunk, stop)), planned, CONCURRENCY)
+    def insert(chunk: Mapping[str, Any], stop: CancelToken) -> Flow[Reasons | None]:
+        try:
+            return (yield from inserter.insert(chunk, stop))
+        except CollectionGoneError:
+            collection.forget_layout()
+            return None
 
-    async def gathered() -> list[Reasons]:
-        return await gathered_map(lambda chunk: arun(inserter.insert(chunk, CancelToken())), planned, CONCURRENCY)
+    def in_threads() -> list[Reasons | None]:
+        return threaded_map(lambda chunk, stop: run(insert(chunk, stop)), planned, CONCURRENCY)
+
+    async def gathered() -> list[Reasons | None]:
+        return await gathered_map(lambda chunk: arun(insert(chunk, CancelToken())), planned, CONCURRENCY)
 
     answers = yield Call(in_threads, gathered)
     ids = {item.key: item.id for item in objects}
-    return {ids[key]: reason for failed in answers for key, reason in failed.items()}
+    gone = {ids[key] for chunk, failed in zip(planned, answers, strict=True) if failed is None for key in chunk}
+    return {ids[key]: reason for failed in answers if failed for key, reason in failed.items()}, gone
 
 
 def _raise_failures(records: Sequence[Record], failed: Mapping[str, str]) -> None:

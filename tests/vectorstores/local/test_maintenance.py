@@ -17,6 +17,7 @@ from langchain_gemini_mm import MediaStore
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.testing import png
 from langchain_gemini_mm.vectorstores import LocalVectorStore
+from langchain_gemini_mm.vectorstores.local.database import PAGE_BYTES
 from langchain_gemini_mm.vectorstores.local.schema import SCHEMA_VERSION
 from scripts.kill_local_store import embeddings, make_version_one
 from tests.vectorstores.contract_base import ANIMALS, ids_of
@@ -77,17 +78,14 @@ def test_an_interrupted_migration_changes_nothing(tmp_path: Path) -> None:
     """Migration is one transaction: after an error the file has version 1, and the next opening completes it."""
     path = tmp_path / "index.db"
     rows = make_version_one(path, 10)
-    with sqlite(path) as connection:
-        connection.execute("CREATE TABLE keywords_1 (x)")
-        connection.execute("CREATE VIEW v AS SELECT 1")
-        connection.execute("DROP TABLE keywords_1")
-        connection.execute("CREATE VIEW keywords_1 AS SELECT 1")
+    with sqlite(path) as connection:  # a name that the migration needs
+        connection.execute("CREATE TABLE words_1_data (x)")
     with pytest.raises(StoreError):
         LocalVectorStore(path, embeddings())
     with sqlite(path) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
         assert "keywords" not in schema(path)["collection"]
-        connection.execute("DROP VIEW keywords_1")
+        connection.execute("DROP TABLE words_1_data")
     with LocalVectorStore(path, embeddings()) as store:
         assert store.count() == len(rows)
 
@@ -145,10 +143,10 @@ DAMAGE: list[tuple[str, str, str]] = [
     ),
     (
         "words too many",
-        "INSERT INTO keywords_1 (rowid, words) VALUES (99, 'x')",
+        "INSERT INTO words_1 (rowid, words) VALUES (99, 'x')",
         "finds 1 documents that do not exist",
     ),
-    ("words torn", "DELETE FROM keywords_1_docsize WHERE id = 1", "keyword search is damaged"),
+    ("words torn", "DELETE FROM words_1_docsize WHERE id = 1", "keyword search is damaged"),
     ("half a space", "UPDATE collection SET fingerprint = NULL", "has an incomplete embedding space"),
     ("rows of nobody", "INSERT INTO info VALUES (77, 'k', '1')", "1 rows of the table 'info' belong to no collection"),
 ]
@@ -177,7 +175,7 @@ def test_the_check_reads_every_page(tmp_path: Path) -> None:
     with LocalVectorStore(path, WordEmbeddings()) as store:
         store.add_texts([f"text {i} " + "x" * 500 for i in range(200)])
     whole = bytearray(path.read_bytes())
-    whole[-4096 * 3 : -4096 * 2] = b"\xff" * 4096
+    whole[-PAGE_BYTES * 3 : -PAGE_BYTES * 2] = b"\xff" * PAGE_BYTES
     path.write_bytes(whole)
     with LocalVectorStore(path, WordEmbeddings()) as store:
         report = store.check()
@@ -309,7 +307,7 @@ class WithoutFts5(sqlite3.Connection):
 
     @staticmethod
     def _require_other(sql: str) -> None:
-        if "fts5" in sql or "keywords_" in sql:
+        if "fts5" in sql or "keywords_" in sql or "words_" in sql:
             raise sqlite3.OperationalError("no such module: fts5")
 
 

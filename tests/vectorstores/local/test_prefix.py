@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import run
 from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.vectors import unit_rows
@@ -22,6 +21,7 @@ from langchain_gemini_mm.vectorstores.local.prefix import PrefixPlan, Recall, ex
 from tests.vectorstores.fakes import WordEmbeddings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 DIMENSIONS = 64
@@ -166,16 +166,16 @@ def test_a_prefix_longer_than_the_vectors_is_the_whole_vector(tmp_path: Path) ->
         assert store.check_recall(k=3) == Recall(recall=1.0, worst=1.0, sample=50, k=3, prefix=None)
 
 
-def test_a_damaged_candidate_is_an_error(tmp_path: Path) -> None:
-    """The error names a vector that was truncated in the file."""
+def test_a_damaged_candidate_is_left_out(tmp_path: Path) -> None:
+    """A vector that was truncated in the file is not found, the others are."""
     path = tmp_path / "index.db"
     with opened(path, prefix=16) as store:
         store.add_vectors(documents(10), decaying(10))
         store.search("x")
         with store._database.writing() as connection:
             connection.execute("UPDATE doc SET vector = x'00' WHERE id = '0003'")
-        with pytest.raises(StoreError, match="'0003' has 1 bytes instead of 256"):
-            store.search("x")
+        assert "0003" not in {hit.document.id for hit in store.search("x", k=10)}
+        assert len(store.search("x", k=10)) == 9
 
 
 def test_the_plan_is_pickled(tmp_path: Path) -> None:
@@ -195,6 +195,7 @@ def test_the_plan_is_pickled(tmp_path: Path) -> None:
         ({"prefix": "256"}, "got '256'"),
         ({"candidates": 0}, "candidates must be at least 1, got 0"),
         ({"candidates": 2.5}, "got 2.5"),
+        ({"precision": "float16"}, "precision"),
     ],
 )
 def test_bad_plans_are_refused(options: dict[str, Any], message: str) -> None:
@@ -227,3 +228,103 @@ def test_exact_scores_do_not_depend_on_batches() -> None:
     few = exact_scores([rows[:2]], queries, 4)
     assert np.isneginf(few[:, :2]).all()
     assert shares(few, [[1.0], [1.0, 1.0], []]) == [0.5, 1.0, 0.0]
+
+
+GAP = 64
+"""In which of the first numbers the vectors below differ between documents and queries."""
+
+
+def with_gap(count: int, size: int = 512) -> tuple[Vectors, Vectors]:
+    """Documents whose prefixes say which are near to each other, and queries whose prefixes are all the same.
+
+    The vectors of two modalities may differ so.
+    """
+    random = np.random.default_rng(0)
+    centres = random.standard_normal((count // 11 + 1, GAP))
+    short = np.repeat(centres, 11, axis=0)[:count] + 0.01 * random.standard_normal((count, GAP))
+    rest = random.standard_normal((count, size - GAP))
+    rows = np.concatenate([0.714 * unit_rows(short), 0.7 * unit_rows(rest)], axis=1)
+    other = np.tile(0.714 * unit_rows(random.standard_normal((1, GAP))), (50, 1))
+    queries = np.concatenate([other, rows[: 50 * 7 : 7, GAP:]], axis=1)
+    return unit_rows(rows), unit_rows(queries)
+
+
+def test_recall_is_measured_with_queries_of_another_modality(tmp_path: Path) -> None:
+    """Stored vectors as queries do not show what such queries miss."""
+    rows, queries = with_gap(3000)
+    table = {f"query {i}": query for i, query in enumerate(queries)}
+
+    class Table(WordEmbeddings):
+        """Vectors of known queries."""
+
+        def embed(self, contents: Sequence[Any], *, role: Any = "document", task_type: str | None = None) -> Vectors:
+            """Return the vectors of the queries."""
+            del role, task_type
+            return np.stack([table[str(content)] for content in contents])
+
+    with LocalVectorStore(tmp_path / "index.db", Table(512), prefix=GAP) as store:
+        store.add_vectors([Document(str(i)) for i in range(len(rows))], rows)
+        assert store.check_recall(sample=50).recall == 1.0
+        measured = store.check_recall(queries=table, k=10)
+        assert measured.sample == 50
+        assert measured.recall < 0.95
+    with LocalVectorStore(tmp_path / "index.db", Table(512), prefix=False) as store:
+        assert store.check_recall(queries=table).recall == 1.0
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["the first query", "stored vectors of two modalities"])
+def test_prefixes_are_not_used_for_queries_that_they_fail(tmp_path: Path, apart: bool) -> None:
+    """The automatic choice is tested with the first queries, and with stored vectors across modalities."""
+    rows, queries = with_gap(3000)
+    stored, documents_ = rows, [Document(str(i), metadata={"modality": "image"}) for i in range(len(rows))]
+    if apart:
+        stored = np.concatenate([rows, *[queries] * 20])
+        documents_ += [Document(f"q{i}", metadata={"modality": "text"}) for i in range(len(queries) * 20)]
+    plan = PrefixPlan(None, 200, above=1000, default_prefix=GAP)
+    with LocalVectorStore(tmp_path / "index.db", WordEmbeddings(512), prefix=False) as store:
+        store.add_vectors(documents_, stored)
+        database = Database(tmp_path / "index.db", 5.0)
+        search = LocalBackend(store.space, database, "default", plan)
+        asked = rows[:1] if apart else queries[:1]
+        run(search.search_vectors(VectorRequest(vector=asked[0], k=10)))
+        assert search.prefix is None
+        database.close()
+
+
+def test_prefixes_on_trial_are_given_up_for_later_queries(tmp_path: Path) -> None:
+    """The first query is answered well, the following ones are not."""
+    rows, queries = with_gap(3000)
+    plan = PrefixPlan(None, 200, above=1000, default_prefix=GAP)
+    with LocalVectorStore(tmp_path / "index.db", WordEmbeddings(512), prefix=False) as store:
+        store.add_vectors([Document(str(i)) for i in range(len(rows))], rows)
+        database = Database(tmp_path / "index.db", 5.0)
+        search = LocalBackend(store.space, database, "default", plan)
+        run(search.search_vectors(VectorRequest(vector=rows[0], k=10)))
+        held, found = [search.prefix], []
+        for query in queries[:31]:
+            found = run(search.search_vectors(VectorRequest(vector=query, k=10)))
+        held.append(search.prefix)
+        assert held == [GAP, None]
+        expected = store.search_by_vector(queries[30], k=10)
+        assert [one.record.id for one in found] == [hit.document.id for hit in expected]
+        database.close()
+
+
+@pytest.mark.parametrize("prefix", [False, 32])
+def test_half_precision_halves_memory_and_finds_the_same(tmp_path: Path, prefix: Any) -> None:
+    """Scores are those of the vectors in the file; an old file needs no change."""
+    path = tmp_path / "index.db"
+    with opened(path, prefix=False) as whole, opened(path, prefix=prefix, precision="half") as half:
+        whole.add_vectors(documents(), decaying())
+        queries = decaying(10, seed=2)
+        for options in ({"k": 10}, {"k": 10, "filter": {"few": 7}}, {"k": 5, "search_type": "mmr"}):
+            assert answers(half, queries, **options) == answers(whole, queries, **options)
+        assert half.backend._matrix._rows.itemsize == 2
+        assert half.check_recall(k=5).recall == 1.0
+        assert half.check_recall(k=5, queries=["text 1", "text 2"]).recall == 1.0
+        many = half.search_many(["a", "b"], k=3)
+        assert [[hit.document.id for hit in hits] for hits in many] == [
+            [hit.document.id for hit in whole.search(query, k=3)] for query in ("a", "b")
+        ]
+        with pickle.loads(pickle.dumps(half)) as copy:
+            assert copy.backend.plan == half.backend.plan

@@ -121,6 +121,13 @@ async def test_class_methods_create_filled_stores(tmp_path: Path) -> None:
         assert store.count() == len(ANIMALS)
     with await LocalVectorStore.afrom_documents(ANIMALS[:1], WordEmbeddings(), ids=["x"], **options) as store:
         assert store.count() == len(ANIMALS) + 1
+    embedding = WordEmbeddings()
+    with LocalVectorStore.from_documents(ANIMALS, embedding, skip_unchanged=True, **options) as store:
+        assert (store.count(), embedding.calls) == (len(ANIMALS) + 1, [])
+    options["path"] = tmp_path / "texts.db"
+    for _ in range(2):
+        with await LocalVectorStore.afrom_texts(["a"], embedding, ids=["1"], skip_unchanged=True, **options) as store:
+            assert (store.count(), len(embedding.calls)) == (1, 1)
 
 
 def test_a_failing_class_method_closes_its_store(tmp_path: Path) -> None:
