@@ -29,7 +29,7 @@ from langchain_gemini_mm.vectorstores.embedding_space import (
     require_space,
 )
 from langchain_gemini_mm.vectorstores.filters import Node, Predicate
-from langchain_gemini_mm.vectorstores.local import keyword_index, rows
+from langchain_gemini_mm.vectorstores.local import keyword_index, ledger_rows, rows
 from langchain_gemini_mm.vectorstores.local.database import Database
 from langchain_gemini_mm.vectorstores.local.filter_sql import Mask, positions_of, require_known_keys
 from langchain_gemini_mm.vectorstores.local.matrix import Matrix
@@ -139,27 +139,27 @@ class LocalBackend(Backend):
                 self._upsert(connection, change.records, fingerprint)
             c = rows.make_collection(connection, self.collection).c
             rows.delete_ids(connection, c, change.deleted)
-            rows.write_ledger(connection, c, change.ledger)
+            ledger_rows.write_ledger(connection, c, change.ledger)
 
     @in_thread
     def read_ledger(self, prefix: str) -> dict[str, str]:
         """Read entries of the ledger; see `Backend`."""
         with self._database.reading() as connection:
             collection = rows.find_collection(connection, self.collection)
-            return rows.read_ledger(connection, collection.c, prefix) if collection else {}
+            return ledger_rows.read_ledger(connection, collection.c, prefix) if collection else {}
 
     @in_thread
     def find_ledger(self, keys: Sequence[str]) -> dict[str, str]:
         """Read single entries of the ledger; see `Backend`."""
         with self._database.reading() as connection:
             collection = rows.find_collection(connection, self.collection)
-            return rows.find_ledger(connection, collection.c, keys) if collection else {}
+            return ledger_rows.find_ledger(connection, collection.c, keys) if collection else {}
 
     @in_thread
     def write_ledger(self, entries: Mapping[str, str | None]) -> None:
         """Write entries of the ledger; see `Backend`."""
         with self._database.writing() as connection:
-            rows.write_ledger(connection, rows.make_collection(connection, self.collection).c, entries)
+            ledger_rows.write_ledger(connection, rows.make_collection(connection, self.collection).c, entries)
 
     @in_thread
     def search_keywords(self, request: KeywordRequest) -> list[Scored]:

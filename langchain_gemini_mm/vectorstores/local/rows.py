@@ -18,7 +18,7 @@ from langchain_gemini_mm.interfaces import Vector, Vectors
 from langchain_gemini_mm.storage.garbage import digests_in
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint
 from langchain_gemini_mm.vectorstores.filters import And, Node, Not, Or, attributes, matches
-from langchain_gemini_mm.vectorstores.local import keyword_index
+from langchain_gemini_mm.vectorstores.local import keyword_index, ledger_rows
 from langchain_gemini_mm.vectorstores.local.filter_sql import scans, to_sql
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.tokenizer import searched_text
@@ -197,8 +197,7 @@ def delete_where(connection: sqlite3.Connection, c: int, node: Node) -> None:
 
 def delete_all(connection: sqlite3.Connection, c: int) -> None:
     """Delete all rows of a collection; readers load it again."""
-    if has_ledger(connection):
-        connection.execute("DELETE FROM ledger WHERE c = ?", (c,))
+    ledger_rows.delete_all(connection, c)
     for table in ("doc", "attribute", "gone"):
         connection.execute(f"DELETE FROM {table} WHERE c = ?", (c,))  # noqa: S608
     keyword_index.build(connection, c)
@@ -207,8 +206,7 @@ def delete_all(connection: sqlite3.Connection, c: int) -> None:
 
 def remove_collection(connection: sqlite3.Connection, c: int) -> None:
     """Delete a collection with its rows, its keyword index, its information and its ledger."""
-    if has_ledger(connection):
-        connection.execute("DELETE FROM ledger WHERE c = ?", (c,))
+    ledger_rows.delete_all(connection, c)
     for table in ("doc", "attribute", "gone", "info", "collection"):
         connection.execute(f"DELETE FROM {table} WHERE c = ?", (c,))  # noqa: S608
     keyword_index.drop(connection, c)
@@ -463,67 +461,6 @@ def require_length(id_: str, blob: object, dimensions: int) -> bytes:
             "damaged. Add the document again, or delete it"
         )
     return blob
-
-
-_LEDGER = """CREATE TABLE IF NOT EXISTS ledger (
-    c INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (c, key)
-) WITHOUT ROWID"""
-"""What is known of the files of which a collection is made. The first entry creates it; older programs ignore it."""
-
-
-def has_ledger(connection: sqlite3.Connection) -> bool:
-    """Whether the table exists."""
-    found = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'ledger'")
-    return found.fetchone() is not None
-
-
-def read_ledger(connection: sqlite3.Connection, c: int, prefix: str) -> dict[str, str]:
-    """Read the entries of the ledger whose keys begin with `prefix`.
-
-    Args:
-        connection: in a read transaction.
-        c: the collection.
-        prefix: not empty.
-    """
-    if not has_ledger(connection):
-        return {}
-    end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
-    found = connection.execute("SELECT key, value FROM ledger WHERE c = ? AND key >= ? AND key < ?", (c, prefix, end))
-    return dict(found.fetchall())
-
-
-def find_ledger(connection: sqlite3.Connection, c: int, keys: Sequence[str]) -> dict[str, str]:
-    """Read single entries of the ledger.
-
-    Args:
-        connection: in a read transaction.
-        c: the collection.
-        keys: absent ones are left out.
-    """
-    found: dict[str, str] = {}
-    if not has_ledger(connection):
-        return found
-    for chunk, marks in _chunks(keys):
-        sql = f"SELECT key, value FROM ledger WHERE c = ? AND key IN ({marks})"  # noqa: S608
-        found |= dict(connection.execute(sql, (c, *chunk)).fetchall())
-    return found
-
-
-def write_ledger(connection: sqlite3.Connection, c: int, entries: Mapping[str, str | None]) -> None:
-    """Write entries of the ledger; None removes one.
-
-    Args:
-        connection: in a write transaction.
-        c: the collection.
-        entries: values by key.
-    """
-    if not entries:
-        return
-    connection.execute(_LEDGER)
-    removed = [(c, key) for key, value in entries.items() if value is None]
-    written = [(c, key, value) for key, value in entries.items() if value is not None]
-    connection.executemany("DELETE FROM ledger WHERE c = ? AND key = ?", removed)
-    connection.executemany("INSERT OR REPLACE INTO ledger (c, key, value) VALUES (?, ?, ?)", written)
 
 
 def _delete(connection: sqlite3.Connection, c: int, condition: str, values: Sequence[Any]) -> None:
