@@ -30,6 +30,7 @@ SUBJECTS = (
     "images",
     "clips",
     "loading",
+    "syncing",
     "long_video",
 )
 ASKED_FOR = ("quota", "rivals", "million", "weaviate_store")

@@ -34,7 +34,7 @@ def index(store: LocalVectorStore, loader: MediaLoader, *, rebuild: bool = False
         store.delete_all()
     found = {document.id: document for document in loader.lazy_load()}
     for document in found.values():
-        document.metadata["label"] = Path(document.metadata["source"]).parts[0]
+        document.metadata["label"] = Path(document.metadata["source"]).parts[1]
     known = {document.id: document.page_content for document in store.iterate()}
     store.delete([id_ for id_ in known if id_ and id_ not in found])
     return len(store.add_documents([new for new in found.values() if known.get(new.id) != new.page_content]))
@@ -76,8 +76,8 @@ with ExitStack() as stack:
     suspects = [photo for photo, vote in zip(stored, votes, strict=True) if vote.label != photo.metadata["label"]]
     for photo in suspects:
         print(f"in the wrong folder? {photo.metadata['source']}")
-    assert [skipped.source for skipped in loader.skipped] == ["bird/cut-off.jpg"]
-    assert [photo.metadata["source"] for photo in suspects] == ["puppy/mouse.jpg"]
+    assert [skipped.source for skipped in loader.skipped] == ["photos/bird/cut-off.jpg"]
+    assert [photo.metadata["source"] for photo in suspects] == ["photos/puppy/mouse.jpg"]
 
     # Clearly less similar than any labelled photo to its nearest neighbour: unknown.
     least = 0.8 * min(match.score for vote in votes for match in vote.matches[:1])

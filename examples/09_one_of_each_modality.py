@@ -45,9 +45,9 @@ with ExitStack() as stack:
         for modality, (closest,) in found.items():
             print(f"  {modality:5}  {closest.score:.2f}  {closest.document.metadata['source']}")
         assert [hits[0].document.metadata["source"] for hits in found.values()] == [
-            "notes/kitten.md",
-            "pictures/kitten.png",
-            "sounds/purring.wav",
+            "samples/notes/kitten.md",
+            "samples/pictures/kitten.png",
+            "samples/sounds/purring.wav",
         ]
         html = side_by_side(f"Query by {title}", found)
         (work / f"{title}.html").write_text(html, encoding="utf-8")

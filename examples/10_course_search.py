@@ -83,7 +83,7 @@ with ExitStack() as stack:
     photo = jpeg("bar chart of revenue", image=chart().rotate(4))  # a photo taken in the audience
     lessons: dict[str, list[Source]] = {}
     for source in retriever.sources(photo, per_source=2):
-        lessons.setdefault(Path(source.source or "").parts[0], []).append(source)
+        lessons.setdefault(Path(source.source or "").parts[1], []).append(source)
     for name, sources in lessons.items():
         print(name)
         for source in sources:

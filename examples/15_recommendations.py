@@ -34,35 +34,35 @@ with ExitStack() as stack:
     embeddings = stack.enter_context(GeminiEmbeddings(media=MediaStore.memory(), output_dimensionality=768, **service))
     store = stack.enter_context(LocalVectorStore(":memory:", embeddings))
     retriever = MultimodalRetriever(store=store)
-    retriever.add(folder)
+    retriever.add(folder, name="samples")
     embeddings.reset_usage()
 
     # The visitor's history is a list of ids, as in a shop or a library.
     ids = {document.metadata["source"]: str(document.id) for document in store.iterate()}
-    puppy, kitten = ids["pictures/puppy.png"], ids["pictures/kitten.png"]
-    trip, waves = ids["notes/trip.md"], ids["sounds/waves.wav"]
+    puppy, kitten = ids["samples/pictures/puppy.png"], ids["samples/pictures/kitten.png"]
+    trip, waves = ids["samples/notes/trip.md"], ids["samples/sounds/waves.wav"]
 
     near = show("similar to an image", recommend(store, [puppy], k=2, modalities=["image"]))
-    assert near == ["pictures/puppy2.jpg", "pictures/sleeping-puppy.png"]
+    assert near == ["samples/pictures/puppy2.jpg", "samples/pictures/sleeping-puppy.png"]
 
     # Several documents of different modalities: a text about a trip, and a recording of waves.
     both = show("similar to a text and a recording", recommend(store, [trip, waves], k=2, by="source"))
-    assert set(both) == {"pictures/beach.jpg", "videos/waves.mov"}
+    assert set(both) == {"samples/pictures/beach.jpg", "samples/videos/waves.mov"}
 
     # The nearest of each modality; liked documents are left out of the answers.
     for modality in ("text", "image", "audio", "video", "pdf"):
         found = show(f"  the nearest {modality}", recommend(store, [trip, waves], k=1, modalities=[modality]))
-        assert not {"notes/trip.md", "sounds/waves.wav"} & set(found)
+        assert not {"samples/notes/trip.md", "samples/sounds/waves.wav"} & set(found)
     everything = recommend(store, [trip, waves], k=store.count())
     assert len(everything) == store.count() - 2
 
     # Liked and disliked documents, with weights.
     dogs = show("dogs rather than cats", recommend(store, [puppy], unlike=[kitten], weights=[1, 0.5], k=3))
-    assert "pictures/puppy2.jpg" in dogs
-    assert not {"pictures/puppy.png", "pictures/kitten.png"} & set(dogs)
+    assert "samples/pictures/puppy2.jpg" in dogs
+    assert not {"samples/pictures/puppy.png", "samples/pictures/kitten.png"} & set(dogs)
 
     assert not embeddings.usage.items  # all of this was computed from stored vectors
 
     # The same as a query with additional text; all modalities in one ranking.
     asleep = show("similar to an image, but asleep", retriever.search(Query("a nap on a cushion", like=[puppy]), k=1))
-    assert asleep == ["pictures/sleeping-puppy.png"]
+    assert asleep == ["samples/pictures/sleeping-puppy.png"]

@@ -91,10 +91,10 @@ with ExitStack() as stack:
     calls.add_documents(documents)
 
     for intent, source, second in (
-        ("a caller wants to cancel the contract because it is too expensive", "night-shift.wav", 240),
-        ("cold heating, and a pipe that drips", "night-shift.wav", 900),
-        ("where is my parcel", "call-0931.mp3", 30),
-        ("the take in which somebody forgot the words", "footage.mp4", 30),
+        ("a caller wants to cancel the contract because it is too expensive", "calls/night-shift.wav", 240),
+        ("cold heating, and a pipe that drips", "calls/night-shift.wav", 900),
+        ("where is my parcel", "calls/call-0931.mp3", 30),
+        ("the take in which somebody forgot the words", "calls/footage.mp4", 30),
     ):
         (hit,) = calls.search(intent, modalities=["audio"])
         print(f"{citation(hit):30} {intent}")

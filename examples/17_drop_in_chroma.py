@@ -62,10 +62,10 @@ with ExitStack() as stack:
 
     # is searched by text, with Chroma's own filters,
     for question, modality, source in (
-        ("a sleeping puppy", "image", "pictures/sleeping-puppy.png"),
-        ("a cat purring", "audio", "sounds/purring.wav"),
-        ("ocean waves rolling onto a beach", "video", "videos/waves.mov"),
-        ("revenue grew in the fourth quarter", "pdf", "papers/annual-report.pdf"),
+        ("a sleeping puppy", "image", "samples/pictures/sleeping-puppy.png"),
+        ("a cat purring", "audio", "samples/sounds/purring.wav"),
+        ("ocean waves rolling onto a beach", "video", "samples/videos/waves.mov"),
+        ("revenue grew in the fourth quarter", "pdf", "samples/papers/annual-report.pdf"),
     ):
         (found,) = store.similarity_search(question, k=1, filter={"modality": modality})
         print(f"{question:34} {found.metadata['source']}")
@@ -74,7 +74,7 @@ with ExitStack() as stack:
     # and by an image: a reference is text, so it can be passed wherever a query can.
     photo = media.put_file(folder / "samples/pictures/puppy2.jpg").markdown
     similar = store.similarity_search(f"{photo} but sleeping", k=3)
-    assert "pictures/sleeping-puppy.png" in [document.metadata["source"] for document in similar]
+    assert "samples/pictures/sleeping-puppy.png" in [document.metadata["source"] for document in similar]
 
     # The documents found are passed to a chat model as media, with citations.
     message = to_message("What do these show?", similar, media=media)

@@ -33,19 +33,24 @@ with ExitStack() as stack:
     embeddings = stack.enter_context(GeminiEmbeddings(media=MediaStore.memory(), output_dimensionality=1536, **service))
     store = stack.enter_context(LocalVectorStore(folder / "index.db", embeddings))
     retriever = MultimodalRetriever(store=store)
-    retriever.add(folder)
+    retriever.add(folder, name="samples")
 
     # Queries and the files they should find, stored in a readable file. A grade says which file is better; an empty
     # list means that nothing should be found.
     labelled = [
-        LabelledQuery("a puppy dog", {"pictures/puppy.png": 2, "pictures/puppy2.jpg": 2, "sounds/barking.mp3": 1}),
-        LabelledQuery("a cat purring", ["sounds/purring.wav", "notes/kitten.md"]),
-        LabelledQuery("waves on a beach", ["pictures/beach.jpg", "sounds/waves.wav", "videos/waves.mov"]),
-        LabelledQuery("revenue by quarter", ["pictures/revenue-chart.png", "papers/annual-report.pdf"]),
-        LabelledQuery("a pizza recipe", ["papers/pizza.pdf", "pictures/pizza.png"]),
-        LabelledQuery("an owl at night", ["papers/birds.pdf"]),
-        LabelledQuery("sort numbers", ["notes/sorting.py"]),
-        LabelledQuery(folder / "pictures/bird.jpg", ["papers/birds.pdf", "pictures/bird.jpg"]),
+        LabelledQuery(
+            "a puppy dog",
+            {"samples/pictures/puppy.png": 2, "samples/pictures/puppy2.jpg": 2, "samples/sounds/barking.mp3": 1},
+        ),
+        LabelledQuery("a cat purring", ["samples/sounds/purring.wav", "samples/notes/kitten.md"]),
+        LabelledQuery(
+            "waves on a beach", ["samples/pictures/beach.jpg", "samples/sounds/waves.wav", "samples/videos/waves.mov"]
+        ),
+        LabelledQuery("revenue by quarter", ["samples/pictures/revenue-chart.png", "samples/papers/annual-report.pdf"]),
+        LabelledQuery("a pizza recipe", ["samples/papers/pizza.pdf", "samples/pictures/pizza.png"]),
+        LabelledQuery("an owl at night", ["samples/papers/birds.pdf"]),
+        LabelledQuery("sort numbers", ["samples/notes/sorting.py"]),
+        LabelledQuery(folder / "pictures/bird.jpg", ["samples/papers/birds.pdf", "samples/pictures/bird.jpg"]),
         LabelledQuery("the gears of a bicycle", []),
     ]
     write_labelled(folder / "questions.jsonl", labelled)

@@ -71,7 +71,7 @@ with ExitStack() as stack:
     (report, *_) = team["design"].sources("how did revenue grow by quarter?", k=2, modalities=["pdf"])
     moment = report.moments[0]
     print(f"{report.source}, pages {moment.first_page} to {moment.last_page}")
-    assert (report.source, moment.first_page, moment.last_page) == ("papers/annual-report.pdf", 1, 2)
+    assert (report.source, moment.first_page, moment.last_page) == ("samples/papers/annual-report.pdf", 1, 2)
     around = team["design"].context(report.hits[0])
     assert [document.metadata["first_page"] for document in around] == [1, 2]
 
@@ -84,5 +84,5 @@ with ExitStack() as stack:
     call = {"name": tool.name, "args": {"query": "waves on a beach", "modalities": ["audio"], "k": 1}, "id": "1"}
     answer = tool.invoke({**call, "type": "tool_call"})
     print([block["type"] for block in answer.content])
-    assert answer.artifact[0].metadata["source"] == "sounds/waves.wav"
+    assert answer.artifact[0].metadata["source"] == "samples/sounds/waves.wav"
     assert "tenant" not in tool.args

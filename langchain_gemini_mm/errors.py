@@ -13,6 +13,7 @@ GeminiMMError
 ├── ServiceError                     the embedding service refused, failed or answered wrongly
 │   ├── IncompleteAnswerError        a response lacks vectors; those that it contains are listed
 │   └── QuotaError                   a quota is used up
+├── MirrorError                      a folder is not as expected; nothing was deleted
 ├── StoreError                       the index or the media store cannot be used
 └── MissingExtraError (ImportError)  an optional library is not installed
 ```
@@ -252,6 +253,10 @@ class QuotaError(ServiceError):
 
 class StoreError(GeminiMMError):
     """The index or the media store cannot be opened, read or written."""
+
+
+class MirrorError(GeminiMMError):
+    """A folder is not mirrored because it is not as expected; nothing was deleted. The message says how to go on."""
 
 
 class MissingExtraError(GeminiMMError, ImportError):

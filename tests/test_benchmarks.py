@@ -8,7 +8,7 @@ from importlib import import_module
 
 import pytest
 
-from benchmarks import clips, embedding, images, inserting, loading, long_video, memory, quota, ranking, report
+from benchmarks import clips, embedding, images, inserting, loading, long_video, memory, quota, ranking, report, syncing
 
 TINY = {
     "embedding": embedding.Size(
@@ -21,6 +21,7 @@ TINY = {
     "long_video": long_video.Size(seconds=60, width=160),
     "inserting": inserting.Size(inserted=300, rounds=2),
     "quota": quota.Size(requests=50, tokens=20_000, minute=3.0, free_texts=110, free_images=10, free_minute=1.0),
+    "syncing": syncing.Size(files=30, rounds=1),
     "ranking": ranking.Size(rows=300, dimensions=16, queries=3, rounds=1),
 }
 

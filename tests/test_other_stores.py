@@ -14,8 +14,9 @@ from langchain_core.documents import Document
 from langchain_core.indexing import InMemoryRecordManager, index
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
-from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaLoader, MediaStore
+from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaStore
 from langchain_gemini_mm.testing import GeminiEmulator, png
+from tests.path_loader import PathLoader
 
 
 def chroma(embeddings: GeminiEmbeddings, folder: Path) -> VectorStore:
@@ -88,7 +89,7 @@ def store(request: pytest.FixtureRequest, emulator: GeminiEmulator, media: Media
 @pytest.mark.parametrize("store", STORES, indirect=True)
 def test_any_store_becomes_multimodal(store: VectorStore, media: MediaStore, samples: Path) -> None:
     """Images, audio, video, PDFs and texts are added as Documents; texts and images find them."""
-    documents = MediaLoader(samples, media).load()
+    documents = PathLoader(samples, media).load()
     store.add_documents(documents, ids=[str(uuid.uuid5(uuid.NAMESPACE_OID, str(n))) for n in range(len(documents))])
 
     def ask(question: str, k: int = 3) -> list[str]:
@@ -117,7 +118,7 @@ def test_index_embeds_only_what_changed(
 
     def sync() -> tuple[dict[str, int], int]:
         before = emulator.embedded
-        documents: Iterator[Document] = MediaLoader(folder, media).lazy_load()
+        documents: Iterator[Document] = PathLoader(folder, media).lazy_load()
         counts = index(
             documents, records, store, cleanup="full", source_id_key="source", key_encoder="sha256", batch_size=10
         )

@@ -29,7 +29,7 @@ NAMES = [name for name in langchain_gemini_mm.__all__ if name != "__version__"]
 MODULES = [
     "analysis", "embeddings", "errors", "evaluation", "interfaces", "loaders", "models", "progress", "ranking",
     "references",
-    "rendering", "retrievers", "storage", "testing", "tools", "tools.middleware", "vectorstores",
+    "rendering", "retrievers", "storage", "sync", "testing", "tools", "tools.middleware", "vectorstores",
     "vectorstores.weaviate",
 ]  # fmt: skip
 """Modules whose names are documented; everything else may move."""

@@ -30,7 +30,7 @@ class BucketFiles(BlobLoader):
     from langchain_gemini_mm.loaders.bucket_files import BucketFiles
 
     talks = BucketFiles("s3://company-talks/2024", exclude="drafts/**", region="eu-west-1")
-    documents = MediaLoader(talks, MediaStore("library/media"), source_prefix="talks/").lazy_load()
+    documents = MediaLoader(talks, MediaStore("library/media"), name="talks").lazy_load()
     ```
 
     The `source` of a Document is the key of the object below the address. Objects are loaded in the order in which the

@@ -295,6 +295,12 @@ def is_expected(error: Exception) -> bool:
     return isinstance(error, GeminiMMError | OSError | MemoryError | RecursionError)
 
 
+def is_temporary(error: Exception) -> bool:
+    """Whether a file may be loaded later although it is unchanged: an error of the system, or a missing library."""
+    cause = error.__cause__
+    return isinstance(error, OSError | MemoryError | MissingExtraError) or isinstance(cause, OSError)
+
+
 def refusal(error: Exception, source: str) -> str:
     """The reason why a file is left out, from the error; an unexpected one is logged with its traceback."""
     if isinstance(error, GeminiMMError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,16 @@ from typing import Any
 from langchain_core.documents.base import Blob
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, Patterns, Skipped, printable, split_glob
+from langchain_gemini_mm.loaders.document_ids import Library, absolute, library_name, library_of, require_one_place
+from langchain_gemini_mm.loaders.walk import (
+    FolderWalk,
+    InputFile,
+    Patterns,
+    Skipped,
+    captions_above,
+    printable,
+    split_glob,
+)
 from langchain_gemini_mm.media.source import shown
 
 
@@ -24,6 +33,12 @@ class Inputs:
     """A folder, file, glob, Blob, blob loader, or a list of paths and Blobs."""
     walk: FolderWalk
     """How folders are walked; its root is set for each."""
+    name: str | None = None
+    """Name of the library; by default that of each folder."""
+    libraries: Sequence[Library] = ()
+    """Known libraries: what is in one of them belongs to it."""
+    is_known: Callable[[str, os.DirEntry[str]], bool] | None = None
+    """Files of folders for which this returns True are left out; see `FolderWalk`."""
     hidden: int = 0
     """Number of hidden entries that the last walk left out."""
 
@@ -44,58 +59,72 @@ class Inputs:
                 "MediaLoader takes a folder, a file, a glob, a Blob, a BlobLoader, or a list of paths and Blobs, got "
                 f"{type(self.given).__name__}"
             )
+        if self.name is not None:
+            self.name = library_name(self.name)
+        require_one_place(library for _, library in self.places())
+
+    def places(self) -> list[tuple[Path, Library]]:
+        """The given paths, each with its library."""
+        given = self.given if isinstance(self.given, list | tuple) else [self.given]
+        paths = [_path(item) for item in given if isinstance(item, str | os.PathLike)]
+        known = self.libraries
+        if self.name is not None and len(paths) > 1 and not known:
+            common = _common([folder_of(path) for path in paths])
+            known = () if common is None else (Library.at(common, self.name),)
+        return [(path, self._library(path, known)) for path in paths]
+
+    def _library(self, path: Path, known: Sequence[Library]) -> Library:
+        return library_of(folder_of(path), is_folder=True, known=known, name=self.name)
 
     def __iter__(self) -> Iterator[InputFile | Skipped]:
         """Yield files, and entries that are left out, in order."""
         self.hidden = 0
-        if isinstance(self.given, str | os.PathLike):
-            path = _path(self.given)
-            if path.is_dir() or not path.exists():
-                yield from self._tree(path, self.walk.prefix)
-            else:
-                yield self.walk.single(path, self.walk.prefix + printable(path.name))
-        elif isinstance(self.given, list | tuple):
-            yield from self._listed(self.given)
-        else:
-            yield from self._blobs([self.given] if isinstance(self.given, Blob) else self.given.yield_blobs())
-
-    def _listed(self, items: list[Any] | tuple[Any, ...]) -> Iterator[InputFile | Skipped]:
-        paths = {number: _path(item) for number, item in enumerate(items) if not isinstance(item, Blob)}
-        far = [path.parent for path in paths.values() if path.is_absolute()]
-        root = _common(far)
         seen: set[str] = set()
-        for number, item in enumerate(items):
-            if isinstance(item, Blob):
-                yield from self._blobs([item])
-                continue
-            path = paths[number]
-            near = path.relative_to(root) if root and path.is_absolute() else path
-            source = self.walk.prefix + printable(Path(os.path.normpath(near)).as_posix())
-            if source in seen:
-                yield Skipped(source, "it is in the list twice")
-            elif path.is_dir() or (not path.exists() and split_glob(path)):
-                yield from self._tree(path, f"{source}/" if path.is_dir() else self.walk.prefix)
+        places = iter(self.places())
+        items = self.given if isinstance(self.given, list | tuple) else [self.given]
+        for item in items:
+            if isinstance(item, str | os.PathLike):
+                found = self._at(*next(places))
             else:
-                yield self.walk.single(path, source)
-            seen.add(source)
+                found = self._blobs([item] if isinstance(item, Blob) else item.yield_blobs())
+            if len(items) == 1:
+                yield from found
+                return
+            for file in found:
+                if isinstance(file, InputFile) and file.source in seen:
+                    yield Skipped(file.source, "it is in the list twice")
+                    continue
+                seen.add(file.source)
+                yield file
 
-    def _tree(self, path: Path, prefix: str) -> Iterator[InputFile | Skipped]:
-        walk = replace(self.walk, root=path, prefix=prefix, hidden=0)
+    def _at(self, path: Path, library: Library) -> Iterator[InputFile | Skipped]:
         split = None if path.exists() else split_glob(path)
-        if split:
-            walk = replace(walk, root=split[0], include=Patterns(split[1]))
-        yield from walk
-        self.hidden += walk.hidden
+        if split or path.is_dir():
+            folder = split[0] if split else path
+            source = library.source_of(folder)
+            above = captions_above(folder, library.root) if self.walk.companions else ()
+            walk = replace(self.walk, root=folder, prefix=f"{source}/", above=above, is_known=self.is_known, hidden=0)
+            yield from replace(walk, include=Patterns(split[1])) if split else walk
+            self.hidden += walk.hidden
+        else:
+            yield self.walk.single(path, library.source_of(path), library.root)
 
     def _blobs(self, blobs: Iterable[Blob]) -> Iterator[InputFile | Skipped]:
+        prefix = "" if self.name is None else f"{self.name}/"
         for blob in blobs:
-            named = printable(Path(blob.source).as_posix()) if blob.source else ""
             if blob.data is None:
-                yield self.walk.single(Path(blob.path or ""), self.walk.prefix + named)
+                path = Path(blob.path or "")
+                if "source" in blob.metadata:
+                    named = printable(Path(str(blob.metadata["source"])).as_posix())
+                    yield self.walk.single(path, prefix + named, path.parent)
+                    continue
+                library = self._library(path, self.libraries)
+                yield replace(self.walk.single(path, library.source_of(path), library.root), metadata=blob.metadata)
                 continue
+            named = printable(Path(blob.source).as_posix()) if blob.source else ""
             data = blob.data.encode("utf-8", "replace") if isinstance(blob.data, str) else blob.data
             source = named or f"sha256-{hashlib.sha256(data).hexdigest()}"
-            yield InputFile(self.walk.prefix + source, data=data, metadata=blob.metadata)
+            yield InputFile(prefix + source, data=data, metadata=blob.metadata)
 
 
 def _path(given: str | os.PathLike[str]) -> Path:
@@ -109,9 +138,22 @@ def _path(given: str | os.PathLike[str]) -> Path:
     return Path(text).expanduser()
 
 
+def libraries_of(root: str | os.PathLike[str] | None, name: str | None) -> tuple[Library, ...]:
+    """The library of the argument `root`, if it is given."""
+    return () if root is None else (Library.at(_path(root), name),)
+
+
+def folder_of(path: Path) -> Path:
+    """The folder whose library a path belongs to: itself, the folder before a wildcard, or that of a file."""
+    if path.is_dir():
+        return path
+    split = None if path.exists() else split_glob(path)
+    return split[0] if split else path.parent
+
+
 def _common(folders: list[Path]) -> Path | None:
     """The folder that contains all of these, if any: on Windows they may be on several drives."""
     try:
-        return Path(os.path.commonpath(folders)) if folders else None
+        return Path(os.path.commonpath([absolute(folder) for folder in folders])) if folders else None
     except ValueError:
         return None

@@ -10,7 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from langchain_gemini_mm.loaders.converters import Converters
-from langchain_gemini_mm.loaders.examine import FATAL_ERRORS, Examination, Examiner, refusal
+from langchain_gemini_mm.loaders.document_ids import DocumentIds
+from langchain_gemini_mm.loaders.examine import FATAL_ERRORS, Examination, Examiner, is_temporary, refusal
 from langchain_gemini_mm.loaders.mail import MAX_DEPTH, file_name, is_mail
 from langchain_gemini_mm.loaders.mail_documents import MailDocuments
 from langchain_gemini_mm.loaders.media_documents import Description, MediaDocuments
@@ -47,7 +48,7 @@ class LoadRun:
             reader: turns it into Documents.
             examination: what is known about it, or a function that finds out.
         """
-        reason = None
+        refused, ids = None, DocumentIds()
         try:
             for found in reader.documents(item, examination):
                 if isinstance(found, Skipped):
@@ -55,22 +56,25 @@ class LoadRun:
                     logger.info("left out %r: %s", found.source, found.reason)
                 else:
                     self.documents += 1
+                    found.id = ids.of(found)
                     yield found
         except FATAL_ERRORS:
             raise
         except Exception as error:  # noqa: BLE001  no file ends a run
-            reason = refusal(error, item.source)
-        self.note(item.source, reason)
-
-    def note(self, source: str, reason: str | None) -> None:
-        """Count a file, and list it in `skipped` if there is a reason."""
-        if reason is None:
-            self.files += 1
-        else:
-            self.skipped.append(Skipped(source, reason))
-            logger.info("left out %r: %s", source, reason)
+            refused = Skipped(item.source, refusal(error, item.source), is_temporary(error))
+        if refused is not None:
+            self.note(refused)
+            return
+        self.files += 1
         if self.progress:
-            self.progress(source, reason)
+            self.progress(item.source, None)
+
+    def note(self, refused: Skipped) -> None:
+        """List a file that is left out."""
+        self.skipped.append(refused)
+        logger.info("left out %r: %s", refused.source, refused.reason)
+        if self.progress:
+            self.progress(refused.source, refused.reason)
 
     def log(self, hidden: int) -> None:
         """Write a summary of the run to the log."""

@@ -36,6 +36,8 @@ class Description:
         invoke = getattr(describe, "invoke", None)
         if not callable(invoke) and not callable(describe):
             raise TypeError(f"describe must be a callable or a Runnable, got {type(describe).__name__}")
+        self.given = describe
+        """The callable or Runnable."""
         self._call: Callable[[Document], Any] = invoke if callable(invoke) else describe
 
     def of(self, document: Document) -> str:
@@ -104,8 +106,7 @@ class MediaDocuments:
         made = 0
         for segment in segments:
             reference = segment.of(ref)
-            key = reference.uri.partition("#")[2] or str(segment.position)
-            document = document_of(reference.markdown, item.source, key, {**shared, **segment.metadata})
+            document = document_of(reference.markdown, item.source, {**shared, **segment.metadata})
             text = companion.of(segment, first=segment is segments[0])
             if self.describe is not None:
                 text = self._described(self.describe, document, text, failures)

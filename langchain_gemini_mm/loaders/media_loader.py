@@ -18,12 +18,14 @@ from langchain_gemini_mm.models import DEFAULT_MODEL, ModelSpec
 from langchain_gemini_mm.validation import explains_unknown_options
 
 if TYPE_CHECKING:
+    import os
+
     from langchain_core.documents import Document
 
     from langchain_gemini_mm.loaders.converters import Converter, Converters
     from langchain_gemini_mm.loaders.examine import Examiner
     from langchain_gemini_mm.loaders.media_documents import Description
-    from langchain_gemini_mm.loaders.walk import Skipped
+    from langchain_gemini_mm.loaders.walk import InputFile, Skipped
     from langchain_gemini_mm.storage import MediaStore
 
 
@@ -55,8 +57,11 @@ class MediaLoader(BaseLoader):
     Metadata: `source`, `modality`, `mime_type`, `title` (the file name without its suffix), `position` (among the
     segments of its modality in the file); of media also `media_sha256` and `size_bytes`; of segments `start_s`,
     `end_s`, `track`, `first_page` and `last_page`; and `companion_text`. Times of files are not included, so a touched
-    file gives an equal Document. Ids are computed from `source` and the segment: a changed file replaces its former
-    Documents. Give each folder of a collection its own `source_prefix`, because equal sources replace each other.
+    file gives an equal Document.
+
+    `source` is the name of the library, which is the loaded folder, and the path below it: `talks/2024/a.mp4`. It is
+    the same on every machine, and whether a file is loaded with its folder or alone. Ids are computed from `source` and
+    content. To keep an index equal to a folder, use `MultimodalRetriever.mirror`.
 
     Args:
         source: a folder, a file, a glob (`"photos/**/*.jpg"`), a Blob or BlobLoader, or a list of paths and Blobs.
@@ -66,7 +71,9 @@ class MediaLoader(BaseLoader):
         recursive: load subfolders as well.
         include_hidden: load names that begin with a dot, and files that operating systems create.
         follow_symlinks: follow symbolic links that stay inside the folder.
-        source_prefix: prepended to every `source`, such as `"holiday/"`.
+        name: of the library, with which every `source` begins; by default the name of the loaded folder, or of the
+            folder of a file.
+        root: the folder of the library, where only a part of it is loaded.
         min_bytes: smaller files are left out.
         max_bytes: larger files are left out.
         modalities: of Documents to make; all by default. The audio stream of a video is audio.
@@ -104,7 +111,8 @@ class MediaLoader(BaseLoader):
         recursive: bool = True,
         include_hidden: bool = False,
         follow_symlinks: bool = False,
-        source_prefix: str = "",
+        name: str | None = None,
+        root: str | os.PathLike[str] | None = None,
         min_bytes: int = 0,
         max_bytes: int | None = None,
         modalities: Iterable[Modality] | None = None,
@@ -129,14 +137,38 @@ class MediaLoader(BaseLoader):
         sizes = (min_bytes, max_bytes, chunk_size, chunk_overlap, _seconds(worker_seconds, segments), worker_bytes)
         self.options = options.LoadOptions(segments, model, backend, selected, companions, fuse_text, *sizes)
         self.skipped = []
-        names = Patterns(glob), Patterns(exclude), source_prefix, recursive, follow_symlinks, include_hidden, companions
-        self._store, self._progress = _checked_store(media), progress
-        self._walk = FolderWalk(*names, omit=media.path)
-        self._inputs, self._workers = inputs.Inputs(source, self._walk), options.checked_workers(workers)
-        self._calls = _description(describe), _converters(converters)
+        names = Patterns(glob), Patterns(exclude), "", recursive, follow_symlinks, include_hidden, companions
+        self._store, self._progress, self._walk = _checked_store(media), progress, FolderWalk(*names, omit=media.path)
+        self._inputs = inputs.Inputs(source, self._walk, name, inputs.libraries_of(root, name))
+        self._workers, self._calls = options.checked_workers(workers), (_description(describe), _converters(converters))
+
+    @property
+    def inputs(self) -> Any:
+        """The files to load: the `Inputs` of `loaders.inputs`."""
+        return self._inputs
+
+    @property
+    def recipe(self) -> dict[str, object]:
+        """What determines the Documents of a file, besides the file and the package: options and functions."""
+        options = {name: value for name, value in self.options.to_json().items() if not name.startswith("worker_")}
+        describe, converters = self._calls
+        function = None if describe is None else describe.given
+        return {"options": options, "describe": function, "converters": converters.by_suffix}
 
     def lazy_load(self) -> Iterator[Document]:
         """Yield Documents file by file, and fill `skipped`.
+
+        Raises:
+            StoreError: the media store cannot be written.
+        """
+        for _, documents in self.files(self._inputs):
+            yield from documents
+
+    def files(self, items: Iterable[InputFile | Skipped]) -> Iterator[tuple[InputFile | Skipped, Iterator[Document]]]:
+        """Yield files, each with an iterator of its Documents, which must be read before the next file.
+
+        Args:
+            items: files of `inputs`, which are to be loaded.
 
         Raises:
             StoreError: the media store cannot be written.
@@ -153,11 +185,12 @@ class MediaLoader(BaseLoader):
                 examiner = self._started(self._workers, stack)
             reader = DocumentReader(self._store, self.options, self._walk, examiner, *self._calls)
             try:
-                for item, examination in examiner.ahead(self._inputs):
+                for item, examination in examiner.ahead(items):
                     if isinstance(item, Skipped):
-                        run.note(item.source, item.reason)
+                        run.note(item)
+                        yield item, iter(())
                     else:
-                        yield from run.file(item, reader, examination)
+                        yield item, run.file(item, reader, examination)
             finally:
                 run.log(self._inputs.hidden)
 

@@ -83,7 +83,7 @@ class TextDocuments:
         position = -1
         for position, chunk in enumerate(chunks):
             chunk_metadata = {**metadata, "modality": "text", "position": position}
-            yield document_of(chunk, source, str(position), chunk_metadata, title)
+            yield document_of(chunk, source, chunk_metadata, title)
         if position < 0:
             raise ContentError("it holds nothing but white space")
 

@@ -6,7 +6,7 @@ import io
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -32,11 +32,15 @@ class Patterns:
         listed: list[object] = [patterns] if isinstance(patterns, str) else list(patterns)
         if not all(isinstance(pattern, str) and pattern for pattern in listed):
             raise TypeError(f"patterns are non-empty strings such as '**/*.jpg', got {listed!r}")
-        self._expression = re.compile("|".join(map(_expression, map(str, listed))) or "(?!)", re.IGNORECASE | re.DOTALL)
+        self._expression = (
+            None
+            if listed == ["**"]
+            else re.compile("|".join(map(_expression, map(str, listed))) or "(?!)", re.IGNORECASE | re.DOTALL)
+        )
 
     def match(self, path: str) -> bool:
         """Whether `path`, relative and with forward slashes, matches."""
-        return self._expression.fullmatch(path) is not None
+        return self._expression is None or self._expression.fullmatch(path) is not None
 
 
 def split_glob(path: Path) -> tuple[Path, str] | None:
@@ -90,9 +94,11 @@ class Skipped:
     """A file or folder that was left out, and why."""
 
     source: str
-    """POSIX path relative to the loaded root."""
+    """As that of a file that is loaded."""
     reason: str
     """What is wrong, and what to do."""
+    temporary: bool = field(default=False, compare=False)
+    """Whether the file may be loaded later although it is unchanged: it cannot be opened, or a library is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +106,7 @@ class InputFile:
     """A file to load, on disk or in memory."""
 
     source: str
-    """POSIX path relative to the loaded root, in Unicode's composed form; of a Blob its own source or its hash."""
+    """Library and POSIX path below its folder, in Unicode's composed form; of a Blob its own source or its hash."""
     path: Path | None = None
     """None for a Blob in memory."""
     data: bytes = field(default=b"", repr=False)
@@ -164,6 +170,10 @@ class FolderWalk:
     root: Path = field(default_factory=Path)
     omit: Path | None = None
     """A folder that is not walked: the media store's own."""
+    above: tuple[tuple[Path, str], ...] = ()
+    """Each `captions.jsonl` above the root, nearest first: its path, and the path of the root below its folder."""
+    is_known: Callable[[str, os.DirEntry[str]], bool] | None = None
+    """Called with the source of each file without companions; it is left out if this returns True."""
     hidden: int = 0
     """How many hidden and system entries were left out so far."""
     _seen: set[str] = field(default_factory=set)
@@ -186,10 +196,12 @@ class FolderWalk:
             with os.scandir(folder.path) as listing:
                 entries = sorted(listing, key=attrgetter("name"))
         except OSError as error:
-            yield Skipped(self.prefix + (folder.source or "."), f"it cannot be listed: {error.strerror or error}")
+            reason = f"it cannot be listed: {error.strerror or error}"
+            yield Skipped(self.prefix + (folder.source or "."), reason, temporary=True)
             return
         names = set(map(attrgetter("name"), entries))
         companions = self._companions(folder, entries)
+        ask = self.is_known is not None and not (companions.captions or companions.subtitles or self.above)
         for entry in entries:
             if not self.include_hidden and is_hidden(entry.name):
                 self.hidden += 1
@@ -199,8 +211,22 @@ class FolderWalk:
                 # Two Unicode spellings of one name: each keeps its own, so that neither replaces the other.
                 name = entry.name
             source = f"{folder.source}/{name}" if folder.source else name
-            if not self.exclude.match(source) and entry.name not in companions.taken:
-                yield from self._entry(entry, source, companions)
+            if self.exclude.match(source) or entry.name in companions.taken:
+                continue
+            if (
+                ask
+                and entry.is_file(follow_symlinks=False)
+                and self.include.match(source)
+                and self._knows(entry, source)
+            ):
+                continue
+            yield from self._entry(entry, source, companions)
+
+    def _knows(self, entry: os.DirEntry[str], source: str) -> bool:
+        try:
+            return self.is_known is not None and self.is_known(self.prefix + source, entry)
+        except OSError:
+            return False
 
     def _companions(self, folder: _Folder, entries: Sequence[os.DirEntry[str]]) -> CompanionFiles:
         if not self.companions:
@@ -215,15 +241,24 @@ class FolderWalk:
         ]
         return CompanionFiles.sorted(companions, names, folder.source, folder.captions)
 
-    def single(self, path: Path, source: str) -> InputFile:
-        """A file that was given directly, with its companion files."""
+    def single(self, path: Path, source: str, root: Path) -> InputFile:
+        """A file that was given directly, with its companion files.
+
+        Args:
+            path: of the file.
+            source: of the file.
+            root: the folder of its library.
+        """
         if not self.companions:
-            return InputFile(source, path, root=path.parent)
+            return InputFile(source, path, root=root)
         names = [path.with_name(NAME), *(other for other in _named_like(path) if is_companion(other.name))]
         usable = [other for other in names if other != path and other.is_file() and not other.is_symlink()]
         found = CompanionFiles.sorted(usable, [path.name], "")
-        captions = tuple((place, source.removesuffix(path.name) + place.name, path.name) for place, _ in found.captions)
-        return InputFile(source, path, root=path.parent, subtitles=found.subtitles_of(path.name), captions=captions)
+        folder = source.removesuffix(printable(path.name))
+        captions = [(place, folder + place.name, path.name) for place, _ in found.captions]
+        for place, below in captions_above(path.parent, root):
+            captions.append((place, _above(folder, below) + place.name, f"{below}/{path.name}"))
+        return InputFile(source, path, root=root, subtitles=found.subtitles_of(path.name), captions=tuple(captions))
 
     def _is_usable(self, entry: os.DirEntry[str]) -> bool:
         try:
@@ -254,6 +289,8 @@ class FolderWalk:
             for place, folder in companions.captions:
                 above = f"{folder}/" if folder else ""
                 captions.append((place, f"{self.prefix}{above}{place.name}", source.removeprefix(above)))
+            for place, below in self.above:
+                captions.append((place, _above(self.prefix, below) + place.name, f"{below}/{source}"))
             yield InputFile(
                 self.prefix + source,
                 path,
@@ -282,6 +319,30 @@ class FolderWalk:
         return ""
 
 
+def captions_above(folder: Path, root: Path) -> tuple[tuple[Path, str], ...]:
+    """Each `captions.jsonl` in the folders of a library above one of its folders, nearest first.
+
+    Args:
+        folder: in the library.
+        root: the folder of the library.
+
+    Returns:
+        The path of each, and the path of `folder` below the folder that it is in.
+    """
+    found = []
+    parts = Path(os.path.abspath(folder)).relative_to(root).parts  # noqa: PTH100  as libraries are compared
+    for count in range(len(parts) - 1, -1, -1):
+        path = root.joinpath(*parts[:count], NAME)
+        if path.is_file() and not path.is_symlink():
+            found.append((path, "/".join(map(printable, parts[count:]))))
+    return tuple(found)
+
+
+def _above(prefix: str, below: str) -> str:
+    """The prefix of sources of a folder, from that of the folder `below` it."""
+    return prefix.removesuffix(f"{below}/")
+
+
 def _named_like(path: Path) -> Iterator[Path]:
     """Files in the same folder whose names begin with the same stem."""
     try:
@@ -298,6 +359,8 @@ def is_hidden(name: str) -> bool:
 
 def printable(name: str) -> str:
     """A file name as text, in composed Unicode (macOS uses the decomposed form) and with invalid bytes as escapes."""
+    if name.isascii():
+        return name
     return unicodedata.normalize("NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
 
 

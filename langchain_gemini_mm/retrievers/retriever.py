@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path  # noqa: TC003 - pydantic needs it
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -12,21 +13,27 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.vectorstores import VectorStore
 from pydantic import ConfigDict, model_validator
 
-from langchain_gemini_mm.errors import PartialWriteError
-from langchain_gemini_mm.flows import Call, Flow, asynchronous, synchronous
+from langchain_gemini_mm.flows import Call, Flow, asynchronous, blocking, synchronous
 from langchain_gemini_mm.interfaces import Content, Modality
 from langchain_gemini_mm.ranking import Ranking
 from langchain_gemini_mm.ranking.search import RankingPlan, by_modality_flow, plan_ranking, ranked_flow
 from langchain_gemini_mm.retrievers.context import neighbours_flow
-from langchain_gemini_mm.retrievers.ingest import Added, Intake, Metadata
+from langchain_gemini_mm.retrievers.ingest import Added, Ingest, Metadata, Progress, target_of
 from langchain_gemini_mm.retrievers.search import foreign_flow, require_own_store, sources_flow
 from langchain_gemini_mm.retrievers.search_options import OPTIONS, SearchOptions, traced
 from langchain_gemini_mm.retrievers.sources import Source
 from langchain_gemini_mm.storage import MediaStore
+from langchain_gemini_mm.sync.report import LibraryStatus
+from langchain_gemini_mm.sync.status import forget_flow, remove_unused, status_flow
 from langchain_gemini_mm.validation import refuse_unknown, unknown_option
 from langchain_gemini_mm.vectorstores import Hit, Hits, MultimodalVectorStore, Query
 from langchain_gemini_mm.vectorstores.query import Fusion, SearchType
 from langchain_gemini_mm.vectorstores.store_retriever import AnsweredQuery, BatchedRetriever
+
+if TYPE_CHECKING:
+    import os
+
+    from langchain_gemini_mm.loaders import MediaLoader
 
 _AS_TEXT: Any = object()
 
@@ -87,6 +94,9 @@ class MultimodalRetriever(BatchedRetriever):
     """Whose data, in a `WeaviateVectorStore` with tenants."""
     media: MediaStore | None = None
     """Holds the media; None is the store of the embeddings."""
+    ledger: str | Path | None = None
+    """For a store of another package: the SQLite file with what is known of its files. None is a file in the folder of
+    the media store; `":memory:"` is as long as the store."""
 
     if TYPE_CHECKING:  # LangChain's constructor takes anything
 
@@ -96,6 +106,7 @@ class MultimodalRetriever(BatchedRetriever):
             store: VectorStore,
             k: int = 4,
             media: MediaStore | None = None,
+            ledger: str | Path | None = None,
             name: str | None = None,
             tags: list[str] | None = None,
             metadata: dict[str, Any] | None = None,
@@ -237,36 +248,122 @@ class MultimodalRetriever(BatchedRetriever):
 
     @synchronous
     def add(
-        self, *items: Content, metadata: Metadata | None = None, source_prefix: str = "", **options: Any
+        self,
+        *items: Content | MediaLoader,
+        metadata: Metadata | None = None,
+        progress: Progress = None,
+        **options: Any,
     ) -> Flow[Added]:
-        """Store content, one Document for each item; media are put into the media store.
+        """Store content; media are put into the media store.
 
-        A `Path` to a file, folder or glob is loaded as by `MediaLoader`, long files in segments. A nested list is one
-        Document of all its pieces. The same content has the same id: a store of this package keeps what is stored
-        already, at no cost.
+        A `Path` to a file, folder or glob is loaded as by `MediaLoader`, and so are bytes, Blobs and loaders: long
+        files in segments. Changed files are replaced, and unchanged ones are not opened; nothing else is deleted: see
+        `mirror`. Other items become one Document each; a nested list is one Document of all its pieces.
 
         Args:
-            items: any content.
+            items: any content, and loaders.
             metadata: for every Document, or a function that makes it from one.
-            source_prefix: before the names of files, so that those of several folders stay apart.
-            options: of `store.add_documents`, such as `progress`.
+            progress: True shows a bar; a function is called with the number of stored documents.
+            options: of `MediaLoader`, such as `exclude`, `segments` and `name`, for files; of `add_documents` for other
+                items.
 
         Returns:
             The ids, with `skipped` for what was left out.
 
         Raises:
-            PartialWriteError: some Documents are not stored; it has `skipped`, too.
+            ContentError: a `str` is the path of a file or folder, which may be meant.
+            MirrorError: another folder has the same name.
+            PartialWriteError: some documents are not stored; it has `skipped`, too.
         """
-        intake = Intake(self.media_store, metadata or {}, source_prefix)
-        options = {"skip_unchanged": True, **options}
-        try:
-            ids = yield Call(self.add_documents, self.aadd_documents, (intake.documents(items),), options)
-        except PartialWriteError as error:
-            error.skipped = tuple(intake.skipped)
-            raise
-        return Added(ids, intake.skipped)
+        return Ingest(self, metadata or {}, progress, options).add(items)
 
     aadd: ClassVar = asynchronous(add)
+
+    @synchronous
+    def mirror(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        dry_run: bool = False,
+        delete: bool = True,
+        max_delete: float = 0.5,
+        progress: Progress = None,
+        retry_failed: bool = False,
+        metadata: Metadata | None = None,
+        **loader_options: Any,
+    ) -> Flow[Any]:
+        """Make the index equal to a folder: store new and changed files, keep moved ones, delete those that are gone.
+
+        Unchanged files are not opened. A run that was interrupted is completed by the next one.
+
+        Args:
+            folder: a folder; one inside of a library is a part of it.
+            name: of the library, with which every `source` begins; by default the name of the folder. The same name for
+                several folders declares them copies of each other.
+            dry_run: store and delete nothing, and return a `MirrorPlan`.
+            delete: whether the documents of files that are gone are deleted.
+            max_delete: largest share of the files of the folder that may be gone; if more are, nothing is deleted.
+            progress: True shows a bar; a function is called with the number of stored documents.
+            retry_failed: open files again that could not be used and are unchanged.
+            metadata: as for `add`.
+            loader_options: of `MediaLoader`, such as `exclude` and `segments`; with others, all files are read again.
+
+        Returns:
+            A `MirrorReport`; a `MirrorPlan` with `dry_run`.
+
+        Raises:
+            MirrorError: the folder is missing or suddenly empty, too many files are gone, or another folder has the
+                same name.
+        """
+        return Ingest(self, metadata or {}, progress, loader_options).mirror(
+            folder,
+            name=name,
+            dry_run=dry_run,
+            delete=delete,
+            max_delete=max_delete,
+            retry_failed=retry_failed,
+        )
+
+    amirror: ClassVar = asynchronous(mirror)
+
+    @synchronous
+    def status(self, library: str | None = None) -> Flow[list[LibraryStatus]]:
+        """What the index knows of its libraries: numbers of files, failures with reasons, folders, and the last run.
+
+        Args:
+            library: only this one.
+
+        Raises:
+            ContentError: there is no such library.
+        """
+        return status_flow(target_of(self), library)
+
+    astatus: ClassVar = asynchronous(status)
+
+    @synchronous
+    def forget(self, library_or_source: str | Path, *, media: bool = False, vectors: bool = False) -> Flow[None]:
+        """Delete the documents of a library, folder or file from the index; files are never deleted.
+
+        Args:
+            library_or_source: the name of a library, or the `source` of a folder or file. A `Path` only ends the
+                connection with this folder of a library that has several: its documents stay.
+            media: also remove media from the media store that no other document of this index references. Other indexes
+                must not use the same media store.
+            vectors: also remove vectors that are kept for a store of another package.
+
+        Raises:
+            ContentError: the index does not have it.
+            TypeError: `media=True` with a store of another package, which cannot be searched for references.
+        """
+        store = self.tenant_store
+        if media:
+            require_own_store(store, "forget(media=True)")
+        digests = yield from forget_flow(target_of(self), library_or_source, vectors=vectors)
+        if media and digests and self.media_store is not None:
+            yield blocking(remove_unused, self.media_store, store, digests)
+
+    aforget: ClassVar = asynchronous(forget)
 
     @synchronous
     def add_documents(self, documents: Iterable[Document], **options: Any) -> Flow[list[str]]:

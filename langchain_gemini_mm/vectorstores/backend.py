@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 from langchain_gemini_mm.flows import Flow
@@ -58,6 +58,20 @@ class Scored:
 
     record: Record
     score: float
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Replacement:
+    """Changes of records and of the ledger that belong together."""
+
+    records: Sequence[Record] = ()
+    """Stored, with their vectors; those with the same ids are replaced."""
+    deleted: Sequence[str] = ()
+    """Ids of records that are deleted."""
+    ledger: Mapping[str, str | None] = field(default_factory=dict)
+    """Entries of the ledger; None removes one."""
+    pending: Mapping[str, str] = field(default_factory=dict)
+    """Entries that name all ids of both states; written first by a backend without transactions."""
 
 
 class Backend(ABC):
@@ -219,3 +233,34 @@ class Backend(ABC):
     @abstractmethod
     def write_info(self, key: str, value: Any) -> Flow[None]:
         """Store a JSON value durably; None removes it."""
+
+    def replace(self, change: Replacement, fingerprint: Fingerprint) -> Flow[None]:
+        """Store and delete records, and write the ledger, so that no moment has less than before or after.
+
+        In one transaction, if the backend has them. Otherwise records are stored before others are deleted, and what
+        was interrupted is completed by doing it again.
+
+        Raises:
+            SpaceMismatchError: the collection is of another space.
+            PartialWriteError: only from a backend that cannot store all or none; nothing is deleted.
+        """
+        if change.pending:
+            yield from self.write_ledger(change.pending)
+        if change.records:
+            yield from self.upsert(change.records, fingerprint)
+        if change.deleted:
+            yield from self.delete(change.deleted, None)
+        if change.ledger:
+            yield from self.write_ledger(change.ledger)
+
+    def read_ledger(self, prefix: str) -> Flow[dict[str, str]]:
+        """Read the entries of the ledger whose keys begin with `prefix`: what is known of the files of the index."""
+        raise NotImplementedError(f"{self.store} has no ledger")
+
+    def find_ledger(self, keys: Sequence[str]) -> Flow[dict[str, str]]:
+        """Read single entries of the ledger; absent ones are left out."""
+        raise NotImplementedError(f"{self.store} has no ledger")
+
+    def write_ledger(self, entries: Mapping[str, str | None]) -> Flow[None]:
+        """Write entries of the ledger durably; None removes one."""
+        raise NotImplementedError(f"{self.store} has no ledger")

@@ -186,6 +186,45 @@ class MultimodalVectorStore(LangChainMethods, VectorStore):
     aadd_vectors = asynchronous(add_vectors)
 
     @synchronous
+    def replace(
+        self, documents: Iterable[Document], *, by: str = "source", progress: Progress | None = None
+    ) -> Flow[list[str]]:
+        """Store documents, and delete all others that have one of their values under a metadata key.
+
+        Documents that are stored already are not embedded again. New ones are stored before others are deleted: in a
+        local store in one transaction, if there are at most 1,000.
+
+        ```python
+        from langchain_core.documents import Document
+        from langchain_core.embeddings import DeterministicFakeEmbedding
+
+        from langchain_gemini_mm import LocalVectorStore
+
+        store = LocalVectorStore(":memory:", DeterministicFakeEmbedding(size=8))
+        store.add_texts(["a cat", "a dog", "a fox"], [{"source": "a"}, {"source": "a"}, {"source": "b"}])
+        store.replace([Document("a bird", metadata={"source": "a"})])
+        assert sorted(document.page_content for document in store.iterate()) == ["a bird", "a fox"]
+        ```
+
+        Args:
+            documents: all documents of each of these values; a value without documents is not touched.
+            by: the metadata key, whose values are texts, numbers or booleans; a field, in Weaviate.
+            progress: as for `add_documents`.
+
+        Returns:
+            One id per document, in order.
+
+        Raises:
+            ContentError: a document does not have the key; nothing is changed.
+            PartialWriteError: some documents are not stored; nothing is deleted.
+        """
+        from langchain_gemini_mm.vectorstores.write import replace_flow
+
+        return replace_flow(self.backend, documents, by, BATCH_SIZE, progress)
+
+    areplace = asynchronous(replace)
+
+    @synchronous
     def update_metadata(
         self, ids: Iterable[str] | Changes, metadata: Mapping[str, Any] | None = None, *, replace: bool = False
     ) -> Flow[None]:

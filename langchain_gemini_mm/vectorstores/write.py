@@ -19,8 +19,9 @@ from langchain_gemini_mm.errors import (
 )
 from langchain_gemini_mm.flows import Call, Flow, blocking
 from langchain_gemini_mm.interfaces import Vector
-from langchain_gemini_mm.vectorstores.backend import Backend
+from langchain_gemini_mm.vectorstores.backend import Backend, Replacement
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, given_rows, same_space
+from langchain_gemini_mm.vectorstores.filters import In
 from langchain_gemini_mm.vectorstores.records import Record, json_text, plain_json, plain_text
 
 Progress: TypeAlias = Callable[[int], object]
@@ -265,6 +266,135 @@ def _embedded(
     indices = sorted(vectors)
     rows = space.checked_rows([vectors[index] for index in indices], len(indices)) if indices else ()
     return dict(zip(indices, rows, strict=True))
+
+
+def replace_flow(
+    backend: Backend, documents: Iterable[Document], by: str, batch_size: int, progress: Progress | None
+) -> Flow[list[str]]:
+    """Store documents, and delete others with the same values of a metadata key; return one id per document.
+
+    Args:
+        backend: where to store.
+        documents: all documents of each value.
+        by: the metadata key.
+        batch_size: how many are embedded together.
+        progress: called after each batch with the number of documents stored so far.
+
+    Raises:
+        ContentError: a document does not have the key.
+        PartialWriteError: some documents are not stored; nothing is deleted.
+    """
+    given = list(documents)
+    values = [_value(document, by, position) for position, document in enumerate(given)]
+    inputs = DocumentInputs(given)
+    items = {item.id: item for item in inputs.draw(len(given))} if given else {}
+    if not items:
+        return []
+    ids = [item.id for item in inputs.pending]
+    identified = [
+        Document(item.document.page_content, id=id_, metadata=item.document.metadata) for id_, item in items.items()
+    ]
+    stored = yield from add_flow(
+        backend, DocumentInputs(identified[:-batch_size]), batch_size, progress, skip_unchanged=True
+    )
+    last = identified[-batch_size:]
+    changed = {item.id for item in (yield from _changed(backend, DocumentInputs(last).draw(len(last))))}
+    missing = [document for document in last if document.id in changed]
+    embedded = (yield from embedded_flow(backend, backend.space, missing)) if missing else EmbeddedDocuments({}, {})
+    former = yield from _ids_with(backend, by, list(dict.fromkeys(values)))
+    records = list(embedded.records.values())
+    if len(records) < len(missing):
+        yield from backend.upsert(records, backend.space.fingerprint)
+        failed = {str(missing[position].id): reason for position, reason in embedded.failed.items()}
+        reasons = [*failed.values(), str(embedded.stopped)]
+        raise PartialWriteError(
+            f"{len(missing) - len(records)} documents are not stored, and nothing was deleted: {reasons[0]}. Calling "
+            "again is safe, if the documents have ids",
+            stored=[*stored, *(record.id for record in records)],
+            failed=failed,
+        )
+    change = Replacement(records=records, deleted=[id_ for id_ in former if id_ not in items])
+    yield from backend.replace(change, backend.space.fingerprint)
+    if progress is not None:
+        progress(len(items))
+    return ids
+
+
+def _value(document: object, key: str, position: int) -> str | int | float:
+    value = document.metadata.get(key) if isinstance(document, Document) else None
+    if not isinstance(value, str | int | float):
+        raise ContentError(f"documents[{position}] has no text, number or boolean under {key!r}, got {value!r}")
+    return value
+
+
+def _ids_with(backend: Backend, key: str, values: Sequence[Any]) -> Flow[list[str]]:
+    """Ids of the documents that have one of these values."""
+    found: list[str] = []
+    after, node = None, In(key, tuple(values))
+    while records := (yield from backend.page(after, _IDS_AT_ONCE, node, "ids")):
+        found += [record.id for record in records]
+        after = records[-1].id
+    return found
+
+
+_IDS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddedDocuments:
+    """What became of documents that were embedded: each has a record or a reason."""
+
+    records: dict[int, Record]
+    """Records with their vectors, by the position of the document."""
+    failed: dict[int, str]
+    """Reasons, by the position of the document."""
+    stopped: Exception | None = None
+    """An error after which nothing else can be embedded; documents that are in neither dict were not tried."""
+
+
+def embedded_flow(backend: Backend, space: EmbeddingSpace, documents: Sequence[Document]) -> Flow[EmbeddedDocuments]:
+    """Embed documents with ids; one that cannot be embedded or stored does not keep others from it.
+
+    Args:
+        backend: where they are to be stored.
+        space: that of the backend, which may have another cache.
+        documents: with distinct ids.
+
+    Raises:
+        GeminiMMError: nothing could be embedded for a reason that is about no single document.
+    """
+    outcome, failed = _Added(), dict[str, Exception | str]()
+    refused: dict[int, str] = {}
+    items, plain = list[_Item](), list[dict[str, Any]]()
+    positions: list[int] = []
+    for position, document in enumerate(documents):
+        where = f"a document of {document.metadata.get('source', document.id)!r}"
+        try:
+            text = plain_text(document.page_content, where)
+            metadata = plain_json(document.metadata, f"{where}: metadata")
+            backend.check_document(text, metadata, where)
+        except ContentError as error:
+            refused[position] = str(error)
+            continue
+        items.append(_item(len(items), document, None, None))
+        plain.append(metadata)
+        positions.append(position)
+    rows: Mapping[int, Vector] = {}
+    texts = [item.document.page_content for item in items]
+    if items:
+        call = space.embed_documents(texts, [metadata.get("title") for metadata in plain])
+        rows = yield from _embedded(space, items, call, outcome, failed)
+    records = {
+        positions[index]: Record(items[index].id, texts[index], plain[index], row) for index, row in rows.items()
+    }
+    by_id = {item.id: positions[index] for index, item in enumerate(items)}
+    stop = outcome.stopped
+    for id_, reason in failed.items():
+        if not isinstance(reason, GeminiMMError):
+            refused[by_id[id_]] = str(reason)
+        elif stop is None or _concerns_inputs(reason):
+            refused[by_id[id_]] = reason.message
+    return EmbeddedDocuments(records, refused, stop)
 
 
 def _concerns_inputs(error: GeminiMMError) -> bool:

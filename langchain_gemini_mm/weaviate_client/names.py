@@ -53,15 +53,15 @@ def version_number(name: str) -> int:
 
 
 def require_free_name(name: str) -> None:
-    """Refuse the name of a new store that another store could need for its versions or its information.
+    """Refuse the name of a new store that another store could need for its versions, information or ledger.
 
     Raises:
-        StoreError: it ends in `_v` and a number, or in `_info`.
+        StoreError: it ends in `_v` and a number, in `_info`, or in `_ledger`.
     """
-    if is_version(name) or name.endswith("_info"):
+    if is_version(name) or name.endswith(("_info", "_ledger")):
         raise StoreError(
-            f"a store cannot be called {name!r}: names that end in _v<number> or _info are kept for what belongs to a "
-            "store. Choose another name"
+            f"a store cannot be called {name!r}: names that end in _v<number>, _info or _ledger are kept for what "
+            "belongs to a store. Choose another name"
         )
 
 

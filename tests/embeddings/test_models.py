@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from langchain_gemini_mm import GeminiEmbeddings, MediaLoader, MediaStore
+from langchain_gemini_mm import GeminiEmbeddings, MediaStore
 from langchain_gemini_mm.loaders import plan
 from langchain_gemini_mm.models import MODELS, ModelSpec, model_spec, register_model, text_token_range, text_tokens
 from langchain_gemini_mm.testing import png
+from tests.path_loader import PathLoader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,9 +88,9 @@ def test_an_own_specification(emulator: GeminiEmulator, tmp_path: Path) -> None:
         assert one.fingerprint["model"] == "gemini-embedding-9"
         assert not one.plan(["word " * 9000]).failed
     assert plan(tmp_path, ours).documents == 1
-    assert len(MediaLoader(tmp_path, MediaStore.memory(), model=MINE, workers=1).load()) == 1
+    assert len(PathLoader(tmp_path, MediaStore.memory(), model=MINE, workers=1).load()) == 1
     with pytest.raises(ValueError, match="the same model and backend"):
-        plan(MediaLoader(tmp_path, MediaStore.memory()), ours)
+        plan(PathLoader(tmp_path, MediaStore.memory()), ours)
     with pytest.raises(ValueError, match="128 to 3072 for gemini-embedding-9"):
         GeminiEmbeddings(model=MINE, output_dimensionality=4096)
     assert not emulator.requests

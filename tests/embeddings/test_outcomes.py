@@ -223,14 +223,14 @@ class TestStores:
 
             retriever = MultimodalRetriever(store=store)
             added = retriever.add(folder) if how == "sync" else asyncio.run(retriever.aadd(folder))
-            assert [skipped.source for skipped in added.skipped] == ["07.png"]
+            assert [skipped.source for skipped in added.skipped] == [f"{folder.name}/07.png"]
 
             emulator.script([Failure(status=400, message="image 2 is refused")] * 1000)
             (folder / "new.png").write_bytes(png("a new picture"))
             (folder / "note.md").write_text("a note about the pictures")
             with pytest.raises(PartialWriteError) as caught:
                 retriever.add(folder) if how == "sync" else asyncio.run(retriever.aadd(folder))
-            assert [skipped.source for skipped in caught.value.skipped] == ["07.png"]
+            assert [skipped.source for skipped in caught.value.skipped] == [f"{folder.name}/07.png"]
 
     @HOWS
     def test_an_invalid_key_ends_the_call(self, how: str, emulator: GeminiEmulator) -> None:

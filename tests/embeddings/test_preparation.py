@@ -22,10 +22,11 @@ from langchain_core.documents.base import Blob
 from langchain_core.stores import InMemoryByteStore
 from PIL import Image
 
-from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaLoader, MediaStore
+from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaStore
 from langchain_gemini_mm.errors import ContentError, MissingMediaError, PartialEmbeddingError, SpaceMismatchError
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.testing import mp3, mp4, pdf, png, wav
+from tests.path_loader import PathLoader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +76,7 @@ def test_the_title_of_a_document_reaches_the_model(emulator: GeminiEmulator, tmp
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         store = LocalVectorStore(tmp_path / "x.db", GeminiEmbeddings(media=media, output_dimensionality=128))
-        store.add_documents(MediaLoader(tmp_path, media, glob=["*.txt", "*.png"]).load())
+        store.add_documents(PathLoader(tmp_path, media, glob=["*.txt", "*.png"]).load())
         GeminiEmbeddings().embed_documents([Document(page_content="They dance.", metadata={"title": "Bees"})])
     assert emulator.embed_requests[0].texts == ("title: The life of bees | text: They dance.",)
     assert emulator.embed_requests[1].texts == ("title: Bees | text: They dance.",)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from langchain_gemini_mm.errors import StoreError
-from langchain_gemini_mm.loaders import MediaLoader, plan
+from langchain_gemini_mm.loaders import plan
 from langchain_gemini_mm.storage import MediaStore, MemoryBackend
 from langchain_gemini_mm.testing import pdf, png
+from tests.path_loader import PathLoader
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
@@ -51,7 +52,7 @@ def images(folder: Path, count: int = 3) -> Path:
 @pytest.mark.parametrize("error", ERRORS, ids=repr)
 def test_a_bug_leaves_out_one_file(tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception) -> None:
     """An unexpected exception is logged with its traceback; the file is left out as a bug, and the run goes on."""
-    loader = MediaLoader(images(tmp_path), MediaStore(Broken(error)))
+    loader = PathLoader(images(tmp_path), MediaStore(Broken(error)))
     with caplog.at_level(logging.ERROR, "langchain_gemini_mm"):
         documents = loader.load()
     assert [document.metadata["source"] for document in documents] == ["0.png", "2.png"]
@@ -77,12 +78,12 @@ def test_a_bug_of_a_library_leaves_out_one_file(
     monkeypatch.delitem(sys.modules, "pypdfium2", raising=False)
     (folder / "a.pdf").write_bytes(pdf(1))
     (folder / "b.png").write_bytes(png())
-    loader = MediaLoader(folder, media, workers=workers)
+    loader = PathLoader(folder, media, workers=workers)
     assert [document.metadata["source"] for document in loader.load()] == ["b.png"]
     (skipped,) = loader.skipped
     assert "unexpected ZeroDivisionError" in skipped.reason
     assert "please report" in skipped.reason
-    planned = plan(MediaLoader(folder, media))
+    planned = plan(PathLoader(folder, media))
     assert "unexpected ZeroDivisionError" in planned.skipped[0].reason
 
 
@@ -92,32 +93,32 @@ def test_describe_that_fails_leaves_out_a_description(tmp_path: Path, media: Med
     def describe(document: Document) -> str:
         return "a cat" + document.metadata["absent"] if "0" in document.metadata["source"] else "a dog" + None  # type: ignore[operator]
 
-    loader = MediaLoader(images(tmp_path, 2), media, describe=describe)
+    loader = PathLoader(images(tmp_path, 2), media, describe=describe)
     assert len(loader.load()) == 2
     assert all("describe= failed" in skipped.reason for skipped in loader.skipped)
     with pytest.raises(TypeError, match="describe must give a str"):
-        MediaLoader(tmp_path, media, describe=lambda _: 5).load()
+        PathLoader(tmp_path, media, describe=lambda _: 5).load()
 
 
 def test_a_store_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
     """Every file after it would fail as well."""
     with pytest.raises(StoreError, match="full"):
-        MediaLoader(images(tmp_path), MediaStore(Broken(StoreError("the disk is full")))).load()
+        PathLoader(images(tmp_path), MediaStore(Broken(StoreError("the disk is full")))).load()
 
 
 OPENED = """
 import json, sys
 from collections import Counter
-from langchain_gemini_mm.loaders import MediaLoader
+from tests.path_loader import PathLoader
 from langchain_gemini_mm.storage import MediaStore
 folder, media = sys.argv[1:]
 opened = Counter()
 def hook(event, arguments):
     if event == "open" and isinstance(arguments[0], str) and arguments[0].startswith(folder + "/"):
         opened[arguments[0]] += 1
-MediaLoader(folder, MediaStore.memory()).load()
+PathLoader(folder, MediaStore.memory()).load()
 sys.addaudithook(hook)
-documents = MediaLoader(folder, MediaStore(media)).load()
+documents = PathLoader(folder, MediaStore(media)).load()
 print(json.dumps({"files": opened, "documents": len(documents)}))
 """
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from langchain_gemini_mm import MediaLoader, MediaStore
+from langchain_gemini_mm import MediaStore
 from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.loaders.bucket_files import BucketFiles
 from langchain_gemini_mm.storage.buckets import Bucket
 from langchain_gemini_mm.testing import pdf, png, wav
+from tests.path_loader import PathLoader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,8 +58,8 @@ def test_documents_equal_those_of_a_folder(bucket: Bucket, tmp_path: Path, spool
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     media = MediaStore.memory()
-    near = MediaLoader(tmp_path / "files", media)
-    far = MediaLoader(BucketFiles(bucket), media, workers=workers)
+    near = PathLoader(tmp_path / "files", media)
+    far = PathLoader(BucketFiles(bucket), media, name="files", workers=workers)
     expected = sorted(near.load(), key=lambda document: document.id or "")
     assert sorted(far.load(), key=lambda document: document.id or "") == expected
     assert [skipped.source for skipped in far.skipped] == ["b/rotten.png"]

@@ -12,10 +12,11 @@ from langchain_core.documents import Document
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 
-from langchain_gemini_mm.loaders import MediaLoader, Segments
+from langchain_gemini_mm.loaders import Segments
 from langchain_gemini_mm.loaders.subtitles import parse, text_between
 from langchain_gemini_mm.references import MediaRef, split_references
 from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
+from tests.path_loader import PathLoader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +69,7 @@ SUBTITLES = {
 def test_subtitles_of_all_formats(tmp_path: Path, media: MediaStore, name: str) -> None:
     """Subtitles beside a recording belong to its segments, in any usual format, and are no files of their own."""
     folder = write(tmp_path, {"a.mp3": mp3(40.0), name: SUBTITLES[name]})
-    loader = MediaLoader(folder, media, segments=Segments(audio_s=20))
+    loader = PathLoader(folder, media, segments=Segments(audio_s=20))
     first, second = loader.load()
     assert first.metadata["companion_text"] == "Hello there"
     assert second.metadata["companion_text"].replace("\n", " ").replace(",", "").startswith("across the border")
@@ -119,7 +120,7 @@ def test_subtitles_next_to_a_video(tmp_path: Path, media: MediaStore, name: str)
     samples = np.sin(np.arange(8000 * 45) / 5).astype(np.float32)
     text = VTT if name.endswith("vtt") else SRT
     write(tmp_path, {"talk.mp4": mp4(45, samples=samples), name: text, "other.srt": SRT})
-    loader = MediaLoader(tmp_path, media, segments=Segments(video_s=30))
+    loader = PathLoader(tmp_path, media, segments=Segments(video_s=30))
     found = {document.page_content.partition("#")[2]: document for document in loader.load()}
     assert "other.srt" in {document.metadata["source"] for document in found.values()}
     assert name not in {document.metadata["source"] for document in found.values()}
@@ -127,7 +128,7 @@ def test_subtitles_next_to_a_video(tmp_path: Path, media: MediaStore, name: str)
     assert found["t=30,45)"].metadata["companion_text"].startswith("across the border")
     assert found["t=0,45&track=audio)"].metadata["companion_text"].startswith("Hello there\nacross the border")
     assert loader.skipped == []
-    alone = MediaLoader(tmp_path / "talk.mp4", media).load()
+    alone = PathLoader(tmp_path / "talk.mp4", media).load()
     assert alone[0].metadata["companion_text"].startswith("Hello there")
 
 
@@ -135,14 +136,14 @@ def test_subtitles_without_their_video(tmp_path: Path, media: MediaStore) -> Non
     """If the video is not loaded, or companions are disabled, subtitles are loaded as text."""
     write(tmp_path, {"talk.mp4": mp4(5), "talk.srt": SRT})
     for options in ({"glob": "*.srt"}, {"companions": False}, {"exclude": "*.mp4"}):
-        assert "talk.srt" in {source for source, _ in companion_texts(MediaLoader(tmp_path, media, **options).load())}
+        assert "talk.srt" in {source for source, _ in companion_texts(PathLoader(tmp_path, media, **options).load())}
 
 
 @pytest.mark.parametrize(("container", "codec"), [("mp4", "mov_text"), ("matroska", "subrip"), ("matroska", "ass")])
 def test_subtitles_inside_a_video(tmp_path: Path, media: MediaStore, container: str, codec: str) -> None:
     """Subtitle tracks of a video are read without a separate file."""
     (tmp_path / "talk").write_bytes(_with_subtitles(container, codec))
-    documents = MediaLoader(tmp_path / "talk", media, segments=Segments(video_s=2)).load()
+    documents = PathLoader(tmp_path / "talk", media, segments=Segments(video_s=2)).load()
     assert [text for _, text in companion_texts(documents)] == ["Hello there", "", "Goodbye"]
 
 
@@ -190,7 +191,7 @@ def test_captions_of_a_folder(tmp_path: Path, media: MediaStore) -> None:
         "deep/paper.pdf": pdf(2),
         "deep/captions.jsonl": inner,
     }
-    loader = MediaLoader(write(tmp_path, {**files, "captions.jsonl": captions}), media)
+    loader = PathLoader(write(tmp_path, {**files, "captions.jsonl": captions}), media)
     assert companion_texts(loader.load()) == [
         ("cat.png", "Tom on the sofa"),
         ("deep/paper.pdf", "from nearby\n\nPage 1"),
@@ -227,8 +228,8 @@ EMBEDDED: dict[str, tuple[str, bytes, str]] = {
 def test_embedded_text(tmp_path: Path, media: MediaStore, name: str, data: bytes, expected: str) -> None:
     """Titles, captions and the text of pages are read from the file, each once."""
     (tmp_path / name).write_bytes(data)
-    assert companion_texts(MediaLoader(tmp_path, media).load()) == [(name, expected)]
-    assert "companion_text" not in MediaLoader(tmp_path, media, companions=False).load()[0].metadata
+    assert companion_texts(PathLoader(tmp_path, media).load()) == [(name, expected)]
+    assert "companion_text" not in PathLoader(tmp_path, media, companions=False).load()[0].metadata
 
 
 def test_xmp(tmp_path: Path, media: MediaStore) -> None:
@@ -241,33 +242,32 @@ def test_xmp(tmp_path: Path, media: MediaStore) -> None:
     data = jpeg()
     data = data[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + data[2:]
     (tmp_path / "a.jpg").write_bytes(data)
-    assert companion_texts(MediaLoader(tmp_path, media).load()) == [("a.jpg", "Tom & Jerry")]
+    assert companion_texts(PathLoader(tmp_path, media).load()) == [("a.jpg", "Tom & Jerry")]
 
 
 def test_text_of_the_whole_file_belongs_to_its_first_part(tmp_path: Path, media: MediaStore) -> None:
     """A title on every segment would fill search results with segments of one file."""
     (tmp_path / "a.mp4").write_bytes(mp4(95, "Lecture 5"))
-    assert [text for _, text in companion_texts(MediaLoader(tmp_path, media).load())] == ["Lecture 5", "", ""]
+    assert [text for _, text in companion_texts(PathLoader(tmp_path, media).load())] == ["Lecture 5", "", ""]
 
 
 def test_companion_text_can_be_fused(tmp_path: Path, media: MediaStore) -> None:
     """On request the text follows the reference; a string in it that looks like a reference is escaped."""
     evil = f"see ![](mm://sha256-{'ab' * 32})"
     write(tmp_path, {"a.png": png(), "captions.jsonl": json.dumps({"source": "a.png", "text": evil})})
-    plain = MediaLoader(tmp_path, media).load()[0]
-    fused = MediaLoader(tmp_path, media, fuse_text=True).load()[0]
+    plain = PathLoader(tmp_path, media).load()[0]
+    fused = PathLoader(tmp_path, media, fuse_text=True).load()[0]
     assert MediaRef.parse(plain.page_content).is_part is False
     assert fused.page_content == f"{plain.page_content}\n\n{plain.metadata['companion_text']}"
     assert [piece for piece in split_references(fused.page_content) if isinstance(piece, MediaRef)] == [
         MediaRef.parse(plain.page_content)
     ]
-    assert fused.id == plain.id
 
 
 def test_a_text_model_gets_companion_text(tmp_path: Path, media: MediaStore) -> None:
     """For a text model, media are replaced with their companion text; those without text are reported."""
     write(tmp_path, {"a.pdf": pdf(("one", "two")), "b.png": png(), "c.txt": "three"})
-    loader = MediaLoader(tmp_path, media, model="gemini-embedding-001")
+    loader = PathLoader(tmp_path, media, model="gemini-embedding-001")
     assert [document.page_content for document in loader.load()] == ["one", "two", "three"]
     assert [skipped.source for skipped in loader.skipped] == ["b.png"]
     assert "text only" in loader.skipped[0].reason
@@ -289,7 +289,7 @@ CAPTION_FUNCTIONS: dict[str, Any] = {
 def test_describe(tmp_path: Path, media: MediaStore, describe: Any) -> None:
     """A callable or Runnable receives each media Document, and its text precedes the other companion text."""
     write(tmp_path, {"a.png": png("a cat"), "b.txt": "words"})
-    image, text = MediaLoader(tmp_path, media, describe=describe).load()
+    image, text = PathLoader(tmp_path, media, describe=describe).load()
     assert image.metadata["companion_text"] == f"seen: image \\![](mm://sha256-{'0' * 64})\n\na cat"
     assert "companion_text" not in text.metadata
 
@@ -302,7 +302,7 @@ def test_errors_of_describe_are_reported(tmp_path: Path, media: MediaStore) -> N
             return "fine"
         raise ConnectionError("the service is away")
 
-    loader = MediaLoader(write(tmp_path, {"a.pdf": pdf(("", "", ""))}), media, describe=failing)
+    loader = PathLoader(write(tmp_path, {"a.pdf": pdf(("", "", ""))}), media, describe=failing)
     assert [text for _, text in companion_texts(loader.load())] == ["fine", "", ""]
     assert len(loader.skipped) == 1
     assert (
@@ -315,7 +315,7 @@ def test_describe_must_return_text(tmp_path: Path, media: MediaStore) -> None:
     """A result that is not text raises an error and ends the run."""
     write(tmp_path, {"a.png": png()})
     with pytest.raises(TypeError, match="describe must give a str"):
-        MediaLoader(tmp_path, media, describe=lambda _: 5).load()
+        PathLoader(tmp_path, media, describe=lambda _: 5).load()
     with pytest.raises(TypeError, match="describe must be a callable"):
-        MediaLoader(tmp_path, media, describe="a caption")
-    assert companion_texts(MediaLoader(tmp_path, media, describe=lambda _: None).load()) == [("a.png", "")]
+        PathLoader(tmp_path, media, describe="a caption")
+    assert companion_texts(PathLoader(tmp_path, media, describe=lambda _: None).load()) == [("a.png", "")]

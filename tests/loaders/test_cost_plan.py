@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from langchain_gemini_mm import GeminiEmbeddings, MediaLoader, MediaStore
+from langchain_gemini_mm import GeminiEmbeddings, MediaStore
 from langchain_gemini_mm.loaders import Segments
 from langchain_gemini_mm.loaders.cost_plan import plan
 from langchain_gemini_mm.testing import mp4, pdf, png, wav
+from tests.path_loader import PathLoader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,7 @@ def test_the_plan_equals_the_usage(
     samples: Path, media: MediaStore, embeddings: GeminiEmbeddings, emulator: GeminiEmulator
 ) -> None:
     """Documents per modality equal those loaded; calls, items, tokens and money equal those used."""
-    loader = MediaLoader(samples, media)
+    loader = PathLoader(samples, media)
     planned = plan(loader, embeddings, convert=True)
     assert list(media.refs()) == []
     assert not emulator.requests
@@ -60,7 +61,7 @@ def test_segments_pages_and_skipped_files(tmp_path: Path) -> None:
         "text": (3, 860),
         "video": (3, 66 * (30 + 30 + 32)),
     }
-    assert [skipped.source for skipped in planned.skipped] == ["e.png"]
+    assert [skipped.source for skipped in planned.skipped] == [f"{tmp_path.name}/e.png"]
     assert planned.by_modality["video"].usd == pytest.approx(66 * 92 * 12 / 1e6)
     assert "5 files for gemini-embedding-2, 1 calls, 1 left out" in str(planned)
     assert plan(tmp_path, segments=Segments(video_s=10)).by_modality["video"].documents == 10
@@ -73,4 +74,4 @@ def test_another_model_is_refused(tmp_path: Path, media: MediaStore, emulator: G
     with GeminiEmbeddings(model="gemini-embedding-001") as embeddings:
         assert plan(tmp_path, embeddings).model == "gemini-embedding-001"
         with pytest.raises(ValueError, match="the same model and backend"):
-            plan(MediaLoader(tmp_path, media), embeddings)
+            plan(PathLoader(tmp_path, media), embeddings)

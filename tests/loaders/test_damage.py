@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 RUN = """
 import json, os, resource, sys, threading, time
-from langchain_gemini_mm.loaders import MediaLoader
+from tests.path_loader import PathLoader
 from langchain_gemini_mm.storage import MediaStore
 
 def memory():
@@ -29,7 +29,7 @@ def memory():
     return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
 from langchain_gemini_mm.testing import mp4
-MediaLoader(sys.argv[1] + "/good", MediaStore.memory()).load()
+PathLoader(sys.argv[1] + "/good", MediaStore.memory()).load()
 
 def descriptors():
     return len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
@@ -42,7 +42,7 @@ def progress(source, reason):
     clock[0] = time.process_time()
 
 before = descriptors(), threading.active_count()
-loader = MediaLoader(sys.argv[1], MediaStore(sys.argv[2]), workers=int(sys.argv[3]), progress=progress)
+loader = PathLoader(sys.argv[1], MediaStore(sys.argv[2]), workers=int(sys.argv[3]), progress=progress)
 loaded = sorted({document.metadata["source"] for document in loader.lazy_load()})
 try:
     left = os.waitpid(-1, os.WNOHANG)

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders import MediaLoader
 from langchain_gemini_mm.references import MediaRef, split_references
 from langchain_gemini_mm.testing import jpeg, mp3, pdf, png
 from tests.media.generate import pdf_objects, pdf_stream, portfolio, restricted_pdf, saved
+from tests.path_loader import PathLoader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ def load(
     folder.mkdir(exist_ok=True)
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    loader = MediaLoader(folder, media, **options)
+    loader = PathLoader(folder, media, **options)
     return loader.load(), {skipped.source: skipped.reason for skipped in loader.skipped}
 
 
@@ -343,9 +343,9 @@ def test_converters_that_fail(tmp_path: Path, media: MediaStore) -> None:
     assert "the converter for .docx failed: RuntimeError: LibreOffice is not installed" in skipped["a.docx"]
     assert "must return str, bytes or Path, got int" in skipped["b.odt"]
     with pytest.raises(ValueError, match="endings such as"):
-        MediaLoader(tmp_path, media, converters={"docx": broken})
+        PathLoader(tmp_path, media, converters={"docx": broken})
     with pytest.raises(TypeError, match="must be callable"):
-        MediaLoader(tmp_path, media, converters={".docx": 5})  # type: ignore[dict-item]
+        PathLoader(tmp_path, media, converters={".docx": 5})  # type: ignore[dict-item]
     _, skipped = load(tmp_path, media, {"a.docx": b"PK\x03\x04" + bytes(26) + b"word/"})
     assert "converters={'.docx': function}" in skipped["a.docx"]
 

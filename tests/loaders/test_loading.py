@@ -24,6 +24,7 @@ from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.storage import MediaStore, MemoryBackend
 from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
 from tests.media.generate import locked_pdf, picture
+from tests.path_loader import PathLoader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +68,7 @@ def sources(documents: list[Document]) -> list[str]:
 
 def test_each_modality_becomes_a_document(folder: Path, media: MediaStore) -> None:
     """Texts become text, media one reference each, in the order of names; nothing is skipped."""
-    loader = MediaLoader(folder, media)
+    loader = PathLoader(folder, media)
     documents = loader.load()
     assert sources(documents) == sorted(FILES)
     assert loader.skipped == []
@@ -81,7 +82,7 @@ def test_each_modality_becomes_a_document(folder: Path, media: MediaStore) -> No
 
 def test_metadata(folder: Path, media: MediaStore) -> None:
     """The keys are the same for all files of a modality, the type comes from the content, and there are no times."""
-    found = {document.metadata["source"]: document.metadata for document in MediaLoader(folder, media).load()}
+    found = {document.metadata["source"]: document.metadata for document in PathLoader(folder, media).load()}
     assert found["pictures/dog.JPG"] == {
         "source": "pictures/dog.JPG",
         "modality": "image",
@@ -108,19 +109,20 @@ def test_metadata(folder: Path, media: MediaStore) -> None:
 
 def test_ids_do_not_depend_on_the_machine(folder: Path, tmp_path: Path) -> None:
     """A copy of a folder with other file times and another media store gives equal Documents."""
-    other = write(tmp_path / "elsewhere" / "deeper", FILES)
+    other = write(tmp_path / "elsewhere" / folder.name, FILES)
     for path in other.rglob("*"):
         os.utime(path, (1, 1))
-    here = MediaLoader(folder, MediaStore.memory()).load()
-    assert here == MediaLoader(str(other), MediaStore(tmp_path / "media")).load()
+    here = PathLoader(folder, MediaStore.memory()).load()
+    assert here == PathLoader(str(other), MediaStore(tmp_path / "media")).load()
     assert len({document.id for document in here}) == len(here)
 
 
-def test_source_prefixes(folder: Path, media: MediaStore) -> None:
-    """Equal names in two folders of one collection get different ids."""
+def test_names_of_libraries(folder: Path, media: MediaStore) -> None:
+    """Sources begin with the name of the folder, or with another name; equal files of two libraries have other ids."""
     plain = MediaLoader(folder, media).load()
-    prefixed = MediaLoader(folder, media, source_prefix="archive/").load()
-    assert sources(prefixed) == [f"archive/{source}" for source in sources(plain)]
+    prefixed = MediaLoader(folder, media, name="archive").load()
+    assert sources(plain)[0] == f"{folder.name}/a.txt"
+    assert sources(prefixed) == [source.replace(folder.name, "archive", 1) for source in sources(plain)]
     assert not {document.id for document in plain} & {document.id for document in prefixed}
 
 
@@ -149,7 +151,7 @@ def test_unusable_files_are_reported(folder: Path, media: MediaStore, caplog: py
     """Each unusable file is reported with its reason and remedy; the others are loaded."""
     caplog.set_level(logging.INFO, "langchain_gemini_mm")
     write(folder / "rotten", {name: data for name, (data, _) in UNUSABLE.items()})
-    loader = MediaLoader(folder, media)
+    loader = PathLoader(folder, media)
     assert sources(loader.load()) == sorted(FILES)
     assert [skipped.source for skipped in loader.skipped] == [f"rotten/{name}" for name in sorted(UNUSABLE)]
     for skipped in loader.skipped:
@@ -162,7 +164,7 @@ def test_unusable_files_are_reported(folder: Path, media: MediaStore, caplog: py
 def test_unused_files_are_not_stored(folder: Path, media: MediaStore) -> None:
     """Skipped files are not in the media store."""
     write(folder, {"book.docx": office(), "cut.jpg": jpeg()[:-40]})
-    documents = MediaLoader(folder, media).load()
+    documents = PathLoader(folder, media).load()
     assert {ref.sha256 for ref in media.refs()} == {
         document.metadata["media_sha256"] for document in documents if document.metadata["modality"] != "text"
     }
@@ -172,15 +174,15 @@ def test_the_backend_and_model_decide(tmp_path: Path, media: MediaStore) -> None
     """Types that can be converted are loaded; media without companion text are reported for a text model."""
     folder = write(tmp_path / "x", {"modern.webp": picture("WEBP"), "a.txt": b"text"})
     for backend in ("gemini", "vertex"):
-        assert sources(MediaLoader(folder, media, backend=backend).load()) == ["a.txt", "modern.webp"]
-    loader = MediaLoader(folder, media, model="gemini-embedding-001")
+        assert sources(PathLoader(folder, media, backend=backend).load()) == ["a.txt", "modern.webp"]
+    loader = PathLoader(folder, media, model="gemini-embedding-001")
     assert sources(loader.load()) == ["a.txt"]
     assert "text only" in loader.skipped[0].reason
 
 
 def test_skipped_is_reset_for_each_run(folder: Path, media: MediaStore) -> None:
     """A second run reports only its own skipped files."""
-    loader = MediaLoader(write(folder, {"empty.txt": b""}), media)
+    loader = PathLoader(write(folder, {"empty.txt": b""}), media)
     loader.load()
     assert [skipped.source for skipped in loader.skipped] == ["empty.txt"]
     (folder / "empty.txt").unlink()
@@ -192,8 +194,9 @@ def test_progress(folder: Path, media: MediaStore) -> None:
     """After each file, the callback receives its source, and the reason if it was skipped."""
     seen: list[tuple[str, str | None]] = []
     write(folder, {"empty.txt": b""})
-    MediaLoader(folder, media, progress=lambda source, reason: seen.append((source, reason))).load()
-    assert dict(seen) == {**dict.fromkeys(FILES), "empty.txt": "it is empty"}
+    PathLoader(folder, media, progress=lambda source, reason: seen.append((source, reason))).load()
+    reasons = {**dict.fromkeys(FILES), "empty.txt": "it is empty"}
+    assert dict(seen) == {f"{folder.name}/{name}": reason for name, reason in reasons.items()}
 
 
 def test_each_file_is_opened_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +212,7 @@ def test_each_file_is_opened_once(folder: Path, tmp_path: Path, monkeypatch: pyt
     store = MediaStore(tmp_path / "media")
     for _ in range(2):
         opened.clear()
-        MediaLoader(folder, store).load()
+        PathLoader(folder, store).load()
         assert sorted(path for path in opened if path.startswith(str(folder))) == sorted(
             str(folder / name) for name in FILES
         )
@@ -218,7 +221,7 @@ def test_each_file_is_opened_once(folder: Path, tmp_path: Path, monkeypatch: pyt
 
 def test_loading_is_lazy(folder: Path, media: MediaStore) -> None:
     """The first Document is returned before the second file is opened."""
-    documents = MediaLoader(folder, media).lazy_load()
+    documents = PathLoader(folder, media).lazy_load()
     assert next(documents).metadata["source"] == "a.txt"
     (folder / "notes" / "readme.md").write_text("changed meanwhile")
     assert next(documents).page_content == "changed meanwhile"
@@ -226,7 +229,7 @@ def test_loading_is_lazy(folder: Path, media: MediaStore) -> None:
 
 def test_files_removed_during_the_run_are_reported(folder: Path, media: MediaStore) -> None:
     """A file or folder that was listed and then removed is reported."""
-    loader = MediaLoader(folder, media)
+    loader = PathLoader(folder, media)
     documents = loader.lazy_load()
     next(documents)
     for path in (folder / "pictures").iterdir():
@@ -242,9 +245,9 @@ def test_files_removed_during_the_run_are_reported(folder: Path, media: MediaSto
 async def test_the_event_loop_is_not_blocked(folder: Path, media: MediaStore) -> None:
     """alazy_load returns the same Documents, and other tasks run while files are read."""
     threads = set()
-    loader = MediaLoader(folder, media, progress=lambda *_: threads.add(threading.current_thread()))
+    loader = PathLoader(folder, media, progress=lambda *_: threads.add(threading.current_thread()))
     documents = [document async for document in loader.alazy_load()]
-    assert documents == MediaLoader(folder, media).load()
+    assert documents == PathLoader(folder, media).load()
     assert threading.current_thread() not in threads
     assert list(await asyncio.gather(loader.aload(), loader.aload())) == [documents, documents]
 
@@ -259,7 +262,7 @@ class Full(MemoryBackend):
 
 def test_a_full_media_store_ends_the_run(folder: Path) -> None:
     """An error of the media store affects every following file, so it is raised instead of reported."""
-    loader = MediaLoader(folder, MediaStore(Full()))
+    loader = PathLoader(folder, MediaStore(Full()))
     with pytest.raises(StoreError, match="No space"):
         loader.load()
     assert loader.skipped == []
@@ -267,7 +270,7 @@ def test_a_full_media_store_ends_the_run(folder: Path) -> None:
 
 def test_a_single_file(folder: Path, media: MediaStore) -> None:
     """The source of a single file is its name."""
-    assert sources(MediaLoader(folder / "pictures" / "cat.png", media).load()) == ["cat.png"]
+    assert sources(PathLoader(folder / "pictures" / "cat.png", media).load()) == ["cat.png"]
 
 
 @pytest.mark.parametrize(
@@ -284,25 +287,39 @@ def test_a_glob_as_source(folder: Path, media: MediaStore, pattern: str, expecte
     """Sources are relative to the folder before the first wildcard."""
     root = Path(pattern.partition("*")[0])
     for given in (folder / pattern, str(folder / pattern)):
-        found = [(root / source).as_posix() for source in sources(MediaLoader(given, media).load())]
+        found = [(root / source).as_posix() for source in sources(PathLoader(given, media).load())]
         assert found == expected
 
 
 def test_a_list_of_paths(folder: Path, media: MediaStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Relative paths are kept; files, folders and missing paths can be mixed; the order is that of the list."""
+    """Files, folders and missing paths can be mixed; the order is that of the list."""
     monkeypatch.chdir(folder)
     loader = MediaLoader(["videos/clip.mp4", Path("./a.txt"), "gone.png", "pictures", "a.txt"], media)
-    assert sources(loader.load()) == ["videos/clip.mp4", "a.txt", "pictures/cat.png", "pictures/dog.JPG"]
+    name = folder.name
+    assert sources(loader.load()) == ["videos/clip.mp4", f"{name}/a.txt", "pictures/cat.png", "pictures/dog.JPG"]
     assert [(skipped.source, "twice" in skipped.reason) for skipped in loader.skipped] == [
-        ("gone.png", False),
-        ("a.txt", True),
+        (f"{name}/gone.png", False),
+        (f"{name}/a.txt", True),
     ]
 
 
 def test_a_list_of_absolute_paths(folder: Path, media: MediaStore) -> None:
-    """Sources are relative to the common parent folder."""
-    loader = MediaLoader([folder / "videos" / "clip.mp4", folder / "pictures" / "cat.png"], media)
-    assert sources(loader.load()) == ["videos/clip.mp4", "pictures/cat.png"]
+    """Sources begin with the folder of each file, or with the library that `root=` names, as with their folder."""
+    paths = [folder / "videos" / "clip.mp4", folder / "pictures" / "cat.png"]
+    assert sources(MediaLoader(paths, media).load()) == ["videos/clip.mp4", "pictures/cat.png"]
+    whole = sources(MediaLoader(paths, media, root=folder).load())
+    assert whole == [f"{folder.name}/videos/clip.mp4", f"{folder.name}/pictures/cat.png"]
+    assert set(whole) < set(sources(MediaLoader(folder, media).load()))
+
+
+def test_two_folders_of_one_name(tmp_path: Path, media: MediaStore) -> None:
+    """Files of one would replace those of the other, so they are refused."""
+    for place in ("a", "b"):
+        write(tmp_path / place / "docs", {"x.txt": place.encode()})
+    with pytest.raises(ContentError, match=r"would both be the library 'docs'.*name=.*root="):
+        MediaLoader([tmp_path / "a" / "docs", tmp_path / "b" / "docs" / "x.txt"], media)
+    together = MediaLoader([tmp_path / "a" / "docs", tmp_path / "b" / "docs"], media, root=tmp_path, name="all")
+    assert sources(together.load()) == ["all/a/docs/x.txt", "all/b/docs/x.txt"]
 
 
 class Loader(BlobLoader):
@@ -316,18 +333,18 @@ class Loader(BlobLoader):
 
 def test_blobs(folder: Path, media: MediaStore) -> None:
     """Blobs in memory or on disk are loaded like files; their metadata are kept unless the loader sets the same key."""
-    first, second = MediaLoader(Loader(), media).load()
+    first, second = PathLoader(Loader(), media).load()
     assert (first.page_content, first.metadata["mime_type"]) == ("# Some text", "text/markdown")
     assert first.metadata["author"] == "Ada"
     assert second.metadata | {"author": "Bob", "source": "mail/2", "modality": "image"} == second.metadata
     blobs = [Blob.from_data(PAPER), Blob.from_data(b"junk\x00"), Blob.from_path(folder / "a.txt"), Blob.from_data("x")]
-    loader = MediaLoader(blobs, media)
+    loader = PathLoader(blobs, media)
     found = loader.load()
     assert sources(found)[0] == f"sha256-{hashlib.sha256(PAPER).hexdigest()}"
-    assert sources(found)[1] == (folder / "a.txt").as_posix()
+    assert sources(found)[1] == "a.txt"
     assert len({document.id for document in found}) == 3
     assert len(loader.skipped) == 1
-    assert sources(MediaLoader(Blob.from_path(folder / "a.txt"), media).load()) == [(folder / "a.txt").as_posix()]
+    assert sources(MediaLoader(Blob.from_path(folder / "a.txt"), media).load()) == [f"{folder.name}/a.txt"]
 
 
 CALLS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
@@ -354,16 +371,16 @@ def test_invalid_arguments(
     """Invalid arguments are refused when the loader is created."""
     arguments = {"source": folder, "media": media, **change}
     with pytest.raises(error, match=message):
-        MediaLoader(arguments.pop("source"), arguments.pop("media"), **arguments)
+        PathLoader(arguments.pop("source"), arguments.pop("media"), **arguments)
 
 
 BARE = """
 import sys
 for name in ("PIL", "av", "pypdfium2"):
     sys.modules[name] = None
-from langchain_gemini_mm.loaders import MediaLoader
+from tests.path_loader import PathLoader
 from langchain_gemini_mm.storage import MediaStore
-loader = MediaLoader(sys.argv[1], MediaStore.memory())
+loader = PathLoader(sys.argv[1], MediaStore.memory())
 print(*[document.metadata["source"] for document in loader.lazy_load()])
 print(*sorted({skipped.reason for skipped in loader.skipped}), sep="\\n")
 """

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders import MediaLoader
 from langchain_gemini_mm.loaders.mail import Attachment, read_mail
 from langchain_gemini_mm.references import MediaRef, split_references
 from langchain_gemini_mm.testing import jpeg, mp3, pdf, png
 from tests.media.generate import portfolio
+from tests.path_loader import PathLoader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +51,7 @@ def full_mail() -> EmailMessage:
 def load(path: Path, data: bytes, media: MediaStore, **options: Any) -> tuple[list[Document], dict[str, str]]:
     """The Documents of a mail file, and the skipped parts."""
     path.write_bytes(data)
-    loader = MediaLoader(path, media, **options)
+    loader = PathLoader(path, media, **options)
     return loader.load(), {skipped.source: skipped.reason for skipped in loader.skipped}
 
 
@@ -203,7 +203,7 @@ def test_what_is_left_out_of_a_mail_is_reported(tmp_path: Path, media: MediaStor
         b"Content-Type: multipart/mixed; boundary=b\n\n" + b"--b\nContent-Type: text/plain\n\nx\n" * 1200 + b"--b--\n"
     )
     (tmp_path / "many.eml").write_bytes(many)
-    loader = MediaLoader(tmp_path, media)
+    loader = PathLoader(tmp_path, media)
     assert loader.load()
     reasons = {skipped.source: skipped.reason for skipped in loader.skipped}
     assert "mails inside of 5 other mails are not loaded" in reasons["deep.eml"]
@@ -213,7 +213,7 @@ def test_what_is_left_out_of_a_mail_is_reported(tmp_path: Path, media: MediaStor
 def test_a_reference_in_a_subject_is_text(tmp_path: Path, media: MediaStore) -> None:
     """The title of a mail refers to no media."""
     (tmp_path / "a.eml").write_bytes(b"Subject: ![](mm://sha256-" + b"0" * 64 + b")\n\nhello\n")
-    (document,) = MediaLoader(tmp_path, media).load()
+    (document,) = PathLoader(tmp_path, media).load()
     assert not any(isinstance(piece, MediaRef) for piece in split_references(document.metadata["title"]))
 
 
@@ -224,7 +224,7 @@ def test_an_attached_pdf_with_attachments(tmp_path: Path, media: MediaStore) -> 
     data = portfolio({"note.txt": b"a note"})
     mail.add_attachment(data, maintype="application", subtype="pdf", filename="tender.pdf")
     (tmp_path / "a.eml").write_bytes(mail.as_bytes())
-    sources = [document.metadata["source"] for document in MediaLoader(tmp_path, media).load()]
+    sources = [document.metadata["source"] for document in PathLoader(tmp_path, media).load()]
     assert sources == ["a.eml", "a.eml/tender.pdf", "a.eml/tender.pdf/note.txt"]
 
 

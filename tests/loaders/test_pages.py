@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_gemini_mm.loaders import MediaLoader
 from langchain_gemini_mm.loaders.markup import ImageLink, html_parts, markdown_parts
 from langchain_gemini_mm.loaders.text_documents import split_parts
 from langchain_gemini_mm.references import MediaRef, split_references
 from langchain_gemini_mm.testing import jpeg, mp4, png
+from tests.path_loader import PathLoader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ def load(folder: Path, name: str, text: str, media: MediaStore, **options: Any) 
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    documents = MediaLoader(folder, media, **options).load()
+    documents = PathLoader(folder, media, **options).load()
     chosen = [document for document in documents if document.metadata["source"] == name]
     assert {document.metadata["modality"] for document in chosen} == {"text"}
     return [piece for document in chosen for piece in split_references(document.page_content)]
@@ -191,7 +191,7 @@ def test_images_per_chunk_are_limited(tmp_path: Path, media: MediaStore) -> None
     for number in range(15):
         (tmp_path / f"{number}.png").write_bytes(png(str(number)))
     (tmp_path / "a.md").write_text(" ".join(f"word ![]({number}.png)" for number in range(15)))
-    chunks = [one for one in MediaLoader(tmp_path, media).load() if one.metadata["source"] == "a.md"]
+    chunks = [one for one in PathLoader(tmp_path, media).load() if one.metadata["source"] == "a.md"]
     found = [references(split_references(chunk.page_content)) for chunk in chunks]
     assert max(map(len, found)) == 6
     expected = [media.put(png(str(number))) for number in range(15)]
@@ -264,7 +264,7 @@ CHARSETS: dict[str, bytes] = {
 def test_encodings(tmp_path: Path, media: MediaStore, data: bytes) -> None:
     """The encoding that a page declares is used if it is supported and decodes the page."""
     (tmp_path / "a.html").write_bytes(data)
-    text = MediaLoader(tmp_path, media).load()[0].page_content
+    text = PathLoader(tmp_path, media).load()[0].page_content
     assert text == "Grüße"
 
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders import MediaLoader
 from langchain_gemini_mm.loaders.plain_text import _LANGUAGES, chunks_of_text
 from langchain_gemini_mm.references import MediaRef, split_references
+from tests.path_loader import PathLoader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -157,7 +157,7 @@ def test_a_guess_is_reported(tmp_path: Path, media: MediaStore) -> None:
     (tmp_path / "short.txt").write_bytes("да".encode("cp1251"))
     (tmp_path / "sure.txt").write_bytes(POLISH.encode("cp1250"))
     (tmp_path / "utf8.txt").write_text(TEXT, encoding="utf-8")
-    loader = MediaLoader(tmp_path, media)
+    loader = PathLoader(tmp_path, media)
     assert len(loader.load()) == 3
     reasons = {skipped.source: skipped.reason for skipped in loader.skipped}
     assert "short.txt" in reasons
@@ -187,7 +187,7 @@ def test_long_texts_use_little_memory(tmp_path: Path, media: MediaStore) -> None
     """A text of 5 MB is split in blocks, with less memory than its bytes and text together, also without spaces."""
     path = tmp_path / "long.txt"
     path.write_bytes(b"A line of text that is not very long.\n" * 125_000 + b"x" * 260_000)
-    loader = MediaLoader(path, media, chunk_size=5000)
+    loader = PathLoader(path, media, chunk_size=5000)
     next(loader.lazy_load())  # exclude the memory of imports made for the first file
     tracemalloc.start()
     try:
@@ -202,6 +202,6 @@ def test_long_texts_use_little_memory(tmp_path: Path, media: MediaStore) -> None
 def test_chunk_positions(tmp_path: Path, media: MediaStore) -> None:
     """Chunks of a file are numbered from 0 and have separate ids."""
     (tmp_path / "a.txt").write_text("word " * 2000)
-    documents = MediaLoader(tmp_path, media, chunk_size=1000, chunk_overlap=0).load()
+    documents = PathLoader(tmp_path, media, chunk_size=1000, chunk_overlap=0).load()
     assert [document.metadata["position"] for document in documents] == list(range(len(documents)))
     assert len({document.id for document in documents}) == len(documents) >= 10

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from langchain_gemini_mm.loaders import MediaLoader, Segments
+from langchain_gemini_mm.loaders import Segments
 from langchain_gemini_mm.media.av.clip import inspect
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
 from tests.media.recordings import recording
+from tests.path_loader import PathLoader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +33,7 @@ def tone(seconds: float) -> np.ndarray:
 def load(path: Path, data: bytes, media: MediaStore, **options: Any) -> list[Document]:
     """The Documents of one file, none of which is skipped."""
     path.write_bytes(data)
-    loader = MediaLoader(path, media, **options)
+    loader = PathLoader(path, media, **options)
     documents = loader.load()
     assert loader.skipped == []
     return documents
@@ -158,7 +159,7 @@ def test_silent_and_black_segments_can_be_skipped(tmp_path: Path, media: MediaSt
     assert bounds == [("audio", 0.0), ("audio", 20.0), ("video", 10.0), ("video", 20.0)]
     assert [document for document in everything if document.id in {one.id for one in kept}] == kept
     path.write_bytes(wav(samples=np.zeros(16_000, np.float32)))
-    loader = MediaLoader(path, media, segments=skipping)
+    loader = PathLoader(path, media, segments=skipping)
     assert loader.load() == []
     assert "silence or blackness" in loader.skipped[0].reason
 
@@ -183,7 +184,7 @@ def test_modalities(tmp_path: Path, media: MediaStore, chosen: set[Any], expecte
     files = {"a.png": png(), "b.mp3": mp3(1), "c.mp4": mp4(2, samples=tone(2)), "d.pdf": pdf(1), "e.txt": b"words"}
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-    loader = MediaLoader(tmp_path, media, modalities=chosen)
+    loader = PathLoader(tmp_path, media, modalities=chosen)
     documents = loader.load()
     assert [document.metadata["source"] for document in documents] == expected
     assert {document.metadata["modality"] for document in documents} <= chosen
@@ -194,7 +195,7 @@ def test_file_sizes(tmp_path: Path, media: MediaStore) -> None:
     """Files outside the size limits are reported with their size and the limit."""
     for size in (1, 10, 100):
         (tmp_path / f"{size:03}.txt").write_text("x" * size)
-    loader = MediaLoader(tmp_path, media, min_bytes=5, max_bytes=50)
+    loader = PathLoader(tmp_path, media, min_bytes=5, max_bytes=50)
     assert [document.metadata["source"] for document in loader.load()] == ["010.txt"]
     assert [skipped.reason for skipped in loader.skipped] == [
         "it has 1 bytes; min_bytes is 5",
@@ -216,7 +217,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 def test_invalid_options(tmp_path: Path, media: MediaStore, options: dict[str, Any], message: str) -> None:
     """Invalid options are refused when the loader is created."""
     with pytest.raises(ValueError, match=message):
-        MediaLoader(tmp_path, media, **options)
+        PathLoader(tmp_path, media, **options)
 
 
 @pytest.mark.parametrize(

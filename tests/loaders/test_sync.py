@@ -10,9 +10,9 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.indexing import InMemoryRecordManager, index
 from langchain_core.vectorstores import InMemoryVectorStore
 
-from langchain_gemini_mm.loaders import MediaLoader
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.testing import png, wav
+from tests.path_loader import PathLoader
 from tests.storage.conftest import swept
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Synced:
     def sync(self) -> tuple[dict[str, Any], list[str]]:
         """Index the folder again; return the counts of `index` and the embedded texts."""
         self.embeddings.texts.clear()
-        loader = MediaLoader(self.folder, self.media)
+        loader = PathLoader(self.folder, self.media)
         counts = index(loader, self.records, self.store, cleanup="full", source_id_key="source", key_encoder="sha256")
         return dict(counts), list(self.embeddings.texts)
 
@@ -108,14 +108,3 @@ def test_removed_files_leave_the_index(synced: Synced) -> None:
     """A removed file is deleted from the index."""
     (synced.folder / "cat.png").unlink()
     assert synced.sync()[0]["num_deleted"] == 1
-
-
-def test_adding_replaces_a_changed_file(synced: Synced) -> None:
-    """Without `index`, ids from source and position make a changed file replace its previous version."""
-    store = InMemoryVectorStore(Counting())
-    store.add_documents(MediaLoader(synced.folder, synced.media).load())
-    (synced.folder / "notes" / "a.txt").write_text("about a whale")
-    store.add_documents(MediaLoader(synced.folder, synced.media).load())
-    texts = sorted(entry["text"] for entry in store.store.values())
-    assert len(texts) == 4
-    assert texts[-2:] == ["about a dog", "about a whale"]

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_gemini_mm.loaders import MediaLoader
 from langchain_gemini_mm.loaders.walk import Patterns
 from langchain_gemini_mm.storage import MediaStore
+from tests.path_loader import PathLoader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +33,7 @@ def write(folder: Path, names: Iterable[str]) -> Path:
 
 def load(source: Any, **options: Any) -> tuple[list[str], dict[str, str]]:
     """The sources of the loaded files, and the reasons of the skipped ones."""
-    loader = MediaLoader(source, options.pop("media", MediaStore.memory()), **options)
+    loader = PathLoader(source, options.pop("media", MediaStore.memory()), **options)
     found = [document.metadata["source"] for document in loader.lazy_load()]
     return found, {skipped.source: skipped.reason for skipped in loader.skipped}
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.loaders import MediaLoader
 from langchain_gemini_mm.loaders.options import LoadOptions, chosen_modalities
 from langchain_gemini_mm.loaders.segmentation import Segments
 from langchain_gemini_mm.loaders.workers import Workers
 from langchain_gemini_mm.media.source import OpenedSource
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.testing import jpeg, pdf, png
+from tests.path_loader import PathLoader
 
 
 def test_the_same_documents(samples: Path, tmp_path: Path) -> None:
@@ -27,8 +27,8 @@ def test_the_same_documents(samples: Path, tmp_path: Path) -> None:
     (tmp_path / "b.md").write_text("A cat ![](c.jpg)")
     (tmp_path / "c.jpg").write_bytes(jpeg())
     for folder in (samples, tmp_path):
-        alone = MediaLoader(folder, MediaStore.memory())
-        helped = MediaLoader(folder, MediaStore.memory(), workers=2)
+        alone = PathLoader(folder, MediaStore.memory())
+        helped = PathLoader(folder, MediaStore.memory(), workers=2)
         assert helped.load() == alone.load()
         assert helped.skipped == alone.skipped
 
@@ -50,7 +50,7 @@ def test_a_crash_is_reported(
     for number in range(6):
         (folder / f"{number}.png").write_bytes(png(str(number)))
         (folder / f"{number}.pdf").write_bytes(pdf(1))
-    loader = MediaLoader(folder, media, workers=2)
+    loader = PathLoader(folder, media, workers=2)
     assert [document.metadata["source"] for document in loader.load()] == [f"{number}.png" for number in range(6)]
     assert [skipped.source for skipped in loader.skipped] == [f"{number}.pdf" for number in range(6)]
     assert all(message in skipped.reason for skipped in loader.skipped)
@@ -84,7 +84,7 @@ def test_timeouts_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_an_abandoned_run_ends_its_workers(samples: Path, media: MediaStore) -> None:
     """After a run is abandoned no process remains, and only a few files ahead were opened."""
     before = children()
-    documents = MediaLoader(samples, media, workers=2).lazy_load()
+    documents = PathLoader(samples, media, workers=2).lazy_load()
     next(documents)
     assert len(children()) > len(before) or sys.platform != "linux"
     documents.close()  # type: ignore[attr-defined]
@@ -104,5 +104,5 @@ def children() -> set[str]:
 
 async def test_the_event_loop_is_not_blocked(samples: Path, media: MediaStore) -> None:
     """Workers can be used from asynchronous code."""
-    loader = MediaLoader(samples, media, workers=2)
-    assert [document async for document in loader.alazy_load()] == MediaLoader(samples, media).load()
+    loader = PathLoader(samples, media, workers=2)
+    assert [document async for document in loader.alazy_load()] == PathLoader(samples, media).load()

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from langchain_gemini_mm import MediaLoader, MediaStore
+from langchain_gemini_mm import MediaStore
 from langchain_gemini_mm.testing import jpeg, mp3, mp4, pdf, png, wav
 from langchain_gemini_mm.testing.samples.clips import tone
+from tests.path_loader import PathLoader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,4 +30,4 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Document], M
     (folder / "song.mp3").write_bytes(mp3(3, "a song"))
     (folder / "slides.pdf").write_bytes(pdf(("Goals", "Revenue by region", "Thanks"), title="All hands"))
     media = MediaStore.memory()
-    return list(MediaLoader(folder, media).lazy_load()), media
+    return list(PathLoader(folder, media).lazy_load()), media

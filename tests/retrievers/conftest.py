@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaLoader, MediaStore, MultimodalRetriever
+from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaStore, MultimodalRetriever
 from tests.conftest import as_new
+from tests.path_loader import PathLoader
 from tests.vectorstores.contract_base import Call
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def indexed(samples: Path, library: MediaStore, emulator_server: GeminiEmulator)
         GeminiEmbeddings(media=library, output_dimensionality=768, **service) as embeddings,
         LocalVectorStore(":memory:", embeddings) as store,
     ):
-        store.add_documents(MediaLoader(samples, library).lazy_load())
+        store.add_documents(PathLoader(samples, library).lazy_load())
         yield store
 
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaStore, MultimodalRetriever
-from langchain_gemini_mm.loaders import MediaLoader, Segments
+from langchain_gemini_mm.loaders import Segments
 from langchain_gemini_mm.testing import GeminiEmulator, mp4
 from langchain_gemini_mm.testing.samples.clips import tone
 from tests.conftest import as_new
+from tests.path_loader import PathLoader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +55,7 @@ def indexed(library: Path, media: MediaStore, emulator_server: GeminiEmulator) -
     service = {"api_key": emulator_server.api_key, "base_url": emulator_server.url}
     embeddings = GeminiEmbeddings(media=media, **service)
     with embeddings, LocalVectorStore(":memory:", embeddings) as store:
-        loader = MediaLoader(library, media, segments=Segments(video_s=15, audio_s=15))
+        loader = PathLoader(library, media, segments=Segments(video_s=15, audio_s=15))
         store.add_documents(loader.lazy_load())
         yield MultimodalRetriever(store=store, k=3)
 

@@ -14,7 +14,14 @@ from langchain_gemini_mm.errors import StoreError
 from langchain_gemini_mm.flows import in_thread
 from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.vectors import top_k
-from langchain_gemini_mm.vectorstores.backend import Backend, Columns, KeywordRequest, Scored, VectorRequest
+from langchain_gemini_mm.vectorstores.backend import (
+    Backend,
+    Columns,
+    KeywordRequest,
+    Replacement,
+    Scored,
+    VectorRequest,
+)
 from langchain_gemini_mm.vectorstores.embedding_space import (
     EmbeddingSpace,
     Fingerprint,
@@ -22,7 +29,7 @@ from langchain_gemini_mm.vectorstores.embedding_space import (
     require_space,
 )
 from langchain_gemini_mm.vectorstores.filters import Node, Predicate
-from langchain_gemini_mm.vectorstores.local import keyword_index, rows
+from langchain_gemini_mm.vectorstores.local import keyword_index, ledger_rows, rows
 from langchain_gemini_mm.vectorstores.local.database import Database
 from langchain_gemini_mm.vectorstores.local.filter_sql import Mask, positions_of, require_known_keys
 from langchain_gemini_mm.vectorstores.local.matrix import Matrix
@@ -110,17 +117,49 @@ class LocalBackend(Backend):
     @in_thread
     def upsert(self, records: Sequence[Record], fingerprint: Fingerprint) -> None:
         """Store records; see `Backend`."""
-        if not records:
-            return
+        if records:
+            with self._database.writing() as connection:
+                self._upsert(connection, records, fingerprint)
+
+    def _upsert(self, connection: sqlite3.Connection, records: Sequence[Record], fingerprint: Fingerprint) -> None:
         dimensions = len(records[0].vector) if records[0].vector is not None else 0
+        collection = rows.make_collection(connection, self.collection)
+        require_space(self._name, collection.fingerprint, fingerprint)
+        require_dimensions(self._name, collection.dimensions, dimensions)
+        if collection.dimensions is None or collection.fingerprint != fingerprint:
+            rows.set_space(connection, collection.c, dimensions, fingerprint)
+        rows.delete_ids(connection, collection.c, [record.id for record in records])
+        rows.insert(connection, collection.c, records)
+
+    @in_thread
+    def replace(self, change: Replacement, fingerprint: Fingerprint) -> None:
+        """Store and delete in one transaction; see `Backend`."""
         with self._database.writing() as connection:
-            collection = rows.make_collection(connection, self.collection)
-            require_space(self._name, collection.fingerprint, fingerprint)
-            require_dimensions(self._name, collection.dimensions, dimensions)
-            if collection.dimensions is None or collection.fingerprint != fingerprint:
-                rows.set_space(connection, collection.c, dimensions, fingerprint)
-            rows.delete_ids(connection, collection.c, [record.id for record in records])
-            rows.insert(connection, collection.c, records)
+            if change.records:
+                self._upsert(connection, change.records, fingerprint)
+            c = rows.make_collection(connection, self.collection).c
+            rows.delete_ids(connection, c, change.deleted)
+            ledger_rows.write_ledger(connection, c, change.ledger)
+
+    @in_thread
+    def read_ledger(self, prefix: str) -> dict[str, str]:
+        """Read entries of the ledger; see `Backend`."""
+        with self._database.reading() as connection:
+            collection = rows.find_collection(connection, self.collection)
+            return ledger_rows.read_ledger(connection, collection.c, prefix) if collection else {}
+
+    @in_thread
+    def find_ledger(self, keys: Sequence[str]) -> dict[str, str]:
+        """Read single entries of the ledger; see `Backend`."""
+        with self._database.reading() as connection:
+            collection = rows.find_collection(connection, self.collection)
+            return ledger_rows.find_ledger(connection, collection.c, keys) if collection else {}
+
+    @in_thread
+    def write_ledger(self, entries: Mapping[str, str | None]) -> None:
+        """Write entries of the ledger; see `Backend`."""
+        with self._database.writing() as connection:
+            ledger_rows.write_ledger(connection, rows.make_collection(connection, self.collection).c, entries)
 
     @in_thread
     def search_keywords(self, request: KeywordRequest) -> list[Scored]:

@@ -18,7 +18,7 @@ from langchain_gemini_mm.interfaces import Vector, Vectors
 from langchain_gemini_mm.storage.garbage import digests_in
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint
 from langchain_gemini_mm.vectorstores.filters import And, Node, Not, Or, attributes, matches
-from langchain_gemini_mm.vectorstores.local import keyword_index
+from langchain_gemini_mm.vectorstores.local import keyword_index, ledger_rows
 from langchain_gemini_mm.vectorstores.local.filter_sql import scans, to_sql
 from langchain_gemini_mm.vectorstores.records import Record
 from langchain_gemini_mm.vectorstores.tokenizer import searched_text
@@ -197,6 +197,7 @@ def delete_where(connection: sqlite3.Connection, c: int, node: Node) -> None:
 
 def delete_all(connection: sqlite3.Connection, c: int) -> None:
     """Delete all rows of a collection; readers load it again."""
+    ledger_rows.delete_all(connection, c)
     for table in ("doc", "attribute", "gone"):
         connection.execute(f"DELETE FROM {table} WHERE c = ?", (c,))  # noqa: S608
     keyword_index.build(connection, c)
@@ -204,7 +205,8 @@ def delete_all(connection: sqlite3.Connection, c: int) -> None:
 
 
 def remove_collection(connection: sqlite3.Connection, c: int) -> None:
-    """Delete a collection with its rows, its keyword index and its information."""
+    """Delete a collection with its rows, its keyword index, its information and its ledger."""
+    ledger_rows.delete_all(connection, c)
     for table in ("doc", "attribute", "gone", "info", "collection"):
         connection.execute(f"DELETE FROM {table} WHERE c = ?", (c,))  # noqa: S608
     keyword_index.drop(connection, c)

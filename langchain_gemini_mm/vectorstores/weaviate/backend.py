@@ -29,6 +29,7 @@ from langchain_gemini_mm.vectorstores.weaviate.collection import WeaviateCollect
 from langchain_gemini_mm.vectorstores.weaviate.fields import stored_fields
 from langchain_gemini_mm.vectorstores.weaviate.filter_compiler import Divided, divide, require_declared
 from langchain_gemini_mm.vectorstores.weaviate.information import Information
+from langchain_gemini_mm.vectorstores.weaviate.ledger import WeaviateLedger
 from langchain_gemini_mm.vectorstores.weaviate.merge import merge_metadata_flow
 from langchain_gemini_mm.vectorstores.weaviate.objects import asked_vector, dumped, require_size, uuid_of
 from langchain_gemini_mm.vectorstores.weaviate.reader import (
@@ -375,6 +376,7 @@ class WeaviateBackend(Backend):
         if layout is None:
             return
         self.collection.require_tenant(layout)
+        yield from WeaviateLedger(self.collection).remove()
         if self.collection.tenant is None:
             if layout.fingerprint is not None:  # else it is empty: writers bind a collection to their space first
                 yield from self.collection.replace_with_empty(layout, None, None)
@@ -391,6 +393,7 @@ class WeaviateBackend(Backend):
         """Remove everything of the library, or of the tenant; see `WeaviateVectorStore.remove`."""
         connection, tenant = self.collection.connection, self.collection.tenant
         layout = yield from self.collection.find(fresh=True)
+        yield from WeaviateLedger(self.collection).remove()
         if tenant is not None:
             if layout is not None:
                 physical = layout.physical
@@ -428,6 +431,18 @@ class WeaviateBackend(Backend):
     def write_info(self, key: str, value: Any) -> Flow[None]:
         """Store a JSON value; see `Backend`."""
         return self._information.write(key, value)
+
+    def read_ledger(self, prefix: str) -> Flow[dict[str, str]]:
+        """Read entries of the ledger; see `Backend`."""
+        return WeaviateLedger(self.collection).read(prefix)
+
+    def find_ledger(self, keys: Sequence[str]) -> Flow[dict[str, str]]:
+        """Read single entries of the ledger; see `Backend`."""
+        return WeaviateLedger(self.collection).find(keys)
+
+    def write_ledger(self, entries: Mapping[str, str | None]) -> Flow[None]:
+        """Write entries of the ledger; see `Backend`."""
+        return WeaviateLedger(self.collection).write(entries)
 
     def wait_until_indexed(self, seconds: float) -> Flow[None]:
         """Wait until every vector of the collection is indexed; see `Backend`."""

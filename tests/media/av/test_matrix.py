@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import av
 import pytest
 
-from langchain_gemini_mm import GeminiEmbeddings, MediaLoader, MediaStore
+from langchain_gemini_mm import GeminiEmbeddings, MediaStore
 from langchain_gemini_mm.loaders import Segments
 from langchain_gemini_mm.media.model_limits import VIDEO_CODECS, WAV_CODECS
 from langchain_gemini_mm.testing import GeminiEmulator
 from tests.media.av.independent import SAMPLE_RATE, needs_ffmpeg, play
 from tests.media.recordings import hertz, note, recording
+from tests.path_loader import PathLoader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +105,7 @@ def needs_encoders(*names: str) -> None:
 def sent(path: Path, emulator: GeminiEmulator, segments: Segments, *, with_audio: bool) -> list[tuple[Document, bytes]]:
     """The Documents of a file, each with the bytes that are sent for it."""
     media = MediaStore.memory()
-    loader = MediaLoader(path, media, segments=segments)
+    loader = PathLoader(path, media, segments=segments)
     documents = loader.load()
     assert not loader.skipped
     embeddings = GeminiEmbeddings(

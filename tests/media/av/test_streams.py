@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from langchain_gemini_mm import ContentError, GeminiEmbeddings, MediaLimitError, MediaLoader, MediaStore
+from langchain_gemini_mm import ContentError, GeminiEmbeddings, MediaLimitError, MediaStore
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES, sniff
 from langchain_gemini_mm.loaders import Segments
 from langchain_gemini_mm.media.av.clip import inspect
@@ -18,6 +18,7 @@ from langchain_gemini_mm.media.av.segments import SegmentFormat, Window
 from langchain_gemini_mm.media.probe import probe
 from langchain_gemini_mm.testing import GeminiEmulator, mp3, mp4
 from tests.media.recordings import declared_seconds, hertz, moments, note, numbers, recording, sound
+from tests.path_loader import PathLoader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +38,7 @@ def emulator() -> Iterator[GeminiEmulator]:
 def documents(path: Path, emulator: GeminiEmulator, **options: Any) -> list[tuple[str, Any]]:
     """Load a file and embed its Documents one by one; their modalities and ends."""
     media = MediaStore.memory()
-    loader = MediaLoader(path, media, **options)
+    loader = PathLoader(path, media, **options)
     loaded = loader.load()
     assert not loader.skipped
     with GeminiEmbeddings(
