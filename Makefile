@@ -16,7 +16,7 @@ export FOLDER Q
 # Hundreds of processes start in a run of the tests; none of them should compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo examples test test-newest test-oldest test-unpinned test-stores integration soak chaos check fix bench bench-weaviate live wheel lock
+.PHONY: help demo examples test test-newest test-oldest test-unpinned test-stores foreign-files integration soak chaos check fix bench bench-weaviate live wheel lock
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -71,6 +71,9 @@ bench: $(VENV)/stamp ## measure against the bare SDK, langchain-google-genai and
 bench-weaviate: $(VENV)/stamp ## measure the store in Weaviate against the bare client, on a server of this machine
 	@$(BIN)/python -m scripts.weaviate_server install
 	@$(BIN)/python benchmarks/run.py --only weaviate_store $(ARGS)
+
+foreign-files: $(VENV)/stamp ## load the test files of other packages, which it downloads, and compare with independent readers
+	@$(BIN)/python -m pytest -s -m foreign_files tests/loaders/test_foreign_files.py $(ARGS)
 
 live: $(VENV)/stamp ## check our assumptions on the real service; needs GOOGLE_API_KEY, costs under a cent
 	@test -n "$$GOOGLE_API_KEY$$GEMINI_API_KEY" || { echo "make live talks to the real service: set GOOGLE_API_KEY first" >&2; exit 2; }

@@ -17,7 +17,7 @@ from benchmarks.report import Row, interleaved, speed
 from langchain_gemini_mm.media.images.transform import prepared
 from langchain_gemini_mm.media.pdf.pages import opened_pdf, windows
 
-PICTURE_AIM = 0.95
+PICTURE_AIM = 1.0
 PDF_AIM = 0.9
 ACCEPTED = frozenset({"image/png", "image/jpeg"})
 EDGE = 1536
@@ -121,8 +121,9 @@ def _compared(name: str, against: str, contenders: dict[str, Callable[[], object
     for contender in contenders.values():
         contender()
     turns = interleaved(contenders, rounds)
-    ours, bare = ([turn.wall for turn in turns[which]] for which in ("ours", "bare"))
-    return speed(name, against, ours, bare, aim=aim)
+    # Both use one processor, and no other program's time is in this.
+    ours, bare = ([turn.cpu for turn in turns[which]] for which in ("ours", "bare"))
+    return speed(name, against, ours, bare, aim=aim, note="by processor time")
 
 
 def _images(folder: Path, size: Size, form: str, mode: str, options: dict[str, Any]) -> list[Path]:

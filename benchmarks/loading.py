@@ -20,7 +20,7 @@ from benchmarks.service import KEY, emulator_process
 from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaLoader, MediaStore
 from langchain_gemini_mm.testing import mp3, mp4, pdf
 
-WORKERS_AIM = 1.7
+WORKERS_AIM = 1.6
 _DECODE = "import sys; from PIL import Image; [Image.open(path).load() for path in sys.argv[1:]]"
 
 

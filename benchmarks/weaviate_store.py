@@ -159,12 +159,14 @@ def prepared(bench: Bench, documents: Sequence[Document], vectors: Vectors) -> l
     from langchain_gemini_mm.vectorstores.weaviate.objects import sized_object
 
     with bench.store(documents[0], vectors[0]) as store:
-        layout = store.backend.collection.cached_layout
+        collection = store.backend.collection
+        layout = collection.cached_layout
+        assert layout is not None
         records = (
             Record(item.id or "", item.page_content, item.metadata, row)
             for item, row in zip(documents, vectors, strict=True)
         )
-        objects = [sized_object(record, layout).object for record in records]
+        objects = [sized_object(record, layout, collection.objects).object for record in records]
     for item, row in zip(objects, vectors, strict=True):
         item.vector = {"media": row.tolist()}  # fastest for the bare client to serialize
     return objects

@@ -22,7 +22,7 @@ from langchain_gemini_mm.testing import GeminiEmulator
 
 PORTS = int(os.environ.get("WEAVIATE_PORT", "8080")), int(os.environ.get("WEAVIATE_GRPC_PORT", "50051"))
 COLLECTION = "ExampleArticles"
-ARTICLES = [
+ARTICLES: list[dict[str, Any]] = [
     {"body": "rents are rising in every city", "source": "reports/2024/rents.pdf", "page": 1.0},
     {"body": "a kitten was found on a tree", "source": "local/kitten.txt", "page": 2.0},
     {"body": "wages follow the prices", "source": "reports/2023/wages.pdf", "page": 3.0},
@@ -36,9 +36,9 @@ def create(client: weaviate.WeaviateClient, embeddings: GeminiEmbeddings) -> Non
     articles = client.collections.create(
         COLLECTION, properties=[Property(name=name, data_type=kind) for name, kind in kinds.items()]
     )
-    vectors = embeddings.embed_documents([str(article["body"]) for article in ARTICLES])
+    vectors = embeddings.embed_documents([article["body"] for article in ARTICLES])
     articles.data.insert_many(
-        [DataObject(properties=dict(item), vector=vector) for item, vector in zip(ARTICLES, vectors, strict=True)]
+        [DataObject(properties=item, vector=vector) for item, vector in zip(ARTICLES, vectors, strict=True)]
     )
 
 

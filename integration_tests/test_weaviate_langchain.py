@@ -15,6 +15,7 @@ from weaviate.classes.query import Filter
 
 from langchain_gemini_mm import WeaviateVectorStore
 from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.weaviate_client.versions import NOT_FILTERS
 from tests.vectorstores.contract_base import Call
 from tests.vectorstores.fakes import WordEmbeddings
 
@@ -74,7 +75,9 @@ async def test_filters(open_store: Open, call: Call) -> None:
     (hit,) = await call(store, "search", "foo", k=2, filter={"$and": [FIRST, {"page": {"$lt": 5}}]})
     assert hit.document.metadata == {"page": 0}
     assert await call(store, "count", filter=FIRST | Filter.by_property("page").equal(2)) == 2
-    assert await call(store, "count", filter={"$not": FIRST}) == 2
+    version = store.backend.collection.connection.known_version
+    if version is not None and version >= NOT_FILTERS:
+        assert await call(store, "count", filter={"$not": FIRST}) == 2
     await call(store, "delete", filter=FIRST)
     assert {document.metadata["page"] for document in await call.list(store, "iterate")} == {1, 2}
 

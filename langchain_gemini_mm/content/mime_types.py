@@ -83,6 +83,7 @@ _ALIASES = {
 }  # fmt: skip
 
 
+DRAWN_AS_TEXT = "images that are written as text are not read: convert it to PNG"
 SVG_REMEDY = "it is a drawing written as XML; export it as PNG"
 _SVG = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*+(?:<\?xml[^>]*+>\s*+)?(?:<!--(?:[^-]|-(?!->))*+-->\s*+|<!DOCTYPE[^>]*+>\s*+)*+<svg[\s/>]"
@@ -95,6 +96,7 @@ _NOT_PROSE = {
     ".ps": "PostScript is not read; convert it to PDF",
     ".eps": "PostScript is not read; convert it to PDF or PNG",
     ".ipynb": "notebooks hold outputs as base64; export it as Markdown",
+    **dict.fromkeys((".ppm", ".pgm", ".pbm", ".pnm", ".pam", ".pfm", ".p7", ".xpm", ".xbm"), DRAWN_AS_TEXT),
 }
 
 

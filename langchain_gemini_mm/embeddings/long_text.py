@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 OnTooLong: TypeAlias = Literal["error", "truncate", "split"]
 """What to do with a text of more tokens than the model reads."""
 
-_BOUNDARIES = (r"\n\s*\n", r"\n", r"(?<=[.!?…])\s+|(?<=[\u3002\uff01\uff1f\u061f\u06d4\u0964])\s*", r"\s+", "")
-"""Where a text is split: after paragraphs, lines, sentences, words, and else anywhere."""
+_BOUNDARIES = (r"\n\s*\n", r"\n", r"(?<=[.!?…])\s+|(?<=[\u3002\uff01\uff1f\u061f\u06d4\u0964])\s*", r"\s+")
+"""Where a text is split: after paragraphs, lines, sentences, words."""
 
 
 def split_long_text(text: str, tokens: int) -> list[str]:
@@ -40,17 +40,20 @@ def split_long_text(text: str, tokens: int) -> list[str]:
     most = text_token_range(text)[1]
     if most <= tokens or len(text) < 2:
         return [text]
+    size = max(1, len(text) * max(tokens, 1) // most)
     splitter = RecursiveCharacterTextSplitter(
         separators=list(_BOUNDARIES),
         is_separator_regex=True,
         keep_separator=True,
         strip_whitespace=False,
-        chunk_size=max(1, len(text) * max(tokens, 1) // most),
+        chunk_size=size,
         chunk_overlap=0,
     )
+    # Words that are too long are cut here: the splitter would list their single characters.
+    words = splitter.split_text(text)
+    pieces = (word[start : start + size] for word in words for start in range(0, len(word), size))
     # A piece with more tokens a character than the whole text may still be too long.
-    pieces = (piece for piece in splitter.split_text(text) if piece.strip())
-    return [part for piece in pieces for part in split_long_text(piece, tokens)]
+    return [part for piece in pieces if piece.strip() for part in split_long_text(piece, tokens)]
 
 
 def truncated_text(text: str, tokens: int) -> str:

@@ -228,6 +228,7 @@ class _PlannedMedia:
         for other in same_size:
             other.sha256 = other.sha256 or self._hash(other)
             if other.sha256 == new.sha256:
+                other.path, other.data = new.path, new.data  # its own bytes may have been released
                 return MediaRef(other.info.sha256)
         same_size.append(new)
         self._files[number] = new

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Protocol, Self, TypeAlias
 
-from langchain_gemini_mm.content.mime_types import HEAD_BYTES, modality_of, sniff
+from langchain_gemini_mm.content.mime_types import DRAWN_AS_TEXT, HEAD_BYTES, modality_of, sniff
 from langchain_gemini_mm.content.parts import Part
 from langchain_gemini_mm.errors import ContentError, GeminiMMError, MissingExtraError, StoreError
 from langchain_gemini_mm.interfaces import Modality
@@ -226,7 +226,6 @@ _LOADERS = (
     "MediaLoader(converters={{'{suffix}': function}})"
 )
 _OFFICE = f"Office files are not read: {_LOADERS}"
-_DRAWN = "images that are written as text are not read: convert it to PNG"
 _BOOK = f"e-books are not read: {_LOADERS}"
 _ARCHIVE = "archives are not read: unpack it"
 _OFFICE_NAMES = {
@@ -251,11 +250,11 @@ _MAGIC = tuple(
         (rb".{60}BOOKMOBI", _BOOK),
         (_PACKED, _ARCHIVE),
         (rb"SQLite format 3\x00", "databases are not read: export what it holds as text"),
-        (rb"P[1-7F][\s#].{0,200}?\d+\s+\d+\s|P7\nWIDTH", _DRAWN),
-        (rb"\s{0,9}/\* XPM(?: \*/)?|! XPM2", _DRAWN),
+        (rb"P[1-7F][\s#].{0,200}?\d+\s+\d+\s|P7\nWIDTH", DRAWN_AS_TEXT),
+        (rb"\s{0,9}/\* XPM(?: \*/)?|! XPM2", DRAWN_AS_TEXT),
         (
             rb"\s{0,9}(?:/\*.{0,1000}?\*/\s{0,9})?#define\s{1,9}\w{0,99}_?width\s{1,9}\d+\s+#define\s{1,9}\w{0,99}_?height",
-            _DRAWN,
+            DRAWN_AS_TEXT,
         ),
     )
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from langchain_gemini_mm.loaders.converters import Converters
 from langchain_gemini_mm.loaders.examine import FATAL_ERRORS, Examination, Examiner, refusal
-from langchain_gemini_mm.loaders.mail import MAX_DEPTH, SUFFIXES, file_name
+from langchain_gemini_mm.loaders.mail import MAX_DEPTH, file_name, is_mail
 from langchain_gemini_mm.loaders.mail_documents import MailDocuments
 from langchain_gemini_mm.loaders.media_documents import Description, MediaDocuments
 from langchain_gemini_mm.loaders.options import LoadOptions
@@ -124,7 +124,7 @@ class DocumentReader:
                 yield from self._media.of(item, opened, examined)
                 if examined.facts.attachments:
                     yield from self._attached(item, opened)
-            elif item.source.lower().endswith(SUFFIXES):
+            elif is_mail(item.source, opened.file):
                 yield from self._mails.of(item, opened.file)
             elif examined.is_text:
                 yield from self._texts.of(item, opened.file)

@@ -13,18 +13,28 @@ from email.header import decode_header
 from email.message import Message
 from typing import BinaryIO
 
+from langchain_gemini_mm.content.mime_types import HEAD_BYTES
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.loaders.markup import html_parts
 from langchain_gemini_mm.loaders.walk import printable
 from langchain_gemini_mm.media.text_encoding import decoded
 
-SUFFIXES = (".eml", ".mbox")
+_SUFFIXES = (".eml", ".mbox")
+_HEADER_LINES = re.compile(
+    rb"(?:From (?P<envelope>(?:[^\s@]{1,99}@\S{1,200}|-|MAILER-DAEMON)\s[^\n]{1,200}\d{4}[^\n]{0,50})\r?\n)?"
+    rb"(?P<headers>(?:[!-9;-~]{1,80}:[^\n]*\n(?:[ \t][^\n]*\n)*)+)(?P<end>\r?\n)?"
+)
+_FIELD = re.compile(rb"^([!-9;-~]{1,80}):", re.MULTILINE)
+_OF_MAILS = {b"message-id", b"mime-version", b"received", b"return-path", b"delivered-to"}
+_OF_ALL = {b"from", b"to", b"date", b"subject"}
 
 _HEADERS = ("From", "To", "Cc", "Date", "Subject")
 _HEADER_CHARACTERS = 2000
 _NAME_CHARACTERS = 120
 _MAIL_BYTES = 100_000_000
 _LINE_BYTES = 1 << 20
+_LINE_CHARACTERS = 1000
+"""Longest line of a mail, as RFC 5322 has it."""
 _MAX_PARTS = 1000
 MAX_DEPTH = 5
 """Files inside of files inside of files: deeper ones are not loaded."""
@@ -53,18 +63,42 @@ class Mail:
     """What of it is not loaded, and why."""
 
 
+def is_mail(source: str, file: BinaryIO) -> bool:
+    """Whether a text is a mail or a mailbox: by its name, or by headers that only mails have.
+
+    Programs store mails under names such as `1700000000.M1P2.host` and `Inbox`.
+
+    Args:
+        source: its name.
+        file: open, at any position.
+    """
+    return source.lower().endswith(_SUFFIXES) or _header_lines(file) is not None
+
+
+def _header_lines(file: BinaryIO) -> re.Match[bytes] | None:
+    """The headers at the beginning of a mail or mailbox; None for other texts."""
+    file.seek(0)
+    head = file.read(HEAD_BYTES)
+    found = _HEADER_LINES.match(head.lstrip(b"\r\n"))
+    if found is None or not (found["end"] or found.end() > len(head) - _LINE_CHARACTERS):
+        return None
+    fields = {name.lower() for name in _FIELD.findall(found["headers"])}
+    return found if fields & _OF_MAILS and (len(fields & _OF_ALL) > 1 or not found["end"]) else None
+
+
 def read_mails(file: BinaryIO, source: str) -> Iterator[tuple[str, Mail | ContentError]]:
-    """Read the mail of an `.eml` file, or the mails of an `.mbox` file one by one.
+    """Read a mail, or the mails of a mailbox one by one.
 
     Yields:
-        A key, and the mail or the reason why it cannot be read. The key is empty for `.eml`; in an `.mbox` it is made
-        of the content, so that it stays the same when other mails are removed.
+        A key, and the mail or the reason why it cannot be read. The key is empty for a single mail; in a mailbox it is
+        made of the content, so that it stays the same when other mails are removed.
 
     Raises:
-        ContentError: an `.eml` that cannot be read, or a file that is no mailbox.
+        ContentError: a mail that cannot be read, or an `.mbox` that is no mailbox.
     """
+    headers = _header_lines(file)
     file.seek(0)
-    if not source.lower().endswith(".mbox"):
+    if not source.lower().endswith(".mbox") and (headers is None or headers["envelope"] is None):
         data = file.read(_MAIL_BYTES + 1)
         if len(data) > _MAIL_BYTES:
             raise ContentError(f"it is a mail of more than {_MAIL_BYTES:,} bytes; save its attachments as files")

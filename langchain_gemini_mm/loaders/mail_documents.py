@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.loaders.converters import Converters
 from langchain_gemini_mm.loaders.examine import FATAL_ERRORS, Examination, Examiner, refusal
-from langchain_gemini_mm.loaders.mail import Attachment, Mail, read_mails
+from langchain_gemini_mm.loaders.mail import MAX_DEPTH, Attachment, Mail, is_mail, read_mails
 from langchain_gemini_mm.loaders.options import LoadOptions
 from langchain_gemini_mm.loaders.plain_text import read_text
 from langchain_gemini_mm.loaders.text_documents import TextDocuments
@@ -85,6 +85,10 @@ class MailDocuments:
             return
         with item.opened() as opened:
             examined = self.examiner.examine(opened, item.source, in_text=True)
+            if examined.facts is None and is_mail(item.source, opened.file):
+                yield _mention(part)
+                apart += self._inside(item, opened.file)
+                return
             if examined.facts is None:
                 text = read_text(io.BytesIO(part.data)).strip() if examined.is_text else ""
                 yield f"{_mention(part)}\n{text}" if text else _mention(part)
@@ -97,6 +101,13 @@ class MailDocuments:
             yield _mention(part)
             if examined.facts.modality != "image":
                 apart += self.load(item, lambda _: examined)
+
+    def _inside(self, item: InputFile, file: BinaryIO) -> Iterator[Document | Skipped]:
+        """A mail that is attached as a file."""
+        if item.depth > MAX_DEPTH:
+            yield Skipped(item.source, f"it is inside of {MAX_DEPTH} other files")
+        else:
+            yield from self.of(item, file)
 
 
 def _mention(part: Attachment) -> str:

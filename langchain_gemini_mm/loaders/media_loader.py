@@ -82,7 +82,7 @@ class MediaLoader(BaseLoader):
         converters: functions for files of other types by the endings of their names, such as
             `{".docx": function}`. Each takes a path, and returns text in Markdown, or a PDF as bytes or a path.
         worker_seconds: a worker process that takes longer for one file is ended, and the file left out.
-        worker_bytes: memory that a worker process may use, on Linux.
+        worker_bytes: memory that a worker process may allocate for a file, on Linux.
         progress: called after each file with its source, and None or the reason why it was left out.
 
     Raises:
@@ -119,7 +119,7 @@ class MediaLoader(BaseLoader):
         backend: Backend = "gemini",
         converters: Mapping[str, Converter] | None = None,
         worker_seconds: float | None = None,
-        worker_bytes: int = 512 << 20,
+        worker_bytes: int = 400 << 20,
         progress: Callable[[str, str | None], None] | None = None,
     ) -> None:
         from langchain_gemini_mm.loaders import inputs, options

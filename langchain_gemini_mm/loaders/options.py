@@ -36,7 +36,7 @@ class LoadOptions:
     chunk_size: int = 2000
     chunk_overlap: int = 200
     worker_seconds: float = 30.0
-    worker_bytes: int = 512 << 20
+    worker_bytes: int = 400 << 20
 
     def __post_init__(self) -> None:
         """Check all options."""

@@ -264,14 +264,11 @@ def _guessed(sample: bytes) -> Encoding | None:
 
 def _of_latin(sample: bytes, high: int) -> Encoding | None:
     """The encoding in which the letters beyond ASCII are those of one language."""
-    best, found = 0.0, list[tuple[str, str]]()
-    for codec in _LATIN:
-        text = sample.decode(codec, "replace")
-        fit = _fit(text)
-        if fit > best:
-            best, found = fit, [(codec, text)]
-        elif fit == best and fit:
-            found.append((codec, text))
+    texts = {codec: sample.decode(codec, "replace") for codec in _LATIN}
+    fits = {codec: fit for codec, text in texts.items() if (fit := _fit(text))}
+    # A few bytes tell no language: the encoding that is most used and suits them is as good as any.
+    best = 0.0 if high < _SURE_LETTERS else max(fits.values(), default=0.0)
+    found = [(codec, texts[codec]) for codec, fit in fits.items() if fit >= best]
     if not found:
         western = {codec: _fit(sample.decode(codec, "replace"), (_WESTERN,)) for codec in ("cp1252", "mac_roman")}
         codec = max(western, key=lambda one: western[one])

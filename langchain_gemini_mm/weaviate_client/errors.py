@@ -40,7 +40,7 @@ _OUTAGE = re.compile(r"UNAVAILABLE|failed to connect|connection refused|deadline
 _READ_ONLY = re.compile(r"read.?only", re.IGNORECASE)
 _PASSING = re.compile(
     "timeout|timed out|consistency level|enough replicas|broadcast|leader|no such host|tenant not found|shutting down|"
-    "connection is closing|non-existing index|cannot find index|shard not found",
+    "connection is closing|non-existing index|cannot find index|could not find index|shard not found",
     re.IGNORECASE,
 )
 _WRAPPING = re.compile(

@@ -1,7 +1,7 @@
 """The features of server versions.
 
 Sources: the tags of the server's repository in which each feature first appears, and its release notes; read 2026-11.
-Run against: 1.39.0 with each change, 1.32.10 once.
+Run against: 1.39.0 with each change, 1.32.0 and 1.32.10 once.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import tracemalloc
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -146,3 +147,15 @@ def test_a_text_is_cut_to_its_tokens() -> None:
     assert cut_text("a" * 100, 10) == "a" * 40
     assert cut_text("abc", 10) == "abc"
     assert cut_text("天气", 1) == "天"
+
+
+def test_text_without_spaces_is_not_listed_by_characters() -> None:
+    """A text of one word takes memory in proportion to its length, with a small factor."""
+    text = "x" * 400_000
+    split_long_text("y " * 20_000, 300)
+    tracemalloc.start()
+    parts = split_long_text(text, 8000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "".join(parts) == text
+    assert peak < 8 * len(text)

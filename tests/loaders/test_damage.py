@@ -16,7 +16,7 @@ from tests.loaders.damaged import write_damaged
 ROOT = Path(__file__).parent.parent.parent
 
 RUN = """
-import json, os, sys, threading, time
+import json, os, resource, sys, threading, time
 from langchain_gemini_mm.loaders import MediaLoader
 from langchain_gemini_mm.storage import MediaStore
 
@@ -52,6 +52,7 @@ print(json.dumps({
     "leaked": [before != (descriptors(), threading.active_count()), left, os.listdir(os.environ["TMPDIR"])],
     "slowest": max(took.items(), key=lambda one: one[1]),
     "peak_mb": memory(),
+    "worker_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
     "files": files,
     "loaded": loaded,
     "skipped": {one.source: one.reason for one in loader.skipped},
@@ -117,6 +118,7 @@ def check_folder(tmp_path: Path, workers: int, *, thorough: bool) -> None:
     assert sum(source.startswith("odd names/") for source in report["loaded"]) == 9
     assert report["grown_mb"] < 400
     assert report["peak_mb"] < 500
+    assert report["worker_mb"] < 500
     assert report["slowest"][1] < 30, report["slowest"]
     assert report["leaked"] == [False, None, []]
 

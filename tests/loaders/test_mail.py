@@ -226,3 +226,51 @@ def test_an_attached_pdf_with_attachments(tmp_path: Path, media: MediaStore) -> 
     (tmp_path / "a.eml").write_bytes(mail.as_bytes())
     sources = [document.metadata["source"] for document in MediaLoader(tmp_path, media).load()]
     assert sources == ["a.eml", "a.eml/tender.pdf", "a.eml/tender.pdf/note.txt"]
+
+
+@pytest.mark.parametrize("name", ["1700000000.M1P2.host", "Inbox", "letter.txt"])
+def test_mails_are_recognized_by_their_headers(name: str, tmp_path: Path, media: MediaStore) -> None:
+    """Mail programs store mails without the ending `.eml`; read as text, attachments would be lines of base64."""
+    message = mail("Two birds", **{"Message-ID": "<1@example.com>", "Date": "Sat, 21 Nov 2026 10:00:00 +0000"})
+    message.add_attachment(png("bird"), "image", "png", filename="bird.png")
+    data = bytes(message)
+    if name == "Inbox":
+        other = bytes(mail("Lunch"))
+        data = b"\n".join((b"From - Sat Nov 21 10:00:00 2026", data, b"From - Sat Nov 21 10:05:00 2026", other))
+    documents, skipped = load(tmp_path / name, data, media)
+    assert not skipped
+    assert [document.metadata["title"] for document in documents] == ["Two birds", "Lunch"][: len(documents)]
+    assert len(documents) == (2 if name == "Inbox" else 1)
+    assert documents[0].page_content.count("![](mm://") == 1
+    assert "base64" not in documents[0].page_content
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "From: the beginning\nTo: the end\n\nA poem with headings.",
+        "From 1f3870be274f6c49b3e31a0c672 Mon Sep 17 00:00:00 2001\nFrom: Ada <a@b.c>\nDate: now\nSubject: a patch\n\n",
+        "Date: 2026-11-21\nSubject: minutes\nTo: all\n\nPresent: Ada",
+        "received: yes\nfor: nothing\n\nmore",
+        "Received by post.\n",
+    ],
+)
+def test_texts_with_headings_are_no_mails(text: str, tmp_path: Path, media: MediaStore) -> None:
+    """Notes, patches and front matter are texts."""
+    documents, skipped = load(tmp_path / "note.txt", text.encode(), media)
+    assert not skipped
+    assert [document.metadata["mime_type"] for document in documents] == ["text/plain"]
+
+
+def test_mails_attached_as_files(tmp_path: Path, media: MediaStore) -> None:
+    """A mail that is attached as a file is loaded as a mail, up to five inside of each other."""
+    inner = mail("Inner", "inner words")
+    inner.add_attachment(png("bird"), "image", "png", filename="bird.png")
+    for number in range(7):
+        outer = mail(f"Outer {number}", "see below")
+        outer.add_attachment(bytes(inner), "application", "octet-stream", filename="forwarded.eml")
+        inner = outer
+    documents, skipped = load(tmp_path / "a.eml", bytes(inner), media)
+    assert [document.metadata["title"] for document in documents] == [f"Outer {number}" for number in range(6, 0, -1)]
+    assert "base64" not in "".join(document.page_content for document in documents)
+    assert list(skipped.values()) == ["it is inside of 5 other files"]

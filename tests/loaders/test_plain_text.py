@@ -83,6 +83,9 @@ ENCODINGS = {
     "x-sjis": (b"<?xml encoding='x-sjis'?>" + "海".encode("cp932"), "<?xml encoding='x-sjis'?>海"),
     "ibm866": (b"<?xml encoding='ibm866'?>" + "да".encode("cp866"), "<?xml encoding='ibm866'?>да"),
     "declared as UTF-16 in bytes": ("<meta charset=utf-16>né".encode(), "<meta charset=utf-16>né"),
+    "two prices in pounds": ("not £825, as for a £2 bet".encode("cp1252"), "not £825, as for a £2 bet"),
+    "one ellipsis": ("dat zij al… Ach".encode("cp1252"), "dat zij al… Ach"),
+    "one apostrophe of a Mac": (b"Daniel\xd5s Trackpad", "Daniel\u2019s Trackpad"),
     "truncated UTF-8": ("你好世界".encode()[:-1], "你好世\ufffd"),
 }
 

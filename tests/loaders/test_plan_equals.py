@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+from email.message import EmailMessage
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,10 @@ from PIL import Image
 from langchain_gemini_mm import GeminiEmbeddings, MediaLoader, MediaStore
 from langchain_gemini_mm.errors import GeminiMMError, PartialEmbeddingError
 from langchain_gemini_mm.loaders import Segments, plan
+from langchain_gemini_mm.loaders.converters import Converter
 from langchain_gemini_mm.testing import GeminiEmulator, jpeg, mp3, mp4, pdf, png, wav
+from langchain_gemini_mm.vectorstores.langchain_api import BATCH_SIZE
+from tests.media.generate import portfolio
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -215,3 +219,64 @@ def test_equal_files_and_files_in_mails(tmp_path: Path, emulator: GeminiEmulator
     assert (planned.calls, planned.items) == (len(emulator.embed_requests), emulator.embedded)
     assert planned.tokens == emulator.tokens
     assert [skipped.source for skipped in planned.skipped] == ["cut.png"]
+
+
+def test_attachments_and_converted_files(tmp_path: Path, emulator: GeminiEmulator, media: MediaStore) -> None:
+    """Files inside of mails and PDFs, and what `converters` make of others, are planned as they are sent."""
+    message = EmailMessage()
+    message["From"], message["Subject"] = "ada@example.com", "Two birds"
+    message.set_content("Which one is it?")
+    message.add_attachment(png("bird"), "image", "png", filename="bird.png")
+    message.add_attachment(pdf(("one", "two")), "application", "pdf", filename="paper.pdf")
+    message.add_attachment(b"PK\x03\x04" + bytes(100), "application", "zip", filename="letter.docx")
+    message.add_attachment(
+        portfolio({"inner.pdf": pdf(("a",)), "note.txt": b"a note"}), "application", "pdf", filename="c.pdf"
+    )
+    (tmp_path / "a.eml").write_bytes(bytes(message))
+    (tmp_path / "b.pdf").write_bytes(portfolio({"c.png": png("a cat"), "d.docx": b"PK\x03\x04"}))
+    (tmp_path / "e.pptx").write_bytes(b"PK\x03\x04")
+    converters: dict[str, Converter] = {
+        ".docx": lambda path: "# A letter\n\nof words",
+        ".pptx": lambda path: pdf(("a slide", "another")),
+    }
+    loader = MediaLoader(tmp_path, media, converters=converters)
+    ours = GeminiEmbeddings(output_dimensionality=128, media=media)
+    planned = plan(loader, ours, convert=True)
+    assert not list(media.refs())
+    documents = loader.load()
+
+    ours.embed_documents(documents)
+
+    assert not loader.skipped
+    assert {"a.eml/letter.docx", "a.eml/c.pdf/note.txt", "b.pdf/d.docx"} < {one.metadata["source"] for one in documents}
+    assert planned.documents == len(documents)
+    assert (planned.calls, planned.items) == (len(emulator.embed_requests), emulator.embedded)
+    assert planned.tokens == emulator.tokens
+    assert planned.usd == pytest.approx(ours.usage.estimated_usd)
+
+
+def test_one_attachment_in_many_mails(tmp_path: Path, emulator: GeminiEmulator, media: MediaStore) -> None:
+    """An attachment that several batches contain is planned in each of them as it is sent."""
+    for name in ("a", "c"):
+        message = EmailMessage()
+        message["Subject"] = f"mail {name}"
+        message.set_content(f"words of {name}")
+        message.add_attachment(mp3(3.0), "audio", "mpeg", filename="bell.mp3")
+        message.add_attachment(pdf(("one", "two")), "application", "pdf", filename="paper.pdf")
+        (tmp_path / f"{name}.eml").write_bytes(bytes(message))
+    lines = (f"a note about number {number}, which is odd or even" for number in range(BATCH_SIZE))
+    (tmp_path / "b.txt").write_text("\n".join(lines), encoding="utf-8")
+    ours = GeminiEmbeddings(output_dimensionality=128, media=media)
+    loader = MediaLoader(tmp_path, media, chunk_size=60, chunk_overlap=0)
+    planned = plan(loader, ours, convert=True)
+    documents = loader.load()
+    assert len(documents) > BATCH_SIZE
+
+    for start in range(0, len(documents), BATCH_SIZE):
+        ours.embed_documents(documents[start : start + BATCH_SIZE])
+
+    assert not loader.skipped
+    assert not planned.skipped
+    assert planned.documents == len(documents)
+    assert (planned.calls, planned.items) == (len(emulator.embed_requests), emulator.embedded)
+    assert planned.tokens == emulator.tokens

@@ -16,6 +16,8 @@ from langchain_gemini_mm.media.model_limits import VIDEO_CODECS
 
 _HELD_BYTES = 64_000_000
 """Packets since the last keyframe are held up to this size; above it, they are decoded."""
+_SHOW_HIDDEN = frozenset({"av1"})
+"""Codecs with decoders that show frames which an edit list hides: the libav of FFmpeg 5 with dav1d does."""
 _AUDIO_BEHIND_S = 2.0
 _KEYFRAMES_EVERY_S = 0.5
 
@@ -160,6 +162,9 @@ class VideoTrack:
             segment.add(*self._frame)
 
     def _leads_too_long(self, key: Sample, window: Window) -> bool:
+        if codec_name(self._timeline.stream) in _SHOW_HIDDEN:
+            start = start_tick(window, self._timeline)
+            return any(key.pts < sample.pts <= start for sample in self._since_key or ())
         most = self._form.lead_s
         return most is not None and window.start_s - key.pts * self._timeline.tick > most
 

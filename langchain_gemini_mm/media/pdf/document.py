@@ -274,7 +274,8 @@ def _wide_text(read: Callable[[Any, int], int]) -> str:
 
 
 _MAX_TEXT_BYTES = 1 << 20
-_STREAM = re.compile(rb"(?s)(<<.{0,4000}?)>>\s{0,9}stream\r?\n")
+_STREAM = re.compile(rb">>\s{0,9}stream\r?\n")
+_DICTIONARY_BYTES = 4000
 _NO_CONTENT = re.compile(
     rb"/(?:Image|EmbeddedFile|XRef|ObjStm|Metadata|Length[123]|FunctionType|ShadingType|Alternate)\b"
 )
@@ -296,10 +297,12 @@ def is_heavy(file: BinaryIO) -> bool:
     while block := file.read(_READ_BYTES):
         data = held + block
         for match in _STREAM.finditer(data):
-            is_content = not _NO_CONTENT.search(match[1])
+            before = data[max(match.start() - _DICTIONARY_BYTES, 0) : match.start()]
+            dictionary = before[before.rfind(b"obj") + 1 :]
+            is_content = not _NO_CONTENT.search(dictionary)
             limit = _SMALL_STREAM_BYTES if is_content else _SAMPLED_BYTES
-            unpacked, used = _inflated(memoryview(data)[match.end() :], limit)
-            forms += is_content and b"/Form" in match[1] and len(_DRAWS.findall(unpacked)) > 1
+            unpacked, used = _inflated(data, match.end(), limit)
+            forms += is_content and b"/Form" in dictionary and len(_DRAWS.findall(unpacked)) > 1
             ratio = len(unpacked) / max(used, 1)
             if (len(unpacked) >= limit and (is_content or ratio > _HIGH_RATIO)) or forms > _MANY_FORMS:
                 return True
@@ -307,12 +310,13 @@ def is_heavy(file: BinaryIO) -> bool:
     return False
 
 
-def _inflated(packed: memoryview, limit: int) -> tuple[bytes, int]:
+def _inflated(data: bytes, start: int, limit: int) -> tuple[bytes, int]:
     """The beginning of a compressed stream, and the length of what it was packed into."""
     unpacker = zlib.decompressobj()
-    source = packed[:limit]
+    source = memoryview(data)[start : start + limit]
     try:
-        data = unpacker.decompress(source, limit)
+        unpacked = unpacker.decompress(source, limit)
     except zlib.error:
-        return bytes(source).partition(b"endstream")[0], limit
-    return data, len(source) - len(unpacker.unconsumed_tail) - len(unpacker.unused_data)
+        end = data.find(b"endstream", start, start + limit)
+        return bytes(source if end < 0 else source[: end - start]), limit
+    return unpacked, len(source) - len(unpacker.unconsumed_tail) - len(unpacker.unused_data)

@@ -72,8 +72,7 @@ def renew(connection: sqlite3.Connection) -> bool:
 def _build(connection: sqlite3.Connection, c: int) -> None:
     able = has_fts5(connection)
     if able:
-        for table in (f"keywords_{c}", f"words_{c}"):
-            connection.execute(f"DROP TABLE IF EXISTS {table}")
+        drop(connection, c)
         connection.execute(f'CREATE VIRTUAL TABLE words_{c} USING fts5(words, tokenize="{_TOKENIZER}")')
         found = connection.execute("SELECT n, text, metadata FROM doc WHERE c = ?", (c,))
         while rows := found.fetchmany(_ROWS_AT_ONCE):
@@ -82,9 +81,10 @@ def _build(connection: sqlite3.Connection, c: int) -> None:
 
 
 def drop(connection: sqlite3.Connection, c: int) -> None:
-    """Remove the index of a collection."""
+    """Remove the index of a collection, also one of an older format."""
     if has_fts5(connection):
-        connection.execute(f"DROP TABLE IF EXISTS keywords_{c}")
+        for table in (f"keywords_{c}", f"words_{c}"):
+            connection.execute(f"DROP TABLE IF EXISTS {table}")
 
 
 def insert(connection: sqlite3.Connection, c: int, rows: Iterable[tuple[int, str]]) -> None:

@@ -339,7 +339,13 @@ class ExistingObjects(Objects):
         return found
 
     def recorded(self, found: Any, record: Record, metadata: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Nothing in addition to the properties of the metadata; see `Objects`."""
+        """Nothing in addition to the properties of the metadata; see `Objects`.
+
+        Args:
+            found: the stored object.
+            record: what it holds.
+            metadata: that it should have.
+        """
         return {}
 
     def changeable(self, layout: Layout) -> list[str]:

@@ -233,7 +233,13 @@ class Objects:
         return changes | self.recorded(found, record, metadata)
 
     def recorded(self, found: Any, record: Record, metadata: dict[str, Any]) -> dict[str, Any]:
-        """The property that holds changed metadata; empty if they are unchanged."""
+        """The property that holds changed metadata; empty if they are unchanged.
+
+        Args:
+            found: the stored object.
+            record: what it holds.
+            metadata: that it should have.
+        """
         if dumped(metadata) == dumped(record.metadata):
             return {}
         stored = found.properties.get("metadata_json") or "{}"

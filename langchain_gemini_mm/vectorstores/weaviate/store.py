@@ -114,8 +114,7 @@ class WeaviateVectorStore(MultimodalVectorStore):
         collection = WeaviateCollection(connection, checked_name(name), options, **_checked(tenant, consistency))
         self.backend: WeaviateBackend = WeaviateBackend(EmbeddingSpace(embedding), collection)
         self.relevance_score_fn = relevance_score_fn
-        if collection.connection.client is not None:
-            run(collection.find(self.space.fingerprint))
+        self._open_now()
 
     @classmethod
     def existing(
@@ -189,9 +188,14 @@ class WeaviateVectorStore(MultimodalVectorStore):
             create_tenants=create_tenants,
             **_checked(tenant, consistency),
         )
-        if store.backend.collection.connection.client is not None:
-            run(store.backend.collection.find(store.space.fingerprint))
+        store._open_now()
         return store
+
+    def _open_now(self) -> None:
+        """Check the collection; with an async client alone, its first use does."""
+        collection = self.backend.collection
+        if collection.connection.client is not None:
+            run(collection.find(self.space.fingerprint))
 
     @classmethod
     def _open(cls, embedding: Any, *, client: Any = None, name: str = "", **kwargs: Any) -> Self:

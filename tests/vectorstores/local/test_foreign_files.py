@@ -236,7 +236,7 @@ COLUMNS = [
     ("attribute", "kind"),
     ("attribute", "key"), ("attribute", "n"), ("collection", "dimensions"), ("collection", "fingerprint"),
     ("collection", "revision"), ("collection", "epoch"), ("collection", "keywords"), ("gone", "n"), ("info", "value"),
-    ("keywords_1_docsize", "sz"), ("keywords_1_content", "c0"), ("keywords_1_data", "block"),
+    ("words_1_docsize", "sz"), ("words_1_content", "c0"), ("words_1_data", "block"),
 ]  # fmt: skip
 
 

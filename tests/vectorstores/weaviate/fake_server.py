@@ -334,6 +334,9 @@ def _rest(server: FakeWeaviate, name: str, request: Any) -> tuple[int, Any]:
     if resource == "schema":
         return _schema(server, method, rest, request)
     if resource == "aliases":
+        if method == "GET":
+            found = server.aliases.get(rest)
+            return (200, {"alias": rest, "class": found}) if found else (404, None)
         if method == "POST":
             if request["alias"] in server.aliases:
                 return 422, {"error": [{"message": f"alias {request['alias']} already exists"}]}

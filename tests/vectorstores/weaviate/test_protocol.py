@@ -301,7 +301,7 @@ FOREIGN = [
     ("other JSON", "Docs_v1", "[1]", "was not created by this package"),
     ("another writer", "Docs_v1", said(writer="someone"), "was not created by this package"),
     ("no version in its name", "Docs", said(), "was not created by this package"),
-    ("a newer format", "Docs_v1", said(format=2), "has format 2.*Upgrade langchain-gemini-mm"),
+    ("a newer format", "Docs_v1", said(format=99), "has format 99.*Upgrade langchain-gemini-mm"),
     ("no format", "Docs_v1", json.dumps({"writer": "langchain_gemini_mm"}), "has format None"),
 ]
 
