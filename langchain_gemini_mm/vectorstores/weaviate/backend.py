@@ -37,7 +37,6 @@ from langchain_gemini_mm.vectorstores.weaviate.reader import (
     MOST_RESULTS,
     SINGLE,
     ObjectReader,
-    exact_object,
 )
 from langchain_gemini_mm.vectorstores.weaviate.rechecks import (
     count_rechecked_flow,
@@ -468,18 +467,19 @@ class WeaviateBackend(Backend):
         return divide(node, layout.fields)
 
     def _delete_keys(self, keys: Sequence[uuid.UUID]) -> Flow[None]:
-        """Delete objects by UUID, also those that others are just changing: `ObjectReader.certainly_by_keys`."""
+        """Delete objects by UUID, also those that others are just changing: `ObjectReader.certainly_by_keys`.
+
+        A few are deleted one by one, without the index of UUIDs, so that each is deleted once: deleting again what the
+        index lacked would also delete what another client has stored in between.
+        """
+        if len(keys) <= SINGLE:
+            for key in keys:
+                yield from self.collection.read("deleting", None, partial(_delete_one, key))
+            return
         where = Filter.by_id().contains_any(list(keys))
         deleted = yield from self._delete_all_of(lambda _: where)
-        if deleted >= len(keys):
-            return
-        if len(keys) > SINGLE:
+        if deleted < len(keys):
             yield from self._delete_all_of(lambda _: where)
-            return
-        for key in keys:
-            found, _ = yield from exact_object(self.collection, key, with_vector=False)
-            if found is not None:
-                yield from self.collection.read("deleting", None, partial(_delete_one, key))
 
     def _delete_all_of(self, where: Any) -> Flow[int]:
         """Delete until nothing matches, and return how many; a server deletes a limited number per request."""
