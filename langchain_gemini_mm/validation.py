@@ -111,6 +111,11 @@ def unknown_option(name: str, allowed: Iterable[str], where: str) -> TypeError:
 def refuse_unknown(given: Any, allowed: Iterable[str], where: str) -> None:
     """Check the names of options, if `given` is a mapping of them.
 
+    Args:
+        given: options by name; anything else is not checked.
+        allowed: the names that exist.
+        where: what has the options, for the message.
+
     Raises:
         TypeError: see `unknown_option`.
     """

@@ -88,7 +88,13 @@ class ObjectReader:
         return compile_filter(node, layout.fields, version)
 
     def next_page(self, after: str | None, limit: int, columns: Columns) -> Flow[list[Record]]:
-        """The next objects after an id, in the order of UUIDs; fewer than `limit` if they do not fit into an answer."""
+        """The next objects after an id, in the order of UUIDs; fewer than `limit` if they do not fit into an answer.
+
+        Args:
+            after: the last id of the previous page; None for the first page.
+            limit: most objects.
+            columns: what the records carry, as in `Backend.page`.
+        """
         objects, layouts = self._collection.objects, list[Layout]()
         start = None if after is None else objects.uuid_of(after)
 

@@ -154,7 +154,13 @@ def creation(
 
 
 def description_of(fingerprint: Fingerprint | None, dimensions: int | None, written_format: int) -> str:
-    """The description of a collection, which holds its embedding space."""
+    """The description of a collection, which holds its embedding space.
+
+    Args:
+        fingerprint: of the embedding space; None before the first write.
+        dimensions: length of the vectors; None before the first write.
+        written_format: the format of the objects.
+    """
     stored = {"writer": WRITER, "format": written_format, "fingerprint": fingerprint, "dimensions": dimensions}
     return json.dumps(stored, ensure_ascii=False, sort_keys=True)
 
