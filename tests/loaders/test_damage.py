@@ -37,6 +37,7 @@ def descriptors():
 start, files, took, clock = memory(), {}, {}, [time.process_time()]
 
 def progress(source, reason):
+    source = source.removeprefix("library/")
     files[source] = reason
     took[source] = time.process_time() - clock[0]
     clock[0] = time.process_time()

@@ -326,7 +326,7 @@ def test_an_old_file_on_a_read_only_disk_is_a_clear_error(tmp_path: Path, small_
     path = tmp_path / "disk" / "index.db"
     make_version_one(path, 3)
     small_disk("ro")
-    with pytest.raises(StoreError, match="has format 1 and must be upgraded to 2 once, but the file or its folder is"):
+    with pytest.raises(StoreError, match="has format 1 and must be upgraded to 3 once, but the file or its folder is"):
         LocalVectorStore(path, embeddings())
     small_disk("rw")
     with LocalVectorStore(path, embeddings()) as store:

@@ -93,7 +93,7 @@ def test_the_first_write_renews_all_indexes(old_file: Path, change: str) -> None
 def test_a_failed_write_leaves_the_old_format(old_file: Path) -> None:
     """Renewing is part of the transaction that is rolled back."""
     with closing(sqlite3.connect(old_file)) as connection:
-        connection.execute("CREATE VIEW words_2 AS SELECT 1")
+        connection.execute("CREATE TABLE words_2_data (x)")
     with open_store(old_file) as store:
         with pytest.raises(Exception, match="words_2"):
             store.add_texts(["new"])

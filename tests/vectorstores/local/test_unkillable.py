@@ -103,7 +103,7 @@ LIMITED = """
     path = sys.argv[1]
     with LocalVectorStore(path, WordEmbeddings()) as store:
         store.add_texts(["first"])
-        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
         count = 1
         try:
             while True:
