@@ -72,9 +72,9 @@ with ExitStack() as stack:
 
     photo = jpeg(image=SLIDES[3])  # a photo taken in the audience
     for title, question, expected in (
-        ("said", "when do swifts sleep?", "talk.mp4 120-150 s, heard"),
-        ("shown", photo, "talk.mp4 90-120 s"),
-        ("written", "how does a robin see the magnetic field?", "notes.pdf page 3"),
+        ("said", "when do swifts sleep?", "lecture/talk.mp4 120-150 s, heard"),
+        ("shown", photo, "lecture/talk.mp4 90-120 s"),
+        ("written", "how does a robin see the magnetic field?", "lecture/notes.pdf page 3"),
     ):
         best, *_ = store.search(question, k=3)
         print(f"{title:8} {best.score:.2f}  {place(best.document.metadata)}")

@@ -83,9 +83,9 @@ with ExitStack() as stack:
     embeddings = stack.enter_context(GeminiEmbeddings(media=MediaStore.memory(), output_dimensionality=768, **service))
     store = stack.enter_context(LocalVectorStore(":memory:", embeddings))
     archive = MultimodalRetriever(store=store, k=3)
-    print(f"{len(archive.add(folder))} documents\n")
+    print(f"{len(archive.add(folder, name='archive'))} documents\n")
 
-    wanted = {"[IMG_0412.jpg]", "[IMG_0413.jpg]", "[REC_0017.mp3 1:00-2:00]"}
+    wanted = {"[archive/IMG_0412.jpg]", "[archive/IMG_0413.jpg]", "[archive/REC_0017.mp3 1:00-2:00]"}
     raw = show("raw similarity", archive.search(QUESTION, ranking="raw"))
     fair = show("ranked within each modality", archive.search(QUESTION))
     assert set(fair) == wanted

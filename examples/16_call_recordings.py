@@ -102,4 +102,4 @@ with ExitStack() as stack:
         assert (found["source"], found["start_s"]) == (source, second)
         assert "companion_text" not in found  # no transcript: the audio itself was found
     (hit,) = calls.search(drawings.puppy("wheat"), modalities=["video"])
-    assert citation(hit) == "[footage.mp4 1:00-1:30]"
+    assert citation(hit) == "[calls/footage.mp4 1:00-1:30]"

@@ -63,9 +63,9 @@ with ExitStack() as stack:
     best = {modality: hits[0] for modality, hits in team["design"].by_modality("a cat, or a kitten that purrs").items()}
     for modality, hit in best.items():
         print(f"{modality:6} {hit.score:.2f} {citation(hit)}")
-    assert citation(best["text"]) == "[notes/kitten.md]"
-    assert citation(best["image"]) == "[pictures/kitten.png]"
-    assert citation(best["audio"]) == "[sounds/purring.wav]"
+    assert citation(best["text"]) == "[samples/notes/kitten.md]"
+    assert citation(best["image"]) == "[samples/pictures/kitten.png]"
+    assert citation(best["audio"]) == "[samples/sounds/purring.wav]"
 
     # Hits grouped by file, with adjacent pages joined; and the pages around a hit.
     (report, *_) = team["design"].sources("how did revenue grow by quarter?", k=2, modalities=["pdf"])
