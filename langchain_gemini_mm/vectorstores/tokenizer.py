@@ -13,8 +13,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
-from itertools import pairwise
+from functools import cache, lru_cache
+from itertools import chain, pairwise
 from typing import Any
 
 from langchain_gemini_mm.interfaces import COMPANION_TEXT
@@ -25,6 +25,8 @@ PUNCTUATION = "'_.,+#"
 """The ASCII characters besides letters and digits that tokens contain."""
 
 _BEGINNING = 2000
+_CACHED_LENGTH = 30
+"""Characters of a word from which its tokens are not cached."""
 _REFERENCE = re.compile(r"\\?!\[\]\(mm:[^\s)]*\)?|mm://\S*")
 _BREAK = "."
 """Token at the end of a run of a script without spaces, so that phrases do not match across it."""
@@ -109,7 +111,8 @@ def tokens(text: str) -> Iterator[str]:
     assert list(tokens("東京")) == ["東", "京", "東京"]
     ```
     """
-    yield from _pieces(text, _paired)
+    for piece in _pieces(text, _paired):
+        yield from piece.split(" ")
 
 
 def terms(text: str) -> list[str]:
@@ -185,17 +188,23 @@ def readable_text(content: Any) -> str | None:
 
 def _words(text: str) -> list[str]:
     """The folded words of a text, with the characters inside them, such as apostrophes."""
-    if "mm:" in text:
-        text = _REFERENCE.sub(" ", text)
-    folded = _folded(text)
-    find = (_word() if folded.isascii() or not _emoji().search(folded) else _word_or_emoji()).findall
     words: list[str] = []
-    for word in folded.split():
-        if word.isalnum():
-            words.append(word)
+    for chunk in _chunks(text):
+        if chunk.isalnum():
+            words.append(chunk)
         else:
-            words += [part for part in find(word) if part.isalnum() or _is_word(part)]
+            words += _words_in(chunk)
     return words
+
+
+def _chunks(text: str) -> list[str]:
+    """The folded text, divided at white space."""
+    return _folded(_REFERENCE.sub(" ", text) if "mm:" in text else text).split()
+
+
+def _words_in(chunk: str) -> list[str]:
+    find = (_word() if chunk.isascii() else _word_or_emoji()).findall
+    return [word for word in find(chunk) if word.isalnum() or _is_word(word)]
 
 
 def _is_word(word: str) -> bool:
@@ -211,20 +220,29 @@ def _folded(text: str) -> str:
     return folded if folded.isascii() else _FOREIGN_DIGIT.sub(lambda found: str(unicodedata.decimal(found[0])), folded)
 
 
-def _pieces(text: str, of_word: Callable[[str], Iterator[str]]) -> Iterator[str]:
-    """The tokens of all words of a text.
+def _pieces(text: str, of_chunk: Callable[[str], str]) -> Iterator[str]:
+    """The tokens of a text; some items are several, separated by spaces.
 
     Args:
         text: of a document.
-        of_word: the tokens of a word that has parts.
+        of_chunk: the tokens of what is between two white spaces, if it is more than one word.
     """
-    words = _words(text)
-    spaced = text.isascii() or not _CHARACTER.search(" ".join(words))
-    for word in words:
-        if word.isalnum() and (spaced or word.isascii()):
-            yield word
-        else:
-            yield from of_word(word)
+    chunks = _chunks(text)
+    spaced = text.isascii() or not any(map(_CHARACTER.search, chunks))
+    # Words with a comma or an apostrophe are repeated often. Text without spaces is not cached.
+    cached = _cached(of_chunk)
+    pieces = [
+        chunk
+        if chunk.isalnum() and (spaced or chunk.isascii())
+        else (cached if len(chunk) < _CACHED_LENGTH else of_chunk)(chunk)
+        for chunk in chunks
+    ]
+    return filter(None, pieces)
+
+
+@cache
+def _cached(of_chunk: Callable[[str], str]) -> Callable[[str], str]:
+    return lru_cache(maxsize=10_000)(of_chunk)
 
 
 def _parts(word: str) -> Iterator[str]:
@@ -258,24 +276,23 @@ def _separated(word: str) -> Iterator[str]:
         yield word[position:]
 
 
-def _placed(word: str) -> Iterator[str]:
-    """The tokens of a word for an index with phrases."""
-    for part in _parts(word):
-        if part.isascii() or not _RUN.match(part):
-            yield part
-        else:
-            yield from part
-            yield _BREAK
+def _placed(chunk: str) -> str:
+    """The tokens of a chunk for an index with phrases."""
+    found: list[str] = []
+    for part in chain.from_iterable(map(_parts, _words_in(chunk))):
+        found += (part,) if part.isascii() or not _RUN.match(part) else (*part, _BREAK)
+    return " ".join(found)
 
 
-def _paired(word: str) -> Iterator[str]:
-    """The tokens of a word for an index without phrases."""
-    for part in _parts(word):
+def _paired(chunk: str) -> str:
+    """The tokens of a chunk for an index without phrases."""
+    found: list[str] = []
+    for part in chain.from_iterable(map(_parts, _words_in(chunk))):
         if part.isascii() or not _RUN.match(part):
-            yield part
+            found.append(part)
         else:
-            yield from part
-            yield from (one + two for one, two in pairwise(part))
+            found += (*part, *(one + two for one, two in pairwise(part)))
+    return " ".join(found)
 
 
 def _terms(word: str) -> Iterable[str]:

@@ -32,6 +32,8 @@ NEEDS_FTS5 = (
 # To this tokenizer, all characters that are not ASCII are parts of tokens.
 _TOKENIZER = "ascii tokenchars '{}'".format(PUNCTUATION.replace("'", "''"))
 _ROWS_AT_ONCE = 1000
+_FEW = 500
+"""Number of documents that are scored without counting how many contain each word."""
 
 
 def has_fts5(connection: sqlite3.Connection) -> bool:
@@ -141,13 +143,40 @@ def search(
     table = f"words_{c}"
     if is_older(connection):
         words, table = words + older_terms(text), f"keywords_{c}"
+    found: list[tuple[int, float]] = []
+    if k > 0 and len(rare := _rarer(connection, table, words)) < len(words):
+        found = _matching(connection, table, rare, k, allowed)
+    if len(found) < k or k < 0:
+        found = _matching(connection, table, words, k, allowed)
+    return [(n, score) for n, score in found if threshold is None or score >= threshold]
+
+
+def _rarer(connection: sqlite3.Connection, table: str, words: Sequence[str]) -> list[str]:
+    """The words that at most half of the documents contain; those of all other words have practically no weight.
+
+    Scoring every document that contains `the` takes most of the time of a question.
+    """
+    if len(words) < 2:
+        return list(words)
+    (rows,) = connection.execute(f"SELECT count(*) FROM {table}_docsize").fetchone()  # noqa: S608
+    half = rows // 2
+    if half < _FEW:
+        return list(words)
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {table} MATCH ? LIMIT ?)"  # noqa: S608
+    counts = [connection.execute(sql, (f'"{word}"', half + 1)).fetchone()[0] for word in words]
+    return [word for word, count in zip(words, counts, strict=True) if count <= half]
+
+
+def _matching(
+    connection: sqlite3.Connection, table: str, words: Sequence[str], k: int, allowed: NDArray[np.int64] | None
+) -> list[tuple[int, float]]:
+    if not words:
+        return []
     question = " OR ".join(f'"{word}"' for word in words)
     sql = f"SELECT rowid, -rank FROM {table} WHERE {table} MATCH ? ORDER BY rank"  # noqa: S608
     if allowed is None:
-        found = connection.execute(f"{sql} LIMIT ?", (question, k)).fetchall()
-    else:
-        found = _first_of(connection.execute(sql, (question,)), k, allowed)
-    return [(n, score) for n, score in found if threshold is None or score >= threshold]
+        return connection.execute(f"{sql} LIMIT ?", (question, k)).fetchall()
+    return _first_of(connection.execute(sql, (question,)), k, allowed)
 
 
 def problems(connection: sqlite3.Connection, c: int) -> Iterator[str]:

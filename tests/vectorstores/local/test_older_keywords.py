@@ -99,3 +99,16 @@ def test_a_failed_write_leaves_the_old_format(old_file: Path) -> None:
             store.add_texts(["new"])
         assert version_of(old_file) == 2
         assert found(store, "heron") == {"captioned"}
+
+
+def test_common_words_change_no_result() -> None:
+    """In a large collection, documents with rare words are found alone if they suffice, and others follow if not."""
+    with LocalVectorStore(":memory:", WordEmbeddings(size=8)) as store:
+        texts = [f"the of {'whale' if i % 400 == 0 else 'fish'} number{i}" for i in range(1200)]
+        store.add_texts(texts, ids=[str(i) for i in range(1200)])
+        few = store.search("the whale of", k=3, search_type="keyword")
+        more = store.search("the whale of", k=9, search_type="keyword")
+        assert {hit.document.id for hit in few} == {hit.document.id for hit in more[:3]} == {"0", "400", "800"}
+        assert [hit.score for hit in few] == pytest.approx([hit.score for hit in more[:3]], abs=1e-4)
+        assert len(more) == 9
+        assert len(store.search("the of", k=5, search_type="keyword")) == 5
