@@ -12,6 +12,7 @@ import json
 import sys
 import warnings
 from datetime import UTC, datetime
+from typing import Any
 
 DIMENSIONS = 8
 TEXTS = ["a red fox", "the blue whale", "green tea", "to be or not to be"]
@@ -45,7 +46,7 @@ def main(port: int, grpc_port: int, names: list[str]) -> None:
     written = []
     with weaviate.connect_to_local(port=port, grpc_port=grpc_port, skip_init_checks=True) as client:
         for name, _, tenant in (item.partition(":") for item in names):
-            options = {"use_multi_tenancy": True} if tenant else {}
+            options: dict[str, Any] = {"use_multi_tenancy": True} if tenant else {}
             store = WeaviateVectorStore(client, name, "body", embedding=HashEmbeddings(), **options)
             ids = store.add_texts(TEXTS, METADATAS, tenant=tenant or None)
             written.append([str(id_) for id_ in ids])
