@@ -56,9 +56,9 @@ def main() -> None:
 
     (folder / "notes.txt").write_text("Puppies sleep a lot.", encoding="utf-8")
     loader = MediaLoader(folder, media)
-    assert [document.metadata["source"] for document in loader.lazy_load()] == ["notes.txt"]
+    assert [document.metadata["source"] for document in loader.lazy_load()] == [f"{folder.name}/notes.txt"]
     (left_out,) = loader.skipped
-    assert left_out.source == "paper.pdf", left_out
+    assert left_out.source == f"{folder.name}/paper.pdf", left_out
     assert "pip install" in left_out.reason, left_out
     print(f"loader: 1 text; {left_out.source} skipped: {left_out.reason}")
 
