@@ -56,7 +56,7 @@ def _status(name: str, entries: Mapping[str, SourceEntry], places: list[Place]) 
         documents=sum(len(entry.ids) for entry in entries.values()),
         size=sum(entry.size for entry in entries.values() if entry.ids),
         failed=tuple(Skipped(source, entry.error) for source, entry in entries.items() if entry.error is not None),
-        places=tuple(place.shown for place in places),
+        places=tuple(place.root if place.is_here else place.shown for place in places),
         last_run=max((place.at for place in places), default=None),
     )
 

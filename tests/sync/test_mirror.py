@@ -232,7 +232,7 @@ def test_status_and_forget(mirrored: MirroredFolder) -> None:
     mirrored.write(broken_png=b"\x89PNG\r\n\x1a\n")
     mirrored.mirror()
     (status,) = mirrored.retriever.status()
-    assert (status.library, status.files) == ("work", 3)
+    assert (status.library, status.files, status.places) == ("work", 3, (str(mirrored.folder),))
     assert [failed.source for failed in status.failed] == ["work/broken.png"]
     mirrored.retriever.forget("work/photos")
     assert "work/photos/castle.png" not in mirrored.contents
