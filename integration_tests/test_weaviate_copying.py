@@ -204,7 +204,7 @@ def test_one_server_holds_all(weaviate_server: Endpoint, weaviate_name: str, tmp
                     (ref,) = (
                         piece for piece in split_references(hit.document.page_content) if isinstance(piece, MediaRef)
                     )
-                    assert media.get(ref) == (samples / hit.document.metadata["source"]).read_bytes()
+                    assert media.get(ref) == (tmp_path / hit.document.metadata["source"]).read_bytes()
                 named = {d.metadata["media_sha256"] for d in store.iterate() if "media_sha256" in d.metadata}
                 assert {ref.sha256 for ref in media.refs()} == named
                 assert swept(media, store.iterate()).removed == ()

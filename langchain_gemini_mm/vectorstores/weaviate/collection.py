@@ -392,11 +392,14 @@ class WeaviateCollection:
         layout = yield from self._layout_or_case(name)
         if layout is None:
             return False
-        if layout.multi_tenant:
-            return not (yield self.connection.call("opening", lambda c: c.collections.use(name).tenants.get()))
-        counted = yield self.connection.call(
-            "counting", lambda c: c.collections.use(name).aggregate.over_all(total_count=True)
-        )
+        try:
+            if layout.multi_tenant:
+                return not (yield self.connection.call("opening", lambda c: c.collections.use(name).tenants.get()))
+            counted = yield self.connection.call(
+                "counting", lambda c: c.collections.use(name).aggregate.over_all(total_count=True)
+            )
+        except CollectionGoneError:  # another client has just removed it
+            return False
         return not counted.total_count
 
     def _layout_of(self, name: str) -> Flow[Layout | None]:
