@@ -36,10 +36,11 @@ def started(script: str, *args: object) -> subprocess.Popen[str]:
 
 
 INTERRUPTED = """
-    import sys
+    import signal, sys
     from langchain_gemini_mm.vectorstores import LocalVectorStore
     from tests.vectorstores.fakes import WordEmbeddings
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
     store = LocalVectorStore(sys.argv[1], WordEmbeddings())
     store.add_texts(["a"], ids=["a"])
     print("ready", flush=True)
