@@ -61,11 +61,9 @@ class StoreSearchOptions(SharedSearchOptions, total=False):
 OPTIONS_OF_OTHERS = {
     "bm25_operator": "every word counts by itself in this package; there is no equivalent",
     "distance": "give score_threshold=, a cosine similarity; it is 1 - distance",
-    "filters": "it is called filter here, and takes the same Filter or a dict",
     "fusion_type": "it is called fusion here: 'ranks' or 'scores'",
     "group_by": "call search_groups(query, by=...)",
     "include_vector": "give return_vectors=True and read hit.vector",
-    "limit": "it is called k here",
     "max_vector_distance": "give score_threshold=, a cosine similarity; it is 1 - distance",
     "rerank": "use LangChain's ContextualCompressionRetriever with a reranker",
     "return_metadata": "hits have score, cosine, rank and confidence; other values are read with the client",
@@ -74,9 +72,8 @@ OPTIONS_OF_OTHERS = {
     "return_uuids": "every Document has its id; WeaviateVectorStore.uuid_of(id) is the UUID of its object",
     "target_vector": "open a store for each vector with WeaviateVectorStore.existing(vector_name=...)",
     "vector": "call search_by_vector(vector)",
-    "where": "it is called filter here",
 }
-"""Search options of other packages, above all of langchain-weaviate and Chroma, and what to use instead."""
+"""Search options of other packages that are no option here, and what to use instead. Others: `unknown_option`."""
 
 
 @dataclass(frozen=True, init=False, repr=False)

@@ -102,7 +102,7 @@ def test_relevance_of_ones_own(store: LocalVectorStore) -> None:
 
 def test_options_of_other_packages(store: LocalVectorStore) -> None:
     """The error names the equivalent instead of ignoring the option."""
-    with pytest.raises(TypeError, match="search has no option 'filters': it is called filter here"):
+    with pytest.raises(TypeError, match=r"search has no option 'filters'\. Did you mean 'filter'\?"):
         store.similarity_search("a", filters={"a": 1})
     with pytest.raises(ValueError, match="auto_limit is an option of Weaviate, and LocalVectorStore has none"):
         store.search("a", auto_limit=1)
