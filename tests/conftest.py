@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from langchain_gemini_mm import GeminiEmbeddings, MediaStore
     from langchain_gemini_mm.testing import GeminiEmulator
 
 _FOREIGN = ("GOOGLE_", "GEMINI_", "GCLOUD_", "CLOUDSDK_", "LANGCHAIN_", "LANGSMITH_", "WEAVIATE_")
+_PIPELINE = str(Path("embeddings", "pipeline.py"))
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
 
 
@@ -45,12 +50,33 @@ def as_new(server: GeminiEmulator) -> None:
 
 
 @pytest.fixture
-def emulator(emulator_server: GeminiEmulator, monkeypatch: pytest.MonkeyPatch) -> GeminiEmulator:
+def emulator(emulator_server: GeminiEmulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[GeminiEmulator]:
     """The emulator without memories of other tests; environment variables point to it."""
     as_new(emulator_server)
     monkeypatch.setenv("GOOGLE_API_KEY", emulator_server.api_key)
     monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", emulator_server.url)
-    return emulator_server
+    yield emulator_server
+    wait_for_runs()
+
+
+def wait_for_runs(seconds: float = 10.0) -> None:
+    """Fail if threads of a test go on embedding: their requests would be counted in another test."""
+    end = time.monotonic() + seconds
+    while running := embedding_threads():
+        if time.monotonic() > end:
+            pytest.fail(f"embeds after the end of the test: {', '.join(running)}")
+        time.sleep(0.01)
+
+
+def embedding_threads() -> list[str]:
+    """The names of other threads that wait for a run of an embedding pipeline."""
+    frames, names = sys._current_frames(), {thread.ident: thread.name for thread in threading.enumerate()}
+    return [
+        str(names.get(ident, ident))
+        for ident, frame in frames.items()
+        if ident != threading.get_ident()
+        and any(where.f_code.co_filename.endswith(_PIPELINE) for where, _ in traceback.walk_stack(frame))
+    ]
 
 
 @pytest.fixture

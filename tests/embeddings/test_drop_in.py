@@ -7,6 +7,7 @@ so that vectors can be compared.
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import re
 import warnings
@@ -24,11 +25,18 @@ from langchain_gemini_mm import ContentError, GeminiEmbeddings, GeminiMMError
 from langchain_gemini_mm.testing import GeminiEmulator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 TEXT_MODEL = "gemini-embedding-001"
 # The other class leaves the connections of event loops open.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def collect_here() -> Iterator[None]:
+    """Collect what the other class leaves open: a later test would be blamed for it."""
+    yield
+    gc.collect()
 
 
 def _other_class() -> Any:
