@@ -6,6 +6,7 @@ BIN = $(VENV)/bin
 # Test files run in so many processes, some of which wait for servers and deadlines; 0 is one, for debuggers.
 WORKERS ?= 4
 PARALLEL = -n $(WORKERS) --dist worksteal
+QUICK = not slow and not stores and not examples
 # How long each test marked soak goes on, and with which seed it begins.
 SECONDS ?= 60
 SEED ?= 0
@@ -16,7 +17,7 @@ export FOLDER Q
 # Hundreds of processes start in a run of the tests; none of them should compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo examples test test-newest test-oldest test-unpinned test-stores foreign-files integration soak chaos check fix bench bench-weaviate live wheel lock
+.PHONY: help demo examples test test-slow test-newest test-oldest test-unpinned test-stores foreign-files integration soak chaos check fix bench bench-weaviate live wheel lock
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -25,21 +26,24 @@ help: ## show this list
 demo: $(VENV)/stamp ## index sample media and ask across them; or: make demo FOLDER=~/Pictures Q="a dog on a beach"
 	@$(BIN)/python examples/demo.py $${FOLDER:+--folder "$$FOLDER"} $${Q:+--question "$$Q"}
 
-test: $(VENV)/stamp ## run all tests, offline
-	@$(BIN)/python -m pytest $(PARALLEL) -m "not stores and not examples" $(ARGS)
+test: $(VENV)/stamp ## run the tests, offline; those that take long: make test-slow
+	@$(BIN)/python -m pytest $(PARALLEL) -m "$(QUICK)" $(ARGS)
+
+test-slow: $(VENV)/stamp ## run the tests that take long: all formats, killed processes, memory, type checkers
+	@$(BIN)/python -m pytest $(PARALLEL) -m "slow and not stores" $(ARGS)
 
 examples: $(VENV)/stamp ## run every example, offline
 	@$(BIN)/python -m pytest -n $(WORKERS) -m "examples and not stores" tests/test_examples.py $(ARGS)
 
 test-newest: $(VENV)-newest/stamp ## the same on Python 3.13 with the newest versions of everything
-	@$(VENV)-newest/bin/python -m pytest $(PARALLEL) -m "not stores and not examples" $(ARGS)
+	@$(VENV)-newest/bin/python -m pytest $(PARALLEL) -m "$(QUICK)" $(ARGS)
 
 test-oldest: $(VENV)-oldest/stamp ## the same on the oldest versions that pyproject.toml allows
-	@$(VENV)-oldest/bin/python -m pytest $(PARALLEL) -m "not stores and not rivals and not examples" $(ARGS)
+	@$(VENV)-oldest/bin/python -m pytest $(PARALLEL) -m "$(QUICK) and not rivals" $(ARGS)
 
 test-unpinned: ## the same with whatever versions a user would get today
 	@$(PYTHON) scripts/environment.py newest --unpinned --venv $(VENV)
-	@$(VENV)-unpinned/bin/python -m pytest $(PARALLEL) -m "not stores and not examples" $(ARGS)
+	@$(VENV)-unpinned/bin/python -m pytest $(PARALLEL) -m "$(QUICK)" $(ARGS)
 
 test-stores: $(VENV)-stores/stamp ## tests with other vector stores, image files and examples: Chroma, FAISS, Qdrant; HEIC
 	@$(VENV)-stores/bin/python -m pytest -m "stores or real_media" tests/test_other_stores.py tests/media/images/test_decode.py tests/test_examples.py $(ARGS)

@@ -26,6 +26,7 @@ TINY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TINY)
 def test_subject(name: str):
     """A subject returns lines with a ratio, or the reason why there is none."""

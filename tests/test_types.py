@@ -131,12 +131,14 @@ def checked(program: Path, tool: str, *options: str) -> str:
     return run.stdout
 
 
+@pytest.mark.slow
 def test_correct_lines_pass(errors: dict[int, str]) -> None:
     """Every type of content is accepted, as are the documented arguments."""
     wrong = {line: PROGRAM.splitlines()[line - 1] for line in errors if line < FIRST}
     assert not wrong, [errors[line] for line in wrong]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_reported_on_its_line(errors: dict[int, str], mistake: str) -> None:
     """Mistakes that raise at run time are also reported by type checkers."""

@@ -71,6 +71,7 @@ print(right)
     assert run_program(program, emulator) == "6"
 
 
+@pytest.mark.slow
 @FORKS
 @LINUX
 def test_a_thousand_texts_from_processes_threads_and_loops_at_once(emulator: GeminiEmulator) -> None:
@@ -112,6 +113,7 @@ print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children])
     assert run_program(program, emulator) == "[0, 0, 0, 0]"
 
 
+@pytest.mark.slow
 @LINUX
 def test_event_loops_leave_neither_memory_nor_descriptors(emulator: GeminiEmulator) -> None:
     """One loop for each request is what many programs do."""
@@ -129,6 +131,7 @@ print(resident() - memory < 5_000_000, descriptors() <= opened)
     assert run_program(program, emulator) == "True True"
 
 
+@pytest.mark.slow
 @LINUX
 def test_loops_closed_without_shutdown_leave_no_descriptors(emulator: GeminiEmulator) -> None:
     """Their clients are dropped when the next one is made, or at close()."""

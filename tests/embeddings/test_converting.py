@@ -94,6 +94,7 @@ RECORDINGS: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_recordings_are_converted(name: str, embeddings: GeminiEmbeddings, emulator: GeminiEmulator) -> None:
     """Audio and video are sent completely, in an accepted type, with the same bytes every time."""

@@ -129,6 +129,7 @@ def test_whole_tracks_and_ends_beyond_the_file(embeddings: GeminiEmbeddings, emu
     assert emulator.tokens == 25 * 12 + 1 + 66 * 2
 
 
+@pytest.mark.slow
 def test_a_file_is_read_about_once(emulator: GeminiEmulator, media: MediaStore) -> None:
     """All segments of video and audio take one reading; one from the middle of a long file reads only a part of it."""
     data = recording(seconds=60, noisy=True, fps=20)
@@ -260,6 +261,7 @@ def test_refusals(
     assert not list(scratch.iterdir())
 
 
+@pytest.mark.slow
 def test_large_segments_go_through_the_files_api(emulator: GeminiEmulator, media: MediaStore) -> None:
     """A segment over the inline limit is uploaded; on Vertex AI it is reduced to fit."""
     ref = media.put(recording(seconds=12, noisy=True, fps=20, size=(640, 320)))

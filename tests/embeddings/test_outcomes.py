@@ -406,6 +406,7 @@ except KeyboardInterrupt:
 class TestInterrupts:
     """Ctrl-C, cancelled tasks, closing."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("count", [1, 300])
     def test_an_interrupt_ends_the_program(self, count: int, emulator: GeminiEmulator) -> None:
         """It takes effect within a second, though requests are in flight for half a minute; these are unconfirmed."""

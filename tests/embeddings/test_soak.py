@@ -76,6 +76,7 @@ def whole(ours: GeminiEmbeddings, texts: list[str], how: Callable[[list[str]], V
     raise AssertionError("twenty calls have failed")
 
 
+@pytest.mark.slow
 @pytest.mark.soak
 # An interrupt may come while a callback of the garbage collector runs, which cannot raise it.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

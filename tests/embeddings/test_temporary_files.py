@@ -129,6 +129,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="counts kilobytes as Linux does")
 def test_memory_does_not_hold_the_segments(emulator: GeminiEmulator, tmp_path: Path) -> None:
     """Forty segments of 2 MB each need at most 40 MB more than one."""

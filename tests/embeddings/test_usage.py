@@ -188,6 +188,7 @@ CHAOS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["threads", "tasks"])
 def test_usage_under_failures(seed: int, asynchronous: bool) -> None:

@@ -123,6 +123,7 @@ print(json.dumps({"files": opened, "documents": len(documents)}))
 """
 
 
+@pytest.mark.slow
 def test_a_run_opens_each_file_once(tmp_path: Path, samples: Path) -> None:
     """Examining, hashing and storing a file read it through one handle."""
     command = [sys.executable, "-c", OPENED, str(samples), str(tmp_path / "media")]

@@ -62,6 +62,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_folder_of_damaged_files(tmp_path: Path, workers: int) -> None:
     """Each of 200 damaged files is loaded or reported; none stops the run, hangs it or exhausts the memory."""

@@ -134,6 +134,7 @@ def embedded(ours: GeminiEmbeddings, contents: list[Any], **options: Any) -> set
     return set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(8))
 def test_a_plan_counts_what_is_sent(block: int, emulator: GeminiEmulator, media: MediaStore) -> None:
     """25 random mixtures in each block: calls, contents and tokens are those that the service counts."""

@@ -36,6 +36,7 @@ def test_the_same_documents(samples: Path, tmp_path: Path) -> None:
 CRASHES = {"a crash": ("import os; os.abort()", "crashed the worker"), "an exit": ("raise SystemExit(3)", "crashed")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "message"), CRASHES.values(), ids=CRASHES)
 def test_a_crash_is_reported(
     tmp_path: Path, media: MediaStore, monkeypatch: pytest.MonkeyPatch, code: str, message: str
@@ -63,6 +64,7 @@ def options() -> LoadOptions:
     )
 
 
+@pytest.mark.slow
 def test_timeouts_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that exceeds the time limit is ended, and the next file gets a new one."""
     (tmp_path / "pypdfium2.py").write_text("import time; time.sleep(900)")

@@ -119,6 +119,7 @@ def test_tools_get_files(media: MediaStore) -> None:
 BUDGETS = (0, 1, 500, 5_000, 60_000, 300_000, 1_500_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_bytes", BUDGETS)
 @pytest.mark.parametrize("family", ["gemini", "openai", "anthropic"])
 def test_the_budget_is_kept(family: str, max_bytes: int, media: MediaStore) -> None:

@@ -39,6 +39,7 @@ print("done", flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.soak
 def test_a_killed_mirror_is_completed(
     emulator: GeminiEmulator, tmp_path: Path, rounds: Callable[[int], Iterator[int]]

@@ -140,6 +140,7 @@ LONG: dict[str, tuple[Callable[[], bytes], Track | None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "track"), LONG.values(), ids=LONG)
 def test_a_window_is_found_by_seeking(make: Callable[[], bytes], track: Track | None) -> None:
     """Of a long file only the header, the end and the window are read, and the cut is the right one."""

@@ -58,6 +58,7 @@ def cuts(data: bytes, *, video: list[Window], form: SegmentFormat = VIDEO, with_
     return list(segments(io.BytesIO(data), video=video, video_format=form, with_audio=with_audio))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overlap_s", [0, 1])
 @pytest.mark.parametrize(("make", "copied"), VIDEOS.values(), ids=VIDEOS)
 def test_segments_contain_every_frame(make: Callable[[], bytes], copied: bool, overlap_s: float) -> None:

@@ -157,6 +157,7 @@ def check_tones(samples: NDArray[np.float32], seconds: range, start_s: float) ->
         assert tone == pytest.approx(hertz(second), abs=10), second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("container", "video", "audio"), VIDEOS, ids=map("-".join, VIDEOS))
 def test_videos(container: str, video: str, audio: str, emulator: GeminiEmulator, tmp_path: Path) -> None:
     """The whole file and its segments, one of which begins between keyframes, and its audio track alone."""
@@ -177,6 +178,7 @@ def test_videos(container: str, video: str, audio: str, emulator: GeminiEmulator
             check(document, play(data, tmp_path), source, with_audio=with_audio)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("container", "audio"), SOUNDS, ids=map("-".join, SOUNDS))
 def test_sounds(container: str, audio: str, emulator: GeminiEmulator, tmp_path: Path) -> None:
     """The whole file, its first and its last segment."""

@@ -30,6 +30,7 @@ def kept(store: LocalVectorStore, condition: dict[str, Any]) -> set[int]:
     return {int(hit.document.id or "") for hit in store.search_by_vector([1, 0], k=100, filter=condition)}
 
 
+@pytest.mark.slow
 @pytest.mark.soak
 @settings(max_examples=50)
 @given(cases(), cases())

@@ -91,6 +91,7 @@ def found_by(store: LocalVectorStore, given_filter: dict[str, Any]) -> set[int]:
     return hits
 
 
+@pytest.mark.slow
 @pytest.mark.soak
 @settings(max_examples=200)
 @given(cases())

@@ -57,6 +57,7 @@ INTERRUPTED = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", ['store.add_texts(["b"], ids=["b"])', "store.check()", "store.compact()"])
 @pytest.mark.parametrize("delay", [0.1, 0.5])
 def test_ctrl_c_while_waiting_for_the_lock_releases_it(tmp_path: Path, operation: str, delay: float) -> None:
@@ -155,6 +156,7 @@ def log_bytes(path: Path) -> int:
     return path.with_name(f"{path.name}-wal").stat().st_size
 
 
+@pytest.mark.slow
 def test_the_log_is_short_after_a_large_transaction(tmp_path: Path) -> None:
     """Also if a reader delays it, and also for transactions longer than the limit."""
     path, count = tmp_path / "index.db", 9000

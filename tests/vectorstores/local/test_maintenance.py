@@ -222,6 +222,7 @@ def size_on_disk(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
+@pytest.mark.slow
 async def test_compacting_frees_disk_space(tmp_path: Path) -> None:
     """The file gets smaller, nothing is lost, and other stores on it keep working."""
     path = tmp_path / "index.db"

@@ -94,6 +94,7 @@ def test_only_prefixes_are_in_memory(tmp_path: Path) -> None:
         assert store.backend._matrix._rows.shape[1] == 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("candidates", [1, 5, 200])
 def test_recall_is_measured_on_stored_vectors(tmp_path: Path, candidates: int) -> None:
     """Recall equals a comparison with an exact store; at least ten candidates are scored for each hit."""

@@ -43,6 +43,7 @@ def use_in_threads(path: str, numbers: range, seed: int, seconds: float) -> tupl
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.soak
 def test_a_serial_order_explains_what_threads_and_processes_see(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Two processes of four threads each add, replace, update, delete, empty, search, check and compact one file."""

@@ -71,6 +71,7 @@ def wait_until_ready(process: subprocess.Popen[str]) -> None:
     assert process.stdout.readline() == "ready\n"
 
 
+@pytest.mark.slow
 def test_a_killed_writer_loses_no_acknowledged_batch(tmp_path: Path, start: Callable[..., Any]) -> None:
     """Killed with -9 at random times: every acknowledged batch is complete, and the file can be opened."""
     path = tmp_path / "index.db"
@@ -98,6 +99,7 @@ def test_a_killed_writer_loses_no_acknowledged_batch(tmp_path: Path, start: Call
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+@pytest.mark.slow
 def test_two_writing_processes_and_readers(tmp_path: Path, start: Callable[..., Any]) -> None:
     """While two processes replace the same rows, every search finds k complete hits, including the newest."""
     path = tmp_path / "index.db"

@@ -17,6 +17,7 @@ from scripts import kill_local_store, share_local_store
 from tests.vectorstores.fakes import WordEmbeddings
 
 
+@pytest.mark.slow
 @pytest.mark.soak
 def test_killed_writers_lose_nothing(tmp_path: Path, rounds: Callable[..., Iterable[int]]) -> None:
     """All operations of one or two writers that are killed at random: acknowledged writes are stored."""

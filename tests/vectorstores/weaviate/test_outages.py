@@ -336,6 +336,7 @@ def start(server: FakeWeaviate) -> Iterator[Callable[..., subprocess.Popen[str]]
         process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to another process there")
 @pytest.mark.parametrize("what", ["search", "add", "aadd"])
 def test_ctrl_c_stops_a_waiting_program(server: FakeWeaviate, start: Callable[..., Any], what: str) -> None:
@@ -357,6 +358,7 @@ def test_ctrl_c_stops_a_waiting_program(server: FakeWeaviate, start: Callable[..
     assert "KeyboardInterrupt" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["search", "aadd"])
 def test_a_program_ends_after_its_error(server: FakeWeaviate, start: Callable[..., Any], what: str) -> None:
     """The server does not respond: background threads do not keep the interpreter from ending."""
