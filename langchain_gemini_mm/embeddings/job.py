@@ -122,13 +122,26 @@ class EmbedJob:
         first = self.failed[min(self.failed)]
         error = PartialEmbeddingError(
             f"{len(self.failed):,} of {self.count:,} inputs could not be embedded; `vectors` has the vectors of the "
-            f"others. {first}",
+            f"others. {_reasons(self.failed)}",
             vectors={item.position: row for item, row in zip(succeeded, vectors.tolist(), strict=True)},
             failed=dict(sorted(self.failed.items())),
             stopped=self.stopped,
         )
         error.__cause__ = first
         return error
+
+
+def _reasons(failed: Mapping[int, GeminiMMError]) -> str:
+    """The first errors that differ, one per line where there are several, and the number of the others."""
+    messages = list(dict.fromkeys(str(failed[position]) for position in sorted(failed)))
+    shown = messages[:_SHOWN_REASONS]
+    if len(messages) > len(shown):
+        shown.append(f"{len(messages) - len(shown):,} more reasons are in `failed`")
+    return "\n".join(shown)
+
+
+_SHOWN_REASONS = 3
+"""How many different errors a message of `PartialEmbeddingError` contains."""
 
 
 def _sizes(unit: EmbedItem) -> object:

@@ -74,6 +74,8 @@ _LEAVING_S = 0.5
 """How long an interrupted run waits for its driver, which may be reading a file."""
 _REPORTED_S = 0.5
 """Shorter waits are not reported."""
+_LONG_WAIT_S = 10.0
+"""Longer waits are logged as warnings if there is no callback."""
 
 
 class Sending:
@@ -340,7 +342,9 @@ class EmbedPipeline:
         if seconds < _REPORTED_S or now + seconds < run.waiting_until + _REPORTED_S:
             return
         run.waiting_until = now + seconds
-        logger.info("waiting %.1f s: %s", seconds, reason)
+        # Without a callback, a long wait would look like a program that hangs.
+        unexpected = self.on_wait is None and seconds >= _LONG_WAIT_S
+        logger.log(logging.WARNING if unexpected else logging.INFO, "waiting %.1f s: %s", seconds, reason)
         if self.on_wait is not None:
             self.on_wait(WaitNotice(reason, seconds, run.dispatch.waiting))
 

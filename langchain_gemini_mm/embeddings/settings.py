@@ -197,6 +197,8 @@ class EmbeddingSettings(BaseModel):
         if self.backend == "gemini" and self.client is None and self.location and "location" in self.model_fields_set:
             message = f"location={self.location!r} has no effect on the Gemini API; for Vertex AI give vertexai=True"
             warnings.warn(message, UserWarning, stacklevel=3)
+        if self.base_url is not None:
+            check_version(self.base_url, self.api_version, self.backend)
         warn_if_retired(model_spec(self.model))
         express = "google_api_key" in self.model_fields_set and self.project is None
         # A key that is given outweighs a location of the environment.
@@ -459,6 +461,24 @@ def check_url(url: str) -> str:
             f"base_url must begin with https:// or http:// and name a host (and a port of 1 to 65535), got {shown!r}"
         )
     return url
+
+
+def check_version(url: str, version: str | None, backend: Backend) -> None:
+    """Refuse a base URL that already ends with the version that is appended to it.
+
+    Args:
+        url: the base URL.
+        version: the version; None for that of the backend.
+        backend: which service it is.
+
+    Raises:
+        ValueError: it does; every request would be answered with 404.
+    """
+    from langchain_gemini_mm.embeddings.service.client import DEFAULT_API_VERSIONS
+
+    version = version or DEFAULT_API_VERSIONS[backend]
+    if urlsplit(url).path.rstrip("/").rpartition("/")[2] == version:
+        raise ValueError(f"base_url must not end with /{version}, which is appended to it; leave it out")
 
 
 def check_headers(headers: dict[str, str]) -> dict[str, str]:

@@ -202,8 +202,8 @@ class Meter(PerProcess):
             left = reservation.budget_usd - spent
             if needed_usd > left + _ROUNDING_USD:
                 raise BudgetError(
-                    f"embedding this would cost about {needed_usd:.4f} USD; of the budget of "
-                    f"{reservation.budget_usd:g} USD {max(0.0, left):.4f} are left. Nothing of it was sent. Raise "
+                    f"embedding this would cost about {needed_usd:.6g} USD; of the budget of "
+                    f"{reservation.budget_usd:g} USD {max(0.0, left):.6g} are left. Nothing of it was sent. Raise "
                     "budget_usd, or call reset_usage() to set the amount spent to zero",
                     budget_usd=reservation.budget_usd,
                     spent_usd=spent,

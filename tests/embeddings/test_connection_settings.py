@@ -37,6 +37,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a control character in a name": ({"additional_headers": {"X\x00": "s3cret"}}, r"U\+0000"),
     "no scheme": ({"base_url": "localhost:8080"}, r"base_url must begin with https://.*'localhost:8080'"),
     "no host": ({"base_url": "http:///v1"}, "name a host"),
+    "a version": ({"base_url": "http://localhost:1/v1beta/"}, "must not end with /v1beta, which is appended"),
+    "the version": ({"base_url": "http://localhost:1/v1", "api_version": "v1"}, "must not end with /v1"),
     "another scheme": ({"base_url": "ftp://user:s3cret@host"}, "got 'ftp://host'"),
     "no timeout": ({"timeout": float("inf")}, "finite"),
     "not a client": ({"client": object()}, "client must be a google.genai.Client, got object"),

@@ -102,6 +102,7 @@ class TestRefusedInputs:
         assert "input 2" in str(failed[2])
         assert "'holiday.png'" in str(failed[2])
         assert "gone.png'" in str(failed[3])
+        assert all(str(failed[n]) in str(caught.value) for n in (1, 2, 3))
         assert emulator.embedded == 2
 
     @HOWS

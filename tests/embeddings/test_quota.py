@@ -519,6 +519,19 @@ async def test_a_query_overtakes_a_bulk_run(emulator: GeminiEmulator, asynchrono
         assert emulator.embedded == 99
 
 
+@pytest.mark.parametrize("callback", [None, lambda notice: None], ids=["no callback", "a callback"])
+async def test_a_long_wait_without_a_callback_is_a_warning(
+    emulator: GeminiEmulator, callback: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A program that shows neither progress nor its log at level INFO must not seem to hang."""
+    emulator.fail_next(429, retry_delay=30.0)
+    async with GeminiEmbeddings(output_dimensionality=128, on_wait=callback) as embeddings:
+        with caplog.at_level("INFO"), pytest.raises(TimeoutError):
+            await asyncio.wait_for(embeddings.aembed_query("text"), 3)
+    (level,) = {record.levelname for record in caplog.records if "waiting" in record.getMessage()}
+    assert level == ("INFO" if callback else "WARNING")
+
+
 async def test_a_cancelled_run_gives_its_quota_back(emulator: GeminiEmulator) -> None:
     """What a cancelled or a failed run did not send is free for others (case r04)."""
     async with GeminiEmbeddings(requests_per_minute=1000, output_dimensionality=128) as embeddings:
