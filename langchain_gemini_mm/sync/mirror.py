@@ -116,6 +116,9 @@ class MirrorRun:
         self._is_empty = False
         self._hashes: dict[str, str] = {}
         self._twins: dict[str, str] = {}
+        """By source, the source of an equal file of the index."""
+        self._moves: dict[str, str] = {}
+        """By source, the one that the file had before it was moved."""
         self._vanished: set[str] = set()
         self._changes: dict[str, _Change] = {}
         self._touched: dict[str, str | None] = {}
@@ -218,7 +221,7 @@ class MirrorRun:
         entries = {source: self._entry(source) for source in (key[len(SOURCES) :] for key in self._texts)}
         by_hash = same_files(entries)
         sizes = {entry.size for entry in entries.values()}
-        gone = set(self._vanished)
+        gone = set(self._vanished) if self._request.delete else set()  # `add` does not look at other files
         unread = []
         for file in comparison.open:
             source = file.item.source
@@ -227,9 +230,11 @@ class MirrorRun:
                 continue
             unread.append(file)
             twin = self._former.get(source) or _twin(by_hash.get(self._hashes.get(source, ""), ()), source, gone)
-            if twin is not None and not own.ids:
+            if twin is not None:
                 self._twins[source] = twin
-                gone.discard(twin)
+                if twin in gone and not own.ids:
+                    self._moves[source] = twin
+                    gone.discard(twin)
         return unread
 
     def _is_known(self, file: FoundFile, own: SourceEntry) -> bool:
@@ -252,37 +257,54 @@ class MirrorRun:
         Raises:
             MirrorError: they are too many.
         """
-        moved = {twin for twin in self._twins.values() if twin in self._vanished}
-        vanished = [source for source in comparison.vanished if source not in moved]
-        if not vanished:
+        if not comparison.vanished:
             return []
         if not self._request.delete:
             if self._request.scope:
-                self._lists["kept"] += [Skipped(source, "it is gone, and delete=False") for source in vanished]
+                reason = "it is gone, and delete=False"
+                self._lists["kept"] += [Skipped(source, reason) for source in comparison.vanished]
             return []
-        others = [place for place in self._others if place.library in self._places]
-        keys = {seen_key(place.id, source): (place, source) for source in vanished for place in others}
-        found = (yield from self._target.find_ledger(list(keys))) if keys else {}
-        held = {source: place for place, source in (keys[key] for key in found)}
-        for source, place in held.items():
-            self._lists["kept"].append(Skipped(source, f"it is gone here, and was stored from {place.shown}, too"))
-            self._touched[seen_key(self._places[place.library].id, source)] = None
-        vanished = [source for source in vanished if source not in held]
+        held = yield from self._held(comparison.vanished)
+        self._moves = {source: former for source, former in self._moves.items() if former not in held}
+        moved = set(self._moves.values())
+        vanished = [source for source in comparison.vanished if source not in moved and source not in held]
         (library,) = self._request.libraries
         deleted = sum(1 for source in vanished if self._entry(source).ids)
         count = sum(1 for source in {*known.seen, *known.former.values()} if self._entry(source).ids)
         require_deletions(comparison, deleted, count, library.root, self._request.max_delete)
         return vanished
 
+    def _held(self, vanished: Sequence[str]) -> Flow[set[str]]:
+        """The sources that are gone here and not elsewhere: their documents are kept."""
+        others = [place for place in self._others if place not in self._absorbed]
+        keys = {
+            seen_key(place.id, source): (place, source)
+            for place in others
+            for source in vanished
+            if source.startswith(f"{place.library}/")
+        }
+        found = (yield from self._target.find_ledger(list(keys))) if keys else {}
+        held = {source: place for place, source in (keys[key] for key in found)}
+        for source, place in held.items():
+            self._lists["kept"].append(Skipped(source, f"it is gone here, and was stored from {place.shown}, too"))
+            self._touched |= dict.fromkeys(seen_key(own.id, source) for own in self._own_places)
+        return set(held)
+
+    @property
+    def _own_places(self) -> tuple[Place, ...]:
+        return *self._places.values(), *self._absorbed
+
     def _lost(self, unchanged: Sequence[str]) -> Flow[set[str]]:
         """Unchanged files whose documents are not in the store any more, if a sample shows that there are some."""
         step = max(1, len(unchanged) // _SAMPLE)
-        sample = {self._entry(source).ids[0] for source in unchanged[::step] if self._entry(source).ids}
-        if len((yield from self._target.fetch(list(sample)))) == len(sample):
-            return set()
+        sample = {source: self._entry(source).ids[:1] for source in unchanged[::step]}
+        ids = [id_ for some in sample.values() for id_ in some]
+        if all(SOURCES + source in self._texts for source in sample):
+            if len((yield from self._target.fetch(ids))) == len(set(ids)):
+                return set()
         self._texts = yield from self._target.read_ledger(SOURCES)
         with_ids = [source for source in unchanged if self._entry(source).ids]
-        lost: set[str] = set()
+        lost = {source for source in unchanged if SOURCES + source not in self._texts}
         for start in range(0, len(with_ids), _AT_ONCE):
             some = {source: self._entry(source).ids for source in with_ids[start : start + _AT_ONCE]}
             stored = yield from self._target.fetch([id_ for ids in some.values() for id_ in ids])
@@ -351,9 +373,8 @@ class MirrorRun:
     def _change(self, part: LoadedPart) -> _Change:
         source = part.file.item.source
         if source not in self._changes:
-            twin = self._twins.get(source)
-            former = twin if twin in self._vanished else None
-            self._changes[source] = _Change(self._entry(source), former, self._entry(twin))
+            twin = self._entry(self._twins.get(source))
+            self._changes[source] = _Change(self._entry(source), self._moves.get(source), twin)
         return self._changes[source]
 
     def _older(self, changes: Mapping[str, _Change]) -> Flow[dict[str, dict[str, Record]]]:
@@ -489,8 +510,7 @@ class MirrorRun:
 
     def _forgotten(self, source: str) -> dict[str, str | None]:
         """The entries to remove for a source that is gone."""
-        places = (*self._places.values(), *self._absorbed)
-        return {SOURCES + source: None, **{seen_key(place.id, source): None for place in places}}
+        return {SOURCES + source: None, **{seen_key(place.id, source): None for place in self._own_places}}
 
     # Deleting
 
@@ -541,9 +561,8 @@ class MirrorRun:
     ) -> MirrorPlan:
         for file in unread:
             source = file.item.source
-            twin = self._twins.get(source)
-            if twin in self._vanished:
-                self._lists["moved"].append((twin, source))
+            if source in self._moves:
+                self._lists["moved"].append((self._moves[source], source))
             else:
                 self._lists["changed" if self._entry(source).ids else "added"].append(source)
         self._lists["deleted"] = [source for source in vanished if self._entry(source).ids]

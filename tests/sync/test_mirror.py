@@ -78,6 +78,43 @@ def test_moved_files_are_not_embedded(mirrored: MirroredFolder) -> None:
     assert sorted(mirrored.contents) == ["work/images/castle.png", "work/images/cat.txt", "work/paper.pdf"]
 
 
+def test_files_that_take_the_place_of_others_are_not_embedded(mirrored: MirroredFolder) -> None:
+    """Files that are exchanged, or renamed or copied over others, keep their vectors."""
+    notes, castle, paper = (mirrored.folder / name for name in ("notes.txt", "photos/castle.png", "paper.pdf"))
+    aside = mirrored.folder.with_name("aside")
+    notes.rename(aside)
+    castle.rename(notes)
+    aside.rename(castle)
+    report = mirrored.mirror()
+    assert (sorted(report.changed), mirrored.embedded) == (["work/notes.txt", "work/photos/castle.png"], 0)
+    notes.replace(paper)
+    report = mirrored.mirror()
+    assert (report.changed, report.deleted, mirrored.embedded) == (("work/paper.pdf",), ("work/notes.txt",), 0)
+    shutil.copy(castle, paper)
+    assert mirrored.mirror().changed == ("work/paper.pdf",)
+    assert (mirrored.embedded, len(mirrored.contents)) == (0, 2)
+
+
+def test_a_moved_file_and_its_copy(mirrored: MirroredFolder) -> None:
+    """A file is moved to one place; it is listed once, and copies are additions."""
+    castle = mirrored.folder / "photos" / "castle.png"
+    shutil.copy(castle, mirrored.folder / "copy.png")
+    castle.rename(mirrored.folder / "moved.png")
+    report = mirrored.mirror()
+    assert report.moved == (("work/photos/castle.png", "work/copy.png"),)
+    assert (report.added, report.deleted, mirrored.embedded) == (("work/moved.png",), (), 0)
+
+
+def test_adding_a_copy_keeps_the_original(mirrored: MirroredFolder) -> None:
+    """`add` deletes nothing: a file that it is not given is not gone."""
+    castle = mirrored.folder / "photos" / "castle.png"
+    before = mirrored.contents
+    shutil.copy(castle, mirrored.folder / "copy.png")
+    assert mirrored.retriever.add(mirrored.folder / "copy.png").reports[0].added == ("work/copy.png",)
+    assert {**before, "work/copy.png": before["work/photos/castle.png"]} == mirrored.contents
+    assert len(mirrored.mirror().unchanged) == 4
+
+
 def test_deleted_files_are_deleted(mirrored: MirroredFolder) -> None:
     """Deleted files are not found any more; with `delete=False` they are kept."""
     (mirrored.folder / "notes.txt").unlink()
@@ -160,6 +197,18 @@ def test_two_folders_of_one_name(mirrored: MirroredFolder, tmp_path: Path) -> No
     assert [kept.source for kept in mirrored.mirror(other, name="work").kept] == ["work/notes.txt"]
     (mirrored.folder / "notes.txt").unlink()
     assert mirrored.mirror().deleted == ("work/notes.txt",)
+
+
+def test_a_file_that_is_moved_in_one_of_two_copies(mirrored: MirroredFolder, tmp_path: Path) -> None:
+    """The documents of the other copy stay; what is known as stored without documents is stored again."""
+    other = shutil.copytree(mirrored.folder, tmp_path / "copies" / "work")
+    mirrored.mirror(other, name="work")
+    (other / "notes.txt").rename(other / "cat.txt")
+    report = mirrored.mirror(other, name="work")
+    assert (report.added, report.moved, mirrored.embedded) == (("work/cat.txt",), (), 0)
+    assert [kept.source for kept in report.kept] == ["work/notes.txt"]
+    assert {"work/notes.txt", "work/cat.txt"} < mirrored.contents.keys()
+    assert mirrored.mirror().is_current
 
 
 def test_a_higher_folder_takes_over(mirrored: MirroredFolder, tmp_path: Path) -> None:
