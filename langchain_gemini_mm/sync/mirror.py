@@ -297,11 +297,11 @@ class MirrorRun:
     def _lost(self, unchanged: Sequence[str]) -> Flow[set[str]]:
         """Unchanged files whose documents are not in the store any more, if a sample shows that there are some."""
         step = max(1, len(unchanged) // _SAMPLE)
-        sample = {source: self._entry(source).ids[:1] for source in unchanged[::step]}
-        ids = [id_ for some in sample.values() for id_ in some]
-        if all(SOURCES + source in self._texts for source in sample):
-            if len((yield from self._target.fetch(ids))) == len(set(ids)):
-                return set()
+        sample = unchanged[::step]
+        ids = {id_ for source in sample for id_ in self._entry(source).ids[:1]}
+        found = yield from self._target.fetch(list(ids))
+        if len(found) == len(ids) and all(SOURCES + source in self._texts for source in sample):
+            return set()
         self._texts = yield from self._target.read_ledger(SOURCES)
         with_ids = [source for source in unchanged if self._entry(source).ids]
         lost = {source for source in unchanged if SOURCES + source not in self._texts}

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, seed, settings
-from hypothesis.stateful import run_state_machine_as_test
 
 from langchain_gemini_mm import LocalVectorStore
-from tests.sync.folder_histories import FolderHistories, machine_of
+from tests.sync.folder_histories import FolderHistories, run_histories
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,10 +33,5 @@ class LocalHistories(FolderHistories):
 @pytest.mark.soak
 def test_histories(emulator: GeminiEmulator, tmp_path: Path, rounds: Callable[..., Iterator[int]]) -> None:
     """Run random histories."""
-    machine = machine_of(LocalHistories, emulator, tmp_path)
-    checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
     for number in rounds(1):
-        run_state_machine_as_test(
-            seed(number)(machine),
-            settings=settings(max_examples=12, stateful_step_count=25, suppress_health_check=checks),
-        )
+        run_histories(LocalHistories, number, 12, emulator=emulator, home=tmp_path)
