@@ -10,10 +10,11 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.documents.base import Blob
 
-from langchain_gemini_mm import ContentError, LocalVectorStore, MediaLoader, MultimodalRetriever
+from langchain_gemini_mm import ContentError, MediaLoader, MultimodalRetriever
 from langchain_gemini_mm.errors import MirrorError
 from langchain_gemini_mm.sync import MirrorPlan
 from langchain_gemini_mm.testing import mp3, pdf, png
+from langchain_gemini_mm.vectorstores import MultimodalVectorStore
 from tests.sync.conftest import MirroredFolder, documents_of
 
 if TYPE_CHECKING:
@@ -48,6 +49,16 @@ def test_files_that_became_shorter(mirrored: MirroredFolder) -> None:
     report = mirrored.mirror()
     assert sorted(report.changed) == ["work/notes.txt", "work/paper.pdf", "work/talk.mp3"]
     assert mirrored.contents["work/notes.txt"] == ["new"]
+    assert [len(texts) for texts in mirrored.contents.values()] == [1, 1, 1, 1]
+
+
+def test_add_replaces_files_that_became_shorter(mirrored: MirroredFolder) -> None:
+    """`add` returns the documents of the files, and the index has no others of them."""
+    mirrored.write(notes_txt="old secret " * 600, talk_mp3=mp3(200))
+    mirrored.retriever.add(mirrored.folder)
+    mirrored.write(notes_txt="new", talk_mp3=mp3(70), paper_pdf=pdf(("new one",)))
+    added = mirrored.retriever.add(mirrored.folder)
+    assert sorted(added) == sorted(documents_of(mirrored.retriever))
     assert [len(texts) for texts in mirrored.contents.values()] == [1, 1, 1, 1]
 
 
@@ -186,6 +197,21 @@ def test_a_file_has_one_source(mirrored: MirroredFolder) -> None:
     assert before[alone[0]].metadata["source"] == "work/photos/castle.png"
 
 
+def test_files_of_one_name_that_are_added_alone(mirrored: MirroredFolder, tmp_path: Path) -> None:
+    """Each has the name of its folder; both can be in a list, too."""
+    other = tmp_path / "holiday" / "notes.txt"
+    other.parent.mkdir()
+    other.write_text("about a dog")
+    (alone,) = mirrored.retriever.add(other)
+    assert documents_of(mirrored.retriever)[alone].metadata["source"] == "holiday/notes.txt"
+    assert mirrored.retriever.add(mirrored.folder / "notes.txt", other)[1] == alone
+    assert {
+        "holiday/notes.txt": ["about a dog"],
+        "work/notes.txt": ["about a cat"],
+    }.items() <= mirrored.contents.items()
+    assert len(mirrored.contents) == 4
+
+
 def test_two_folders_of_one_name(mirrored: MirroredFolder, tmp_path: Path) -> None:
     """They are refused unless a name says whether they are copies."""
     other = shutil.copytree(mirrored.folder, tmp_path / "copies" / "work")
@@ -307,7 +333,7 @@ async def test_async_twins(retriever: MultimodalRetriever, call: Call, tmp_path:
 def test_documents_without_a_ledger_are_adopted(emulator: GeminiEmulator, mirrored: MirroredFolder) -> None:
     """Documents of an earlier version have other ids and sources; they are replaced, and not embedded again."""
     store = mirrored.retriever.store
-    if not isinstance(store, LocalVectorStore):
+    if not isinstance(store, MultimodalVectorStore):
         pytest.skip("other stores cannot be searched for a source")
     older = [
         Document(one.page_content, id=f"old {number}", metadata={**one.metadata, "source": source.partition("/")[2]})
