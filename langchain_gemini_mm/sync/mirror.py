@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Flow, blocking
-from langchain_gemini_mm.loaders.document_ids import Library
+from langchain_gemini_mm.loaders.document_ids import Library, is_id_of
 from langchain_gemini_mm.loaders.walk import Skipped
 from langchain_gemini_mm.sync.ledger import PLACES, SOURCES, Place, SourceEntry, seen_key
 from langchain_gemini_mm.sync.plan import (
@@ -79,7 +80,7 @@ class _Change:
     claimed: set[str] = field(default_factory=set)
     """Ids of documents that are older than the ledger, and may be those of this file."""
     is_older: bool = False
-    """Whether they are: one of them has its content."""
+    """Whether they are: one of them has its content, or an id that `MediaLoader` made for this source."""
     touched: bool = False
     """Whether a document was stored or changed."""
 
@@ -379,15 +380,22 @@ class MirrorRun:
 
     def _older(self, changes: Mapping[str, _Change]) -> Flow[dict[str, dict[str, Record]]]:
         """By source and text: documents of the store that the ledger does not know, as those of earlier versions."""
-        names: dict[str, str] = {}
+        names: dict[str, list[str]] = {}
         for source, change in changes.items():
             if not change.before.ids and not self._is_empty:
-                names |= {source: source, source.partition("/")[2] or source: source}
+                for name in dict.fromkeys((source, source.partition("/")[2] or source)):
+                    names.setdefault(name, []).append(source)
         found: dict[str, dict[str, Record]] = {}
-        if names:
-            for record in (yield from self._target.of_sources(list(names))):
-                found.setdefault(names[record.metadata["source"]], {})[record.text] = record
-                changes[names[record.metadata["source"]]].claimed.add(record.id)
+        stored = (yield from self._target.of_sources(list(names))) if names else []
+        numbers = Counter(record.metadata["source"] for record in stored)
+        for record in stored:
+            name = record.metadata["source"]
+            if record.id in self._entry(name).ids:
+                continue
+            for source in names[name]:
+                found.setdefault(source, {})[record.text] = record
+                changes[source].claimed.add(record.id)
+                changes[source].is_older |= source == name and is_id_of(record.document, numbers[name])
         return found
 
     def _known_record(

@@ -42,9 +42,10 @@ PLACES = (
     "sub/deep/b.png",
     "Sub/c.pdf",
     "sub/#t=1 [x].md",
+    "work/a.txt",
 )
 """Paths of files: nested, with spaces, in both cases, and in both Unicode spellings of one name."""
-FOLDERS = ("sub", "Sub", "other", "other/sub")
+FOLDERS = ("sub", "Sub", "work", "other", "other/sub")
 SIGNAL = getattr(signal, "SIGUSR1", None)
 CONCURRENCY = 2
 
