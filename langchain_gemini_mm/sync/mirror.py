@@ -83,6 +83,8 @@ class _Change:
     """Whether they are: one of them has its content, or an id that `MediaLoader` made for this source."""
     touched: bool = False
     """Whether a document was stored or changed."""
+    is_incomplete: bool = False
+    """Whether a document could not be embedded for a reason that is not in the file."""
 
     @property
     def former_ids(self) -> tuple[str, ...]:
@@ -438,6 +440,7 @@ class MirrorRun:
                 self._embedded += 1
             elif position in embedded.failed:
                 change.errors.append(embedded.failed[position])
+                change.is_incomplete |= position in embedded.temporary
                 self.unstored[id_] = embedded.failed[position]
         return embedded.stopped
 
@@ -447,7 +450,8 @@ class MirrorRun:
         source = file.item.source
         order = {str(document.id): number for number, document in enumerate(part.documents)}
         change.ids.sort(key=lambda id_: order.get(id_, -1))
-        both = tuple(dict.fromkeys((*change.before.ids, *change.ids)))
+        claimed = change.claimed if change.is_older else set()
+        both = tuple(dict.fromkeys((*change.before.ids, *sorted(claimed), *change.ids)))
         started = replace(_NOTHING, ids=both, size=file.size, outcome="partial", at=time.time())
         writes.pending[SOURCES + source] = started.to_text()
         if not (part.done and complete):
@@ -455,11 +459,17 @@ class MirrorRun:
             self._remember(source, started)
             return
         del self._changes[source]
+        if change.is_incomplete and part.refused is None:
+            error = "; ".join(dict.fromkeys(change.errors))
+            self._lists["failed"].append(Skipped(source, error, temporary=True))
+            entry = replace(started, outcome="failed", error=error)
+            writes.ledger |= {SOURCES + source: entry.to_text(), **self._seen_entry(file, None)}
+            self._remember(source, entry)
+            return
         entry, ends = self._ended(part, change)
         self._list(part, change, entry)
         kept = set(entry.ids)
-        claimed = change.claimed if change.is_older else set()
-        writes.deleted |= {*both, *change.former_ids, *claimed} - kept
+        writes.deleted |= {*both, *change.former_ids} - kept
         for id_ in writes.deleted:
             writes.records.pop(id_, None)
         if change.former is not None:

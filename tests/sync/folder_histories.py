@@ -433,8 +433,7 @@ class FolderHistories(RuleBasedStateMachine):
         """The service fails after some requests, and works again in the next run."""
         self.emulator.reset()
         self.emulator.script([*steps, *[kind] * 50])
-        # A damaged or dropped response is paid.
-        self.interrupted(GeminiMMError, goes_on=goes_on, in_flight=kind in {"cut", "nan"})
+        self.interrupted(GeminiMMError, goes_on=goes_on, in_flight=False, lost=kind in {"cut", "nan"})
 
     @precondition(lambda self: SIGNAL is not None)
     @rule(number=st.integers(0, 4), goes_on=st.booleans())
@@ -455,13 +454,14 @@ class FolderHistories(RuleBasedStateMachine):
             finally:
                 self.emulator.settings.latency = 0.0
 
-    def interrupted(self, kind: type[BaseException], *, goes_on: bool, in_flight: bool) -> None:
+    def interrupted(self, kind: type[BaseException], *, goes_on: bool, in_flight: bool, lost: bool = False) -> None:
         """Run until an error, and then again without it, immediately or after further changes.
 
         Args:
             kind: the expected error.
             goes_on: whether to run again at once.
             in_flight: whether calls in flight may be paid and lost.
+            lost: whether all responses after the error were paid and lost.
         """
         if self.has_no_files():
             self.emulator.reset()
@@ -471,7 +471,7 @@ class FolderHistories(RuleBasedStateMachine):
             self.mirror()
         except kind:
             self.was_interrupted = True
-        paid = self.emulator.embedded - before
+        paid = 0 if lost else self.emulator.embedded - before
         most = max((len(request.items) for request in self.emulator.embed_requests), default=0)
         self.emulator.reset()
         self.fail_at = -1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.documents import Document
@@ -154,6 +154,23 @@ def test_a_damaged_file_keeps_its_documents(mirrored: MirroredFolder) -> None:
     mirrored.write(photos__castle_png=whole)
     assert mirrored.mirror().kept == ()
     assert mirrored.embedded == 0
+
+
+def test_a_failing_service_is_no_fault_of_a_file(emulator: GeminiEmulator, mirrored: MirroredFolder) -> None:
+    """Files that the service has not embedded keep their former documents, and are embedded by the next run."""
+    before = mirrored.contents["work/paper.pdf"]
+    embeddings: Any = mirrored.retriever.store.embeddings
+    embeddings.max_retries, embeddings.max_concurrency, embeddings.batch_bytes = 0, 1, 1
+    mirrored.write(notes_txt="about two cats", paper_pdf=pdf(("one", "two", "three", "four")))
+    emulator.script([None, None, None, *["malformed"] * 100])
+    report = mirrored.mirror()
+    emulator.reset()
+    assert [failed.source for failed in report.failed] == ["work/paper.pdf"]
+    assert set(before) < set(mirrored.contents["work/paper.pdf"])
+    report = mirrored.mirror()
+    assert (report.changed, report.failed) == (("work/paper.pdf",), ())
+    assert len(mirrored.contents["work/paper.pdf"]) == 4
+    assert mirrored.mirror().is_current
 
 
 def test_an_empty_folder_deletes_nothing(mirrored: MirroredFolder) -> None:
