@@ -13,10 +13,13 @@ import pytest
 from hypothesis import is_hypothesis_test, seed, settings
 
 pytest.register_assert_rewrite(
+    "tests.sync.folder_histories",
+    "tests.sync.killed_runs",
+    "tests.sync.test_mirror",
     *(
         f"tests.vectorstores.contract_{part}"
         for part in ("base", "search", "many", "groups", "write", "maintenance", "keywords", "export")
-    )
+    ),
 )
 
 # A busy machine makes no example wrong, and a run of the same code tries the same examples. `make soak` tries others.

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pytest
 
+from integration_tests.weaviate_server import Endpoint
 from langchain_gemini_mm import GeminiEmbeddings, MediaStore, MultimodalRetriever, WeaviateVectorStore
 from langchain_gemini_mm.testing import GeminiEmulator, pdf, png
 from tests.sync.conftest import MirroredFolder, documents_of
+from tests.sync.folder_histories import FolderHistories, run_histories
+from tests.sync.killed_runs import Job, kill_runs, seconds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from weaviate import WeaviateClient
-
-    from integration_tests.weaviate_server import Endpoint
 
 pytestmark = pytest.mark.weaviate
 
@@ -126,3 +130,69 @@ def test_two_processes_mirror_copies_of_a_folder(
     for folder in (mirrored.folder, other):
         assert mirrored.mirror(folder, name="work").is_current
         assert mirrored.embedded == 0
+
+
+class WeaviateHistories(FolderHistories):
+    """Histories of an index on a server."""
+
+    client: ClassVar[WeaviateClient]
+    name: ClassVar[str]
+
+    def open_store(self, embeddings: GeminiEmbeddings) -> Any:
+        """Open a new collection."""
+        return WeaviateVectorStore(self.client, f"{self.name}_{next(self.numbers)}", embeddings)
+
+    def close_store(self) -> None:
+        """Remove it."""
+        self.store.remove()
+
+
+@pytest.mark.soak
+def test_histories(
+    weaviate_client: WeaviateClient,
+    weaviate_name: str,
+    emulator: GeminiEmulator,
+    tmp_path: Path,
+    rounds: Callable[..., Iterator[int]],
+) -> None:
+    """After any history of a folder, its index equals one made from scratch, and costs no more."""
+    for number in rounds(1):
+        attributes = {"client": weaviate_client, "name": weaviate_name, "emulator": emulator, "home": tmp_path}
+        run_histories(WeaviateHistories, number, 3, **attributes)
+
+
+@contextmanager
+def open_store(
+    embeddings: GeminiEmbeddings, home: Path, *, url: str, grpc_url: str, name: str
+) -> Iterator[WeaviateVectorStore]:
+    """Open a collection with a client of its own."""
+    with Endpoint(url, grpc_url, None).client() as client:
+        yield WeaviateVectorStore(client, f"{name}_{home.name}", embeddings)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("method", ["mirror", "add"])
+def test_killed_runs_are_completed(
+    method: Literal["mirror", "add"],
+    weaviate_server: Endpoint,
+    weaviate_name: str,
+    emulator: GeminiEmulator,
+    tmp_path: Path,
+    rounds: Callable[..., Iterator[int]],
+    request: pytest.FixtureRequest,
+) -> None:
+    """The index of a new or changed folder is one made from scratch, and at most calls in flight are paid twice."""
+    emulator.settings.latency = 0.01
+    service = {"api_key": emulator.api_key, "base_url": emulator.url}
+    server = {"url": weaviate_server.url, "grpc_url": weaviate_server.grpc_url, "name": weaviate_name}
+    opened = partial(open_store, **server)
+    numbers = itertools.count()
+
+    def job() -> Job:
+        home = tmp_path / f"home{next(numbers)}"
+        return Job(method=method, folder=tmp_path / "work", home=home, service=service, open_store=opened)
+
+    seconds = seconds_of(job())
+    kills = sum(kill_runs(job(), emulator, seed, seconds) for seed in rounds(1, parts=2))
+    request.config.get_terminal_writer().line(f"{kills} kills of {method}")
+    assert kills

@@ -14,8 +14,9 @@ from langchain_core.documents import Document
 from langchain_core.indexing import InMemoryRecordManager, index
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
-from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaStore
-from langchain_gemini_mm.testing import GeminiEmulator, png
+from langchain_gemini_mm import GeminiEmbeddings, LocalVectorStore, MediaStore, MultimodalRetriever
+from langchain_gemini_mm.errors import MirrorError
+from langchain_gemini_mm.testing import GeminiEmulator, mp3, pdf, png
 from tests.path_loader import PathLoader
 
 
@@ -134,6 +135,89 @@ def test_index_embeds_only_what_changed(
     (folder / "pictures/apple.png").write_bytes(png("a green apple", colour="green"))
     (folder / "pictures/bird.jpg").unlink()
     assert sync() == ({"added": 1, "skipped": 27, "deleted": 2}, 1)
+
+
+def sources_of(store: Any) -> dict[str, list[str]]:
+    """The texts of a store, sorted, by source."""
+    if hasattr(store, "_collection"):
+        ids = store.get()["ids"]
+    elif hasattr(store, "index_to_docstore_id"):
+        ids = list(store.index_to_docstore_id.values())
+    elif hasattr(store, "client"):
+        ids = [str(point.id) for point in store.client.scroll("c", limit=1000)[0]]
+    elif hasattr(store, "iterate"):
+        ids = [document.id for document in store.iterate()]
+    else:
+        ids = list(store.store)
+    found: dict[str, list[str]] = {}
+    for document in store.get_by_ids(ids):
+        found.setdefault(document.metadata["source"], []).append(document.page_content)
+    assert sum(map(len, found.values())) == len(ids)
+    return {source: sorted(texts) for source, texts in found.items()}
+
+
+@pytest.mark.parametrize("store", STORES, indirect=True)
+def test_a_folder_is_mirrored(store: VectorStore, media: MediaStore, emulator: GeminiEmulator, tmp_path: Path) -> None:
+    """Changed, shortened, moved, damaged and deleted files are what they are; only new contents are embedded."""
+    retriever = MultimodalRetriever(store=store, media=media, ledger=tmp_path / "ledger.db")
+    folder, other = tmp_path / "work", tmp_path / "holiday"
+    paragraphs = ["\n".join(f"paragraph {n} line {i} with some words" for i in range(45)) for n in range(8)]
+
+    def mirror(place: Path = folder) -> tuple[Any, int]:
+        before = emulator.embedded
+        return retriever.mirror(place), emulator.embedded - before
+
+    for place in (folder, other):
+        (place / "photos").mkdir(parents=True)
+        (place / "notes.txt").write_text(f"notes of {place.name}")
+        (place / "photos" / "IMG_0001.png").write_bytes(png(f"a castle at {place.name}"))
+    (folder / "long.txt").write_text("\n\n".join(paragraphs))
+    (folder / "talk.mp3").write_bytes(mp3(200))
+    (folder / "paper.pdf").write_bytes(pdf(tuple(f"page {number}" for number in range(9))))
+    assert len(mirror()[0].added) == 5
+    assert len(mirror(other)[0].added) == 2
+    first = sources_of(store)
+    assert len(first) == 7
+    assert {source: len(texts) > 1 for source, texts in first.items() if source.startswith("work/")} == {
+        "work/long.txt": True,
+        "work/notes.txt": False,
+        "work/paper.pdf": True,
+        "work/photos/IMG_0001.png": False,
+        "work/talk.mp3": True,
+    }
+    report, embedded = mirror()
+    assert (report.is_current, embedded) == (True, 0)
+
+    # A paragraph in front, a moved file and a damaged one.
+    (folder / "long.txt").write_text("\n\n".join(["\n".join(["A new paragraph in front."] * 70)[:1900], *paragraphs]))
+    (folder / "notes.txt").rename(folder / "photos" / "cat.txt")
+    (folder / "photos" / "IMG_0001.png").write_bytes(png("a castle")[:80])
+    report, embedded = mirror()
+    assert embedded == 1
+    assert report.moved == (("work/notes.txt", "work/photos/cat.txt"),)
+    assert [kept.source for kept in report.kept] == ["work/photos/IMG_0001.png"]
+    now = sources_of(store)
+    assert len(now["work/long.txt"]) == len(first["work/long.txt"]) + 1
+    assert now["work/photos/IMG_0001.png"] == first["work/photos/IMG_0001.png"]
+    assert now["work/photos/cat.txt"] == first["work/notes.txt"]
+    assert now.keys() == first.keys() - {"work/notes.txt"} | {"work/photos/cat.txt"}
+
+    # Shorter files, and a deleted one.
+    (folder / "talk.mp3").write_bytes(mp3(70))
+    (folder / "paper.pdf").write_bytes(pdf(("a new page",)))
+    (folder / "long.txt").unlink()
+    assert mirror()[0].deleted == ("work/long.txt",)
+    now = sources_of(store)
+    assert [len(now[f"work/{name}"]) for name in ("talk.mp3", "paper.pdf")] == [1, 1]
+
+    # A folder that is not connected.
+    folder.rename(tmp_path / "elsewhere")
+    folder.mkdir()
+    with pytest.raises(MirrorError, match="contains no files"):
+        mirror()
+    assert sources_of(store) == now
+    retriever.forget("work")
+    assert sources_of(store).keys() == {"holiday/notes.txt", "holiday/photos/IMG_0001.png"}
 
 
 @pytest.mark.stores

@@ -66,6 +66,17 @@ class DocumentIds:
         return str(uuid.uuid5(_IDS, f"{source}\n{digest.hex()}\n{number}"))
 
 
+def is_id_of(document: Document, count: int) -> bool:
+    """Whether the id of a Document is one that `DocumentIds` makes.
+
+    Args:
+        document: of a source.
+        count: of the Documents of the source.
+    """
+    ids = DocumentIds()
+    return any(ids.of(document) == document.id for _ in range(count))
+
+
 @dataclass(frozen=True, slots=True)
 class Library:
     """A named folder: the source of a file in it is the name and the path below the folder."""

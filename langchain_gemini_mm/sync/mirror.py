@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Flow, blocking
-from langchain_gemini_mm.loaders.document_ids import Library
+from langchain_gemini_mm.loaders.document_ids import Library, is_id_of
 from langchain_gemini_mm.loaders.walk import Skipped
 from langchain_gemini_mm.sync.ledger import PLACES, SOURCES, Place, SourceEntry, seen_key
 from langchain_gemini_mm.sync.plan import (
@@ -79,9 +80,11 @@ class _Change:
     claimed: set[str] = field(default_factory=set)
     """Ids of documents that are older than the ledger, and may be those of this file."""
     is_older: bool = False
-    """Whether they are: one of them has its content."""
+    """Whether they are: one of them has its content, or an id that `MediaLoader` made for this source."""
     touched: bool = False
     """Whether a document was stored or changed."""
+    is_incomplete: bool = False
+    """Whether a document could not be embedded for a reason that is not in the file."""
 
     @property
     def former_ids(self) -> tuple[str, ...]:
@@ -116,6 +119,9 @@ class MirrorRun:
         self._is_empty = False
         self._hashes: dict[str, str] = {}
         self._twins: dict[str, str] = {}
+        """By source, the source of an equal file of the index."""
+        self._moves: dict[str, str] = {}
+        """By source, the one that the file had before it was moved."""
         self._vanished: set[str] = set()
         self._changes: dict[str, _Change] = {}
         self._touched: dict[str, str | None] = {}
@@ -218,7 +224,7 @@ class MirrorRun:
         entries = {source: self._entry(source) for source in (key[len(SOURCES) :] for key in self._texts)}
         by_hash = same_files(entries)
         sizes = {entry.size for entry in entries.values()}
-        gone = set(self._vanished)
+        gone = set(self._vanished) if self._request.delete else set()  # `add` does not look at other files
         unread = []
         for file in comparison.open:
             source = file.item.source
@@ -227,9 +233,11 @@ class MirrorRun:
                 continue
             unread.append(file)
             twin = self._former.get(source) or _twin(by_hash.get(self._hashes.get(source, ""), ()), source, gone)
-            if twin is not None and not own.ids:
+            if twin is not None:
                 self._twins[source] = twin
-                gone.discard(twin)
+                if twin in gone and not own.ids:
+                    self._moves[source] = twin
+                    gone.discard(twin)
         return unread
 
     def _is_known(self, file: FoundFile, own: SourceEntry) -> bool:
@@ -252,37 +260,54 @@ class MirrorRun:
         Raises:
             MirrorError: they are too many.
         """
-        moved = {twin for twin in self._twins.values() if twin in self._vanished}
-        vanished = [source for source in comparison.vanished if source not in moved]
-        if not vanished:
+        if not comparison.vanished:
             return []
         if not self._request.delete:
             if self._request.scope:
-                self._lists["kept"] += [Skipped(source, "it is gone, and delete=False") for source in vanished]
+                reason = "it is gone, and delete=False"
+                self._lists["kept"] += [Skipped(source, reason) for source in comparison.vanished]
             return []
-        others = [place for place in self._others if place.library in self._places]
-        keys = {seen_key(place.id, source): (place, source) for source in vanished for place in others}
-        found = (yield from self._target.find_ledger(list(keys))) if keys else {}
-        held = {source: place for place, source in (keys[key] for key in found)}
-        for source, place in held.items():
-            self._lists["kept"].append(Skipped(source, f"it is gone here, and was stored from {place.shown}, too"))
-            self._touched[seen_key(self._places[place.library].id, source)] = None
-        vanished = [source for source in vanished if source not in held]
+        held = yield from self._held(comparison.vanished)
+        self._moves = {source: former for source, former in self._moves.items() if former not in held}
+        moved = set(self._moves.values())
+        vanished = [source for source in comparison.vanished if source not in moved and source not in held]
         (library,) = self._request.libraries
         deleted = sum(1 for source in vanished if self._entry(source).ids)
         count = sum(1 for source in {*known.seen, *known.former.values()} if self._entry(source).ids)
         require_deletions(comparison, deleted, count, library.root, self._request.max_delete)
         return vanished
 
+    def _held(self, vanished: Sequence[str]) -> Flow[set[str]]:
+        """The sources that are gone here and not elsewhere: their documents are kept."""
+        others = [place for place in self._others if place not in self._absorbed]
+        keys = {
+            seen_key(place.id, source): (place, source)
+            for place in others
+            for source in vanished
+            if source.startswith(f"{place.library}/")
+        }
+        found = (yield from self._target.find_ledger(list(keys))) if keys else {}
+        held = {source: place for place, source in (keys[key] for key in found)}
+        for source, place in held.items():
+            self._lists["kept"].append(Skipped(source, f"it is gone here, and was stored from {place.shown}, too"))
+            self._touched |= dict.fromkeys(seen_key(own.id, source) for own in self._own_places)
+        return set(held)
+
+    @property
+    def _own_places(self) -> tuple[Place, ...]:
+        return *self._places.values(), *self._absorbed
+
     def _lost(self, unchanged: Sequence[str]) -> Flow[set[str]]:
         """Unchanged files whose documents are not in the store any more, if a sample shows that there are some."""
         step = max(1, len(unchanged) // _SAMPLE)
-        sample = {self._entry(source).ids[0] for source in unchanged[::step] if self._entry(source).ids}
-        if len((yield from self._target.fetch(list(sample)))) == len(sample):
+        sample = unchanged[::step]
+        ids = {id_ for source in sample for id_ in self._entry(source).ids[:1]}
+        found = yield from self._target.fetch(list(ids))
+        if len(found) == len(ids) and all(SOURCES + source in self._texts for source in sample):
             return set()
         self._texts = yield from self._target.read_ledger(SOURCES)
         with_ids = [source for source in unchanged if self._entry(source).ids]
-        lost: set[str] = set()
+        lost = {source for source in unchanged if SOURCES + source not in self._texts}
         for start in range(0, len(with_ids), _AT_ONCE):
             some = {source: self._entry(source).ids for source in with_ids[start : start + _AT_ONCE]}
             stored = yield from self._target.fetch([id_ for ids in some.values() for id_ in ids])
@@ -351,22 +376,28 @@ class MirrorRun:
     def _change(self, part: LoadedPart) -> _Change:
         source = part.file.item.source
         if source not in self._changes:
-            twin = self._twins.get(source)
-            former = twin if twin in self._vanished else None
-            self._changes[source] = _Change(self._entry(source), former, self._entry(twin))
+            twin = self._entry(self._twins.get(source))
+            self._changes[source] = _Change(self._entry(source), self._moves.get(source), twin)
         return self._changes[source]
 
     def _older(self, changes: Mapping[str, _Change]) -> Flow[dict[str, dict[str, Record]]]:
         """By source and text: documents of the store that the ledger does not know, as those of earlier versions."""
-        names: dict[str, str] = {}
+        names: dict[str, list[str]] = {}
         for source, change in changes.items():
             if not change.before.ids and not self._is_empty:
-                names |= {source: source, source.partition("/")[2] or source: source}
+                for name in dict.fromkeys((source, source.partition("/")[2] or source)):
+                    names.setdefault(name, []).append(source)
         found: dict[str, dict[str, Record]] = {}
-        if names:
-            for record in (yield from self._target.of_sources(list(names))):
-                found.setdefault(names[record.metadata["source"]], {})[record.text] = record
-                changes[names[record.metadata["source"]]].claimed.add(record.id)
+        stored = (yield from self._target.of_sources(list(names))) if names else []
+        numbers = Counter(record.metadata["source"] for record in stored)
+        for record in stored:
+            name = record.metadata["source"]
+            if record.id in self._entry(name).ids:
+                continue
+            for source in names[name]:
+                found.setdefault(source, {})[record.text] = record
+                changes[source].claimed.add(record.id)
+                changes[source].is_older |= source == name and is_id_of(record.document, numbers[name])
         return found
 
     def _known_record(
@@ -409,6 +440,7 @@ class MirrorRun:
                 self._embedded += 1
             elif position in embedded.failed:
                 change.errors.append(embedded.failed[position])
+                change.is_incomplete |= position in embedded.temporary
                 self.unstored[id_] = embedded.failed[position]
         return embedded.stopped
 
@@ -418,7 +450,8 @@ class MirrorRun:
         source = file.item.source
         order = {str(document.id): number for number, document in enumerate(part.documents)}
         change.ids.sort(key=lambda id_: order.get(id_, -1))
-        both = tuple(dict.fromkeys((*change.before.ids, *change.ids)))
+        claimed = change.claimed if change.is_older else set()
+        both = tuple(dict.fromkeys((*change.before.ids, *sorted(claimed), *change.ids)))
         started = replace(_NOTHING, ids=both, size=file.size, outcome="partial", at=time.time())
         writes.pending[SOURCES + source] = started.to_text()
         if not (part.done and complete):
@@ -426,11 +459,17 @@ class MirrorRun:
             self._remember(source, started)
             return
         del self._changes[source]
+        if change.is_incomplete and part.refused is None:
+            error = "; ".join(dict.fromkeys(change.errors))
+            self._lists["failed"].append(Skipped(source, error, temporary=True))
+            entry = replace(started, outcome="failed", error=error)
+            writes.ledger |= {SOURCES + source: entry.to_text(), **self._seen_entry(file, None)}
+            self._remember(source, entry)
+            return
         entry, ends = self._ended(part, change)
         self._list(part, change, entry)
         kept = set(entry.ids)
-        claimed = change.claimed if change.is_older else set()
-        writes.deleted |= {*both, *change.former_ids, *claimed} - kept
+        writes.deleted |= {*both, *change.former_ids} - kept
         for id_ in writes.deleted:
             writes.records.pop(id_, None)
         if change.former is not None:
@@ -489,8 +528,7 @@ class MirrorRun:
 
     def _forgotten(self, source: str) -> dict[str, str | None]:
         """The entries to remove for a source that is gone."""
-        places = (*self._places.values(), *self._absorbed)
-        return {SOURCES + source: None, **{seen_key(place.id, source): None for place in places}}
+        return {SOURCES + source: None, **{seen_key(place.id, source): None for place in self._own_places}}
 
     # Deleting
 
@@ -541,9 +579,8 @@ class MirrorRun:
     ) -> MirrorPlan:
         for file in unread:
             source = file.item.source
-            twin = self._twins.get(source)
-            if twin in self._vanished:
-                self._lists["moved"].append((twin, source))
+            if source in self._moves:
+                self._lists["moved"].append((self._moves[source], source))
             else:
                 self._lists["changed" if self._entry(source).ids else "added"].append(source)
         self._lists["deleted"] = [source for source in vanished if self._entry(source).ids]

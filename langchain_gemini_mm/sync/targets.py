@@ -15,7 +15,7 @@ from langchain_gemini_mm.vectorstores.backend import Backend, Replacement
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace
 from langchain_gemini_mm.vectorstores.filters import In
 from langchain_gemini_mm.vectorstores.records import Record
-from langchain_gemini_mm.vectorstores.write import EmbeddedDocuments, embedded_flow
+from langchain_gemini_mm.vectorstores.write import EmbeddedDocuments, concerns_inputs, embedded_flow
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -167,6 +167,7 @@ class ForeignTarget(MirrorTarget):
         """Embed documents, if the embeddings have a cache from which the store gets them; else the store does."""
         texts = [document.page_content for document in documents]
         failed: dict[int, str] = {}
+        temporary = frozenset[int]()
         stopped = None
         if self.journal is not None:
             embedding = self._journaled
@@ -174,6 +175,7 @@ class ForeignTarget(MirrorTarget):
                 yield Call(embedding.embed_documents, embedding.aembed_documents, (texts,))
             except PartialEmbeddingError as error:
                 failed = {position: one.message for position, one in error.failed.items()}
+                temporary = frozenset(position for position, one in error.failed.items() if not concerns_inputs(one))
                 stopped = error.__cause__ if error.stopped and isinstance(error.__cause__, Exception) else None
             except GeminiMMError as error:
                 if not isinstance(error, ContentError) or not error.inputs:
@@ -184,7 +186,7 @@ class ForeignTarget(MirrorTarget):
             for position, document in enumerate(documents)
             if position not in failed
         }
-        return EmbeddedDocuments(records, {} if stopped else failed, stopped)
+        return EmbeddedDocuments(records, {} if stopped else failed, stopped, temporary)
 
     def replace(self, change: Replacement) -> Flow[None]:
         """Store documents before others are deleted; see `MirrorTarget`."""

@@ -254,7 +254,7 @@ def _embedded(
             vectors, errors = error.vectors, error.failed
             cause = errors[min(errors)]
             outcome.stopped = cause if error.stopped else None
-        elif not errors or not all(map(_concerns_inputs, errors.values())):
+        elif not errors or not all(map(concerns_inputs, errors.values())):
             raise
     for one in {id(one): one for one in errors.values()}.values():
         if len(one.inputs) == 1 and (source := items[one.inputs[0]].document.metadata.get("source")):
@@ -350,6 +350,8 @@ class EmbeddedDocuments:
     """Reasons, by the position of the document."""
     stopped: Exception | None = None
     """An error after which nothing else can be embedded; documents that are in neither dict were not tried."""
+    temporary: frozenset[int] = frozenset()
+    """Positions of those in `failed` for a reason that is not in their content."""
 
 
 def embedded_flow(backend: Backend, space: EmbeddingSpace, documents: Sequence[Document]) -> Flow[EmbeddedDocuments]:
@@ -389,15 +391,18 @@ def embedded_flow(backend: Backend, space: EmbeddingSpace, documents: Sequence[D
     }
     by_id = {item.id: positions[index] for index, item in enumerate(items)}
     stop = outcome.stopped
+    temporary = set()
     for id_, reason in failed.items():
         if not isinstance(reason, GeminiMMError):
             refused[by_id[id_]] = str(reason)
-        elif stop is None or _concerns_inputs(reason):
+        elif stop is None or concerns_inputs(reason):
             refused[by_id[id_]] = reason.message
-    return EmbeddedDocuments(records, refused, stop)
+            if not concerns_inputs(reason):
+                temporary.add(by_id[id_])
+    return EmbeddedDocuments(records, refused, stop, frozenset(temporary))
 
 
-def _concerns_inputs(error: GeminiMMError) -> bool:
+def concerns_inputs(error: GeminiMMError) -> bool:
     """Whether an error is about the content of its inputs, so that others can be embedded."""
     return isinstance(error, ContentError) or (isinstance(error, ServiceError) and error.scope == "input")
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.documents import Document
 from langchain_core.documents.base import Blob
 
-from langchain_gemini_mm import ContentError, LocalVectorStore, MediaLoader, MultimodalRetriever
+from langchain_gemini_mm import ContentError, MediaLoader, MultimodalRetriever
 from langchain_gemini_mm.errors import MirrorError
 from langchain_gemini_mm.sync import MirrorPlan
 from langchain_gemini_mm.testing import mp3, pdf, png
+from langchain_gemini_mm.vectorstores import MultimodalVectorStore
 from tests.sync.conftest import MirroredFolder, documents_of
 
 if TYPE_CHECKING:
@@ -51,6 +52,16 @@ def test_files_that_became_shorter(mirrored: MirroredFolder) -> None:
     assert [len(texts) for texts in mirrored.contents.values()] == [1, 1, 1, 1]
 
 
+def test_add_replaces_files_that_became_shorter(mirrored: MirroredFolder) -> None:
+    """`add` returns the documents of the files, and the index has no others of them."""
+    mirrored.write(notes_txt="old secret " * 600, talk_mp3=mp3(200))
+    mirrored.retriever.add(mirrored.folder)
+    mirrored.write(notes_txt="new", talk_mp3=mp3(70), paper_pdf=pdf(("new one",)))
+    added = mirrored.retriever.add(mirrored.folder)
+    assert sorted(added) == sorted(documents_of(mirrored.retriever))
+    assert [len(texts) for texts in mirrored.contents.values()] == [1, 1, 1, 1]
+
+
 def test_an_inserted_paragraph_is_embedded_alone(mirrored: MirroredFolder) -> None:
     """Chunks behind an insertion have new positions, and are not embedded again."""
     paragraphs = ["\n".join(f"paragraph {n} line {i} with some words" for i in range(45)) for n in range(8)]
@@ -76,6 +87,43 @@ def test_moved_files_are_not_embedded(mirrored: MirroredFolder) -> None:
     ]
     assert (mirrored.embedded, report.deleted) == (0, ())
     assert sorted(mirrored.contents) == ["work/images/castle.png", "work/images/cat.txt", "work/paper.pdf"]
+
+
+def test_files_that_take_the_place_of_others_are_not_embedded(mirrored: MirroredFolder) -> None:
+    """Files that are exchanged, or renamed or copied over others, keep their vectors."""
+    notes, castle, paper = (mirrored.folder / name for name in ("notes.txt", "photos/castle.png", "paper.pdf"))
+    aside = mirrored.folder.with_name("aside")
+    notes.rename(aside)
+    castle.rename(notes)
+    aside.rename(castle)
+    report = mirrored.mirror()
+    assert (sorted(report.changed), mirrored.embedded) == (["work/notes.txt", "work/photos/castle.png"], 0)
+    notes.replace(paper)
+    report = mirrored.mirror()
+    assert (report.changed, report.deleted, mirrored.embedded) == (("work/paper.pdf",), ("work/notes.txt",), 0)
+    shutil.copy(castle, paper)
+    assert mirrored.mirror().changed == ("work/paper.pdf",)
+    assert (mirrored.embedded, len(mirrored.contents)) == (0, 2)
+
+
+def test_a_moved_file_and_its_copy(mirrored: MirroredFolder) -> None:
+    """A file is moved to one place; it is listed once, and copies are additions."""
+    castle = mirrored.folder / "photos" / "castle.png"
+    shutil.copy(castle, mirrored.folder / "copy.png")
+    castle.rename(mirrored.folder / "moved.png")
+    report = mirrored.mirror()
+    assert report.moved == (("work/photos/castle.png", "work/copy.png"),)
+    assert (report.added, report.deleted, mirrored.embedded) == (("work/moved.png",), (), 0)
+
+
+def test_adding_a_copy_keeps_the_original(mirrored: MirroredFolder) -> None:
+    """`add` deletes nothing: a file that it is not given is not gone."""
+    castle = mirrored.folder / "photos" / "castle.png"
+    before = mirrored.contents
+    shutil.copy(castle, mirrored.folder / "copy.png")
+    assert mirrored.retriever.add(mirrored.folder / "copy.png").reports[0].added == ("work/copy.png",)
+    assert {**before, "work/copy.png": before["work/photos/castle.png"]} == mirrored.contents
+    assert len(mirrored.mirror().unchanged) == 4
 
 
 def test_deleted_files_are_deleted(mirrored: MirroredFolder) -> None:
@@ -106,6 +154,23 @@ def test_a_damaged_file_keeps_its_documents(mirrored: MirroredFolder) -> None:
     mirrored.write(photos__castle_png=whole)
     assert mirrored.mirror().kept == ()
     assert mirrored.embedded == 0
+
+
+def test_a_failing_service_is_no_fault_of_a_file(emulator: GeminiEmulator, mirrored: MirroredFolder) -> None:
+    """Files that the service has not embedded keep their former documents, and are embedded by the next run."""
+    before = mirrored.contents["work/paper.pdf"]
+    embeddings: Any = mirrored.retriever.store.embeddings
+    embeddings.max_retries, embeddings.max_concurrency, embeddings.batch_bytes = 0, 1, 1
+    mirrored.write(notes_txt="about two cats", paper_pdf=pdf(("one", "two", "three", "four")))
+    emulator.script([None, None, None, *["malformed"] * 100])
+    report = mirrored.mirror()
+    emulator.reset()
+    assert [failed.source for failed in report.failed] == ["work/paper.pdf"]
+    assert set(before) < set(mirrored.contents["work/paper.pdf"])
+    report = mirrored.mirror()
+    assert (report.changed, report.failed) == (("work/paper.pdf",), ())
+    assert len(mirrored.contents["work/paper.pdf"]) == 4
+    assert mirrored.mirror().is_current
 
 
 def test_an_empty_folder_deletes_nothing(mirrored: MirroredFolder) -> None:
@@ -149,6 +214,21 @@ def test_a_file_has_one_source(mirrored: MirroredFolder) -> None:
     assert before[alone[0]].metadata["source"] == "work/photos/castle.png"
 
 
+def test_files_of_one_name_that_are_added_alone(mirrored: MirroredFolder, tmp_path: Path) -> None:
+    """Each has the name of its folder; both can be in a list, too."""
+    other = tmp_path / "holiday" / "notes.txt"
+    other.parent.mkdir()
+    other.write_text("about a dog")
+    (alone,) = mirrored.retriever.add(other)
+    assert documents_of(mirrored.retriever)[alone].metadata["source"] == "holiday/notes.txt"
+    assert mirrored.retriever.add(mirrored.folder / "notes.txt", other)[1] == alone
+    assert {
+        "holiday/notes.txt": ["about a dog"],
+        "work/notes.txt": ["about a cat"],
+    }.items() <= mirrored.contents.items()
+    assert len(mirrored.contents) == 4
+
+
 def test_two_folders_of_one_name(mirrored: MirroredFolder, tmp_path: Path) -> None:
     """They are refused unless a name says whether they are copies."""
     other = shutil.copytree(mirrored.folder, tmp_path / "copies" / "work")
@@ -160,6 +240,18 @@ def test_two_folders_of_one_name(mirrored: MirroredFolder, tmp_path: Path) -> No
     assert [kept.source for kept in mirrored.mirror(other, name="work").kept] == ["work/notes.txt"]
     (mirrored.folder / "notes.txt").unlink()
     assert mirrored.mirror().deleted == ("work/notes.txt",)
+
+
+def test_a_file_that_is_moved_in_one_of_two_copies(mirrored: MirroredFolder, tmp_path: Path) -> None:
+    """The documents of the other copy stay; what is known as stored without documents is stored again."""
+    other = shutil.copytree(mirrored.folder, tmp_path / "copies" / "work")
+    mirrored.mirror(other, name="work")
+    (other / "notes.txt").rename(other / "cat.txt")
+    report = mirrored.mirror(other, name="work")
+    assert (report.added, report.moved, mirrored.embedded) == (("work/cat.txt",), (), 0)
+    assert [kept.source for kept in report.kept] == ["work/notes.txt"]
+    assert {"work/notes.txt", "work/cat.txt"} < mirrored.contents.keys()
+    assert mirrored.mirror().is_current
 
 
 def test_a_higher_folder_takes_over(mirrored: MirroredFolder, tmp_path: Path) -> None:
@@ -258,7 +350,7 @@ async def test_async_twins(retriever: MultimodalRetriever, call: Call, tmp_path:
 def test_documents_without_a_ledger_are_adopted(emulator: GeminiEmulator, mirrored: MirroredFolder) -> None:
     """Documents of an earlier version have other ids and sources; they are replaced, and not embedded again."""
     store = mirrored.retriever.store
-    if not isinstance(store, LocalVectorStore):
+    if not isinstance(store, MultimodalVectorStore):
         pytest.skip("other stores cannot be searched for a source")
     older = [
         Document(one.page_content, id=f"old {number}", metadata={**one.metadata, "source": source.partition("/")[2]})
