@@ -17,6 +17,7 @@ from langchain_gemini_mm.flows import Call, Flow, asynchronous, blocking, synchr
 from langchain_gemini_mm.interfaces import Content, Modality
 from langchain_gemini_mm.ranking import Ranking
 from langchain_gemini_mm.ranking.search import RankingPlan, by_modality_flow, plan_ranking, ranked_flow
+from langchain_gemini_mm.rendering.clean_text import DocumentOrHit, document_of
 from langchain_gemini_mm.retrievers.context import neighbours_flow
 from langchain_gemini_mm.retrievers.ingest import Added, Ingest, Metadata, Progress, target_of
 from langchain_gemini_mm.retrievers.search import foreign_flow, require_own_store, sources_flow
@@ -26,7 +27,7 @@ from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.sync.report import LibraryStatus
 from langchain_gemini_mm.sync.status import forget_flow, remove_unused, status_flow
 from langchain_gemini_mm.validation import refuse_unknown, unknown_option
-from langchain_gemini_mm.vectorstores import Hit, Hits, MultimodalVectorStore, Query
+from langchain_gemini_mm.vectorstores import Hits, MultimodalVectorStore, Query
 from langchain_gemini_mm.vectorstores.query import Fusion, SearchType
 from langchain_gemini_mm.vectorstores.store_retriever import AnsweredQuery, BatchedRetriever
 
@@ -223,20 +224,18 @@ class MultimodalRetriever(BatchedRetriever):
     asources: ClassVar = asynchronous(sources)
 
     @synchronous
-    def context(self, found: Hit | Document, *, before: int = 1, after: int = 1) -> Flow[list[Document]]:
+    def context(self, found: DocumentOrHit, *, before: int = 1, after: int = 1) -> Flow[list[Document]]:
         """Read the segments or pages around a hit, of the same file and modality, the hit among them.
 
         Args:
-            found: a hit or a Document.
+            found: a hit or a Document, also as a dict, or as a copy without an id, as compressors make them.
             before: number of documents before it.
             after: number of documents after it.
 
         Raises:
             ContentError: the document does not name its place in a file, or is not stored any more.
         """
-        document = found.document if isinstance(found, Hit) else found
-        if not isinstance(document, Document):
-            raise TypeError(f"context is that of a hit or a Document, got {type(document).__name__}")
+        document = document_of(found)
         counts: dict[str, Any] = {"before": before, "after": after}
         for name, value in counts.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:

@@ -377,7 +377,7 @@ class MediaStore:
     asweep = _in_thread(sweep)
 
     def __repr__(self) -> str:
-        place = f" {str(self.path)!r}" if self.path else ""
+        place = f" {self.path.name!r}" if self.path else ""
         return f"<MediaStore {self._backend.kind}{place}>"
 
     def _leased(self, ref: MediaRef | str) -> str:

@@ -189,7 +189,7 @@ def returned_flow(answers: Sequence[Hits], plan: SearchPlan) -> Flow[list[Hits]]
     ids = dict.fromkeys(str(hit.document.id) for hits in shown for hit in hits)
     records = (yield from plan.backend.fetch(list(ids), with_vectors=True)) if ids else []
     vectors = {record.id: record.vector for record in records}
-    return [Hits(replace(hit, vector=vectors.get(str(hit.document.id))) for hit in hits) for hits in shown]
+    return [Hits(hit.with_vector(vectors.get(str(hit.document.id))) for hit in hits) for hits in shown]
 
 
 def _similar_flow(queries: Sequence[Query], plan: SearchPlan) -> Flow[list[Hits]]:
