@@ -63,7 +63,7 @@ def described(document: Document) -> str:
     assert described(Document("a note without a file")) == "'a note without a file'"
     ```
     """
-    cited = citation(document) if _given_name(document) else ""
+    cited = citation(document) if has_name(document) else ""
     text = " ".join(clean_text(document).split())
     shown = "" if not text else repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}…"
     return " ".join(filter(None, (cited, shown))) or f"[{document.metadata.get('modality', 'untitled')}]"
@@ -100,6 +100,11 @@ def _name(document: Document) -> str:
     if given == document.metadata.get("source"):
         name = _without_folders(name)
     return name if len(name) <= _MAX_CHARACTERS else f"…{name[-_MAX_CHARACTERS:]}"
+
+
+def has_name(document: Document) -> bool:
+    """Whether a document has a source or a title, so that its citation is not an id."""
+    return bool(_given_name(document))
 
 
 def _given_name(document: Document) -> str:

@@ -18,7 +18,7 @@ MAX_CHARACTERS = 20_000
 """Longer companion text is cut off: the document of a book may carry the text of the whole book."""
 
 _WHITE_SPACE = re.compile(r"[\s\x00]+")
-_MEDIA = frozenset({"image", "audio", "video", "pdf"})
+MEDIA = frozenset({"image", "audio", "video", "pdf"})
 
 
 def clean_text(document: DocumentOrHit, *, companion: bool = True) -> str:
@@ -105,7 +105,7 @@ def _without_reference(space: re.Match[str]) -> str:
 def companion_of(document: Document, pieces: list[str | MediaRef]) -> str:
     """Return the companion text of a document's media; empty if there is none."""
     companion = document.metadata.get(COMPANION_TEXT)
-    has_media = any(isinstance(piece, MediaRef) for piece in pieces) or document.metadata.get("modality") in _MEDIA
+    has_media = any(isinstance(piece, MediaRef) for piece in pieces) or document.metadata.get("modality") in MEDIA
     if not has_media or not isinstance(companion, str):
         return ""
     text = joined(pieces_of(companion))

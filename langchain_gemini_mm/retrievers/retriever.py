@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path  # noqa: TC003 - pydantic needs it
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
@@ -11,13 +12,14 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import LangSmithRetrieverParams
 from langchain_core.runnables import RunnableConfig
 from langchain_core.vectorstores import VectorStore
-from pydantic import ConfigDict, model_validator
+from pydantic import ConfigDict, PrivateAttr, model_validator
 
 from langchain_gemini_mm.flows import Call, Flow, asynchronous, blocking, synchronous
 from langchain_gemini_mm.interfaces import Content, Modality
 from langchain_gemini_mm.ranking import Ranking
 from langchain_gemini_mm.ranking.search import RankingPlan, by_modality_flow, plan_ranking, ranked_flow
 from langchain_gemini_mm.rendering.clean_text import DocumentOrHit, document_of
+from langchain_gemini_mm.rendering.media_text import MediaText, MediaTextTransformer
 from langchain_gemini_mm.retrievers.context import neighbours_flow
 from langchain_gemini_mm.retrievers.ingest import Added, Ingest, Metadata, Progress, target_of
 from langchain_gemini_mm.retrievers.search import foreign_flow, require_own_store, sources_flow
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from langchain_gemini_mm.loaders import MediaLoader
 
 _AS_TEXT: Any = object()
+_OWN: Any = object()
 
 
 class MultimodalRetriever(BatchedRetriever):
@@ -95,9 +98,14 @@ class MultimodalRetriever(BatchedRetriever):
     """Whose data, in a `WeaviateVectorStore` with tenants."""
     media: MediaStore | None = None
     """Holds the media; None is the store of the embeddings."""
+    media_text: MediaText | None = None
+    """For chains and rerankers that read only text: put the text of media (page, transcript, caption, citation) into
+    the `page_content` of what `invoke` returns, `"instead"` of the references to the media or `"after"` them."""
     ledger: str | Path | None = None
     """For a store of another package: the SQLite file with what is known of its files. None is a file in the folder of
     the media store; `":memory:"` is as long as the store."""
+
+    _transformers: dict[str, MediaTextTransformer] = PrivateAttr(default_factory=dict)
 
     if TYPE_CHECKING:  # LangChain's constructor takes anything
 
@@ -107,6 +115,7 @@ class MultimodalRetriever(BatchedRetriever):
             store: VectorStore,
             k: int = 4,
             media: MediaStore | None = None,
+            media_text: MediaText | None = None,
             ledger: str | Path | None = None,
             name: str | None = None,
             tags: list[str] | None = None,
@@ -145,7 +154,8 @@ class MultimodalRetriever(BatchedRetriever):
         Args:
             input: any content, a list of parts of one query, a `HumanMessage` with attachments, or a `Query`.
             config: of LangChain.
-            kwargs: `k` and the options of `SearchOptions`, for this call; the retriever's fields are the defaults.
+            kwargs: `k`, `media_text` and the options of `SearchOptions`, for this call; the retriever's fields are the
+                defaults.
 
         Raises:
             ContentError: the query cannot be embedded, or names ids that are not stored.
@@ -383,11 +393,15 @@ class MultimodalRetriever(BatchedRetriever):
         *,
         run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002 - the interface has it
         content: Any = _AS_TEXT,
+        media_text: Any = _OWN,
         **kwargs: Any,
     ) -> list[Document]:
+        transformer = self._transformer(media_text)
         if isinstance(query, AnsweredQuery):
-            return query.documents
-        return self.search(query if content is _AS_TEXT else content, **kwargs).documents
+            found = query.documents
+        else:
+            found = self.search(query if content is _AS_TEXT else content, **kwargs).documents
+        return transformer.transform_documents(found) if transformer else found
 
     async def _aget_relevant_documents(
         self,
@@ -395,11 +409,24 @@ class MultimodalRetriever(BatchedRetriever):
         *,
         run_manager: AsyncCallbackManagerForRetrieverRun,  # noqa: ARG002 - the interface has it
         content: Any = _AS_TEXT,
+        media_text: Any = _OWN,
         **kwargs: Any,
     ) -> list[Document]:
+        transformer = self._transformer(media_text)
         if isinstance(query, AnsweredQuery):
-            return query.documents
-        return (await self.asearch(query if content is _AS_TEXT else content, **kwargs)).documents
+            found = query.documents
+        else:
+            found = (await self.asearch(query if content is _AS_TEXT else content, **kwargs)).documents
+        return await asyncio.to_thread(transformer.transform_documents, found) if transformer else found
+
+    def _transformer(self, placement: Any) -> MediaTextTransformer | None:
+        """Puts text into the documents of a call; None if they are returned as they are."""
+        placement = self.media_text if placement is _OWN else placement
+        if placement is None:
+            return None
+        if placement not in self._transformers:
+            self._transformers[placement] = MediaTextTransformer(placement, media=self.media_store)
+        return self._transformers[placement]
 
     def _get_ls_params(self, **_: Any) -> LangSmithRetrieverParams:
         params = super()._get_ls_params()
@@ -420,7 +447,8 @@ class MultimodalRetriever(BatchedRetriever):
         return options
 
     def _batch_flow(self, queries: Sequence[Any], options: Mapping[str, Any]) -> Flow[list[Hits]]:
-        return self._hits(queries, None, options)
+        searching = {name: value for name, value in options.items() if name != "media_text"}
+        return self._hits(queries, None, searching)
 
     def _text_of(self, query: Any) -> str:
         return traced(query)

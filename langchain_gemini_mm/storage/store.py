@@ -85,6 +85,9 @@ class MediaStore:
         StoreError: `where` is a file.
     """
 
+    # Without `__dict__`, web frameworks refuse a media store in an answer instead of showing its attributes.
+    __slots__ = ("__weakref__", "_backend", "_types")
+
     _fetcher = Fetcher()
 
     @explains_unknown_options("MediaStore")
