@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path  # noqa: TC003 - pydantic needs it
-from typing import TYPE_CHECKING, Any, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
@@ -20,6 +21,7 @@ from langchain_gemini_mm.ranking import Ranking
 from langchain_gemini_mm.ranking.search import RankingPlan, by_modality_flow, plan_ranking, ranked_flow
 from langchain_gemini_mm.rendering.clean_text import DocumentOrHit, document_of
 from langchain_gemini_mm.rendering.media_text import MediaText, MediaTextTransformer
+from langchain_gemini_mm.retrievers.bounds import bound_of, require_known_flow
 from langchain_gemini_mm.retrievers.context import neighbours_flow
 from langchain_gemini_mm.retrievers.ingest import Added, Ingest, Metadata, Progress, target_of
 from langchain_gemini_mm.retrievers.search import foreign_flow, require_own_store, sources_flow
@@ -30,6 +32,7 @@ from langchain_gemini_mm.sync.report import LibraryStatus
 from langchain_gemini_mm.sync.status import forget_flow, remove_unused, status_flow
 from langchain_gemini_mm.validation import refuse_unknown, unknown_option
 from langchain_gemini_mm.vectorstores import Hits, MultimodalVectorStore, Query
+from langchain_gemini_mm.vectorstores.filters import Node, Predicate
 from langchain_gemini_mm.vectorstores.query import Fusion, SearchType
 from langchain_gemini_mm.vectorstores.store_retriever import AnsweredQuery, BatchedRetriever
 
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
     import os
 
     from langchain_gemini_mm.loaders import MediaLoader
+
+T = TypeVar("T")
 
 _AS_TEXT: Any = object()
 _OWN: Any = object()
@@ -206,7 +211,7 @@ class MultimodalRetriever(BatchedRetriever):
         Returns:
             Hits by modality, of those that the collection has; their score is the cosine similarity.
         """
-        return by_modality_flow(query, self._plan("by_modality", k, options))
+        return self._planned("by_modality", query, k, options, lambda plan: by_modality_flow(query, plan))
 
     aby_modality: ClassVar = asynchronous(by_modality)
 
@@ -229,7 +234,7 @@ class MultimodalRetriever(BatchedRetriever):
             per_source: number of hits of a file; adjacent ones are merged into one moment.
             options: as in `search`.
         """
-        return sources_flow(query, self._plan("sources", k, options), by, per_source)
+        return self._planned("sources", query, k, options, lambda plan: sources_flow(query, plan, by, per_source))
 
     asources: ClassVar = asynchronous(sources)
 
@@ -251,7 +256,7 @@ class MultimodalRetriever(BatchedRetriever):
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise ValueError(f"{name} must be an int >= 0, got {value!r}")
         backend = require_own_store(self.store, "context").backend.for_tenant(self.tenant)
-        return neighbours_flow(backend, document, before, after)
+        return neighbours_flow(backend, document, before, after, self._bound())
 
     acontext: ClassVar = asynchronous(context)
 
@@ -457,10 +462,42 @@ class MultimodalRetriever(BatchedRetriever):
         self, queries: Sequence[Content | Query], k: int | None, overrides: Mapping[str, Any]
     ) -> Flow[list[Hits]]:
         options = self._options(k, overrides)
-        if isinstance(self.store, MultimodalVectorStore):
-            return ranked_flow(queries, plan_ranking(self.store.backend, **options))
-        return foreign_flow(self.store, queries, **options)
+        if not isinstance(self.store, MultimodalVectorStore):
+            return foreign_flow(self.store, queries, **options)
+        plan = plan_ranking(self.store.backend, **options)
+        return self._bounded_flow(queries, plan, lambda bounded: ranked_flow(queries, bounded))
 
-    def _plan(self, what: str, k: int | None, overrides: Mapping[str, Any]) -> RankingPlan:
+    def _planned(
+        self,
+        what: str,
+        query: Content | Query,
+        k: int | None,
+        overrides: Mapping[str, Any],
+        search: Callable[[RankingPlan], Flow[T]],
+    ) -> Flow[T]:
+        """Search in a store of this package.
+
+        Args:
+            what: the method, for messages.
+            query: what is searched for.
+            k: number of results; None is the retriever's.
+            overrides: options of the call.
+            search: carries out the plan.
+        """
         backend = require_own_store(self.store, what).backend
-        return plan_ranking(backend, **self._options(k, overrides))
+        return self._bounded_flow([query], plan_ranking(backend, **self._options(k, overrides)), search)
+
+    def _bounded_flow(
+        self, queries: Sequence[Content | Query], plan: RankingPlan, search: Callable[[RankingPlan], Flow[T]]
+    ) -> Flow[T]:
+        """Search so that the queries name nothing that this retriever does not find."""
+        bound = self._bound()
+        if bound is not None or self.tenant is not None:
+            backend = plan.search.backend.for_tenant(self.tenant)
+            yield from require_known_flow(backend, bound, queries)
+        plan = plan if bound is None else replace(plan, search=replace(plan.search, bound=bound))
+        return (yield from search(plan))
+
+    def _bound(self) -> Node | Predicate | None:
+        """The filter for all that this retriever finds."""
+        return bound_of(self.filter, self.modalities)

@@ -127,6 +127,11 @@ class Hit(HitAccess):
         return self.document.page_content
 
     @property
+    def id(self) -> str | None:
+        """The id of the document."""
+        return self.document.id
+
+    @property
     def metadata(self) -> dict[str, Any]:
         """The metadata of the document."""
         return self.document.metadata
