@@ -163,6 +163,7 @@ def _question_blocks(
     blocks: list[Block] = []
     for part in parts:
         blocks += expansion.of_part(part) if part.text is None else [text_block(part.text)]
+    expansion.report()
     if blocks[0]["type"] == "text":
         blocks[0] = text_block(f"Question: {blocks[0]['text']}")
     else:

@@ -192,6 +192,8 @@ class RetrieverTool(ABC):
         if not (REFERENCES_FOR.get() == self.name if self.media_references is None else self.media_references):
             media, accepts = self.retriever.media_store, accepts_of(self.model)
             blocks = expand_blocks(blocks, media, accepts=accepts, place="tool", max_bytes=self.max_bytes)
+        if all(block["type"] == "text" for block in blocks):  # many servers take only a string as the result of a tool
+            return "\n".join([text, *(block["text"] for block in blocks)])
         return [{"type": "text", "text": text}, *blocks]
 
 
