@@ -24,8 +24,8 @@ FUNCTION_LINES = 40
 # The package had 181 modules and 18,979 lines before one outcome per input, learnt quotas, formats of real folders,
 # changes beside writers, collections of other programs and mirrored folders were added. Raise these with a capability,
 # never for a correction.
-MOST_MODULES = 210
-MOST_CODE_LINES = 27_600
+MOST_MODULES = 214
+MOST_CODE_LINES = 28_200
 MOST_REPEATED_NAMES = 10
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "v2"}
 

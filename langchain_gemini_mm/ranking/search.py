@@ -133,12 +133,14 @@ def ranked_flow(queries: Iterable[Content | Query], plan: RankingPlan) -> Flow[l
         return (yield from search_flow(asked, plan.narrowed))
     calibration = (yield from calibration_flow(search.backend)) if ranking == "calibrated" else None
     answers = []
-    for query, vector in zip(
-        asked, (yield from query_vectors_flow(search.backend, asked, search.task_type)), strict=True
-    ):
+    for query, vector in zip(asked, (yield from _vectors_flow(search, asked)), strict=True):
         candidates = yield from candidates_flow(vector, plan, query.ids)
         answers.append(_best(candidates, plan, query, calibration))
     return answers
+
+
+def _vectors_flow(search: SearchPlan, queries: Sequence[Query]) -> Flow[list[Vector]]:
+    return query_vectors_flow(search.backend, queries, search.task_type, search.bound)
 
 
 def default_ranking_flow(plan: RankingPlan) -> Flow[Ranking]:
@@ -180,7 +182,7 @@ def by_modality_flow(query: Content | Query, plan: RankingPlan) -> Flow[dict[str
     if search.search_type != "similarity":
         raise ValueError(f"by_modality compares by similarity, got search_type={search.search_type!r}")
     asked = query if isinstance(query, Query) else Query(query)
-    (vector,) = yield from query_vectors_flow(search.backend, [asked], search.task_type)
+    (vector,) = yield from _vectors_flow(search, [asked])
     groups = {group: (group,) for group in plan.modalities or GROUPS}
     found = yield from _nearest_flow(vector, search, groups, asked.ids)
     media = search.backend.space.media

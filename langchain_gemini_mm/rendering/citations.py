@@ -9,13 +9,14 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from langchain_gemini_mm.references import MediaRef
-from langchain_gemini_mm.rendering.clean_text import DocumentOrHit, document_of, pieces_of
+from langchain_gemini_mm.rendering.clean_text import DocumentOrHit, clean_text, document_of, pieces_of
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
 _HOUR = 3600
 _MAX_CHARACTERS = 160
+_SHOWN = 40
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\s]+")
 _BRACKETS = str.maketrans("[]", "()")
 
@@ -48,6 +49,26 @@ def citation(document: DocumentOrHit) -> str:
     return f"[{_name(document)}{f' {span}' if span else ''}]"
 
 
+def described(document: Document) -> str:
+    """Name a document in a repr: its citation and the beginning of its text, never a hash.
+
+    ```python
+    from langchain_core.documents import Document
+
+    from langchain_gemini_mm.references import MediaRef
+    from langchain_gemini_mm.rendering.citations import described
+
+    talk = Document(MediaRef("0" * 64).markdown, metadata={"source": "talk.mp4", "start_s": 30.0, "end_s": 60.0})
+    assert described(talk) == "[talk.mp4 0:30-1:00]"
+    assert described(Document("a note without a file")) == "'a note without a file'"
+    ```
+    """
+    cited = citation(document) if has_name(document) else ""
+    text = " ".join(clean_text(document).split())
+    shown = "" if not text else repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}…"
+    return " ".join(filter(None, (cited, shown))) or f"[{document.metadata.get('modality', 'untitled')}]"
+
+
 def time_span(start_s: float, end_s: float | None = None) -> str:
     """Format seconds as `12:30-13:00` or `1:02:03-1:02:33`.
 
@@ -74,12 +95,22 @@ def _clock(seconds: int, *, long: bool) -> str:
 
 
 def _name(document: Document) -> str:
-    names = (document.metadata.get("source"), document.metadata.get("title"), document.id)
-    given = next((name for name in names if isinstance(name, str) and name.strip()), "untitled")
-    name = _UNPRINTABLE.sub(" ", given).strip().translate(_BRACKETS)
+    given = _given_name(document) or document.id or ""
+    name = _UNPRINTABLE.sub(" ", given).strip().translate(_BRACKETS) or "untitled"
     if given == document.metadata.get("source"):
         name = _without_folders(name)
     return name if len(name) <= _MAX_CHARACTERS else f"…{name[-_MAX_CHARACTERS:]}"
+
+
+def has_name(document: Document) -> bool:
+    """Whether a document has a source or a title, so that its citation is not an id."""
+    return bool(_given_name(document))
+
+
+def _given_name(document: Document) -> str:
+    """The source or the title of a document; empty if it has neither."""
+    names = (document.metadata.get("source"), document.metadata.get("title"))
+    return next((name for name in names if isinstance(name, str) and name.strip()), "")
 
 
 def _without_folders(source: str) -> str:

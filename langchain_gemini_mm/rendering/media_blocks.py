@@ -330,6 +330,7 @@ def expand_blocks(
     expanded: list[Any] = []
     for block, reference in zip(blocks, references, strict=True):
         expanded += [block] if reference is None else expansion.of_reference(reference)
+    expansion.report()
     return expanded
 
 
@@ -343,6 +344,18 @@ class Expansion:
     waiting: int
     """Number of media that are not expanded yet, including the current one."""
     _shown: set[str] = field(default_factory=set)
+    _images: int = 0
+    """Number of images so far."""
+    _omitted: list[str] = field(default_factory=list)
+    """What is left out, with the reason."""
+
+    def report(self) -> None:
+        """Log what was left out, by name; for models that take text alone this is expected."""
+        if self._omitted:
+            accepts = self.fitter.accepts
+            level = logging.WARNING if accepts.max_bytes else logging.INFO
+            _LOG.log(level, "not shown to the model (%s): %s", accepts.name, "; ".join(self._omitted))
+            self._omitted = []
 
     def of_reference(self, reference: Reference) -> list[Block]:
         """The content blocks of a reference; there is at least one."""
@@ -377,16 +390,28 @@ class Expansion:
         except Exception as error:  # noqa: BLE001  as above
             return [_failed(part.modality, cited, error)]
         if pieces is None:
-            return [_not_shown(noun, cited, "No bytes are left for it")]
+            return [self._left_out(noun, cited, "No bytes are left for it")]
         if not pieces:
             where = " in results of tools" if self.fitter.accepts.takes(part.modality) else ""
-            return [_not_shown(noun, cited, f"The model does not accept this type of media{where}")]
+            return [self._left_out(noun, cited, f"The model does not accept this type of media{where}")]
+        most = self.fitter.accepts.max_images
+        images = sum(piece.modality == "image" for piece in pieces)
+        if most is not None and self._images + images > most:
+            pieces = [piece for piece in pieces if piece.modality != "image"] or pieces[: most - self._images]
+            images = sum(piece.modality == "image" for piece in pieces)
+        if not pieces:
+            return [self._left_out(noun, cited, f"The model accepts at most {most} images")]
+        self._images += images
         self.left -= sum(piece.base64_bytes for piece in pieces)
         blocks: list[Block] = []
         for piece in pieces:
             blocks += [text_block(f"({piece.description}{_of(cited)})")] if piece.description else []
             blocks.append(_media_block(piece, self.fitter.place, cited))
         return blocks
+
+    def _left_out(self, noun: str, cited: str, reason: str) -> Block:
+        self._omitted.append(f"{noun}{_of(cited)} ({reason})")
+        return _not_shown(noun, cited, reason)
 
     def _may_fit(self, part: Part) -> bool:
         """Whether to open the medium: if bytes are left, or if it is refused because the model does not accept it."""

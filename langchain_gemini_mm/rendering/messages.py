@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import BaseMessage, HumanMessage
 
 from langchain_gemini_mm.content.parts import to_parts
 from langchain_gemini_mm.flows import asynchronous, in_thread, synchronous
 from langchain_gemini_mm.interfaces import Content, MediaSource
-from langchain_gemini_mm.references import MediaRef
+from langchain_gemini_mm.references import MediaRef, escape_references, scan_references
 from langchain_gemini_mm.rendering.clean_text import DocumentOrHit, document_of, pieces_of
 from langchain_gemini_mm.rendering.media_blocks import Expansion, MediaFitter, expand_blocks
 from langchain_gemini_mm.rendering.model_capabilities import Accepts, Place, accepts_of
@@ -24,6 +24,7 @@ INSTRUCTIONS = (
 """The instructions before the sources."""
 
 NOTHING_FOUND = "(No sources were found.)"
+UNKNOWN_MEDIA = "(media that are not among the sources)"
 
 
 def to_blocks(
@@ -91,6 +92,9 @@ def to_message(
 
     Media that are missing, damaged, too large or not accepted by the model are replaced by a text that says so.
 
+    References in the text of a question are shown only if a document has them: whoever asks cannot show other media
+    by naming their hash. Pass a `MediaRef` to show media of your own.
+
     Args:
         question: any content: a text, an image, a list of texts and files, or a message with attachments.
         documents: Documents or hits, the most relevant first.
@@ -102,14 +106,16 @@ def to_message(
 
     Raises:
         ContentError: the question is empty, or of a type that is not content.
-        MissingMediaError: the question references media that are not in `media`.
+        MissingMediaError: the question has a `MediaRef` or a block of media that are not in `media`.
         TypeError: an item is neither a Document nor a hit.
         ValueError: documents reference media and there is no `media`, or the family is unknown.
     """
     items = list(documents)
     family = accepts_of(model)
     media = _media_of(items, media, family)
-    asked, left = _question_blocks(question, media, family, family.max_bytes if max_bytes is None else max_bytes)
+    shown = {ref for item in items for ref in _references(item)}
+    most = family.max_bytes if max_bytes is None else max_bytes
+    asked, left = _question_blocks(with_known_references(question, shown), media, family, most)
     sources = expand_blocks(reference_blocks(items, media=media), media, accepts=family, max_bytes=left)
     head = [text_block(instructions)] if instructions else []
     content: list[Any] = [*head, *(sources or [text_block(NOTHING_FOUND)]), *asked]
@@ -117,6 +123,35 @@ def to_message(
 
 
 ato_message = asynchronous(to_message)
+
+
+def with_known_references(question: Content, known: Collection[MediaRef]) -> Content:
+    """A question in whose texts only known references are left; others become a text that names no hash.
+
+    Args:
+        question: any content.
+        known: the references that may be shown.
+    """
+    if isinstance(question, str):
+        return _with_known(question, known) if "mm:" in question else question
+    if isinstance(question, BaseMessage):
+        content: Any = with_known_references(question.content, known)  # type: ignore[arg-type]
+        return question if content is question.content else question.model_copy(update={"content": content})
+    if isinstance(question, list | tuple):
+        return [with_known_references(part, known) for part in question]
+    if isinstance(question, Mapping) and isinstance(question.get("text"), str):
+        return {**question, "text": with_known_references(question["text"], known)}
+    return question
+
+
+def _with_known(text: str, known: Collection[MediaRef]) -> str:
+    pieces = []
+    for piece in scan_references(text):
+        if isinstance(piece, MediaRef):
+            pieces.append(piece.markdown if piece in known else UNKNOWN_MEDIA)
+        else:
+            pieces.append(escape_references(piece if isinstance(piece, str) else piece.text))
+    return "".join(pieces)
 
 
 def _question_blocks(
@@ -128,6 +163,7 @@ def _question_blocks(
     blocks: list[Block] = []
     for part in parts:
         blocks += expansion.of_part(part) if part.text is None else [text_block(part.text)]
+    expansion.report()
     if blocks[0]["type"] == "text":
         blocks[0] = text_block(f"Question: {blocks[0]['text']}")
     else:
@@ -143,4 +179,8 @@ def _media_of(items: Sequence[DocumentOrHit], media: MediaSource | None, family:
 
 
 def _has_references(item: DocumentOrHit) -> bool:
-    return any(isinstance(piece, MediaRef) for piece in pieces_of(document_of(item).page_content))
+    return bool(_references(item))
+
+
+def _references(item: DocumentOrHit) -> list[MediaRef]:
+    return [piece for piece in pieces_of(document_of(item).page_content) if isinstance(piece, MediaRef)]

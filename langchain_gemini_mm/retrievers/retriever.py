@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path  # noqa: TC003 - pydantic needs it
-from typing import TYPE_CHECKING, Any, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import LangSmithRetrieverParams
 from langchain_core.runnables import RunnableConfig
 from langchain_core.vectorstores import VectorStore
-from pydantic import ConfigDict, model_validator
+from pydantic import ConfigDict, PrivateAttr, model_validator
 
 from langchain_gemini_mm.flows import Call, Flow, asynchronous, blocking, synchronous
 from langchain_gemini_mm.interfaces import Content, Modality
 from langchain_gemini_mm.ranking import Ranking
 from langchain_gemini_mm.ranking.search import RankingPlan, by_modality_flow, plan_ranking, ranked_flow
+from langchain_gemini_mm.rendering.clean_text import DocumentOrHit, document_of
+from langchain_gemini_mm.rendering.media_text import MediaText, MediaTextTransformer
+from langchain_gemini_mm.retrievers.bounds import bound_of, require_known_flow
 from langchain_gemini_mm.retrievers.context import neighbours_flow
 from langchain_gemini_mm.retrievers.ingest import Added, Ingest, Metadata, Progress, target_of
 from langchain_gemini_mm.retrievers.search import foreign_flow, require_own_store, sources_flow
@@ -26,7 +31,8 @@ from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.sync.report import LibraryStatus
 from langchain_gemini_mm.sync.status import forget_flow, remove_unused, status_flow
 from langchain_gemini_mm.validation import refuse_unknown, unknown_option
-from langchain_gemini_mm.vectorstores import Hit, Hits, MultimodalVectorStore, Query
+from langchain_gemini_mm.vectorstores import Hits, MultimodalVectorStore, Query
+from langchain_gemini_mm.vectorstores.filters import Node, Predicate
 from langchain_gemini_mm.vectorstores.query import Fusion, SearchType
 from langchain_gemini_mm.vectorstores.store_retriever import AnsweredQuery, BatchedRetriever
 
@@ -35,7 +41,10 @@ if TYPE_CHECKING:
 
     from langchain_gemini_mm.loaders import MediaLoader
 
+T = TypeVar("T")
+
 _AS_TEXT: Any = object()
+_OWN: Any = object()
 
 
 class MultimodalRetriever(BatchedRetriever):
@@ -94,9 +103,14 @@ class MultimodalRetriever(BatchedRetriever):
     """Whose data, in a `WeaviateVectorStore` with tenants."""
     media: MediaStore | None = None
     """Holds the media; None is the store of the embeddings."""
+    media_text: MediaText | None = None
+    """For chains and rerankers that read only text: put the text of media (page, transcript, caption, citation) into
+    the `page_content` of what `invoke` returns, `"instead"` of the references to the media or `"after"` them."""
     ledger: str | Path | None = None
     """For a store of another package: the SQLite file with what is known of its files. None is a file in the folder of
     the media store; `":memory:"` is as long as the store."""
+
+    _transformers: dict[str, MediaTextTransformer] = PrivateAttr(default_factory=dict)
 
     if TYPE_CHECKING:  # LangChain's constructor takes anything
 
@@ -106,6 +120,7 @@ class MultimodalRetriever(BatchedRetriever):
             store: VectorStore,
             k: int = 4,
             media: MediaStore | None = None,
+            media_text: MediaText | None = None,
             ledger: str | Path | None = None,
             name: str | None = None,
             tags: list[str] | None = None,
@@ -144,7 +159,8 @@ class MultimodalRetriever(BatchedRetriever):
         Args:
             input: any content, a list of parts of one query, a `HumanMessage` with attachments, or a `Query`.
             config: of LangChain.
-            kwargs: `k` and the options of `SearchOptions`, for this call; the retriever's fields are the defaults.
+            kwargs: `k`, `media_text` and the options of `SearchOptions`, for this call; the retriever's fields are the
+                defaults.
 
         Raises:
             ContentError: the query cannot be embedded, or names ids that are not stored.
@@ -195,7 +211,7 @@ class MultimodalRetriever(BatchedRetriever):
         Returns:
             Hits by modality, of those that the collection has; their score is the cosine similarity.
         """
-        return by_modality_flow(query, self._plan("by_modality", k, options))
+        return self._planned("by_modality", query, k, options, lambda plan: by_modality_flow(query, plan))
 
     aby_modality: ClassVar = asynchronous(by_modality)
 
@@ -218,31 +234,29 @@ class MultimodalRetriever(BatchedRetriever):
             per_source: number of hits of a file; adjacent ones are merged into one moment.
             options: as in `search`.
         """
-        return sources_flow(query, self._plan("sources", k, options), by, per_source)
+        return self._planned("sources", query, k, options, lambda plan: sources_flow(query, plan, by, per_source))
 
     asources: ClassVar = asynchronous(sources)
 
     @synchronous
-    def context(self, found: Hit | Document, *, before: int = 1, after: int = 1) -> Flow[list[Document]]:
+    def context(self, found: DocumentOrHit, *, before: int = 1, after: int = 1) -> Flow[list[Document]]:
         """Read the segments or pages around a hit, of the same file and modality, the hit among them.
 
         Args:
-            found: a hit or a Document.
+            found: a hit or a Document, also as a dict, or as a copy without an id, as compressors make them.
             before: number of documents before it.
             after: number of documents after it.
 
         Raises:
             ContentError: the document does not name its place in a file, or is not stored any more.
         """
-        document = found.document if isinstance(found, Hit) else found
-        if not isinstance(document, Document):
-            raise TypeError(f"context is that of a hit or a Document, got {type(document).__name__}")
+        document = document_of(found)
         counts: dict[str, Any] = {"before": before, "after": after}
         for name, value in counts.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise ValueError(f"{name} must be an int >= 0, got {value!r}")
         backend = require_own_store(self.store, "context").backend.for_tenant(self.tenant)
-        return neighbours_flow(backend, document, before, after)
+        return neighbours_flow(backend, document, before, after, self._bound())
 
     acontext: ClassVar = asynchronous(context)
 
@@ -384,11 +398,15 @@ class MultimodalRetriever(BatchedRetriever):
         *,
         run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002 - the interface has it
         content: Any = _AS_TEXT,
+        media_text: Any = _OWN,
         **kwargs: Any,
     ) -> list[Document]:
+        transformer = self._transformer(media_text)
         if isinstance(query, AnsweredQuery):
-            return query.documents
-        return self.search(query if content is _AS_TEXT else content, **kwargs).documents
+            found = query.documents
+        else:
+            found = self.search(query if content is _AS_TEXT else content, **kwargs).documents
+        return transformer.transform_documents(found) if transformer else found
 
     async def _aget_relevant_documents(
         self,
@@ -396,11 +414,24 @@ class MultimodalRetriever(BatchedRetriever):
         *,
         run_manager: AsyncCallbackManagerForRetrieverRun,  # noqa: ARG002 - the interface has it
         content: Any = _AS_TEXT,
+        media_text: Any = _OWN,
         **kwargs: Any,
     ) -> list[Document]:
+        transformer = self._transformer(media_text)
         if isinstance(query, AnsweredQuery):
-            return query.documents
-        return (await self.asearch(query if content is _AS_TEXT else content, **kwargs)).documents
+            found = query.documents
+        else:
+            found = (await self.asearch(query if content is _AS_TEXT else content, **kwargs)).documents
+        return await asyncio.to_thread(transformer.transform_documents, found) if transformer else found
+
+    def _transformer(self, placement: Any) -> MediaTextTransformer | None:
+        """Puts text into the documents of a call; None if they are returned as they are."""
+        placement = self.media_text if placement is _OWN else placement
+        if placement is None:
+            return None
+        if placement not in self._transformers:
+            self._transformers[placement] = MediaTextTransformer(placement, media=self.media_store)
+        return self._transformers[placement]
 
     def _get_ls_params(self, **_: Any) -> LangSmithRetrieverParams:
         params = super()._get_ls_params()
@@ -421,7 +452,8 @@ class MultimodalRetriever(BatchedRetriever):
         return options
 
     def _batch_flow(self, queries: Sequence[Any], options: Mapping[str, Any]) -> Flow[list[Hits]]:
-        return self._hits(queries, None, options)
+        searching = {name: value for name, value in options.items() if name != "media_text"}
+        return self._hits(queries, None, searching)
 
     def _text_of(self, query: Any) -> str:
         return traced(query)
@@ -430,10 +462,42 @@ class MultimodalRetriever(BatchedRetriever):
         self, queries: Sequence[Content | Query], k: int | None, overrides: Mapping[str, Any]
     ) -> Flow[list[Hits]]:
         options = self._options(k, overrides)
-        if isinstance(self.store, MultimodalVectorStore):
-            return ranked_flow(queries, plan_ranking(self.store.backend, **options))
-        return foreign_flow(self.store, queries, **options)
+        if not isinstance(self.store, MultimodalVectorStore):
+            return foreign_flow(self.store, queries, **options)
+        plan = plan_ranking(self.store.backend, **options)
+        return self._bounded_flow(queries, plan, lambda bounded: ranked_flow(queries, bounded))
 
-    def _plan(self, what: str, k: int | None, overrides: Mapping[str, Any]) -> RankingPlan:
+    def _planned(
+        self,
+        what: str,
+        query: Content | Query,
+        k: int | None,
+        overrides: Mapping[str, Any],
+        search: Callable[[RankingPlan], Flow[T]],
+    ) -> Flow[T]:
+        """Search in a store of this package.
+
+        Args:
+            what: the method, for messages.
+            query: what is searched for.
+            k: number of results; None is the retriever's.
+            overrides: options of the call.
+            search: carries out the plan.
+        """
         backend = require_own_store(self.store, what).backend
-        return plan_ranking(backend, **self._options(k, overrides))
+        return self._bounded_flow([query], plan_ranking(backend, **self._options(k, overrides)), search)
+
+    def _bounded_flow(
+        self, queries: Sequence[Content | Query], plan: RankingPlan, search: Callable[[RankingPlan], Flow[T]]
+    ) -> Flow[T]:
+        """Search so that the queries name nothing that this retriever does not find."""
+        bound = self._bound()
+        if bound is not None or self.tenant is not None:
+            backend = plan.search.backend.for_tenant(self.tenant)
+            yield from require_known_flow(backend, bound, queries)
+        plan = plan if bound is None else replace(plan, search=replace(plan.search, bound=bound))
+        return (yield from search(plan))
+
+    def _bound(self) -> Node | Predicate | None:
+        """The filter for all that this retriever finds."""
+        return bound_of(self.filter, self.modalities)

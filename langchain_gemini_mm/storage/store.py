@@ -85,6 +85,9 @@ class MediaStore:
         StoreError: `where` is a file.
     """
 
+    # Without `__dict__`, web frameworks refuse a media store in an answer instead of showing its attributes.
+    __slots__ = ("__weakref__", "_backend", "_types")
+
     _fetcher = Fetcher()
 
     @explains_unknown_options("MediaStore")
@@ -377,7 +380,7 @@ class MediaStore:
     asweep = _in_thread(sweep)
 
     def __repr__(self) -> str:
-        place = f" {str(self.path)!r}" if self.path else ""
+        place = f" {self.path.name!r}" if self.path else ""
         return f"<MediaStore {self._backend.kind}{place}>"
 
     def _leased(self, ref: MediaRef | str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from threading import Lock
@@ -22,7 +22,9 @@ Expand: TypeAlias = Callable[[Block, Accepts, Place, int], list[Block]]
 DROPPED = "(no longer shown, to save space; search for it or open it again to see it)"
 REPEATED = "(shown elsewhere in this conversation)"
 MOVED = "(shown in the message after the results)"
+MOVED_UP = "(shown with the question)"
 HEADING = "The media of the results above:"
+HEADING_UP = "The media of the results of tools that follow:"
 
 CACHED_BYTES = 32_000_000
 """Default memory for expanded blocks, base64 included."""
@@ -56,7 +58,7 @@ def show_media(
     shown: dict[tuple[int, int], list[Block]] = {}
     moved: dict[tuple[int, int], list[Block]] = {}
     seen: set[MediaRef] = set()
-    left, number = max_bytes, 0
+    left, number, images = max_bytes, 0, 0
     for block, ref in references:
         at = (block.message, block.position)
         if ref in seen:
@@ -68,44 +70,92 @@ def show_media(
             is_moved = block.in_tool_result and takes_media and not accepts.in_tools
             blocks = expand(block.block, accepts, "tool" if block.in_tool_result and not is_moved else "message", left)
             size = media_size(blocks)
-            left, number = left - size, number + (size > 0)
+            added = sum(block.get("type") == "image" for block in blocks)
+            if accepts.max_images is not None and images + added > accepts.max_images:
+                shown[at] = [_text(DROPPED)]
+                continue
+            left, number, images = left - size, number + (size > 0), images + added
             seen.add(ref)
-            shown[at] = [_text(MOVED)] if is_moved else blocks
+            shown[at] = [_text(MOVED if accepts.user_after_tools else MOVED_UP)] if is_moved else blocks
             if is_moved:
                 moved[at] = blocks
-    return _rewritten(messages, found, shown, moved)
+    written = _Rewriting(found, shown, moved, up=not accepts.user_after_tools).messages(messages)
+    return written if accepts.in_tools else [_with_plain_text(message) for message in written]
 
 
-def _rewritten(
-    messages: Sequence[BaseMessage],
-    found: Sequence[MediaBlock],
-    shown: Mapping[tuple[int, int], list[Block]],
-    moved: Mapping[tuple[int, int], list[Block]],
-) -> list[BaseMessage]:
-    """Return the messages with blocks replaced; moved blocks follow the last of several tool results."""
-    attached = {(block.message, block.position) for block in found if not block.in_tool_result}
-    with_media = {block.message for block in found}
-    numbers = count(1)
-    written: list[BaseMessage] = []
-    waiting: list[Block] = []
-    for index, message in enumerate(messages):
-        if waiting and not isinstance(message, ToolMessage):
-            written.append(HumanMessage([_text(HEADING), *waiting]))
-            waiting = []
-        if index not in with_media:
-            written.append(message)
-            continue
-        content: list[Any] = []
+def _with_plain_text(message: BaseMessage) -> BaseMessage:
+    """The result of a tool as a string, where only text is left in it: many servers take nothing else."""
+    if not isinstance(message, ToolMessage) or isinstance(message.content, str):
+        return message
+    texts = [block if isinstance(block, str) else block.get("text") for block in message.content if _is_text(block)]
+    if len(texts) < len(message.content):
+        return message
+    return message.model_copy(update={"content": "\n".join(map(str, texts))})
+
+
+def _is_text(block: object) -> bool:
+    return isinstance(block, str) or (isinstance(block, dict) and block.get("type") == "text")
+
+
+@dataclass(frozen=True)
+class _Rewriting:
+    """Replaces blocks of messages, and moves those that tool results cannot hold."""
+
+    found: Sequence[MediaBlock]
+    shown: Mapping[tuple[int, int], list[Block]]
+    moved: Mapping[tuple[int, int], list[Block]]
+    up: bool
+    """Whether moved blocks are added to the question before the tool results; else a message after these has them."""
+
+    def messages(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+        """Return the messages with blocks replaced; moved blocks follow the last of several tool results."""
+        with_media = {block.message for block in self.found}
+        numbers = count(1)
+        written: list[BaseMessage] = []
+        waiting: list[Block] = []
+        question: int | None = None
+        for index, message in enumerate(messages):
+            if waiting and not isinstance(message, ToolMessage):
+                self._place(written, waiting, question)
+                waiting = []
+            if isinstance(message, HumanMessage):
+                question = len(written)
+            if index not in with_media:
+                written.append(message)
+                continue
+            content: list[Any] = []
+            for position, blocks in enumerate(self._blocks(index, message, numbers)):
+                content += blocks
+                waiting += self._cited(message, index, position)
+            written.append(message.model_copy(update={"content": content}))
+        if waiting:
+            self._place(written, waiting, question)
+        return written
+
+    def _blocks(self, index: int, message: BaseMessage, numbers: Iterator[int]) -> Iterator[list[Any]]:
+        """The blocks of a message after replacement, for each position; attachments of the user have their names."""
+        attached = {block.position for block in self.found if block.message == index and not block.in_tool_result}
         for position, block in enumerate(message.content):
-            at = (index, position)
-            if at in attached:
-                content.append(_text(f"[{attachment_name(next(numbers))}]"))
-            content += shown.get(at, [block])
-            if at in moved:
-                citation = (block.get("extras") or {}).get("citation") if isinstance(block, dict) else None
-                waiting += [*([_text(citation)] if citation else []), *moved[at]]
-        written.append(message.model_copy(update={"content": content}))
-    return [*written, HumanMessage([_text(HEADING), *waiting])] if waiting else written
+            named = [_text(f"[{attachment_name(next(numbers))}]")] if position in attached else []
+            yield [*named, *self.shown.get((index, position), [block])]
+
+    def _cited(self, message: BaseMessage, index: int, position: int) -> list[Block]:
+        """The moved blocks of a position, after their citation."""
+        blocks = self.moved.get((index, position))
+        if blocks is None:
+            return []
+        block: Any = message.content[position]
+        cited = (block.get("extras") or {}).get("citation") if isinstance(block, dict) else None
+        return [*([_text(cited)] if cited else []), *blocks]
+
+    def _place(self, written: list[BaseMessage], blocks: list[Block], question: int | None) -> None:
+        """Add moved blocks to the question, or as a message of their own."""
+        if not self.up or question is None:
+            written.append(HumanMessage([_text(HEADING), *blocks]))
+            return
+        asked = written[question]
+        content = [_text(asked.content)] if isinstance(asked.content, str) else list(asked.content)
+        written[question] = asked.model_copy(update={"content": [*content, _text(HEADING_UP), *blocks]})
 
 
 def _text(text: str) -> Block:

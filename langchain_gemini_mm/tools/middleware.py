@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableBinding, RunnableWithFallbacks
 from pydantic import BaseModel
 
 from langchain_gemini_mm.errors import MissingExtraError
@@ -133,19 +134,31 @@ class MediaMiddleware(AgentMiddleware):
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelCallResult[Any]:
         """Send the model the media that the references name."""
-        model: Any = request.model
-        if isinstance(model, BaseChatModel):
-            return handler(request.override(model=model_with_media(model, self._show, self._classes)))
-        return handler(self._with_media(request))
+        model = self._wrapped(request.model)
+        return handler(self._with_media(request) if model is None else request.override(model=model))
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelCallResult[Any]:
         """Async twin of `wrap_model_call`."""
-        model: Any = request.model
+        model = self._wrapped(request.model)
+        if model is None:
+            return await handler(await asyncio.to_thread(self._with_media, request))
+        return await handler(request.override(model=model))
+
+    def _wrapped(self, model: Any) -> Any:
+        """The model as one that is shown media; each fallback is shown what it accepts itself. None for others."""
         if isinstance(model, BaseChatModel):
-            return await handler(request.override(model=model_with_media(model, self._show, self._classes)))
-        return await handler(await asyncio.to_thread(self._with_media, request))
+            return model_with_media(model, self._show, self._classes)
+        if isinstance(model, RunnableWithFallbacks):
+            first, *others = [self._wrapped(one) for one in (model.runnable, *model.fallbacks)]
+            if first is None or None in others:
+                return None
+            return model.model_copy(update={"runnable": first, "fallbacks": others})
+        if isinstance(model, RunnableBinding):
+            bound = self._wrapped(model.bound)
+            return None if bound is None else model.model_copy(update={"bound": bound})
+        return None
 
     def _with_media(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
         """Put media into the messages for a model that is not a `BaseChatModel`, such as an unnamed `init_chat_model`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from langchain_core.documents import Document
@@ -16,7 +16,7 @@ from langchain_gemini_mm.rendering import citation, clean_text
 from langchain_gemini_mm.retrievers.context import has_neighbours
 from langchain_gemini_mm.retrievers.sources import GAP_S, merge_spans
 from langchain_gemini_mm.tools.search_tool import RetrieverTool, ToolResult, input_error
-from langchain_gemini_mm.vectorstores.filters import matches, parse_filter
+from langchain_gemini_mm.vectorstores.filters import allows, parse_filter
 
 MAX_AROUND = 5
 """Segments or pages on either side."""
@@ -54,10 +54,8 @@ class OpenTool(RetrieverTool):
     def _is_allowed(self, document: Document) -> bool:
         """Whether the retriever could find the document: what its filter excludes cannot be opened."""
         given = filter_for_modalities(self.retriever.filter, self.retriever.modalities)
-        if not isinstance(given, Mapping):
-            return given is None or bool(given(document))
         try:
-            return matches(parse_filter(given), document.metadata)
+            return allows(given if given is None or callable(given) else parse_filter(given), document)
         except FilterError:
             return False  # the filter has the form of another store, so it cannot be checked here
 

@@ -8,12 +8,13 @@ from pathlib import PureWindowsPath
 from typing import Annotated, Any, get_args
 
 from langchain_core.tools import InjectedToolArg, ToolException
-from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, create_model
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import Content, Modality
-from langchain_gemini_mm.references import SCHEME, MediaRef, escape_references
+from langchain_gemini_mm.references import SCHEME, MediaRef, escape_references, scan_references
 from langchain_gemini_mm.tools.attachments import attachment_name, attachment_number, media_blocks
+from langchain_gemini_mm.validation import unknown_option
 from langchain_gemini_mm.vectorstores import Query
 from langchain_gemini_mm.vectorstores.filters import all_of
 
@@ -31,6 +32,23 @@ class ToolQuery:
     k: int
     messages: Sequence[Any] = field(default=(), repr=False)
     """The conversation, which has the attachments."""
+
+    @property
+    def source_name(self) -> str:
+        """The source without the brackets of a citation."""
+        return self.source.strip().strip("[]")
+
+    @property
+    def reference(self) -> MediaRef | None:
+        """The media that `like` names by a reference, unless they are in the conversation."""
+        like = self.like.strip()
+        if SCHEME not in like or attachment_number(like) is not None:
+            return None
+        try:
+            ref = MediaRef.parse(like)
+        except ContentError:
+            return None
+        return None if ref.sha256 in set(_hashes_in(self.messages)) else ref
 
     def content(self) -> Content | Query:
         """Return what to search for.
@@ -66,7 +84,7 @@ class ToolQuery:
         """
         conditions: list[dict[str, Any]] = []
         if self.source:
-            conditions.append({"source": _source(self.messages, self.source.strip().strip("[]"))})
+            conditions.append({"source": _source(self.messages, self.source_name)})
         if self.start_s is not None or self.end_s is not None:
             conditions.append(_overlapping(self.start_s, self.end_s))
         return all_of(own, conditions)
@@ -108,11 +126,32 @@ def _attachment(messages: Sequence[Any], number: int) -> Content:
 
 def _source(messages: Sequence[Any], name: str) -> str | dict[str, list[str]]:
     """Return a source, or the sources shown before whose path ends with this name."""
-    shown = {source for message in messages for source in _sources_in(getattr(message, "artifact", None))}
+    shown = shown_sources(messages)
     if name in shown:
         return name
-    meant = sorted(source for source in shown if PureWindowsPath(source).name == name)
+    meant = sorted(source for source in shown if is_named(source, name))
     return {"$in": meant} if len(meant) > 1 else meant[0] if meant else name
+
+
+def is_named(source: str, name: str) -> bool:
+    """Whether the last part of a source's path is `name`."""
+    return PureWindowsPath(source).name == name
+
+
+def shown_sources(messages: Sequence[Any]) -> set[str]:
+    """The sources of the Documents that tools returned in a conversation."""
+    return {source for message in messages for source in _sources_in(getattr(message, "artifact", None))}
+
+
+def _hashes_in(messages: Sequence[Any]) -> Iterator[str]:
+    """The hashes of media that a conversation shows: attachments, and blocks and artifacts of tool results."""
+    yield from (media.payload.sha256 for media in media_blocks(messages) if isinstance(media.payload, MediaRef))
+    for message in messages:
+        artifact = getattr(message, "artifact", None)
+        for document in artifact if isinstance(artifact, list) else ():
+            text = document.get("page_content") if isinstance(document, dict) else getattr(document, "page_content", "")
+            pieces = scan_references(text) if isinstance(text, str) else ()
+            yield from (piece.sha256 for piece in pieces if isinstance(piece, MediaRef))
 
 
 def _sources_in(artifact: Any) -> Iterator[str]:
@@ -173,6 +212,8 @@ Runtime = Annotated[Any, InjectedToolArg, PlainSerializer(lambda _: None)]
 class OpenArguments(BaseModel):
     """The arguments of the tool that opens a hit."""
 
+    model_config = ConfigDict(extra="forbid")
+
     id: Text = Field(description="The id of a hit, exactly as in a search result.")
     before: Count = Field(
         default=None, description="How many segments or pages before it to show as well: a longer clip, more pages."
@@ -182,6 +223,8 @@ class OpenArguments(BaseModel):
 
 class SearchArguments(BaseModel):
     """The arguments of the tool that searches."""
+
+    model_config = ConfigDict(extra="forbid")
 
     query: Text = Field(
         default="",
@@ -221,15 +264,29 @@ def search_arguments(name: str, *, k: int, max_k: int, modalities: Sequence[str]
     return schema
 
 
-def validation_message(error: Any) -> str:
-    """Return what is wrong with the arguments, for the model that wrote them."""
+def validation_message(arguments: type[BaseModel], error: Any) -> str:
+    """Return what is wrong with the arguments, for the model that wrote them.
+
+    Args:
+        arguments: the schema of the tool.
+        error: of pydantic.
+    """
     if not isinstance(error, ValidationError):
         return "the arguments are not as the tool describes them"
-    lines = [
-        f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}, got {_shorten(detail.get('input'))}"
-        for detail in error.errors(include_url=False, include_context=False)
-    ]
+    known = [name for name in arguments.model_fields if name != "runtime"]
+    lines = []
+    for detail in error.errors(include_url=False, include_context=False):
+        name = ".".join(map(str, detail["loc"]))
+        if detail["type"] == "extra_forbidden":
+            message = str(unknown_option(_shown_name(name), known, "the tool")).replace("Options:", "Arguments:")
+            lines.append(f"{message}. There is no other way to restrict a search.")
+        else:
+            lines.append(f"{name}: {detail['msg']}, got {_shorten(detail.get('input'))}")
     return "\n".join(["The arguments were not understood. Call again with these changed:", *lines])
+
+
+def _shown_name(name: str) -> str:
+    return name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
 
 
 def _shorten(value: object) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 from langchain_core.documents import Document
@@ -13,12 +14,23 @@ from pydantic import BaseModel
 
 from langchain_gemini_mm.errors import ContentError, FilterError
 from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
+from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.rendering import accepts_of, citation, clean_text, expand_blocks, reference_blocks
 from langchain_gemini_mm.retrievers import MultimodalRetriever
+from langchain_gemini_mm.retrievers.bounds import bound_of, has_source_flow, is_known_flow
 from langchain_gemini_mm.tools.attachments import REFERENCES_FOR, Block
-from langchain_gemini_mm.tools.search_arguments import ToolQuery, conversation, search_arguments, validation_message
+from langchain_gemini_mm.tools.search_arguments import (
+    ToolQuery,
+    conversation,
+    is_named,
+    search_arguments,
+    shown_sources,
+    validation_message,
+)
 from langchain_gemini_mm.validation import explains_unknown_options, positive_int
-from langchain_gemini_mm.vectorstores import Hit
+from langchain_gemini_mm.vectorstores import Hit, MultimodalVectorStore
+from langchain_gemini_mm.vectorstores.backend import Backend
+from langchain_gemini_mm.vectorstores.filters import Node, Predicate
 
 MAX_BYTES = 6_000_000
 """Bytes of all media in one tool result, base64 included: three such results fit into a request to Gemini."""
@@ -134,7 +146,7 @@ class RetrieverTool(ABC):
             coroutine=self.arun,
             response_format="content_and_artifact",
             handle_tool_error=True,
-            handle_validation_error=validation_message,
+            handle_validation_error=partial(validation_message, arguments),
         )
 
     def run(self, **arguments: Any) -> ToolResult:
@@ -180,6 +192,8 @@ class RetrieverTool(ABC):
         if not (REFERENCES_FOR.get() == self.name if self.media_references is None else self.media_references):
             media, accepts = self.retriever.media_store, accepts_of(self.model)
             blocks = expand_blocks(blocks, media, accepts=accepts, place="tool", max_bytes=self.max_bytes)
+        if all(block["type"] == "text" for block in blocks):  # many servers take only a string as the result of a tool
+            return "\n".join([text, *(block["text"] for block in blocks)])
         return [{"type": "text", "text": text}, *blocks]
 
 
@@ -193,12 +207,14 @@ class SearchTool(RetrieverTool):
         """Search and return the rendered hits."""
         count = max(1, min(self.retriever.k if k is None else k, self.max_k))
         asked = ToolQuery(**arguments, k=count, messages=conversation(runtime))
+        yield from self._require_media(asked.reference)
         options = {"k": count, "filter": asked.filter(self.retriever.filter), "modalities": self._modalities(asked)}
         try:
             hits: list[Hit] = yield Call(self.retriever.search, self.retriever.asearch, (asked.content(),), options)
         except (ContentError, FilterError) as error:
             raise ToolException(input_error(error)) from error
         if not hits:
+            yield from self._require_source(asked, options)
             return (
                 f"Nothing matches {asked}. Nothing in this collection is close enough; do not guess. You may try other "
                 "words, fewer restrictions, or say that there is nothing.",
@@ -207,6 +223,31 @@ class SearchTool(RetrieverTool):
         documents = [hit.document for hit in hits]
         content = yield blocking(self.content, self.list_hits(hits), documents)
         return content, documents
+
+    def _require_media(self, ref: MediaRef | None) -> Flow[None]:
+        """Refuse a reference to media that the retriever does not find, whether they exist or not."""
+        if ref is None:
+            return
+        searched = _searched(self.retriever)
+        if searched is None or not (yield from is_known_flow(*searched, ref)):
+            raise ToolException(
+                f"like: {ref} is neither in this conversation nor in the collection. Use the id of a hit instead, or "
+                "attachment:1"
+            )
+
+    def _require_source(self, asked: ToolQuery, options: Mapping[str, Any]) -> Flow[None]:
+        """Tell a source without hits from one that does not exist, or that the retriever does not find."""
+        name = asked.source_name
+        searched = _searched(self.retriever)
+        if not name or searched is None or name in shown_sources(asked.messages):
+            return
+        if (yield from has_source_flow(*searched, name)):
+            return
+        everywhere = {**options, "filter": replace(asked, source="").filter(self.retriever.filter)}
+        hits: list[Hit] = yield Call(self.retriever.search, self.retriever.asearch, (asked.content(),), everywhere)
+        near = sorted({source for hit in hits if is_named(source := str(hit.metadata.get("source")), name)})
+        hint = f"Do you mean {' or '.join(near)}?" if near else "Search without `source` to see the names of sources."
+        raise ToolException(f"There is no source {name!r} in this collection. {hint}")
 
     def _modalities(self, asked: ToolQuery) -> list[str] | None:
         """Return the requested modalities that the retriever searches; None for all."""
@@ -217,6 +258,13 @@ class SearchTool(RetrieverTool):
         if not found:
             raise ToolException(f"This collection is searched for {', '.join(allowed)} only; change `modalities`.")
         return found
+
+
+def _searched(retriever: MultimodalRetriever) -> tuple[Backend, Node | Predicate | None] | None:
+    """Where a retriever searches, and for what; None for a store of another package."""
+    if not isinstance(retriever.store, MultimodalVectorStore):
+        return None
+    return retriever.store.backend.for_tenant(retriever.tenant), bound_of(retriever.filter, retriever.modalities)
 
 
 def input_error(error: Exception) -> str:

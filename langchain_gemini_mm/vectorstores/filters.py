@@ -188,6 +188,17 @@ def matches(node: Node, metadata: Mapping[str, Any]) -> bool:
             return not matches(part, metadata)
 
 
+def allows(given: Node | Predicate | None, document: Document) -> bool:
+    """Whether a document matches a parsed filter or a function; None allows all.
+
+    Raises:
+        FilterError: a filter that only a database evaluates.
+    """
+    if given is None:
+        return True
+    return bool(given(document)) if callable(given) else matches(given, document.metadata)
+
+
 def both(given: Node | Predicate | None, node: Node) -> Node | Predicate:
     """The filter for what matches `node` and, where there is one, the given filter or function."""
     if given is None:

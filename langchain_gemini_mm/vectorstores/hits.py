@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal, SupportsIndex, overload
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import InitVar, dataclass
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
 
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.interfaces import MediaSource, Vector
-from langchain_gemini_mm.vectorstores.query import shown
 
 ScoreKind = Literal["cosine", "bm25", "rank", "fused", "deviation", "probability"]
 """What a score means; higher is always better.
@@ -21,9 +22,61 @@ number of standard deviations by which the cosine similarity exceeds that of oth
 """
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Hit:
-    """One result of a search."""
+if TYPE_CHECKING:
+
+    class HitAccess:
+        """What a hit gives access to in this process, which is not part of its data."""
+
+        __slots__ = ("_media", "_vector")
+
+        _media: MediaSource | None
+        _vector: Vector | None
+
+else:
+
+    @dataclass(frozen=True)
+    class HitAccess:
+        """What a hit gives access to in this process, which is not part of its data.
+
+        Serializers of dataclasses leave an `InitVar` out, and `dataclasses.replace` passes it on.
+        """
+
+        __slots__ = ("_media", "_vector")
+
+        media: InitVar[Any] = None
+        vector: InitVar[Any] = None
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class Hit(HitAccess):
+    """One result of a search: a Document with its scores.
+
+    A hit is plain data. As an answer of a web service, in JSON, in the state of a graph or in a pickle it has the
+    fields below; `media` and `vector` are left out. It unpacks as `document, score = hit`.
+
+    ```python
+    from dataclasses import asdict
+
+    from langchain_core.documents import Document
+
+    from langchain_gemini_mm import Hit
+
+    hit = Hit(Document("a red bicycle", metadata={"source": "notes.md"}), 0.5, "cosine", 1)
+    assert (hit.page_content, hit.metadata["source"]) == ("a red bicycle", "notes.md")
+    assert list(asdict(hit)) == ["document", "score", "score_kind", "rank", "cosine", "confidence"]
+    assert repr(hit) == "Hit(#1 cosine 0.5000 [notes.md] 'a red bicycle')"
+    ```
+
+    Args:
+        document: the Document that was found.
+        score: higher is better.
+        score_kind: how to read `score`.
+        rank: position among the results, from 1.
+        cosine: cosine similarity; that of a cosine score by default.
+        confidence: from 0 to 1.
+        media: the media store that resolves references of the document.
+        vector: `(d,)` float32, unit length.
+    """
 
     document: Document
     score: float
@@ -35,25 +88,83 @@ class Hit:
     """The cosine similarity, for every `score_kind`; None if it was not computed."""
     confidence: float | None = None
     """Confidence from 0 to 1 that the document matches at all; None for rankings without confidence."""
-    media: MediaSource | None = field(default=None, repr=False, compare=False)
-    """The media store that resolves references of the document; not pickled."""
-    vector: Vector | None = field(default=None, repr=False, compare=False)
-    """The stored vector, `(d,)` float32 of unit length, if the search was asked to `return_vectors`; not pickled."""
 
-    def __post_init__(self) -> None:
-        """A cosine score is the cosine similarity."""
-        if self.score_kind == "cosine" and self.cosine is None:
-            object.__setattr__(self, "cosine", self.score)
+    def __init__(
+        self,
+        document: Document,
+        score: float,
+        score_kind: ScoreKind,
+        rank: int,
+        cosine: float | None = None,
+        confidence: float | None = None,
+        media: MediaSource | None = None,
+        vector: Vector | None = None,
+    ) -> None:
+        """Set the fields; a cosine score is the cosine similarity."""
+        set_field = object.__setattr__
+        set_field(self, "document", document)
+        set_field(self, "score", score)
+        set_field(self, "score_kind", score_kind)
+        set_field(self, "rank", rank)
+        set_field(self, "cosine", score if cosine is None and score_kind == "cosine" else cosine)
+        set_field(self, "confidence", confidence)
+        set_field(self, "_media", media)
+        set_field(self, "_vector", vector)
+
+    @property
+    def media(self) -> MediaSource | None:
+        """The media store that resolves references of the document; None for a hit that was serialized."""
+        return getattr(self, "_media", None)
+
+    @property
+    def vector(self) -> Vector | None:
+        """The stored vector, `(d,)` float32 of unit length, if the search was asked to `return_vectors`."""
+        return getattr(self, "_vector", None)
+
+    @property
+    def page_content(self) -> str:
+        """The text of the document, with references to its media."""
+        return self.document.page_content
+
+    @property
+    def id(self) -> str | None:
+        """The id of the document."""
+        return self.document.id
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata of the document."""
+        return self.document.metadata
+
+    def with_vector(self, vector: Vector | None) -> Hit:
+        """The same hit with another `vector`."""
+        return Hit(*self._data, self.media, vector)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Unpack as `document, score`."""
+        return iter((self.document, self.score))
+
+    def __copy__(self) -> Hit:
+        """Copy within this process, with access to the media."""
+        return Hit(*self._data, self.media, self.vector)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Hit:
+        """Copy the document; the media store stays the same."""
+        return Hit(*deepcopy(self._data, memo), self.media, self.vector)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle without the media store, which may hold a connection."""
-        fields = (self.document, self.score, self.score_kind, self.rank, self.cosine, self.confidence)
-        return Hit, fields
+        """Pickle the data alone: a media store may hold a connection."""
+        return Hit, self._data
+
+    @property
+    def _data(self) -> tuple[Document, float, ScoreKind, int, float | None, float | None]:
+        return self.document, self.score, self.score_kind, self.rank, self.cosine, self.confidence
 
     def __repr__(self) -> str:
-        """Show rank, score and the beginning of the text."""
-        document = f"{self.document.id!r} {shown(self.document.page_content)}"
-        return f"Hit(#{self.rank} {self.score_kind} {self.score:.4f} {document})"
+        """Show rank, score, file with time or page, and the beginning of the text."""
+        from langchain_gemini_mm.rendering.citations import described
+
+        return f"Hit(#{self.rank} {self.score_kind} {self.score:.4f} {described(self.document)})"
 
     def to_html(self) -> str:
         """The hit as an HTML fragment, as in notebooks: citation, text, and image, page or player."""

@@ -17,7 +17,7 @@ from langchain_gemini_mm.validation import did_you_mean, number_in, one_of, posi
 from langchain_gemini_mm.vectors import maximal_marginal_relevance
 from langchain_gemini_mm.vectorstores.backend import Backend, KeywordRequest, Scored, VectorRequest
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint, require_dimensions
-from langchain_gemini_mm.vectorstores.filters import Exists, In, Node, Predicate, both, parse_filter
+from langchain_gemini_mm.vectorstores.filters import Exists, In, Node, Predicate, allows, both, parse_filter
 from langchain_gemini_mm.vectorstores.hits import Group, Hit, Hits, ScoreKind
 from langchain_gemini_mm.vectorstores.query import OPTIONS_OF_OTHERS, Fusion, Query, SearchType, StoreSearchOptions
 
@@ -49,6 +49,8 @@ class SearchPlan:
     """How many hits, including the `offset` that are left out in the end."""
     search_type: SearchType = "similarity"
     filter: Node | Predicate | None = None
+    bound: Node | Predicate | None = None
+    """What documents that a query names by their ids must match; others count as not stored."""
     task_type: str | None = None
     score_threshold: float | None = None
     fetch_k: int
@@ -189,14 +191,14 @@ def returned_flow(answers: Sequence[Hits], plan: SearchPlan) -> Flow[list[Hits]]
     ids = dict.fromkeys(str(hit.document.id) for hits in shown for hit in hits)
     records = (yield from plan.backend.fetch(list(ids), with_vectors=True)) if ids else []
     vectors = {record.id: record.vector for record in records}
-    return [Hits(replace(hit, vector=vectors.get(str(hit.document.id))) for hit in hits) for hits in shown]
+    return [Hits(hit.with_vector(vectors.get(str(hit.document.id))) for hit in hits) for hits in shown]
 
 
 def _similar_flow(queries: Sequence[Query], plan: SearchPlan) -> Flow[list[Hits]]:
     if plan.task_type is not None and not all(query.content for query in queries):
         raise ValueError(f"task_type={plan.task_type!r} says how to embed content, but the query names only stored ids")
     fingerprint = plan.backend.space.fingerprint
-    vectors = yield from query_vectors_flow(plan.backend, queries, plan.task_type)
+    vectors = yield from query_vectors_flow(plan.backend, queries, plan.task_type, plan.bound)
     return (yield from neighbours_flow(vectors, plan, fingerprint, [query.ids for query in queries]))
 
 
@@ -257,13 +259,16 @@ def hits_of(found: Iterable[Scored], kind: ScoreKind, media: MediaSource | None)
     )
 
 
-def query_vectors_flow(backend: Backend, queries: Sequence[Query], task_type: str | None) -> Flow[list[Vector]]:
+def query_vectors_flow(
+    backend: Backend, queries: Sequence[Query], task_type: str | None, bound: Node | Predicate | None = None
+) -> Flow[list[Vector]]:
     """The vector of each query: the weighted sum of its terms, at unit length.
 
     Args:
         backend: where stored vectors are read.
         queries: what is searched for.
         task_type: what the queries are for; None for searching.
+        bound: what documents that a query names must match; others count as not stored.
 
     Returns:
         One `(d,)` float32 vector per query.
@@ -287,7 +292,11 @@ def query_vectors_flow(backend: Backend, queries: Sequence[Query], task_type: st
     stored: dict[str, Vector] = {}
     if ids:
         records = yield from backend.fetch(list(ids), with_vectors=True)
-        stored = {record.id: record.vector for record in records if record.vector is not None}
+        stored = {
+            record.id: record.vector
+            for record in records
+            if record.vector is not None and allows(bound, record.document)
+        }
         unknown = [repr(id_) for id_ in ids if id_ not in stored]
         if unknown:
             raise ContentError(f"the query names ids that are not stored: {', '.join(unknown[:10])}")
@@ -451,7 +460,7 @@ def groups_flow(query: Content | Query, plan: SearchPlan, by: str, per_source: i
     plan.backend.check_filter(Exists(by))
     asked = query if isinstance(query, Query) else Query(query)
     fingerprint = plan.backend.space.fingerprint
-    vectors = yield from query_vectors_flow(plan.backend, [asked], plan.task_type)
+    vectors = yield from query_vectors_flow(plan.backend, [asked], plan.task_type, plan.bound)
     limit, most = plan.k, MOST_CANDIDATES - len(asked.ids)
     depth = min(max(3 * plan.k * per_source, _FIRST_CANDIDATES), most)
     while True:

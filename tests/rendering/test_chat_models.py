@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from typing import Any, TypeAlias
 
 import pytest
 from langchain_core.documents import Document
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 
 from langchain_gemini_mm import MediaStore, to_message
 from langchain_gemini_mm.content.mime_types import canonical_mime_type, sniff
-from langchain_gemini_mm.rendering import to_blocks
+from langchain_gemini_mm.rendering import ACCEPTS, reference_blocks, to_blocks
+from langchain_gemini_mm.tools.media_budget import BlockCache, show_media
 
 Library: TypeAlias = tuple[list[Document], MediaStore]
 QUESTION = "What colour is the bicycle?"
@@ -164,6 +168,104 @@ def test_gemini_reads_messages_and_tools(library: Library) -> None:
         inline = [part.inline_data for part in parts if part.inline_data]
         assert {check(base64.b64encode(blob.data).decode(), blob.mime_type) for blob in inline} == everything
         assert len(inline) == len([document for document in documents if "mm://" in document.page_content])
+
+
+def as_data_uris(content: Any) -> list[str]:
+    """The images of a message in the form of chat completions, after a check that nothing else is in it."""
+    assert {block["type"] for block in content} <= {"text", "image_url"}
+    return [block["image_url"]["url"] for block in content if block["type"] == "image_url"]
+
+
+def sent_to_compatible(messages: list[BaseMessage]) -> list[dict[str, Any]]:
+    """The messages of a request to another server by langchain-openai."""
+    found: list[dict[str, Any]] = openai(base_url="http://127.0.0.1:9/v1")._get_request_payload(messages)["messages"]
+    return found
+
+
+def sent_to_ollama(messages: list[BaseMessage]) -> list[dict[str, Any]]:
+    """The messages of a request by langchain-ollama, with images in the form of chat completions."""
+    package: Any = import_module("langchain_ollama")
+    sent = package.ChatOllama(model="qwen3-vl")._convert_messages_to_ollama_messages(messages)
+    made = []
+    for message in sent:
+        uris = [f"data:{sniff(base64.b64decode(image)[:4096])};base64,{image}" for image in message.get("images") or []]
+        images = [{"type": "image_url", "image_url": {"url": uri}} for uri in uris]
+        content = [{"type": "text", "text": message["content"]}, *images] if images else message["content"]
+        made.append({"role": message["role"], "content": content})
+    return made
+
+
+def sent_to_mistral(messages: list[BaseMessage]) -> list[dict[str, Any]]:
+    """The messages of a request by langchain-mistralai."""
+    package: Any = import_module("langchain_mistralai.chat_models")
+    return [package._convert_message_to_mistral_chat_message(message) for message in messages]
+
+
+def sent_as_dicts(package: str, messages: list[BaseMessage]) -> list[dict[str, Any]]:
+    """The messages of a request by a package with OpenAI's format."""
+    module: Any = import_module(package)
+    return [module._convert_message_to_dict(message) for message in messages]
+
+
+SERVERS: dict[str, tuple[str, Callable[[list[BaseMessage]], list[dict[str, Any]]]]] = {
+    "openai-compatible": ("langchain_openai", sent_to_compatible),
+    "ollama": ("langchain_ollama", sent_to_ollama),
+    "mistral": ("langchain_mistralai", sent_to_mistral),
+    "groq": ("langchain_groq", partial(sent_as_dicts, "langchain_groq.chat_models")),
+    "litellm": ("langchain_litellm", partial(sent_as_dicts, "langchain_litellm.chat_models.litellm")),
+    "openrouter": ("langchain_openrouter", partial(sent_as_dicts, "langchain_openrouter.chat_models")),
+}
+
+
+@pytest.mark.parametrize("row", SERVERS)
+def test_servers_of_many_models_get_images(library: Library, row: str) -> None:
+    """Messages pass the converter of the package with images alone, at most as many as the row allows."""
+    package, convert = SERVERS[row]
+    pytest.importorskip(package, reason="installed in the environment of the group `open-models`", exc_type=ImportError)
+    documents, media = library
+    (sent,) = convert([to_message(QUESTION, documents, media=media, model=row)])
+    images = as_data_uris(sent["content"])
+    assert {check_uri(uri) for uri in images} <= {"image/png", "image/jpeg"}
+    assert len(images) == ACCEPTS[row].max_images
+
+
+@pytest.mark.parametrize("row", SERVERS)
+def test_servers_of_many_models_get_results_of_tools(library: Library, row: str) -> None:
+    """The result of a tool is a string; its images are in a message of the user, where the server accepts one."""
+    package, convert = SERVERS[row]
+    pytest.importorskip(package, reason="installed in the environment of the group `open-models`", exc_type=ImportError)
+    documents, media = library
+    conversation = tool_conversation(reference_blocks(documents, media=media))
+    accepts = ACCEPTS[row]
+    shown = show_media(conversation, BlockCache(media).expand, accepts=accepts, max_bytes=accepts.max_bytes, keep=10)
+    sent = convert(shown)
+    roles = [message["role"] for message in sent]
+    (result,) = [message for message in sent if message["role"] == "tool"]
+    assert isinstance(result["content"], str)
+    assert "Revenue by region" in result["content"]
+    assert roles == (
+        ["user", "assistant", "tool", "user"] if accepts.user_after_tools else ["user", "assistant", "tool"]
+    )
+    images = as_data_uris(sent[3 if accepts.user_after_tools else 0]["content"])
+    assert images
+    assert {check_uri(uri) for uri in images} <= {"image/png", "image/jpeg"}
+
+
+def test_bedrock_reads_messages_and_tools(library: Library) -> None:
+    """Images reach Bedrock's Converse API as bytes, also in results of tools."""
+    pytest.importorskip("langchain_aws", reason="installed in the environment of the group `open-models`")
+    converse: Any = import_module("langchain_aws.chat_models.bedrock_converse")
+    documents, media = library
+    message = to_message(QUESTION, documents, media=media, model="bedrock")
+    (sent,), _ = converse._messages_to_bedrock([message])
+    assert {key for block in sent["content"] for key in block} == {"text", "image"}
+    formats = [block["image"]["format"] for block in sent["content"] if "image" in block]
+    assert set(formats) == {"png", "jpeg"}
+    assert len(formats) <= 20
+    blocks = to_blocks(documents, media=media, model="bedrock", place="tool")
+    converted, _ = converse._messages_to_bedrock(tool_conversation(blocks))
+    result = converted[-1]["content"][0]["toolResult"]["content"]
+    assert {key for block in result for key in block} == {"text", "image"}
 
 
 def test_text_models_get_text(library: Library) -> None:

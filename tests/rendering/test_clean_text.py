@@ -98,7 +98,7 @@ def test_any_text_can_be_cleaned(pieces: list[str]) -> None:
     assert isinstance(clean_text(Document("".join(pieces))), str)
 
 
-@pytest.mark.parametrize("wrong", ["a text", None, 3, {"page_content": "x"}], ids=repr)
+@pytest.mark.parametrize("wrong", ["a text", None, 3, {"text": "x"}, {"page_content": 3}], ids=repr)
 def test_only_documents_and_hits_are_rendered(wrong: Any) -> None:
     """Other types raise a TypeError that names the type."""
     for function in (citation, clean_text):

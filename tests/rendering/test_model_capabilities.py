@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ TAKEN: dict[str, tuple[str, str]] = {
     "openai-responses": ("image pdf", "image pdf"),
     "openai-audio": ("audio", ""),
     "anthropic": ("image pdf", "image pdf"),
+    "bedrock": ("image", "image"),
+    "mistral": ("image", ""),
+    "groq": ("image", ""),
+    "ollama": ("image", ""),
+    "litellm": ("image", ""),
+    "openrouter": ("image", ""),
+    "openai-compatible": ("image", ""),
     "text": ("", ""),
 }
 
@@ -85,7 +93,82 @@ def test_subclasses_in_other_packages_are_another_service() -> None:
     from langchain_openai import ChatOpenAI
 
     other = type("ChatElsewhere", (ChatOpenAI,), {"__module__": "langchain_elsewhere.chat_models"})
-    assert accepts_of(other(model="gpt-4o", api_key="x")).name == "text"
+    assert accepts_of(other(model="qwen3-vl", api_key="x")).name == "openai-compatible"
+    assert accepts_of(other(model="words-only", api_key="x")).name == "text"
+
+
+class Served(FakeListChatModel):
+    """A chat model with a name."""
+
+    model: str = ""
+
+
+def of_package(class_name: str, package: str, model: str, **fields: Any) -> Any:
+    """A chat model as that of a package that is not installed: its class, module, name and profile."""
+    made = type(class_name, (Served,), {"__module__": f"{package}.chat_models"})
+    return made(responses=["x"], model=model, **fields)
+
+
+SERVED: dict[str, tuple[str, str, str, str]] = {
+    "ollama, seeing": ("ChatOllama", "langchain_ollama", "qwen3-vl:8b", "ollama"),
+    "ollama, gemma": ("ChatOllama", "langchain_ollama", "gemma3:27b", "ollama"),
+    "ollama, llava": ("ChatOllama", "langchain_ollama", "llava", "ollama"),
+    "ollama, text": ("ChatOllama", "langchain_ollama", "llama3.1", "text"),
+    "mistral": ("ChatMistralAI", "langchain_mistralai", "pixtral-large-latest", "mistral"),
+    "mistral, text": ("ChatMistralAI", "langchain_mistralai", "codestral-latest", "text"),
+    "groq": ("ChatGroq", "langchain_groq", "meta-llama/llama-4-scout-17b-16e-instruct", "groq"),
+    "groq, text": ("ChatGroq", "langchain_groq", "llama-3.3-70b-versatile", "text"),
+    "bedrock": ("ChatBedrockConverse", "langchain_aws", "anthropic.claude-sonnet-4-5-v1:0", "bedrock"),
+    "bedrock, text": ("ChatBedrockConverse", "langchain_aws", "amazon.nova-micro-v1:0", "text"),
+    "bedrock by Anthropic's class": ("ChatAnthropicBedrock", "langchain_aws", "claude-sonnet-4-5", "anthropic"),
+    "litellm": ("ChatLiteLLM", "langchain_litellm", "gemini/gemini-2.5-flash", "litellm"),
+    "litellm, text": ("ChatLiteLLM", "langchain_litellm", "deepseek/deepseek-chat", "text"),
+    "openrouter": ("ChatOpenRouter", "langchain_openrouter", "qwen/qwen2.5-vl-72b-instruct", "openrouter"),
+    "another package": ("ChatOther", "langchain_other", "qwen3-vl", "text"),
+}
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_models_of_other_packages(name: str) -> None:
+    """Packages that serve many models are known; the name of a model tells whether it sees."""
+    class_name, package, model, expected = SERVED[name]
+    assert accepts_of(of_package(class_name, package, model)).name == expected
+
+
+def test_the_profile_decides_before_the_name() -> None:
+    """A LangChain profile that says whether a model sees is believed more than its name."""
+    blind = of_package("ChatOllama", "langchain_ollama", "qwen3-vl-profile", profile={"image_inputs": False})
+    seeing = of_package("ChatOllama", "langchain_ollama", "ours", profile={"image_inputs": True})
+    assert (accepts_of(blind).name, accepts_of(seeing).name) == ("text", "ollama")
+
+
+SERVERS = {
+    "http://localhost:8000/v1": "openai-compatible",
+    "https://api.openai.com/v1": "openai",
+    "https://eu.api.openai.com/v1": "openai",
+    "https://ours.openai.azure.com": "openai",
+    "https://openai.com.example.org/v1": "openai-compatible",
+}
+
+
+@pytest.mark.parametrize("url", SERVERS)
+def test_the_address_tells_other_servers_from_openai(url: str) -> None:
+    """`ChatOpenAI` with the address of another server, such as vLLM, gets the row of compatible servers."""
+    from langchain_openai import ChatOpenAI
+
+    assert accepts_of(ChatOpenAI(model="gpt-4o", api_key="x", base_url=url)).name == SERVERS[url]
+
+
+def test_models_that_get_text_alone_are_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A model that is not known to see is named in the log, once, with the way out; named rows are not."""
+    model = of_package("ChatOllama", "langchain_ollama", "words-of-wisdom")
+    with caplog.at_level(logging.WARNING, "langchain_gemini_mm"):
+        for _ in range(3):
+            accepts_of(model)
+        accepts_of("text")
+    (record,) = caplog.records
+    assert "ChatOllama 'words-of-wisdom'" in record.getMessage()
+    assert "model=" in record.getMessage()
 
 
 def test_a_profile_restricts_its_family() -> None:

@@ -314,4 +314,4 @@ def test_type_checkers_find_mistakes(store: LocalVectorStore, retriever: Multimo
 def test_options_are_fields() -> None:
     """Every option of a search can be set for all searches of a retriever."""
     own = MultimodalRetriever.model_fields.keys() - BaseRetriever.model_fields.keys()
-    assert own - {"store", "media", "ledger", "k"} == SearchOptions.__optional_keys__
+    assert own - {"store", "media", "media_text", "ledger", "k"} == SearchOptions.__optional_keys__

@@ -147,7 +147,7 @@ async def test_documents_without_context(lectures: LocalVectorStore, call: Call)
     for wrong in (-1, "1", True):
         with pytest.raises(ValueError, match="before must be an int >= 0, got "):
             await call(retriever, "context", page, before=wrong)
-    with pytest.raises(TypeError, match="context is that of a hit or a Document, got int"):
+    with pytest.raises(TypeError, match="expected a Document or a hit, got int"):
         await call(retriever, "context", 5)
     with pytest.raises(TypeError, match="by is the metadata key"):
         await call(retriever, "sources", "x", by=5)

@@ -167,4 +167,4 @@ class KeepingContract(ContractBase):
         """A repr is one line."""
         (hit,) = animals.search("a black dog", k=1)
         assert isinstance(hit, Hit)
-        assert repr(hit).startswith("Hit(#1 cosine 1.0000 'dog' 'a black dog'")
+        assert repr(hit).startswith("Hit(#1 cosine 1.0000 'a black dog'")

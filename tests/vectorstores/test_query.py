@@ -52,4 +52,4 @@ def test_reprs_have_no_payload() -> None:
     query = Query("word " * 100, b"secret", like=["x"], weights=[1, 0.5])
     assert repr(query) == f"Query({('word ' * 8)!r}…, <bytes>, like=['x'], weights=[1.0, 0.5])"
     hit = Hit(Document(id="x", page_content="word " * 100, metadata={"a": "secret"}), 0.5, "cosine", 2)
-    assert repr(hit) == f"Hit(#2 cosine 0.5000 'x' {('word ' * 8)!r}…)"
+    assert repr(hit) == f"Hit(#2 cosine 0.5000 {('word ' * 8)!r}…)"

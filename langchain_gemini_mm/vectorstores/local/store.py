@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_core.embeddings import Embeddings
@@ -17,7 +18,6 @@ from langchain_gemini_mm.vectorstores.base import MultimodalVectorStore
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from langchain_gemini_mm.storage import MediaStore
     from langchain_gemini_mm.vectorstores.local.backend import LocalBackend
@@ -244,7 +244,8 @@ class LocalVectorStore(MultimodalVectorStore):
         self.close()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.path!r}, {type(self.space.embedding).__name__}, {self.collection!r})"
+        file, embedding = Path(self.path).name, type(self.space.embedding).__name__
+        return f"{type(self).__name__}({file!r}, {embedding}, {self.collection!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the path, the embedding and the options; the copy opens the file again."""
