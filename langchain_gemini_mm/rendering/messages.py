@@ -135,7 +135,7 @@ def with_known_references(question: Content, known: Collection[MediaRef]) -> Con
     if isinstance(question, str):
         return _with_known(question, known) if "mm:" in question else question
     if isinstance(question, BaseMessage):
-        content: Any = with_known_references(question.content, known)  # type: ignore[arg-type]
+        content: Any = with_known_references(question.content, known)
         return question if content is question.content else question.model_copy(update={"content": content})
     if isinstance(question, list | tuple):
         return [with_known_references(part, known) for part in question]
