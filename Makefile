@@ -30,7 +30,7 @@ test: $(VENV)/stamp ## run the tests, offline; those that take long: make test-s
 	@$(BIN)/python -m pytest $(PARALLEL) -m "$(QUICK)" $(ARGS)
 
 test-slow: $(VENV)/stamp ## run the tests that take long: all formats, killed processes, memory, type checkers
-	@$(BIN)/python -m pytest $(PARALLEL) -m "slow and not stores" $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) -m "slow and not soak and not stores" $(ARGS)
 
 examples: $(VENV)/stamp ## run every example, offline
 	@$(BIN)/python -m pytest -n $(WORKERS) -m "examples and not stores" tests/test_examples.py $(ARGS)
