@@ -161,7 +161,7 @@ class ForeignTarget(MirrorTarget):
             return {}
         store = self._store
         documents = yield Call(store.get_by_ids, store.aget_by_ids, (list(ids),))
-        return {str(found.id): Record(str(found.id), found.page_content, found.metadata) for found in documents}
+        return {record.id: record for record in map(_foreign_record, documents)}
 
     def embed(self, documents: Sequence[Document]) -> Flow[EmbeddedDocuments]:
         """Embed documents, if the embeddings have a cache from which the store gets them; else the store does."""
@@ -231,6 +231,21 @@ class ForeignTarget(MirrorTarget):
             yield
         finally:
             self._embedding.cache = cache
+
+
+def _foreign_record(document: Document) -> Record:
+    """A document of another store; Qdrant's `get_by_ids` puts the id into a copy of the metadata.
+
+    Raises:
+        StoreError: it has no id.
+    """
+    id_, metadata = document.id, document.metadata
+    if id_ is None and "_id" in metadata:
+        id_ = str(metadata["_id"])
+        metadata = {key: value for key, value in metadata.items() if key not in {"_id", "_collection_name"}}
+    if id_ is None:
+        raise StoreError("get_by_ids of this store returns documents without their ids, so that it cannot be mirrored")
+    return Record(id_, document.page_content, metadata)
 
 
 class LedgerFile:
