@@ -192,7 +192,7 @@ def test_killed_runs_are_completed(
         home = tmp_path / f"home{next(numbers)}"
         return Job(method=method, folder=tmp_path / "work", home=home, service=service, open_store=opened)
 
-    seconds = seconds_of(job())
+    seconds = seconds_of(job)
     kills = sum(kill_runs(job(), emulator, seed, seconds) for seed in rounds(1, parts=2))
     request.config.get_terminal_writer().line(f"{kills} kills of {method}")
     assert kills

@@ -29,7 +29,7 @@ def test_killed_runs_are_completed(
     emulator.settings.latency = 0.01
     service = {"api_key": emulator.api_key, "base_url": emulator.url}
     job = Job(method=method, folder=tmp_path / "work", home=tmp_path / "home", service=service)
-    seconds = seconds_of(job)
+    seconds = seconds_of(lambda: job)
     kills = sum(kill_runs(job, emulator, seed, seconds) for seed in rounds(1, parts=2))
     request.config.get_terminal_writer().line(f"{kills} kills of {method}")
     assert kills
