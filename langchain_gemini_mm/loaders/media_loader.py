@@ -180,6 +180,7 @@ class MediaLoader(BaseLoader):
         run = LoadRun(self._progress)
         self.skipped = run.skipped
         with ExitStack() as stack:
+            stack.enter_context(self._store.many_puts())
             examiner: Examiner = LocalExaminer(self.options, partial(self._started, 1, stack))
             if self._workers:
                 examiner = self._started(self._workers, stack)

@@ -1,7 +1,7 @@
 """Hashes of known files, so that an unchanged folder is not read again.
 
 They are stored in a small SQLite file. A connection is opened for each operation, so that stores can be forked, pickled
-and used from any thread, and their folder can be removed on Windows.
+and used from any thread, and their folder can be removed on Windows; while many files are loaded, one is kept open.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,39 @@ CREATE INDEX IF NOT EXISTS file_sha256 ON file (sha256);
 PRAGMA user_version = {_VERSION};
 COMMIT;
 """
+
+
+class _KeptConnection:
+    """A connection that one thread keeps open.
+
+    Args:
+        path: of the SQLite file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._owner = os.getpid(), threading.get_ident()
+        self._connection: sqlite3.Connection | None = None
+        self._inode = 0
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this thread may use it."""
+        return self._owner == (os.getpid(), threading.get_ident())
+
+    def get(self, connect: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
+        """The connection; a new one if there is none, or if the file was removed or replaced meanwhile."""
+        if self._connection is None or not self._path.exists() or self._path.stat().st_ino != self._inode:
+            self.close()
+            self._connection = connect()
+            self._inode = self._path.stat().st_ino
+        return self._connection
+
+    def close(self) -> None:
+        """Close it."""
+        if self._connection is not None and self._owner[0] == os.getpid():
+            self._connection.close()
+        self._connection = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +99,24 @@ class FileTable:
     def __init__(self, path: Path, *, truth: bool = False) -> None:
         self._path = path
         self._truth = truth
+        self._kept: _KeptConnection | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without an open connection."""
+        return {**self.__dict__, "_kept": None}
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Keep one connection open for the operations of this thread."""
+        if self._kept is not None:
+            yield
+            return
+        kept = self._kept = _KeptConnection(self._path)
+        try:
+            yield
+        finally:
+            self._kept = None
+            kept.close()
 
     def find(self, path: Path) -> KnownFile | None:
         """The entry of a path, if any."""
@@ -138,21 +190,35 @@ class FileTable:
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
+        kept = self._kept
+        if kept is not None and kept.is_own:
+            yield kept.get(self._opened)
+            return
+        with closing(self._opened()) as connection:
+            yield connection
+
+    def _opened(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self._path, timeout=30, isolation_level=None)) as connection:
+        connection = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
+        try:
             connection.execute(f"PRAGMA synchronous = {'FULL' if self._truth else 'OFF'}")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
                 connection.executescript(_SCHEMA)
             elif version != _VERSION:
                 raise sqlite3.DatabaseError(f"written by a newer version (schema {version}, known is {_VERSION})")
-            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _failed(self, error: Exception) -> None:
         """Raise an error, or for a cache warn and remove a file that is no database."""
         if self._truth:
             raise StoreError(f"cannot use the media index {str(self._path)!r}: {error}") from error
         logger.warning("files will be hashed again, %r cannot be used: %s", self._path.name, error)
+        if self._kept is not None and self._kept.is_own:
+            self._kept.close()
         if not isinstance(error, sqlite3.OperationalError | OSError):
             with suppress(OSError):
                 self._path.unlink()

@@ -8,7 +8,7 @@ import io
 import os
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, BinaryIO, Concatenate, ParamSpec, TypeVar, cast
@@ -148,6 +148,12 @@ class MediaStore:
     def path(self) -> Path | None:
         """The folder of this store, if it has one."""
         return self._backend.path
+
+    @contextmanager
+    def many_puts(self) -> Iterator[None]:
+        """Let this thread put many files with one connection to the table of their hashes."""
+        with self._backend.files.kept_open() if self._backend.files else nullcontext():
+            yield
 
     def put(self, data: Any) -> MediaRef:
         """Store bytes, an open binary file (from its position), or a LangChain `Blob`.
