@@ -184,8 +184,8 @@ def test_killed_runs_are_completed(
     """The index of a new or changed folder is one made from scratch, and at most calls in flight are paid twice."""
     emulator.settings.latency = 0.01
     service = {"api_key": emulator.api_key, "base_url": emulator.url}
-    server = {"url": weaviate_server.url, "grpc_url": weaviate_server.grpc_url, "name": weaviate_name}
-    opened = partial(open_store, **server)
+    url, grpc_url = weaviate_server.url, weaviate_server.grpc_url
+    opened = partial(open_store, url=url, grpc_url=grpc_url, name=weaviate_name)
     numbers = itertools.count()
 
     def job() -> Job:

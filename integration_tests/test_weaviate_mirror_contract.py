@@ -12,7 +12,7 @@ from tests.sync import test_mirror
 from tests.sync.conftest import call, mirrored  # noqa: F401 - fixtures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from weaviate import WeaviateAsyncClient, WeaviateClient
@@ -31,7 +31,7 @@ async def retriever(
     weaviate_name: str,
     emulator: GeminiEmulator,  # noqa: F811 - requested here
     tmp_path: Path,
-) -> Iterator[MultimodalRetriever]:
+) -> AsyncIterator[MultimodalRetriever]:
     """A retriever of an empty collection."""
     with GeminiEmbeddings(media=MediaStore(tmp_path / "media"), output_dimensionality=128) as embeddings:
         store = WeaviateVectorStore(weaviate_client, weaviate_name, embeddings, async_client=weaviate_async_client)

@@ -375,9 +375,9 @@ class FolderHistories(RuleBasedStateMachine):
     def possible_vectors(self, text: str) -> Any:
         """The vectors of a text under each title that it may have had: a renamed file keeps its vectors."""
         if text not in self.known:
-            titles = ["", *dict.fromkeys(Path(place).stem for place in PLACES)]
-            options = {} if "mm://" in text else {"titles": titles}
-            self.known[text] = np.array(self.reference.embed_documents([text] * len(titles), **options))
+            titles = None if "mm://" in text else ["", *dict.fromkeys(Path(place).stem for place in PLACES)]
+            rows: Any = self.reference.embed_documents([text] * len(titles or "1"), titles=titles)
+            self.known[text] = np.array(rows)
         return self.known[text]
 
     def require_equal(self) -> None:
