@@ -483,6 +483,8 @@ class MirrorRun:
         file, before = part.file, change.before
         common: dict[str, Any] = {"size": file.size, "beside": file.beside, "at": time.time()}
         if part.refused is not None:
+            if before.sha256 is not None:
+                common["size"] = before.size  # as the hash, of the file that the documents are of
             ids = before.ids or tuple(change.ids)
             entry = replace(before, ids=ids, outcome="failed", error=part.refused.reason, **common)
             return entry, None if part.refused.temporary else FAILED

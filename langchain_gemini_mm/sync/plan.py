@@ -205,9 +205,9 @@ def former_sources(library: Library, places: Iterable[Place], seen: Mapping[str,
 
 
 def same_files(entries: Mapping[str, SourceEntry]) -> dict[str, list[str]]:
-    """Sources by the hash of their file, of those that are stored completely."""
+    """Sources by the hash of the file that their documents are of."""
     found: dict[str, list[str]] = {}
     for source, entry in entries.items():
-        if entry.sha256 is not None and entry.ids and entry.outcome == "stored":
+        if entry.sha256 is not None and entry.ids:
             found.setdefault(entry.sha256, []).append(source)
     return found

@@ -156,6 +156,18 @@ def test_a_damaged_file_keeps_its_documents(mirrored: MirroredFolder) -> None:
     assert mirrored.embedded == 0
 
 
+def test_a_damaged_file_that_is_whole_elsewhere(mirrored: MirroredFolder) -> None:
+    """The former content of a damaged file is not embedded again under another name."""
+    castle = mirrored.folder / "photos" / "castle.png"
+    whole = castle.read_bytes()
+    castle.write_bytes(whole[:100])
+    mirrored.mirror()
+    mirrored.write(copy_png=whole)
+    report = mirrored.mirror()
+    assert (report.added, mirrored.embedded) == (("work/copy.png",), 0)
+    assert [kept.source for kept in report.kept] == ["work/photos/castle.png"]
+
+
 def test_a_failing_service_is_no_fault_of_a_file(emulator: GeminiEmulator, mirrored: MirroredFolder) -> None:
     """Files that the service has not embedded keep their former documents, and are embedded by the next run."""
     before = mirrored.contents["work/paper.pdf"]
