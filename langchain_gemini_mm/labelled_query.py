@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from langchain_gemini_mm.errors import InvalidTypeError, InvalidValueError
 from langchain_gemini_mm.interfaces import Content, Modality, QueryLike
 
 
@@ -48,13 +49,13 @@ class LabelledQuery:
     ) -> None:
         """Check the labels."""
         if isinstance(relevant, str | bytes):
-            raise TypeError(f"relevant is a list of ids or a dict of grades, got one {type(relevant).__name__}")
+            raise InvalidTypeError(f"relevant is a list of ids or a dict of grades, got one {type(relevant).__name__}")
         grades = dict(relevant) if isinstance(relevant, Mapping) else dict.fromkeys(relevant, 1.0)
         for id_, grade in grades.items():
             if not isinstance(id_, str):
-                raise TypeError(f"relevant holds ids as str, got {id_!r}")
+                raise InvalidTypeError(f"relevant holds ids as str, got {id_!r}")
             if isinstance(grade, bool) or not isinstance(grade, int | float) or not 0 < grade < math.inf:
-                raise ValueError(
+                raise InvalidValueError(
                     f"the grade of {id_!r} must be a finite number > 0, got {grade!r}; leave out irrelevant documents"
                 )
         object.__setattr__(self, "query", query)

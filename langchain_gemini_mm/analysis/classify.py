@@ -12,7 +12,7 @@ from langchain_core.documents import Document
 
 from langchain_gemini_mm.analysis.stored_vectors import narrowed
 from langchain_gemini_mm.batching import slices
-from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.errors import ContentError, InvalidTypeError, InvalidValueError
 from langchain_gemini_mm.flows import Flow, asynchronous, synchronous
 from langchain_gemini_mm.interfaces import Content, Filter, Vectors
 from langchain_gemini_mm.validation import number_in, positive_int, unknown_option
@@ -143,7 +143,7 @@ def classify_many(
         options: the other options of `classify`.
     """
     if isinstance(contents, str | bytes | Query):
-        raise TypeError(f"contents must be a list, got one {type(contents).__name__}; write [content]")
+        raise InvalidTypeError(f"contents must be a list, got one {type(contents).__name__}; write [content]")
     return (yield from _classified_flow(store, list(contents), labels, options))
 
 
@@ -181,10 +181,10 @@ def _classified_flow(
     if isinstance(labels, Mapping) and labels:
         for name, value in (("min_share", rule.min_share), ("filter or modalities", given)):
             if value is not None:
-                raise ValueError(f"{name} applies to labels in metadata, and labels={{...}} gives examples")
+                raise InvalidValueError(f"{name} applies to labels in metadata, and labels={{...}} gives examples")
         return (yield from _described_flow(store, contents, labels, rule))
     if not isinstance(labels, str) or not labels:
-        raise TypeError(f"labels must be a metadata key or a dict of examples by label, got {labels!r:.60}")
+        raise InvalidTypeError(f"labels must be a metadata key or a dict of examples by label, got {labels!r:.60}")
     voters = narrowed(given, None, {labels: {"$exists": True}})
     plan = plan_search(store.backend, rule.k, filter=voters, task_type=rule.task_type)
     found: list[Classification] = []

@@ -16,6 +16,7 @@ from langchain_gemini_mm.content.parts import Part, to_parts
 from langchain_gemini_mm.errors import (
     ContentError,
     GeminiMMError,
+    InvalidValueError,
     MediaLimitError,
     MissingExtraError,
     MissingMediaError,
@@ -322,7 +323,7 @@ def expand_blocks(
     """
     one_of("place", place, get_args(Place))
     if max_bytes is not None and max_bytes < 0:
-        raise ValueError(f"max_bytes must be at least 0, got {max_bytes!r}")
+        raise InvalidValueError(f"max_bytes must be at least 0, got {max_bytes!r}")
     family = accepts_of(accepts)
     left = (family.max_bytes if max_bytes is None else max_bytes) - sum(map(_bytes_in, blocks))
     references = [read_reference(block) for block in blocks]

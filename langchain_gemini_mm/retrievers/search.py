@@ -9,7 +9,7 @@ from typing import Any
 from langchain_core.documents import Document
 from langchain_core.vectorstores import VectorStore
 
-from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.errors import ContentError, InvalidTypeError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.interfaces import Content, MediaEmbeddings
 from langchain_gemini_mm.ranking.search import RankingPlan, default_ranking_flow, ranked_flow
@@ -31,7 +31,7 @@ def require_own_store(store: VectorStore, what: str) -> MultimodalVectorStore:
         TypeError: it is another one, which lacks `what`.
     """
     if not isinstance(store, MultimodalVectorStore):
-        raise TypeError(
+        raise InvalidTypeError(
             f"{what} needs LocalVectorStore or WeaviateVectorStore, and the store is a {type(store).__name__}. "
             f"Copy it with copy_store, or leave {what} out"
         )
@@ -115,7 +115,7 @@ def sources_flow(query: Content | Query, plan: RankingPlan, by: str, per_source:
     """
     positive_int("per_source", per_source)
     if not isinstance(by, str):
-        raise TypeError(f"by is the metadata key that files have in common, got {by!r}")
+        raise InvalidTypeError(f"by is the metadata key that files have in common, got {by!r}")
     ranking = plan.ranking or (yield from default_ranking_flow(plan))
     search = plan.search
     search.backend.check_filter(Exists(by))

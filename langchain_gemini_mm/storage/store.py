@@ -17,7 +17,7 @@ from langchain_core.documents import Document
 
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES
 from langchain_gemini_mm.content.parts import Part, to_parts
-from langchain_gemini_mm.errors import ContentError, MissingMediaError, StoreError
+from langchain_gemini_mm.errors import ContentError, InvalidTypeError, InvalidValueError, MissingMediaError, StoreError
 from langchain_gemini_mm.interfaces import Content, MediaInfo, Modality
 from langchain_gemini_mm.media.source import OpenedSource, Stamp, chunks_of, hash_of, media_type, open_source, shown
 from langchain_gemini_mm.references import MediaRef, escape_references
@@ -163,8 +163,10 @@ class MediaStore:
         if hasattr(data, "as_bytes") and hasattr(data, "mimetype"):
             return self.put_file(data.path) if data.data is None else self.put(data.as_bytes())
         if isinstance(data, str | os.PathLike):
-            raise TypeError(f"put takes bytes, an open binary file or a Blob; for {shown(str(data))} use put_file")
-        raise TypeError(f"put takes bytes, an open binary file or a Blob, got {type(data).__name__}")
+            raise InvalidTypeError(
+                f"put takes bytes, an open binary file or a Blob; for {shown(str(data))} use put_file"
+            )
+        raise InvalidTypeError(f"put takes bytes, an open binary file or a Blob, got {type(data).__name__}")
 
     def put_file(self, path: str | os.PathLike[str]) -> MediaRef:
         """Store a file, reading it in chunks; a file that was put before and is unchanged is not read again.
@@ -299,7 +301,7 @@ class MediaStore:
             MissingMediaError: not in this store.
         """
         if start < 0 or length < 0:
-            raise ValueError(f"a range needs start >= 0 and length >= 0, got {start!r} and {length!r}")
+            raise InvalidValueError(f"a range needs start >= 0 and length >= 0, got {start!r} and {length!r}")
         with closing(self.open(ref)) as file:
             file.seek(start)
             return file.read(length)
@@ -446,7 +448,7 @@ def _digest(ref: MediaRef | str) -> str:
     if isinstance(ref, str):
         ref = MediaRef.parse(ref)
     if not isinstance(ref, MediaRef):
-        raise TypeError(f"media are asked for with a MediaRef or its text, got {type(ref).__name__}")
+        raise InvalidTypeError(f"media are asked for with a MediaRef or its text, got {type(ref).__name__}")
     return ref.sha256
 
 
@@ -505,7 +507,7 @@ def backend_of(where: object) -> MediaBackend:
         return ByteStoreBackend(cast("ByteStore", where))
     if all(hasattr(where, name) for name in ("kind", "writer", "open", "size", "touch", "delete", "stored", "tidy")):
         return cast("MediaBackend", where)
-    raise TypeError(
+    raise InvalidTypeError(
         "MediaStore takes a folder (str or Path), a LangChain BaseStore[str, bytes] or a MediaBackend, "
         f"got {type(where).__name__}"
     )
@@ -520,12 +522,12 @@ def folder_of(where: str | os.PathLike[str]) -> Path:
     """
     text = os.fspath(where)
     if not isinstance(text, str):
-        raise TypeError(f"a folder is given as str or Path, got {type(text).__name__}")
+        raise InvalidTypeError(f"a folder is given as str or Path, got {type(text).__name__}")
     if "://" in text:
-        raise ValueError(
+        raise InvalidValueError(
             f"{text.partition('://')[0]}:// addresses are no media stores; give a folder, a bucket of s3://, gs:// or "
             "az://, or a LangChain BaseStore[str, bytes]"
         )
     if not text.strip():
-        raise ValueError("the folder of a media store must not be empty")
+        raise InvalidValueError("the folder of a media store must not be empty")
     return Path(text).expanduser()

@@ -11,7 +11,7 @@ from langchain_gemini_mm.retrievers import MultimodalRetriever
 from langchain_gemini_mm.tools.open_tool import OpenTool
 from langchain_gemini_mm.tools.search_arguments import OpenArguments
 from langchain_gemini_mm.tools.search_tool import MAX_BYTES, MAX_K, SNIPPET, create_multimodal_retriever_tool
-from langchain_gemini_mm.validation import refuse_unknown
+from langchain_gemini_mm.validation import explains_fields, refuse_unknown
 
 SEARCH = (
     "Searches {what} by meaning, and shows what it finds. A hit has an id, by which `{open}` shows more of it. The "
@@ -23,6 +23,7 @@ OPEN = (
 )
 
 
+@explains_fields
 class MultimodalToolkit(BaseToolkit):
     """Two tools: one searches, and one opens a hit (all of its text, a longer clip, the pages around it).
 
