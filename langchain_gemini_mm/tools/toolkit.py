@@ -61,6 +61,12 @@ class MultimodalToolkit(BaseToolkit):
         refuse_unknown(values, cls.model_fields, cls.__name__)
         return values
 
+    @model_validator(mode="after")
+    def _check(self) -> MultimodalToolkit:
+        """Refuse options that no tool could have, before an agent is made."""
+        self.get_tools()
+        return self
+
     def get_tools(self) -> list[BaseTool]:
         """Return the tool that searches and the tool that opens a hit."""
         shared: dict[str, Any] = {
