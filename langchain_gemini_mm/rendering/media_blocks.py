@@ -88,6 +88,9 @@ class MediaFitter:
             ContentError: the file is damaged, or has no such part.
             MissingExtraError: the library that opens it is not installed.
         """
+        verify = getattr(self.media, "verify", None)
+        if part.ref is not None and verify is not None:
+            verify(part.ref)
         fit = {"image": self._image, "audio": self._audio, "video": self._video, "pdf": self._pages}[part.modality]
         return fit(ConversionRequest.of(part), max_bytes // 4 * 3)
 

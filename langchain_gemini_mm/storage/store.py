@@ -17,7 +17,14 @@ from langchain_core.documents import Document
 
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES
 from langchain_gemini_mm.content.parts import Part, to_parts
-from langchain_gemini_mm.errors import ContentError, InvalidTypeError, InvalidValueError, MissingMediaError, StoreError
+from langchain_gemini_mm.errors import (
+    ContentError,
+    GeminiMMError,
+    InvalidTypeError,
+    InvalidValueError,
+    MissingMediaError,
+    StoreError,
+)
 from langchain_gemini_mm.interfaces import Content, MediaInfo, Modality
 from langchain_gemini_mm.media.source import OpenedSource, Stamp, chunks_of, hash_of, media_type, open_source, shown
 from langchain_gemini_mm.references import MediaRef, escape_references
@@ -86,7 +93,7 @@ class MediaStore:
     """
 
     # Without `__dict__`, web frameworks refuse a media store in an answer instead of showing its attributes.
-    __slots__ = ("__weakref__", "_backend", "_types")
+    __slots__ = ("__weakref__", "_backend", "_types", "_verified")
 
     _fetcher = Fetcher()
 
@@ -94,6 +101,7 @@ class MediaStore:
     def __init__(self, where: str | os.PathLike[str] | ByteStore | MediaBackend) -> None:
         self._backend = backend_of(where)
         self._types: dict[str, str] = {}
+        self._verified: dict[str, tuple[int, ...]] = {}
 
     @classmethod
     def memory(cls) -> MediaStore:
@@ -281,8 +289,29 @@ class MediaStore:
             raise self._damaged(digest)
         return data
 
+    def verify(self, ref: MediaRef | str) -> None:
+        """Check the hash of media in a folder, where other programs can change them; once while the file is unchanged.
+
+        Other backends check what they read, or are written by this package alone.
+
+        Raises:
+            MissingMediaError: not in this store, or changed there.
+        """
+        if not hasattr(self._backend, "stamp"):
+            return
+        digest = self._leased(ref)
+        mark = self._backend.stamp(digest)
+        if self._verified.get(digest) == mark:
+            return
+        with closing(self._backend.open(digest)) as file:
+            if hashlib.file_digest(cast("io.BufferedIOBase", file), "sha256").hexdigest() != digest:
+                raise self._damaged(digest)
+        if len(self._verified) >= _KNOWN_TYPES:
+            self._verified.clear()
+        self._verified[digest] = mark
+
     def open(self, ref: MediaRef | str) -> BinaryIO:
-        """Open a seekable file for reading, which you close. The hash is not checked.
+        """Open a seekable file for reading, which you close. The hash is not checked, see `verify`.
 
         Raises:
             MissingMediaError: not in this store.
@@ -388,8 +417,12 @@ class MediaStore:
     def _leased(self, ref: MediaRef | str) -> str:
         """The hash of media that are about to be used; a sweep that has begun already does not remove them."""
         digest = _digest(ref)
+        verified = self._verified.get(digest) if self._verified else None
+        is_same = verified is not None and verified == self._stamp(digest)
         with suppress(StoreError):  # a store that cannot be written can be read
             self._backend.touch(digest, within=_LEASE_SECONDS)
+        if is_same and (stamp := self._stamp(digest)) is not None:  # the time in it was just changed here
+            self._verified[digest] = stamp
         return digest
 
     def _has(self, known: KnownFile, stamp: Stamp) -> bool:
@@ -405,6 +438,14 @@ class MediaStore:
                 return hash_of(file, "it") == digest
         except ContentError:
             return False
+
+    def _stamp(self, digest: str) -> tuple[int, ...] | None:
+        """The stamp of a file that was verified; None if it is gone."""
+        try:
+            stamp: tuple[int, ...] = self._backend.stamp(digest)  # type: ignore[attr-defined]
+        except GeminiMMError:
+            return None
+        return stamp
 
     def _damaged(self, digest: str) -> MissingMediaError:
         """The error for damaged media; files known to have this content are hashed again when they are put again."""
