@@ -479,7 +479,7 @@ def check_version(url: str, version: str | None, backend: Backend) -> None:
 
     version = version or DEFAULT_API_VERSIONS[backend]
     if urlsplit(url).path.rstrip("/").rpartition("/")[2] == version:
-        raise ValueError(f"base_url must not end with /{version}, which is appended to it; leave it out")
+        raise InvalidValueError(f"base_url must not end with /{version}, which is appended to it; leave it out")
 
 
 def check_headers(headers: dict[str, str]) -> dict[str, str]:

@@ -77,8 +77,9 @@ class MediaMiddleware(AgentMiddleware):
     @explains_unknown_options("MediaMiddleware")
     def __init__(self, media: MediaStore, *, model: Any = None, max_bytes: int | None = None, keep: int = KEEP) -> None:
         super().__init__()
-        if not isinstance(media, MediaSource) or not hasattr(media, "put"):
-            raise InvalidTypeError(f"media is the MediaStore that references name, got {type(media).__name__}")
+        given: Any = media
+        if not isinstance(given, MediaSource) or not hasattr(given, "put"):
+            raise InvalidTypeError(f"media is the MediaStore that references name, got {type(given).__name__}")
         self._media = media
         self._cache = BlockCache(media)
         self._accepts = None if model is None else accepts_of(model)
