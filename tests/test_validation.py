@@ -80,10 +80,10 @@ def test_the_option_that_was_meant_is_named(call: Callable[..., object], given: 
 
 REFUSED: dict[str, tuple[Callable[[Any], object], type[Exception], str]] = {
     "a retriever's fusion": (
-        lambda r: MultimodalRetriever(store=r.store, fusion="no"),
+        lambda r: MultimodalRetriever(store=r.store, fusion="no"),  # type: ignore[arg-type]
         ValueError,
         "fusion: .*got 'no'",
-    ),  # type: ignore[arg-type]
+    ),
     "a retriever's k": (lambda r: MultimodalRetriever(store=r.store, k=0), ValueError, "k must be an int >= 1, got 0"),
     "a retriever's store": (lambda r: MultimodalRetriever(store="x"), ValueError, "store: .*VectorStore, got 'x'"),  # type: ignore[arg-type]
     "a toolkit's max_k": (lambda r: MultimodalToolkit(retriever=r, max_k=-1), ValueError, "max_k must be .* got -1"),
