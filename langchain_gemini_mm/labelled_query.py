@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 from langchain_gemini_mm.errors import InvalidTypeError, InvalidValueError
 from langchain_gemini_mm.interfaces import Content, Modality, QueryLike
+from langchain_gemini_mm.validation import one_of
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -31,7 +32,7 @@ class LabelledQuery:
         modality: of the query, for tables by pairs of modalities; None determines it from the content.
 
     Raises:
-        ValueError: a grade is not a finite number > 0.
+        ValueError: a grade is not a finite number > 0, or there is no such modality.
         TypeError: an id is not a str.
     """
 
@@ -50,6 +51,8 @@ class LabelledQuery:
         """Check the labels."""
         if isinstance(relevant, str | bytes):
             raise InvalidTypeError(f"relevant is a list of ids or a dict of grades, got one {type(relevant).__name__}")
+        if modality is not None:
+            one_of("modality", modality, get_args(Modality))
         grades = dict(relevant) if isinstance(relevant, Mapping) else dict.fromkeys(relevant, 1.0)
         for id_, grade in grades.items():
             if not isinstance(id_, str):

@@ -22,6 +22,7 @@ from langchain_gemini_mm.flows import Call, Flow, blocking
 from langchain_gemini_mm.interfaces import Content, MediaSource
 from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.ranking.modalities import document_modality, query_modality
+from langchain_gemini_mm.validation import did_you_mean
 from langchain_gemini_mm.vectorstores import Hit, MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.write import Progress
 
@@ -216,10 +217,18 @@ def names_of(answer: Any, k: int, by: str | None) -> tuple[str, ...]:
     Raises:
         TypeError: the answer is not a list of ids, documents or hits.
         ContentError: its documents have no ids.
+        ValueError: `by` is misspelt.
     """
     if isinstance(answer, str | bytes) or not isinstance(answer, Iterable):
         raise InvalidTypeError(f"an answer must be a list of ids, documents or hits, got one {type(answer).__name__}")
-    return tuple(dict.fromkeys(_name(item, by) for item in answer))[:k]
+    items = list(answer)
+    names = tuple(dict.fromkeys(_name(item, by) for item in items))[:k]
+    if by is not None and items:
+        keys = [(item.document if isinstance(item, Hit) else item).metadata.keys() for item in items]
+        hint = "" if any(by in one for one in keys) else did_you_mean(by, {key for one in keys for key in one})
+        if hint:
+            raise InvalidValueError(f"no document of the answer has the metadata key {by!r}{hint}")
+    return names
 
 
 def _name(item: Any, by: str | None) -> str:

@@ -475,6 +475,7 @@ def groups_flow(query: Content | Query, plan: SearchPlan, by: str, per_source: i
         if is_all or len(groups) >= limit or depth >= most:
             break
         depth = min(4 * depth, most)
+    yield from require_key_flow(plan.backend, by, hits)
     found = []
     for value, members in groups[:limit]:
         best = members
@@ -484,6 +485,24 @@ def groups_flow(query: Content | Query, plan: SearchPlan, by: str, per_source: i
         if best:  # else all were deleted meanwhile
             found.append(Group(value, tuple(best[:per_source])))
     return found
+
+
+def require_key_flow(backend: Backend, key: str, hits: Sequence[Hit]) -> Flow[None]:
+    """Refuse a metadata key that no document has, where the hits have one with a similar name.
+
+    Args:
+        backend: where the hits were found.
+        key: by which they are grouped.
+        hits: of a search.
+
+    Raises:
+        ValueError: the key is misspelt.
+    """
+    if any(hit.metadata.get(key) is not None for hit in hits):
+        return
+    hint = did_you_mean(key, {name for hit in hits for name in hit.metadata})
+    if hint and not (yield from backend.count(Exists(key))):
+        raise InvalidValueError(f"no document has the metadata key {key!r}{hint}")
 
 
 def _grouped(hits: Sequence[Hit], by: str) -> list[tuple[Any, list[Hit]]]:
