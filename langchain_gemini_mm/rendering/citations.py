@@ -9,7 +9,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from langchain_gemini_mm.references import MediaRef
-from langchain_gemini_mm.rendering.clean_text import DocumentOrHit, clean_text, document_of, pieces_of
+from langchain_gemini_mm.rendering.clean_text import DocumentOrHit, clean_text, document_of, joined, pieces_of
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 _HOUR = 3600
 _MAX_CHARACTERS = 160
 _SHOWN = 40
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\s]+")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\s\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
+"""Control characters, white space, and characters that change the direction of writing."""
 _BRACKETS = str.maketrans("[]", "()")
 
 
@@ -102,6 +103,8 @@ def _clock(seconds: int, *, long: bool) -> str:
 
 def _name(document: Document) -> str:
     given = _given_name(document) or document.id or ""
+    if "mm:" in given:  # a title can be the text of an image; a hash is no name
+        given = joined(pieces_of(given))
     name = _UNPRINTABLE.sub(" ", given).strip().translate(_BRACKETS) or "untitled"
     if given in (document.metadata.get("source"), document.metadata.get("file_path")):
         name = _without_folders(name)

@@ -47,6 +47,9 @@ CITED: dict[str, tuple[dict[str, Any], str]] = {
     "an id": ({}, "[the-id]"),
     "empty text": ({"source": " ", "title": ""}, "[the-id]"),
     "brackets and lines": ({"source": "a]\n[b].md"}, "[a) (b).md]"),
+    "control characters": ({"source": "a\x1b[31m\u202egnp.exe\u2069.md"}, "[a (31m gnp.exe .md]"),
+    "a title that is a reference": ({"title": f"our dog {REF.markdown}"}, "[our dog]"),
+    "a reference alone": ({"title": REF.markdown}, "[untitled]"),
     "nonsense": ({"source": "a.mp4", "start_s": "soon", "first_page": True}, "[a.mp4]"),
     "not a number": ({"source": "a.mp4", "start_s": float("nan")}, "[a.mp4]"),
 }
