@@ -6,6 +6,8 @@ GeminiMMError
 │   ├── MediaLimitError              a file is over a limit of the model or the backend
 │   └── MissingMediaError            a reference names media that the store cannot give
 ├── FilterError (ValueError)         a metadata filter is malformed
+├── InvalidValueError (ValueError)   an argument is out of range, or two arguments exclude each other
+├── InvalidTypeError (TypeError)     an argument is of a wrong type, or there is no such option
 ├── SpaceMismatchError               vectors of two embedding spaces would be mixed
 ├── PartialEmbeddingError            some inputs of a call have a vector, others do not; both are listed
 ├── PartialWriteError                some documents of a call are stored, others are not; both are listed
@@ -18,7 +20,7 @@ GeminiMMError
 └── MissingExtraError (ImportError)  an optional library is not installed
 ```
 
-Catch `GeminiMMError` for all of them. Mistakes in a call (a wrong type, an unknown keyword) stay `TypeError` or
+Catch `GeminiMMError` for all of them. Mistakes in a call (a wrong type, an unknown keyword) are also a `TypeError` or a
 `ValueError`, as everywhere in Python.
 """
 
@@ -100,6 +102,14 @@ class MissingMediaError(ContentError):
 
 class FilterError(GeminiMMError, ValueError):
     """A metadata filter is malformed or uses an operator that does not exist."""
+
+
+class InvalidValueError(GeminiMMError, ValueError):
+    """An argument is out of range, or two arguments exclude each other; the message names argument and value."""
+
+
+class InvalidTypeError(GeminiMMError, TypeError):
+    """An argument is of a wrong type, or an option does not exist; the message names the right one."""
 
 
 class SpaceMismatchError(GeminiMMError):

@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
+from langchain_gemini_mm.errors import InvalidTypeError, InvalidValueError
 from langchain_gemini_mm.interfaces import Content, Modality, QueryLike
+from langchain_gemini_mm.validation import one_of
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -30,7 +32,7 @@ class LabelledQuery:
         modality: of the query, for tables by pairs of modalities; None determines it from the content.
 
     Raises:
-        ValueError: a grade is not a finite number > 0.
+        ValueError: a grade is not a finite number > 0, or there is no such modality.
         TypeError: an id is not a str.
     """
 
@@ -48,13 +50,15 @@ class LabelledQuery:
     ) -> None:
         """Check the labels."""
         if isinstance(relevant, str | bytes):
-            raise TypeError(f"relevant is a list of ids or a dict of grades, got one {type(relevant).__name__}")
+            raise InvalidTypeError(f"relevant is a list of ids or a dict of grades, got one {type(relevant).__name__}")
+        if modality is not None:
+            one_of("modality", modality, get_args(Modality))
         grades = dict(relevant) if isinstance(relevant, Mapping) else dict.fromkeys(relevant, 1.0)
         for id_, grade in grades.items():
             if not isinstance(id_, str):
-                raise TypeError(f"relevant holds ids as str, got {id_!r}")
+                raise InvalidTypeError(f"relevant holds ids as str, got {id_!r}")
             if isinstance(grade, bool) or not isinstance(grade, int | float) or not 0 < grade < math.inf:
-                raise ValueError(
+                raise InvalidValueError(
                     f"the grade of {id_!r} must be a finite number > 0, got {grade!r}; leave out irrelevant documents"
                 )
         object.__setattr__(self, "query", query)

@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from langchain_gemini_mm.errors import InvalidTypeError, InvalidValueError
 from langchain_gemini_mm.interfaces import Backend, Modality
 
 __all__ = ["DEFAULT_MODEL", "MODELS", "MediaLimit", "ModelSpec", "model_spec", "register_model"]
@@ -245,7 +246,7 @@ def model_spec(model: str | ModelSpec) -> ModelSpec:
     if isinstance(model, ModelSpec):
         return model
     if not model.strip("/ "):
-        raise TypeError(f"model must be a name such as {DEFAULT_MODEL!r} or a ModelSpec, got {model!r}")
+        raise InvalidTypeError(f"model must be a name such as {DEFAULT_MODEL!r} or a ModelSpec, got {model!r}")
     path = model.strip().split("/")
     # Tuned models and endpoints are sent with their whole path.
     name = path[-1] if len(path) == 1 or path[-2] == "models" else "/".join(path)
@@ -266,7 +267,7 @@ def register_model(spec: ModelSpec) -> None:
         TypeError: not a `ModelSpec`.
     """
     if not isinstance(spec, ModelSpec):
-        raise TypeError(f"expected a ModelSpec, got {type(spec).__name__}")
+        raise InvalidTypeError(f"expected a ModelSpec, got {type(spec).__name__}")
     _registered[spec.name] = spec
 
 
@@ -307,7 +308,7 @@ def check_location(spec: ModelSpec, location: str | None) -> None:
         ValueError: the message lists the locations that do.
     """
     if location and spec.locations and location not in spec.locations:
-        raise ValueError(
+        raise InvalidValueError(
             f"{spec.name} is not served in {location!r} on Vertex AI. Its locations: {', '.join(spec.locations)}. If "
             f"that has changed, pass model=dataclasses.replace(MODELS[{spec.name!r}], locations=())"
         )

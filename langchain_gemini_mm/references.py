@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 from urllib.parse import unquote
 
-from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.errors import ContentError, InvalidTypeError
 
 SCHEME = "mm://sha256-"
 
@@ -135,7 +135,7 @@ class MediaRef:
             ContentError: `text` is not exactly one canonical reference.
         """
         if not isinstance(text, str):
-            raise TypeError(f"a media reference is parsed from a str, got {type(text).__name__}")
+            raise InvalidTypeError(f"a media reference is parsed from a str, got {type(text).__name__}")
         uri = text[4:-1] if text.startswith("![](") and text.endswith(")") else text
         digest, _, fragment = uri.removeprefix(SCHEME).partition("#")
         if not uri.startswith(SCHEME) or not _HEX.fullmatch(digest):

@@ -10,6 +10,14 @@ import operator
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
+from pydantic import ValidationError
+
+from langchain_gemini_mm.errors import InvalidTypeError, InvalidValueError
+
+_LONGEST_VALUE = 80
+_SECRET = ("key", "secret", "token", "credential", "header", "url", "password", "client_args", "request_options")
+"""Parts of the names of fields whose values are not shown."""
+
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -29,13 +37,18 @@ _OTHER_NAMES = {
     "mode": ("search_type",),
     "n_results": ("k",),
     "num_results": ("k",),
-    "persist_directory": ("path",),
-    "persist_path": ("path",),
+    "directory": ("path", "where", "source"),
+    "folder": ("where", "source"),
+    "k": ("max_k",),
+    "model_name": ("model",),
+    "path": ("where", "source"),
+    "persist_directory": ("path", "where"),
+    "persist_path": ("path", "where"),
     "task": ("task_type",),
     "threshold": ("score_threshold",),
-    "top_k": ("k",),
-    "vector_store": ("store",),
-    "vectorstore": ("store",),
+    "top_k": ("k", "max_k"),
+    "vector_store": ("store", "retriever"),
+    "vectorstore": ("store", "retriever"),
     "where": ("filter",),
 }
 """Names of options in other packages, with those of the same options here."""
@@ -49,10 +62,10 @@ def positive_int(name: str, value: Any) -> int:
         ValueError: below 1.
     """
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an int >= 1, got {value!r}")
+        raise InvalidTypeError(f"{name} must be an int >= 1, got {value!r}")
     number = operator.index(value)
     if number < 1:
-        raise ValueError(f"{name} must be an int >= 1, got {value!r}")
+        raise InvalidValueError(f"{name} must be an int >= 1, got {value!r}")
     return number
 
 
@@ -70,10 +83,10 @@ def number_in(name: str, value: Any, low: float, high: float) -> float:
         ValueError: out of the range, or not finite.
     """
     if isinstance(value, bool) or not hasattr(value, "__float__"):
-        raise TypeError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}")
+        raise InvalidTypeError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}")
     number = float(value)
     if math.isnan(number) or not low <= number <= high:
-        raise ValueError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}")
+        raise InvalidValueError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}")
     return number
 
 
@@ -90,11 +103,11 @@ def one_of(name: str, value: T, allowed: Collection[T]) -> T:
     """
     if value not in allowed:
         listed = ", ".join(map(repr, allowed))
-        raise ValueError(f"{name} must be one of {listed}, got {value!r}{did_you_mean(value, allowed)}")
+        raise InvalidValueError(f"{name} must be one of {listed}, got {value!r}{did_you_mean(value, allowed)}")
     return value
 
 
-def unknown_option(name: str, allowed: Iterable[str], where: str) -> TypeError:
+def unknown_option(name: str, allowed: Iterable[str], where: str) -> InvalidTypeError:
     """Make an error for an unknown option, which names the most similar option that exists.
 
     Args:
@@ -105,7 +118,7 @@ def unknown_option(name: str, allowed: Iterable[str], where: str) -> TypeError:
     known = sorted(allowed)
     other = next((other for other in _OTHER_NAMES.get(name, ()) if other in known), None)
     hint = f". Did you mean {other!r}?" if other else did_you_mean(name, known)
-    return TypeError(f"{where} has no option {name!r}{hint}{'' if hint else '.'} Options: {', '.join(known)}")
+    return InvalidTypeError(f"{where} has no option {name!r}{hint}{'' if hint else '.'} Options: {', '.join(known)}")
 
 
 def refuse_unknown(given: Any, allowed: Iterable[str], where: str) -> None:
@@ -156,6 +169,53 @@ def explains_unknown_options(where: str) -> Callable[[Callable[P, T]], Callable[
         return checked
 
     return decorated
+
+
+def explains_fields(model: type[T]) -> type[T]:
+    """Decorate a pydantic model so that wrong fields raise `InvalidValueError` instead of pydantic's error.
+
+    ```python
+    import pytest
+
+    from langchain_gemini_mm import GeminiMMError, MultimodalToolkit
+
+    with pytest.raises(GeminiMMError, match="MultimodalToolkit: retriever"):
+        MultimodalToolkit(retriever="a store")
+    ```
+
+    Args:
+        model: a class of pydantic.
+    """
+    initialize: Callable[..., None] = model.__init__
+
+    @functools.wraps(initialize)
+    def explained(self: Any, *args: Any, **fields: Any) -> None:
+        try:
+            initialize(self, *args, **fields)
+        except ValidationError as error:
+            if error.title != type(self).__name__:
+                raise
+            raise InvalidValueError(_wrong_fields(error)) from None
+
+    setattr(model, "__init__", explained)  # noqa: B010 - a type checker keeps the fields as arguments
+    return model
+
+
+def _wrong_fields(error: ValidationError) -> str:
+    """The fields that are wrong; values are shown where they are short and cannot be secret."""
+    lines = []
+    for detail in error.errors(include_url=False, include_context=False):
+        value, name = detail.get("input"), ".".join(map(str, detail["loc"]))
+        message = detail["msg"].removeprefix("Value error, ")
+        is_shown = name and isinstance(value, str | int | float) and len(repr(value)) <= _LONGEST_VALUE
+        if not is_shown or "got " in message:
+            shown = "" if "got " in message or not name else f", got a {type(value).__name__}"
+        elif any(word in name for word in _SECRET):
+            shown = ""
+        else:
+            shown = f", got {value!r}"
+        lines.append(f"{error.title}: {name}{': ' if name else ''}{message}{shown}")
+    return "\n".join(lines)
 
 
 def did_you_mean(value: object, allowed: Iterable[object]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from langchain_gemini_mm.errors import InvalidValueError
 from langchain_gemini_mm.interfaces import Vector, Vectors
 
 
@@ -28,16 +29,16 @@ def unit_rows(vectors: ArrayLike) -> Vectors:
     """
     rows = np.asarray(vectors, dtype=np.float64)
     if rows.ndim != 2:
-        raise ValueError(f"expected an (n, d) array, got {rows.ndim} dimension(s), shape {rows.shape}")
+        raise InvalidValueError(f"expected an (n, d) array, got {rows.ndim} dimension(s), shape {rows.shape}")
     finite = np.isfinite(rows).all(axis=1)
     if not finite.all():
-        raise ValueError(f"vector {_first(np.logical_not(finite))} holds NaN or infinity")
+        raise InvalidValueError(f"vector {_first(np.logical_not(finite))} holds NaN or infinity")
     with np.errstate(over="ignore"):
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     if not np.isfinite(lengths).all():
-        raise ValueError(f"the length of vector {_first(np.isinf(lengths[:, 0]))} overflows")
+        raise InvalidValueError(f"the length of vector {_first(np.isinf(lengths[:, 0]))} overflows")
     if not lengths.all():
-        raise ValueError(f"vector {_first(lengths[:, 0] == 0)} is all zeros and cannot be normalized")
+        raise InvalidValueError(f"vector {_first(lengths[:, 0] == 0)} is all zeros and cannot be normalized")
     unit: Vectors = (rows / lengths).astype(np.float32)
     return unit
 
@@ -57,7 +58,7 @@ def truncate(vectors: ArrayLike, dimensions: int) -> Vectors:
     """
     rows = np.asarray(vectors)
     if rows.ndim != 2 or not 1 <= dimensions <= rows.shape[1]:
-        raise ValueError(f"cannot truncate shape {rows.shape} to {dimensions} dimensions")
+        raise InvalidValueError(f"cannot truncate shape {rows.shape} to {dimensions} dimensions")
     return unit_rows(rows[:, :dimensions])
 
 

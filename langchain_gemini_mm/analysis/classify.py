@@ -12,12 +12,13 @@ from langchain_core.documents import Document
 
 from langchain_gemini_mm.analysis.stored_vectors import narrowed
 from langchain_gemini_mm.batching import slices
-from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.errors import ContentError, InvalidTypeError, InvalidValueError
 from langchain_gemini_mm.flows import Flow, asynchronous, synchronous
 from langchain_gemini_mm.interfaces import Content, Filter, Vectors
-from langchain_gemini_mm.validation import number_in, positive_int, unknown_option
+from langchain_gemini_mm.validation import did_you_mean, number_in, positive_int, unknown_option
 from langchain_gemini_mm.vectors import unit_rows
 from langchain_gemini_mm.vectorstores import Hit, MultimodalVectorStore, Query
+from langchain_gemini_mm.vectorstores.filters import Exists
 from langchain_gemini_mm.vectorstores.search import plan_search, query_vectors_flow, search_flow
 
 Label: TypeAlias = str | int | float | bool
@@ -26,6 +27,8 @@ Label: TypeAlias = str | int | float | bool
 Labels: TypeAlias = str | Mapping[str, Any]
 """A metadata key; or examples by label: one content each, or a list of contents whose mean vector is used."""
 
+_SAMPLE = 100
+"""Documents whose keys are compared with a key that none has."""
 _BATCH_SIZE = 256
 
 
@@ -143,7 +146,7 @@ def classify_many(
         options: the other options of `classify`.
     """
     if isinstance(contents, str | bytes | Query):
-        raise TypeError(f"contents must be a list, got one {type(contents).__name__}; write [content]")
+        raise InvalidTypeError(f"contents must be a list, got one {type(contents).__name__}; write [content]")
     return (yield from _classified_flow(store, list(contents), labels, options))
 
 
@@ -181,16 +184,28 @@ def _classified_flow(
     if isinstance(labels, Mapping) and labels:
         for name, value in (("min_share", rule.min_share), ("filter or modalities", given)):
             if value is not None:
-                raise ValueError(f"{name} applies to labels in metadata, and labels={{...}} gives examples")
+                raise InvalidValueError(f"{name} applies to labels in metadata, and labels={{...}} gives examples")
         return (yield from _described_flow(store, contents, labels, rule))
     if not isinstance(labels, str) or not labels:
-        raise TypeError(f"labels must be a metadata key or a dict of examples by label, got {labels!r:.60}")
+        raise InvalidTypeError(f"labels must be a metadata key or a dict of examples by label, got {labels!r:.60}")
     voters = narrowed(given, None, {labels: {"$exists": True}})
     plan = plan_search(store.backend, rule.k, filter=voters, task_type=rule.task_type)
     found: list[Classification] = []
     for some in slices(contents, _BATCH_SIZE):
-        found += [_vote(hits, labels, rule) for hits in (yield from search_flow(some, plan))]
+        answers = yield from search_flow(some, plan)
+        if not any(answers):
+            yield from _require_labels_flow(store, labels)
+        found += [_vote(hits, labels, rule) for hits in answers]
     return found
+
+
+def _require_labels_flow(store: MultimodalVectorStore, key: str) -> Flow[None]:
+    """Refuse a metadata key that no document has, where documents have one with a similar name."""
+    if (yield from store.backend.count(Exists(key))):
+        return
+    records = yield from store.backend.page(None, _SAMPLE)
+    if hint := did_you_mean(key, {name for record in records for name in record.document.metadata}):
+        raise InvalidValueError(f"no document has the metadata key {key!r}, which labels names{hint}")
 
 
 def _described_flow(

@@ -8,6 +8,7 @@ from typing import Self
 
 import numpy as np
 
+from langchain_gemini_mm.errors import InvalidTypeError
 from langchain_gemini_mm.flows import Flow, blocking
 from langchain_gemini_mm.interfaces import Filter, Vectors
 from langchain_gemini_mm.ranking.modalities import filter_for_modalities
@@ -123,6 +124,6 @@ def narrowed(given: Filter | None, modalities: Iterable[str] | None = None, *mor
         ValueError: `modalities` is empty, or a modality is unknown.
     """
     if callable(given):
-        raise TypeError(f"filter must be a dict, got {type(given).__name__}")
+        raise InvalidTypeError(f"filter must be a dict, got {type(given).__name__}")
     found: Filter | None = filter_for_modalities(given, modalities, *more)
     return found

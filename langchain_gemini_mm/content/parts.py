@@ -29,7 +29,7 @@ from langchain_gemini_mm.content.mime_types import (
     require_prose,
     sniff,
 )
-from langchain_gemini_mm.errors import ContentError, MediaLimitError, MissingMediaError
+from langchain_gemini_mm.errors import ContentError, InvalidTypeError, MediaLimitError, MissingMediaError
 from langchain_gemini_mm.interfaces import Content, MediaSource, Modality
 from langchain_gemini_mm.references import SCHEME, MediaRef, TornReference, scan_references
 
@@ -184,11 +184,11 @@ def uris_to_contents(uris: Sequence[str | Path]) -> list[Path | MediaRef]:
         ContentError: a URL.
     """
     if isinstance(uris, str | Path):
-        raise TypeError(f"expected a list of paths, got one {type(uris).__name__}; put it in a list")
+        raise InvalidTypeError(f"expected a list of paths, got one {type(uris).__name__}; put it in a list")
     contents: list[Path | MediaRef] = []
     for uri in uris:
         if not isinstance(uri, str | Path):
-            raise TypeError(f"expected a path as str or Path, got {type(uri).__name__}")
+            raise InvalidTypeError(f"expected a path as str or Path, got {type(uri).__name__}")
         scheme = next((known for known in _FOREIGN_SCHEMES if str(uri).lower().startswith(known)), None)
         if scheme is not None and isinstance(uri, str):
             raise ContentError(

@@ -16,6 +16,7 @@ from langchain_gemini_mm.embeddings.settings import EmbeddingSettings, EmbedRequ
 from langchain_gemini_mm.embeddings.usage import EmbedPlan, Meter, Usage
 from langchain_gemini_mm.interfaces import Content, Role, Vectors
 from langchain_gemini_mm.models import ITEMS_PER_CALL
+from langchain_gemini_mm.validation import explains_fields
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from langchain_gemini_mm.embeddings.pipeline import EmbedPipeline
 
 
+@explains_fields
 class GeminiEmbeddings(EmbeddingSettings, Embeddings):
     """Gemini embeddings of text, media and interleaved content; a drop-in replacement for text-only embeddings.
 

@@ -22,7 +22,7 @@ from langchain_gemini_mm.embeddings.cache import cache_key
 from langchain_gemini_mm.embeddings.long_text import split_long_text, too_many_tokens, truncated_text, weighted_mean
 from langchain_gemini_mm.embeddings.settings import ResolvedSettings
 from langchain_gemini_mm.embeddings.tasks import Recipe
-from langchain_gemini_mm.errors import ContentError, GeminiMMError, MediaLimitError
+from langchain_gemini_mm.errors import ContentError, GeminiMMError, InvalidTypeError, InvalidValueError, MediaLimitError
 from langchain_gemini_mm.interfaces import Content, MediaSource, Modality, Vector, Vectors
 from langchain_gemini_mm.media.av.segments import Track
 from langchain_gemini_mm.media.convert import ConversionRequest, ConvertedPart
@@ -240,7 +240,7 @@ def prepare(
     """
     contents = check_sequence(contents)
     if titles and len(titles) != len(contents):
-        raise ValueError(f"got {len(titles)} titles for {len(contents)} contents")
+        raise InvalidValueError(f"got {len(titles)} titles for {len(contents)} contents")
     items: list[EmbedItem | GeminiMMError] = []
     unused: list[int] = []
     for position, content in enumerate(contents):
@@ -387,7 +387,7 @@ def _selected(part: Part) -> MediaFacts:
     """
     ref = part.ref
     if ref is None:
-        raise TypeError(f"{part.name} has no reference")
+        raise InvalidTypeError(f"{part.name} has no reference")
     modality = modality_of(part.mime_type or "")
     what = "pages" if ref.first_page is not None else "seconds" if ref.start_s is not None else "an audio track"
     if modality not in (("pdf", "image") if what == "pages" else ("audio", "video")):
@@ -527,7 +527,7 @@ def check_sequence(contents: Sequence[Content]) -> list[Content]:
         TypeError: a single content, or nothing that can be iterated.
     """
     if isinstance(contents, str | bytes | bytearray | Path | Mapping) or not isinstance(contents, Iterable):
-        raise TypeError(
+        raise InvalidTypeError(
             f"expected a list of contents, one vector each, got one {type(contents).__name__}; put it in a list, or "
             "use embed_query"
         )

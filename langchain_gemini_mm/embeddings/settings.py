@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from langchain_gemini_mm.content.parts import Unresolved
 from langchain_gemini_mm.embeddings.long_text import OnTooLong
+from langchain_gemini_mm.errors import InvalidValueError
 from langchain_gemini_mm.interfaces import Backend, Content, MediaSource, Modality, Role, WaitNotice
 from langchain_gemini_mm.models import (
     DEFAULT_MODEL,
@@ -152,7 +153,7 @@ class EmbeddingSettings(BaseModel):
     @classmethod
     def _usable_client(cls, value: Any) -> Any:
         if value is not None and not (hasattr(value, "models") and hasattr(value, "vertexai")):
-            raise ValueError(f"client must be a google.genai.Client, got {type(value).__name__}")
+            raise InvalidValueError(f"client must be a google.genai.Client, got {type(value).__name__}")
         return value
 
     @field_serializer("base_url")
@@ -191,7 +192,7 @@ class EmbeddingSettings(BaseModel):
         self._resolve()
         self._service_settings()
         if self.backend == "gemini" and self.google_api_key is None and self.client is None:
-            raise ValueError(
+            raise InvalidValueError(
                 "no API key: set GOOGLE_API_KEY (or GEMINI_API_KEY), or give api_key=. For Vertex AI give project="
             )
         if self.backend == "gemini" and self.client is None and self.location and "location" in self.model_fields_set:
@@ -279,7 +280,7 @@ class EmbeddingSettings(BaseModel):
                 # A location would keep the SDK from using a key of the environment.
                 values["location"] = None
             if key is not None and self.credentials is not None:
-                raise ValueError("credentials and api_key are both given, and Vertex AI takes one of them")
+                raise InvalidValueError("credentials and api_key are both given, and Vertex AI takes one of them")
         values |= {
             "timeout": request_timeout(self.request_options) or self.timeout,
             "client_args": self.client_args or {},
@@ -406,7 +407,7 @@ def check_dimensions(given: int | None, spec: ModelSpec) -> int:
         return spec.default_dimensions
     least, most = spec.dimensions
     if not least <= positive_int("output_dimensionality", given) <= most:
-        raise ValueError(f"output_dimensionality must be {least} to {most} for {spec.name}, got {given}")
+        raise InvalidValueError(f"output_dimensionality must be {least} to {most} for {spec.name}, got {given}")
     return given
 
 
@@ -420,7 +421,7 @@ def request_timeout(options: Mapping[str, Any] | None) -> float | None:
     if timeout is None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
-        raise ValueError(f"request_options['timeout'] must be a positive number of seconds, got {timeout!r}")
+        raise InvalidValueError(f"request_options['timeout'] must be a positive number of seconds, got {timeout!r}")
     return float(timeout)
 
 
@@ -432,10 +433,10 @@ def check_key(key: SecretStr) -> SecretStr:
     """
     text = key.get_secret_value().strip()
     if not text:
-        raise ValueError("the API key is empty: set GOOGLE_API_KEY (or GEMINI_API_KEY), or give api_key=")
+        raise InvalidValueError("the API key is empty: set GOOGLE_API_KEY (or GEMINI_API_KEY), or give api_key=")
     for position, char in enumerate(text):
         if not " " <= char <= "~":
-            raise ValueError(
+            raise InvalidValueError(
                 f"the API key contains the character U+{ord(char):04X} at position {position + 1} of {len(text)}; no "
                 "key has it, and it may be invisible: copy the key again"
             )
@@ -457,7 +458,7 @@ def check_url(url: str) -> str:
         from langchain_gemini_mm.embeddings.service.client import without_password
 
         shown = without_password(parts) if "@" in parts.netloc else url.rpartition("@")[2]
-        raise ValueError(
+        raise InvalidValueError(
             f"base_url must begin with https:// or http:// and name a host (and a port of 1 to 65535), got {shown!r}"
         )
     return url
@@ -478,7 +479,7 @@ def check_version(url: str, version: str | None, backend: Backend) -> None:
 
     version = version or DEFAULT_API_VERSIONS[backend]
     if urlsplit(url).path.rstrip("/").rpartition("/")[2] == version:
-        raise ValueError(f"base_url must not end with /{version}, which is appended to it; leave it out")
+        raise InvalidValueError(f"base_url must not end with /{version}, which is appended to it; leave it out")
 
 
 def check_headers(headers: dict[str, str]) -> dict[str, str]:
@@ -490,7 +491,7 @@ def check_headers(headers: dict[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         for char in f"{name}{value}":
             if (char < " " and char != "\t") or char == "\x7f" or ord(char) > 0xFF:
-                raise ValueError(
+                raise InvalidValueError(
                     f"the header {name!r} contains the character U+{ord(char):04X}, which HTTP does not allow; a token "
                     "that was read from a file may end with a line feed (U+000A)"
                 )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 
+from langchain_gemini_mm.errors import InvalidTypeError, InvalidValueError
 from langchain_gemini_mm.interfaces import Role
 from langchain_gemini_mm.models import ModelSpec
 from langchain_gemini_mm.validation import did_you_mean, one_of
@@ -95,10 +96,12 @@ def find_task(name: str) -> Task:
         ValueError: no such task; the message lists the existing ones.
     """
     if not isinstance(name, str):
-        raise TypeError(f"a task is a name such as 'QUESTION_ANSWERING', got {type(name).__name__}")
+        raise InvalidTypeError(f"a task is a name such as 'QUESTION_ANSWERING', got {type(name).__name__}")
     task = TASKS.get(name.strip().upper()) or _BY_PREFIX.get(name.strip().lower().replace("_", " "))
     if task is None:
-        raise ValueError(f"unknown task {name!r}{did_you_mean(name.upper(), TASKS) or '.'} Tasks: {', '.join(TASKS)}")
+        raise InvalidValueError(
+            f"unknown task {name!r}{did_you_mean(name.upper(), TASKS) or '.'} Tasks: {', '.join(TASKS)}"
+        )
     return task
 
 

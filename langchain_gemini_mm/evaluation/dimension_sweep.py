@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_gemini_mm.analysis.stored_vectors import batches_flow, narrowed
-from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.errors import ContentError, InvalidValueError
 from langchain_gemini_mm.evaluation.metrics import checked_ks
 from langchain_gemini_mm.evaluation.reports import Comparison
 from langchain_gemini_mm.evaluation.run import (
@@ -114,9 +114,9 @@ adimension_sweep = asynchronous(dimension_sweep)
 def _sizes(requested: set[int] | None, whole: int) -> list[int]:
     sizes = {size for size in SIZES if size < whole} | {whole} if requested is None else requested
     if not sizes:
-        raise ValueError("dimensions is empty; leave it out for the default")
+        raise InvalidValueError("dimensions is empty; leave it out for the default")
     if max(sizes) > whole:
-        raise ValueError(f"the vectors have {whole} dimensions; they cannot be truncated to {max(sizes)}")
+        raise InvalidValueError(f"the vectors have {whole} dimensions; they cannot be truncated to {max(sizes)}")
     return sorted(sizes, reverse=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from langchain_gemini_mm.errors import InvalidTypeError
 from langchain_gemini_mm.evaluation.metrics import checked_ks
 from langchain_gemini_mm.evaluation.reports import Comparison, Report
 from langchain_gemini_mm.evaluation.run import EvaluationSettings, checked_queries, evaluation_flow
@@ -117,5 +118,7 @@ def _retriever_of(target: Any) -> Any:
     if isinstance(target, MultimodalVectorStore):
         return MultimodalRetriever(store=target)
     if not (hasattr(target, "search") and hasattr(target, "asearch")):
-        raise TypeError(f"target must be a MultimodalRetriever or a store of this package, got {type(target).__name__}")
+        raise InvalidTypeError(
+            f"target must be a MultimodalRetriever or a store of this package, got {type(target).__name__}"
+        )
     return target

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from langchain_gemini_mm.errors import InvalidValueError
 from langchain_gemini_mm.validation import positive_int
 
 MAX_K = 1000
@@ -24,9 +25,9 @@ def checked_ks(ks: Iterable[int]) -> tuple[int, ...]:
     """
     found = sorted({positive_int("an element of ks", k) for k in ks})
     if not found:
-        raise ValueError("ks is empty; pass depths such as (1, 5, 10)")
+        raise InvalidValueError("ks is empty; pass depths such as (1, 5, 10)")
     if found[-1] > MAX_K:
-        raise ValueError(f"a depth in ks must be at most {MAX_K}, got {found[-1]}")
+        raise InvalidValueError(f"a depth in ks must be at most {MAX_K}, got {found[-1]}")
     return tuple(found)
 
 
@@ -37,7 +38,7 @@ def checked_confidence(confidence: float) -> float:
         ValueError: it is not between 0 and 1.
     """
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be between 0 and 1, such as 0.95, got {confidence!r}")
+        raise InvalidValueError(f"confidence must be between 0 and 1, such as 0.95, got {confidence!r}")
     return float(confidence)
 
 

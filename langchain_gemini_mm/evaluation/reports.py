@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from pydantic import TypeAdapter
 
-from langchain_gemini_mm.errors import ContentError, MissingExtraError
+from langchain_gemini_mm.errors import ContentError, InvalidValueError, MissingExtraError
 from langchain_gemini_mm.evaluation.metrics import Measure, bootstrap, checked_ks, measures, names_of_measures
 from langchain_gemini_mm.ranking.modalities import OTHER
 from langchain_gemini_mm.retrievers.search_options import traced
@@ -321,14 +321,18 @@ class Comparison:
         """Check that the reports can be compared."""
         found = tuple(reports)
         if not found:
-            raise ValueError("reports is empty; a comparison needs at least one report")
+            raise InvalidValueError("reports is empty; a comparison needs at least one report")
         if len({report.name for report in found}) < len(found):
-            raise ValueError(f"reports must have different names, got {', '.join(report.name for report in found)}")
+            raise InvalidValueError(
+                f"reports must have different names, got {', '.join(report.name for report in found)}"
+            )
         if len({report.ks for report in found}) > 1:
-            raise ValueError(f"reports must have the same depths, got {', '.join(str(report.ks) for report in found)}")
+            raise InvalidValueError(
+                f"reports must have the same depths, got {', '.join(str(report.ks) for report in found)}"
+            )
         asked = [[result.relevant for result in report.results] for report in found]
         if any(one != asked[0] for one in asked):
-            raise ValueError("reports must be of the same labelled queries in the same order")
+            raise InvalidValueError("reports must be of the same labelled queries in the same order")
         object.__setattr__(self, "reports", found)
 
     def __getitem__(self, name: str) -> Report:

@@ -15,13 +15,14 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from langchain_gemini_mm.batching import gathered_map, slices
-from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.errors import ContentError, InvalidTypeError, InvalidValueError
 from langchain_gemini_mm.evaluation.metrics import checked_confidence
 from langchain_gemini_mm.evaluation.reports import QueryResult, Report, summary
 from langchain_gemini_mm.flows import Call, Flow, blocking
 from langchain_gemini_mm.interfaces import Content, MediaSource
 from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.ranking.modalities import document_modality, query_modality
+from langchain_gemini_mm.validation import did_you_mean
 from langchain_gemini_mm.vectorstores import Hit, MultimodalVectorStore
 from langchain_gemini_mm.vectorstores.write import Progress
 
@@ -47,7 +48,7 @@ class EvaluationSettings:
 
     def __post_init__(self) -> None:
         if self.by is not None and not isinstance(self.by, str):
-            raise TypeError(f"by must be a metadata key, got {self.by!r}")
+            raise InvalidTypeError(f"by must be a metadata key, got {self.by!r}")
         checked_confidence(self.confidence)
         object.__setattr__(self, "seed", operator.index(self.seed))
 
@@ -60,13 +61,15 @@ def checked_queries(labelled: Iterable[LabelledQuery]) -> list[LabelledQuery]:
         ValueError: there are no queries.
     """
     if isinstance(labelled, LabelledQuery):
-        raise TypeError("labelled must be a list of LabelledQuery, got one; write [query]")
+        raise InvalidTypeError("labelled must be a list of LabelledQuery, got one; write [query]")
     queries = list(labelled)
     for position, query in enumerate(queries):
         if not isinstance(query, LabelledQuery):
-            raise TypeError(f"labelled[{position}] is a {type(query).__name__}; write LabelledQuery(query, relevant)")
+            raise InvalidTypeError(
+                f"labelled[{position}] is a {type(query).__name__}; write LabelledQuery(query, relevant)"
+            )
     if not queries:
-        raise ValueError("labelled is empty; an evaluation needs at least one LabelledQuery")
+        raise InvalidValueError("labelled is empty; an evaluation needs at least one LabelledQuery")
     return queries
 
 
@@ -171,12 +174,12 @@ def _searches(
         one, aone = target.invoke, target.ainvoke
         depth = depth if isinstance(target, VectorStoreRetriever) else {}
     elif not callable(target):
-        raise TypeError(
+        raise InvalidTypeError(
             "target must be a vector store, a retriever, or a function from a query to ids, got "
             f"{type(target).__name__}"
         )
     elif options:
-        raise TypeError(f"a function takes only the query, got the option {next(iter(options))!r}")
+        raise InvalidTypeError(f"a function takes only the query, got the option {next(iter(options))!r}")
     else:
         one, aone, depth = partial(_called, target), partial(_acalled, target), {}
     one, aone = partial(one, **depth, **options), partial(aone, **depth, **options)
@@ -188,7 +191,7 @@ def _called(function: Callable[[Content], Any], query: Content) -> Any:
     if inspect.isawaitable(answer):
         if inspect.iscoroutine(answer):
             answer.close()
-        raise TypeError("the function is asynchronous; use the async twin, as in await aevaluate(...)")
+        raise InvalidTypeError("the function is asynchronous; use the async twin, as in await aevaluate(...)")
     return answer
 
 
@@ -214,20 +217,28 @@ def names_of(answer: Any, k: int, by: str | None) -> tuple[str, ...]:
     Raises:
         TypeError: the answer is not a list of ids, documents or hits.
         ContentError: its documents have no ids.
+        ValueError: `by` is misspelt.
     """
     if isinstance(answer, str | bytes) or not isinstance(answer, Iterable):
-        raise TypeError(f"an answer must be a list of ids, documents or hits, got one {type(answer).__name__}")
-    return tuple(dict.fromkeys(_name(item, by) for item in answer))[:k]
+        raise InvalidTypeError(f"an answer must be a list of ids, documents or hits, got one {type(answer).__name__}")
+    items = list(answer)
+    names = tuple(dict.fromkeys(_name(item, by) for item in items))[:k]
+    if by is not None and items:
+        keys = [(item.document if isinstance(item, Hit) else item).metadata.keys() for item in items]
+        hint = "" if any(by in one for one in keys) else did_you_mean(by, {key for one in keys for key in one})
+        if hint:
+            raise InvalidValueError(f"no document of the answer has the metadata key {by!r}{hint}")
+    return names
 
 
 def _name(item: Any, by: str | None) -> str:
     if isinstance(item, str):
         if by is not None:
-            raise TypeError(f"by={by!r} needs documents with metadata, and the answer contains ids")
+            raise InvalidTypeError(f"by={by!r} needs documents with metadata, and the answer contains ids")
         return item
     document = item.document if isinstance(item, Hit) else item
     if not isinstance(document, Document):
-        raise TypeError(f"an answer must contain ids, documents or hits, got a {type(item).__name__}")
+        raise InvalidTypeError(f"an answer must contain ids, documents or hits, got a {type(item).__name__}")
     if by is None:
         if document.id is None:
             raise ContentError(

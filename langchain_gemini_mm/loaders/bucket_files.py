@@ -14,7 +14,7 @@ from typing import Any
 from langchain_core.document_loaders import BlobLoader
 from langchain_core.documents.base import Blob
 
-from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.errors import InvalidValueError, StoreError
 from langchain_gemini_mm.loaders.walk import Patterns, Skipped, is_hidden
 from langchain_gemini_mm.storage.buckets import Bucket, BucketObject
 
@@ -61,7 +61,7 @@ class BucketFiles(BlobLoader):
         **options: Any,
     ) -> None:
         if held < 1:
-            raise ValueError(f"held must be 1 or more, got {held!r}")
+            raise InvalidValueError(f"held must be 1 or more, got {held!r}")
         self._bucket = Bucket.at(where, **options) if isinstance(where, str) else where
         self._include, self._exclude = Patterns(glob), Patterns(exclude)
         self._max_bytes, self._held = max_bytes, held

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
-from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.errors import ContentError, InvalidTypeError, InvalidValueError
 from langchain_gemini_mm.loaders.mail import file_name
 from langchain_gemini_mm.loaders.walk import InputFile
 
@@ -32,9 +32,9 @@ class Converters:
         """Check all converters."""
         for suffix, convert in self.by_suffix.items():
             if not str(suffix).startswith("."):
-                raise ValueError(f"converters are given by endings such as '.docx', got {suffix!r}")
+                raise InvalidValueError(f"converters are given by endings such as '.docx', got {suffix!r}")
             if not callable(convert):
-                raise TypeError(f"the converter for {suffix!r} must be callable, got {type(convert).__name__}")
+                raise InvalidTypeError(f"the converter for {suffix!r} must be callable, got {type(convert).__name__}")
         lowered = {suffix.lower(): convert for suffix, convert in self.by_suffix.items()}
         object.__setattr__(self, "by_suffix", lowered)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES
 from langchain_gemini_mm.embeddings import GeminiEmbeddings
 from langchain_gemini_mm.embeddings.usage import price_usd
-from langchain_gemini_mm.errors import MissingMediaError
+from langchain_gemini_mm.errors import InvalidValueError, MissingMediaError
 from langchain_gemini_mm.interfaces import MediaInfo, Modality
 from langchain_gemini_mm.loaders.media_loader import MediaLoader
 from langchain_gemini_mm.loaders.walk import Skipped
@@ -124,7 +124,7 @@ def plan(source: Any, embeddings: GeminiEmbeddings | None = None, *, convert: bo
     if embeddings is None:
         embeddings = GeminiEmbeddings(model=spec, vertexai=backend == "vertex", api_key="not needed")
     elif (spec.name, backend) != (meant := (model_spec(embeddings.model).name, embeddings.backend)):
-        raise ValueError(
+        raise InvalidValueError(
             f"the loader is for {(spec.name, backend)!r}, the embeddings are for {meant!r}; give both the same model "
             "and backend"
         )

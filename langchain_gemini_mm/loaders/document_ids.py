@@ -13,7 +13,7 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.errors import ContentError, InvalidValueError
 from langchain_gemini_mm.loaders.walk import printable
 from langchain_gemini_mm.media.source import shown
 
@@ -112,9 +112,9 @@ def library_name(name: object, root: Path | None = None) -> str:
         ValueError: it is empty, or no name but a path.
     """
     if not name and root is not None:
-        raise ValueError(f"the folder {shown(root)} has no name; give one with name=")
+        raise InvalidValueError(f"the folder {shown(root)} has no name; give one with name=")
     if not isinstance(name, str) or not name.strip() or name in {".", ".."} or any(sign in name for sign in "/\\\0"):
-        raise ValueError(f"name is the name of a library without slashes, such as 'photos', got {name!r}")
+        raise InvalidValueError(f"name is the name of a library without slashes, such as 'photos', got {name!r}")
     return printable(name)
 
 

@@ -15,7 +15,14 @@ from typing import Any, BinaryIO, Protocol, Self, TypeAlias
 
 from langchain_gemini_mm.content.mime_types import DRAWN_AS_TEXT, HEAD_BYTES, modality_of, sniff
 from langchain_gemini_mm.content.parts import Part
-from langchain_gemini_mm.errors import ContentError, GeminiMMError, MissingExtraError, StoreError
+from langchain_gemini_mm.errors import (
+    ContentError,
+    GeminiMMError,
+    InvalidTypeError,
+    InvalidValueError,
+    MissingExtraError,
+    StoreError,
+)
 from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.loaders.options import LoadOptions
 from langchain_gemini_mm.loaders.segmentation import MediaSegment, plan_segments
@@ -292,6 +299,8 @@ class WorkerBug(Exception):  # noqa: N818  an exception of a worker process, wit
 
 def is_expected(error: Exception) -> bool:
     """Whether an exception is about the file, the system or what is installed, rather than a bug."""
+    if isinstance(error, InvalidTypeError | InvalidValueError):  # arguments are checked before a file is opened
+        return False
     return isinstance(error, GeminiMMError | OSError | MemoryError | RecursionError)
 
 
@@ -303,7 +312,7 @@ def is_temporary(error: Exception) -> bool:
 
 def refusal(error: Exception, source: str) -> str:
     """The reason why a file is left out, from the error; an unexpected one is logged with its traceback."""
-    if isinstance(error, GeminiMMError):
+    if isinstance(error, GeminiMMError) and is_expected(error):
         return str(error)
     if isinstance(error, MemoryError):
         return "it does not fit into memory when it is opened"

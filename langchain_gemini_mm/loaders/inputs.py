@@ -11,7 +11,7 @@ from typing import Any
 
 from langchain_core.documents.base import Blob
 
-from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.errors import ContentError, InvalidTypeError, InvalidValueError
 from langchain_gemini_mm.loaders.document_ids import Library, absolute, library_name, library_of, require_one_place
 from langchain_gemini_mm.loaders.walk import (
     FolderWalk,
@@ -51,11 +51,11 @@ class Inputs:
         elif isinstance(self.given, list | tuple):
             for item in self.given:
                 if not isinstance(item, str | os.PathLike | Blob):
-                    raise TypeError(f"MediaLoader takes paths and Blobs in a list, got {type(item).__name__}")
+                    raise InvalidTypeError(f"MediaLoader takes paths and Blobs in a list, got {type(item).__name__}")
                 if not isinstance(item, Blob):
                     _path(item)
         elif not isinstance(self.given, Blob) and not callable(getattr(self.given, "yield_blobs", None)):
-            raise TypeError(
+            raise InvalidTypeError(
                 "MediaLoader takes a folder, a file, a glob, a Blob, a BlobLoader, or a list of paths and Blobs, got "
                 f"{type(self.given).__name__}"
             )
@@ -130,11 +130,11 @@ class Inputs:
 def _path(given: str | os.PathLike[str]) -> Path:
     text = os.fspath(given)
     if not isinstance(text, str):
-        raise TypeError(f"paths are str or Path, got {type(text).__name__}")
+        raise InvalidTypeError(f"paths are str or Path, got {type(text).__name__}")
     if "://" in text:
-        raise ValueError(f"{text.partition('://')[0]}:// addresses are not loaded yet; give files or folders")
+        raise InvalidValueError(f"{text.partition('://')[0]}:// addresses are not loaded yet; give files or folders")
     if not text:
-        raise ValueError("the path to load must not be empty")
+        raise InvalidValueError("the path to load must not be empty")
     return Path(text).expanduser()
 
 

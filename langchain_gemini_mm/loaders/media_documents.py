@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
 
+from langchain_gemini_mm.errors import InvalidTypeError
 from langchain_gemini_mm.interfaces import COMPANION_TEXT, Modality
 from langchain_gemini_mm.loaders.companions import Companions, CompanionText
 from langchain_gemini_mm.loaders.document_ids import document_of
@@ -35,7 +36,7 @@ class Description:
     def __init__(self, describe: Any) -> None:
         invoke = getattr(describe, "invoke", None)
         if not callable(invoke) and not callable(describe):
-            raise TypeError(f"describe must be a callable or a Runnable, got {type(describe).__name__}")
+            raise InvalidTypeError(f"describe must be a callable or a Runnable, got {type(describe).__name__}")
         self.given = describe
         """The callable or Runnable."""
         self._call: Callable[[Document], Any] = invoke if callable(invoke) else describe

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.document_loaders import BaseLoader
 
+from langchain_gemini_mm.errors import InvalidTypeError
 from langchain_gemini_mm.interfaces import Backend, Modality
 from langchain_gemini_mm.loaders.segmentation import Segments
 from langchain_gemini_mm.models import DEFAULT_MODEL, ModelSpec
@@ -217,7 +218,7 @@ class MediaLoader(BaseLoader):
 
 def _checked_store(media: MediaStore) -> MediaStore:
     if not callable(getattr(media, "put_file", None)):
-        raise TypeError(f"media must be a MediaStore, got {type(media).__name__}")
+        raise InvalidTypeError(f"media must be a MediaStore, got {type(media).__name__}")
     return media
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, cast, get_args
 
+from langchain_gemini_mm.errors import InvalidValueError
 from langchain_gemini_mm.interfaces import Backend, Modality
 from langchain_gemini_mm.loaders.segmentation import Segments
 from langchain_gemini_mm.models import MediaLimit, ModelSpec, model_spec
@@ -43,14 +44,14 @@ class LoadOptions:
         one_of("backend", self.backend, get_args(Backend))
         most = self.min_bytes if self.max_bytes is None else self.max_bytes
         if not 0 <= self.min_bytes <= most:
-            raise ValueError(f"needs 0 <= min_bytes <= max_bytes, got {self.min_bytes!r} and {self.max_bytes!r}")
+            raise InvalidValueError(f"needs 0 <= min_bytes <= max_bytes, got {self.min_bytes!r} and {self.max_bytes!r}")
         if not 0 <= self.chunk_overlap < self.chunk_size:
-            raise ValueError(
+            raise InvalidValueError(
                 f"needs 0 <= chunk_overlap < chunk_size, got {self.chunk_overlap!r} and {self.chunk_size!r}"
             )
         number_in("worker_seconds", self.worker_seconds, 0.1, 24 * 3600)
         if positive_int("worker_bytes", self.worker_bytes) < _MIN_WORKER_BYTES:
-            raise ValueError(f"worker_bytes must be at least {_MIN_WORKER_BYTES:,}, got {self.worker_bytes!r}")
+            raise InvalidValueError(f"worker_bytes must be at least {_MIN_WORKER_BYTES:,}, got {self.worker_bytes!r}")
         self.segments.check(self.limits, self.spec.name)
 
     @property
@@ -92,7 +93,7 @@ def chosen_modalities(given: Iterable[Modality] | None) -> frozenset[Modality]:
         known if given is None else cast("list[Modality]", [given]) if isinstance(given, str) else given
     )
     if not chosen or not chosen <= set(known):
-        raise ValueError(f"modalities must be some of {known}, got {given!r}")
+        raise InvalidValueError(f"modalities must be some of {known}, got {given!r}")
     return chosen
 
 
@@ -103,5 +104,5 @@ def checked_workers(count: int) -> int:
         ValueError: below 0, or more than 64.
     """
     if not 0 <= count <= _MAX_WORKERS:
-        raise ValueError(f"workers must be from 0 to {_MAX_WORKERS}, got {count!r}")
+        raise InvalidValueError(f"workers must be from 0 to {_MAX_WORKERS}, got {count!r}")
     return count

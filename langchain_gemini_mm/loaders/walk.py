@@ -13,6 +13,7 @@ from operator import attrgetter
 from pathlib import Path, PurePath
 from typing import Any
 
+from langchain_gemini_mm.errors import InvalidTypeError
 from langchain_gemini_mm.loaders.captions import NAME
 from langchain_gemini_mm.media.source import OpenedSource, open_source
 
@@ -31,7 +32,7 @@ class Patterns:
     def __init__(self, patterns: str | Iterable[str]) -> None:
         listed: list[object] = [patterns] if isinstance(patterns, str) else list(patterns)
         if not all(isinstance(pattern, str) and pattern for pattern in listed):
-            raise TypeError(f"patterns are non-empty strings such as '**/*.jpg', got {listed!r}")
+            raise InvalidTypeError(f"patterns are non-empty strings such as '**/*.jpg', got {listed!r}")
         self._expression = (
             None
             if listed == ["**"]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from langchain_gemini_mm.errors import InvalidValueError
 from langchain_gemini_mm.interfaces import Backend, Modality
 from langchain_gemini_mm.models import (
     AUDIO_TOKENS_PER_SECOND,
@@ -49,12 +50,14 @@ class MediaOptions:
         for name in ("image_max_edge", "video_max_edge"):
             edge = getattr(self, name)
             if edge is not None and edge < _MIN_EDGE:
-                raise ValueError(f"{name} must be {_MIN_EDGE} pixels or more, got {edge!r}")
+                raise InvalidValueError(f"{name} must be {_MIN_EDGE} pixels or more, got {edge!r}")
         if self.video_fps is not None and not 0 < self.video_fps <= VERTEX_VIDEO_FPS:
-            raise ValueError(f"video_fps must be above 0 and at most {VERTEX_VIDEO_FPS:g}, got {self.video_fps!r}")
+            raise InvalidValueError(
+                f"video_fps must be above 0 and at most {VERTEX_VIDEO_FPS:g}, got {self.video_fps!r}"
+            )
         given = [name for name in _VERTEX_ONLY if getattr(self, name)]
         if given and backend != "vertex":
-            raise ValueError(
+            raise InvalidValueError(
                 f"{given[0]}={getattr(self, given[0])!r} is an option of Vertex AI, which the Gemini API does not "
                 "have. Leave it out, or give project= for Vertex AI"
             )

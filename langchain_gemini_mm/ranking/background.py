@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.errors import InvalidTypeError, StoreError
 from langchain_gemini_mm.flows import Flow, asynchronous, blocking, synchronous
 from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.ranking.modalities import GROUPS, OTHER, group_filter
@@ -130,7 +130,7 @@ def sample_background(
     if per_modality is not None:
         positive_int("per_modality", per_modality)
     if isinstance(seed, bool) or not isinstance(seed, int):
-        raise TypeError(f"seed must be an int, got {seed!r}")
+        raise InvalidTypeError(f"seed must be an int, got {seed!r}")
     counts = yield from _counts_flow(store.backend)
     background = yield from _draw_flow(store.backend, counts, per_modality, seed)
     return {modality: len(sample.ids) for modality, sample in background.samples.items()}

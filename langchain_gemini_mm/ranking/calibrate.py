@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.errors import ContentError, InvalidTypeError, InvalidValueError
 from langchain_gemini_mm.flows import Flow, asynchronous, blocking, synchronous
 from langchain_gemini_mm.labelled_query import LabelledQuery
 from langchain_gemini_mm.ranking.calibration import Calibration, Example, fit, pair_of, store_calibration_flow
@@ -82,9 +82,9 @@ def _checked(labelled: Iterable[LabelledQuery]) -> list[LabelledQuery]:
     found = list(labelled)
     for one in found:
         if not isinstance(one, LabelledQuery):
-            raise TypeError(f"labelled holds LabelledQuery(query, relevant), got {type(one).__name__}")
+            raise InvalidTypeError(f"labelled holds LabelledQuery(query, relevant), got {type(one).__name__}")
     if not any(one.relevant for one in found):
-        raise ValueError(
+        raise InvalidValueError(
             f"of {len(found)} labelled queries none has a relevant document; without one there is nothing to learn"
         )
     return found

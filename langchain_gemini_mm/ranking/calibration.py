@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from langchain_gemini_mm.errors import InvalidValueError
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.vectorstores.backend import Backend
 from langchain_gemini_mm.vectorstores.embedding_space import require_space
@@ -120,7 +121,7 @@ def calibration_flow(backend: Backend) -> Flow[Calibration]:
     """
     found = yield from stored_calibration_flow(backend)
     if found is None:
-        raise ValueError(
+        raise InvalidValueError(
             "ranking='calibrated' needs labelled queries, and this collection was not calibrated: call "
             "calibrate(store, [LabelledQuery(...), ...]) once, or use ranking='normalized'"
         )

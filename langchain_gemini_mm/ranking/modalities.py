@@ -9,7 +9,7 @@ from typing import Any, get_args
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.content.parts import to_parts
-from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.errors import ContentError, InvalidTypeError, InvalidValueError
 from langchain_gemini_mm.interfaces import Content, Filter, MediaSource, Modality
 from langchain_gemini_mm.references import scan_references
 from langchain_gemini_mm.validation import did_you_mean
@@ -74,14 +74,16 @@ def checked_modalities(modalities: Iterable[str] | None, allowed: Sequence[str] 
     if modalities is None:
         return None
     if isinstance(modalities, str | bytes):
-        raise TypeError(f"modalities is a list, got one {type(modalities).__name__}; write modalities=[{modalities!r}]")
+        raise InvalidTypeError(
+            f"modalities is a list, got one {type(modalities).__name__}; write modalities=[{modalities!r}]"
+        )
     found = tuple(dict.fromkeys(modalities))
     if not found:
-        raise ValueError(f"modalities is empty; name some of {', '.join(allowed)}, or leave it out for all")
+        raise InvalidValueError(f"modalities is empty; name some of {', '.join(allowed)}, or leave it out for all")
     for name in found:
         if name not in allowed:
             hint = did_you_mean(name, allowed)
-            raise ValueError(f"there is no modality {name!r} (modalities: {', '.join(allowed)}){hint}")
+            raise InvalidValueError(f"there is no modality {name!r} (modalities: {', '.join(allowed)}){hint}")
     return found
 
 

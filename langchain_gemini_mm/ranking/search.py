@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
+from langchain_gemini_mm.errors import InvalidValueError
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.interfaces import Content, Vector
 from langchain_gemini_mm.ranking.background import REST, background_flow, read_background_flow
@@ -99,13 +100,13 @@ def plan_ranking(
     if min_confidence is not None:
         min_confidence = number_in("min_confidence", min_confidence, 0, 1)
         if ranking == "raw":
-            raise ValueError(
+            raise InvalidValueError(
                 "min_confidence does not go with ranking='raw', whose scores do not tell how sure a match is. Use "
                 "score_threshold, or ranking='normalized' or 'calibrated'"
             )
     search = plan_search(backend, k, **options)
     if search.search_type != "similarity" and (ranking not in (None, "raw") or min_confidence is not None):
-        raise ValueError(
+        raise InvalidValueError(
             f"ranking and min_confidence are of search_type='similarity', got search_type={search.search_type!r}"
         )
     groups = None if modalities is None else checked_modalities(modalities, GROUPS)
@@ -180,7 +181,7 @@ def by_modality_flow(query: Content | Query, plan: RankingPlan) -> Flow[dict[str
     """
     search = plan.search
     if search.search_type != "similarity":
-        raise ValueError(f"by_modality compares by similarity, got search_type={search.search_type!r}")
+        raise InvalidValueError(f"by_modality compares by similarity, got search_type={search.search_type!r}")
     asked = query if isinstance(query, Query) else Query(query)
     (vector,) = yield from _vectors_flow(search, [asked])
     groups = {group: (group,) for group in plan.modalities or GROUPS}

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from langchain_core.documents import Document
 
+from langchain_gemini_mm.errors import InvalidTypeError
 from langchain_gemini_mm.interfaces import COMPANION_TEXT, HitLike
 from langchain_gemini_mm.references import MediaRef, TornReference, scan_references
 
@@ -71,7 +72,7 @@ def document_of(item: DocumentOrHit) -> Document:
     if isinstance(found, Mapping):
         found = _document_from(found)
     if not isinstance(found, Document):
-        raise TypeError(f"expected a Document or a hit, got {type(item).__name__}")
+        raise InvalidTypeError(f"expected a Document or a hit, got {type(item).__name__}")
     return found
 
 

@@ -16,6 +16,7 @@ from langchain_gemini_mm.content.parts import Part, to_parts
 from langchain_gemini_mm.errors import (
     ContentError,
     GeminiMMError,
+    InvalidValueError,
     MediaLimitError,
     MissingExtraError,
     MissingMediaError,
@@ -87,6 +88,9 @@ class MediaFitter:
             ContentError: the file is damaged, or has no such part.
             MissingExtraError: the library that opens it is not installed.
         """
+        verify = getattr(self.media, "verify", None)
+        if part.ref is not None and verify is not None:
+            verify(part.ref)
         fit = {"image": self._image, "audio": self._audio, "video": self._video, "pdf": self._pages}[part.modality]
         return fit(ConversionRequest.of(part), max_bytes // 4 * 3)
 
@@ -322,7 +326,7 @@ def expand_blocks(
     """
     one_of("place", place, get_args(Place))
     if max_bytes is not None and max_bytes < 0:
-        raise ValueError(f"max_bytes must be at least 0, got {max_bytes!r}")
+        raise InvalidValueError(f"max_bytes must be at least 0, got {max_bytes!r}")
     family = accepts_of(accepts)
     left = (family.max_bytes if max_bytes is None else max_bytes) - sum(map(_bytes_in, blocks))
     references = [read_reference(block) for block in blocks]

@@ -8,6 +8,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage, HumanMessage
 
 from langchain_gemini_mm.content.parts import to_parts
+from langchain_gemini_mm.errors import InvalidValueError
 from langchain_gemini_mm.flows import asynchronous, in_thread, synchronous
 from langchain_gemini_mm.interfaces import Content, MediaSource
 from langchain_gemini_mm.references import MediaRef, escape_references, scan_references
@@ -174,7 +175,7 @@ def _question_blocks(
 def _media_of(items: Sequence[DocumentOrHit], media: MediaSource | None, family: Accepts) -> MediaSource | None:
     found = media or next((item.media for item in items if getattr(item, "media", None) is not None), None)  # type: ignore[union-attr]
     if found is None and family.max_bytes and any(map(_has_references, items)):
-        raise ValueError("the documents reference media; pass media=, the MediaStore that holds them")
+        raise InvalidValueError("the documents reference media; pass media=, the MediaStore that holds them")
     return found
 
 

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
+from langchain_gemini_mm.errors import InvalidTypeError, InvalidValueError
 from langchain_gemini_mm.interfaces import Modality
 from langchain_gemini_mm.validation import one_of
 
@@ -81,7 +82,7 @@ class Accepts:
         for modality, bases in _BASES.items():
             types = self.types(modality)
             if types and not types & bases:
-                raise ValueError(
+                raise InvalidValueError(
                     f"{self.name} accepts {modality} as {sorted(types)!r}; one of {sorted(bases)!r} must be included"
                 )
 
@@ -238,7 +239,7 @@ def accepts_of(model: Any) -> Accepts:
     if isinstance(model, str):
         return ACCEPTS[one_of("model", model, ACCEPTS)]
     if not hasattr(model, "invoke"):
-        raise TypeError(f"model must be a name, an Accepts or a chat model, got {type(model).__name__}")
+        raise InvalidTypeError(f"model must be a name, an Accepts or a chat model, got {type(model).__name__}")
     model = _unbound(model)
     return _narrowed(_seen(_family(model), model), model)
 

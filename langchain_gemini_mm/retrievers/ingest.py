@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from langchain_core.documents import Document
 from langchain_core.documents.base import Blob
 
-from langchain_gemini_mm.errors import ContentError, MirrorError, PartialWriteError
+from langchain_gemini_mm.errors import ContentError, InvalidTypeError, MirrorError, PartialWriteError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.interfaces import Content
 from langchain_gemini_mm.progress import ProgressBar
@@ -283,7 +283,7 @@ class Ingest:
     def _store(self) -> MediaStore:
         media: MediaStore | None = self._media
         if media is None:
-            raise TypeError(
+            raise InvalidTypeError(
                 "the retriever has no media store. Give MultimodalRetriever(media=MediaStore(...)), or "
                 "GeminiEmbeddings(media=...) to its store"
             )
@@ -314,7 +314,7 @@ def target_of(retriever: Any, *, lasting: bool = True) -> MirrorTarget:
     if folder is None and not lasting:
         return ForeignTarget(store, _memory_ledger(store))
     if folder is None:
-        raise TypeError(
+        raise InvalidTypeError(
             f"a {type(store).__name__} has no place for what is known of its files, and the media store is no folder. "
             "Give MultimodalRetriever(ledger='library/ledger.db')"
         )

@@ -15,6 +15,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.vectorstores import VectorStore
 from pydantic import ConfigDict, PrivateAttr, model_validator
 
+from langchain_gemini_mm.errors import InvalidValueError
 from langchain_gemini_mm.flows import Call, Flow, asynchronous, blocking, synchronous
 from langchain_gemini_mm.interfaces import Content, Modality
 from langchain_gemini_mm.ranking import Ranking
@@ -30,7 +31,7 @@ from langchain_gemini_mm.retrievers.sources import Source
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.sync.report import LibraryStatus
 from langchain_gemini_mm.sync.status import forget_flow, remove_unused, status_flow
-from langchain_gemini_mm.validation import refuse_unknown, unknown_option
+from langchain_gemini_mm.validation import explains_fields, refuse_unknown, unknown_option
 from langchain_gemini_mm.vectorstores import Hits, MultimodalVectorStore, Query
 from langchain_gemini_mm.vectorstores.filters import Node, Predicate
 from langchain_gemini_mm.vectorstores.query import Fusion, SearchType
@@ -47,6 +48,7 @@ _AS_TEXT: Any = object()
 _OWN: Any = object()
 
 
+@explains_fields
 class MultimodalRetriever(BatchedRetriever):
     """Stores documents and media, and finds them by any content: text, files, images, audio, or several together.
 
@@ -254,7 +256,7 @@ class MultimodalRetriever(BatchedRetriever):
         counts: dict[str, Any] = {"before": before, "after": after}
         for name, value in counts.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ValueError(f"{name} must be an int >= 0, got {value!r}")
+                raise InvalidValueError(f"{name} must be an int >= 0, got {value!r}")
         backend = require_own_store(self.store, "context").backend.for_tenant(self.tenant)
         return neighbours_flow(backend, document, before, after, self._bound())
 

@@ -9,7 +9,7 @@ from typing import Any
 from langchain_core.documents import Document
 from langchain_core.vectorstores import VectorStore
 
-from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.errors import ContentError, InvalidTypeError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.interfaces import Content, MediaEmbeddings
 from langchain_gemini_mm.ranking.search import RankingPlan, default_ranking_flow, ranked_flow
@@ -18,7 +18,7 @@ from langchain_gemini_mm.retrievers.sources import Source, group_by_source
 from langchain_gemini_mm.validation import positive_int
 from langchain_gemini_mm.vectorstores import Hit, Hits, MultimodalVectorStore, Query
 from langchain_gemini_mm.vectorstores.filters import Exists, In, Not, both
-from langchain_gemini_mm.vectorstores.search import RANK_CONSTANT, groups_flow
+from langchain_gemini_mm.vectorstores.search import RANK_CONSTANT, groups_flow, require_key_flow
 
 _DEPTH, _MAX_DEPTH = 4, 2000
 """Hits that are ranked to find enough files, per file and hit, and in all."""
@@ -31,7 +31,7 @@ def require_own_store(store: VectorStore, what: str) -> MultimodalVectorStore:
         TypeError: it is another one, which lacks `what`.
     """
     if not isinstance(store, MultimodalVectorStore):
-        raise TypeError(
+        raise InvalidTypeError(
             f"{what} needs LocalVectorStore or WeaviateVectorStore, and the store is a {type(store).__name__}. "
             f"Copy it with copy_store, or leave {what} out"
         )
@@ -111,11 +111,11 @@ def sources_flow(query: Content | Query, plan: RankingPlan, by: str, per_source:
 
     Raises:
         TypeError: `by` is not a str.
-        ValueError: `per_source` is below 1.
+        ValueError: `per_source` is below 1, or no document has the key and there is a similar one.
     """
     positive_int("per_source", per_source)
     if not isinstance(by, str):
-        raise TypeError(f"by is the metadata key that files have in common, got {by!r}")
+        raise InvalidTypeError(f"by is the metadata key that files have in common, got {by!r}")
     ranking = plan.ranking or (yield from default_ranking_flow(plan))
     search = plan.search
     search.backend.check_filter(Exists(by))
@@ -131,6 +131,7 @@ def sources_flow(query: Content | Query, plan: RankingPlan, by: str, per_source:
         found |= {hit.document.id: replace(hit, rank=rank) for rank, hit in enumerate(new, len(found) + 1)}
         sources = group_by_source(found.values(), by=by, per_source=per_source)
         if len(sources) >= search.k or len(hits) < depth or not new:
+            yield from require_key_flow(search.backend, by, list(found.values()))
             return sources[: search.k]
         # A few files have all of these hits: search without them.
         values = {

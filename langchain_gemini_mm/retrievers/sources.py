@@ -49,6 +49,8 @@ class Moment:
         for name in ("start_s", "end_s", "first_page", "last_page"):
             if getattr(self, name) is not None:
                 metadata[name] = getattr(self, name)
+        if len({hit.document.metadata.get("track") for hit in self.hits}) > 1:
+            metadata.pop("track", None)
         return citation(Document(page_content="", metadata=metadata, id=document.id))
 
 

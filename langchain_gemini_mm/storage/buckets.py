@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from langchain_gemini_mm.errors import MissingExtraError, StoreError
+from langchain_gemini_mm.errors import InvalidValueError, MissingExtraError, StoreError
 
 SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl")
 
@@ -58,9 +58,9 @@ class Bucket:
         scheme, _, rest = url.partition("://")
         scheme = scheme.lower()
         if scheme not in SCHEMES or not rest:
-            raise ValueError(f"buckets are given as s3://, gs:// or az:// addresses, got {scheme[:20]!r}://")
+            raise InvalidValueError(f"buckets are given as s3://, gs:// or az:// addresses, got {scheme[:20]!r}://")
         if "?" in rest or ("@" in rest.partition("/")[0] and scheme in ("s3", "gs")):
-            raise ValueError("the bucket's address holds a query or a user; give options by name")
+            raise InvalidValueError("the bucket's address holds a query or a user; give options by name")
         try:
             from obstore.store import from_url
         except ImportError as error:

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
-from langchain_gemini_mm.errors import GeminiMMError, MediaLimitError, StoreError
+from langchain_gemini_mm.errors import GeminiMMError, InvalidValueError, MediaLimitError, StoreError
 from langchain_gemini_mm.storage.backend import DAMAGED, UNKNOWN, MediaWriter, Stored, missing
 from langchain_gemini_mm.storage.hash_cache import FileTable
 
@@ -289,7 +289,7 @@ class _PiecesReader(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         position = offset + (0, self._position, self._size)[whence]
         if position < 0:
-            raise ValueError(f"cannot seek to {position}, before the start")
+            raise InvalidValueError(f"cannot seek to {position}, before the start")
         self._position = position
         return position
 

@@ -19,7 +19,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any, BinaryIO, TypeAlias, cast
 from urllib.parse import quote
 
-from langchain_gemini_mm.errors import ContentError, MediaLimitError
+from langchain_gemini_mm.errors import ContentError, InvalidValueError, MediaLimitError
 from langchain_gemini_mm.storage.ssrf import RESERVED, Target, refusal_of, target_of
 
 FETCH_BYTES = 1_000_000_000
@@ -79,7 +79,7 @@ class Fetcher:
             MediaLimitError: the file is larger than `max_bytes`; also raised while it is read.
         """
         if max_bytes < 1 or not timeout > 0:
-            raise ValueError(f"max_bytes and timeout must be positive, got {max_bytes!r} and {timeout!r}")
+            raise InvalidValueError(f"max_bytes and timeout must be positive, got {max_bytes!r} and {timeout!r}")
         target, deadline = target_of(url, allow_http=allow_http), Deadline(timeout)
         for _ in range(_MAX_REDIRECTS + 1):
             with ExitStack() as stack:

@@ -51,6 +51,11 @@ class FolderBackend:
         """Open for reading."""
         return self._reading(sha256, lambda: self._opened(sha256))
 
+    def stamp(self, sha256: str) -> tuple[int, ...]:
+        """What changes when the file is written again or replaced: equal stamps are of equal bytes."""
+        status = self._reading(sha256, self._file(sha256).lstat)
+        return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
     def touch(self, sha256: str, *, within: float = 0.0) -> bool:  # noqa: ARG002
         """Set the file's time to now."""
         path = self._file(sha256)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_gemini_mm.errors import InvalidTypeError, InvalidValueError
 from langchain_gemini_mm.references import MediaRef
 
 _DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])", re.IGNORECASE)
@@ -53,7 +54,7 @@ def digests_in(keep: Any) -> set[bytes]:
         for item in keep:
             found |= digests_in(item)
         return found
-    raise TypeError(
+    raise InvalidTypeError(
         "keep takes media references, Documents, hits, stores and retrievers of this package, texts, or iterables of "
         f"these, got {type(keep).__name__}"
     )
@@ -68,7 +69,7 @@ def referenced_by(keep: Any) -> set[bytes]:
     """
     found = digests_in(keep)
     if not found:
-        raise ValueError(
+        raise InvalidValueError(
             f"nothing in keep ({type(keep).__name__}) references media, so that all media would count as unused. Pass "
             "the Documents, references or stores that are in use. To remove everything, delete each of refs()"
         )

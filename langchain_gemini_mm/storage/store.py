@@ -17,7 +17,14 @@ from langchain_core.documents import Document
 
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES
 from langchain_gemini_mm.content.parts import Part, to_parts
-from langchain_gemini_mm.errors import ContentError, MissingMediaError, StoreError
+from langchain_gemini_mm.errors import (
+    ContentError,
+    GeminiMMError,
+    InvalidTypeError,
+    InvalidValueError,
+    MissingMediaError,
+    StoreError,
+)
 from langchain_gemini_mm.interfaces import Content, MediaInfo, Modality
 from langchain_gemini_mm.media.source import OpenedSource, Stamp, chunks_of, hash_of, media_type, open_source, shown
 from langchain_gemini_mm.references import MediaRef, escape_references
@@ -86,7 +93,7 @@ class MediaStore:
     """
 
     # Without `__dict__`, web frameworks refuse a media store in an answer instead of showing its attributes.
-    __slots__ = ("__weakref__", "_backend", "_types")
+    __slots__ = ("__weakref__", "_backend", "_types", "_verified")
 
     _fetcher = Fetcher()
 
@@ -94,6 +101,7 @@ class MediaStore:
     def __init__(self, where: str | os.PathLike[str] | ByteStore | MediaBackend) -> None:
         self._backend = backend_of(where)
         self._types: dict[str, str] = {}
+        self._verified: dict[str, tuple[int, ...]] = {}
 
     @classmethod
     def memory(cls) -> MediaStore:
@@ -169,8 +177,10 @@ class MediaStore:
         if hasattr(data, "as_bytes") and hasattr(data, "mimetype"):
             return self.put_file(data.path) if data.data is None else self.put(data.as_bytes())
         if isinstance(data, str | os.PathLike):
-            raise TypeError(f"put takes bytes, an open binary file or a Blob; for {shown(str(data))} use put_file")
-        raise TypeError(f"put takes bytes, an open binary file or a Blob, got {type(data).__name__}")
+            raise InvalidTypeError(
+                f"put takes bytes, an open binary file or a Blob; for {shown(str(data))} use put_file"
+            )
+        raise InvalidTypeError(f"put takes bytes, an open binary file or a Blob, got {type(data).__name__}")
 
     def put_file(self, path: str | os.PathLike[str]) -> MediaRef:
         """Store a file, reading it in chunks; a file that was put before and is unchanged is not read again.
@@ -285,8 +295,29 @@ class MediaStore:
             raise self._damaged(digest)
         return data
 
+    def verify(self, ref: MediaRef | str) -> None:
+        """Check the hash of media in a folder, where other programs can change them; once while the file is unchanged.
+
+        Other backends check what they read, or are written by this package alone.
+
+        Raises:
+            MissingMediaError: not in this store, or changed there.
+        """
+        if not hasattr(self._backend, "stamp"):
+            return
+        digest = self._leased(ref)
+        mark = self._backend.stamp(digest)
+        if self._verified.get(digest) == mark:
+            return
+        with closing(self._backend.open(digest)) as file:
+            if hashlib.file_digest(cast("io.BufferedIOBase", file), "sha256").hexdigest() != digest:
+                raise self._damaged(digest)
+        if len(self._verified) >= _KNOWN_TYPES:
+            self._verified.clear()
+        self._verified[digest] = mark
+
     def open(self, ref: MediaRef | str) -> BinaryIO:
-        """Open a seekable file for reading, which you close. The hash is not checked.
+        """Open a seekable file for reading, which you close. The hash is not checked, see `verify`.
 
         Raises:
             MissingMediaError: not in this store.
@@ -305,7 +336,7 @@ class MediaStore:
             MissingMediaError: not in this store.
         """
         if start < 0 or length < 0:
-            raise ValueError(f"a range needs start >= 0 and length >= 0, got {start!r} and {length!r}")
+            raise InvalidValueError(f"a range needs start >= 0 and length >= 0, got {start!r} and {length!r}")
         with closing(self.open(ref)) as file:
             file.seek(start)
             return file.read(length)
@@ -392,8 +423,12 @@ class MediaStore:
     def _leased(self, ref: MediaRef | str) -> str:
         """The hash of media that are about to be used; a sweep that has begun already does not remove them."""
         digest = _digest(ref)
+        verified = self._verified.get(digest) if self._verified else None
+        is_same = verified is not None and verified == self._stamp(digest)
         with suppress(StoreError):  # a store that cannot be written can be read
             self._backend.touch(digest, within=_LEASE_SECONDS)
+        if is_same and (stamp := self._stamp(digest)) is not None:  # the time in it was just changed here
+            self._verified[digest] = stamp
         return digest
 
     def _has(self, known: KnownFile, stamp: Stamp) -> bool:
@@ -409,6 +444,14 @@ class MediaStore:
                 return hash_of(file, "it") == digest
         except ContentError:
             return False
+
+    def _stamp(self, digest: str) -> tuple[int, ...] | None:
+        """The stamp of a file that was verified; None if it is gone."""
+        try:
+            stamp: tuple[int, ...] = self._backend.stamp(digest)  # type: ignore[attr-defined]
+        except GeminiMMError:
+            return None
+        return stamp
 
     def _damaged(self, digest: str) -> MissingMediaError:
         """The error for damaged media; files known to have this content are hashed again when they are put again."""
@@ -452,7 +495,7 @@ def _digest(ref: MediaRef | str) -> str:
     if isinstance(ref, str):
         ref = MediaRef.parse(ref)
     if not isinstance(ref, MediaRef):
-        raise TypeError(f"media are asked for with a MediaRef or its text, got {type(ref).__name__}")
+        raise InvalidTypeError(f"media are asked for with a MediaRef or its text, got {type(ref).__name__}")
     return ref.sha256
 
 
@@ -511,7 +554,7 @@ def backend_of(where: object) -> MediaBackend:
         return ByteStoreBackend(cast("ByteStore", where))
     if all(hasattr(where, name) for name in ("kind", "writer", "open", "size", "touch", "delete", "stored", "tidy")):
         return cast("MediaBackend", where)
-    raise TypeError(
+    raise InvalidTypeError(
         "MediaStore takes a folder (str or Path), a LangChain BaseStore[str, bytes] or a MediaBackend, "
         f"got {type(where).__name__}"
     )
@@ -526,12 +569,12 @@ def folder_of(where: str | os.PathLike[str]) -> Path:
     """
     text = os.fspath(where)
     if not isinstance(text, str):
-        raise TypeError(f"a folder is given as str or Path, got {type(text).__name__}")
+        raise InvalidTypeError(f"a folder is given as str or Path, got {type(text).__name__}")
     if "://" in text:
-        raise ValueError(
+        raise InvalidValueError(
             f"{text.partition('://')[0]}:// addresses are no media stores; give a folder, a bucket of s3://, gs:// or "
             "az://, or a LangChain BaseStore[str, bytes]"
         )
     if not text.strip():
-        raise ValueError("the folder of a media store must not be empty")
+        raise InvalidValueError("the folder of a media store must not be empty")
     return Path(text).expanduser()

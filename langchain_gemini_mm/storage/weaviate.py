@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
-from langchain_gemini_mm.errors import MissingExtraError, StoreError
+from langchain_gemini_mm.errors import InvalidTypeError, MissingExtraError, StoreError
 
 try:
     import weaviate
@@ -72,7 +72,7 @@ class WeaviateValues:
         self, client: Any, name: str, *, tenant: str | None, replication: int, timeout: float, write_timeout: float
     ) -> None:
         if isinstance(client, weaviate.WeaviateAsyncClient):
-            raise TypeError(
+            raise InvalidTypeError(
                 "MediaStore.weaviate needs a WeaviateClient, got a WeaviateAsyncClient. Its async methods use the "
                 "sync client in worker threads"
             )
@@ -144,7 +144,9 @@ class WeaviateValues:
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled: connections cannot be."""
-        raise TypeError("media in Weaviate cannot be pickled, because the client cannot; open them where they are used")
+        raise InvalidTypeError(
+            "media in Weaviate cannot be pickled, because the client cannot; open them where they are used"
+        )
 
     def _values(self, keys: Sequence[str]) -> dict[str, bytes]:
         ids = [uuid_of(key) for key in keys]

@@ -22,7 +22,8 @@ from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, ToolM
 from langchain_core.runnables import RunnableBinding, RunnableWithFallbacks
 from pydantic import BaseModel
 
-from langchain_gemini_mm.errors import MissingExtraError
+from langchain_gemini_mm.errors import InvalidTypeError, MissingExtraError
+from langchain_gemini_mm.interfaces import MediaSource
 from langchain_gemini_mm.rendering import accepts_of
 from langchain_gemini_mm.tools.attachments import REFERENCES_FOR, with_references
 from langchain_gemini_mm.tools.media_budget import BlockCache, show_media
@@ -70,11 +71,15 @@ class MediaMiddleware(AgentMiddleware):
 
     Raises:
         MissingExtraError: langchain is not installed.
+        TypeError: `media` is not a media store.
     """
 
     @explains_unknown_options("MediaMiddleware")
     def __init__(self, media: MediaStore, *, model: Any = None, max_bytes: int | None = None, keep: int = KEEP) -> None:
         super().__init__()
+        given: Any = media
+        if not isinstance(given, MediaSource) or not hasattr(given, "put"):
+            raise InvalidTypeError(f"media is the MediaStore that references name, got {type(given).__name__}")
         self._media = media
         self._cache = BlockCache(media)
         self._accepts = None if model is None else accepts_of(model)

@@ -238,7 +238,8 @@ class SearchArguments(BaseModel):
         "`attachment:1`, or its `mm://` reference. With `query`, both count.",
     )
     source: Text = Field(
-        default="", description="Only from this file, named as in the brackets of an earlier result, without times."
+        default="",
+        description="Only from this file, named as in the brackets of an earlier result, without time, page and part.",
     )
     start_s: Seconds = Field(default=None, description="Only from this second of audio or video on.")
     end_s: Seconds = Field(default=None, description="Only up to this second of audio or video.")

@@ -12,7 +12,7 @@ from langchain_core.documents import Document
 from langchain_core.tools import StructuredTool, ToolException
 from pydantic import BaseModel
 
-from langchain_gemini_mm.errors import ContentError, FilterError
+from langchain_gemini_mm.errors import ContentError, FilterError, InvalidTypeError
 from langchain_gemini_mm.flows import Call, Flow, arun, blocking, run
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.rendering import accepts_of, citation, clean_text, expand_blocks, reference_blocks
@@ -123,7 +123,7 @@ class RetrieverTool(ABC):
     def __post_init__(self) -> None:
         """Check the options."""
         if not isinstance(self.retriever, MultimodalRetriever):
-            raise TypeError(
+            raise InvalidTypeError(
                 f"the tool searches with a MultimodalRetriever, got {type(self.retriever).__name__}. Give "
                 "MultimodalRetriever(store=...)"
             )

@@ -11,7 +11,7 @@ from langchain_gemini_mm.retrievers import MultimodalRetriever
 from langchain_gemini_mm.tools.open_tool import OpenTool
 from langchain_gemini_mm.tools.search_arguments import OpenArguments
 from langchain_gemini_mm.tools.search_tool import MAX_BYTES, MAX_K, SNIPPET, create_multimodal_retriever_tool
-from langchain_gemini_mm.validation import refuse_unknown
+from langchain_gemini_mm.validation import explains_fields, refuse_unknown
 
 SEARCH = (
     "Searches {what} by meaning, and shows what it finds. A hit has an id, by which `{open}` shows more of it. The "
@@ -23,6 +23,7 @@ OPEN = (
 )
 
 
+@explains_fields
 class MultimodalToolkit(BaseToolkit):
     """Two tools: one searches, and one opens a hit (all of its text, a longer clip, the pages around it).
 
@@ -59,6 +60,12 @@ class MultimodalToolkit(BaseToolkit):
     def _check_names(cls, values: Any) -> Any:
         refuse_unknown(values, cls.model_fields, cls.__name__)
         return values
+
+    @model_validator(mode="after")
+    def _check(self) -> MultimodalToolkit:
+        """Refuse options that no tool could have, before an agent is made."""
+        self.get_tools()
+        return self
 
     def get_tools(self) -> list[BaseTool]:
         """Return the tool that searches and the tool that opens a hit."""

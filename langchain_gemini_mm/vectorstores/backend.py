@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
+from langchain_gemini_mm.errors import InvalidTypeError
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.vectorstores.embedding_space import EmbeddingSpace, Fingerprint
@@ -108,7 +109,7 @@ class Backend(ABC):
             ValueError: the server does not accept the name.
         """
         if tenant is not None:
-            raise TypeError(f"{self.store} has no tenants, got tenant={tenant!r}")
+            raise InvalidTypeError(f"{self.store} has no tenants, got tenant={tenant!r}")
         return self
 
     def check_id(self, id_: str, where: str) -> None:  # noqa: B027 - refuses nothing

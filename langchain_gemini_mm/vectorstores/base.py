@@ -9,6 +9,7 @@ import numpy as np
 from langchain_core.documents import Document
 from langchain_core.vectorstores import VectorStore
 
+from langchain_gemini_mm.errors import InvalidTypeError, InvalidValueError
 from langchain_gemini_mm.flows import Flow, arun, asynchronous, run, synchronous
 from langchain_gemini_mm.interfaces import Content, Filter, Vector, Vectors
 from langchain_gemini_mm.validation import positive_int
@@ -413,7 +414,7 @@ def _listed(queries: Iterable[Content | Query]) -> Iterable[Content | Query]:
     from langchain_gemini_mm.vectorstores.query import Query
 
     if isinstance(queries, str | bytes | Query):
-        raise TypeError(f"queries is a list of queries, got one {type(queries).__name__}; write [query]")
+        raise InvalidTypeError(f"queries is a list of queries, got one {type(queries).__name__}; write [query]")
     return queries
 
 
@@ -421,9 +422,9 @@ def _info_key(key: Any, *, to_write: bool = False) -> str:
     from langchain_gemini_mm.vectorstores.records import plain_text
 
     if not isinstance(key, str) or not key:
-        raise TypeError(f"the key of an info is a str, got {key!r}")
+        raise InvalidTypeError(f"the key of an info is a str, got {key!r}")
     if to_write and key in _READ_ONLY_INFO:
-        raise ValueError(f"{key!r} is kept by the store itself; choose another key")
+        raise InvalidValueError(f"{key!r} is kept by the store itself; choose another key")
     return plain_text(key, "the key of an info")
 
 

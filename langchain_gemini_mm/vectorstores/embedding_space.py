@@ -14,7 +14,13 @@ import numpy as np
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
-from langchain_gemini_mm.errors import ContentError, ServiceError, SpaceMismatchError
+from langchain_gemini_mm.errors import (
+    ContentError,
+    InvalidTypeError,
+    InvalidValueError,
+    ServiceError,
+    SpaceMismatchError,
+)
 from langchain_gemini_mm.flows import Call
 from langchain_gemini_mm.interfaces import Content, MediaEmbeddings, MediaSource, Vectors
 from langchain_gemini_mm.vectors import unit_rows
@@ -59,7 +65,7 @@ class EmbeddingSpace:
         self.embedding = embedding
         self._media = embedding if isinstance(embedding, MediaEmbeddings) else None
         if isinstance(embedding, type) or not isinstance(embedding, Embeddings | MediaEmbeddings):
-            raise TypeError(
+            raise InvalidTypeError(
                 f"embedding must be GeminiEmbeddings or another LangChain Embeddings, got {type(embedding).__name__}"
             )
         self._cached: tuple[Any, Fingerprint] = (None, {})
@@ -116,7 +122,7 @@ class EmbeddingSpace:
                     f"{name} embeds one text, got {parts}. Use GeminiEmbeddings to search with other content"
                 )
         if task_type is not None:
-            raise ValueError(
+            raise InvalidValueError(
                 f"task_type={task_type!r} is given, but {name} knows no tasks. Use GeminiEmbeddings, or leave it out"
             )
         return Call(_each, _aeach, (self.embedding, wholes))

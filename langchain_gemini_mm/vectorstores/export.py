@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.errors import InvalidTypeError, InvalidValueError, StoreError
 from langchain_gemini_mm.flows import Flow, blocking
 from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.storage.regular_files import create_regular, open_regular
@@ -212,12 +212,14 @@ class Reader:
                 lines = list(islice(iter(self._line, b""), size))
                 count += len(lines)
                 if count > self.manifest.count or (len(lines) < size and count < self.manifest.count):
-                    raise ValueError(f"{DOCUMENTS} does not have the {self.manifest.count} lines that {MANIFEST} says")
+                    raise InvalidValueError(
+                        f"{DOCUMENTS} does not have the {self.manifest.count} lines that {MANIFEST} says"
+                    )
                 block = self._vectors.read(len(lines) * width * _FLOAT.itemsize)
                 rows = np.frombuffer(block, dtype=_FLOAT).reshape(len(lines), width)
                 lengths = np.einsum("ij,ij->i", rows, rows)
                 if not (np.abs(lengths - 1) <= _LENGTH_TOLERANCE).all():  # also false for NaN
-                    raise ValueError("a vector is not of unit length")
+                    raise InvalidValueError("a vector is not of unit length")
                 found = [_record(line, row) for line, row in zip(lines, rows, strict=True)]
             if not found:
                 return
@@ -226,7 +228,7 @@ class Reader:
     def _line(self) -> bytes:
         line = self._documents.readline(MAX_LINE_BYTES + 1)
         if len(line) > MAX_LINE_BYTES:
-            raise ValueError(f"a line of {DOCUMENTS} is longer than {MAX_LINE_BYTES:,} bytes")
+            raise InvalidValueError(f"a line of {DOCUMENTS} is longer than {MAX_LINE_BYTES:,} bytes")
         return line
 
     def close(self) -> None:
@@ -236,10 +238,10 @@ class Reader:
 
 def _manifest(content: bytes, folder: Path) -> Manifest:
     if len(content) > _MAX_MANIFEST_BYTES:
-        raise ValueError(f"{MANIFEST} is longer than {_MAX_MANIFEST_BYTES:,} bytes")
+        raise InvalidValueError(f"{MANIFEST} is longer than {_MAX_MANIFEST_BYTES:,} bytes")
     stored = json.loads(content.decode())
     if not isinstance(stored, dict):
-        raise TypeError(f"{MANIFEST} is not an object")
+        raise InvalidTypeError(f"{MANIFEST} is not an object")
     if isinstance(stored.get("format"), int) and stored["format"] > FORMAT:
         raise StoreError(
             f"{folder} has format {stored['format']}, this version of langchain-gemini-mm reads up to {FORMAT}. "
@@ -250,24 +252,24 @@ def _manifest(content: bytes, folder: Path) -> Manifest:
     for name, limit in expected.items():
         value = getattr(manifest, name)
         if type(value) is not int or not 0 <= value <= limit:
-            raise ValueError(f"{name} in {MANIFEST} is {str(value)[:60]!r}")
+            raise InvalidValueError(f"{name} in {MANIFEST} is {str(value)[:60]!r}")
     if manifest.count and not manifest.dimensions:
-        raise ValueError(f"dimensions in {MANIFEST} is 0")
+        raise InvalidValueError(f"dimensions in {MANIFEST} is 0")
     if not isinstance(manifest.fingerprint, dict | None):
-        raise TypeError(f"fingerprint in {MANIFEST} is not an object")
+        raise InvalidTypeError(f"fingerprint in {MANIFEST} is not an object")
     return manifest
 
 
 def _record(line: bytes, row: Vector) -> Record:
     stored = json.loads(line.decode())
     if not isinstance(stored, dict) or not isinstance(stored["id"], str) or not isinstance(stored["text"], str):
-        raise TypeError("a line is not an object with an id and a text")
+        raise InvalidTypeError("a line is not an object with an id and a text")
     if not stored["id"]:
-        raise ValueError("an id is empty")
+        raise InvalidValueError("an id is empty")
     id_, text = plain_text(stored["id"], "an id"), plain_text(stored["text"], f"the text of {stored['id'][:60]!r}")
     metadata = plain_json(stored["metadata"], f"the metadata of {id_[:60]!r}")
     if not isinstance(metadata, dict):
-        raise TypeError(f"the metadata of {id_[:60]!r} is not an object")
+        raise InvalidTypeError(f"the metadata of {id_[:60]!r} is not an object")
     return Record(id_, text, metadata, row)
 
 

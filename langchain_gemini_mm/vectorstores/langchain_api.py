@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
+from langchain_gemini_mm.errors import InvalidTypeError, InvalidValueError
 from langchain_gemini_mm.flows import Call, Flow, arun, asynchronous, blocking, run, synchronous
 from langchain_gemini_mm.interfaces import Content, Filter, MediaEmbeddings, Vector
 from langchain_gemini_mm.validation import positive_int, unknown_option
@@ -230,12 +231,14 @@ class LangChainMethods:
         if kwargs:
             raise unknown_option(next(iter(kwargs)), ("ids", "filter", "tenant"), "deleting")
         if ids is not None and filter is not None:
-            raise ValueError("delete takes ids or a filter, not both")
+            raise InvalidValueError("delete takes ids or a filter, not both")
         if ids is None and filter is None:
-            raise ValueError("delete needs ids or a filter. To delete everything, call delete_all()")
+            raise InvalidValueError("delete needs ids or a filter. To delete everything, call delete_all()")
         node = node_of(filter)
         if node == And(()):
-            raise ValueError("delete with an empty filter would delete everything; if that is meant, call delete_all()")
+            raise InvalidValueError(
+                "delete with an empty filter would delete everything; if that is meant, call delete_all()"
+            )
         checked = None if ids is None else _checked_ids(ids)
         if checked != []:
             yield from self.backend.for_tenant(tenant).delete(checked, node)
@@ -375,7 +378,7 @@ class LangChainMethods:
 
         plan = plan_search(self.backend, k, **options)
         if with_score and plan.search_type in WORD_SEARCHES:
-            raise ValueError(
+            raise InvalidValueError(
                 f"these scores are cosine similarities, and those of search_type={plan.search_type!r} are not; use "
                 "search(), whose hits say what their score means"
             )
@@ -387,9 +390,9 @@ class LangChainMethods:
 
         plan = plan_search(self.backend, k, **options)
         if plan.search_type in WORD_SEARCHES:
-            raise ValueError(f"search_type={plan.search_type!r} needs a query with text, not a vector")
+            raise InvalidValueError(f"search_type={plan.search_type!r} needs a query with text, not a vector")
         if plan.task_type is not None:
-            raise TypeError("task_type says how to embed content; a vector is embedded already")
+            raise InvalidTypeError("task_type says how to embed content; a vector is embedded already")
         found = yield from neighbours_flow(given_rows([vector], "the vector to search with"), plan, None, [()])
         (hits,) = yield from returned_flow(found, plan)
         return hits
@@ -423,11 +426,11 @@ def _checked_ids(ids: Iterable[str]) -> list[str]:
     from langchain_gemini_mm.vectorstores.records import plain_text
 
     if isinstance(ids, str | bytes):
-        raise TypeError(f"ids is a list of str, got one {type(ids).__name__}; write [{ids!r}]")
+        raise InvalidTypeError(f"ids is a list of str, got one {type(ids).__name__}; write [{ids!r}]")
     found = list(ids)
     for position, id_ in enumerate(found):
         if not isinstance(id_, str):
-            raise TypeError(f"ids[{position}] is {id_!r}; ids are str")
+            raise InvalidTypeError(f"ids[{position}] is {id_!r}; ids are str")
         plain_text(id_, f"ids[{position}]")
     return found
 

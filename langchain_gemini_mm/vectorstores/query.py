@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypedDict
 
-from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.errors import ContentError, InvalidTypeError
 from langchain_gemini_mm.interfaces import Content, Filter
 from langchain_gemini_mm.validation import explains_unknown_options
 from langchain_gemini_mm.vectorstores.filters import Predicate
@@ -175,11 +175,11 @@ def _is_weight(value: object) -> bool:
 
 def _ids(name: str, ids: Sequence[str]) -> tuple[str, ...]:
     if isinstance(ids, str | bytes):
-        raise TypeError(f"{name} is a list of ids, got one {type(ids).__name__}; write {name}=[...]")
+        raise InvalidTypeError(f"{name} is a list of ids, got one {type(ids).__name__}; write {name}=[...]")
     found = tuple(ids)
     for id_ in found:
         if not isinstance(id_, str):
-            raise TypeError(f"{name} holds ids as str, got {type(id_).__name__}")
+            raise InvalidTypeError(f"{name} holds ids as str, got {type(id_).__name__}")
         plain_text(id_, f"an id in {name}")
     return found
 

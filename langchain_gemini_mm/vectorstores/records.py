@@ -30,7 +30,7 @@ from uuid import UUID
 import numpy as np
 from langchain_core.documents import Document
 
-from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.errors import ContentError, InvalidValueError
 from langchain_gemini_mm.interfaces import Vector
 
 MAX_DEPTH = 100
@@ -156,7 +156,7 @@ def _moment(value: datetime, where: str) -> str:
     """A point in time as RFC 3339 text of constant width, which is ordered as the times are."""
     try:
         if value != value:  # noqa: PLR0124 - the NaT of pandas
-            raise ValueError("it is no time")
+            raise InvalidValueError("it is no time")
         if value.utcoffset() is None:
             return datetime.isoformat(value.replace(tzinfo=None), timespec="microseconds")
         in_utc = value.astimezone(UTC).replace(tzinfo=None)

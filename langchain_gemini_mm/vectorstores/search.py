@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from langchain_gemini_mm.errors import ContentError, PartialEmbeddingError
+from langchain_gemini_mm.errors import ContentError, InvalidTypeError, InvalidValueError, PartialEmbeddingError
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.interfaces import Content, Filter, MediaSource, Vector, Vectors
 from langchain_gemini_mm.validation import did_you_mean, number_in, one_of, positive_int, unknown_option
@@ -81,7 +81,7 @@ def plan_search(backend: Backend, /, k: int = 4, **options: Any) -> SearchPlan:
     for name, value in options.items():
         if name not in StoreSearchOptions.__optional_keys__:
             if name in OPTIONS_OF_OTHERS:
-                raise TypeError(f"search has no option {name!r}: {OPTIONS_OF_OTHERS[name]}")
+                raise InvalidTypeError(f"search has no option {name!r}: {OPTIONS_OF_OTHERS[name]}")
             raise unknown_option(name, {"k", *StoreSearchOptions.__optional_keys__}, "search")
         if value is not None:
             given[name] = value
@@ -91,7 +91,7 @@ def plan_search(backend: Backend, /, k: int = 4, **options: Any) -> SearchPlan:
     if search_type not in backend.search_types:
         listed = ", ".join(map(repr, backend.search_types))
         hint = did_you_mean(search_type, backend.search_types)
-        raise ValueError(f"search_type {search_type!r} is not among those of {backend.store}: {listed}{hint}")
+        raise InvalidValueError(f"search_type {search_type!r} is not among those of {backend.store}: {listed}{hint}")
     k = positive_int("k", k) + _offset("offset", given.get("offset", 0))
     plan: dict[str, Any] = {"backend": backend, "k": k, "fetch_k": k}
     if given:
@@ -103,12 +103,14 @@ def _checked(backend: Backend, k: int, search_type: str, given: dict[str, Any]) 
     for name, search_types in _SEARCH_TYPES_OF.items():
         if name in given and search_type not in search_types:
             listed = " or ".join(f"search_type={allowed!r}" for allowed in search_types)
-            raise ValueError(f"{name} is an option of {listed}, got search_type={search_type!r}")
+            raise InvalidValueError(f"{name} is an option of {listed}, got search_type={search_type!r}")
     for name, check in _CHECKS.items():
         if name in given:
             given[name] = check(name, given[name])
     if "auto_limit" in given and not backend.supports_auto_limit:
-        raise ValueError(f"auto_limit is an option of Weaviate, and {backend.store} has none; give score_threshold=")
+        raise InvalidValueError(
+            f"auto_limit is an option of Weaviate, and {backend.store} has none; give score_threshold="
+        )
     if "filter" in given:
         given["filter"] = checked_filter(backend, given["filter"])
     if "score_threshold" in given:
@@ -127,13 +129,13 @@ def _offset(name: str, value: Any) -> int:
 
 def _task_type(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, got {value!r}")
+        raise InvalidTypeError(f"{name} must be a str, got {value!r}")
     return value
 
 
 def _properties(name: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, str) or not value or not all(isinstance(item, str) for item in value):
-        raise TypeError(f"{name} is a list such as ['text', 'title^2'], got {value!r}")
+        raise InvalidTypeError(f"{name} is a list such as ['text', 'title^2'], got {value!r}")
     return tuple(value)
 
 
@@ -160,7 +162,7 @@ def checked_filter(backend: Backend, given: Filter | Predicate) -> Node | Predic
     if callable(given):
         if backend.calls_predicates:
             return given
-        raise TypeError(f"{backend.store} takes a filter as a dict, not as a function")
+        raise InvalidTypeError(f"{backend.store} takes a filter as a dict, not as a function")
     node = parse_filter(given)
     backend.check_filter(node)
     return node
@@ -196,7 +198,9 @@ def returned_flow(answers: Sequence[Hits], plan: SearchPlan) -> Flow[list[Hits]]
 
 def _similar_flow(queries: Sequence[Query], plan: SearchPlan) -> Flow[list[Hits]]:
     if plan.task_type is not None and not all(query.content for query in queries):
-        raise ValueError(f"task_type={plan.task_type!r} says how to embed content, but the query names only stored ids")
+        raise InvalidValueError(
+            f"task_type={plan.task_type!r} says how to embed content, but the query names only stored ids"
+        )
     fingerprint = plan.backend.space.fingerprint
     vectors = yield from query_vectors_flow(plan.backend, queries, plan.task_type, plan.bound)
     return (yield from neighbours_flow(vectors, plan, fingerprint, [query.ids for query in queries]))
@@ -331,7 +335,7 @@ MIN_CANDIDATES = 50
 def _keyword_flow(query: Query, plan: SearchPlan) -> Flow[Hits]:
     """Find documents by the words of the query; nothing is embedded."""
     if plan.task_type is not None:
-        raise ValueError(
+        raise InvalidValueError(
             f"task_type={plan.task_type!r} says how to embed content; search_type='keyword' embeds nothing"
         )
     from langchain_gemini_mm.vectorstores.tokenizer import readable_text
@@ -451,11 +455,11 @@ def groups_flow(query: Content | Query, plan: SearchPlan, by: str, per_source: i
         ValueError: another search type, or `per_source` is below 1.
     """
     if plan.offset:
-        raise ValueError(f"groups have no offset, got offset={plan.offset}; ask for more groups")
+        raise InvalidValueError(f"groups have no offset, got offset={plan.offset}; ask for more groups")
     if plan.search_type != "similarity":
-        raise ValueError(f"groups are made of search_type='similarity', got search_type={plan.search_type!r}")
+        raise InvalidValueError(f"groups are made of search_type='similarity', got search_type={plan.search_type!r}")
     if not isinstance(by, str):
-        raise TypeError(f"by is the metadata key of the groups, got {by!r}")
+        raise InvalidTypeError(f"by is the metadata key of the groups, got {by!r}")
     positive_int("per_source", per_source)
     plan.backend.check_filter(Exists(by))
     asked = query if isinstance(query, Query) else Query(query)
@@ -471,6 +475,7 @@ def groups_flow(query: Content | Query, plan: SearchPlan, by: str, per_source: i
         if is_all or len(groups) >= limit or depth >= most:
             break
         depth = min(4 * depth, most)
+    yield from require_key_flow(plan.backend, by, hits)
     found = []
     for value, members in groups[:limit]:
         best = members
@@ -480,6 +485,24 @@ def groups_flow(query: Content | Query, plan: SearchPlan, by: str, per_source: i
         if best:  # else all were deleted meanwhile
             found.append(Group(value, tuple(best[:per_source])))
     return found
+
+
+def require_key_flow(backend: Backend, key: str, hits: Sequence[Hit]) -> Flow[None]:
+    """Refuse a metadata key that no document has, where the hits have one with a similar name.
+
+    Args:
+        backend: where the hits were found.
+        key: by which they are grouped.
+        hits: of a search.
+
+    Raises:
+        ValueError: the key is misspelt.
+    """
+    if any(hit.metadata.get(key) is not None for hit in hits):
+        return
+    hint = did_you_mean(key, {name for hit in hits for name in hit.metadata})
+    if hint and not (yield from backend.count(Exists(key))):
+        raise InvalidValueError(f"no document has the metadata key {key!r}{hint}")
 
 
 def _grouped(hits: Sequence[Hit], by: str) -> list[tuple[Any, list[Hit]]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.errors import InvalidTypeError, InvalidValueError, StoreError
 from langchain_gemini_mm.flows import Flow, asynchronous, blocking, synchronous
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.storage.transfer import MediaTransfer
@@ -114,15 +114,15 @@ acopy_store = asynchronous(copy_store)
 def _checked(source: Any, target: Any, media: Any) -> MediaTransfer | None:
     for name, store in (("source", source), ("target", target)):
         if not isinstance(store, MultimodalVectorStore):
-            raise TypeError(f"{name} is a LocalVectorStore or WeaviateVectorStore, got {type(store).__name__}")
+            raise InvalidTypeError(f"{name} is a LocalVectorStore or WeaviateVectorStore, got {type(store).__name__}")
     if source is target:
-        raise ValueError(f"source and target are the same collection: {source!r}")
+        raise InvalidValueError(f"source and target are the same collection: {source!r}")
     if media is None:
         return None
     if not isinstance(media, tuple | list) or len(media) != 2 or not all(isinstance(m, MediaStore) for m in media):
-        raise TypeError("media is a pair of MediaStores: (of the source, of the target)")
+        raise InvalidTypeError("media is a pair of MediaStores: (of the source, of the target)")
     if media[0] is media[1]:
-        raise ValueError("both media stores are one; leave media out when source and target share theirs")
+        raise InvalidValueError("both media stores are one; leave media out when source and target share theirs")
     return MediaTransfer(*media)
 
 
@@ -158,7 +158,7 @@ def _require_two(source: MultimodalVectorStore, target: MultimodalVectorStore) -
     finally:
         yield from target.backend.write_info(mark, None)
     if found:
-        raise ValueError(f"source and target are the same collection: {source!r} and {target!r}")
+        raise InvalidValueError(f"source and target are the same collection: {source!r} and {target!r}")
 
 
 def _compared(source: MultimodalVectorStore, target: MultimodalVectorStore, size: int) -> Flow[int]:

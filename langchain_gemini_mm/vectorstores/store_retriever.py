@@ -10,6 +10,7 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import VectorStoreRetriever
 
+from langchain_gemini_mm.errors import InvalidTypeError
 from langchain_gemini_mm.flows import Call, Flow, arun, run
 
 if TYPE_CHECKING:
@@ -50,7 +51,11 @@ class BatchedRetriever(BaseRetriever):
             config: of all runs, or one per query.
             return_exceptions: return the exception of a query in place of its documents.
             kwargs: options of `search`.
+
+        Raises:
+            TypeError: one query instead of a list.
         """
+        _require_list(inputs)
         if return_exceptions or not self._is_batch(inputs):
             return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         answers = run(self._batch_flow(inputs, kwargs))
@@ -65,6 +70,7 @@ class BatchedRetriever(BaseRetriever):
         **kwargs: Any,
     ) -> list[list[Document]]:
         """Async twin of `batch`."""
+        _require_list(inputs)
         if return_exceptions or not self._is_batch(inputs):
             return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         answers = await arun(self._batch_flow(inputs, kwargs))
@@ -87,6 +93,11 @@ class BatchedRetriever(BaseRetriever):
         for text, hits in zip(texts, answers, strict=True):
             text.documents = hits.documents
         return texts
+
+
+def _require_list(queries: object) -> None:
+    if isinstance(queries, str | bytes):
+        raise InvalidTypeError(f"batch takes a list of queries, got one {type(queries).__name__}; write batch([query])")
 
 
 class StoreRetriever(BatchedRetriever, VectorStoreRetriever):

@@ -13,6 +13,8 @@ from langchain_core.documents import Document
 from langchain_gemini_mm.errors import (
     ContentError,
     GeminiMMError,
+    InvalidTypeError,
+    InvalidValueError,
     PartialEmbeddingError,
     PartialWriteError,
     ServiceError,
@@ -79,11 +81,11 @@ class DocumentInputs:
             if row["documents"] is _END:
                 for name, item in row.items():
                     if item is not _END:
-                        raise ValueError(f"got at least {self._drawn + 1} {name} for {self._drawn} documents")
+                        raise InvalidValueError(f"got at least {self._drawn + 1} {name} for {self._drawn} documents")
                 break
             for name, item in row.items():
                 if item is _END:
-                    raise ValueError(f"got {self._drawn} {name} for at least {self._drawn + 1} documents")
+                    raise InvalidValueError(f"got {self._drawn} {name} for at least {self._drawn + 1} documents")
             self.pending.append(_item(self._drawn, row["documents"], row.get("ids"), row.get("vectors")))
             self._drawn += 1
         return self.pending
@@ -426,14 +428,14 @@ def texts_as_documents(
     count = 0
     for text in texts:
         if not isinstance(text, str):
-            raise TypeError(f"texts[{count}] is a {type(text).__name__}, not a str")
+            raise InvalidTypeError(f"texts[{count}] is a {type(text).__name__}, not a str")
         metadata = {} if metadatas is None else next(rest, _END)
         if metadata is _END:
-            raise ValueError(f"got {count} metadatas for at least {count + 1} texts")
+            raise InvalidValueError(f"got {count} metadatas for at least {count + 1} texts")
         yield Document(page_content=text, metadata=metadata or {})
         count += 1
     if next(rest, _END) is not _END:
-        raise ValueError(f"got at least {count + 1} metadatas for {count} texts")
+        raise InvalidValueError(f"got at least {count + 1} metadatas for {count} texts")
 
 
 def checked_inputs(**given: Any) -> dict[str, Iterable[Any]]:
@@ -449,25 +451,25 @@ def checked_inputs(**given: Any) -> dict[str, Iterable[Any]]:
         if items is None and name != required:
             continue
         if isinstance(items, Document | str | bytes | Mapping) or not isinstance(items, Iterable):
-            raise TypeError(f"{name} is a list or another iterable, got one {type(items).__name__}")
+            raise InvalidTypeError(f"{name} is a list or another iterable, got one {type(items).__name__}")
         checked[name] = items
         if isinstance(items, Sized):
             lengths[name] = len(items)
     if len(set(lengths.values())) > 1:
-        raise ValueError("got " + " and ".join(f"{length} {name}" for name, length in lengths.items()))
+        raise InvalidValueError("got " + " and ".join(f"{length} {name}" for name, length in lengths.items()))
     return checked
 
 
 def _item(position: int, document: Any, given_id: Any, vector: Any) -> _Item:
     if not isinstance(document, Document):
-        raise TypeError(f"documents[{position}] is a {type(document).__name__}, not a Document")
+        raise InvalidTypeError(f"documents[{position}] is a {type(document).__name__}, not a Document")
     id_ = document.id if given_id is None else given_id
     if id_ is None:
         id_ = str(uuid.uuid4())
     if not isinstance(id_, str):
-        raise TypeError(f"the id of documents[{position}] is {id_!r}; ids are str, so write {str(id_)!r}")
+        raise InvalidTypeError(f"the id of documents[{position}] is {id_!r}; ids are str, so write {str(id_)!r}")
     if not id_:
-        raise ValueError(f"the id of documents[{position}] is empty; leave it None to have one made")
+        raise InvalidValueError(f"the id of documents[{position}] is empty; leave it None to have one made")
     return _Item(position, plain_text(id_, f"the id of documents[{position}]"), document, vector)
 
 
@@ -506,24 +508,26 @@ def update_metadata_flow(
 def _checked(what: Iterable[str] | Changes, metadata: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
     if isinstance(what, Mapping):
         if metadata is not None:
-            raise TypeError("update_metadata takes ids and metadata, or a dict of metadata by id, not both")
+            raise InvalidTypeError("update_metadata takes ids and metadata, or a dict of metadata by id, not both")
         return {_id(id_): _plain(given, f"metadata[{id_!r}]") for id_, given in what.items()}
     if isinstance(what, str | bytes) or not isinstance(what, Iterable):
-        raise TypeError(f"ids is a list of str, got one {type(what).__name__}")
+        raise InvalidTypeError(f"ids is a list of str, got one {type(what).__name__}")
     if metadata is None:
-        raise TypeError("update_metadata needs metadata for these ids, such as update_metadata(ids, {'title': 'x'})")
+        raise InvalidTypeError(
+            "update_metadata needs metadata for these ids, such as update_metadata(ids, {'title': 'x'})"
+        )
     plain = _plain(metadata, "metadata")
     return {_id(id_): plain for id_ in what}
 
 
 def _id(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"the id {value!r} is not a str")
+        raise InvalidTypeError(f"the id {value!r} is not a str")
     return plain_text(value, "an id")
 
 
 def _plain(given: Any, where: str) -> dict[str, Any]:
     if not isinstance(given, Mapping):
-        raise TypeError(f"{where} is a dict, got {type(given).__name__}")
+        raise InvalidTypeError(f"{where} is a dict, got {type(given).__name__}")
     found: dict[str, Any] = plain_json(given, where)
     return found

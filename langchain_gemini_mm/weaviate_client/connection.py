@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 import weaviate
 
 from langchain_gemini_mm.batching import CancelToken
-from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.errors import InvalidTypeError, InvalidValueError, StoreError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.weaviate_client.deadlines import within
 from langchain_gemini_mm.weaviate_client.errors import (
@@ -62,11 +62,11 @@ class Connection:
         if isinstance(client, weaviate.WeaviateAsyncClient) and async_client is None:
             client, async_client = None, client
         if client is not None and not isinstance(client, weaviate.WeaviateClient):
-            raise TypeError(f"client is a WeaviateClient or a WeaviateAsyncClient, got {_type_name(client)}")
+            raise InvalidTypeError(f"client is a WeaviateClient or a WeaviateAsyncClient, got {_type_name(client)}")
         if async_client is not None and not isinstance(async_client, weaviate.WeaviateAsyncClient):
-            raise TypeError(f"async_client is a WeaviateAsyncClient, got {_type_name(async_client)}")
+            raise InvalidTypeError(f"async_client is a WeaviateAsyncClient, got {_type_name(async_client)}")
         if client is None and async_client is None:
-            raise TypeError("a WeaviateClient or a WeaviateAsyncClient is needed, got None")
+            raise InvalidTypeError("a WeaviateClient or a WeaviateAsyncClient is needed, got None")
         self.client: weaviate.WeaviateClient | None = client
         self.async_client: weaviate.WeaviateAsyncClient | None = async_client
         self.timeout = _seconds("timeout", timeout)
@@ -205,7 +205,7 @@ class Connection:
 
 def _seconds(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ValueError(f"{name} must be seconds > 0, got {value!r}")
+        raise InvalidValueError(f"{name} must be seconds > 0, got {value!r}")
     return float(value)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from weaviate.exceptions import UnexpectedStatusCodeError
 
-from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.errors import InvalidValueError, StoreError
 
 _COLLECTION = re.compile(r"[A-Z][_0-9A-Za-z]{0,200}")
 _VERSION = re.compile(r"(.+)_v\d+")
@@ -21,7 +21,7 @@ def checked_name(name: Any) -> str:
         ValueError: Weaviate does not accept it.
     """
     if not isinstance(name, str) or not _COLLECTION.fullmatch(name):
-        raise ValueError(
+        raise InvalidValueError(
             f"name is one of a Weaviate collection: a capital letter, then letters, digits or _, got {name!r}"
         )
     return name
@@ -72,7 +72,7 @@ def checked_tenant(name: Any) -> str:
         ValueError: Weaviate does not accept it.
     """
     if not isinstance(name, str) or not _TENANT.fullmatch(name):
-        raise ValueError(f"a tenant is 1 to 64 letters, digits, _ or -, got {name!r}")
+        raise InvalidValueError(f"a tenant is 1 to 64 letters, digits, _ or -, got {name!r}")
     return name
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import ValidationError
 
 from langchain_gemini_mm import BudgetError, GeminiEmbeddings, LocalVectorStore, PartialWriteError
+from langchain_gemini_mm.errors import InvalidValueError
 from langchain_gemini_mm.testing import GeminiEmulator
 
 TEXTS = [f"text number {i} of some length" for i in range(100)]
@@ -73,5 +73,5 @@ def test_a_cache_costs_nothing(emulator: GeminiEmulator) -> None:
 
 def test_a_budget_is_a_positive_number() -> None:
     """Negative and invalid amounts are refused."""
-    with pytest.raises(ValidationError):
+    with pytest.raises(InvalidValueError):
         GeminiEmbeddings(api_key="x", budget_usd=-1)

@@ -16,11 +16,11 @@ import pytest
 from google.auth import exceptions as auth_errors
 from google.auth.credentials import AnonymousCredentials, Credentials
 from langchain_core.load import dumps
-from pydantic import ValidationError
 
 from langchain_gemini_mm import GeminiEmbeddings, ServiceError
 from langchain_gemini_mm.embeddings.service.client import new_client
 from langchain_gemini_mm.embeddings.service.errors import translate
+from langchain_gemini_mm.errors import InvalidValueError
 from langchain_gemini_mm.testing import GeminiEmulator, png
 from tests.embeddings.raw_server import Play, RawServer, http
 
@@ -54,7 +54,7 @@ def test_wrong_settings_are_refused_when_the_object_is_made(name: str) -> None:
     """The message says what to do, and never shows a secret."""
     arguments, message = WRONG[name]
 
-    with pytest.raises(ValidationError, match=message) as caught:
+    with pytest.raises(InvalidValueError, match=message) as caught:
         GeminiEmbeddings(**({"api_key": "k"} | arguments))
 
     assert "s3cret" not in str(caught.value)
@@ -79,7 +79,7 @@ def test_no_key_at_all_is_refused_when_the_object_is_made(monkeypatch: pytest.Mo
     """Also if the variable is there and empty."""
     monkeypatch.setenv("GOOGLE_API_KEY", "")
 
-    with pytest.raises(ValidationError, match="no API key: set GOOGLE_API_KEY"):
+    with pytest.raises(InvalidValueError, match="no API key: set GOOGLE_API_KEY"):
         GeminiEmbeddings()
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from langchain_core.stores import InMemoryByteStore
-from pydantic import ValidationError
 
 from langchain_gemini_mm import GeminiEmbeddings, MediaStore
+from langchain_gemini_mm.errors import InvalidValueError
 from langchain_gemini_mm.interfaces import Content
 from langchain_gemini_mm.testing import GeminiEmulator, png
 
@@ -290,6 +290,6 @@ def test_secrets_never_show(emulator: GeminiEmulator) -> None:
     ours.embed_query  # noqa: B018
 
     assert secret not in repr(ours) + str(ours) + repr(ours._service_settings())
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         GeminiEmbeddings(api_key=secret, timeout=-1, additional_headers={"a": secret})
     assert secret not in str(caught.value)

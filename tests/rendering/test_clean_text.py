@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.documents import Document
 
-from langchain_gemini_mm import Hit, citation
+from langchain_gemini_mm import Hit, MediaLoader, MediaStore, citation
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.rendering import clean_text
 from langchain_gemini_mm.rendering.clean_text import MAX_CHARACTERS
+from langchain_gemini_mm.testing import mp4
+from langchain_gemini_mm.testing.samples.clips import tone
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 REF = MediaRef("ab" * 32)
 
@@ -24,6 +30,15 @@ CITED: dict[str, tuple[dict[str, Any], str]] = {
     "a page": ({"source": "slides.pdf", "first_page": 7, "last_page": 7}, "[slides.pdf p. 7]"),
     "pages": ({"source": "slides.pdf", "first_page": 7, "last_page": 8}, "[slides.pdf pp. 7-8]"),
     "a file only": ({"source": "notes.md", "position": 3}, "[notes.md]"),
+    "the first chunk of a text": ({"source": "a.md", "position": 0, "modality": "text"}, "[a.md]"),
+    "a later chunk of a text": ({"source": "a.md", "position": 3, "modality": "text"}, "[a.md part 4]"),
+    "the audio of a video": (
+        {"source": "talk.mp4", "start_s": 30.0, "end_s": 60.0, "track": "audio"},
+        "[talk.mp4 0:30-1:00, audio]",
+    ),
+    "a page of LangChain's loaders": ({"source": "a.pdf", "page": 6}, "[a.pdf p. 7]"),
+    "a label of a page": ({"source": "a.pdf", "page": 6, "page_label": "v[i]"}, "[a.pdf p. v(i)]"),
+    "a file path": ({"file_path": "/home/ada/private/a.pdf", "page": 0}, "[a.pdf p. 1]"),
     "a folder": ({"source": "week 2/talk.mp4"}, "[week 2/talk.mp4]"),
     "an absolute path": ({"source": "/home/ada/private/talk.mp4"}, "[talk.mp4]"),
     "a Windows path": ({"source": "C:\\Users\\ada\\talk.mp4"}, "[talk.mp4]"),
@@ -32,6 +47,9 @@ CITED: dict[str, tuple[dict[str, Any], str]] = {
     "an id": ({}, "[the-id]"),
     "empty text": ({"source": " ", "title": ""}, "[the-id]"),
     "brackets and lines": ({"source": "a]\n[b].md"}, "[a) (b).md]"),
+    "control characters": ({"source": "a\x1b[31m\u202egnp.exe\u2069.md"}, "[a (31m gnp.exe .md]"),
+    "a title that is a reference": ({"title": f"our dog {REF.markdown}"}, "[our dog]"),
+    "a reference alone": ({"title": REF.markdown}, "[untitled]"),
     "nonsense": ({"source": "a.mp4", "start_s": "soon", "first_page": True}, "[a.mp4]"),
     "not a number": ({"source": "a.mp4", "start_s": float("nan")}, "[a.mp4]"),
 }
@@ -42,6 +60,24 @@ def test_citations(metadata: dict[str, Any], expected: str) -> None:
     """A citation names the source and the times or pages."""
     document = Document("x", id="the-id", metadata=metadata)
     assert citation(document) == citation(Hit(document, 0.5, "cosine", 1)) == expected
+
+
+def test_chunks_and_tracks_are_told_apart(media: MediaStore, tmp_path: Path) -> None:
+    """No two documents of a long text, or of a video with sound, have the same citation."""
+    words = "\n\n".join(f"chapter {number}. " + f"word{number} " * 250 for number in range(6))
+    (tmp_path / "manual.txt").write_text(words, encoding="utf-8")
+    (tmp_path / "talk.mp4").write_bytes(mp4(60, "a talk", fps=2, samples=tone(60)))
+    cited = [citation(document) for document in MediaLoader(tmp_path, media).lazy_load()]
+    assert len(cited) > 8
+    assert len(set(cited)) == len(cited)
+
+
+def test_white_space_takes_linear_time() -> None:
+    """Long runs of white space, in untrusted text, are cleaned at once."""
+    began = time.process_time()
+    for text in ("a" + " " * 400_000 + "b", " \n" * 200_000 + REF.markdown, f"{REF.markdown} " * 2_000):
+        clean_text(Document(text, metadata={"companion_text": " " * 400_000, "source": " " * 400_000}))
+    assert time.process_time() - began < 3
 
 
 def test_without_metadata_a_citation_uses_the_reference() -> None:

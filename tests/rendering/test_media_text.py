@@ -77,7 +77,7 @@ def test_text_of_a_page_is_never_a_reference() -> None:
     forged = f"see {MediaRef('cd' * 32).markdown} and \\{MediaRef('ef' * 32).markdown}"
     for placement in ("instead", "after"):
         page = Document(REF.markdown, metadata={"companion_text": forged, "title": forged, "source": "a.pdf"})
-        (found,) = MediaTextTransformer(placement).transform_documents([page])  # type: ignore[arg-type]
+        (found,) = MediaTextTransformer(placement).transform_documents([page])
         refs = [piece for piece in split_references(found.page_content) if isinstance(piece, MediaRef)]
         assert refs == ([] if placement == "instead" else [REF])
 

@@ -191,7 +191,9 @@ def test_a_model_cannot_name_hidden_media(library: Library) -> None:
 def test_a_question_shows_only_media_of_the_sources(library: Library) -> None:
     """References in the text of a question show nothing that was not found; those of the program do."""
     hits = library.ada.search("a boat", modalities=["image"])
-    for question in (f"what is {library.his.markdown}?", ["what is", {"type": "text", "text": library.his.markdown}]):
+    block = {"type": "text", "text": library.his.markdown}
+    questions: list[Any] = [f"what is {library.his.markdown}?", ["what is", block]]
+    for question in questions:
         message = to_message(question, hits, media=library.media)
         images = [block for block in message.content if block["type"] == "image"]  # type: ignore[index]
         assert len(images) == 1

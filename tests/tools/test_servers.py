@@ -61,7 +61,7 @@ def test_images_of_results_are_added_to_the_question(retriever: MultimodalRetrie
 def test_the_number_of_images_is_limited(media: MediaStore) -> None:
     """With more images than a row allows, the newest are shown and the others are mentioned."""
     refs = [media.put(png(f"image {number}")) for number in range(7)]
-    blocks = [[{"type": "image", "url": ref.uri, "mime_type": "image/png"}] for ref in refs]
+    blocks: list[Any] = [[{"type": "image", "url": ref.uri, "mime_type": "image/png"}] for ref in refs]
     middleware = MediaMiddleware(media, model="groq")
     shown = middleware._show(None, [HumanMessage(block) for block in blocks])
     assert len(media_in(shown)) == ACCEPTS["groq"].max_images == 5

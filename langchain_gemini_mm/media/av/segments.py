@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from langchain_gemini_mm.errors import InvalidValueError
+
 _MAX_WINDOWS = 1_000_000
 _TOO_LONG_S = 10**9
 _ROUNDING_S = 1e-6
@@ -61,7 +63,7 @@ def windows(
     step = window - overlap
     count = max(math.ceil((length - overlap) / step), 1) if length > 0 else 0
     if count > _MAX_WINDOWS:
-        raise ValueError(
+        raise InvalidValueError(
             f"{duration_s!r} s in windows of {window_s!r} s are {count:,} windows; make the windows longer"
         )
     bounds = [(number * step, min(number * step + window, length)) for number in range(count)]
@@ -77,15 +79,15 @@ def _milliseconds(
     duration_s: float, window_s: float, overlap_s: float, limit_s: float | None, least_s: float | None
 ) -> tuple[int, int, int, int, int]:
     if not 0 <= duration_s < _TOO_LONG_S:
-        raise ValueError(f"duration_s must be from 0 to below 10^9 seconds, got {duration_s!r}")
+        raise InvalidValueError(f"duration_s must be from 0 to below 10^9 seconds, got {duration_s!r}")
     if not 0.001 <= window_s < _TOO_LONG_S:
-        raise ValueError(f"window_s must be a millisecond or more, got {window_s!r}")
+        raise InvalidValueError(f"window_s must be a millisecond or more, got {window_s!r}")
     if not 0 <= overlap_s < window_s or round(overlap_s * 1000) >= round(window_s * 1000):
-        raise ValueError(f"overlap_s must be 0 or more and less than window_s = {window_s!r}, got {overlap_s!r}")
+        raise InvalidValueError(f"overlap_s must be 0 or more and less than window_s = {window_s!r}, got {overlap_s!r}")
     if limit_s is not None and not window_s <= limit_s:
-        raise ValueError(f"limit_s must be window_s = {window_s!r} or more, got {limit_s!r}")
+        raise InvalidValueError(f"limit_s must be window_s = {window_s!r} or more, got {limit_s!r}")
     if least_s is not None and not least_s >= 0:
-        raise ValueError(f"least_s must be 0 or more, got {least_s!r}")
+        raise InvalidValueError(f"least_s must be 0 or more, got {least_s!r}")
     window, overlap = round(window_s * 1000), round(overlap_s * 1000)
     limit = min(limit_s or window_s, _TOO_LONG_S)
     least = (window - overlap) // 4 if least_s is None else round(min(least_s, _TOO_LONG_S) * 1000)
@@ -116,13 +118,13 @@ class SegmentFormat:
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         if not self.limit_s > 0:
-            raise ValueError(f"limit_s must be above 0, got {self.limit_s!r}")
+            raise InvalidValueError(f"limit_s must be above 0, got {self.limit_s!r}")
         if self.lead_s is not None and not self.lead_s >= 0:
-            raise ValueError(f"lead_s must be 0 or more, got {self.lead_s!r}")
+            raise InvalidValueError(f"lead_s must be 0 or more, got {self.lead_s!r}")
         if self.max_bytes is not None and self.max_bytes < 1:
-            raise ValueError(f"max_bytes must be 1 or more, got {self.max_bytes!r}")
+            raise InvalidValueError(f"max_bytes must be 1 or more, got {self.max_bytes!r}")
         if self.max_edge is not None and self.max_edge < 16:
-            raise ValueError(f"max_edge must be 16 pixels or more, got {self.max_edge!r}")
+            raise InvalidValueError(f"max_edge must be 16 pixels or more, got {self.max_edge!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.errors import InvalidValueError, StoreError
 from langchain_gemini_mm.flows import in_thread
 from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.vectors import top_k
@@ -165,7 +165,9 @@ class LocalBackend(Backend):
     def search_keywords(self, request: KeywordRequest) -> list[Scored]:
         """Find documents by their words; an outdated index is rebuilt first."""
         if request.properties not in (None, ("text",)):
-            raise ValueError(f"{self.store} searches the text alone; query_properties={list(request.properties)}")
+            raise InvalidValueError(
+                f"{self.store} searches the text alone; query_properties={list(request.properties)}"
+            )
         if not terms(request.text):
             return []
         for _ in range(_ATTEMPTS):

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.errors import InvalidTypeError, InvalidValueError, StoreError
 from langchain_gemini_mm.vectorstores.local import keyword_index, schema
 
 MEMORY = ":memory:"
@@ -277,11 +277,11 @@ def file_path(path: Any) -> str:
         StoreError: the path cannot be used as a file.
     """
     if not isinstance(path, str | os.PathLike) or not str(path):
-        raise TypeError(f"path is a file name or {MEMORY!r}, got {path!r}")
+        raise InvalidTypeError(f"path is a file name or {MEMORY!r}, got {path!r}")
     try:
         full = Path(path).expanduser().absolute()
         if "\0" in str(full):
-            raise ValueError("a NUL in the name")
+            raise InvalidValueError("a NUL in the name")
         if full.is_dir():
             raise StoreError(f"{full} is a folder. Give the name of a file in it, such as {full / 'index.db'}")
         if full.exists() and not full.is_file():  # opening a pipe would block

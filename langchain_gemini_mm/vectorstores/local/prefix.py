@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from langchain_gemini_mm.errors import InvalidValueError
 from langchain_gemini_mm.interfaces import Vectors
 from langchain_gemini_mm.validation import one_of
 
@@ -68,12 +69,12 @@ class PrefixPlan:
         """Check the options."""
         prefix, candidates = self.prefix, self.candidates
         if prefix is not None and prefix is not False and not _is_count(prefix):
-            raise ValueError(
+            raise InvalidValueError(
                 f"prefix is a number of dimensions such as {PREFIX}, False for none, or None, got {prefix!r}"
             )
         one_of("precision", self.precision, get_args(Precision))
         if not _is_count(candidates):
-            raise ValueError(f"candidates must be at least 1, got {candidates!r}")
+            raise InvalidValueError(f"candidates must be at least 1, got {candidates!r}")
 
     def count(self, k: int) -> int:
         """Number of candidates that are scored again for `k` rows."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_core.embeddings import Embeddings
 
+from langchain_gemini_mm.errors import InvalidTypeError, InvalidValueError
 from langchain_gemini_mm.flows import Flow, asynchronous, synchronous
 from langchain_gemini_mm.interfaces import Content, MediaEmbeddings, MediaSource
 from langchain_gemini_mm.validation import explains_unknown_options, positive_int
@@ -250,7 +251,7 @@ class LocalVectorStore(MultimodalVectorStore):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the path, the embedding and the options; the copy opens the file again."""
         if self._database.in_memory:
-            raise TypeError("a store in memory cannot be pickled; give it a path")
+            raise InvalidTypeError("a store in memory cannot be pickled; give it a path")
         return _reopen, (type(self), self.path, self.space.embedding, self._options())
 
     def _options(self) -> dict[str, Any]:
@@ -268,13 +269,13 @@ def _checked_name(value: Any) -> str:
     from langchain_gemini_mm.vectorstores.records import plain_text
 
     if not isinstance(value, str) or not value:
-        raise ValueError(f"collection must be a name, got {value!r}")
+        raise InvalidValueError(f"collection must be a name, got {value!r}")
     return plain_text(value, "collection")
 
 
 def _checked_seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ValueError(f"timeout must be seconds >= 0, got {value!r}")
+        raise InvalidValueError(f"timeout must be seconds >= 0, got {value!r}")
     return float(value)
 
 

@@ -16,7 +16,7 @@ from weaviate.classes.query import Diversity, Filter, MetadataQuery
 from weaviate.classes.tenants import Tenant
 
 from langchain_gemini_mm.batching import CancelToken, gathered_map, slices, threaded_map
-from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.errors import InvalidValueError, StoreError
 from langchain_gemini_mm.flows import Call, Flow, arun, run
 from langchain_gemini_mm.interfaces import Vector
 from langchain_gemini_mm.vectors import maximal_marginal_relevance
@@ -542,7 +542,7 @@ def _searched(layout: Layout, properties: Sequence[str]) -> list[str]:
     for item in properties:
         key, caret, weight = item.partition("^")
         if key not in layout.words:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{key[:60]!r} is not searched for words. There are: {', '.join(layout.words)}. Others are given as "
                 "searchable=[...] when the collection is created"
             )

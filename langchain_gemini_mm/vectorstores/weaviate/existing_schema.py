@@ -18,7 +18,7 @@ import numpy as np
 from weaviate.classes.config import Property, Tokenization
 from weaviate.classes.data import GeoCoordinate, PhoneNumber
 
-from langchain_gemini_mm.errors import ContentError, StoreError
+from langchain_gemini_mm.errors import ContentError, InvalidTypeError, InvalidValueError, StoreError
 from langchain_gemini_mm.validation import did_you_mean
 from langchain_gemini_mm.vectorstores.backend import Columns
 from langchain_gemini_mm.vectorstores.filters import And, Compare, Condition, Exists, In, Node, Not, Or, StartsWith
@@ -196,7 +196,7 @@ class ExistingSchema:
         for name in ("text_key", "vector_name", "id_key"):
             value = getattr(self, name)
             if not isinstance(value, str) and (value is not None or name == "text_key"):
-                raise TypeError(f"{name} is the name of a property or a vector, got {value!r}")
+                raise InvalidTypeError(f"{name} is the name of a property or a vector, got {value!r}")
 
     def layout(self, config: Any) -> Layout:
         """Read the layout from the configuration of a collection.
@@ -359,7 +359,7 @@ class ExistingObjects(Objects):
             ValueError: the key cannot be the name of a property.
         """
         if not _NAME.fullmatch(field.key) or field.key in ("id", "vector"):
-            raise ValueError(
+            raise InvalidValueError(
                 f"a property of Weaviate cannot be called {field.key[:60]!r}: it begins with a small letter or _, goes "
                 "on with letters, digits and _, and is not id or vector"
             )

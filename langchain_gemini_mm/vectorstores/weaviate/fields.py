@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 from uuid import UUID
 
-from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.errors import ContentError, InvalidTypeError
 from langchain_gemini_mm.vectorstores.filters import Compare, Condition, StartsWith
 
 FieldType = Any
@@ -190,7 +190,7 @@ def declared_fields(given: Mapping[str, FieldType] | None) -> dict[str, Field]:
         TypeError: a type cannot be that of a field.
     """
     if given is not None and not isinstance(given, Mapping):
-        raise TypeError(f"fields is a dict such as {{'price': float}}, got {type(given).__name__}")
+        raise InvalidTypeError(f"fields is a dict such as {{'price': float}}, got {type(given).__name__}")
     return {key: declared_field(key, kind) for key, kind in {**LOADER_FIELDS, **(given or {})}.items()}
 
 
@@ -201,20 +201,20 @@ def declared_field(key: Any, kind: FieldType) -> Field:
         TypeError: the key is not a str, or the type cannot be that of a field.
     """
     if not isinstance(key, str):
-        raise TypeError(f"the key of a field is a str, got {key!r}")
+        raise InvalidTypeError(f"the key of a field is a str, got {key!r}")
     name = next((name for name, allowed in _TYPES.items() if kind in (name, allowed)), None)
     if name is None:
         (item,) = get_args(kind) if str(kind).startswith("list[") else (None,)
         other = _STORED_AS.get(kind) if isinstance(kind, type) else None
         name = f"list[{_STORED_AS[item]}]" if item in _STORED_AS else other
     if name is None:
-        raise TypeError(
+        raise InvalidTypeError(
             f"the field {key!r} cannot be declared as {kind!r}. Types: {', '.join(_TYPES)}; for example "
             f"fields={{{key!r}: str}}"
         )
     if key in LOADER_FIELDS and _TYPES[name] != LOADER_FIELDS[key]:
         needed = LOADER_FIELDS[key].__name__
-        raise TypeError(f"the field {key!r} is one of the loader's and of type {needed}, not {name}")
+        raise InvalidTypeError(f"the field {key!r} is one of the loader's and of type {needed}, not {name}")
     return Field(key, name)
 
 

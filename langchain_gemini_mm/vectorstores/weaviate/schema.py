@@ -17,7 +17,7 @@ from weaviate.classes.config import (
     Vectorizers,
 )
 
-from langchain_gemini_mm.errors import StoreError
+from langchain_gemini_mm.errors import InvalidTypeError, InvalidValueError, StoreError
 from langchain_gemini_mm.validation import one_of, positive_int
 from langchain_gemini_mm.vectorstores.embedding_space import Fingerprint
 from langchain_gemini_mm.vectorstores.weaviate.fields import Field, described_field
@@ -78,13 +78,15 @@ class Options:
             object.__setattr__(self, "quantizer", "rq8" if self.index in ("hnsw", "dynamic") else None)
         one_of("quantizer", self.quantizer, (None, *QUANTIZERS))
         if self.index == "hfresh" and self.quantizer is not None:
-            raise ValueError(f"index='hfresh' brings its own quantizer, got quantizer={self.quantizer!r}; use None")
+            raise InvalidValueError(
+                f"index='hfresh' brings its own quantizer, got quantizer={self.quantizer!r}; use None"
+            )
         if isinstance(self.searchable, str) or not all(isinstance(key, str) for key in self.searchable):
-            raise TypeError(f"searchable is a list of metadata keys, got {self.searchable!r}")
+            raise InvalidTypeError(f"searchable is a list of metadata keys, got {self.searchable!r}")
         object.__setattr__(self, "searchable", tuple(dict.fromkeys(self.searchable)))
         for name in ("multi_tenant", "create_tenants"):
             if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} is True or False, got {getattr(self, name)!r}")
+                raise InvalidTypeError(f"{name} is True or False, got {getattr(self, name)!r}")
         positive_int("replication", self.replication)
         if self.vector_config is not None:
             _check_vector_config(self.vector_config)
@@ -283,7 +285,7 @@ def _check_vector_config(given: Any) -> None:
     distance = getattr(getattr(given, "vectorIndexConfig", None), "distance", None)
     if name != VECTOR or vectorizer != Vectorizers.NONE or distance not in (None, VectorDistances.COSINE):
         got = type(given).__name__ if name is None else f"name={name!r}, vectorizer={vectorizer}, distance={distance}"
-        raise ValueError(f"vector_config must be {wanted}, got {got}")
+        raise InvalidValueError(f"vector_config must be {wanted}, got {got}")
 
 
 def _vector_config(options: Options) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from langchain_core.embeddings import Embeddings
 from weaviate.classes.config import ConsistencyLevel
 
+from langchain_gemini_mm.errors import InvalidTypeError
 from langchain_gemini_mm.flows import Flow, asynchronous, run, synchronous
 from langchain_gemini_mm.interfaces import MediaEmbeddings, Vector
 from langchain_gemini_mm.validation import explains_unknown_options
@@ -359,7 +360,9 @@ class WeaviateVectorStore(MultimodalVectorStore):
 
     def __reduce__(self) -> Any:
         """Refuse pickling, because connections cannot be pickled."""
-        raise TypeError("a store in Weaviate cannot be pickled, because its client cannot; create it in each process")
+        raise InvalidTypeError(
+            "a store in Weaviate cannot be pickled, because its client cannot; create it in each process"
+        )
 
 
 _PAGE = 500
