@@ -21,7 +21,7 @@ from langchain_gemini_mm.loaders.plain_text import (
     read_text,
     split_text,
 )
-from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, Skipped, is_hidden
+from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, Skipped
 from langchain_gemini_mm.media.text_encoding import detect
 from langchain_gemini_mm.references import MediaRef, escape_references
 
@@ -182,13 +182,7 @@ def _may_be_opened(path: Path, root: Path, walk: FolderWalk) -> bool:
         return False
     if not walk.follow_symlinks and real != os.path.join(real_root, inside):  # noqa: PTH118  compared as text
         return False
-    if not walk.include_hidden and any(map(is_hidden, inside.parts)):
-        return False
-    if any(walk.exclude.match("/".join(inside.parts[: n + 1])) for n in range(len(inside.parts))):
-        return False
-    if walk.omit is not None and Path(real).is_relative_to(os.path.realpath(walk.omit)):
-        return False
-    return path.is_file()
+    return not walk.omits(path, root) and path.is_file()
 
 
 _FIRST = 0x100000

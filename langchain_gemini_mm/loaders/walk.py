@@ -222,6 +222,20 @@ class FolderWalk:
                 continue
             yield from self._entry(entry, source, companions)
 
+    def omits(self, path: Path, root: Path) -> bool:
+        """Whether a path is never loaded: it is hidden, excluded, or in a folder that is not walked.
+
+        Args:
+            path: in the folder; it need not exist.
+            root: the folder, with the same spelling.
+        """
+        parts = path.relative_to(root).parts
+        if not self.include_hidden and any(map(is_hidden, parts)):
+            return True
+        if any(self.exclude.match("/".join(parts[: count + 1])) for count in range(len(parts))):
+            return True
+        return self.omit is not None and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.omit))
+
     def _knows(self, entry: os.DirEntry[str], source: str) -> bool:
         try:
             return self.is_known is not None and self.is_known(self.prefix + source, entry)

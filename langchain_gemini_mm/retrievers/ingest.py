@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
@@ -23,8 +24,6 @@ from langchain_gemini_mm.references import escape_references
 from langchain_gemini_mm.validation import number_in
 
 if TYPE_CHECKING:
-    import os
-
     from langchain_core.vectorstores import VectorStore
 
     from langchain_gemini_mm.loaders import MediaLoader
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from langchain_gemini_mm.sync.plan import FoundFile
     from langchain_gemini_mm.sync.report import MirrorPlan, MirrorReport
     from langchain_gemini_mm.sync.targets import LedgerFile, MirrorTarget
+    from langchain_gemini_mm.sync.watch import FolderWatch, StopEvent, WatchOptions
 
 
 Metadata: TypeAlias = Mapping[str, Any] | Callable[[Document], Mapping[str, Any]]
@@ -45,6 +45,7 @@ Progress: TypeAlias = bool | Callable[[int], object] | None
 """True shows a bar; a function is called with the number of documents that are stored."""
 
 _LONGEST_PATH = 1024
+_WATCH_NAMES = ("longest_s", "poll_s", "rescan_s", "settle_s", "stop")
 
 
 class Added(list[str]):
@@ -80,6 +81,7 @@ class Ingest:
         names = inspect.signature(MediaLoader).parameters.keys() - {"source", "media", "progress"}
         self._loading = {name: value for name, value in options.items() if name in names}
         self._storing = {name: value for name, value in options.items() if name not in names}
+        self._is_stopped: Callable[[], bool] | None = None
 
     def add(self, items: Sequence[Content | MediaLoader]) -> Flow[Added]:
         """Store items; see `MultimodalRetriever.add`."""
@@ -133,11 +135,7 @@ class Ingest:
         from langchain_gemini_mm.sync.plan import choose_library
         from langchain_gemini_mm.sync.status import places_flow
 
-        if self._storing:
-            from langchain_gemini_mm.validation import unknown_option
-
-            raise unknown_option(next(iter(self._storing)), self._loading_names(), "mirror")
-        number_in("max_delete", options["max_delete"], 0, 1)
+        self._check_mirror_options("mirror", options)
         root = absolute(Path(folder).expanduser())
         target = target_of(self._retriever)
         places = yield from places_flow(target)
@@ -157,6 +155,70 @@ class Ingest:
         scope = f"{library.source_of(root)}/"
         run = self._run(target, loader, [library], scope=scope, cost=self._cost if dry_run else None, **options)
         return (yield from run.flow())
+
+    def watch(
+        self,
+        folders: Sequence[str | os.PathLike[str]],
+        options: WatchOptions,
+        *,
+        stop: StopEvent | None,
+        name: str | None,
+        **mirror_options: Any,
+    ) -> FolderWatch:
+        """Mirror folders whenever they have changed; see `MultimodalRetriever.watch`.
+
+        Args:
+            folders: the folders.
+            options: when they are mirrored.
+            stop: ends the watch.
+            name: of the library, for one folder.
+            mirror_options: `delete`, `max_delete` and `retry_failed`.
+
+        Raises:
+            MissingExtraError: watchfiles is not installed.
+            TypeError: an option does not exist.
+            ValueError: an option is out of range, or there is no folder.
+        """
+        from langchain_gemini_mm.loaders.document_ids import absolute
+        from langchain_gemini_mm.sync.watch import FolderWatch
+
+        paths = list(dict.fromkeys(absolute(Path(folder).expanduser()) for folder in folders))
+        if not paths:
+            raise ValueError("watch needs at least one folder")
+        if name is not None and len(paths) > 1:
+            raise ValueError(
+                f"name={name!r} is the name of one library, got {len(paths)} folders. Watch them one by one"
+            )
+        self._check_mirror_options("watch", mirror_options)
+        own = self._own_files()
+        walk = self._loader([], []).inputs.walk
+
+        def ignores(path: Path, root: Path) -> bool:
+            return str(path) in own or walk.omits(path, root)
+
+        def mirror(folder: Path) -> Flow[MirrorPlan]:
+            return self.mirror(folder, name=name, dry_run=False, **mirror_options)
+
+        found = FolderWatch(paths, mirror, ignores, options, stop)
+        self._is_stopped = found.is_set
+        return found
+
+    def _own_files(self) -> set[str]:
+        """The paths of files that a mirror writes itself, with those beside them that SQLite makes."""
+        given = [getattr(self._retriever.store, "path", None), self._retriever.ledger]
+        paths = [path for path in given if isinstance(path, str | Path) and str(path) != ":memory:"]
+        spelled = {spell(path) for path in paths for spell in (os.path.abspath, os.path.realpath)}
+        return {path + end for path in spelled for end in ("", "-journal", "-shm", "-wal")}
+
+    def _check_mirror_options(self, where: str, options: Mapping[str, Any]) -> None:
+        if self._storing:
+            from langchain_gemini_mm.validation import unknown_option
+
+            names = self._loading_names()
+            if where == "watch":
+                names = sorted({*names, *_WATCH_NAMES} - {"dry_run"})
+            raise unknown_option(next(iter(self._storing)), names, where)
+        number_in("max_delete", options["max_delete"], 0, 1)
 
     def _loading_names(self) -> list[str]:
         from langchain_gemini_mm.loaders import MediaLoader
@@ -224,6 +286,22 @@ class Ingest:
         return MirrorRun(target, request)
 
     def _reported(self) -> Callable[[int, int, int], object] | None:
+        """Reports progress, and ends a run that is not wanted any more."""
+        shown, is_stopped = self._shown(), self._is_stopped
+        if is_stopped is None:
+            return shown
+
+        def report(done: int, files: int, documents: int) -> None:
+            from langchain_gemini_mm.sync.watch import WatchStopped
+
+            if shown is not None:
+                shown(done, files, documents)
+            if is_stopped() and done < files:
+                raise WatchStopped
+
+        return report
+
+    def _shown(self) -> Callable[[int, int, int], object] | None:
         if self._progress is True:
             bars: list[ProgressBar] = []
 

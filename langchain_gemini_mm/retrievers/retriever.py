@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path  # noqa: TC003 - pydantic needs it
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Unpack
@@ -28,7 +28,7 @@ from langchain_gemini_mm.retrievers.search import foreign_flow, require_own_stor
 from langchain_gemini_mm.retrievers.search_options import OPTIONS, SearchOptions, traced
 from langchain_gemini_mm.retrievers.sources import Source
 from langchain_gemini_mm.storage import MediaStore
-from langchain_gemini_mm.sync.report import LibraryStatus
+from langchain_gemini_mm.sync.report import LibraryStatus, MirrorReport
 from langchain_gemini_mm.sync.status import forget_flow, remove_unused, status_flow
 from langchain_gemini_mm.validation import refuse_unknown, unknown_option
 from langchain_gemini_mm.vectorstores import Hits, MultimodalVectorStore, Query
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import os
 
     from langchain_gemini_mm.loaders import MediaLoader
+    from langchain_gemini_mm.sync.watch import FolderWatch, StopEvent
 
 T = TypeVar("T")
 
@@ -340,6 +341,88 @@ class MultimodalRetriever(BatchedRetriever):
         )
 
     amirror: ClassVar = asynchronous(mirror)
+
+    def watch(
+        self,
+        *folders: str | os.PathLike[str],
+        settle_s: float = 1.0,
+        longest_s: float = 60.0,
+        rescan_s: float = 600.0,
+        poll_s: float | None = None,
+        stop: StopEvent | None = None,
+        **mirror_options: Any,
+    ) -> Generator[MirrorReport, None, None]:
+        """Mirror folders, and again whenever their files have changed, until it is stopped.
+
+        The first reports are those of the folders as they are; what fails then is raised. Later reports are of mirrors
+        that did something. A folder that vanishes, an outage of the service or of the store is reported in
+        `report.error`, once, and the mirror is tried again after growing pauses.
+
+        Breaking out of the loop, `stop`, Ctrl-C and cancellation end it. A mirror that is under way ends after the
+        documents that it is storing; the next one continues.
+
+        Args:
+            folders: one or more folders.
+            settle_s: seconds without a change in a folder before it is mirrored, so that files that are being copied or
+                saved are complete.
+            longest_s: seconds after which it is mirrored although it is still changing.
+            rescan_s: seconds after which it is mirrored without a reported change, in case the system missed one.
+            poll_s: seconds between looks at all files, for network drives, whose changes the system does not report;
+                None for its reports.
+            stop: an object with `is_set()`, such as a `threading.Event` or `asyncio.Event`.
+            mirror_options: of `mirror`, except `dry_run`.
+
+        Yields:
+            A `MirrorReport` for each mirror of a folder.
+
+        Raises:
+            MissingExtraError: watchfiles is not installed.
+            MirrorError: a folder is missing at the start, or not as expected.
+            TypeError: an option does not exist.
+            ValueError: an option is out of range, there is no folder, or `name=` is given for several.
+        """
+        timing = {"settle_s": settle_s, "longest_s": longest_s, "rescan_s": rescan_s, "poll_s": poll_s}
+        return self._watched(folders, timing, stop, **mirror_options).reports()
+
+    def awatch(
+        self,
+        *folders: str | os.PathLike[str],
+        settle_s: float = 1.0,
+        longest_s: float = 60.0,
+        rescan_s: float = 600.0,
+        poll_s: float | None = None,
+        stop: StopEvent | None = None,
+        **mirror_options: Any,
+    ) -> AsyncGenerator[MirrorReport, None]:
+        """Async twin of `watch`; with `contextlib.aclosing`, it ends at once when a loop over it is left."""
+        timing = {"settle_s": settle_s, "longest_s": longest_s, "rescan_s": rescan_s, "poll_s": poll_s}
+        return self._watched(folders, timing, stop, **mirror_options).areports()
+
+    def _watched(
+        self,
+        folders: Sequence[str | os.PathLike[str]],
+        timing: Mapping[str, Any],
+        stop: StopEvent | None,
+        *,
+        name: str | None = None,
+        delete: bool = True,
+        max_delete: float = 0.5,
+        progress: Progress = None,
+        retry_failed: bool = False,
+        metadata: Metadata | None = None,
+        **loader_options: Any,
+    ) -> FolderWatch:
+        from langchain_gemini_mm.sync.watch import WatchOptions
+
+        return Ingest(self, metadata or {}, progress, loader_options).watch(
+            folders,
+            WatchOptions(**timing),
+            stop=stop,
+            name=name,
+            delete=delete,
+            max_delete=max_delete,
+            retry_failed=retry_failed,
+        )
 
     @synchronous
     def status(self, library: str | None = None) -> Flow[list[LibraryStatus]]:
