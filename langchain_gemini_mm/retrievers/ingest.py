@@ -186,9 +186,7 @@ class Ingest:
         if not paths:
             raise ValueError("watch needs at least one folder")
         if name is not None and len(paths) > 1:
-            raise ValueError(
-                f"name={name!r} is the name of one library, got {len(paths)} folders. Watch them one by one"
-            )
+            raise ValueError(f"name={name!r} is for one folder, got {len(paths)}. Watch them one by one")
         self._check_mirror_options("watch", mirror_options)
         own = self._own_files()
         walk = self._loader([], []).inputs.walk

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langchain_gemini_mm.embeddings.cache import to_bytes
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Flow, blocking
 from langchain_gemini_mm.loaders.document_ids import Library, is_id_of
 from langchain_gemini_mm.loaders.walk import Skipped
-from langchain_gemini_mm.sync.ledger import PLACES, SOURCES, Place, SourceEntry, seen_key
+from langchain_gemini_mm.sync.ledger import PLACES, SOURCES, Place, SourceEntry, content_id, seen_key
 from langchain_gemini_mm.sync.plan import (
     FAILED,
     FolderComparison,
@@ -85,6 +86,21 @@ class _Change:
     """Whether a document was stored or changed."""
     is_incomplete: bool = False
     """Whether a document could not be embedded for a reason that is not in the file."""
+    texts: dict[str, str] = field(default_factory=dict)
+    """What identifies the pages and segments among the documents, by their text."""
+    contents: dict[str, str] = field(default_factory=dict)
+    """The same by id."""
+
+    def recall(self, stored: Mapping[str, Record]) -> dict[str, bytes]:
+        """Look at earlier documents; the vectors of their pages and segments, by what identifies these."""
+        vectors = {}
+        for entry in (self.twin, self.before):
+            for id_, content in entry.content_of.items():
+                if (record := stored.get(id_)) is not None:
+                    self.texts[record.text] = content
+                    if record.vector is not None:
+                        vectors[content] = to_bytes(record.vector)
+        return vectors
 
     @property
     def former_ids(self) -> tuple[str, ...]:
@@ -343,6 +359,9 @@ class MirrorRun:
         older = yield from self._older(changes)
         ids = {id_ for change in changes.values() for id_ in (*change.before.ids, *change.twin.ids)}
         stored = yield from self._target.fetch(list(dict.fromkeys([*documents, *ids])))
+        vectors = {key: vector for change in changes.values() for key, vector in change.recall(stored).items()}
+        if self._target.journal is not None:
+            self._target.journal.stored = vectors
         writes = _Writes()
         missing: list[Document] = []
         for id_, (part, document) in documents.items():
@@ -356,6 +375,10 @@ class MirrorRun:
                 writes.records[id_] = record
                 change.touched = True
         stopped = yield from self._embed(missing, documents, changes, writes)
+        for id_, (part, document) in documents.items():
+            change = changes[part.file.item.source]
+            if document.page_content in change.texts:
+                change.contents[id_] = change.texts[document.page_content]
         untried = {str(document.id) for document in missing} - writes.records.keys() if stopped else set()
         for part in parts:
             change = changes[part.file.item.source]
@@ -430,6 +453,7 @@ class MirrorRun:
         if not missing:
             return None
         embedded = yield from self._target.embed(missing)
+        noted = {} if self._target.journal is None else self._target.journal.noted
         for position, document in enumerate(missing):
             id_ = str(document.id)
             change = changes[documents[id_][0].file.item.source]
@@ -437,7 +461,10 @@ class MirrorRun:
                 writes.records[id_] = embedded.records[position]
                 change.ids.append(id_)
                 change.touched = True
-                self._embedded += 1
+                identity = noted.get(document.page_content)
+                self._embedded += identity is None or not identity.known
+                if identity is not None and identity.key is not None:
+                    change.texts[identity.text] = content_id(identity.key)
             elif position in embedded.failed:
                 change.errors.append(embedded.failed[position])
                 change.is_incomplete |= position in embedded.temporary
@@ -453,6 +480,7 @@ class MirrorRun:
         claimed = change.claimed if change.is_older else set()
         both = tuple(dict.fromkeys((*change.before.ids, *sorted(claimed), *change.ids)))
         started = replace(_NOTHING, ids=both, size=file.size, outcome="partial", at=time.time())
+        started = started.with_contents({**change.before.content_of, **change.contents})
         writes.pending[SOURCES + source] = started.to_text()
         if not (part.done and complete):
             writes.ledger[SOURCES + source] = started.to_text()
@@ -485,6 +513,7 @@ class MirrorRun:
         if part.refused is not None:
             ids = before.ids or tuple(change.ids)
             entry = replace(before, ids=ids, outcome="failed", error=part.refused.reason, **common)
+            entry = entry.with_contents({**before.content_of, **change.contents})
             return entry, None if part.refused.temporary else FAILED
         error = "; ".join(dict.fromkeys(change.errors)) or None
         entry = SourceEntry(
@@ -494,7 +523,7 @@ class MirrorRun:
             outcome="stored" if error is None else "failed",
             error=error,
             **common,
-        )
+        ).with_contents(change.contents)
         return entry, "" if error is None else FAILED
 
     def _list(self, part: LoadedPart, change: _Change, entry: SourceEntry) -> None:
