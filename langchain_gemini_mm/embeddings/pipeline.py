@@ -182,8 +182,9 @@ class EmbedPipeline:
             return job.finish()
 
     def _note(self, job: EmbedJob, request: EmbedRequest) -> None:
-        if isinstance(self.cache, IdentityJournal):
-            self.cache.note_contents(job.identities(request.contents))
+        cache: object = self.cache
+        if isinstance(cache, IdentityJournal):
+            cache.note_contents(job.identities(request.contents))
 
     def _prepared(self, request: EmbedRequest) -> EmbedJob:
         settings = self.settings

@@ -155,6 +155,11 @@ class MediaLoader(BaseLoader):
         function = None if describe is None else describe.given
         return {"options": options, "describe": function, "converters": converters.by_suffix}
 
+    @property
+    def description(self) -> Description | None:
+        """What describes media, if anything."""
+        return self._calls[0]
+
     def lazy_load(self) -> Iterator[Document]:
         """Yield Documents file by file, and fill `skipped`.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from langchain_gemini_mm.loaders.captions import NAME
-from langchain_gemini_mm.media.source import OpenedSource, open_source
+from langchain_gemini_mm.media.source import OpenedSource, open_source, printable
 
 _MAGIC = re.compile(r"[*?\[]")
 _TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.")
@@ -369,13 +368,6 @@ def _named_like(path: Path) -> Iterator[Path]:
 def is_hidden(name: str) -> bool:
     """Whether a file is hidden, or is one that operating systems and programs create, by its name."""
     return name.startswith((".", "~$")) or name.casefold() in _JUNK
-
-
-def printable(name: str) -> str:
-    """A file name as text, in composed Unicode (macOS uses the decomposed form) and with invalid bytes as escapes."""
-    if name.isascii():
-        return name
-    return unicodedata.normalize("NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
 
 
 _SUBTITLES = (".srt", ".vtt", ".ass", ".ssa", ".sbv", ".smi", ".sami", ".ttml", ".dfxp")

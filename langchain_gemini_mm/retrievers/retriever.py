@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path  # noqa: TC003 - pydantic needs it
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -17,6 +17,7 @@ from pydantic import ConfigDict, PrivateAttr, model_validator
 
 from langchain_gemini_mm.flows import Call, Flow, asynchronous, blocking, synchronous
 from langchain_gemini_mm.interfaces import Content, Modality
+from langchain_gemini_mm.media.source import file_of
 from langchain_gemini_mm.ranking import Ranking
 from langchain_gemini_mm.ranking.search import RankingPlan, by_modality_flow, plan_ranking, ranked_flow
 from langchain_gemini_mm.rendering.clean_text import DocumentOrHit, document_of
@@ -29,7 +30,7 @@ from langchain_gemini_mm.retrievers.search_options import OPTIONS, SearchOptions
 from langchain_gemini_mm.retrievers.sources import Source
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.sync.report import LibraryStatus, MirrorReport
-from langchain_gemini_mm.sync.status import forget_flow, remove_unused, status_flow
+from langchain_gemini_mm.sync.status import forget_flow, path_flow, remove_unused, status_flow
 from langchain_gemini_mm.validation import refuse_unknown, unknown_option
 from langchain_gemini_mm.vectorstores import Hits, MultimodalVectorStore, Query
 from langchain_gemini_mm.vectorstores.filters import Node, Predicate
@@ -439,7 +440,29 @@ class MultimodalRetriever(BatchedRetriever):
     astatus: ClassVar = asynchronous(status)
 
     @synchronous
-    def forget(self, library_or_source: str | Path, *, media: bool = False, vectors: bool = False) -> Flow[None]:
+    def path(self, found: DocumentOrHit, *, root: str | Path | None = None) -> Flow[Path]:
+        """The file that a hit was made from, as it is now; of an attachment, the file that has it.
+
+        Args:
+            found: a hit or a Document, also as a dict.
+            root: the folder of the library; None for a folder of this machine that the index was made from.
+
+        Raises:
+            ContentError: the document was not made from a file of a library of this machine.
+            MissingMediaError: the file is not there any more.
+        """
+        source = document_of(found).metadata.get("source")
+        if root is None:
+            return (yield from path_flow(target_of(self, lasting=False), source))
+        path: Path = yield blocking(file_of, source, [Path(root).expanduser()])
+        return path
+
+    apath: ClassVar = asynchronous(path)
+
+    @synchronous
+    def forget(
+        self, library_or_source: str | Path, *, media: bool = False, vectors: bool = False, captions: bool = False
+    ) -> Flow[None]:
         """Delete the documents of a library, folder or file from the index; files are never deleted.
 
         Args:
@@ -448,6 +471,7 @@ class MultimodalRetriever(BatchedRetriever):
             media: also remove media from the media store that no other document of this index references. Other indexes
                 must not use the same media store.
             vectors: also remove vectors that are kept for a store of another package.
+            captions: also remove what `describe` returned for these media, so that it is asked again.
 
         Raises:
             ContentError: the index does not have it.
@@ -456,7 +480,7 @@ class MultimodalRetriever(BatchedRetriever):
         store = self.tenant_store
         if media:
             require_own_store(store, "forget(media=True)")
-        digests = yield from forget_flow(target_of(self), library_or_source, vectors=vectors)
+        digests = yield from forget_flow(target_of(self), library_or_source, vectors=vectors, captions=captions)
         if media and digests and self.media_store is not None:
             yield blocking(remove_unused, self.media_store, store, digests)
 

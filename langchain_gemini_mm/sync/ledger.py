@@ -6,6 +6,7 @@ Documents, and what they were made from), and one for each folder that it was se
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -13,12 +14,14 @@ import platform
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from langchain_core.stores import BaseStore
 
 from langchain_gemini_mm.embeddings.cache import ContentIdentity
-from langchain_gemini_mm.flows import Flow, arun, run
+from langchain_gemini_mm.flows import Call, Flow, arun, run
+
+T = TypeVar("T")
 
 SOURCES, SEEN, PLACES, VECTORS, CAPTIONS = "source\n", "seen\n", "place\n", "vector\n", "caption\n"
 """The prefixes of the keys of entries."""
@@ -213,6 +216,45 @@ class VectorJournal(BaseStore[str, bytes]):
         """List nothing."""
         for key in self.yield_keys(prefix=prefix):
             yield key
+
+
+class CaptionCache:
+    """The texts that `describe` has returned, in the ledger, by its name and the content; used in a worker thread.
+
+    Args:
+        describe: the callable or Runnable.
+        read: reads entries of the ledger.
+        write: writes them.
+        loop: carries out what is read and written, for async callers.
+    """
+
+    def __init__(self, describe: object, read: Read, write: Write, loop: asyncio.AbstractEventLoop | None) -> None:
+        self._prefix = f"{CAPTIONS}{_named(describe)}\n"
+        self._read, self._write, self._loop = read, write, loop
+
+    def get(self, content: str) -> str | None:
+        """A text that was returned before."""
+        key = self._prefix + content
+        return self._done(self._read([key])).get(key)
+
+    def put(self, content: str, text: str) -> None:
+        """Keep a text."""
+        self._done(self._write({self._prefix + content: text}))
+
+    def _done(self, flow: Flow[T]) -> T:
+        if self._loop is None:
+            return run(flow)
+        return asyncio.run_coroutine_threadsafe(arun(flow), self._loop).result()
+
+
+def running_loop() -> Flow[asyncio.AbstractEventLoop | None]:
+    """The event loop of an async caller; None for a sync one."""
+    loop: asyncio.AbstractEventLoop | None = yield Call(lambda: None, _loop)
+    return loop
+
+
+async def _loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
 
 
 def recipe_of(**options: Any) -> str:

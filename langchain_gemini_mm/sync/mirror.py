@@ -14,7 +14,16 @@ from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Flow, blocking
 from langchain_gemini_mm.loaders.document_ids import Library, is_id_of
 from langchain_gemini_mm.loaders.walk import Skipped
-from langchain_gemini_mm.sync.ledger import PLACES, SOURCES, Place, SourceEntry, content_id, seen_key
+from langchain_gemini_mm.sync.ledger import (
+    PLACES,
+    SOURCES,
+    CaptionCache,
+    Place,
+    SourceEntry,
+    content_id,
+    running_loop,
+    seen_key,
+)
 from langchain_gemini_mm.sync.plan import (
     FAILED,
     FolderComparison,
@@ -340,6 +349,10 @@ class MirrorRun:
 
     def _store_all(self, unread: Sequence[FoundFile]) -> Flow[None]:
         reading = FileReading(self._request.loader, unread, self._hashes, self._request.prepare)
+        description = self._request.loader.description
+        if description is not None:
+            target, loop = self._target, (yield from running_loop())
+            description.cache = CaptionCache(description.given, target.find_ledger, target.write_ledger, loop)
         try:
             while parts := (yield blocking(reading.draw)):
                 stopped = yield from self._store(parts)
@@ -351,6 +364,8 @@ class MirrorRun:
                     raise stopped
         finally:
             reading.close()
+            if description is not None:
+                description.cache = None
 
     def _store(self, parts: Sequence[LoadedPart]) -> Flow[Exception | None]:
         """Store the documents of some files; the error after which nothing else can be embedded, if any."""

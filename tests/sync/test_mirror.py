@@ -257,7 +257,7 @@ def test_a_file_that_is_moved_in_one_of_two_copies(mirrored: MirroredFolder, tmp
 def test_a_higher_folder_takes_over(mirrored: MirroredFolder, tmp_path: Path) -> None:
     """Sources get the longer path, and nothing is embedded."""
     (tmp_path / "home").mkdir()
-    moved = MirroredFolder(tmp_path / "home" / "talks", mirrored.retriever, mirrored._emulator)
+    moved = MirroredFolder(tmp_path / "home" / "talks", mirrored.retriever, mirrored.emulator)
     moved.write(a_txt="about a fox", b__c_png=png("a boat"))
     moved.mirror()
     report = moved.mirror(tmp_path / "home")

@@ -277,8 +277,8 @@ async def test_a_stop_ends_a_mirror_that_is_under_way(
     folder.mkdir()
     for number in range(800):
         (folder / f"{number:03}.txt").write_text(f"text {number}")
-    watched = Watched(call, retriever, folder, progress=lambda _: watched.stop.set())
-    assert await watched.rest() == []
+    stop = threading.Event()
+    assert await Watched(call, retriever, folder, progress=lambda _: stop.set(), stop=stop).rest() == []
     stored = len(documents_of(retriever))
     assert 0 < stored < 800
     assert emulator.embedded < 800
