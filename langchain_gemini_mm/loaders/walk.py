@@ -332,6 +332,15 @@ class FolderWalk:
         return ""
 
 
+def companion_stamp(path: Path) -> str:
+    """Size and time of a file on which Documents of another one depend, to notice that it was changed or removed."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return "gone"
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
 def captions_above(folder: Path, root: Path) -> tuple[tuple[Path, str], ...]:
     """Each `captions.jsonl` in the folders of a library above one of its folders, nearest first.
 
