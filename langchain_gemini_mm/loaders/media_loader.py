@@ -159,8 +159,8 @@ class MediaLoader(BaseLoader):
         return {"options": options, "describe": function, "converters": converters.by_suffix}
 
     @property
-    def description(self) -> Description | None:
-        """What describes media, if anything."""
+    def description(self) -> Any:
+        """What describes media, the `Description` of `loaders.media_documents`; None without `describe`."""
         return self._calls[0]
 
     def lazy_load(self) -> Iterator[Document]:

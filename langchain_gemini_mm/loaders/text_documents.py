@@ -196,7 +196,9 @@ def _may_be_opened(path: Path, root: Path, walk: FolderWalk) -> bool:
         return False
     if not walk.follow_symlinks and real != os.path.join(real_root, inside):  # noqa: PTH118  compared as text
         return False
-    return not walk.omits(path, root) and path.is_file()
+    if walk.omit is not None and Path(real).is_relative_to(os.path.realpath(walk.omit)):
+        return False
+    return not walk.hides(path, root) and path.is_file()
 
 
 _FIRST = 0x100000

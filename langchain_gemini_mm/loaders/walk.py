@@ -221,8 +221,8 @@ class FolderWalk:
                 continue
             yield from self._entry(entry, source, companions)
 
-    def omits(self, path: Path, root: Path) -> bool:
-        """Whether a path is never loaded: it is hidden, excluded, or in a folder that is not walked.
+    def hides(self, path: Path, root: Path) -> bool:
+        """Whether a path, or a folder that it is in, is hidden or excluded.
 
         Args:
             path: in the folder; it need not exist.
@@ -231,9 +231,7 @@ class FolderWalk:
         parts = path.relative_to(root).parts
         if not self.include_hidden and any(map(is_hidden, parts)):
             return True
-        if any(self.exclude.match("/".join(parts[: count + 1])) for count in range(len(parts))):
-            return True
-        return self.omit is not None and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.omit))
+        return any(self.exclude.match("/".join(parts[: count + 1])) for count in range(len(parts)))
 
     def _knows(self, entry: os.DirEntry[str], source: str) -> bool:
         try:

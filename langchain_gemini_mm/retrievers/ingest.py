@@ -175,7 +175,7 @@ class Ingest:
             mirror_options: `delete`, `max_delete` and `retry_failed`.
 
         Raises:
-            MissingExtraError: watchfiles is not installed.
+            MissingExtraError: watchfiles is not installed, which is needed without `poll_s`.
             TypeError: an option does not exist.
             ValueError: an option is out of range, or there is no folder.
         """
@@ -188,11 +188,11 @@ class Ingest:
         if name is not None and len(paths) > 1:
             raise ValueError(f"name={name!r} is for one folder, got {len(paths)}. Watch them one by one")
         self._check_mirror_options("watch", mirror_options)
-        own = self._own_files()
+        files, places = self._own_files(paths), self._own_folders(paths)
         walk = self._loader([], []).inputs.walk
 
         def ignores(path: Path, root: Path) -> bool:
-            return str(path) in own or walk.omits(path, root)
+            return str(path) in files or f"{path}{os.sep}".startswith(places) or walk.hides(path, root)
 
         def mirror(folder: Path) -> Flow[MirrorPlan]:
             return self.mirror(folder, name=name, dry_run=False, **mirror_options)
@@ -201,12 +201,20 @@ class Ingest:
         self._is_stopped = found.is_set
         return found
 
-    def _own_files(self) -> set[str]:
-        """The paths of files that a mirror writes itself, with those beside them that SQLite makes."""
-        given = [getattr(self._retriever.store, "path", None), self._retriever.ledger]
+    def _own_files(self, folders: Sequence[Path]) -> set[str]:
+        """The paths of the index and the ledger, and of files that SQLite adds to them."""
+        given = (getattr(self._retriever.store, "path", None), self._retriever.ledger)
         paths = [path for path in given if isinstance(path, str | Path) and str(path) != ":memory:"]
-        spelled = {spell(path) for path in paths for spell in (os.path.abspath, os.path.realpath)}
-        return {path + end for path in spelled for end in ("", "-journal", "-shm", "-wal")}
+        return {
+            path + end
+            for path in (spelled for path in paths for spelled in _spelled(path, folders))
+            for end in ("", "-journal", "-shm", "-wal")
+        }
+
+    def _own_folders(self, folders: Sequence[Path]) -> tuple[str, ...]:
+        """The path of the media store, with a slash."""
+        path = None if self._media is None else self._media.path
+        return () if path is None else tuple(f"{spelled}{os.sep}" for spelled in _spelled(path, folders))
 
     def _check_mirror_options(self, where: str, options: Mapping[str, Any]) -> None:
         if self._storing:
@@ -364,6 +372,14 @@ class Ingest:
                 "GeminiEmbeddings(media=...) to its store"
             )
         return media
+
+
+def _spelled(path: str | Path, folders: Sequence[Path]) -> set[str]:
+    """A path as systems may report it: absolute, without symbolic links, and as part of watched folders."""
+    real = Path(os.path.realpath(path))
+    inside = [(folder, os.path.realpath(folder)) for folder in folders]
+    respelled = (folder / real.relative_to(place) for folder, place in inside if real.is_relative_to(place))
+    return {str(one) for one in (Path(path).expanduser().absolute(), real, *respelled)}
 
 
 def target_of(retriever: Any, *, lasting: bool = True) -> MirrorTarget:

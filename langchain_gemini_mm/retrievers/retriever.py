@@ -369,7 +369,7 @@ class MultimodalRetriever(BatchedRetriever):
             longest_s: seconds after which it is mirrored although it is still changing.
             rescan_s: seconds after which it is mirrored without a reported change, in case the system missed one.
             poll_s: seconds between looks at all files, for network drives, whose changes the system does not report;
-                None for its reports.
+                None for its reports. A pause is at least ten times as long as a look.
             stop: an object with `is_set()`, such as a `threading.Event` or `asyncio.Event`.
             mirror_options: of `mirror`, except `dry_run`.
 
@@ -377,7 +377,7 @@ class MultimodalRetriever(BatchedRetriever):
             A `MirrorReport` for each mirror of a folder.
 
         Raises:
-            MissingExtraError: watchfiles is not installed.
+            MissingExtraError: watchfiles is not installed, which is needed without `poll_s`.
             MirrorError: a folder is missing at the start, or not as expected.
             TypeError: an option does not exist.
             ValueError: an option is out of range, there is no folder, or `name=` is given for several.
@@ -395,7 +395,10 @@ class MultimodalRetriever(BatchedRetriever):
         stop: StopEvent | None = None,
         **mirror_options: Any,
     ) -> AsyncGenerator[MirrorReport, None]:
-        """Async twin of `watch`; with `contextlib.aclosing`, it ends at once when a loop over it is left."""
+        """Async twin of `watch`, arguments as in `watch`.
+
+        With `contextlib.aclosing`, it ends at once when a loop over it is left.
+        """
         timing = {"settle_s": settle_s, "longest_s": longest_s, "rescan_s": rescan_s, "poll_s": poll_s}
         return self._watched(folders, timing, stop, **mirror_options).areports()
 

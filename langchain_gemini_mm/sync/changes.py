@@ -48,6 +48,16 @@ class FileChange:
                         vectors[content] = to_bytes(record.vector)
         return vectors
 
+    def identify(self, id_: str, text: str) -> None:
+        """Note what identifies a document that is a page or segment, if it is known.
+
+        Args:
+            id_: of the document.
+            text: of the document.
+        """
+        if text in self.texts:
+            self.contents[id_] = self.texts[text]
+
     @property
     def former_ids(self) -> tuple[str, ...]:
         """Ids of the documents that this file had under its former source."""

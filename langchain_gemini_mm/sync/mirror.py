@@ -322,9 +322,7 @@ class MirrorRun:
         older = yield from self._older(changes)
         ids = {id_ for change in changes.values() for id_ in (*change.before.ids, *change.twin.ids)}
         stored = yield from self._target.fetch(list(dict.fromkeys([*documents, *ids])))
-        vectors = {key: vector for change in changes.values() for key, vector in change.recall(stored).items()}
-        if self._target.journal is not None:
-            self._target.journal.stored = vectors
+        self._recall(changes, stored)
         writes = BatchWrites()
         missing: list[Document] = []
         for id_, (part, document) in documents.items():
@@ -339,9 +337,7 @@ class MirrorRun:
                 change.touched = True
         stopped = yield from self._embed(missing, documents, changes, writes)
         for id_, (part, document) in documents.items():
-            change = changes[part.file.item.source]
-            if document.page_content in change.texts:
-                change.contents[id_] = change.texts[document.page_content]
+            changes[part.file.item.source].identify(id_, document.page_content)
         untried = {str(document.id) for document in missing} - writes.records.keys() if stopped else set()
         for part in parts:
             change = changes[part.file.item.source]
@@ -358,6 +354,14 @@ class MirrorRun:
             )
         )
         return stopped
+
+    def _recall(self, changes: Mapping[str, FileChange], stored: Mapping[str, Record]) -> None:
+        """Look at earlier documents of files; the vectors of their pages and segments can be used again."""
+        vectors: dict[str, bytes] = {}
+        for change in changes.values():
+            vectors |= change.recall(stored)
+        if self._target.journal is not None:
+            self._target.journal.stored = vectors
 
     def _change(self, part: LoadedPart) -> FileChange:
         source = part.file.item.source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import threading
@@ -28,6 +29,11 @@ _OUTAGES = (MirrorError, ServiceError, StoreError)
 """Errors after which a folder is still watched."""
 
 
+Mirror: TypeAlias = Callable[[Path], Flow[Any]]
+Ignores: TypeAlias = Callable[[Path, Path], bool]
+"""Called with a path and the watched folder that it is in; whether the path does not matter."""
+
+
 class StopEvent(Protocol):
     """What ends a watch, such as a `threading.Event` or an `asyncio.Event`."""
 
@@ -44,6 +50,11 @@ class WatchOptions:
     rescan_s: float = 600.0
     poll_s: float | None = None
     """None for notifications of the system."""
+
+    @property
+    def quiet_s(self) -> float:
+        """Seconds without a change after which files have settled, with a look in between."""
+        return max(self.settle_s, 1.5 * (self.poll_s or 0))
 
     def __post_init__(self) -> None:
         """Check all times."""
@@ -77,6 +88,8 @@ class _WatchedFolder:
     """Number of mirrors in a row that failed."""
     report: MirrorReport | None = None
     """The last one."""
+    look: FolderLook | None = None
+    """How its files were at the last look, where the system reports no changes."""
 
     @classmethod
     def at(cls, path: Path) -> _WatchedFolder:
@@ -91,13 +104,36 @@ class _WatchedFolder:
         """When it is mirrored next, as far as known."""
         if self.first_change is None:
             return self.due
-        settled = min(self.last_change + options.settle_s, self.first_change + options.longest_s)
+        settled = min(self.last_change + options.quiet_s, self.first_change + options.longest_s)
         return min(self.due, max(settled, self.not_before))
 
 
-Mirror: TypeAlias = Callable[[Path], Flow[Any]]
-Ignores: TypeAlias = Callable[[Path, Path], bool]
-"""Called with a path and the watched folder that it is in; whether the path does not matter."""
+@dataclass(frozen=True, slots=True)
+class FolderLook:
+    """Names, sizes and times of the files in a folder at one time, as a digest.
+
+    The times are more exact than those that watchfiles compares, which are seconds.
+    """
+
+    digest: bytes
+
+    @classmethod
+    def at(cls, folder: Path, ignores: Ignores) -> FolderLook:
+        """Look at a folder, which may be missing."""
+        digest = hashlib.sha256()
+        for root, folders, files in os.walk(folder):
+            folders[:] = sorted(name for name in folders if not ignores(Path(root, name), folder))
+            for name in sorted(files):
+                path = Path(root, name)
+                if ignores(path, folder):
+                    continue
+                try:
+                    status = path.stat()
+                except OSError:
+                    continue
+                stamp = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ino}\n"
+                digest.update(stamp.encode("utf-8", "surrogateescape"))
+        return cls(digest.digest())
 
 
 @dataclass(eq=False)
@@ -112,7 +148,7 @@ class FolderWatch:
         stop: ends the watch.
 
     Raises:
-        MissingExtraError: watchfiles is not installed.
+        MissingExtraError: watchfiles is not installed, which is needed without `poll_s`.
     """
 
     folders: Sequence[Path]
@@ -125,16 +161,20 @@ class FolderWatch:
     _watcher: Any = None
     """Of watchfiles; None if no folder is there."""
     _polls: bool = False
+    _next_look: float = 0.0
     _waiting: threading.Lock = field(default_factory=threading.Lock)
     """Held while the watcher is used; it is closed by whoever uses it last."""
 
     def __post_init__(self) -> None:
         """Import what watches."""
+        self._polls = self.options.poll_s is not None
+        if self._polls:
+            return
         try:
             import watchfiles  # noqa: F401
         except ImportError as error:
-            raise MissingExtraError("watching folders", package="watchfiles", extra="watch") from error
-        self._polls = self.options.poll_s is not None
+            purpose = "watching folders without poll_s="
+            raise MissingExtraError(purpose, package="watchfiles", extra="watch") from error
 
     def is_set(self) -> bool:
         """Whether the watch has ended."""
@@ -216,13 +256,14 @@ class FolderWatch:
         """Wait for changes, or until something else may be due; the changed paths."""
         now = time.monotonic()
         due = min(folder.due_at(self.options) for folder in self._folders)
+        due = min(due, self._next_look) if self._polls else due
         seconds = min(max(due - now, 0.001), _TICK_S)
         with self._waiting:
             try:
                 self._follow()
                 if self._watcher is None:
                     self._ended.wait(seconds)
-                    return ()
+                    return self._looked() if self._polls else ()
                 found = self._watcher.watch(2 * _STEP_MS, _STEP_MS, max(1, int(seconds * 1000)), self)
             except (OSError, RuntimeError) as error:
                 logger.warning("changes could not be read, so that the folders are compared: %s", error)
@@ -258,6 +299,8 @@ class FolderWatch:
         """Watch the folders, before they are mirrored for the first time."""
         self._folders = [_WatchedFolder.at(path) for path in self.folders]
         self._renew()
+        if self._polls:
+            self._looked()
 
     def _follow(self) -> None:
         """Watch again if a folder was removed, disconnected or connected."""
@@ -275,25 +318,36 @@ class FolderWatch:
     def _renew(self) -> None:
         self._close_watcher()
         roots = [str(folder.path) for folder in self._folders if folder.identity is not None]
-        if not roots:
+        if not roots or self._polls:
             return
         try:
             self._watcher = self._new_watcher(roots)
         except FileNotFoundError:
             return  # it is gone again, which the next look notices
         except (OSError, RuntimeError) as error:
-            if self._polls:
-                raise StoreError(f"the folders cannot be watched: {error}") from error
             # Such as the limit of Linux for watched folders.
             logger.warning("the system does not report changes (%s); files are looked at regularly instead", error)
             self._polls = True
-            self._watcher = self._new_watcher(roots)
 
     def _new_watcher(self, roots: list[str]) -> Any:
         from watchfiles._rust_notify import RustNotify
 
-        poll_s = self.options.poll_s or _POLL_S
-        return RustNotify(roots, False, self._polls, int(poll_s * 1000), True, True)
+        return RustNotify(roots, False, False, 0, True, True)
+
+    def _looked(self) -> list[str]:
+        """Look at all files, if it is time; the folders that have changed since the last look."""
+        begun = time.monotonic()
+        if begun < self._next_look:
+            return []
+        changed = []
+        for folder in self._folders:
+            look = FolderLook.at(folder.path, self.ignores)
+            if folder.look not in {None, look}:
+                changed.append(str(folder.path))
+            folder.look = look
+        ended = time.monotonic()
+        self._next_look = ended + max(self.options.poll_s or _POLL_S, _LOOKING_SHARE * (ended - begun))
+        return changed
 
     def _close_watcher(self) -> None:
         watcher, self._watcher = self._watcher, None
@@ -303,6 +357,8 @@ class FolderWatch:
 
 _POLL_S = 5.0
 """Seconds between two looks at all files where the system reports no changes."""
+_LOOKING_SHARE = 10
+"""The pause between two looks is longer than a look by this factor at least."""
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,8 +197,12 @@ async def test_polling(call: Call, mirrored: MirroredFolder) -> None:
     """Folders whose changes the system does not report are looked at."""
     watched = Watched(call, mirrored.retriever, mirrored.folder, poll_s=0.05)
     await watched.next()
-    mirrored.write(notes_txt="about a dog")
+    mirrored.write(notes_txt="about a dog")  # of the same size, perhaps in the same second
     assert (await watched.next()).changed == ("work/notes.txt",)
+    (mirrored.folder / "photos").rename(mirrored.folder / "images")
+    assert len((await watched.next()).moved) == 1
+    (mirrored.folder / "notes.txt").unlink()
+    assert (await watched.next()).deleted == ("work/notes.txt",)
     await watched.close()
 
 
@@ -246,7 +250,10 @@ async def test_the_first_mirror_raises(call: Call, retriever: MultimodalRetrieve
         await Watched(call, retriever, tmp_path / "missing").next()
 
 
-async def test_what_does_not_matter_is_ignored(call: Call, emulator: GeminiEmulator, tmp_path: Path) -> None:
+@pytest.mark.parametrize("poll_s", [None, 0.05], ids=["reported", "polled"])
+async def test_what_does_not_matter_is_ignored(
+    call: Call, emulator: GeminiEmulator, tmp_path: Path, poll_s: float | None
+) -> None:
     """The index and the media store in a watched folder do not make it changed, nor do hidden and excluded files."""
     folder = tmp_path / "work"
     folder.mkdir()
@@ -256,7 +263,7 @@ async def test_what_does_not_matter_is_ignored(call: Call, emulator: GeminiEmula
         LocalVectorStore(folder / "index.db", embeddings) as store,
     ):
         retriever = MultimodalRetriever(store=store)
-        watched = Watched(call, retriever, folder, exclude=["*.log", "index.db*"])
+        watched = Watched(call, retriever, folder, exclude=["*.log", "index.db*"], poll_s=poll_s)
         assert (await watched.next()).added == ("work/a.png",)
         await asyncio.sleep(0.5)
         (folder / "b.png").write_bytes(png("a tree"))
@@ -402,3 +409,6 @@ def test_the_extra_is_named(retriever: MultimodalRetriever, tmp_path: Path, monk
     monkeypatch.setitem(sys.modules, "watchfiles", None)
     with pytest.raises(MissingExtraError, match=r'pip install "langchain-gemini-mm\[watch\]"'):
         retriever.watch(tmp_path)
+    (tmp_path / "work").mkdir()
+    with closing(retriever.watch(tmp_path / "work", poll_s=1)) as reports:
+        assert next(reports).is_current
