@@ -82,6 +82,7 @@ class Ingest:
         self._loading = {name: value for name, value in options.items() if name in names}
         self._storing = {name: value for name, value in options.items() if name not in names}
         self._is_stopped: Callable[[], bool] | None = None
+        self._bar: ProgressBar | None = None
 
     def add(self, items: Sequence[Content | MediaLoader]) -> Flow[Added]:
         """Store items; see `MultimodalRetriever.add`."""
@@ -154,7 +155,7 @@ class Ingest:
         loader = self._loader(root, [library])
         scope = f"{library.source_of(root)}/"
         run = self._run(target, loader, [library], scope=scope, cost=self._cost if dry_run else None, **options)
-        return (yield from run.flow())
+        return (yield from self._carried_out(run))
 
     def watch(
         self,
@@ -245,7 +246,7 @@ class Ingest:
             for loader in loaders:
                 libraries = list(dict.fromkeys(library for _, library in loader.inputs.places()))
                 run = self._run(target, loader, libraries, all_ids=True)
-                report = yield from run.flow()
+                report = yield from self._carried_out(run)
                 assert isinstance(report, MirrorReport)  # noqa: S101 - without a dry run
                 done.append((run, report))
         return done
@@ -291,6 +292,15 @@ class Ingest:
         )
         return MirrorRun(target, request)
 
+    def _carried_out(self, run: MirrorRun) -> Flow[MirrorPlan]:
+        """Carry out a run; its bar is closed also after an error."""
+        try:
+            return (yield from run.flow())
+        finally:
+            if self._bar is not None:
+                self._bar.close()
+                self._bar = None
+
     def _reported(self) -> Callable[[int, int, int], object] | None:
         """Reports progress, and ends a run that is not wanted any more."""
         shown, is_stopped = self._shown(), self._is_stopped
@@ -309,14 +319,10 @@ class Ingest:
 
     def _shown(self) -> Callable[[int, int, int], object] | None:
         if self._progress is True:
-            bars: list[ProgressBar] = []
 
             def show(done: int, files: int, _: int) -> None:
-                if not bars:
-                    bars.append(ProgressBar(files, unit="files"))
-                bars[0](done)
-                if done == files:
-                    bars[0].close()
+                self._bar = self._bar or ProgressBar(files, unit="files")
+                self._bar(done)
 
             return show
         report = self._progress

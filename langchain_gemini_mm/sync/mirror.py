@@ -308,8 +308,10 @@ class MirrorRun:
                 if self._request.progress is not None:
                     self._request.progress(self._done, len(unread), self._documents)
                 if stopped is not None:
-                    stopped.add_note(f"{self._done:,} of {len(unread):,} files are stored; running it again continues")
                     raise stopped
+        except Exception as error:
+            error.add_note(f"{self._done:,} of {len(unread):,} files are stored; running it again continues")
+            raise
         finally:
             reading.close()
             if description is not None:
