@@ -380,6 +380,42 @@ class Ingest:
         return media
 
 
+def watched(
+    retriever: Any,
+    folders: Sequence[str | os.PathLike[str]],
+    times: Mapping[str, Any],
+    stop: StopEvent | None,
+    *,
+    name: str | None = None,
+    delete: bool = True,
+    max_delete: float = 0.5,
+    progress: Progress = None,
+    retry_failed: bool = False,
+    metadata: Metadata | None = None,
+    **loader_options: Any,
+) -> FolderWatch:
+    """A watch of folders; see `MultimodalRetriever.watch`.
+
+    Args:
+        retriever: of the index.
+        folders: the folders.
+        times: the fields of `WatchOptions`.
+        stop: ends the watch.
+        name: as the others, of `MultimodalRetriever.mirror`.
+        delete: whether documents are deleted.
+        max_delete: largest share of files that may be gone.
+        progress: reports progress.
+        retry_failed: whether unchanged files that could not be used are opened again.
+        metadata: for every Document.
+        loader_options: of `MediaLoader`.
+    """
+    from langchain_gemini_mm.sync.watch import WatchOptions
+
+    options: dict[str, Any] = {"delete": delete, "max_delete": max_delete, "retry_failed": retry_failed}
+    ingest = Ingest(retriever, metadata or {}, progress, loader_options)
+    return ingest.watch(folders, WatchOptions(**times), stop=stop, name=name, **options)
+
+
 def _spelled(path: str | Path, folders: Sequence[Path]) -> set[str]:
     """A path as systems may report it: absolute, without symbolic links, and as part of watched folders."""
     real = Path(os.path.realpath(path))

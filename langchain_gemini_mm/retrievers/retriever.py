@@ -24,7 +24,7 @@ from langchain_gemini_mm.rendering.clean_text import DocumentOrHit, document_of
 from langchain_gemini_mm.rendering.media_text import MediaText, MediaTextTransformer
 from langchain_gemini_mm.retrievers.bounds import bound_of, require_known_flow
 from langchain_gemini_mm.retrievers.context import neighbours_flow
-from langchain_gemini_mm.retrievers.ingest import Added, Ingest, Metadata, Progress, target_of
+from langchain_gemini_mm.retrievers.ingest import Added, Ingest, Metadata, Progress, target_of, watched
 from langchain_gemini_mm.retrievers.search import foreign_flow, require_own_store, sources_flow
 from langchain_gemini_mm.retrievers.search_options import OPTIONS, SearchOptions, traced
 from langchain_gemini_mm.retrievers.sources import Source
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import os
 
     from langchain_gemini_mm.loaders import MediaLoader
-    from langchain_gemini_mm.sync.watch import FolderWatch, StopEvent
+    from langchain_gemini_mm.sync.watch import StopEvent
 
 T = TypeVar("T")
 
@@ -382,8 +382,8 @@ class MultimodalRetriever(BatchedRetriever):
             TypeError: an option does not exist.
             ValueError: an option is out of range, there is no folder, or `name=` is given for several.
         """
-        timing = {"settle_s": settle_s, "longest_s": longest_s, "rescan_s": rescan_s, "poll_s": poll_s}
-        return self._watched(folders, timing, stop, **mirror_options).reports()
+        times = {"settle_s": settle_s, "longest_s": longest_s, "rescan_s": rescan_s, "poll_s": poll_s}
+        return watched(self, folders, times, stop, **mirror_options).reports()
 
     def awatch(
         self,
@@ -399,34 +399,8 @@ class MultimodalRetriever(BatchedRetriever):
 
         With `contextlib.aclosing`, it ends at once when a loop over it is left.
         """
-        timing = {"settle_s": settle_s, "longest_s": longest_s, "rescan_s": rescan_s, "poll_s": poll_s}
-        return self._watched(folders, timing, stop, **mirror_options).areports()
-
-    def _watched(
-        self,
-        folders: Sequence[str | os.PathLike[str]],
-        timing: Mapping[str, Any],
-        stop: StopEvent | None,
-        *,
-        name: str | None = None,
-        delete: bool = True,
-        max_delete: float = 0.5,
-        progress: Progress = None,
-        retry_failed: bool = False,
-        metadata: Metadata | None = None,
-        **loader_options: Any,
-    ) -> FolderWatch:
-        from langchain_gemini_mm.sync.watch import WatchOptions
-
-        return Ingest(self, metadata or {}, progress, loader_options).watch(
-            folders,
-            WatchOptions(**timing),
-            stop=stop,
-            name=name,
-            delete=delete,
-            max_delete=max_delete,
-            retry_failed=retry_failed,
-        )
+        times = {"settle_s": settle_s, "longest_s": longest_s, "rescan_s": rescan_s, "poll_s": poll_s}
+        return watched(self, folders, times, stop, **mirror_options).areports()
 
     @synchronous
     def status(self, library: str | None = None) -> Flow[list[LibraryStatus]]:
