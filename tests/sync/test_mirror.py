@@ -162,7 +162,7 @@ def test_a_failing_service_is_no_fault_of_a_file(emulator: GeminiEmulator, mirro
     before = mirrored.contents["work/paper.pdf"]
     embeddings: Any = mirrored.retriever.store.embeddings
     embeddings.max_retries, embeddings.max_concurrency, embeddings.batch_bytes = 0, 1, 1
-    mirrored.write(notes_txt="about two cats", paper_pdf=pdf(("one", "two", "three", "four")))
+    mirrored.write(notes_txt="about two cats", paper_pdf=pdf(("uno", "dos", "tres", "cuatro")))
     emulator.script([None, None, None, *["malformed"] * 100])
     report = mirrored.mirror()
     emulator.reset()

@@ -56,7 +56,7 @@ async def test_what_is_no_file(call: Call, mirrored: MirroredFolder) -> None:
             await call(mirrored.retriever, "path", hit_of(source))
     with pytest.raises(ContentError, match="in none of these libraries: 'work'"):
         hit_of("other/a.txt").path({"work": mirrored.folder})
-    with pytest.raises(TypeError, match="path is that of a hit or a Document, got str"):
+    with pytest.raises(TypeError, match="expected a Document or a hit, got str"):
         await call(mirrored.retriever, "path", "work/notes.txt")
 
 
