@@ -44,6 +44,7 @@ IMPORTED_BY = {
     "obstore": {"storage"},
     "uvicorn": {TESTING},
     "httptools": {TESTING},
+    "watchfiles": {"sync"},
     "weaviate": {"weaviate_client", "storage", "vectorstores"},
     "langchain_community": set(),
     "langchain_google_genai": set(),

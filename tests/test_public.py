@@ -35,7 +35,7 @@ MODULES = [
 """Modules whose names are documented; everything else may move."""
 
 # Imported only when they are needed to embed, open or serve.
-LATE = ("google.genai", "PIL", "av", "obstore", "pypdfium2", "uvicorn", "weaviate")
+LATE = ("google.genai", "PIL", "av", "obstore", "pypdfium2", "uvicorn", "watchfiles", "weaviate")
 
 LOOK = """
 import json, logging, os, sys, threading

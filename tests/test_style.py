@@ -22,10 +22,10 @@ MODULE_LINES = 600
 MODULES = modules_below()
 FUNCTION_LINES = 40
 # The package had 181 modules and 18,979 lines before one outcome per input, learnt quotas, formats of real folders,
-# changes beside writers, collections of other programs and mirrored folders were added. Raise these with a capability,
-# never for a correction.
-MOST_MODULES = 214
-MOST_CODE_LINES = 28_200
+# changes beside writers, collections of other programs, mirrored and watched folders were added. Raise these with a
+# capability, never for a correction.
+MOST_MODULES = 216
+MOST_CODE_LINES = 29_000
 MOST_REPEATED_NAMES = 10
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "v2"}
 

@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from langchain_core.stores import BaseStore
@@ -51,6 +51,25 @@ def from_bytes(value: bytes | None, dimensions: int) -> Vector | None:
 
 Cache: TypeAlias = BaseStore[str, bytes]
 """Where vectors are cached."""
+
+
+class ContentIdentity(NamedTuple):
+    """How a content of a run was recognized."""
+
+    text: str
+    """The text, with its references, that was to be embedded."""
+    key: str | None
+    """The key of the media as they are sent, where they were cut out of their files or converted."""
+    known: bool
+    """Whether its vector was in the cache, or is that of a content before it."""
+
+
+@runtime_checkable
+class IdentityJournal(Protocol):
+    """A cache that is passed the identities of the contents of each run."""
+
+    def note_contents(self, identities: Iterable[ContentIdentity]) -> None:
+        """Note the contents of a run, of those that are one text or Document."""
 
 
 def read_cache(cache: Cache | None, keys: Sequence[str]) -> Sequence[bytes | None]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from langchain_core.documents import Document
 
+from langchain_gemini_mm.embeddings.cache import ContentIdentity, to_bytes
 from langchain_gemini_mm.embeddings.preparation import EmbedItem, joined, units_of
 from langchain_gemini_mm.embeddings.settings import ResolvedSettings
 from langchain_gemini_mm.errors import GeminiMMError, PartialEmbeddingError
-from langchain_gemini_mm.interfaces import Vectors
+from langchain_gemini_mm.interfaces import Content, Vector, Vectors
 
 
 class EmbedJob:
@@ -38,6 +40,11 @@ class EmbedJob:
         """Position of an input to its error."""
         self.failed_units: dict[int, GeminiMMError] = {}
         """Position of a unit to its error."""
+        self.content_keys: dict[int, str] = {}
+        """Cache keys of the media that are sent, by row, of units whose media were converted."""
+        self.known: set[int] = set()
+        """Rows of the vectors that were in the cache."""
+        self._settings = settings
         self.stopped = False
         """Whether the run ended before every unit was tried."""
         self._items: list[EmbedItem] = []
@@ -63,14 +70,13 @@ class EmbedJob:
         """
         sizes = [_sizes(unit) for unit in units]
         counts = Counter(sizes)
-        space = {**settings.space, "dimensions": self.dimensions}
         rows: dict[object, int] = {}
         for unit, size in zip(units, sizes, strict=True):
             key, sent = size, unit
             if cached or (counts[size] > 1 and any(part.part.text is None for part in unit.parts)):
                 try:
                     sent = unit.hashed(settings.media)
-                    key = sent.key(space, settings.media, settings.sampling)
+                    key = self._key(sent)
                 except GeminiMMError as error:
                     self.failed.setdefault(unit.position, error)
                     self._rows.append(-1)
@@ -81,6 +87,64 @@ class EmbedJob:
                 self.units.append(sent if sent.position == row else replace(sent, position=row))
                 if cached:
                     self.keys.append(str(key))
+
+    def _key(self, unit: EmbedItem) -> str:
+        space = {**self._settings.space, "dimensions": self.dimensions}
+        return unit.key(space, self._settings.media, self._settings.sampling)
+
+    def identify(self, units: Sequence[EmbedItem]) -> list[EmbedItem]:
+        """Give units whose media were converted a key of what is sent: equal pages of different files are equal.
+
+        Args:
+            units: with their converted media.
+
+        Returns:
+            The units, each content once.
+        """
+        different: list[EmbedItem] = []
+        rows: dict[str, int] = {}
+        same: dict[int, int] = {}
+        for unit in units:
+            row = unit.position
+            if any(part.convert for part in self.units[row].parts):
+                key = self.content_keys[row] = self._key(unit)
+                if rows.setdefault(key, row) != row:
+                    same[row] = rows[key]
+                    continue
+            different.append(unit)
+        self._rows = [same.get(row, row) for row in self._rows] if same else self._rows
+        return different
+
+    def cache_entries(self, vectors: Mapping[int, Vector]) -> list[tuple[str, bytes]]:
+        """The entries of a cache for vectors, by row: under the keys of the reference and of what is sent."""
+        if not self.keys:
+            return []
+        entries = [(self.keys[row], to_bytes(vector)) for row, vector in vectors.items()]
+        return entries + [
+            (self.content_keys[row], to_bytes(vector)) for row, vector in vectors.items() if row in self.content_keys
+        ]
+
+    def known_media(self) -> list[tuple[str, bytes]]:
+        """The entries for references to media that were found by what is sent, which need not be cut again."""
+        rows = self.known & self.content_keys.keys()
+        return [(self.keys[row], to_bytes(self.vectors[row])) for row in sorted(rows)]
+
+    def identities(self, contents: Sequence[Content]) -> Iterator[ContentIdentity]:
+        """The identities of contents that are one text or Document; see `IdentityJournal`.
+
+        Args:
+            contents: of the run.
+        """
+        start = 0
+        known = set(self.known)
+        for item in self._items:
+            rows = self._rows[start : start + (len(item.pieces) or 1)]
+            start += len(rows)
+            content = contents[item.position]
+            text = content.page_content if isinstance(content, Document) else content
+            if isinstance(text, str):
+                yield ContentIdentity(text, self.content_keys.get(rows[0]), known.issuperset(rows))
+            known.update(rows)
 
     def finish(self) -> Vectors:
         """The vectors of all inputs, in order.

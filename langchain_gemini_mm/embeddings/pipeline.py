@@ -34,11 +34,11 @@ from langchain_gemini_mm.batching import (
 )
 from langchain_gemini_mm.content.parts import Part
 from langchain_gemini_mm.embeddings.cache import (
+    IdentityJournal,
     aread_cache,
     awrite_cache,
     from_bytes,
     read_cache,
-    to_bytes,
     write_cache,
 )
 from langchain_gemini_mm.embeddings.conversion import Conversions, convert_file, usable_items
@@ -137,7 +137,7 @@ class EmbedPipeline:
     def run(self, request: EmbedRequest) -> Vectors:
         """Embed in threads."""
         job = self._prepared(request)
-        missing = self._uncached(job, read_cache(self.cache, job.keys))
+        missing = self._uncached(job, job.units, read_cache(self.cache, job.keys))
         with (
             self._within_budget(missing) as reservation,
             DaemonThreads(self.concurrency + 1) as workers,
@@ -148,7 +148,13 @@ class EmbedPipeline:
                 missing = usable_items(
                     missing, threaded_map(work, by_file(requests), self._converters), job.failed_units
                 )
+                if self.cache is not None:
+                    missing = job.identify(missing)
+                    values = read_cache(self.cache, list(job.content_keys.values()))
+                    missing = self._uncached_media(job, missing, values)
+                    write_cache(self.cache, job.known_media())
             self._send_in_threads(self._started(job, missing, request, reservation), workers)
+        self._note(job, request)
         return job.finish()
 
     async def arun(self, request: EmbedRequest) -> Vectors:
@@ -157,7 +163,7 @@ class EmbedPipeline:
         with DaemonThreads(self.concurrency + 1) as workers:
             short = are_short_texts(request.contents)
             job = self._prepared(request) if short else await workers.run(self._prepared, request)
-            missing = self._uncached(job, await aread_cache(self.cache, job.keys))
+            missing = self._uncached(job, job.units, await aread_cache(self.cache, job.keys))
             with self._within_budget(missing) as reservation:
                 async with AsyncExitStack() as stack:
                     if requests := conversion_requests(missing, self.settings):
@@ -166,8 +172,19 @@ class EmbedPipeline:
                         work = partial(self._aconvert, files, workers)
                         results = await gathered_map(work, by_file(requests), self._converters)
                         missing = usable_items(missing, results, job.failed_units)
+                        if self.cache is not None:
+                            missing = await workers.run(job.identify, missing)
+                            values = await aread_cache(self.cache, list(job.content_keys.values()))
+                            missing = self._uncached_media(job, missing, values)
+                            await awrite_cache(self.cache, job.known_media())
                     await self._send_in_tasks(self._started(job, missing, request, reservation), workers)
+            self._note(job, request)
             return job.finish()
+
+    def _note(self, job: EmbedJob, request: EmbedRequest) -> None:
+        cache: object = self.cache
+        if isinstance(cache, IdentityJournal):
+            cache.note_contents(job.identities(request.contents))
 
     def _prepared(self, request: EmbedRequest) -> EmbedJob:
         settings = self.settings
@@ -180,20 +197,28 @@ class EmbedPipeline:
         prepared = prepare(settings, request.contents, recipe, request.titles)
         return EmbedJob(prepared, settings, dimensions, cached=self.cache is not None)
 
-    def _uncached(self, job: EmbedJob, values: Sequence[bytes | None]) -> list[EmbedItem]:
-        """Fill in the cached vectors; returns the units that are not cached."""
+    def _uncached(self, job: EmbedJob, units: Sequence[EmbedItem], values: Sequence[bytes | None]) -> list[EmbedItem]:
+        """Fill in the cached vectors of units; returns those that are not cached."""
         if self.cache is None:
-            return job.units
+            return list(units)
         missing: list[EmbedItem] = []
-        for unit, value in zip(job.units, values, strict=True):
+        for unit, value in zip(units, values, strict=True):
             vector = from_bytes(value, job.dimensions)
             if vector is None:
                 missing.append(unit)
             else:
                 job.vectors[unit.position] = vector
-        if len(missing) < len(job.units):
-            self.meter.add_cached(len(job.units) - len(missing))
+                job.known.add(unit.position)
+        if len(missing) < len(units):
+            self.meter.add_cached(len(units) - len(missing))
         return missing
+
+    def _uncached_media(
+        self, job: EmbedJob, units: Sequence[EmbedItem], values: Sequence[bytes | None]
+    ) -> list[EmbedItem]:
+        """As `_uncached`, by the bytes of converted media: a segment of a file that has changed may be known."""
+        found = dict(zip(job.content_keys.values(), values, strict=True))
+        return self._uncached(job, units, [found.get(job.content_keys.get(unit.position, "")) for unit in units])
 
     def _within_budget(self, missing: Sequence[EmbedItem]) -> AbstractContextManager[BudgetReservation | None]:
         """Refuse everything before the first call, so that no money is spent on a part of it."""
@@ -423,7 +448,7 @@ class EmbedPipeline:
                 self._count_failed(run, sending, result, vectors)
         for row, vector in vectors.items():
             run.job.vectors[row] = vector
-        return [(run.job.keys[row], to_bytes(vector)) for row, vector in vectors.items()] if run.job.keys else []
+        return run.job.cache_entries(vectors)
 
     def _without_truncated(
         self, run: Run, sending: Sending, answer: Answer, vectors: Mapping[int, Vector]

@@ -14,8 +14,7 @@ from typing import Any
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.errors import ContentError, InvalidValueError
-from langchain_gemini_mm.loaders.walk import printable
-from langchain_gemini_mm.media.source import shown
+from langchain_gemini_mm.media.source import printable, shown
 
 _IDS = uuid.UUID("5b1ff1ce-1d06-5c0f-9a3d-0a6f3c9b2e51")
 

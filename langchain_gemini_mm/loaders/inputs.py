@@ -19,10 +19,9 @@ from langchain_gemini_mm.loaders.walk import (
     Patterns,
     Skipped,
     captions_above,
-    printable,
     split_glob,
 )
-from langchain_gemini_mm.media.source import shown
+from langchain_gemini_mm.media.source import printable, shown
 
 
 @dataclass

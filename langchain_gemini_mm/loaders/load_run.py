@@ -20,6 +20,8 @@ from langchain_gemini_mm.loaders.text_documents import TextDocuments
 from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, Skipped
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from langchain_core.documents import Document
 
     from langchain_gemini_mm.media.source import OpenedSource
@@ -102,10 +104,11 @@ class DocumentReader:
         examiner: Examiner,
         describe: Description | None,
         converters: Converters,
+        linked: dict[Path, str],
     ) -> None:
         self._store, self._examiner = store, examiner
         self._media = MediaDocuments(store, options, describe)
-        self._texts = TextDocuments(options, walk, self._stored_image)
+        self._texts = TextDocuments(options, walk, self._stored_image, linked)
         self._mails = MailDocuments(options, self._texts, self.documents, examiner, converters)
         self._converters = converters
 

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.loaders.markup import html_parts
-from langchain_gemini_mm.loaders.walk import printable
+from langchain_gemini_mm.media.source import printable
 from langchain_gemini_mm.media.text_encoding import decoded
 
 _SUFFIXES = (".eml", ".mbox")

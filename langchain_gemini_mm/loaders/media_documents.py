@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_core.documents import Document
 
@@ -26,6 +26,16 @@ if TYPE_CHECKING:
     from langchain_gemini_mm.storage import MediaStore
 
 
+class DescriptionCache(Protocol):
+    """Keeps what a callable or Runnable has returned, by the content that it was called with."""
+
+    def get(self, content: str) -> str | None:
+        """A text that was returned before."""
+
+    def put(self, content: str, text: str) -> None:
+        """Keep a text."""
+
+
 class Description:
     """A callable or LangChain Runnable that describes a Document.
 
@@ -39,6 +49,8 @@ class Description:
             raise InvalidTypeError(f"describe must be a callable or a Runnable, got {type(describe).__name__}")
         self.given = describe
         """The callable or Runnable."""
+        self.cache: DescriptionCache | None = None
+        """What it has returned before is not asked for again."""
         self._call: Callable[[Document], Any] = invoke if callable(invoke) else describe
 
     def of(self, document: Document) -> str:
@@ -48,6 +60,16 @@ class Description:
             DescriptionError: it returned neither text nor a message.
             Exception: whatever it raises.
         """
+        content = document.page_content
+        if self.cache is None:
+            return self._asked(document)
+        known = self.cache.get(content)
+        if known is None:
+            known = self._asked(document)
+            self.cache.put(content, known)
+        return known
+
+    def _asked(self, document: Document) -> str:
         answer = self._call(document)
         text = getattr(answer, "text", answer)
         # A method in older versions of langchain-core.

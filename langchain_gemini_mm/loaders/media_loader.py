@@ -20,6 +20,7 @@ from langchain_gemini_mm.validation import explains_unknown_options
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
     from langchain_core.documents import Document
 
@@ -100,6 +101,8 @@ class MediaLoader(BaseLoader):
 
     skipped: list[Skipped]
     """Files that the last run left out, with the reasons."""
+    linked: dict[Path, str]
+    """Images that the text of the last file links, each with a stamp that differs when it is changed."""
 
     @explains_unknown_options("MediaLoader")
     def __init__(
@@ -137,7 +140,7 @@ class MediaLoader(BaseLoader):
         selected = options.chosen_modalities(modalities)
         sizes = (min_bytes, max_bytes, chunk_size, chunk_overlap, _seconds(worker_seconds, segments), worker_bytes)
         self.options = options.LoadOptions(segments, model, backend, selected, companions, fuse_text, *sizes)
-        self.skipped = []
+        self.skipped, self.linked = [], {}
         names = Patterns(glob), Patterns(exclude), "", recursive, follow_symlinks, include_hidden, companions
         self._store, self._progress, self._walk = _checked_store(media), progress, FolderWalk(*names, omit=media.path)
         self._inputs = inputs.Inputs(source, self._walk, name, inputs.libraries_of(root, name))
@@ -155,6 +158,11 @@ class MediaLoader(BaseLoader):
         describe, converters = self._calls
         function = None if describe is None else describe.given
         return {"options": options, "describe": function, "converters": converters.by_suffix}
+
+    @property
+    def description(self) -> Any:
+        """What describes media, the `Description` of `loaders.media_documents`; None without `describe`."""
+        return self._calls[0]
 
     def lazy_load(self) -> Iterator[Document]:
         """Yield Documents file by file, and fill `skipped`.
@@ -185,9 +193,11 @@ class MediaLoader(BaseLoader):
             examiner: Examiner = LocalExaminer(self.options, partial(self._started, 1, stack))
             if self._workers:
                 examiner = self._started(self._workers, stack)
-            reader = DocumentReader(self._store, self.options, self._walk, examiner, *self._calls)
+            self.linked = {}
+            reader = DocumentReader(self._store, self.options, self._walk, examiner, *self._calls, self.linked)
             try:
                 for item, examination in examiner.ahead(items):
+                    self.linked.clear()
                     if isinstance(item, Skipped):
                         run.note(item)
                         yield item, iter(())
@@ -211,7 +221,7 @@ class MediaLoader(BaseLoader):
         """
         loader = copy(self)
         loader.options = replace(self.options, companions=self.options.companions and self.options.fuse_text)
-        loader._store, loader._progress, loader.skipped = media, progress, []
+        loader._store, loader._progress, loader.skipped, loader.linked = media, progress, [], {}
         loader._calls = None, self._calls[1]
         return loader
 

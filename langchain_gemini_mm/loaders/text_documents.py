@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 from urllib.parse import unquote
@@ -21,7 +21,7 @@ from langchain_gemini_mm.loaders.plain_text import (
     read_text,
     split_text,
 )
-from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, Skipped, is_hidden
+from langchain_gemini_mm.loaders.walk import FolderWalk, InputFile, Skipped, companion_stamp
 from langchain_gemini_mm.media.text_encoding import detect
 from langchain_gemini_mm.references import MediaRef, escape_references
 
@@ -42,6 +42,8 @@ class TextDocuments:
     options: LoadOptions
     walk: FolderWalk
     store_image: StoreImage
+    linked: dict[Path, str] = field(default_factory=dict)
+    """Images that a text links, whether they are there or not, each with its `companion_stamp` before it was opened."""
 
     def of(self, item: InputFile, file: BinaryIO) -> Iterator[Document | Skipped]:
         """Yield the chunks of one text file, and a note where its encoding is a guess.
@@ -125,6 +127,9 @@ class TextDocuments:
         data = link.data
         if data is not None:
             return self.store_image(InputFile(f"{item.source} (an image in its text)", data=data))
+        place = _linked_place(item, link.source)
+        if place is not None:
+            self.linked[place] = companion_stamp(place)
         path = linked_file(item, link.source, self.walk)
         return self.store_image(InputFile(link.source, path)) if path else None
 
@@ -162,17 +167,26 @@ def linked_file(item: InputFile, link: str, walk: FolderWalk) -> Path | None:
         link: as written in the text; not to be trusted.
         walk: what the loader may load: its exclusions, hidden names and links hold here, too.
     """
+    path = _linked_place(item, link)
+    try:
+        return path if path is not None and _may_be_opened(path, _root_of(item, path), walk) else None
+    except (OSError, ValueError):
+        return None
+
+
+def _linked_place(item: InputFile, link: str) -> Path | None:
+    """The place in the loaded folder that a link names, where there may be no file."""
     if item.path is None or len(link) > _MAX_CHARACTERS or _ELSEWHERE.match(link):
         return None
     name = unquote(re.split(r"[?#]", link, maxsplit=1)[0])
     if not name or _ELSEWHERE.match(name) or any(sign in name for sign in "\0\\:"):
         return None
     path = Path(os.path.normpath(item.path.parent / name))
-    root = Path(os.path.normpath(item.root or item.path.parent))
-    try:
-        return path if path.is_relative_to(root) and _may_be_opened(path, root, walk) else None
-    except (OSError, ValueError):
-        return None
+    return path if path.is_relative_to(_root_of(item, path)) else None
+
+
+def _root_of(item: InputFile, path: Path) -> Path:
+    return Path(os.path.normpath(item.root or (item.path or path).parent))
 
 
 def _may_be_opened(path: Path, root: Path, walk: FolderWalk) -> bool:
@@ -182,13 +196,9 @@ def _may_be_opened(path: Path, root: Path, walk: FolderWalk) -> bool:
         return False
     if not walk.follow_symlinks and real != os.path.join(real_root, inside):  # noqa: PTH118  compared as text
         return False
-    if not walk.include_hidden and any(map(is_hidden, inside.parts)):
-        return False
-    if any(walk.exclude.match("/".join(inside.parts[: n + 1])) for n in range(len(inside.parts))):
-        return False
     if walk.omit is not None and Path(real).is_relative_to(os.path.realpath(walk.omit)):
         return False
-    return path.is_file()
+    return not walk.hides(path, root) and path.is_file()
 
 
 _FIRST = 0x100000

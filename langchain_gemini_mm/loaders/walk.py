@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import Any
 
 from langchain_gemini_mm.errors import InvalidTypeError
 from langchain_gemini_mm.loaders.captions import NAME
-from langchain_gemini_mm.media.source import OpenedSource, open_source
+from langchain_gemini_mm.media.source import OpenedSource, open_source, printable
 
 _MAGIC = re.compile(r"[*?\[]")
 _TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.")
@@ -223,6 +222,18 @@ class FolderWalk:
                 continue
             yield from self._entry(entry, source, companions)
 
+    def hides(self, path: Path, root: Path) -> bool:
+        """Whether a path, or a folder that it is in, is hidden or excluded.
+
+        Args:
+            path: in the folder; it need not exist.
+            root: the folder, with the same spelling.
+        """
+        parts = path.relative_to(root).parts
+        if not self.include_hidden and any(map(is_hidden, parts)):
+            return True
+        return any(self.exclude.match("/".join(parts[: count + 1])) for count in range(len(parts)))
+
     def _knows(self, entry: os.DirEntry[str], source: str) -> bool:
         try:
             return self.is_known is not None and self.is_known(self.prefix + source, entry)
@@ -320,6 +331,15 @@ class FolderWalk:
         return ""
 
 
+def companion_stamp(path: Path) -> str:
+    """Size and time of a file on which Documents of another one depend, to notice that it was changed or removed."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return "gone"
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
 def captions_above(folder: Path, root: Path) -> tuple[tuple[Path, str], ...]:
     """Each `captions.jsonl` in the folders of a library above one of its folders, nearest first.
 
@@ -356,13 +376,6 @@ def _named_like(path: Path) -> Iterator[Path]:
 def is_hidden(name: str) -> bool:
     """Whether a file is hidden, or is one that operating systems and programs create, by its name."""
     return name.startswith((".", "~$")) or name.casefold() in _JUNK
-
-
-def printable(name: str) -> str:
-    """A file name as text, in composed Unicode (macOS uses the decomposed form) and with invalid bytes as escapes."""
-    if name.isascii():
-        return name
-    return unicodedata.normalize("NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
 
 
 _SUBTITLES = (".srt", ".vtt", ".ass", ".ssa", ".sbv", ".smi", ".sami", ".ttml", ".dfxp")

@@ -7,14 +7,15 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from langchain_gemini_mm.content.mime_types import HEAD_BYTES, modality_of, sniff
-from langchain_gemini_mm.errors import ContentError
+from langchain_gemini_mm.errors import ContentError, MissingMediaError
 
 CHUNK_BYTES = 1 << 20
 """Size of a chunk."""
@@ -185,3 +186,68 @@ def opened(source: Source) -> Iterator[BinaryIO]:
 def name_of(source: Source, noun: str) -> str:
     """The name of a source in messages: that of a file, or `the <noun>`."""
     return shown(source.name) if isinstance(source, Path) else f"the {noun}"
+
+
+def printable(name: str) -> str:
+    """A file name as text, in composed Unicode (macOS uses the decomposed form) and with invalid bytes as escapes."""
+    if name.isascii():
+        return name
+    return unicodedata.normalize("NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+
+
+def file_of(source: object, roots: Iterable[Path]) -> Path:
+    """The file that a `source` names, as it is now; of one inside of another file, such as an attachment, that file.
+
+    ```python
+    from pathlib import Path
+
+    from langchain_gemini_mm.media.source import file_of
+
+    Path("notes").mkdir()
+    Path("notes/a.txt").write_text("about a cat")
+    assert file_of("notes/a.txt", [Path("notes")]) == Path("notes/a.txt")
+    ```
+
+    Args:
+        source: `<library>/<path>`, from the metadata of a Document; it is not trusted.
+        roots: folders of the library; the first that has the file is used.
+
+    Raises:
+        ContentError: it names no file, or one outside of the folder.
+        MissingMediaError: the file is not there.
+    """
+    parts = source.split("/")[1:] if isinstance(source, str) else []
+    if not parts:
+        raise ContentError(f"{source!r} names no file of a library; only Documents of files have one")
+    if not all(map(_is_name, parts)):
+        raise ContentError(f"{source!r} is no path in a library")
+    for root in roots:
+        with suppress(OSError):
+            path = _below(root, parts)
+            if path is None:
+                continue
+            if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
+                raise ContentError(f"{source!r} is a link that leads out of the library")
+            return path
+    raise MissingMediaError(f"the file of {source!r} is not there any more")
+
+
+def _is_name(part: str) -> bool:
+    return part not in {"", ".", ".."} and "\0" not in part and Path(part).parts == (part,)
+
+
+def _below(root: Path, parts: list[str]) -> Path | None:
+    """A file below a folder, whose names may be spelled otherwise on this system; None if it is not there."""
+    path = root
+    for part in parts:
+        if path.is_file():
+            break
+        exact = path / part
+        if not os.path.lexists(exact):
+            with os.scandir(path) as entries:
+                names = [entry.name for entry in entries if printable(entry.name) == part]
+            if not names:
+                return None
+            exact = path / min(names)
+        path = exact
+    return path if path.is_file() else None

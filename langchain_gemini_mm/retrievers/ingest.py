@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
@@ -23,8 +24,6 @@ from langchain_gemini_mm.references import escape_references
 from langchain_gemini_mm.validation import number_in
 
 if TYPE_CHECKING:
-    import os
-
     from langchain_core.vectorstores import VectorStore
 
     from langchain_gemini_mm.loaders import MediaLoader
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from langchain_gemini_mm.sync.plan import FoundFile
     from langchain_gemini_mm.sync.report import MirrorPlan, MirrorReport
     from langchain_gemini_mm.sync.targets import LedgerFile, MirrorTarget
+    from langchain_gemini_mm.sync.watch import FolderWatch, StopEvent, WatchOptions
 
 
 Metadata: TypeAlias = Mapping[str, Any] | Callable[[Document], Mapping[str, Any]]
@@ -45,6 +45,7 @@ Progress: TypeAlias = bool | Callable[[int], object] | None
 """True shows a bar; a function is called with the number of documents that are stored."""
 
 _LONGEST_PATH = 1024
+_WATCH_NAMES = ("longest_s", "poll_s", "rescan_s", "settle_s", "stop")
 
 
 class Added(list[str]):
@@ -80,6 +81,8 @@ class Ingest:
         names = inspect.signature(MediaLoader).parameters.keys() - {"source", "media", "progress"}
         self._loading = {name: value for name, value in options.items() if name in names}
         self._storing = {name: value for name, value in options.items() if name not in names}
+        self._is_stopped: Callable[[], bool] | None = None
+        self._bar: ProgressBar | None = None
 
     def add(self, items: Sequence[Content | MediaLoader]) -> Flow[Added]:
         """Store items; see `MultimodalRetriever.add`."""
@@ -133,11 +136,7 @@ class Ingest:
         from langchain_gemini_mm.sync.plan import choose_library
         from langchain_gemini_mm.sync.status import places_flow
 
-        if self._storing:
-            from langchain_gemini_mm.validation import unknown_option
-
-            raise unknown_option(next(iter(self._storing)), self._loading_names(), "mirror")
-        number_in("max_delete", options["max_delete"], 0, 1)
+        self._check_mirror_options("mirror", options)
         root = absolute(Path(folder).expanduser())
         target = target_of(self._retriever)
         places = yield from places_flow(target)
@@ -156,7 +155,77 @@ class Ingest:
         loader = self._loader(root, [library])
         scope = f"{library.source_of(root)}/"
         run = self._run(target, loader, [library], scope=scope, cost=self._cost if dry_run else None, **options)
-        return (yield from run.flow())
+        return (yield from self._carried_out(run))
+
+    def watch(
+        self,
+        folders: Sequence[str | os.PathLike[str]],
+        options: WatchOptions,
+        *,
+        stop: StopEvent | None,
+        name: str | None,
+        **mirror_options: Any,
+    ) -> FolderWatch:
+        """Mirror folders whenever they have changed; see `MultimodalRetriever.watch`.
+
+        Args:
+            folders: the folders.
+            options: when they are mirrored.
+            stop: ends the watch.
+            name: of the library, for one folder.
+            mirror_options: `delete`, `max_delete` and `retry_failed`.
+
+        Raises:
+            MissingExtraError: watchfiles is not installed, which is needed without `poll_s`.
+            TypeError: an option does not exist.
+            ValueError: an option is out of range, or there is no folder.
+        """
+        from langchain_gemini_mm.loaders.document_ids import absolute
+        from langchain_gemini_mm.sync.watch import FolderWatch
+
+        paths = list(dict.fromkeys(absolute(Path(folder).expanduser()) for folder in folders))
+        if not paths:
+            raise ValueError("watch needs at least one folder")
+        if name is not None and len(paths) > 1:
+            raise ValueError(f"name={name!r} is for one folder, got {len(paths)}. Watch them one by one")
+        self._check_mirror_options("watch", mirror_options)
+        files, places = self._own_files(paths), self._own_folders(paths)
+        walk = self._loader([], []).inputs.walk
+
+        def ignores(path: Path, root: Path) -> bool:
+            return str(path) in files or f"{path}{os.sep}".startswith(places) or walk.hides(path, root)
+
+        def mirror(folder: Path) -> Flow[MirrorPlan]:
+            return self.mirror(folder, name=name, dry_run=False, **mirror_options)
+
+        found = FolderWatch(paths, mirror, ignores, options, stop)
+        self._is_stopped = found.is_set
+        return found
+
+    def _own_files(self, folders: Sequence[Path]) -> set[str]:
+        """The paths of the index and the ledger, and of files that SQLite adds to them."""
+        given = (getattr(self._retriever.store, "path", None), self._retriever.ledger)
+        paths = [path for path in given if isinstance(path, str | Path) and str(path) != ":memory:"]
+        return {
+            path + end
+            for path in (spelled for path in paths for spelled in _spelled(path, folders))
+            for end in ("", "-journal", "-shm", "-wal")
+        }
+
+    def _own_folders(self, folders: Sequence[Path]) -> tuple[str, ...]:
+        """The path of the media store, with a slash."""
+        path = None if self._media is None else self._media.path
+        return () if path is None else tuple(f"{spelled}{os.sep}" for spelled in _spelled(path, folders))
+
+    def _check_mirror_options(self, where: str, options: Mapping[str, Any]) -> None:
+        if self._storing:
+            from langchain_gemini_mm.validation import unknown_option
+
+            names = self._loading_names()
+            if where == "watch":
+                names = sorted({*names, *_WATCH_NAMES} - {"dry_run"})
+            raise unknown_option(next(iter(self._storing)), names, where)
+        number_in("max_delete", options["max_delete"], 0, 1)
 
     def _loading_names(self) -> list[str]:
         from langchain_gemini_mm.loaders import MediaLoader
@@ -177,7 +246,7 @@ class Ingest:
             for loader in loaders:
                 libraries = list(dict.fromkeys(library for _, library in loader.inputs.places()))
                 run = self._run(target, loader, libraries, all_ids=True)
-                report = yield from run.flow()
+                report = yield from self._carried_out(run)
                 assert isinstance(report, MirrorReport)  # noqa: S101 - without a dry run
                 done.append((run, report))
         return done
@@ -223,16 +292,37 @@ class Ingest:
         )
         return MirrorRun(target, request)
 
+    def _carried_out(self, run: MirrorRun) -> Flow[MirrorPlan]:
+        """Carry out a run; its bar is closed also after an error."""
+        try:
+            return (yield from run.flow())
+        finally:
+            if self._bar is not None:
+                self._bar.close()
+                self._bar = None
+
     def _reported(self) -> Callable[[int, int, int], object] | None:
+        """Reports progress, and ends a run that is not wanted any more."""
+        shown, is_stopped = self._shown(), self._is_stopped
+        if is_stopped is None:
+            return shown
+
+        def report(done: int, files: int, documents: int) -> None:
+            from langchain_gemini_mm.sync.watch import WatchStopped
+
+            if shown is not None:
+                shown(done, files, documents)
+            if is_stopped() and done < files:
+                raise WatchStopped
+
+        return report
+
+    def _shown(self) -> Callable[[int, int, int], object] | None:
         if self._progress is True:
-            bars: list[ProgressBar] = []
 
             def show(done: int, files: int, _: int) -> None:
-                if not bars:
-                    bars.append(ProgressBar(files, unit="files"))
-                bars[0](done)
-                if done == files:
-                    bars[0].close()
+                self._bar = self._bar or ProgressBar(files, unit="files")
+                self._bar(done)
 
             return show
         report = self._progress
@@ -288,6 +378,50 @@ class Ingest:
                 "GeminiEmbeddings(media=...) to its store"
             )
         return media
+
+
+def watched(
+    retriever: Any,
+    folders: Sequence[str | os.PathLike[str]],
+    times: Mapping[str, Any],
+    stop: StopEvent | None,
+    *,
+    name: str | None = None,
+    delete: bool = True,
+    max_delete: float = 0.5,
+    progress: Progress = None,
+    retry_failed: bool = False,
+    metadata: Metadata | None = None,
+    **loader_options: Any,
+) -> FolderWatch:
+    """A watch of folders; see `MultimodalRetriever.watch`.
+
+    Args:
+        retriever: of the index.
+        folders: the folders.
+        times: the fields of `WatchOptions`.
+        stop: ends the watch.
+        name: as the others, of `MultimodalRetriever.mirror`.
+        delete: whether documents are deleted.
+        max_delete: largest share of files that may be gone.
+        progress: reports progress.
+        retry_failed: whether unchanged files that could not be used are opened again.
+        metadata: for every Document.
+        loader_options: of `MediaLoader`.
+    """
+    from langchain_gemini_mm.sync.watch import WatchOptions
+
+    options: dict[str, Any] = {"delete": delete, "max_delete": max_delete, "retry_failed": retry_failed}
+    ingest = Ingest(retriever, metadata or {}, progress, loader_options)
+    return ingest.watch(folders, WatchOptions(**times), stop=stop, name=name, **options)
+
+
+def _spelled(path: str | Path, folders: Sequence[Path]) -> set[str]:
+    """A path as systems may report it: absolute, without symbolic links, and as part of watched folders."""
+    real = Path(os.path.realpath(path))
+    inside = [(folder, os.path.realpath(folder)) for folder in folders]
+    respelled = (folder / real.relative_to(place) for folder, place in inside if real.is_relative_to(place))
+    return {str(one) for one in (Path(path).expanduser().absolute(), real, *respelled)}
 
 
 def target_of(retriever: Any, *, lasting: bool = True) -> MirrorTarget:

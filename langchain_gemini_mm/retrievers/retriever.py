@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path  # noqa: TC003 - pydantic needs it
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -18,19 +18,20 @@ from pydantic import ConfigDict, PrivateAttr, model_validator
 from langchain_gemini_mm.errors import InvalidValueError
 from langchain_gemini_mm.flows import Call, Flow, asynchronous, blocking, synchronous
 from langchain_gemini_mm.interfaces import Content, Modality
+from langchain_gemini_mm.media.source import file_of
 from langchain_gemini_mm.ranking import Ranking
 from langchain_gemini_mm.ranking.search import RankingPlan, by_modality_flow, plan_ranking, ranked_flow
 from langchain_gemini_mm.rendering.clean_text import DocumentOrHit, document_of
 from langchain_gemini_mm.rendering.media_text import MediaText, MediaTextTransformer
 from langchain_gemini_mm.retrievers.bounds import bound_of, require_known_flow
 from langchain_gemini_mm.retrievers.context import neighbours_flow
-from langchain_gemini_mm.retrievers.ingest import Added, Ingest, Metadata, Progress, target_of
+from langchain_gemini_mm.retrievers.ingest import Added, Ingest, Metadata, Progress, target_of, watched
 from langchain_gemini_mm.retrievers.search import foreign_flow, require_own_store, sources_flow
 from langchain_gemini_mm.retrievers.search_options import OPTIONS, SearchOptions, traced
 from langchain_gemini_mm.retrievers.sources import Source
 from langchain_gemini_mm.storage import MediaStore
-from langchain_gemini_mm.sync.report import LibraryStatus
-from langchain_gemini_mm.sync.status import forget_flow, remove_unused, status_flow
+from langchain_gemini_mm.sync.report import LibraryStatus, MirrorReport
+from langchain_gemini_mm.sync.status import forget_flow, path_flow, remove_unused, status_flow
 from langchain_gemini_mm.validation import explains_fields, refuse_unknown, unknown_option
 from langchain_gemini_mm.vectorstores import Hits, MultimodalVectorStore, Query
 from langchain_gemini_mm.vectorstores.filters import Node, Predicate
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     import os
 
     from langchain_gemini_mm.loaders import MediaLoader
+    from langchain_gemini_mm.sync.watch import StopEvent
 
 T = TypeVar("T")
 
@@ -343,6 +345,65 @@ class MultimodalRetriever(BatchedRetriever):
 
     amirror: ClassVar = asynchronous(mirror)
 
+    def watch(
+        self,
+        *folders: str | os.PathLike[str],
+        settle_s: float = 1.0,
+        longest_s: float = 60.0,
+        rescan_s: float = 600.0,
+        poll_s: float | None = None,
+        stop: StopEvent | None = None,
+        **mirror_options: Any,
+    ) -> Generator[MirrorReport, None, None]:
+        """Mirror folders, and again whenever their files have changed, until it is stopped.
+
+        The first reports are those of the folders as they are; what fails then is raised. Later reports are of mirrors
+        that did something. A folder that vanishes, an outage of the service or of the store is reported in
+        `report.error`, once, and the mirror is tried again after growing pauses.
+
+        Breaking out of the loop, `stop`, Ctrl-C and cancellation end it. A mirror that is under way ends after the
+        documents that it is storing; the next one continues.
+
+        Args:
+            folders: one or more folders.
+            settle_s: seconds without a change in a folder before it is mirrored, so that files that are being copied or
+                saved are complete.
+            longest_s: seconds after which it is mirrored although it is still changing.
+            rescan_s: seconds after which it is mirrored without a reported change, in case the system missed one.
+            poll_s: seconds between looks at all files, for network drives, whose changes the system does not report;
+                None for its reports. A pause is at least ten times as long as a look.
+            stop: an object with `is_set()`, such as a `threading.Event` or `asyncio.Event`.
+            mirror_options: of `mirror`, except `dry_run`.
+
+        Yields:
+            A `MirrorReport` for each mirror of a folder.
+
+        Raises:
+            MissingExtraError: watchfiles is not installed, which is needed without `poll_s`.
+            MirrorError: a folder is missing at the start, or not as expected.
+            TypeError: an option does not exist.
+            ValueError: an option is out of range, there is no folder, or `name=` is given for several.
+        """
+        times = {"settle_s": settle_s, "longest_s": longest_s, "rescan_s": rescan_s, "poll_s": poll_s}
+        return watched(self, folders, times, stop, **mirror_options).reports()
+
+    def awatch(
+        self,
+        *folders: str | os.PathLike[str],
+        settle_s: float = 1.0,
+        longest_s: float = 60.0,
+        rescan_s: float = 600.0,
+        poll_s: float | None = None,
+        stop: StopEvent | None = None,
+        **mirror_options: Any,
+    ) -> AsyncGenerator[MirrorReport, None]:
+        """Async twin of `watch`, arguments as in `watch`.
+
+        With `contextlib.aclosing`, it ends at once when a loop over it is left.
+        """
+        times = {"settle_s": settle_s, "longest_s": longest_s, "rescan_s": rescan_s, "poll_s": poll_s}
+        return watched(self, folders, times, stop, **mirror_options).areports()
+
     @synchronous
     def status(self, library: str | None = None) -> Flow[list[LibraryStatus]]:
         """What the index knows of its libraries: numbers of files, failures with reasons, folders, and the last run.
@@ -358,7 +419,29 @@ class MultimodalRetriever(BatchedRetriever):
     astatus: ClassVar = asynchronous(status)
 
     @synchronous
-    def forget(self, library_or_source: str | Path, *, media: bool = False, vectors: bool = False) -> Flow[None]:
+    def path(self, found: DocumentOrHit, *, root: str | Path | None = None) -> Flow[Path]:
+        """The file that a hit was made from, as it is now; of an attachment, the file that has it.
+
+        Args:
+            found: a hit or a Document, also as a dict.
+            root: the folder of the library; None for a folder of this machine that the index was made from.
+
+        Raises:
+            ContentError: the document was not made from a file of a library of this machine.
+            MissingMediaError: the file is not there any more.
+        """
+        source = document_of(found).metadata.get("source")
+        if root is None:
+            return (yield from path_flow(target_of(self, lasting=False), source))
+        path: Path = yield blocking(file_of, source, [Path(root).expanduser()])
+        return path
+
+    apath: ClassVar = asynchronous(path)
+
+    @synchronous
+    def forget(
+        self, library_or_source: str | Path, *, media: bool = False, vectors: bool = False, captions: bool = False
+    ) -> Flow[None]:
         """Delete the documents of a library, folder or file from the index; files are never deleted.
 
         Args:
@@ -367,6 +450,7 @@ class MultimodalRetriever(BatchedRetriever):
             media: also remove media from the media store that no other document of this index references. Other indexes
                 must not use the same media store.
             vectors: also remove vectors that are kept for a store of another package.
+            captions: also remove what `describe` returned for these media, so that it is asked again.
 
         Raises:
             ContentError: the index does not have it.
@@ -375,7 +459,7 @@ class MultimodalRetriever(BatchedRetriever):
         store = self.tenant_store
         if media:
             require_own_store(store, "forget(media=True)")
-        digests = yield from forget_flow(target_of(self), library_or_source, vectors=vectors)
+        digests = yield from forget_flow(target_of(self), library_or_source, vectors=vectors, captions=captions)
         if media and digests and self.media_store is not None:
             yield blocking(remove_unused, self.media_store, store, digests)
 

@@ -6,18 +6,22 @@ Documents, and what they were made from), and one for each folder that it was se
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
 import platform
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from langchain_core.stores import BaseStore
 
-from langchain_gemini_mm.flows import Flow, arun, run
+from langchain_gemini_mm.embeddings.cache import ContentIdentity
+from langchain_gemini_mm.flows import Call, Flow, arun, run
+
+T = TypeVar("T")
 
 SOURCES, SEEN, PLACES, VECTORS, CAPTIONS = "source\n", "seen\n", "place\n", "vector\n", "caption\n"
 """The prefixes of the keys of entries."""
@@ -32,6 +36,8 @@ class SourceEntry:
 
     ids: tuple[str, ...] = ()
     """Ids of its Documents, in order."""
+    contents: tuple[str, ...] = ()
+    """For each id, what identifies a page or segment independently of its file, or an empty text; may be left out."""
     sha256: str | None = None
     """Hash of the file from which they were made; None if it is not known."""
     size: int = 0
@@ -55,7 +61,26 @@ class SourceEntry:
         """Undo `to_text`; fields that a newer version has added are left out."""
         given = json.loads(text)
         known = {name: given[name] for name in cls.__slots__ if name in given}
-        return cls(**{**known, "ids": tuple(given.get("ids", ()))})
+        return cls(**{**known, **{name: tuple(given.get(name, ())) for name in ("ids", "contents")}})
+
+    @property
+    def content_of(self) -> dict[str, str]:
+        """What identifies the pages and segments among its Documents, by id."""
+        return {id_: content for id_, content in zip(self.ids, self.contents, strict=False) if content}
+
+    def with_contents(self, known: Mapping[str, str]) -> SourceEntry:
+        """The same entry with `contents`.
+
+        Args:
+            known: content by id.
+        """
+        contents = tuple(known.get(id_, "") for id_ in self.ids)
+        return replace(self, contents=contents if any(contents) else ())
+
+
+def content_id(key: str) -> str:
+    """What identifies a page or segment in an entry: a part of the key of an embedding cache, 128 bits in hex."""
+    return key.rpartition("-")[2][:32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +152,14 @@ class VectorJournal(BaseStore[str, bytes]):
         self._read, self._write, self._other = read, write, other
         self.keys: set[str] = set()
         """Keys of the entries that were read or written since the last `drain`."""
+        self.stored: dict[str, bytes] = {}
+        """Vectors of pages and segments that are stored, by `content_id`."""
+        self.noted: dict[str, ContentIdentity] = {}
+        """The contents of the last run, by their text."""
+
+    def note_contents(self, identities: Iterable[ContentIdentity]) -> None:
+        """Note the contents of a run."""
+        self.noted = {identity.text: identity for identity in identities}
 
     def drain(self) -> dict[str, None]:
         """The entries of vectors that are stored now, for their removal."""
@@ -148,11 +181,12 @@ class VectorJournal(BaseStore[str, bytes]):
         self, keys: Sequence[str], known: Sequence[bytes | None], found: Mapping[str, str]
     ) -> list[bytes | None]:
         self.keys |= found.keys()
-        values = [found.get(f"{VECTORS}{key}") for key in keys]
-        return [
-            base64.b64decode(value) if other is None and value is not None else other
-            for other, value in zip(known, values, strict=True)
-        ]
+        values: list[bytes | None] = []
+        for key, other in zip(keys, known, strict=True):
+            text = found.get(f"{VECTORS}{key}")
+            own = self.stored.get(content_id(key)) if text is None else base64.b64decode(text)
+            values.append(own if other is None else other)
+        return values
 
     def mset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
         """Write vectors."""
@@ -182,6 +216,45 @@ class VectorJournal(BaseStore[str, bytes]):
         """List nothing."""
         for key in self.yield_keys(prefix=prefix):
             yield key
+
+
+class CaptionCache:
+    """The texts that `describe` has returned, in the ledger, by its name and the content; used in a worker thread.
+
+    Args:
+        describe: the callable or Runnable.
+        read: reads entries of the ledger.
+        write: writes them.
+        loop: carries out what is read and written, for async callers.
+    """
+
+    def __init__(self, describe: object, read: Read, write: Write, loop: asyncio.AbstractEventLoop | None) -> None:
+        self._prefix = f"{CAPTIONS}{_named(describe)}\n"
+        self._read, self._write, self._loop = read, write, loop
+
+    def get(self, content: str) -> str | None:
+        """A text that was returned before."""
+        key = self._prefix + content
+        return self._done(self._read([key])).get(key)
+
+    def put(self, content: str, text: str) -> None:
+        """Keep a text."""
+        self._done(self._write({self._prefix + content: text}))
+
+    def _done(self, flow: Flow[T]) -> T:
+        if self._loop is None:
+            return run(flow)
+        return asyncio.run_coroutine_threadsafe(arun(flow), self._loop).result()
+
+
+def running_loop() -> Flow[asyncio.AbstractEventLoop | None]:
+    """The event loop of an async caller; None for a sync one."""
+    loop: asyncio.AbstractEventLoop | None = yield Call(lambda: None, _loop)
+    return loop
+
+
+async def _loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
 
 
 def recipe_of(**options: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,17 @@ from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.flows import Flow, blocking
 from langchain_gemini_mm.loaders.document_ids import Library, is_id_of
 from langchain_gemini_mm.loaders.walk import Skipped
-from langchain_gemini_mm.sync.ledger import PLACES, SOURCES, Place, SourceEntry, seen_key
+from langchain_gemini_mm.sync.changes import NOTHING, BatchWrites, FileChange
+from langchain_gemini_mm.sync.ledger import (
+    PLACES,
+    SOURCES,
+    CaptionCache,
+    Place,
+    SourceEntry,
+    content_id,
+    running_loop,
+    seen_key,
+)
 from langchain_gemini_mm.sync.plan import (
     FAILED,
     FolderComparison,
@@ -40,7 +50,6 @@ if TYPE_CHECKING:
 _AT_ONCE = 500
 _SAMPLE = 20
 """Documents of the ledger that are looked up in the store, in case it was emptied by another way."""
-_NOTHING = SourceEntry()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,42 +75,6 @@ class MirrorRequest:
     """Estimates the cost of files; set for a dry run, in which nothing is stored."""
 
 
-@dataclass(slots=True)
-class _Change:
-    """A file that is being stored."""
-
-    before: SourceEntry
-    former: str | None
-    """The source that it had before it was moved."""
-    twin: SourceEntry
-    """Of an equal file, whose vectors are used."""
-    ids: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-    claimed: set[str] = field(default_factory=set)
-    """Ids of documents that are older than the ledger, and may be those of this file."""
-    is_older: bool = False
-    """Whether they are: one of them has its content, or an id that `MediaLoader` made for this source."""
-    touched: bool = False
-    """Whether a document was stored or changed."""
-    is_incomplete: bool = False
-    """Whether a document could not be embedded for a reason that is not in the file."""
-
-    @property
-    def former_ids(self) -> tuple[str, ...]:
-        """Ids of the documents that this file had under its former source."""
-        return self.twin.ids if self.former is not None else ()
-
-
-@dataclass(slots=True)
-class _Writes:
-    """The changes of one batch."""
-
-    records: dict[str, Record] = field(default_factory=dict)
-    deleted: set[str] = field(default_factory=set)
-    ledger: dict[str, str | None] = field(default_factory=dict)
-    pending: dict[str, str] = field(default_factory=dict)
-
-
 class MirrorRun:
     """One run; see `flow`."""
 
@@ -123,7 +96,7 @@ class MirrorRun:
         self._moves: dict[str, str] = {}
         """By source, the one that the file had before it was moved."""
         self._vanished: set[str] = set()
-        self._changes: dict[str, _Change] = {}
+        self._changes: dict[str, FileChange] = {}
         self._touched: dict[str, str | None] = {}
         self._lists: dict[str, list[Any]] = {name: [] for name in _LISTS}
         self._documents = self._embedded = self._done = 0
@@ -199,7 +172,7 @@ class MirrorRun:
     def _entry(self, source: str | None) -> SourceEntry:
         text = None if source is None else self._texts.get(SOURCES + source)
         if source is None or text is None:
-            return _NOTHING
+            return NOTHING
         if source not in self._entries:
             self._entries[source] = SourceEntry.from_text(text)
         return self._entries[source]
@@ -247,7 +220,7 @@ class MirrorRun:
             digest = self._hashes[source] = file_hash(file.item)
         except ContentError:
             return False  # the loader finds the reason
-        same = digest, self._request.recipe, file.beside, "stored"
+        same = digest, self._request.recipe, file.companions, "stored"
         if (own.sha256, own.recipe, own.beside, own.outcome) != same:
             return False
         self._touched |= self._seen_entry(file)
@@ -324,6 +297,10 @@ class MirrorRun:
 
     def _store_all(self, unread: Sequence[FoundFile]) -> Flow[None]:
         reading = FileReading(self._request.loader, unread, self._hashes, self._request.prepare)
+        description = self._request.loader.description
+        if description is not None:
+            target, loop = self._target, (yield from running_loop())
+            description.cache = CaptionCache(description.given, target.find_ledger, target.write_ledger, loop)
         try:
             while parts := (yield blocking(reading.draw)):
                 stopped = yield from self._store(parts)
@@ -331,10 +308,14 @@ class MirrorRun:
                 if self._request.progress is not None:
                     self._request.progress(self._done, len(unread), self._documents)
                 if stopped is not None:
-                    stopped.add_note(f"{self._done:,} of {len(unread):,} files are stored; running it again continues")
                     raise stopped
+        except Exception as error:
+            error.add_note(f"{self._done:,} of {len(unread):,} files are stored; running it again continues")
+            raise
         finally:
             reading.close()
+            if description is not None:
+                description.cache = None
 
     def _store(self, parts: Sequence[LoadedPart]) -> Flow[Exception | None]:
         """Store the documents of some files; the error after which nothing else can be embedded, if any."""
@@ -343,7 +324,8 @@ class MirrorRun:
         older = yield from self._older(changes)
         ids = {id_ for change in changes.values() for id_ in (*change.before.ids, *change.twin.ids)}
         stored = yield from self._target.fetch(list(dict.fromkeys([*documents, *ids])))
-        writes = _Writes()
+        self._recall(changes, stored)
+        writes = BatchWrites()
         missing: list[Document] = []
         for id_, (part, document) in documents.items():
             change = changes[part.file.item.source]
@@ -356,6 +338,8 @@ class MirrorRun:
                 writes.records[id_] = record
                 change.touched = True
         stopped = yield from self._embed(missing, documents, changes, writes)
+        for id_, (part, document) in documents.items():
+            changes[part.file.item.source].identify(id_, document.page_content)
         untried = {str(document.id) for document in missing} - writes.records.keys() if stopped else set()
         for part in parts:
             change = changes[part.file.item.source]
@@ -373,14 +357,22 @@ class MirrorRun:
         )
         return stopped
 
-    def _change(self, part: LoadedPart) -> _Change:
+    def _recall(self, changes: Mapping[str, FileChange], stored: Mapping[str, Record]) -> None:
+        """Look at earlier documents of files; the vectors of their pages and segments can be used again."""
+        vectors: dict[str, bytes] = {}
+        for change in changes.values():
+            vectors |= change.recall(stored)
+        if self._target.journal is not None:
+            self._target.journal.stored = vectors
+
+    def _change(self, part: LoadedPart) -> FileChange:
         source = part.file.item.source
         if source not in self._changes:
             twin = self._entry(self._twins.get(source))
-            self._changes[source] = _Change(self._entry(source), self._moves.get(source), twin)
+            self._changes[source] = FileChange(self._entry(source), self._moves.get(source), twin)
         return self._changes[source]
 
-    def _older(self, changes: Mapping[str, _Change]) -> Flow[dict[str, dict[str, Record]]]:
+    def _older(self, changes: Mapping[str, FileChange]) -> Flow[dict[str, dict[str, Record]]]:
         """By source and text: documents of the store that the ledger does not know, as those of earlier versions."""
         names: dict[str, list[str]] = {}
         for source, change in changes.items():
@@ -401,7 +393,7 @@ class MirrorRun:
         return found
 
     def _known_record(
-        self, document: Document, change: _Change, stored: Mapping[str, Record], older: Mapping[str, Record]
+        self, document: Document, change: FileChange, stored: Mapping[str, Record], older: Mapping[str, Record]
     ) -> Record | None:
         """The record of a document whose vector is known; None if it must be embedded."""
         id_, text = str(document.id), document.page_content
@@ -424,12 +416,13 @@ class MirrorRun:
         self,
         missing: Sequence[Document],
         documents: Mapping[str, tuple[LoadedPart, Document]],
-        changes: Mapping[str, _Change],
-        writes: _Writes,
+        changes: Mapping[str, FileChange],
+        writes: BatchWrites,
     ) -> Flow[Exception | None]:
         if not missing:
             return None
         embedded = yield from self._target.embed(missing)
+        noted = {} if self._target.journal is None else self._target.journal.noted
         for position, document in enumerate(missing):
             id_ = str(document.id)
             change = changes[documents[id_][0].file.item.source]
@@ -437,14 +430,17 @@ class MirrorRun:
                 writes.records[id_] = embedded.records[position]
                 change.ids.append(id_)
                 change.touched = True
-                self._embedded += 1
+                identity = noted.get(document.page_content)
+                self._embedded += identity is None or not identity.known
+                if identity is not None and identity.key is not None:
+                    change.texts[identity.text] = content_id(identity.key)
             elif position in embedded.failed:
                 change.errors.append(embedded.failed[position])
                 change.is_incomplete |= position in embedded.temporary
                 self.unstored[id_] = embedded.failed[position]
         return embedded.stopped
 
-    def _write(self, part: LoadedPart, change: _Change, writes: _Writes, *, complete: bool) -> None:
+    def _write(self, part: LoadedPart, change: FileChange, writes: BatchWrites, *, complete: bool) -> None:
         """Add the entries of a file, and what it does not have any more."""
         file = part.file
         source = file.item.source
@@ -452,7 +448,8 @@ class MirrorRun:
         change.ids.sort(key=lambda id_: order.get(id_, -1))
         claimed = change.claimed if change.is_older else set()
         both = tuple(dict.fromkeys((*change.before.ids, *sorted(claimed), *change.ids)))
-        started = replace(_NOTHING, ids=both, size=file.size, outcome="partial", at=time.time())
+        started = replace(NOTHING, ids=both, size=file.size, outcome="partial", at=time.time())
+        started = started.with_contents({**change.before.content_of, **change.contents})
         writes.pending[SOURCES + source] = started.to_text()
         if not (part.done and complete):
             writes.ledger[SOURCES + source] = started.to_text()
@@ -478,15 +475,16 @@ class MirrorRun:
         self._remember(source, entry)
         writes.ledger |= self._seen_entry(file, ends)
 
-    def _ended(self, part: LoadedPart, change: _Change) -> tuple[SourceEntry, str | None]:
+    def _ended(self, part: LoadedPart, change: FileChange) -> tuple[SourceEntry, str | None]:
         """The entry of a file that was read, and the end of its stamp; None if it is to be read again."""
         file, before = part.file, change.before
-        common: dict[str, Any] = {"size": file.size, "beside": file.beside, "at": time.time()}
+        common: dict[str, Any] = {"size": file.size, "beside": file.companions, "at": time.time()}
         if part.refused is not None:
             if before.sha256 is not None:
                 common["size"] = before.size  # as the hash, of the file that the documents are of
             ids = before.ids or tuple(change.ids)
             entry = replace(before, ids=ids, outcome="failed", error=part.refused.reason, **common)
+            entry = entry.with_contents({**before.content_of, **change.contents})
             return entry, None if part.refused.temporary else FAILED
         error = "; ".join(dict.fromkeys(change.errors)) or None
         entry = SourceEntry(
@@ -496,10 +494,10 @@ class MirrorRun:
             outcome="stored" if error is None else "failed",
             error=error,
             **common,
-        )
+        ).with_contents(change.contents)
         return entry, "" if error is None else FAILED
 
-    def _list(self, part: LoadedPart, change: _Change, entry: SourceEntry) -> None:
+    def _list(self, part: LoadedPart, change: FileChange, entry: SourceEntry) -> None:
         """Add a file to the lists of the report."""
         source, lists = part.file.item.source, self._lists
         lists["left_out"] += part.left_out
@@ -525,7 +523,8 @@ class MirrorRun:
         place = self._places.get(file.item.source.partition("/")[0])
         if place is None or not file.stamp:
             return {}
-        stamp = None if end is None else file.seen(self._request.recipe) + end
+        links = f"\n{file.links}" if file.links else ""
+        stamp = None if end is None else file.seen(self._request.recipe) + end + links
         return {seen_key(place.id, file.item.source): stamp}
 
     def _forgotten(self, source: str) -> dict[str, str | None]:

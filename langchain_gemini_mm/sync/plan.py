@@ -1,26 +1,24 @@
-"""What a run has to do: files found in a folder are compared with the ledger. Nothing is read or written here."""
+"""What a run has to do: files found in a folder are compared with the ledger. No file is opened here."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from pathlib import Path, PurePath
+from typing import NamedTuple, TypeAlias
 
 from langchain_gemini_mm.errors import MirrorError
 from langchain_gemini_mm.loaders.document_ids import Library, library_name, library_of
-from langchain_gemini_mm.loaders.walk import InputFile, Skipped
+from langchain_gemini_mm.loaders.walk import InputFile, Skipped, companion_stamp
 from langchain_gemini_mm.media.source import shown
 from langchain_gemini_mm.sync.ledger import Place, SourceEntry
-
-if TYPE_CHECKING:
-    import os
-    from pathlib import Path
 
 FAILED = " failed"
 """The end of a stamp of a file that cannot be used as it is."""
 
 
-IsKnown: TypeAlias = "Callable[[str, os.DirEntry[str]], bool]"
+IsKnown: TypeAlias = Callable[[str, os.DirEntry[str]], bool]
 """Whether a file, given by its source, is unchanged."""
 
 
@@ -33,6 +31,13 @@ class FoundFile(NamedTuple):
     beside: str
     """Those of its companion files."""
     size: int
+    links: str = ""
+    """Stamps of the images that its text links, each with its path: one a line."""
+
+    @property
+    def companions(self) -> str:
+        """The stamps of everything else that its Documents depend on."""
+        return f"{self.beside}\n{self.links}" if self.links else self.beside
 
     def seen(self, recipe: str) -> str:
         """The text by which it is recognized as unchanged."""
@@ -87,24 +92,26 @@ def compare(
     unchanged = result.unchanged
 
     def is_known(source: str, entry: os.DirEntry[str]) -> bool:
-        status = entry.stat()
-        if seen.get(source) != f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}  {recipe}":
+        status, before = entry.stat(), seen.get(source)
+        now = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}  {recipe}"
+        if before != now and not (before and before.startswith(f"{now}\n") and _links_are_same(before, entry.path)):
             return False
         del missing[source]
         unchanged.append(source)
         return True
 
-    for file in found(is_known):
-        if isinstance(file, Skipped):
-            _skipped(file, result, missing, closed)
+    for one in found(is_known):
+        if isinstance(one, Skipped):
+            _skipped(one, result, missing, closed)
             continue
-        source = file.item.source
-        before = seen.get(source)
+        source, path = one.item.source, one.item.path
+        before, _, links = seen.get(source, "").partition("\n")
         missing.pop(source, None)
-        now = file.seen(recipe)
-        if before == now and file.stamp:
+        now = one.seen(recipe)
+        file = one._replace(links=links_now(links, path.parent)) if links and path is not None else one
+        if before == now and file.stamp and links == file.links:
             result.unchanged.append(source)
-        elif before == now + FAILED and not retry_failed:
+        elif before == now + FAILED and not retry_failed and links == file.links:
             result.failed.append(source)
         else:
             result.open.append(file)
@@ -115,6 +122,28 @@ def compare(
         else:
             result.vanished.append(source)
     return result
+
+
+def links_of(linked: Mapping[Path, str], folder: Path) -> str:
+    """The stamps of linked images and their paths from a folder, one a line.
+
+    Args:
+        linked: stamps by path.
+        folder: of the text.
+    """
+    lines = (f"{stamp} {PurePath(os.path.relpath(path, folder)).as_posix()}" for path, stamp in linked.items())
+    return "\n".join(sorted(line for line in lines if line.isprintable()))
+
+
+def links_now(links: str, folder: Path) -> str:
+    """The same lines with the stamps that the images have now."""
+    paths = (line.partition(" ")[2] for line in links.split("\n"))
+    return "\n".join(sorted(f"{companion_stamp(folder / path)} {path}" for path in paths))
+
+
+def _links_are_same(before: str, path: str) -> bool:
+    links = before.partition("\n")[2]
+    return links == links_now(links, Path(path).parent)
 
 
 def _skipped(entry: Skipped, result: FolderComparison, missing: dict[str, None], closed: list[str]) -> None:

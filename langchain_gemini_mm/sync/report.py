@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from langchain_gemini_mm.errors import GeminiMMError
     from langchain_gemini_mm.loaders.cost_plan import Plan
     from langchain_gemini_mm.loaders.walk import Skipped
 
@@ -68,7 +69,7 @@ class MirrorPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MirrorReport(MirrorPlan):
-    """What `mirror` or `add` did; `str(report)` is a summary."""
+    """What `mirror`, `watch` or `add` did; `str(report)` is a summary."""
 
     documents: int = 0
     """Number of documents that were stored or changed."""
@@ -76,6 +77,14 @@ class MirrorReport(MirrorPlan):
     """Number of documents that were embedded; the vectors of the others were known."""
     left_out: tuple[Skipped, ...] = ()
     """Parts of files that were left out, such as attachments, with the reason."""
+    error: GeminiMMError | None = None
+    """Why the folder could not be mirrored, in a report of `watch`, which then has no lists."""
+
+    def __str__(self) -> str:
+        """As that of a plan, or the error."""
+        if self.error is not None:
+            return f"{self.library}: {type(self.error).__name__}: {self.error}"
+        return MirrorPlan.__str__(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,15 +7,15 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.loaders.examine import is_temporary
-from langchain_gemini_mm.loaders.walk import InputFile, Skipped
+from langchain_gemini_mm.loaders.walk import InputFile, Skipped, companion_stamp
 from langchain_gemini_mm.media.source import hash_of, open_source
-from langchain_gemini_mm.sync.plan import FoundFile
+from langchain_gemini_mm.sync.plan import FoundFile, links_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,9 +60,7 @@ def _beside(item: InputFile, known: dict[Path, str]) -> str:
     found = []
     for path in (*item.subtitles, *(place for place, _, _ in item.captions)):
         if path not in known:
-            known[path] = "gone"
-            with suppress(OSError):
-                known[path] = _stamp(path.stat()).rpartition(" ")[0].replace(" ", "-")
+            known[path] = companion_stamp(path)
         found.append(known[path])
     return "+".join(found)
 
@@ -155,7 +153,7 @@ class FileReading:
             if len(part.documents) >= _DOCUMENTS:
                 yield part
                 part = LoadedPart(file)
-        source = file.item.source
+        source, linked = file.item.source, dict(self._loader.linked)
         notes = skipped[before:]
         if self._has_changed(file) and attempt < _ATTEMPTS:
             if part.documents:
@@ -168,6 +166,8 @@ class FileReading:
         elif notes and notes[-1].source == source and not part.documents and part.file is file:
             part.refused = notes.pop()
         part.left_out = tuple(notes)
+        if file.item.path is not None:
+            part.file = file._replace(links=links_of(linked, file.item.path.parent))
         try:
             part.sha256 = self._hashes.get(source) or file_hash(file.item)
         except ContentError as error:

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from langchain_gemini_mm.errors import ContentError
-from langchain_gemini_mm.flows import Flow
+from langchain_gemini_mm.flows import Flow, blocking
 from langchain_gemini_mm.loaders.document_ids import absolute
 from langchain_gemini_mm.loaders.walk import Skipped
+from langchain_gemini_mm.media.source import file_of
 from langchain_gemini_mm.references import MediaRef
 from langchain_gemini_mm.storage import MediaStore
 from langchain_gemini_mm.storage.garbage import digests_in
-from langchain_gemini_mm.sync.ledger import PLACES, SEEN, SOURCES, VECTORS, Place, SourceEntry
+from langchain_gemini_mm.sync.ledger import CAPTIONS, PLACES, SEEN, SOURCES, VECTORS, Place, SourceEntry
 from langchain_gemini_mm.sync.report import LibraryStatus
 from langchain_gemini_mm.sync.targets import MirrorTarget
 from langchain_gemini_mm.validation import did_you_mean
@@ -25,6 +26,27 @@ def places_flow(target: MirrorTarget) -> Flow[list[Place]]:
     """The folders that an index was made from."""
     found = yield from target.read_ledger(PLACES)
     return [Place.from_text(text) for text in found.values()]
+
+
+def path_flow(target: MirrorTarget, source: object) -> Flow[Path]:
+    """The file that a `source` names, in a folder of this machine that its library was stored from.
+
+    Args:
+        target: the index.
+        source: from the metadata of a Document.
+
+    Raises:
+        ContentError: the library was stored from no folder of this machine, or the source names no file of it.
+        MissingMediaError: the file is not there any more.
+    """
+    library = str(source).partition("/")[0]
+    places = [place for place in (yield from places_flow(target)) if place.library == library]
+    here = [place.path for place in places if place.is_here]
+    if not here:
+        known = f"it was stored from {places[0].shown}" if places else "the index has no such library"
+        raise ContentError(f"{source!r} is in no library of this machine: {known}. Pass root= with its folder")
+    path: Path = yield blocking(file_of, source, here)
+    return path
 
 
 def status_flow(target: MirrorTarget, library: str | None) -> Flow[list[LibraryStatus]]:
@@ -61,7 +83,9 @@ def _status(name: str, entries: Mapping[str, SourceEntry], places: list[Place]) 
     )
 
 
-def forget_flow(target: MirrorTarget, what: str | Path, *, vectors: bool) -> Flow[set[bytes]]:
+def forget_flow(
+    target: MirrorTarget, what: str | Path, *, vectors: bool = False, captions: bool = False
+) -> Flow[set[bytes]]:
     """Delete the documents of a library, folder or file of an index; the hashes of the media in them.
 
     Args:
@@ -69,6 +93,7 @@ def forget_flow(target: MirrorTarget, what: str | Path, *, vectors: bool) -> Flo
         what: the name of a library, the source of a folder or file, or as a `Path` a folder of this machine, whose
             files then only count as not stored from there.
         vectors: also remove vectors that the ledger keeps.
+        captions: also remove what `describe` returned for these media.
 
     Raises:
         ContentError: the index does not have it.
@@ -97,6 +122,9 @@ def forget_flow(target: MirrorTarget, what: str | Path, *, vectors: bool) -> Flo
         stored = yield from target.fetch(some)
         media |= digests_in([record.document for record in stored.values()])
         yield from target.replace(Replacement(deleted=some))
+    if captions:
+        kept = yield from target.read_ledger(CAPTIONS)
+        removed |= dict.fromkeys(key for key in kept if not media.isdisjoint(digests_in(key)))
     yield from target.replace(Replacement(ledger=removed))
     return media
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import InitVar, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
 
 from langchain_core.documents import Document
 
+from langchain_gemini_mm.errors import ContentError
 from langchain_gemini_mm.interfaces import MediaSource, Vector
+from langchain_gemini_mm.media.source import file_of
 
 ScoreKind = Literal["cosine", "bm25", "rank", "fused", "deviation", "probability"]
 """What a score means; higher is always better.
@@ -165,6 +168,40 @@ class Hit(HitAccess):
         from langchain_gemini_mm.rendering.citations import described
 
         return f"Hit(#{self.rank} {self.score_kind} {self.score:.4f} {described(self.document)})"
+
+    def path(self, root: str | Path | Mapping[str, str | Path]) -> Path:
+        """The file that the document was made from, as it is now; `MultimodalRetriever.path` knows the folders.
+
+        Of an attachment, it is the file that has it. A hit itself has no paths: it may go to other machines.
+
+        ```python
+        from pathlib import Path
+
+        from langchain_core.documents import Document
+
+        from langchain_gemini_mm import Hit
+
+        Path("photos").mkdir()
+        Path("photos/castle.png").write_bytes(b"...")
+        hit = Hit(Document("", metadata={"source": "photos/castle.png"}), 0.5, "cosine", 1)
+        assert hit.path("./photos") == Path("photos/castle.png")
+        assert hit.path({"photos": "./photos"}) == Path("photos/castle.png")
+        ```
+
+        Args:
+            root: the folder of the library; or folders by the names of libraries.
+
+        Raises:
+            ContentError: the document was not made from a file of this library, or the file is outside of the folder.
+            MissingMediaError: the file is not there any more.
+        """
+        source = self.document.metadata.get("source")
+        if isinstance(root, Mapping):
+            library = str(source).partition("/")[0]
+            if library not in root:
+                raise ContentError(f"{source!r} is in none of these libraries: {', '.join(map(repr, root)) or 'none'}")
+            root = root[library]
+        return file_of(source, [Path(root).expanduser()])
 
     def to_html(self) -> str:
         """The hit as an HTML fragment, as in notebooks: citation, text, and image, page or player."""

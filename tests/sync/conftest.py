@@ -23,15 +23,15 @@ class MirroredFolder:
     def __init__(self, folder: Path, retriever: MultimodalRetriever, emulator: GeminiEmulator) -> None:
         self.folder = folder
         self.retriever = retriever
-        self._emulator = emulator
+        self.emulator = emulator
         self.embedded = 0
         """Contents embedded by the last call of `mirror`."""
 
     def mirror(self, folder: Path | None = None, **options: Any) -> MirrorReport:
         """Mirror the folder, and count what is embedded."""
-        before = self._emulator.embedded
+        before = self.emulator.embedded
         report: MirrorReport = self.retriever.mirror(folder or self.folder, **options)
-        self.embedded = self._emulator.embedded - before
+        self.embedded = self.emulator.embedded - before
         return report
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from langchain_core.documents import Document
 from langchain_core.documents.base import Blob
 
 from langchain_gemini_mm import ContentError, MediaLoader, MultimodalRetriever
-from langchain_gemini_mm.errors import MirrorError
+from langchain_gemini_mm.errors import MirrorError, ServiceError
 from langchain_gemini_mm.sync import MirrorPlan
 from langchain_gemini_mm.testing import mp3, pdf, png
 from langchain_gemini_mm.vectorstores import MultimodalVectorStore
@@ -173,7 +174,7 @@ def test_a_failing_service_is_no_fault_of_a_file(emulator: GeminiEmulator, mirro
     before = mirrored.contents["work/paper.pdf"]
     embeddings: Any = mirrored.retriever.store.embeddings
     embeddings.max_retries, embeddings.max_concurrency, embeddings.batch_bytes = 0, 1, 1
-    mirrored.write(notes_txt="about two cats", paper_pdf=pdf(("one", "two", "three", "four")))
+    mirrored.write(notes_txt="about two cats", paper_pdf=pdf(("uno", "dos", "tres", "cuatro")))
     emulator.script([None, None, None, *["malformed"] * 100])
     report = mirrored.mirror()
     emulator.reset()
@@ -269,7 +270,7 @@ def test_a_file_that_is_moved_in_one_of_two_copies(mirrored: MirroredFolder, tmp
 def test_a_higher_folder_takes_over(mirrored: MirroredFolder, tmp_path: Path) -> None:
     """Sources get the longer path, and nothing is embedded."""
     (tmp_path / "home").mkdir()
-    moved = MirroredFolder(tmp_path / "home" / "talks", mirrored.retriever, mirrored._emulator)
+    moved = MirroredFolder(tmp_path / "home" / "talks", mirrored.retriever, mirrored.emulator)
     moved.write(a_txt="about a fox", b__c_png=png("a boat"))
     moved.mirror()
     report = moved.mirror(tmp_path / "home")
@@ -320,6 +321,47 @@ def test_a_text_that_is_a_path(mirrored: MirroredFolder) -> None:
     with pytest.raises(ContentError, match=r"pathlib.Path\(...\); to store the text itself, pass it in a list"):
         mirrored.retriever.add(str(mirrored.folder))
     assert mirrored.retriever.add([str(mirrored.folder)])
+
+
+async def test_progress(call: Call, mirrored: MirroredFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bar counts files, of all that are to be read; a function is called with the number of stored documents."""
+    pytest.importorskip("tqdm")
+    mirrored.write(**{f"text{number}_txt": f"text {number}" for number in range(600)})
+    await call(mirrored.retriever, "mirror", mirrored.folder, progress=True)
+    shown = capsys.readouterr().err
+    assert re.search(r"100%.* 600/600 \[\d\d:\d\d<\d\d:\d\d", shown)
+    assert " files" in shown
+    seen: list[int] = []
+    mirrored.write(**{f"text{number}_txt": f"new text {number}" for number in range(600)})
+    await call(mirrored.retriever, "add", mirrored.folder, progress=seen.append)
+    assert seen == sorted(seen)
+    assert len(seen) > 1
+    assert seen[-1] == 600
+    await call(mirrored.retriever, "mirror", mirrored.folder, progress=True)
+    assert capsys.readouterr().err == ""
+
+
+async def test_a_bar_is_closed_after_an_error(
+    call: Call, mirrored: MirroredFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The next output begins on a line of its own, and the error says how much is done."""
+    pytest.importorskip("tqdm")
+    mirrored.write(**{f"text{number:03}_txt": f"text {number}" for number in range(600)})
+    settings = mirrored.emulator.settings
+    requests = iter(range(10_000))
+    settings.failures = (403,)
+
+    def latency() -> float:
+        settings.failure_rate = 1.0 if next(requests) > 2 else 0.0
+        return 0.0
+
+    settings.latency = latency
+    with pytest.raises(ServiceError) as caught:
+        await call(mirrored.retriever, "mirror", mirrored.folder, progress=True)
+    assert re.search(r"[1-9]\d* of 600 files are stored; running it again continues", str(caught.value.__notes__))
+    shown = capsys.readouterr().err
+    assert "/600" in shown
+    assert shown.endswith("\n")
 
 
 def test_an_emptied_store_is_filled_again(mirrored: MirroredFolder) -> None:
