@@ -24,6 +24,8 @@ _TICK_S = 0.5
 """How often folders are looked at that may have been removed or connected again."""
 _STEP_MS = 25
 """How often the watcher looks for changes, and whether it is stopped."""
+_WAIT_MS = 100
+"""How long the watcher waits for changes at once."""
 _LONGEST_S = 1_000_000
 _OUTAGES = (MirrorError, ServiceError, StoreError)
 """Errors after which a folder is still watched."""
@@ -159,7 +161,9 @@ class FolderWatch:
     _ended: threading.Event = field(default_factory=threading.Event)
     _folders: list[_WatchedFolder] = field(default_factory=list)
     _watcher: Any = None
-    """Of watchfiles; None if no folder is there."""
+    """A generator of changes; None if no folder is there."""
+    _found: set[tuple[Any, str]] = field(default_factory=set)
+    """Changes since the watcher was made, which are not noted yet."""
     _polls: bool = False
     _next_look: float = 0.0
     _waiting: threading.Lock = field(default_factory=threading.Lock)
@@ -264,7 +268,7 @@ class FolderWatch:
                 if self._watcher is None:
                     self._ended.wait(seconds)
                     return self._looked() if self._polls else ()
-                found = self._watcher.watch(2 * _STEP_MS, _STEP_MS, max(1, int(seconds * 1000)), self)
+                found, self._found = self._found or next(self._watcher, set()), set()
             except (OSError, RuntimeError) as error:
                 logger.warning("changes could not be read, so that the folders are compared: %s", error)
                 for folder in self._folders:
@@ -274,9 +278,7 @@ class FolderWatch:
             finally:
                 if self._ended.is_set():
                     self._close_watcher()
-        if found == "signal":
-            raise KeyboardInterrupt
-        return [path for _, path in found] if isinstance(found, set) else ()
+        return [path for _, path in found]
 
     def _note(self, paths: Iterable[str]) -> None:
         now = time.monotonic()
@@ -322,6 +324,7 @@ class FolderWatch:
             return
         try:
             self._watcher = self._new_watcher(roots)
+            self._found = next(self._watcher, set())  # it watches from here on
         except FileNotFoundError:
             return  # it is gone again, which the next look notices
         except (OSError, RuntimeError) as error:
@@ -330,9 +333,19 @@ class FolderWatch:
             self._polls = True
 
     def _new_watcher(self, roots: list[str]) -> Any:
-        from watchfiles._rust_notify import RustNotify
+        from watchfiles import watch
 
-        return RustNotify(roots, False, False, 0, True, True)
+        return watch(
+            *roots,
+            watch_filter=None,
+            debounce=2 * _STEP_MS,
+            step=_STEP_MS,
+            stop_event=self,
+            rust_timeout=_WAIT_MS,
+            yield_on_timeout=True,
+            force_polling=False,
+            ignore_permission_denied=True,
+        )
 
     def _looked(self) -> list[str]:
         """Look at all files, if it is time; the folders that have changed since the last look."""
