@@ -185,11 +185,13 @@ class MediaLoader(BaseLoader):
         from langchain_gemini_mm.loaders.examine import LocalExaminer
         from langchain_gemini_mm.loaders.load_run import DocumentReader, LoadRun
         from langchain_gemini_mm.loaders.walk import Skipped
+        from langchain_gemini_mm.storage import MediaStore
 
         run = LoadRun(self._progress)
         self.skipped = run.skipped
         with ExitStack() as stack:
-            stack.enter_context(self._store.many_puts())
+            if isinstance(self._store, MediaStore):
+                stack.enter_context(self._store.many_puts())
             examiner: Examiner = LocalExaminer(self.options, partial(self._started, 1, stack))
             if self._workers:
                 examiner = self._started(self._workers, stack)
