@@ -109,8 +109,8 @@ class Ingest:
         if unstored:
             reason = next(iter(unstored.values()))
             failure = PartialWriteError(
-                f"{len(ids)} documents are stored, {len(unstored)} not: {reason}. Files that failed are tried again if "
-                "they change, or with retry_failed=True",
+                f"{len(ids)} documents are stored, {len(unstored)} not: {reason}. Files that failed by "
+                "their content are tried again if they change, or with retry_failed=True; others by the next run",
                 stored=ids,
                 failed=unstored,
             )
