@@ -25,7 +25,7 @@ FUNCTION_LINES = 40
 # changes beside writers, collections of other programs, mirrored and watched folders were added. Raise these with a
 # capability, never for a correction.
 MOST_MODULES = 216
-MOST_CODE_LINES = 29_000
+MOST_CODE_LINES = 29_400
 MOST_REPEATED_NAMES = 10
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "v2"}
 

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from langchain_core.documents import Document
 from langchain_core.documents.base import Blob
 
-from langchain_gemini_mm.errors import ContentError, InvalidTypeError, MirrorError, PartialWriteError
+from langchain_gemini_mm.errors import ContentError, InvalidTypeError, InvalidValueError, MirrorError, PartialWriteError
 from langchain_gemini_mm.flows import Call, Flow
 from langchain_gemini_mm.interfaces import Content
 from langchain_gemini_mm.progress import ProgressBar
@@ -185,9 +185,9 @@ class Ingest:
 
         paths = list(dict.fromkeys(absolute(Path(folder).expanduser()) for folder in folders))
         if not paths:
-            raise ValueError("watch needs at least one folder")
+            raise InvalidValueError("watch needs at least one folder")
         if name is not None and len(paths) > 1:
-            raise ValueError(f"name={name!r} is for one folder, got {len(paths)}. Watch them one by one")
+            raise InvalidValueError(f"name={name!r} is for one folder, got {len(paths)}. Watch them one by one")
         self._check_mirror_options("watch", mirror_options)
         files, places = self._own_files(paths), self._own_folders(paths)
         walk = self._loader([], []).inputs.walk
