@@ -1,4 +1,4 @@
-"""`mirror` on a Weaviate server does what it does with other stores: the tests of `tests.sync.test_mirror`."""
+"""`mirror` and `watch` on a Weaviate server do what they do with other stores: the tests of `tests.sync`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import pytest
 
 from langchain_gemini_mm import GeminiEmbeddings, MediaStore, MultimodalRetriever, WeaviateVectorStore
 from tests.conftest import emulator, emulator_server  # noqa: F401 - fixtures
-from tests.sync import test_mirror
-from tests.sync.conftest import call, mirrored  # noqa: F401 - fixtures
+from tests.sync import test_captions, test_linked_images, test_mirror, test_paths, test_segments, test_watch
+from tests.sync.conftest import call, mirrored, run  # noqa: F401 - fixtures
+from tests.sync.test_captions import describe, describing  # noqa: F401 - fixtures
+from tests.sync.test_linked_images import page  # noqa: F401 - fixture
+from tests.sync.test_watch import later, watched  # noqa: F401 - fixtures
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,7 +24,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.weaviate
 
-globals().update({name: test for name, test in vars(test_mirror).items() if name.startswith("test_")})
+for module in (test_captions, test_linked_images, test_mirror, test_paths, test_segments, test_watch):
+    globals().update({name: test for name, test in vars(module).items() if name.startswith("test_")})
 
 
 @pytest.fixture

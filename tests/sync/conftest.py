@@ -87,3 +87,16 @@ def mirrored(retriever: MultimodalRetriever, emulator: GeminiEmulator, tmp_path:
     report = found.mirror()
     assert sorted(report.added) == ["work/notes.txt", "work/paper.pdf", "work/photos/castle.png"]
     return found
+
+
+@pytest.fixture
+def run(call: Call, mirrored: MirroredFolder) -> Any:
+    """Mirrors the folder, sync or async; the report, whose count is that of the service."""
+
+    async def mirror(**options: Any) -> Any:
+        before = mirrored.emulator.embedded
+        report = await call(mirrored.retriever, "mirror", mirrored.folder, **options)
+        assert report.embedded == mirrored.emulator.embedded - before
+        return report
+
+    return mirror

@@ -36,7 +36,7 @@ def describe() -> Describer:
 
 
 @pytest.fixture
-def run(call: Call, mirrored: MirroredFolder, describe: Describer) -> Any:
+def describing(call: Call, mirrored: MirroredFolder, describe: Describer) -> Any:
     """Mirrors the folder with captions, sync or async; the number of new captions."""
 
     async def mirror(**options: Any) -> int:
@@ -56,24 +56,24 @@ def captions(mirrored: MirroredFolder) -> dict[str, list[str]]:
     return {source: sorted(texts) for source, texts in found.items()}
 
 
-async def test_a_caption_is_asked_for_once(run: Any, mirrored: MirroredFolder) -> None:
+async def test_a_caption_is_asked_for_once(describing: Any, mirrored: MirroredFolder) -> None:
     """Not again for other options, after a move, for a copy, or in a later run."""
-    assert await run() == 4
+    assert await describing() == 4
     before = captions(mirrored)
-    assert await run(fuse_text=True, chunk_size=500) == 0
+    assert await describing(fuse_text=True, chunk_size=500) == 0
     assert captions(mirrored) == before
     (mirrored.folder / "photos" / "castle.png").rename(mirrored.folder / "moved.png")
     mirrored.write(copy_png=(mirrored.folder / "moved.png").read_bytes())
-    assert await run() == 0
+    assert await describing() == 0
     after = captions(mirrored)
     assert after["work/moved.png"] == after["work/copy.png"] == before["work/photos/castle.png"]
     mirrored.write(new_png=png("a tree"))
-    assert await run() == 1
+    assert await describing() == 1
 
 
-async def test_a_loader_uses_them(run: Any, call: Call, mirrored: MirroredFolder, describe: Describer) -> None:
+async def test_a_loader_uses_them(describing: Any, call: Call, mirrored: MirroredFolder, describe: Describer) -> None:
     """Captions of `add` and `mirror` are the same; a loader alone asks."""
-    assert await run() == 4
+    assert await describing() == 4
     media = mirrored.retriever.media_store
     assert media is not None
     loader = MediaLoader(mirrored.folder, media, describe=describe)
@@ -101,12 +101,12 @@ async def test_a_failure_is_not_kept(call: Call, mirrored: MirroredFolder) -> No
     assert captions(mirrored) == {"work/tree.png": ["a tall tree\n\na tree"]}
 
 
-async def test_captions_are_forgotten_on_request(run: Any, call: Call, mirrored: MirroredFolder) -> None:
+async def test_captions_are_forgotten_on_request(describing: Any, call: Call, mirrored: MirroredFolder) -> None:
     """Those of the forgotten files, and no others."""
-    assert await run() == 4
+    assert await describing() == 4
     await call(mirrored.retriever, "forget", "work/photos")
-    assert await run() == 0
+    assert await describing() == 0
     await call(mirrored.retriever, "forget", "work/photos", captions=True)
-    assert await run() == 1
+    assert await describing() == 1
     await call(mirrored.retriever, "forget", "work", captions=True)
-    assert await run() == 4
+    assert await describing() == 4

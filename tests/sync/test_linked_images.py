@@ -18,19 +18,6 @@ TEXTS = {
 }
 
 
-@pytest.fixture
-def run(call: Call, mirrored: MirroredFolder) -> Any:
-    """Mirrors the folder, sync or async; the report, whose count is that of the service."""
-
-    async def mirror(**options: Any) -> Any:
-        before = mirrored.emulator.embedded
-        report = await call(mirrored.retriever, "mirror", mirrored.folder, **options)
-        assert report.embedded == mirrored.emulator.embedded - before
-        return report
-
-    return mirror
-
-
 @pytest.fixture(params=TEXTS)
 def page(request: pytest.FixtureRequest, mirrored: MirroredFolder) -> str:
     """A text with an image in another folder; its source."""

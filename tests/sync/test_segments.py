@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import PIL.Image
-import pytest
 from langchain_core.stores import InMemoryByteStore
 
 from langchain_gemini_mm import GeminiEmbeddings, MediaStore
@@ -24,19 +23,6 @@ if TYPE_CHECKING:
     from tests.vectorstores.contract_base import Call
 
 PAGES = tuple(f"page {number} about something" for number in range(20))
-
-
-@pytest.fixture
-def run(call: Call, mirrored: MirroredFolder) -> Any:
-    """Mirrors the folder, sync or async; the report, whose count is that of the service."""
-
-    async def mirror(**options: Any) -> Any:
-        before = mirrored.emulator.embedded
-        report = await call(mirrored.retriever, "mirror", mirrored.folder, **options)
-        assert report.embedded == mirrored.emulator.embedded - before
-        return report
-
-    return mirror
 
 
 async def test_another_title_embeds_nothing(run: Any, mirrored: MirroredFolder) -> None:
