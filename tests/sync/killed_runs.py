@@ -209,4 +209,4 @@ def change_folder(folder: Path, chance: random.Random, *, delete: bool) -> None:
             path.rename(folder / "moved" / path.name)
         for path in texts[16:20]:
             path.unlink()
-        (folder / "paper.pdf").write_bytes(pdf(tuple(f"page {number}" for number in range(6))))
+        (folder / "paper.pdf").write_bytes(pdf(tuple(f"new page {number}" for number in range(6))))
