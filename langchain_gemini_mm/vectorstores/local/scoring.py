@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -241,29 +242,34 @@ class _FastestProduct:
     """The product of `(n, d)` rows with one vector, by the function that is faster on this machine.
 
     NumPy passes it to BLAS, whose threads have to be woken up, or computes it row by row in this thread. Which is
-    faster depends on the numbers of rows and dimensions, on the processor and on the settings of BLAS.
+    faster depends on the numbers of rows and dimensions, on the processor and on the settings of BLAS. It is measured
+    once for each size, so that a search that is repeated gets the same scores: the two round differently.
     """
 
     def __init__(self) -> None:
         self._functions: list[Callable[[Vectors, Vector], Any]] = [np.matmul]
         if hasattr(np, "vecdot"):  # from NumPy 2 on
             self._functions.append(np.vecdot)
-        self._seconds: dict[tuple[int, int], list[float]] = {}
-        self._calls = 0
+        self._fastest: dict[tuple[int, int], Callable[[Vectors, Vector], Any]] = {}
 
     def __call__(self, rows: Vectors, vector: Vector) -> Any:
         """The products: `(n,)` float32."""
-        least = self._seconds.setdefault((int(rows.shape[1]), len(rows).bit_length()), [0.0] * len(self._functions))
-        number = least.index(min(least))
-        self._calls += 1
-        if self._calls % _MEASURED_EVERY == 0:  # again, because the machine may have been busy
-            number = self._calls // _MEASURED_EVERY % len(least)
-        started = time.perf_counter()
-        scores = self._functions[number](rows, vector)
-        seconds = time.perf_counter() - started
-        least[number] = min(seconds, least[number] or seconds)
-        return scores
+        size = int(rows.shape[1]), len(rows).bit_length()
+        function = self._fastest.get(size)
+        if function is None:
+            function = self._fastest.setdefault(size, self._measured(rows[:_MEASURED_ROWS], vector))
+        return function(rows, vector)
+
+    def _measured(self, rows: Vectors, vector: Vector) -> Callable[[Vectors, Vector], Any]:
+        least = [math.inf] * len(self._functions)
+        for _ in range(_ROUNDS):
+            for number, function in enumerate(self._functions):
+                started = time.perf_counter()
+                function(rows, vector)
+                least[number] = min(least[number], time.perf_counter() - started)
+        return self._functions[least.index(min(least))]
 
 
-_MEASURED_EVERY = 16
+_MEASURED_ROWS = 20_000
+_ROUNDS = 3
 _ONE_VECTOR = _FastestProduct()

@@ -329,3 +329,13 @@ def test_half_precision_halves_memory_and_finds_the_same(tmp_path: Path, prefix:
         ]
         with pickle.loads(pickle.dumps(half)) as copy:
             assert copy.backend.plan == half.backend.plan
+
+
+def test_a_repeated_search_gives_the_same_scores() -> None:
+    """To the last digit, although the faster of two functions is chosen by measuring."""
+    with opened(":memory:", prefix=None) as store:
+        store.add_vectors(documents(), decaying())
+        query = decaying(1, seed=7)[0]
+        first = [hit.score for hit in store.search_by_vector(query, k=20)]
+        for _ in range(50):
+            assert [hit.score for hit in store.search_by_vector(query, k=20)] == first
