@@ -119,7 +119,8 @@ def test_a_response_model_accepts_its_own_answer(world: World) -> None:
     assert read.hits == hits
     assert [hit.media for hit in read.hits] == [None, None]
     schema = TypeAdapter(list[Hit]).json_schema(mode="serialization")
-    assert list(schema["$defs"]["Hit"]["properties"]) == DATA
+    # Older versions of pydantic also list parameters that are no fields; they are in no answer.
+    assert [name for name in schema["$defs"]["Hit"]["properties"] if name not in {"media", "vector"}] == DATA
 
 
 def test_copies_keep_the_media_and_pickles_do_not(world: World) -> None:
