@@ -139,13 +139,23 @@ class FolderBackend:
         return open_regular(path)
 
     def _rescuing(self, sha256: str, operation: Callable[[], T]) -> T:
-        """Run an operation on a file; a file that a sweep has set aside is renamed back for it."""
+        """Run an operation on a file; a file that a sweep has set aside is renamed back for it.
+
+        A file that is found neither in its place nor aside may just be renamed; twice in a row, it is not stored.
+        """
+        is_missing = False
         for _ in range(_ATTEMPTS):
             try:
                 return operation()
-            except FileNotFoundError:
-                with suppress(OSError):
+            except FileNotFoundError as error:
+                try:
                     self._aside(sha256).replace(self._file(sha256))
+                except OSError:
+                    if is_missing:
+                        raise error from None
+                    is_missing = True
+                else:
+                    is_missing = False
         return operation()
 
     def _reading(self, sha256: str, operation: Callable[[], T]) -> T:
