@@ -1,14 +1,14 @@
 """What a query may name: documents and media that the retriever itself finds.
 
 The text of a query, its content blocks and the ids of a `Query` often come from users or from a chat model. Where a
-retriever has a filter, modalities or a tenant, they name nothing outside of these: an id or a reference that is hidden
+retriever has a filter or a tenant, they name nothing outside of these: an id or a reference that is hidden
 is treated exactly as one that does not exist. Objects that only a program makes (`MediaRef`, `Path`, bytes, Documents)
 are not restricted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import BaseMessage
@@ -17,7 +17,6 @@ from langchain_gemini_mm.content.blocks import read_block
 from langchain_gemini_mm.errors import ContentError, MissingMediaError
 from langchain_gemini_mm.flows import Flow
 from langchain_gemini_mm.interfaces import Content
-from langchain_gemini_mm.ranking.modalities import filter_for_modalities
 from langchain_gemini_mm.references import MediaRef, scan_references
 from langchain_gemini_mm.vectorstores import Query
 from langchain_gemini_mm.vectorstores.backend import Backend
@@ -26,15 +25,13 @@ from langchain_gemini_mm.vectorstores.filters import And, In, Node, Predicate, a
 _PAGE = 1000
 
 
-def bound_of(given: Any, modalities: Iterable[str] | None) -> Node | Predicate | None:
+def bound_of(given: Any) -> Node | Predicate | None:
     """The filter for all that a retriever finds; None if that is everything.
 
     Args:
         given: the retriever's filter: a dict, a function of a Document, a filter of another store, or None.
-        modalities: the retriever's modalities; None for all.
     """
-    whole = filter_for_modalities(given, modalities)
-    return whole if whole is None or callable(whole) else parse_filter(whole)
+    return given if given is None or callable(given) else parse_filter(given)
 
 
 def named_references(query: Content | Query) -> Iterator[MediaRef]:

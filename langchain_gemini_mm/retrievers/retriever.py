@@ -585,5 +585,5 @@ class MultimodalRetriever(BatchedRetriever):
         return (yield from search(plan))
 
     def _bound(self) -> Node | Predicate | None:
-        """The filter for all that this retriever finds."""
-        return bound_of(self.filter, self.modalities)
+        """The filter for all that queries may name; `modalities` is none: an image may be asked about with a video."""
+        return bound_of(self.filter)

@@ -264,7 +264,7 @@ def _searched(retriever: MultimodalRetriever) -> tuple[Backend, Node | Predicate
     """Where a retriever searches, and for what; None for a store of another package."""
     if not isinstance(retriever.store, MultimodalVectorStore):
         return None
-    return retriever.store.backend.for_tenant(retriever.tenant), bound_of(retriever.filter, retriever.modalities)
+    return retriever.store.backend.for_tenant(retriever.tenant), bound_of(retriever.filter)
 
 
 def input_error(error: Exception) -> str:

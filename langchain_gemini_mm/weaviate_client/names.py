@@ -76,6 +76,12 @@ def checked_tenant(name: Any) -> str:
     return name
 
 
+def is_target_missing(error: StoreError) -> bool:
+    """Whether creating an alias failed because its collection does not exist (any more)."""
+    cause = error.__cause__
+    return isinstance(cause, UnexpectedStatusCodeError) and "target class" in str(cause) and "not exist" in str(cause)
+
+
 def is_already_there(error: StoreError) -> bool:
     """Whether creating something failed because it exists already."""
     return isinstance(error.__cause__, UnexpectedStatusCodeError) and "already exists" in str(error.__cause__)

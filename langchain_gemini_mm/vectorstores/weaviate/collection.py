@@ -40,7 +40,13 @@ from langchain_gemini_mm.weaviate_client.errors import (
     TenantGoneError,
     UnreadableSchemaError,
 )
-from langchain_gemini_mm.weaviate_client.names import is_already_there, is_version_of, require_free_name, version_number
+from langchain_gemini_mm.weaviate_client.names import (
+    is_already_there,
+    is_target_missing,
+    is_version_of,
+    require_free_name,
+    version_number,
+)
 from langchain_gemini_mm.weaviate_client.versions import require_replication
 
 REFRESH_SECONDS = 5.0
@@ -320,6 +326,8 @@ class WeaviateCollection:
                 "creating the alias", lambda c: c.alias.create(alias_name=self.name, target_collection=physical)
             )
         except StoreError as error:
+            if is_target_missing(error):
+                return  # another client, which was faster, has taken it for its own unused one and removed it
             if not is_already_there(error):
                 raise
             if (yield from self._target()) != physical and (yield from self._is_own_and_empty(physical)):
