@@ -75,7 +75,7 @@ NO_FORM: list[tuple[str, Any, str]] = [
     ("a decimal without a value", Decimal("NaN"), "is Decimal"),
     ("a decimal with many digits", Decimal("0.12345678901234567890"), "no JSON number equals"),
     ("an endless decimal", Decimal("1E+900000000"), "no JSON number equals"),
-    ("no time of NumPy", np.datetime64("NaT"), "is nan"),
+    ("no time of NumPy", np.datetime64("NaT", "s"), "is nan"),
     ("NaN of NumPy", np.float32("nan"), "is nan"),
     ("a time beyond the year 9999", datetime(9999, 12, 31, 23, tzinfo=timezone(-timedelta(hours=5))), "as a time"),
     ("a duration", timedelta(1), "is a timedelta"),
